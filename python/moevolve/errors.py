@@ -1,0 +1,59 @@
+"""The exception tree: what went wrong, where, and what to do about it.
+
+Every error that reaches a user derives from `MoevolveError` and carries the exit code of the command line:
+1 the run failed, 2 usage or configuration, 3 refused for safety.
+"""
+
+
+class MoevolveError(Exception):
+    """Base of every error the package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(MoevolveError):
+    """A wrong argument: an unknown preset, skill, arm or run."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration that cannot be used: unknown key, wrong type, impossible value."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint that is torn, alien, or does not match its tokenizer."""
+
+
+class StoreError(MoevolveError):
+    """The run's store cannot be read or written."""
+
+
+class StoreBusyError(StoreError):
+    """Another process writes this run."""
+
+    exit_code = 2
+
+
+class SchemaError(StoreError):
+    """The run folder was written by a newer version of Moevolve."""
+
+    exit_code = 2
+
+
+class StorageFullError(StoreError):
+    """No space left; everything committed before stays readable."""
+
+
+class DivergedError(MoevolveError):
+    """A replayed or resumed run produced another record than the journal holds."""
+
+
+class SandboxError(MoevolveError):
+    """The sandbox could not be set up or its process died before it served."""
+
+
+class SafetyError(MoevolveError):
+    """Refused for safety, whatever the score says."""
+
+    exit_code = 3

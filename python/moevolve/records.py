@@ -1,0 +1,293 @@
+"""The one schema of everything a run stores: the loop writes these structs and every reader reads them.
+
+A journal entry is one `Record`: a tagged union, encoded as MessagePack with its `kind` first. What a record holds is a
+function of the run's seed and configuration alone; wall-clock figures travel beside the hash chain in `Timing`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+"""Version of this file's structs; a reader refuses a store with a higher one."""
+
+Level = Literal["weights", "program"]
+Arm = Literal["full", "weights", "program", "random-reward", "sft"]
+Status = Literal["running", "paused", "finished", "failed", "stopped"]
+Decision = Literal["promote", "archive", "discard"]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of plain stored values."""
+
+
+class Interval(Struct):
+    """An estimate in [0, 1] with its 95 % interval over `n` verdicts."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class SkillScore(Struct):
+    """One leaf's share of an evaluation. `level` is its mastered level, 0 before any is."""
+
+    score: float
+    n: int
+    level: int
+
+
+class Tally(Struct):
+    """Attempts of one (skill, level) in one stage, counted by outcome."""
+
+    skill: str
+    level: int
+    attempts: int
+    successes: int
+    failures: dict[str, int] = {}
+    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `provenance`, `crash`."""
+
+
+class SkillInfo(Struct):
+    """A leaf of the run's skill tree."""
+
+    path: str
+    summary: str
+    levels: tuple[int, int]
+
+
+class Edit(Struct):
+    """One proposed change of a program: the whole new text of one file, and what made it."""
+
+    path: str
+    text: str
+    operator: str
+    summary: str
+
+
+class Recipe(Struct):
+    """What `learn.py` decides: how a learning stage trains."""
+
+    learning_rate: float = 1e-3
+    steps: int = 60
+    batch: int = 96
+    recent: float = 0.6
+    """Share of a batch drawn from this cycle's confirmed answers; the rest is rehearsal from the whole buffer."""
+    program_share: float = 0.5
+    """Share of attempts made through the program rather than by the bare policy."""
+    focus: float = 0.0
+    """0 samples skills evenly; 1 samples them by what is left to learn."""
+
+
+class RunStarted(Struct, tag="run_started", tag_field="kind"):
+    run: str
+    seed: int
+    arm: Arm
+    suite: str
+    skills: list[SkillInfo]
+    config: str
+    """The resolved configuration as canonical JSON."""
+    champion: str
+    weights: str
+    program: str
+    parameters: int
+
+
+class VariantAdded(Struct, tag="variant_added", tag_field="kind"):
+    """A node of the archive; rejected ones are nodes too. `weights` and `program` are content hashes."""
+
+    variant: str
+    parent: str | None
+    cycle: int
+    level: Level | Literal["seed"]
+    weights: str
+    program: str
+    operator: str
+    summary: str
+    score: float | None
+    """Screening score, a cheap estimate on train tasks; None before any."""
+
+
+class Evaluated(Struct, tag="evaluated", tag_field="kind"):
+    """A score over fresh tasks. `split` is `sealed` (initial and final only) or `dev` (the curve, once a cycle)."""
+
+    cycle: int
+    split: Literal["sealed", "dev"]
+    when: Literal["initial", "cycle", "final"]
+    variant: str
+    score: Interval
+    skills: dict[str, SkillScore]
+    tokens: int
+
+
+class CycleStarted(Struct, tag="cycle_started", tag_field="kind"):
+    cycle: int
+    champion: str
+
+
+class Attempted(Struct, tag="attempted", tag_field="kind"):
+    """One stage of attempts on train tasks, tallied."""
+
+    cycle: int
+    stage: str
+    variant: str
+    source: Literal["direct", "program"]
+    tallies: list[Tally]
+    tokens: int
+
+
+class Learned(Struct, tag="learned", tag_field="kind"):
+    """What memory and the training buffer took from a cycle's verdicts."""
+
+    cycle: int
+    lessons: int
+    confirmed: int
+    buffer: int
+    recipe: Recipe
+
+
+class Trained(Struct, tag="trained", tag_field="kind"):
+    """Progress of a training stage: the mean since the record before."""
+
+    cycle: int
+    step: int
+    steps: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    tokens: int
+    expert_load: list[list[float]]
+    """Per layer, the share of routed tokens that each expert took."""
+
+
+class Proposed(Struct, tag="proposed", tag_field="kind"):
+    """A candidate that an improver made; `edits` are summaries, the sources lie in the store by hash."""
+
+    cycle: int
+    level: Level
+    variant: str
+    parent: str
+    operator: str
+    summary: str
+    files: list[str]
+
+
+class Screened(Struct, tag="screened", tag_field="kind"):
+    """A cheap comparison on train tasks that chooses which candidate goes to the gate."""
+
+    cycle: int
+    variant: str
+    score: float
+    baseline: float
+    n: int
+    passed: bool
+    failures: dict[str, int] = {}
+
+
+class Gated(Struct, tag="gated", tag_field="kind"):
+    """A decision of the gate on fresh paired tasks."""
+
+    cycle: int
+    level: Level
+    candidate: str
+    champion: str
+    decision: Decision
+    reason: str
+    n: int
+    wins: int
+    losses: int
+    gain: float
+    """Mean paired difference, candidate minus champion, over the `n` gate tasks."""
+    evidence: float
+    """Log of the e-value for 'better'; promotion needs at least log(1/alpha)."""
+    alpha: float
+    skills: dict[str, float]
+    """Mean paired difference per skill."""
+    vetoes: list[str] = []
+    """Skills whose non-inferiority failed."""
+
+
+class Guarded(Struct, tag="guarded", tag_field="kind"):
+    cycle: int
+    guard: str
+    checked: int
+    vetoed: int
+    detail: str
+
+
+class CycleFinished(Struct, tag="cycle_finished", tag_field="kind"):
+    cycle: int
+    champion: str
+    tokens_generated: int
+    tokens_trained: int
+    lessons: int
+    variants: int
+
+
+class RunFinished(Struct, tag="run_finished", tag_field="kind"):
+    cycles: int
+    champion: str
+
+
+Record = (
+    RunStarted
+    | VariantAdded
+    | Evaluated
+    | CycleStarted
+    | Attempted
+    | Learned
+    | Trained
+    | Proposed
+    | Screened
+    | Gated
+    | Guarded
+    | CycleFinished
+    | RunFinished
+)
+
+
+class Timing(Struct):
+    """Wall-clock figures of one entry, kept beside the hash chain. Seconds since the run's first entry."""
+
+    at: float
+    took: float = 0.0
+
+
+class Entry(Struct):
+    """A journal entry as readers see it."""
+
+    seq: int
+    record: Record
+    timing: Timing
+    hash: str
+
+
+class Lesson(Struct):
+    """What memory keeps of an attempt, from successes and from failures."""
+
+    id: str
+    skill: str
+    level: int
+    text: str
+    """The lesson's searchable text: the prompt and what was answered."""
+    prompt: str
+    answer: str
+    success: bool
+    run: str
+    cycle: int
+    variant: str
+
+
+class State(Struct):
+    """What the writer says of itself, outside the chain: which process writes, and how far it is."""
+
+    status: Status
+    pid: int
+    stage: str
+    """What is being done now, in words a person reads: `cycle 3/8: gate, weights`."""
+    done: float
+    """Share of the whole run that is done, in [0, 1]."""
+    seconds: float
+    eta: float | None
+    error: str | None = None

@@ -1,0 +1,16 @@
+//! The module `moevolve._native`: bindings only, one file a room. No logic lives here.
+
+use pyo3::prelude::*;
+
+mod engine;
+mod sandbox;
+mod store;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    engine::register(module)?;
+    store::register(module)?;
+    sandbox::register(module)?;
+    Ok(())
+}
