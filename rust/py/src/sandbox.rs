@@ -1,6 +1,163 @@
-use pyo3::prelude::*;
+//! The sandbox for Python: `spawn` gives a `SandboxedProcess`, `probe` tells which layers are in force.
 
-/// Adds this room's classes to the module.
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use moevolve_sandbox::{Child, Error, Limits, Policy, probe, spawn};
+use pyo3::exceptions::PyTimeoutError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+/// How long a wait keeps Python from seeing a signal such as Ctrl-C.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// A running child; see the stub for the documentation of its methods.
+#[pyclass(module = "moevolve._native")]
+struct SandboxedProcess {
+    child: Child,
+}
+
+#[pymethods]
+impl SandboxedProcess {
+    fn send(&mut self, py: Python<'_>, body: &[u8], seconds: f64) -> PyResult<()> {
+        let deadline = deadline(seconds);
+        let mut done = 0;
+        loop {
+            let until = deadline.min(Instant::now() + SLICE);
+            done = py
+                .detach(|| self.child.send(body, done, until))
+                .map_err(|error| raise(py, &error))?;
+            if done == body.len() + 4 {
+                return Ok(());
+            }
+            pause(py, deadline)?;
+        }
+    }
+
+    fn receive<'py>(
+        &mut self,
+        py: Python<'py>,
+        most: usize,
+        seconds: f64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let deadline = deadline(seconds);
+        loop {
+            let until = deadline.min(Instant::now() + SLICE);
+            let frame = py
+                .detach(|| self.child.receive(most, until))
+                .map_err(|error| raise(py, &error))?;
+            match frame {
+                Some(body) => return Ok(PyBytes::new(py, &body)),
+                None => pause(py, deadline)?,
+            }
+        }
+    }
+
+    fn stderr(&mut self) -> String {
+        self.child.stderr()
+    }
+
+    fn close(&mut self, py: Python<'_>) -> String {
+        py.detach(|| self.child.end())
+    }
+
+    #[getter]
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn deadline(seconds: f64) -> Instant {
+    Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(86_400))
+}
+
+fn pause(py: Python<'_>, deadline: Instant) -> PyResult<()> {
+    py.check_signals()?;
+    if Instant::now() >= deadline {
+        return Err(PyTimeoutError::new_err(
+            "the sandboxed process did not answer in time",
+        ));
+    }
     Ok(())
+}
+
+/// A missing layer under `strict` is a refusal for safety, everything else a `SandboxError`.
+fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let name = if matches!(error, Error::Incomplete { .. }) {
+        "SafetyError"
+    } else {
+        "SandboxError"
+    };
+    match py
+        .import("moevolve.errors")
+        .and_then(|errors| errors.getattr(name))
+    {
+        Ok(class) => match class.call1((error.to_string(),)) {
+            Ok(instance) => PyErr::from_value(instance),
+            Err(failed) => failed,
+        },
+        Err(failed) => failed,
+    }
+}
+
+#[pyfunction]
+#[pyo3(name = "spawn", signature = (program, arguments, environment, readable, executable, *, memory, cpu_seconds, open_files=32, processes=1, strict=false))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a keyword on the Python side"
+)]
+fn spawn_process(
+    py: Python<'_>,
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    readable: Vec<PathBuf>,
+    executable: Vec<PathBuf>,
+    memory: u64,
+    cpu_seconds: u64,
+    open_files: u64,
+    processes: u64,
+    strict: bool,
+) -> PyResult<SandboxedProcess> {
+    let limits = Limits {
+        memory,
+        cpu_seconds,
+        open_files,
+        processes,
+        file_size: 0,
+    };
+    let policy = Policy {
+        program,
+        arguments,
+        environment,
+        readable,
+        executable,
+        limits,
+        strict,
+    };
+    // Without the GIL: the clone waits for the child's execution.
+    let child = py
+        .detach(|| spawn(&policy))
+        .map_err(|error| raise(py, &error))?;
+    Ok(SandboxedProcess { child })
+}
+
+#[pyfunction]
+#[pyo3(name = "probe")]
+fn probe_layers(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let layers = py.detach(probe);
+    let told = PyDict::new(py);
+    told.set_item("namespaces", layers.namespaces())?;
+    told.set_item("private_root", layers.private_root)?;
+    told.set_item("landlock_abi", layers.landlock_abi)?;
+    told.set_item("seccomp", layers.seccomp)?;
+    told.set_item("missing", layers.missing())?;
+    Ok(told)
+}
+
+/// Adds this room's classes and functions to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SandboxedProcess>()?;
+    module.add_function(wrap_pyfunction!(spawn_process, module)?)?;
+    module.add_function(wrap_pyfunction!(probe_layers, module)?)
 }

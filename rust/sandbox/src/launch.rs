@@ -1,0 +1,504 @@
+//! The fork and what the child does before it executes.
+//!
+//! The parent has threads, so between `clone` and `execve` the child may only make system calls: no allocation, no
+//! locks, no panics. Everything it needs is prepared in [`Launch`]. It runs on a stack of its own in the parent's memory
+//! while the calling thread waits (`CLONE_VM | CLONE_VFORK`), so it can leave the failed step where the parent finds it.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use seccompiler::BpfProgram;
+
+use crate::error::{Error, Result};
+use crate::filesystem::Root;
+
+/// Inside its user namespace the child is this ordinary user, so executing gains no capabilities.
+const INNER_ID: u32 = 1000;
+const STACK: usize = 256 << 10;
+/// Where the private root is put together; any folder that every system has.
+const STAGE: &CStr = c"/tmp";
+
+/// Everything a child needs, made before the fork.
+pub(crate) struct Launch {
+    /// `CLONE_NEW*` flags.
+    pub namespaces: c_int,
+    /// Mounts of the private root; needs the mount namespace.
+    pub root: Option<Root>,
+    /// Landlock rules.
+    pub landlock: Option<OwnedFd>,
+    /// Seccomp filters in the order of installation.
+    pub filters: Vec<BpfProgram>,
+    /// `(resource, limit)`.
+    pub limits: Vec<(c_uint, u64)>,
+    /// What to execute; `None` only tries the layers and exits with 0.
+    pub program: Option<Program>,
+}
+
+/// Arguments of `execve`; the pointer lists end with null and point into the strings beside them.
+pub(crate) struct Program {
+    path: CString,
+    arguments: Pointers,
+    environment: Pointers,
+    /// Ends of the pipes that become 0, 1 and 2.
+    pub streams: [OwnedFd; 3],
+}
+
+struct Pointers {
+    _strings: Vec<CString>,
+    list: Vec<*const c_char>,
+}
+
+impl Pointers {
+    fn new(strings: Vec<CString>) -> Self {
+        let list = strings
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        Self {
+            _strings: strings,
+            list,
+        }
+    }
+}
+
+impl Program {
+    pub(crate) fn new(
+        path: CString,
+        arguments: Vec<CString>,
+        environment: Vec<CString>,
+        streams: [OwnedFd; 3],
+    ) -> Self {
+        let arguments = [path.clone()].into_iter().chain(arguments).collect();
+        Self {
+            path,
+            arguments: Pointers::new(arguments),
+            environment: Pointers::new(environment),
+            streams,
+        }
+    }
+}
+
+/// What the child leaves behind if a step fails.
+#[derive(Clone, Copy)]
+struct Failure {
+    step: &'static str,
+    errno: c_int,
+}
+
+struct Shared<'a> {
+    launch: &'a Launch,
+    maps: [(&'static CStr, CString); 3],
+    failure: Option<Failure>,
+}
+
+/// A stack for the child, with an inaccessible page below it.
+struct Stack {
+    base: *mut c_void,
+}
+
+impl Stack {
+    fn new() -> io::Result<Self> {
+        // SAFETY: a fresh anonymous mapping; nothing else refers to it.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                STACK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the first page belongs to the mapping above.
+        unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) };
+        Ok(Self { base })
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: unmaps exactly what `new` mapped; the child has executed or exited by then.
+        unsafe { libc::munmap(self.base, STACK) };
+    }
+}
+
+/// Starts the child; returns its process id in the caller's namespace.
+///
+/// # Errors
+/// [`Error::Setup`] naming the step that failed, `clone` included.
+pub(crate) fn launch(launch: &Launch) -> Result<libc::pid_t> {
+    let stack = Stack::new().map_err(|source| Error::Setup {
+        step: "stack",
+        source,
+    })?;
+    // SAFETY: geteuid and getegid cannot fail and touch no memory.
+    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let line = |id: u32| CString::new(format!("{INNER_ID} {id} 1")).unwrap_or_default();
+    let mut shared = Shared {
+        launch,
+        maps: [
+            (c"/proc/self/setgroups", CString::from(c"deny")),
+            (c"/proc/self/uid_map", line(user)),
+            (c"/proc/self/gid_map", line(group)),
+        ],
+        failure: None,
+    };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | launch.namespaces;
+    // No signal handler of the parent may run in the child, which shares its memory.
+    // SAFETY: sigset_t is plain data that sigfillset initialises.
+    let (pid, error) = unsafe {
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        let mut before = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        // SAFETY: the stack outlives the child's use of it, since CLONE_VFORK holds this thread until the child
+        // executes or exits; `shared` lives as long, and only one of the two runs at a time.
+        let pid = libc::clone(
+            enter,
+            stack.base.byte_add(STACK),
+            flags,
+            (&raw mut shared).cast(),
+        );
+        let error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        (pid, error)
+    };
+    if pid < 0 {
+        return Err(Error::Setup {
+            step: "clone",
+            source: error,
+        });
+    }
+    // SAFETY: `shared` is initialised; the child wrote through the pointer before it exited, hence the volatile read.
+    match unsafe { ptr::read_volatile(&raw const shared.failure) } {
+        None => Ok(pid),
+        Some(Failure { step, errno }) => {
+            let mut status = 0;
+            // SAFETY: waits for our own child, which has exited.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            Err(Error::Setup {
+                step,
+                source: io::Error::from_raw_os_error(errno),
+            })
+        }
+    }
+}
+
+extern "C" fn enter(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the `Shared` of the waiting parent.
+    let shared = unsafe { &mut *argument.cast::<Shared>() };
+    match set_up(shared) {
+        // SAFETY: _exit ends this process without running the parent's exit handlers.
+        Ok(()) => unsafe { libc::_exit(0) },
+        Err(failure) => unsafe {
+            ptr::write_volatile(&raw mut shared.failure, Some(failure));
+            libc::_exit(127)
+        },
+    }
+}
+
+type Step = std::result::Result<(), Failure>;
+
+fn check(step: &'static str, result: c_long) -> std::result::Result<c_long, Failure> {
+    if result < 0 {
+        // SAFETY: reads this thread's errno.
+        Err(Failure {
+            step,
+            errno: unsafe { *libc::__errno_location() },
+        })
+    } else {
+        Ok(result)
+    }
+}
+
+/// Everything between `clone` and `execve`, in an order in which each step can still do what it needs.
+fn set_up(shared: &Shared) -> Step {
+    let launch = shared.launch;
+    signals();
+    // SAFETY: plain system calls on values of this file.
+    unsafe {
+        check("session", c_long::from(libc::setsid()))?;
+        check(
+            "parent death signal",
+            c_long::from(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)),
+        )?;
+    }
+    if launch.namespaces & libc::CLONE_NEWUSER != 0 {
+        for (path, text) in &shared.maps {
+            write_file(path, text)?;
+        }
+    }
+    if launch.namespaces & libc::CLONE_NEWNS != 0 {
+        // SAFETY: null means no source, type or data for a change of propagation.
+        let private = unsafe {
+            libc::mount(
+                ptr::null(),
+                c"/".as_ptr(),
+                ptr::null(),
+                libc::MS_REC | libc::MS_PRIVATE,
+                ptr::null(),
+            )
+        };
+        check("private mounts", c_long::from(private))?;
+        if let Some(root) = &launch.root {
+            private_root(root)?;
+        }
+    }
+    if let Some(program) = &launch.program {
+        for (target, stream) in program.streams.iter().enumerate() {
+            // SAFETY: both descriptors are valid; the parent keeps its ends above 2.
+            check("streams", unsafe {
+                c_long::from(libc::dup2(stream.as_raw_fd(), target as c_int))
+            })?;
+        }
+    }
+    close_others();
+    for &(resource, limit) in &launch.limits {
+        let value = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
+        // SAFETY: `value` lives through the call.
+        check("limits", unsafe {
+            c_long::from(libc::setrlimit(resource as _, &raw const value))
+        })?;
+    }
+    restrict(launch)?;
+    if let Some(program) = &launch.program {
+        // SAFETY: path and lists are null-terminated and live in `launch`.
+        let failed = unsafe {
+            libc::execve(
+                program.path.as_ptr(),
+                program.arguments.list.as_ptr(),
+                program.environment.list.as_ptr(),
+            )
+        };
+        check("execute", c_long::from(failed))?;
+    }
+    Ok(())
+}
+
+/// Default handlers and nothing blocked: ignored signals would survive the execution.
+fn signals() {
+    // SAFETY: sigaction and sigset_t are plain data; numbers that cannot be set are refused by the kernel.
+    unsafe {
+        let default = std::mem::zeroed::<libc::sigaction>();
+        for number in 1..=64 {
+            libc::sigaction(number, &raw const default, ptr::null_mut());
+        }
+        let none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+}
+
+fn write_file(path: &CStr, text: &CStr) -> Step {
+    // SAFETY: path and text are null-terminated; the descriptor is closed at execution.
+    unsafe {
+        let file = check(
+            "user mapping",
+            c_long::from(libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC)),
+        )?;
+        let bytes = text.to_bytes();
+        check(
+            "user mapping",
+            libc::write(file as c_int, bytes.as_ptr().cast(), bytes.len()) as c_long,
+        )?;
+        libc::close(file as c_int);
+    }
+    Ok(())
+}
+
+/// A tmpfs that holds the planned places, read-only, becomes the root; the old one is let go.
+fn private_root(root: &Root) -> Step {
+    const STEP: &str = "private root";
+    const RECURSIVE: c_int = 0x8000; // AT_RECURSIVE
+    // SAFETY: every pointer below is a null-terminated string or a struct that outlives its call.
+    unsafe {
+        // A handle on the host's root: places are found through it although the stage covers /tmp.
+        let host = check(
+            STEP,
+            c_long::from(libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC)),
+        )? as RawFd;
+        let mut trees = [-1 as RawFd; 64];
+        if root.places.len() > trees.len() {
+            return Err(Failure {
+                step: STEP,
+                errno: libc::E2BIG,
+            });
+        }
+        for (place, tree) in root.places.iter().zip(&mut trees) {
+            let flags =
+                libc::OPEN_TREE_CLONE as c_int | libc::OPEN_TREE_CLOEXEC as c_int | RECURSIVE;
+            *tree = check(
+                STEP,
+                libc::syscall(libc::SYS_open_tree, host, place.source.as_ptr(), flags),
+            )? as RawFd;
+        }
+        let data = c"size=1m,mode=755".as_ptr().cast();
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        check(
+            STEP,
+            c_long::from(libc::mount(
+                c"none".as_ptr(),
+                STAGE.as_ptr(),
+                c"tmpfs".as_ptr(),
+                flags,
+                data,
+            )),
+        )?;
+        check(STEP, c_long::from(libc::chdir(STAGE.as_ptr())))?;
+        for link in &root.links {
+            libc::symlink(link.text.as_ptr(), link.target.as_ptr());
+        }
+        let sealed = MountAttributes {
+            set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+            clear: 0,
+            propagation: 0,
+            user: 0,
+        };
+        let seal = |path: *const c_char, at: RawFd, flags: c_int| {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                at,
+                path,
+                flags,
+                &raw const sealed,
+                size_of::<MountAttributes>(),
+            )
+        };
+        for (place, &tree) in root.places.iter().zip(&trees) {
+            for parent in &place.parents {
+                libc::mkdir(parent.as_ptr(), 0o755);
+            }
+            if place.is_folder {
+                libc::mkdir(place.target.as_ptr(), 0o755);
+            } else {
+                let file = libc::open(
+                    place.target.as_ptr(),
+                    libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC,
+                    0o644,
+                );
+                libc::close(file);
+            }
+            const FROM_HANDLE: c_uint = 4; // MOVE_MOUNT_F_EMPTY_PATH
+            let here = libc::AT_FDCWD;
+            let target = place.target.as_ptr();
+            check(
+                STEP,
+                libc::syscall(
+                    libc::SYS_move_mount,
+                    tree,
+                    c"".as_ptr(),
+                    here,
+                    target,
+                    FROM_HANDLE,
+                ),
+            )?;
+            check(STEP, seal(target, here, RECURSIVE))?;
+        }
+        check(STEP, seal(c".".as_ptr(), libc::AT_FDCWD, 0))?;
+        check(
+            STEP,
+            libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()),
+        )?;
+        check(
+            STEP,
+            c_long::from(libc::umount2(c".".as_ptr(), libc::MNT_DETACH)),
+        )?;
+        check(STEP, c_long::from(libc::chdir(c"/".as_ptr())))?;
+    }
+    Ok(())
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user: u64,
+}
+
+/// Marks everything above stderr for closing at execution.
+fn close_others() {
+    const CLOSE_RANGE_CLOEXEC: c_uint = 4;
+    // SAFETY: plain system calls; the child has its own table of descriptors.
+    unsafe {
+        if libc::syscall(
+            libc::SYS_close_range,
+            3 as c_uint,
+            c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        ) < 0
+        {
+            for descriptor in 3..65_536 {
+                libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
+}
+
+/// `struct __user_cap_header_struct` and two `__user_cap_data_struct` of capset(2), version 3.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+/// Gives up privileges for good: capabilities, Landlock, seccomp.
+fn restrict(launch: &Launch) -> Step {
+    const VERSION_3: u32 = 0x2008_0522;
+    /// SECBIT_NOROOT and SECBIT_NO_SETUID_FIXUP with their locks.
+    const SECURE_BITS: libc::c_ulong = 0b1111;
+    const ADDR_NO_RANDOMIZE: libc::c_ulong = 0x004_0000;
+    // SAFETY: structs and programs outlive the calls that read them.
+    unsafe {
+        // Object addresses leak into results (hash order of plain objects); the same program must see the same ones.
+        libc::personality(ADDR_NO_RANDOMIZE);
+        // Fails without privileges, where there is nothing to lock.
+        libc::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS, 0, 0, 0);
+        let header = CapabilityHeader {
+            version: VERSION_3,
+            pid: 0,
+        };
+        let none = [0u32; 6];
+        check(
+            "capabilities",
+            libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()),
+        )?;
+        check(
+            "no new privileges",
+            c_long::from(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
+        )?;
+        if let Some(rules) = &launch.landlock {
+            check(
+                "landlock",
+                libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0),
+            )?;
+        }
+        for filter in &launch.filters {
+            let program = libc::sock_fprog {
+                len: filter.len() as u16,
+                filter: filter.as_ptr().cast_mut().cast(),
+            };
+            let mode = libc::SECCOMP_MODE_FILTER;
+            check(
+                "seccomp",
+                c_long::from(libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    mode,
+                    &raw const program,
+                    0,
+                    0,
+                )),
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! What a hostile child can and cannot do. Every test names one thing that must not work.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use moevolve_sandbox::{Child, Error, Limits, Policy, probe, spawn};
+
+const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile");
+
+fn policy(arguments: &[&str]) -> Policy {
+    Policy {
+        program: PathBuf::from(HOSTILE),
+        arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
+        readable: ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"]
+            .map(PathBuf::from)
+            .to_vec(),
+        executable: [HOSTILE, "/lib64", "/usr/lib"].map(PathBuf::from).to_vec(),
+        ..Policy::default()
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn report(child: &mut Child) -> Result<String, Error> {
+    let body = child
+        .receive(1 << 20, soon())?
+        .expect("the child neither answered nor died");
+    Ok(String::from_utf8(body).expect("reports are text"))
+}
+
+fn deed(arguments: &[&str]) -> String {
+    report(&mut spawn(&policy(arguments)).expect("spawn")).expect("report")
+}
+
+fn refused(arguments: &[&str]) {
+    let said = deed(arguments);
+    assert!(said.starts_with("refused"), "{arguments:?}: {said}");
+}
+
+#[test]
+fn frames_come_back_whole() {
+    let mut child = spawn(&policy(&["echo"])).unwrap();
+    for size in [0, 1, 3, 4, 5, 65_536, 300_000] {
+        let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+        // More than the pipes hold would wait for our reading, so write in turns.
+        let (mut done, mut back) = (0, None);
+        while back.is_none() {
+            done = child.send(&body, done, Instant::now()).unwrap();
+            back = child.receive(1 << 20, Instant::now()).unwrap();
+        }
+        assert_eq!(back.unwrap(), body);
+    }
+}
+
+#[test]
+fn no_network() {
+    refused(&["tcp", "127.0.0.1:1"]);
+    refused(&["udp", "127.0.0.1:0"]);
+}
+
+#[test]
+fn no_file_is_written_or_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "before").unwrap();
+    let mut policy = policy(&["write", file.to_str().unwrap()]);
+    policy.readable.push(folder.path().to_path_buf());
+    assert!(
+        report(&mut spawn(&policy).unwrap())
+            .unwrap()
+            .starts_with("refused")
+    );
+    policy.arguments[0] = "mode".into();
+    assert!(
+        report(&mut spawn(&policy).unwrap())
+            .unwrap()
+            .starts_with("refused")
+    );
+    policy.arguments[0] = "read".into();
+    assert_eq!(report(&mut spawn(&policy).unwrap()).unwrap(), "ok: 6");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "before");
+    refused(&["write", "/new"]);
+    refused(&["write", "/tmp/new"]);
+}
+
+#[test]
+fn only_named_paths_are_read() {
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "secret").unwrap();
+    for path in [&home, "/root", "/home", "/proc", env!("CARGO_MANIFEST_DIR")] {
+        if Path::new(HOSTILE).starts_with(path) {
+            // A folder above the executable exists in the private root, but holds nothing else.
+            continue;
+        }
+        refused(&["list", path]);
+    }
+    refused(&["read", "/etc/shadow"]);
+    refused(&["read", "/etc/passwd"]);
+    refused(&["read", "/proc/1/environ"]);
+    refused(&["read", secret.path().to_str().unwrap()]);
+    refused(&["read", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+}
+
+#[test]
+fn the_environment_is_the_named_one() {
+    let mut policy = policy(&["environment"]);
+    policy.environment.push(("ONLY".into(), "this".into()));
+    assert_eq!(
+        report(&mut spawn(&policy).unwrap()).unwrap(),
+        r#"ok: [("ONLY", "this")]"#
+    );
+}
+
+#[test]
+fn kernel_surface_is_closed() {
+    for call in ["unshare", "trace", "keys", "mount"] {
+        refused(&[call]);
+    }
+    refused(&["signal", &std::process::id().to_string()]);
+}
+
+#[test]
+fn nothing_else_is_executed_or_started() {
+    refused(&["execute", "/bin/true"]);
+    refused(&["thread"]);
+    assert_eq!(deed(&["forks"]), "ok: 0");
+}
+
+#[test]
+fn root_inside_is_nobody() {
+    let said = deed(&["identity"]);
+    if probe().namespaces().contains(&"pid") {
+        assert_eq!(said, "ok: pid 1 uid 1000");
+    }
+}
+
+#[test]
+fn a_memory_bomb_dies() {
+    let mut policy = policy(&["memory"]);
+    policy.limits.memory = 128 << 20;
+    let mut child = spawn(&policy).unwrap();
+    assert!(matches!(report(&mut child), Err(Error::Ended { .. })));
+}
+
+#[test]
+fn an_infinite_loop_meets_its_processor_limit() {
+    let mut policy = policy(&["spin"]);
+    policy.limits = Limits {
+        cpu_seconds: 1,
+        ..Limits::default()
+    };
+    let Err(Error::Ended { how, .. }) = report(&mut spawn(&policy).unwrap()) else {
+        panic!("still spinning")
+    };
+    assert!(how.contains("SIGKILL") || how.contains("SIGXCPU"), "{how}");
+}
+
+#[test]
+fn a_deadline_passes_without_a_frame_and_the_child_dies_with_its_handle() {
+    let mut child = spawn(&policy(&["spin"])).unwrap();
+    let pid = child.id();
+    assert!(
+        child
+            .receive(10, Instant::now() + Duration::from_millis(30))
+            .unwrap()
+            .is_none()
+    );
+    drop(child);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn grandchildren_die_with_the_child() {
+    let mut policy = policy(&["grandchild"]);
+    policy.limits.processes = 512;
+    policy.readable.push("/proc".into());
+    // The first frame is the grandchild's; its parent is gone already or goes now.
+    let mut child = spawn(&policy).unwrap();
+    let group = child.id();
+    let _ = report(&mut child);
+    drop(child);
+    let orphans = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        // After the name in parentheses: state, parent, group, session.
+        let session: u32 = stat
+            .rsplit(')')
+            .next()?
+            .split_whitespace()
+            .nth(3)?
+            .parse()
+            .ok()?;
+        (session == group).then_some(stat)
+    });
+    assert_eq!(orphans.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn a_frame_is_bounded() {
+    let mut child = spawn(&policy(&["huge"])).unwrap();
+    assert!(matches!(
+        child.receive(1 << 20, soon()),
+        Err(Error::FrameTooLarge {
+            most: 1_048_576,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn last_words_are_kept_and_bounded() {
+    let mut child = spawn(&policy(&["die"])).unwrap();
+    let Err(Error::Ended { how, stderr }) = child.receive(10, soon()) else {
+        panic!("it should die")
+    };
+    assert_eq!(
+        (how.as_str(), stderr.as_str()),
+        ("exit status 7", "last words\n")
+    );
+    let mut child = spawn(&policy(&["chatter"])).unwrap();
+    assert!(
+        child
+            .receive(10, Instant::now() + Duration::from_millis(50))
+            .unwrap()
+            .is_none()
+    );
+    assert!(child.stderr().len() <= 4096);
+}
+
+#[test]
+fn a_missing_executable_is_a_setup_error() {
+    let mut policy = policy(&[]);
+    policy.program = "/nowhere/python".into();
+    let error = spawn(&policy).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Setup {
+                step: "execute",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn strict_follows_the_probe() {
+    let mut policy = policy(&["identity"]);
+    policy.strict = true;
+    assert_eq!(spawn(&policy).is_ok(), probe().missing().is_empty());
+}
