@@ -1,0 +1,182 @@
+"""The score curve: dev score of every cycle with its 95 % band, sealed scores as marks with error bars."""
+
+import math
+from collections.abc import Callable
+
+from moevolve_tui.drawing.braille import Canvas
+from moevolve_tui.drawing.lines import Line, Span, fit
+from moevolve_tui.figures import score
+from moevolve_tui.model import Point, RunModel
+
+Place = Callable[[float], int]
+
+_GUTTER = 5
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
+_LEAST_SPAN = 0.08
+"""A flat curve is shown flat: the axis never spans less than this."""
+
+
+def curve_lines(model: RunModel, width: int, height: int) -> list[Line]:
+    """The chart in `height` lines of `width` cells: plot, axis with promotion marks, cycle labels."""
+    points = [point for point in model.points if _drawable(point)]
+    rows = height - 2
+    if width < _GUTTER + 8 or rows < 2:
+        return [fit([("too small to draw", "quiet")], width) for _ in range(height)]
+    if not points:
+        return _message(model, width, height)
+    low, high, step = value_axis(points, rows)
+    last = cycle_axis(model)
+    columns = width - _GUTTER - 1
+    canvas = Canvas(columns, rows)
+
+    def x_of(cycle: float) -> int:
+        return round(cycle / last * (canvas.width - 1))
+
+    def y_of(value: float) -> int:
+        return round((high - min(max(value, low), high)) / (high - low) * (canvas.height - 1))
+
+    _grid(canvas, low, high, step, y_of)
+    curve = [point for point in points if point.split == "dev"]
+    marks = [point for point in points if point.split == "sealed"]
+    path = [point for point in points if point.when == "initial"][:1] + curve
+    _band(canvas, path, x_of, y_of)
+    for a, b in zip(path, path[1:], strict=False):
+        for thickness in range(2 if rows >= 12 else 1):
+            ends = (
+                x_of(a.cycle),
+                y_of(a.score.mean) + thickness,
+                x_of(b.cycle),
+                y_of(b.score.mean) + thickness,
+            )
+            canvas.line(*ends, "curve")
+    for point in curve:
+        _blob(canvas, x_of(point.cycle), y_of(point.score.mean))
+    for point in marks:
+        x = x_of(place(point, model))
+        canvas.line(x, y_of(point.score.high), x, y_of(point.score.low), "sealed")
+        canvas.glyph(x, y_of(point.score.mean), "◆", "sealed")
+
+    labels = {min(rows - 1, y_of(value) // 4): value for value in _ticks(low, high, step)}
+    lines = [_plot_row(canvas, row, labels) for row in range(rows)]
+    lines.append(_axis(model, columns, x_of))
+    lines.append(_cycles(last, columns, x_of))
+    return [fit(line, width) for line in lines]
+
+
+def value_axis(points: list[Point], rows: int) -> tuple[float, float, float]:
+    """(low, high, step) that hold every interval, inside [0, 1], on round numbers a few rows apart."""
+    low = min(point.score.low for point in points)
+    high = max(point.score.high for point in points)
+    if high - low < _LEAST_SPAN:
+        middle = (high + low) / 2
+        low, high = middle - _LEAST_SPAN / 2, middle + _LEAST_SPAN / 2
+    wanted = max(2, min(6, rows // 3))
+    step = next((step for step in _STEPS if (high - low) / step <= wanted), 0.5)
+    return (
+        max(0.0, math.floor(low / step + 1e-9) * step),
+        min(1.0, math.ceil(high / step - 1e-9) * step),
+        step,
+    )
+
+
+def cycle_axis(model: RunModel) -> float:
+    """The cycle at the right edge: the plan while it is near, otherwise room to grow."""
+    reached = max([model.cycle, *(point.cycle for point in model.points)])
+    if any(point.when == "final" for point in model.points):
+        return reached + 0.5
+    if model.status in ("finished", "failed", "stopped"):
+        return max(1.0, float(reached))
+    roomy = max(4, math.ceil(reached * 1.25))
+    return float(min(model.planned, max(roomy, 24)) if model.planned else roomy)
+
+
+def place(point: Point, model: RunModel) -> float:
+    """Where a point stands on the cycle axis; the final sealed score stands just after the last cycle."""
+    return point.cycle if point.when != "final" else max(p.cycle for p in model.points) + 0.5
+
+
+def legend() -> Line:
+    """What the marks mean."""
+    return [
+        ("◆", "sealed"),
+        (" sealed  ", "quiet"),
+        ("━", "curve"),
+        (" dev  ", "quiet"),
+        ("░", "band"),
+        (" 95 %", "quiet"),
+    ]
+
+
+def _drawable(point: Point) -> bool:
+    return all(map(math.isfinite, (point.score.mean, point.score.low, point.score.high)))
+
+
+def _ticks(low: float, high: float, step: float) -> list[float]:
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _grid(canvas: Canvas, low: float, high: float, step: float, y_of: Place) -> None:
+    for value in _ticks(low, high, step):
+        for x in range(0, canvas.width, 4):
+            canvas.dot(x, y_of(value), "faint")
+
+
+def _band(canvas: Canvas, path: list[Point], x_of: Place, y_of: Place) -> None:
+    """Every other dot between the interval's ends, so that the curve inside stays readable."""
+    for a, b in zip(path, path[1:], strict=False):
+        x0, x1 = x_of(a.cycle), x_of(b.cycle)
+        for x in range(x0, x1 + 1):
+            share = (x - x0) / max(1, x1 - x0)
+            top = y_of(a.score.high + (b.score.high - a.score.high) * share)
+            bottom = y_of(a.score.low + (b.score.low - a.score.low) * share)
+            for y in range(top, bottom + 1):
+                if (x + y) % 2 == 0:
+                    canvas.dot(x, y, "band")
+
+
+def _blob(canvas: Canvas, x: int, y: int) -> None:
+    for dx in (-1, 0, 1):
+        for dy in (-1, 0, 1):
+            canvas.dot(x + dx, y + dy, "curve")
+
+
+def _plot_row(canvas: Canvas, row: int, labels: dict[int, float]) -> Line:
+    label: Span = (
+        (f"{score(labels[row]):>{_GUTTER - 1}} ", "quiet") if row in labels else (" " * _GUTTER, "plain")
+    )
+    return [label, ("┤" if row in labels else "│", "faint"), *canvas.row(row)]
+
+
+def _axis(model: RunModel, columns: int, x_of: Place) -> Line:
+    """The bottom line; `w` and `p` stand where weights and programs were promoted."""
+    cells: list[Span] = [("─", "faint")] * columns
+    for cycle, level in model.promotions:
+        column = min(columns - 1, x_of(cycle) // 2)
+        if cells[column][0] != "─" and column + 1 < columns:
+            column += 1
+        cells[column] = (level[0], level)
+    return [(" " * _GUTTER, "plain"), ("└", "faint"), *cells]
+
+
+def _cycles(last: float, columns: int, x_of: Place) -> Line:
+    """Cycle numbers under the axis, as many as fit."""
+    every = next((n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500) if last / n * 5 <= columns), 1000)
+    row = [" "] * (columns + 1)
+    for cycle in range(0, int(last) + 1, every):
+        text = str(cycle)
+        start = min(x_of(cycle) // 2, columns - len(text))
+        if all(cell == " " for cell in row[max(0, start - 1) : start + len(text) + 1]):
+            row[start : start + len(text)] = text
+    return [("cycle ", "quiet"), ("".join(row[:columns]), "quiet")]
+
+
+def _message(model: RunModel, width: int, height: int) -> list[Line]:
+    text = (
+        "Waiting for the run's first record"
+        if model.status == "waiting"
+        else "No score yet: the sealed test comes first"
+    )
+    lines: list[Line] = [[] for _ in range(height)]
+    lines[height // 2] = [(text.center(width), "quiet")]
+    return [fit(line, width) for line in lines]

@@ -1,0 +1,102 @@
+"""The skill tree: every branch and leaf with its score before and now, and the level it masters."""
+
+from dataclasses import dataclass
+
+from moevolve_tui.drawing.lines import Line, Tone, fit
+from moevolve_tui.figures import score
+from moevolve_tui.model import RunModel, SkillView
+
+
+@dataclass
+class TreeRow:
+    """A node in reading order. Scores are means over the leaves below it; None before any evaluation."""
+
+    name: str
+    depth: int
+    leaf: bool
+    before: float | None
+    now: float | None
+    levels: tuple[int, int] | None
+
+
+def tree_rows(model: RunModel) -> list[TreeRow]:
+    """The tree, depth first, names in order; a branch aggregates its children."""
+    rows: list[TreeRow] = []
+    _descend(sorted(model.skills.values(), key=lambda skill: skill.path.split("/")), 0, rows)
+    return rows
+
+
+def _descend(skills: list[SkillView], depth: int, rows: list[TreeRow]) -> None:
+    names = dict.fromkeys(skill.path.split("/")[depth] for skill in skills if skill.path.count("/") >= depth)
+    for name in names:
+        below = [s for s in skills if s.path.count("/") >= depth and s.path.split("/")[depth] == name]
+        leaf = len(below) == 1 and below[0].path.count("/") == depth
+        levels = (
+            (below[0].before.level, below[0].now.level) if leaf and below[0].before and below[0].now else None
+        )
+        rows.append(
+            TreeRow(
+                name,
+                depth,
+                leaf,
+                _mean([s.before.score for s in below if s.before]),
+                _mean([s.now.score for s in below if s.now]),
+                levels,
+            )
+        )
+        if not leaf:
+            _descend(below, depth + 1, rows)
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def skill_line(row: TreeRow, width: int) -> Line:
+    """`reverse        ━━━━━╸── .52→1.00 L5→8` in `width` cells."""
+    figures = (
+        f"{score(row.before)}→{score(row.now)}" if row.before is not None and row.now is not None else "–"
+    )
+    level = f"L{row.levels[0]}→{row.levels[1]}" if row.levels else ""
+    if row.levels and row.levels[0] == row.levels[1]:
+        level = f"L{row.levels[1]}"
+    rose = row.levels is not None and row.levels[1] > row.levels[0]
+    fell = row.levels is not None and row.levels[1] < row.levels[0]
+    name_width = min(22, max(13, width - 27))
+    bar_width = max(4, min(24, width - name_width - 19))
+    name = [("  " * row.depth + row.name, "plain" if row.leaf else "head")]
+    change: Tone = "quiet"
+    if row.before is not None and row.now is not None and abs(row.now - row.before) >= 0.02:
+        change = "good" if row.now > row.before else "bad"
+    return [
+        *fit(name, name_width),  # type: ignore[arg-type]
+        (" ", "plain"),
+        *bar(row.before, row.now, bar_width),
+        (f" {figures:>9}", change),
+        (f" {level:<7}", "good" if rose else "bad" if fell else "quiet"),
+    ]
+
+
+def bar(before: float | None, now: float | None, width: int) -> Line:
+    """A bar of half cells: what there was, then what was gained (or lost) in its own tone."""
+    if before is None or now is None:
+        return [("─" * width, "faint")]
+    first, second = sorted((_halves(before, width), _halves(now, width)))
+    tone: Tone = "good" if now >= before else "bad"
+    line: Line = [("━" * (first // 2), "curve")]
+    full = first // 2
+    if first % 2:
+        line.append(("━" if second > first else "╸", "curve"))
+        full += 1
+    gained = max(0, second // 2 - full)
+    line.append(("━" * gained, tone))
+    full += gained
+    if second % 2 and second // 2 >= full:
+        line.append(("╸", tone))
+        full += 1
+    line.append(("─" * (width - full), "faint"))
+    return [span for span in line if span[0]]
+
+
+def _halves(value: float, width: int) -> int:
+    return round(min(1.0, max(0.0, value)) * width * 2)

@@ -1,0 +1,1 @@
+"""The panes. They draw what the model holds and know nothing of the store."""
