@@ -1,0 +1,127 @@
+# One command for each need; `make help` lists them. Everything is made inside the clone: .venv, target, dist, runs.
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+PARITY := $(CURDIR)/.venv-parity
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+JOBS ?= 2
+# More arguments for the command that a target ends with: make quickstart ARGS="--seed 11"
+ARGS ?=
+
+export VIRTUAL_ENV := $(VENV)
+export PYO3_PYTHON := $(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_WARN_SCRIPT_LOCATION := 1
+unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
+
+SAY = @printf '\033[1m==> %s\033[0m\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart build develop test test-rust test-python check lint types bench wheel packaging seed parity parity-env clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: build ## build, install into .venv, run the loop on this machine, end with a table
+	$(SAY) "Running the loop (at most 10 minutes)"
+	$(BIN)/moevolve run quickstart $(ARGS)
+
+# --- environment and extension
+
+$(VENV)/.made:
+	$(SAY) "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "this Python lacks venv; on Debian: apt-get install python3-venv"; exit 2; }
+	@command -v cargo >/dev/null || { echo "cargo is needed: install a Rust toolchain, 1.95 or newer"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(SAY) "Installing pip and maturin (a few seconds)"
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' 'maturin>=1.16,<2'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made $(RUST_SOURCES) pyproject.toml tui/pyproject.toml
+	$(SAY) "Compiling the Rust core (3 to 5 minutes the first time on 2 cores, seconds later) and installing moevolve"
+	@$(BIN)/maturin develop --release
+	$(SAY) "Installing moevolve-tui"
+	@$(BIN)/python -m pip install --quiet --editable ./tui
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.made pyproject.toml
+	$(SAY) "Installing the development tools"
+	@$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+build: $(VENV)/.installed ## compile and install both packages into .venv
+
+develop: build $(VENV)/.developed ## build, and install the development tools
+
+# --- tests
+
+test: test-rust test-python ## all tests that need neither torch nor a network
+
+test-rust: $(VENV)/.made
+	$(SAY) "Compiling and running the Rust tests"
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --release --workspace --exclude moevolve-py; \
+	else cargo test --release --workspace --exclude moevolve-py; fi
+
+test-python: develop
+	$(SAY) "Running the Python tests"
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: lint types test packaging ## what must pass before a change lands
+
+lint: develop
+	$(SAY) "Checking format and lints"
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	$(BIN)/ruff format --check python tui tests benches
+	$(BIN)/ruff check python tui tests benches
+	$(BIN)/lint-imports
+
+types: develop
+	$(SAY) "Checking types, and the stub of moevolve._native against the module"
+	$(BIN)/mypy python/moevolve tui/moevolve_tui
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml moevolve._native
+
+# --- distributions
+
+wheel: $(VENV)/.made ## both wheels into dist/
+	$(SAY) "Building the wheels into dist/"
+	@rm -rf dist
+	@$(BIN)/maturin build --release --out dist
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./tui
+	@ls -l dist
+
+packaging: develop wheel
+	$(SAY) "Installing the wheels into an empty environment outside the tree, and running there"
+	MOEVOLVE_DIST=$(CURDIR)/dist $(BIN)/python -m pytest tests/test_packaging.py
+
+seed: build ## make the seed checkpoint again (at most 20 minutes on 2 cores)
+	$(SAY) "Training the seed checkpoint"
+	$(BIN)/python -m moevolve.seed $(ARGS)
+
+# --- beside torch and transformers, in an environment of their own
+
+$(PARITY)/.made: tests/parity/requirements.txt
+	$(SAY) "Making .venv-parity: torch and transformers, 3 GB to fetch, 6 GB on disk"
+	@test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	@$(PARITY)/bin/python -m pip install --progress-bar on -r tests/parity/requirements.txt
+	@touch $@
+
+parity-env: $(PARITY)/.made ## the environment that parity and bench need
+
+parity: build parity-env ## compare with live transformers; ARGS="--seeds 1,2,3"
+	$(SAY) "Comparing with transformers"
+	PYTHONPATH=python MOEVOLVE_PARITY=1 $(PARITY)/bin/python -m pytest -p no:cacheprovider tests/parity $(ARGS)
+
+bench: build parity-env ## measure training and generation against transformers, both sides in one run
+	$(SAY) "Measuring a training step (about 2 minutes)"
+	PYTHONPATH=python $(PARITY)/bin/python benches/train.py $(ARGS)
+	$(SAY) "Measuring generation (about 2 minutes)"
+	PYTHONPATH=python $(PARITY)/bin/python benches/generate.py $(ARGS)
+
+clean: ## remove what make made, runs excepted
+	rm -rf .venv .venv-parity target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find python tui tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/moevolve/*.so
