@@ -27,7 +27,8 @@ class SandboxedProcess:
 
         Raises:
             TimeoutError: no whole frame arrived in time.
-            SandboxError: the child is gone, or announced a larger frame.
+            ValueError: the child announced a larger frame.
+            SandboxError: the child is gone.
         """
 
     def stderr(self) -> str:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use moevolve_sandbox::{Child, Error, Limits, Policy, probe, spawn};
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -81,17 +81,14 @@ fn pause(py: Python<'_>, deadline: Instant) -> PyResult<()> {
     Ok(())
 }
 
-/// A missing layer under `strict` is a refusal for safety, everything else a `SandboxError`.
+/// A missing layer under `strict` is a refusal for safety, an oversized frame a bad value, all else a `SandboxError`.
 fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    let name = if matches!(error, Error::Incomplete { .. }) {
-        "SafetyError"
-    } else {
-        "SandboxError"
+    let name = match error {
+        Error::FrameTooLarge { .. } => return PyValueError::new_err(error.to_string()),
+        Error::Incomplete { .. } => "SafetyError",
+        _ => "SandboxError",
     };
-    match py
-        .import("moevolve.errors")
-        .and_then(|errors| errors.getattr(name))
-    {
+    match py.import("moevolve.errors").and_then(|errors| errors.getattr(name)) {
         Ok(class) => match class.call1((error.to_string(),)) {
             Ok(instance) => PyErr::from_value(instance),
             Err(failed) => failed,

@@ -1,0 +1,75 @@
+"""What `improve.py` and `learn.py` are told. Never a gold answer: confirmed answers are the policy's own."""
+
+from __future__ import annotations
+
+from moevolve.records import Struct
+
+
+class SkillReport(Struct):
+    """Estimated success of one skill by level; index 0 is level `first`."""
+
+    path: str
+    direct: list[float]
+    """The bare policy's."""
+    program: list[float]
+    """The champion's, through its program."""
+    first: int = 1
+
+
+class Failure(Struct):
+    """A failed attempt on a train task: what was asked, what was answered, how it failed."""
+
+    prompt: str
+    skill: str
+    level: int
+    answer: str
+    failure: str
+
+
+class Success(Struct):
+    """An attempt on a train task that the grader confirmed."""
+
+    prompt: str
+    skill: str
+    level: int
+    answer: str
+
+
+class TrialReport(Struct):
+    """A past proposal and what became of it; `gain` is its mean paired difference or its screening
+    difference."""
+
+    cycle: int
+    operator: str
+    summary: str
+    gain: float
+    decision: str
+
+
+class Brief(Struct):
+    """What an improver knows."""
+
+    source: dict[str, str]
+    """The parent program's files."""
+    skills: list[SkillReport]
+    failures: list[Failure]
+    history: list[TrialReport]
+    """Oldest first."""
+    lineage: list[str]
+    """Summaries of the parent's ancestors."""
+    candidates: int
+    """How many candidates are asked for."""
+    cycle: int
+    metric: str
+    successes: list[Success] = []
+    """Lets an improver try a route against answers that are known to be right."""
+    requests_left: int = 0
+    """Policy requests that this call may make; the host fills it in."""
+
+
+class LearnReport(Struct):
+    """What a recipe is chosen from."""
+
+    cycle: int
+    skills: list[SkillReport]
+    history: list[TrialReport]

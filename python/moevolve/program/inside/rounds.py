@@ -1,0 +1,109 @@
+"""Attempts as coroutines: step each until it asks or ends, then ask for all of them at once."""
+
+import _signal
+
+from agent import BudgetExceeded
+from loader import reseed
+
+KINDS = {"generate", "recall"}
+
+
+class StepTimeout(BaseException):
+    """One step ran for too long; not an `Exception`, so that a program's own handlers let it through."""
+
+
+def _alarm(number, frame):
+    raise StepTimeout
+
+
+class Rounds:
+    """Runs attempts to their end.
+
+    Args:
+        exchange: sends a round (requests, recalls, done) and returns the replies to both lists.
+        step_seconds: processor time of one step.
+        finish: turns what a coroutine returned into (answer, failure, detail).
+    """
+
+    def __init__(self, exchange, step_seconds, finish):
+        self.exchange = exchange
+        self.step_seconds = step_seconds
+        self.finish = finish
+        self.count = 0
+        self.done = []
+        _signal.signal(_signal.SIGVTALRM, _alarm)
+
+    def run_alone(self, coroutine, seed):
+        """Runs one coroutine that asks for nothing; how it ended is the first of `done`."""
+        if self.step(0, coroutine, None, seed) is not None:
+            self.done.append((0, None, "error", "it asked the policy while it was being imported"))
+
+    def run(self, coroutines, seeds):
+        """Steps all coroutines in order of their index, round by round."""
+        blocked = {}
+        for index, coroutine in enumerate(coroutines):
+            wants = self.step(index, coroutine, None, seeds[index])
+            if wants is not None:
+                blocked[index] = wants
+        while blocked:
+            requests = [
+                (i, *want[1:]) for i, wants in blocked.items() for want in wants if want[0] == "generate"
+            ]
+            recalls = [
+                (i, *want[1:]) for i, wants in blocked.items() for want in wants if want[0] == "recall"
+            ]
+            done, self.done = self.done, []
+            answers, lessons = map(iter, self.exchange(requests, recalls, done))
+            self.count += 1
+            following = {}
+            for index, wants in blocked.items():
+                replies = [next(answers) if want[0] == "generate" else next(lessons) for want in wants]
+                if None in replies:
+                    coroutines[index].close()
+                    self.done.append((index, None, "budget", "the host ended the attempt"))
+                    continue
+                wants = self.step(index, coroutines[index], replies, seeds[index])
+                if wants is not None:
+                    following[index] = wants
+            blocked = following
+        self.exchange([], [], self.done)
+
+    def step(self, index, coroutine, replies, seed):
+        """Runs one attempt to its next request; returns what it wants, or None if it ended."""
+        reseed(seed, self.count)
+        try:
+            _signal.setitimer(_signal.ITIMER_VIRTUAL, self.step_seconds, self.step_seconds)
+            try:
+                wants = coroutine.send(replies)
+            finally:
+                _signal.setitimer(_signal.ITIMER_VIRTUAL, 0)
+            if isinstance(wants, list) and all(isinstance(w, tuple) and w and w[0] in KINDS for w in wants):
+                return wants
+            coroutine.close()
+            ending = (None, "error", "it awaited something that is not the agent's")
+        except StopIteration as stop:
+            ending = self.finish(stop.value)
+        except StepTimeout:
+            ending = (None, "timeout", f"no request within {self.step_seconds:g} s of processor time")
+        except BudgetExceeded as error:
+            ending = (None, "budget", short(error))
+        except BaseException as error:  # noqa: BLE001  whatever a program raises is data
+            ending = (None, "error", short(error))
+        self.done.append((index, *ending))
+        return None
+
+
+def short(error):
+    """An exception in one line: its type and message, and the program's line that raised it."""
+    where = ""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "/" not in code.co_filename and not code.co_filename.startswith("<"):
+            where = f" ({code.co_filename}:{trace.tb_lineno} in {code.co_name})"
+        trace = trace.tb_next
+    try:
+        message = str(error)[:300]
+    except BaseException:  # noqa: BLE001  its own __str__ may raise as well
+        message = "?"
+    return f"{type(error).__name__}: {message}{where}".encode("ascii", "replace").decode()

@@ -1,0 +1,142 @@
+"""Entry of the sandboxed process: `python -P -s -S worker.py OPERATORS_FOLDER`, frames on stdin and stdout.
+
+Standard library only. Nothing here is a defence: a program may rewrite this module in memory. The defences
+are the kernel's layers around the process and the host, which checks all that comes out.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])
+
+import json  # noqa: E402
+
+import loader  # noqa: E402
+from agent import Agent, Task  # noqa: E402
+from rounds import Rounds, short  # noqa: E402
+
+
+class Frames:
+    """Length-prefixed messages on descriptors of their own, so that a stray `print` cannot mix with them."""
+
+    def __init__(self):
+        self.input = os.dup(0)
+        self.output = os.dup(1)
+        os.dup2(2, 1)
+        os.close(0)
+
+    def read(self):
+        length = int.from_bytes(self._exactly(4), "little")
+        return json.loads(self._exactly(length))
+
+    def write(self, message):
+        body = json.dumps(message).encode()
+        data = memoryview(len(body).to_bytes(4, "little") + body)
+        while data:
+            data = data[os.write(self.output, data) :]
+
+    def _exactly(self, count):
+        parts = []
+        while count:
+            part = os.read(self.input, min(count, 1 << 20))
+            if not part:
+                os._exit(0)
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+def view(value):
+    """A brief or report as objects with attributes; `source` stays a dictionary."""
+    from types import SimpleNamespace
+
+    if isinstance(value, list):
+        return [view(item) for item in value]
+    if isinstance(value, dict):
+        return SimpleNamespace(**{k: v if k == "source" else view(v) for k, v in value.items()})
+    return value
+
+
+def text_answer(most):
+    """How `solve` must end: with text of bounded length."""
+
+    def finish(value):
+        if not isinstance(value, str):
+            return None, "malformed", f"solve returned {type(value).__name__}, not text"
+        if len(value) > most:
+            return None, "malformed", f"an answer of {len(value)} characters"
+        return str(value).encode("utf-8", "replace").decode(), None, ""
+
+    return finish
+
+
+def candidates_answer(value):
+    """How `improve` must end: with lists of edits. What does not compile is left out."""
+    kept = []
+    try:
+        for candidate in value:
+            edits = [candidate] if hasattr(candidate, "path") else list(candidate)
+            for edit in edits:
+                compile(edit.text, edit.path, "exec")
+            fields = ("path", "text", "operator", "summary")
+            kept.append([{field: str(getattr(edit, field)) for field in fields} for edit in edits])
+    except (SyntaxError, ValueError):
+        pass
+    except (TypeError, AttributeError) as error:
+        return None, "malformed", f"improve returned no list of edits: {short(error)}"
+    return json.dumps(kept), None, ""
+
+
+def recipe_answer(value):
+    """How `recipe` must end: with a Recipe of numbers."""
+    try:
+        fields = {name: float(getattr(value, name)) for name in type(value).__slots__}
+    except (TypeError, ValueError, AttributeError) as error:
+        return None, "malformed", f"recipe returned no Recipe: {short(error)}"
+    return json.dumps(fields), None, ""
+
+
+async def failing(error):
+    raise error
+
+
+def main():
+    frames = Frames()
+    start = frames.read()
+    mode, limits = start["mode"], start["limits"]
+    loader.install(start["files"], sys.argv[1])
+
+    def exchange(requests, recalls, done):
+        frames.write({"requests": requests, "recalls": recalls, "done": done})
+        replies = frames.read()
+        return replies["requests"], replies["recalls"]
+
+    finish = {"solve": text_answer(limits["answer"]), "improve": candidates_answer, "recipe": recipe_answer}[
+        mode
+    ]
+    rounds = Rounds(exchange, limits["step_seconds"], finish)
+    loader.still_clock(lambda: rounds.count)
+    agents = [Agent(limits, seed) for seed in start["seeds"]]
+
+    async def load():
+        module = __import__({"solve": "solve", "improve": "improve", "recipe": "learn"}[mode])
+        return getattr(module, mode)
+
+    async def attempt(function, index):
+        if mode == "solve":
+            return await function(Task(*start["tasks"][index]), agents[index])
+        argument = view(start["argument"])
+        return await function(argument, agents[index]) if mode == "improve" else function(argument)
+
+    # Importing the program is a step like any other: it may loop, raise or exit.
+    importing = Rounds(None, limits["step_seconds"], lambda function: (function, None, ""))
+    importing.run_alone(load(), start["seeds"][0] if start["seeds"] else 0)
+    function, failure, detail = importing.done[0][1:]
+    if failure is not None:
+        rounds.done = [(index, None, failure, detail) for index in range(len(agents))]
+        rounds.run([], [])
+        return
+    rounds.run([attempt(function, index) for index in range(len(agents))], start["seeds"])
+
+
+main()
