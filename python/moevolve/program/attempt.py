@@ -39,8 +39,8 @@ class Attempt:
         if not self.open:
             return False
         if oversized or self.requests_left <= 0 or self.tokens_left <= 0:
-            self.end(None, "budget", f"{self.requests} requests and {self.tokens} characters were all it may
-            spend") return False
+            self.end(None, "budget", f"spent {self.requests} requests and {self.tokens} characters")
+            return False
         self.requests_left -= 1
         self.requests += 1
         return True
