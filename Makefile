@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PARITY := $(CURDIR)/.venv-parity
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 JOBS ?= 2
+# Which random models `make parity` draws.
+SEEDS ?= 1,2,3
 # More arguments for the command that a target ends with: make quickstart ARGS="--seed 11"
 ARGS ?=
 
@@ -18,7 +20,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart build develop test test-rust test-python check lint types bench wheel packaging seed parity parity-env clean
+.PHONY: help quickstart build develop test test-rust test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -111,9 +113,12 @@ $(PARITY)/.made: tests/parity/requirements.txt
 
 parity-env: $(PARITY)/.made ## the environment that parity and bench need
 
-parity: build parity-env ## compare with live transformers; ARGS="--seeds 1,2,3"
+fixtures: parity-env ## write tests/fixtures/model again
+	$(PARITY)/bin/python tests/parity/make_fixtures.py
+
+parity: build parity-env ## compare with live transformers; SEEDS=1,2,3
 	$(SAY) "Comparing with transformers"
-	PYTHONPATH=python MOEVOLVE_PARITY=1 $(PARITY)/bin/python -m pytest -p no:cacheprovider tests/parity $(ARGS)
+	PYTHONPATH=python:tests/parity MOEVOLVE_PARITY=$(SEEDS) $(PARITY)/bin/python -m pytest -p no:cacheprovider tests/parity $(ARGS)
 
 bench: build parity-env ## measure training and generation against transformers, both sides in one run
 	$(SAY) "Measuring a training step (about 2 minutes)"

@@ -1,0 +1,134 @@
+"""Writes tests/fixtures/model: tiny checkpoints saved by transformers, and what torch computes with them.
+
+`make fixtures` runs it in the parity environment. One folder a model: `checkpoint/` as transformers saves it,
+`expected.safetensors` with the arrays, `expected.json` with everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import reference as ref
+import safetensors
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import save_file
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
+OPTIMIZER = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.01}
+CLIP = 1.0
+STEPS = 3
+MODELS = {
+    # The released proportions in small: half of each head rotated, biases that only select, attention wider than hidden.
+    "plain": (ref.Shape(), 11, "50GB"),
+    # Nothing is a multiple of a vector's width, three of six experts, biases as large as in the released checkpoints.
+    "odd": (
+        ref.Shape(
+            vocabulary=61,
+            hidden=40,
+            intermediate=20,
+            heads=6,
+            kv_heads=2,
+            head=12,
+            experts=6,
+            chosen=3,
+            bias=(6.0, 0.3),
+            theta=5e6,
+        ),
+        12,
+        "50GB",
+    ),
+    # With a tokenizer and an end token; stored as bf16 in several shards.
+    "text": (ref.Shape(vocabulary=56, kv_heads=1, experts=5, partial=1.0, eos=1), 13, "40KB"),
+}
+
+
+def train(model: ref.MiniMaxM2ForCausalLM, batch: list[ref.Example]) -> list[dict[str, float]]:
+    """A few AdamW steps with clipping, every parameter decayed alike; loss and gradient norm before each."""
+    optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER)
+    steps = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = ref.masked_loss(model, batch)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        steps.append({"loss": loss.item(), "gradient_norm": norm.item()})
+    return steps
+
+
+def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
+    """Writes one model's folder."""
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model = ref.tiny(shape, seed)
+    tokenizer = None
+    if name == "text":
+        model = model.to(torch.bfloat16)
+        tokenizer = ref.character_tokenizer(shape.vocabulary - 1)  # one row of the embedding is spare
+    ref.save(model, folder / "checkpoint", shard=shard, tokenizer=tokenizer)
+    # Read back: a cast of the whole model would leave its rotary frequencies rounded to bf16.
+    model = ref.MiniMaxM2ForCausalLM.from_pretrained(folder / "checkpoint", dtype=torch.float32).eval()
+
+    arrays: dict[str, torch.Tensor] = {}
+    ids = ref.draw_ids(shape, [9, 17, 1, 5], seed)
+    for index, row in enumerate(ref.logits(model, ids)):
+        arrays[f"logits.{index}"] = row
+    batch: list[ref.Example] = [
+        (row, answer, offset, 1.0)
+        for row, answer, offset in zip(
+            ref.draw_ids(shape, [12, 7, 15, 20], seed + 1), [5, 3, 14, 1], [0, 3, 40, 7], strict=True
+        )
+    ]
+    loss = ref.masked_loss(model, batch)
+    loss.backward()
+    arrays |= {f"gradient.{k}": v for k, v in ref.released(model, gradients=True).items()}
+    prompts = ref.draw_ids(shape, [4, 11, 1, 7, 2], seed + 2)
+    generations = []
+    for prompt in prompts:
+        tokens, lead = ref.greedy(model, prompt, 12)
+        assert lead > 1e-3, f"{name}: a greedy choice leads by {lead} only; take another seed"
+        generations.append(tokens)
+    steps = train(model, batch)
+    if name != "text":
+        arrays |= {f"trained.{k}": v for k, v in ref.released(model).items()}
+    save_file(arrays, folder / "expected.safetensors")
+    (folder / "expected.json").write_text(
+        json.dumps(
+            {
+                "made_by": "tests/parity/make_fixtures.py",
+                "versions": {
+                    "python": sys.version.split()[0],
+                    "torch": torch.__version__,
+                    "transformers": transformers.__version__,
+                    "safetensors": safetensors.__version__,
+                    "tokenizers": tokenizers.__version__,
+                },
+                "seed": seed,
+                "ids": ids,
+                "batch": batch,
+                "loss": loss.item(),
+                "optimizer": OPTIMIZER | {"clip": CLIP},
+                "steps": steps,
+                "prompts": prompts,
+                "generations": generations,
+            }
+        )
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    for name, (shape, seed, shard) in MODELS.items():
+        make(name, shape, seed, shard)
+        for file in (FOLDER / name).rglob("*.safetensors"):
+            file.chmod(0o644)
+        size = sum(f.stat().st_size for f in (FOLDER / name).rglob("*") if f.is_file())
+        print(f"{name}: {size / 1e3:.0f} kB")

@@ -1,0 +1,173 @@
+"""Tiny random MiniMax-M2 models in transformers: what the engine is compared with.
+
+Nothing here knows Moevolve. Weights, norms and selection biases are random, so that a wrong name, transpose or norm shows.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import MiniMaxM2Config, MiniMaxM2ForCausalLM
+
+Example = tuple[list[int], int, int, float]
+"""(ids, where the answer starts, position offset, weight), as `Engine.train_step` takes it."""
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+-*=,:. ()<>[]?!"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one tiny model. `bias` is (mean, deviation) of the selection bias; real checkpoints have about (6, 1)."""
+
+    vocabulary: int = 64
+    hidden: int = 32
+    intermediate: int = 24
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    head: int = 8
+    experts: int = 4
+    chosen: int = 2
+    partial: float = 0.5
+    bias: tuple[float, float] = (0.0, 0.3)
+    theta: float = 10_000.0
+    eos: int | None = None
+
+
+def tiny(shape: Shape, seed: int) -> MiniMaxM2ForCausalLM:
+    """A random model in float32 evaluation mode, its norms and selection biases perturbed."""
+    torch.manual_seed(seed)
+    config = MiniMaxM2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head,
+        num_local_experts=shape.experts,
+        num_experts_per_tok=shape.chosen,
+        max_position_embeddings=256,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": shape.theta,
+            "partial_rotary_factor": shape.partial,
+        },
+        bos_token_id=None,
+        eos_token_id=shape.eos,
+        pad_token_id=None,
+        initializer_range=0.2,
+    )
+    model = MiniMaxM2ForCausalLM(config).eval()
+    mean, deviation = shape.bias
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        for layer in model.model.layers:
+            bias = layer.mlp.e_score_correction_bias
+            bias.copy_(mean + deviation * torch.randn_like(bias))
+    return model
+
+
+def released(model: MiniMaxM2ForCausalLM, *, gradients: bool = False) -> dict[str, torch.Tensor]:
+    """Tensors under the names of the released checkpoints: experts apart, w1 the gate, w3 the up, w2 the down matrix.
+
+    Args:
+        model: the model.
+        gradients: the gradients instead of the weights; the selection biases, which have none, are then left out.
+    """
+    out: dict[str, torch.Tensor] = {}
+    for name, parameter in model.named_parameters():
+        value = parameter.grad if gradients else parameter.data
+        assert value is not None, name
+        name = name.replace(".mlp.", ".block_sparse_moe.")
+        stem = name.rpartition(".")[0]
+        if name.endswith("experts.gate_up_proj"):
+            half = value.shape[1] // 2
+            for expert, both in enumerate(value):
+                out[f"{stem}.{expert}.w1.weight"] = both[:half]
+                out[f"{stem}.{expert}.w3.weight"] = both[half:]
+        elif name.endswith("experts.down_proj"):
+            for expert, down in enumerate(value):
+                out[f"{stem}.{expert}.w2.weight"] = down
+        else:
+            out[name] = value
+    if not gradients:
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                out[name.replace(".mlp.", ".block_sparse_moe.")] = buffer
+    return {name: value.detach().clone().contiguous() for name, value in sorted(out.items())}
+
+
+def draw_ids(shape: Shape, lengths: list[int], seed: int) -> list[list[int]]:
+    """Random token ids of the given lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(2, shape.vocabulary, (n,), generator=generator).tolist() for n in lengths]
+
+
+def logits(model: MiniMaxM2ForCausalLM, ids: list[list[int]]) -> list[torch.Tensor]:
+    """(time, vocabulary) a row, each row alone: no padding enters."""
+    with torch.no_grad():
+        return [model(torch.tensor([row])).logits[0].float() for row in ids]
+
+
+def masked_loss(model: MiniMaxM2ForCausalLM, batch: list[Example]) -> torch.Tensor:
+    """Cross-entropy of every answer token given what stands before it: weighted mean over all answer tokens."""
+    total, mass = torch.zeros(()), 0.0
+    for ids, answer, offset, weight in batch:
+        row = torch.tensor([ids])
+        positions = torch.arange(offset, offset + len(ids))[None]
+        scores = model(row, position_ids=positions).logits[0, answer - 1 : -1].float()
+        total = total + weight * torch.nn.functional.cross_entropy(scores, row[0, answer:], reduction="sum")
+        mass += weight * (len(ids) - answer)
+    return total / mass
+
+
+def greedy(model: MiniMaxM2ForCausalLM, prompt: list[int], most: int) -> tuple[list[int], float]:
+    """Greedy continuation without its end token, and the least lead of a chosen token over the second best."""
+    ids, lead = list(prompt), float("inf")
+    ends = model.config.eos_token_id
+    stops = set() if ends is None else {ends} if isinstance(ends, int) else set(ends)
+    for _ in range(most):
+        best = logits(model, [ids])[0][-1].topk(2)
+        lead = min(lead, (best.values[0] - best.values[1]).item())
+        if (token := int(best.indices[0])) in stops:
+            break
+        ids.append(token)
+    return ids[len(prompt) :], lead
+
+
+def character_tokenizer(size: int) -> str:
+    """A `tokenizer.json` of `size` tokens, one a character: 0 pads, 1 ends, 2 is unknown."""
+    specials = ["<pad>", "<eos>", "<unk>"]
+    vocabulary = {token: index for index, token in enumerate([*specials, *ALPHABET][:size])}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": i, "content": token, **flags} for i, token in enumerate(specials)],
+            "normalizer": None,
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"Regex": "(?s)."},
+                "behavior": "Isolated",
+                "invert": False,
+            },
+            "post_processor": None,
+            "decoder": {"type": "Fuse"},
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+        }
+    )
+
+
+def save(model: MiniMaxM2ForCausalLM, folder: Path, *, shard: str = "50GB", tokenizer: str | None = None) -> None:
+    """Writes the checkpoint as transformers does, and a tokenizer beside it."""
+    model.save_pretrained(folder, max_shard_size=shard)
+    if tokenizer is not None:
+        (folder / "tokenizer.json").write_text(tokenizer)
