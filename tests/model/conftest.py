@@ -55,7 +55,11 @@ class Arrays(Mapping[str, list[float]]):
         changed(tensors)
         header, body = {}, b""
         for name, (dtype, shape, data) in tensors.items():
-            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+            header[name] = {
+                "dtype": dtype,
+                "shape": shape,
+                "data_offsets": [len(body), len(body) + len(data)],
+            }
             body += data
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
@@ -82,7 +86,9 @@ class Golden:
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor in the checkpoint by its released name."""
-        return {k: v for f in sorted(self.checkpoint.glob("*.safetensors")) for k, v in Arrays(f).shapes.items()}
+        return {
+            k: v for f in sorted(self.checkpoint.glob("*.safetensors")) for k, v in Arrays(f).shapes.items()
+        }
 
 
 @pytest.fixture(params=GOLDEN, scope="session")

@@ -11,21 +11,22 @@ import shutil
 import sys
 from pathlib import Path
 
-import reference as ref
 import safetensors
 import tokenizers
 import torch
 import transformers
 from safetensors.torch import save_file
 
+import reference as ref
+
 FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
 OPTIMIZER = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.01}
 CLIP = 1.0
 STEPS = 3
 MODELS = {
-    # The released proportions in small: half of each head rotated, biases that only select, attention wider than hidden.
+    # The released proportions in small: half of each head rotated, biases that only select.
     "plain": (ref.Shape(), 11, "50GB"),
-    # Nothing is a multiple of a vector's width, three of six experts, biases as large as in the released checkpoints.
+    # Nothing is a multiple of a vector's width, attention is wider than hidden, biases are as large as the released.
     "odd": (
         ref.Shape(
             vocabulary=61,

@@ -1,6 +1,7 @@
 """Tiny random MiniMax-M2 models in transformers: what the engine is compared with.
 
-Nothing here knows Moevolve. Weights, norms and selection biases are random, so that a wrong name, transpose or norm shows.
+Nothing here knows Moevolve. Weights, norms and selection biases are random, so that a wrong name, transpose or norm
+shows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+-*=,:. ()<>[]?!"
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one tiny model. `bias` is (mean, deviation) of the selection bias; real checkpoints have about (6, 1)."""
+    """Sizes of one tiny model. `bias` is (mean, deviation) of the selection bias; released ones are near 6."""
 
     vocabulary: int = 64
     hidden: int = 32
@@ -74,11 +75,11 @@ def tiny(shape: Shape, seed: int) -> MiniMaxM2ForCausalLM:
 
 
 def released(model: MiniMaxM2ForCausalLM, *, gradients: bool = False) -> dict[str, torch.Tensor]:
-    """Tensors under the names of the released checkpoints: experts apart, w1 the gate, w3 the up, w2 the down matrix.
+    """Tensors under the released names: experts apart, w1 the gate, w3 the up, w2 the down matrix.
 
     Args:
         model: the model.
-        gradients: the gradients instead of the weights; the selection biases, which have none, are then left out.
+        gradients: gradients instead of weights; the selection biases have none and are left out.
     """
     out: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -116,7 +117,7 @@ def logits(model: MiniMaxM2ForCausalLM, ids: list[list[int]]) -> list[torch.Tens
 
 
 def masked_loss(model: MiniMaxM2ForCausalLM, batch: list[Example]) -> torch.Tensor:
-    """Cross-entropy of every answer token given what stands before it: weighted mean over all answer tokens."""
+    """Weighted mean over all answer tokens of their cross-entropy given what stands before."""
     total, mass = torch.zeros(()), 0.0
     for ids, answer, offset, weight in batch:
         row = torch.tensor([ids])
@@ -128,7 +129,7 @@ def masked_loss(model: MiniMaxM2ForCausalLM, batch: list[Example]) -> torch.Tens
 
 
 def greedy(model: MiniMaxM2ForCausalLM, prompt: list[int], most: int) -> tuple[list[int], float]:
-    """Greedy continuation without its end token, and the least lead of a chosen token over the second best."""
+    """Greedy continuation without its end token, and the least lead of a choice over the second best."""
     ids, lead = list(prompt), float("inf")
     ends = model.config.eos_token_id
     stops = set() if ends is None else {ends} if isinstance(ends, int) else set(ends)
@@ -166,7 +167,9 @@ def character_tokenizer(size: int) -> str:
     )
 
 
-def save(model: MiniMaxM2ForCausalLM, folder: Path, *, shard: str = "50GB", tokenizer: str | None = None) -> None:
+def save(
+    model: MiniMaxM2ForCausalLM, folder: Path, *, shard: str = "50GB", tokenizer: str | None = None
+) -> None:
     """Writes the checkpoint as transformers does, and a tokenizer beside it."""
     model.save_pretrained(folder, max_shard_size=shard)
     if tokenizer is not None:
