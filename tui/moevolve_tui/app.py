@@ -1,6 +1,7 @@
 """The application: one reader thread, one model, four panes.
 
-The reader thread only posts `Arrived`; the model and the screen change in the application's own loop alone. Leaving touches nothing but this process.
+The reader thread only posts `Arrived`; the model and the screen change in the application's own loop alone.
+Leaving touches nothing but this process.
 """
 
 import os

@@ -19,11 +19,10 @@ TEXT = """\
  [b]s[/]          write the screen as an SVG file
  [b]ctrl+p[/]     all commands, themes among them
 
- [$warning]◆[/] sealed score with its 95 % interval, on the same tasks each time
+ [$warning]◆[/] sealed score with its 95 % interval, always on the same tasks
  [$primary]━[/] dev score of each cycle, fresh tasks;  [$primary 60%]░[/] its 95 % band
  [$success]w[/] [$accent]p[/] under the curve: weights, program promoted in that cycle
- ✔ promoted  ○ archived  ✗ discarded  · screened out  ★ champion
-"""
+ ✔ promoted  ○ archived  ✗ discarded  · screened out  ★ champion"""
 
 
 class HelpScreen(ModalScreen[None]):

@@ -62,9 +62,9 @@ def skill_line(row: TreeRow, width: int) -> Line:
         level = f"L{row.levels[1]}"
     rose = row.levels is not None and row.levels[1] > row.levels[0]
     fell = row.levels is not None and row.levels[1] < row.levels[0]
-    name_width = min(22, max(13, width - 27))
-    bar_width = max(4, min(24, width - name_width - 19))
-    name = [("  " * row.depth + row.name, "plain" if row.leaf else "head")]
+    name_width = min(22, max(13, width - 22))
+    bar_width = max(4, min(24, width - name_width - 18))
+    name = [(" " * row.depth + row.name, "plain" if row.leaf else "head")]
     change: Tone = "quiet"
     if row.before is not None and row.now is not None and abs(row.now - row.before) >= 0.02:
         change = "good" if row.now > row.before else "bad"
@@ -72,7 +72,7 @@ def skill_line(row: TreeRow, width: int) -> Line:
         *fit(name, name_width),  # type: ignore[arg-type]
         (" ", "plain"),
         *bar(row.before, row.now, bar_width),
-        (f" {figures:>9}", change),
+        (f" {figures:>8}", change),
         (f" {level:<7}", "good" if rose else "bad" if fell else "quiet"),
     ]
 

@@ -1,0 +1,167 @@
+import math
+
+import pytest
+import synthetic_run as synthetic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevolve.records import Interval
+from moevolve_tui.drawing.braille import Canvas
+from moevolve_tui.drawing.curve import curve_lines, cycle_axis, value_axis
+from moevolve_tui.drawing.heading import heading_lines
+from moevolve_tui.drawing.journal import matches
+from moevolve_tui.drawing.lineage import lineage_rows, variant_line
+from moevolve_tui.drawing.lines import Line, fit, spread, text_of, width_of
+from moevolve_tui.drawing.skills import bar, skill_line, tree_rows
+from moevolve_tui.model import LogLine, Point, RunModel
+
+
+def folded(count: int | None = None, status: str = "running") -> RunModel:
+    model = RunModel()
+    for entry in synthetic.entries()[:count]:
+        model.fold(entry)
+    model.observe(synthetic.state_at(count or 100, status), alive=status == "running")
+    return model
+
+
+def point(mean: float, half: float = 0.02, cycle: int = 0) -> Point:
+    return Point(cycle, "dev", "cycle", Interval(mean=mean, low=mean - half, high=mean + half, n=100))
+
+
+@given(st.text(max_size=30), st.integers(0, 40))
+def test_fit_gives_exactly_the_width(text: str, width: int) -> None:
+    printable = "".join(letter for letter in text if letter.isprintable())
+    line: Line = [(printable[:5], "plain"), (printable[5:], "good")]
+    assert width_of(fit(line, width)) == width
+
+
+def test_spread_puts_two_texts_at_the_ends_and_the_left_gives_way() -> None:
+    assert text_of(spread([("left", "plain")], [("right", "plain")], 12)) == "left   right"
+    assert text_of(spread([("long left", "plain")], [("right", "plain")], 9)) == "lon…right"
+
+
+def test_braille_dots_stand_where_they_are_set() -> None:
+    canvas = Canvas(1, 1)
+    for x, y in ((0, 0), (1, 3)):
+        canvas.dot(x, y, "curve")
+    assert canvas.row(0) == [(chr(0x2800 + 0x01 + 0x80), "curve")]
+    canvas.dot(5, 5, "curve")
+    canvas.dot(-1, 0, "curve")
+    assert canvas.row(0) == [(chr(0x2800 + 0x01 + 0x80), "curve")]
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 9), (72, 24), (200, 60), (10, 3), (3, 1), (14, 4)])
+@pytest.mark.parametrize("count", [0, 1, 3, 40, None])
+def test_the_curve_fills_its_pane_at_any_size(width: int, height: int, count: int | None) -> None:
+    lines = curve_lines(folded(count), width, height)
+    assert len(lines) == height
+    assert {width_of(line) for line in lines} == {width}
+
+
+def test_the_curve_rises_with_the_score() -> None:
+    lines = curve_lines(folded(), 60, 20)
+    marks = [
+        (row, column)
+        for row, line in enumerate(lines)
+        for column, letter in enumerate(text_of(line))
+        if letter == "◆"
+    ]
+    (final, right), (initial, left) = marks
+    assert final < initial and right > left
+    assert "w" in text_of(lines[-2]) and "p" in text_of(lines[-2])
+    assert text_of(lines[-1]).split() == ["cycle", *map(str, range(9))]
+
+
+def test_axis_labels_tell_the_value_of_their_row() -> None:
+    low, high, step = value_axis([point(0.44), point(0.67)], rows=20)
+    assert low <= 0.42 and high >= 0.69
+    assert 3 <= (high - low) / step <= 8
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.integers(2, 50))
+def test_the_value_axis_holds_every_interval_inside_zero_and_one(means: list[float], rows: int) -> None:
+    points = [point(mean, half=0.0) for mean in means]
+    low, high, step = value_axis(points, rows)
+    assert 0 <= low < high <= 1 and step > 0
+    assert low <= min(means) + 1e-9 and high >= max(means) - 1e-9
+
+
+def test_a_score_that_is_no_number_does_not_poison_the_axis() -> None:
+    model = folded(40)
+    model.points.append(Point(3, "dev", "cycle", Interval(mean=math.nan, low=math.nan, high=math.inf, n=0)))
+    assert len(curve_lines(model, 40, 10)) == 10
+
+
+def test_the_cycle_axis_shows_a_near_plan_and_grows_towards_a_far_one() -> None:
+    near, far, open_end = folded(40), folded(40), folded(40)
+    far.planned, open_end.planned = 1000, None
+    assert cycle_axis(near) == 8
+    assert cycle_axis(far) == 24
+    assert cycle_axis(open_end) == 4
+    assert cycle_axis(folded(None, "finished")) == 8.5
+
+
+def test_the_tree_lists_branches_before_their_leaves() -> None:
+    rows = tree_rows(folded())
+    assert [row.name for row in rows if not row.leaf] == ["compose", "number", "text"]
+    assert [row.name for row in rows if row.depth == 1][:3] == [
+        "caesar_reverse",
+        "dedupe_reverse",
+        "sort_reverse",
+    ]
+    text = next(row for row in rows if row.name == "text")
+    below = [row.now for row in rows[-4:] if row.now is not None]
+    assert text.now == pytest.approx(sum(below) / 4)
+
+
+@pytest.mark.parametrize("width", [37, 48, 100])
+def test_a_skill_line_shows_score_and_level_before_and_now(width: int) -> None:
+    rows = {row.name: skill_line(row, width) for row in tree_rows(folded())}
+    assert ".50→.98" in text_of(rows["reverse"]) and "L6→11" in text_of(rows["reverse"])
+    assert text_of(rows["subtract"]).rstrip().endswith("L3")
+    assert all(width_of(line) <= width for line in rows.values())
+
+
+def test_skills_before_any_score_are_listed_without_one() -> None:
+    rows = tree_rows(folded(1))
+    assert len(rows) == 15
+    assert "–" in text_of(skill_line(rows[1], 37))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(4, 24))
+def test_a_bar_has_its_width_whatever_it_shows(before: float, now: float, width: int) -> None:
+    assert width_of(bar(before, now, width)) == width
+
+
+def test_the_lineage_shows_fate_level_and_gain_newest_first() -> None:
+    model = folded()
+    rows = lineage_rows(model)
+    assert [node.variant for node in rows][:2] == ["v0016", "v0015"]
+    lines = {node.variant: text_of(variant_line(node, model.champion, 40)) for node in rows}
+    assert lines["v0016"].startswith("✗ v0016  P c8   -.031")
+    assert lines["v0015"].startswith("★ v0015  W c8   +.043")
+    assert "screened out from" in text_of(variant_line(model.variants["v0010"], model.champion, 90))
+
+
+def test_the_heading_says_who_how_far_and_how_good() -> None:
+    top, below = (text_of(line) for line in heading_lines(folded(61), 244.0, 80))
+    assert (
+        top.startswith("● running  first  full  seed 11") and "cycle 4/8" in top and top.endswith("eta 4:12")
+    )
+    assert "sealed .443 ±.020" in below and "dev .550 ±.035 +.107" in below
+
+
+def test_the_heading_says_how_to_go_on_after_a_stop() -> None:
+    model = folded(61)
+    model.observe(synthetic.state_at(61), alive=False)
+    assert "`moevolve resume` goes on" in text_of(heading_lines(model, 1.0, 140)[1])
+
+
+@given(st.integers(1, 250))
+def test_the_heading_keeps_to_its_width(width: int) -> None:
+    assert {width_of(line) for line in heading_lines(folded(61), 244.0, width)} == {width}
+
+
+def test_the_filter_wants_every_word_in_any_case() -> None:
+    line = LogLine(0, 0.0, "PROMOTED weights v0003", "good")
+    assert matches(line, "promoted v0003") and matches(line, "") and not matches(line, "promoted v0004")
