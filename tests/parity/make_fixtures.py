@@ -26,7 +26,7 @@ STEPS = 3
 MODELS = {
     # The released proportions in small: half of each head rotated, biases that only select.
     "plain": (ref.Shape(), 11, "50GB"),
-    # Nothing is a multiple of a vector's width, attention is wider than hidden, biases are as large as the released.
+    # Nothing is a multiple of a vector's width, attention is wider than hidden, biases are large.
     "odd": (
         ref.Shape(
             vocabulary=61,

@@ -1,0 +1,180 @@
+"""The engine beside live transformers, on fresh random models: `make parity SEEDS=4,5,6`."""
+
+from __future__ import annotations
+
+import os
+from array import array
+
+import pytest
+
+if "MOEVOLVE_PARITY" not in os.environ:
+    pytest.skip("needs torch and transformers: run `make parity`", allow_module_level=True)
+
+import torch
+from transformers import AutoTokenizer
+
+import reference as ref
+from moevolve import _native
+
+SHAPES = {
+    "half rotary": ref.Shape(),
+    "large bias": ref.Shape(experts=6, chosen=3, bias=(6.0, 0.3)),
+    "wide attention": ref.Shape(hidden=48, heads=6, kv_heads=3, head=16, vocabulary=67),
+    "one expert chosen": ref.Shape(chosen=1, layers=3),
+    "all experts chosen": ref.Shape(chosen=4, layers=1, kv_heads=4),
+    "full rotary": ref.Shape(partial=1.0, eos=1, theta=5e6),
+    "seed model": ref.Shape(
+        vocabulary=128,
+        hidden=128,
+        intermediate=128,
+        layers=4,
+        heads=8,
+        kv_heads=2,
+        head=16,
+        experts=8,
+        chosen=2,
+    ),
+}
+SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
+
+
+@pytest.fixture(
+    params=[(s, n) for n in SHAPES for s in SEEDS], ids=lambda p: f"{p[1]} {p[0]}", scope="module"
+)
+def pair(request, tmp_path_factory):
+    """A random model, its shape and seed, and the engine that loaded what transformers saved."""
+    seed, name = request.param
+    shape = SHAPES[name]
+    model = ref.tiny(shape, seed)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    ref.save(model, folder, tokenizer=ref.character_tokenizer(55))
+    return model, shape, seed, _native.Engine.load(str(folder), 2), folder
+
+
+def tensor(native):
+    return torch.frombuffer(bytearray(memoryview(native).tobytes()), dtype=torch.float32).reshape(
+        native.shape
+    )
+
+
+def batch_of(shape, seed):
+    rows = ref.draw_ids(shape, [12, 7, 15, 20, 33], seed + 1)
+    return [
+        (ids, answer, seed % 9 * i, 1.0)
+        for i, (ids, answer) in enumerate(zip(rows, [5, 3, 14, 1, 20], strict=True))
+    ]
+
+
+def test_logits(pair):
+    model, shape, seed, engine, _ = pair
+    ids = ref.draw_ids(shape, [9, 40, 1, 17], seed)
+    ours = tensor(engine.logits(ids))
+    for row, theirs in zip(ours, ref.logits(model, ids), strict=True):
+        assert (row[: len(theirs)] - theirs).abs().max() < 1e-4
+        assert row[len(theirs) :].isnan().all()
+
+
+def test_numpy_reads_logits_without_a_copy(pair):
+    import numpy
+
+    _, _, _, engine, _ = pair
+    values = numpy.asarray(engine.logits([[5, 6, 7], [8]]))
+    assert values.dtype == numpy.float32
+    assert values.shape == (2, 3, engine.vocab_size)
+
+
+def test_gradients(pair):
+    model, shape, seed, engine, _ = pair
+    batch = batch_of(shape, seed)
+    model.zero_grad()
+    theirs = ref.masked_loss(model, batch)
+    theirs.backward()
+    loss, gradients = engine.gradients(batch)
+    assert abs(loss - theirs.item()) < 1e-4
+    expected = ref.released(model, gradients=True)
+    assert set(gradients) == set(expected)
+    scale = max(value.norm() for value in expected.values())
+    for name, value in expected.items():
+        assert (tensor(gradients[name]) - value).norm() <= 1e-3 * max(value.norm(), 1e-3 * scale), name
+
+
+def test_greedy(pair):
+    model, shape, seed, engine, _ = pair
+    prompts = ref.draw_ids(shape, [4, 11, 1, 7, 2, 30], seed + 2)
+    ours = engine.generate([(prompt, [0], 16, 0.0, 1.0) for prompt in prompts])
+    for ((tokens, _, _),), prompt in zip(ours, prompts, strict=True):
+        theirs, lead = ref.greedy(model, prompt, 16)
+        assert tokens == theirs or lead < 1e-4
+
+
+def test_transformers_generate_says_the_same(pair):
+    model, shape, seed, engine, _ = pair
+    (prompt,) = ref.draw_ids(shape, [8], seed + 3)
+    theirs = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=12)[
+        0, len(prompt) :
+    ].tolist()
+    ((ours, _, finish),) = engine.generate([(prompt, [0], 12, 0.0, 1.0)])[0]
+    assert ours + ([shape.eos] if finish == "stop" else []) == theirs
+
+
+def test_transformers_loads_what_we_save(pair, tmp_path):
+    model, shape, seed, engine, _ = pair
+    engine.save(str(tmp_path / "ours"))
+    again = ref.MiniMaxM2ForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32).eval()
+    before, after = ref.released(model), ref.released(again)
+    assert set(before) == set(after)
+    for name, value in before.items():
+        assert torch.equal(value, after[name]), name
+    ids = ref.draw_ids(shape, [21], seed)
+    assert torch.equal(ref.logits(model, ids)[0], ref.logits(again, ids)[0])
+    again.generate(torch.tensor(ids), do_sample=False, max_new_tokens=2)
+
+
+def test_bf16_saved_by_us_is_bf16_in_transformers(pair, tmp_path):
+    model, _, _, engine, _ = pair
+    engine.save(str(tmp_path / "ours"), "bf16")
+    again = ref.MiniMaxM2ForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32)
+    for name, value in ref.released(model).items():
+        if "e_score_correction_bias" not in name:
+            assert torch.equal(value.bfloat16().float(), ref.released(again)[name]), name
+
+
+def test_steps_equal_adamw(pair):
+    model, shape, seed, engine, folder = pair
+    theirs = ref.MiniMaxM2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ours = engine.clone()
+    # A large epsilon keeps Adam's division from magnifying the rounding of vanishing gradients.
+    options = {"betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-3, **options)
+    ours.reset_optimizer(0.9, 0.95, 1e-3, 0.01, 1.0, 0.0)
+    for step in range(3):
+        batch = batch_of(shape, seed + step)
+        optimizer.zero_grad()
+        ref.masked_loss(theirs, batch).backward()
+        norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        optimizer.step()
+        assert ours.train_step(batch, 1e-3)["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
+    ours.write_weights(str(folder / "trained.safetensors"))
+    from safetensors.torch import load_file
+
+    trained = load_file(folder / "trained.safetensors")
+    for name, value in ref.released(theirs).items():
+        assert (trained[name] - value).abs().max() < 2e-5, name
+
+
+def test_tokenizer(pair, tmp_path):
+    _, _, _, engine, _ = pair
+    engine.save(str(tmp_path / "ours"))
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "ours")
+    for text in ("rev:abc=", "12+5 = 17", "", "Ünknown", "a  b"):
+        assert engine.encode(text) == theirs.encode(text, add_special_tokens=False)
+        assert engine.decode(engine.encode(text)) == theirs.decode(
+            theirs.encode(text), skip_special_tokens=True
+        )
+
+
+def test_arrays_are_plain_floats(pair):
+    """What `array` reads is what torch reads: no stride or padding hides in the buffer."""
+    _, _, _, engine, _ = pair
+    native = engine.logits([[3, 4]])
+    assert array("f", memoryview(native).tobytes()).tolist() == tensor(native).flatten().tolist()
