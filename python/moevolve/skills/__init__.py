@@ -1,0 +1,1 @@
+"""The skill tree: its shape, what is mastered, and where the next attempts go."""

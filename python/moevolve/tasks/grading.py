@@ -1,0 +1,65 @@
+"""The sealed grader: exact comparison of the stripped answer, or the task's own check."""
+
+from __future__ import annotations
+
+import math
+
+from moevolve.errors import UsageError
+from moevolve.tasks.task import Task, Verdict
+
+TOO_LONG = 2
+"""An answer this many times as long as the gold one, plus `SLACK`, is not an attempt at it."""
+SLACK = 8
+
+SUCCESS = Verdict(score=1.0, success=True)
+
+
+def grade(task: Task, answer: str, alphabet: str | None = None) -> Verdict:
+    """Grades an answer.
+
+    Args:
+        task: the task, with its gold answer or its own check.
+        answer: what an attempt returned; blanks around it do not count.
+        alphabet: the characters that answers of this skill are made of; None allows all.
+
+    Returns:
+        Score 1 for the gold answer and 0 for every other, or the score of the task's own check. An answer
+        that is empty, far too long or made of other characters fails as `malformed`, any other as `wrong`.
+
+    Raises:
+        UsageError: the task's own check returned something outside of [0, 1].
+    """
+    given = answer.strip()
+    if task.grade is not None:
+        return _checked(task, given, task.grade(given))
+    if task.answer is None:
+        raise UsageError(
+            f"task {task.id} has neither an answer nor a check: give mv.Task(answer=...) or grade=..."
+        )
+    if given == task.answer:
+        return SUCCESS
+    problem = _malformed(given, task.answer, alphabet)
+    if problem is not None:
+        return Verdict(score=0.0, success=False, failure="malformed", detail=problem)
+    return Verdict(score=0.0, success=False, failure="wrong", detail="not the expected answer")
+
+
+def _malformed(given: str, gold: str, alphabet: str | None) -> str | None:
+    if not given:
+        return "empty answer"
+    if len(given) > TOO_LONG * len(gold) + SLACK:
+        return f"{len(given)} characters, far longer than any answer here"
+    if alphabet is not None and (alien := sorted(set(given) - set(alphabet))):
+        return f"characters that no answer here holds: {''.join(alien[:8])!r}"
+    return None
+
+
+def _checked(task: Task, given: str, score: float) -> Verdict:
+    value = float(score)
+    if math.isnan(value) or not 0.0 <= value <= 1.0:
+        raise UsageError(f"the check of skill {task.skill!r} returned {score!r}, not a score in [0, 1]")
+    if value == 1.0:
+        return SUCCESS
+    if not given:
+        return Verdict(score=value, success=False, failure="malformed", detail="empty answer")
+    return Verdict(score=value, success=False, failure="wrong", detail="the task's check was not met")

@@ -1,0 +1,150 @@
+"""A suite: a named set of skills, and the one way to draw tasks from it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from moevolve.errors import UsageError
+from moevolve.randomness import key
+from moevolve.skills.tree import Node, grow
+from moevolve.tasks.registry import registered, skill
+from moevolve.tasks.skill import Skill
+from moevolve.tasks.splits import SPLITS, split_of
+from moevolve.tasks.task import Task, Verdict
+
+if TYPE_CHECKING:
+    from moevolve.tasks.validation import Report
+
+TRIES = 4000
+"""Draws before a (skill, level) is held to have no prompt in the wanted split."""
+FRESH_TRIES = 24
+"""Draws before a sample accepts a prompt for the second time."""
+
+Cell = tuple[str, int]
+"""(skill, level)."""
+
+
+class Suite:
+    """A named set of skills.
+
+    Args:
+        name: what runs call it.
+        skills: its leaves.
+
+    Raises:
+        UsageError: two skills with one path, or a path that is also a branch.
+    """
+
+    def __init__(self, name: str, skills: Iterable[Skill]) -> None:
+        self.name = name
+        self.skills: dict[str, Skill] = {}
+        for leaf in sorted(skills, key=lambda leaf: leaf.path):
+            if leaf.path in self.skills:
+                raise UsageError(f"suite {name}: two skills are called {leaf.path}")
+            self.skills[leaf.path] = leaf
+        for path in self.skills:
+            if branch := next((other for other in self.skills if other.startswith(f"{path}/")), None):
+                raise UsageError(f"suite {name}: {path} is a skill and cannot be the branch of {branch} too")
+
+    def tree(self) -> Node:
+        """The skill tree, from its root."""
+        return grow(self.skills)
+
+    def __getitem__(self, path: str) -> Skill:
+        """The skill at `path`.
+
+        Raises:
+            UsageError: there is none; names the nearest.
+        """
+        if path not in self.skills:
+            raise UsageError(f"suite {self.name} has no skill {path!r}{nearest(path, self.skills)}")
+        return self.skills[path]
+
+    def task(self, skill: str, level: int, seed: int) -> Task:
+        """The task that (skill, level, seed) names."""
+        return self[skill].task(level, seed)
+
+    def draw(self, split: str, skill: str, level: int, *parts: int | str) -> Task:
+        """A task of `split` for a path of names and numbers; the same path always draws the same task.
+
+        Raises:
+            UsageError: no such split, skill or level, or no prompt of that level lies in the split.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"no split {split!r}{nearest(split, SPLITS)}")
+        leaf = self[skill]
+        start = key("task", split, skill, level, *parts)
+        for attempt in range(TRIES):
+            task = leaf.task(level, key(start, attempt))
+            if split_of(task.prompt) == split:
+                return task
+        raise UsageError(
+            f"skill {skill}, level {level}: none of {TRIES} prompts lies in split {split!r}; "
+            "the generator needs more distinct prompts (200 or more a level)"
+        )
+
+    def sample(self, split: str, cells: Sequence[Cell], *parts: int | str) -> list[Task]:
+        """One task a cell, in order. No prompt comes twice where the cell has fresh ones left."""
+        tasks: list[Task] = []
+        seen: set[str] = set()
+        for index, (path, level) in enumerate(cells):
+            for again in range(FRESH_TRIES):
+                task = self.draw(split, path, level, *parts, index, again)
+                if task.prompt not in seen:
+                    break
+            seen.add(task.prompt)
+            tasks.append(task)
+        return tasks
+
+    def grade(self, task: Task, answer: str) -> Verdict:
+        """The sealed verdict on an answer."""
+        return self[task.skill].grade(task, answer)
+
+    def validate(self, samples: int = 400) -> Report:
+        """Proves the suite's generators and graders; see `moevolve.tasks.validation`."""
+        from moevolve.tasks.validation import validate
+
+        return validate(self, samples)
+
+
+def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
+    """The suite called `name`: `primer`, `user` (skills registered by `@skill`), or both: `primer+user`.
+
+    Args:
+        name: one name, or several joined by `+`.
+        extra: more skills to add.
+
+    Raises:
+        UsageError: no such suite, or `user` while no skill is registered.
+    """
+    skills: list[Skill] = []
+    for part in name.split("+"):
+        if part == "primer":
+            from moevolve.tasks.primer import PRIMER
+
+            skills += PRIMER
+        elif part == "user":
+            own = registered()
+            if not own:
+                raise UsageError(
+                    "suite 'user' is empty: import the module that defines skills with @mv.skill first"
+                )
+            skills += own
+        else:
+            raise UsageError(f"no suite {part!r}{nearest(part, SUITES)}")
+    return Suite(name, [*skills, *extra])
+
+
+SUITES = ("primer", "user")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?`, or the whole list when nothing is near."""
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(words)}"
+
+
+__all__ = ["SUITES", "Cell", "Suite", "skill", "suite"]

@@ -1,0 +1,39 @@
+"""What crosses between those who make tasks, those who attempt them and those who grade: Task and Verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt with a hidden answer or check. A (skill, level, seed) names it for ever.
+
+    Whoever writes a skill gives `prompt` and either `answer` or `grade`; the suite fills in the rest.
+    """
+
+    prompt: str
+    answer: str | None = None
+    """The gold answer; the grader compares it with the stripped answer, exactly."""
+    grade: Callable[[str], float] | None = None
+    """A check of the user's own: answer -> score in [0, 1]. It decides alone where it is given."""
+    skill: str = ""
+    level: int = 0
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """`text/reverse/3/12345`: the skill's path, the level and the seed of the generator."""
+        return f"{self.skill}/{self.level}/{self.seed}"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The sealed grader's answer. `detail` never holds the gold answer: programs may come to read it."""
+
+    score: float
+    success: bool
+    """Only a full score is a success; partial credit is not."""
+    failure: str | None = None
+    """None, `wrong`, `malformed`, or the type of what stopped the attempt before it had an answer."""
+    detail: str = ""

@@ -1,0 +1,128 @@
+"""Every suite proves itself: gold answers score 1, cheap answers do not, splits share nothing, seeds repeat.
+
+Published graders have failed in these ways: one accepts any non-empty string, one gives credit for a prefix, one
+set of answers is so skewed that a constant passes half of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from moevolve.randomness import key
+from moevolve.tasks.splits import SPLITS, split_of
+from moevolve.tasks.task import Task
+
+if TYPE_CHECKING:
+    from moevolve.tasks.suite import Suite
+
+CONSTANT_LIMIT = 0.2
+"""No answer that ignores the prompt may reach this mean score on a leaf."""
+CONSTANTS = 8
+"""How many of a leaf's commonest answers are tried as constants, beside `CHEAP`."""
+CHEAP = ("", "0", "1", "a", "yes", "no", "True", "None")
+SPACE = 200
+"""Distinct prompts that a level needs, so that four splits of it can be drawn from."""
+
+
+class LeafReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found about one leaf."""
+
+    path: str
+    tasks: int
+    prompts: int
+    """Distinct prompts at the lowest level, the smallest space."""
+    gold: float | None
+    """Mean score of the gold answers; None where tasks carry a check instead."""
+    constant: float
+    """Mean score of the best constant answer."""
+    constant_answer: str
+    problems: tuple[str, ...]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found about a suite."""
+
+    suite: str
+    leaves: tuple[LeafReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence a fault, each beginning with the leaf's path."""
+        return [f"{leaf.path}: {problem}" for leaf in self.leaves for problem in leaf.problems]
+
+
+def validate(suite: Suite, samples: int = 400) -> Report:
+    """Draws `samples` tasks from every leaf, over all levels and splits, and looks for faults.
+
+    Args:
+        suite: the suite to prove.
+        samples: tasks a leaf; constants are judged more sharply with more of them.
+    """
+    return Report(suite=suite.name, leaves=tuple(_leaf(suite, path, samples) for path in suite.skills))
+
+
+def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
+    skill = suite[path]
+    low, high = skill.levels
+    problems: list[str] = []
+    tasks: list[Task] = []
+    homes: dict[str, str] = {}
+    for index in range(samples):
+        level = low + index % (high - low + 1)
+        split = SPLITS[index // (high - low + 1) % len(SPLITS)]
+        task = suite.draw(split, path, level, "validate", index)
+        tasks.append(task)
+        if homes.setdefault(task.prompt, split) != split or split_of(task.prompt) != split:
+            problems.append(f"{task.prompt!r} came in split {split} and belongs to {homes[task.prompt]}")
+        if not task.prompt:
+            problems.append(f"empty prompt at level {level}")
+
+    if any(_differs(task, suite.task(path, task.level, task.seed)) for task in tasks):
+        problems.append("one (level, seed) gave two tasks: the generator must draw from its rng alone")
+
+    prompts = len({skill.task(low, key("validate", path, draw)).prompt for draw in range(4 * SPACE)})
+    if prompts < SPACE:
+        problems.append(f"about {prompts} distinct prompts at level {low}; {SPACE} are needed")
+
+    golds = [task for task in tasks if task.answer is not None]
+    gold = None
+    if golds:
+        gold = sum(suite.grade(task, task.answer or "").score for task in golds) / len(golds)
+        if gold < 1.0:
+            problems.append(f"gold answers score {gold:.3f}, not 1")
+
+    constant, answer = _best_constant(suite, tasks)
+    if constant >= CONSTANT_LIMIT:
+        problems.append(
+            f"the constant answer {answer!r} scores {constant:.2f}; below {CONSTANT_LIMIT} is wanted"
+        )
+    return LeafReport(
+        path=path,
+        tasks=len(tasks),
+        prompts=prompts,
+        gold=gold,
+        constant=constant,
+        constant_answer=answer,
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _differs(first: Task, second: Task) -> bool:
+    """Whether two tasks of one name differ; checks are functions, whose identity says nothing."""
+    return (first.prompt, first.answer) != (second.prompt, second.answer)
+
+
+def _best_constant(suite: Suite, tasks: list[Task]) -> tuple[float, str]:
+    common = Counter(task.answer for task in tasks if task.answer is not None).most_common(CONSTANTS)
+    answers = dict.fromkeys([*(answer for answer, _ in common if answer is not None), *CHEAP])
+    scores = [
+        (sum(suite.grade(task, answer).score for task in tasks) / len(tasks), answer) for answer in answers
+    ]
+    return max(scores, key=lambda scored: scored[0])
