@@ -1,4 +1,4 @@
-"""The wheels: what lies in them, and that they work in an empty environment outside the tree (`make packaging`)."""
+"""The wheels: what lies in them, and that they work in an empty environment outside the tree."""
 
 from __future__ import annotations
 

@@ -1,0 +1,188 @@
+"""Both sides of a claim in one run: interleaved rounds, medians, one process for each number of threads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+BUSY = 0.15
+"""Share of processor time used by others above which a round does not count as quiet."""
+PATIENCE = 10.0
+"""Seconds to wait for a quiet machine before each round."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Tokens per second of every side at one number of threads, in round order."""
+
+    threads: int
+    isa: str
+    rates: dict[str, list[float]]
+    busy_rounds: int
+
+    def median(self, side: str) -> float:
+        return statistics.median(self.rates[side])
+
+    @property
+    def rival(self) -> str:
+        """The faster of the other sides."""
+        return max((side for side in self.rates if side != "moevolve"), key=self.median)
+
+    @property
+    def ratio(self) -> float:
+        return self.median("moevolve") / self.median(self.rival)
+
+    @property
+    def ratio_quartiles(self) -> tuple[float, float]:
+        """Quartiles of the rounds' own ratios."""
+        pairs = zip(self.rates["moevolve"], self.rates[self.rival], strict=True)
+        low, _, high = statistics.quantiles([ours / theirs for ours, theirs in pairs], n=4)
+        return low, high
+
+
+def _processor_time() -> tuple[int, int]:
+    fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[3] + fields[4]
+
+
+def quiet() -> bool:
+    """Waits until nobody else uses the processors; False when they still do after `PATIENCE` seconds."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        total, idle = _processor_time()
+        time.sleep(0.25)
+        later, idle_later = _processor_time()
+        if 1 - (idle_later - idle) / max(1, later - total) < BUSY:
+            return True
+        if time.monotonic() > until:
+            return False
+
+
+def rounds(sides: Mapping[str, Callable[[], int]], count: int, threads: int, isa: str) -> Measured:
+    """Runs every side once a round, in turn.
+
+    Args:
+        sides: name -> one repetition, which returns the tokens that it handled.
+        count: rounds; one more warms up.
+        threads: what the sides were told to use.
+        isa: the kernels in force.
+    """
+    rates: dict[str, list[float]] = {side: [] for side in sides}
+    busy = 0
+    for number in range(count + 1):
+        note(f"  {threads} thread{'s' * (threads > 1)}, round {number} of {count}")
+        busy += not quiet() and number > 0
+        for side, repeat in sides.items():
+            start = time.perf_counter()
+            tokens = repeat()
+            rate = tokens / (time.perf_counter() - start)
+            if number:
+                rates[side].append(rate)
+    note("")
+    return Measured(threads, isa, rates, busy)
+
+
+def note(text: str) -> None:
+    """Narration on stderr; on a terminal each line takes the place of the one before."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def command_line(description: str, count: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=count)
+    parser.add_argument("--json", action="store_true", help="figures on stdout as JSON")
+    parser.add_argument("--require", action="store_true", help="exit 1 when a target is missed")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def bench(
+    title: str,
+    worker: Callable[[int, int], Measured],
+    targets: Mapping[int, float],
+    count: int,
+) -> int:
+    """The whole of a bench's main function.
+
+    Args:
+        title: what is measured, in tokens per second.
+        worker: (threads, rounds) -> figures; runs in a process of its own for each number of threads.
+        targets: threads -> least ratio to the faster rival.
+        count: rounds unless `--rounds` says otherwise.
+
+    Returns:
+        The exit code.
+    """
+    options = command_line(title, count)
+    if options.worker:
+        print(json.dumps(asdict(worker(options.threads[0], options.rounds))))
+        return 0
+    results = [_in_process(threads, options.rounds) for threads in options.threads]
+    if options.json:
+        print(json.dumps([_figures(r, targets) for r in results], indent=1))
+    else:
+        _table(title, results, targets)
+    for result in results:
+        if result.busy_rounds:
+            print(
+                f"warning: the machine was busy before {result.busy_rounds} of {options.rounds} rounds "
+                f"with {result.threads} threads; the ratio may be off",
+                file=sys.stderr,
+            )
+    missed = any(r.ratio < targets.get(r.threads, 0) for r in results)
+    return int(options.require and missed)
+
+
+def _in_process(threads: int, count: int) -> Measured:
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))
+    arguments = ["--worker", "--threads", str(threads), "--rounds", str(count)]
+    run = subprocess.run(
+        [sys.executable, sys.argv[0], *arguments],
+        env=os.environ | limits,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return Measured(**json.loads(run.stdout.splitlines()[-1]))
+
+
+def _figures(result: Measured, targets: Mapping[int, float]) -> dict[str, object]:
+    return {
+        "threads": result.threads,
+        "isa": result.isa,
+        "tokens_per_second": {side: round(result.median(side)) for side in result.rates},
+        "rival": result.rival,
+        "ratio": round(result.ratio, 3),
+        "ratio_quartiles": [round(q, 3) for q in result.ratio_quartiles],
+        "target": targets.get(result.threads),
+        "rounds": len(result.rates["moevolve"]),
+        "busy_rounds": result.busy_rounds,
+    }
+
+
+def _table(title: str, results: Sequence[Measured], targets: Mapping[int, float]) -> None:
+    sides = list(results[0].rates)
+    print(f"{title}: tokens per second, median of {len(results[0].rates[sides[0]])} interleaved rounds")
+    print("threads  " + "  ".join(f"{side:>24}" for side in sides) + "    ratio (quartiles)    target")
+    for result in results:
+        low, high = result.ratio_quartiles
+        target = targets.get(result.threads)
+        verdict = "" if target is None else f"{target:.1f}x {'met' if result.ratio >= target else 'MISSED'}"
+        print(
+            f"{result.threads:>7}  "
+            + "  ".join(f"{result.median(side):>24,.0f}" for side in sides)
+            + f"    {result.ratio:.2f}x ({low:.2f}-{high:.2f})    {verdict}"
+        )
+    print(f"kernels: {results[0].isa}; the ratio is to the faster rival of each row")
