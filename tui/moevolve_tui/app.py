@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from moevolve.errors import MoevolveError
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -22,6 +21,7 @@ from textual.message import Message
 from textual.widgets import Footer, Input
 from textual.worker import get_current_worker
 
+from moevolve.errors import MoevolveError
 from moevolve_tui.help import HelpScreen
 from moevolve_tui.model import RunModel
 from moevolve_tui.reader import News, Reader
@@ -60,6 +60,7 @@ class WatchApp(App[str]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-short"), (32, "-tall")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Leave", id="leave"),
+        Binding("ctrl+c", "quit", "Leave", show=False, id="leave.interrupt"),
         Binding("1", "pane(1)", "Score", show=False, id="pane.score"),
         Binding("2", "pane(2)", "Skills", show=False, id="pane.skills"),
         Binding("3", "pane(3)", "Lineage", show=False, id="pane.lineage"),
@@ -115,7 +116,7 @@ class WatchApp(App[str]):
     def on_unmount(self) -> None:
         self._leaving.set()
 
-    @work(thread=True, exclusive=True, group="reader", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="reader")
     def _follow_run(self) -> None:
         worker = get_current_worker()
         while not (worker.is_cancelled or self._leaving.is_set()):

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from moevolve.errors import MoevolveError, UsageError
 from moevolve.store import RunStore, list_runs
+
+from moevolve.errors import MoevolveError, UsageError
 
 _BEGINNING = {"journal", "weights", "program", "run.toml"}
 """What a run folder may hold before its journal does."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
+
 from moevolve.records import (
     Arm,
     Attempted,
@@ -29,9 +30,8 @@ from moevolve.records import (
     Trained,
     VariantAdded,
 )
-
 from moevolve_tui.drawing.lines import Tone
-from moevolve_tui.sentences import sentence, short
+from moevolve_tui.sentences import sentence
 from moevolve_tui.untrusted import plain
 
 Fate = Literal["seed", "proposed", "screened", "promoted", "archived", "discarded"]
@@ -218,11 +218,6 @@ class RunModel:
 
     def _variant(self, name: str) -> VariantView:
         return self.variants.setdefault(name, VariantView(name))
-
-    @property
-    def title(self) -> str:
-        """The run's name, short."""
-        return short(self.run) if self.run else "run"
 
     def initial(self) -> Interval | None:
         """The sealed score before the first cycle."""

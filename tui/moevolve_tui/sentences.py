@@ -18,7 +18,6 @@ from moevolve.records import (
     Trained,
     VariantAdded,
 )
-
 from moevolve_tui.drawing.lines import Tone
 from moevolve_tui.figures import amount, counted, gain, interval, score
 from moevolve_tui.untrusted import plain

@@ -3,6 +3,7 @@
 from moevolve_tui.drawing.lines import Line, Tone, spread, width_of
 from moevolve_tui.figures import amount, duration, gain, interval
 from moevolve_tui.model import RunModel
+from moevolve_tui.sentences import short
 
 STATUS: dict[str, tuple[str, Tone]] = {
     "waiting": ("○", "warn"),
@@ -22,7 +23,9 @@ def heading_lines(model: RunModel, seconds: float, width: int, fault: str = "") 
 
 def _identity(model: RunModel, seconds: float, width: int) -> Line:
     dot, tone = STATUS[model.status]
-    left: Line = [(f"{dot} {model.status}", tone), (f"  {model.title}", "head")]
+    left: Line = [(f"{dot} {model.status}", tone)]
+    if model.run:
+        left.append((f"  {short(model.run)}", "head"))
     if model.arm:
         left.append((f"  {model.arm}  seed {model.seed}", "quiet"))
         if width >= 110:
@@ -80,7 +83,7 @@ def _standing(model: RunModel, width: int, fault: str) -> Line:
         left.append((f"  {amount(model.generated)} tokens  {amount(model.lessons)} lessons", "quiet"))
     stage = model.error if model.status == "failed" and model.error else model.stage
     if model.status == "stopped":
-        stage = "no process writes this run; `moevolve resume` goes on"
+        stage = "`moevolve resume` goes on"
     if model.status == "finished":
         stage = ""
     room = width - width_of(left) - 2

@@ -10,7 +10,7 @@ FATES: dict[Fate, tuple[str, Tone, str]] = {
     "proposed": ("…", "quiet", "at the gate"),
     "screened": ("·", "faint", "screened out"),
     "promoted": ("✔", "good", "promoted"),
-    "archived": ("○", "warn", "in the archive"),
+    "archived": ("○", "warn", "archived"),
     "discarded": ("✗", "bad", "discarded"),
 }
 """Fate -> mark, tone, words. The mark alone tells them apart, for those who see no colour."""
@@ -44,5 +44,5 @@ def variant_line(node: VariantView, champion: str, width: int) -> Line:
     if width < 64:
         return fit(left, width)
     parent = f" from {short(node.parent)}" if node.parent else ""
-    tasks = f" on {node.tasks}" if node.tasks else ""
+    tasks = f", {node.tasks} tasks" if node.tasks else ""
     return spread(left, [(f" {words}{tasks}{parent}", tone)], width)

@@ -12,7 +12,7 @@ class LineagePane(Pane):
     _rows: list[VariantView] = []
 
     def titled(self) -> str:
-        return f"{super().titled()}  {len(self.model.variants)}  ✔ promoted ○ kept ✗ discarded ★ champion"
+        return f"{super().titled()}  {len(self.model.variants)}  ✔ promoted ○ kept ✗ out"
 
     def count(self) -> int:
         return len(self._rows)
