@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-SHORTEST_MEAN = 2
-"""Characters that the pieces of a joined answer must have on average. One-letter completions could spell
+SHORTEST_MEAN = 1.5
+"""Characters that the pieces of a joined answer must have on average: one-letter completions could spell
 anything."""
 
 
@@ -13,9 +14,8 @@ def built_from(answer: str, completions: Iterable[str]) -> bool:
     """Whether `answer` is one completion or a concatenation of whole completions, each used any number of
     times.
 
-    A completion counts with and without the blanks around it. A join of several must not use more pieces than
-    half the answer's length, rounded up. Dynamic programming over positions: O(length x distinct piece
-    lengths).
+    A completion counts with and without the blanks around it. The pieces of a join must have `SHORTEST_MEAN`
+    characters on average. Dynamic programming over positions: O(length x distinct piece lengths).
     """
     pieces = {form for text in completions for form in (text, text.strip())}
     if answer in pieces:
@@ -33,5 +33,4 @@ def built_from(answer: str, completions: Iterable[str]) -> bool:
             before = fewest[end - length]
             if before + 1 < fewest[end] and answer[end - length : end] in pieces:
                 fewest[end] = before + 1
-    most = (len(answer) + SHORTEST_MEAN - 1) // SHORTEST_MEAN
-    return fewest[-1] <= most
+    return fewest[-1] <= math.ceil(len(answer) / SHORTEST_MEAN)

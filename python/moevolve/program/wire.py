@@ -87,7 +87,7 @@ class WireEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, msgspec.Meta(max_length=64)]
     text: Annotated[str, msgspec.Meta(max_length=64 << 10)]
     operator: Annotated[str, msgspec.Meta(max_length=64)]
-    summary: Annotated[str, msgspec.Meta(max_length=400)]
+    summary: Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 decode_round = msgspec.json.Decoder(Round, strict=True).decode

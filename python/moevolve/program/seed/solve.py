@@ -1,4 +1,4 @@
-"""How this variant answers a task."""
+"""How this variant answers a task: by the route of the prompt's verb, or by asking once."""
 
 
 async def ask(agent, prompt):
@@ -7,5 +7,13 @@ async def ask(agent, prompt):
     return answer
 
 
+ROUTES = {}
+
+
+async def dispatch(agent, prompt):
+    """Answers any prompt, a part of a task included."""
+    return await ROUTES.get(prompt.partition(":")[0], ask)(agent, prompt)
+
+
 async def solve(task, agent):
-    return await ask(agent, task.prompt)
+    return await dispatch(agent, task.prompt)

@@ -1,0 +1,163 @@
+"""Trying routes on the policy before proposing them, without a grader.
+
+A route that is right gives back answers that are known already: those the grader confirmed, and the policy's
+own at lengths where it is reliable. So each skill's candidates are run on such payloads, all at once, and
+what agrees is kept. First every kind of route at one part size, then the best kind at other sizes.
+"""
+
+from . import stages
+from .stages import ask, question
+
+EXAMPLES = 8
+"""Payloads of a skill that its candidates are tried on."""
+SHORT = 6
+"""Length to which a failed payload is cut where no confirmed answer is known."""
+AGREEMENT = 0.7
+FIRST_SIZE, OTHER_SIZES = 4, (5, 3, 6)
+SIGNS = "+-,"
+AT_ONCE = 48
+"""Trials of one gathering; requests are bounded by stopping between two."""
+
+
+class _Pause:
+    """Waits for one round without asking anything."""
+
+    def __await__(self):
+        yield []
+
+
+class Remembering:
+    """An agent that asks each greedy question once, however many trials need its answer."""
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.known = {}
+        self.asked = set()
+
+    async def generate(self, prompt, *, n=1, temperature=1.0, top_p=1.0, max_tokens=None):
+        if temperature != 0 or n != 1:
+            return await self.agent.generate(
+                prompt, n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens
+            )
+        if prompt not in self.asked:
+            self.asked.add(prompt)
+            self.known[prompt] = await self.agent.generate(prompt, temperature=0)
+        while prompt not in self.known:
+            await _Pause()
+        return self.known[prompt]
+
+    async def gather(self, *coroutines):
+        return await self.agent.gather(*coroutines)
+
+
+def kinds(verb, payload, by_sign):
+    """Kinds of routes worth trying on a skill with such a payload; `above` is 0, so that they split always.
+
+    Args:
+        verb: the skill's.
+        payload: one of its payloads.
+        by_sign: sign -> verbs whose payloads hold it, to fold through.
+    """
+    common = {"size": FIRST_SIZE, "above": 0}
+    if any(sign in payload for sign in "+-"):
+        return [("columns", {"size": 2, "above": 0, "samples": 1}), ("steps", {"above": 0})]
+    if any(sign in payload for sign in SIGNS):
+        return []
+    found = [
+        ("split", common | {"cut_at": how, "join": join, "samples": 1})
+        for how in ("change", "even", "range")
+        for join in ("order", "reversed")
+    ]
+    if set(payload) <= set("01"):
+        found.append(("carry", common | {"samples": 1}))
+    for sign in ("+", ","):
+        for through in by_sign.get(sign, []):
+            found.append(("fold", common | {"through": through, "glue": sign, "samples": 1}))
+    found.append(("fold", common | {"through": verb, "glue": "", "samples": 1}))
+    return found
+
+
+async def references(agent, skill):
+    """Pairs (payload, trusted answer), the longer ones first: confirmed answers, else short questions asked
+    now."""
+    pairs = [pair for pair in skill.known if len(pair[0]) >= FIRST_SIZE + 1][:EXAMPLES]
+    if len(pairs) >= EXAMPLES // 2:
+        return pairs
+    cut = sorted({_shortened(payload) for payload in skill.failed[: 2 * EXAMPLES]})[: EXAMPLES - len(pairs)]
+    answers = await agent.gather(*[ask(agent, question(skill.verb, payload)) for payload in cut])
+    return pairs + list(zip(cut, answers, strict=True))
+
+
+def _shortened(payload):
+    for sign in SIGNS:
+        left, found, right = payload.partition(sign)
+        if found:
+            return f"{left[:3]}{sign}{right[:3]}"
+    return payload[:SHORT]
+
+
+async def agreement(agent, verb, stage, parameters, pairs):
+    """Share of the pairs on which a route gives the trusted answer; a route that raises gives none."""
+    run = getattr(stages, stage)
+    answers = await agent.gather(*[_attempt(run, agent, question(verb, p), parameters) for p, _ in pairs])
+    return sum(answer == trusted for answer, (_, trusted) in zip(answers, pairs, strict=True)) / len(pairs)
+
+
+async def _attempt(run, agent, prompt, parameters):
+    try:
+        return await run(agent, prompt, **parameters)
+    except (ValueError, IndexError, KeyError):
+        return None
+
+
+async def _scores(agent, trials):
+    """Agreement of each trial (verb, stage, parameters, pairs), as far as the budget goes."""
+    scores = []
+    for start in range(0, len(trials), AT_ONCE):
+        if agent.agent.budget.requests < AT_ONCE * EXAMPLES * 3:
+            break
+        part = trials[start : start + AT_ONCE]
+        scores += await agent.gather(*[agreement(agent, *trial) for trial in part])
+    return list(zip(scores, trials, strict=False))  # the budget may have ended the trials early
+
+
+async def probe(agent, skills):
+    """Routes that agree with what is known, by verb: [(agreement, stage, parameters), ...], best first.
+
+    Args:
+        agent: whose policy is asked; a few thousand short greedy requests.
+        skills: `survey.Skill`s, in the order in which to spend the budget.
+    """
+    agent = Remembering(agent)
+    pairs = dict(
+        zip(
+            [skill.verb for skill in skills],
+            await agent.gather(*[references(agent, skill) for skill in skills]),
+            strict=True,
+        )
+    )
+    by_sign = {}
+    for verb, known in pairs.items():
+        for sign in SIGNS:
+            if known and sign in known[0][0]:
+                by_sign.setdefault(sign, []).append(verb)
+    first = [
+        (verb, stage, parameters, known)
+        for verb, known in pairs.items()
+        if known
+        for stage, parameters in kinds(verb, known[0][0], by_sign)
+    ]
+    found = {}
+    for score, (verb, stage, parameters, _) in await _scores(agent, first):
+        if score >= AGREEMENT:
+            found.setdefault(verb, []).append((score, stage, parameters))
+    second = []
+    for verb, kept in found.items():
+        kept.sort(key=lambda route: -route[0])
+        _, stage, parameters = kept[0]
+        if stage not in ("columns", "steps"):
+            second += [(verb, stage, parameters | {"size": size}, pairs[verb]) for size in OTHER_SIZES]
+    for score, (verb, stage, parameters, _) in await _scores(agent, second):
+        if score >= AGREEMENT:
+            found[verb].append((score, stage, parameters))
+    return {verb: sorted(kept, key=lambda route: -route[0]) for verb, kept in found.items()}

@@ -1,0 +1,56 @@
+"""What a brief says about each skill: its verb, how weak it is, and up to which length the bare policy is
+safe."""
+
+from .stages import parse
+
+SAFE = 0.9
+"""Mean success over the levels up to one from which that one counts as mastered."""
+
+
+class Skill:
+    """One skill as the improver sees it."""
+
+    __slots__ = ("path", "verb", "success", "safe", "known", "failed")
+
+    def __init__(self, path, verb, success, safe, known, failed):
+        self.path = path
+        self.verb = verb
+        self.success = success
+        """Mean over levels, through the program."""
+        self.safe = safe
+        """Longest payload that the bare policy answers safely; 0 if unknown."""
+        self.known = known
+        """(payload, confirmed answer), longest first."""
+        self.failed = failed
+        """Payloads of failed attempts, longest first."""
+
+
+def survey(brief):
+    """The skills whose prompts the brief shows, weakest first."""
+    seen = {report.path: ([], [], []) for report in brief.skills}
+    verbs = {}
+    for kind, attempts in enumerate((brief.successes, brief.failures)):
+        for attempt in attempts:
+            verb, payload = parse(attempt.prompt)
+            if attempt.skill not in seen or not verb or not payload:
+                continue
+            verbs[attempt.skill] = verb
+            seen[attempt.skill][2].append(len(payload) - attempt.level)
+            seen[attempt.skill][kind].append((payload, attempt.answer) if kind == 0 else payload)
+    skills = []
+    for report in brief.skills:
+        if report.path not in verbs:
+            continue
+        known, failed, offsets = seen[report.path]
+        offset = sorted(offsets)[len(offsets) // 2]
+        mastered = 0
+        for level, value in enumerate(report.direct, start=1):
+            # The mean of all levels up to here as well: one level's estimate is noisy.
+            if value >= SAFE - 0.1 and sum(report.direct[:level]) >= SAFE * level:
+                mastered = level
+        safe = report.first + mastered - 1 + offset if mastered else 0
+        success = sum(report.program) / max(1, len(report.program))
+        known = sorted(set(known), key=lambda pair: (-len(pair[0]), pair))
+        failed = sorted(set(failed), key=lambda payload: (-len(payload), payload))
+        skills.append(Skill(report.path, verbs[report.path], success, max(0, safe), known, failed))
+    return sorted(skills, key=lambda skill: (skill.success, skill.path))
