@@ -1,7 +1,7 @@
 """Greedy generation by the seed model, ours and transformers': `make bench`.
 
-64 prompts of 16 tokens, 32 new tokens each, key-value cache on both sides. transformers runs `generate` eagerly with
-SDPA and each of its implementations of the experts. The sides' tokens must agree but for near ties.
+64 prompts of 16 tokens, 32 new tokens each, key-value cache on both sides. transformers runs `generate`
+eagerly with SDPA and each of its implementations of the experts. The sides' tokens must agree but for ties.
 """
 
 from __future__ import annotations

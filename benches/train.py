@@ -1,8 +1,8 @@
 """One training step of the seed model, ours and transformers': `make bench`.
 
-128 sequences of 40 tokens, loss on the last 4 to 12 of each, clipping, AdamW (fused in torch). transformers runs
-eagerly with SDPA and each of its implementations of the experts. Both sides see the same batch and start from the same
-weights; their first losses must agree.
+128 sequences of 40 tokens, loss on the last 4 to 12 of each, clipping, AdamW (fused in torch). transformers
+runs eagerly with SDPA and each of its implementations of the experts. Both sides see the same batch and start
+from the same weights; their first losses must agree.
 """
 
 from __future__ import annotations

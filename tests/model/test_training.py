@@ -52,7 +52,7 @@ def test_gradients_match_finite_differences(goldens, tmp_path, read_arrays, flat
     ):
         slope = flat(gradients[name])
         length = norm(slope)
-        step = 1e-2 / length
+        step = 2e-3  # short enough that no token changes its experts
         losses = []
         for sign in (1.0, -1.0):
             moved = golden.load()
