@@ -1,8 +1,8 @@
 """Splits: which stage of a run may see a prompt.
 
-A prompt's split is a hash of its text and of nothing else. So the four splits share no prompt, in any run, under
-any seed, and a level may be drawn from as long as one likes. (Splits by seed do not give this: a generator that seeds
-item i with seed + i makes a test set that is the train set shifted by one.)
+A prompt's split is a hash of its text and of nothing else. So the four splits share no prompt, in any run,
+under any seed, and a level may be drawn from as long as one likes. (Splits by seed do not give this: a
+generator that seeds item i with seed + i makes a test set that is the train set shifted by one.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every suite proves itself: gold answers score 1, cheap answers do not, splits share nothing, seeds repeat.
 
-Published graders have failed in these ways: one accepts any non-empty string, one gives credit for a prefix, one
-set of answers is so skewed that a constant passes half of it.
+Published graders have failed in these ways: one accepts any non-empty string, one gives credit for a prefix,
+one set of answers is so skewed that a constant passes half of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The primer: twelve small skills in three branches, for policies of a few million parameters.
 
-A prompt is a three-letter verb, a payload and `=`, as in `rev:bdca=`; its answer is `acdb`. Every level makes the
-payload one character or digit longer; at level 16 it has 18 to 21. Letters come from an alphabet of ten, so that a
-small model that has seen short payloads knows all symbols and lacks only length.
+A prompt is a three-letter verb, a payload and `=`, as in `rev:bdca=`; its answer is `acdb`. Every level
+makes the payload one character or digit longer; at level 16 it has 18 to 21. Letters come from an alphabet
+of ten, so that a small model that has seen short payloads knows all symbols and lacks only length.
 """
 
 from moevolve.tasks.primer.compose import COMPOSE
