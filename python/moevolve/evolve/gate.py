@@ -22,7 +22,7 @@ Design choices:
   the same however the tasks before were cut into batches.
 - Harm to one skill is tested on its own tasks against "its mean is at least -margin", alpha shared between
   skills. That proof takes many tasks, so a promotion also waits while a skill has fewer than its even share
-  of `min_n` tasks or is seen more than 2 * margin below. Waiting is not a veto: more tasks settle it.
+  of `min_n` tasks or is seen more than 1.5 * margin below. Waiting is not a veto: more tasks settle it.
 - Futility: no promotion is in reach within `max_n` even at two standard errors above the rate seen.
 """
 
@@ -38,7 +38,7 @@ from moevolve.records import Decision
 
 STAKES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 """The grid that capital is averaged over: small stakes find small gains, large ones gains without losses."""
-HOLD = 2.0
+HOLD = 1.5
 """A skill seen more than this many margins below the champion holds a promotion up."""
 OPTIMISM = 2.0
 """Standard errors by which futility overrates what is still to come."""
