@@ -1,0 +1,1 @@
+"""The `moevolve` command. stdout carries data, stderr narration; see `moevolve.cli.main`."""

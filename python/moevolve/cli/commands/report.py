@@ -1,0 +1,39 @@
+"""Prints a run's report and writes it as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from moevolve.cli import output
+from moevolve.cli.reading import opened
+from moevolve.report.summary import summary_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="DIR", help="the run's folder")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="where the page goes (default: DIR/report.html)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the figures as JSON; the page only with --html"
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    with opened(options.run) as store:
+        entries, summary = store.entries(), summary_of(store)
+    assert summary is not None, "opened() yields runs with records"
+    if options.json:
+        output.data(summary)
+    else:
+        from moevolve.report import terminal
+
+        terminal.console().print(terminal.report(summary))
+    if options.html or not options.json:
+        from moevolve.report.html import page
+
+        file: Path = options.html or options.run / "report.html"
+        file.write_text(page(summary, entries), encoding="utf-8")
+        output.say(f"Wrote {file}")
+    return 0

@@ -1,0 +1,101 @@
+"""Prints a suite's skill tree with an example of each leaf, or how a run stands on its tree."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from moevolve.cli import output
+from moevolve.cli.reading import opened
+from moevolve.records import RunStarted
+from moevolve.report.summary import summary_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", type=Path, metavar="DIR", help="a run's folder (default: the suite itself)"
+    )
+    parser.add_argument("--suite", default="primer", help="which suite (default: primer)")
+    parser.add_argument("--level", type=int, default=3, help="level of the examples (default: 3)")
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="prove the suite: gold answers score 1, constant ones below 0.2",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def execute(options: argparse.Namespace) -> int:
+    if options.run is not None:
+        return _run(options)
+    from moevolve.tasks.suite import suite
+
+    chosen = suite(options.suite)
+    if options.validate:
+        output.say(f"Proving {len(chosen.skills)} skills of {chosen.name}")
+        report = chosen.validate()
+        if options.json:
+            output.data({"suite": report.suite, "ok": report.ok, "leaves": report.leaves})
+        else:
+            from moevolve.report import terminal, trees
+
+            terminal.console().print(trees.validation(report))
+        for problem in report.problems:
+            output.say(problem)
+        return 0 if report.ok else 1
+
+    leaves = []
+    for path, leaf in chosen.skills.items():
+        low, high = leaf.levels
+        task = chosen.draw("train", path, min(high, max(low, options.level)), "example")
+        leaves.append(
+            {
+                "path": path,
+                "summary": leaf.summary,
+                "levels": leaf.levels,
+                "example": {"level": task.level, "prompt": task.prompt, "answer": task.answer},
+            }
+        )
+    if options.json:
+        output.data({"suite": chosen.name, "skills": leaves})
+    else:
+        from moevolve.report import terminal, trees
+
+        rows = {
+            leaf.path: (f"{leaf.levels[0]}-{leaf.levels[1]}", leaf.summary, _example(entry["example"]))
+            for leaf, entry in zip(chosen.skills.values(), leaves, strict=True)
+        }
+        terminal.console().print(trees.tree(chosen.name, ("levels", "asks", "example"), rows))
+    return 0
+
+
+def _example(example: object) -> str:
+    assert isinstance(example, dict)
+    return f"{example['prompt']}{'' if example['answer'] is None else example['answer']}"
+
+
+def _run(options: argparse.Namespace) -> int:
+    with opened(options.run) as store:
+        first, summary = store.entries(0, 1)[0].record, summary_of(store)
+    assert summary is not None, "opened() yields runs with records"
+    infos = {info.path: info for info in first.skills} if isinstance(first, RunStarted) else {}
+    if options.json:
+        output.data(
+            {
+                "run": summary.run,
+                "suite": summary.suite,
+                "skills": [
+                    {
+                        "path": path,
+                        "summary": infos[path].summary if path in infos else "",
+                        "figures": figures,
+                    }
+                    for path, figures in summary.skills.items()
+                ],
+            }
+        )
+    else:
+        from moevolve.report import terminal, trees
+
+        terminal.console().print(trees.standing(summary, infos))
+    return 0

@@ -1,0 +1,50 @@
+"""Drives a run with a display beside it, and ends with its table: what `run` and `resume` share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from moevolve.cli.display import MODES, display
+from moevolve.cli.output import say
+from moevolve.errors import MoevolveError
+from moevolve.records import Entry, State
+
+Drive = Callable[[Callable[[Entry], None], Callable[[State], None]], object]
+
+
+def display_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--display`."""
+    parser.add_argument(
+        "--display",
+        choices=MODES,
+        default="auto",
+        help="how progress is shown: live screen, lines, JSON lines on stdout, or not at all (default: auto)",
+    )
+
+
+def drive(work: Drive, mode: str) -> None:
+    """Does `work` with a display of this mode."""
+    with display(mode) as shown:
+        work(shown.event, shown.state)
+
+
+def to_its_end(work: Drive, out: Path, mode: str) -> int:
+    """Drives a run, says how to go on if it ends early, and prints its table when it has ended well."""
+    try:
+        drive(work, mode)
+    except (KeyboardInterrupt, MoevolveError):
+        if (out / "journal").is_dir():
+            say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
+        raise
+    if mode != "json":
+        from moevolve.cli.reading import summary_at
+        from moevolve.report import terminal
+
+        terminal.console().print(terminal.show(summary_at(out)))
+        say(
+            f"`moevolve report {out}` draws the curves; "
+            f"`moevolve diff {out} seed champion` shows how the program changed."
+        )
+    return 0

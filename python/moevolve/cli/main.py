@@ -1,0 +1,105 @@
+"""The command line: which command, and what becomes of errors.
+
+- A command's module is imported once it is known to be wanted: `moevolve --help` costs no more than argparse.
+- stdout is data, stderr is narration. Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 refused
+  for safety, 130 interrupted.
+- An error that the package raises on purpose is one message on stderr. Anything else is a defect and keeps
+  its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from moevolve import __version__
+from moevolve.errors import MoevolveError
+
+COMMANDS = {
+    "run": "start a run from a preset or a TOML file",
+    "resume": "go on with a run that was interrupted",
+    "watch": "follow a run on a live screen",
+    "show": "a run's figures",
+    "ls": "the runs in a folder",
+    "report": "a run's report, in the terminal and as an HTML page",
+    "compare": "runs side by side",
+    "diff": "what two variants of a run differ in",
+    "replay": "do a run again and compare the journals",
+    "generate": "let a policy complete prompts",
+    "skills": "a suite's skill tree, or a run's",
+    "doctor": "what is in force on this machine",
+    "init": "write a commented configuration to start from",
+}
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in COMMANDS:
+        return _execute(words[0], words[1:])
+    if words and not words[0].startswith("-"):
+        close = get_close_matches(words[0], COMMANDS, n=1)
+        hint = f" (did you mean `{close[0]}`?)" if close else ""
+        return _refuse(f"unknown command `{words[0]}`{hint}: commands are {', '.join(COMMANDS)}")
+    parser = argparse.ArgumentParser(
+        prog="moevolve",
+        description="Models that evolve their weights and their program, behind a sealed grader.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(
+            ["commands:", *(f"  {name:<10}{what}" for name, what in COMMANDS.items()), ""]
+            + ["`moevolve COMMAND --help` says more."]
+        ),
+        usage="moevolve COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"moevolve {__version__}")
+    try:
+        parser.parse_args(words)
+        parser.print_help(sys.stderr)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return 2
+
+
+def _execute(name: str, words: Sequence[str]) -> int:
+    module = import_module(f"moevolve.cli.commands.{name}")
+    parser = argparse.ArgumentParser(prog=f"moevolve {name}", description=module.__doc__, allow_abbrev=False)
+    module.arguments(parser)
+    try:
+        options = parser.parse_args(words)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    try:
+        code = int(module.execute(options))
+        sys.stdout.flush()
+        return code
+    except MoevolveError as error:
+        return _refuse(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _refuse("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Who read our output has seen enough. Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        if error.errno == errno.ENOSPC:
+            return _refuse(
+                f"no space left on the device{where}; what was committed is safe, and `resume` goes on", 1
+            )
+        return _refuse(f"{error.strerror or error}:{where}" if where else str(error), 1)
+
+
+def _refuse(message: str, code: int = 2) -> int:
+    print(f"moevolve: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Runs as commands name them: a folder, and a message that helps where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moevolve.config import nearest
+from moevolve.errors import UsageError
+from moevolve.report.summary import Summary, summary_of
+from moevolve.store import RunStore, list_runs
+
+RUNS = Path("runs")
+"""Where runs lie unless a command says otherwise."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[RunStore]:
+    """A run that holds records, open for reading.
+
+    Raises:
+        UsageError: no run there, or nothing recorded yet.
+    """
+    if not path.is_dir():
+        siblings = [str(run) for run in list_runs(path.parent)] if path.parent.is_dir() else []
+        raise UsageError(f"there is no run in {path}{nearest(str(path), siblings)}: `moevolve ls` lists runs")
+    with RunStore.open(path) as store:
+        if not len(store):
+            raise UsageError(
+                f"{path} holds no record yet: its run has only begun, or ended before it recorded anything"
+            )
+        yield store
+
+
+def summary_at(path: Path) -> Summary:
+    """A run's figures.
+
+    Raises:
+        UsageError: no run there, or nothing recorded yet.
+    """
+    with opened(path) as store:
+        summary = summary_of(store)
+    assert summary is not None, "opened() yields runs with records"
+    return summary
