@@ -5,7 +5,7 @@ from __future__ import annotations
 from moevolve.records import Struct
 
 
-class SkillReport(Struct):
+class SkillReport(Struct, frozen=True):
     """Estimated success of one skill by level; index 0 is level `first`."""
 
     path: str
@@ -16,7 +16,7 @@ class SkillReport(Struct):
     first: int = 1
 
 
-class Failure(Struct):
+class Failure(Struct, frozen=True):
     """A failed attempt on a train task: what was asked, what was answered, how it failed."""
 
     prompt: str
@@ -26,7 +26,7 @@ class Failure(Struct):
     failure: str
 
 
-class Success(Struct):
+class Success(Struct, frozen=True):
     """An attempt on a train task that the grader confirmed."""
 
     prompt: str
@@ -35,7 +35,7 @@ class Success(Struct):
     answer: str
 
 
-class TrialReport(Struct):
+class TrialReport(Struct, frozen=True):
     """A past proposal and what became of it; `gain` is its mean paired difference or its screening
     difference."""
 
@@ -46,7 +46,7 @@ class TrialReport(Struct):
     decision: str
 
 
-class Brief(Struct):
+class Brief(Struct, frozen=True):
     """What an improver knows."""
 
     source: dict[str, str]
@@ -67,7 +67,7 @@ class Brief(Struct):
     """Policy requests that this call may make; the host fills it in."""
 
 
-class LearnReport(Struct):
+class LearnReport(Struct, frozen=True):
     """What a recipe is chosen from."""
 
     cycle: int

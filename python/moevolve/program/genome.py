@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\.py")
 _RESERVED = {"agent.py", "contract.py", "loader.py", "operators.py", "rounds.py", "worker.py"}
 
 
-class Genome(Struct):
+class Genome(Struct, frozen=True):
     """The source of a program, by file name."""
 
     files: dict[str, str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moevolve.records import Struct
 
 
-class Limits(Struct):
+class Limits(Struct, frozen=True):
     """Bounds of one sandboxed call; per attempt unless it says otherwise."""
 
     memory_mb: int = 512

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from moevolve.records import Lesson, Struct
 
 
-class PublicTask(Struct):
+class PublicTask(Struct, frozen=True):
     """What a program sees of a task. The answer and the seed stay outside."""
 
     prompt: str
     skill: str
 
 
-class GenerateRequest(Struct):
+class GenerateRequest(Struct, frozen=True):
     """One prompt of a round, for the policy to answer with `n` texts.
 
     `key` depends on the attempt's key and the request's index within the attempt alone, so an answer does not
@@ -30,7 +30,7 @@ class GenerateRequest(Struct):
     key: int
 
 
-class Outcome(Struct):
+class Outcome(Struct, frozen=True):
     """What became of one attempt."""
 
     answer: str | None

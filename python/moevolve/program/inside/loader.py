@@ -2,7 +2,7 @@
 
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import spec_from_file_location
+from _frozen_importlib_external import PathFinder, spec_from_file_location
 
 
 class SourceFinder:
@@ -19,6 +19,10 @@ class SourceFinder:
             return spec_from_file_location(
                 name, f"{self.operators}/__init__.py", submodule_search_locations=[self.operators]
             )
+        if name == "random":
+            spec = PathFinder.find_spec(name)
+            spec.loader = _Seeded(spec.loader)
+            return spec
         return None
 
     def create_module(self, spec):
@@ -49,8 +53,27 @@ def still_clock(rounds):
     time.sleep = lambda seconds: None
 
 
+class _Seeded:
+    """Loads the module `random` and seeds it at once: by itself it would ask the system for a seed."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        self.loader.exec_module(module)
+        module.seed(_step[0])
+
+
+_step = [0]
+"""Seed of the step that runs now."""
+
+
 def reseed(seed, step):
-    """Seeds the module `random` for one step of one attempt, if the program uses it at all."""
+    """Seeds the module `random` for one step of one attempt, now or when the step imports it."""
+    _step[0] = seed * 1009 + step
     module = sys.modules.get("random")
     if module is not None:
-        module.seed(seed * 1009 + step)
+        module.seed(_step[0])

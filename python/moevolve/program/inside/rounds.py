@@ -31,7 +31,7 @@ class Rounds:
         self.finish = finish
         self.count = 0
         self.done = []
-        _signal.signal(_signal.SIGVTALRM, _alarm)
+        _signal.signal(_signal.SIGPROF, _alarm)
 
     def run_alone(self, coroutine, seed):
         """Runs one coroutine that asks for nothing; how it ended is the first of `done`."""
@@ -72,11 +72,11 @@ class Rounds:
         """Runs one attempt to its next request; returns what it wants, or None if it ended."""
         reseed(seed, self.count)
         try:
-            _signal.setitimer(_signal.ITIMER_VIRTUAL, self.step_seconds, self.step_seconds)
+            _signal.setitimer(_signal.ITIMER_PROF, self.step_seconds, self.step_seconds)
             try:
                 wants = coroutine.send(replies)
             finally:
-                _signal.setitimer(_signal.ITIMER_VIRTUAL, 0)
+                _signal.setitimer(_signal.ITIMER_PROF, 0)
             if isinstance(wants, list) and all(isinstance(w, tuple) and w and w[0] in KINDS for w in wants):
                 return wants
             coroutine.close()

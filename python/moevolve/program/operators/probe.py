@@ -13,7 +13,10 @@ EXAMPLES = 8
 SHORT = 6
 """Length to which a failed payload is cut where no confirmed answer is known."""
 AGREEMENT = 0.7
-FIRST_SIZE, OTHER_SIZES = 4, (5, 3, 6)
+FIRST_SIZE, OTHER_SIZES = 4, (5, 3, 6, 8)
+COLUMN_SIZES = (3, 4)
+FEWEST = 3
+"""Payloads longer than the parts that a trial needs: on shorter ones nothing splits, and all routes agree."""
 SIGNS = "+-,"
 AT_ONCE = 48
 """Trials of one gathering; requests are bounded by stopping between two."""
@@ -68,7 +71,7 @@ def kinds(verb, payload, by_sign):
         for how in ("change", "even", "range")
         for join in ("order", "reversed")
     ]
-    if set(payload) <= set("01"):
+    if payload.isdigit():
         found.append(("carry", common | {"samples": 1}))
     for sign in ("+", ","):
         for through in by_sign.get(sign, []):
@@ -99,6 +102,9 @@ def _shortened(payload):
 async def agreement(agent, verb, stage, parameters, pairs):
     """Share of the pairs on which a route gives the trusted answer; a route that raises gives none."""
     run = getattr(stages, stage)
+    pairs = [pair for pair in pairs if len(pair[0]) > parameters.get("size", 0)]
+    if len(pairs) < FEWEST:
+        return 0.0
     answers = await agent.gather(*[_attempt(run, agent, question(verb, p), parameters) for p, _ in pairs])
     return sum(answer == trusted for answer, (_, trusted) in zip(answers, pairs, strict=True)) / len(pairs)
 
@@ -155,8 +161,8 @@ async def probe(agent, skills):
     for verb, kept in found.items():
         kept.sort(key=lambda route: -route[0])
         _, stage, parameters = kept[0]
-        if stage not in ("columns", "steps"):
-            second += [(verb, stage, parameters | {"size": size}, pairs[verb]) for size in OTHER_SIZES]
+        sizes = {"columns": COLUMN_SIZES, "steps": ()}.get(stage, OTHER_SIZES)
+        second += [(verb, stage, parameters | {"size": size}, pairs[verb]) for size in sizes]
     for score, (verb, stage, parameters, _) in await _scores(agent, second):
         if score >= AGREEMENT:
             found[verb].append((score, stage, parameters))

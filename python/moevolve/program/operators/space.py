@@ -5,7 +5,7 @@ VERB = "a verb"
 """Stands for any verb of the suite other than the route's own."""
 
 ABOVE = (0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
-SIZES = (2, 3, 4, 5, 6)
+SIZES = (3, 4, 5, 6, 8)
 SAMPLES = (1, 1, 1, 5)
 CUTS = ("even", "even", "change", "range")
 JOINS = ("order", "reversed")
@@ -17,7 +17,7 @@ STAGES = {
     "split": {"size": SIZES, "above": ABOVE, "cut_at": CUTS, "join": JOINS, "samples": SAMPLES},
     "carry": {"size": SIZES, "above": ABOVE, "samples": SAMPLES},
     "fold": {"size": SIZES, "above": ABOVE, "through": VERB, "glue": ("+", ",", ""), "samples": SAMPLES},
-    "columns": {"size": (2, 3), "above": ABOVE, "samples": SAMPLES},
+    "columns": {"size": (2, 3, 4), "above": ABOVE, "samples": SAMPLES},
     "steps": {"above": ABOVE},
     "chain": {"verbs": VERB},
     "doubt": {

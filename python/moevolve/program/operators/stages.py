@@ -102,14 +102,14 @@ async def split(agent, prompt, size, above, cut_at, join, samples):
 
 
 async def carry(agent, prompt, size, above, samples):
-    """Parts one after another; an answer that ends in 1 flips the first bit of the next part."""
+    """Parts one after another; after an answer that ends in 1, the next part starts odd where it was even."""
     verb, payload = parse(prompt)
     if len(payload) <= above:
         return await settle(agent, prompt, samples)
     answers = []
     for part in cut_even(payload, size):
-        if answers and answers[-1].endswith("1"):
-            part = {"0": "1", "1": "0"}.get(part[0], part[0]) + part[1:]
+        if answers and answers[-1].endswith("1") and part[0].isdigit():
+            part = str(int(part[0]) ^ 1) + part[1:]
         answers.append(await settle(agent, question(verb, part), samples))
     return "".join(answers)
 
@@ -139,6 +139,8 @@ def column_edges(first, second, sign, size):
             last = place
         if last is not None and last - edges[-1] >= size:
             edges.append(last)
+    if len(edges) > 1 and width - edges[-1] < size:
+        edges.pop()
     return [*edges, width]
 
 
@@ -157,6 +159,8 @@ async def columns(agent, prompt, size, above, samples):
         (int(first[width - end : width - start]), int(second[width - end : width - start]))
         for start, end in zip(edges, edges[1:], strict=False)
     ]
+    if sign == "+":
+        groups = [(max(pair), min(pair)) for pair in groups]
     answers = await agent.gather(
         *[settle(agent, question(verb, f"{left}{sign}{right}"), samples) for left, right in reversed(groups)]
     )
