@@ -1,0 +1,72 @@
+"""The sealed grader accepts the gold answer and nothing else, and says how an answer failed."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevolve.errors import UsageError
+from moevolve.tasks.grading import grade
+from moevolve.tasks.task import Task
+
+TASK = Task(prompt="rev:bdca=", answer="acdb")
+
+
+@pytest.mark.parametrize("answer", ["acdb", " acdb", "acdb\n", "\tacdb  "])
+def test_blanks_around_an_answer_do_not_count(answer: str) -> None:
+    verdict = grade(TASK, answer, "abcd")
+    assert verdict.success
+    assert verdict.score == 1.0
+    assert verdict.failure is None
+
+
+@given(st.text(max_size=30))
+def test_only_the_gold_answer_succeeds(answer: str) -> None:
+    verdict = grade(TASK, answer, "abcd")
+    assert verdict.success == (answer.strip() == "acdb")
+    assert verdict.score == float(verdict.success)
+    assert (verdict.failure is None) == verdict.success
+
+
+@pytest.mark.parametrize("answer", ["acd", "acdbb", "bdca", "a cdb"])
+def test_no_credit_for_a_part_a_prefix_or_a_longer_answer(answer: str) -> None:
+    assert grade(TASK, answer).score == 0.0
+    assert grade(TASK, answer).failure == "wrong"
+
+
+@pytest.mark.parametrize("answer", ["", "   ", "acdz", "a-c", "ab" * 40])
+def test_empty_alien_and_endless_answers_are_malformed(answer: str) -> None:
+    assert grade(TASK, answer, "abcd").failure == "malformed"
+
+
+@given(st.text(max_size=30))
+def test_a_verdict_never_tells_the_gold_answer(answer: str) -> None:
+    verdict = grade(TASK, answer, "abcd")
+    if not verdict.success and "acdb" not in answer:
+        assert "acdb" not in verdict.detail
+
+
+def test_a_check_of_ones_own_decides_alone() -> None:
+    task = Task(prompt="an even number, please", grade=lambda answer: float(answer in ("2", "4")))
+    assert grade(task, " 4 ").success
+    assert grade(task, "3").failure == "wrong"
+    assert grade(task, "").failure == "malformed"
+
+
+def test_partial_credit_is_a_score_and_no_success() -> None:
+    verdict = grade(Task(prompt="?", grade=lambda answer: 0.75), "x")
+    assert verdict.score == 0.75
+    assert not verdict.success
+
+
+@pytest.mark.parametrize("score", [1.5, -0.1, math.nan, math.inf])
+def test_a_check_outside_of_the_unit_interval_is_named(score: float) -> None:
+    task = Task(prompt="?", skill="text/odd", grade=lambda answer: score)
+    with pytest.raises(UsageError, match="text/odd"):
+        grade(task, "x")
+
+
+def test_a_task_without_answer_and_check_is_named() -> None:
+    with pytest.raises(UsageError, match="neither an answer nor a check"):
+        grade(Task(prompt="?"), "x")

@@ -1,0 +1,73 @@
+"""`validate` passes the primer and finds each kind of fault."""
+
+import itertools
+from random import Random
+
+import pytest
+
+from moevolve.tasks.skill import Generator, Skill
+from moevolve.tasks.suite import Suite, suite
+from moevolve.tasks.task import Task
+from moevolve.tasks.validation import CONSTANT_LIMIT
+
+
+def test_the_primer_proves_itself() -> None:
+    report = suite("primer").validate()
+    assert report.ok, report.problems
+    for leaf in report.leaves:
+        assert leaf.gold == 1.0
+        assert leaf.constant < CONSTANT_LIMIT
+        assert leaf.prompts >= 200
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_short_levels_of_the_primer_hold_no_constant_either(level: int) -> None:
+    # A run may use a few levels only, where answers are few: their best constant stays bounded too.
+    primer = suite("primer")
+    for path in primer.skills:
+        answers = [primer.draw("sealed", path, level, index).answer for index in range(300)]
+        assert max(answers.count(answer) for answer in set(answers)) / 300 < 0.27, path
+
+
+def problems(generator: Generator) -> str:
+    report = Suite("odd", [Skill(path="text/odd", summary="", generator=generator)]).validate(200)
+    assert not report.ok
+    return "\n".join(report.problems)
+
+
+def many(rng: Random) -> str:
+    return f"prompt {rng.randrange(10**6)}"
+
+
+def test_a_skewed_answer_is_found() -> None:
+    assert "constant answer 'yes'" in problems(
+        lambda rng, level: Task(prompt=many(rng), answer=rng.choice(["yes", "no"]))
+    )
+
+
+def test_a_check_that_takes_anything_is_found() -> None:
+    assert "constant answer" in problems(lambda rng, level: Task(prompt=many(rng), grade=lambda answer: 1.0))
+
+
+def test_a_check_that_refuses_the_gold_answer_is_found() -> None:
+    def generate(rng: Random, level: int) -> Task:
+        return Task(prompt=many(rng), answer=str(rng.random()), grade=lambda answer: 0.0)
+
+    assert "gold answers score 0.000" in problems(generate)
+
+
+def test_a_generator_with_a_source_of_its_own_is_found() -> None:
+    counter = itertools.count()
+
+    def generate(rng: Random, level: int) -> Task:
+        return Task(prompt=many(rng), answer=str(next(counter)))
+
+    assert "gave two tasks" in problems(generate)
+
+
+def test_a_small_space_is_found() -> None:
+    def generate(rng: Random, level: int) -> Task:
+        number = rng.randrange(90)
+        return Task(prompt=f"prompt {number}", answer=str(number))
+
+    assert "distinct prompts at level 1; 200 are needed" in problems(generate)
