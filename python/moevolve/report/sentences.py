@@ -43,13 +43,13 @@ def duration(seconds: float) -> str:
 
 def amount(number: int) -> str:
     """`950`, `12.3k`, `4.56M`, `7.89G`."""
-    for bound, unit in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
-        if number >= bound:
-            divisor = 10**3 if unit == "k" else bound
-            return (
-                f"{number / divisor:.3g}{unit}" if number / divisor < 1000 else f"{number // divisor}{unit}"
-            )
-    return f"{number:,}"
+    if number < 10**4:
+        return f"{number:,}"
+    for bound, unit in ((10**3, "k"), (10**6, "M")):
+        # From 999.5 on, three digits round up to the next unit.
+        if number < 999.5 * bound:
+            return f"{number / bound:.3g}{unit}"
+    return f"{number / 10**9:.3g}G" if number < 999.5 * 10**9 else f"{number / 10**9:,.0f}G"
 
 
 def sentence(record: Record) -> str:
