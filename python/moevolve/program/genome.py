@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from moevolve.errors import UsageError
@@ -84,5 +83,5 @@ def unusable(program: Mapping[str, str]) -> str | None:
 @cache
 def seed_genome() -> Genome:
     """The program that every run starts from: it asks once."""
-    folder = files("moevolve.program") / "seed"
+    folder = Path(__file__).parent / "seed"
     return Genome(files={name: (folder / name).read_text(encoding="utf-8") for name in SEED_FILES})
