@@ -66,6 +66,16 @@ def test_splitting_and_joining_solves_what_is_too_long(oracle, prompt, stage, pa
     assert run(stage, oracle.text, prompt, size=size, above=8, samples=samples, **parameters) == from_truth
 
 
+def test_a_window_decides_between_long_numbers():
+    def policy(prompt):
+        left, right = prompt[len("cmp:") : -1].split(",")
+        return max(left, right) if left == right or len(left) <= 2 else "?"
+
+    for numbers in ("12345678,12345778", "91234567,81234567", "12345671,12345679", "5555,5555", "99,98"):
+        expected = max(numbers.split(","))
+        assert run("window", policy, f"cmp:{numbers}=", size=2, above=3, samples=1) == expected
+
+
 @pytest.mark.parametrize("stage", ["split", "carry", "fold", "columns"])
 def test_short_payloads_are_asked_directly(oracle, stage):
     more = {"split": {"cut_at": "even", "join": "order"}, "fold": {"through": "", "glue": ""}}.get(stage, {})

@@ -14,7 +14,6 @@ SHORT = 6
 """Length to which a failed payload is cut where no confirmed answer is known."""
 AGREEMENT = 0.7
 FIRST_SIZE, OTHER_SIZES = 4, (5, 3, 6, 8)
-COLUMN_SIZES = (3, 4)
 FEWEST = 3
 """Payloads longer than the parts that a trial needs: on shorter ones nothing splits, and all routes agree."""
 SIGNS = "+-,"
@@ -64,8 +63,8 @@ def kinds(verb, payload, by_sign):
     common = {"size": FIRST_SIZE, "above": 0}
     if any(sign in payload for sign in "+-"):
         return [("columns", {"size": 2, "above": 0, "samples": 1}), ("steps", {"above": 0})]
-    if any(sign in payload for sign in SIGNS):
-        return []
+    if "," in payload:
+        return [("window", {"size": 2, "above": 0, "samples": 1})]
     found = [
         ("split", common | {"cut_at": how, "join": join, "samples": 1})
         for how in ("change", "even", "range")
@@ -161,8 +160,8 @@ async def probe(agent, skills):
     for verb, kept in found.items():
         kept.sort(key=lambda route: -route[0])
         _, stage, parameters = kept[0]
-        sizes = {"columns": COLUMN_SIZES, "steps": ()}.get(stage, OTHER_SIZES)
-        second += [(verb, stage, parameters | {"size": size}, pairs[verb]) for size in sizes]
+        if stage not in ("columns", "steps", "window"):
+            second += [(verb, stage, parameters | {"size": size}, pairs[verb]) for size in OTHER_SIZES]
     for score, (verb, stage, parameters, _) in await _scores(agent, second):
         if score >= AGREEMENT:
             found[verb].append((score, stage, parameters))

@@ -29,6 +29,7 @@ STAGES = {
         "join": JOINS,
     },
     "verified": {"samples": (4, 8), "temperature": (0.5, 0.8, 1.0), "through": VERB},
+    "window": {"size": (2, 3, 4), "above": ABOVE, "samples": SAMPLES},
     "swapped": {"samples": (4, 8), "temperature": (0.4, 0.7)},
     "recalled": {"k": (1, 2, 4)},
 }

@@ -234,6 +234,23 @@ async def swapped(agent, prompt, samples, temperature):
     return most_frequent([answer for answers in given for answer in answers])
 
 
+async def window(agent, prompt, size, above, samples):
+    """Compares two long numbers by a few digits from where they differ, then asks for the larger one beside
+    itself."""
+    verb, payload = parse(prompt)
+    left, _, right = payload.partition(",")
+    if len(payload) <= above or len(left) != len(right) or left == right:
+        return await settle(agent, prompt, samples)
+    place = next(place for place in range(len(left)) if left[place] != right[place])
+    place = max(0, min(place, len(left) - size))
+    parts = [number[place : place + size] for number in (left, right)]
+    larger = await settle(agent, question(verb, ",".join(parts)), samples)
+    if larger not in parts:
+        return await settle(agent, prompt, samples)
+    number = (left, right)[parts.index(larger)]
+    return await settle(agent, question(verb, f"{number},{number}"), samples)
+
+
 async def recalled(agent, prompt, k):
     """Shows the policy solved examples before the question."""
     lessons = await agent.recall(prompt, k)

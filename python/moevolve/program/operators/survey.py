@@ -3,8 +3,11 @@ safe."""
 
 from .stages import parse
 
-SAFE = 0.9
-"""Mean success over the levels up to one from which that one counts as mastered."""
+SAFE = 0.88
+"""Success, relative to the skill's best level, from which a level counts as safe to ask directly. Relative,
+since estimates from few attempts are drawn toward the middle."""
+HOPELESS = 0.5
+"""A skill whose best level is below this has no safe level."""
 
 
 class Skill:
@@ -43,11 +46,11 @@ def survey(brief):
             continue
         known, failed, offsets = seen[report.path]
         offset = sorted(offsets)[len(offsets) // 2]
-        mastered = 0
+        mastered, best = 0, max(report.direct, default=0.0)
         for level, value in enumerate(report.direct, start=1):
-            # The mean of all levels up to here as well: one level's estimate is noisy.
-            if value >= SAFE - 0.1 and sum(report.direct[:level]) >= SAFE * level:
-                mastered = level
+            if best < HOPELESS or value < SAFE * best:
+                break
+            mastered = level
         safe = report.first + mastered - 1 + offset if mastered else 0
         success = sum(report.program) / max(1, len(report.program))
         known = sorted(set(known), key=lambda pair: (-len(pair[0]), pair))

@@ -12,6 +12,7 @@ OPERATOR_WEIGHTS = {
     "columns": 1.0,
     "fold": 2.0,
     "steps": 0.5,
+    "window": 0.5,
     "vote": 1.5,
     "doubt": 1.0,
     "chain": 1.0,
@@ -28,6 +29,7 @@ FOCUS = 2.0
 AT_ONCE = 3
 GOOD_ENOUGH = 0.97
 SELF_EDITS = 0.4
+SPLITTING = ("split", "carry", "columns", "fold", "steps", "window")
 
 
 def weak(skills):
@@ -62,7 +64,36 @@ def proven(skills, found, current):
     return chosen
 
 
-def edit(text, name, skills, verbs, found, rng):
+def voted(chosen, found):
+    """The same routes with votes on the parts wherever a probe did not agree fully."""
+    doubtful = {verb for verb, good in found.items() if good[0][0] < 1}
+    return {
+        verb: (
+            stage,
+            parameters | {"samples": 5} if verb in doubtful and "samples" in parameters else parameters,
+        )
+        for verb, (stage, parameters) in chosen.items()
+    }
+
+
+def new_routes(name, skills, verbs, found, probed, rng):
+    """Routes through the stage `name` for some weak skills; a stage that splits needs a probe's support."""
+    chosen = {}
+    for _ in range(rng.randint(1, AT_ONCE)):
+        skill = pick(skills, rng)
+        same = [route for route in found.get(skill.verb, []) if route[1] == name]
+        if same:
+            _, stage, parameters = rng.choice(same)
+            votes = {"samples": rng.choice((1, 5))} if "samples" in parameters else {}
+            chosen[skill.verb] = fitted(skill, stage, parameters | votes)
+        elif not probed or name not in SPLITTING:
+            chosen[skill.verb] = (name, space.draw(rng, name, skill.verb, verbs, skill.safe or None))
+    if not chosen:
+        raise Inapplicable(f"no probe speaks for {name}")
+    return chosen
+
+
+def edit(text, name, skills, verbs, found, probed, rng):
     """One edit of `solve.py` by the operator `name`."""
     if name == "mutate":
         return routes.mutate(text, rng, verbs)
@@ -72,17 +103,7 @@ def edit(text, name, skills, verbs, found, rng):
         return routes.remove(text, rng)
     if name == "refit":
         return routes.refit(text, {skill.verb: skill.safe for skill in skills if skill.safe})
-    chosen = {}
-    for _ in range(rng.randint(1, AT_ONCE)):
-        skill = pick(skills, rng)
-        same = [route for route in found.get(skill.verb, []) if route[1] == name]
-        if same:
-            _, stage, parameters = rng.choice(same)
-            voted = {"samples": rng.choice((1, 5))} if "samples" in parameters else {}
-            chosen[skill.verb] = fitted(skill, stage, parameters | voted)
-        else:
-            chosen[skill.verb] = (name, space.draw(rng, name, skill.verb, verbs, skill.safe or None))
-    return routes.add(text, chosen)
+    return routes.add(text, new_routes(name, skills, verbs, found, probed, rng))
 
 
 def self_edit(brief, rng):
@@ -114,16 +135,18 @@ async def improve(brief, agent):
     found = await probe.probe(agent, skills) if brief.requests_left else {}
     fresh = proven(skills, found, source.routes(source.parse(text)))
     names = list(fresh)
-    for verbs_at_once in (names, names[:AT_ONCE], names[AT_ONCE : 2 * AT_ONCE], names[:1]):
-        if verbs_at_once:
-            propose("proven", *routes.add(text, {verb: fresh[verb] for verb in verbs_at_once}))
+    for chosen in (fresh, *({verb: fresh[verb] for verb in names[i : i + AT_ONCE]} for i in (0, AT_ONCE))):
+        if chosen:
+            propose("proven", *routes.add(text, chosen))
+    if fresh:
+        propose("proven", *routes.add(text, voted(fresh, found)))
 
     for _ in range(40 * brief.candidates):
         if len(candidates) >= brief.candidates or not skills:
             break
         name = rng.choices(list(OPERATOR_WEIGHTS), list(OPERATOR_WEIGHTS.values()))[0]
         try:
-            propose(name, *edit(text, name, skills, verbs, found, rng))
+            propose(name, *edit(text, name, skills, verbs, found, bool(brief.requests_left), rng))
         except Inapplicable:
             continue
     candidates = candidates[: brief.candidates]
