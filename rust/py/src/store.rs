@@ -1,6 +1,358 @@
+//! The store for Python: `RunStore` and `MemoryStore`. `moevolve.store` wraps both in records.
+
+use std::path::PathBuf;
+
+use moevolve_store as store;
+use moevolve_store::{Batch, Error, Lesson, NewEntry, Options, Put, Scan, Scope};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// (sequence number, hash, timing, body)
+type EntryTuple<'py> = (u64, String, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
+/// An open run; see the stub for the documentation of its methods.
+#[pyclass(module = "moevolve._native", name = "RunStore")]
+struct PyRunStore {
+    store: Option<store::RunStore>,
+    path: PathBuf,
+}
+
+#[pymethods]
+impl PyRunStore {
+    #[staticmethod]
+    #[pyo3(signature = (path, schema, map_size=None))]
+    fn create(
+        py: Python<'_>,
+        path: PathBuf,
+        schema: u32,
+        map_size: Option<usize>,
+    ) -> PyResult<Self> {
+        let opened = py.detach(|| store::RunStore::create(&path, options(schema, map_size)));
+        Self::wrap(py, path, opened)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (path, schema, *, write=false, map_size=None))]
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        schema: u32,
+        write: bool,
+        map_size: Option<usize>,
+    ) -> PyResult<Self> {
+        let opened = py.detach(|| store::RunStore::open(&path, write, options(schema, map_size)));
+        Self::wrap(py, path, opened)
+    }
+
+    #[staticmethod]
+    fn is_run(path: PathBuf) -> bool {
+        store::RunStore::is_run(&path)
+    }
+
+    fn close(&mut self, py: Python<'_>) {
+        let store = self.store.take();
+        py.detach(|| drop(store));
+    }
+
+    fn commit(
+        &self,
+        py: Python<'_>,
+        entries: Vec<(Vec<u8>, Vec<u8>)>,
+        puts: Vec<(String, String, Option<Vec<u8>>)>,
+        blobs: Vec<Vec<u8>>,
+    ) -> PyResult<String> {
+        let batch = Batch {
+            entries: entries
+                .into_iter()
+                .map(|(body, timing)| NewEntry { body, timing })
+                .collect(),
+            puts: puts
+                .into_iter()
+                .map(|(table, key, value)| Put { table, key, value })
+                .collect(),
+            blobs,
+        };
+        self.work(py, |store| store.commit(&batch))
+            .map(|head| head.to_string())
+    }
+
+    fn entries<'py>(
+        &self,
+        py: Python<'py>,
+        start: u64,
+        limit: usize,
+    ) -> PyResult<Vec<EntryTuple<'py>>> {
+        let entries = self.work(py, |store| store.entries(start, limit))?;
+        Ok(entries
+            .iter()
+            .map(|entry| {
+                (
+                    entry.seq,
+                    entry.hash.to_string(),
+                    PyBytes::new(py, &entry.timing),
+                    PyBytes::new(py, &entry.body),
+                )
+            })
+            .collect())
+    }
+
+    fn head(&self, py: Python<'_>) -> PyResult<String> {
+        self.work(py, store::RunStore::head)
+            .map(|head| head.to_string())
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.work(py, store::RunStore::len)
+            .map(|length| usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    fn verify(&self, py: Python<'_>) -> PyResult<u64> {
+        self.work(py, store::RunStore::verify)
+    }
+
+    fn put_blob(&self, py: Python<'_>, data: &[u8]) -> PyResult<String> {
+        self.work(py, |store| store.put_blob(data))
+            .map(|hash| hash.to_string())
+    }
+
+    fn blob<'py>(&self, py: Python<'py>, hash: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let data = self.work(py, |store| store.blob(hash))?;
+        Ok(PyBytes::new(py, &data))
+    }
+
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        key: &str,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let value = self.work(py, |store| store.get(table, key))?;
+        Ok(value.map(|value| PyBytes::new(py, &value)))
+    }
+
+    #[pyo3(signature = (table, prefix="", *, limit=None, reverse=false))]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        prefix: &str,
+        limit: Option<usize>,
+        reverse: bool,
+    ) -> PyResult<Vec<(String, Bound<'py, PyBytes>)>> {
+        let scan = Scan {
+            prefix,
+            reverse,
+            limit,
+        };
+        let rows = self.work(py, |store| store.scan(table, scan))?;
+        Ok(rows
+            .into_iter()
+            .map(|(key, value)| (key, PyBytes::new(py, &value)))
+            .collect())
+    }
+
+    fn set_state(&self, py: Python<'_>, state: &[u8]) -> PyResult<()> {
+        self.work(py, |store| store.set_state(state))
+    }
+
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let state = self.work(py, store::RunStore::state)?;
+        Ok(state.map(|state| PyBytes::new(py, &state)))
+    }
+
+    fn writer_alive(&self, py: Python<'_>) -> PyResult<bool> {
+        self.work(py, store::RunStore::writer_alive)
+    }
+}
+
+impl PyRunStore {
+    fn wrap(
+        py: Python<'_>,
+        path: PathBuf,
+        opened: store::Result<store::RunStore>,
+    ) -> PyResult<Self> {
+        match opened {
+            Ok(store) => Ok(Self {
+                store: Some(store),
+                path,
+            }),
+            Err(error) => Err(raise(py, &error)),
+        }
+    }
+
+    /// Works on the store without the GIL.
+    fn work<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&store::RunStore) -> store::Result<T> + Send,
+    ) -> PyResult<T> {
+        let Some(store) = &self.store else {
+            return Err(closed(py, &self.path));
+        };
+        py.detach(|| work(store)).map_err(|error| raise(py, &error))
+    }
+}
+
+/// (id, skill, run, cycle, text, body)
+type LessonTuple = (String, String, String, u64, String, Vec<u8>);
+
+/// An open memory; see the stub for the documentation of its methods.
+#[pyclass(module = "moevolve._native", name = "MemoryStore")]
+struct PyMemoryStore {
+    store: Option<store::MemoryStore>,
+    path: PathBuf,
+}
+
+#[pymethods]
+impl PyMemoryStore {
+    #[staticmethod]
+    #[pyo3(signature = (path, schema, *, create=false, map_size=None))]
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        schema: u32,
+        create: bool,
+        map_size: Option<usize>,
+    ) -> PyResult<Option<Self>> {
+        let options = options(schema, map_size);
+        let opened = py.detach(|| {
+            if create {
+                store::MemoryStore::ensure(&path, options).map(Some)
+            } else {
+                store::MemoryStore::open(&path, options)
+            }
+        });
+        let store = opened.map_err(|error| raise(py, &error))?;
+        Ok(store.map(|store| Self {
+            store: Some(store),
+            path,
+        }))
+    }
+
+    fn close(&mut self, py: Python<'_>) {
+        let store = self.store.take();
+        py.detach(|| drop(store));
+    }
+
+    fn put(&self, py: Python<'_>, lessons: Vec<LessonTuple>) -> PyResult<()> {
+        let lessons: Vec<Lesson> = lessons
+            .into_iter()
+            .map(|(id, skill, run, cycle, text, body)| Lesson {
+                id,
+                skill,
+                run,
+                cycle,
+                text,
+                body,
+            })
+            .collect();
+        self.work(py, |store| store.put(&lessons))
+    }
+
+    fn forget(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
+        self.work(py, |store| store.forget(id))
+    }
+
+    fn count(&self, py: Python<'_>) -> PyResult<u64> {
+        self.work(py, store::MemoryStore::count)
+    }
+
+    #[pyo3(signature = (after, limit))]
+    fn all<'py>(
+        &self,
+        py: Python<'py>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.bodies(py, |store| store.all(after, limit))
+    }
+
+    #[pyo3(signature = (skill, run, limit))]
+    fn by_skill<'py>(
+        &self,
+        py: Python<'py>,
+        skill: &str,
+        run: Option<&str>,
+        limit: usize,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.bodies(py, |store| store.by_skill(skill, run, limit))
+    }
+
+    #[pyo3(signature = (text, skill, run, limit))]
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        text: &str,
+        skill: Option<&str>,
+        run: Option<&str>,
+        limit: usize,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.bodies(py, |store| store.search(text, Scope { skill, run }, limit))
+    }
+}
+
+impl PyMemoryStore {
+    /// Works on the store without the GIL.
+    fn work<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&store::MemoryStore) -> store::Result<T> + Send,
+    ) -> PyResult<T> {
+        let Some(store) = &self.store else {
+            return Err(closed(py, &self.path));
+        };
+        py.detach(|| work(store)).map_err(|error| raise(py, &error))
+    }
+
+    fn bodies<'py>(
+        &self,
+        py: Python<'py>,
+        work: impl FnOnce(&store::MemoryStore) -> store::Result<Vec<Vec<u8>>> + Send,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let bodies = self.work(py, work)?;
+        Ok(bodies.iter().map(|body| PyBytes::new(py, body)).collect())
+    }
+}
+
+fn options(schema: u32, map_size: Option<usize>) -> Options {
+    Options {
+        map_size: map_size.unwrap_or(store::MAP_SIZE),
+        ..Options::new(schema)
+    }
+}
+
+fn closed(py: Python<'_>, path: &std::path::Path) -> PyErr {
+    named(
+        py,
+        "StoreError",
+        format!("{} was closed: open it again", path.display()),
+    )
+}
+
+/// Which exception of `moevolve.errors` an error of the store is.
+fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let name = match error {
+        Error::Absent { .. } | Error::Exists { .. } | Error::Name { .. } => "UsageError",
+        Error::Busy { .. } => "StoreBusyError",
+        Error::Schema { .. } => "SchemaError",
+        Error::Full { .. } => "StorageFullError",
+        _ => "StoreError",
+    };
+    named(py, name, error.to_string())
+}
+
+fn named(py: Python<'_>, name: &str, message: String) -> PyErr {
+    let class = py
+        .import("moevolve.errors")
+        .and_then(|errors| errors.getattr(name));
+    match class.and_then(|class| class.call1((message,))) {
+        Ok(instance) => PyErr::from_value(instance),
+        Err(failed) => failed,
+    }
+}
 
 /// Adds this room's classes to the module.
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyRunStore>()?;
+    module.add_class::<PyMemoryStore>()
 }

@@ -1,0 +1,330 @@
+"""Typed access to the native store: what a run writes and every reader reads, as records.
+
+- `RunStore` is one run's folder: a hash-chained journal of records, tables, blobs, and the writer's state.
+- `MemoryStore` holds the lessons that outlive the runs.
+
+One process writes a run; any number of others read it at the same time. Nothing here works in a fork of the
+process that opened it: use spawned processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from moevolve import _native
+from moevolve.errors import StoreError, UsageError
+from moevolve.records import SCHEMA_VERSION, Entry, Lesson, Record, RunFinished, State, Status, Timing
+
+Put = tuple[str, str, bytes | None]
+"""(table, key, value), or None as the value to delete the key."""
+
+_PAGE = 4096
+"""Entries or lessons fetched by one call, so that no read transaction is long."""
+_LONGEST_TEXT = 2000
+"""Characters of `State.stage` and `State.error` that are kept."""
+
+# Sorted dicts: equal records have equal hashes, however their dicts were filled.
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode_record = msgspec.msgpack.Decoder(Record).decode
+_decode_timing = msgspec.msgpack.Decoder(Timing).decode
+_decode_state = msgspec.msgpack.Decoder(State).decode
+_decode_lesson = msgspec.msgpack.Decoder(Lesson).decode
+
+
+class RunStore:
+    """One run's folder, open for reading or writing; a context manager.
+
+    Attributes:
+        path: the run's folder.
+        weights_dir: where its weights lie.
+    """
+
+    def __init__(self, native: _native.RunStore, path: Path) -> None:
+        self._native = native
+        self.path = path
+        self.weights_dir = path / "weights"
+
+    @classmethod
+    def create(cls, path: Path, *, map_size: int | None = None) -> RunStore:
+        """Makes a new run in the folder `path` and opens it for writing.
+
+        Args:
+            path: the run's folder, made if missing.
+            map_size: most bytes that journal, tables and blobs may have (address space); 16 GiB when None.
+
+        Raises:
+            UsageError: the folder holds a run already.
+            StoreBusyError: another process is making one there.
+            StorageFullError: no space is left.
+        """
+        path = Path(path)
+        return cls(_native.RunStore.create(path, SCHEMA_VERSION, map_size), path)
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool = False, map_size: int | None = None) -> RunStore:
+        """Opens the run in the folder `path`.
+
+        Raises:
+            UsageError: the folder holds no run.
+            StoreBusyError: `write`, and another process writes the run; the message names its id.
+            SchemaError: a newer version of Moevolve wrote the run.
+            StoreError: the journal's file is torn or alien.
+        """
+        path = Path(path)
+        return cls(_native.RunStore.open(path, SCHEMA_VERSION, write=write, map_size=map_size), path)
+
+    def close(self) -> None:
+        """Lets go of the file and, for a writer, of the lock. Closing twice is allowed."""
+        self._native.close()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # The journal
+
+    def append(self, records: Sequence[Record], timing: Timing) -> str:
+        """Appends records in one durable commit; returns the new head.
+
+        Raises:
+            StorageFullError: no space is left; the journal is as it was before.
+            StoreError: the run is open for reading only.
+        """
+        return self.batch(records, timing)
+
+    def batch(
+        self,
+        records: Sequence[Record],
+        timing: Timing,
+        *,
+        puts: Sequence[Put] = (),
+        blobs: Sequence[bytes] = (),
+    ) -> str:
+        """Appends records, changes tables and stores blobs in one durable commit: all of it or nothing.
+
+        Returns:
+            the journal's head.
+        """
+        clock = _encode(timing)
+        return self._native.commit([(_encode(record), clock) for record in records], list(puts), list(blobs))
+
+    def entries(self, start: int = 0, limit: int | None = None) -> list[Entry]:
+        """Entries from `start` on, at most `limit`; empty at the journal's end."""
+        found: list[Entry] = []
+        while limit is None or len(found) < limit:
+            ask = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            rows = self._native.entries(start + len(found), ask)
+            found.extend(self._entry(*row) for row in rows)
+            if len(rows) < ask:
+                break
+        return found
+
+    def head(self) -> str:
+        """The newest link of the chain in hexadecimal; 64 zeros while there is no entry."""
+        return self._native.head()
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._native)
+
+    def __bool__(self) -> bool:
+        """A store is true, also while it is empty."""
+        return True
+
+    def verify(self) -> int:
+        """Recomputes the whole hash chain; returns the number of entries.
+
+        Raises:
+            StoreError: names the first entry that does not follow from the ones before it.
+        """
+        return self._native.verify()
+
+    def _entry(self, seq: int, hash: str, timing: bytes, body: bytes) -> Entry:
+        try:
+            return Entry(seq=seq, record=_decode_record(body), timing=_decode_timing(timing), hash=hash)
+        except msgspec.DecodeError as error:
+            raise StoreError(f"entry {seq} of {self.path} is no record of this version: {error}") from error
+
+    # Blobs and tables
+
+    def put_blob(self, data: bytes) -> str:
+        """Stores bytes in a durable commit of their own; returns their BLAKE3 hash in hexadecimal."""
+        return self._native.put_blob(data)
+
+    def blob(self, hash: str) -> bytes:
+        """The bytes of a hash, checked against it.
+
+        Raises:
+            StoreError: there are none, or they have another hash.
+        """
+        return self._native.blob(hash)
+
+    def put(self, table: str, key: str, value: bytes) -> None:
+        """Sets a table's value in a durable commit of its own; names have at most 510 bytes together."""
+        self._native.commit([], [(table, key, value)], [])
+
+    def get(self, table: str, key: str) -> bytes | None:
+        """A table's value, or None."""
+        return self._native.get(table, key)
+
+    def delete(self, table: str, key: str) -> None:
+        """Deletes a table's key, if it is there."""
+        self._native.commit([], [(table, key, None)], [])
+
+    def scan(
+        self, table: str, prefix: str = "", *, limit: int | None = None, reverse: bool = False
+    ) -> list[tuple[str, bytes]]:
+        """A table's rows whose key starts with `prefix`, by key, or from the last one back."""
+        return self._native.scan(table, prefix, limit=limit, reverse=reverse)
+
+    # The writer's state
+
+    def set_state(self, state: State) -> None:
+        """Says what the writer is doing. Cheap: not synced, outside the chain. Works on a full disk, too."""
+        error = state.error and state.error[:_LONGEST_TEXT]
+        self._native.set_state(
+            _encode(msgspec.structs.replace(state, stage=state.stage[:_LONGEST_TEXT], error=error))
+        )
+
+    def state(self) -> State | None:
+        """What the writer said last, as it said it; see `status` for what is true now."""
+        data = self._native.state()
+        try:
+            return None if data is None else _decode_state(data)
+        except msgspec.DecodeError as error:
+            raise StoreError(f"the state of {self.path} is none of this version: {error}") from error
+
+    def writer_alive(self) -> bool:
+        """Whether a process has the run open for writing now."""
+        return self._native.writer_alive()
+
+    def status(self) -> Status:
+        """What the run is doing: a writer that died leaves it `stopped`, unless its last record ended it."""
+        alive = self.writer_alive()
+        # After the question: a writer that says its last word and ends in between has been heard.
+        state = self.state()
+        if alive and state is not None:
+            return state.status
+        length = len(self)
+        if length and isinstance(self.entries(length - 1, 1)[0].record, RunFinished):
+            return "finished"
+        if state is not None and state.status == "failed":
+            return "failed"
+        return "running" if alive else "stopped"
+
+
+class MemoryStore:
+    """Lessons by skill and text, shared by the runs beside it. Reading never makes the folder.
+
+    Several processes may write at once: each call is one commit, and they wait for each other.
+
+    Args:
+        path: the memory's folder.
+    """
+
+    def __init__(self, path: Path, *, map_size: int | None = None) -> None:
+        self.path = Path(path)
+        self._map_size = map_size
+        self._opened: _native.MemoryStore | None = None
+
+    def __enter__(self) -> MemoryStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file; the next call opens it again."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def put(self, lessons: Sequence[Lesson]) -> None:
+        """Writes lessons in one durable commit; one with a known id replaces it.
+
+        Raises:
+            StorageFullError: no space is left; memory is as it was before.
+        """
+        rows = [
+            (lesson.id, lesson.skill, lesson.run, lesson.cycle, lesson.text, _encode(lesson))
+            for lesson in lessons
+        ]
+        self._open(create=True).put(rows)
+
+    def by_skill(self, skill: str, limit: int = 100, *, run: str | None = None) -> list[Lesson]:
+        """A skill's lessons, or one run's of it: runs by name from last to first, newest cycle first."""
+        store = self._reader()
+        return self._lessons(store.by_skill(skill, run, limit) if store else [])
+
+    def search(
+        self, text: str, skill: str | None = None, k: int = 8, *, run: str | None = None
+    ) -> list[Lesson]:
+        """The `k` lessons that share most words with `text`; of equals the shorter, then the smaller id."""
+        store = self._reader()
+        return self._lessons(store.search(text, skill, run, k) if store else [])
+
+    def count(self) -> int:
+        """Number of lessons."""
+        store = self._reader()
+        return store.count() if store else 0
+
+    def forget(self, id: str) -> bool:
+        """Forgets a lesson; False if there was none of this id."""
+        store = self._reader()
+        return store.forget(id) if store else False
+
+    def all(self) -> Iterator[Lesson]:
+        """Every lesson by id."""
+        store = self._reader()
+        last: str | None = None
+        while store:
+            page = self._lessons(store.all(last, _PAGE))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].id
+
+    def _reader(self) -> _native.MemoryStore | None:
+        if self._opened is None:
+            self._opened = _native.MemoryStore.open(self.path, SCHEMA_VERSION, map_size=self._map_size)
+        return self._opened
+
+    def _open(self, *, create: bool) -> _native.MemoryStore:
+        if self._opened is None:
+            self._opened = _native.MemoryStore.open(
+                self.path, SCHEMA_VERSION, create=create, map_size=self._map_size
+            )
+        assert self._opened is not None, "a memory that is to be made is made or raises"
+        return self._opened
+
+    def _lessons(self, bodies: list[bytes]) -> list[Lesson]:
+        try:
+            return [_decode_lesson(body) for body in bodies]
+        except msgspec.DecodeError as error:
+            raise StoreError(f"memory {self.path} holds a lesson of another version: {error}") from error
+
+
+def list_runs(root: Path) -> list[Path]:
+    """The runs in the folder `root` and in its subfolders, two levels deep, by path.
+
+    Raises:
+        UsageError: `root` is no folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UsageError(f"there is no folder {root}")
+    found = [path.parent.parent for pattern in _JOURNALS for path in root.glob(pattern)]
+    return sorted(found)
+
+
+_JOURNALS = ("journal/data.mdb", "*/journal/data.mdb", "*/*/journal/data.mdb")
