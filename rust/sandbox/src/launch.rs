@@ -6,19 +6,18 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use seccompiler::BpfProgram;
 
 use crate::error::{Error, Result};
 use crate::filesystem::Root;
+use crate::mounts::private_root;
 
 /// Inside its user namespace the child is this ordinary user, so executing gains no capabilities.
 const INNER_ID: u32 = 1000;
 const STACK: usize = 256 << 10;
-/// Where the private root is put together; any folder that every system has.
-const STAGE: &CStr = c"/tmp";
 
 /// Everything a child needs, made before the fork.
 pub(crate) struct Launch {
@@ -83,9 +82,9 @@ impl Program {
 
 /// What the child leaves behind if a step fails.
 #[derive(Clone, Copy)]
-struct Failure {
-    step: &'static str,
-    errno: c_int,
+pub(crate) struct Failure {
+    pub step: &'static str,
+    pub errno: c_int,
 }
 
 struct Shared<'a> {
@@ -203,9 +202,9 @@ extern "C" fn enter(argument: *mut c_void) -> c_int {
     }
 }
 
-type Step = std::result::Result<(), Failure>;
+pub(crate) type Step = std::result::Result<(), Failure>;
 
-fn check(step: &'static str, result: c_long) -> std::result::Result<c_long, Failure> {
+pub(crate) fn check(step: &'static str, result: c_long) -> std::result::Result<c_long, Failure> {
     if result < 0 {
         // SAFETY: reads this thread's errno.
         Err(Failure {
@@ -312,117 +311,6 @@ fn write_file(path: &CStr, text: &CStr) -> Step {
         libc::close(file as c_int);
     }
     Ok(())
-}
-
-/// A tmpfs that holds the planned places, read-only, becomes the root; the old one is let go.
-fn private_root(root: &Root) -> Step {
-    const STEP: &str = "private root";
-    const RECURSIVE: c_int = 0x8000; // AT_RECURSIVE
-    // SAFETY: every pointer below is a null-terminated string or a struct that outlives its call.
-    unsafe {
-        // A handle on the host's root: places are found through it although the stage covers /tmp.
-        let host = check(
-            STEP,
-            c_long::from(libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC)),
-        )? as RawFd;
-        let mut trees = [-1 as RawFd; 64];
-        if root.places.len() > trees.len() {
-            return Err(Failure {
-                step: STEP,
-                errno: libc::E2BIG,
-            });
-        }
-        for (place, tree) in root.places.iter().zip(&mut trees) {
-            let flags =
-                libc::OPEN_TREE_CLONE as c_int | libc::OPEN_TREE_CLOEXEC as c_int | RECURSIVE;
-            *tree = check(
-                STEP,
-                libc::syscall(libc::SYS_open_tree, host, place.source.as_ptr(), flags),
-            )? as RawFd;
-        }
-        let data = c"size=1m,mode=755".as_ptr().cast();
-        let flags = libc::MS_NOSUID | libc::MS_NODEV;
-        check(
-            STEP,
-            c_long::from(libc::mount(
-                c"none".as_ptr(),
-                STAGE.as_ptr(),
-                c"tmpfs".as_ptr(),
-                flags,
-                data,
-            )),
-        )?;
-        check(STEP, c_long::from(libc::chdir(STAGE.as_ptr())))?;
-        for link in &root.links {
-            libc::symlink(link.text.as_ptr(), link.target.as_ptr());
-        }
-        let sealed = MountAttributes {
-            set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
-            clear: 0,
-            propagation: 0,
-            user: 0,
-        };
-        let seal = |path: *const c_char, at: RawFd, flags: c_int| {
-            libc::syscall(
-                libc::SYS_mount_setattr,
-                at,
-                path,
-                flags,
-                &raw const sealed,
-                size_of::<MountAttributes>(),
-            )
-        };
-        for (place, &tree) in root.places.iter().zip(&trees) {
-            for parent in &place.parents {
-                libc::mkdir(parent.as_ptr(), 0o755);
-            }
-            if place.is_folder {
-                libc::mkdir(place.target.as_ptr(), 0o755);
-            } else {
-                let file = libc::open(
-                    place.target.as_ptr(),
-                    libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC,
-                    0o644,
-                );
-                libc::close(file);
-            }
-            const FROM_HANDLE: c_uint = 4; // MOVE_MOUNT_F_EMPTY_PATH
-            let here = libc::AT_FDCWD;
-            let target = place.target.as_ptr();
-            check(
-                STEP,
-                libc::syscall(
-                    libc::SYS_move_mount,
-                    tree,
-                    c"".as_ptr(),
-                    here,
-                    target,
-                    FROM_HANDLE,
-                ),
-            )?;
-            check(STEP, seal(target, here, RECURSIVE))?;
-        }
-        check(STEP, seal(c".".as_ptr(), libc::AT_FDCWD, 0))?;
-        check(
-            STEP,
-            libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()),
-        )?;
-        check(
-            STEP,
-            c_long::from(libc::umount2(c".".as_ptr(), libc::MNT_DETACH)),
-        )?;
-        check(STEP, c_long::from(libc::chdir(c"/".as_ptr())))?;
-    }
-    Ok(())
-}
-
-/// `struct mount_attr` of mount_setattr(2).
-#[repr(C)]
-struct MountAttributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    user: u64,
 }
 
 /// Marks everything above stderr for closing at execution.

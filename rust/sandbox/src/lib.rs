@@ -16,6 +16,7 @@ mod error;
 mod filesystem;
 mod launch;
 mod layers;
+mod mounts;
 mod policy;
 mod syscalls;
 
