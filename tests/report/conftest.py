@@ -1,8 +1,8 @@
-"""The synthetic journal as fixtures."""
+"""Puts the synthetic journal within reach."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from synthetic_journal import entries, records
 
 from moevolve.records import Entry, Gated, Proposed, Record, RunStarted, VariantAdded
@@ -153,8 +153,10 @@ def test_tables_of_runs_show_runs_that_cannot_be_read() -> None:
 
 def test_the_comparison_has_an_interval_with_every_score() -> None:
     found = {arm: fold(entries(records(arm=arm))) for arm in ("full", "weights", "program")}  # type: ignore[arg-type]
-    text = printed(terminal.comparison(found))
-    assert len(re.findall(r"\[[+-]?0\.\d{3}, [+-]?0\.\d{3}\]", text)) == 9
+    for width in (80, 130):
+        file = io.StringIO()
+        Console(file=file, width=width, markup=False).print(terminal.comparison(found, width=width))
+        assert len(re.findall(r"\[[+-]?0\.\d{3}, [+-]?0\.\d{3}\]", file.getvalue())) == 9
 
 
 def test_the_skill_tree_is_drawn_by_branch() -> None:

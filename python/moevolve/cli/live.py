@@ -85,8 +85,10 @@ class LiveDisplay:
         if self._title:
             yield Text(plain(self._title), style="bold", no_wrap=True, overflow="ellipsis")
         yield head
-        self._spinner.update(text=Text(plain(state.stage), style="cyan", no_wrap=True, overflow="ellipsis"))
-        yield self._spinner if state.status == "running" else Text(plain(state.stage), style="cyan")
+        stage = Text(no_wrap=True, overflow="ellipsis", style="cyan")
+        if state.status == "running":
+            stage.append(f"{self._spinner.render(self._clock())} ")
+        yield stage.append(plain(state.stage))
         yield self._score()
         for at, text, style in self._events:
             yield Text(f"{duration(at):>7}  {text}", style=style, no_wrap=True, overflow="ellipsis")

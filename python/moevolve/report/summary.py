@@ -238,11 +238,9 @@ def _ci(interval: Interval) -> tuple[float, float]:
 def _status(records: Sequence[object], state: State | None, alive: bool) -> Status:
     if isinstance(records[-1], RunFinished):
         return "finished"
-    if state is None or state.status == "finished":
-        return "running" if alive else "stopped"
-    if state.status in ("running", "paused") and not alive:
-        return "stopped"
-    return state.status
+    if alive:
+        return "paused" if state is not None and state.status == "paused" else "running"
+    return "failed" if state is not None and state.status == "failed" else "stopped"
 
 
 def _score(initial: Evaluated | None, latest: Evaluated | None) -> Score:

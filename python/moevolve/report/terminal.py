@@ -18,6 +18,10 @@ from moevolve.report.summary import GateFigures, Summary
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
+WIDE = 116
+"""Columns from which a comparison has a score and its interval on one line."""
+NAME_WIDTH = 32
+"""A run's longer name goes over several lines, so that its figures stay readable."""
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -177,26 +181,30 @@ def guards(summary: Summary) -> Table:
     return table
 
 
-def comparison(runs: Mapping[str, Summary]) -> Table:
-    """Runs side by side, one a line."""
+def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table:
+    """Runs side by side, one a line.
+
+    Args:
+        runs: a run's name -> its figures.
+        width: columns of the terminal; in few of them an interval stands under its score.
+    """
+    join = " " if width >= WIDE else "\n"
     table = plain_table("Runs: sealed score before and after, 95 % intervals")
-    table.add_column("run", overflow="fold")
-    table.add_column("arm")
+    table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
+    table.add_column("arm", no_wrap=True)
     for name in ("seed", "initial", "final", "gain", "time", "tokens", "promoted"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, summary in runs.items():
         score = summary.score
         unfinished = "" if summary.status == "finished" else f" ({summary.status})"
+        gain = f"{_signed(score.gain)}{join}{_interval(score.gain_ci, signed=True)}"
         table.add_row(
             plain(name),
             summary.arm,
             str(summary.seed),
-            f"{decimals(score.initial)} {_interval(score.initial_ci)}",
-            f"{decimals(score.final)} {_interval(score.final_ci)}{unfinished}",
-            Text(
-                f"{_signed(score.gain)} {_interval(score.gain_ci, signed=True)}",
-                style=_tone(score.gain, score.gain_ci),
-            ),
+            f"{decimals(score.initial)}{join}{_interval(score.initial_ci)}",
+            f"{decimals(score.final)}{unfinished}{join}{_interval(score.final_ci)}",
+            Text(gain, style=_tone(score.gain, score.gain_ci)),
             duration(summary.seconds),
             amount(summary.tokens.generated + summary.tokens.trained),
             f"{summary.promotions.weights.accepted}/{summary.promotions.program.accepted}",
@@ -207,7 +215,7 @@ def comparison(runs: Mapping[str, Summary]) -> Table:
 def listing(runs: Mapping[str, Summary | str]) -> Table:
     """Runs in a folder, one a line; a text in place of figures says why a run cannot be read."""
     table = plain_table("")
-    table.add_column("run", overflow="fold")
+    table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
     for name in ("status", "arm"):
         table.add_column(name)
     for name in ("seed", "cycles", "before", "after", "time"):

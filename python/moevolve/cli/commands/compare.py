@@ -37,5 +37,6 @@ def execute(options: argparse.Namespace) -> int:
     else:
         from moevolve.report import terminal
 
-        terminal.console().print(terminal.comparison(found))
+        console = terminal.console()
+        console.print(terminal.comparison(found, width=console.width))
     return 0
