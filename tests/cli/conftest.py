@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,3 +31,12 @@ def moevolve(tmp_path: Path) -> Command:
     """The command in a process of its own, its working folder `tmp_path`."""
     command: partial[subprocess.CompletedProcess[str]] = partial(call, tmp_path)
     return command
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Stands in for the loop; a test puts `start`, `resume` or `replay` into it."""
+    module = ModuleType("moevolve.evolve.run")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("moevolve.evolve.run", module, raising=False)
+    return module

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -111,15 +109,6 @@ class TestLive:
 def test_auto_draws_lines_where_stderr_is_no_terminal() -> None:
     assert isinstance(display("auto"), PlainDisplay)
     assert isinstance(display("none"), Silent)
-
-
-@pytest.fixture
-def loop(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Stands in for the loop; a test puts `start` into it."""
-    module = ModuleType("moevolve.evolve.run")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("moevolve.evolve.run", module, raising=False)
-    return module
 
 
 class TestRun:

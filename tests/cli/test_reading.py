@@ -155,10 +155,3 @@ class TestSkills:
         assert [row["path"] for row in shown["skills"]] == list(SKILLS)
         assert shown["skills"][0]["figures"]["final"] == 0.6
         assert re.search(r"reverse\s+4 > 6", moevolve("skills", path).stdout)
-
-
-def test_resuming_what_has_finished_changes_nothing(recorded: Recorded, moevolve: Command) -> None:
-    pytest.importorskip("moevolve.evolve.run")
-    path = recorded()
-    before = said(moevolve("show", path, "--json"))["journal"]
-    assert said(moevolve("show", path, "--json"))["journal"] == before

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moevolve.cli.display import MODES, display
 from moevolve.cli.output import say
-from moevolve.errors import MoevolveError
+from moevolve.errors import DivergedError, MoevolveError
 from moevolve.records import Entry, State
 
 Drive = Callable[[Callable[[Entry], None], Callable[[State], None]], object]
@@ -34,8 +34,8 @@ def to_its_end(work: Drive, out: Path, mode: str) -> int:
     """Drives a run, says how to go on if it ends early, and prints its table when it has ended well."""
     try:
         drive(work, mode)
-    except (KeyboardInterrupt, MoevolveError):
-        if (out / "journal").is_dir():
+    except (KeyboardInterrupt, MoevolveError) as error:
+        if _resumable(error) and (out / "journal").is_dir():
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
         raise
     if mode != "json":
@@ -48,3 +48,10 @@ def to_its_end(work: Drive, out: Path, mode: str) -> int:
             f"`moevolve diff {out} seed champion` shows how the program changed."
         )
     return 0
+
+
+def _resumable(error: BaseException) -> bool:
+    """Whether going on may help: not after a wrong argument, nor where the journal does not fit."""
+    if isinstance(error, MoevolveError):
+        return error.exit_code == MoevolveError.exit_code and not isinstance(error, DivergedError)
+    return True

@@ -182,33 +182,35 @@ def guards(summary: Summary) -> Table:
 
 
 def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table:
-    """Runs side by side, one a line.
+    """Runs side by side: one a line, or in a narrow terminal three lines each.
 
     Args:
         runs: a run's name -> its figures.
-        width: columns of the terminal; in few of them an interval stands under its score.
+        width: columns of the terminal.
     """
-    join = " " if width >= WIDE else "\n"
+    wide = width >= WIDE
     table = plain_table("Runs: sealed score before and after, 95 % intervals")
     table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
-    table.add_column("arm", no_wrap=True)
-    for name in ("seed", "initial", "final", "gain", "time", "tokens", "promoted"):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = ["initial", "final", "gain", "time", "tokens"]
+    for name in ["arm", "seed", *names, "promoted"] if wide else names:
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for name, summary in runs.items():
-        score = summary.score
+        score, counts = summary.score, summary.promotions
         unfinished = "" if summary.status == "finished" else f" ({summary.status})"
+        promoted = f"{counts.weights.accepted}/{counts.program.accepted}"
+        join = " " if wide else "\n"
         gain = f"{_signed(score.gain)}{join}{_interval(score.gain_ci, signed=True)}"
-        table.add_row(
-            plain(name),
-            summary.arm,
-            str(summary.seed),
+        figures: list[RenderableType] = [
             f"{decimals(score.initial)}{join}{_interval(score.initial_ci)}",
             f"{decimals(score.final)}{unfinished}{join}{_interval(score.final_ci)}",
             Text(gain, style=_tone(score.gain, score.gain_ci)),
             duration(summary.seconds),
             amount(summary.tokens.generated + summary.tokens.trained),
-            f"{summary.promotions.weights.accepted}/{summary.promotions.program.accepted}",
-        )
+        ]
+        if wide:
+            table.add_row(plain(name), summary.arm, str(summary.seed), *figures, promoted)
+        else:
+            table.add_row(f"{plain(name)}\n{summary.arm}, {summary.seed}\n{promoted} promoted", *figures)
     return table
 
 
