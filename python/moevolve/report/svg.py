@@ -21,6 +21,8 @@ STYLE = Style(
     foreground="#57606a",
     foreground_strong="#24292f",
     foreground_subtle="#8b949e",
+    guide_stroke_color="#d8dee4",
+    major_guide_stroke_color="#d8dee4",
     colors=("#1f6feb", "#1a7f37", "#bf8700"),
     font_family=FONT,
     label_font_size=12,
@@ -40,7 +42,9 @@ def scores(curve: Sequence[CurvePoint]) -> str:
         # Of two scores of one split and cycle the later one counts.
         points = {point.cycle: point for point in curve if point.split == split}
         if points:
-            chart.add(name, [_point(points.get(cycle)) for cycle in cycles], allow_interruptions=False)
+            # Nothing was measured between the two sealed scores: no line leads from one to the other.
+            values = [_point(points.get(cycle)) for cycle in cycles]
+            chart.add(name, values, stroke=split == "dev", dots_size=3 if split == "dev" else 5)
     return _render(chart, "scores")
 
 
@@ -80,6 +84,7 @@ def _chart(kind: type[pygal.graph.graph.Graph], title: str, **options: object) -
         "legend_at_bottom_columns": 2,
         "margin": 12,
         "print_values": False,
+        "max_scale": 8,
     }
     return kind(**(defaults | options))
 
