@@ -5,7 +5,7 @@
 //! transaction, synced to the disk before it is acknowledged. Nothing works in a fork of the process that opened it.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
@@ -15,10 +15,13 @@ use heed::{
     AnyTls, CommitOrAbort, Database, DatabaseOpener, EnvFlags, EnvOpenOptions, MdbError, RoTxn,
     RwTxn, WithoutTls,
 };
+use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
 
 use crate::error::{Error, Fault, Result};
-use crate::pages;
+use crate::pages::{self, Walk};
 
 /// Address space that a map reserves. It is sparse: neither memory nor disk is used before something is written.
 pub const MAP_SIZE: usize = 16 << 30;
@@ -106,8 +109,7 @@ impl Env {
         create: bool,
     ) -> Result<Self> {
         let data = folder.join("data.mdb");
-        let length = std::fs::metadata(&data).map_or(0, |found| found.len());
-        if length == 0 && !create {
+        if file_size(&data) == 0 && !create {
             return Err(Error::Absent {
                 path: path.to_path_buf(),
                 what: kind.name,
@@ -196,6 +198,13 @@ impl Env {
         Ok(done)
     }
 
+    /// Looks over the file's pages once more, as it is done when a store is opened.
+    pub fn check_pages(&self) -> Result<()> {
+        let shared = self.shared()?;
+        check_pages(&shared.env, &shared.env.path().join("data.mdb"))
+            .map_err(|fault| shared.fault("cannot read", fault))
+    }
+
     /// Frees the reader slots of processes that died.
     pub fn clear_stale_readers(&self) -> Result<usize> {
         let shared = self.shared()?;
@@ -217,6 +226,10 @@ impl Drop for Env {
 impl Shared {
     fn new(folder: &Path, path: &Path, kind: Kind, options: Options, create: bool) -> Result<Self> {
         let fail = |error| Error::lmdb(path, "cannot open", options.map_size, error);
+        let data = folder.join("data.mdb");
+        if file_size(&data) > 0 {
+            pages::recognise(&data)?;
+        }
         reserve_lock_file(&folder.join("lock.mdb"))?;
         let mut choice = EnvOpenOptions::new().read_txn_without_tls();
         choice
@@ -233,10 +246,10 @@ impl Shared {
         }
         .map_err(fail)?;
         env.clear_stale_readers().map_err(fail)?;
-        {
-            let txn = env.read_txn().map_err(fail)?;
-            pages::check(&folder.join("data.mdb"), txn.id() as u64)?;
-        }
+        check_pages(&env, &data).map_err(|fault| match fault {
+            Fault::Lmdb(error) => fail(error),
+            Fault::Store(error) => error,
+        })?;
         let databases = if create {
             create_databases(&env, path, kind, options)?
         } else {
@@ -251,10 +264,38 @@ impl Shared {
         })
     }
 
+    /// Whether the disk, or the size this process may give a file, leaves no room for a commit.
+    fn out_of_space(&self) -> bool {
+        const ROOM: u64 = 1 << 20;
+        let folder = self.env.path();
+        let used = file_size(&folder.join("data.mdb"));
+        let disk = statvfs(folder).map(|disk| disk.blocks_available() * disk.fragment_size());
+        let allowed = getrlimit(Resource::RLIMIT_FSIZE).map(|(limit, _)| limit);
+        disk.is_ok_and(|free| free < ROOM)
+            || allowed.is_ok_and(|limit| limit < used.saturating_add(ROOM))
+    }
+
     fn fault(&self, doing: &'static str, fault: Fault) -> Error {
         match fault {
+            // LMDB calls a write that was cut short an input/output error, also where the disk was full.
+            Fault::Lmdb(heed::Error::Io(error))
+                if error.raw_os_error() == Some(nix::libc::EIO) && self.out_of_space() =>
+            {
+                Error::io(&self.path, doing, Errno::ENOSPC.into())
+            }
             Fault::Lmdb(error) => Error::lmdb(&self.path, doing, self.map_size, error),
             Fault::Store(error) => error,
+        }
+    }
+}
+
+/// Walks the pages of the newest snapshot.
+fn check_pages(env: &heed::Env<WithoutTls>, data: &Path) -> Result<(), Fault> {
+    loop {
+        let txn = env.read_txn()?;
+        // A writer may commit twice between the transaction's begin and the look at its meta page.
+        if pages::check(data, txn.id() as u64)? == Walk::Sound {
+            return Ok(());
         }
     }
 }
@@ -416,6 +457,10 @@ fn reserve_lock_file(path: &Path) -> Result<()> {
         Err(error) => return Err(fail(error)),
     };
     posix_fallocate(&file, 0, LOCK_BYTES).map_err(|error| fail(error.into()))
+}
+
+fn file_size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.len())
 }
 
 fn read_only(error: &std::io::Error) -> bool {

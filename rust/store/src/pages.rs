@@ -1,6 +1,266 @@
-//! placeholder
-use crate::error::Result;
+//! Looks over an LMDB file before LMDB does, through plain reads.
+//!
+//! LMDB trusts its pages: where a file was cut or overwritten, a read through the memory map kills the process. So when
+//! a store is opened, the tree of pages of its newest snapshot is walked once with `pread`: every page must lie in the
+//! file, say its own number and kind, and keep its nodes inside itself. Values are left to the journal's chain and the
+//! blobs' hashes. The walk reads inside a read transaction, so that a writer at work reuses none of these pages.
+//!
+//! Layout: LMDB 0.9.70, `MDB_page`, `MDB_node`, `MDB_db` and `MDB_meta` in `mdb.c`, on little-endian 64-bit machines.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-pub(crate) fn check(_path: &Path, _txn: u64) -> Result<()> {
+
+use crate::error::{Error, Result};
+
+const MAGIC: u32 = 0xBEEF_C0DE;
+const VERSION: u32 = 1;
+/// Root of an empty tree.
+const NO_PAGE: u64 = u64::MAX;
+
+const PAGE_HEADER: usize = 16;
+const NODE_HEADER: usize = 8;
+
+const BRANCH: u16 = 0x01;
+const LEAF: u16 = 0x02;
+const OVERFLOW: u16 = 0x04;
+
+const BIG_DATA: u16 = 0x01;
+const SUB_DATABASE: u16 = 0x02;
+/// Size of `MDB_db`.
+const TREE: usize = 48;
+
+/// The parts of a meta page that a walk needs.
+struct Meta {
+    page_size: usize,
+    trees: [Tree; 2],
+    last_page: u64,
+    txn: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Tree {
+    depth: u16,
+    root: u64,
+}
+
+/// How a walk of the tree ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Walk {
+    Sound,
+    /// The writer has replaced this snapshot's meta page: begin a newer transaction.
+    Stale,
+}
+
+/// Whether the file is LMDB's at all; called before LMDB opens, or makes, anything beside it.
+pub(crate) fn recognise(path: &Path) -> Result<()> {
+    let (file, length) = open(path)?;
+    let meta = read_meta(path, &file, 0)?;
+    if (length as usize) < 2 * meta.page_size {
+        return Err(torn(path, format!("it is cut to {length} bytes")));
+    }
     Ok(())
+}
+
+/// Walks the snapshot of transaction `txn`, which the caller keeps open.
+pub(crate) fn check(path: &Path, txn: u64) -> Result<Walk> {
+    let (file, length) = open(path)?;
+    let page_size = read_meta(path, &file, 0)?.page_size;
+    let meta = read_meta(path, &file, txn % 2 * page_size as u64)?;
+    if meta.txn != txn {
+        return Ok(Walk::Stale);
+    }
+    let mut walker = Walker {
+        path,
+        file: &file,
+        length,
+        page_size,
+        last_page: meta.last_page,
+        buffer: vec![0; page_size],
+        left: meta.last_page.saturating_add(1),
+        waiting: Vec::new(),
+    };
+    for tree in meta.trees {
+        walker.tree(tree);
+    }
+    walker.walk()?;
+    Ok(Walk::Sound)
+}
+
+struct Walker<'a> {
+    path: &'a Path,
+    file: &'a File,
+    length: u64,
+    page_size: usize,
+    last_page: u64,
+    buffer: Vec<u8>,
+    /// Pages that may still be visited: a sound file has no cycle.
+    left: u64,
+    /// Pages to visit, with their height above the leaves (1 is a leaf).
+    waiting: Vec<(u64, u16)>,
+}
+
+impl Walker<'_> {
+    fn tree(&mut self, tree: Tree) {
+        if tree.root != NO_PAGE {
+            self.waiting.push((tree.root, tree.depth));
+        }
+    }
+
+    fn walk(&mut self) -> Result<()> {
+        while let Some((page, height)) = self.waiting.pop() {
+            if self.left == 0 {
+                return Err(torn(self.path, "its pages form a circle".to_owned()));
+            }
+            self.left -= 1;
+            self.page(page, height)?;
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, number: u64, height: u16) -> Result<()> {
+        self.load(number, 1)?;
+        let kind = if height > 1 { BRANCH } else { LEAF };
+        let (flags, lower, upper) = (self.u16(10), self.u16(12) as usize, self.u16(14) as usize);
+        if height == 0 || flags & (BRANCH | LEAF | OVERFLOW) != kind {
+            return Err(self.bad(number, "is of the wrong kind"));
+        }
+        if lower < PAGE_HEADER || lower > upper || upper > self.page_size || lower % 2 != 0 {
+            return Err(self.bad(number, "has bounds outside itself"));
+        }
+        let mut big = Vec::new();
+        for slot in (PAGE_HEADER..lower).step_by(2) {
+            let node = self.u16(slot) as usize;
+            if node < upper || node + NODE_HEADER > self.page_size {
+                return Err(self.bad(number, "has a node outside itself"));
+            }
+            let low = u64::from(self.u16(node)) | u64::from(self.u16(node + 2)) << 16;
+            let (flags, key) = (self.u16(node + 4), self.u16(node + 6) as usize);
+            let data = node + NODE_HEADER + key;
+            if kind == BRANCH {
+                if data > self.page_size {
+                    return Err(self.bad(number, "has a key that leaves it"));
+                }
+                // A branch keeps the child's number where a leaf keeps size and flags.
+                self.waiting
+                    .push((low | u64::from(flags) << 32, height - 1));
+                continue;
+            }
+            let length = if flags & BIG_DATA != 0 {
+                8
+            } else {
+                low as usize
+            };
+            if data + length > self.page_size {
+                return Err(self.bad(number, "has a value that leaves it"));
+            }
+            if flags & BIG_DATA != 0 {
+                big.push((self.u64(data), low));
+            } else if flags & SUB_DATABASE != 0 {
+                if length < TREE {
+                    return Err(self.bad(number, "has a database cut short"));
+                }
+                let tree = Tree {
+                    depth: self.u16(data + 6),
+                    root: self.u64(data + 40),
+                };
+                self.tree(tree);
+            }
+        }
+        big.into_iter()
+            .try_for_each(|(first, size)| self.overflow(first, size))
+    }
+
+    /// A value too long for its page, on pages of its own.
+    fn overflow(&mut self, first: u64, size: u64) -> Result<()> {
+        let pages = (PAGE_HEADER as u64 - 1 + size) / self.page_size as u64 + 1;
+        self.load(first, pages)?;
+        if self.u16(10) & OVERFLOW == 0 || u64::from(self.u32(12)) < pages {
+            return Err(self.bad(first, "is not the long value it should be"));
+        }
+        Ok(())
+    }
+
+    /// Reads a page's head, after a look whether the file has it and the ones after it.
+    fn load(&mut self, number: u64, pages: u64) -> Result<()> {
+        let last = number.saturating_add(pages - 1);
+        if number < 2 || last > self.last_page {
+            return Err(self.bad(number, "does not exist"));
+        }
+        let size = self.page_size as u64;
+        if last.saturating_add(1).saturating_mul(size) > self.length {
+            let why = format!("it is cut to {} bytes and lacks page {last}", self.length);
+            return Err(torn(self.path, why));
+        }
+        self.file
+            .read_exact_at(&mut self.buffer, number * size)
+            .map_err(|error| Error::io(self.path, "cannot read", error))?;
+        if self.u64(0) != number {
+            return Err(self.bad(number, "was overwritten"));
+        }
+        Ok(())
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.buffer[at], self.buffer[at + 1]])
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from(self.u16(at)) | u32::from(self.u16(at + 2)) << 16
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from(self.u32(at)) | u64::from(self.u32(at + 4)) << 32
+    }
+
+    fn bad(&self, page: u64, what: &str) -> Error {
+        torn(self.path, format!("page {page} {what}"))
+    }
+}
+
+fn open(path: &Path) -> Result<(File, u64)> {
+    let fail = |error| Error::io(path, "cannot read", error);
+    let file = File::open(path).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len();
+    Ok((file, length))
+}
+
+fn read_meta(path: &Path, file: &File, at: u64) -> Result<Meta> {
+    let mut bytes = [0; 152];
+    file.read_exact_at(&mut bytes, at).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            torn(path, "it is too short for an LMDB file".to_owned())
+        } else {
+            Error::io(path, "cannot read", error)
+        }
+    })?;
+    let u16 = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let u32 = |at: usize| u32::from(u16(at)) | u32::from(u16(at + 2)) << 16;
+    let u64 = |at: usize| u64::from(u32(at)) | u64::from(u32(at + 4)) << 32;
+    let page_size = u32(40) as usize;
+    if u32(16) != MAGIC || !page_size.is_power_of_two() || !(256..=65536).contains(&page_size) {
+        return Err(torn(path, "it is not an LMDB file".to_owned()));
+    }
+    if u32(20) != VERSION {
+        let why = format!("it has LMDB's file format {}, not {VERSION}", u32(20));
+        return Err(torn(path, why));
+    }
+    let tree = |at: usize| Tree {
+        depth: u16(at + 6),
+        root: u64(at + 40),
+    };
+    Ok(Meta {
+        page_size,
+        trees: [tree(40), tree(88)],
+        last_page: u64(136),
+        txn: u64(144),
+    })
+}
+
+fn torn(path: &Path, why: String) -> Error {
+    Error::Torn {
+        path: path.to_path_buf(),
+        why,
+    }
 }

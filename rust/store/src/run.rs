@@ -166,8 +166,9 @@ impl RunStore {
     /// Recomputes the whole chain; returns the number of entries.
     ///
     /// # Errors
-    /// `Broken` with the first entry that does not follow from the ones before.
+    /// `Torn` if the file is damaged, `Broken` with the first entry that does not follow from the ones before.
     pub fn verify(&self) -> Result<u64> {
+        self.env.check_pages()?;
         let (mut next, mut head) = (0, GENESIS);
         loop {
             let checked = self.env.read("cannot read", |txn, path| {
