@@ -21,7 +21,7 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of plain stored values."""
 
 
-class Interval(Struct):
+class Interval(Struct, frozen=True):
     """An estimate in [0, 1] with its 95 % interval over `n` verdicts."""
 
     mean: float
@@ -30,7 +30,7 @@ class Interval(Struct):
     n: int
 
 
-class SkillScore(Struct):
+class SkillScore(Struct, frozen=True):
     """One leaf's share of an evaluation. `level` is its mastered level, 0 before any is."""
 
     score: float
@@ -38,7 +38,7 @@ class SkillScore(Struct):
     level: int
 
 
-class Tally(Struct):
+class Tally(Struct, frozen=True):
     """Attempts of one (skill, level) in one stage, counted by outcome."""
 
     skill: str
@@ -49,7 +49,7 @@ class Tally(Struct):
     """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `provenance`, `crash`."""
 
 
-class SkillInfo(Struct):
+class SkillInfo(Struct, frozen=True):
     """A leaf of the run's skill tree."""
 
     path: str
@@ -57,7 +57,7 @@ class SkillInfo(Struct):
     levels: tuple[int, int]
 
 
-class Edit(Struct):
+class Edit(Struct, frozen=True):
     """One proposed change of a program: the whole new text of one file, and what made it."""
 
     path: str
@@ -66,7 +66,7 @@ class Edit(Struct):
     summary: str
 
 
-class Recipe(Struct):
+class Recipe(Struct, frozen=True):
     """What `learn.py` decides: how a learning stage trains."""
 
     learning_rate: float = 1e-3
@@ -80,7 +80,7 @@ class Recipe(Struct):
     """0 samples skills evenly; 1 samples them by what is left to learn."""
 
 
-class RunStarted(Struct, tag="run_started", tag_field="kind"):
+class RunStarted(Struct, frozen=True, tag="run_started", tag_field="kind"):
     run: str
     seed: int
     arm: Arm
@@ -94,7 +94,7 @@ class RunStarted(Struct, tag="run_started", tag_field="kind"):
     parameters: int
 
 
-class VariantAdded(Struct, tag="variant_added", tag_field="kind"):
+class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
     """A node of the archive; rejected ones are nodes too. `weights` and `program` are content hashes."""
 
     variant: str
@@ -109,7 +109,7 @@ class VariantAdded(Struct, tag="variant_added", tag_field="kind"):
     """Screening score, a cheap estimate on train tasks; None before any."""
 
 
-class Evaluated(Struct, tag="evaluated", tag_field="kind"):
+class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
     """A score over fresh tasks. `split` is `sealed` (initial and final only) or `dev` (the curve, once a cycle)."""
 
     cycle: int
@@ -121,12 +121,12 @@ class Evaluated(Struct, tag="evaluated", tag_field="kind"):
     tokens: int
 
 
-class CycleStarted(Struct, tag="cycle_started", tag_field="kind"):
+class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
     cycle: int
     champion: str
 
 
-class Attempted(Struct, tag="attempted", tag_field="kind"):
+class Attempted(Struct, frozen=True, tag="attempted", tag_field="kind"):
     """One stage of attempts on train tasks, tallied."""
 
     cycle: int
@@ -137,7 +137,7 @@ class Attempted(Struct, tag="attempted", tag_field="kind"):
     tokens: int
 
 
-class Learned(Struct, tag="learned", tag_field="kind"):
+class Learned(Struct, frozen=True, tag="learned", tag_field="kind"):
     """What memory and the training buffer took from a cycle's verdicts."""
 
     cycle: int
@@ -147,7 +147,7 @@ class Learned(Struct, tag="learned", tag_field="kind"):
     recipe: Recipe
 
 
-class Trained(Struct, tag="trained", tag_field="kind"):
+class Trained(Struct, frozen=True, tag="trained", tag_field="kind"):
     """Progress of a training stage: the mean since the record before."""
 
     cycle: int
@@ -161,7 +161,7 @@ class Trained(Struct, tag="trained", tag_field="kind"):
     """Per layer, the share of routed tokens that each expert took."""
 
 
-class Proposed(Struct, tag="proposed", tag_field="kind"):
+class Proposed(Struct, frozen=True, tag="proposed", tag_field="kind"):
     """A candidate that an improver made; `edits` are summaries, the sources lie in the store by hash."""
 
     cycle: int
@@ -173,7 +173,7 @@ class Proposed(Struct, tag="proposed", tag_field="kind"):
     files: list[str]
 
 
-class Screened(Struct, tag="screened", tag_field="kind"):
+class Screened(Struct, frozen=True, tag="screened", tag_field="kind"):
     """A cheap comparison on train tasks that chooses which candidate goes to the gate."""
 
     cycle: int
@@ -185,7 +185,7 @@ class Screened(Struct, tag="screened", tag_field="kind"):
     failures: dict[str, int] = {}
 
 
-class Gated(Struct, tag="gated", tag_field="kind"):
+class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     """A decision of the gate on fresh paired tasks."""
 
     cycle: int
@@ -208,7 +208,7 @@ class Gated(Struct, tag="gated", tag_field="kind"):
     """Skills whose non-inferiority failed."""
 
 
-class Guarded(Struct, tag="guarded", tag_field="kind"):
+class Guarded(Struct, frozen=True, tag="guarded", tag_field="kind"):
     cycle: int
     guard: str
     checked: int
@@ -216,7 +216,7 @@ class Guarded(Struct, tag="guarded", tag_field="kind"):
     detail: str
 
 
-class CycleFinished(Struct, tag="cycle_finished", tag_field="kind"):
+class CycleFinished(Struct, frozen=True, tag="cycle_finished", tag_field="kind"):
     cycle: int
     champion: str
     tokens_generated: int
@@ -225,7 +225,7 @@ class CycleFinished(Struct, tag="cycle_finished", tag_field="kind"):
     variants: int
 
 
-class RunFinished(Struct, tag="run_finished", tag_field="kind"):
+class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):
     cycles: int
     champion: str
 
@@ -247,14 +247,14 @@ Record = (
 )
 
 
-class Timing(Struct):
+class Timing(Struct, frozen=True):
     """Wall-clock figures of one entry, kept beside the hash chain. Seconds since the run's first entry."""
 
     at: float
     took: float = 0.0
 
 
-class Entry(Struct):
+class Entry(Struct, frozen=True):
     """A journal entry as readers see it."""
 
     seq: int
@@ -263,7 +263,7 @@ class Entry(Struct):
     hash: str
 
 
-class Lesson(Struct):
+class Lesson(Struct, frozen=True):
     """What memory keeps of an attempt, from successes and from failures."""
 
     id: str
@@ -279,7 +279,7 @@ class Lesson(Struct):
     variant: str
 
 
-class State(Struct):
+class State(Struct, frozen=True):
     """What the writer says of itself, outside the chain: which process writes, and how far it is."""
 
     status: Status

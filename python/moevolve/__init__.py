@@ -1,0 +1,42 @@
+"""Moevolve: models that evolve their weights and the program around them, behind a sealed grader.
+
+The names below load on first use, so that importing the package stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["Completion", "Engine", "Run", "Task", "evolve", "skill", "suite"]
+
+_HOMES = {
+    "Completion": "moevolve.policy.engine",
+    "Engine": "moevolve.policy.engine",
+    "Run": "moevolve.api",
+    "Task": "moevolve.tasks.task",
+    "evolve": "moevolve.api",
+    "skill": "moevolve.tasks.suite",
+    "suite": "moevolve.tasks.suite",
+}
+
+if TYPE_CHECKING:
+    from moevolve.api import Run, evolve
+    from moevolve.policy.engine import Completion, Engine
+    from moevolve.tasks.suite import skill, suite
+    from moevolve.tasks.task import Task
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'moevolve' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

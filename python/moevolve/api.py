@@ -1,0 +1,168 @@
+"""The Python face of a run: `evolve` starts one, `Run` watches it and reads it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from moevolve.config import Config
+from moevolve.errors import MoevolveError, UsageError
+from moevolve.evolve import run as runs
+from moevolve.evolve.archive import Archive
+from moevolve.records import Arm, Entry, Evaluated, Interval, Lesson, RunStarted
+from moevolve.report.lineage import archive_of
+from moevolve.report.summary import summarise
+from moevolve.store import MemoryStore, RunStore
+
+
+class Run:
+    """A run: iterate it for its journal entries as they come, or `wait` for its end.
+
+    Args:
+        path: the run's folder.
+        worker: the thread that drives it; None for a run that is only read.
+    """
+
+    def __init__(self, path: Path, worker: _Worker | None = None) -> None:
+        self.path = path
+        self._worker = worker
+
+    @classmethod
+    def attach(cls, path: str | Path) -> Run:
+        """A run on disk, live or finished."""
+        with RunStore.open(Path(path)):
+            return cls(Path(path))
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Entries in order. Of a run driven here, until its end; of an attached one, those on file now."""
+        if self._worker is None:
+            with RunStore.open(self.path) as store:
+                yield from store.entries()
+            return
+        while (entry := self._worker.events.get()) is not None:
+            yield entry
+        self._worker.check()
+
+    def wait(self) -> Run:
+        """Blocks until the run has ended.
+
+        Raises:
+            MoevolveError: what ended the run early.
+        """
+        if self._worker is not None:
+            self._worker.join()
+            self._worker.check()
+        return self
+
+    @property
+    def champion(self) -> str:
+        """The current champion's name in the archive."""
+        return str(self.summary["champion"])
+
+    @property
+    def score(self) -> Interval | None:
+        """The newest score: the sealed one at the end, the dev one while it runs."""
+        with RunStore.open(self.path) as store:
+            scores = [e.record.score for e in store.entries() if isinstance(e.record, Evaluated)]
+        return scores[-1] if scores else None
+
+    @property
+    def archive(self) -> Archive:
+        """Every variant so far, with its lineage."""
+        with RunStore.open(self.path) as store:
+            return archive_of(store.entries())
+
+    @property
+    def memory(self) -> RunMemory:
+        """The run's lessons."""
+        with RunStore.open(self.path) as store:
+            first = store.entries(0, 1)
+        if not first or not isinstance(first[0].record, RunStarted):
+            raise UsageError(f"{self.path} holds no record yet")
+        return RunMemory(self.path.parent / "memory", first[0].record.run)
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """What `moevolve show --json` prints."""
+        with RunStore.open(self.path) as store:
+            return summarise(store)
+
+
+class RunMemory:
+    """The lessons of one run inside the memory that runs share."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self._path = path
+        self._run = run
+
+    def search(self, text: str, k: int = 8, skill: str | None = None) -> list[Lesson]:
+        """The `k` lessons nearest to `text`, best first."""
+        found = MemoryStore(self._path).search(text, skill, 16 * k)
+        return [lesson for lesson in found if lesson.run == self._run][:k]
+
+
+class _Worker(threading.Thread):
+    """Drives a run beside the caller's thread."""
+
+    def __init__(self, config: Config, out: Path) -> None:
+        super().__init__(name=f"moevolve {out.name}", daemon=True)
+        self.events: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self.started = threading.Event()
+        self._config = config
+        self._out = out
+        self._error: MoevolveError | None = None
+
+    def run(self) -> None:
+        def on_event(entry: Entry) -> None:
+            self.started.set()
+            self.events.put(entry)
+
+        try:
+            runs.start(self._config, self._out, on_event, None)
+        except MoevolveError as error:
+            self._error = error
+        finally:
+            self.started.set()
+            self.events.put(None)
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def evolve(
+    preset: str | Path,
+    *,
+    out: str | Path,
+    seed: int | None = None,
+    cycles: int | None = None,
+    minutes: float | None = None,
+    arm: Arm | None = None,
+) -> Run:
+    """Starts a run and returns at once.
+
+    Args:
+        preset: a preset's name or a TOML file.
+        out: the run's folder; it must not hold a run yet.
+        seed: the one number that all draws come from.
+        cycles: how many cycles to run; the preset's number and time limit when None.
+        minutes: time limit instead of a number of cycles.
+        arm: which parts of the loop are on.
+
+    Raises:
+        UsageError: unknown preset or arm, or the folder holds a run.
+        ConfigError: the file cannot be used.
+    """
+    config = Config.load(preset).override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
+    worker = _Worker(config, Path(out))
+    worker.start()
+    worker.started.wait()
+    worker_error = worker._error
+    if worker_error is not None:
+        raise worker_error
+    return Run(Path(out), worker)
+
+
+__all__ = ["Run", "RunMemory", "evolve"]

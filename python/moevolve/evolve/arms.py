@@ -1,0 +1,29 @@
+"""Arms: which parts of the loop are on. Everything else of a run stays the same between arms."""
+
+import msgspec
+
+from moevolve.records import Arm
+
+
+class ArmSwitches(msgspec.Struct, frozen=True, kw_only=True):
+    """What one arm does."""
+
+    learns: bool
+    """Weights are trained and gated."""
+    searches: bool
+    """Programs are proposed and gated."""
+    verdicts: bool = True
+    """The sealed grader decides; otherwise a coin does, everywhere but in the reported scores."""
+    filters: bool = True
+    """Only confirmed answers are trained on; otherwise every answer is."""
+
+
+ARMS: dict[Arm, ArmSwitches] = {
+    "full": ArmSwitches(learns=True, searches=True),
+    "weights": ArmSwitches(learns=True, searches=False),
+    "program": ArmSwitches(learns=False, searches=True),
+    # Null: the whole loop, steered by coin flips. A gain here would be an artefact.
+    "random-reward": ArmSwitches(learns=True, searches=True, verdicts=False),
+    # Null: as much training on the policy's own answers, right or wrong. No gold answer is used here either.
+    "sft": ArmSwitches(learns=True, searches=False, filters=False),
+}

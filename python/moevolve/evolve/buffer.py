@@ -1,0 +1,77 @@
+"""The training buffer: answers that the sealed grader confirmed, kept for rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+import msgspec
+
+from moevolve.evolve.attempts import Attempt
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """One confirmed answer: the text a variant gave, never the gold text."""
+
+    prompt: str
+    answer: str
+    skill: str
+    level: int
+    cycle: int
+
+
+class Buffer:
+    """Confirmed answers in the order they came, one a prompt, the oldest dropped beyond `capacity`."""
+
+    def __init__(self, capacity: int, items: Iterable[Confirmed] = ()) -> None:
+        self.capacity = capacity
+        self._items: dict[str, Confirmed] = {item.prompt: item for item in items}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def items(self) -> list[Confirmed]:
+        """All answers, oldest first."""
+        return list(self._items.values())
+
+    def add(self, attempts: Iterable[Attempt], cycle: int, *, confirmed_only: bool = True) -> int:
+        """Takes the successful attempts (all of them when not `confirmed_only`); returns how many were new."""
+        taken = 0
+        for attempt in attempts:
+            task = attempt.task
+            if (confirmed_only and not attempt.verdict.success) or not attempt.answer:
+                continue
+            taken += task.prompt not in self._items
+            # A prompt seen again moves to the end, so that it counts as recent.
+            self._items.pop(task.prompt, None)
+            self._items[task.prompt] = Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle)
+        while len(self._items) > self.capacity:
+            self._items.pop(next(iter(self._items)))
+        return taken
+
+    def batches(
+        self, cycle: int, steps: int, size: int, recent: float, draw: Random
+    ) -> list[list[Confirmed]]:
+        """Draws `steps` batches: a share `recent` from this cycle, the rest from all; skills take turns.
+
+        Turns by skill keep what is easy to confirm from crowding out what is hard.
+        """
+        now = _by_skill(item for item in self._items.values() if item.cycle == cycle)
+        all_ = _by_skill(self._items.values())
+        batches = []
+        for _ in range(steps):
+            batch = []
+            for index in range(size):
+                pool = now if now and draw.random() < recent else all_
+                skills = list(pool)
+                items = pool[skills[(index + draw.randrange(len(skills))) % len(skills)]]
+                batch.append(items[draw.randrange(len(items))])
+            batches.append(batch)
+        return batches
+
+
+def _by_skill(items: Iterable[Confirmed]) -> dict[str, list[Confirmed]]:
+    pools: dict[str, list[Confirmed]] = {}
+    for item in items:
+        pools.setdefault(item.skill, []).append(item)
+    return dict(sorted(pools.items()))

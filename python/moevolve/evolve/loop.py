@@ -1,0 +1,568 @@
+"""The loop: run, evaluate, learn, evolve, gate, and repeat from a higher baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from moevolve.config import Config
+from moevolve.evolve import snapshot as snapshots
+from moevolve.evolve.allocation import allocate, amplified, learnability, observe, success
+from moevolve.evolve.archive import Archive, Variant
+from moevolve.evolve.arms import ARMS
+from moevolve.evolve.attempts import Attempt, Attempter, tally
+from moevolve.evolve.buffer import Buffer
+from moevolve.evolve.distill import distill
+from moevolve.evolve.gate import PairedGate
+from moevolve.evolve.grading import CoinGrader, SealedGrader
+from moevolve.evolve.ledger import Ledger
+from moevolve.evolve.parents import DgmParents
+from moevolve.evolve.scoring import score
+from moevolve.evolve.search import Proposal, brief_for, children, report_for
+from moevolve.evolve.shelf import Shelf
+from moevolve.evolve.snapshot import Snapshot, Trial, VariantRow
+from moevolve.memory.lessons import LessonBook
+from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.program.genome import Genome, seed_genome
+from moevolve.program.host import ProgramHost
+from moevolve.randomness import key, rng
+from moevolve.records import (
+    Attempted,
+    CycleFinished,
+    CycleStarted,
+    Decision,
+    Evaluated,
+    Gated,
+    Guarded,
+    Learned,
+    Level,
+    Proposed,
+    Recipe,
+    Record,
+    RunFinished,
+    RunStarted,
+    Screened,
+    SkillInfo,
+    VariantAdded,
+)
+from moevolve.tasks.suite import Suite
+from moevolve.tasks.task import Task
+
+SEED = "v0000"
+
+
+class Loop:
+    """One run. Build it, then `start` or `restore`, then `cycle` as often as wanted, then `finish`.
+
+    Args:
+        config: the resolved configuration.
+        run: the run's name; two runs of one configuration share it.
+        suite: the tasks.
+        shelf: weights and programs.
+        host: runs programs.
+        lessons: the run's memory.
+        ledger: the journal.
+        progress: told what is being done, and which share of the cycle is behind.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: str,
+        suite: Suite,
+        shelf: Shelf,
+        host: ProgramHost,
+        lessons: LessonBook,
+        ledger: Ledger,
+        progress: Callable[[str, float], None],
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.suite = suite
+        self.shelf = shelf
+        self.lessons = lessons
+        self.ledger = ledger
+        self.arm = ARMS[config.arm]
+        self.host = host
+        self.sealed = SealedGrader(suite)
+        grader = self.sealed if self.arm.verdicts else CoinGrader()
+        self.attempter = Attempter(host, grader, lessons, config.policy.max_tokens)
+        self.parents = DgmParents()
+        self.state = Snapshot()
+        self.archive = Archive()
+        self.buffer = Buffer(config.learn.buffer)
+        low, high = config.suite.levels
+        self.cells = [(path, level) for path in sorted(suite.skills) for level in range(low, high + 1)]
+        self._progress = progress
+
+    # ------------------------------------------------------------------ beginning and end
+
+    def start(self, weights: str, parameters: int) -> None:
+        """Writes the first records and scores the seed on the sealed split."""
+        genome = seed_genome()
+        program = self.shelf.hold(genome)
+        self.state = Snapshot(champion=SEED, trainee=weights, next_variant=1)
+        self._add(Variant(SEED, None, 0, weights, program, "seed", "seed", "as shipped", None, "champion"))
+        self.ledger.write(
+            [
+                RunStarted(
+                    run=self.run,
+                    seed=self.config.seed,
+                    arm=self.config.arm,
+                    suite=self.config.suite.name,
+                    skills=[
+                        SkillInfo(path=path, summary=skill.summary, levels=skill.levels)
+                        for path, skill in sorted(self.suite.skills.items())
+                    ],
+                    config=self.config.canonical(),
+                    champion=SEED,
+                    weights=weights,
+                    program=program,
+                    parameters=parameters,
+                ),
+                self._variant_record(self.archive[SEED]),
+            ]
+        )
+        self._progress("scoring the seed on the sealed split", 0.0)
+        initial = self._evaluate(0, "sealed", "initial")
+        self.state.cursor = self.ledger.cursor + 1
+        self.ledger.write([initial], puts=[snapshots.save(self.state)])
+
+    def restore(self, state: Snapshot) -> None:
+        """Goes back to the end of a finished cycle."""
+        self.state = state
+        self.archive = Archive()
+        for row in state.variants:
+            self.archive.add(
+                Variant(
+                    row.id,
+                    row.parent,
+                    row.cycle,
+                    row.weights,
+                    row.program,
+                    row.level,
+                    row.operator,
+                    row.summary,
+                    row.score,
+                    row.status,
+                )
+            )
+        self.buffer = Buffer(self.config.learn.buffer, state.buffer)
+
+    def finish(self) -> None:
+        """Scores the champion on the same sealed tasks and closes the journal."""
+        self._progress("scoring the champion on the sealed split", 1.0)
+        final = self._evaluate(self.state.cycle, "sealed", "final")
+        self.ledger.write([final, RunFinished(cycles=self.state.cycle, champion=self.state.champion)])
+
+    # ------------------------------------------------------------------ one cycle
+
+    def cycle(self) -> None:
+        """One cycle: attempts, then a weights candidate, then program candidates, each through the gate."""
+        cycle = self.state.cycle + 1
+        self.ledger.write([CycleStarted(cycle=cycle, champion=self.state.champion)])
+        self.lessons.open_cycle(cycle)
+        self.attempter.answers_checked = self.attempter.answers_vetoed = 0
+        tried = self._learn(cycle) if self.arm.learns else self._practise(cycle, None)
+        if self.arm.searches:
+            for generation in range(self.config.evolve.generations):
+                self._search(cycle, generation, tried)
+        self._progress("scoring the champion on the dev split", 0.95)
+        dev = self._evaluate(cycle, "dev", "cycle")
+        guard = Guarded(
+            cycle=cycle,
+            guard="provenance",
+            checked=self.attempter.answers_checked,
+            vetoed=self.attempter.answers_vetoed,
+            detail="answers are put together from the policy's completions",
+        )
+        self.state.cycle = cycle
+        self.state.buffer = self.buffer.items()
+        self.state.variants = [
+            VariantRow(
+                v.id,
+                v.parent,
+                v.cycle,
+                v.weights,
+                v.program,
+                v.level,
+                v.operator,
+                v.summary,
+                v.score,
+                v.status,
+            )
+            for v in self.archive
+        ]
+        finished = CycleFinished(
+            cycle=cycle,
+            champion=self.state.champion,
+            tokens_generated=self.state.tokens_generated,
+            tokens_trained=self.state.tokens_trained,
+            lessons=self.state.lessons,
+            variants=len(self.archive),
+        )
+        self.state.cursor = self.ledger.cursor + 3
+        self.ledger.write([dev, guard, finished], puts=[snapshots.save(self.state)])
+
+    def _practise(self, cycle: int, recipe: Recipe | None) -> list[Attempt]:
+        """Attempts on train tasks, by the bare policy and through the program; returns them."""
+        config = self.config.attempts
+        share = recipe.program_share if recipe else 1.0
+        focus = recipe.focus if recipe else 0.0
+        policy, genome = self._champion()
+        variant = self.state.champion
+        direct_p = {cell: success(self.state.direct, *cell) for cell in self.cells}
+        program_p = {cell: success(self.state.program, *cell) for cell in self.cells}
+        seen: dict[str, list[Attempt]] = {}
+
+        direct_tasks = round(config.tasks * (1 - share))
+        if direct_tasks:
+            self._progress("attempts by the bare policy", 0.02)
+            weights = {cell: learnability(p) for cell, p in direct_p.items()}
+            tasks = self._tasks("train", cycle, "direct", weights, direct_tasks, focus)
+            stage = (self.config.seed, cycle, "direct")
+            before = policy.generated
+            attempts = self.attempter.direct(
+                policy, tasks, config.samples, self.config.policy.temperature, stage
+            )
+            seen["direct"] = attempts
+            self._attempted(cycle, "direct", "direct", attempts, policy.generated - before)
+        program_tasks = config.tasks - direct_tasks
+        if program_tasks:
+            self._progress("attempts through the program", 0.1)
+            weights = {cell: amplified(direct_p[cell], p) + learnability(p) for cell, p in program_p.items()}
+            tasks = self._tasks("train", cycle, "program", weights, program_tasks, focus)
+            stage = (self.config.seed, cycle, "program")
+            before = policy.generated
+            attempts = self.attempter.program(policy, genome, tasks, stage, variant)
+            seen["program"] = attempts
+            self._attempted(cycle, "program", "program", attempts, policy.generated - before)
+
+        for source, counts in (("direct", self.state.direct), ("program", self.state.program)):
+            if source in seen:
+                cells = [(t.skill, t.level, t.successes, t.attempts) for t in tally(seen[source])]
+                observe(counts, cells)
+        confirmed = 0
+        for attempts in seen.values():
+            confirmed += self.buffer.add(attempts, cycle, confirmed_only=self.arm.filters)
+        latest = seen.get("program") or seen.get("direct") or []
+        lessons = self.lessons.write(cycle, variant, ((a.task, a.answer, a.verdict.success) for a in latest))
+        self.state.lessons += lessons
+        self.ledger.write(
+            [
+                Learned(
+                    cycle=cycle,
+                    lessons=lessons,
+                    confirmed=confirmed,
+                    buffer=len(self.buffer),
+                    recipe=recipe or Recipe(steps=0),
+                )
+            ]
+        )
+        return latest
+
+    def _learn(self, cycle: int) -> list[Attempt]:
+        """Practises, trains a weights candidate on what was confirmed, and puts it before the gate."""
+        champion = self.archive[self.state.champion]
+        trial_program = self.state.recipe_program
+        program = trial_program or champion.program
+        recipe = self.host.recipe(
+            self.shelf.genome(program),
+            report_for(self.state, self.config, self.suite.skills),
+            key(self.config.seed, cycle, "recipe"),
+        )
+        tried = self._practise(cycle, recipe)
+        if not len(self.buffer) or not recipe.steps:
+            return tried
+        engine = self.shelf.engine(self.state.trainee)
+
+        def report(record: Record) -> None:
+            step = getattr(record, "step", 0)
+            self._progress(f"training, step {step}/{recipe.steps}", 0.15 + 0.25 * step / recipe.steps)
+            self.ledger.write([record])
+
+        self._progress(f"training, {recipe.steps} steps", 0.15)
+        draw = rng(self.config.seed, cycle, "distill")
+        self.state.tokens_trained += distill(engine, self.buffer, recipe, cycle, draw, report)
+        weights = self.shelf.keep(engine)
+        summary = f"{recipe.steps} steps at {recipe.learning_rate:g} on confirmed answers"
+        operator = "distill" if trial_program is None else "distill with a new recipe"
+        child = self._child(champion, cycle, weights, program, "weights", operator, summary)
+        self.ledger.write(
+            [
+                self._variant_record(child),
+                Proposed(
+                    cycle=cycle,
+                    level="weights",
+                    variant=child.id,
+                    parent=champion.id,
+                    operator=operator,
+                    summary=summary,
+                    files=["learn.py"] if trial_program else [],
+                ),
+            ]
+        )
+        decision = self._gate(cycle, "weights", child, 0.4)
+        self.state.trainee = self.archive[self.state.champion].weights if decision == "discard" else weights
+        self.state.recipe_program = None
+        return tried
+
+    def _search(self, cycle: int, generation: int, tried: Sequence[Attempt]) -> None:
+        """Lets a parent's own `improve.py` propose candidates; the best one on train tasks goes to the gate."""
+        config = self.config.evolve
+        seed = self.config.seed
+        done = 0.55 + 0.4 * generation / config.generations
+        self._progress(f"proposing programs, generation {generation + 1}/{config.generations}", done)
+        parent = self.parents.choose(self.archive, rng(seed, cycle, "parent", generation))
+        brief = brief_for(
+            self.state,
+            self.config,
+            self.archive,
+            parent,
+            self.shelf.genome(parent.program),
+            tried,
+            self.suite.skills,
+        )
+        policy, genome = self._champion()
+        before = policy.generated
+        candidates = self.host.improve(
+            self.shelf.genome(parent.program), brief, key(seed, cycle, "improve", generation), policy.answer
+        )
+        known = {variant.program for variant in self.archive}
+        proposals = children(self.shelf.genome(parent.program), candidates, known, self.shelf.hold)
+        tasks = self._tasks(
+            "train", cycle, f"screen/{generation}", dict.fromkeys(self.cells, 1.0), config.screen, 0.0
+        )
+        stage = (seed, cycle, "screen", generation)
+        baseline = self.attempter.program(policy, genome, tasks, stage, self.state.champion)
+        base = sum(attempt.verdict.score for attempt in baseline) / len(baseline)
+        best: tuple[float, Variant] | None = None
+        for index, proposal in enumerate(proposals):
+            share = done + 0.2 / config.generations * index / len(proposals)
+            self._progress(f"screening candidate {index + 1}/{len(proposals)}: {proposal.summary}", share)
+            found = self._screen(cycle, parent, proposal, policy, tasks, stage, base)
+            if found is not None and (best is None or found[0] > best[0]):
+                best = found
+        self.state.tokens_generated += policy.generated - before
+        if best is not None:
+            self._gate(cycle, "program", best[1], done + 0.2 / config.generations)
+
+    def _screen(
+        self,
+        cycle: int,
+        parent: Variant,
+        proposal: Proposal,
+        policy: EnginePolicy,
+        tasks: Sequence[Task],
+        stage: tuple[int | str, ...],
+        base: float,
+    ) -> tuple[float, Variant] | None:
+        """Adds a proposal to the archive and compares it with the champion; returns (gain, variant) if it passes."""
+        weights = self.archive[self.state.champion].weights
+        if not proposal.solves_differently:
+            # Nothing to measure yet: an edit of improve.py shows in its children, one of learn.py in training.
+            child = self._child(parent, cycle, weights, "", "program", proposal.operator, proposal.summary)
+            child = self.archive.update(
+                child.id, program=self.shelf.hold(proposal.genome), score=parent.score, status="kept"
+            )
+            if "learn.py" in proposal.files and self.state.recipe_program is None:
+                self.state.recipe_program = child.program
+            self.ledger.write([self._variant_record(child), self._proposed(cycle, parent, child, proposal)])
+            return None
+        child = self._child(parent, cycle, weights, "", "program", proposal.operator, proposal.summary)
+        attempts = self.attempter.program(policy, proposal.genome, tasks, stage, child.id)
+        value = sum(attempt.verdict.score for attempt in attempts) / len(attempts)
+        passed = value > base + self.config.evolve.margin
+        child = self.archive.update(
+            child.id,
+            program=self.shelf.hold(proposal.genome),
+            score=value,
+            status="kept" if passed else "rejected",
+        )
+        failures: dict[str, int] = {}
+        for attempt in attempts:
+            if attempt.verdict.failure not in (None, "wrong"):
+                failures[str(attempt.verdict.failure)] = failures.get(str(attempt.verdict.failure), 0) + 1
+        self.ledger.write(
+            [
+                self._variant_record(child),
+                self._proposed(cycle, parent, child, proposal),
+                Screened(
+                    cycle=cycle,
+                    variant=child.id,
+                    score=value,
+                    baseline=base,
+                    n=len(attempts),
+                    passed=passed,
+                    failures=dict(sorted(failures.items())),
+                ),
+            ]
+        )
+        self.state.trials.append(Trial(cycle, proposal.operator, proposal.summary, value - base, "screened"))
+        return (value - base, child) if passed else None
+
+    # ------------------------------------------------------------------ the gate
+
+    def _gate(self, cycle: int, level: Level, candidate: Variant, done: float) -> Decision:
+        """Compares a candidate with the champion on fresh paired tasks and carries the decision out."""
+        config = self.config.gate
+        champion = self.archive[self.state.champion]
+        ours = self.shelf.policy(champion.weights, among=(candidate.weights,))
+        theirs = self.shelf.policy(candidate.weights, among=(champion.weights,))
+        champion_genome, candidate_genome = (
+            self.shelf.genome(champion.program),
+            self.shelf.genome(candidate.program),
+        )
+        generated = sum({id(p): p.generated for p in (ours, theirs)}.values())
+        gate = PairedGate(
+            alpha=config.alpha,
+            margin=config.margin,
+            min_n=config.min_n,
+            max_n=config.max_n,
+            skills=sorted(self.suite.skills),
+        )
+        batch = 0
+        while (verdict := gate.verdict).decision is None:
+            self._progress(
+                f"gate, {level}: {candidate.id} against {champion.id}, {verdict.n} tasks",
+                done + 0.1 * min(1.0, verdict.n / config.max_n),
+            )
+            stage = (self.config.seed, cycle, "gate", candidate.id, batch)
+            draw = rng(*stage)
+            low, high = self.config.suite.levels
+            paths = sorted(self.suite.skills)
+            cells = [(paths[index % len(paths)], draw.randint(low, high)) for index in range(config.batch)]
+            tasks = self.suite.sample("gate", cells, *stage)
+            first = self.attempter.program(theirs, candidate_genome, tasks, stage, candidate.id)
+            second = self.attempter.program(ours, champion_genome, tasks, stage, champion.id)
+            gate.update(
+                [(a.task.skill, a.verdict.score, b.verdict.score) for a, b in zip(first, second, strict=True)]
+            )
+            batch += 1
+        self.state.tokens_generated += sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
+        decision = verdict.decision
+        record = Gated(
+            cycle=cycle,
+            level=level,
+            candidate=candidate.id,
+            champion=champion.id,
+            decision=decision,
+            reason=verdict.reason,
+            n=verdict.n,
+            wins=verdict.wins,
+            losses=verdict.losses,
+            gain=verdict.gain,
+            evidence=verdict.evidence,
+            alpha=config.alpha,
+            skills=verdict.skills,
+            vetoes=list(verdict.vetoes),
+        )
+        self.ledger.write([record])
+        status = {"promote": "champion", "archive": "kept", "discard": "rejected"}[decision]
+        self.archive.update(candidate.id, status=status)
+        if decision == "promote":
+            self.archive.update(champion.id, status="kept")
+            self.state.champion = candidate.id
+            candidate_genome.write(self.ledger.store.path / "program")
+            if level == "program":
+                # What was counted for the old program says little about the new one.
+                for levels in self.state.program.values():
+                    for number, (wins, tries) in levels.items():
+                        levels[number] = (wins * 0.25, tries * 0.25)
+        self.state.trials.append(Trial(cycle, candidate.operator, candidate.summary, verdict.gain, decision))
+        return decision
+
+    # ------------------------------------------------------------------ small parts
+
+    def _champion(self) -> tuple[EnginePolicy, Genome]:
+        champion = self.archive[self.state.champion]
+        return self.shelf.policy(champion.weights), self.shelf.genome(champion.program)
+
+    def _tasks(
+        self, split: str, cycle: int, stage: str, weights: dict[tuple[str, int], float], n: int, focus: float
+    ) -> list[Task]:
+        seed = self.config.seed
+        cells = allocate(weights, n, focus, rng(seed, cycle, stage, "cells"))
+        return self.suite.sample(split, cells, seed, cycle, stage)
+
+    def _evaluate(self, cycle: int, split: str, when: str) -> Evaluated:
+        """Scores the champion: on the sealed tasks, the same before and after, or on fresh dev tasks."""
+        each = self.config.suite.sealed_per_cell if split == "sealed" else self.config.suite.dev_per_cell
+        cells = [cell for cell in self.cells for _ in range(each)]
+        stage = (self.config.seed, 0, "sealed") if split == "sealed" else (self.config.seed, cycle, "dev")
+        tasks = self.suite.sample(split, cells, *stage)
+        policy, genome = self._champion()
+        before = policy.generated
+        attempts = self.attempter.program(policy, genome, tasks, stage, self.state.champion, self.sealed)
+        spent = policy.generated - before
+        self.state.tokens_generated += spent
+        interval, skills = score(attempts)
+        return Evaluated(
+            cycle=cycle,
+            split=split,  # type: ignore[arg-type]
+            when=when,  # type: ignore[arg-type]
+            variant=self.state.champion,
+            score=interval,
+            skills=skills,
+            tokens=spent,
+        )
+
+    def _attempted(
+        self, cycle: int, stage: str, source: str, attempts: Sequence[Attempt], tokens: int
+    ) -> None:
+        self.state.tokens_generated += tokens
+        self.ledger.write(
+            [
+                Attempted(
+                    cycle=cycle,
+                    stage=stage,
+                    variant=self.state.champion,
+                    source=source,  # type: ignore[arg-type]
+                    tallies=tally(attempts),
+                    tokens=tokens,
+                )
+            ]
+        )
+
+    def _add(self, variant: Variant) -> Variant:
+        self.archive.add(variant)
+        return variant
+
+    def _child(
+        self,
+        parent: Variant,
+        cycle: int,
+        weights: str,
+        program: str,
+        level: Level,
+        operator: str,
+        summary: str,
+    ) -> Variant:
+        name = f"v{self.state.next_variant:04d}"
+        self.state.next_variant += 1
+        return self._add(
+            Variant(name, parent.id, cycle, weights, program, level, operator, summary, None, "candidate")
+        )
+
+    def _variant_record(self, variant: Variant) -> VariantAdded:
+        return VariantAdded(
+            variant=variant.id,
+            parent=variant.parent,
+            cycle=variant.cycle,
+            level=variant.level,  # type: ignore[arg-type]
+            weights=variant.weights,
+            program=variant.program,
+            operator=variant.operator,
+            summary=variant.summary,
+            score=variant.score,
+        )
+
+    def _proposed(self, cycle: int, parent: Variant, child: Variant, proposal: Proposal) -> Proposed:
+        return Proposed(
+            cycle=cycle,
+            level="program",
+            variant=child.id,
+            parent=parent.id,
+            operator=proposal.operator,
+            summary=proposal.summary,
+            files=proposal.files,
+        )

@@ -1,0 +1,191 @@
+"""Runs on disk: start one, resume one, do one again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from moevolve.config import Config
+from moevolve.errors import DivergedError, UsageError
+from moevolve.evolve import snapshot as snapshots
+from moevolve.evolve.ledger import Ledger
+from moevolve.evolve.loop import Loop
+from moevolve.evolve.shelf import Shelf
+from moevolve.memory.lessons import LessonBook
+from moevolve.policy.checkpoint import seed_checkpoint
+from moevolve.policy.engine import Engine
+from moevolve.program.genome import Genome
+from moevolve.program.host import Limits, ProgramHost
+from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
+from moevolve.store import MemoryStore, RunStore
+from moevolve.tasks.suite import suite
+
+OnEvent = Callable[[Entry], None]
+OnState = Callable[[State], None]
+
+
+class StopRule:
+    """Says before each cycle whether there is time for it: a number of cycles, a time limit, or both.
+
+    The clock only ends a run, it decides nothing inside one; how many cycles there were is on record.
+    """
+
+    def __init__(self, cycles: int | None, minutes: float | None) -> None:
+        self.cycles = cycles
+        self.minutes = minutes
+        self._longest = 0.0
+
+    def seen(self, seconds: float) -> None:
+        """Notes how long a cycle took."""
+        self._longest = max(self._longest, seconds)
+
+    def another(self, done: int, seconds: float) -> bool:
+        """Whether to begin a cycle after `done` cycles and `seconds`."""
+        if self.cycles is not None and done >= self.cycles:
+            return False
+        return self.minutes is None or seconds + self._longest * 1.15 <= self.minutes * 60
+
+    def share(self, done: float, seconds: float) -> float:
+        """Share of the run that is behind after `done` cycles and `seconds`."""
+        shares = [done / self.cycles] if self.cycles else []
+        if self.minutes:
+            shares.append(seconds / (self.minutes * 60))
+        return min(1.0, max(shares, default=0.0))
+
+
+def start(
+    config: Config, out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
+) -> Path:
+    """Runs a new experiment in the folder `out`; returns the folder.
+
+    Raises:
+        UsageError: the folder holds a run already, or the configuration cannot be used.
+        CheckpointError: the policy's checkpoint cannot be loaded.
+    """
+    engine = _load(config)
+    with RunStore.create(out) as store:
+        (out / "run.toml").write_text(config.toml(), encoding="utf-8")
+        return _drive(config, store, engine, StopRule(config.cycles, config.minutes), on_event, on_state)
+
+
+def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
+    """Goes on with an unfinished run from its last finished cycle; a finished one is left as it is.
+
+    Raises:
+        StoreBusyError: another process writes the run.
+        DivergedError: what is done again differs from what is on record.
+    """
+    with RunStore.open(out, write=True) as store:
+        if not len(store):
+            raise UsageError(f"{out} holds no record yet; remove the folder and start the run again")
+        first = store.entries(0, 1)[0].record
+        assert isinstance(first, RunStarted)
+        config = Config.from_canonical(first.config)
+        if isinstance(store.entries(len(store) - 1, 1)[0].record, RunFinished):
+            return out
+        return _drive(
+            config, store, _load(config), StopRule(config.cycles, config.minutes), on_event, on_state
+        )
+
+
+def replay(
+    source: Path, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
+) -> tuple[str, str]:
+    """Does a run again in the empty folder `scratch`, as many cycles as it had; returns both journal heads.
+
+    Raises:
+        DivergedError: a record differs; the message names the first one.
+    """
+    with RunStore.open(source) as store:
+        entries = store.entries()
+        head = store.head()
+    if not entries or not isinstance(entries[0].record, RunStarted):
+        raise UsageError(f"{source} holds no record yet: there is nothing to replay")
+    config = Config.from_canonical(entries[0].record.config)
+    finished = isinstance(entries[-1].record, RunFinished)
+    cycles = sum(
+        isinstance(entry.record, CycleFinished if not finished else CycleStarted) for entry in entries
+    )
+
+    def compare(entry: Entry) -> None:
+        if entry.seq < len(entries) and entry.record != entries[entry.seq].record:
+            raise DivergedError(
+                f"replay differs at record {entry.seq}: on file {type(entries[entry.seq].record).__name__}, "
+                f"now {type(entry.record).__name__}"
+            )
+        if on_event is not None:
+            on_event(entry)
+
+    engine = _load(config)
+    with RunStore.create(scratch) as store:
+        _drive(config, store, engine, StopRule(cycles, None), compare, on_state, close=finished)
+        return head, store.head()
+
+
+def _load(config: Config) -> Engine:
+    path = Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
+    engine = Engine.load(path, threads=config.policy.threads)
+    if not engine.native.has_tokenizer:
+        raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
+    return engine
+
+
+def _drive(
+    config: Config,
+    store: RunStore,
+    engine: Engine,
+    rule: StopRule,
+    on_event: OnEvent | None,
+    on_state: OnState | None,
+    *,
+    close: bool = True,
+) -> Path:
+    tasks = suite(config.suite.name)
+    shelf = Shelf(store, engine)
+    state = snapshots.latest(store)
+    ledger = Ledger(store, state.cursor if state else 0, on_event, on_state)
+    run = config.run_name()
+    memory = MemoryStore(store.path.parent / "memory")
+    host = ProgramHost(
+        Limits(memory_mb=config.sandbox.memory_mb, seconds=config.sandbox.seconds), config.sandbox.strict
+    )
+
+    done = state.cycle if state else 0
+
+    def progress(what: str, share: float) -> None:
+        cycles = f"/{rule.cycles}" if rule.cycles else ""
+        within = min(done + share, rule.cycles or done + share)
+        where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
+        ledger.state(where + what, rule.share(within, ledger.seconds))
+
+    loop = Loop(config, run, tasks, shelf, host, LessonBook(memory, run), ledger, progress)
+    try:
+        if state is None:
+            progress("loading the policy", 0.0)
+            loop.start(shelf.keep(engine), engine.parameters)
+            _write_program(store, shelf.genome(loop.archive[loop.state.champion].program))
+        else:
+            loop.restore(state)
+        while rule.another(done, ledger.seconds):
+            began = time.monotonic()
+            loop.cycle()
+            rule.seen(time.monotonic() - began)
+            done = loop.state.cycle
+        if close:
+            loop.finish()
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        ledger.state(
+            "interrupted" if stopped else "failed",
+            rule.share(done, ledger.seconds),
+            status="stopped" if stopped else "failed",
+            error=None if stopped else str(error),
+        )
+        raise
+    ledger.state("finished", 1.0, status="finished" if close else "stopped")
+    return store.path
+
+
+def _write_program(store: RunStore, genome: Genome) -> None:
+    genome.write(store.path / "program")

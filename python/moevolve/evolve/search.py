@@ -1,0 +1,149 @@
+"""Program search: what an improver is told, and what its edits make of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from moevolve.config import Config
+from moevolve.evolve.allocation import success
+from moevolve.evolve.archive import Archive, Variant
+from moevolve.evolve.attempts import Attempt
+from moevolve.evolve.snapshot import Snapshot
+from moevolve.program.brief import Brief, Failure, LearnReport, SkillReport, Success, TrialReport
+from moevolve.program.genome import Genome
+from moevolve.records import Edit
+
+FAILURES = 48
+"""Failed attempts an improver is shown."""
+SUCCESSES = 16
+"""Confirmed attempts of each skill that an improver is shown."""
+HISTORY = 64
+"""Past proposals an improver is shown, newest last."""
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A child program that an improver asked for."""
+
+    genome: Genome
+    operator: str
+    summary: str
+    files: list[str]
+    solves_differently: bool
+    """Whether anything but `improve.py` and `learn.py` changed, so that a score can show it."""
+
+
+def skill_reports(state: Snapshot, config: Config, skills: Iterable[str]) -> list[SkillReport]:
+    """Estimated success by skill and level, of the bare policy and of the champion with its program."""
+    low, high = config.suite.levels
+    levels = range(low, high + 1)
+    return [
+        SkillReport(
+            path=path,
+            direct=[success(state.direct, path, level) for level in levels],
+            program=[success(state.program, path, level) for level in levels],
+            first=low,
+        )
+        for path in sorted(skills)
+    ]
+
+
+def trial_reports(state: Snapshot) -> list[TrialReport]:
+    """The newest proposals and what became of them."""
+    return [
+        TrialReport(cycle=t.cycle, operator=t.operator, summary=t.summary, gain=t.gain, decision=t.decision)
+        for t in state.trials[-HISTORY:]
+    ]
+
+
+def report_for(state: Snapshot, config: Config, skills: Iterable[str]) -> LearnReport:
+    """What `learn.py` is told before a learning stage."""
+    return LearnReport(
+        cycle=state.cycle + 1,
+        skills=skill_reports(state, config, skills),
+        history=[t for t in trial_reports(state) if t.operator.startswith("distill")],
+    )
+
+
+def brief_for(
+    state: Snapshot,
+    config: Config,
+    archive: Archive,
+    parent: Variant,
+    genome: Genome,
+    tried: Sequence[Attempt],
+    skills: Iterable[str],
+) -> Brief:
+    """What `improve.py` is told: source, history, scores by skill, failures, budget and metric. Never a gold answer."""
+    return Brief(
+        source=dict(sorted(genome.files.items())),
+        skills=skill_reports(state, config, skills),
+        failures=[
+            Failure(
+                prompt=attempt.task.prompt,
+                skill=attempt.task.skill,
+                level=attempt.task.level,
+                answer=attempt.answer,
+                failure=attempt.verdict.failure or "wrong",
+            )
+            for attempt in [a for a in tried if not a.verdict.success][:FAILURES]
+        ],
+        successes=successes(tried),
+        history=trial_reports(state),
+        lineage=[variant.summary for variant in archive.lineage(parent.id)],
+        candidates=config.evolve.candidates,
+        cycle=state.cycle + 1,
+        metric="mean success over skills and levels, one attempt a task",
+    )
+
+
+def successes(tried: Sequence[Attempt]) -> list[Success]:
+    """Confirmed attempts, the longest of each skill first: routes are tried out against them."""
+    by_skill: dict[str, list[Attempt]] = {}
+    for attempt in tried:
+        if attempt.verdict.success:
+            by_skill.setdefault(attempt.task.skill, []).append(attempt)
+    chosen = []
+    for _, attempts in sorted(by_skill.items()):
+        attempts.sort(key=lambda attempt: (-attempt.task.level, attempt.task.prompt))
+        chosen += [
+            Success(prompt=a.task.prompt, skill=a.task.skill, level=a.task.level, answer=a.answer)
+            for a in attempts[:SUCCESSES]
+        ]
+    return chosen
+
+
+def children(
+    genome: Genome, candidates: Sequence[Sequence[Edit]], known: set[str], hold: Callable[[Genome], str]
+) -> list[Proposal]:
+    """Applies each candidate's edits; drops programs that did not change or are in the archive already.
+
+    Args:
+        genome: the parent's program.
+        candidates: one list of edits a candidate.
+        known: hashes of the archive's programs.
+        hold: stores a program and returns its hash.
+    """
+    proposals = []
+    seen = set(known)
+    for edits in candidates:
+        files = dict(genome.files)
+        for edit in edits:
+            files[edit.path] = edit.text
+        child = Genome(files=files)
+        name = hold(child)
+        changed = sorted(path for path in files if files[path] != genome.files.get(path))
+        if not changed or name in seen:
+            continue
+        seen.add(name)
+        proposals.append(
+            Proposal(
+                genome=child,
+                operator="+".join(dict.fromkeys(edit.operator for edit in edits)),
+                summary="; ".join(edit.summary for edit in edits),
+                files=changed,
+                solves_differently=any(path not in ("improve.py", "learn.py") for path in changed),
+            )
+        )
+    return proposals

@@ -1,0 +1,69 @@
+"""Weights and programs by content hash: the parts that variants are put together from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from moevolve.errors import StoreError
+from moevolve.policy.engine import Engine
+from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.program.genome import Genome
+from moevolve.store import RunStore
+
+
+class Shelf:
+    """A run's weights (files under `weights/`) and programs (blobs in the store).
+
+    Args:
+        store: the run.
+        engine: a loaded engine that gives the architecture and the tokenizer; its weights are not kept.
+    """
+
+    def __init__(self, store: RunStore, engine: Engine) -> None:
+        self._store = store
+        self._engine = engine
+        self._policies: dict[str, EnginePolicy] = {}
+        store.weights_dir.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, engine: Engine) -> str:
+        """Writes an engine's weights; returns their hash."""
+        weights = engine.native.fingerprint()
+        file = self._file(weights)
+        if not file.exists():
+            engine.native.write_weights(str(file))
+        return weights
+
+    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> EnginePolicy:
+        """The policy with these weights; keeps it and the ones named in `among` loaded."""
+        for held in [held for held in self._policies if held not in (*among, weights)]:
+            del self._policies[held]
+        if weights not in self._policies:
+            self._policies[weights] = EnginePolicy(self.engine(weights), weights)
+        return self._policies[weights]
+
+    def engine(self, weights: str) -> Engine:
+        """A fresh engine with these weights, for training or serving."""
+        file = self._file(weights)
+        if not file.exists():
+            raise StoreError(f"weights {weights[:12]} are missing: {file} is gone, so this run cannot go on")
+        engine = self._engine.clone()
+        engine.native.read_weights(str(file))
+        return engine
+
+    def hold(self, genome: Genome) -> str:
+        """Stores a program; returns its hash."""
+        return self._store.put_blob(encode(genome))
+
+    def genome(self, program: str) -> Genome:
+        """The program of this hash."""
+        return Genome(files=msgspec.msgpack.decode(self._store.blob(program), type=dict[str, str]))
+
+    def _file(self, weights: str) -> Path:
+        return self._store.weights_dir / f"{weights}.safetensors"
+
+
+def encode(genome: Genome) -> bytes:
+    """A program as stored: MessagePack of path -> source, paths in order."""
+    return msgspec.msgpack.encode(dict(sorted(genome.files.items())))

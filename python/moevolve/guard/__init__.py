@@ -1,0 +1,1 @@
+"""Rules that can veto whatever the score says."""
