@@ -6,6 +6,173 @@ from typing import Any
 
 __version__: str
 
+# --- engine
+class Tensor:
+    """Float32 values in C order, read-only. Supports the buffer protocol: `numpy.asarray(t)` shares the memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+
+    def tolist(self) -> list[Any]:
+        """Nested lists, one level a dimension."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Engine:
+    """A Mixture-of-Experts decoder (`minimax_m2`) in memory, on the CPU.
+
+    Calls on one engine exclude each other; all release the GIL. Results are the same bits on any number of
+    threads, and a row or a sample does not depend on what else is in the batch.
+    """
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], threads: int = 0) -> Engine:
+        """Reads a Hugging Face folder: config.json, safetensors in one file or by an index, tokenizer.json if any.
+
+        Args:
+            path: the folder.
+            threads: 0 takes all available cores.
+
+        Raises:
+            CheckpointError: a file is missing, torn or alien; names the file, key or tensor.
+        """
+
+    @staticmethod
+    def create(config_json: str, tokenizer_json: str | None, seed: int, threads: int = 0) -> Engine:
+        """Random weights for the text of a config.json: normal matrices, norms of one, selection biases of zero.
+
+        Raises:
+            CheckpointError: the configuration or the tokenizer cannot be used.
+        """
+
+    def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
+        """Writes a folder that transformers 5.18 or newer loads, under the released tensor names.
+
+        Args:
+            path: made if it does not exist.
+            dtype: "f32" or "bf16"; None for what was loaded. Selection biases stay f32.
+
+        Raises:
+            CheckpointError: a file cannot be written.
+        """
+
+    def write_weights(self, file: str | os.PathLike[str]) -> str:
+        """Writes all tensors as f32 into one safetensors file, atomically; returns the BLAKE3 hash of its bytes."""
+
+    def read_weights(self, file: str | os.PathLike[str]) -> None:
+        """Takes the weights of a file; on an error the old ones stay. The optimiser keeps its moments.
+
+        Raises:
+            CheckpointError: names the tensor that is missing, left over, of another shape, or not finite.
+        """
+
+    def fingerprint(self) -> str:
+        """BLAKE3 in hex over every tensor's name, shape and f32 values, selection biases included."""
+
+    def clone(self) -> Engine:
+        """An engine of its own with the same weights and a fresh optimiser."""
+
+    def config(self) -> str:
+        """The text of config.json as it would be saved."""
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers; selection biases are not among them."""
+
+    @property
+    def threads(self) -> int: ...
+    @property
+    def isa(self) -> str:
+        """The kernels in force: "avx512", "avx2" or "scalar"; the variable MOEVOLVE_ISA chooses another."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def eos(self) -> list[int]:
+        """Tokens that end a text, of config.json and generation_config.json."""
+
+    @property
+    def has_tokenizer(self) -> bool: ...
+    def encode(self, text: str) -> list[int]:
+        """Token ids, no special tokens added.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of token ids, special tokens left out.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
+
+    def logits(self, ids: list[list[int]]) -> Tensor:
+        """(rows, longest row, vocabulary): what each token predicts; NaN past a shorter row's end.
+
+        Raises:
+            UsageError: a token outside the vocabulary, or more positions than the model has.
+        """
+
+    def generate(
+        self, requests: list[tuple[list[int], list[int], int, float, float]]
+    ) -> list[list[tuple[list[int], list[float], str]]]:
+        """Samples continuations; each depends on its own prompt, settings and key alone.
+
+        Args:
+            requests: (prompt, keys, max_tokens, temperature, top_p): one sample a key of 64 bits; the prompt is
+                read once for all of them. Temperature 0 is greedy.
+
+        Returns:
+            For each request and key: tokens without the end token, log-probabilities at temperature 1 of all that
+            was drawn (the end token included), and "stop" or "length".
+
+        Raises:
+            UsageError: an empty prompt, an unknown token, an impossible temperature or nucleus.
+        """
+
+    def reset_optimizer(
+        self,
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        clip: float = 1.0,
+        bias_rate: float = 0.0,
+    ) -> None:
+        """Begins training anew: AdamW with zero moments.
+
+        Args:
+            beta1: decay of the mean.
+            beta2: decay of the mean square.
+            eps: added to the root.
+            weight_decay: times the learning rate, off every tensor alike.
+            clip: largest global norm of the gradient.
+            bias_rate: how far a step moves each selection bias towards balanced experts; 0 leaves them alone.
+        """
+
+    def train_step(
+        self, batch: list[tuple[list[int], int, int, float]], learning_rate: float
+    ) -> dict[str, Any]:
+        """One step on a batch of (ids, answer_start, position_offset, weight).
+
+        The loss is the weighted mean over all answer tokens, ids[answer_start:], of the cross-entropy given what
+        stands before them.
+
+        Returns:
+            "loss" before the step, "tokens" (answer tokens), "gradient_norm" before clipping, and "expert_load":
+            per layer each expert's share of the routed tokens.
+
+        Raises:
+            UsageError: an example that cannot be learnt.
+            MoevolveError: the loss or its gradient is not finite; the weights are unchanged.
+        """
+
+    def gradients(self, batch: list[tuple[list[int], int, int, float]]) -> tuple[float, dict[str, Tensor]]:
+        """The loss of `train_step` and its gradient by every tensor's released name."""
+
 # --- sandbox
 class SandboxedProcess:
     """A process that nobody trusts; dropping it kills everything it started. Not thread-safe."""

@@ -1,1 +1,36 @@
-//! moevolve-kernels.
+//! The arithmetic of a Mixture-of-Experts decoder on the CPU, forward and backward, without tensor types.
+//!
+//! Every kernel is written once over [`simd::Simd`], a vector of sixteen floats, and compiled for AVX-512, for
+//! AVX2 with FMA and for plain Rust; [`Isa`] chooses at run time, so a baseline build runs at native speed.
+//! Each operation is exact IEEE arithmetic in one fixed order (fused multiply-adds, division, a fixed summation
+//! tree, an own exponential), so **the three give the same bits**, whatever the blocking and whatever else is in
+//! the batch: a row's result depends on that row alone.
+//!
+//! Matrices are row-major `f32`. Their widths are padded to [`LANES`]; padding holds zeros and stays zero, so
+//! kernels have no tails.
+
+// Arrays of heads and tiles run in lockstep: an index says so better than nested zips.
+#![allow(clippy::needless_range_loop)]
+
+#[macro_use]
+mod dispatch;
+
+pub mod adamw;
+pub mod attention;
+pub mod experts;
+pub mod gemm;
+pub mod loss;
+pub mod norm;
+pub mod rope;
+pub mod route;
+pub mod rows;
+pub mod sample;
+pub mod simd;
+
+pub use dispatch::Isa;
+pub use simd::LANES;
+
+/// Width rounded up to whole vectors.
+pub const fn padded(width: usize) -> usize {
+    width.next_multiple_of(LANES)
+}

@@ -1,1 +1,23 @@
-//! moevolve-model.
+//! A Mixture-of-Experts decoder (MiniMax-M2) that runs, samples and trains on the CPU.
+//!
+//! [`Engine`] is the whole of it. Inside, [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
+//! move tensors between Hugging Face files and the flat parameters through Candle, [`decoder`] and [`backward`]
+//! are the network block by block over `moevolve-kernels`, and [`train`] and [`generate`] drive it.
+
+pub mod backward;
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod decoder;
+pub mod engine;
+pub mod error;
+pub mod generate;
+pub mod layout;
+pub mod parameters;
+pub mod tokenizer;
+pub mod train;
+pub mod weights;
+
+pub use engine::{Engine, Example, Request, Sample};
+pub use error::{Error, Result};
+pub use train::{Optimizer, StepReport};

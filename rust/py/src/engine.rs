@@ -1,6 +1,359 @@
+//! The engine for Python: `Engine` over `moevolve_model::Engine`, and `Tensor`, a float buffer.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use moevolve_model::{Engine as Model, Error, Example, Optimizer, Request};
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+const FLOAT: &CStr = c"f";
+
+/// Float32 values in C order; see the stub for the documentation.
+#[pyclass(module = "moevolve._native", frozen)]
+struct Tensor {
+    values: Vec<f32>,
+    shape: Vec<isize>,
+    /// Bytes from one element of each dimension to the next.
+    strides: Vec<isize>,
+}
+
+impl Tensor {
+    fn new(values: Vec<f32>, shape: impl IntoIterator<Item = usize>) -> Self {
+        let shape: Vec<isize> = shape.into_iter().map(|n| n as isize).collect();
+        let mut strides = vec![size_of::<f32>() as isize; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = strides[i] * shape[i];
+        }
+        Self {
+            values,
+            shape,
+            strides,
+        }
+    }
+
+    fn nested<'py>(
+        &self,
+        py: Python<'py>,
+        values: &[f32],
+        shape: &[isize],
+    ) -> PyResult<Bound<'py, PyList>> {
+        match shape {
+            [] | [_] => PyList::new(py, values),
+            [rows, inner @ ..] => {
+                let size = inner.iter().product::<isize>() as usize;
+                let list = PyList::empty(py);
+                for row in 0..*rows as usize {
+                    list.append(self.nested(py, &values[row * size..][..size], inner)?)?;
+                }
+                Ok(list)
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Tensor {
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.shape)
+    }
+
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.nested(py, &self.values, &self.shape)
+    }
+
+    fn __len__(&self) -> usize {
+        self.shape.first().map_or(0, |&n| n as usize)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Tensor(shape={:?}, dtype=float32)", self.shape)
+    }
+
+    /// # Safety
+    /// Called by the interpreter with a view to fill; the view keeps this frozen object alive.
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill"));
+        }
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+            return Err(PyBufferError::new_err("a Tensor is read-only"));
+        }
+        let asks = |flag: c_int| flags & flag == flag;
+        let this = slf.get();
+        (*view).buf = this.values.as_ptr().cast_mut().cast::<c_void>();
+        (*view).len = size_of_val(&this.values[..]) as isize;
+        (*view).itemsize = size_of::<f32>() as isize;
+        (*view).readonly = 1;
+        (*view).format = if asks(ffi::PyBUF_FORMAT) {
+            FLOAT.as_ptr().cast_mut()
+        } else {
+            std::ptr::null_mut()
+        };
+        (*view).ndim = this.shape.len() as c_int;
+        let dimensions = |values: &[isize], wanted| {
+            if wanted {
+                values.as_ptr().cast_mut()
+            } else {
+                std::ptr::null_mut()
+            }
+        };
+        (*view).shape = dimensions(&this.shape, asks(ffi::PyBUF_ND));
+        (*view).strides = dimensions(&this.strides, asks(ffi::PyBUF_STRIDES));
+        (*view).suboffsets = std::ptr::null_mut();
+        (*view).internal = std::ptr::null_mut();
+        (*view).obj = slf.into_any().into_ptr();
+        Ok(())
+    }
+}
+
+type ExampleArguments = (Vec<u32>, usize, usize, f32);
+type RequestArguments = (Vec<u32>, Vec<u64>, usize, f32, f32);
+type SampleResult = (Vec<u32>, Vec<f32>, &'static str);
+
+/// A loaded model; see the stub for the documentation of its methods.
+#[pyclass(module = "moevolve._native", frozen)]
+struct Engine {
+    inner: Mutex<Model>,
+}
+
+impl Engine {
+    fn wrap(model: Model) -> Self {
+        Self {
+            inner: Mutex::new(model),
+        }
+    }
+
+    /// A panic in another call leaves buffers, never weights, half written: go on.
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs without the GIL and maps the error.
+    fn work<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Model) -> moevolve_model::Result<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| work(&mut self.lock()))
+            .map_err(|error| raise(py, &error))
+    }
+}
+
+fn examples(batch: Vec<ExampleArguments>) -> Vec<Example> {
+    let example = |(ids, answer_start, offset, weight)| Example {
+        ids,
+        answer_start,
+        offset,
+        weight,
+    };
+    batch.into_iter().map(example).collect()
+}
+
+#[pymethods]
+impl Engine {
+    #[staticmethod]
+    #[pyo3(signature = (path, threads=0))]
+    fn load(py: Python<'_>, path: PathBuf, threads: usize) -> PyResult<Self> {
+        let model = py.detach(|| Model::load(&path, threads));
+        model.map(Self::wrap).map_err(|error| raise(py, &error))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (config_json, tokenizer_json, seed, threads=0))]
+    fn create(
+        py: Python<'_>,
+        config_json: &str,
+        tokenizer_json: Option<&str>,
+        seed: u64,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let model = py.detach(|| Model::create(config_json, tokenizer_json, seed, threads));
+        model.map(Self::wrap).map_err(|error| raise(py, &error))
+    }
+
+    #[pyo3(signature = (path, dtype=None))]
+    fn save(&self, py: Python<'_>, path: PathBuf, dtype: Option<&str>) -> PyResult<()> {
+        self.work(py, |model| model.save(&path, dtype))
+    }
+
+    fn write_weights(&self, py: Python<'_>, file: PathBuf) -> PyResult<String> {
+        self.work(py, |model| model.write_weights(&file))
+    }
+
+    fn read_weights(&self, py: Python<'_>, file: PathBuf) -> PyResult<()> {
+        self.work(py, |model| model.read_weights(&file))
+    }
+
+    fn fingerprint(&self, py: Python<'_>) -> PyResult<String> {
+        self.work(py, |model| Ok(model.fingerprint()))
+    }
+
+    fn clone(&self, py: Python<'_>) -> PyResult<Self> {
+        self.work(py, |model| Ok(Self::wrap(model.duplicate())))
+    }
+
+    fn config(&self, py: Python<'_>) -> PyResult<String> {
+        self.work(py, |model| Ok(model.config_json()))
+    }
+
+    #[getter]
+    fn parameters(&self, py: Python<'_>) -> PyResult<usize> {
+        self.work(py, |model| Ok(model.parameters()))
+    }
+
+    #[getter]
+    fn threads(&self, py: Python<'_>) -> PyResult<usize> {
+        self.work(py, |model| Ok(model.threads()))
+    }
+
+    #[getter]
+    fn isa(&self, py: Python<'_>) -> PyResult<&'static str> {
+        self.work(py, |model| Ok(model.isa().name()))
+    }
+
+    #[getter]
+    fn vocab_size(&self, py: Python<'_>) -> PyResult<usize> {
+        self.work(py, |model| Ok(model.config().vocabulary))
+    }
+
+    #[getter]
+    fn eos(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
+        self.work(py, |model| Ok(model.config().eos.clone()))
+    }
+
+    #[getter]
+    fn has_tokenizer(&self, py: Python<'_>) -> PyResult<bool> {
+        self.work(py, |model| Ok(model.has_tokenizer()))
+    }
+
+    fn encode(&self, py: Python<'_>, text: &str) -> PyResult<Vec<u32>> {
+        self.work(py, |model| model.tokenizer()?.encode(text))
+    }
+
+    fn decode(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<String> {
+        self.work(py, |model| model.tokenizer()?.decode(&ids))
+    }
+
+    fn logits(&self, py: Python<'_>, ids: Vec<Vec<u32>>) -> PyResult<Tensor> {
+        let logits = self.work(py, |model| model.logits(&ids))?;
+        Ok(Tensor::new(logits.values, logits.shape))
+    }
+
+    fn generate(
+        &self,
+        py: Python<'_>,
+        requests: Vec<RequestArguments>,
+    ) -> PyResult<Vec<Vec<SampleResult>>> {
+        let request = |(prompt, keys, max_tokens, temperature, top_p)| Request {
+            prompt,
+            keys,
+            max_tokens,
+            temperature,
+            top_p,
+        };
+        let requests: Vec<Request> = requests.into_iter().map(request).collect();
+        let samples = self.work(py, |model| model.generate(&requests))?;
+        let finish = |stopped| if stopped { "stop" } else { "length" };
+        let one = |samples: Vec<moevolve_model::Sample>| {
+            samples
+                .into_iter()
+                .map(|s| (s.tokens, s.logprobs, finish(s.stopped)))
+                .collect()
+        };
+        Ok(samples.into_iter().map(one).collect())
+    }
+
+    #[pyo3(signature = (beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.01, clip=1.0, bias_rate=0.0))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a keyword on the Python side"
+    )]
+    fn reset_optimizer(
+        &self,
+        py: Python<'_>,
+        beta1: f32,
+        beta2: f32,
+        eps: f32,
+        weight_decay: f32,
+        clip: f32,
+        bias_rate: f32,
+    ) -> PyResult<()> {
+        self.work(py, |model| {
+            model.reset_optimizer(Optimizer::new(
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+                clip,
+                bias_rate,
+            )?);
+            Ok(())
+        })
+    }
+
+    fn train_step<'py>(
+        &self,
+        py: Python<'py>,
+        batch: Vec<ExampleArguments>,
+        learning_rate: f32,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let batch = examples(batch);
+        let report = self.work(py, |model| model.train_step(&batch, learning_rate))?;
+        let told = PyDict::new(py);
+        told.set_item("loss", report.loss)?;
+        told.set_item("tokens", report.tokens)?;
+        told.set_item("gradient_norm", report.gradient_norm)?;
+        told.set_item("expert_load", report.expert_load)?;
+        Ok(told)
+    }
+
+    fn gradients<'py>(
+        &self,
+        py: Python<'py>,
+        batch: Vec<ExampleArguments>,
+    ) -> PyResult<(f64, Bound<'py, PyDict>)> {
+        let batch = examples(batch);
+        let (loss, tensors) = self.work(py, |model| model.gradients(&batch))?;
+        let told = PyDict::new(py);
+        for (name, tensor) in tensors {
+            let values = tensor.flatten_all().and_then(|flat| flat.to_vec1());
+            let values = values.map_err(|e| PyValueError::new_err(e.to_string()))?;
+            told.set_item(name, Tensor::new(values, tensor.dims().iter().copied()))?;
+        }
+        Ok((loss, told))
+    }
+}
+
+/// Onto the classes of `moevolve.errors`.
+fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let name = match error {
+        e if e.is_checkpoint() => "CheckpointError",
+        e if e.is_usage() => "UsageError",
+        _ => "MoevolveError",
+    };
+    match py
+        .import("moevolve.errors")
+        .and_then(|errors| errors.getattr(name))
+    {
+        Ok(class) => match class.call1((error.to_string(),)) {
+            Ok(instance) => PyErr::from_value(instance),
+            Err(failed) => failed,
+        },
+        Err(failed) => failed,
+    }
+}
 
 /// Adds this room's classes to the module.
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Tensor>()?;
+    module.add_class::<Engine>()
 }

@@ -1,0 +1,419 @@
+//! The Mixture-of-Experts block, forward and backward: route, sort by expert, SwiGLU experts, combine.
+//!
+//! y = Σ_{e in S} w_e W2_e (silu(W1_e h) ∘ W3_e h), W1 and W3 stacked into one matrix per expert. The gradient of a
+//! routing weight is taken as dy · E(h) = (W2ᵀ dy) · act, so expert outputs need not be kept.
+
+use std::ops::Range;
+
+use crate::gemm::{multiply, weight_gradient};
+use crate::route::Routing;
+use crate::rows::gather;
+use crate::simd::{Simd, dot, sigmoid};
+use crate::{Isa, LANES, padded};
+
+/// Widths of the block; `hidden` and `intermediate` are padded.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub experts: usize,
+    pub chosen: usize,
+}
+
+/// Where the block's matrices lie in the parameters; panels lie at the same places in the packed copies.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// (padded experts, hidden).
+    pub router: Range<usize>,
+    /// One (2 × intermediate, hidden) an expert: W1 over W3.
+    pub gate_up: Vec<Range<usize>>,
+    /// One (hidden, intermediate) an expert: W2.
+    pub down: Vec<Range<usize>>,
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    pub routing: Routing,
+    /// (copies, hidden): inputs in expert order.
+    pub inputs: Vec<f32>,
+    /// (copies, 2 × intermediate).
+    pub gate_up: Vec<f32>,
+    /// (copies, intermediate).
+    pub activations: Vec<f32>,
+}
+
+/// Buffers that hold nothing between calls.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    outputs: Vec<f32>,
+    dactivations: Vec<f32>,
+    dgate_up: Vec<f32>,
+    dweights: Vec<f32>,
+    dlogits: Vec<f32>,
+    packed: Vec<f32>,
+}
+
+/// Grows a buffer; what it held is of no interest.
+pub fn reserve(buffer: &mut Vec<f32>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+}
+
+/// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden).
+///
+/// `forward` are the panels of [`crate::gemm::pack_forward`], `bias` the selection bias, one an expert.
+#[allow(clippy::too_many_arguments)]
+pub fn forward(
+    isa: Isa,
+    shape: Shape,
+    places: &Places,
+    forward: &[f32],
+    bias: &[f32],
+    tokens: usize,
+    h: &[f32],
+    residual: &[f32],
+    out: &mut [f32],
+    saved: &mut Saved,
+    scratch: &mut Scratch,
+) {
+    let Shape {
+        hidden,
+        intermediate,
+        experts,
+        chosen,
+    } = shape;
+    let (width, copies) = (padded(experts), tokens * chosen);
+    reserve(&mut saved.routing.scores, tokens * width);
+    reserve(&mut saved.inputs, copies * hidden);
+    reserve(&mut saved.gate_up, copies * 2 * intermediate);
+    reserve(&mut saved.activations, copies * intermediate);
+    reserve(&mut scratch.outputs, copies * hidden);
+    let routing = &mut saved.routing;
+    multiply(
+        isa,
+        tokens,
+        hidden,
+        width,
+        h,
+        &forward[places.router.clone()],
+        &mut routing.scores,
+        false,
+    );
+    routing.route(isa, tokens, chosen, bias);
+    gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
+    for e in 0..experts {
+        let rows = routing.rows_of(e);
+        if rows.is_empty() {
+            continue;
+        }
+        let n = rows.len();
+        let gate_up = &mut saved.gate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
+        let activations = &mut saved.activations[rows.start * intermediate..][..n * intermediate];
+        let inputs = &saved.inputs[rows.start * hidden..];
+        let outputs = &mut scratch.outputs[rows.start * hidden..];
+        multiply(
+            isa,
+            n,
+            hidden,
+            2 * intermediate,
+            inputs,
+            &forward[places.gate_up[e].clone()],
+            gate_up,
+            false,
+        );
+        swiglu(isa, intermediate, gate_up, activations);
+        multiply(
+            isa,
+            n,
+            intermediate,
+            hidden,
+            activations,
+            &forward[places.down[e].clone()],
+            outputs,
+            false,
+        );
+    }
+    combine(
+        isa,
+        hidden,
+        chosen,
+        &routing.slots,
+        &routing.weights,
+        &scratch.outputs,
+        residual,
+        out,
+    );
+}
+
+/// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients accumulate.
+///
+/// `dout` is the gradient of the block's output; the residual's share is the caller's. `backward` are the panels of
+/// [`crate::gemm::pack_backward`]. `dparameters` has the parameters' layout.
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    isa: Isa,
+    shape: Shape,
+    places: &Places,
+    backward: &[f32],
+    tokens: usize,
+    h: &[f32],
+    dout: &[f32],
+    dh: &mut [f32],
+    dparameters: &mut [f32],
+    saved: &Saved,
+    scratch: &mut Scratch,
+) {
+    let Shape {
+        hidden,
+        intermediate,
+        experts,
+        chosen,
+    } = shape;
+    let (width, copies) = (padded(experts), tokens * chosen);
+    reserve(&mut scratch.outputs, copies * hidden);
+    reserve(&mut scratch.dactivations, copies * intermediate);
+    reserve(&mut scratch.dgate_up, copies * 2 * intermediate);
+    reserve(&mut scratch.dweights, copies);
+    reserve(&mut scratch.dlogits, tokens * width);
+    let routing = &saved.routing;
+    // `outputs` holds the gradient of each expert's output first, and of its input after.
+    gather(isa, hidden, &routing.tokens, dout, &mut scratch.outputs);
+    for e in 0..experts {
+        let rows = routing.rows_of(e);
+        if rows.is_empty() {
+            continue;
+        }
+        let n = rows.len();
+        let activations = &saved.activations[rows.start * intermediate..][..n * intermediate];
+        let gate_up = &saved.gate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
+        let inputs = &saved.inputs[rows.start * hidden..][..n * hidden];
+        let outputs = &mut scratch.outputs[rows.start * hidden..][..n * hidden];
+        let dactivations =
+            &mut scratch.dactivations[rows.start * intermediate..][..n * intermediate];
+        let dgate_up =
+            &mut scratch.dgate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
+        let (down, up) = (places.down[e].clone(), places.gate_up[e].clone());
+        multiply(
+            isa,
+            n,
+            hidden,
+            intermediate,
+            outputs,
+            &backward[down.clone()],
+            dactivations,
+            false,
+        );
+        let weights = &routing.slot_weights[rows.clone()];
+        swiglu_backward(
+            isa,
+            intermediate,
+            hidden,
+            weights,
+            gate_up,
+            activations,
+            dactivations,
+            outputs,
+            dgate_up,
+            &mut scratch.dweights[rows],
+        );
+        weight_gradient(
+            isa,
+            n,
+            hidden,
+            intermediate,
+            outputs,
+            activations,
+            &mut dparameters[down],
+            &mut scratch.packed,
+        );
+        weight_gradient(
+            isa,
+            n,
+            2 * intermediate,
+            hidden,
+            dgate_up,
+            inputs,
+            &mut dparameters[up.clone()],
+            &mut scratch.packed,
+        );
+        multiply(
+            isa,
+            n,
+            2 * intermediate,
+            hidden,
+            dgate_up,
+            &backward[up],
+            outputs,
+            false,
+        );
+    }
+    let dlogits = &mut scratch.dlogits[..tokens * width];
+    routing.backward(width, &scratch.dweights, dlogits);
+    multiply(
+        isa,
+        tokens,
+        width,
+        hidden,
+        dlogits,
+        &backward[places.router.clone()],
+        dh,
+        false,
+    );
+    weight_gradient(
+        isa,
+        tokens,
+        width,
+        hidden,
+        dlogits,
+        h,
+        &mut dparameters[places.router.clone()],
+        &mut scratch.packed,
+    );
+    gather_sum(isa, hidden, chosen, &routing.slots, &scratch.outputs, dh);
+}
+
+kernel! {
+    /// `activations` (rows, width) = silu(gate) ∘ up, of rows [gate, up].
+    pub fn swiglu = swiglu_body(width: usize, gate_up: &[f32], activations: &mut [f32])
+}
+
+kernel! {
+    /// `out[t]` = `residual[t]` + Σ_k weights[t, k] rows[slots[t, k]], best expert first.
+    pub fn combine = combine_body(width: usize, chosen: usize, slots: &[u32], weights: &[f32], rows: &[f32], residual: &[f32], out: &mut [f32])
+}
+
+kernel! {
+    /// `out[t]` += Σ_k rows[slots[t, k]].
+    pub fn gather_sum = gather_sum_body(width: usize, chosen: usize, slots: &[u32], rows: &[f32], out: &mut [f32])
+}
+
+kernel! {
+    /// Per copy: dweight = dact · act, then `dout` and dact times the routing weight, and dact through SwiGLU.
+    pub fn swiglu_backward = swiglu_backward_body(width: usize, hidden: usize, weights: &[f32], gate_up: &[f32], activations: &[f32], dactivations: &[f32], dout: &mut [f32], dgate_up: &mut [f32], dweights: &mut [f32])
+}
+
+#[inline(always)]
+unsafe fn swiglu_body<S: Simd>(width: usize, gate_up: &[f32], activations: &mut [f32]) {
+    let rows = activations.len() / width;
+    assert!(width.is_multiple_of(LANES) && gate_up.len() >= rows * 2 * width);
+    for row in 0..rows {
+        let gate = gate_up.as_ptr().add(row * 2 * width);
+        let to = activations.as_mut_ptr().add(row * width);
+        let mut j = 0;
+        while j < width {
+            let x = S::load(gate.add(j));
+            x.mul(sigmoid(x))
+                .mul(S::load(gate.add(width + j)))
+                .store(to.add(j));
+            j += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn combine_body<S: Simd>(
+    width: usize,
+    chosen: usize,
+    slots: &[u32],
+    weights: &[f32],
+    rows: &[f32],
+    residual: &[f32],
+    out: &mut [f32],
+) {
+    let tokens = slots.len() / chosen;
+    assert!(width.is_multiple_of(LANES) && weights.len() == slots.len());
+    assert!(residual.len() >= tokens * width && out.len() >= tokens * width);
+    for t in 0..tokens {
+        let to = out.as_mut_ptr().add(t * width);
+        let mut from = residual.as_ptr().add(t * width);
+        for k in t * chosen..(t + 1) * chosen {
+            let weight = S::splat(weights[k]);
+            let row = rows[slots[k] as usize * width..][..width].as_ptr();
+            let mut j = 0;
+            while j < width {
+                weight
+                    .fma(S::load(row.add(j)), S::load(from.add(j)))
+                    .store(to.add(j));
+                j += LANES;
+            }
+            from = to;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn gather_sum_body<S: Simd>(
+    width: usize,
+    chosen: usize,
+    slots: &[u32],
+    rows: &[f32],
+    out: &mut [f32],
+) {
+    let tokens = slots.len() / chosen;
+    assert!(width.is_multiple_of(LANES) && out.len() >= tokens * width);
+    for t in 0..tokens {
+        let to = out.as_mut_ptr().add(t * width);
+        for &slot in &slots[t * chosen..(t + 1) * chosen] {
+            let row = rows[slot as usize * width..][..width].as_ptr();
+            let mut j = 0;
+            while j < width {
+                S::load(to.add(j)).add(S::load(row.add(j))).store(to.add(j));
+                j += LANES;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn swiglu_backward_body<S: Simd>(
+    width: usize,
+    hidden: usize,
+    weights: &[f32],
+    gate_up: &[f32],
+    activations: &[f32],
+    dactivations: &[f32],
+    dout: &mut [f32],
+    dgate_up: &mut [f32],
+    dweights: &mut [f32],
+) {
+    let rows = weights.len();
+    assert!(width.is_multiple_of(LANES) && hidden.is_multiple_of(LANES) && dweights.len() == rows);
+    assert!(gate_up.len() >= rows * 2 * width && dgate_up.len() >= rows * 2 * width);
+    assert!(
+        activations.len() >= rows * width
+            && dactivations.len() >= rows * width
+            && dout.len() >= rows * hidden
+    );
+    let one = S::splat(1.0);
+    for row in 0..rows {
+        let dact = dactivations.as_ptr().add(row * width);
+        *dweights.as_mut_ptr().add(row) =
+            dot::<S>(dact, activations.as_ptr().add(row * width), width);
+        let weight = S::splat(weights[row]);
+        let dout = dout.as_mut_ptr().add(row * hidden);
+        let mut j = 0;
+        while j < hidden {
+            S::load(dout.add(j)).mul(weight).store(dout.add(j));
+            j += LANES;
+        }
+        let gate = gate_up.as_ptr().add(row * 2 * width);
+        let dgate = dgate_up.as_mut_ptr().add(row * 2 * width);
+        let mut j = 0;
+        while j < width {
+            let (x, up) = (S::load(gate.add(j)), S::load(gate.add(width + j)));
+            let s = sigmoid(x);
+            let slope = S::load(dact.add(j)).mul(weight);
+            let silu = x.mul(s);
+            slope.mul(silu).store(dgate.add(width + j));
+            // silu' = s + x s (1 - s)
+            slope
+                .mul(up)
+                .mul(one.sub(s).fma(silu, s))
+                .store(dgate.add(j));
+            j += LANES;
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Root-mean-square normalisation: y = g x / sqrt(mean(x²) + ε) (Zhang & Sennrich 2019).
+
+use crate::LANES;
+use crate::simd::{Simd, dot};
+
+/// Shape of a normalisation over rows that may lie in a wider matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm {
+    /// Floats of a row, padding included.
+    pub width: usize,
+    /// Floats that count for the mean.
+    pub count: usize,
+    pub epsilon: f32,
+}
+
+kernel! {
+    /// Normalises `rows` rows; `x` and `y` have rows `x_step` and `y_step` apart. Keeps 1/rms of each row in `inverse`.
+    pub fn rms_norm = rms_norm_body(norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], y: &mut [f32], y_step: usize, inverse: &mut [f32])
+}
+
+kernel! {
+    /// Gradients of [`rms_norm`]: `dx` gets the input's (added if `add`), `dgain` accumulates the gain's.
+    pub fn rms_norm_backward = rms_norm_backward_body(norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], inverse: &[f32], dy: &[f32], dy_step: usize, dx: &mut [f32], dx_step: usize, add: bool, dgain: &mut [f32])
+}
+
+/// Whether `rows` rows of `width` floats, `step` apart, fit.
+#[inline(always)]
+fn fits(slice: &[f32], rows: usize, step: usize, width: usize) -> bool {
+    rows == 0 || slice.len() >= (rows - 1) * step + width
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn rms_norm_body<S: Simd>(
+    norm: Norm,
+    rows: usize,
+    x: &[f32],
+    x_step: usize,
+    gain: &[f32],
+    y: &mut [f32],
+    y_step: usize,
+    inverse: &mut [f32],
+) {
+    let width = norm.width;
+    assert!(width.is_multiple_of(LANES) && gain.len() == width && inverse.len() >= rows);
+    assert!(fits(x, rows, x_step, width) && fits(y, rows, y_step, width));
+    let gain = gain.as_ptr();
+    for row in 0..rows {
+        let (from, to) = (
+            x.as_ptr().add(row * x_step),
+            y.as_mut_ptr().add(row * y_step),
+        );
+        let scale = 1.0 / (dot::<S>(from, from, width) / norm.count as f32 + norm.epsilon).sqrt();
+        *inverse.as_mut_ptr().add(row) = scale;
+        let scale = S::splat(scale);
+        let mut j = 0;
+        while j < width {
+            S::load(from.add(j))
+                .mul(scale)
+                .mul(S::load(gain.add(j)))
+                .store(to.add(j));
+            j += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn rms_norm_backward_body<S: Simd>(
+    norm: Norm,
+    rows: usize,
+    x: &[f32],
+    x_step: usize,
+    gain: &[f32],
+    inverse: &[f32],
+    dy: &[f32],
+    dy_step: usize,
+    dx: &mut [f32],
+    dx_step: usize,
+    add: bool,
+    dgain: &mut [f32],
+) {
+    let width = norm.width;
+    assert!(
+        width.is_multiple_of(LANES)
+            && gain.len() == width
+            && dgain.len() == width
+            && inverse.len() >= rows
+    );
+    assert!(
+        fits(x, rows, x_step, width)
+            && fits(dy, rows, dy_step, width)
+            && fits(dx, rows, dx_step, width)
+    );
+    let (gain, dgain) = (gain.as_ptr(), dgain.as_mut_ptr());
+    for row in 0..rows {
+        let (x, dy) = (x.as_ptr().add(row * x_step), dy.as_ptr().add(row * dy_step));
+        let dx = dx.as_mut_ptr().add(row * dx_step);
+        let inverse = *inverse.as_ptr().add(row);
+        let scale = S::splat(inverse);
+        let mut along = S::splat(0.0);
+        let mut j = 0;
+        while j < width {
+            let both = S::load(dy.add(j)).mul(S::load(x.add(j)));
+            along = both.fma(S::load(gain.add(j)), along);
+            both.fma(scale, S::load(dgain.add(j))).store(dgain.add(j));
+            j += LANES;
+        }
+        let back = S::splat(-along.sum() * inverse * inverse * inverse / norm.count as f32);
+        let mut j = 0;
+        while j < width {
+            let through = S::load(dy.add(j)).mul(S::load(gain.add(j))).mul(scale);
+            let slope = S::load(x.add(j)).fma(back, through);
+            let slope = if add {
+                slope.add(S::load(dx.add(j)))
+            } else {
+                slope
+            };
+            slope.store(dx.add(j));
+            j += LANES;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Moving and adding whole rows.
+
+use crate::LANES;
+use crate::simd::Simd;
+
+kernel! {
+    /// `to[i]` = `from[index[i]]` for rows of `width` floats.
+    pub fn gather = gather_body(width: usize, index: &[u32], from: &[f32], to: &mut [f32])
+}
+
+kernel! {
+    /// `to[index[i]]` += `from[i]` in ascending i.
+    pub fn scatter_add = scatter_add_body(width: usize, index: &[u32], from: &[f32], to: &mut [f32])
+}
+
+kernel! {
+    /// `to` += `from`.
+    pub fn add = add_body(from: &[f32], to: &mut [f32])
+}
+
+#[inline(always)]
+unsafe fn gather_body<S: Simd>(width: usize, index: &[u32], from: &[f32], to: &mut [f32]) {
+    assert!(width.is_multiple_of(LANES) && to.len() >= index.len() * width);
+    for (i, &row) in index.iter().enumerate() {
+        let from = from[row as usize * width..][..width].as_ptr();
+        let to = to.as_mut_ptr().add(i * width);
+        let mut j = 0;
+        while j < width {
+            S::load(from.add(j)).store(to.add(j));
+            j += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scatter_add_body<S: Simd>(width: usize, index: &[u32], from: &[f32], to: &mut [f32]) {
+    assert!(width.is_multiple_of(LANES) && from.len() >= index.len() * width);
+    for (i, &row) in index.iter().enumerate() {
+        let to = to[row as usize * width..][..width].as_mut_ptr();
+        let from = from.as_ptr().add(i * width);
+        let mut j = 0;
+        while j < width {
+            S::load(to.add(j))
+                .add(S::load(from.add(j)))
+                .store(to.add(j));
+            j += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn add_body<S: Simd>(from: &[f32], to: &mut [f32]) {
+    assert!(from.len() == to.len() && from.len().is_multiple_of(LANES));
+    let (from, end) = (from.as_ptr(), from.len());
+    let to = to.as_mut_ptr();
+    let mut j = 0;
+    while j < end {
+        S::load(to.add(j))
+            .add(S::load(from.add(j)))
+            .store(to.add(j));
+        j += LANES;
+    }
+}

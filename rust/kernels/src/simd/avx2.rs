@@ -1,0 +1,140 @@
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// Two 256-bit registers.
+#[derive(Clone, Copy)]
+pub struct Avx2(__m256, __m256);
+
+/// Lane numbers, for masks.
+#[repr(align(32))]
+struct Numbers([f32; 16]);
+static NUMBERS: Numbers = Numbers([
+    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
+]);
+
+#[inline(always)]
+unsafe fn power(x: __m256) -> __m256 {
+    let biased = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+}
+
+// SAFETY: the trait's contract; every method is a few AVX2 and FMA instructions.
+unsafe impl Simd for Avx2 {
+    // Sixteen registers: six rows of one vector, the right-hand vector and a broadcast.
+    const TILE_ROWS: usize = 6;
+    const WIDE_TILE: bool = false;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        _mm256_storeu_ps(to, self.0);
+        _mm256_storeu_ps(to.add(8), self.1);
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        let x = _mm256_set1_ps(x);
+        Self(x, x)
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(
+            _mm256_add_ps(self.0, other.0),
+            _mm256_add_ps(self.1, other.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Self(
+            _mm256_sub_ps(self.0, other.0),
+            _mm256_sub_ps(self.1, other.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Self(
+            _mm256_mul_ps(self.0, other.0),
+            _mm256_mul_ps(self.1, other.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        Self(
+            _mm256_div_ps(self.0, other.0),
+            _mm256_div_ps(self.1, other.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, term: Self) -> Self {
+        Self(
+            _mm256_fmadd_ps(self.0, factor.0, term.0),
+            _mm256_fmadd_ps(self.1, factor.1, term.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        Self(
+            _mm256_max_ps(self.0, other.0),
+            _mm256_max_ps(self.1, other.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        Self(
+            _mm256_min_ps(self.0, other.0),
+            _mm256_min_ps(self.1, other.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        Self(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1))
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        Self(
+            _mm256_round_ps::<NEAREST>(self.0),
+            _mm256_round_ps::<NEAREST>(self.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn times_power(self, n: Self) -> Self {
+        Self(
+            _mm256_mul_ps(self.0, power(n.0)),
+            _mm256_mul_ps(self.1, power(n.1)),
+        )
+    }
+    #[inline(always)]
+    unsafe fn first(self, count: usize, fill: f32) -> Self {
+        let lanes = Self::load(NUMBERS.0.as_ptr());
+        let count = _mm256_set1_ps(count as f32);
+        let fill = _mm256_set1_ps(fill);
+        Self(
+            _mm256_blendv_ps(fill, self.0, _mm256_cmp_ps::<_CMP_LT_OQ>(lanes.0, count)),
+            _mm256_blendv_ps(fill, self.1, _mm256_cmp_ps::<_CMP_LT_OQ>(lanes.1, count)),
+        )
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let eight = _mm256_add_ps(self.0, self.1);
+        let four = _mm_add_ps(
+            _mm256_castps256_ps128(eight),
+            _mm256_extractf128_ps::<1>(eight),
+        );
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+    #[inline(always)]
+    unsafe fn maximum(self) -> f32 {
+        let eight = _mm256_max_ps(self.0, self.1);
+        let four = _mm_max_ps(
+            _mm256_castps256_ps128(eight),
+            _mm256_extractf128_ps::<1>(eight),
+        );
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+}

@@ -1,0 +1,90 @@
+//! Sixteen floats as one value, three times: AVX-512, AVX2 with FMA, plain Rust.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use scalar::Scalar;
+
+/// Floats in a vector.
+pub const LANES: usize = 16;
+
+/// A vector of sixteen floats. Every method is exactly rounded, so all implementations agree to the bit.
+///
+/// # Safety
+/// Methods may run only where the processor has the instruction set; pointers must be good for sixteen floats.
+#[allow(clippy::missing_safety_doc)] // The trait says it once for all methods.
+pub unsafe trait Simd: Copy {
+    /// Rows of a matrix-product tile that fit in the registers.
+    const TILE_ROWS: usize;
+    /// Whether a tile is two vectors wide rather than one.
+    const WIDE_TILE: bool;
+
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    /// `self * factor + term`, rounded once.
+    unsafe fn fma(self, factor: Self, term: Self) -> Self;
+    /// The larger of each pair; `other` where either is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller of each pair; `other` where either is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(self) -> Self;
+    /// `self * 2^power` for integral powers from -126 to 127.
+    unsafe fn times_power(self, power: Self) -> Self;
+    /// Keeps the first `count` lanes and puts `fill` in the others.
+    unsafe fn first(self, count: usize, fill: f32) -> Self;
+    /// Sum over a fixed tree: lanes 8 apart, then 4, 2, 1.
+    unsafe fn sum(self) -> f32;
+    /// Largest lane, over the same tree.
+    unsafe fn maximum(self) -> f32;
+}
+
+/// e^x to about 1 ulp for x in [-87.3, 88], clamped outside.
+///
+/// Range reduction by ln 2 in two parts and the degree-5 polynomial of Cephes' `expf`.
+#[inline(always)]
+pub(crate) unsafe fn exp<S: Simd>(x: S) -> S {
+    let x = S::splat(88.0).min(S::splat(-87.3).max(x));
+    let n = x.mul(S::splat(std::f32::consts::LOG2_E)).round();
+    let r = n.fma(S::splat(-0.693_359_4), x);
+    let r = n.fma(S::splat(2.121_944_4e-4), r);
+    let mut p = S::splat(1.987_569_1e-4);
+    p = p.fma(r, S::splat(1.398_199_9e-3));
+    p = p.fma(r, S::splat(8.333_452e-3));
+    p = p.fma(r, S::splat(4.166_579_6e-2));
+    p = p.fma(r, S::splat(1.666_666_5e-1));
+    p = p.fma(r, S::splat(0.5));
+    p.fma(r.mul(r), r.add(S::splat(1.0))).times_power(n)
+}
+
+/// 1 / (1 + e^-x).
+#[inline(always)]
+pub(crate) unsafe fn sigmoid<S: Simd>(x: S) -> S {
+    let one = S::splat(1.0);
+    one.div(one.add(exp(S::splat(0.0).sub(x))))
+}
+
+/// Inner product of `width` floats, a multiple of [`LANES`].
+#[inline(always)]
+pub(crate) unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, width: usize) -> f32 {
+    let mut sum = S::splat(0.0);
+    let mut i = 0;
+    while i < width {
+        sum = S::load(a.add(i)).fma(S::load(b.add(i)), sum);
+        i += LANES;
+    }
+    sum.sum()
+}

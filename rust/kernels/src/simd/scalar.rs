@@ -1,0 +1,109 @@
+use super::{LANES, Simd};
+
+/// Sixteen floats in memory: what the vector instructions must equal.
+#[derive(Clone, Copy)]
+pub struct Scalar([f32; LANES]);
+
+/// Applies an expression to each lane; a macro, because closures are not always inlined.
+macro_rules! each {
+    ($i:ident => $value:expr) => {{
+        let mut out = [0.0; LANES];
+        for $i in 0..LANES {
+            out[$i] = $value;
+        }
+        Scalar(out)
+    }};
+}
+
+// SAFETY: plain Rust; only the pointers carry an obligation.
+unsafe impl Simd for Scalar {
+    const TILE_ROWS: usize = 6;
+    const WIDE_TILE: bool = false;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        each!(i => *from.add(i))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        for i in 0..LANES {
+            *to.add(i) = self.0[i];
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Self([x; LANES])
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        each!(i => self.0[i] + other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        each!(i => self.0[i] - other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        each!(i => self.0[i] * other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        each!(i => self.0[i] / other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, term: Self) -> Self {
+        each!(i => self.0[i].mul_add(factor.0[i], term.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        each!(i => if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        each!(i => if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        each!(i => self.0[i].sqrt())
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        each!(i => self.0[i].round_ties_even())
+    }
+    #[inline(always)]
+    unsafe fn times_power(self, power: Self) -> Self {
+        each!(i => self.0[i] * f32::from_bits(((power.0[i] as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn first(self, count: usize, fill: f32) -> Self {
+        each!(i => if i < count { self.0[i] } else { fill })
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut x = self.0;
+        let mut apart = LANES / 2;
+        while apart > 0 {
+            for i in 0..apart {
+                x[i] += x[i + apart];
+            }
+            apart /= 2;
+        }
+        x[0]
+    }
+    #[inline(always)]
+    unsafe fn maximum(self) -> f32 {
+        let mut x = self.0;
+        let mut apart = LANES / 2;
+        while apart > 0 {
+            for i in 0..apart {
+                x[i] = if x[i] > x[i + apart] {
+                    x[i]
+                } else {
+                    x[i + apart]
+                };
+            }
+            apart /= 2;
+        }
+        x[0]
+    }
+}

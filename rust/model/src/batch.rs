@@ -1,0 +1,94 @@
+//! Ragged sequences packed row after row without padding.
+
+use std::ops::Range;
+
+/// Rows of a packed batch that ask a question of a layer: all, or those whose answer is used.
+#[derive(Clone, Debug, Default)]
+pub struct Asking {
+    /// Packed row of each.
+    pub rows: Vec<u32>,
+    /// Its index in its own sequence, the last key it may see.
+    pub last: Vec<u32>,
+    /// Its rotary position.
+    pub positions: Vec<u32>,
+    /// Part of each sequence in the lists above.
+    pub spans: Vec<Range<usize>>,
+    /// Whether all rows ask, in order.
+    pub whole: bool,
+}
+
+impl Asking {
+    fn open(&mut self) {
+        self.spans.push(self.rows.len()..self.rows.len());
+    }
+
+    fn push(&mut self, row: usize, last: usize, position: usize) {
+        self.rows.push(row as u32);
+        self.last.push(last as u32);
+        self.positions.push(position as u32);
+        if let Some(span) = self.spans.last_mut() {
+            span.end += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.last.clear();
+        self.positions.clear();
+        self.spans.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// Sequences of a chunk, one after another.
+#[derive(Clone, Debug, Default)]
+pub struct Packed {
+    pub ids: Vec<u32>,
+    /// Every row.
+    pub every: Asking,
+    /// Rows whose output is used: the last layer and the head compute no others.
+    pub asked: Asking,
+    /// Length of the longest sequence.
+    pub longest: usize,
+}
+
+impl Packed {
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.every.clear();
+        self.asked.clear();
+        self.every.whole = true;
+        self.longest = 0;
+    }
+
+    /// Adds a sequence whose first token has rotary position `offset` and whose outputs at `asked` are used.
+    pub fn push(&mut self, ids: &[u32], offset: usize, asked: Range<usize>) {
+        self.every.open();
+        self.asked.open();
+        for (index, &id) in ids.iter().enumerate() {
+            let row = self.ids.len();
+            self.ids.push(id);
+            self.every.push(row, index, offset + index);
+            if asked.contains(&index) {
+                self.asked.push(row, index, offset + index);
+            }
+        }
+        self.longest = self.longest.max(ids.len());
+        self.asked.whole = self.asked.len() == self.every.len();
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}

@@ -1,0 +1,425 @@
+//! The decoder, forward, block by block.
+
+use moevolve_kernels::attention::{Heads, Memory, attend, remember};
+use moevolve_kernels::experts::{self, Saved, Scratch, reserve};
+use moevolve_kernels::gemm::multiply;
+use moevolve_kernels::norm::{Norm, rms_norm};
+use moevolve_kernels::rope::{Rotary, rotate};
+use moevolve_kernels::rows::gather;
+use moevolve_kernels::{Isa, padded};
+
+use crate::batch::{Asking, Packed};
+use crate::config::Config;
+use crate::layout::{Layer, Layout, Matrix};
+use crate::parameters::Parameters;
+
+/// Everything a pass reads.
+#[derive(Clone, Copy)]
+pub struct Network<'a> {
+    pub config: &'a Config,
+    pub layout: &'a Layout,
+    pub parameters: &'a Parameters,
+    pub rotary: &'a Rotary,
+    pub isa: Isa,
+}
+
+/// Activations of one layer; the backward pass reads them. `tokens` are all rows, `rows` those that ask.
+#[derive(Clone, Debug, Default)]
+pub struct Activations {
+    /// (tokens, hidden).
+    pub input: Vec<f32>,
+    /// (tokens): 1/rms of the input.
+    pub input_inverse: Vec<f32>,
+    /// (tokens, hidden): normalised input.
+    pub normal: Vec<f32>,
+    /// (rows, hidden): the part of `normal` that asks, unless all do.
+    pub asking: Vec<f32>,
+    /// (rows, queries) before normalisation.
+    pub raw_queries: Vec<f32>,
+    /// (tokens, 2 × keys): keys before normalisation, then values.
+    pub key_values: Vec<f32>,
+    pub query_inverse: Vec<f32>,
+    pub key_inverse: Vec<f32>,
+    /// (rows, queries), normalised and rotated.
+    pub queries: Vec<f32>,
+    /// (tokens, keys), normalised and rotated.
+    pub keys: Vec<f32>,
+    /// (rows, heads, stride).
+    pub probabilities: Vec<f32>,
+    /// (rows, queries).
+    pub attended: Vec<f32>,
+    /// (rows, hidden): after the attention's residual.
+    pub middle: Vec<f32>,
+    pub middle_inverse: Vec<f32>,
+    pub middle_normal: Vec<f32>,
+    pub experts: Saved,
+}
+
+/// Buffers that hold nothing between blocks.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers {
+    /// Normalised rows between margins, before rotation.
+    pub turning: Vec<f32>,
+    pub key_memory: Vec<f32>,
+    pub value_memory: Vec<f32>,
+    pub probabilities: Vec<f32>,
+    pub experts: Scratch,
+}
+
+impl Network<'_> {
+    pub fn heads(&self) -> Heads {
+        Heads {
+            queries: self.config.heads,
+            keys: self.config.key_heads,
+            width: self.layout.widths.head,
+            scale: (self.config.head as f32).sqrt().recip(),
+        }
+    }
+
+    pub fn hidden_norm(&self) -> Norm {
+        Norm {
+            width: self.layout.widths.hidden,
+            count: self.config.hidden,
+            epsilon: self.config.epsilon,
+        }
+    }
+
+    /// Over all query heads at once, before they are split.
+    pub fn query_norm(&self) -> Norm {
+        let count = self.config.heads * self.config.head;
+        Norm {
+            width: self.layout.widths.queries,
+            count,
+            epsilon: self.config.epsilon,
+        }
+    }
+
+    pub fn key_norm(&self) -> Norm {
+        let count = self.config.key_heads * self.config.head;
+        Norm {
+            width: self.layout.widths.keys,
+            count,
+            epsilon: self.config.epsilon,
+        }
+    }
+
+    pub fn values(&self, range: &std::ops::Range<usize>) -> &[f32] {
+        &self.parameters.values[range.clone()]
+    }
+
+    /// y (rows, out) = x (rows, inp) Wᵀ, added to y if `add`.
+    pub fn forward(&self, matrix: &Matrix, rows: usize, x: &[f32], y: &mut [f32], add: bool) {
+        let panels = &self.parameters.forward[matrix.range.clone()];
+        multiply(self.isa, rows, matrix.inp, matrix.out, x, panels, y, add);
+    }
+
+    /// Rows of the embedding.
+    pub fn embed(&self, ids: &[u32], out: &mut Vec<f32>) {
+        let width = self.layout.widths.hidden;
+        reserve(out, ids.len() * width);
+        gather(
+            self.isa,
+            width,
+            ids,
+            self.values(&self.layout.embedding.range),
+            out,
+        );
+    }
+
+    /// Queries, keys and values of a layer, normalised and rotated, from its input.
+    pub fn project(
+        &self,
+        layer: &Layer,
+        every: &Asking,
+        asking: &Asking,
+        a: &mut Activations,
+        b: &mut Buffers,
+    ) {
+        let (tokens, rows) = (every.len(), asking.len());
+        let w = self.layout.widths;
+        reserve(&mut a.input_inverse, tokens);
+        reserve(&mut a.normal, tokens * w.hidden);
+        reserve(&mut a.raw_queries, rows * w.queries);
+        reserve(&mut a.key_values, tokens * 2 * w.keys);
+        reserve(&mut a.query_inverse, rows);
+        reserve(&mut a.key_inverse, tokens);
+        reserve(&mut a.queries, rows * w.queries);
+        reserve(&mut a.keys, tokens * w.keys);
+        let margin = self.rotary.margin();
+        reserve(
+            &mut b.turning,
+            (rows * w.queries).max(tokens * w.keys) + 2 * margin,
+        );
+
+        let gain = self.values(&layer.input_norm);
+        let norm = self.hidden_norm();
+        rms_norm(
+            self.isa,
+            norm,
+            tokens,
+            &a.input,
+            w.hidden,
+            gain,
+            &mut a.normal,
+            w.hidden,
+            &mut a.input_inverse,
+        );
+        let asks = if asking.whole {
+            &a.normal
+        } else {
+            reserve(&mut a.asking, rows * w.hidden);
+            gather(self.isa, w.hidden, &asking.rows, &a.normal, &mut a.asking);
+            &a.asking
+        };
+        self.forward(&layer.query, rows, asks, &mut a.raw_queries, false);
+        self.forward(
+            &layer.key_value,
+            tokens,
+            &a.normal,
+            &mut a.key_values,
+            false,
+        );
+
+        let (gain, turning) = (self.values(&layer.query_norm), &mut b.turning[margin..]);
+        let norm = self.query_norm();
+        rms_norm(
+            self.isa,
+            norm,
+            rows,
+            &a.raw_queries,
+            w.queries,
+            gain,
+            turning,
+            w.queries,
+            &mut a.query_inverse,
+        );
+        rotate(
+            self.isa,
+            self.rotary,
+            self.config.heads,
+            &asking.positions,
+            &b.turning,
+            &mut a.queries,
+            false,
+        );
+        let (gain, turning) = (self.values(&layer.key_norm), &mut b.turning[margin..]);
+        let norm = self.key_norm();
+        rms_norm(
+            self.isa,
+            norm,
+            tokens,
+            &a.key_values,
+            2 * w.keys,
+            gain,
+            turning,
+            w.keys,
+            &mut a.key_inverse,
+        );
+        rotate(
+            self.isa,
+            self.rotary,
+            self.config.key_heads,
+            &every.positions,
+            &b.turning,
+            &mut a.keys,
+            false,
+        );
+    }
+
+    /// Attention within each packed sequence; keeps the probabilities for the backward pass if `keep`.
+    pub fn attend_packed(
+        &self,
+        batch: &Packed,
+        asking: &Asking,
+        a: &mut Activations,
+        b: &mut Buffers,
+        keep: bool,
+    ) {
+        let (heads, w) = (self.heads(), self.layout.widths);
+        let stride = padded(batch.longest);
+        let row = heads.queries * stride;
+        reserve(&mut a.attended, asking.len() * w.queries);
+        reserve(
+            &mut a.probabilities,
+            if keep { asking.len() * row } else { row },
+        );
+        reserve(&mut b.key_memory, w.keys * stride);
+        reserve(&mut b.value_memory, w.keys * stride);
+        for (tokens, rows) in batch.every.spans.iter().zip(&asking.spans) {
+            if rows.is_empty() {
+                continue;
+            }
+            let keys = (&a.keys[tokens.start * w.keys..], w.keys);
+            let values = (
+                &a.key_values[tokens.start * 2 * w.keys + w.keys..],
+                2 * w.keys,
+            );
+            b.key_memory[..w.keys * stride].fill(0.0);
+            remember(
+                heads,
+                tokens.len(),
+                0,
+                keys,
+                values,
+                stride,
+                &mut b.key_memory,
+                &mut b.value_memory,
+            );
+            let memory = Memory {
+                keys: &b.key_memory,
+                values: &b.value_memory,
+                stride,
+            };
+            let kept = if keep { rows.start * row } else { 0 };
+            attend(
+                self.isa,
+                heads,
+                memory,
+                &asking.last[rows.clone()],
+                &a.queries[rows.start * w.queries..],
+                &mut a.probabilities[kept..],
+                keep,
+                &mut a.attended[rows.start * w.queries..],
+            );
+        }
+    }
+
+    /// Output projection, residual and experts: from `attended` to the layer's output (rows, hidden).
+    pub fn finish(
+        &self,
+        index: usize,
+        asking: &Asking,
+        a: &mut Activations,
+        b: &mut Buffers,
+        out: &mut Vec<f32>,
+    ) {
+        let (rows, w) = (asking.len(), self.layout.widths);
+        let layer = &self.layout.layers[index];
+        reserve(&mut a.middle, rows * w.hidden);
+        reserve(&mut a.middle_inverse, rows);
+        reserve(&mut a.middle_normal, rows * w.hidden);
+        reserve(out, rows * w.hidden);
+        if asking.whole {
+            a.middle[..rows * w.hidden].copy_from_slice(&a.input[..rows * w.hidden]);
+        } else {
+            gather(self.isa, w.hidden, &asking.rows, &a.input, &mut a.middle);
+        }
+        self.forward(&layer.output, rows, &a.attended, &mut a.middle, true);
+        let (norm, gain) = (self.hidden_norm(), self.values(&layer.middle_norm));
+        let inverse = &mut a.middle_inverse;
+        rms_norm(
+            self.isa,
+            norm,
+            rows,
+            &a.middle,
+            w.hidden,
+            gain,
+            &mut a.middle_normal,
+            w.hidden,
+            inverse,
+        );
+        experts::forward(
+            self.isa,
+            self.layout.shape(self.config),
+            &layer.experts,
+            &self.parameters.forward,
+            self.parameters.bias(index, self.config.experts),
+            rows,
+            &a.middle_normal,
+            &a.middle,
+            out,
+            &mut a.experts,
+            &mut b.experts,
+        );
+    }
+
+    /// Final norm and head: logits (rows, padded vocabulary) of the last layer's output.
+    pub fn logits(&self, rows: usize, output: &[f32], last: &mut Last) {
+        let w = self.layout.widths;
+        reserve(&mut last.inverse, rows);
+        reserve(&mut last.normal, rows * w.hidden);
+        reserve(&mut last.logits, rows * w.vocabulary);
+        let (norm, gain) = (self.hidden_norm(), self.values(&self.layout.final_norm));
+        rms_norm(
+            self.isa,
+            norm,
+            rows,
+            output,
+            w.hidden,
+            gain,
+            &mut last.normal,
+            w.hidden,
+            &mut last.inverse,
+        );
+        self.forward(
+            &self.layout.head,
+            rows,
+            &last.normal,
+            &mut last.logits,
+            false,
+        );
+    }
+}
+
+/// Activations after the last layer.
+#[derive(Clone, Debug, Default)]
+pub struct Last {
+    pub inverse: Vec<f32>,
+    /// (rows, hidden).
+    pub normal: Vec<f32>,
+    /// (rows, padded vocabulary).
+    pub logits: Vec<f32>,
+}
+
+/// Buffers of a pass that is not trained on: one layer's activations serve all.
+#[derive(Clone, Debug, Default)]
+pub struct Inference {
+    pub activations: Activations,
+    pub buffers: Buffers,
+    pub output: Vec<f32>,
+    pub last: Last,
+}
+
+impl Inference {
+    /// Logits of the asked rows of a batch, in `last.logits`. `each` sees every layer's activations after attention.
+    pub fn run(
+        &mut self,
+        network: Network<'_>,
+        batch: &Packed,
+        mut each: impl FnMut(usize, &Activations),
+    ) {
+        network.embed(&batch.ids, &mut self.activations.input);
+        let layers = &network.layout.layers;
+        for (index, layer) in layers.iter().enumerate() {
+            let asking = if index + 1 == layers.len() {
+                &batch.asked
+            } else {
+                &batch.every
+            };
+            network.project(
+                layer,
+                &batch.every,
+                asking,
+                &mut self.activations,
+                &mut self.buffers,
+            );
+            network.attend_packed(
+                batch,
+                asking,
+                &mut self.activations,
+                &mut self.buffers,
+                false,
+            );
+            each(index, &self.activations);
+            network.finish(
+                index,
+                asking,
+                &mut self.activations,
+                &mut self.buffers,
+                &mut self.output,
+            );
+            std::mem::swap(&mut self.activations.input, &mut self.output);
+        }
+        network.logits(batch.asked.len(), &self.activations.input, &mut self.last);
+    }
+}

@@ -1,0 +1,329 @@
+//! Where every tensor lies in the flat, padded parameters, and its released name.
+
+use std::ops::Range;
+
+use moevolve_kernels::experts::{Places, Shape};
+use moevolve_kernels::{LANES, padded};
+
+use crate::config::Config;
+
+/// One dimension: `groups` pieces of `size` floats, each padded to whole vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Axis {
+    pub groups: usize,
+    pub size: usize,
+}
+
+impl Axis {
+    fn plain(size: usize) -> Self {
+        Self { groups: 1, size }
+    }
+
+    pub fn length(self) -> usize {
+        self.groups * self.size
+    }
+
+    pub fn padded(self) -> usize {
+        self.groups * padded(self.size)
+    }
+
+    /// Padded place of each true index.
+    fn places(self) -> impl Iterator<Item = usize> {
+        (0..self.groups)
+            .flat_map(move |group| (0..self.size).map(move |i| group * padded(self.size) + i))
+    }
+}
+
+/// A tensor of a checkpoint: its released name and its place in the parameters.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub name: String,
+    pub at: usize,
+    /// None for a vector.
+    pub rows: Option<Axis>,
+    pub columns: Axis,
+}
+
+impl Named {
+    /// The shape in a checkpoint.
+    pub fn shape(&self) -> Vec<usize> {
+        self.rows
+            .iter()
+            .map(|rows| rows.length())
+            .chain([self.columns.length()])
+            .collect()
+    }
+
+    pub fn is_norm(&self) -> bool {
+        self.rows.is_none()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        self.rows.unwrap_or(Axis::plain(1)).places()
+    }
+
+    /// The tensor's values without padding.
+    pub fn extract(&self, parameters: &[f32]) -> Vec<f32> {
+        let mut out = Vec::with_capacity(self.shape().iter().product());
+        for row in self.rows() {
+            let row = &parameters[self.at + row * self.columns.padded()..][..self.columns.padded()];
+            out.extend(self.columns.places().map(|column| row[column]));
+        }
+        out
+    }
+
+    /// Puts values without padding into the parameters.
+    pub fn insert(&self, values: &[f32], parameters: &mut [f32]) {
+        let mut values = values.iter();
+        for row in self.rows() {
+            let row =
+                &mut parameters[self.at + row * self.columns.padded()..][..self.columns.padded()];
+            for (column, &value) in self.columns.places().zip(&mut values) {
+                row[column] = value;
+            }
+        }
+    }
+}
+
+/// A matrix that a product uses: (out, inp), both padded.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    pub range: Range<usize>,
+    pub out: usize,
+    pub inp: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Layer {
+    pub range: Range<usize>,
+    pub input_norm: Range<usize>,
+    pub query: Matrix,
+    /// Keys over values.
+    pub key_value: Matrix,
+    pub query_norm: Range<usize>,
+    pub key_norm: Range<usize>,
+    pub output: Matrix,
+    pub middle_norm: Range<usize>,
+    pub experts: Places,
+}
+
+/// Padded widths of activations.
+#[derive(Clone, Copy, Debug)]
+pub struct Widths {
+    pub hidden: usize,
+    pub head: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub intermediate: usize,
+    pub experts: usize,
+    pub vocabulary: usize,
+}
+
+/// The whole parameter buffer.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub widths: Widths,
+    pub embedding: Matrix,
+    pub layers: Vec<Layer>,
+    pub final_norm: Range<usize>,
+    /// The embedding itself if the model ties them.
+    pub head: Matrix,
+    pub total: usize,
+    /// Every trained tensor in canonical order.
+    pub named: Vec<Named>,
+}
+
+struct Builder {
+    total: usize,
+    named: Vec<Named>,
+}
+
+impl Builder {
+    fn tensor(&mut self, name: String, rows: Option<Axis>, columns: Axis) -> Range<usize> {
+        let at = self.total;
+        // A matrix of heads has whole heads for rows; every other row count is padded too.
+        let height = rows.map_or(1, |rows| rows.padded());
+        self.total += height * columns.padded();
+        self.named.push(Named {
+            name,
+            at,
+            rows,
+            columns,
+        });
+        at..self.total
+    }
+
+    fn matrix(&mut self, name: String, rows: Axis, columns: Axis) -> Matrix {
+        let range = self.tensor(name, Some(rows), columns);
+        Matrix {
+            range,
+            out: rows.padded(),
+            inp: columns.padded(),
+        }
+    }
+
+    /// Two matrices of one input width, one over the other.
+    fn stacked(&mut self, names: [String; 2], rows: Axis, columns: Axis) -> Matrix {
+        let [first, second] = names.map(|name| self.matrix(name, rows, columns));
+        Matrix {
+            range: first.range.start..second.range.end,
+            out: first.out + second.out,
+            inp: first.inp,
+        }
+    }
+}
+
+impl Layout {
+    pub fn new(config: &Config) -> Self {
+        let hidden = Axis::plain(config.hidden);
+        let inner = Axis::plain(config.intermediate);
+        let queries = Axis {
+            groups: config.heads,
+            size: config.head,
+        };
+        let keys = Axis {
+            groups: config.key_heads,
+            size: config.head,
+        };
+        let vocabulary = Axis::plain(config.vocabulary);
+        let mut b = Builder {
+            total: 0,
+            named: Vec::new(),
+        };
+        let embedding = b.matrix("model.embed_tokens.weight".to_owned(), vocabulary, hidden);
+        let layers = (0..config.layers)
+            .map(|l| {
+                let start = b.total;
+                let name = |part: &str| format!("model.layers.{l}.{part}.weight");
+                let expert =
+                    |e: usize, part: &str| name(&format!("block_sparse_moe.experts.{e}.{part}"));
+                let input_norm = b.tensor(name("input_layernorm"), None, hidden);
+                let query = b.matrix(name("self_attn.q_proj"), queries, hidden);
+                let key_value = b.stacked(
+                    [name("self_attn.k_proj"), name("self_attn.v_proj")],
+                    keys,
+                    hidden,
+                );
+                let query_norm = b.tensor(name("self_attn.q_norm"), None, queries);
+                let key_norm = b.tensor(name("self_attn.k_norm"), None, keys);
+                let output = b.matrix(name("self_attn.o_proj"), hidden, queries);
+                let middle_norm = b.tensor(name("post_attention_layernorm"), None, hidden);
+                let router = b
+                    .matrix(
+                        name("block_sparse_moe.gate"),
+                        Axis::plain(config.experts),
+                        hidden,
+                    )
+                    .range;
+                let (mut gate_up, mut down) = (Vec::new(), Vec::new());
+                for e in 0..config.experts {
+                    gate_up.push(
+                        b.stacked([expert(e, "w1"), expert(e, "w3")], inner, hidden)
+                            .range,
+                    );
+                    down.push(b.matrix(expert(e, "w2"), hidden, inner).range);
+                }
+                let experts = Places {
+                    router,
+                    gate_up,
+                    down,
+                };
+                Layer {
+                    range: start..b.total,
+                    input_norm,
+                    query,
+                    key_value,
+                    query_norm,
+                    key_norm,
+                    output,
+                    middle_norm,
+                    experts,
+                }
+            })
+            .collect();
+        let final_norm = b.tensor("model.norm.weight".to_owned(), None, hidden);
+        let head = if config.tied {
+            embedding.clone()
+        } else {
+            b.matrix("lm_head.weight".to_owned(), vocabulary, hidden)
+        };
+        debug_assert!(b.total.is_multiple_of(LANES));
+        Self {
+            widths: Widths {
+                hidden: hidden.padded(),
+                head: padded(config.head),
+                queries: queries.padded(),
+                keys: keys.padded(),
+                intermediate: inner.padded(),
+                experts: padded(config.experts),
+                vocabulary: vocabulary.padded(),
+            },
+            embedding,
+            layers,
+            final_norm,
+            head,
+            total: b.total,
+            named: b.named,
+        }
+    }
+
+    /// The experts' block as the kernels see it.
+    pub fn shape(&self, config: &Config) -> Shape {
+        Shape {
+            hidden: self.widths.hidden,
+            intermediate: self.widths.intermediate,
+            experts: config.experts,
+            chosen: config.chosen,
+        }
+    }
+
+    /// Pieces of the parameters that are updated and repacked as one: the embedding, each layer, the tail.
+    pub fn units(&self) -> Vec<Range<usize>> {
+        let mut units = vec![self.embedding.range.clone()];
+        units.extend(self.layers.iter().map(|layer| layer.range.clone()));
+        units.push(self.final_norm.start..self.total);
+        units
+    }
+
+    /// Matrices that products use and that lie in `unit`.
+    pub fn matrices(&self, unit: &Range<usize>) -> Vec<Matrix> {
+        let mut all = vec![self.head.clone()];
+        let Widths {
+            hidden,
+            intermediate,
+            experts,
+            ..
+        } = self.widths;
+        for layer in &self.layers {
+            all.extend([
+                layer.query.clone(),
+                layer.key_value.clone(),
+                layer.output.clone(),
+            ]);
+            all.push(Matrix {
+                range: layer.experts.router.clone(),
+                out: experts,
+                inp: hidden,
+            });
+            let up = layer.experts.gate_up.iter();
+            all.extend(up.map(|range| Matrix {
+                range: range.clone(),
+                out: 2 * intermediate,
+                inp: hidden,
+            }));
+            let down = layer.experts.down.iter();
+            all.extend(down.map(|range| Matrix {
+                range: range.clone(),
+                out: hidden,
+                inp: intermediate,
+            }));
+        }
+        all.retain(|matrix| unit.contains(&matrix.range.start));
+        all
+    }
+}
+
+/// Name of a layer's selection bias, which no gradient trains.
+pub fn bias_name(layer: usize) -> String {
+    format!("model.layers.{layer}.block_sparse_moe.e_score_correction_bias")
+}

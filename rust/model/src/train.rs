@@ -1,0 +1,381 @@
+//! Training: gradients of a batch over a fixed number of shards, clipping, AdamW, balancing of the router.
+
+use moevolve_kernels::Isa;
+use moevolve_kernels::adamw::{AdamW, adamw, add_and_square};
+
+use crate::backward::Shard;
+use crate::batch::Packed;
+use crate::decoder::Network;
+use crate::engine::Example;
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::parameters::{Parameters, pack};
+
+/// Shards of a batch: fixed, so that gradients are summed in the same order on any number of threads.
+const SHARDS: usize = 2;
+
+/// Tokens that go through the network together: enough rows an expert for the tiles, few enough for the cache.
+const CHUNK: usize = 640;
+
+/// Hyper-parameters and moments.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+    pub weight_decay: f32,
+    /// Largest global norm of the gradient.
+    pub clip: f32,
+    /// How far a selection bias moves a step towards balance; 0 leaves them alone.
+    pub bias_rate: f32,
+    step: u32,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+impl Optimizer {
+    /// Fresh moments.
+    pub fn new(
+        beta1: f32,
+        beta2: f32,
+        epsilon: f32,
+        weight_decay: f32,
+        clip: f32,
+        bias_rate: f32,
+    ) -> Result<Self> {
+        let fraction = |x: f32| (0.0..1.0).contains(&x);
+        let amount = |x: f32| x.is_finite() && x >= 0.0;
+        if !fraction(beta1) || !fraction(beta2) || !amount(weight_decay) || !amount(bias_rate) {
+            let wrong =
+                "betas lie in [0, 1), weight decay and bias rate are finite and not negative";
+            return Err(Error::Request(wrong.to_owned()));
+        }
+        if !(epsilon.is_finite() && epsilon > 0.0 && clip > 0.0) {
+            return Err(Error::Request("epsilon and clip are positive".to_owned()));
+        }
+        let (first, second) = (Vec::new(), Vec::new());
+        Ok(Self {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            clip,
+            bias_rate,
+            step: 0,
+            first,
+            second,
+        })
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        let (first, second) = (Vec::new(), Vec::new());
+        Self {
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            bias_rate: 0.0,
+            step: 0,
+            first,
+            second,
+        }
+    }
+}
+
+/// What a step saw.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Weighted mean cross-entropy of the answer tokens, before the step.
+    pub loss: f64,
+    /// Answer tokens.
+    pub tokens: usize,
+    /// Before clipping.
+    pub gradient_norm: f64,
+    /// (layers, experts): share of the copies that each expert got; a layer's sum to 1.
+    pub expert_load: Vec<Vec<f64>>,
+}
+
+/// The shards' buffers, kept from step to step.
+#[derive(Clone, Debug, Default)]
+pub struct Trainer {
+    shards: Vec<Shard>,
+}
+
+impl Trainer {
+    /// Accumulates the gradients of a batch in the shards; returns its loss.
+    pub fn accumulate(&mut self, network: Network<'_>, batch: &[Example], threads: usize) -> f64 {
+        let mass: f64 = batch
+            .iter()
+            .map(|e| f64::from(e.weight) * e.answer_tokens() as f64)
+            .sum();
+        self.shards.resize_with(SHARDS, Shard::default);
+        let parts = split(batch);
+        let work = |shard: &mut Shard, examples: &[Example]| {
+            shard.reset(network);
+            run(shard, network, examples, mass);
+        };
+        if threads > 1 {
+            std::thread::scope(|scope| {
+                let mut pairs = self.shards.iter_mut().zip(parts);
+                let own = pairs.next();
+                for (shard, part) in pairs {
+                    scope.spawn(move || work(shard, part));
+                }
+                if let Some((shard, part)) = own {
+                    work(shard, part);
+                }
+            });
+        } else {
+            for (shard, part) in self.shards.iter_mut().zip(parts) {
+                work(shard, part);
+            }
+        }
+        self.shards.iter().map(|shard| shard.loss).sum()
+    }
+
+    /// The summed gradient, in the layout of the parameters.
+    pub fn gradient(&self) -> Vec<f32> {
+        let mut total = self.shards[0].gradient.clone();
+        for shard in &self.shards[1..] {
+            for (sum, part) in total.iter_mut().zip(&shard.gradient) {
+                *sum += part;
+            }
+        }
+        total
+    }
+
+    /// Share of the copies that each expert of each layer got.
+    fn loads(&self, layers: usize, experts: usize) -> Vec<Vec<f64>> {
+        let count = |i: usize| self.shards.iter().map(|shard| shard.load[i]).sum::<u64>();
+        let layer = |l: usize| {
+            let counts: Vec<u64> = (0..experts).map(|e| count(l * experts + e)).collect();
+            let all = counts.iter().sum::<u64>().max(1) as f64;
+            counts.into_iter().map(|n| n as f64 / all).collect()
+        };
+        (0..layers).map(layer).collect()
+    }
+
+    /// Sums the shards' gradients into the first and returns the global norm.
+    fn reduce(&mut self, isa: Isa, layout: &Layout, threads: usize) -> f64 {
+        let (total, parts) = self.shards.split_at_mut(1);
+        let mut jobs = Vec::new();
+        let (mut rest, mut start) = (&mut total[0].gradient[..], 0);
+        for unit in layout.units() {
+            let (piece, after) = rest.split_at_mut(unit.end - start);
+            jobs.push((
+                piece,
+                parts[0].gradient.get(unit.clone()).unwrap_or(&[]),
+                0.0,
+            ));
+            (rest, start) = (after, unit.end);
+        }
+        spread(&mut jobs, threads, |(total, part, squares)| {
+            *squares = add_and_square(isa, part, total)
+        });
+        jobs.iter()
+            .map(|(_, _, squares)| squares)
+            .sum::<f64>()
+            .sqrt()
+    }
+}
+
+/// One update of the parameters.
+pub struct Update<'a> {
+    pub layout: &'a Layout,
+    pub parameters: &'a mut Parameters,
+    pub optimizer: &'a mut Optimizer,
+    pub trainer: &'a mut Trainer,
+    pub isa: Isa,
+    pub threads: usize,
+}
+
+impl Update<'_> {
+    /// Clips, updates and repacks; refuses, and changes nothing, if the loss or the norm is not finite.
+    pub fn apply(
+        self,
+        loss: f64,
+        tokens: usize,
+        layers: usize,
+        experts: usize,
+        learning_rate: f32,
+    ) -> Result<StepReport> {
+        let Self {
+            layout,
+            parameters,
+            optimizer,
+            trainer,
+            isa,
+            threads,
+        } = self;
+        if !loss.is_finite() {
+            return Err(Error::NotFinite {
+                what: "loss",
+                value: loss,
+            });
+        }
+        let gradient_norm = trainer.reduce(isa, layout, threads);
+        if !gradient_norm.is_finite() {
+            return Err(Error::NotFinite {
+                what: "norm of the gradient",
+                value: gradient_norm,
+            });
+        }
+        optimizer.step += 1;
+        optimizer.first.resize(layout.total, 0.0);
+        optimizer.second.resize(layout.total, 0.0);
+        let adam = AdamW {
+            learning_rate,
+            beta1: optimizer.beta1,
+            beta2: optimizer.beta2,
+            epsilon: optimizer.epsilon,
+            weight_decay: optimizer.weight_decay,
+            // As torch's clip_grad_norm_ does.
+            gradient_scale: (f64::from(optimizer.clip) / (gradient_norm + 1e-6)).min(1.0) as f32,
+            step: optimizer.step,
+        };
+        let mut jobs = pieces(layout, parameters, optimizer, &trainer.shards[0].gradient);
+        spread(&mut jobs, threads, |piece| {
+            adamw(
+                isa,
+                adam,
+                piece.gradient,
+                piece.values,
+                piece.first,
+                piece.second,
+            );
+            // While the layer is still in the cache.
+            for matrix in layout.matrices(&piece.range) {
+                pack(
+                    &matrix,
+                    piece.range.start,
+                    piece.values,
+                    piece.forward,
+                    piece.backward,
+                );
+            }
+        });
+        let expert_load = trainer.loads(layers, experts);
+        for (bias, load) in parameters.bias.chunks_mut(experts).zip(&expert_load) {
+            for (bias, load) in bias.iter_mut().zip(load) {
+                // Loss-free balancing (Wang et al. 2024): towards the mean by the sign alone.
+                let lack = 1.0 / experts as f64 - load;
+                if lack != 0.0 {
+                    *bias += optimizer.bias_rate * lack.signum() as f32;
+                }
+            }
+        }
+        Ok(StepReport {
+            loss,
+            tokens,
+            gradient_norm,
+            expert_load,
+        })
+    }
+}
+
+/// What one thread updates at a time.
+struct Piece<'a> {
+    range: std::ops::Range<usize>,
+    gradient: &'a [f32],
+    values: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    forward: &'a mut [f32],
+    backward: &'a mut [f32],
+}
+
+fn pieces<'a>(
+    layout: &Layout,
+    parameters: &'a mut Parameters,
+    optimizer: &'a mut Optimizer,
+    gradient: &'a [f32],
+) -> Vec<Piece<'a>> {
+    let mut rest = [
+        &mut parameters.values[..],
+        &mut optimizer.first,
+        &mut optimizer.second,
+        &mut parameters.forward,
+        &mut parameters.backward,
+    ];
+    let mut out = Vec::new();
+    for range in layout.units() {
+        let [values, first, second, forward, backward] =
+            rest.map(|slice| slice.split_at_mut(range.len()));
+        rest = [values.1, first.1, second.1, forward.1, backward.1];
+        out.push(Piece {
+            gradient: &gradient[range.clone()],
+            range,
+            values: values.0,
+            first: first.0,
+            second: second.0,
+            forward: forward.0,
+            backward: backward.0,
+        });
+    }
+    out
+}
+
+/// Runs `work` over all jobs on up to `threads` threads, dealt out in turn.
+fn spread<T: Send>(jobs: &mut [T], threads: usize, work: impl Fn(&mut T) + Sync) {
+    if threads <= 1 {
+        return jobs.iter_mut().for_each(work);
+    }
+    let mut hands: Vec<Vec<&mut T>> = (0..threads).map(|_| Vec::new()).collect();
+    for (i, job) in jobs.iter_mut().enumerate() {
+        hands[i % threads].push(job);
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let mut hands = hands.into_iter();
+        let own = hands.next();
+        for hand in hands.filter(|hand| !hand.is_empty()) {
+            scope.spawn(move || hand.into_iter().for_each(work));
+        }
+        own.into_iter().flatten().for_each(work);
+    });
+}
+
+/// The shards' examples: contiguous, of about equal numbers of tokens.
+fn split(batch: &[Example]) -> Vec<&[Example]> {
+    let all: usize = batch.iter().map(|e| e.ids.len()).sum();
+    let (mut parts, mut rest, mut taken) = (Vec::new(), batch, 0);
+    for shard in 1..=SHARDS {
+        let mut n = 0;
+        while n < rest.len()
+            && (shard == SHARDS || taken + rest[n].ids.len() / 2 < all * shard / SHARDS)
+        {
+            taken += rest[n].ids.len();
+            n += 1;
+        }
+        let (part, after) = rest.split_at(n);
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
+/// One shard's examples, chunk by chunk.
+fn run(shard: &mut Shard, network: Network<'_>, examples: &[Example], mass: f64) {
+    let mut chunk = Packed::default();
+    let (mut targets, mut scale) = (Vec::new(), Vec::new());
+    let mut rest = examples.iter().peekable();
+    while rest.peek().is_some() {
+        chunk.clear();
+        targets.clear();
+        scale.clear();
+        while let Some(example) =
+            rest.next_if(|e| chunk.is_empty() || chunk.len() + e.ids.len() <= CHUNK)
+        {
+            let start = example.answer_start;
+            // Nothing is computed from the last token: it is only predicted.
+            let read = example.ids.len() - 1;
+            chunk.push(&example.ids[..read], example.offset, start - 1..read);
+            targets.extend_from_slice(&example.ids[start..]);
+            scale.resize(targets.len(), (f64::from(example.weight) / mass) as f32);
+        }
+        shard.accumulate(network, &chunk, &targets, &scale);
+    }
+}
