@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from moevolve.records import Timing
 pytest.importorskip("moevolve.store")
 
 from moevolve.store import RunStore
-
 from moevolve_tui import attach
 from moevolve_tui.reader import Reader
 
@@ -28,8 +28,6 @@ def test_a_named_run_is_found_at_once(tmp_path: Path) -> None:
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    import os
-
     for index, name in enumerate(("b", "a", "c")):
         run = run_in(tmp_path / name)
         for file in (run / "journal").iterdir():
@@ -76,14 +74,13 @@ def test_an_alien_folder_and_a_file_are_refused(tmp_path: Path) -> None:
         attach.locate(tmp_path / "notes.txt", tmp_path, wait=False)
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def newer(_: Path) -> RunStore:
-        raise SchemaError("schema 9 is newer than this version reads")
-
-    run = run_in(tmp_path / "a")
-    monkeypatch.setattr(attach, "open_run", newer)
-    with pytest.raises(SchemaError):
-        attach.locate(run, tmp_path, wait=False)
+def test_a_run_of_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as future:
+        future.setattr("moevolve.store.SCHEMA_VERSION", 9)
+        run_in(tmp_path / "a")
+    with pytest.raises(SchemaError) as refused:
+        attach.locate(tmp_path / "a", tmp_path, wait=False)
+    assert refused.value.exit_code == 2
 
 
 def test_main_says_why_and_returns_2(
@@ -96,3 +93,14 @@ def test_main_says_why_and_returns_2(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert app.main(tmp_path / "nowhere") == 2
     assert capsys.readouterr().err.startswith("moevolve watch: there is no folder")
+
+
+def test_a_journal_that_is_just_being_made_is_left_to_the_reader(tmp_path: Path) -> None:
+    journal = tmp_path / "run" / "journal"
+    journal.mkdir(parents=True)
+    (journal / "data.mdb").write_bytes(b"half a page")
+    found = attach.locate(tmp_path / "run", tmp_path, wait=False)
+    assert found() == tmp_path / "run"
+    os.utime(journal / "data.mdb", (1000, 1000))
+    with pytest.raises(MoevolveError):
+        attach.locate(tmp_path / "run", tmp_path, wait=False)

@@ -94,15 +94,18 @@ class WatchApp(App[str]):
         self._heard = clock()
         self._screenshots = screenshots
         self._leaving = threading.Event()
+        # Held here, not queried: news also comes while another screen is on top, or while this one goes.
+        self.heading = Heading(self.model)
+        self.log_pane = LogPane(4, self.model)
         self.panes: list[Pane] = [
             CurvePane(1, self.model),
             SkillsPane(2, self.model),
             LineagePane(3, self.model),
-            LogPane(4, self.model),
+            self.log_pane,
         ]
 
     def compose(self) -> ComposeResult:
-        yield Heading(self.model)
+        yield self.heading
         yield Container(*self.panes, id="panes")
         yield Input(placeholder="words to look for in the log", id="filter")
         yield Footer(show_command_palette=False)
@@ -134,8 +137,7 @@ class WatchApp(App[str]):
         if news.fatal:
             self.exit(result=news.fault, return_code=2)
             return
-        heading = self.query_one(Heading)
-        heading.fault = plain(news.fault)
+        self.heading.fault = plain(news.fault)
         if not news.fault:
             before = self.model.seconds
             for entry in news.entries:
@@ -151,20 +153,14 @@ class WatchApp(App[str]):
     def _tick(self) -> None:
         """Time goes on between two records of a run that runs."""
         since = self._clock() - self._heard if self.model.status == "running" else 0.0
-        heading = self.query_one(Heading)
-        heading.seconds = self.model.seconds + since
-        heading.refresh()
+        self.heading.seconds = self.model.seconds + since
+        self.heading.refresh()
 
     @on(DescendantFocus)
     def _choose(self) -> None:
         if isinstance(self.focused, Pane):
             for pane in self.panes:
                 pane.set_class(pane is self.focused, "chosen")
-
-    @property
-    def log_pane(self) -> LogPane:
-        """Pane 4."""
-        return self.query_one(LogPane)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While help is open, its own keys count."""

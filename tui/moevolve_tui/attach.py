@@ -1,14 +1,15 @@
 """Which run to watch: the folder that was named, or the newest one; and why not, in one sentence."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from moevolve.errors import MoevolveError, SchemaError, UsageError
 from moevolve.store import RunStore, list_runs
 
-from moevolve.errors import MoevolveError, UsageError
-
-_BEGINNING = {"journal", "weights", "program", "run.toml"}
+_BEGINNING = {"journal", "weights", "program", "run.toml", "writer.lock"}
 """What a run folder may hold before its journal does."""
+_YOUNG_SECONDS = 3.0
 
 
 def open_run(path: Path) -> RunStore:
@@ -31,8 +32,7 @@ def locate(path: Path | None, runs: Path, *, wait: bool) -> Callable[[], Path | 
         return lambda: newest_run(runs)
     if path.is_dir():
         if not beginning(path):
-            with open_run(path):
-                pass
+            _try(path)
     elif path.exists():
         raise UsageError(f"{path} is a file: name the folder of a run, such as one that `moevolve ls` lists")
     elif not wait:
@@ -47,10 +47,28 @@ def beginning(path: Path) -> bool:
     """Whether `path` is a folder in which a run may be about to start: empty, or without a journal yet."""
     try:
         names = {item.name for item in path.iterdir()}
-        journal = path / "journal"
-        return names <= _BEGINNING and not (journal.is_dir() and any(journal.iterdir()))
+        return names <= _BEGINNING and _size(path / "journal" / "data.mdb") == 0
     except OSError:
         return False
+
+
+def _try(path: Path) -> None:
+    """Opens the run once. A journal made only now may not be whole yet: the reader tries that one again."""
+    try:
+        with open_run(path):
+            pass
+    except SchemaError:
+        raise
+    except MoevolveError:
+        if time.time() - _written(path) > _YOUNG_SECONDS:
+            raise
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def newest_run(root: Path) -> Path | None:
@@ -64,6 +82,6 @@ def newest_run(root: Path) -> Path | None:
 
 def _written(run: Path) -> float:
     try:
-        return max(file.stat().st_mtime for file in (run / "journal").iterdir())
-    except (OSError, ValueError):
+        return (run / "journal" / "data.mdb").stat().st_mtime
+    except OSError:
         return 0.0

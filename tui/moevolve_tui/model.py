@@ -136,7 +136,8 @@ class RunModel:
             self.status = "running" if alive else "stopped" if self.entries else "waiting"
         else:
             gone = not alive and state.status in ("running", "paused")
-            self.status = "stopped" if gone else state.status
+            resumed = alive and state.status == "stopped"
+            self.status = "stopped" if gone else "running" if resumed else state.status
             self.stage = plain(state.stage)
             self.done = state.done
             self.eta = state.eta if self.status == "running" else None

@@ -76,8 +76,9 @@ class Reader:
             if path is None:
                 return None
             self._folder = self._open(path)
-        # The state first: a run that finishes in between is then seen to finish by the next poll.
-        state, alive = self._folder.state(), self._folder.writer_alive()
+        # In this order: a writer that says its last word and ends in between has then been heard.
+        alive = self._folder.writer_alive()
+        state = self._folder.state()
         entries = self._folder.entries(self._next, CHUNK)
         self._next += len(entries)
         self._failures = 0
