@@ -156,7 +156,7 @@ def character_tokenizer(size: int) -> str:
             "normalizer": None,
             "pre_tokenizer": {
                 "type": "Split",
-                "pattern": {"Regex": "(?s)."},
+                "pattern": {"Regex": "[\\s\\S]"},
                 "behavior": "Isolated",
                 "invert": False,
             },

@@ -35,6 +35,7 @@ SHAPES = {
         chosen=2,
     ),
 }
+torch.set_num_threads(1)
 SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
 
 

@@ -36,7 +36,7 @@ def character_tokenizer() -> str:
             "normalizer": None,
             "pre_tokenizer": {
                 "type": "Split",
-                "pattern": {"Regex": "(?s)."},
+                "pattern": {"Regex": r"[\s\S]"},
                 "behavior": "Isolated",
                 "invert": False,
             },
