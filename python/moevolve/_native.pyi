@@ -154,9 +154,9 @@ class Engine:
         """
 
     def train_step(
-        self, batch: list[tuple[list[int], int, int, float]], learning_rate: float
+        self, batch: list[tuple[list[int], int, int | list[int], float]], learning_rate: float
     ) -> dict[str, Any]:
-        """One step on a batch of (ids, answer_start, position_offset, weight).
+        """One step on a batch of (ids, answer_start, positions, weight); positions are an offset, or one a token.
 
         The loss is the weighted mean over all answer tokens, ids[answer_start:], of the cross-entropy given what
         stands before them.
@@ -170,7 +170,9 @@ class Engine:
             MoevolveError: the loss or its gradient is not finite; the weights are unchanged.
         """
 
-    def gradients(self, batch: list[tuple[list[int], int, int, float]]) -> tuple[float, dict[str, Tensor]]:
+    def gradients(
+        self, batch: list[tuple[list[int], int, int | list[int], float]]
+    ) -> tuple[float, dict[str, Tensor]]:
         """The loss of `train_step` and its gradient by every tensor's released name."""
 
 # --- sandbox

@@ -2,6 +2,37 @@
 
 use std::ops::Range;
 
+/// Rotary positions of a sequence.
+#[derive(Clone, Debug)]
+pub enum Positions {
+    /// Consecutive, from this one on.
+    From(usize),
+    /// One a token, increasing.
+    Each(Vec<u32>),
+}
+
+impl Positions {
+    /// Position of the token at `index`.
+    pub fn at(&self, index: usize) -> usize {
+        match self {
+            Self::From(first) => first + index,
+            Self::Each(positions) => positions[index] as usize,
+        }
+    }
+
+    /// Positions that a sequence of `tokens` reaches, or None unless there is an increasing one for each token.
+    pub fn reach(&self, tokens: usize) -> Option<usize> {
+        match self {
+            Self::From(first) => first.checked_add(tokens),
+            Self::Each(positions) => {
+                let increasing = positions.windows(2).all(|pair| pair[0] < pair[1]);
+                let last = positions.last().map_or(0, |&last| last as usize + 1);
+                (positions.len() == tokens && increasing).then_some(last)
+            }
+        }
+    }
+}
+
 /// Rows of a packed batch that ask a question of a layer: all, or those whose answer is used.
 #[derive(Clone, Debug, Default)]
 pub struct Asking {
@@ -68,16 +99,16 @@ impl Packed {
         self.longest = 0;
     }
 
-    /// Adds a sequence whose first token has rotary position `offset` and whose outputs at `asked` are used.
-    pub fn push(&mut self, ids: &[u32], offset: usize, asked: Range<usize>) {
+    /// Adds a sequence with its rotary positions; its outputs at `asked` are used.
+    pub fn push(&mut self, ids: &[u32], positions: &Positions, asked: Range<usize>) {
         self.every.open();
         self.asked.open();
         for (index, &id) in ids.iter().enumerate() {
             let row = self.ids.len();
             self.ids.push(id);
-            self.every.push(row, index, offset + index);
+            self.every.push(row, index, positions.at(index));
             if asked.contains(&index) {
-                self.asked.push(row, index, offset + index);
+                self.asked.push(row, index, positions.at(index));
             }
         }
         self.longest = self.longest.max(ids.len());

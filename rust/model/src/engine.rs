@@ -7,7 +7,7 @@ use moevolve_kernels::Isa;
 use moevolve_kernels::rope::Rotary;
 use serde_json::{Map, Value};
 
-use crate::batch::Packed;
+use crate::batch::{Packed, Positions};
 use crate::checkpoint::{self, Checkpoint, CheckpointRef};
 use crate::config::Config;
 use crate::decoder::{Inference, Network};
@@ -27,8 +27,8 @@ const CHUNK: usize = 640;
 pub struct Example {
     pub ids: Vec<u32>,
     pub answer_start: usize,
-    /// Rotary position of the first token.
-    pub offset: usize,
+    /// Rotary positions: consecutive from an offset, or with gaps.
+    pub positions: Positions,
     pub weight: f32,
 }
 
@@ -358,7 +358,10 @@ impl Engine {
         for (i, example) in batch.iter().enumerate() {
             let wrong = |what: String| Err(Error::Request(format!("example {i}: {what}")));
             self.check_ids(&example.ids)?;
-            self.check_length(example.offset.saturating_add(example.ids.len()))?;
+            match example.positions.reach(example.ids.len()) {
+                Some(reach) => self.check_length(reach)?,
+                None => return wrong("it needs one increasing position a token".to_owned()),
+            }
             if example.answer_start == 0 || example.answer_start >= example.ids.len() {
                 let (start, n) = (example.answer_start, example.ids.len());
                 return wrong(format!(
@@ -385,7 +388,7 @@ impl Engine {
         self.check_batch(batch)?;
         let last = batch
             .iter()
-            .map(|example| example.offset + example.ids.len())
+            .filter_map(|example| example.positions.reach(example.ids.len()))
             .max();
         self.rotary.extend(last.unwrap_or(0));
         self.parameters.prepare_backward(&self.layout);
@@ -454,7 +457,7 @@ fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
         batch.clear();
         let mut n = 0;
         while n < rest.len() && (n == 0 || batch.len() + rest[n].0.len() <= CHUNK) {
-            batch.push(rest[n].0, 0, 0..rest[n].0.len());
+            batch.push(rest[n].0, &Positions::From(0), 0..rest[n].0.len());
             n += 1;
         }
         pass.run(network, &batch, |_, _| {});

@@ -6,7 +6,7 @@ use moevolve_kernels::loss::log_sum_exp;
 use moevolve_kernels::padded;
 use moevolve_kernels::sample::{greedy, nucleus, uniform};
 
-use crate::batch::{Asking, Packed};
+use crate::batch::{Asking, Packed, Positions};
 use crate::decoder::{Inference, Network};
 use crate::engine::{Request, Sample};
 
@@ -156,7 +156,7 @@ impl Worker {
         batch.clear();
         for job in jobs {
             let n = job.request.prompt.len();
-            batch.push(&job.request.prompt, 0, n - 1..n);
+            batch.push(&job.request.prompt, &Positions::From(0), n - 1..n);
         }
         let (heads, w) = (network.heads(), network.layout.widths);
         let mut caches: Vec<Cache> = jobs

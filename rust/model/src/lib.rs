@@ -18,6 +18,7 @@ pub mod tokenizer;
 pub mod train;
 pub mod weights;
 
+pub use batch::Positions;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
 pub use train::{Optimizer, StepReport};

@@ -372,7 +372,7 @@ fn run(shard: &mut Shard, network: Network<'_>, examples: &[Example], mass: f64)
             let start = example.answer_start;
             // Nothing is computed from the last token: it is only predicted.
             let read = example.ids.len() - 1;
-            chunk.push(&example.ids[..read], example.offset, start - 1..read);
+            chunk.push(&example.ids[..read], &example.positions, start - 1..read);
             targets.extend_from_slice(&example.ids[start..]);
             scale.resize(targets.len(), (f64::from(example.weight) / mass) as f32);
         }

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moevolve_model::{Engine as Model, Error, Example, Optimizer, Request};
+use moevolve_model::{Engine as Model, Error, Example, Optimizer, Positions, Request};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -115,7 +115,14 @@ impl Tensor {
     }
 }
 
-type ExampleArguments = (Vec<u32>, usize, usize, f32);
+type ExampleArguments = (Vec<u32>, usize, PositionArgument, f32);
+
+/// An offset, or one position a token.
+#[derive(FromPyObject)]
+enum PositionArgument {
+    Offset(usize),
+    Each(Vec<u32>),
+}
 type RequestArguments = (Vec<u32>, Vec<u64>, usize, f32, f32);
 type SampleResult = (Vec<u32>, Vec<f32>, &'static str);
 
@@ -149,10 +156,13 @@ impl Engine {
 }
 
 fn examples(batch: Vec<ExampleArguments>) -> Vec<Example> {
-    let example = |(ids, answer_start, offset, weight)| Example {
+    let example = |(ids, answer_start, positions, weight)| Example {
         ids,
         answer_start,
-        offset,
+        positions: match positions {
+            PositionArgument::Offset(first) => Positions::From(first),
+            PositionArgument::Each(list) => Positions::Each(list),
+        },
         weight,
     };
     batch.into_iter().map(example).collect()
