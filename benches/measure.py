@@ -15,7 +15,7 @@ from pathlib import Path
 
 BUSY = 0.15
 """Share of processor time used by others above which a round does not count as quiet."""
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds to wait for a quiet machine before each round."""
 
 
