@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
+
+__all__ = ["Engine", "MemoryStore", "RunStore", "SandboxedProcess", "Tensor", "__version__", "probe", "spawn"]
 
 __version__: str
 
 # --- engine
+@final
 class Tensor:
     """Float32 values in C order, read-only. Supports the buffer protocol: `numpy.asarray(t)` shares the memory."""
 
@@ -20,6 +23,7 @@ class Tensor:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
 class Engine:
     """A Mixture-of-Experts decoder (`minimax_m2`) in memory, on the CPU.
 
@@ -176,6 +180,7 @@ class Engine:
         """The loss of `train_step` and its gradient by every tensor's released name."""
 
 # --- sandbox
+@final
 class SandboxedProcess:
     """A process that nobody trusts; dropping it kills everything it started. Not thread-safe."""
 
@@ -242,6 +247,7 @@ def probe() -> dict[str, Any]:
     """The layers in force: `namespaces`, `private_root`, `landlock_abi` (0: none), `seccomp`, and `missing`."""
 
 # --- store
+@final
 class RunStore:
     """A run's LMDB store: one process writes, any number read. Bodies and timings are the caller's bytes."""
 
@@ -326,6 +332,7 @@ class RunStore:
     def writer_alive(self) -> bool:
         """Whether a process has the run open for writing now."""
 
+@final
 class MemoryStore:
     """Lessons that outlive the runs; several processes may write, one at a time."""
 

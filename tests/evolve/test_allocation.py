@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from moevolve.evolve.allocation import DECAY, UNIFORM, allocate, amplified, learnability, observe, success
 
 CELLS = [(skill, level) for skill in ("number/add", "text/reverse", "text/sort") for level in range(1, 9)]

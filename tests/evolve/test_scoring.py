@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from moevolve.evolve.attempts import Attempt, tally
 from moevolve.evolve.scoring import score, wilson
 from moevolve.tasks.task import Task, Verdict
