@@ -1,0 +1,173 @@
+//! Grouped causal attention and its gradients against double precision and finite differences.
+
+mod common;
+
+use common::{apart, dot, doubles, everywhere, random_rows, slope};
+use moevolve_kernels::Isa;
+use moevolve_kernels::attention::{Heads, Memory, Saved, attend, attend_backward, remember};
+use moevolve_kernels::padded;
+use proptest::prelude::*;
+
+/// One sequence: `true_width` of each head's `width` dimensions are not zero.
+struct Case {
+    heads: Heads,
+    positions: usize,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    last: Vec<u32>,
+}
+
+fn case(groups: usize, key_heads: usize, true_width: usize, positions: usize, seed: u64) -> Case {
+    let width = padded(true_width);
+    let heads = Heads {
+        queries: groups * key_heads,
+        keys: key_heads,
+        width,
+        scale: 1.0 / (true_width as f32).sqrt(),
+    };
+    let rows = |heads: usize, seed| random_rows(positions * heads, true_width, width, seed);
+    Case {
+        heads,
+        positions,
+        queries: rows(heads.queries, seed),
+        keys: rows(key_heads, seed ^ 1),
+        values: rows(key_heads, seed ^ 2),
+        last: (0..positions as u32).collect(),
+    }
+}
+
+impl Case {
+    fn stride(&self) -> usize {
+        padded(self.positions)
+    }
+
+    fn memory(&self) -> (Vec<f32>, Vec<f32>) {
+        let row = self.heads.keys * self.heads.width;
+        let size = row * self.stride();
+        let (mut keys, mut values) = (vec![0.0; size], vec![0.0; size]);
+        let (from, to) = ((&self.keys[..], row), (&self.values[..], row));
+        remember(
+            self.heads,
+            self.positions,
+            0,
+            from,
+            to,
+            self.stride(),
+            &mut keys,
+            &mut values,
+        );
+        (keys, values)
+    }
+
+    fn attend(&self, isa: Isa) -> (Vec<f32>, Vec<f32>) {
+        let (keys, values) = self.memory();
+        let memory = Memory {
+            keys: &keys,
+            values: &values,
+            stride: self.stride(),
+        };
+        let mut probabilities = vec![f32::NAN; self.positions * self.heads.queries * self.stride()];
+        let mut out = vec![f32::NAN; self.queries.len()];
+        attend(
+            isa,
+            self.heads,
+            memory,
+            &self.last,
+            &self.queries,
+            &mut probabilities,
+            true,
+            &mut out,
+        );
+        (out, probabilities)
+    }
+
+    fn reference(&self, queries: &[f64], keys: &[f64], values: &[f64]) -> Vec<f64> {
+        let Heads {
+            queries: heads,
+            keys: key_heads,
+            width,
+            scale,
+        } = self.heads;
+        let mut out = vec![0.0; queries.len()];
+        for t in 0..self.positions {
+            for h in 0..heads {
+                let row = (t * heads + h) * width;
+                let key = |s: usize| (s * key_heads + h / (heads / key_heads)) * width;
+                let score = |s| {
+                    f64::from(scale)
+                        * dot(&queries[row..row + width], &keys[key(s)..key(s) + width])
+                };
+                let weights: Vec<f64> = (0..=t).map(|s| score(s).exp()).collect();
+                let mass: f64 = weights.iter().sum();
+                for (s, weight) in weights.iter().enumerate() {
+                    for d in 0..width {
+                        out[row + d] += weight / mass * values[key(s) + d];
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+proptest! {
+    #![proptest_config(common::cases(32))]
+
+    #[test]
+    fn attention_equals_plain_loops(groups in 1usize..8, keys in 1usize..3, width in 1usize..36, n in 1usize..50, seed: u64) {
+        let case = case(groups, keys, width, n, seed);
+        let out = everywhere(|isa| case.attend(isa).0);
+        let expected = case.reference(&doubles(&case.queries), &doubles(&case.keys), &doubles(&case.values));
+        prop_assert!(apart(&out, &expected) < 1e-5);
+    }
+
+    #[test]
+    fn one_row_against_a_cache_equals_the_whole(groups in 1usize..6, n in 2usize..40, seed: u64) {
+        let case = case(groups, 2, 12, n, seed);
+        let (keys, values) = case.memory();
+        let row = case.heads.queries * case.heads.width;
+        for isa in Isa::available() {
+            let (whole, _) = case.attend(isa);
+            let memory = Memory { keys: &keys, values: &values, stride: case.stride() };
+            let mut probabilities = vec![0.0; case.heads.queries * case.stride()];
+            let mut out = vec![0.0; row];
+            let (last, query) = ([n as u32 - 1], &case.queries[(n - 1) * row..]);
+            attend(isa, case.heads, memory, &last, query, &mut probabilities, false, &mut out);
+            prop_assert_eq!(&out[..], &whole[(n - 1) * row..]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(common::cases(12))]
+
+    #[test]
+    fn gradients_match_finite_differences(groups in 1usize..6, keys in 1usize..3, width in 1usize..20, n in 1usize..19, seed: u64) {
+        let case = case(groups, keys, width, n, seed);
+        let (heads, stride) = (case.heads, case.stride());
+        let dout = random_rows(n * heads.queries, width, heads.width, seed ^ 3);
+        let row = heads.keys * heads.width;
+        let mut transposed = vec![0.0; row * stride];
+        remember(heads, n, 0, (&case.values, row), (&case.values, row), stride, &mut transposed, &mut vec![0.0; row * stride]);
+        let found = everywhere(|isa| {
+            let (_, probabilities) = case.attend(isa);
+            let saved = Saved { keys: &case.keys, values: &transposed, queries: &case.queries, probabilities: &probabilities, stride };
+            let mut dqueries = vec![0.0; case.queries.len()];
+            let (mut dkeys, mut dvalues) = (vec![0.0; n * row], vec![0.0; n * row]);
+            attend_backward(isa, heads, saved, &case.last, &dout, &mut dqueries, &mut dkeys, &mut dvalues, row, &mut Vec::new());
+            [dqueries, dkeys, dvalues].concat()
+        });
+        let (q, k, v, dout) = (doubles(&case.queries), doubles(&case.keys), doubles(&case.values), doubles(&dout));
+        let mut expected = slope(&q, |q| dot(&case.reference(q, &k, &v), &dout));
+        expected.extend(slope(&k, |k| dot(&case.reference(&q, k, &v), &dout)));
+        expected.extend(slope(&v, |v| dot(&case.reference(&q, &k, v), &dout)));
+        // Padded dimensions are not part of the function; the kernel leaves them at zero.
+        for (i, x) in expected.iter_mut().enumerate() {
+            if i % heads.width >= width {
+                *x = 0.0;
+            }
+        }
+        prop_assert!(apart(&found, &expected) < 1e-4);
+    }
+}

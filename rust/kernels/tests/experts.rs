@@ -1,0 +1,219 @@
+//! The whole Mixture-of-Experts block, forward and backward, against double precision and finite differences.
+
+mod common;
+
+use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
+use moevolve_kernels::experts::{Places, Saved, Scratch, Shape, backward, forward};
+use moevolve_kernels::gemm::{pack_backward, pack_forward};
+use moevolve_kernels::{Isa, padded};
+use proptest::prelude::*;
+
+struct Case {
+    shape: Shape,
+    places: Places,
+    parameters: Vec<f32>,
+    bias: Vec<f32>,
+    tokens: usize,
+    h: Vec<f32>,
+}
+
+fn case(experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
+    let (hidden, intermediate) = (16, 16);
+    let mut total = 0;
+    let mut take = |n: usize| {
+        total += n;
+        total - n..total
+    };
+    let router = take(padded(experts) * hidden);
+    let gate_up = (0..experts)
+        .map(|_| take(2 * intermediate * hidden))
+        .collect();
+    let down = (0..experts).map(|_| take(hidden * intermediate)).collect();
+    let places = Places {
+        router,
+        gate_up,
+        down,
+    };
+    let mut parameters = random(total, seed);
+    parameters[experts * hidden..places.router.end].fill(0.0);
+    Case {
+        shape: Shape {
+            hidden,
+            intermediate,
+            experts,
+            chosen,
+        },
+        places,
+        parameters,
+        // Larger than any score, so that a bias that leaked into the weights would show.
+        bias: random(experts, seed ^ 1)
+            .into_iter()
+            .map(|b| 5.0 + 2.0 * b)
+            .collect(),
+        tokens,
+        h: random(tokens * hidden, seed ^ 2),
+    }
+}
+
+impl Case {
+    /// The experts that a token chooses at this point; finite differences keep them.
+    fn selection(&self) -> Vec<Vec<usize>> {
+        let (parameters, h) = (doubles(&self.parameters), doubles(&self.h));
+        let router = &parameters[..self.shape.experts * self.shape.hidden];
+        let logits = product(&h, router, self.shape.hidden);
+        let choose = |logits: &[f64]| {
+            let mut order: Vec<usize> = (0..self.shape.experts).collect();
+            let key = |e: usize| sigmoid(logits[e]) + f64::from(self.bias[e]);
+            order.sort_by(|&a, &b| key(b).total_cmp(&key(a)));
+            order.truncate(self.shape.chosen);
+            order
+        };
+        logits
+            .chunks_exact(self.shape.experts)
+            .map(choose)
+            .collect()
+    }
+
+    fn reference(&self, parameters: &[f64], h: &[f64], selection: &[Vec<usize>]) -> Vec<f64> {
+        let Shape {
+            hidden,
+            intermediate,
+            experts,
+            ..
+        } = self.shape;
+        let logits = product(h, &parameters[..experts * hidden], hidden);
+        let mut out = Vec::new();
+        for (t, chosen) in selection.iter().enumerate() {
+            let h = &h[t * hidden..][..hidden];
+            let score = |e: usize| sigmoid(logits[t * experts + e]);
+            let mass: f64 = chosen.iter().map(|&e| score(e)).sum();
+            let mut y = vec![0.0; hidden];
+            for &e in chosen {
+                let both = product(h, &parameters[self.places.gate_up[e].clone()], hidden);
+                let (gate, up) = both.split_at(intermediate);
+                let act: Vec<f64> = gate
+                    .iter()
+                    .zip(up)
+                    .map(|(g, u)| g * sigmoid(*g) * u)
+                    .collect();
+                let down = product(&act, &parameters[self.places.down[e].clone()], intermediate);
+                y.iter_mut()
+                    .zip(down)
+                    .for_each(|(y, d)| *y += score(e) / mass * d);
+            }
+            out.extend(y);
+        }
+        out
+    }
+
+    fn forward(&self, isa: Isa, residual: &[f32]) -> (Vec<f32>, Saved) {
+        let mut panels = vec![0.0; self.parameters.len()];
+        self.pack(&mut panels, pack_forward);
+        let (mut saved, mut out) = (Saved::default(), vec![f32::NAN; self.h.len()]);
+        let (places, bias) = (&self.places, &self.bias);
+        let mut scratch = Scratch::default();
+        forward(
+            isa,
+            self.shape,
+            places,
+            &panels,
+            bias,
+            self.tokens,
+            &self.h,
+            residual,
+            &mut out,
+            &mut saved,
+            &mut scratch,
+        );
+        (out, saved)
+    }
+
+    fn pack(&self, panels: &mut [f32], pack: fn(&[f32], usize, usize, &mut [f32])) {
+        let Shape {
+            hidden,
+            intermediate,
+            experts,
+            ..
+        } = self.shape;
+        let router = std::iter::once((&self.places.router, padded(experts), hidden));
+        let up = self
+            .places
+            .gate_up
+            .iter()
+            .map(|range| (range, 2 * intermediate, hidden));
+        let down = self
+            .places
+            .down
+            .iter()
+            .map(|range| (range, hidden, intermediate));
+        for (range, out, inp) in router.chain(up).chain(down) {
+            pack(
+                &self.parameters[range.clone()],
+                out,
+                inp,
+                &mut panels[range.clone()],
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(common::cases(32))]
+
+    #[test]
+    fn the_block_equals_plain_loops(experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
+        let case = case(experts, chosen.min(experts), tokens, seed);
+        let residual = random(case.h.len(), seed ^ 3);
+        let out = everywhere(|isa| case.forward(isa, &residual).0);
+        let (parameters, h) = (doubles(&case.parameters), doubles(&case.h));
+        let mut expected = case.reference(&parameters, &h, &case.selection());
+        expected.iter_mut().zip(&residual).for_each(|(y, &r)| *y += f64::from(r));
+        prop_assert!(apart(&out, &expected) < 1e-4);
+    }
+
+    #[test]
+    fn copies_are_sorted_and_weights_sum_to_one(experts in 1usize..20, chosen in 1usize..5, tokens in 1usize..30, seed: u64) {
+        let case = case(experts, chosen.min(experts), tokens, seed);
+        let (_, saved) = case.forward(Isa::best(), &vec![0.0; case.h.len()]);
+        let routing = saved.routing;
+        for (token, (experts, weights)) in
+            routing.experts.chunks(routing.chosen).zip(routing.weights.chunks(routing.chosen)).enumerate()
+        {
+            prop_assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            for (k, &e) in experts.iter().enumerate() {
+                let slot = routing.slots[token * routing.chosen + k] as usize;
+                prop_assert!(routing.rows_of(e as usize).contains(&slot));
+                prop_assert_eq!(routing.tokens[slot] as usize, token);
+                prop_assert_eq!(routing.slot_weights[slot], weights[k]);
+            }
+        }
+        prop_assert_eq!(*routing.offsets.last().unwrap(), tokens * routing.chosen);
+    }
+}
+
+proptest! {
+    #![proptest_config(common::cases(6))]
+
+    #[test]
+    fn gradients_match_finite_differences(experts in 1usize..5, chosen in 1usize..4, tokens in 1usize..6, seed: u64) {
+        let case = case(experts, chosen.min(experts), tokens, seed);
+        let dout = random(case.h.len(), seed ^ 4);
+        let found = everywhere(|isa| {
+            let (_, saved) = case.forward(isa, &vec![0.0; case.h.len()]);
+            let mut panels = vec![0.0; case.parameters.len()];
+            case.pack(&mut panels, pack_backward);
+            let mut dh = vec![f32::NAN; case.h.len()];
+            let mut dparameters = vec![0.0; case.parameters.len()];
+            backward(
+                isa, case.shape, &case.places, &panels, case.tokens, &case.h, &dout, &mut dh, &mut dparameters, &saved,
+                &mut Scratch::default(),
+            );
+            [dh, dparameters].concat()
+        });
+        let selection = case.selection();
+        let (parameters, h, dout) = (doubles(&case.parameters), doubles(&case.h), doubles(&dout));
+        let mut expected = slope(&h, |h| dot(&case.reference(&parameters, h, &selection), &dout));
+        expected.extend(slope(&parameters, |p| dot(&case.reference(p, &h, &selection), &dout)));
+        prop_assert!(apart(&found, &expected) < 1e-4);
+    }
+}
