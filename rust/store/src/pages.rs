@@ -2,8 +2,8 @@
 //!
 //! LMDB trusts its pages: where a file was cut or overwritten, a read through the memory map kills the process. So when
 //! a store is opened, the tree of pages of its newest snapshot is walked once with `pread`: every page must lie in the
-//! file, say its own number and kind, and keep its nodes inside itself. Values are left to the journal's chain and the
-//! blobs' hashes. The walk reads inside a read transaction, so that a writer at work reuses none of these pages.
+//! file, say its own number and kind, and keep its nodes inside itself, and a tree must have
+//! as many entries as it says. Values are left to the journal's chain and the blobs' hashes. The walk reads inside a read transaction, so that a writer at work reuses none of these pages.
 //!
 //! Layout: LMDB 0.9.70, `MDB_page`, `MDB_node`, `MDB_db` and `MDB_meta` in `mdb.c`, on little-endian 64-bit machines.
 
@@ -25,6 +25,9 @@ const NODE_HEADER: usize = 8;
 const BRANCH: u16 = 0x01;
 const LEAF: u16 = 0x02;
 const OVERFLOW: u16 = 0x04;
+const META: u16 = 0x08;
+/// `MDB_INTEGERKEY`.
+const NUMBER_KEYS: u16 = 0x08;
 
 const BIG_DATA: u16 = 0x01;
 const SUB_DATABASE: u16 = 0x02;
@@ -32,6 +35,7 @@ const SUB_DATABASE: u16 = 0x02;
 const TREE: usize = 48;
 
 /// The parts of a meta page that a walk needs.
+#[derive(PartialEq)]
 struct Meta {
     page_size: usize,
     trees: [Tree; 2],
@@ -39,9 +43,11 @@ struct Meta {
     txn: u64,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Tree {
+    flags: u16,
     depth: u16,
+    entries: u64,
     root: u64,
 }
 
@@ -56,9 +62,13 @@ pub(crate) enum Walk {
 /// Whether the file is LMDB's at all; called before LMDB opens, or makes, anything beside it.
 pub(crate) fn recognise(path: &Path) -> Result<()> {
     let (file, length) = open(path)?;
-    let meta = read_meta(path, &file, 0)?;
-    if (length as usize) < 2 * meta.page_size {
+    let first = read_meta(path, &file, 0)?;
+    if (length as usize) < 2 * first.page_size {
         return Err(torn(path, format!("it is cut to {length} bytes")));
+    }
+    let second = read_meta(path, &file, first.page_size as u64)?;
+    if second.page_size != first.page_size {
+        return Err(torn(path, "its two meta pages differ".to_owned()));
     }
     Ok(())
 }
@@ -67,8 +77,10 @@ pub(crate) fn recognise(path: &Path) -> Result<()> {
 pub(crate) fn check(path: &Path, txn: u64) -> Result<Walk> {
     let (file, length) = open(path)?;
     let page_size = read_meta(path, &file, 0)?.page_size;
-    let meta = read_meta(path, &file, txn % 2 * page_size as u64)?;
-    if meta.txn != txn {
+    let place = txn % 2 * page_size as u64;
+    let meta = read_meta(path, &file, place)?;
+    // Twice: a writer may be writing the page at this moment.
+    if meta.txn != txn || meta != read_meta(path, &file, place)? {
         return Ok(Walk::Stale);
     }
     let mut walker = Walker {
@@ -81,10 +93,10 @@ pub(crate) fn check(path: &Path, txn: u64) -> Result<Walk> {
         left: meta.last_page.saturating_add(1),
         waiting: Vec::new(),
     };
-    for tree in meta.trees {
-        walker.tree(tree);
+    let mut trees = meta.trees.to_vec();
+    while let Some(tree) = trees.pop() {
+        walker.walk(tree, &mut trees)?;
     }
-    walker.walk()?;
     Ok(Walk::Sound)
 }
 
@@ -102,28 +114,42 @@ struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    fn tree(&mut self, tree: Tree) {
+    /// Visits a tree's pages; adds the trees that it holds to `found`.
+    fn walk(&mut self, tree: Tree, found: &mut Vec<Tree>) -> Result<()> {
+        let mut entries = 0;
+        // The tree of free pages has numbers as keys; none of ours has keys of a special kind.
+        if tree.flags & !NUMBER_KEYS != 0 {
+            return Err(torn(
+                self.path,
+                "a tree has flags that Moevolve never sets".to_owned(),
+            ));
+        }
         if tree.root != NO_PAGE {
             self.waiting.push((tree.root, tree.depth));
         }
-    }
-
-    fn walk(&mut self) -> Result<()> {
         while let Some((page, height)) = self.waiting.pop() {
             if self.left == 0 {
                 return Err(torn(self.path, "its pages form a circle".to_owned()));
             }
             self.left -= 1;
-            self.page(page, height)?;
+            entries += self.page(page, height, found)?;
+        }
+        if entries != tree.entries {
+            let why = format!(
+                "a tree should have {} entries and has {entries}",
+                tree.entries
+            );
+            return Err(torn(self.path, why));
         }
         Ok(())
     }
 
-    fn page(&mut self, number: u64, height: u16) -> Result<()> {
+    /// Visits one page; returns how many entries it holds itself.
+    fn page(&mut self, number: u64, height: u16, found: &mut Vec<Tree>) -> Result<u64> {
         self.load(number, 1)?;
         let kind = if height > 1 { BRANCH } else { LEAF };
         let (flags, lower, upper) = (self.u16(10), self.u16(12) as usize, self.u16(14) as usize);
-        if height == 0 || flags & (BRANCH | LEAF | OVERFLOW) != kind {
+        if height == 0 || flags != kind {
             return Err(self.bad(number, "is of the wrong kind"));
         }
         if lower < PAGE_HEADER || lower > upper || upper > self.page_size || lower % 2 != 0 {
@@ -147,6 +173,9 @@ impl Walker<'_> {
                     .push((low | u64::from(flags) << 32, height - 1));
                 continue;
             }
+            if ![0, BIG_DATA, SUB_DATABASE].contains(&flags) {
+                return Err(self.bad(number, "has a node of an unknown kind"));
+            }
             let length = if flags & BIG_DATA != 0 {
                 8
             } else {
@@ -161,22 +190,25 @@ impl Walker<'_> {
                 if length < TREE {
                     return Err(self.bad(number, "has a database cut short"));
                 }
-                let tree = Tree {
+                found.push(Tree {
+                    flags: self.u16(data + 4),
                     depth: self.u16(data + 6),
+                    entries: self.u64(data + 32),
                     root: self.u64(data + 40),
-                };
-                self.tree(tree);
+                });
             }
         }
         big.into_iter()
-            .try_for_each(|(first, size)| self.overflow(first, size))
+            .try_for_each(|(first, size)| self.overflow(first, size))?;
+        let nodes = (lower - PAGE_HEADER) as u64 / 2;
+        Ok(if kind == LEAF { nodes } else { 0 })
     }
 
     /// A value too long for its page, on pages of its own.
     fn overflow(&mut self, first: u64, size: u64) -> Result<()> {
         let pages = (PAGE_HEADER as u64 - 1 + size) / self.page_size as u64 + 1;
         self.load(first, pages)?;
-        if self.u16(10) & OVERFLOW == 0 || u64::from(self.u32(12)) < pages {
+        if self.u16(10) != OVERFLOW || u64::from(self.u32(12)) < pages {
             return Err(self.bad(first, "is not the long value it should be"));
         }
         Ok(())
@@ -246,8 +278,14 @@ fn read_meta(path: &Path, file: &File, at: u64) -> Result<Meta> {
         let why = format!("it has LMDB's file format {}, not {VERSION}", u32(20));
         return Err(torn(path, why));
     }
+    // These flags come with the environment's, of which a fixed address would move the map.
+    if u16(44) != NUMBER_KEYS || u16(92) != 0 || u16(10) != META {
+        return Err(torn(path, "a meta page was overwritten".to_owned()));
+    }
     let tree = |at: usize| Tree {
+        flags: u16(at + 4),
         depth: u16(at + 6),
+        entries: u64(at + 32),
         root: u64(at + 40),
     };
     Ok(Meta {
