@@ -80,7 +80,7 @@ class Golden:
         return _native.Engine.load(str(self.checkpoint), threads)
 
     @property
-    def batch(self) -> list[tuple[list[int], int, int, float]]:
+    def batch(self) -> list[tuple[list[int], int, int | list[int], float]]:
         return [tuple(example) for example in self.expected["batch"]]
 
     @property

@@ -80,11 +80,13 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
     ids = ref.draw_ids(shape, [9, 17, 1, 5], seed)
     for index, row in enumerate(ref.logits(model, ids)):
         arrays[f"logits.{index}"] = row
+    first, second, third, fourth = ref.draw_ids(shape, [12, 7, 15, 20], seed + 1)
+    gaps = [position + position // 3 * 5 for position in range(20)]
     batch: list[ref.Example] = [
-        (row, answer, offset, 1.0)
-        for row, answer, offset in zip(
-            ref.draw_ids(shape, [12, 7, 15, 20], seed + 1), [5, 3, 14, 1], [0, 3, 40, 7], strict=True
-        )
+        (first, 5, 0, 1.0),
+        (second, 3, 3, 0.5),
+        (third, 14, 40, 2.0),
+        (fourth, 1, gaps, 1.0),
     ]
     loss = ref.masked_loss(model, batch)
     loss.backward()

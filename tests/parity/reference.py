@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from transformers import MiniMaxM2Config, MiniMaxM2ForCausalLM
 
-Example = tuple[list[int], int, int, float]
-"""(ids, where the answer starts, position offset, weight), as `Engine.train_step` takes it."""
+Example = tuple[list[int], int, int | list[int], float]
+"""(ids, where the answer starts, position offset or one position a token, weight), as `Engine.train_step` takes it."""
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+-*=,:. ()<>[]?!"
 
@@ -119,10 +119,10 @@ def logits(model: MiniMaxM2ForCausalLM, ids: list[list[int]]) -> list[torch.Tens
 def masked_loss(model: MiniMaxM2ForCausalLM, batch: list[Example]) -> torch.Tensor:
     """Weighted mean over all answer tokens of their cross-entropy given what stands before."""
     total, mass = torch.zeros(()), 0.0
-    for ids, answer, offset, weight in batch:
+    for ids, answer, where, weight in batch:
         row = torch.tensor([ids])
-        positions = torch.arange(offset, offset + len(ids))[None]
-        scores = model(row, position_ids=positions).logits[0, answer - 1 : -1].float()
+        positions = where if isinstance(where, list) else list(range(where, where + len(ids)))
+        scores = model(row, position_ids=torch.tensor([positions])).logits[0, answer - 1 : -1].float()
         total = total + weight * torch.nn.functional.cross_entropy(scores, row[0, answer:], reduction="sum")
         mass += weight * (len(ids) - answer)
     return total / mass

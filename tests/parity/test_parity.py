@@ -60,10 +60,11 @@ def tensor(native):
 
 def batch_of(shape, seed):
     rows = ref.draw_ids(shape, [12, 7, 15, 20, 33], seed + 1)
-    return [
-        (ids, answer, seed % 9 * i, 1.0)
-        for i, (ids, answer) in enumerate(zip(rows, [5, 3, 14, 1, 20], strict=True))
-    ]
+    starts = zip(rows, [5, 3, 14, 1, 20], strict=True)
+    batch = [(ids, answer, seed % 9 * i, 0.5 + i) for i, (ids, answer) in enumerate(starts)]
+    ids, answer, _, weight = batch[-1]
+    gaps = [2 * place + place // 7 for place in range(len(ids))]
+    return [*batch[:-1], (ids, answer, gaps, weight)]
 
 
 def test_logits(pair):
