@@ -148,60 +148,65 @@ impl Walker<'_> {
     fn page(&mut self, number: u64, height: u16, found: &mut Vec<Tree>) -> Result<u64> {
         self.load(number, 1)?;
         let kind = if height > 1 { BRANCH } else { LEAF };
-        let (flags, lower, upper) = (self.u16(10), self.u16(12) as usize, self.u16(14) as usize);
-        if height == 0 || flags != kind {
+        let (lower, upper) = (self.u16(12) as usize, self.u16(14) as usize);
+        if height == 0 || self.u16(10) != kind {
             return Err(self.bad(number, "is of the wrong kind"));
         }
         if lower < PAGE_HEADER || lower > upper || upper > self.page_size || lower % 2 != 0 {
             return Err(self.bad(number, "has bounds outside itself"));
         }
-        let mut big = Vec::new();
+        let mut long = Vec::new();
         for slot in (PAGE_HEADER..lower).step_by(2) {
             let node = self.u16(slot) as usize;
             if node < upper || node + NODE_HEADER > self.page_size {
                 return Err(self.bad(number, "has a node outside itself"));
             }
-            let low = u64::from(self.u16(node)) | u64::from(self.u16(node + 2)) << 16;
-            let (flags, key) = (self.u16(node + 4), self.u16(node + 6) as usize);
-            let data = node + NODE_HEADER + key;
             if kind == BRANCH {
-                if data > self.page_size {
-                    return Err(self.bad(number, "has a key that leaves it"));
-                }
-                // A branch keeps the child's number where a leaf keeps size and flags.
-                self.waiting
-                    .push((low | u64::from(flags) << 32, height - 1));
-                continue;
+                self.branch(number, node, height)?;
+            } else if let Some(value) = self.leaf(number, node, found)? {
+                long.push(value);
             }
-            if ![0, BIG_DATA, SUB_DATABASE].contains(&flags) {
-                return Err(self.bad(number, "has a node of an unknown kind"));
-            }
-            let length = if flags & BIG_DATA != 0 {
-                8
-            } else {
-                low as usize
-            };
-            if data + length > self.page_size {
-                return Err(self.bad(number, "has a value that leaves it"));
-            }
-            if flags & BIG_DATA != 0 {
-                big.push((self.u64(data), low));
-            } else if flags & SUB_DATABASE != 0 {
-                if length < TREE {
-                    return Err(self.bad(number, "has a database cut short"));
-                }
+        }
+        for (first, size) in long {
+            self.overflow(first, size)?;
+        }
+        let nodes = (lower - PAGE_HEADER) as u64 / 2;
+        Ok(if kind == LEAF { nodes } else { 0 })
+    }
+
+    /// Notes the child of a branch's node.
+    fn branch(&mut self, number: u64, node: usize, height: u16) -> Result<()> {
+        if node + NODE_HEADER + self.u16(node + 6) as usize > self.page_size {
+            return Err(self.bad(number, "has a key that leaves it"));
+        }
+        // A branch keeps the child's number where a leaf keeps size and flags.
+        let child = u64::from(self.u32(node)) | u64::from(self.u16(node + 4)) << 32;
+        self.waiting.push((child, height - 1));
+        Ok(())
+    }
+
+    /// Looks at a leaf's node; returns the place and size of a value that has pages of its own.
+    fn leaf(&self, number: u64, node: usize, found: &mut Vec<Tree>) -> Result<Option<(u64, u64)>> {
+        let (size, flags) = (self.u32(node), self.u16(node + 4));
+        let data = node + NODE_HEADER + self.u16(node + 6) as usize;
+        let inside = if flags == BIG_DATA { 8 } else { size as usize };
+        if data + inside > self.page_size {
+            return Err(self.bad(number, "has a value that leaves it"));
+        }
+        match flags {
+            0 => Ok(None),
+            BIG_DATA => Ok(Some((self.u64(data), u64::from(size)))),
+            SUB_DATABASE if inside == TREE => {
                 found.push(Tree {
                     flags: self.u16(data + 4),
                     depth: self.u16(data + 6),
                     entries: self.u64(data + 32),
                     root: self.u64(data + 40),
                 });
+                Ok(None)
             }
+            _ => Err(self.bad(number, "has a node of an unknown kind")),
         }
-        big.into_iter()
-            .try_for_each(|(first, size)| self.overflow(first, size))?;
-        let nodes = (lower - PAGE_HEADER) as u64 / 2;
-        Ok(if kind == LEAF { nodes } else { 0 })
     }
 
     /// A value too long for its page, on pages of its own.
