@@ -24,13 +24,15 @@ from moevolve.tasks.suite import Suite, suite
 LEVELS = 8
 RATIO = 0.62
 """Share of level l is proportional to RATIO ** (l - 1)."""
+EMPHASIS = {"number/add": 4.0, "number/subtract": 4.0, "number/compare": 2.0}
+"""Shares of skills that take longest to begin: a skill that never succeeds gives a run nothing to confirm."""
 BATCH = 128
-STEPS = 1500
+STEPS = 1600
 PEAK_RATE = 3e-3
 WARM_UP = 60
 SEED_FOLDER = Path(__file__).parent / "policy" / "seed"
 
-Example = tuple[list[int], int, list[int], float]
+Example = tuple[list[int], int, int | list[int], float]
 
 CONFIG = {
     "architectures": ["MiniMaxM2ForCausalLM"],
@@ -74,11 +76,13 @@ def examples(tasks: Suite, engine: _native.Engine, seed: int, step: int) -> list
     """One batch: (ids, where the answer starts, positions, weight) a task."""
     draw = rng(seed, "seed", step)
     paths = sorted(tasks.skills)
+    skill_shares = [EMPHASIS.get(path, 1.0) for path in paths]
     shares = [RATIO**level for level in range(LEVELS)]
-    batch = []
+    batch: list[Example] = []
     for index in range(BATCH):
+        path = draw.choices(paths, skill_shares)[0]
         level = draw.choices(range(1, LEVELS + 1), shares)[0]
-        task = tasks.draw("train", paths[index % len(paths)], level, seed, step, index)
+        task = tasks.draw("train", path, level, seed, step, index)
         prompt = engine.encode(task.prompt)
         answer = engine.encode(task.answer or "") + [EOS]
         ids = prompt + answer

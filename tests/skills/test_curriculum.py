@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.skills.curriculum import UNIFORM, allocate, learnability, shares
+from moevolve.skills.curriculum import UNIFORM, allocate, by_amplification, by_practice, learnability, shares
 from moevolve.skills.mastery import Mastery
 
 LEVELS = {"text/sort": (1, 10), "text/reverse": (1, 10)}
@@ -23,14 +23,14 @@ def known() -> Mastery:
 
 @given(focus=st.floats(0, 1))
 def test_shares_sum_to_one_and_leave_no_cell_out(focus: float) -> None:
-    found = shares(known(), focus)
+    found = shares(by_practice(known()), focus)
     assert math.isclose(sum(found.values()), 1.0)
     assert len(found) == 20
     assert min(found.values()) >= UNIFORM / 20
 
 
 def test_the_frontier_gets_most() -> None:
-    found = shares(known(), 0.0)
+    found = shares(by_practice(known()), 0.0)
     sort = {level: found["text/sort", level] for level in range(1, 11)}
     assert max(sort, key=lambda level: sort[level]) == 5
     assert sort[5] > 3 * sort[1]
@@ -41,13 +41,17 @@ def test_an_untried_level_beyond_the_frontier_is_tried() -> None:
     made = Mastery({"text/sort": (1, 6)})
     for level in (1, 2):
         made.observe("text/sort", level, 40, 40)
-    found = shares(made, 0.0)
+    found = shares(by_practice(made), 0.0)
     assert found["text/sort", 3] > 2 * found["text/sort", 2]
 
 
 def test_focus_shares_skills_by_what_is_left_to_learn() -> None:
     def of(focus: float) -> float:
-        return sum(share for (skill, _), share in shares(known(), focus).items() if skill == "text/reverse")
+        return sum(
+            share
+            for (skill, _), share in shares(by_practice(known()), focus).items()
+            if skill == "text/reverse"
+        )
 
     assert math.isclose(of(0.0), 0.5)
     assert of(1.0) > of(0.5) > of(0.0)
@@ -55,12 +59,20 @@ def test_focus_shares_skills_by_what_is_left_to_learn() -> None:
 
 @given(n=st.integers(0, 300), focus=st.floats(0, 1), seed=st.integers())
 def test_an_allocation_is_as_even_as_its_shares(n: int, focus: float, seed: int) -> None:
-    chosen = allocate(known(), n, focus, Random(seed))
+    chosen = allocate(by_practice(known()), n, focus, Random(seed))
     assert len(chosen) == n
-    assert chosen == allocate(known(), n, focus, Random(seed))
+    assert chosen == allocate(by_practice(known()), n, focus, Random(seed))
     counts = Counter(chosen)
-    for cell, share in shares(known(), focus).items():
+    for cell, share in shares(by_practice(known()), focus).items():
         assert math.floor(share * n - 1e-9) <= counts[cell] <= math.ceil(share * n + 1e-9)
+
+
+def test_a_program_is_asked_where_it_succeeds_and_the_bare_policy_does_not() -> None:
+    program = Mastery(LEVELS)
+    for level in range(1, 11):
+        program.observe("text/sort", level, 20, 20)
+    weights = by_amplification(known(), program)
+    assert weights["text/sort", 8] > 5 * weights["text/sort", 2]
 
 
 def test_learnability_is_the_variance_of_the_verdict() -> None:

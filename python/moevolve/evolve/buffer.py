@@ -52,26 +52,28 @@ class Buffer:
     def batches(
         self, cycle: int, steps: int, size: int, recent: float, draw: Random
     ) -> list[list[Confirmed]]:
-        """Draws `steps` batches: a share `recent` from this cycle, the rest from all; skills take turns.
+        """Draws `steps` batches: a share `recent` from this cycle, the rest from all.
 
-        Turns by skill keep what is easy to confirm from crowding out what is hard.
+        Each draw picks a skill, then a level of it, then an answer, so that what is easy to confirm does not crowd out
+        what is hard: the frontier gets as many draws as the levels that are mastered.
         """
-        now = _by_skill(item for item in self._items.values() if item.cycle == cycle)
-        all_ = _by_skill(self._items.values())
+        now = _by_cell(item for item in self._items.values() if item.cycle == cycle)
+        all_ = _by_cell(self._items.values())
         batches = []
         for _ in range(steps):
             batch = []
-            for index in range(size):
+            for _ in range(size):
                 pool = now if now and draw.random() < recent else all_
-                skills = list(pool)
-                items = pool[skills[(index + draw.randrange(len(skills))) % len(skills)]]
+                levels = pool[draw.randrange(len(pool))]
+                items = levels[draw.randrange(len(levels))]
                 batch.append(items[draw.randrange(len(items))])
             batches.append(batch)
         return batches
 
 
-def _by_skill(items: Iterable[Confirmed]) -> dict[str, list[Confirmed]]:
-    pools: dict[str, list[Confirmed]] = {}
+def _by_cell(items: Iterable[Confirmed]) -> list[list[list[Confirmed]]]:
+    """Answers by skill, then by level, both in order."""
+    pools: dict[str, dict[int, list[Confirmed]]] = {}
     for item in items:
-        pools.setdefault(item.skill, []).append(item)
-    return dict(sorted(pools.items()))
+        pools.setdefault(item.skill, {}).setdefault(item.level, []).append(item)
+    return [[levels[level] for level in sorted(levels)] for _, levels in sorted(pools.items())]

@@ -46,7 +46,7 @@ def distill(
     for step, batch in enumerate(
         buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw), start=1
     ):
-        examples = []
+        examples: list[tuple[list[int], int, int | list[int], float]] = []
         for item in batch:
             prompt = native.encode(item.prompt)
             ids = prompt + native.encode(item.answer) + end

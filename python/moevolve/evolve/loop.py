@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from moevolve.config import Config
 from moevolve.evolve import snapshot as snapshots
-from moevolve.evolve.allocation import allocate, amplified, learnability, observe, success
 from moevolve.evolve.archive import Archive, Variant
 from moevolve.evolve.arms import ARMS
 from moevolve.evolve.attempts import Attempt, Attempter, tally
@@ -44,10 +43,14 @@ from moevolve.records import (
     SkillInfo,
     VariantAdded,
 )
+from moevolve.skills.curriculum import allocate, by_amplification, by_practice
+from moevolve.skills.mastery import Mastery
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
 
 SEED = "v0000"
+FADE = 0.4
+"""What is left of older counts after a cycle, or once the program has changed: they describe another variant."""
 
 
 class Loop:
@@ -91,7 +94,10 @@ class Loop:
         self.archive = Archive()
         self.buffer = Buffer(config.learn.buffer)
         low, high = config.suite.levels
-        self.cells = [(path, level) for path in sorted(suite.skills) for level in range(low, high + 1)]
+        self.levels = {path: (low, high) for path in sorted(suite.skills)}
+        self.cells = [(path, level) for path in self.levels for level in range(low, high + 1)]
+        self.direct = Mastery(self.levels)
+        self.through = Mastery(self.levels)
         self._progress = progress
 
     # ------------------------------------------------------------------ beginning and end
@@ -147,6 +153,9 @@ class Loop:
                 )
             )
         self.buffer = Buffer(self.config.learn.buffer, state.buffer)
+        for mastery, table in ((self.direct, state.direct), (self.through, state.program)):
+            for counts in table:
+                mastery.observe(*counts)
 
     def finish(self) -> None:
         """Scores the champion on the same sealed tasks and closes the journal."""
@@ -177,6 +186,8 @@ class Loop:
         )
         self.state.cycle = cycle
         self.state.buffer = self.buffer.items()
+        self.state.direct = self.direct.table()
+        self.state.program = self.through.table()
         self.state.variants = [
             VariantRow(
                 v.id,
@@ -210,14 +221,12 @@ class Loop:
         focus = recipe.focus if recipe else 0.0
         policy, genome = self._champion()
         variant = self.state.champion
-        direct_p = {cell: success(self.state.direct, *cell) for cell in self.cells}
-        program_p = {cell: success(self.state.program, *cell) for cell in self.cells}
         seen: dict[str, list[Attempt]] = {}
 
         direct_tasks = round(config.tasks * (1 - share))
         if direct_tasks:
             self._progress("attempts by the bare policy", 0.02)
-            weights = {cell: learnability(p) for cell, p in direct_p.items()}
+            weights = by_practice(self.direct)
             tasks = self._tasks("train", cycle, "direct", weights, direct_tasks, focus)
             stage = (self.config.seed, cycle, "direct")
             before = policy.generated
@@ -229,7 +238,7 @@ class Loop:
         program_tasks = config.tasks - direct_tasks
         if program_tasks:
             self._progress("attempts through the program", 0.1)
-            weights = {cell: amplified(direct_p[cell], p) + learnability(p) for cell, p in program_p.items()}
+            weights = by_amplification(self.direct, self.through)
             tasks = self._tasks("train", cycle, "program", weights, program_tasks, focus)
             stage = (self.config.seed, cycle, "program")
             before = policy.generated
@@ -237,10 +246,11 @@ class Loop:
             seen["program"] = attempts
             self._attempted(cycle, "program", "program", attempts, policy.generated - before)
 
-        for source, counts in (("direct", self.state.direct), ("program", self.state.program)):
+        for source, mastery in (("direct", self.direct), ("program", self.through)):
             if source in seen:
-                cells = [(t.skill, t.level, t.successes, t.attempts) for t in tally(seen[source])]
-                observe(counts, cells)
+                mastery.fade(FADE)
+                for t in tally(seen[source]):
+                    mastery.observe(t.skill, t.level, t.successes, t.attempts)
         confirmed = 0
         for attempts in seen.values():
             confirmed += self.buffer.add(attempts, cycle, confirmed_only=self.arm.filters)
@@ -267,7 +277,7 @@ class Loop:
         program = trial_program or champion.program
         recipe = self.host.recipe(
             self.shelf.genome(program),
-            report_for(self.state, self.config, self.suite.skills),
+            report_for(self.state, self.direct, self.through),
             key(self.config.seed, cycle, "recipe"),
         )
         tried = self._practise(cycle, recipe)
@@ -301,8 +311,9 @@ class Loop:
                 ),
             ]
         )
-        decision = self._gate(cycle, "weights", child, 0.4)
-        self.state.trainee = self.archive[self.state.champion].weights if decision == "discard" else weights
+        decision, vetoes = self._gate(cycle, "weights", child, 0.4)
+        back = decision == "discard" or bool(vetoes)
+        self.state.trainee = self.archive[self.state.champion].weights if back else weights
         self.state.recipe_program = None
         return tried
 
@@ -320,7 +331,8 @@ class Loop:
             parent,
             self.shelf.genome(parent.program),
             tried,
-            self.suite.skills,
+            self.direct,
+            self.through,
         )
         policy, genome = self._champion()
         before = policy.generated
@@ -402,8 +414,11 @@ class Loop:
 
     # ------------------------------------------------------------------ the gate
 
-    def _gate(self, cycle: int, level: Level, candidate: Variant, done: float) -> Decision:
-        """Compares a candidate with the champion on fresh paired tasks and carries the decision out."""
+    def _gate(self, cycle: int, level: Level, candidate: Variant, done: float) -> tuple[Decision, list[str]]:
+        """Compares a candidate with the champion on fresh paired tasks and carries the decision out.
+
+        Returns the decision and the skills that vetoed.
+        """
         config = self.config.gate
         champion = self.archive[self.state.champion]
         ours = self.shelf.policy(champion.weights, among=(candidate.weights,))
@@ -465,11 +480,9 @@ class Loop:
             candidate_genome.write(self.ledger.store.path / "program")
             if level == "program":
                 # What was counted for the old program says little about the new one.
-                for levels in self.state.program.values():
-                    for number, (wins, tries) in levels.items():
-                        levels[number] = (wins * 0.25, tries * 0.25)
+                self.through.fade(FADE)
         self.state.trials.append(Trial(cycle, candidate.operator, candidate.summary, verdict.gain, decision))
-        return decision
+        return decision, list(verdict.vetoes)
 
     # ------------------------------------------------------------------ small parts
 

@@ -8,9 +8,7 @@ from statistics import NormalDist
 
 from moevolve.evolve.attempts import Attempt
 from moevolve.records import Interval, SkillScore
-
-MASTERED = 0.8
-"""Success from which a level counts as mastered, together with all levels below it."""
+from moevolve.skills.mastery import MASTERED
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:

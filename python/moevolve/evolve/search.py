@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from moevolve.config import Config
-from moevolve.evolve.allocation import success
 from moevolve.evolve.archive import Archive, Variant
 from moevolve.evolve.attempts import Attempt
 from moevolve.evolve.snapshot import Snapshot
 from moevolve.program.brief import Brief, Failure, LearnReport, SkillReport, Success, TrialReport
 from moevolve.program.genome import Genome
 from moevolve.records import Edit
+from moevolve.skills.mastery import Mastery
 
 FAILURES = 48
 """Failed attempts an improver is shown."""
@@ -34,18 +34,16 @@ class Proposal(msgspec.Struct, frozen=True):
     """Whether anything but `improve.py` and `learn.py` changed, so that a score can show it."""
 
 
-def skill_reports(state: Snapshot, config: Config, skills: Iterable[str]) -> list[SkillReport]:
+def skill_reports(direct: Mastery, program: Mastery) -> list[SkillReport]:
     """Estimated success by skill and level, of the bare policy and of the champion with its program."""
-    low, high = config.suite.levels
-    levels = range(low, high + 1)
     return [
         SkillReport(
             path=path,
-            direct=[success(state.direct, path, level) for level in levels],
-            program=[success(state.program, path, level) for level in levels],
+            direct=list(direct.estimates(path).values()),
+            program=list(program.estimates(path).values()),
             first=low,
         )
-        for path in sorted(skills)
+        for path, (low, _) in direct.levels.items()
     ]
 
 
@@ -57,11 +55,11 @@ def trial_reports(state: Snapshot) -> list[TrialReport]:
     ]
 
 
-def report_for(state: Snapshot, config: Config, skills: Iterable[str]) -> LearnReport:
+def report_for(state: Snapshot, direct: Mastery, program: Mastery) -> LearnReport:
     """What `learn.py` is told before a learning stage."""
     return LearnReport(
         cycle=state.cycle + 1,
-        skills=skill_reports(state, config, skills),
+        skills=skill_reports(direct, program),
         history=[t for t in trial_reports(state) if t.operator.startswith("distill")],
     )
 
@@ -73,12 +71,13 @@ def brief_for(
     parent: Variant,
     genome: Genome,
     tried: Sequence[Attempt],
-    skills: Iterable[str],
+    direct: Mastery,
+    program: Mastery,
 ) -> Brief:
     """What `improve.py` is told: source, history, scores by skill, failures, budget and metric. Never a gold answer."""
     return Brief(
         source=dict(sorted(genome.files.items())),
-        skills=skill_reports(state, config, skills),
+        skills=skill_reports(direct, program),
         failures=[
             Failure(
                 prompt=attempt.task.prompt,

@@ -48,9 +48,9 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """A proposed program whose `learn.py` the next learning stage tries."""
     variants: list[VariantRow] = []
     buffer: list[Confirmed] = []
-    direct: dict[str, dict[int, tuple[float, float]]] = {}
-    """Bare policy: skill -> level -> (successes, attempts), older counts decayed."""
-    program: dict[str, dict[int, tuple[float, float]]] = {}
+    direct: list[tuple[str, int, float, float]] = []
+    """Bare policy: (skill, level, successes, attempts), older counts faded."""
+    program: list[tuple[str, int, float, float]] = []
     """The champion with its program, likewise."""
     trials: list[Trial] = []
     tokens_generated: int = 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 
 from moevolve.skills.mastery import Mastery
+
+Cell = tuple[str, int]
+"""(skill, level)."""
 
 UNIFORM = 0.3
 """Share of attempts spread evenly over all cells, so that none is forgotten and surprises are seen."""
@@ -15,38 +19,58 @@ def learnability(p: float) -> float:
     return p * (1 - p)
 
 
-def shares(mastery: Mastery, focus: float) -> dict[tuple[str, int], float]:
+def by_practice(mastery: Mastery) -> dict[Cell, float]:
+    """Weights for attempts that are repeated as they are: learnability."""
+    return {
+        (skill, level): learnability(p)
+        for skill in mastery.levels
+        for level, p in mastery.estimates(skill).items()
+    }
+
+
+def by_amplification(direct: Mastery, program: Mastery) -> dict[Cell, float]:
+    """Weights for attempts through a program: where it succeeds and the bare policy does not, beside learnability.
+
+    That is what distilling the program's answers can teach.
+    """
+    weights = {}
+    for skill in program.levels:
+        bare = direct.estimates(skill)
+        for level, p in program.estimates(skill).items():
+            weights[skill, level] = p * (1 - bare[level]) + learnability(p)
+    return weights
+
+
+def shares(cells: Mapping[Cell, float], focus: float) -> dict[Cell, float]:
     """Share of attempts of every (skill, level); they sum to 1.
 
     Args:
-        mastery: what is known so far.
-        focus: 0 gives every skill the same share, 1 shares by what is left to learn of each.
+        cells: weight of every cell, not negative.
+        focus: 0 gives every skill the same share, 1 shares by the weight of its cells.
     """
-    weights = {
-        skill: {level: learnability(p) for level, p in mastery.estimates(skill).items()}
-        for skill in mastery.levels
-    }
+    weights: dict[str, dict[int, float]] = {}
+    for (skill, level), weight in sorted(cells.items()):
+        weights.setdefault(skill, {})[level] = weight
     totals = {skill: sum(levels.values()) for skill, levels in weights.items()}
     whole = sum(totals.values())
-    cells = sum(len(levels) for levels in weights.values())
-    result: dict[tuple[str, int], float] = {}
+    result: dict[Cell, float] = {}
     for skill, levels in weights.items():
         between = (1 - focus) / len(weights) + focus * (totals[skill] / whole if whole else 1 / len(weights))
         for level, weight in levels.items():
             within = weight / totals[skill] if totals[skill] else 1 / len(levels)
-            result[skill, level] = UNIFORM / cells + (1 - UNIFORM) * between * within
+            result[skill, level] = UNIFORM / len(cells) + (1 - UNIFORM) * between * within
     return result
 
 
-def allocate(mastery: Mastery, n: int, focus: float, rng: Random) -> list[tuple[str, int]]:
+def allocate(cells: Mapping[Cell, float], n: int, focus: float, rng: Random) -> list[Cell]:
     """`n` cells for the next attempts, in the order of skills and levels.
 
     Systematic sampling (one random offset, then equal steps): every cell gets its share of `n` rounded up
     or down, so that an allocation is as even as its shares are.
     """
-    wanted = shares(mastery, focus)
+    wanted = shares(cells, focus)
     offset = rng.random()
-    chosen: list[tuple[str, int]] = []
+    chosen: list[Cell] = []
     reached = 0.0
     for cell, share in wanted.items():
         reached += share * n

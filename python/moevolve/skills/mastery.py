@@ -64,6 +64,10 @@ class Mastery:
         """(successes, attempts) at one level."""
         return self._tries.get((skill, level), (0.0, 0.0))
 
+    def table(self) -> list[tuple[str, int, float, float]]:
+        """(skill, level, successes, attempts) of every level that was tried, in order; `observe` reads it back."""
+        return [(skill, level, *counts) for (skill, level), counts in sorted(self._tries.items())]
+
     def estimates(self, skill: str) -> dict[int, float]:
         """Expected success at every level: the mean of a Beta posterior.
 
