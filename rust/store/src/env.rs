@@ -6,20 +6,18 @@
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
-use heed::types::Bytes;
-use heed::{
-    AnyTls, CommitOrAbort, Database, DatabaseOpener, EnvFlags, EnvOpenOptions, MdbError, RoTxn,
-    RwTxn, WithoutTls,
-};
+use heed::{AnyTls, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
+use crate::databases::{self, Bare, Kind, Options, alien, exists};
 use crate::error::{Error, Fault, Result};
 use crate::pages::{self, Walk};
 
@@ -32,41 +30,6 @@ pub const MAX_READERS: u32 = 512;
 /// LMDB's lock file: a header and one cache line for each reader.
 const LOCK_BYTES: i64 = (MAX_READERS as i64 + 8) * 64;
 
-const META: &str = "meta";
-const KIND: &[u8] = b"kind";
-const SCHEMA: &[u8] = b"schema";
-
-type Bare = Database<'static, Bytes, Bytes>;
-
-/// What a folder is expected to hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
-    /// In words, for messages; also written into the store.
-    pub name: &'static str,
-    /// Its databases, besides `meta`.
-    pub databases: &'static [&'static str],
-}
-
-/// How to open a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// Newest schema that the caller knows; a new store gets it.
-    pub schema: u32,
-    /// Address space to reserve, in bytes; a multiple of the page size.
-    pub map_size: usize,
-}
-
-impl Options {
-    /// The usual map size.
-    #[must_use]
-    pub fn new(schema: u32) -> Self {
-        Self {
-            schema,
-            map_size: MAP_SIZE,
-        }
-    }
-}
-
 /// A handle on an open environment; the last one of a process closes it.
 pub(crate) struct Env {
     shared: Option<Arc<Shared>>,
@@ -78,6 +41,8 @@ struct Shared {
     databases: HashMap<&'static str, Bare>,
     map_size: usize,
     opened_by: u32,
+    /// Of the file, so that a folder that was removed and made again is not taken for the one before.
+    identity: Option<(u64, u64)>,
 }
 
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Shared>>>> = LazyLock::new(Mutex::default);
@@ -121,12 +86,17 @@ impl Env {
             .map_err(|error| Error::io(path, "cannot open", error))?;
         let mut registry = registry();
         if let Some(shared) = registry.get(&canonical).and_then(Weak::upgrade) {
+            // A handle locks the registry when it drops, and this one may drop here.
+            drop(registry);
             let env = Self {
                 shared: Some(shared),
             };
-            env.shared()?;
+            if identity(&data) != env.shared()?.identity {
+                return Err(Error::Replaced {
+                    path: path.to_path_buf(),
+                });
+            }
             return if create {
-                drop(registry);
                 Err(exists(path, kind))
             } else {
                 Ok(env)
@@ -251,9 +221,9 @@ impl Shared {
             Fault::Store(error) => error,
         })?;
         let databases = if create {
-            create_databases(&env, path, kind, options)?
+            databases::create(&env, path, kind, options)?
         } else {
-            open_databases(&env, path, kind, options)?
+            databases::open(&env, path, kind, options)?
         };
         Ok(Self {
             env,
@@ -261,6 +231,7 @@ impl Shared {
             databases,
             map_size: options.map_size,
             opened_by: process::id(),
+            identity: identity(&data),
         })
     }
 
@@ -304,149 +275,6 @@ fn check_pages(env: &heed::Env<WithoutTls>, data: &Path) -> Result<(), Fault> {
     }))
 }
 
-/// Makes the databases and says what they are, in one transaction: a store exists whole or not at all.
-fn create_databases(
-    env: &heed::Env<WithoutTls>,
-    path: &Path,
-    kind: Kind,
-    options: Options,
-) -> Result<HashMap<&'static str, Bare>> {
-    let fail = |error| Error::lmdb(path, "cannot create", options.map_size, error);
-    let txn = env.write_txn().map_err(fail)?;
-    let made = env
-        .create_databases_and_commit(txn, |opener, txn| {
-            let meta = opener.create_database::<Bytes, Bytes>(txn, Some(META))?;
-            if meta.get(txn, SCHEMA)?.is_some() {
-                return Ok(CommitOrAbort::Abort(()));
-            }
-            meta.put(txn, KIND, kind.name.as_bytes())?;
-            meta.put(txn, SCHEMA, &options.schema.to_le_bytes())?;
-            let databases = kind
-                .databases
-                .iter()
-                .map(|name| opener.create_database::<Bytes, Bytes>(txn, Some(name)))
-                .collect::<heed::Result<Vec<_>>>()?;
-            Ok(CommitOrAbort::Commit(Several(databases)))
-        })
-        .map_err(fail)?;
-    match made {
-        CommitOrAbort::Commit(databases) => {
-            Ok(kind.databases.iter().copied().zip(databases).collect())
-        }
-        CommitOrAbort::Abort(()) => Err(exists(path, kind)),
-    }
-}
-
-/// Opens the databases after a look at what the store says it is.
-fn open_databases(
-    env: &heed::Env<WithoutTls>,
-    path: &Path,
-    kind: Kind,
-    options: Options,
-) -> Result<HashMap<&'static str, Bare>> {
-    let fail = |error| Error::lmdb(path, "cannot open", options.map_size, error);
-    let txn = env.read_txn().map_err(fail)?;
-    let opened = env
-        .open_databases_and_commit(txn, |opener, txn| {
-            let Some(meta) = opener.open_database::<Bytes, Bytes>(txn, Some(META))? else {
-                if env_is_empty(opener, txn)? {
-                    return Ok(CommitOrAbort::Abort(Error::Absent {
-                        path: path.to_path_buf(),
-                        what: kind.name,
-                        why: "it was begun and never finished; it can be begun again".to_owned(),
-                    }));
-                }
-                return Ok(CommitOrAbort::Abort(alien(
-                    path,
-                    kind.name,
-                    "it has no schema".to_owned(),
-                )));
-            };
-            if let Err(refused) = recognise(
-                meta.get(txn, KIND)?,
-                meta.get(txn, SCHEMA)?,
-                path,
-                kind,
-                options,
-            ) {
-                return Ok(CommitOrAbort::Abort(refused));
-            }
-            let mut databases = Vec::new();
-            for name in kind.databases {
-                match opener.open_database::<Bytes, Bytes>(txn, Some(name))? {
-                    Some(database) => databases.push(database),
-                    None => {
-                        let why = format!("it has no database {name}");
-                        return Ok(CommitOrAbort::Abort(alien(path, kind.name, why)));
-                    }
-                }
-            }
-            Ok(CommitOrAbort::Commit(Several(databases)))
-        })
-        .map_err(fail)?;
-    match opened {
-        CommitOrAbort::Commit(databases) => {
-            Ok(kind.databases.iter().copied().zip(databases).collect())
-        }
-        CommitOrAbort::Abort(refused) => Err(refused),
-    }
-}
-
-fn env_is_empty(
-    opener: &DatabaseOpener<'_, WithoutTls>,
-    txn: &RoTxn<'_, WithoutTls>,
-) -> heed::Result<bool> {
-    match opener.open_database::<Bytes, Bytes>(txn, None)? {
-        Some(names) => names.is_empty(txn),
-        None => Ok(true),
-    }
-}
-
-fn recognise(
-    found_kind: Option<&[u8]>,
-    schema: Option<&[u8]>,
-    path: &Path,
-    kind: Kind,
-    options: Options,
-) -> Result<()> {
-    let schema = schema
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(u32::from_le_bytes);
-    let Some(found) = schema else {
-        return Err(alien(path, kind.name, "it has no schema".to_owned()));
-    };
-    if found > options.schema {
-        return Err(Error::Schema {
-            path: path.to_path_buf(),
-            found,
-            supported: options.schema,
-        });
-    }
-    if found_kind != Some(kind.name.as_bytes()) {
-        let found_kind = String::from_utf8_lossy(found_kind.unwrap_or(b"nothing")).into_owned();
-        return Err(alien(
-            path,
-            kind.name,
-            format!("it says it is a {found_kind}"),
-        ));
-    }
-    Ok(())
-}
-
-/// Databases whose number is known at run time only.
-struct Several<'e>(Vec<Database<'e, Bytes, Bytes>>);
-
-impl heed::OnCommit for Several<'_> {
-    type Committed = Vec<Bare>;
-
-    fn on_commit(self, token: &heed::CommitToken) -> Vec<Bare> {
-        self.0
-            .into_iter()
-            .map(|database| database.on_commit(token))
-            .collect()
-    }
-}
-
 /// Gives LMDB's lock file its disk space beforehand: written through a map on a full disk, it would kill the process.
 fn reserve_lock_file(path: &Path) -> Result<()> {
     let fail = |error| Error::io(path, "cannot reserve", error);
@@ -467,25 +295,16 @@ fn file_size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |found| found.len())
 }
 
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 fn read_only(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
         error.kind(),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
     )
-}
-
-fn exists(path: &Path, kind: Kind) -> Error {
-    Error::Exists {
-        path: path.to_path_buf(),
-        what: kind.name,
-    }
-}
-
-fn alien(path: &Path, what: &'static str, why: String) -> Error {
-    Error::Alien {
-        path: path.to_path_buf(),
-        what,
-        why,
-    }
 }

@@ -68,6 +68,11 @@ pub enum Error {
         opened: u32,
         now: u32,
     },
+    #[error(
+        "{} was removed and made again while this process had it open: close what is open of it first",
+        path.display()
+    )]
+    Replaced { path: PathBuf },
     #[error("no blob {hash} in {}", path.display())]
     NoBlob { path: PathBuf, hash: String },
     #[error("{what} {name:?} cannot be used: {why}")]
@@ -76,6 +81,13 @@ pub enum Error {
         name: String,
         why: String,
     },
+    #[error(
+        "{}: this process may not reserve {} MiB of address space (`ulimit -v`): raise the limit, or open it with a \
+         smaller map size",
+        path.display(),
+        map_size >> 20
+    )]
+    AddressSpace { path: PathBuf, map_size: usize },
     #[error("{} has too many readers at once (512): close some, then try again", path.display())]
     Readers { path: PathBuf },
     #[error("{doing} {}: {source}", path.display())]
@@ -146,6 +158,12 @@ impl Error {
             why: why.to_owned(),
         };
         match source {
+            heed::Error::Io(source) if source.raw_os_error() == Some(nix::libc::ENOMEM) => {
+                Self::AddressSpace {
+                    path: path.to_path_buf(),
+                    map_size,
+                }
+            }
             heed::Error::Io(source) => Self::io(path, doing, source),
             heed::Error::Mdb(Mdb::MapFull) => Self::Full {
                 path: path.to_path_buf(),

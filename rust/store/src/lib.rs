@@ -5,6 +5,7 @@
 //! own, which several processes may write.
 
 mod blobs;
+mod databases;
 mod env;
 mod error;
 mod journal;
@@ -15,7 +16,8 @@ mod run;
 mod state;
 mod tables;
 
-pub use env::{MAP_SIZE, MAX_READERS, Options};
+pub use databases::Options;
+pub use env::{MAP_SIZE, MAX_READERS};
 pub use error::{Error, Limit, Result};
 pub use journal::{Entry, GENESIS, Hash, NewEntry, link};
 pub use memory::{Lesson, MAX_NAME, MemoryStore, Scope};

@@ -11,7 +11,8 @@ use std::path::Path;
 use heed::types::Bytes;
 use heed::{AnyTls, Database, RoTxn, RwTxn};
 
-use crate::env::{Env, Kind, Options};
+use crate::databases::{Kind, Options};
+use crate::env::Env;
 use crate::error::{Error, Fault, Result};
 
 const MEMORY: Kind = Kind {

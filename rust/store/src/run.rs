@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::blobs::{self, Blobs};
-use crate::env::{Env, Kind, Options};
+use crate::databases::{Kind, Options};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::journal::{Entry, GENESIS, Hash, Journal, NewEntry};
 use crate::lock::{self, WriterLock};

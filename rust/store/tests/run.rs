@@ -301,6 +301,18 @@ fn a_run_that_was_never_finished_making_can_be_made_again() {
 }
 
 #[test]
+fn a_folder_that_was_replaced_is_not_taken_for_the_one_before() {
+    let (folder, store) = fresh();
+    store.commit(&entries(&[b"old"])).unwrap();
+    std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
+    std::fs::create_dir(folder.path().join("journal")).unwrap();
+    let create = || RunStore::create(folder.path(), options());
+    assert!(matches!(refused(create()), Error::Replaced { .. }));
+    drop(store);
+    assert!(create().unwrap().is_empty().unwrap());
+}
+
+#[test]
 fn a_newer_schema_names_both_versions_and_the_way_out() {
     let folder = tempdir().unwrap();
     drop(RunStore::create(folder.path(), Options::new(7)).unwrap());

@@ -1,0 +1,206 @@
+//! Which databases an environment has, and what it says of itself: its kind and the version of its schema.
+//!
+//! The database `meta` keeps both from the first commit on, so that every later version can tell what it has before it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, DatabaseOpener, RoTxn, WithoutTls};
+
+use crate::env::MAP_SIZE;
+use crate::error::{Error, Result};
+
+const META: &str = "meta";
+const KIND: &[u8] = b"kind";
+const SCHEMA: &[u8] = b"schema";
+
+/// A database of plain bytes, usable in every transaction of its environment.
+pub(crate) type Bare = Database<'static, Bytes, Bytes>;
+
+/// What a folder is expected to hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// In words, for messages; also written into the store.
+    pub name: &'static str,
+    /// Its databases, besides `meta`.
+    pub databases: &'static [&'static str],
+}
+
+/// How to open a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Newest schema that the caller knows; a new store gets it.
+    pub schema: u32,
+    /// Address space to reserve, in bytes; a multiple of the page size.
+    pub map_size: usize,
+}
+
+impl Options {
+    /// The usual map size.
+    #[must_use]
+    pub fn new(schema: u32) -> Self {
+        Self {
+            schema,
+            map_size: MAP_SIZE,
+        }
+    }
+}
+
+/// Makes the databases and says what they are, in one transaction: a store exists whole or not at all.
+pub(crate) fn create(
+    env: &heed::Env<WithoutTls>,
+    path: &Path,
+    kind: Kind,
+    options: Options,
+) -> Result<HashMap<&'static str, Bare>> {
+    let fail = |error| Error::lmdb(path, "cannot create", options.map_size, error);
+    let txn = env.write_txn().map_err(fail)?;
+    let made = env
+        .create_databases_and_commit(txn, |opener, txn| {
+            let meta = opener.create_database::<Bytes, Bytes>(txn, Some(META))?;
+            if meta.get(txn, SCHEMA)?.is_some() {
+                return Ok(CommitOrAbort::Abort(()));
+            }
+            meta.put(txn, KIND, kind.name.as_bytes())?;
+            meta.put(txn, SCHEMA, &options.schema.to_le_bytes())?;
+            let databases = kind
+                .databases
+                .iter()
+                .map(|name| opener.create_database::<Bytes, Bytes>(txn, Some(name)))
+                .collect::<heed::Result<Vec<_>>>()?;
+            Ok(CommitOrAbort::Commit(Several(databases)))
+        })
+        .map_err(fail)?;
+    match made {
+        CommitOrAbort::Commit(databases) => {
+            Ok(kind.databases.iter().copied().zip(databases).collect())
+        }
+        CommitOrAbort::Abort(()) => Err(exists(path, kind)),
+    }
+}
+
+/// Opens the databases after a look at what the store says it is.
+pub(crate) fn open(
+    env: &heed::Env<WithoutTls>,
+    path: &Path,
+    kind: Kind,
+    options: Options,
+) -> Result<HashMap<&'static str, Bare>> {
+    let fail = |error| Error::lmdb(path, "cannot open", options.map_size, error);
+    let txn = env.read_txn().map_err(fail)?;
+    let opened = env
+        .open_databases_and_commit(txn, |opener, txn| {
+            let Some(meta) = opener.open_database::<Bytes, Bytes>(txn, Some(META))? else {
+                if env_is_empty(opener, txn)? {
+                    return Ok(CommitOrAbort::Abort(Error::Absent {
+                        path: path.to_path_buf(),
+                        what: kind.name,
+                        why: "it was begun and never finished; it can be begun again".to_owned(),
+                    }));
+                }
+                return Ok(CommitOrAbort::Abort(alien(
+                    path,
+                    kind.name,
+                    "it has no schema".to_owned(),
+                )));
+            };
+            if let Err(refused) = recognise(
+                meta.get(txn, KIND)?,
+                meta.get(txn, SCHEMA)?,
+                path,
+                kind,
+                options,
+            ) {
+                return Ok(CommitOrAbort::Abort(refused));
+            }
+            let mut databases = Vec::new();
+            for name in kind.databases {
+                match opener.open_database::<Bytes, Bytes>(txn, Some(name))? {
+                    Some(database) => databases.push(database),
+                    None => {
+                        let why = format!("it has no database {name}");
+                        return Ok(CommitOrAbort::Abort(alien(path, kind.name, why)));
+                    }
+                }
+            }
+            Ok(CommitOrAbort::Commit(Several(databases)))
+        })
+        .map_err(fail)?;
+    match opened {
+        CommitOrAbort::Commit(databases) => {
+            Ok(kind.databases.iter().copied().zip(databases).collect())
+        }
+        CommitOrAbort::Abort(refused) => Err(refused),
+    }
+}
+
+fn env_is_empty(
+    opener: &DatabaseOpener<'_, WithoutTls>,
+    txn: &RoTxn<'_, WithoutTls>,
+) -> heed::Result<bool> {
+    match opener.open_database::<Bytes, Bytes>(txn, None)? {
+        Some(names) => names.is_empty(txn),
+        None => Ok(true),
+    }
+}
+
+fn recognise(
+    found_kind: Option<&[u8]>,
+    schema: Option<&[u8]>,
+    path: &Path,
+    kind: Kind,
+    options: Options,
+) -> Result<()> {
+    let schema = schema
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
+    let Some(found) = schema else {
+        return Err(alien(path, kind.name, "it has no schema".to_owned()));
+    };
+    if found > options.schema {
+        return Err(Error::Schema {
+            path: path.to_path_buf(),
+            found,
+            supported: options.schema,
+        });
+    }
+    if found_kind != Some(kind.name.as_bytes()) {
+        let found_kind = String::from_utf8_lossy(found_kind.unwrap_or(b"nothing")).into_owned();
+        return Err(alien(
+            path,
+            kind.name,
+            format!("it says it is a {found_kind}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Databases whose number is known at run time only.
+struct Several<'e>(Vec<Database<'e, Bytes, Bytes>>);
+
+impl heed::OnCommit for Several<'_> {
+    type Committed = Vec<Bare>;
+
+    fn on_commit(self, token: &heed::CommitToken) -> Vec<Bare> {
+        self.0
+            .into_iter()
+            .map(|database| database.on_commit(token))
+            .collect()
+    }
+}
+
+pub(crate) fn exists(path: &Path, kind: Kind) -> Error {
+    Error::Exists {
+        path: path.to_path_buf(),
+        what: kind.name,
+    }
+}
+
+pub(crate) fn alien(path: &Path, what: &'static str, why: String) -> Error {
+    Error::Alien {
+        path: path.to_path_buf(),
+        what,
+        why,
+    }
+}
