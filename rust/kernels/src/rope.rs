@@ -37,6 +37,18 @@ impl Rotary {
         padded(self.half)
     }
 
+    /// Room for `floats` floats of rows between margins of zeros, as [`rotate`] reads them.
+    pub fn frame<'a>(&self, buffer: &'a mut Vec<f32>, floats: usize) -> &'a mut [f32] {
+        let (margin, end) = (self.margin(), self.margin() + floats);
+        if buffer.len() < end + margin {
+            buffer.resize(end + margin, 0.0);
+        }
+        // Zero times what an earlier, larger or diverged batch left there could be NaN.
+        buffer[..margin].fill(0.0);
+        buffer[end..end + margin].fill(0.0);
+        &mut buffer[margin..end]
+    }
+
     /// Makes positions below `positions` known.
     pub fn extend(&mut self, positions: usize) {
         for position in self.cosine.len() / self.head..positions {

@@ -215,7 +215,7 @@ impl Shard {
     ) {
         let (layer, a) = (&network.layout.layers[index], &self.layers[index]);
         let (w, isa, s) = (network.layout.widths, network.isa, &mut self.slopes);
-        let (rows, tokens, margin) = (asking.len(), batch.len(), network.rotary.margin());
+        let (rows, tokens) = (asking.len(), batch.len());
         let (heads, output) = (network.heads(), &layer.output);
         let doutput = &mut self.gradient[output.range.clone()];
         weight_gradient(
@@ -231,10 +231,10 @@ impl Shard {
         reserve(&mut s.attended, rows * w.queries);
         back(network, output, rows, &s.output, &mut s.attended, false);
 
-        reserve(&mut s.queries, rows * w.queries + 2 * margin);
-        reserve(&mut s.keys, tokens * w.keys + 2 * margin);
         reserve(&mut s.key_values, tokens * 2 * w.keys);
-        s.keys[margin..margin + tokens * w.keys].fill(0.0);
+        let dqueries = network.rotary.frame(&mut s.queries, rows * w.queries);
+        let dkeys = network.rotary.frame(&mut s.keys, tokens * w.keys);
+        dkeys.fill(0.0);
         s.key_values[..tokens * 2 * w.keys].fill(0.0);
         let stride = padded(batch.longest);
         for (span, part) in batch.every.spans.iter().zip(&asking.spans) {
@@ -255,8 +255,8 @@ impl Shard {
                 saved,
                 &asking.last[part.clone()],
                 &s.attended[part.start * w.queries..],
-                &mut s.queries[margin + part.start * w.queries..],
-                &mut s.keys[margin + span.start * w.keys..],
+                &mut dqueries[part.start * w.queries..],
+                &mut dkeys[span.start * w.keys..],
                 &mut s.key_values[span.start * 2 * w.keys + w.keys..],
                 2 * w.keys,
                 &mut s.scratch,

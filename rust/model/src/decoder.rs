@@ -145,11 +145,6 @@ impl Network<'_> {
         reserve(&mut a.key_inverse, tokens);
         reserve(&mut a.queries, rows * w.queries);
         reserve(&mut a.keys, tokens * w.keys);
-        let margin = self.rotary.margin();
-        reserve(
-            &mut b.turning,
-            (rows * w.queries).max(tokens * w.keys) + 2 * margin,
-        );
 
         let gain = self.values(&layer.input_norm);
         let norm = self.hidden_norm();
@@ -180,7 +175,8 @@ impl Network<'_> {
             false,
         );
 
-        let (gain, turning) = (self.values(&layer.query_norm), &mut b.turning[margin..]);
+        let gain = self.values(&layer.query_norm);
+        let turning = self.rotary.frame(&mut b.turning, rows * w.queries);
         let norm = self.query_norm();
         rms_norm(
             self.isa,
@@ -202,7 +198,8 @@ impl Network<'_> {
             &mut a.queries,
             false,
         );
-        let (gain, turning) = (self.values(&layer.key_norm), &mut b.turning[margin..]);
+        let gain = self.values(&layer.key_norm);
+        let turning = self.rotary.frame(&mut b.turning, tokens * w.keys);
         let norm = self.key_norm();
         rms_norm(
             self.isa,

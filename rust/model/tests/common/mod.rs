@@ -1,0 +1,119 @@
+//! Tiny models for the tests, and their weights changed through files, as a user would.
+
+#![allow(dead_code)] // Each test crate uses a part.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use moevolve_model::{Engine, Example, Positions, Request};
+use serde_json::{Map, Value, json};
+
+/// Sizes of which none fills a vector, with grouped heads, half of each head rotated, and three experts a token.
+pub fn odd() -> Value {
+    json!({
+        "model_type": "minimax_m2", "vocab_size": 37, "hidden_size": 20, "intermediate_size": 12,
+        "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 6,
+        "num_local_experts": 5, "num_experts_per_tok": 3, "max_position_embeddings": 200, "eos_token_id": 3,
+        "initializer_range": 0.3, "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.67},
+    })
+}
+
+pub fn with(mut config: Value, changes: &[(&str, Value)]) -> Value {
+    let fields: &mut Map<String, Value> = config
+        .as_object_mut()
+        .expect("a configuration is an object");
+    for (key, value) in changes {
+        fields.insert((*key).to_owned(), value.clone());
+    }
+    config
+}
+
+pub fn create(config: &Value, threads: usize) -> Engine {
+    let mut engine =
+        Engine::create(&config.to_string(), None, 9, threads).expect("a good configuration");
+    // Norms of one and biases of zero would hide mistakes.
+    edit(&mut engine, |name, values| {
+        for (i, x) in values.iter_mut().enumerate() {
+            if name.contains("norm") {
+                *x += 0.2 * (i as f32).sin();
+            } else if name.contains("bias") {
+                *x = 4.0 + 0.05 * (2.0 * i as f32).cos();
+            }
+        }
+    });
+    engine
+}
+
+/// Every tensor by its released name.
+pub fn tensors(engine: &Engine) -> HashMap<String, Tensor> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("weights.safetensors");
+    engine.write_weights(&file).expect("written");
+    candle_core::safetensors::load(&file, &Device::Cpu).expect("read")
+}
+
+/// Gives an engine these tensors.
+pub fn put(engine: &mut Engine, tensors: &HashMap<String, Tensor>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("weights.safetensors");
+    candle_core::safetensors::save(tensors, &file).expect("saved");
+    engine.read_weights(&file).expect("taken");
+}
+
+/// Changes every tensor by its released name.
+pub fn edit(engine: &mut Engine, mut change: impl FnMut(&str, &mut [f32])) {
+    let mut tensors = tensors(engine);
+    for (name, tensor) in &mut tensors {
+        let mut values = values(tensor);
+        change(name, &mut values);
+        *tensor = Tensor::from_vec(values, tensor.dims(), &Device::Cpu).expect("the same shape");
+    }
+    put(engine, &tensors);
+}
+
+pub fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor
+        .flatten_all()
+        .and_then(|flat| flat.to_vec1())
+        .expect("f32")
+}
+
+pub fn ids(seed: usize, n: usize) -> Vec<u32> {
+    (0..n)
+        .map(|i| ((seed * 13 + i * i * 5 + i * 3) % 37) as u32)
+        .collect()
+}
+
+/// Ragged examples with gaps and offsets in their positions, and unequal weights.
+pub fn batch() -> Vec<Example> {
+    let example = |seed, n, answer_start, positions, weight| Example {
+        ids: ids(seed, n),
+        answer_start,
+        positions,
+        weight,
+    };
+    vec![
+        example(1, 9, 4, Positions::From(0), 1.0),
+        example(2, 2, 1, Positions::From(150), 0.5),
+        example(3, 19, 18, Positions::From(3), 2.0),
+        example(4, 33, 1, Positions::From(0), 1.0),
+        example(5, 5, 2, Positions::Each(vec![0, 1, 7, 8, 40]), 1.0),
+    ]
+}
+
+pub fn request(
+    seed: usize,
+    n: usize,
+    keys: &[u64],
+    max_tokens: usize,
+    temperature: f32,
+) -> Request {
+    Request {
+        prompt: ids(seed, n),
+        keys: keys.to_vec(),
+        max_tokens,
+        temperature,
+        top_p: 0.95,
+    }
+}

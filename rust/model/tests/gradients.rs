@@ -1,0 +1,157 @@
+//! The whole model's gradient: against finite differences of its own loss, for every tensor, at awkward sizes.
+
+mod common;
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use common::{batch, create, odd, put, tensors, values, with};
+use moevolve_kernels::Isa;
+use moevolve_model::Engine;
+use serde_json::json;
+
+fn norm(x: &[f32]) -> f64 {
+    x.iter()
+        .map(|&x| f64::from(x) * f64::from(x))
+        .sum::<f64>()
+        .sqrt()
+}
+
+/// Slopes of the loss along `direction` in the tensor `name`, by central differences of three lengths.
+fn slopes(
+    engine: &mut Engine,
+    start: &HashMap<String, Tensor>,
+    name: &str,
+    direction: &[f32],
+) -> [f64; 3] {
+    let mut loss = |length: f64| {
+        let scale = length / norm(direction);
+        let mut moved = values(&start[name]);
+        for (x, d) in moved.iter_mut().zip(direction) {
+            *x += (scale * f64::from(*d)) as f32;
+        }
+        let mut tensors = start.clone();
+        let moved =
+            Tensor::from_vec(moved, start[name].dims(), &Device::Cpu).expect("the same shape");
+        tensors.insert(name.to_owned(), moved);
+        put(engine, &tensors);
+        engine.gradients(&batch()).expect("a good batch").0
+    };
+    [2e-3, 6e-4, 2e-4].map(|step| (loss(step) - loss(-step)) / (2.0 * step))
+}
+
+/// Whether one of the slopes is the gradient's length: a step may flip the selection of a token on the edge, where
+/// the loss jumps, and then a shorter one counts.
+fn agrees(slopes: &[f64], length: f64) -> bool {
+    slopes
+        .iter()
+        .any(|slope| (slope - length).abs() < 0.01 * length)
+}
+
+#[test]
+fn every_tensor_matches_finite_differences() {
+    let mut engine = create(&odd(), 1);
+    let start = tensors(&engine);
+    let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
+    let mut compared = 0;
+    for (name, gradient) in &gradients {
+        let gradient = values(gradient);
+        let length = norm(&gradient);
+        assert!(
+            length.is_finite() && length > 0.0,
+            "{name}: a gradient of {length}"
+        );
+        // An expert that few tokens choose has too small a gradient for differences of an f32 loss.
+        if length > 0.03 {
+            compared += 1;
+            let slopes = slopes(&mut engine, &start, name, &gradient);
+            assert!(
+                agrees(&slopes, length),
+                "{name}: gradient {length}, differences {slopes:?}"
+            );
+        }
+    }
+    assert!(
+        compared > gradients.len() / 2,
+        "only {compared} of {}",
+        gradients.len()
+    );
+}
+
+#[test]
+fn all_trained_tensors_and_only_they_have_gradients() {
+    for tied in [false, true] {
+        let config = with(odd(), &[("tie_word_embeddings", json!(tied))]);
+        let mut engine = create(&config, 1);
+        let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
+        let numbers: usize = gradients
+            .iter()
+            .map(|(_, tensor)| tensor.elem_count())
+            .sum();
+        assert_eq!(numbers, engine.parameters());
+        assert_eq!(
+            gradients.iter().any(|(name, _)| name == "lm_head.weight"),
+            !tied
+        );
+        for (name, gradient) in &gradients {
+            let gradient = values(gradient);
+            assert!(
+                gradient.iter().all(|x| x.is_finite()) && gradient.iter().any(|&x| x != 0.0),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_tied_head_adds_its_gradient_to_the_embedding() {
+    let config = with(odd(), &[("tie_word_embeddings", json!(true))]);
+    let name = "model.embed_tokens.weight";
+    let mut engine = create(&config, 1);
+    let start = tensors(&engine);
+    let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
+    let gradient = gradients
+        .iter()
+        .find(|(n, _)| n == name)
+        .map(|(_, g)| values(g))
+        .expect("there");
+    let slopes = slopes(&mut engine, &start, name, &gradient);
+    assert!(agrees(&slopes, norm(&gradient)), "{slopes:?}");
+}
+
+#[test]
+fn gradients_are_the_same_bits_on_every_instruction_set_and_thread_count() {
+    let print = |isa: Isa, threads| {
+        let mut engine = create(&odd(), threads);
+        engine.set_isa(isa);
+        let (loss, gradients) = engine.gradients(&batch()).expect("a good batch");
+        let bits = gradients
+            .iter()
+            .flat_map(|(_, g)| values(g))
+            .map(f32::to_bits);
+        (loss.to_bits(), bits.collect::<Vec<_>>())
+    };
+    let scalar = print(Isa::SCALAR, 1);
+    for isa in Isa::available() {
+        for threads in [1, 2, 5] {
+            assert!(print(isa, threads) == scalar, "{isa} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn one_example_split_from_its_batch_gives_its_share() {
+    let mut engine = create(&odd(), 1);
+    let whole = batch();
+    let mass = |e: &moevolve_model::Example| f64::from(e.weight) * e.answer_tokens() as f64;
+    let total: f64 = whole.iter().map(mass).sum();
+    let (loss, _) = engine.gradients(&whole).expect("a good batch");
+    let parts: f64 = whole
+        .iter()
+        .map(|example| {
+            let alone = std::slice::from_ref(example);
+            engine.gradients(alone).expect("a good example").0 * mass(example) / total
+        })
+        .sum();
+    assert!((loss - parts).abs() < 1e-6, "{loss} {parts}");
+}

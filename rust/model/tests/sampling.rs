@@ -1,0 +1,152 @@
+//! Generation: what a sample may depend on, and that the cache changes nothing.
+
+mod common;
+
+use common::{create, ids, odd, request, with};
+use moevolve_kernels::Isa;
+use moevolve_model::{Engine, Sample};
+use serde_json::json;
+
+fn one(
+    engine: &mut Engine,
+    seed: usize,
+    n: usize,
+    key: u64,
+    most: usize,
+    temperature: f32,
+) -> Sample {
+    let mut all = engine
+        .generate(&[request(seed, n, &[key], most, temperature)])
+        .expect("a good request");
+    all.remove(0).remove(0)
+}
+
+#[test]
+fn a_sample_depends_on_its_key_and_prompt_alone() {
+    // More samples than are decoded together, of prompts and limits of every length.
+    let keys: Vec<u64> = (0..150).collect();
+    let requests = [
+        request(1, 1, &keys, 5, 1.2),
+        request(2, 40, &[7], 30, 0.8),
+        request(3, 17, &keys[..70], 1, 1.0),
+        request(4, 16, &[3, 3], 20, 0.0),
+        request(5, 9, &[], 20, 1.0),
+        request(6, 9, &[1], 0, 1.0),
+    ];
+    let crowds: Vec<_> = [1, 2, 3]
+        .map(|threads| {
+            create(&odd(), threads)
+                .generate(&requests)
+                .expect("good requests")
+        })
+        .into_iter()
+        .collect();
+    assert_eq!(crowds[0], crowds[1]);
+    assert_eq!(crowds[0], crowds[2]);
+    let mut engine = create(&odd(), 1);
+    for (request, samples) in requests.iter().zip(&crowds[0]) {
+        assert_eq!(samples.len(), request.keys.len());
+        for (&key, sample) in request.keys.iter().zip(samples).step_by(13) {
+            let alone = moevolve_model::Request {
+                keys: vec![key],
+                ..request.clone()
+            };
+            assert_eq!(
+                engine.generate(&[alone]).expect("a good request")[0][0],
+                *sample
+            );
+        }
+    }
+}
+
+#[test]
+fn the_cache_gives_the_bits_of_the_whole() {
+    let mut engine = create(&odd(), 1);
+    for isa in Isa::available() {
+        engine.set_isa(isa);
+        let prompt = ids(8, 11);
+        let mut text = prompt.clone();
+        let sample = one(&mut engine, 8, 11, 5, 40, 1.0);
+        for (token, logprob) in sample.tokens.iter().zip(&sample.logprobs) {
+            let logits = engine
+                .logits(std::slice::from_ref(&text))
+                .expect("good tokens");
+            let [_, longest, vocabulary] = logits.shape;
+            let row = &logits.values[(longest - 1) * vocabulary..];
+            let mut padded = row.to_vec();
+            padded.resize(moevolve_kernels::padded(vocabulary), 0.0);
+            let mass = moevolve_kernels::loss::log_sum_exp(isa, vocabulary, &padded);
+            assert_eq!(
+                row[*token as usize] - mass,
+                *logprob,
+                "{isa} after {} tokens",
+                text.len()
+            );
+            text.push(*token);
+        }
+        assert!(text.len() > prompt.len() + 5);
+    }
+}
+
+#[test]
+fn samples_are_the_same_on_every_instruction_set() {
+    let mut engine = create(&odd(), 1);
+    let requests = [
+        request(1, 12, &[1, 2, 3, 4, 5], 30, 1.0),
+        request(2, 5, &[6], 30, 0.0),
+    ];
+    engine.set_isa(Isa::SCALAR);
+    let scalar = engine.generate(&requests).expect("good requests");
+    for isa in Isa::available() {
+        engine.set_isa(isa);
+        assert_eq!(
+            engine.generate(&requests).expect("good requests"),
+            scalar,
+            "{isa}"
+        );
+    }
+}
+
+#[test]
+fn no_sample_goes_past_the_last_position() {
+    let mut engine = create(
+        &with(
+            odd(),
+            &[
+                ("max_position_embeddings", json!(20)),
+                ("eos_token_id", json!(null)),
+            ],
+        ),
+        1,
+    );
+    let sample = one(&mut engine, 1, 18, 0, 1_000_000, 0.0);
+    // Positions 18 and 19 are read; the token that the last one predicts is given, not read.
+    assert_eq!(sample.tokens.len(), 3);
+    assert!(!sample.stopped);
+    assert!(engine.generate(&[request(1, 21, &[0], 1, 0.0)]).is_err());
+}
+
+#[test]
+fn any_end_token_stops() {
+    let config = with(odd(), &[("eos_token_id", json!([5, 9, 11]))]);
+    let mut engine = create(&config, 1);
+    let keys: Vec<u64> = (0..200).collect();
+    let samples = engine
+        .generate(&[request(2, 6, &keys, 60, 1.5)])
+        .expect("a good request")
+        .remove(0);
+    let stopped = samples.iter().filter(|sample| sample.stopped).count();
+    assert!(stopped > 50, "{stopped} of 200");
+    for sample in samples {
+        assert!(
+            sample
+                .tokens
+                .iter()
+                .all(|token| ![5, 9, 11].contains(token))
+        );
+        assert_eq!(
+            sample.logprobs.len(),
+            sample.tokens.len() + usize::from(sample.stopped)
+        );
+    }
+}
