@@ -51,11 +51,18 @@ pub fn load(folder: &Path) -> Result<Checkpoint> {
             }
         }
     }
-    let layout = Layout::new(&config);
     let mut tensors = Tensors::new();
     for file in weight_files(folder)? {
         weights::read_file(&file, &config, &mut tensors)?;
     }
+    // Before memory is asked for: a wrong size may mean terabytes.
+    let (promised, there) = (config.parameters(), numbers(&tensors));
+    if promised > 2.0 * there {
+        let reason =
+            format!("its sizes make {promised:.0} parameters, but the weights hold {there:.0}");
+        return Err(Error::file(&config_file, reason));
+    }
+    let layout = Layout::new(&config);
     let narrow = |dtype| tensors.values().any(|(tensor, _)| tensor.dtype() == dtype);
     let dtype = if narrow(DType::BF16) {
         DType::BF16
@@ -122,6 +129,13 @@ pub struct CheckpointRef<'a> {
     pub parameters: &'a Parameters,
     pub tokenizer: Option<&'a Tokenizer>,
     pub generation: Option<&'a Map<String, Value>>,
+}
+
+fn numbers(tensors: &Tensors) -> f64 {
+    tensors
+        .values()
+        .map(|(tensor, _)| tensor.elem_count() as f64)
+        .sum()
 }
 
 /// The files that an index names, or the single file.

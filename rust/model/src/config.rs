@@ -164,6 +164,23 @@ impl Config {
         Ok(config)
     }
 
+    /// Trained numbers of this architecture, as a float because a torn file can ask for more than there are integers.
+    pub fn parameters(&self) -> f64 {
+        let [vocabulary, hidden, inner, layers, experts] = [
+            self.vocabulary,
+            self.hidden,
+            self.intermediate,
+            self.layers,
+            self.experts,
+        ]
+        .map(|n| n as f64);
+        let [queries, keys] =
+            [self.heads, self.key_heads].map(|heads| heads as f64 * self.head as f64);
+        let attention = hidden * (2.0 * queries + 2.0 * keys);
+        let embeddings = vocabulary * hidden * if self.tied { 1.0 } else { 2.0 };
+        embeddings + layers * (attention + experts * hidden * (1.0 + 3.0 * inner))
+    }
+
     /// Refuses end tokens outside the vocabulary.
     pub fn check_eos(&self, eos: &[u32], file: &str) -> Result<()> {
         match eos.iter().find(|&&id| id as usize >= self.vocabulary) {

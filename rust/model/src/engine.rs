@@ -22,6 +22,9 @@ use crate::weights::{self, Tensors};
 /// Tokens of a forward pass that go through the network together.
 const CHUNK: usize = 640;
 
+/// Parameters of the largest model that is drawn at random: beyond, a size is a slip.
+const LARGEST_CREATED: f64 = 1e10;
+
 /// One training example: cross-entropy of `ids[answer_start..]`, each predicted from what stands before it.
 #[derive(Clone, Debug)]
 pub struct Example {
@@ -96,6 +99,17 @@ impl Engine {
         threads: usize,
     ) -> Result<Self> {
         let config = Config::parse(config_json, "config")?;
+        if config.parameters() > LARGEST_CREATED {
+            let reason = format!(
+                "makes a model of {:.0} parameters; this engine draws up to 1e10",
+                config.parameters()
+            );
+            return Err(Error::Config {
+                file: "config".to_owned(),
+                key: "hidden_size".to_owned(),
+                reason,
+            });
+        }
         let layout = Layout::new(&config);
         let parameters = Parameters::random(&config, &layout, seed);
         let path = Path::new("tokenizer.json");
