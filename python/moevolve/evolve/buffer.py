@@ -54,26 +54,23 @@ class Buffer:
     ) -> list[list[Confirmed]]:
         """Draws `steps` batches: a share `recent` from this cycle, the rest from all.
 
-        Each draw picks a skill, then a level of it, then an answer, so that what is easy to confirm does not crowd out
-        what is hard: the frontier gets as many draws as the levels that are mastered.
+        Each draw picks a skill, then an answer of it, so that skills that are easy to confirm do not crowd out the others.
         """
-        now = _by_cell(item for item in self._items.values() if item.cycle == cycle)
-        all_ = _by_cell(self._items.values())
+        now = _by_skill(item for item in self._items.values() if item.cycle == cycle)
+        all_ = _by_skill(self._items.values())
         batches = []
         for _ in range(steps):
             batch = []
             for _ in range(size):
                 pool = now if now and draw.random() < recent else all_
-                levels = pool[draw.randrange(len(pool))]
-                items = levels[draw.randrange(len(levels))]
+                items = pool[draw.randrange(len(pool))]
                 batch.append(items[draw.randrange(len(items))])
             batches.append(batch)
         return batches
 
 
-def _by_cell(items: Iterable[Confirmed]) -> list[list[list[Confirmed]]]:
-    """Answers by skill, then by level, both in order."""
-    pools: dict[str, dict[int, list[Confirmed]]] = {}
+def _by_skill(items: Iterable[Confirmed]) -> list[list[Confirmed]]:
+    pools: dict[str, list[Confirmed]] = {}
     for item in items:
-        pools.setdefault(item.skill, {}).setdefault(item.level, []).append(item)
-    return [[levels[level] for level in sorted(levels)] for _, levels in sorted(pools.items())]
+        pools.setdefault(item.skill, []).append(item)
+    return [pool for _, pool in sorted(pools.items())]

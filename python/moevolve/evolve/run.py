@@ -24,6 +24,9 @@ from moevolve.tasks.suite import suite
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
 
+SETTINGS = "run.toml"
+"""The resolved configuration inside a run's folder."""
+
 
 class StopRule:
     """Says before each cycle whether there is time for it: a number of cycles, a time limit, or both.
@@ -65,8 +68,7 @@ def start(
     """
     engine = _load(config)
     with RunStore.create(out) as store:
-        (out / "run.toml").write_text(config.toml(), encoding="utf-8")
-        return _drive(config, store, engine, StopRule(config.cycles, config.minutes), on_event, on_state)
+        return _begin(config, store, engine, on_event, on_state)
 
 
 def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
@@ -78,7 +80,9 @@ def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None 
     """
     with RunStore.open(out, write=True) as store:
         if not len(store):
-            raise UsageError(f"{out} holds no record yet; remove the folder and start the run again")
+            # Killed before its first record: nothing is lost but the start.
+            config = _configuration(out)
+            return _begin(config, store, _load(config), on_event, on_state)
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         config = Config.from_canonical(first.config)
@@ -121,6 +125,23 @@ def replay(
     with RunStore.create(scratch) as store:
         _drive(config, store, engine, StopRule(cycles, None), compare, on_state, close=finished)
         return head, store.head()
+
+
+def _begin(
+    config: Config, store: RunStore, engine: Engine, on_event: OnEvent | None, on_state: OnState | None
+) -> Path:
+    beside = store.path / ".run.toml.partial"
+    beside.write_text(config.toml(), encoding="utf-8")
+    beside.replace(store.path / SETTINGS)
+    return _drive(config, store, engine, StopRule(config.cycles, config.minutes), on_event, on_state)
+
+
+def _configuration(out: Path) -> Config:
+    if not (out / SETTINGS).is_file():
+        raise UsageError(
+            f"{out} holds neither records nor {SETTINGS}: remove the folder and start the run again"
+        )
+    return Config.load(out / SETTINGS)
 
 
 def _load(config: Config) -> Engine:

@@ -10,6 +10,8 @@ from moevolve.skills.mastery import Mastery
 Cell = tuple[str, int]
 """(skill, level)."""
 
+REACH = 2
+"""How many levels beyond a mastered one an amplified answer may teach."""
 UNIFORM = 0.3
 """Share of attempts spread evenly over all cells, so that none is forgotten and surprises are seen."""
 
@@ -29,15 +31,17 @@ def by_practice(mastery: Mastery) -> dict[Cell, float]:
 
 
 def by_amplification(direct: Mastery, program: Mastery) -> dict[Cell, float]:
-    """Weights for attempts through a program: where it succeeds and the bare policy does not, beside learnability.
+    """Weights for attempts through a program: where it succeeds, the bare policy does not, and nearly could.
 
-    That is what distilling the program's answers can teach.
+    That is what distilling the program's answers can teach next. A level counts by the bare success `REACH` levels
+    below: answers from far beyond the frontier teach nothing but noise, and cost what was known.
     """
     weights = {}
-    for skill in program.levels:
+    for skill, (low, _) in program.levels.items():
         bare = direct.estimates(skill)
         for level, p in program.estimates(skill).items():
-            weights[skill, level] = p * (1 - bare[level]) + learnability(p)
+            near = bare[max(low, level - REACH)]
+            weights[skill, level] = p * (1 - bare[level]) * near + learnability(p)
     return weights
 
 

@@ -3,7 +3,7 @@
 from contract import Recipe
 
 LEARNING_RATE = 1e-3
-STEPS = 60
+STEPS = 200
 BATCH = 96
 RECENT = 0.6
 PROGRAM_SHARE = 0.5
