@@ -99,8 +99,7 @@ class RunMemory:
 
     def search(self, text: str, k: int = 8, skill: str | None = None) -> list[Lesson]:
         """The `k` lessons nearest to `text`, best first."""
-        found = MemoryStore(self._path).search(text, skill, 16 * k)
-        return [lesson for lesson in found if lesson.run == self._run][:k]
+        return MemoryStore(self._path).search(text, skill, k, run=self._run)
 
 
 class _Worker(threading.Thread):

@@ -11,7 +11,7 @@ from moevolve.memory.lessons import LessonBook
 from moevolve.policy.engine_policy import EnginePolicy
 from moevolve.program.genome import Genome
 from moevolve.program.host import ProgramHost
-from moevolve.program.requests import GenerateRequest, PublicTask
+from moevolve.program.requests import Answer, GenerateRequest, PublicTask
 from moevolve.randomness import key
 from moevolve.records import Tally
 from moevolve.tasks.task import Task, Verdict
@@ -20,6 +20,8 @@ AT_ONCE = 768
 """Attempts that share one sandboxed process and its rounds."""
 
 Stage = tuple[int | str, ...]
+Part = tuple[str, str]
+"""A request of a program and its one completion."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -56,13 +58,15 @@ class Attempter:
         stage: Stage,
         who: str,
         grader: Grader | None = None,
+        parts: dict[int, list[Part]] | None = None,
     ) -> list[Attempt]:
         """One attempt of `genome` on every task, in the order of the tasks.
 
         Two variants on the same `stage` draw the same random numbers, which makes their comparison a paired one; `who`
         names the variant to the grader, so that a null grader's coins differ between them.
 
-        A crash, a time-out or an answer that the policy did not give is a verdict with that failure.
+        A crash, a time-out or an answer that the policy did not give is a verdict with that failure. `parts` takes, by
+        task, what the program asked for once each.
         """
         judge = grader or self.grader
         attempts: list[Attempt] = []
@@ -71,7 +75,7 @@ class Attempter:
             outcomes = self.host.solve(
                 genome,
                 [PublicTask(prompt=task.prompt, skill=task.skill) for task in part],
-                policy.answer,
+                policy.answer if parts is None else _listening(policy.answer, parts, start),
                 self.lessons.recall,
                 [key(*stage, "attempt", start + index) for index in range(len(part))],
             )
@@ -109,6 +113,19 @@ class Attempter:
                 verdict = self.grader.grade(task, text, stage, index * samples + sample)
                 attempts.append(Attempt(task, text, verdict))
         return attempts
+
+
+def _listening(answer: Answer, parts: dict[int, list[Part]], start: int) -> Answer:
+    """`answer`, with every request for a single completion noted by the task that made it."""
+
+    def listen(requests: list[GenerateRequest]) -> list[list[str]]:
+        replies = answer(requests)
+        for request, texts in zip(requests, replies, strict=True):
+            if request.n == 1:
+                parts.setdefault(start + request.task, []).append((request.prompt, texts[0]))
+        return replies
+
+    return listen
 
 
 def tally(attempts: Sequence[Attempt]) -> list[Tally]:

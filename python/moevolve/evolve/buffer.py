@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 import msgspec
 
-from moevolve.evolve.attempts import Attempt
+from moevolve.evolve.attempts import Attempt, Part
+from moevolve.tasks.splits import split_of
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -42,12 +43,38 @@ class Buffer:
             if (confirmed_only and not attempt.verdict.success) or not attempt.answer:
                 continue
             taken += task.prompt not in self._items
-            # A prompt seen again moves to the end, so that it counts as recent.
-            self._items.pop(task.prompt, None)
-            self._items[task.prompt] = Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle)
+            self._put(Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle))
+        return taken
+
+    def add_parts(self, attempts: Sequence[Attempt], parts: Mapping[int, Sequence[Part]], cycle: int) -> int:
+        """Takes what confirmed answers were put together from, so that the weights stay sure of what the program asks.
+
+        A part counts as confirmed where its text stands in a confirmed answer. Only prompts of the train split are taken:
+        a short part may well be a task of its own. Returns how many were taken.
+        """
+        taken = 0
+        for index, attempt in enumerate(attempts):
+            if not attempt.verdict.success:
+                continue
+            task = attempt.task
+            for prompt, text in parts.get(index, ()):
+                if (
+                    prompt == task.prompt
+                    or not text
+                    or text not in attempt.answer
+                    or split_of(prompt) != "train"
+                ):
+                    continue
+                self._put(Confirmed(prompt, text, task.skill, task.level, cycle))
+                taken += 1
+        return taken
+
+    def _put(self, item: Confirmed) -> None:
+        # A prompt seen again moves to the end, so that it counts as recent.
+        self._items.pop(item.prompt, None)
+        self._items[item.prompt] = item
         while len(self._items) > self.capacity:
             self._items.pop(next(iter(self._items)))
-        return taken
 
     def batches(
         self, cycle: int, steps: int, size: int, recent: float, draw: Random

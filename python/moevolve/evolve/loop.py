@@ -8,7 +8,7 @@ from moevolve.config import Config
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.archive import Archive, Variant
 from moevolve.evolve.arms import ARMS
-from moevolve.evolve.attempts import Attempt, Attempter, tally
+from moevolve.evolve.attempts import Attempt, Attempter, Part, tally
 from moevolve.evolve.buffer import Buffer
 from moevolve.evolve.distill import distill
 from moevolve.evolve.gate import PairedGate
@@ -242,7 +242,10 @@ class Loop:
             tasks = self._tasks("train", cycle, "program", weights, program_tasks, focus)
             stage = (self.config.seed, cycle, "program")
             before = policy.generated
-            attempts = self.attempter.program(policy, genome, tasks, stage, variant)
+            parts: dict[int, list[Part]] = {}
+            attempts = self.attempter.program(policy, genome, tasks, stage, variant, parts=parts)
+            if self.arm.learns and self.arm.filters:
+                self.buffer.add_parts(attempts, parts, cycle)
             seen["program"] = attempts
             self._attempted(cycle, "program", "program", attempts, policy.generated - before)
 

@@ -41,8 +41,8 @@ class LessonBook:
         if lessons is None:
             lessons = [
                 lesson
-                for lesson in self.store.by_skill(skill, 4096)
-                if lesson.run == self.run and lesson.cycle < self._cycle and lesson.success
+                for lesson in self.store.by_skill(skill, 4096, run=self.run)
+                if lesson.cycle < self._cycle and lesson.success
             ]
             self._by_skill[skill] = lessons
         wanted = set(query)

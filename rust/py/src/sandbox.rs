@@ -88,7 +88,10 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
         Error::Incomplete { .. } => "SafetyError",
         _ => "SandboxError",
     };
-    match py.import("moevolve.errors").and_then(|errors| errors.getattr(name)) {
+    match py
+        .import("moevolve.errors")
+        .and_then(|errors| errors.getattr(name))
+    {
         Ok(class) => match class.call1((error.to_string(),)) {
             Ok(instance) => PyErr::from_value(instance),
             Err(failed) => failed,

@@ -2,12 +2,12 @@
 
 from contract import Recipe
 
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 6e-4
 STEPS = 200
 BATCH = 96
 RECENT = 0.6
-PROGRAM_SHARE = 0.5
-FOCUS = 0.5
+PROGRAM_SHARE = 0.4
+FOCUS = 0.7
 
 
 def recipe(report):
