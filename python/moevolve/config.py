@@ -69,6 +69,9 @@ class AttemptsSection(Section, frozen=True):
 
 class LearnSection(Section, frozen=True):
     buffer: Annotated[int, Meta(description="Confirmed answers kept for training", ge=1, le=10**7)] = 20_000
+    steps: Annotated[
+        int, Meta(description="Most steps of a learning stage, whatever its recipe asks for", ge=0, le=10**5)
+    ] = 400
 
 
 class GateSection(Section, frozen=True):

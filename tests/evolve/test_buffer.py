@@ -42,10 +42,10 @@ def test_batches_follow_the_generator_and_hold_the_recent_share() -> None:
     assert 0.75 < recent < 0.85  # .6, and half of the rest
 
 
-def test_skills_take_turns_whatever_their_number_of_answers() -> None:
+def test_rehearsal_gives_skills_equal_turns_whatever_their_number_of_answers() -> None:
     buffer = Buffer(1000)
     buffer.add([attempt(f"s{i}", "text/sort") for i in range(300)], cycle=1)
     buffer.add([attempt(f"r{i}", "text/reverse") for i in range(3)], cycle=1)
-    [batch] = buffer.batches(1, 1, 600, 1.0, Random(3))
+    [batch] = buffer.batches(1, 1, 600, 0.0, Random(3))
     share = sum(item.skill == "text/reverse" for item in batch) / 600
     assert 0.4 < share < 0.6

@@ -23,14 +23,14 @@ def known() -> Mastery:
 
 @given(focus=st.floats(0, 1))
 def test_shares_sum_to_one_and_leave_no_cell_out(focus: float) -> None:
-    found = shares(by_practice(known()), focus)
+    found = shares(by_practice(known(), Mastery(LEVELS)), focus)
     assert math.isclose(sum(found.values()), 1.0)
     assert len(found) == 20
     assert min(found.values()) >= UNIFORM / 20
 
 
 def test_the_frontier_gets_most() -> None:
-    found = shares(by_practice(known()), 0.0)
+    found = shares(by_practice(known(), Mastery(LEVELS)), 0.0)
     sort = {level: found["text/sort", level] for level in range(1, 11)}
     assert max(sort, key=lambda level: sort[level]) == 5
     assert sort[5] > 3 * sort[1]
@@ -41,7 +41,7 @@ def test_an_untried_level_beyond_the_frontier_is_tried() -> None:
     made = Mastery({"text/sort": (1, 6)})
     for level in (1, 2):
         made.observe("text/sort", level, 40, 40)
-    found = shares(by_practice(made), 0.0)
+    found = shares(by_practice(made, made), 0.0)
     assert found["text/sort", 3] > 2 * found["text/sort", 2]
 
 
@@ -49,7 +49,7 @@ def test_focus_shares_skills_by_what_is_left_to_learn() -> None:
     def of(focus: float) -> float:
         return sum(
             share
-            for (skill, _), share in shares(by_practice(known()), focus).items()
+            for (skill, _), share in shares(by_practice(known(), Mastery(LEVELS)), focus).items()
             if skill == "text/reverse"
         )
 
@@ -59,12 +59,21 @@ def test_focus_shares_skills_by_what_is_left_to_learn() -> None:
 
 @given(n=st.integers(0, 300), focus=st.floats(0, 1), seed=st.integers())
 def test_an_allocation_is_as_even_as_its_shares(n: int, focus: float, seed: int) -> None:
-    chosen = allocate(by_practice(known()), n, focus, Random(seed))
+    chosen = allocate(by_practice(known(), Mastery(LEVELS)), n, focus, Random(seed))
     assert len(chosen) == n
-    assert chosen == allocate(by_practice(known()), n, focus, Random(seed))
+    assert chosen == allocate(by_practice(known(), Mastery(LEVELS)), n, focus, Random(seed))
     counts = Counter(chosen)
-    for cell, share in shares(by_practice(known()), focus).items():
+    for cell, share in shares(by_practice(known(), Mastery(LEVELS)), focus).items():
         assert math.floor(share * n - 1e-9) <= counts[cell] <= math.ceil(share * n + 1e-9)
+
+
+def test_practice_goes_where_the_program_fails() -> None:
+    program = Mastery(LEVELS)
+    for level in range(1, 11):
+        program.observe("text/sort", level, 40, 40)
+        program.observe("text/reverse", level, 10, 40)
+    weights = by_practice(Mastery(LEVELS), program)
+    assert weights["text/reverse", 5] > 5 * weights["text/sort", 5]
 
 
 def test_a_program_is_asked_where_it_succeeds_and_the_bare_policy_does_not() -> None:
@@ -72,7 +81,8 @@ def test_a_program_is_asked_where_it_succeeds_and_the_bare_policy_does_not() -> 
     for level in range(1, 11):
         program.observe("text/sort", level, 20, 20)
     weights = by_amplification(known(), program)
-    assert weights["text/sort", 8] > 5 * weights["text/sort", 2]
+    assert weights["text/sort", 6] > 5 * weights["text/sort", 2]
+    assert weights["text/sort", 6] > 5 * weights["text/sort", 10], "far beyond the frontier nothing is taught"
 
 
 def test_learnability_is_the_variance_of_the_verdict() -> None:

@@ -79,18 +79,18 @@ class Buffer:
     def batches(
         self, cycle: int, steps: int, size: int, recent: float, draw: Random
     ) -> list[list[Confirmed]]:
-        """Draws `steps` batches: a share `recent` from this cycle, the rest from all.
+        """Draws `steps` batches: a share `recent` from this cycle's answers, the rest from all.
 
-        Each draw picks a skill, then an answer of it, so that skills that are easy to confirm do not crowd out the others.
+        This cycle's answers are drawn as they come: attempts went where most is to be learned. Rehearsal picks a skill
+        first, so that none is forgotten.
         """
-        now = _by_skill(item for item in self._items.values() if item.cycle == cycle)
+        now = [item for item in self._items.values() if item.cycle == cycle]
         all_ = _by_skill(self._items.values())
         batches = []
         for _ in range(steps):
             batch = []
             for _ in range(size):
-                pool = now if now and draw.random() < recent else all_
-                items = pool[draw.randrange(len(pool))]
+                items = now if now and draw.random() < recent else all_[draw.randrange(len(all_))]
                 batch.append(items[draw.randrange(len(items))])
             batches.append(batch)
         return batches

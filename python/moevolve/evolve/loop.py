@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from moevolve.config import Config
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.archive import Archive, Variant
@@ -226,7 +228,7 @@ class Loop:
         direct_tasks = round(config.tasks * (1 - share))
         if direct_tasks:
             self._progress("attempts by the bare policy", 0.02)
-            weights = by_practice(self.direct)
+            weights = by_practice(self.direct, self.through)
             tasks = self._tasks("train", cycle, "direct", weights, direct_tasks, focus)
             stage = (self.config.seed, cycle, "direct")
             before = policy.generated
@@ -283,6 +285,7 @@ class Loop:
             report_for(self.state, self.direct, self.through),
             key(self.config.seed, cycle, "recipe"),
         )
+        recipe = msgspec.structs.replace(recipe, steps=min(recipe.steps, self.config.learn.steps))
         tried = self._practise(cycle, recipe)
         if not len(self.buffer) or not recipe.steps:
             return tried

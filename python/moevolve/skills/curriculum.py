@@ -10,6 +10,8 @@ from moevolve.skills.mastery import Mastery
 Cell = tuple[str, int]
 """(skill, level)."""
 
+FLOOR = 0.05
+"""Need of a skill that the program has solved."""
 REACH = 2
 """How many levels beyond a mastered one an amplified answer may teach."""
 UNIFORM = 0.3
@@ -21,13 +23,18 @@ def learnability(p: float) -> float:
     return p * (1 - p)
 
 
-def by_practice(mastery: Mastery) -> dict[Cell, float]:
-    """Weights for attempts that are repeated as they are: learnability."""
-    return {
-        (skill, level): learnability(p)
-        for skill in mastery.levels
-        for level, p in mastery.estimates(skill).items()
-    }
+def by_practice(direct: Mastery, program: Mastery) -> dict[Cell, float]:
+    """Weights for attempts by the bare policy: learnability, times how much the skill still fails through the program.
+
+    What the program has solved is left to amplified answers; practice goes to what only better weights can reach.
+    """
+    weights = {}
+    for skill in direct.levels:
+        solved = list(program.estimates(skill).values())
+        need = FLOOR + 1 - sum(solved) / len(solved)
+        for level, p in direct.estimates(skill).items():
+            weights[skill, level] = learnability(p) * need
+    return weights
 
 
 def by_amplification(direct: Mastery, program: Mastery) -> dict[Cell, float]:

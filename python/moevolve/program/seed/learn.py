@@ -3,7 +3,7 @@
 from contract import Recipe
 
 LEARNING_RATE = 6e-4
-STEPS = 200
+STEPS = 300
 BATCH = 96
 RECENT = 0.6
 PROGRAM_SHARE = 0.4
