@@ -34,7 +34,8 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'moevolve' has no attribute {name!r}")
     value = getattr(import_module(home), name)
-    globals()[name] = value
+    if name != "evolve":  # the room of that name stays bound, and is callable
+        globals()[name] = value
     return value
 
 

@@ -451,7 +451,9 @@ class Loop:
             draw = rng(*stage)
             low, high = self.config.suite.levels
             paths = sorted(self.suite.skills)
-            cells = [(paths[index % len(paths)], draw.randint(low, high)) for index in range(config.batch)]
+            # Whole rounds of skills, so that the gate has seen each equally often whenever it looks.
+            rounds = -(-config.batch // len(paths))
+            cells = [(path, draw.randint(low, high)) for _ in range(rounds) for path in paths]
             tasks = self.suite.sample("gate", cells, *stage)
             first = self.attempter.program(theirs, candidate_genome, tasks, stage, candidate.id)
             second = self.attempter.program(ours, champion_genome, tasks, stage, champion.id)

@@ -1,0 +1,62 @@
+"""The Python face: a run that is driven, one that is attached, and a skill of the user's own."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import moevolve as mv
+from moevolve.errors import UsageError
+from moevolve.records import RunFinished, RunStarted
+from moevolve.tasks import registry
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> mv.Run:
+    return mv.evolve("small", cycles=1, seed=5, out=tmp_path_factory.mktemp("api") / "run").wait()
+
+
+def test_a_run_is_an_iterator_of_its_entries(tmp_path: Path) -> None:
+    entries = list(mv.evolve("small", cycles=0, out=tmp_path / "run"))
+    assert isinstance(entries[0].record, RunStarted)
+    assert isinstance(entries[-1].record, RunFinished)
+    assert [entry.seq for entry in entries] == list(range(len(entries)))
+
+
+def test_a_run_tells_champion_score_lineage_and_memory(run: mv.Run) -> None:
+    assert run.score is not None
+    assert 0 <= run.score.low <= run.score.mean <= run.score.high <= 1
+    assert run.archive.lineage(run.champion)[0].id == "v0000"
+    assert all(lesson.run == run.memory._run for lesson in run.memory.search("rev", k=3))
+
+
+def test_a_finished_run_can_be_attached(run: mv.Run) -> None:
+    attached = mv.Run.attach(run.path)
+    assert attached.champion == run.champion
+    assert isinstance(list(attached)[-1].record, RunFinished)
+
+
+def test_a_wrong_start_raises_at_once(run: mv.Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        mv.evolve("smal", out=tmp_path / "run")
+    with pytest.raises(UsageError):
+        mv.evolve("small", out=run.path)
+
+
+def test_a_users_skill_joins_the_suite_and_runs(tmp_path: Path) -> None:
+    @mv.skill("text/double")
+    def double(rng: Random, level: int) -> mv.Task:
+        word = "".join(rng.choice("abcdefghij") for _ in range(level + 2))
+        return mv.Task(prompt=f"dbl:{word}=", answer="".join(2 * letter for letter in word))
+
+    try:
+        settings = tmp_path / "own.toml"
+        settings.write_text(
+            'cycles = 1\n[suite]\nname = "primer+user"\nlevels = [1, 3]\nsealed_per_cell = 1\n'
+            "dev_per_cell = 1\n[attempts]\ntasks = 52\nsamples = 2\n[learn]\nsteps = 4\n"
+            "[gate]\nmin_n = 26\nmax_n = 52\nbatch = 20\n[evolve]\ncandidates = 2\nscreen = 26\n"
+        )
+        done = mv.evolve(settings, out=tmp_path / "run").wait()
+        assert "text/double" in done.summary["skills"]
+    finally:
+        registry.forget("text/double")
