@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 
 from moevolve.config import Config
+from moevolve.evolve import entries
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.archive import Archive, Variant
 from moevolve.evolve.arms import ARMS
@@ -17,7 +19,6 @@ from moevolve.evolve.gate import PairedGate
 from moevolve.evolve.grading import CoinGrader, SealedGrader
 from moevolve.evolve.ledger import Ledger
 from moevolve.evolve.parents import DgmParents
-from moevolve.evolve.scoring import score
 from moevolve.evolve.search import Proposal, brief_for, children, report_for
 from moevolve.evolve.shelf import Shelf
 from moevolve.evolve.snapshot import Snapshot, Trial, VariantRow
@@ -32,18 +33,14 @@ from moevolve.records import (
     CycleStarted,
     Decision,
     Evaluated,
-    Gated,
     Guarded,
     Learned,
     Level,
-    Proposed,
     Recipe,
     Record,
     RunFinished,
     RunStarted,
-    Screened,
     SkillInfo,
-    VariantAdded,
 )
 from moevolve.skills.curriculum import allocate, by_amplification, by_practice
 from moevolve.skills.mastery import Mastery
@@ -127,7 +124,7 @@ class Loop:
                     program=program,
                     parameters=parameters,
                 ),
-                self._variant_record(self.archive[SEED]),
+                entries.variant_added(self.archive[SEED]),
             ]
         )
         self._progress("scoring the seed on the sealed split", 0.0)
@@ -236,7 +233,7 @@ class Loop:
                 policy, tasks, config.samples, self.config.policy.temperature, stage
             )
             seen["direct"] = attempts
-            self._attempted(cycle, "direct", "direct", attempts, policy.generated - before)
+            self._attempted(entries.attempted(cycle, "direct", variant, attempts, policy.generated - before))
         program_tasks = config.tasks - direct_tasks
         if program_tasks:
             self._progress("attempts through the program", 0.1)
@@ -249,7 +246,7 @@ class Loop:
             if self.arm.learns and self.arm.filters:
                 self.buffer.add_parts(attempts, parts, cycle)
             seen["program"] = attempts
-            self._attempted(cycle, "program", "program", attempts, policy.generated - before)
+            self._attempted(entries.attempted(cycle, "program", variant, attempts, policy.generated - before))
 
         for source, mastery in (("direct", self.direct), ("program", self.through)):
             if source in seen:
@@ -305,16 +302,8 @@ class Loop:
         child = self._child(champion, cycle, weights, program, "weights", operator, summary)
         self.ledger.write(
             [
-                self._variant_record(child),
-                Proposed(
-                    cycle=cycle,
-                    level="weights",
-                    variant=child.id,
-                    parent=champion.id,
-                    operator=operator,
-                    summary=summary,
-                    files=["learn.py"] if trial_program else [],
-                ),
+                entries.variant_added(child),
+                entries.proposed(child, ["learn.py"] if trial_program else [], "weights"),
             ]
         )
         decision, vetoes = self._gate(cycle, "weights", child, 0.4)
@@ -384,7 +373,9 @@ class Loop:
             )
             if "learn.py" in proposal.files and self.state.recipe_program is None:
                 self.state.recipe_program = child.program
-            self.ledger.write([self._variant_record(child), self._proposed(cycle, parent, child, proposal)])
+            self.ledger.write(
+                [entries.variant_added(child), entries.proposed(child, proposal.files, "program")]
+            )
             return None
         child = self._child(parent, cycle, weights, "", "program", proposal.operator, proposal.summary)
         attempts = self.attempter.program(policy, proposal.genome, tasks, stage, child.id)
@@ -396,23 +387,11 @@ class Loop:
             score=value,
             status="kept" if passed else "rejected",
         )
-        failures: dict[str, int] = {}
-        for attempt in attempts:
-            if attempt.verdict.failure not in (None, "wrong"):
-                failures[str(attempt.verdict.failure)] = failures.get(str(attempt.verdict.failure), 0) + 1
         self.ledger.write(
             [
-                self._variant_record(child),
-                self._proposed(cycle, parent, child, proposal),
-                Screened(
-                    cycle=cycle,
-                    variant=child.id,
-                    score=value,
-                    baseline=base,
-                    n=len(attempts),
-                    passed=passed,
-                    failures=dict(sorted(failures.items())),
-                ),
+                entries.variant_added(child),
+                entries.proposed(child, proposal.files, "program"),
+                entries.screened(child, attempts, base, passed=passed),
             ]
         )
         self.state.trials.append(Trial(cycle, proposal.operator, proposal.summary, value - base, "screened"))
@@ -463,23 +442,7 @@ class Loop:
             batch += 1
         self.state.tokens_generated += sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
         decision = verdict.decision
-        record = Gated(
-            cycle=cycle,
-            level=level,
-            candidate=candidate.id,
-            champion=champion.id,
-            decision=decision,
-            reason=verdict.reason,
-            n=verdict.n,
-            wins=verdict.wins,
-            losses=verdict.losses,
-            gain=verdict.gain,
-            evidence=verdict.evidence,
-            alpha=config.alpha,
-            skills=verdict.skills,
-            vetoes=list(verdict.vetoes),
-        )
-        self.ledger.write([record])
+        self.ledger.write([entries.gated(candidate, champion, level, decision, verdict, config.alpha, cycle)])
         status = {"promote": "champion", "archive": "kept", "discard": "rejected"}[decision]
         self.archive.update(candidate.id, status=status)
         if decision == "promote":
@@ -505,7 +468,9 @@ class Loop:
         cells = allocate(weights, n, focus, rng(seed, cycle, stage, "cells"))
         return self.suite.sample(split, cells, seed, cycle, stage)
 
-    def _evaluate(self, cycle: int, split: str, when: str) -> Evaluated:
+    def _evaluate(
+        self, cycle: int, split: Literal["sealed", "dev"], when: Literal["initial", "cycle", "final"]
+    ) -> Evaluated:
         """Scores the champion: on the sealed tasks, the same before and after, or on fresh dev tasks."""
         each = self.config.suite.sealed_per_cell if split == "sealed" else self.config.suite.dev_per_cell
         cells = [cell for cell in self.cells for _ in range(each)]
@@ -516,33 +481,11 @@ class Loop:
         attempts = self.attempter.program(policy, genome, tasks, stage, self.state.champion, self.sealed)
         spent = policy.generated - before
         self.state.tokens_generated += spent
-        interval, skills = score(attempts)
-        return Evaluated(
-            cycle=cycle,
-            split=split,  # type: ignore[arg-type]
-            when=when,  # type: ignore[arg-type]
-            variant=self.state.champion,
-            score=interval,
-            skills=skills,
-            tokens=spent,
-        )
+        return entries.evaluated(cycle, split, when, self.state.champion, attempts, spent)
 
-    def _attempted(
-        self, cycle: int, stage: str, source: str, attempts: Sequence[Attempt], tokens: int
-    ) -> None:
-        self.state.tokens_generated += tokens
-        self.ledger.write(
-            [
-                Attempted(
-                    cycle=cycle,
-                    stage=stage,
-                    variant=self.state.champion,
-                    source=source,  # type: ignore[arg-type]
-                    tallies=tally(attempts),
-                    tokens=tokens,
-                )
-            ]
-        )
+    def _attempted(self, record: Attempted) -> None:
+        self.state.tokens_generated += record.tokens
+        self.ledger.write([record])
 
     def _add(self, variant: Variant) -> Variant:
         self.archive.add(variant)
@@ -562,28 +505,4 @@ class Loop:
         self.state.next_variant += 1
         return self._add(
             Variant(name, parent.id, cycle, weights, program, level, operator, summary, None, "candidate")
-        )
-
-    def _variant_record(self, variant: Variant) -> VariantAdded:
-        return VariantAdded(
-            variant=variant.id,
-            parent=variant.parent,
-            cycle=variant.cycle,
-            level=variant.level,  # type: ignore[arg-type]
-            weights=variant.weights,
-            program=variant.program,
-            operator=variant.operator,
-            summary=variant.summary,
-            score=variant.score,
-        )
-
-    def _proposed(self, cycle: int, parent: Variant, child: Variant, proposal: Proposal) -> Proposed:
-        return Proposed(
-            cycle=cycle,
-            level="program",
-            variant=child.id,
-            parent=parent.id,
-            operator=proposal.operator,
-            summary=proposal.summary,
-            files=proposal.files,
         )
