@@ -21,7 +21,7 @@ from moevolve.evolve.ledger import Ledger
 from moevolve.evolve.parents import DgmParents
 from moevolve.evolve.search import Proposal, brief_for, children, report_for
 from moevolve.evolve.shelf import Shelf
-from moevolve.evolve.snapshot import Snapshot, Trial, VariantRow
+from moevolve.evolve.snapshot import Snapshot, Trial
 from moevolve.memory.lessons import LessonBook
 from moevolve.policy.engine_policy import EnginePolicy
 from moevolve.program.genome import Genome, seed_genome
@@ -136,21 +136,8 @@ class Loop:
         """Goes back to the end of a finished cycle."""
         self.state = state
         self.archive = Archive()
-        for row in state.variants:
-            self.archive.add(
-                Variant(
-                    row.id,
-                    row.parent,
-                    row.cycle,
-                    row.weights,
-                    row.program,
-                    row.level,
-                    row.operator,
-                    row.summary,
-                    row.score,
-                    row.status,
-                )
-            )
+        for variant in state.variants:
+            self.archive.add(variant)
         self.buffer = Buffer(self.config.learn.buffer, state.buffer)
         for mastery, table in ((self.direct, state.direct), (self.through, state.program)):
             for counts in table:
@@ -187,21 +174,7 @@ class Loop:
         self.state.buffer = self.buffer.items()
         self.state.direct = self.direct.table()
         self.state.program = self.through.table()
-        self.state.variants = [
-            VariantRow(
-                v.id,
-                v.parent,
-                v.cycle,
-                v.weights,
-                v.program,
-                v.level,
-                v.operator,
-                v.summary,
-                v.score,
-                v.status,
-            )
-            for v in self.archive
-        ]
+        self.state.variants = list(self.archive)
         finished = CycleFinished(
             cycle=cycle,
             champion=self.state.champion,

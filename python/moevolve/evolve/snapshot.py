@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.evolve.archive import Variant
 from moevolve.evolve.buffer import Confirmed
 from moevolve.store import RunStore
 
 TABLE = "snapshot"
-
-
-class VariantRow(msgspec.Struct, frozen=True):
-    """One archive node."""
-
-    id: str
-    parent: str | None
-    cycle: int
-    weights: str
-    program: str
-    level: str
-    operator: str
-    summary: str
-    score: float | None
-    status: str
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -46,7 +32,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """Weights that the next learning stage starts from: the champion's, or a candidate that was not discarded."""
     recipe_program: str | None = None
     """A proposed program whose `learn.py` the next learning stage tries."""
-    variants: list[VariantRow] = []
+    variants: list[Variant] = []
     buffer: list[Confirmed] = []
     direct: list[tuple[str, int, float, float]] = []
     """Bare policy: (skill, level, successes, attempts), older counts faded."""
