@@ -17,6 +17,7 @@ from moevolve.evolve.run import replay, resume, start
 from moevolve.records import (
     Attempted,
     CycleFinished,
+    Entry,
     Evaluated,
     Gated,
     Learned,
@@ -112,6 +113,24 @@ def test_arms_switch_parts_off(arm: str, tmp_path: Path) -> None:
         assert levels <= {"weights"}
     if arm == "program":
         assert levels <= {"program"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.04, 0.06, 0.1, 0.4, 0.6, 0.97])
+def test_a_run_interrupted_at_any_record_ends_with_the_same_head(
+    share: float, finished: Path, tmp_path: Path
+) -> None:
+    head, records = journal(finished)
+    last = int(share * (len(records) - 1))
+
+    def stop(entry: Entry) -> None:
+        if entry.seq >= last:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(small(), tmp_path / "run", stop)
+    assert len(journal(tmp_path / "run")[1]) > last
+    resume(tmp_path / "run")
+    assert journal(tmp_path / "run")[0] == head
 
 
 def _child(*arguments: str) -> subprocess.Popen[bytes]:

@@ -129,8 +129,7 @@ class Loop:
         )
         self._progress("scoring the seed on the sealed split", 0.0)
         initial = self._evaluate(0, "sealed", "initial")
-        self.state.cursor = self.ledger.cursor + 1
-        self.ledger.write([initial], puts=[snapshots.save(self.state)])
+        self._close([initial])
 
     def restore(self, state: Snapshot) -> None:
         """Goes back to the end of a finished cycle."""
@@ -171,10 +170,6 @@ class Loop:
             detail="answers are put together from the policy's completions",
         )
         self.state.cycle = cycle
-        self.state.buffer = self.buffer.items()
-        self.state.direct = self.direct.table()
-        self.state.program = self.through.table()
-        self.state.variants = list(self.archive)
         finished = CycleFinished(
             cycle=cycle,
             champion=self.state.champion,
@@ -183,8 +178,16 @@ class Loop:
             lessons=self.state.lessons,
             variants=len(self.archive),
         )
-        self.state.cursor = self.ledger.cursor + 3
-        self.ledger.write([dev, guard, finished], puts=[snapshots.save(self.state)])
+        self._close([dev, guard, finished])
+
+    def _close(self, records: Sequence[Record]) -> None:
+        """Writes a cycle's last records together with the snapshot that the next cycle starts from."""
+        self.state.cursor = self.ledger.cursor + len(records)
+        self.state.buffer = self.buffer.items()
+        self.state.direct = self.direct.table()
+        self.state.program = self.through.table()
+        self.state.variants = list(self.archive)
+        self.ledger.write(records, puts=[snapshots.save(self.state)])
 
     def _practise(self, cycle: int, recipe: Recipe | None) -> list[Attempt]:
         """Attempts on train tasks, by the bare policy and through the program; returns them."""
