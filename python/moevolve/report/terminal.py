@@ -18,8 +18,8 @@ from moevolve.report.summary import GateFigures, Summary
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
-WIDE = 116
-"""Columns from which a comparison has a score and its interval on one line."""
+WIDE = 110
+"""Columns beside name and arm that a comparison needs for a score and its interval on one line."""
 NAME_WIDTH = 32
 """A run's longer name goes over several lines, so that its figures stay readable."""
 
@@ -188,7 +188,10 @@ def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table
         runs: a run's name -> its figures.
         width: columns of the terminal.
     """
-    wide = width >= WIDE
+    longest = [
+        max((len(text) for text in texts), default=0) for texts in (runs, (s.arm for s in runs.values()))
+    ]
+    wide = width >= WIDE + min(NAME_WIDTH, longest[0]) + longest[1]
     table = plain_table("Runs: sealed score before and after, 95 % intervals")
     table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
     names = ["initial", "final", "gain", "time", "tokens"]
