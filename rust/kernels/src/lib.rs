@@ -26,6 +26,7 @@ pub mod route;
 pub mod rows;
 pub mod sample;
 pub mod simd;
+pub mod team;
 
 pub use dispatch::Isa;
 pub use simd::LANES;

@@ -1,0 +1,233 @@
+//! A team of threads that do the parts of one job together.
+//!
+//! Threads live as long as the team. Between jobs they spin for some microseconds, because the products of one
+//! token follow each other faster than a sleeping thread wakes, and then sleep. A thread that the system has put
+//! aside joins late or not at all: nobody waits for it, only for those that have begun a part.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+
+/// Turns of spinning before a thread sleeps: some tens of microseconds.
+const SPINS: usize = 2000;
+
+/// Low bits of the gate: threads inside the job.
+const INSIDE: u64 = (1 << 31) - 1;
+/// Whether more may come in.
+const OPEN: u64 = 1 << 31;
+/// One job; the bits above count them.
+const JOB: u64 = 1 << 32;
+/// Told to end.
+const CLOSED_FOR_GOOD: u64 = u64::MAX;
+
+type Part<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// The caller's thread and `threads - 1` others.
+pub struct Team {
+    shared: Arc<Shared>,
+    hands: Vec<JoinHandle<()>>,
+    /// Held by the caller whose job runs.
+    busy: Mutex<()>,
+}
+
+struct Shared {
+    /// Job number, [`OPEN`], and how many are inside.
+    gate: AtomicU64,
+    job: Mutex<Option<Job>>,
+    /// The part that nobody has taken yet.
+    next: AtomicUsize,
+    parts: AtomicUsize,
+    /// Guards falling asleep against being woken.
+    door: Mutex<()>,
+    asleep: AtomicUsize,
+    wake: Condvar,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// A job's closure, its lifetime erased: used only by threads inside the gate, which the caller waits for.
+#[derive(Clone, Copy)]
+struct Job(*const Part<'static>);
+
+// SAFETY: the closure is `Sync`, and its owner outlives every use (see `Team::run`).
+unsafe impl Send for Job {}
+
+impl Team {
+    /// A team of `threads` threads, at least one: the caller.
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared {
+            gate: AtomicU64::new(0),
+            job: Mutex::new(None),
+            next: AtomicUsize::new(0),
+            parts: AtomicUsize::new(0),
+            door: Mutex::new(()),
+            asleep: AtomicUsize::new(0),
+            wake: Condvar::new(),
+            panic: Mutex::new(None),
+        });
+        let hands = (1..threads.max(1))
+            .map_while(|thread| {
+                let shared = Arc::clone(&shared);
+                let name = format!("moevolve-{thread}");
+                // Where the system refuses another thread, the team is smaller: results are the same.
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || shared.serve(thread))
+                    .ok()
+            })
+            .collect();
+        Self {
+            shared,
+            hands,
+            busy: Mutex::new(()),
+        }
+    }
+
+    /// Threads, the caller's among them.
+    pub fn threads(&self) -> usize {
+        self.hands.len() + 1
+    }
+
+    /// Calls `part(index, thread)` once for each index below `parts`, and returns when all are done.
+    ///
+    /// `thread` is below [`Self::threads`] and no two parts run at once with the same one: it may choose a scratch
+    /// buffer, but must not change a result. A call from inside a part, or beside another caller's job, runs its
+    /// parts on the calling thread. A panic of a part reaches the caller once all have stopped.
+    pub fn run(&self, parts: usize, part: &(dyn Fn(usize, usize) + Sync)) {
+        let free = if parts > 1 && !self.hands.is_empty() {
+            match self.busy.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            }
+        } else {
+            None
+        };
+        let Some(_busy) = free else {
+            return (0..parts).for_each(|index| part(index, 0));
+        };
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. Nobody uses the closure after the gate is shut and empty, which this
+        // function waits for on every way out.
+        let erased = unsafe { std::mem::transmute::<*const Part<'_>, *const Part<'static>>(part) };
+        *lock(&shared.job) = Some(Job(erased));
+        shared.next.store(0, Ordering::Relaxed);
+        shared.parts.store(parts, Ordering::Relaxed);
+        let number = (shared.gate.load(Ordering::Relaxed) & !INSIDE & !OPEN) + JOB;
+        shared.gate.store(number | OPEN, Ordering::SeqCst);
+        if shared.asleep.load(Ordering::SeqCst) > 0 {
+            let _door = lock(&shared.door);
+            shared.wake.notify_all();
+        }
+        let own = catch_unwind(AssertUnwindSafe(|| shared.work(part, 0)));
+        if own.is_err() {
+            shared.next.store(parts, Ordering::Relaxed);
+        }
+        shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
+        let mut turns = 0;
+        while shared.gate.load(Ordering::Acquire) & INSIDE > 0 {
+            turns += 1;
+            if turns < SPINS {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        let others = lock(&shared.panic).take();
+        if let Err(panic) = own {
+            resume_unwind(panic);
+        }
+        if let Some(panic) = others {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.gate.store(CLOSED_FOR_GOOD, Ordering::SeqCst);
+        {
+            let _door = lock(&self.shared.door);
+            self.shared.wake.notify_all();
+        }
+        for hand in self.hands.drain(..) {
+            let _ = hand.join(); // Its panics were caught.
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, part: &Part<'_>, thread: usize) {
+        let parts = self.parts.load(Ordering::Relaxed);
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= parts {
+                return;
+            }
+            part(index, thread);
+        }
+    }
+
+    /// A thread's life: joins each open job once.
+    fn serve(&self, thread: usize) {
+        let mut done = 0;
+        while let Some(number) = self.enter(done) {
+            done = number;
+            let job = *lock(&self.job);
+            if let Some(Job(part)) = job {
+                // SAFETY: inside the gate the closure is alive.
+                let part = unsafe { &*part };
+                let result = catch_unwind(AssertUnwindSafe(|| self.work(part, thread)));
+                if let Err(panic) = result {
+                    *lock(&self.panic) = Some(panic);
+                    self.next
+                        .store(self.parts.load(Ordering::Relaxed), Ordering::Relaxed);
+                }
+            }
+            self.gate.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Waits for an open job other than number `done` and steps inside; None at the end.
+    fn enter(&self, done: u64) -> Option<u64> {
+        let mut turns = 0;
+        loop {
+            let gate = self.gate.load(Ordering::SeqCst);
+            if gate == CLOSED_FOR_GOOD {
+                return None;
+            }
+            let number = gate & !INSIDE & !OPEN;
+            if gate & OPEN > 0 && number != done {
+                let inside =
+                    self.gate
+                        .compare_exchange(gate, gate + 1, Ordering::SeqCst, Ordering::Relaxed);
+                if inside.is_ok() {
+                    return Some(number);
+                }
+                continue;
+            }
+            turns += 1;
+            if turns < SPINS {
+                std::hint::spin_loop();
+                continue;
+            }
+            turns = 0;
+            let door = lock(&self.door);
+            self.asleep.fetch_add(1, Ordering::SeqCst);
+            // Looked at again after saying so: a caller either sees a sleeper, or is seen here.
+            let gate = self.gate.load(Ordering::SeqCst);
+            let idle =
+                gate != CLOSED_FOR_GOOD && (gate & OPEN == 0 || gate & !INSIDE & !OPEN == done);
+            if idle {
+                drop(self.wake.wait(door).unwrap_or_else(PoisonError::into_inner));
+            }
+            self.asleep.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A lock whose holder panicked is as good as before: nothing here is left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,72 @@
+//! A team does every part once, whoever does it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use moevolve_kernels::team::Team;
+
+#[test]
+fn every_part_runs_once_in_every_of_many_jobs() {
+    for threads in [1, 2, 5] {
+        let team = Team::new(threads);
+        assert_eq!(team.threads(), threads);
+        for parts in (0..2000).map(|job| job % 23) {
+            let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+            team.run(parts, &|part, thread| {
+                assert!(thread < threads);
+                counts[part].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(
+                counts
+                    .iter()
+                    .all(|count| count.load(Ordering::Relaxed) == 1)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_job_inside_a_part_runs_where_it_is() {
+    let team = Team::new(3);
+    let total = AtomicUsize::new(0);
+    team.run(7, &|_, _| {
+        team.run(5, &|_, _| {
+            total.fetch_add(1, Ordering::Relaxed);
+        });
+    });
+    assert_eq!(total.into_inner(), 35);
+}
+
+#[test]
+fn callers_on_several_threads_share_a_team() {
+    let team = Team::new(2);
+    let total = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    team.run(3, &|_, _| {
+                        total.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(total.into_inner(), 2400);
+}
+
+#[test]
+fn a_panic_of_any_part_reaches_the_caller_and_the_team_goes_on() {
+    let team = Team::new(2);
+    for bad in 0..8 {
+        let run = || {
+            team.run(8, &|part, _| assert_ne!(part, bad, "a bad part"));
+        };
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        let done = AtomicUsize::new(0);
+        team.run(8, &|_, _| {
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(done.into_inner(), 8);
+    }
+}
