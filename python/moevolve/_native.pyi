@@ -106,12 +106,20 @@ class Engine:
             UsageError: the checkpoint has no tokenizer.
         """
 
-    def decode(self, ids: list[int]) -> str:
-        """Text of token ids, special tokens left out.
+    def decode(self, ids: list[int], skip_special: bool = True) -> str:
+        """Text of token ids, special tokens left out unless asked for.
 
         Raises:
             UsageError: the checkpoint has no tokenizer.
         """
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's chat template (jinja) of its tokenizer files, the one named "default" of several."""
+
+    @property
+    def special(self) -> dict[str, str]:
+        """Texts of special tokens by their role: bos_token, eos_token, pad_token, unk_token, where known."""
 
     def logits(self, ids: list[list[int]]) -> Tensor:
         """(rows, longest row, vocabulary): what each token predicts; NaN past a shorter row's end.
@@ -135,6 +143,15 @@ class Engine:
 
         Raises:
             UsageError: an empty prompt, an unknown token, an impossible temperature or nucleus.
+        """
+
+    def stream(self, ids: list[int], key: int, max_tokens: int, temperature: float, top_p: float) -> Stream:
+        """One sample, drawn token by token: the same tokens as `generate` draws for this key.
+
+        Weights that change meanwhile count for what is drawn after; what was read before stays as it was.
+
+        Raises:
+            UsageError: as `generate`.
         """
 
     def reset_optimizer(
@@ -178,6 +195,16 @@ class Engine:
         self, batch: list[tuple[list[int], int, int | list[int], float]]
     ) -> tuple[float, dict[str, Tensor]]:
         """The loss of `train_step` and its gradient by every tensor's released name."""
+
+@final
+class Stream:
+    """Iterator of (token, log-probability at temperature 1) over one sample, without its end token."""
+
+    def __iter__(self) -> Stream: ...
+    def __next__(self) -> tuple[int, float]: ...
+    @property
+    def finish(self) -> str | None:
+        """ "stop" after an end token, "length" at the limit; None while tokens are left."""
 
 # --- sandbox
 @final

@@ -123,3 +123,30 @@ def test_an_impossible_request_is_refused(goldens, request_):
 def test_text_without_tokenizer_is_refused(goldens):
     with pytest.raises((MoevolveError, ValueError), match="tokenizer"):
         goldens["plain"].load().encode("abc")
+
+
+def test_a_stream_draws_what_generate_draws(golden):
+    engine = golden.load()
+    for prompt, key, heat in zip(
+        golden.expected["prompts"], range(5), [0.0, 1.0, 1.3, 0.7, 1.0], strict=True
+    ):
+        ((tokens, logprobs, finish),) = engine.generate([(prompt, [key], 9, heat, 0.9)])[0]
+        stream = engine.stream(prompt, key, 9, heat, 0.9)
+        assert stream.finish is None
+        drawn = list(stream)
+        assert [token for token, _ in drawn] == tokens
+        assert [logprob for _, logprob in drawn] == logprobs[: len(tokens)]
+        assert (stream.finish, list(stream)) == (finish, [])
+
+
+def test_streams_of_one_engine_do_not_disturb_each_other(goldens):
+    engine = goldens["plain"].load()
+    alone = [list(engine.stream([5, 6], key, 7, 1.0, 1.0)) for key in (1, 2)]
+    both = [engine.stream([5, 6], key, 7, 1.0, 1.0) for key in (1, 2)]
+    woven = list(zip(*both, strict=True))
+    assert [list(one) for one in zip(*woven, strict=True)] == alone
+
+
+def test_a_stream_refuses_what_generate_refuses(goldens):
+    with pytest.raises(MoevolveError, match="at least one token"):
+        goldens["plain"].load().stream([], 1, 7, 1.0, 1.0)

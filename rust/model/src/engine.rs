@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointRef};
 use crate::config::Config;
 use crate::decoder::{Inference, Network};
 use crate::error::{Error, Result};
-use crate::generate::{self, Worker};
+use crate::generate::{self, Stream, Worker};
 use crate::layout::Layout;
 use crate::parameters::Parameters;
 use crate::tokenizer::Tokenizer;
@@ -337,30 +337,51 @@ impl Engine {
         })
     }
 
+    /// Refuses what cannot be sampled; returns how many positions the request may reach.
+    fn check_request(&self, request: &Request) -> Result<usize> {
+        let wrong = |what: &str| Err(Error::Request(what.to_owned()));
+        self.check_ids(&request.prompt)?;
+        self.check_length(request.prompt.len())?;
+        if request.prompt.is_empty() {
+            return wrong("a prompt has at least one token");
+        }
+        if !(request.temperature >= 0.0 && request.temperature.is_finite()) {
+            return wrong("a temperature is finite and not negative");
+        }
+        if !(request.top_p > 0.0 && request.top_p <= 1.0) {
+            return wrong("top_p lies in (0, 1]");
+        }
+        Ok(request.prompt.len() + request.max_tokens.min(self.config.positions))
+    }
+
     /// Samples for each request, in the order of its keys.
     pub fn generate(&mut self, requests: &[Request]) -> Result<Vec<Vec<Sample>>> {
         let mut longest = 0;
         for request in requests {
-            let wrong = |what: &str| Err(Error::Request(what.to_owned()));
-            self.check_ids(&request.prompt)?;
-            self.check_length(request.prompt.len())?;
-            if request.prompt.is_empty() {
-                return wrong("a prompt has at least one token");
-            }
-            if !(request.temperature >= 0.0 && request.temperature.is_finite()) {
-                return wrong("a temperature is finite and not negative");
-            }
-            if !(request.top_p > 0.0 && request.top_p <= 1.0) {
-                return wrong("top_p lies in (0, 1]");
-            }
-            longest =
-                longest.max(request.prompt.len() + request.max_tokens.min(self.config.positions));
+            longest = longest.max(self.check_request(request)?);
         }
         self.rotary.extend(longest);
         let mut workers = std::mem::take(&mut self.workers);
         let samples = generate::generate(self.network(), requests, self.threads, &mut workers);
         self.workers = workers;
         Ok(samples)
+    }
+
+    /// Begins one sample, of the request's first key, that is drawn token by token.
+    pub fn stream(&mut self, request: &Request) -> Result<Stream> {
+        let longest = self.check_request(request)?;
+        if request.keys.is_empty() {
+            return Err(Error::Request("a stream needs a key".to_owned()));
+        }
+        self.rotary.extend(longest);
+        Ok(Stream::new(self.network(), request))
+    }
+
+    /// The next token of a stream that this engine began, with its log-probability, or None at the end.
+    ///
+    /// Weights that changed meanwhile count from here on; what was read before stays as it was.
+    pub fn advance(&mut self, stream: &mut Stream) -> Option<(u32, f32)> {
+        stream.next(self.network())
     }
 
     /// Begins training anew.

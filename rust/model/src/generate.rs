@@ -30,9 +30,34 @@ struct Cache {
     stride: usize,
 }
 
+/// How a sample is drawn.
+#[derive(Clone, Copy)]
+struct Settings {
+    /// Most tokens.
+    most: usize,
+    temperature: f32,
+    top_p: f32,
+}
+
+impl Settings {
+    fn new(network: Network<'_>, request: &Request) -> Self {
+        let room = network
+            .config
+            .positions
+            .saturating_sub(request.prompt.len())
+            + 1;
+        Self {
+            most: request.max_tokens.min(room),
+            temperature: request.temperature,
+            top_p: request.top_p,
+        }
+    }
+}
+
 /// A sample that is not finished.
-struct Active<'a> {
-    request: &'a Request,
+#[derive(Clone)]
+struct Active {
+    settings: Settings,
     key: u64,
     /// Where it goes in the thread's results.
     place: usize,
@@ -41,6 +66,64 @@ struct Active<'a> {
     position: usize,
     cache: Cache,
     sample: Sample,
+}
+
+/// One sample, token by token as it is asked for.
+pub struct Stream {
+    worker: Worker,
+    active: Vec<Active>,
+    finished: Vec<Option<Sample>>,
+    told: usize,
+}
+
+impl Stream {
+    /// Reads the prompt of a request for one sample and draws its first token.
+    pub fn new(network: Network<'_>, request: &Request) -> Self {
+        let mut stream = Self {
+            worker: Worker::default(),
+            active: Vec::new(),
+            finished: vec![None],
+            told: 0,
+        };
+        let job = Job {
+            request,
+            keys: &request.keys[..1],
+        };
+        let Self {
+            worker,
+            active,
+            finished,
+            ..
+        } = &mut stream;
+        worker.read_prompts(network, &[job], &mut 0, active, finished);
+        stream
+    }
+
+    /// The next token and its log-probability at temperature 1, or None at the end.
+    pub fn next(&mut self, network: Network<'_>) -> Option<(u32, f32)> {
+        loop {
+            let sample = match (&self.finished[0], self.active.first()) {
+                (Some(done), _) => done,
+                (None, Some(active)) => &active.sample,
+                (None, None) => return None,
+            };
+            if let Some(&token) = sample.tokens.get(self.told) {
+                let logprob = sample.logprobs[self.told];
+                self.told += 1;
+                return Some((token, logprob));
+            }
+            if self.finished[0].is_some() {
+                return None;
+            }
+            self.worker.step(network, &mut self.active);
+            retire(&mut self.active, &mut self.finished);
+        }
+    }
+
+    /// Whether an end token came, once the sample has ended.
+    pub fn stopped(&self) -> Option<bool> {
+        self.finished[0].as_ref().map(|sample| sample.stopped)
+    }
 }
 
 /// All samples of all requests, in order, on up to `threads` threads.
@@ -106,10 +189,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn run<'a>(&mut self, network: Network<'_>, jobs: &[Job<'a>]) -> Vec<Sample> {
+    fn run(&mut self, network: Network<'_>, jobs: &[Job<'_>]) -> Vec<Sample> {
         let total = jobs.iter().map(|job| job.keys.len()).sum();
         let mut finished: Vec<Option<Sample>> = vec![None; total];
-        let mut active: Vec<Active<'a>> = Vec::new();
+        let mut active: Vec<Active> = Vec::new();
         let (mut waiting, mut place) = (jobs, 0);
         loop {
             let (mut tokens, mut samples, mut n) = (0, active.len(), 0);
@@ -144,12 +227,12 @@ impl Worker {
     }
 
     /// Reads prompts, draws the first token of each sample, and gives it a copy of its prompt's cache.
-    fn read_prompts<'a>(
+    fn read_prompts(
         &mut self,
         network: Network<'_>,
-        jobs: &[Job<'a>],
+        jobs: &[Job<'_>],
         place: &mut usize,
-        active: &mut Vec<Active<'a>>,
+        active: &mut Vec<Active>,
         finished: &mut [Option<Sample>],
     ) {
         let mut batch = Packed::default();
@@ -188,7 +271,7 @@ impl Worker {
         for (row, (job, cache)) in jobs.iter().zip(&caches).enumerate() {
             for &key in job.keys {
                 let mut sample = Active {
-                    request: job.request,
+                    settings: Settings::new(network, job.request),
                     key,
                     place: *place,
                     next: 0,
@@ -212,7 +295,7 @@ impl Worker {
     }
 
     /// One token of every active sample.
-    fn step(&mut self, network: Network<'_>, active: &mut [Active<'_>]) {
+    fn step(&mut self, network: Network<'_>, active: &mut [Active]) {
         let mut asking = Asking {
             whole: true,
             ..Asking::default()
@@ -282,13 +365,12 @@ impl Worker {
     }
 
     /// Draws the next token of a sample from a row of logits; true if that ends it.
-    fn draw(&mut self, network: Network<'_>, row: usize, active: &mut Active<'_>) -> bool {
-        let room = network
-            .config
-            .positions
-            .saturating_sub(active.request.prompt.len())
-            + 1;
-        let most = active.request.max_tokens.min(room);
+    fn draw(&mut self, network: Network<'_>, row: usize, active: &mut Active) -> bool {
+        let Settings {
+            most,
+            temperature,
+            top_p,
+        } = active.settings;
         let sample = &mut active.sample;
         if most == 0 {
             return true;
@@ -296,17 +378,11 @@ impl Worker {
         let width = network.layout.widths.vocabulary;
         let padded_row = &self.pass.last.logits[row * width..][..width];
         let logits = &padded_row[..network.config.vocabulary];
-        let token = if active.request.temperature == 0.0 {
+        let token = if temperature == 0.0 {
             greedy(logits)
         } else {
             let u = uniform(active.key, sample.tokens.len() as u64);
-            nucleus(
-                logits,
-                active.request.temperature,
-                active.request.top_p,
-                u,
-                &mut self.weights,
-            )
+            nucleus(logits, temperature, top_p, u, &mut self.weights)
         };
         sample
             .logprobs
@@ -336,7 +412,7 @@ impl Cache {
 }
 
 /// Moves finished samples out; the others close up.
-fn retire(active: &mut Vec<Active<'_>>, finished: &mut [Option<Sample>]) {
+fn retire(active: &mut Vec<Active>, finished: &mut [Option<Sample>]) {
     let mut i = 0;
     while i < active.len() {
         if active[i].sample.finished {

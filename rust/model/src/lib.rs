@@ -21,4 +21,5 @@ pub mod weights;
 pub use batch::Positions;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
+pub use generate::Stream;
 pub use train::{Optimizer, StepReport};

@@ -1,16 +1,21 @@
 //! Text to ids and back through `tokenizer.json`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 
 const FILE: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
+const TEMPLATE: &str = "chat_template.jinja";
+
+/// Special tokens that templates may name.
+const ROLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
 /// A tokenizer and the very files it came from, so that saving changes nothing.
 #[derive(Clone)]
@@ -18,6 +23,8 @@ pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     json: Arc<str>,
     settings: Option<Arc<str>>,
+    /// A chat template in a file of its own.
+    template: Option<Arc<str>>,
 }
 
 impl Tokenizer {
@@ -31,7 +38,11 @@ impl Tokenizer {
         let json = read(&path)?;
         let settings = folder.join(SETTINGS);
         let settings = settings.exists().then(|| read(&settings)).transpose()?;
-        Self::parse(&json, settings, vocabulary, &path).map(Some)
+        let template = folder.join(TEMPLATE);
+        let template = template.exists().then(|| read(&template)).transpose()?;
+        let mut tokenizer = Self::parse(&json, settings, vocabulary, &path)?;
+        tokenizer.template = template.map(Into::into);
+        Ok(Some(tokenizer))
     }
 
     /// Makes a tokenizer from the text of `tokenizer.json`; `path` names it in errors.
@@ -55,6 +66,7 @@ impl Tokenizer {
             inner: Arc::new(inner),
             json: json.into(),
             settings: settings.map(Into::into),
+            template: None,
         })
     }
 
@@ -66,14 +78,48 @@ impl Tokenizer {
         }
     }
 
-    /// Text of ids; special tokens are left out.
-    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+    /// Text of ids, special tokens left out if `skip_special`.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         self.inner
-            .decode(ids, true)
+            .decode(ids, skip_special)
             .map_err(|e| Error::Request(format!("the tokens cannot be decoded: {e}")))
     }
 
-    /// Writes both files.
+    /// `chat_template` of the settings: a text, or the one named `default` of a list; a file of its own comes first.
+    pub fn chat_template(&self) -> Option<String> {
+        if let Some(template) = &self.template {
+            return Some(template.to_string());
+        }
+        match self.setting("chat_template")? {
+            Value::String(text) => Some(text),
+            Value::Array(named) => {
+                let default = |entry: &&Value| entry["name"] == "default";
+                let entry = named.iter().find(default).or_else(|| named.first())?;
+                Some(entry["template"].as_str()?.to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Texts of special tokens by role, where the settings name them.
+    pub fn special(&self) -> BTreeMap<String, String> {
+        let text = |role: &str| match self.setting(role)? {
+            Value::String(text) => Some(text),
+            Value::Object(token) => Some(token.get("content")?.as_str()?.to_owned()),
+            _ => None,
+        };
+        ROLES
+            .iter()
+            .filter_map(|role| Some(((*role).to_owned(), text(role)?)))
+            .collect()
+    }
+
+    fn setting(&self, key: &str) -> Option<Value> {
+        let settings: Value = serde_json::from_str(self.settings.as_deref()?).ok()?;
+        settings.get(key).cloned()
+    }
+
+    /// Writes the files.
     pub fn save(&self, folder: &Path) -> Result<()> {
         write_atomically(&folder.join(FILE), self.json.as_bytes())?;
         let default = || {
@@ -83,6 +129,9 @@ impl Tokenizer {
             )
         };
         let settings = self.settings.as_deref().map_or_else(default, str::to_owned);
+        if let Some(template) = &self.template {
+            write_atomically(&folder.join(TEMPLATE), template.as_bytes())?;
+        }
         write_atomically(&folder.join(SETTINGS), settings.as_bytes())
     }
 }

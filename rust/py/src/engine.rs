@@ -1,10 +1,13 @@
 //! The engine for Python: `Engine` over `moevolve_model::Engine`, and `Tensor`, a float buffer.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moevolve_model::{Engine as Model, Error, Example, Optimizer, Positions, Request};
+use moevolve_model::{
+    Engine as Model, Error, Example, Optimizer, Positions, Request, Stream as Sampling,
+};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -155,6 +158,40 @@ impl Engine {
     }
 }
 
+/// One sample as an iterator; see the stub.
+#[pyclass(module = "moevolve._native", frozen)]
+struct Stream {
+    engine: Py<Engine>,
+    /// The sample, and whether its end was told.
+    state: Mutex<(Sampling, bool)>,
+}
+
+#[pymethods]
+impl Stream {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<(u32, f32)>> {
+        let engine = self.engine.get();
+        engine.work(py, |model| {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = model.advance(&mut state.0);
+            state.1 |= next.is_none();
+            Ok(next)
+        })
+    }
+
+    #[getter]
+    fn finish(&self, py: Python<'_>) -> Option<&'static str> {
+        py.detach(|| {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let stopped = state.0.stopped().filter(|_| state.1)?;
+            Some(if stopped { "stop" } else { "length" })
+        })
+    }
+}
+
 fn examples(batch: Vec<ExampleArguments>) -> Vec<Example> {
     let example = |(ids, answer_start, positions, weight)| Example {
         ids,
@@ -249,8 +286,32 @@ impl Engine {
         self.work(py, |model| model.tokenizer()?.encode(text))
     }
 
-    fn decode(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<String> {
-        self.work(py, |model| model.tokenizer()?.decode(&ids))
+    #[pyo3(signature = (ids, skip_special=true))]
+    fn decode(&self, py: Python<'_>, ids: Vec<u32>, skip_special: bool) -> PyResult<String> {
+        self.work(py, |model| model.tokenizer()?.decode(&ids, skip_special))
+    }
+
+    #[getter]
+    fn chat_template(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.work(py, |model| {
+            Ok(model
+                .has_tokenizer()
+                .then(|| model.tokenizer())
+                .transpose()?
+                .and_then(|t| t.chat_template()))
+        })
+    }
+
+    #[getter]
+    fn special(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+        self.work(py, |model| {
+            Ok(model
+                .has_tokenizer()
+                .then(|| model.tokenizer())
+                .transpose()?
+                .map(|t| t.special())
+                .unwrap_or_default())
+        })
     }
 
     fn logits(&self, py: Python<'_>, ids: Vec<Vec<u32>>) -> PyResult<Tensor> {
@@ -280,6 +341,28 @@ impl Engine {
                 .collect()
         };
         Ok(samples.into_iter().map(one).collect())
+    }
+
+    fn stream(
+        slf: Bound<'_, Self>,
+        ids: Vec<u32>,
+        key: u64,
+        max_tokens: usize,
+        temperature: f32,
+        top_p: f32,
+    ) -> PyResult<Stream> {
+        let request = Request {
+            prompt: ids,
+            keys: vec![key],
+            max_tokens,
+            temperature,
+            top_p,
+        };
+        let sampling = slf.get().work(slf.py(), |model| model.stream(&request))?;
+        Ok(Stream {
+            engine: slf.unbind(),
+            state: Mutex::new((sampling, false)),
+        })
     }
 
     #[pyo3(signature = (beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.01, clip=1.0, bias_rate=0.0))]
@@ -365,5 +448,6 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
 /// Adds this room's classes to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Tensor>()?;
-    module.add_class::<Engine>()
+    module.add_class::<Engine>()?;
+    module.add_class::<Stream>()
 }
