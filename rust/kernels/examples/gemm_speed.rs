@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use moevolve_kernels::Isa;
+use moevolve_kernels::bf16;
 use moevolve_kernels::gemm::{multiply, weight_gradient};
 
 /// Best rate over half a second.
@@ -46,8 +47,26 @@ fn main() {
         let gradient = best(operations, || {
             weight_gradient(isa, rows, columns, depth, &dy, &a, &mut dw, &mut packed)
         });
+        let (panels, mut scratch) = (vec![0; b.len()], bf16::Scratch::default());
+        let half_product = best(operations, || {
+            bf16::multiply(
+                isa,
+                rows,
+                depth,
+                columns,
+                &a,
+                &panels,
+                &mut c,
+                false,
+                &mut scratch,
+            )
+        });
+        let half_gradient = best(operations, || {
+            bf16::weight_gradient(isa, rows, columns, depth, &dy, &a, &mut dw, &mut scratch)
+        });
         println!(
-            "{isa} {rows:4} x {depth} x {columns}: product {product:.0}, weight gradient {gradient:.0} GFLOP/s"
+            "{isa} {rows:4} x {depth} x {columns}: product {product:.0}, weight gradient {gradient:.0} GFLOP/s; \
+             in bf16 {half_product:.0} and {half_gradient:.0}"
         );
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -31,6 +33,9 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
+                if is_x86_feature_detected!("avx512bf16") {
+                    found.push(Self(Kind::Avx512Bf16));
+                }
                 found.push(Self(Kind::Avx512));
             }
             if avx2 {
@@ -51,9 +56,20 @@ impl Isa {
         Self::available().into_iter().find(|isa| isa.name() == name)
     }
 
-    /// `avx512`, `avx2` or `scalar`.
+    /// Whether products of bf16 pairs have an instruction here; elsewhere they are computed, to the same bits, slowly.
+    pub fn has_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => true,
+            _ => false,
+        }
+    }
+
+    /// `avx512bf16`, `avx512`, `avx2` or `scalar`.
     pub fn name(self) -> &'static str {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -94,10 +110,51 @@ macro_rules! kernel {
             unsafe {
                 match isa.0 {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::dispatch::Kind::Avx512 => avx512($($arg),*),
+                    $crate::dispatch::Kind::Avx512Bf16 | $crate::dispatch::Kind::Avx512 => avx512($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::dispatch::Kind::Avx2 => avx2($($arg),*),
                     $crate::dispatch::Kind::Scalar => $body::<$crate::simd::Scalar>($($arg),*),
+                }
+            }
+        }
+    };
+}
+
+/// As [`kernel!`] for a body `<S: Simd, const NATIVE: bool>` that multiplies bf16 pairs: `NATIVE` where the processor
+/// has the instruction for it.
+macro_rules! pair_kernel {
+    ($(#[$meta:meta])* pub fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?)) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        pub fn $name(isa: $crate::Isa, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn native($($arg: $type),*) {
+                $body::<$crate::simd::Avx512, true>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx512($($arg: $type),*) {
+                $body::<$crate::simd::Avx512, false>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx2($($arg: $type),*) {
+                $body::<$crate::simd::Avx2, false>($($arg),*)
+            }
+            // SAFETY: an `Isa` exists only where the processor has it; the body checks the lengths of its slices.
+            unsafe {
+                match isa.0 {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::dispatch::Kind::Avx512Bf16 => native($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::dispatch::Kind::Avx512 => avx512($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::dispatch::Kind::Avx2 => avx2($($arg),*),
+                    $crate::dispatch::Kind::Scalar => $body::<$crate::simd::Scalar, false>($($arg),*),
                 }
             }
         }

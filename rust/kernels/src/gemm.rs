@@ -76,7 +76,7 @@ unsafe fn multiply_body<S: Simd>(
     let mut first = 0;
     while first < columns {
         let wide = PANEL.min(columns - first);
-        strip::<S>(
+        strip::<S, Single>(
             rows,
             depth,
             left,
@@ -125,7 +125,7 @@ unsafe fn weight_gradient_body<S: Simd>(
                     S::load(from.add(LANES)).store(to.add(LANES));
                 }
             }
-            strip::<S>(
+            strip::<S, Single>(
                 out,
                 block,
                 left,
@@ -141,12 +141,27 @@ unsafe fn weight_gradient_body<S: Simd>(
     }
 }
 
-/// The left-hand matrix: element (i, k) is at `at + i * row + k * step`.
+/// What a lane of 32 bits holds, and so what one step along the depth of a product adds.
+pub(crate) trait Term<S: Simd> {
+    unsafe fn add(sum: S, left: S, right: S) -> S;
+}
+
+/// A float a lane.
+struct Single;
+
+impl<S: Simd> Term<S> for Single {
+    #[inline(always)]
+    unsafe fn add(sum: S, left: S, right: S) -> S {
+        left.fma(right, sum)
+    }
+}
+
+/// The left-hand matrix: lane (i, k) is at `at + i * row + k * step`.
 #[derive(Clone, Copy)]
-struct Left {
-    at: *const f32,
-    row: usize,
-    step: usize,
+pub(crate) struct Left {
+    pub at: *const f32,
+    pub row: usize,
+    pub step: usize,
 }
 
 impl Left {
@@ -159,10 +174,10 @@ impl Left {
     }
 }
 
-/// All rows of one panel.
+/// All rows of one panel. `depth` counts lanes.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn strip<S: Simd>(
+pub(crate) unsafe fn strip<S: Simd, T: Term<S>>(
     rows: usize,
     depth: usize,
     left: Left,
@@ -173,11 +188,11 @@ unsafe fn strip<S: Simd>(
     add: bool,
 ) {
     if S::WIDE_TILE && wide == PANEL {
-        tiles::<S, 2>(rows, depth, left, panel, wide, c, c_row, add);
+        tiles::<S, T, 2>(rows, depth, left, panel, wide, c, c_row, add);
     } else {
-        tiles::<S, 1>(rows, depth, left, panel, wide, c, c_row, add);
+        tiles::<S, T, 1>(rows, depth, left, panel, wide, c, c_row, add);
         if wide == PANEL {
-            tiles::<S, 1>(
+            tiles::<S, T, 1>(
                 rows,
                 depth,
                 left,
@@ -193,7 +208,7 @@ unsafe fn strip<S: Simd>(
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn tiles<S: Simd, const VECTORS: usize>(
+unsafe fn tiles<S: Simd, T: Term<S>, const VECTORS: usize>(
     rows: usize,
     depth: usize,
     left: Left,
@@ -205,7 +220,7 @@ unsafe fn tiles<S: Simd, const VECTORS: usize>(
 ) {
     macro_rules! tile {
         ($rows:literal, $at:expr) => {
-            tile::<S, $rows, VECTORS>(
+            tile::<S, T, $rows, VECTORS>(
                 depth,
                 left.down($at),
                 panel,
@@ -246,7 +261,7 @@ unsafe fn tiles<S: Simd, const VECTORS: usize>(
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn tile<S: Simd, T: Term<S>, const ROWS: usize, const VECTORS: usize>(
     depth: usize,
     left: Left,
     panel: *const f32,
@@ -266,7 +281,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
         for (r, sums) in sums.iter_mut().enumerate() {
             let x = S::splat(*a.add(r * left.row));
             for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = x.fma(right, *sum);
+                *sum = T::add(*sum, x, right);
             }
         }
         a = a.add(left.step);

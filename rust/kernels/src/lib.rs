@@ -17,6 +17,7 @@ mod dispatch;
 
 pub mod adamw;
 pub mod attention;
+pub mod bf16;
 pub mod experts;
 pub mod gemm;
 pub mod loss;

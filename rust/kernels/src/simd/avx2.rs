@@ -137,4 +137,75 @@ unsafe impl Simd for Avx2 {
         let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
+    #[inline(always)]
+    unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self {
+        Self(side_by_side(even.0, odd.0), side_by_side(even.1, odd.1))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16<const NATIVE: bool>(self, to: *mut u16) {
+        // The pack works on halves of 128 bits: order them again.
+        let packed = _mm256_packus_epi32(rounded(self.0), rounded(self.1));
+        _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self {
+        Self(added(self.0, a.0, b.0), added(self.1, a.1, b.1))
+    }
+}
+
+#[inline(always)]
+unsafe fn side_by_side(even: __m256, odd: __m256) -> __m256 {
+    let odd = _mm256_slli_epi32::<16>(rounded(odd));
+    _mm256_castsi256_ps(_mm256_or_si256(rounded(even), odd))
+}
+
+#[inline(always)]
+unsafe fn added(sum: __m256, a: __m256, b: __m256) -> __m256 {
+    let sum = _mm256_fmadd_ps(high(a), high(b), normal(sum));
+    normal(_mm256_fmadd_ps(low(a), low(b), normal(sum)))
+}
+
+/// Each lane as bf16 in the low half.
+#[inline(always)]
+unsafe fn rounded(x: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(x);
+    let top = _mm256_srli_epi32::<16>(bits);
+    let tie = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    let up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), tie);
+    let up = _mm256_srli_epi32::<16>(up);
+    let sign = _mm256_and_si256(top, _mm256_set1_epi32(0x8000));
+    let value = _mm256_blendv_epi8(up, sign, denormal(bits));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+    let quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
+    _mm256_blendv_epi8(value, quiet, nan)
+}
+
+/// All bits of the lanes whose exponent is zero.
+#[inline(always)]
+unsafe fn denormal(bits: __m256i) -> __m256i {
+    let exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f80_0000));
+    _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256())
+}
+
+/// Zero of its sign for each denormal lane.
+#[inline(always)]
+unsafe fn normal(x: __m256) -> __m256 {
+    let bits = _mm256_castps_si256(x);
+    let magnitude = _mm256_and_si256(denormal(bits), _mm256_set1_epi32(i32::MAX));
+    _mm256_castsi256_ps(_mm256_andnot_si256(magnitude, bits))
+}
+
+/// The high bf16 of each pair.
+#[inline(always)]
+unsafe fn high(x: __m256) -> __m256 {
+    let mask = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
+    normal(_mm256_and_ps(x, mask))
+}
+
+/// The low bf16 of each pair.
+#[inline(always)]
+unsafe fn low(x: __m256) -> __m256 {
+    normal(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(
+        _mm256_castps_si256(x),
+    )))
 }

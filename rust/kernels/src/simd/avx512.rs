@@ -98,4 +98,85 @@ unsafe impl Simd for Avx512 {
         let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
+    #[inline(always)]
+    unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self {
+        let (even, odd) = if NATIVE {
+            (
+                _mm512_cvtepu16_epi32(converted(even.0)),
+                _mm512_cvtepu16_epi32(converted(odd.0)),
+            )
+        } else {
+            (rounded(even.0), rounded(odd.0))
+        };
+        let both = _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd));
+        Self(_mm512_castsi512_ps(both))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16<const NATIVE: bool>(self, to: *mut u16) {
+        let half = if NATIVE {
+            converted(self.0)
+        } else {
+            _mm512_cvtepi32_epi16(rounded(self.0))
+        };
+        _mm256_storeu_si256(to.cast(), half);
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self {
+        if NATIVE {
+            let (a, b) = (
+                std::mem::transmute::<__m512, __m512bh>(a.0),
+                std::mem::transmute::<__m512, __m512bh>(b.0),
+            );
+            return Self(_mm512_dpbf16_ps(self.0, a, b));
+        }
+        let sum = _mm512_fmadd_ps(high(a.0), high(b.0), normal(self.0));
+        Self(normal(_mm512_fmadd_ps(low(a.0), low(b.0), normal(sum))))
+    }
+}
+
+/// Sixteen bf16, by the processor's own conversion.
+#[inline(always)]
+unsafe fn converted(x: __m512) -> __m256i {
+    std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x))
+}
+
+/// Each lane as bf16 in the low half.
+#[inline(always)]
+unsafe fn rounded(x: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(x);
+    let top = _mm512_srli_epi32::<16>(bits);
+    let tie = _mm512_and_si512(top, _mm512_set1_epi32(1));
+    let up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), tie);
+    let normal = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
+    let sign = _mm512_and_si512(top, _mm512_set1_epi32(0x8000));
+    let value = _mm512_mask_srli_epi32::<16>(sign, normal, up);
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    _mm512_mask_or_epi32(value, nan, top, _mm512_set1_epi32(0x40))
+}
+
+/// Zero of its sign for each denormal lane.
+#[inline(always)]
+unsafe fn normal(x: __m512) -> __m512 {
+    let bits = _mm512_castps_si512(x);
+    let denormal = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
+    let sign = _mm512_set1_epi32(i32::MIN);
+    _mm512_castsi512_ps(_mm512_mask_and_epi32(bits, denormal, bits, sign))
+}
+
+/// The high bf16 of each pair.
+#[inline(always)]
+unsafe fn high(x: __m512) -> __m512 {
+    let mask = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    normal(_mm512_castsi512_ps(_mm512_and_si512(
+        _mm512_castps_si512(x),
+        mask,
+    )))
+}
+
+/// The low bf16 of each pair.
+#[inline(always)]
+unsafe fn low(x: __m512) -> __m512 {
+    normal(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(
+        _mm512_castps_si512(x),
+    )))
 }

@@ -50,6 +50,28 @@ pub unsafe trait Simd: Copy {
     unsafe fn sum(self) -> f32;
     /// Largest lane, over the same tree.
     unsafe fn maximum(self) -> f32;
+
+    /// Rounds two vectors to bf16 and puts them side by side in each lane's 32 bits: `even` in the low half, `odd` in
+    /// the high half. To nearest, ties to even; a denormal becomes zero, a NaN a quiet NaN.
+    unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self;
+    /// Stores the lanes as sixteen bf16, rounded as [`Self::pair`] does.
+    unsafe fn store_bf16<const NATIVE: bool>(self, to: *mut u16);
+    /// `self` plus the products of both bf16 of each lane: a fused multiply-add of the high halves, then one of the low
+    /// halves, where denormal operands and results count as zero. So does Zen 4's `VDPBF16PS` (Intel's manual fuses
+    /// too); `NATIVE` uses that instruction and may be true only where the processor has it.
+    unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self;
+}
+
+/// x rounded to bf16, as [`Simd::pair`] does.
+pub fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    if bits & 0x7f80_0000 == 0 {
+        return (bits >> 16) as u16 & 0x8000;
+    }
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
 /// e^x to about 1 ulp for x in [-87.3, 88], clamped outside.

@@ -1,4 +1,4 @@
-use super::{LANES, Simd};
+use super::{LANES, Simd, to_bf16};
 
 /// Sixteen floats in memory: what the vector instructions must equal.
 #[derive(Clone, Copy)]
@@ -105,5 +105,35 @@ unsafe impl Simd for Scalar {
             apart /= 2;
         }
         x[0]
+    }
+    #[inline(always)]
+    unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self {
+        each!(i => f32::from_bits(u32::from(to_bf16(odd.0[i])) << 16 | u32::from(to_bf16(even.0[i]))))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16<const NATIVE: bool>(self, to: *mut u16) {
+        for i in 0..LANES {
+            to.add(i).write(to_bf16(self.0[i]));
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self {
+        each!(i => {
+            let (a, b) = (a.0[i].to_bits(), b.0[i].to_bits());
+            let high = |x: u32| normal(f32::from_bits(x & 0xffff_0000));
+            let low = |x: u32| normal(f32::from_bits(x << 16));
+            let sum = normal(high(a).mul_add(high(b), normal(self.0[i])));
+            normal(low(a).mul_add(low(b), sum))
+        })
+    }
+}
+
+/// Zero of x's sign if x is denormal.
+#[inline(always)]
+fn normal(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE {
+        0.0f32.copysign(x)
+    } else {
+        x
     }
 }
