@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::gemm::{multiply, weight_gradient};
+use crate::panels::{GradientScratch, Panels, Precision, weight_gradient};
 use crate::route::Routing;
 use crate::rows::gather;
 use crate::simd::{Simd, dot, sigmoid};
@@ -51,7 +51,7 @@ pub struct Scratch {
     dgate_up: Vec<f32>,
     dweights: Vec<f32>,
     dlogits: Vec<f32>,
-    packed: Vec<f32>,
+    packed: GradientScratch,
 }
 
 /// Grows a buffer; what it held is of no interest.
@@ -63,13 +63,13 @@ pub fn reserve(buffer: &mut Vec<f32>, length: usize) {
 
 /// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden).
 ///
-/// `forward` are the panels of [`crate::gemm::pack_forward`], `bias` the selection bias, one an expert.
+/// `forward` are the matrices packed for [`crate::panels::Side::Forward`], `bias` the selection bias, one an expert.
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     isa: Isa,
     shape: Shape,
     places: &Places,
-    forward: &[f32],
+    forward: &Panels,
     bias: &[f32],
     tokens: usize,
     h: &[f32],
@@ -91,13 +91,13 @@ pub fn forward(
     reserve(&mut saved.activations, copies * intermediate);
     reserve(&mut scratch.outputs, copies * hidden);
     let routing = &mut saved.routing;
-    multiply(
+    forward.multiply(
         isa,
+        &places.router,
         tokens,
         hidden,
         width,
         h,
-        &forward[places.router.clone()],
         &mut routing.scores,
         false,
     );
@@ -113,24 +113,24 @@ pub fn forward(
         let activations = &mut saved.activations[rows.start * intermediate..][..n * intermediate];
         let inputs = &saved.inputs[rows.start * hidden..];
         let outputs = &mut scratch.outputs[rows.start * hidden..];
-        multiply(
+        forward.multiply(
             isa,
+            &places.gate_up[e],
             n,
             hidden,
             2 * intermediate,
             inputs,
-            &forward[places.gate_up[e].clone()],
             gate_up,
             false,
         );
         swiglu(isa, intermediate, gate_up, activations);
-        multiply(
+        forward.multiply(
             isa,
+            &places.down[e],
             n,
             intermediate,
             hidden,
             activations,
-            &forward[places.down[e].clone()],
             outputs,
             false,
         );
@@ -149,14 +149,14 @@ pub fn forward(
 
 /// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients accumulate.
 ///
-/// `dout` is the gradient of the block's output; the residual's share is the caller's. `backward` are the panels of
-/// [`crate::gemm::pack_backward`]. `dparameters` has the parameters' layout.
+/// `dout` is the gradient of the block's output; the residual's share is the caller's. `backward` are the matrices
+/// packed for [`crate::panels::Side::Backward`]. `dparameters` has the parameters' layout.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     isa: Isa,
     shape: Shape,
     places: &Places,
-    backward: &[f32],
+    backward: &Panels,
     tokens: usize,
     h: &[f32],
     dout: &[f32],
@@ -172,6 +172,7 @@ pub fn backward(
         chosen,
     } = shape;
     let (width, copies) = (padded(experts), tokens * chosen);
+    let precision = backward.precision();
     reserve(&mut scratch.outputs, copies * hidden);
     reserve(&mut scratch.dactivations, copies * intermediate);
     reserve(&mut scratch.dgate_up, copies * 2 * intermediate);
@@ -195,13 +196,13 @@ pub fn backward(
         let dgate_up =
             &mut scratch.dgate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
         let (down, up) = (places.down[e].clone(), places.gate_up[e].clone());
-        multiply(
+        backward.multiply(
             isa,
+            &down,
             n,
             hidden,
             intermediate,
             outputs,
-            &backward[down.clone()],
             dactivations,
             false,
         );
@@ -220,6 +221,7 @@ pub fn backward(
         );
         weight_gradient(
             isa,
+            precision,
             n,
             hidden,
             intermediate,
@@ -230,6 +232,7 @@ pub fn backward(
         );
         weight_gradient(
             isa,
+            precision,
             n,
             2 * intermediate,
             hidden,
@@ -238,31 +241,32 @@ pub fn backward(
             &mut dparameters[up.clone()],
             &mut scratch.packed,
         );
-        multiply(
+        backward.multiply(
             isa,
+            &up,
             n,
             2 * intermediate,
             hidden,
             dgate_up,
-            &backward[up],
             outputs,
             false,
         );
     }
     let dlogits = &mut scratch.dlogits[..tokens * width];
     routing.backward(width, &scratch.dweights, dlogits);
-    multiply(
+    backward.multiply(
         isa,
+        &places.router,
         tokens,
         width,
         hidden,
         dlogits,
-        &backward[places.router.clone()],
         dh,
         false,
     );
     weight_gradient(
         isa,
+        Precision::F32,
         tokens,
         width,
         hidden,

@@ -22,6 +22,7 @@ pub mod experts;
 pub mod gemm;
 pub mod loss;
 pub mod norm;
+pub mod panels;
 pub mod rope;
 pub mod route;
 pub mod rows;
@@ -30,6 +31,7 @@ pub mod simd;
 pub mod team;
 
 pub use dispatch::Isa;
+pub use panels::Precision;
 pub use simd::LANES;
 
 /// Width rounded up to whole vectors.

@@ -4,13 +4,14 @@ mod common;
 
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
 use moevolve_kernels::experts::{Places, Saved, Scratch, Shape, backward, forward};
-use moevolve_kernels::gemm::{pack_backward, pack_forward};
+use moevolve_kernels::panels::{Panels, Precision, Side};
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
 struct Case {
     shape: Shape,
     places: Places,
+    precision: Precision,
     parameters: Vec<f32>,
     bias: Vec<f32>,
     tokens: usize,
@@ -44,6 +45,7 @@ fn case(experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
             chosen,
         },
         places,
+        precision: Precision::F32,
         parameters,
         // Larger than any score, so that a bias that leaked into the weights would show.
         bias: random(experts, seed ^ 1)
@@ -107,8 +109,7 @@ impl Case {
     }
 
     fn forward(&self, isa: Isa, residual: &[f32]) -> (Vec<f32>, Saved) {
-        let mut panels = vec![0.0; self.parameters.len()];
-        self.pack(&mut panels, pack_forward);
+        let panels = self.pack(isa, Side::Forward);
         let (mut saved, mut out) = (Saved::default(), vec![f32::NAN; self.h.len()]);
         let (places, bias) = (&self.places, &self.bias);
         let mut scratch = Scratch::default();
@@ -128,7 +129,9 @@ impl Case {
         (out, saved)
     }
 
-    fn pack(&self, panels: &mut [f32], pack: fn(&[f32], usize, usize, &mut [f32])) {
+    fn pack(&self, isa: Isa, side: Side) -> Panels {
+        let router = [self.places.router.clone()];
+        let mut panels = Panels::new(side, self.precision, self.parameters.len(), router);
         let Shape {
             hidden,
             intermediate,
@@ -147,13 +150,10 @@ impl Case {
             .iter()
             .map(|range| (range, hidden, intermediate));
         for (range, out, inp) in router.chain(up).chain(down) {
-            pack(
-                &self.parameters[range.clone()],
-                out,
-                inp,
-                &mut panels[range.clone()],
-            );
+            let weight = &self.parameters[range.clone()];
+            panels.whole().pack(isa, range.start, out, inp, weight);
         }
+        panels
     }
 }
 
@@ -169,6 +169,18 @@ proptest! {
         let mut expected = case.reference(&parameters, &h, &case.selection());
         expected.iter_mut().zip(&residual).for_each(|(y, &r)| *y += f64::from(r));
         prop_assert!(apart(&out, &expected) < 1e-4);
+    }
+
+    #[test]
+    fn in_bf16_tokens_go_to_the_same_experts_and_outputs_are_near(experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
+        let mut case = case(experts, chosen.min(experts), tokens, seed);
+        let residual = random(case.h.len(), seed ^ 3);
+        let exact = everywhere(|isa| case.forward(isa, &residual).0);
+        let routed = case.forward(Isa::best(), &residual).1.routing;
+        case.precision = Precision::Bf16;
+        let near = everywhere(|isa| case.forward(isa, &residual).0);
+        prop_assert!(apart(&near, &doubles(&exact)) < 0.05);
+        prop_assert_eq!(case.forward(Isa::best(), &residual).1.routing.experts, routed.experts);
     }
 
     #[test]
@@ -200,8 +212,7 @@ proptest! {
         let dout = random(case.h.len(), seed ^ 4);
         let found = everywhere(|isa| {
             let (_, saved) = case.forward(isa, &vec![0.0; case.h.len()]);
-            let mut panels = vec![0.0; case.parameters.len()];
-            case.pack(&mut panels, pack_backward);
+            let panels = case.pack(isa, Side::Backward);
             let mut dh = vec![f32::NAN; case.h.len()];
             let mut dparameters = vec![0.0; case.parameters.len()];
             backward(

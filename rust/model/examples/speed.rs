@@ -1,9 +1,10 @@
 //! Tokens a second of training and generation at the seed model's shape, in CPU-independent form for a profiler.
 //!
-//! `cargo run --release -p moevolve-model --example speed -- [train|generate] [threads]`
+//! `cargo run --release -p moevolve-model --example speed -- [train|generate|both] [threads] [f32|bf16]`
 
 use std::time::{Duration, Instant};
 
+use moevolve_kernels::{Isa, Precision};
 use moevolve_model::{Engine, Example, Request};
 
 const CONFIG: &str = r#"{"model_type": "minimax_m2", "vocab_size": 128, "hidden_size": 128, "intermediate_size": 128,
@@ -33,9 +34,12 @@ fn median(mut work: impl FnMut()) -> Duration {
 fn main() -> moevolve_model::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let only = arguments.first().map(String::as_str);
+    let precision = arguments.get(2).and_then(|name| Precision::named(name));
+    let precision = precision.unwrap_or(Precision::fastest(Isa::best()));
     let threads = arguments.get(1).and_then(|n| n.parse().ok());
     for threads in threads.map_or(vec![1, 2], |n| vec![n]) {
         let mut engine = Engine::create(CONFIG, None, 0, threads)?;
+        engine.set_precision(precision);
         if only != Some("generate") {
             let example = |i| Example {
                 ids: tokens(i, 40),
@@ -47,7 +51,7 @@ fn main() -> moevolve_model::Result<()> {
             engine.train_step(&batch, 1e-3)?;
             let time = median(|| drop(engine.train_step(&batch, 1e-3)));
             println!(
-                "{} threads {threads}: training {:.0} tokens/s",
+                "{} {precision} threads {threads}: training {:.0} tokens/s",
                 engine.isa(),
                 5120.0 / time.as_secs_f64()
             );
@@ -63,7 +67,7 @@ fn main() -> moevolve_model::Result<()> {
             let requests: Vec<Request> = (0..64).map(request).collect();
             let time = median(|| drop(engine.generate(&requests)));
             println!(
-                "{} threads {threads}: greedy {:.0} tokens/s",
+                "{} {precision} threads {threads}: greedy {:.0} tokens/s",
                 engine.isa(),
                 2048.0 / time.as_secs_f64()
             );

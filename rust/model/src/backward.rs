@@ -2,10 +2,10 @@
 
 use moevolve_kernels::attention::{Saved, attend_backward};
 use moevolve_kernels::experts::{self, reserve};
-use moevolve_kernels::gemm::{multiply, weight_gradient};
 use moevolve_kernels::loss::cross_entropy;
 use moevolve_kernels::norm::rms_norm_backward;
 use moevolve_kernels::padded;
+use moevolve_kernels::panels::{GradientScratch, weight_gradient};
 use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::scatter_add;
 
@@ -30,7 +30,7 @@ struct Slopes {
     turned_keys: Vec<f32>,
     key_values: Vec<f32>,
     scratch: Vec<f32>,
-    packed: Vec<f32>,
+    packed: GradientScratch,
 }
 
 /// One shard of a batch: its activations, and the gradient it accumulates in the layout of the parameters.
@@ -133,6 +133,7 @@ impl Shard {
         let dhead = &mut self.gradient[head.range.clone()];
         weight_gradient(
             isa,
+            network.parameters.precision(),
             rows,
             head.out,
             head.inp,
@@ -220,6 +221,7 @@ impl Shard {
         let doutput = &mut self.gradient[output.range.clone()];
         weight_gradient(
             isa,
+            network.parameters.precision(),
             rows,
             output.out,
             output.inp,
@@ -331,6 +333,7 @@ impl Shard {
         let dquery = &mut self.gradient[query.range.clone()];
         weight_gradient(
             isa,
+            network.parameters.precision(),
             rows,
             query.out,
             query.inp,
@@ -342,6 +345,7 @@ impl Shard {
         let dkey_value = &mut self.gradient[key_value.range.clone()];
         weight_gradient(
             isa,
+            network.parameters.precision(),
             tokens,
             key_value.out,
             key_value.inp,
@@ -390,17 +394,9 @@ impl Shard {
 
 /// dx (rows, inp) = dy (rows, out) W, added to dx if `add`.
 fn back(network: Network<'_>, matrix: &Matrix, rows: usize, dy: &[f32], dx: &mut [f32], add: bool) {
-    let panels = &network.parameters.backward[matrix.range.clone()];
-    multiply(
-        network.isa,
-        rows,
-        matrix.out,
-        matrix.inp,
-        dy,
-        panels,
-        dx,
-        add,
-    );
+    let (isa, panels) = (network.isa, &network.parameters.backward);
+    let (range, out, inp) = (&matrix.range, matrix.out, matrix.inp);
+    panels.multiply(isa, range, rows, out, inp, dy, dx, add);
 }
 
 /// Values of one sequence as (key heads, head width, stride), zero past its end.

@@ -2,7 +2,6 @@
 
 use moevolve_kernels::attention::{Heads, Memory, attend, remember};
 use moevolve_kernels::experts::{self, Saved, Scratch, reserve};
-use moevolve_kernels::gemm::multiply;
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
 use moevolve_kernels::rows::gather;
@@ -109,8 +108,8 @@ impl Network<'_> {
 
     /// y (rows, out) = x (rows, inp) Wᵀ, added to y if `add`.
     pub fn forward(&self, matrix: &Matrix, rows: usize, x: &[f32], y: &mut [f32], add: bool) {
-        let panels = &self.parameters.forward[matrix.range.clone()];
-        multiply(self.isa, rows, matrix.inp, matrix.out, x, panels, y, add);
+        let (range, panels) = (&matrix.range, &self.parameters.forward);
+        panels.multiply(self.isa, range, rows, matrix.inp, matrix.out, x, y, add);
     }
 
     /// Rows of the embedding.

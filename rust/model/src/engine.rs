@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use moevolve_kernels::Isa;
 use moevolve_kernels::rope::Rotary;
+use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
 
 use crate::batch::{Packed, Positions};
@@ -213,7 +213,9 @@ impl Engine {
         weights::read_file(file, &self.config, &mut tensors)?;
         let place = file.display().to_string();
         let had_backward = !self.parameters.backward.is_empty();
+        let precision = self.precision();
         self.parameters = weights::assemble(tensors, &self.config, &self.layout, &place)?;
+        self.set_precision(precision);
         if had_backward {
             self.parameters.prepare_backward(&self.layout);
         }
@@ -257,6 +259,18 @@ impl Engine {
     /// Runs on another instruction set: for tests of their equality.
     pub fn set_isa(&mut self, isa: Isa) {
         self.isa = isa;
+    }
+
+    /// What the operands of products are rounded to.
+    pub fn precision(&self) -> Precision {
+        self.parameters.precision()
+    }
+
+    /// Computes in another precision from now on; the weights themselves stay f32.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if precision != self.precision() {
+            self.parameters.set_precision(precision, &self.layout);
+        }
     }
 
     pub fn tokenizer(&self) -> Result<&Tokenizer> {

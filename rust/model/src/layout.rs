@@ -277,6 +277,12 @@ impl Layout {
         }
     }
 
+    /// Matrices whose panels stay f32 in any precision: the routers, in ascending order.
+    pub fn exact(&self) -> Vec<Range<usize>> {
+        let routers = self.layers.iter().map(|layer| layer.experts.router.clone());
+        routers.collect()
+    }
+
     /// Pieces of the parameters that are updated and repacked as one: the embedding, each layer, the tail.
     pub fn units(&self) -> Vec<Range<usize>> {
         let mut units = vec![self.embedding.range.clone()];

@@ -1,9 +1,8 @@
 //! The weights: flat values, and the packed panels that products read.
 
-use std::ops::Range;
-
-use moevolve_kernels::gemm::{pack_backward, pack_forward};
+use moevolve_kernels::panels::{Panels, PanelsMut, Side};
 use moevolve_kernels::sample::uniform;
+use moevolve_kernels::{Isa, Precision};
 
 use crate::config::Config;
 use crate::layout::{Layout, Matrix};
@@ -13,23 +12,23 @@ pub struct Parameters {
     /// In the layout's order; padding is zero.
     pub values: Vec<f32>,
     /// Every matrix packed for Y = X Wᵀ, at the place of its values.
-    pub forward: Vec<f32>,
+    pub forward: Panels,
     /// Every matrix packed for dX = dY W; empty until training begins.
-    pub backward: Vec<f32>,
+    pub backward: Panels,
     /// Selection biases (layers, experts).
     pub bias: Vec<f32>,
 }
 
 impl Parameters {
+    /// Values with their panels in f32.
     pub fn new(values: Vec<f32>, bias: Vec<f32>, layout: &Layout) -> Self {
-        let forward = vec![0.0; layout.total];
         let mut parameters = Self {
             values,
-            forward,
-            backward: Vec::new(),
+            forward: Panels::empty(Side::Forward),
+            backward: Panels::empty(Side::Backward),
             bias,
         };
-        parameters.pack(layout);
+        parameters.set_precision(Precision::F32, layout);
         parameters
     }
 
@@ -51,17 +50,28 @@ impl Parameters {
         Self::new(values, vec![0.0; config.layers * config.experts], layout)
     }
 
+    /// What the operands of products are rounded to.
+    pub fn precision(&self) -> Precision {
+        self.forward.precision()
+    }
+
+    /// Makes the panels again in a precision; those for training too if there were any.
+    pub fn set_precision(&mut self, precision: Precision, layout: &Layout) {
+        let room = |side| Panels::new(side, precision, layout.total, layout.exact());
+        self.forward = room(Side::Forward);
+        if !self.backward.is_empty() {
+            self.backward = room(Side::Backward);
+        }
+        self.pack(layout);
+    }
+
     /// Packs all matrices again after the values changed.
     pub fn pack(&mut self, layout: &Layout) {
+        let (mut forward, mut backward) = (self.forward.whole(), self.backward.whole());
         for unit in layout.units() {
             for matrix in layout.matrices(&unit) {
-                pack(
-                    &matrix,
-                    0,
-                    &self.values,
-                    &mut self.forward,
-                    &mut self.backward,
-                );
+                let weight = &self.values[matrix.range.clone()];
+                pack(Isa::best(), &matrix, weight, &mut forward, &mut backward);
             }
         }
     }
@@ -69,7 +79,8 @@ impl Parameters {
     /// Makes the panels for the backward pass exist.
     pub fn prepare_backward(&mut self, layout: &Layout) {
         if self.backward.is_empty() {
-            self.backward = vec![0.0; layout.total];
+            let precision = self.precision();
+            self.backward = Panels::new(Side::Backward, precision, layout.total, layout.exact());
             self.pack(layout);
         }
     }
@@ -80,30 +91,17 @@ impl Parameters {
     }
 }
 
-/// Packs one matrix; the slices begin at `start` of the layout and `backward` may be empty.
+/// Packs one matrix for both passes.
 pub fn pack(
+    isa: Isa,
     matrix: &Matrix,
-    start: usize,
-    values: &[f32],
-    forward: &mut [f32],
-    backward: &mut [f32],
+    weight: &[f32],
+    forward: &mut PanelsMut<'_>,
+    backward: &mut PanelsMut<'_>,
 ) {
-    let Range { start: from, end } = matrix.range;
-    let range = from - start..end - start;
-    pack_forward(
-        &values[range.clone()],
-        matrix.out,
-        matrix.inp,
-        &mut forward[range.clone()],
-    );
-    if !backward.is_empty() {
-        pack_backward(
-            &values[range.clone()],
-            matrix.out,
-            matrix.inp,
-            &mut backward[range],
-        );
-    }
+    let Matrix { range, out, inp } = matrix;
+    forward.pack(isa, range.start, *out, *inp, weight);
+    backward.pack(isa, range.start, *out, *inp, weight);
 }
 
 /// A standard normal number by Box and Muller's transform.

@@ -2,6 +2,7 @@
 
 use moevolve_kernels::Isa;
 use moevolve_kernels::adamw::{AdamW, adamw, add_and_square};
+use moevolve_kernels::panels::PanelsMut;
 
 use crate::backward::Shard;
 use crate::batch::Packed;
@@ -248,12 +249,14 @@ impl Update<'_> {
             );
             // While the layer is still in the cache.
             for matrix in layout.matrices(&piece.range) {
+                let at = matrix.range.start - piece.range.start;
+                let weight = &piece.values[at..][..matrix.range.len()];
                 pack(
+                    isa,
                     &matrix,
-                    piece.range.start,
-                    piece.values,
-                    piece.forward,
-                    piece.backward,
+                    weight,
+                    &mut piece.forward,
+                    &mut piece.backward,
                 );
             }
         });
@@ -283,8 +286,8 @@ struct Piece<'a> {
     values: &'a mut [f32],
     first: &'a mut [f32],
     second: &'a mut [f32],
-    forward: &'a mut [f32],
-    backward: &'a mut [f32],
+    forward: PanelsMut<'a>,
+    backward: PanelsMut<'a>,
 }
 
 fn pieces<'a>(
@@ -297,14 +300,14 @@ fn pieces<'a>(
         &mut parameters.values[..],
         &mut optimizer.first,
         &mut optimizer.second,
-        &mut parameters.forward,
-        &mut parameters.backward,
     ];
+    let mut panels = [parameters.forward.whole(), parameters.backward.whole()];
     let mut out = Vec::new();
     for range in layout.units() {
-        let [values, first, second, forward, backward] =
-            rest.map(|slice| slice.split_at_mut(range.len()));
-        rest = [values.1, first.1, second.1, forward.1, backward.1];
+        let [values, first, second] = rest.map(|slice| slice.split_at_mut(range.len()));
+        rest = [values.1, first.1, second.1];
+        let [forward, backward] = panels.map(|panels| panels.split(range.len()));
+        panels = [forward.1, backward.1];
         out.push(Piece {
             gradient: &gradient[range.clone()],
             range,
