@@ -89,8 +89,21 @@ class Engine:
     def threads(self) -> int: ...
     @property
     def isa(self) -> str:
-        """The kernels in force: "avx512", "avx2" or "scalar"; the variable MOEVOLVE_ISA chooses another."""
+        """The kernels in force: "avx512bf16", "avx512", "avx2" or "scalar"; the variable MOEVOLVE_ISA chooses another."""
 
+    @property
+    def precision(self) -> str:
+        """What the operands of products are rounded to: "f32" or "bf16". Sums and weights are f32 in either.
+
+        A model is loaded in "f32". Set it to change it; "fastest" takes bf16 where the processor multiplies bf16 at
+        twice the rate. Either gives the same bits on every processor. Routers are exact in either.
+
+        Raises:
+            UsageError: another name.
+        """
+
+    @precision.setter
+    def precision(self, name: str, /) -> None: ...
     @property
     def vocab_size(self) -> int: ...
     @property

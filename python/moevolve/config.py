@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -56,6 +56,12 @@ class PolicySection(Section, frozen=True):
         Meta(description="Folder of a checkpoint in the Hugging Face layout; left out: the shipped seed"),
     ] = None
     threads: Annotated[int, Meta(description="Threads of the engine; 0 takes every core", ge=0, le=1024)] = 0
+    precision: Annotated[
+        Literal["auto", "f32", "bf16"],
+        Meta(
+            description="What products round their operands to; auto: bf16 where the CPU multiplies it faster"
+        ),
+    ] = "auto"
     max_tokens: Annotated[int, Meta(description="Most tokens of one direct answer", ge=1, le=4096)] = 24
     temperature: Annotated[float, Meta(description="Temperature of direct attempts", ge=0.0, le=10.0)] = 1.0
 

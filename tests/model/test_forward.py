@@ -77,7 +77,8 @@ def test_the_engine_describes_itself(golden):
     )
     assert engine.vocab_size == golden.config["vocab_size"]
     assert engine.threads == 1
-    assert engine.isa in ("avx512", "avx2", "scalar")
+    assert engine.isa in ("avx512bf16", "avx512", "avx2", "scalar")
+    assert engine.precision == "f32"
     assert engine.has_tokenizer == (golden.name == "text")
     assert engine.eos == ([1] if golden.name == "text" else [])
     assert isinstance(engine, _native.Engine)

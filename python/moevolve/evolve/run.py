@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from moevolve.config import Config
 from moevolve.errors import DivergedError, UsageError
 from moevolve.evolve import snapshot as snapshots
@@ -67,6 +69,7 @@ def start(
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
     engine = _load(config)
+    config = _settled(config, engine)
     with RunStore.create(out) as store:
         return _begin(config, store, engine, on_event, on_state)
 
@@ -82,7 +85,8 @@ def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None 
         if not len(store):
             # Killed before its first record: nothing is lost but the start.
             config = _configuration(out)
-            return _begin(config, store, _load(config), on_event, on_state)
+            engine = _load(config)
+            return _begin(_settled(config, engine), store, engine, on_event, on_state)
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         config = Config.from_canonical(first.config)
@@ -146,10 +150,17 @@ def _configuration(out: Path) -> Config:
 
 def _load(config: Config) -> Engine:
     path = Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
-    engine = Engine.load(path, threads=config.policy.threads)
+    precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
+    engine = Engine.load(path, threads=config.policy.threads, precision=precision)
     if not engine.native.has_tokenizer:
         raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
     return engine
+
+
+def _settled(config: Config, engine: Engine) -> Config:
+    """The configuration with the precision in force: results depend on it, so it is on record."""
+    policy = msgspec.structs.replace(config.policy, precision=engine.native.precision)
+    return msgspec.structs.replace(config, policy=policy)
 
 
 def _drive(

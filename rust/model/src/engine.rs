@@ -273,6 +273,18 @@ impl Engine {
         }
     }
 
+    /// As [`Self::set_precision`], by name; `fastest` is what this processor does best.
+    pub fn choose_precision(&mut self, name: &str) -> Result<()> {
+        let chosen = if name == "fastest" {
+            Some(Precision::fastest(Isa::best()))
+        } else {
+            Precision::named(name)
+        };
+        let known = "precision is f32, bf16 or fastest";
+        self.set_precision(chosen.ok_or_else(|| Error::Request(format!("{known}, not {name:?}")))?);
+        Ok(())
+    }
+
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
     }

@@ -268,6 +268,16 @@ impl Engine {
     }
 
     #[getter]
+    fn precision(&self, py: Python<'_>) -> PyResult<&'static str> {
+        self.work(py, |model| Ok(model.precision().name()))
+    }
+
+    #[setter]
+    fn set_precision(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        self.work(py, |model| model.choose_precision(name))
+    }
+
+    #[getter]
     fn vocab_size(&self, py: Python<'_>) -> PyResult<usize> {
         self.work(py, |model| Ok(model.config().vocabulary))
     }

@@ -81,7 +81,7 @@ def _engine() -> Finding:
         from moevolve.policy.checkpoint import seed_checkpoint
         from moevolve.policy.engine import Engine
 
-        native = Engine.load(seed_checkpoint()).native
+        native = Engine.load(seed_checkpoint(), precision="fastest").native
     except MoevolveError as error:
         return Finding(name="engine", ok=False, value="the seed policy does not load", advice=str(error))
     except ImportError as error:
@@ -90,7 +90,7 @@ def _engine() -> Finding:
     return Finding(
         name="engine",
         ok=native.has_tokenizer,
-        value=f"{native.isa} kernels, {native.threads} threads; "
+        value=f"{native.isa} kernels, {native.precision} products, {native.threads} threads; "
         f"seed of {native.parameters:,} parameters, {words}",
     )
 
