@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, final
 
-__all__ = ["Engine", "MemoryStore", "RunStore", "SandboxedProcess", "Tensor", "__version__", "probe", "spawn"]
+__all__ = ["Engine", "MemoryStore", "RunStore", "SandboxedProcess", "Tensor", "__version__", "plan", "probe", "spawn"]
 
 __version__: str
 
@@ -218,6 +218,24 @@ class Stream:
     @property
     def finish(self) -> str | None:
         """ "stop" after an end token, "length" at the limit; None while tokens are left."""
+
+# --- plan
+def plan(path: str | os.PathLike[str]) -> str:
+    """What a model weighs, from its configuration alone, as a JSON object.
+
+    Args:
+        path: a checkpoint folder, its config.json, or a GGUF file, of which only the header is read. Configurations
+            that the engine does not run (FP8, for one) are planned as well.
+
+    Returns:
+        "model_type", "layers", "hidden", "heads", "key_heads", "head", "vocabulary", "experts", "chosen",
+        "positions" (or null), "parameters", "active" per token with the output head and "active_without_vocabulary",
+        "kv_bytes_per_token" in bf16, "parts" (a list of "name", "parameters", "active"), "bytes" by format, and
+        "stored_bytes" (a GGUF's tensors; else null).
+
+    Raises:
+        CheckpointError: a field is missing or impossible; names the file and the key.
+    """
 
 # --- sandbox
 @final

@@ -14,6 +14,7 @@ pub mod error;
 pub mod generate;
 pub mod layout;
 pub mod parameters;
+pub mod plan;
 pub mod tokenizer;
 pub mod train;
 pub mod weights;

@@ -437,7 +437,7 @@ impl Engine {
 }
 
 /// Onto the classes of `moevolve.errors`.
-fn raise(py: Python<'_>, error: &Error) -> PyErr {
+pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
         e if e.is_checkpoint() => "CheckpointError",
         e if e.is_usage() => "UsageError",

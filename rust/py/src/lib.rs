@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod engine;
+mod plan;
 mod sandbox;
 mod store;
 
@@ -10,6 +11,7 @@ mod store;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     engine::register(module)?;
+    plan::register(module)?;
     store::register(module)?;
     sandbox::register(module)?;
     Ok(())

@@ -1,0 +1,280 @@
+//! What a model weighs, from its configuration alone: no tensor is read.
+
+mod shape;
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use shape::Shape;
+
+/// Bytes of a block of weights as they lie in a file or in memory.
+const FORMATS: [Weight; 11] = [
+    Weight::new("f32", 1, 4),
+    Weight::new("bf16", 1, 2),
+    Weight::new("f16", 1, 2),
+    Weight::new("fp8", 1, 1),
+    Weight::new("q8_0", 32, 34),
+    Weight::new("q6_k", 256, 210),
+    Weight::new("q5_k", 256, 176),
+    Weight::new("q5_0", 32, 22),
+    Weight::new("q4_k", 256, 144),
+    Weight::new("q4_1", 32, 20),
+    Weight::new("q4_0", 32, 18),
+];
+
+/// Rows and columns of the square that shares one f32 scale in an FP8 checkpoint.
+const FP8_SQUARE: u128 = 128;
+
+struct Weight {
+    name: &'static str,
+    block: u128,
+    bytes: u128,
+}
+
+impl Weight {
+    const fn new(name: &'static str, block: u128, bytes: u128) -> Self {
+        Self { name, block, bytes }
+    }
+
+    /// Bytes of a matrix (out, inp); a width that the blocks do not divide takes the format that llama.cpp falls back to.
+    fn matrix(&self, out: u128, inp: u128) -> u128 {
+        if self.name == "fp8" {
+            return out * inp + 4 * out.div_ceil(FP8_SQUARE) * inp.div_ceil(FP8_SQUARE);
+        }
+        if inp.is_multiple_of(self.block) {
+            return out * (inp / self.block) * self.bytes;
+        }
+        let coarser = match self.name {
+            "q4_k" => 22,              // q5_0
+            "q5_k" => 24,              // q5_1
+            "q6_k" => 34,              // q8_0
+            _ => return out * inp * 2, // f16
+        };
+        if inp.is_multiple_of(32) {
+            out * (inp / 32) * coarser
+        } else {
+            out * inp * 2
+        }
+    }
+}
+
+/// What [`of`] finds; all counts are of single numbers, all sizes in bytes.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Plan {
+    pub model_type: String,
+    /// Layers, width of the residual stream, attention and key heads, dimensions of a head.
+    pub layers: u64,
+    pub hidden: u64,
+    pub heads: u64,
+    pub key_heads: u64,
+    pub head: u64,
+    pub vocabulary: u64,
+    /// 1 where the model is dense.
+    pub experts: u64,
+    /// Experts per token.
+    pub chosen: u64,
+    /// Longest sequence, where the configuration says one.
+    pub positions: Option<u64>,
+    pub parameters: u64,
+    /// Parameters that a token is multiplied with, the output head included.
+    pub active: u64,
+    /// The same without embeddings and head.
+    pub active_without_vocabulary: u64,
+    /// Keys and values of one token over all layers, as bf16.
+    pub kv_bytes_per_token: u64,
+    pub parts: Vec<Part>,
+    /// All weights in one format; norms, biases and routers count as f32, and beside FP8 the vocabulary
+    /// matrices as bf16, as released.
+    pub bytes: Map<String, Value>,
+    /// What the given file holds, where it is a GGUF: bytes of its tensors.
+    pub stored_bytes: Option<u64>,
+}
+
+impl Plan {
+    /// The fields as a JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and strings are JSON")
+    }
+}
+
+/// One kind of weights, over all layers.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Part {
+    pub name: &'static str,
+    pub parameters: u64,
+    /// Per token.
+    pub active: u64,
+}
+
+/// Equal matrices (out, inp) of a part, or vectors where `inp` is 0; `active` of `count` are used per token.
+struct Group {
+    part: &'static str,
+    out: u128,
+    inp: u128,
+    count: u128,
+    active: u128,
+}
+
+impl Group {
+    fn numbers(&self) -> u128 {
+        self.out * self.inp.max(1)
+    }
+
+    fn is_vocabulary(&self) -> bool {
+        matches!(self.part, "embeddings" | "head")
+    }
+
+    fn bytes(&self, format: &Weight) -> u128 {
+        let one = match self.part {
+            _ if self.inp == 0 => 4 * self.out,
+            "router" => 4 * self.numbers(),
+            _ if format.name == "fp8" && self.is_vocabulary() => 2 * self.numbers(),
+            _ => format.matrix(self.out, self.inp),
+        };
+        one * self.count
+    }
+}
+
+/// Plans for a checkpoint folder or a `config.json`.
+pub fn of_path(path: &Path) -> Result<Plan> {
+    let file = if path.is_dir() {
+        path.join("config.json")
+    } else {
+        path.to_owned()
+    };
+    let text = std::fs::read_to_string(&file).map_err(|e| Error::file(&file, e))?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(map)) => of(&map, &file.display().to_string()),
+        Ok(_) => Err(Error::file(&file, "is not a JSON object")),
+        Err(e) => Err(Error::file(&file, format!("is not JSON: {e}"))),
+    }
+}
+
+/// Plans from the fields of `config.json`, also of checkpoints that the engine itself does not run; `file` names it in errors.
+pub fn of(config: &Map<String, Value>, file: &str) -> Result<Plan> {
+    let shape = Shape::read(config, file)?;
+    let groups = groups(&shape);
+    let count = |what: &str, total: u128| {
+        u64::try_from(total).map_err(|_| Error::File {
+            file: file.to_owned(),
+            reason: format!("its sizes make {total} {what}"),
+        })
+    };
+    let mut parts: Vec<Part> = Vec::new();
+    for group in &groups {
+        let parameters = count("parameters", group.numbers() * group.count)?;
+        let active = count("parameters", group.numbers() * group.active)?;
+        match parts.iter_mut().find(|part| part.name == group.part) {
+            Some(part) => {
+                part.parameters = part.parameters.saturating_add(parameters);
+                part.active = part.active.saturating_add(active);
+            }
+            None => parts.push(Part {
+                name: group.part,
+                parameters,
+                active,
+            }),
+        }
+    }
+    let sum = |keep: &dyn Fn(&Group) -> u128| count("parameters", groups.iter().map(keep).sum());
+    let mut bytes = Map::new();
+    for format in &FORMATS {
+        let total = groups.iter().map(|group| group.bytes(format)).sum();
+        bytes.insert(format.name.to_owned(), count("bytes", total)?.into());
+    }
+    let kv = 2 * shape.layers * shape.key_heads * shape.head * 2;
+    let narrow = |n: u128| n as u64; // Each size was read from 31 bits.
+    Ok(Plan {
+        layers: narrow(shape.layers),
+        hidden: narrow(shape.hidden),
+        heads: narrow(shape.heads),
+        key_heads: narrow(shape.key_heads),
+        head: narrow(shape.head),
+        vocabulary: narrow(shape.vocabulary),
+        experts: narrow(shape.experts),
+        chosen: narrow(shape.chosen),
+        positions: shape.positions.map(narrow),
+        parameters: sum(&|group| group.numbers() * group.count)?,
+        active: sum(&|group| group.numbers() * group.active)?,
+        active_without_vocabulary: sum(&|group| {
+            if group.is_vocabulary() {
+                0
+            } else {
+                group.numbers() * group.active
+            }
+        })?,
+        kv_bytes_per_token: count("bytes", kv)?,
+        parts,
+        bytes,
+        stored_bytes: None,
+        model_type: shape.model_type,
+    })
+}
+
+/// Every tensor of the architecture. An embedding is read, not multiplied: it counts as active only where it is the head too.
+fn groups(shape: &Shape) -> Vec<Group> {
+    let Shape {
+        vocabulary,
+        hidden,
+        layers,
+        ..
+    } = *shape;
+    let (queries, keys) = (shape.heads * shape.head, shape.key_heads * shape.head);
+    let sparse = layers - shape.dense_layers;
+    let same = |part, out, inp, count| Group {
+        part,
+        out,
+        inp,
+        count,
+        active: count,
+    };
+    let tied = u128::from(shape.tied);
+    let mut groups = vec![
+        Group {
+            active: tied,
+            ..same("embeddings", vocabulary, hidden, 1)
+        },
+        same("attention", queries, hidden, layers),
+        same("attention", keys, hidden, 2 * layers),
+        same("attention", hidden, queries, layers),
+        same("norms", hidden, 0, 2 * layers + 1),
+        same("norms", shape.query_norm, 0, layers),
+        same("norms", shape.key_norm, 0, layers),
+    ];
+    if shape.attention_bias {
+        groups.push(same("attention", queries + 2 * keys, 0, layers));
+        if shape.output_bias {
+            groups.push(same("attention", hidden, 0, layers));
+        }
+    }
+    groups.push(same(
+        "mlp",
+        shape.dense_inner,
+        hidden,
+        2 * shape.dense_layers,
+    ));
+    groups.push(same("mlp", hidden, shape.dense_inner, shape.dense_layers));
+    if shape.mlp_bias {
+        let width = 2 * shape.dense_inner + hidden;
+        groups.push(same("mlp", width, 0, shape.dense_layers));
+    }
+    for (out, inp, each) in [
+        (shape.inner, hidden, 2 * sparse),
+        (hidden, shape.inner, sparse),
+    ] {
+        groups.push(Group {
+            active: each * shape.chosen,
+            ..same("experts", out, inp, each * shape.experts)
+        });
+    }
+    groups.push(same("router", shape.experts, hidden, sparse));
+    if shape.router_bias {
+        groups.push(same("router", shape.experts, 0, sparse));
+    }
+    groups.push(same("head", vocabulary, hidden, 1 - tied));
+    groups.retain(|group| group.count > 0 && group.out > 0);
+    groups
+}
