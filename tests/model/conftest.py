@@ -14,7 +14,7 @@ import pytest
 from moevolve import _native
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
-GOLDEN = ("plain", "odd", "text")
+GOLDEN = ("plain", "odd", "text", "qwen3_moe", "olmoe", "mixtral", "llama", "qwen3")
 
 
 class Arrays(Mapping[str, list[float]]):
@@ -82,6 +82,11 @@ class Golden:
     @property
     def batch(self) -> list[tuple[list[int], int, int | list[int], float]]:
         return [tuple(example) for example in self.expected["batch"]]
+
+    @property
+    def experts(self) -> int:
+        """Experts of a layer; a dense block counts as one."""
+        return self.config.get("num_local_experts") or self.config.get("num_experts") or 1
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:

@@ -104,7 +104,7 @@ def test_a_step_reports_tokens_and_expert_load(golden):
     assert report["tokens"] == sum(len(ids) - start for ids, start, _, _ in golden.batch)
     assert len(report["expert_load"]) == golden.config["num_hidden_layers"]
     for layer in report["expert_load"]:
-        assert len(layer) == golden.config["num_local_experts"]
+        assert len(layer) == golden.experts
         assert min(layer) >= 0
 
 

@@ -1,7 +1,7 @@
 """Writes tests/fixtures/model: tiny checkpoints saved by transformers, and what torch computes with them.
 
-`make fixtures` runs it in the parity environment. One folder a model: `checkpoint/` as transformers saves it,
-`expected.safetensors` with the arrays, `expected.json` with everything else.
+`make fixtures` runs it in the parity environment; names as arguments make only those. One folder a model:
+`checkpoint/` as transformers saves it, `expected.safetensors` with the arrays, `expected.json` with everything else.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
 OPTIMIZER = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.01}
 CLIP = 1.0
 STEPS = 3
+SMALL = {"vocabulary": 40, "hidden": 24, "intermediate": 20, "head": 10}
 MODELS = {
     # The released proportions in small: half of each head rotated, biases that only select.
     "plain": (ref.Shape(), 11, "50GB"),
@@ -45,10 +46,50 @@ MODELS = {
     ),
     # With a tokenizer and an end token; stored as bf16 in several shards.
     "text": (ref.Shape(vocabulary=56, kv_heads=1, experts=5, partial=1.0, eos=1), 13, "40KB"),
+    # The other families, each with what only it has.
+    "qwen3_moe": (
+        ref.Shape(
+            family="qwen3_moe",
+            **SMALL,
+            more={"norm_topk_prob": True, "attention_bias": True},
+            rope={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+        ),
+        14,
+        "50GB",
+    ),
+    "olmoe": (
+        ref.Shape(family="olmoe", **SMALL | {"head": 6}, chosen=3, more={"norm_topk_prob": False}),
+        15,
+        "50GB",
+    ),
+    "mixtral": (ref.Shape(family="mixtral", **SMALL, theta=1e6), 19, "60KB"),
+    "llama": (
+        ref.Shape(
+            family="llama",
+            **SMALL | {"intermediate": 60},
+            more={"tie_word_embeddings": True, "attention_bias": True},
+            rope={
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+        ),
+        17,
+        "50GB",
+    ),
+    "qwen3": (
+        ref.Shape(
+            family="qwen3", **SMALL | {"intermediate": 60}, rope={"rope_type": "linear", "factor": 2.0}
+        ),
+        18,
+        "50GB",
+    ),
 }
 
 
-def train(model: ref.MiniMaxM2ForCausalLM, batch: list[ref.Example]) -> list[dict[str, float]]:
+def train(model: ref.PreTrainedModel, batch: list[ref.Example]) -> list[dict[str, float]]:
     """A few AdamW steps with clipping, every parameter decayed alike; loss and gradient norm before each."""
     optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER)
     steps = []
@@ -74,7 +115,7 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
         tokenizer = ref.character_tokenizer(shape.vocabulary - 1)  # one row of the embedding is spare
     ref.save(model, folder / "checkpoint", shard=shard, tokenizer=tokenizer)
     # Read back: a cast of the whole model would leave its rotary frequencies rounded to bf16.
-    model = ref.MiniMaxM2ForCausalLM.from_pretrained(folder / "checkpoint", dtype=torch.float32).eval()
+    model = ref.load(folder / "checkpoint")
 
     arrays: dict[str, torch.Tensor] = {}
     ids = ref.draw_ids(shape, [9, 17, 1, 5], seed)
@@ -98,7 +139,7 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
         assert lead > 1e-3, f"{name}: a greedy choice leads by {lead} only; take another seed"
         generations.append(tokens)
     steps = train(model, batch)
-    if name != "text":
+    if name in ("plain", "odd"):
         arrays |= {f"trained.{k}": v for k, v in ref.released(model).items()}
     save_file(arrays, folder / "expected.safetensors")
     (folder / "expected.json").write_text(
@@ -129,7 +170,8 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
 if __name__ == "__main__":
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    for name, (shape, seed, shard) in MODELS.items():
+    for name in sys.argv[1:] or MODELS:
+        shape, seed, shard = MODELS[name]
         make(name, shape, seed, shard)
         for file in (FOLDER / name).rglob("*.safetensors"):
             file.chmod(0o644)

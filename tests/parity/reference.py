@@ -1,17 +1,18 @@
-"""Tiny random MiniMax-M2 models in transformers: what the engine is compared with.
+"""Tiny random models of every family in transformers: what the engine is compared with.
 
-Nothing here knows Moevolve. Weights, norms and selection biases are random, so that a wrong name or
+Nothing here knows Moevolve. Weights, norms, biases and selection biases are random, so that a wrong name or
 transpose shows.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import MiniMaxM2Config, MiniMaxM2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 Example = tuple[list[int], int, int | list[int], float]
 """(ids, where the answer starts, position offset or one position a token, weight), as `Engine.train_step` takes it."""
@@ -21,7 +22,10 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+-*=,:. ()<>[]?!"
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one tiny model. `bias` is (mean, deviation) of the selection bias, about (6, 1) in M2."""
+    """Sizes of one tiny model. `bias` is (mean, deviation) of MiniMax-M2's selection bias, about (6, 1) in M2.
+
+    `rope` are further rotary parameters, `more` further fields of the configuration.
+    """
 
     vocabulary: int = 64
     hidden: int = 32
@@ -36,71 +40,97 @@ class Shape:
     bias: tuple[float, float] = (0.0, 0.3)
     theta: float = 10_000.0
     eos: int | None = None
+    family: str = "minimax_m2"
+    rope: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the family's `config.json` says."""
+        rope = {"rope_type": "default", "rope_theta": self.theta} | self.rope
+        if self.family == "minimax_m2":
+            rope["partial_rotary_factor"] = self.partial
+        fields = {
+            "model_type": self.family,
+            "vocab_size": self.vocabulary,
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head,
+            "max_position_embeddings": 256,
+            "rope_parameters": rope,
+            "bos_token_id": None,
+            "eos_token_id": self.eos,
+            "pad_token_id": None,
+            "initializer_range": 0.2,
+        }
+        if self.family not in ("llama", "qwen3"):
+            name = "num_local_experts" if self.family in ("minimax_m2", "mixtral") else "num_experts"
+            fields |= {name: self.experts, "num_experts_per_tok": self.chosen}
+        if self.family == "qwen3_moe":
+            fields |= {"intermediate_size": 7, "moe_intermediate_size": self.intermediate}
+        return fields | self.more
 
 
-def tiny(shape: Shape, seed: int) -> MiniMaxM2ForCausalLM:
-    """A random model in float32 evaluation mode, its norms and selection biases perturbed."""
+def tiny(shape: Shape, seed: int) -> PreTrainedModel:
+    """A random model in float32 evaluation mode, its norms and biases perturbed."""
     torch.manual_seed(seed)
-    config = MiniMaxM2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head,
-        num_local_experts=shape.experts,
-        num_experts_per_tok=shape.chosen,
-        max_position_embeddings=256,
-        rope_parameters={
-            "rope_type": "default",
-            "rope_theta": shape.theta,
-            "partial_rotary_factor": shape.partial,
-        },
-        bos_token_id=None,
-        eos_token_id=shape.eos,
-        pad_token_id=None,
-        initializer_range=0.2,
-    )
-    model = MiniMaxM2ForCausalLM(config).eval()
+    fields = dict(shape.fields)
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    # The grouped products of transformers round in bf16 on some machines; the plain loop is what is meant.
+    model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
     mean, deviation = shape.bias
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name or name.endswith(".bias"):
                 parameter.add_(0.2 * torch.randn_like(parameter))
         for layer in model.model.layers:
-            bias = layer.mlp.e_score_correction_bias
-            bias.copy_(mean + deviation * torch.randn_like(bias))
+            bias = getattr(layer.mlp, "e_score_correction_bias", None)
+            if bias is not None:
+                bias.copy_(mean + deviation * torch.randn_like(bias))
     return model
 
 
-def released(model: MiniMaxM2ForCausalLM, *, gradients: bool = False) -> dict[str, torch.Tensor]:
-    """Tensors under the released names: experts apart, w1 the gate, w3 the up, w2 the down matrix.
+def load(folder: Path, **options: Any) -> PreTrainedModel:
+    """A checkpoint as transformers reads it, in float32 evaluation mode."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, experts_implementation="eager", **options
+    )
+    return model.eval()
+
+
+def released(model: PreTrainedModel, *, gradients: bool = False) -> dict[str, torch.Tensor]:
+    """Tensors under the released names, experts apart: Mixtral and M2 say w1, w3, w2, the others *_proj.
 
     Args:
         model: the model.
         gradients: gradients instead of weights; the selection biases have none and are left out.
     """
+    sparse = model.config.model_type in ("minimax_m2", "mixtral")
+    gate, up, down = ("w1", "w3", "w2") if sparse else ("gate_proj", "up_proj", "down_proj")
+    block = ".block_sparse_moe." if sparse else ".mlp."
     out: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
         value = parameter.grad if gradients else parameter.data
         assert value is not None, name
-        name = name.replace(".mlp.", ".block_sparse_moe.")
+        name = name.replace(".mlp.", block)
         stem = name.rpartition(".")[0]
         if name.endswith("experts.gate_up_proj"):
             half = value.shape[1] // 2
             for expert, both in enumerate(value):
-                out[f"{stem}.{expert}.w1.weight"] = both[:half]
-                out[f"{stem}.{expert}.w3.weight"] = both[half:]
+                out[f"{stem}.{expert}.{gate}.weight"] = both[:half]
+                out[f"{stem}.{expert}.{up}.weight"] = both[half:]
         elif name.endswith("experts.down_proj"):
-            for expert, down in enumerate(value):
-                out[f"{stem}.{expert}.w2.weight"] = down
+            for expert, value_down in enumerate(value):
+                out[f"{stem}.{expert}.{down}.weight"] = value_down
         else:
             out[name] = value
     if not gradients:
         for name, buffer in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
-                out[name.replace(".mlp.", ".block_sparse_moe.")] = buffer
+                out[name.replace(".mlp.", block)] = buffer
     return {name: value.detach().clone().contiguous() for name, value in sorted(out.items())}
 
 
@@ -110,13 +140,13 @@ def draw_ids(shape: Shape, lengths: list[int], seed: int) -> list[list[int]]:
     return [torch.randint(2, shape.vocabulary, (n,), generator=generator).tolist() for n in lengths]
 
 
-def logits(model: MiniMaxM2ForCausalLM, ids: list[list[int]]) -> list[torch.Tensor]:
+def logits(model: PreTrainedModel, ids: list[list[int]]) -> list[torch.Tensor]:
     """(time, vocabulary) a row, each row alone: no padding enters."""
     with torch.no_grad():
         return [model(torch.tensor([row])).logits[0].float() for row in ids]
 
 
-def masked_loss(model: MiniMaxM2ForCausalLM, batch: list[Example]) -> torch.Tensor:
+def masked_loss(model: PreTrainedModel, batch: list[Example]) -> torch.Tensor:
     """Weighted mean over all answer tokens of their cross-entropy given what stands before."""
     total, mass = torch.zeros(()), 0.0
     for ids, answer, where, weight in batch:
@@ -128,7 +158,7 @@ def masked_loss(model: MiniMaxM2ForCausalLM, batch: list[Example]) -> torch.Tens
     return total / mass
 
 
-def greedy(model: MiniMaxM2ForCausalLM, prompt: list[int], most: int) -> tuple[list[int], float]:
+def greedy(model: PreTrainedModel, prompt: list[int], most: int) -> tuple[list[int], float]:
     """Greedy continuation without its end token, and the least lead of a choice over the second best."""
     ids, lead = list(prompt), float("inf")
     ends = model.config.eos_token_id
@@ -167,9 +197,7 @@ def character_tokenizer(size: int) -> str:
     )
 
 
-def save(
-    model: MiniMaxM2ForCausalLM, folder: Path, *, shard: str = "50GB", tokenizer: str | None = None
-) -> None:
+def save(model: PreTrainedModel, folder: Path, *, shard: str = "50GB", tokenizer: str | None = None) -> None:
     """Writes the checkpoint as transformers does, and a tokenizer beside it."""
     model.save_pretrained(folder, max_shard_size=shard)
     if tokenizer is not None:

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::panels::{GradientScratch, Panels, Precision, weight_gradient};
-use crate::route::Routing;
+use crate::route::{Routing, Rule};
 use crate::rows::gather;
 use crate::simd::{Simd, dot, sigmoid};
 use crate::{Isa, LANES, padded};
@@ -18,12 +18,13 @@ pub struct Shape {
     pub intermediate: usize,
     pub experts: usize,
     pub chosen: usize,
+    pub rule: Rule,
 }
 
 /// Where the block's matrices lie in the parameters; panels lie at the same places in the packed copies.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// (padded experts, hidden).
+    /// (padded experts, hidden); empty if the rule is dense.
     pub router: Range<usize>,
     /// One (2 × intermediate, hidden) an expert: W1 over W3.
     pub gate_up: Vec<Range<usize>>,
@@ -63,7 +64,8 @@ pub fn reserve(buffer: &mut Vec<f32>, length: usize) {
 
 /// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden).
 ///
-/// `forward` are the matrices packed for [`crate::panels::Side::Forward`], `bias` the selection bias, one an expert.
+/// `forward` are the matrices packed for [`crate::panels::Side::Forward`], `bias` the selection bias, one an
+/// expert or none.
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     isa: Isa,
@@ -83,25 +85,30 @@ pub fn forward(
         intermediate,
         experts,
         chosen,
+        rule,
     } = shape;
     let (width, copies) = (padded(experts), tokens * chosen);
-    reserve(&mut saved.routing.scores, tokens * width);
+    if rule != Rule::Dense {
+        reserve(&mut saved.routing.scores, tokens * width);
+    }
     reserve(&mut saved.inputs, copies * hidden);
     reserve(&mut saved.gate_up, copies * 2 * intermediate);
     reserve(&mut saved.activations, copies * intermediate);
     reserve(&mut scratch.outputs, copies * hidden);
     let routing = &mut saved.routing;
-    forward.multiply(
-        isa,
-        &places.router,
-        tokens,
-        hidden,
-        width,
-        h,
-        &mut routing.scores,
-        false,
-    );
-    routing.route(isa, tokens, chosen, bias);
+    if rule != Rule::Dense {
+        forward.multiply(
+            isa,
+            &places.router,
+            tokens,
+            hidden,
+            width,
+            h,
+            &mut routing.scores,
+            false,
+        );
+    }
+    routing.route(isa, rule, tokens, experts, chosen, bias);
     gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
     for e in 0..experts {
         let rows = routing.rows_of(e);
@@ -170,6 +177,7 @@ pub fn backward(
         intermediate,
         experts,
         chosen,
+        rule,
     } = shape;
     let (width, copies) = (padded(experts), tokens * chosen);
     let precision = backward.precision();
@@ -252,29 +260,33 @@ pub fn backward(
             false,
         );
     }
-    let dlogits = &mut scratch.dlogits[..tokens * width];
-    routing.backward(width, &scratch.dweights, dlogits);
-    backward.multiply(
-        isa,
-        &places.router,
-        tokens,
-        width,
-        hidden,
-        dlogits,
-        dh,
-        false,
-    );
-    weight_gradient(
-        isa,
-        Precision::F32,
-        tokens,
-        width,
-        hidden,
-        dlogits,
-        h,
-        &mut dparameters[places.router.clone()],
-        &mut scratch.packed,
-    );
+    if rule == Rule::Dense {
+        dh[..tokens * hidden].fill(0.0);
+    } else {
+        let dlogits = &mut scratch.dlogits[..tokens * width];
+        routing.backward(width, &scratch.dweights, dlogits);
+        backward.multiply(
+            isa,
+            &places.router,
+            tokens,
+            width,
+            hidden,
+            dlogits,
+            dh,
+            false,
+        );
+        weight_gradient(
+            isa,
+            Precision::F32,
+            tokens,
+            width,
+            hidden,
+            dlogits,
+            h,
+            &mut dparameters[places.router.clone()],
+            &mut scratch.packed,
+        );
+    }
     gather_sum(isa, hidden, chosen, &routing.slots, &scratch.outputs, dh);
 }
 

@@ -19,6 +19,7 @@ pub mod adamw;
 pub mod attention;
 pub mod bf16;
 pub mod experts;
+pub mod frequencies;
 pub mod gemm;
 pub mod loss;
 pub mod norm;

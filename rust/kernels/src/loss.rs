@@ -18,7 +18,7 @@ kernel! {
 
 /// Writes exp(x - max) over the row, zero in the padding; returns (max, sum).
 #[inline(always)]
-unsafe fn exponentials<S: Simd>(
+pub(crate) unsafe fn exponentials<S: Simd>(
     vocabulary: usize,
     width: usize,
     from: *const f32,

@@ -6,7 +6,9 @@ use crate::simd::{Simd, dot};
 /// Shape of a normalisation over rows that may lie in a wider matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
-    /// Floats of a row, padding included.
+    /// Pieces of a row that are normalised each alone, with one gain: heads, or 1 for the whole row.
+    pub groups: usize,
+    /// Floats of a piece, padding included.
     pub width: usize,
     /// Floats that count for the mean.
     pub count: usize,
@@ -14,7 +16,8 @@ pub struct Norm {
 }
 
 kernel! {
-    /// Normalises `rows` rows; `x` and `y` have rows `x_step` and `y_step` apart. Keeps 1/rms of each row in `inverse`.
+    /// Normalises `rows` rows; `x` and `y` have rows `x_step` and `y_step` apart. Keeps 1/rms of each
+    /// piece in `inverse` (rows, groups).
     pub fn rms_norm = rms_norm_body(norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], y: &mut [f32], y_step: usize, inverse: &mut [f32])
 }
 
@@ -42,16 +45,18 @@ unsafe fn rms_norm_body<S: Simd>(
     inverse: &mut [f32],
 ) {
     let width = norm.width;
-    assert!(width.is_multiple_of(LANES) && gain.len() == width && inverse.len() >= rows);
-    assert!(fits(x, rows, x_step, width) && fits(y, rows, y_step, width));
+    let groups = norm.groups;
+    assert!(width.is_multiple_of(LANES) && gain.len() == width && inverse.len() >= rows * groups);
+    assert!(fits(x, rows, x_step, groups * width) && fits(y, rows, y_step, groups * width));
     let gain = gain.as_ptr();
-    for row in 0..rows {
+    for piece in 0..rows * groups {
+        let (row, group) = (piece / groups, piece % groups);
         let (from, to) = (
-            x.as_ptr().add(row * x_step),
-            y.as_mut_ptr().add(row * y_step),
+            x.as_ptr().add(row * x_step + group * width),
+            y.as_mut_ptr().add(row * y_step + group * width),
         );
         let scale = 1.0 / (dot::<S>(from, from, width) / norm.count as f32 + norm.epsilon).sqrt();
-        *inverse.as_mut_ptr().add(row) = scale;
+        *inverse.as_mut_ptr().add(piece) = scale;
         let scale = S::splat(scale);
         let mut j = 0;
         while j < width {
@@ -85,18 +90,23 @@ unsafe fn rms_norm_backward_body<S: Simd>(
         width.is_multiple_of(LANES)
             && gain.len() == width
             && dgain.len() == width
-            && inverse.len() >= rows
+            && inverse.len() >= rows * norm.groups
     );
+    let (groups, whole) = (norm.groups, norm.groups * width);
     assert!(
-        fits(x, rows, x_step, width)
-            && fits(dy, rows, dy_step, width)
-            && fits(dx, rows, dx_step, width)
+        fits(x, rows, x_step, whole)
+            && fits(dy, rows, dy_step, whole)
+            && fits(dx, rows, dx_step, whole)
     );
     let (gain, dgain) = (gain.as_ptr(), dgain.as_mut_ptr());
-    for row in 0..rows {
-        let (x, dy) = (x.as_ptr().add(row * x_step), dy.as_ptr().add(row * dy_step));
-        let dx = dx.as_mut_ptr().add(row * dx_step);
-        let inverse = *inverse.as_ptr().add(row);
+    for piece in 0..rows * groups {
+        let (row, at) = (piece / groups, piece % groups * width);
+        let (x, dy) = (
+            x.as_ptr().add(row * x_step + at),
+            dy.as_ptr().add(row * dy_step + at),
+        );
+        let dx = dx.as_mut_ptr().add(row * dx_step + at);
+        let inverse = *inverse.as_ptr().add(piece);
         let scale = S::splat(inverse);
         let mut along = S::splat(0.0);
         let mut j = 0;

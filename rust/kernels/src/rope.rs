@@ -12,20 +12,22 @@ pub struct Rotary {
     head: usize,
     half: usize,
     frequencies: Vec<f32>,
+    /// What cosines and sines are multiplied by.
+    factor: f32,
     cosine: Vec<f32>,
     ahead: Vec<f32>,
     behind: Vec<f32>,
 }
 
 impl Rotary {
-    /// Rotation of the first `rotated` (even) of `head` dimensions, `head` padded: frequency i is θ^(-2i/rotated).
-    pub fn new(head: usize, rotated: usize, theta: f32) -> Self {
-        assert!(head.is_multiple_of(LANES) && rotated.is_multiple_of(2) && rotated <= head);
-        let frequency = |i: usize| 1.0 / theta.powf((2 * i) as f32 / rotated as f32);
+    /// Rotation of the first 2 × `frequencies` of `head` (padded) dimensions; cosines and sines times `factor`.
+    pub fn new(head: usize, frequencies: Vec<f32>, factor: f32) -> Self {
+        assert!(head.is_multiple_of(LANES) && 2 * frequencies.len() <= head);
         Self {
             head,
-            half: rotated / 2,
-            frequencies: (0..rotated / 2).map(frequency).collect(),
+            half: frequencies.len(),
+            frequencies,
+            factor,
             cosine: Vec::new(),
             ahead: Vec::new(),
             behind: Vec::new(),
@@ -58,6 +60,7 @@ impl Rotary {
             self.behind.resize(start + self.head, 0.0);
             for (i, frequency) in self.frequencies.iter().enumerate() {
                 let (sin, cos) = (position as f32 * frequency).sin_cos();
+                let (sin, cos) = (sin * self.factor, cos * self.factor);
                 self.cosine[start + i] = cos;
                 self.cosine[start + self.half + i] = cos;
                 self.ahead[start + i] = -sin;

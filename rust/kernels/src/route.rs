@@ -1,18 +1,35 @@
-//! Routing: sigmoid scores, selection by score plus bias, normalised weights, and the order by expert.
+//! Routing: scores by a family's rule, selection, weights, and the order by expert.
 
+use crate::loss::exponentials;
 use crate::simd::{Simd, sigmoid};
 use crate::{LANES, padded};
+
+/// How a router's logits z become a selection S and the weights of its experts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// S has the largest σ(z) + bias; the weights are σ(z) / Σ_S σ(z), without the bias (MiniMax-M2).
+    #[default]
+    Sigmoid,
+    /// S has the largest p = softmax(z) over all experts; the weights are p, or p / Σ_S p if normalised
+    /// (Mixtral always, Qwen3 and OLMoE by `norm_topk_prob`).
+    Softmax { normalised: bool },
+    /// One expert without a router: every token goes through it with weight 1.
+    Dense,
+}
 
 /// Which experts each token goes to, and where its copies lie when sorted by expert. Buffers are reused.
 #[derive(Clone, Debug, Default)]
 pub struct Routing {
+    pub rule: Rule,
+    /// Experts there are.
+    pub among: usize,
     /// Experts per token, k.
     pub chosen: usize,
-    /// (tokens, padded experts): sigmoid of the router's logits.
+    /// (tokens, padded experts): sigmoid or softmax of the router's logits.
     pub scores: Vec<f32>,
     /// (tokens, k): the experts, the best first.
     pub experts: Vec<u32>,
-    /// (tokens, k): scores normalised over the chosen experts.
+    /// (tokens, k): weight of each.
     pub weights: Vec<f32>,
     /// (tokens, k): the row of this copy in expert order.
     pub slots: Vec<u32>,
@@ -32,25 +49,53 @@ impl Routing {
 
     /// Routes `tokens` tokens from the router's logits (tokens, padded experts), which become the scores.
     ///
-    /// S is the k experts with the largest σ(z) + bias; the weights are σ(z) / Σ_S σ(z), without the bias
-    /// (MiniMax-M2). Of equal sums the lower index wins.
-    pub fn route(&mut self, isa: crate::Isa, tokens: usize, chosen: usize, bias: &[f32]) {
-        let experts = bias.len();
-        let width = padded(experts);
-        assert!(chosen <= experts && self.scores.len() >= tokens * width);
-        self.chosen = chosen;
-        sigmoid_rows(isa, &mut self.scores[..tokens * width]);
+    /// `bias` has one number an expert, or none; a dense rule reads neither it nor the logits. Of equal sums the
+    /// lower index wins.
+    pub fn route(
+        &mut self,
+        isa: crate::Isa,
+        rule: Rule,
+        tokens: usize,
+        experts: usize,
+        chosen: usize,
+        bias: &[f32],
+    ) {
+        assert!(chosen <= experts && (bias.is_empty() || bias.len() == experts));
+        (self.rule, self.among, self.chosen) = (rule, experts, chosen);
         self.experts.clear();
         self.weights.clear();
         self.offsets.clear();
         self.offsets.resize(experts + 1, 0);
+        let width = padded(experts);
+        match rule {
+            Rule::Dense => {
+                assert!(experts == 1);
+                self.experts.resize(tokens, 0);
+                self.weights.resize(tokens, 1.0);
+                self.offsets[1] = tokens;
+            }
+            Rule::Sigmoid => {
+                sigmoid_rows(isa, &mut self.scores[..tokens * width]);
+                self.select(tokens, bias, true);
+            }
+            Rule::Softmax { normalised } => {
+                softmax_rows(isa, experts, width, &mut self.scores[..tokens * width]);
+                self.select(tokens, bias, normalised);
+            }
+        }
+        self.sort(tokens * chosen);
+    }
+
+    /// Takes the experts with the largest score plus bias of every token.
+    fn select(&mut self, tokens: usize, bias: &[f32], normalised: bool) {
+        let (experts, chosen, width) = (self.among, self.chosen, padded(self.among));
         for scores in self.scores[..tokens * width].chunks_exact(width) {
             let first = self.experts.len();
             let mut mass = 0.0;
             for _ in 0..chosen {
                 let mut best = None;
                 for e in 0..experts {
-                    let sum = scores[e] + bias[e];
+                    let sum = scores[e] + bias.get(e).unwrap_or(&0.0);
                     let free = !self.experts[first..].contains(&(e as u32));
                     if free && best.is_none_or(|(_, most)| sum > most) {
                         best = Some((e, sum));
@@ -61,11 +106,11 @@ impl Routing {
                 self.offsets[e + 1] += 1;
                 mass += scores[e];
             }
+            let mass = if normalised { mass } else { 1.0 };
             for i in first..first + chosen {
                 self.weights.push(scores[self.experts[i] as usize] / mass);
             }
         }
-        self.sort(tokens * chosen);
     }
 
     /// Counting sort of the copies by expert, stable in the token.
@@ -86,12 +131,17 @@ impl Routing {
         }
     }
 
-    /// Gradient of the logits from the gradient of each copy's weight in expert order.
+    /// Gradient of the logits (tokens, width) from the gradient of each copy's weight in expert order.
     ///
-    /// With w_i = s_i / Σ s: ds_i = (dw_i − Σ_j w_j dw_j) / Σ s and dz_i = ds_i s_i (1 − s_i); `dlogits`
-    /// (tokens, width) is zero for experts that were not chosen.
+    /// With m = Σ_j w_j dw_j over the chosen experts:
+    /// - σ, w_i = s_i / Σ s: dz_i = (dw_i − m) / Σ s · s_i (1 − s_i), zero for experts that were not chosen;
+    /// - softmax, w_i = p_i / Σ p, which is a softmax of the chosen logits alone: dz_i = w_i (dw_i − m), else zero;
+    /// - softmax, w_i = p_i: dz_i = p_i (dw_i − m), with dw_i = 0 for experts that were not chosen.
     pub fn backward(&self, width: usize, dslot_weights: &[f32], dlogits: &mut [f32]) {
         dlogits.fill(0.0);
+        if self.rule == Rule::Dense {
+            return;
+        }
         for (token, row) in dlogits.chunks_exact_mut(width).enumerate() {
             let copies = token * self.chosen..(token + 1) * self.chosen;
             let scores = &self.scores[token * width..][..width];
@@ -100,13 +150,27 @@ impl Routing {
                 mass += scores[self.experts[i] as usize];
                 mean += self.weights[i] * dslot_weights[self.slots[i] as usize];
             }
+            if self.rule == (Rule::Softmax { normalised: false }) {
+                for (slope, p) in row[..self.among].iter_mut().zip(scores) {
+                    *slope = -p * mean;
+                }
+            }
             for i in copies {
                 let e = self.experts[i] as usize;
-                let dscore = (dslot_weights[self.slots[i] as usize] - mean) / mass;
-                row[e] = dscore * scores[e] * (1.0 - scores[e]);
+                let past = dslot_weights[self.slots[i] as usize] - mean;
+                row[e] = match self.rule {
+                    Rule::Sigmoid => past / mass * scores[e] * (1.0 - scores[e]),
+                    Rule::Softmax { .. } => self.weights[i] * past,
+                    Rule::Dense => 0.0,
+                };
             }
         }
     }
+}
+
+kernel! {
+    /// Softmax over the first `experts` of each row of `width` floats, in place; zero in the padding.
+    pub fn softmax_rows = softmax_rows_body(experts: usize, width: usize, x: &mut [f32])
 }
 
 kernel! {
@@ -122,5 +186,20 @@ unsafe fn sigmoid_rows_body<S: Simd>(x: &mut [f32]) {
     while j < end {
         sigmoid(S::load(x.add(j))).store(x.add(j));
         j += LANES;
+    }
+}
+
+#[inline(always)]
+unsafe fn softmax_rows_body<S: Simd>(experts: usize, width: usize, x: &mut [f32]) {
+    assert!(width.is_multiple_of(LANES) && experts <= width);
+    for row in x.chunks_exact_mut(width) {
+        let row = row.as_mut_ptr();
+        let (_, sum) = exponentials::<S>(experts, width, row, row, true);
+        let share = S::splat(sum);
+        let mut j = 0;
+        while j < width {
+            S::load(row.add(j)).div(share).store(row.add(j));
+            j += LANES;
+        }
     }
 }

@@ -18,6 +18,16 @@ kernel! {
     pub fn add = add_body(from: &[f32], to: &mut [f32])
 }
 
+kernel! {
+    /// Each of `rows` rows of `to` += `row`: a bias.
+    pub fn add_row = add_row_body(rows: usize, row: &[f32], to: &mut [f32])
+}
+
+kernel! {
+    /// `sum` += each of `rows` rows of `from` in turn: the gradient of a bias.
+    pub fn sum_rows = sum_rows_body(rows: usize, from: &[f32], sum: &mut [f32])
+}
+
 #[inline(always)]
 unsafe fn gather_body<S: Simd>(width: usize, index: &[u32], from: &[f32], to: &mut [f32]) {
     assert!(width.is_multiple_of(LANES) && to.len() >= index.len() * width);
@@ -59,5 +69,37 @@ unsafe fn add_body<S: Simd>(from: &[f32], to: &mut [f32]) {
             .add(S::load(from.add(j)))
             .store(to.add(j));
         j += LANES;
+    }
+}
+
+#[inline(always)]
+unsafe fn add_row_body<S: Simd>(rows: usize, row: &[f32], to: &mut [f32]) {
+    let width = row.len();
+    assert!(width.is_multiple_of(LANES) && to.len() >= rows * width);
+    let row = row.as_ptr();
+    for r in 0..rows {
+        let to = to.as_mut_ptr().add(r * width);
+        let mut j = 0;
+        while j < width {
+            S::load(to.add(j)).add(S::load(row.add(j))).store(to.add(j));
+            j += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn sum_rows_body<S: Simd>(rows: usize, from: &[f32], sum: &mut [f32]) {
+    let width = sum.len();
+    assert!(width.is_multiple_of(LANES) && from.len() >= rows * width);
+    let sum = sum.as_mut_ptr();
+    for r in 0..rows {
+        let from = from.as_ptr().add(r * width);
+        let mut j = 0;
+        while j < width {
+            S::load(sum.add(j))
+                .add(S::load(from.add(j)))
+                .store(sum.add(j));
+            j += LANES;
+        }
     }
 }

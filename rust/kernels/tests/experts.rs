@@ -5,6 +5,7 @@ mod common;
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
 use moevolve_kernels::experts::{Places, Saved, Scratch, Shape, backward, forward};
 use moevolve_kernels::panels::{Panels, Precision, Side};
+use moevolve_kernels::route::Rule;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
@@ -18,14 +19,27 @@ struct Case {
     h: Vec<f32>,
 }
 
-fn case(experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
+const RULES: [Rule; 4] = [
+    Rule::Sigmoid,
+    Rule::Softmax { normalised: true },
+    Rule::Softmax { normalised: false },
+    Rule::Dense,
+];
+
+/// A block by one of [`RULES`]; a dense one has one expert and no router.
+fn case(rule: usize, experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
+    let rule = RULES[rule];
+    let (experts, chosen, routed) = match rule {
+        Rule::Dense => (1, 1, 0),
+        _ => (experts, chosen.min(experts), experts),
+    };
     let (hidden, intermediate) = (16, 16);
     let mut total = 0;
     let mut take = |n: usize| {
         total += n;
         total - n..total
     };
-    let router = take(padded(experts) * hidden);
+    let router = take(padded(routed) * hidden);
     let gate_up = (0..experts)
         .map(|_| take(2 * intermediate * hidden))
         .collect();
@@ -36,22 +50,26 @@ fn case(experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
         down,
     };
     let mut parameters = random(total, seed);
-    parameters[experts * hidden..places.router.end].fill(0.0);
+    parameters[routed * hidden..places.router.end].fill(0.0);
     Case {
         shape: Shape {
             hidden,
             intermediate,
             experts,
             chosen,
+            rule,
         },
         places,
         precision: Precision::F32,
         parameters,
         // Larger than any score, so that a bias that leaked into the weights would show.
-        bias: random(experts, seed ^ 1)
-            .into_iter()
-            .map(|b| 5.0 + 2.0 * b)
-            .collect(),
+        bias: match rule {
+            Rule::Sigmoid => random(experts, seed ^ 1)
+                .into_iter()
+                .map(|b| 5.0 + 2.0 * b)
+                .collect(),
+            _ => Vec::new(),
+        },
         tokens,
         h: random(tokens * hidden, seed ^ 2),
     }
@@ -60,12 +78,17 @@ fn case(experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
 impl Case {
     /// The experts that a token chooses at this point; finite differences keep them.
     fn selection(&self) -> Vec<Vec<usize>> {
+        if self.shape.rule == Rule::Dense {
+            return vec![vec![0]; self.tokens];
+        }
         let (parameters, h) = (doubles(&self.parameters), doubles(&self.h));
         let router = &parameters[..self.shape.experts * self.shape.hidden];
         let logits = product(&h, router, self.shape.hidden);
         let choose = |logits: &[f64]| {
             let mut order: Vec<usize> = (0..self.shape.experts).collect();
-            let key = |e: usize| sigmoid(logits[e]) + f64::from(self.bias[e]);
+            let bias = |e: usize| f64::from(*self.bias.get(e).unwrap_or(&0.0));
+            let scores = self.scores(logits);
+            let key = |e: usize| scores[e] + bias(e);
             order.sort_by(|&a, &b| key(b).total_cmp(&key(a)));
             order.truncate(self.shape.chosen);
             order
@@ -76,6 +99,16 @@ impl Case {
             .collect()
     }
 
+    fn scores(&self, logits: &[f64]) -> Vec<f64> {
+        match self.shape.rule {
+            Rule::Sigmoid => logits.iter().map(|&z| sigmoid(z)).collect(),
+            _ => {
+                let sum: f64 = logits.iter().map(|z| z.exp()).sum();
+                logits.iter().map(|z| z.exp() / sum).collect()
+            }
+        }
+    }
+
     fn reference(&self, parameters: &[f64], h: &[f64], selection: &[Vec<usize>]) -> Vec<f64> {
         let Shape {
             hidden,
@@ -83,12 +116,19 @@ impl Case {
             experts,
             ..
         } = self.shape;
-        let logits = product(h, &parameters[..experts * hidden], hidden);
+        let routed = self.places.router.len().min(experts * hidden);
+        let logits = product(h, &parameters[..routed], hidden);
         let mut out = Vec::new();
         for (t, chosen) in selection.iter().enumerate() {
             let h = &h[t * hidden..][..hidden];
-            let score = |e: usize| sigmoid(logits[t * experts + e]);
-            let mass: f64 = chosen.iter().map(|&e| score(e)).sum();
+            let scores = match self.shape.rule {
+                Rule::Dense => vec![1.0],
+                _ => self.scores(&logits[t * experts..][..experts]),
+            };
+            let mass: f64 = match self.shape.rule {
+                Rule::Softmax { normalised: false } => 1.0,
+                _ => chosen.iter().map(|&e| scores[e]).sum(),
+            };
             let mut y = vec![0.0; hidden];
             for &e in chosen {
                 let both = product(h, &parameters[self.places.gate_up[e].clone()], hidden);
@@ -101,7 +141,7 @@ impl Case {
                 let down = product(&act, &parameters[self.places.down[e].clone()], intermediate);
                 y.iter_mut()
                     .zip(down)
-                    .for_each(|(y, d)| *y += score(e) / mass * d);
+                    .for_each(|(y, d)| *y += scores[e] / mass * d);
             }
             out.extend(y);
         }
@@ -130,7 +170,7 @@ impl Case {
     }
 
     fn pack(&self, isa: Isa, side: Side) -> Panels {
-        let router = [self.places.router.clone()];
+        let router = Some(self.places.router.clone()).filter(|range| !range.is_empty());
         let mut panels = Panels::new(side, self.precision, self.parameters.len(), router);
         let Shape {
             hidden,
@@ -138,7 +178,9 @@ impl Case {
             experts,
             ..
         } = self.shape;
-        let router = std::iter::once((&self.places.router, padded(experts), hidden));
+        let router = (self.shape.rule != Rule::Dense)
+            .then_some((&self.places.router, padded(experts), hidden))
+            .into_iter();
         let up = self
             .places
             .gate_up
@@ -161,8 +203,8 @@ proptest! {
     #![proptest_config(common::cases(32))]
 
     #[test]
-    fn the_block_equals_plain_loops(experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
-        let case = case(experts, chosen.min(experts), tokens, seed);
+    fn the_block_equals_plain_loops(rule in 0usize..4, experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
+        let case = case(rule, experts, chosen, tokens, seed);
         let residual = random(case.h.len(), seed ^ 3);
         let out = everywhere(|isa| case.forward(isa, &residual).0);
         let (parameters, h) = (doubles(&case.parameters), doubles(&case.h));
@@ -172,8 +214,8 @@ proptest! {
     }
 
     #[test]
-    fn in_bf16_tokens_go_to_the_same_experts_and_outputs_are_near(experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
-        let mut case = case(experts, chosen.min(experts), tokens, seed);
+    fn in_bf16_tokens_go_to_the_same_experts_and_outputs_are_near(rule in 0usize..4, experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
+        let mut case = case(rule, experts, chosen, tokens, seed);
         let residual = random(case.h.len(), seed ^ 3);
         let exact = everywhere(|isa| case.forward(isa, &residual).0);
         let routed = case.forward(Isa::best(), &residual).1.routing;
@@ -184,14 +226,16 @@ proptest! {
     }
 
     #[test]
-    fn copies_are_sorted_and_weights_sum_to_one(experts in 1usize..20, chosen in 1usize..5, tokens in 1usize..30, seed: u64) {
-        let case = case(experts, chosen.min(experts), tokens, seed);
+    fn copies_are_sorted_and_weights_sum_to_one(rule in 0usize..4, experts in 1usize..20, chosen in 1usize..5, tokens in 1usize..30, seed: u64) {
+        let case = case(rule, experts, chosen, tokens, seed);
         let (_, saved) = case.forward(Isa::best(), &vec![0.0; case.h.len()]);
         let routing = saved.routing;
         for (token, (experts, weights)) in
             routing.experts.chunks(routing.chosen).zip(routing.weights.chunks(routing.chosen)).enumerate()
         {
-            prop_assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            if rule != 2 {
+                prop_assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            }
             for (k, &e) in experts.iter().enumerate() {
                 let slot = routing.slots[token * routing.chosen + k] as usize;
                 prop_assert!(routing.rows_of(e as usize).contains(&slot));
@@ -204,11 +248,11 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(common::cases(6))]
+    #![proptest_config(common::cases(16))]
 
     #[test]
-    fn gradients_match_finite_differences(experts in 1usize..5, chosen in 1usize..4, tokens in 1usize..6, seed: u64) {
-        let case = case(experts, chosen.min(experts), tokens, seed);
+    fn gradients_match_finite_differences(rule in 0usize..4, experts in 1usize..5, chosen in 1usize..4, tokens in 1usize..6, seed: u64) {
+        let case = case(rule, experts, chosen, tokens, seed);
         let dout = random(case.h.len(), seed ^ 4);
         let found = everywhere(|isa| {
             let (_, saved) = case.forward(isa, &vec![0.0; case.h.len()]);

@@ -21,7 +21,7 @@ proptest! {
     fn rows_are_normalised(rows in 0usize..9, count in 1usize..70, extra in 0usize..3, seed: u64) {
         let width = padded(count);
         let step = width + 16 * extra;
-        let norm = Norm { width, count, epsilon: EPSILON };
+        let norm = Norm { groups: 1, width, count, epsilon: EPSILON };
         let x = random_rows(rows, count, step, seed);
         let gain = random_rows(1, count, width, seed ^ 1);
         let y = everywhere(|isa| {
@@ -41,7 +41,7 @@ proptest! {
     #[test]
     fn gradients_match_finite_differences(rows in 1usize..4, count in 1usize..20, add: bool, seed: u64) {
         let width = padded(count);
-        let norm = Norm { width, count, epsilon: EPSILON };
+        let norm = Norm { groups: 1, width, count, epsilon: EPSILON };
         let x = random_rows(rows, count, width, seed);
         let gain = random_rows(1, count, width, seed ^ 1);
         let dy = random_rows(rows, count, width, seed ^ 2);
@@ -75,9 +75,43 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(common::cases(24))]
+
+    /// Heads of a row normalised each alone are rows of their own.
+    #[test]
+    fn groups_are_rows(rows in 1usize..5, groups in 1usize..5, count in 1usize..40, extra in 0usize..3, seed: u64) {
+        let width = padded(count);
+        let (whole, step) = (groups * width, groups * width + 16 * extra);
+        let one = Norm { groups: 1, width, count, epsilon: EPSILON };
+        let many = Norm { groups, ..one };
+        let packed = random_rows(rows * groups, count, width, seed);
+        let mut x = vec![0.0; rows * step];
+        for (to, from) in x.chunks_exact_mut(step).zip(packed.chunks_exact(whole)) {
+            to[..whole].copy_from_slice(from);
+        }
+        let gain = random_rows(1, count, width, seed ^ 1);
+        let dy = random_rows(rows * groups, count, width, seed ^ 2);
+        let run = |isa, norm: Norm, rows, x: &[f32], step| {
+            let (mut y, mut inverse) = (vec![0.0; packed.len()], vec![0.0; rows * norm.groups]);
+            let (whole, mut dgain) = (norm.groups * width, vec![0.0; width]);
+            rms_norm(isa, norm, rows, x, step, &gain, &mut y, whole, &mut inverse);
+            let mut dx = vec![0.0; packed.len()];
+            rms_norm_backward(
+                isa, norm, rows, x, step, &gain, &inverse, &dy, whole, &mut dx, whole, false, &mut dgain,
+            );
+            [y, dx, dgain].concat()
+        };
+        let grouped = everywhere(|isa| run(isa, many, rows, &x, step));
+        let alone = everywhere(|isa| run(isa, one, rows * groups, &packed, width));
+        prop_assert_eq!(grouped, alone);
+    }
+}
+
 #[test]
 fn a_row_of_zeros_gives_zeros() {
     let norm = Norm {
+        groups: 1,
         width: 16,
         count: 16,
         epsilon: EPSILON,

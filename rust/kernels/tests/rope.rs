@@ -3,6 +3,7 @@
 mod common;
 
 use common::{apart, everywhere, random_rows};
+use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::padded;
 use moevolve_kernels::rope::{Rotary, rotate};
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ proptest! {
         let width = padded(head);
         let positions = [0u32, 1, 7, 300];
         let theta = 10_000.0f32;
-        let mut rotary = Rotary::new(width, rotated, theta);
+        let mut rotary = Rotary::new(width, Scaling::Plain.frequencies(rotated, theta), 1.0);
         rotary.extend(301);
         let x = random_rows(positions.len() * heads, head, width, seed);
         let y = turn(&rotary, heads, &positions, &x, false);
@@ -51,9 +52,9 @@ proptest! {
 
 #[test]
 fn extending_in_steps_changes_nothing() {
-    let mut one = Rotary::new(16, 8, 1e4);
+    let mut one = Rotary::new(16, Scaling::Plain.frequencies(8, 1e4), 1.0);
     one.extend(100);
-    let mut two = Rotary::new(16, 8, 1e4);
+    let mut two = Rotary::new(16, Scaling::Plain.frequencies(8, 1e4), 1.0);
     two.extend(3);
     two.extend(50);
     two.extend(100);

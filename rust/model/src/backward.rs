@@ -7,7 +7,7 @@ use moevolve_kernels::norm::rms_norm_backward;
 use moevolve_kernels::padded;
 use moevolve_kernels::panels::{GradientScratch, weight_gradient};
 use moevolve_kernels::rope::rotate;
-use moevolve_kernels::rows::scatter_add;
+use moevolve_kernels::rows::{scatter_add, sum_rows};
 
 use crate::batch::{Asking, Packed};
 use crate::decoder::{Activations, Buffers, Last, Network};
@@ -230,6 +230,10 @@ impl Shard {
             doutput,
             &mut s.packed,
         );
+        if let Some(biases) = &layer.biases {
+            let dbias = &mut self.gradient[biases.output.clone()];
+            sum_rows(isa, rows, &s.output, dbias);
+        }
         reserve(&mut s.attended, rows * w.queries);
         back(network, output, rows, &s.output, &mut s.attended, false);
 
@@ -276,57 +280,74 @@ impl Shard {
         let (layer, a) = (&network.layout.layers[index], &self.layers[index]);
         let (w, isa, s) = (network.layout.widths, network.isa, &mut self.slopes);
         let (rows, tokens, rotary) = (asking.len(), batch.len(), network.rotary);
-        // Rotated back, then through the norms over the whole width.
+        // Rotated back, then through the norms.
+        let (heads, key_heads) = (network.config.heads, network.config.key_heads);
         reserve(&mut s.raw_queries, rows * w.queries);
         reserve(&mut s.turned_keys, tokens * w.keys);
+        let positions = &asking.positions;
         rotate(
             isa,
             rotary,
-            network.config.heads,
-            &asking.positions,
+            heads,
+            positions,
             &s.queries,
             &mut s.attended,
             true,
         );
-        rms_norm_backward(
-            isa,
-            network.query_norm(),
-            rows,
-            &a.raw_queries,
-            w.queries,
-            network.values(&layer.query_norm),
-            &a.query_inverse,
-            &s.attended,
-            w.queries,
-            &mut s.raw_queries,
-            w.queries,
-            false,
-            &mut self.gradient[layer.query_norm.clone()],
-        );
+        let positions = &batch.every.positions;
         rotate(
             isa,
             rotary,
-            network.config.key_heads,
-            &batch.every.positions,
+            key_heads,
+            positions,
             &s.keys,
             &mut s.turned_keys,
             true,
         );
-        rms_norm_backward(
-            isa,
-            network.key_norm(),
-            tokens,
-            &a.key_values,
-            2 * w.keys,
-            network.values(&layer.key_norm),
-            &a.key_inverse,
-            &s.turned_keys,
-            w.keys,
-            &mut s.key_values,
-            2 * w.keys,
-            false,
-            &mut self.gradient[layer.key_norm.clone()],
-        );
+        if let Some([query_norm, key_norm]) = &layer.qk_norms {
+            rms_norm_backward(
+                isa,
+                network.heads_norm(heads),
+                rows,
+                &a.raw_queries,
+                w.queries,
+                network.values(query_norm),
+                &a.query_inverse,
+                &s.attended,
+                w.queries,
+                &mut s.raw_queries,
+                w.queries,
+                false,
+                &mut self.gradient[query_norm.clone()],
+            );
+            rms_norm_backward(
+                isa,
+                network.heads_norm(key_heads),
+                tokens,
+                &a.key_values,
+                2 * w.keys,
+                network.values(key_norm),
+                &a.key_inverse,
+                &s.turned_keys,
+                w.keys,
+                &mut s.key_values,
+                2 * w.keys,
+                false,
+                &mut self.gradient[key_norm.clone()],
+            );
+        } else {
+            s.raw_queries[..rows * w.queries].copy_from_slice(&s.attended[..rows * w.queries]);
+            let keys = s.turned_keys[..tokens * w.keys].chunks_exact(w.keys);
+            for (to, from) in s.key_values.chunks_exact_mut(2 * w.keys).zip(keys) {
+                to[..w.keys].copy_from_slice(from);
+            }
+        }
+        if let Some(biases) = &layer.biases {
+            let dquery = &mut self.gradient[biases.query.clone()];
+            sum_rows(isa, rows, &s.raw_queries, dquery);
+            let dkey_value = &mut self.gradient[biases.key_value.clone()];
+            sum_rows(isa, tokens, &s.key_values, dkey_value);
+        }
 
         let asks = if asking.whole { &a.normal } else { &a.asking };
         let (query, key_value) = (&layer.query, &layer.key_value);

@@ -1,14 +1,21 @@
-//! `config.json` of a Hugging Face checkpoint of type `minimax_m2`.
+//! `config.json` of a Hugging Face checkpoint.
 
+use moevolve_kernels::frequencies::Scaling;
+use moevolve_kernels::route::Rule;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::family::{Description, Family, QkNorm, Window};
+use crate::fields::Fields;
+use crate::positions;
 
-/// Sizes of the network. Unknown fields of the file are kept and saved again.
+/// Sizes and kind of the network. Unknown fields of the file are kept and saved again.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub family: Family,
     pub vocabulary: usize,
     pub hidden: usize,
+    /// Width of one expert, or of the whole block of a dense family.
     pub intermediate: usize,
     pub layers: usize,
     pub heads: usize,
@@ -17,6 +24,12 @@ pub struct Config {
     /// Rotated dimensions of a head.
     pub rotated: usize,
     pub theta: f64,
+    pub scaling: Scaling,
+    pub qk_norm: QkNorm,
+    /// Whether the four projections of attention have biases.
+    pub attention_bias: bool,
+    pub rule: Rule,
+    /// 1 if the rule is dense.
     pub experts: usize,
     /// Experts per token.
     pub chosen: usize,
@@ -28,60 +41,6 @@ pub struct Config {
     pub eos: Vec<u32>,
     /// Everything the file said.
     pub fields: Map<String, Value>,
-}
-
-struct Fields<'a> {
-    file: &'a str,
-    map: &'a Map<String, Value>,
-}
-
-impl Fields<'_> {
-    fn wrong<T>(&self, key: &str, reason: impl Into<String>) -> Result<T> {
-        Err(Error::Config {
-            file: self.file.to_owned(),
-            key: key.to_owned(),
-            reason: reason.into(),
-        })
-    }
-
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    fn size_or(&self, key: &str, default: Option<usize>) -> Result<usize> {
-        match (self.get(key), default) {
-            (None, Some(default)) => Ok(default),
-            (None, None) => self.wrong(key, "is missing"),
-            (Some(value), _) => match value.as_u64() {
-                Some(size @ 1..=0x7fff_ffff) => Ok(size as usize),
-                _ => self.wrong(key, format!("{value} is not a positive whole number")),
-            },
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        self.size_or(key, None)
-    }
-
-    fn number(&self, key: &str, default: f64) -> Result<f64> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => match value.as_f64() {
-                Some(number) if number.is_finite() && number > 0.0 => Ok(number),
-                _ => self.wrong(key, format!("{value} is not a positive number")),
-            },
-        }
-    }
-
-    /// A field that may say only what this decoder does.
-    fn only(&self, key: &str, allowed: &Value) -> Result<()> {
-        match self.get(key) {
-            Some(value) if value != allowed => {
-                self.wrong(key, format!("{value} is not supported, only {allowed}"))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Config {
@@ -97,52 +56,68 @@ impl Config {
             return Err(broken("is not a JSON object".to_owned()));
         };
         let fields = Fields { file, map: &map };
-        match fields.get("model_type").and_then(Value::as_str) {
-            Some("minimax_m2") => {}
-            Some(other) => {
-                return fields.wrong(
-                    "model_type",
-                    format!("{other} is not supported, only minimax_m2"),
-                );
+        let family = match fields.get("model_type").and_then(Value::as_str) {
+            Some(name) => match Family::named(name) {
+                Some(family) => family,
+                None => {
+                    let reason = format!("{name} is not supported, only {}", Family::known());
+                    return fields.wrong("model_type", reason);
+                }
+            },
+            None => {
+                let reason = format!("is missing; supported are {}", Family::known());
+                return fields.wrong("model_type", reason);
             }
-            None => return fields.wrong("model_type", "is missing; minimax_m2 is supported"),
-        }
-        fields.only("hidden_act", &json!("silu"))?;
-        fields.only("scoring_func", &json!("sigmoid"))?;
-        fields.only("use_qk_norm", &json!(true))?;
-        fields.only("qk_norm_type", &json!("per_layer"))?;
-        fields.only("use_routing_bias", &json!(true))?;
-        fields.only("shared_intermediate_size", &json!(0))?;
-        if fields.get("quantization_config").is_some() {
-            return fields.wrong(
-                "quantization_config",
-                "quantised checkpoints are not supported: dequantise first",
-            );
-        }
+        };
+        let described = family.describe();
+        refuse_unsupported(&fields, described)?;
         let (hidden, heads) = (
             fields.size("hidden_size")?,
             fields.size("num_attention_heads")?,
         );
-        let head = fields.size_or("head_dim", Some((hidden / heads).max(1)))?;
-        let (rotated, theta) = rotary(&fields, head)?;
+        let default = described.head.unwrap_or((hidden / heads).max(1));
+        let head = fields.size_or("head_dim", Some(default))?;
+        let positions = fields.size_or("max_position_embeddings", Some(described.positions))?;
+        let rotary = positions::rotary(&fields, described, head, positions)?;
+        let (experts, chosen) = match described.rule {
+            Rule::Dense => (1, 1),
+            _ => {
+                // transformers reads either name in every family.
+                let names = ["num_local_experts", "num_experts"];
+                let name = names.into_iter().find(|name| fields.get(name).is_some());
+                (
+                    fields.size(name.unwrap_or(names[0]))?,
+                    fields.size("num_experts_per_tok")?,
+                )
+            }
+        };
+        let rule = match described.rule {
+            Rule::Softmax { normalised } => Rule::Softmax {
+                normalised: normalised
+                    || described.chooses_norm && fields.flag("norm_topk_prob", false)?,
+            },
+            rule => rule,
+        };
         let config = Self {
+            family,
             vocabulary: fields.size("vocab_size")?,
             hidden,
-            intermediate: fields.size("intermediate_size")?,
+            intermediate: fields.size(described.intermediate)?,
             layers: fields.size("num_hidden_layers")?,
             heads,
             key_heads: fields.size_or("num_key_value_heads", Some(heads))?,
             head,
-            rotated,
-            theta,
-            experts: fields.size("num_local_experts")?,
-            chosen: fields.size("num_experts_per_tok")?,
-            epsilon: fields.number("rms_norm_eps", 1e-6)? as f32,
-            positions: fields.size_or("max_position_embeddings", Some(196_608))?,
-            tied: fields
-                .get("tie_word_embeddings")
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
+            rotated: rotary.rotated,
+            theta: rotary.theta,
+            scaling: rotary.scaling,
+            qk_norm: described.qk_norm,
+            attention_bias: described.attention_bias && fields.flag("attention_bias", false)?,
+            rule,
+            experts,
+            chosen,
+            epsilon: fields.number("rms_norm_eps", described.epsilon)? as f32,
+            positions,
+            tied: fields.flag("tie_word_embeddings", false)?,
             initializer_range: fields.number("initializer_range", 0.02)?,
             eos: eos(&map, file)?,
             fields: map.clone(),
@@ -166,19 +141,42 @@ impl Config {
 
     /// Trained numbers of this architecture, as a float because a torn file can ask for more than there are integers.
     pub fn parameters(&self) -> f64 {
-        let [vocabulary, hidden, inner, layers, experts] = [
-            self.vocabulary,
-            self.hidden,
-            self.intermediate,
-            self.layers,
-            self.experts,
-        ]
-        .map(|n| n as f64);
-        let [queries, keys] =
-            [self.heads, self.key_heads].map(|heads| heads as f64 * self.head as f64);
-        let attention = hidden * (2.0 * queries + 2.0 * keys);
-        let embeddings = vocabulary * hidden * if self.tied { 1.0 } else { 2.0 };
-        embeddings + layers * (attention + experts * hidden * (1.0 + 3.0 * inner))
+        let matrices = if self.tied { 1.0 } else { 2.0 };
+        let hidden = self.hidden as f64;
+        matrices * self.vocabulary as f64 * hidden
+            + self.layers as f64 * self.layer_parameters(self.experts)
+            + hidden
+    }
+
+    /// Trained numbers that one token meets, without the vocabulary's matrices.
+    pub fn active_parameters(&self) -> f64 {
+        self.layers as f64 * self.layer_parameters(self.chosen) + self.hidden as f64
+    }
+
+    /// Trained numbers of a layer with so many experts in use.
+    fn layer_parameters(&self, experts: usize) -> f64 {
+        let [hidden, inner, head] = [self.hidden, self.intermediate, self.head].map(|n| n as f64);
+        let [queries, keys] = [self.heads, self.key_heads].map(|heads| heads as f64 * head);
+        let biases = if self.attention_bias {
+            queries + 2.0 * keys + hidden
+        } else {
+            0.0
+        };
+        let gains = match self.qk_norm {
+            QkNorm::None => 0.0,
+            QkNorm::PerHead => 2.0 * head,
+            QkNorm::Whole => queries + keys,
+        };
+        let router = match self.rule {
+            Rule::Dense => 0.0,
+            _ => self.experts as f64 * hidden,
+        };
+        hidden * (2.0 * queries + 2.0 * keys)
+            + biases
+            + gains
+            + 2.0 * hidden
+            + router
+            + experts as f64 * 3.0 * hidden * inner
     }
 
     /// Refuses end tokens outside the vocabulary.
@@ -195,26 +193,34 @@ impl Config {
 
     /// What to write beside weights of this dtype: the fields as they came, and what transformers needs.
     pub fn to_json(&self, dtype: &str) -> String {
+        let described = self.family.describe();
         let mut fields = self.fields.clone();
-        fields.remove("torch_dtype");
-        fields.insert("architectures".to_owned(), json!(["MiniMaxM2ForCausalLM"]));
-        fields.insert("model_type".to_owned(), json!("minimax_m2"));
+        for gone in ["torch_dtype", "quantization_config", "rope_scaling"] {
+            fields.remove(gone);
+        }
+        fields.insert("architectures".to_owned(), json!([described.architecture]));
+        fields.insert("model_type".to_owned(), json!(described.model_type));
         fields.insert("dtype".to_owned(), json!(dtype));
         fields.insert("head_dim".to_owned(), json!(self.head));
         fields.insert("num_key_value_heads".to_owned(), json!(self.key_heads));
-        fields.insert("rotary_dim".to_owned(), json!(self.rotated));
+        fields.insert("tie_word_embeddings".to_owned(), json!(self.tied));
         fields.insert("rope_theta".to_owned(), json!(self.theta));
-        let mut rope = fields
-            .get("rope_parameters")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
-        rope.insert("rope_type".to_owned(), json!("default"));
+        let mut rope = positions::said(&self.fields).cloned().unwrap_or_default();
         rope.insert("rope_theta".to_owned(), json!(self.theta));
-        rope.insert(
-            "partial_rotary_factor".to_owned(),
-            json!(self.rotated as f64 / self.head as f64),
-        );
+        let kind = match self.scaling {
+            Scaling::Plain => "default",
+            Scaling::Linear { .. } => "linear",
+            Scaling::Llama3 { .. } => "llama3",
+            Scaling::Yarn { .. } => "yarn",
+        };
+        rope.insert("rope_type".to_owned(), json!(kind));
+        if self.family == Family::MiniMaxM2 {
+            fields.insert("rotary_dim".to_owned(), json!(self.rotated));
+            rope.insert(
+                "partial_rotary_factor".to_owned(),
+                json!(self.rotated as f64 / self.head as f64),
+            );
+        }
         fields.insert("rope_parameters".to_owned(), Value::Object(rope));
         let mut text = serde_json::to_string_pretty(&fields).expect("a map of JSON values is JSON");
         text.push('\n');
@@ -222,34 +228,65 @@ impl Config {
     }
 }
 
-/// Rotated dimensions and base: released files say `rotary_dim` and `rope_theta`, transformers `rope_parameters`.
-fn rotary(fields: &Fields<'_>, head: usize) -> Result<(usize, f64)> {
-    let empty = Map::new();
-    let rope = fields
-        .get("rope_parameters")
-        .or_else(|| fields.get("rope_scaling"));
+/// Refuses by name what would change the network and is not built.
+fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()> {
+    fields.only("hidden_act", &json!("silu"))?;
+    match described.family {
+        Family::MiniMaxM2 => {
+            fields.only("scoring_func", &json!("sigmoid"))?;
+            fields.only("use_qk_norm", &json!(true))?;
+            fields.only("qk_norm_type", &json!("per_layer"))?;
+            fields.only("use_routing_bias", &json!(true))?;
+            fields.only("shared_intermediate_size", &json!(0))?;
+            fields.every("attn_type_list", &json!(1))?;
+        }
+        Family::Qwen3Moe => {
+            fields.only("decoder_sparse_step", &json!(1))?;
+            fields.only("mlp_only_layers", &json!([]))?;
+        }
+        Family::Llama => fields.only("mlp_bias", &json!(false))?,
+        Family::Olmoe => {
+            if let Some(value) = fields.get("clip_qkv") {
+                return fields.wrong("clip_qkv", format!("{value} is not supported, only null"));
+            }
+        }
+        Family::Mixtral | Family::Qwen3 => {}
+    }
+    fields.every("layer_types", &json!("full_attention"))?;
+    let counts = match described.window {
+        Window::Never => false,
+        Window::Switched => fields.flag("use_sliding_window", false)?,
+        Window::Always => true,
+    };
+    if counts && fields.get("sliding_window").is_some() {
+        let window = fields.size("sliding_window")?;
+        let positions = fields.size_or("max_position_embeddings", Some(described.positions))?;
+        if window < positions {
+            let reason = format!(
+                "{window} is not supported: attention sees all of up to {positions} positions"
+            );
+            return fields.wrong("sliding_window", reason);
+        }
+    }
+    let Some(quantised) = fields.get("quantization_config") else {
+        return Ok(());
+    };
+    let Value::Object(map) = quantised else {
+        return fields.wrong("quantization_config", "is not an object");
+    };
     let inner = Fields {
         file: fields.file,
-        map: rope.and_then(Value::as_object).unwrap_or(&empty),
+        map,
     };
-    inner.only("rope_type", &json!("default"))?;
-    let theta = match inner.get("rope_theta") {
-        Some(_) => inner.number("rope_theta", 1.0)?,
-        None => fields.number("rope_theta", 5e6)?,
-    };
-    let rotated = if inner.get("partial_rotary_factor").is_some() {
-        (head as f64 * inner.number("partial_rotary_factor", 1.0)?) as usize
-    } else if fields.get("rotary_dim").is_some() {
-        fields.size("rotary_dim")?
-    } else {
-        (head as f64 * fields.number("partial_rotary_factor", 1.0)?) as usize
-    };
-    if rotated > head || !rotated.is_multiple_of(2) {
-        let reason =
-            format!("{rotated} rotated dimensions: an even number up to head_dim {head} is needed");
-        return fields.wrong("rotary_dim", reason);
+    if inner.get("quant_method").and_then(Value::as_str) != Some("fp8") {
+        let method = inner.get("quant_method").unwrap_or(&Value::Null);
+        let reason = format!(
+            "method {method} is not supported, only fp8 in blocks of 128: dequantise first"
+        );
+        return fields.wrong("quantization_config", reason);
     }
-    Ok((rotated, theta))
+    inner.only("weight_block_size", &json!([128, 128]))?;
+    inner.only("fmt", &json!("float8_e4m3fn"))
 }
 
 /// `eos_token_id` of a config or generation config: absent, one, or several.

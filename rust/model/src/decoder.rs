@@ -4,11 +4,12 @@ use moevolve_kernels::attention::{Heads, Memory, attend, remember};
 use moevolve_kernels::experts::{self, Saved, Scratch, reserve};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
-use moevolve_kernels::rows::gather;
+use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::{Isa, padded};
 
 use crate::batch::{Asking, Packed};
 use crate::config::Config;
+use crate::family::QkNorm;
 use crate::layout::{Layer, Layout, Matrix};
 use crate::parameters::Parameters;
 
@@ -77,27 +78,23 @@ impl Network<'_> {
 
     pub fn hidden_norm(&self) -> Norm {
         Norm {
+            groups: 1,
             width: self.layout.widths.hidden,
             count: self.config.hidden,
             epsilon: self.config.epsilon,
         }
     }
 
-    /// Over all query heads at once, before they are split.
-    pub fn query_norm(&self) -> Norm {
-        let count = self.config.heads * self.config.head;
+    /// Of queries or keys: each of `heads` heads alone, or all at once before they are split.
+    pub fn heads_norm(&self, heads: usize) -> Norm {
+        let (groups, size) = match self.config.qk_norm {
+            QkNorm::PerHead => (heads, 1),
+            QkNorm::Whole | QkNorm::None => (1, heads),
+        };
         Norm {
-            width: self.layout.widths.queries,
-            count,
-            epsilon: self.config.epsilon,
-        }
-    }
-
-    pub fn key_norm(&self) -> Norm {
-        let count = self.config.key_heads * self.config.head;
-        Norm {
-            width: self.layout.widths.keys,
-            count,
+            groups,
+            width: size * self.layout.widths.head,
+            count: size * self.config.head,
             epsilon: self.config.epsilon,
         }
     }
@@ -140,10 +137,6 @@ impl Network<'_> {
         reserve(&mut a.normal, tokens * w.hidden);
         reserve(&mut a.raw_queries, rows * w.queries);
         reserve(&mut a.key_values, tokens * 2 * w.keys);
-        reserve(&mut a.query_inverse, rows);
-        reserve(&mut a.key_inverse, tokens);
-        reserve(&mut a.queries, rows * w.queries);
-        reserve(&mut a.keys, tokens * w.keys);
 
         let gain = self.values(&layer.input_norm);
         let norm = self.hidden_norm();
@@ -174,52 +167,64 @@ impl Network<'_> {
             false,
         );
 
-        let gain = self.values(&layer.query_norm);
-        let turning = self.rotary.frame(&mut b.turning, rows * w.queries);
-        let norm = self.query_norm();
-        rms_norm(
-            self.isa,
-            norm,
-            rows,
-            &a.raw_queries,
-            w.queries,
-            gain,
-            turning,
-            w.queries,
-            &mut a.query_inverse,
-        );
-        rotate(
-            self.isa,
-            self.rotary,
-            self.config.heads,
+        if let Some(biases) = &layer.biases {
+            let (query, key_value) = (self.values(&biases.query), self.values(&biases.key_value));
+            add_row(self.isa, rows, query, &mut a.raw_queries);
+            add_row(self.isa, tokens, key_value, &mut a.key_values);
+        }
+
+        let (heads, key_heads) = (self.config.heads, self.config.key_heads);
+        self.turn(
+            layer.qk_norms.as_ref().map(|norms| &norms[0]),
+            heads,
             &asking.positions,
-            &b.turning,
+            (&a.raw_queries, w.queries),
+            &mut a.query_inverse,
             &mut a.queries,
-            false,
+            &mut b.turning,
         );
-        let gain = self.values(&layer.key_norm);
-        let turning = self.rotary.frame(&mut b.turning, tokens * w.keys);
-        let norm = self.key_norm();
-        rms_norm(
-            self.isa,
-            norm,
-            tokens,
-            &a.key_values,
-            2 * w.keys,
-            gain,
-            turning,
-            w.keys,
-            &mut a.key_inverse,
-        );
-        rotate(
-            self.isa,
-            self.rotary,
-            self.config.key_heads,
+        self.turn(
+            layer.qk_norms.as_ref().map(|norms| &norms[1]),
+            key_heads,
             &every.positions,
-            &b.turning,
+            (&a.key_values, 2 * w.keys),
+            &mut a.key_inverse,
             &mut a.keys,
-            false,
+            &mut b.turning,
         );
+    }
+
+    /// Heads normalised, if they have a gain, and rotated: from rows some floats apart to packed ones.
+    #[allow(clippy::too_many_arguments)]
+    fn turn(
+        &self,
+        gain: Option<&std::ops::Range<usize>>,
+        heads: usize,
+        positions: &[u32],
+        (raw, step): (&[f32], usize),
+        inverse: &mut Vec<f32>,
+        out: &mut Vec<f32>,
+        turning: &mut Vec<f32>,
+    ) {
+        let (rows, width) = (positions.len(), heads * self.layout.widths.head);
+        reserve(out, rows * width);
+        let between = self.rotary.frame(turning, rows * width);
+        match gain {
+            Some(gain) => {
+                let norm = self.heads_norm(heads);
+                reserve(inverse, rows * norm.groups);
+                let gain = self.values(gain);
+                rms_norm(
+                    self.isa, norm, rows, raw, step, gain, between, width, inverse,
+                );
+            }
+            None => {
+                for (to, from) in between.chunks_exact_mut(width).zip(raw.chunks(step)) {
+                    to.copy_from_slice(&from[..width]);
+                }
+            }
+        }
+        rotate(self.isa, self.rotary, heads, positions, turning, out, false);
     }
 
     /// Attention within each packed sequence; keeps the probabilities for the backward pass if `keep`.
@@ -301,6 +306,10 @@ impl Network<'_> {
             gather(self.isa, w.hidden, &asking.rows, &a.input, &mut a.middle);
         }
         self.forward(&layer.output, rows, &a.attended, &mut a.middle, true);
+        if let Some(biases) = &layer.biases {
+            let bias = self.values(&biases.output);
+            add_row(self.isa, rows, bias, &mut a.middle);
+        }
         let (norm, gain) = (self.hidden_norm(), self.values(&layer.middle_norm));
         let inverse = &mut a.middle_inverse;
         rms_norm(

@@ -141,7 +141,13 @@ impl Engine {
         } = checkpoint;
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            rotary: Rotary::new(layout.widths.head, config.rotated, config.theta as f32),
+            rotary: Rotary::new(
+                layout.widths.head,
+                config
+                    .scaling
+                    .frequencies(config.rotated, config.theta as f32),
+                config.scaling.attention(),
+            ),
             config,
             layout,
             parameters,

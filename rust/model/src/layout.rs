@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use moevolve_kernels::experts::{Places, Shape};
+use moevolve_kernels::route::Rule;
 use moevolve_kernels::{LANES, padded};
 
 use crate::config::Config;
+use crate::family::QkNorm;
 
 /// One dimension: `groups` pieces of `size` floats, each padded to whole vectors.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,13 @@ impl Named {
             .collect()
     }
 
+    /// A gain, which starts at one; every other vector is a bias.
     pub fn is_norm(&self) -> bool {
-        self.rows.is_none()
+        self.rows.is_none() && self.name.ends_with("norm.weight")
+    }
+
+    pub fn is_bias(&self) -> bool {
+        self.rows.is_none() && !self.is_norm()
     }
 
     fn rows(&self) -> impl Iterator<Item = usize> {
@@ -100,11 +107,22 @@ pub struct Layer {
     pub query: Matrix,
     /// Keys over values.
     pub key_value: Matrix,
-    pub query_norm: Range<usize>,
-    pub key_norm: Range<usize>,
+    /// Biases of the projections, where the family has them.
+    pub biases: Option<Biases>,
+    /// Gains of queries and of keys, where the family has them.
+    pub qk_norms: Option<[Range<usize>; 2]>,
     pub output: Matrix,
     pub middle_norm: Range<usize>,
     pub experts: Places,
+}
+
+/// Biases of attention's projections.
+#[derive(Clone, Debug)]
+pub struct Biases {
+    pub query: Range<usize>,
+    /// Keys, then values.
+    pub key_value: Range<usize>,
+    pub output: Range<usize>,
 }
 
 /// Padded widths of activations.
@@ -186,6 +204,13 @@ impl Layout {
             size: config.head,
         };
         let vocabulary = Axis::plain(config.vocabulary);
+        let described = config.family.describe();
+        // The norms of queries and keys: over all heads, or one gain for each of them.
+        let gains = match config.qk_norm {
+            QkNorm::None => None,
+            QkNorm::PerHead => Some([Axis::plain(config.head); 2]),
+            QkNorm::Whole => Some([queries, keys]),
+        };
         let mut b = Builder {
             total: 0,
             named: Vec::new(),
@@ -195,8 +220,8 @@ impl Layout {
             .map(|l| {
                 let start = b.total;
                 let name = |part: &str| format!("model.layers.{l}.{part}.weight");
-                let expert =
-                    |e: usize, part: &str| name(&format!("block_sparse_moe.experts.{e}.{part}"));
+                let bias = |part: &str| format!("model.layers.{l}.self_attn.{part}.bias");
+                let expert = |e: usize, part: usize| described.expert_name(l, e, part);
                 let input_norm = b.tensor(name("input_layernorm"), None, hidden);
                 let query = b.matrix(name("self_attn.q_proj"), queries, hidden);
                 let key_value = b.stacked(
@@ -204,24 +229,37 @@ impl Layout {
                     keys,
                     hidden,
                 );
-                let query_norm = b.tensor(name("self_attn.q_norm"), None, queries);
-                let key_norm = b.tensor(name("self_attn.k_norm"), None, keys);
+                let qk_norms = gains.map(|gains| {
+                    let parts = ["q_norm", "k_norm"].map(|part| name(&format!("self_attn.{part}")));
+                    let [query, key] = parts;
+                    [
+                        b.tensor(query, None, gains[0]),
+                        b.tensor(key, None, gains[1]),
+                    ]
+                });
                 let output = b.matrix(name("self_attn.o_proj"), hidden, queries);
+                let biases = config.attention_bias.then(|| {
+                    let query = b.tensor(bias("q_proj"), None, queries);
+                    let key = b.tensor(bias("k_proj"), None, keys);
+                    let value = b.tensor(bias("v_proj"), None, keys);
+                    Biases {
+                        query,
+                        key_value: key.start..value.end,
+                        output: b.tensor(bias("o_proj"), None, hidden),
+                    }
+                });
                 let middle_norm = b.tensor(name("post_attention_layernorm"), None, hidden);
-                let router = b
-                    .matrix(
-                        name("block_sparse_moe.gate"),
-                        Axis::plain(config.experts),
-                        hidden,
-                    )
-                    .range;
+                let router = match config.rule {
+                    Rule::Dense => b.total..b.total,
+                    _ => {
+                        let experts = Axis::plain(config.experts);
+                        b.matrix(described.router_name(l), experts, hidden).range
+                    }
+                };
                 let (mut gate_up, mut down) = (Vec::new(), Vec::new());
                 for e in 0..config.experts {
-                    gate_up.push(
-                        b.stacked([expert(e, "w1"), expert(e, "w3")], inner, hidden)
-                            .range,
-                    );
-                    down.push(b.matrix(expert(e, "w2"), hidden, inner).range);
+                    gate_up.push(b.stacked([expert(e, 0), expert(e, 1)], inner, hidden).range);
+                    down.push(b.matrix(expert(e, 2), hidden, inner).range);
                 }
                 let experts = Places {
                     router,
@@ -233,8 +271,8 @@ impl Layout {
                     input_norm,
                     query,
                     key_value,
-                    query_norm,
-                    key_norm,
+                    biases,
+                    qk_norms,
                     output,
                     middle_norm,
                     experts,
@@ -274,13 +312,14 @@ impl Layout {
             intermediate: self.widths.intermediate,
             experts: config.experts,
             chosen: config.chosen,
+            rule: config.rule,
         }
     }
 
     /// Matrices whose panels stay f32 in any precision: the routers, in ascending order.
     pub fn exact(&self) -> Vec<Range<usize>> {
         let routers = self.layers.iter().map(|layer| layer.experts.router.clone());
-        routers.collect()
+        routers.filter(|range| !range.is_empty()).collect()
     }
 
     /// Pieces of the parameters that are updated and repacked as one: the embedding, each layer, the tail.
@@ -306,11 +345,13 @@ impl Layout {
                 layer.key_value.clone(),
                 layer.output.clone(),
             ]);
-            all.push(Matrix {
-                range: layer.experts.router.clone(),
-                out: experts,
-                inp: hidden,
-            });
+            if !layer.experts.router.is_empty() {
+                all.push(Matrix {
+                    range: layer.experts.router.clone(),
+                    out: experts,
+                    inp: hidden,
+                });
+            }
             let up = layer.experts.gate_up.iter();
             all.extend(up.map(|range| Matrix {
                 range: range.clone(),
@@ -329,7 +370,14 @@ impl Layout {
     }
 }
 
-/// Name of a layer's selection bias, which no gradient trains.
-pub fn bias_name(layer: usize) -> String {
-    format!("model.layers.{layer}.block_sparse_moe.e_score_correction_bias")
+/// Names of the selection biases, one a layer, which no gradient trains; none unless the router has them.
+pub fn bias_names(config: &Config) -> Vec<String> {
+    let layers = if config.rule == Rule::Sigmoid {
+        config.layers
+    } else {
+        0
+    };
+    (0..layers)
+        .map(|layer| config.family.describe().bias_name(layer))
+        .collect()
 }

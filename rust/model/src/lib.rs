@@ -1,6 +1,7 @@
-//! A Mixture-of-Experts decoder (MiniMax-M2) that runs, samples and trains on the CPU.
+//! Decoders with a mixture of experts or a dense block that run, sample and train on the CPU: MiniMax-M2, Qwen3,
+//! OLMoE, Mixtral, Llama.
 //!
-//! [`Engine`] is the whole of it. Inside, [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
+//! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
 //! move tensors between Hugging Face files and the flat parameters through Candle, [`decoder`] and [`backward`]
 //! are the network block by block over `moevolve-kernels`, and [`train`] and [`generate`] drive it.
 
@@ -11,10 +12,13 @@ pub mod config;
 pub mod decoder;
 pub mod engine;
 pub mod error;
+pub mod family;
+mod fields;
 pub mod generate;
 pub mod layout;
 pub mod parameters;
 pub mod plan;
+mod positions;
 pub mod tokenizer;
 pub mod train;
 pub mod weights;

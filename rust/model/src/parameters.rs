@@ -5,7 +5,7 @@ use moevolve_kernels::sample::uniform;
 use moevolve_kernels::{Isa, Precision};
 
 use crate::config::Config;
-use crate::layout::{Layout, Matrix};
+use crate::layout::{Layout, Matrix, bias_names};
 
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -15,7 +15,7 @@ pub struct Parameters {
     pub forward: Panels,
     /// Every matrix packed for dX = dY W; empty until training begins.
     pub backward: Panels,
-    /// Selection biases (layers, experts).
+    /// Selection biases (layers, experts), or empty where the router has none.
     pub bias: Vec<f32>,
 }
 
@@ -39,6 +39,8 @@ impl Parameters {
             let count = named.shape().iter().product();
             let tensor: Vec<f32> = if named.is_norm() {
                 vec![1.0; count]
+            } else if named.is_bias() {
+                vec![0.0; count]
             } else {
                 let key = seed.wrapping_add((index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95));
                 (0..count)
@@ -47,7 +49,8 @@ impl Parameters {
             };
             named.insert(&tensor, &mut values);
         }
-        Self::new(values, vec![0.0; config.layers * config.experts], layout)
+        let biases = bias_names(config).len() * config.experts;
+        Self::new(values, vec![0.0; biases], layout)
     }
 
     /// What the operands of products are rounded to.
@@ -85,9 +88,11 @@ impl Parameters {
         }
     }
 
-    /// Selection biases of a layer.
+    /// Selection biases of a layer, if the router has them.
     pub fn bias(&self, layer: usize, experts: usize) -> &[f32] {
-        &self.bias[layer * experts..][..experts]
+        self.bias
+            .get(layer * experts..(layer + 1) * experts)
+            .unwrap_or(&[])
     }
 }
 

@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::checkpoint::write_atomically;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, bias_name};
+use crate::layout::{Layout, bias_names};
 use crate::parameters::Parameters;
 
 /// Candle tensors by released name, and the file each came from.
@@ -61,7 +61,9 @@ fn released(
     if name.ends_with("rotary_emb.inv_freq") {
         return Ok(Vec::new()); // Computed, never learnt.
     }
-    let name = name.replace(".mlp.", ".block_sparse_moe.");
+    let described = config.family.describe();
+    let [gate, up, down] = described.expert;
+    let name = name.replace(".mlp.", &format!(".{}.", described.block));
     let fused = |suffix: &str| {
         name.strip_suffix(suffix)
             .filter(|_| tensor.rank() == 3)
@@ -74,18 +76,18 @@ fn released(
             let half = both.dim(0)? / 2;
             debug_assert!(half > 0 || config.intermediate == 0);
             parts.push((
-                format!("{stem}experts.{e}.w1.weight"),
+                format!("{stem}experts.{e}.{gate}.weight"),
                 both.narrow(0, 0, half)?,
             ));
             parts.push((
-                format!("{stem}experts.{e}.w3.weight"),
+                format!("{stem}experts.{e}.{up}.weight"),
                 both.narrow(0, half, half)?,
             ));
         }
         return Ok(parts);
     }
     if let Some(stem) = fused("experts.down_proj") {
-        let part = |e| Ok((format!("{stem}experts.{e}.w2.weight"), tensor.get(e)?));
+        let part = |e| Ok((format!("{stem}experts.{e}.{down}.weight"), tensor.get(e)?));
         return (0..tensor.dim(0)?).map(part).collect();
     }
     Ok(vec![(name, tensor)])
@@ -105,14 +107,9 @@ pub fn assemble(
         let tensor = take(&mut tensors, &named.name, &named.shape(), place)?;
         named.insert(&tensor, &mut values);
     }
-    let mut bias = Vec::with_capacity(config.layers * config.experts);
-    for layer in 0..config.layers {
-        bias.extend(take(
-            &mut tensors,
-            &bias_name(layer),
-            &[config.experts],
-            place,
-        )?);
+    let mut bias = Vec::new();
+    for name in bias_names(config) {
+        bias.extend(take(&mut tensors, &name, &[config.experts], place)?);
     }
     if config.tied {
         tensors.remove("lm_head.weight");
@@ -171,15 +168,9 @@ pub fn tensors(
             tensor(named.extract(values), named.shape())?,
         ));
     }
-    for (layer, bias) in bias
-        .into_iter()
-        .flat_map(|bias| bias.chunks(config.experts))
-        .enumerate()
-    {
-        out.push((
-            bias_name(layer),
-            tensor(bias.to_vec(), vec![config.experts])?,
-        ));
+    let biases = bias.unwrap_or(&[]).chunks(config.experts);
+    for (name, bias) in bias_names(config).into_iter().zip(biases) {
+        out.push((name, tensor(bias.to_vec(), vec![config.experts])?));
     }
     Ok(out)
 }
@@ -222,12 +213,9 @@ pub fn fingerprint(parameters: &Parameters, config: &Config, layout: &Layout) ->
             &named.extract(&parameters.values),
         );
     }
-    for layer in 0..config.layers {
-        update(
-            &bias_name(layer),
-            &[config.experts],
-            parameters.bias(layer, config.experts),
-        );
+    for (layer, name) in bias_names(config).iter().enumerate() {
+        let bias = parameters.bias(layer, config.experts);
+        update(name, &[config.experts], bias);
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -1,0 +1,146 @@
+//! The rotary part of `config.json`: released files say `rope_theta`, `rope_scaling` and `rotary_dim`, transformers
+//! writes `rope_parameters`.
+
+use moevolve_kernels::frequencies::Scaling;
+use serde_json::{Map, Value, json};
+
+use crate::error::Result;
+use crate::family::{Description, Family};
+use crate::fields::Fields;
+
+pub struct Rotary {
+    pub rotated: usize,
+    pub theta: f64,
+    pub scaling: Scaling,
+}
+
+/// The object that counts: `rope_scaling` before `rope_parameters`, as in transformers.
+pub fn said(map: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    ["rope_scaling", "rope_parameters"]
+        .into_iter()
+        .filter_map(|key| map.get(key).and_then(Value::as_object))
+        .find(|rope| !rope.is_empty())
+}
+
+pub fn rotary(
+    fields: &Fields<'_>,
+    described: &Description,
+    head: usize,
+    positions: usize,
+) -> Result<Rotary> {
+    let empty = Map::new();
+    let rope = Fields {
+        file: fields.file,
+        map: said(fields.map).unwrap_or(&empty),
+    };
+    let theta = match rope.number_or("rope_theta")? {
+        Some(theta) => theta,
+        None => fields.number("rope_theta", described.theta)?,
+    };
+    let rotated = rotated(fields, &rope, described, head)?;
+    let scaling = scaling(&rope, fields, positions)?;
+    Ok(Rotary {
+        rotated,
+        theta,
+        scaling,
+    })
+}
+
+/// Rotated dimensions of a head: MiniMax-M2 turns a part, every other family the whole.
+fn rotated(
+    fields: &Fields<'_>,
+    rope: &Fields<'_>,
+    described: &Description,
+    head: usize,
+) -> Result<usize> {
+    let rotated = if let Some(part) = rope.number_or("partial_rotary_factor")? {
+        (head as f64 * part) as usize
+    } else if described.family == Family::MiniMaxM2 && fields.get("rotary_dim").is_some() {
+        fields.size("rotary_dim")?
+    } else {
+        (head as f64 * fields.number("partial_rotary_factor", 1.0)?) as usize
+    };
+    if rotated > head || !rotated.is_multiple_of(2) {
+        let reason =
+            format!("{rotated} rotated dimensions: an even number up to head_dim {head} is needed");
+        return fields.wrong("rotary_dim", reason);
+    }
+    if rotated < head && described.family != Family::MiniMaxM2 {
+        let reason = format!(
+            "{rotated} of {head} dimensions: {} rotates whole heads",
+            described.model_type
+        );
+        return fields.wrong("partial_rotary_factor", reason);
+    }
+    Ok(rotated)
+}
+
+fn scaling(rope: &Fields<'_>, fields: &Fields<'_>, positions: usize) -> Result<Scaling> {
+    let default = json!("default");
+    let (key, kind) = ["rope_type", "type"]
+        .into_iter()
+        .find_map(|key| rope.get(key).map(|kind| (key, kind)))
+        .unwrap_or(("rope_type", &default));
+    let needed = |key: &str| match rope.number_or(key)? {
+        Some(number) => Ok(number),
+        None => rope.wrong(key, "is missing"),
+    };
+    let original = || -> Result<f64> {
+        let key = "original_max_position_embeddings";
+        Ok(match fields.number_or(key)? {
+            Some(original) => original,
+            None => rope.number(key, positions as f64)?,
+        })
+    };
+    match kind.as_str() {
+        Some("default") => Ok(Scaling::Plain),
+        Some("linear") => Ok(Scaling::Linear {
+            factor: needed("factor")?,
+        }),
+        Some("llama3") => {
+            let (low, high) = (needed("low_freq_factor")?, needed("high_freq_factor")?);
+            if low >= high {
+                let reason = format!("{high} is not above low_freq_factor {low}");
+                return rope.wrong("high_freq_factor", reason);
+            }
+            Ok(Scaling::Llama3 {
+                factor: needed("factor")?,
+                low,
+                high,
+                original: original()?,
+            })
+        }
+        Some("yarn") => {
+            let original = original()?;
+            let factor = rope.number("factor", positions as f64 / original)?;
+            let attention = match rope.number_or("attention_factor")? {
+                Some(attention) => attention,
+                None => match (rope.number_or("mscale")?, rope.number_or("mscale_all_dim")?) {
+                    (Some(one), Some(all)) => magnitude(factor, one) / magnitude(factor, all),
+                    _ => magnitude(factor, 1.0),
+                },
+            };
+            Ok(Scaling::Yarn {
+                factor,
+                beta_fast: rope.number("beta_fast", 32.0)?,
+                beta_slow: rope.number("beta_slow", 1.0)?,
+                original,
+                attention,
+                truncate: rope.flag("truncate", true)?,
+            })
+        }
+        _ => rope.wrong(
+            key,
+            format!("{kind} is not supported, only default, linear, llama3 and yarn"),
+        ),
+    }
+}
+
+/// Yarn's factor for cosines and sines: 0.1 m ln(factor) + 1.
+fn magnitude(factor: f64, scale: f64) -> f64 {
+    if factor <= 1.0 {
+        1.0
+    } else {
+        0.1 * scale * factor.ln() + 1.0
+    }
+}
