@@ -26,14 +26,18 @@ impl Isa {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             if avx2
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                if is_x86_feature_detected!("avx512bf16") {
+                // Every processor with the former has the latter; the integer products rely on it.
+                if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni")
+                {
                     found.push(Self(Kind::Avx512Bf16));
                 }
                 found.push(Self(Kind::Avx512));

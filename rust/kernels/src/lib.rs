@@ -29,6 +29,7 @@ pub mod route;
 pub mod rows;
 pub mod sample;
 pub mod simd;
+pub mod stored;
 pub mod team;
 
 pub use dispatch::Isa;

@@ -4,7 +4,7 @@ use super::Simd;
 
 /// Two 256-bit registers.
 #[derive(Clone, Copy)]
-pub struct Avx2(__m256, __m256);
+pub struct Avx2(pub(crate) __m256, pub(crate) __m256);
 
 /// Lane numbers, for masks.
 #[repr(align(32))]

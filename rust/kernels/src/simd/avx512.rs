@@ -4,7 +4,7 @@ use super::Simd;
 
 /// One 512-bit register.
 #[derive(Clone, Copy)]
-pub struct Avx512(__m512);
+pub struct Avx512(pub(crate) __m512);
 
 // SAFETY: the trait's contract; every method is one or a few AVX-512 F/DQ instructions.
 unsafe impl Simd for Avx512 {

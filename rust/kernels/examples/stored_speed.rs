@@ -1,0 +1,93 @@
+//! Rates of products with stored weights: `cargo run --release -p moevolve-kernels --example stored_speed [THREADS [ISA]]`.
+//!
+//! GB/s of stored bytes at one row (over more memory than the caches hold), and GFLOP/s at 512 rows, beside the f32
+//! product with packed weights on one thread.
+
+use std::time::{Duration, Instant};
+
+use moevolve_kernels::Isa;
+use moevolve_kernels::gemm::multiply;
+use moevolve_kernels::stored::{Format, Matrix, Product, Scratch, products};
+use moevolve_kernels::team::Team;
+
+/// Least time of a call over half a second.
+fn least(mut work: impl FnMut()) -> f64 {
+    let (begin, mut least) = (Instant::now(), Duration::MAX);
+    while begin.elapsed() < Duration::from_millis(500) {
+        let start = Instant::now();
+        work();
+        least = least.min(start.elapsed());
+    }
+    least.as_secs_f64()
+}
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i * 7 % 13) as f32 - 6.0).collect()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let threads = arguments
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let isa = arguments
+        .next()
+        .and_then(|name| Isa::named(&name))
+        .unwrap_or(Isa::best());
+    let (team, mut scratch) = (Team::new(threads), Scratch::default());
+    let (inp, out, rows) = (1536, 576, 512);
+    let (a, b) = (numbers(rows * inp), numbers(inp * out));
+    let mut c = vec![0.0; rows * out];
+    let operations = (2 * rows * inp * out) as f64;
+    let single = least(|| multiply(isa, rows, inp, out, &a, &b, &mut c, false));
+    println!(
+        "{isa}, {threads} threads; f32 packed, 1 thread: {:.0} GFLOP/s",
+        operations / single / 1e9
+    );
+    for format in Format::ALL {
+        let row_bytes = format.row_bytes(inp);
+        // Small numbers in every format: what they are does not matter to the time.
+        let bytes: Vec<u8> = (0..out * row_bytes).map(|i| (i % 32) as u8).collect();
+        let grid = |out: usize| {
+            let blocks = out.div_ceil(128) * inp.div_ceil(128);
+            vec![1.0; if format == Format::Fp8 { blocks } else { 0 }]
+        };
+        let scales = grid(out);
+        let mut run = |bytes: &[u8], rows: usize, out: usize, scales: &[f32], y: &mut [f32]| {
+            let matrix = Matrix {
+                format,
+                bytes,
+                out,
+                inp,
+                scales,
+            };
+            let product = Product {
+                matrix,
+                rows,
+                x: &a,
+                x_stride: inp,
+                y,
+                y_stride: out,
+                add: false,
+            };
+            products(isa, &team, &mut [product], &mut scratch);
+        };
+        let many = least(|| run(&bytes, rows, out, &scales, &mut c));
+        let tall = (128 << 20) / row_bytes;
+        let bytes = bytes.repeat(tall.div_ceil(out));
+        let many_scales = grid(tall);
+        let mut y = vec![0.0; tall];
+        let one = least(|| run(&bytes[..tall * row_bytes], 1, tall, &many_scales, &mut y));
+        let warm = least(|| run(&bytes[..out * row_bytes], 1, out, &scales, &mut y));
+        let four = least(|| run(&bytes[..out * row_bytes], 4, out, &scales, &mut c));
+        println!(
+            "{:8} 1 row {:5.1} GB/s from memory, {:5.1} GB/s from cache; 4 rows {:5.1} GB/s; 512 rows {:4.0} GFLOP/s",
+            format.name(),
+            (tall * row_bytes) as f64 / one / 1e9,
+            (out * row_bytes) as f64 / warm / 1e9,
+            (out * row_bytes) as f64 / four / 1e9,
+            operations / many / 1e9,
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! Products with weights that are floats of 8, 16 or 32 bits: inner products in f32.
+//!
+//! Each output is sixteen chains of fused multiply-adds over the columns and then the tree of [`Simd::sum`], so its
+//! bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
+//! the registers; many rows share rows of weights that are widened once.
+
+use super::format::{FP8_BLOCK, Format};
+use super::wide::Wide;
+use crate::LANES;
+
+/// Outputs of a tile.
+pub(super) const TILE: usize = 4;
+
+/// Rows whose products take the weights straight from where they are stored.
+const FEW: usize = 4;
+
+/// Some outputs of one product. The pointers' owner has checked all lengths.
+#[derive(Clone, Copy)]
+pub(super) struct Outputs {
+    pub format: Format,
+    /// The first of `outputs` stored rows, row `first` of the matrix.
+    pub weights: *const u8,
+    pub first: usize,
+    pub outputs: usize,
+    pub inp: usize,
+    /// [`Format::Fp8`]: all scales of the matrix.
+    pub scales: *const f32,
+    /// Rows of `padded(inp)` floats, `x_stride` apart, zeros after `inp`.
+    pub x: *const f32,
+    pub x_stride: usize,
+    pub rows: usize,
+    pub y: *mut f32,
+    pub y_stride: usize,
+    pub add: bool,
+}
+
+/// Compiles a body `unsafe fn body<S: Wide>(arguments)` for every instruction set: see `kernel!`.
+macro_rules! wide_kernel {
+    ($(#[$meta:meta])* unsafe fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?)) => {
+        $(#[$meta])*
+        pub(super) unsafe fn $name(isa: crate::Isa, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            unsafe fn avx512($($arg: $type),*) {
+                $body::<crate::simd::Avx512>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2($($arg: $type),*) {
+                $body::<crate::simd::Avx2>($($arg),*)
+            }
+            match isa.0 {
+                #[cfg(target_arch = "x86_64")]
+                crate::dispatch::Kind::Avx512Bf16 | crate::dispatch::Kind::Avx512 => avx512($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                crate::dispatch::Kind::Avx2 => avx2($($arg),*),
+                crate::dispatch::Kind::Scalar => $body::<crate::simd::Scalar>($($arg),*),
+            }
+        }
+    };
+}
+
+wide_kernel! {
+    /// Computes `job`'s outputs. `scratch` holds [`TILE`] widened rows.
+    ///
+    /// # Safety
+    /// The pointers are good for the lengths beside them, and nobody else uses those outputs meanwhile.
+    unsafe fn multiply = multiply_body(job: Outputs, scratch: *mut f32)
+}
+
+/// Floats of scratch for rows of `inp` columns.
+pub(super) fn scratch_floats(inp: usize) -> usize {
+    TILE * crate::padded(inp)
+}
+
+/// How sixteen weights are read.
+trait Weights {
+    const BYTES: usize;
+    const SCALED: bool = false;
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S;
+}
+
+struct Singles;
+struct Halves;
+struct Brains;
+struct Eighths;
+
+impl Weights for Singles {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::load(from.cast())
+    }
+}
+
+impl Weights for Halves {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::from_f16(from)
+    }
+}
+
+impl Weights for Brains {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::from_bf16(from)
+    }
+}
+
+impl Weights for Eighths {
+    const BYTES: usize = 1;
+    const SCALED: bool = true;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::from_fp8(from)
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_body<S: Wide>(job: Outputs, scratch: *mut f32) {
+    match job.format {
+        Format::F32 => outputs::<S, Singles>(job, scratch),
+        Format::F16 => outputs::<S, Halves>(job, scratch),
+        Format::Bf16 => outputs::<S, Brains>(job, scratch),
+        Format::Fp8 => outputs::<S, Eighths>(job, scratch),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+unsafe fn outputs<S: Wide, W: Weights>(job: Outputs, scratch: *mut f32) {
+    let mut done = 0;
+    while done < job.outputs {
+        let wide = TILE.min(job.outputs - done);
+        let weights = job.weights.add(done * job.inp * W::BYTES);
+        let mut scales = [job.scales; TILE];
+        if W::SCALED {
+            for c in 0..wide {
+                let row = (job.first + done + c) / FP8_BLOCK;
+                scales[c] = job.scales.add(row * job.inp.div_ceil(FP8_BLOCK));
+            }
+        }
+        let y = job.y.add(done);
+        if job.rows <= FEW && wide == TILE && job.inp.is_multiple_of(LANES) {
+            let x = job.x;
+            match job.rows {
+                1 => tile::<S, W, 1, TILE>(job, weights, scales, x, y),
+                2 => tile::<S, W, 2, TILE>(job, weights, scales, x, y),
+                3 => tile::<S, W, 3, TILE>(job, weights, scales, x, y),
+                4 => tile::<S, W, 4, TILE>(job, weights, scales, x, y),
+                _ => {}
+            }
+        } else {
+            for c in 0..wide {
+                let row = scratch.add(c * crate::padded(job.inp));
+                widen::<S, W>(weights.add(c * job.inp * W::BYTES), job.inp, scales[c], row);
+            }
+            let tall = Outputs {
+                inp: crate::padded(job.inp),
+                ..job
+            };
+            rows::<S>(tall, wide, scratch.cast_const().cast(), scales, y);
+        }
+        done += wide;
+    }
+}
+
+/// A row of weights as floats, zeros after its end.
+#[inline(always)]
+unsafe fn widen<S: Wide, W: Weights>(
+    from: *const u8,
+    inp: usize,
+    scales: *const f32,
+    to: *mut f32,
+) {
+    let mut column = 0;
+    while column < inp {
+        let mut sixteen = if column + LANES <= inp {
+            W::sixteen::<S>(from.add(column * W::BYTES))
+        } else {
+            let mut rest = [0u8; 4 * LANES];
+            let bytes = (inp - column) * W::BYTES;
+            rest.as_mut_ptr()
+                .copy_from_nonoverlapping(from.add(column * W::BYTES), bytes);
+            W::sixteen::<S>(rest.as_ptr())
+        };
+        if W::SCALED {
+            sixteen = sixteen.mul(S::splat(*scales.add(column / FP8_BLOCK)));
+        }
+        sixteen.store(to.add(column));
+        column += LANES;
+    }
+}
+
+/// All rows, with up to [`TILE`] widened rows of weights.
+#[inline(always)]
+unsafe fn rows<S: Wide>(
+    job: Outputs,
+    wide: usize,
+    weights: *const u8,
+    scales: [*const f32; TILE],
+    y: *mut f32,
+) {
+    let mut row = 0;
+    while row < job.rows {
+        let (x, y) = (job.x.add(row * job.x_stride), y.add(row * job.y_stride));
+        let left = job.rows - row;
+        if wide < TILE {
+            for c in 0..wide {
+                let weights = weights.add(c * job.inp * 4);
+                tile::<S, Singles, 1, 1>(job, weights, scales, x, y.add(c));
+            }
+            row += 1;
+        } else if S::WIDE_TILE && left >= 4 {
+            tile::<S, Singles, 4, TILE>(job, weights, scales, x, y);
+            row += 4;
+        } else if left >= 2 && S::WIDE_TILE {
+            tile::<S, Singles, 2, TILE>(job, weights, scales, x, y);
+            row += 2;
+        } else if left >= 2 {
+            let half = weights.add(2 * job.inp * 4);
+            tile::<S, Singles, 2, 2>(job, weights, scales, x, y);
+            tile::<S, Singles, 2, 2>(job, half, scales, x, y.add(2));
+            row += 2;
+        } else {
+            tile::<S, Singles, 1, TILE>(job, weights, scales, x, y);
+            row += 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<S: Wide, W: Weights, const ROWS: usize, const OUT: usize>(
+    job: Outputs,
+    weights: *const u8,
+    scales: [*const f32; TILE],
+    x: *const f32,
+    y: *mut f32,
+) {
+    let mut sums = [[S::splat(0.0); OUT]; ROWS];
+    let row_bytes = job.inp * W::BYTES;
+    let mut column = 0;
+    while column < job.inp {
+        let mut right = [S::splat(0.0); OUT];
+        for c in 0..OUT {
+            right[c] = W::sixteen::<S>(weights.add(c * row_bytes + column * W::BYTES));
+            if W::SCALED {
+                right[c] = right[c].mul(S::splat(*scales[c].add(column / FP8_BLOCK)));
+            }
+        }
+        for r in 0..ROWS {
+            let left = S::load(x.add(r * job.x_stride + column));
+            for c in 0..OUT {
+                sums[r][c] = left.fma(right[c], sums[r][c]);
+            }
+        }
+        column += LANES;
+    }
+    for r in 0..ROWS {
+        for c in 0..OUT {
+            let to = y.add(r * job.y_stride + c);
+            let sum = sums[r][c].sum();
+            *to = if job.add { *to + sum } else { sum };
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The number formats of released weights and the geometry of their blocks.
+
+use super::narrow;
+
+/// How the numbers of a matrix are written. Blocks run along a row and never across rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Little-endian `f32`.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an `f32`.
+    Bf16,
+    /// 32 values `d (q - 8)`: d f16, q 4 bits. 4.5 bits a value.
+    Q4_0,
+    /// 32 values `d q + m`: d, m f16, q 4 bits. 5 bits a value.
+    Q4_1,
+    /// 32 values `d (q - 16)`: d f16, q 5 bits. 5.5 bits a value.
+    Q5_0,
+    /// 32 values `d q`: d f16, q int8. 8.5 bits a value.
+    Q8_0,
+    /// 256 values in 8 parts `d s q - e m`: d, e f16, s and m 6 bits a part, q 4 bits. 4.5 bits a value.
+    Q4K,
+    /// As [`Format::Q4K`], q 5 bits. 5.5 bits a value.
+    Q5K,
+    /// 256 values in 16 parts `d s (q - 32)`: d f16, s int8 a part, q 6 bits. 6.5625 bits a value.
+    Q6K,
+    /// E4M3 without infinities, times a scale for each 128 x 128 values that lies beside the matrix.
+    Fp8,
+}
+
+/// Rows and columns that share a scale in [`Format::Fp8`].
+pub const FP8_BLOCK: usize = 128;
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 11] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Fp8,
+    ];
+
+    /// Values in a block: a row's length is a multiple of it.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 | Self::Fp8 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q8_0 => 32,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes of a block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Fp8 => 1,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q8_0 => 34,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+
+    /// Bytes of a row of `inp` values, a multiple of [`Self::block_len`].
+    pub const fn row_bytes(self, inp: usize) -> usize {
+        inp / self.block_len() * self.block_bytes()
+    }
+
+    /// The name that weight files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+            Self::Fp8 => "F8_E4M3",
+        }
+    }
+
+    /// The format with this tensor type number of ggml.
+    pub const fn from_ggml(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::F32,
+            1 => Self::F16,
+            2 => Self::Q4_0,
+            3 => Self::Q4_1,
+            6 => Self::Q5_0,
+            8 => Self::Q8_0,
+            12 => Self::Q4K,
+            13 => Self::Q5K,
+            14 => Self::Q6K,
+            30 => Self::Bf16,
+            _ => return None,
+        })
+    }
+
+    /// This format's tensor type number in ggml; none for [`Format::Fp8`].
+    pub const fn to_ggml(self) -> Option<u32> {
+        Some(match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 6,
+            Self::Q8_0 => 8,
+            Self::Q4K => 12,
+            Self::Q5K => 13,
+            Self::Q6K => 14,
+            Self::Bf16 => 30,
+            Self::Fp8 => return None,
+        })
+    }
+
+    /// Whether [`super::products`] rounds activations to int8 for this format.
+    pub const fn is_quantised(self) -> bool {
+        self.block_len() > 1
+    }
+}
+
+/// A matrix (out, inp), row-major, as its file holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    pub format: Format,
+    /// `out` rows of `format.row_bytes(inp)` bytes, at any alignment.
+    pub bytes: &'a [u8],
+    pub out: usize,
+    pub inp: usize,
+    /// [`Format::Fp8`] only: what to multiply by, (ceil(out / 128), ceil(inp / 128)).
+    pub scales: &'a [f32],
+}
+
+impl<'a> Matrix<'a> {
+    /// Whether the lengths fit together; every function here that takes a matrix asserts this.
+    pub fn is_whole(&self) -> bool {
+        let grid = self.out.div_ceil(FP8_BLOCK) * self.inp.div_ceil(FP8_BLOCK);
+        self.inp.is_multiple_of(self.format.block_len())
+            && self.bytes.len() == self.out * self.format.row_bytes(self.inp)
+            && (self.format != Format::Fp8 || self.scales.len() == grid)
+    }
+
+    /// The bytes of row `row`.
+    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
+        let length = self.format.row_bytes(self.inp);
+        &self.bytes[row * length..][..length]
+    }
+
+    /// The scales of row `row`, one for each 128 columns; none but for [`Format::Fp8`].
+    pub(crate) fn row_scales(&self, row: usize) -> &'a [f32] {
+        if self.format != Format::Fp8 {
+            return &[];
+        }
+        let width = self.inp.div_ceil(FP8_BLOCK);
+        &self.scales[row / FP8_BLOCK * width..][..width]
+    }
+
+    /// Decodes row `row` into `out` (inp). Panics unless the lengths fit together.
+    pub fn decode_row(&self, row: usize, out: &mut [f32]) {
+        assert!(self.is_whole() && out.len() == self.inp);
+        super::decode_row(self.format, self.row(row), out);
+        for (part, &scale) in out.chunks_mut(FP8_BLOCK).zip(self.row_scales(row)) {
+            part.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+}
+
+/// Reads the f16 at `at`.
+pub(super) fn half_at(bytes: &[u8], at: usize) -> f32 {
+    narrow::from_f16(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}

@@ -1,0 +1,299 @@
+//! Products with quantised weights: exact integer sums of 32 columns, scaled and added in f32.
+//!
+//! Each output is one chain over the blocks of its row in ascending order, `sum = fma(scale * dot, x_scale, sum)`,
+//! with `sum = fma(minimum, x_sum, sum)` after it where the format has a minimum. So its bits depend neither on the
+//! instruction set nor on other rows or outputs. Few rows use the weights as they are unpacked; many rows share a panel
+//! that is unpacked once.
+
+use super::activations::{Block, Reading};
+use super::format::Format;
+use super::quads::Quads;
+use super::unpack::{
+    BLOCK, Layout, PANEL_BLOCK, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, kind,
+};
+use crate::Isa;
+use crate::simd::Simd;
+
+/// Compiles a body `unsafe fn body<Q: Quads>(arguments)` for every instruction set, behind one function: see `kernel!`.
+/// AVX-512 without its integer products runs as AVX2.
+macro_rules! quads_kernel {
+    ($(#[$meta:meta])* unsafe fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?) => {
+        $(#[$meta])*
+        pub(super) unsafe fn $name(isa: Isa, $($arg: $type),*) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            unsafe fn vnni($($arg: $type),*) $(-> $out)? {
+                $body::<super::quads::VnniQuads>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2($($arg: $type),*) $(-> $out)? {
+                $body::<super::quads::Avx2Quads>($($arg),*)
+            }
+            match isa.0 {
+                #[cfg(target_arch = "x86_64")]
+                crate::dispatch::Kind::Avx512Bf16 => vnni($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                crate::dispatch::Kind::Avx512 | crate::dispatch::Kind::Avx2 => avx2($($arg),*),
+                crate::dispatch::Kind::Scalar => $body::<super::quads::ScalarQuads>($($arg),*),
+            }
+        }
+    };
+}
+
+/// Some panels of one product. The pointers' owner has checked all lengths.
+#[derive(Clone, Copy)]
+pub(super) struct Panels {
+    pub format: Format,
+    /// The first of `outputs` stored rows.
+    pub weights: *const u8,
+    pub row_bytes: usize,
+    pub outputs: usize,
+    pub inp: usize,
+    pub activations: *const Block,
+    pub rows: usize,
+    /// Where the first row's first output goes.
+    pub y: *mut f32,
+    pub y_stride: usize,
+    pub add: bool,
+}
+
+quads_kernel! {
+    /// Computes `job`'s outputs. `scratch` holds a panel ([`scratch_bytes`]).
+    ///
+    /// # Safety
+    /// The pointers are good for the lengths beside them, and nobody else uses those outputs meanwhile.
+    unsafe fn multiply = multiply_body(job: Panels, scratch: *mut u8)
+}
+
+/// Bytes of scratch for rows of `inp` columns: an unpacked panel, and sixteen stored rows of the widest format.
+pub(super) fn scratch_bytes(inp: usize) -> usize {
+    inp / BLOCK * PANEL_BLOCK + PANEL_ROWS * inp * 2
+}
+
+/// What `isa` wants of the activations for a quantised `format`.
+pub(super) fn reading(isa: Isa, format: Format) -> Reading {
+    fn of<Q: Quads>(format: Format) -> Reading {
+        let (offset, halves) = match format {
+            Format::Q4_0 => (Q4_0::OFFSET, false),
+            Format::Q5_0 => (Q5_0::OFFSET, false),
+            Format::Q8_0 if Q::BIASED => (Q8_0::OFFSET, false),
+            Format::Q6K => (Q6K::OFFSET, true),
+            _ => (0, false),
+        };
+        Reading {
+            offset,
+            halves,
+            group: Q::ROWS,
+        }
+    }
+    match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        crate::dispatch::Kind::Avx512Bf16 => of::<super::quads::VnniQuads>(format),
+        #[cfg(target_arch = "x86_64")]
+        crate::dispatch::Kind::Avx512 | crate::dispatch::Kind::Avx2 => {
+            of::<super::quads::Avx2Quads>(format)
+        }
+        crate::dispatch::Kind::Scalar => of::<super::quads::ScalarQuads>(format),
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_body<Q: Quads>(job: Panels, scratch: *mut u8) {
+    match job.format {
+        Format::Q4_0 => panels::<Q, Q4_0>(job, scratch),
+        Format::Q4_1 => panels::<Q, Q4_1>(job, scratch),
+        Format::Q5_0 => panels::<Q, Q5_0>(job, scratch),
+        Format::Q8_0 => panels::<Q, Q8_0>(job, scratch),
+        Format::Q4K => panels::<Q, Q4K>(job, scratch),
+        Format::Q5K => panels::<Q, Q5K>(job, scratch),
+        Format::Q6K => panels::<Q, Q6K>(job, scratch),
+        Format::F32 | Format::F16 | Format::Bf16 | Format::Fp8 => {}
+    }
+}
+
+#[inline(always)]
+unsafe fn panels<Q: Quads, L: Layout>(job: Panels, scratch: *mut u8) {
+    let raw = scratch.add(job.inp / BLOCK * PANEL_BLOCK);
+    let mut first = 0;
+    while first < job.outputs {
+        let wide = PANEL_ROWS.min(job.outputs - first);
+        let mut weights = job.weights.add(first * job.row_bytes);
+        if wide < PANEL_ROWS {
+            // The missing rows are zeros, whose products nobody stores.
+            raw.write_bytes(0, PANEL_ROWS * job.row_bytes);
+            raw.copy_from_nonoverlapping(weights, wide * job.row_bytes);
+            weights = raw;
+        }
+        let y = job.y.add(first);
+        if job.rows <= Q::ROWS {
+            macro_rules! few {
+                ($($rows:literal)*) => {
+                    match job.rows {
+                        $($rows => few::<Q, L, $rows>(job, weights, y, wide),)*
+                        _ => {}
+                    }
+                };
+            }
+            few!(1 2 3 4 5 6 7 8);
+        } else {
+            many::<Q, L>(job, weights, y, wide, scratch);
+        }
+        first += wide;
+    }
+}
+
+/// One group of rows: weights go from memory to the sums.
+#[inline(always)]
+unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
+    job: Panels,
+    weights: *const u8,
+    y: *mut f32,
+    wide: usize,
+) {
+    let mut unit = Unit([0; 8 * PANEL_BLOCK]);
+    let mut sums = [Q::Floats::splat(0.0); ROWS];
+    let (mut from, mut activations) = (weights, job.activations);
+    for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
+        L::unpack::<Q>(from, job.row_bytes, unit.0.as_mut_ptr());
+        for b in 0..L::BLOCKS {
+            step::<Q, L, ROWS>(unit.0.as_ptr().add(b * PANEL_BLOCK), activations, &mut sums);
+            activations = activations.add(ROWS);
+        }
+        from = from.add(L::BYTES);
+    }
+    store::<Q, ROWS>(sums, y, job.y_stride, wide, job.add);
+}
+
+#[repr(align(64))]
+struct Unit([u8; 8 * PANEL_BLOCK]);
+
+/// Many rows: the panel is unpacked once.
+#[inline(always)]
+unsafe fn many<Q: Quads, L: Layout>(
+    job: Panels,
+    weights: *const u8,
+    y: *mut f32,
+    wide: usize,
+    panel: *mut u8,
+) {
+    let blocks = job.inp / BLOCK;
+    for unit in 0..blocks / L::BLOCKS {
+        L::unpack::<Q>(
+            weights.add(unit * L::BYTES),
+            job.row_bytes,
+            panel.add(unit * L::BLOCKS * PANEL_BLOCK),
+        );
+    }
+    let mut row = 0;
+    while row < job.rows {
+        let activations = job.activations.add(row * blocks);
+        let y = y.add(row * job.y_stride);
+        let rows = Q::ROWS.min(job.rows - row);
+        macro_rules! tile {
+            ($($rows:literal)*) => {
+                match rows {
+                    $($rows => tile::<Q, L, $rows>(blocks, panel, activations, y, job.y_stride, wide, job.add),)*
+                    _ => {}
+                }
+            };
+        }
+        tile!(1 2 3 4 5 6 7 8);
+        row += rows;
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
+    blocks: usize,
+    panel: *const u8,
+    activations: *const Block,
+    y: *mut f32,
+    y_stride: usize,
+    wide: usize,
+    add: bool,
+) {
+    let mut sums = [Q::Floats::splat(0.0); ROWS];
+    for b in 0..blocks {
+        step::<Q, L, ROWS>(
+            panel.add(b * PANEL_BLOCK),
+            activations.add(b * ROWS),
+            &mut sums,
+        );
+    }
+    store::<Q, ROWS>(sums, y, y_stride, wide, add);
+}
+
+/// Adds one block's products.
+#[inline(always)]
+unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    sums: &mut [Q::Floats; ROWS],
+) {
+    let scales = Q::Floats::load(panel.add(512).cast());
+    let extra = if L::KIND == kind::SCALE {
+        scales
+    } else {
+        Q::Floats::load(panel.add(576).cast())
+    };
+    let parts = if L::KIND == kind::HALVES { 2 } else { 1 };
+    for part in 0..parts {
+        let mut dots = [Q::splat(0); ROWS];
+        if L::OFFSET > 0 {
+            for r in 0..ROWS {
+                dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
+            }
+        }
+        for j in part * 4..part * 4 + 8 / parts {
+            let weights = Q::load(panel.add(64 * j));
+            for r in 0..ROWS {
+                let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
+                dots[r] = if L::WIDE {
+                    dots[r].dot_signed(weights, four)
+                } else {
+                    dots[r].dot(weights, four)
+                };
+            }
+        }
+        let scales = if part == 0 { scales } else { extra };
+        for r in 0..ROWS {
+            let scale = Q::Floats::splat((*activations.add(r)).scale);
+            sums[r] = dots[r].floats().mul(scales).fma(scale, sums[r]);
+        }
+    }
+    if L::KIND == kind::MINIMUM {
+        for r in 0..ROWS {
+            let sum = Q::Floats::splat((*activations.add(r)).scaled_sum);
+            sums[r] = extra.fma(sum, sums[r]);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store<Q: Quads, const ROWS: usize>(
+    sums: [Q::Floats; ROWS],
+    y: *mut f32,
+    y_stride: usize,
+    wide: usize,
+    add: bool,
+) {
+    for (r, &sum) in sums.iter().enumerate() {
+        let to = y.add(r * y_stride);
+        if wide == PANEL_ROWS {
+            let sum = if add {
+                Q::Floats::load(to).add(sum)
+            } else {
+                sum
+            };
+            sum.store(to);
+        } else {
+            let mut lanes = [0.0f32; PANEL_ROWS];
+            sum.store(lanes.as_mut_ptr());
+            for (lane, &sum) in lanes[..wide].iter().enumerate() {
+                let to = to.add(lane);
+                *to = if add { *to + sum } else { sum };
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Matrices in the formats of released weights, used as their files hold them.
+//!
+//! A [`Matrix`] borrows bytes, of a mapped file for instance, in one of the [`Format`]s: floats of 8 to 32 bits, or
+//! ggml's blocks of 4 to 8 bits with scales. [`products`] multiplies by it without writing the weights out;
+//! [`decode_row`] and [`embed`] give floats, and [`encode`] makes blocks from floats.
+
+mod activations;
+mod decode;
+mod encode;
+mod float;
+mod format;
+mod integer;
+mod narrow;
+mod products;
+mod quads;
+mod unpack;
+mod wide;
+
+pub use decode::{decode_row, embed};
+pub use encode::encode;
+pub use format::{FP8_BLOCK, Format, Matrix};
+pub use narrow::{from_bf16, from_f16, from_fp8, to_bf16, to_f16};
+pub use products::{Product, Scratch, products};

@@ -1,0 +1,374 @@
+//! Several products at once, split over a team of threads.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::activations::{self, Block, Reading};
+use super::float::{self, Outputs};
+use super::format::Matrix;
+use super::integer::{self, Panels};
+use super::unpack::{BLOCK, PANEL_ROWS};
+use crate::team::Team;
+use crate::{Isa, LANES, padded};
+
+/// `y` (rows, out) = `x` (rows, inp) times the transposed matrix (out, inp); added to `y` if `add`.
+///
+/// Rows of `x` and `y` are `x_stride` and `y_stride` floats apart; what lies between them is neither read nor written.
+pub struct Product<'a> {
+    pub matrix: Matrix<'a>,
+    pub rows: usize,
+    pub x: &'a [f32],
+    pub x_stride: usize,
+    pub y: &'a mut [f32],
+    pub y_stride: usize,
+    pub add: bool,
+}
+
+/// Memory that calls of [`products`] use again: it grows to what the largest needs.
+#[derive(Default)]
+pub struct Scratch {
+    blocks: Vec<Block>,
+    padded: Vec<f32>,
+    plans: Vec<Plan>,
+    chunks: Vec<Chunk>,
+    parts: Vec<Part>,
+    threads: Vec<Mutex<Panel>>,
+}
+
+#[derive(Default)]
+struct Panel {
+    lines: Vec<Line>,
+}
+
+#[derive(Clone)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// How a product finds its activations.
+#[derive(Clone, Copy)]
+struct Plan {
+    source: Source,
+    rows: usize,
+    inp: usize,
+    /// None: as floats.
+    reading: Option<Reading>,
+    /// Where they begin in the scratch's blocks or padded rows.
+    at: usize,
+    /// Prepared by an earlier product with the same activations, or read where they are.
+    ready: bool,
+    /// Where the product's results go.
+    y: *mut f32,
+}
+
+// SAFETY: the pointers are used only within the call that made the plan, for parts that do not overlap.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Source {
+    x: *const f32,
+    stride: usize,
+}
+
+/// Rows to prepare.
+#[derive(Clone, Copy)]
+struct Chunk {
+    product: usize,
+    first: usize,
+    rows: usize,
+}
+
+/// Outputs to compute.
+#[derive(Clone, Copy)]
+struct Part {
+    product: usize,
+    first: usize,
+    outputs: usize,
+}
+
+/// Below so many values the calling thread prepares activations alone.
+const ALONE: usize = 16 * 1024;
+/// Parts for each thread: enough to even out threads that the system slows down.
+const PARTS: usize = 8;
+/// Multiplications below which a part is not worth handing out.
+const LEAST: usize = 64 * 1024;
+
+struct Shared<T>(*mut T);
+// SAFETY: every part writes its own elements.
+unsafe impl<T> Sync for Shared<T> {}
+impl<T> Shared<T> {
+    /// # Safety
+    /// Within the memory; see the callers.
+    unsafe fn at(&self, index: usize) -> *mut T {
+        self.0.add(index)
+    }
+}
+
+/// Computes all `jobs`.
+///
+/// A quantised format rounds the activations to int8 in blocks of 32 (see [`super::activations`]) and multiplies
+/// integers exactly; other formats multiply in f32. A result's bits depend on its row of `x` and its row of the matrix
+/// alone: neither on the other rows and products of the call, nor on `isa` or the team.
+///
+/// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
+/// that is not whole ([`Matrix::is_whole`]), strides below the widths, slices too short for their rows.
+pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
+    for job in jobs.iter() {
+        assert!(
+            job.matrix.is_whole(),
+            "a matrix's bytes do not fit its shape"
+        );
+        let (inp, out) = (job.matrix.inp, job.matrix.out);
+        assert!(job.x_stride >= inp && job.y_stride >= out, "rows overlap");
+        if job.rows > 0 {
+            assert!(
+                job.x.len() >= (job.rows - 1) * job.x_stride + inp,
+                "x is too short"
+            );
+            assert!(
+                job.y.len() >= (job.rows - 1) * job.y_stride + out,
+                "y is too short"
+            );
+        }
+    }
+    plan(isa, jobs, scratch);
+    prepare(isa, team, jobs, scratch);
+    split(team, jobs, scratch);
+    while scratch.threads.len() < team.threads() {
+        scratch.threads.push(Mutex::default());
+    }
+    let Scratch {
+        blocks,
+        padded,
+        plans,
+        parts,
+        threads,
+        ..
+    } = &*scratch;
+    let jobs = &*jobs;
+    team.run(parts.len(), &|index, thread| {
+        let part = parts[index];
+        let (job, plan) = (&jobs[part.product], plans[part.product]);
+        let mut panel = threads[thread]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the lengths were checked above; parts do not overlap, and nobody else holds `y`.
+        unsafe { compute(isa, job, plan, part, blocks, padded, &mut panel) };
+    });
+    scratch.plans.clear();
+}
+
+/// Gives each product its place for activations; products that share them share the place.
+fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
+    let (mut blocks, mut floats) = (0, 0);
+    scratch.plans.clear();
+    for job in jobs.iter_mut() {
+        let (format, inp) = (job.matrix.format, job.matrix.inp);
+        let reading = format.is_quantised().then(|| integer::reading(isa, format));
+        let source = Source {
+            x: job.x.as_ptr(),
+            stride: job.x_stride,
+        };
+        let same = |plan: &&Plan| {
+            plan.source == source
+                && plan.reading == reading
+                && plan.rows == job.rows
+                && plan.inp == inp
+        };
+        let mut plan = Plan {
+            source,
+            rows: job.rows,
+            inp,
+            reading,
+            at: 0,
+            ready: true,
+            y: job.y.as_mut_ptr(),
+        };
+        if let Some(other) = scratch.plans.iter().find(same) {
+            plan.at = other.at;
+        } else if reading.is_some() {
+            plan.at = blocks;
+            plan.ready = false;
+            blocks += job.rows * (inp / BLOCK);
+        } else if !inp.is_multiple_of(LANES) {
+            plan.at = floats;
+            plan.ready = false;
+            floats += job.rows * padded(inp);
+        }
+        scratch.plans.push(plan);
+    }
+    if scratch.blocks.len() < blocks {
+        scratch.blocks.resize(blocks, Block::ZERO);
+    }
+    if scratch.padded.len() < floats {
+        scratch.padded.resize(floats, 0.0);
+    }
+}
+
+/// Rounds or pads the activations.
+fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
+    let mut values = 0;
+    scratch.chunks.clear();
+    for (product, plan) in scratch.plans.iter().enumerate() {
+        if plan.ready || plan.rows == 0 {
+            continue;
+        }
+        values += plan.rows * plan.inp;
+        let group = plan.reading.map_or(1, |reading| reading.group);
+        let step = (8 * 1024 / plan.inp.max(1))
+            .next_multiple_of(group)
+            .max(group);
+        for first in (0..plan.rows).step_by(step) {
+            let rows = step.min(plan.rows - first);
+            scratch.chunks.push(Chunk {
+                product,
+                first,
+                rows,
+            });
+        }
+    }
+    let (blocks, floats) = (
+        Shared(scratch.blocks.as_mut_ptr()),
+        Shared(scratch.padded.as_mut_ptr()),
+    );
+    let (chunks, plans) = (&scratch.chunks, &scratch.plans);
+    let work = |index: usize, _: usize| {
+        let Chunk {
+            product,
+            first,
+            rows,
+        } = chunks[index];
+        let (job, plan) = (&jobs[product], plans[product]);
+        if let Some(reading) = plan.reading {
+            let per_row = plan.inp / BLOCK;
+            // SAFETY: `plan` made room for all rows of this product, and chunks do not overlap.
+            let blocks = unsafe {
+                std::slice::from_raw_parts_mut(blocks.at(plan.at + first * per_row), rows * per_row)
+            };
+            activations::quantise(
+                isa,
+                reading,
+                job.x,
+                job.x_stride,
+                plan.inp,
+                first,
+                rows,
+                blocks,
+            );
+            return;
+        }
+        for row in first..first + rows {
+            let width = padded(plan.inp);
+            // SAFETY: as above.
+            let to =
+                unsafe { std::slice::from_raw_parts_mut(floats.at(plan.at + row * width), width) };
+            to[..plan.inp].copy_from_slice(&job.x[row * job.x_stride..][..plan.inp]);
+            to[plan.inp..].fill(0.0);
+        }
+    };
+    if values <= ALONE {
+        (0..chunks.len()).for_each(|index| work(index, 0));
+    } else {
+        team.run(chunks.len(), &work);
+    }
+}
+
+/// Cuts the products into parts of whole panels and similar work.
+fn split(team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
+    let work = |job: &Product<'_>| job.rows * job.matrix.inp * job.matrix.out;
+    let all: usize = jobs.iter().map(work).sum();
+    let least = if team.threads() == 1 {
+        usize::MAX
+    } else {
+        (all / (team.threads() * PARTS)).max(LEAST)
+    };
+    scratch.parts.clear();
+    for (product, job) in jobs.iter().enumerate() {
+        let (each, out) = (job.rows * job.matrix.inp, job.matrix.out);
+        if each == 0 {
+            continue;
+        }
+        let step = least
+            .div_ceil(each)
+            .min(out)
+            .next_multiple_of(PANEL_ROWS)
+            .max(PANEL_ROWS);
+        for first in (0..out).step_by(step) {
+            let outputs = step.min(out - first);
+            scratch.parts.push(Part {
+                product,
+                first,
+                outputs,
+            });
+        }
+    }
+}
+
+/// # Safety
+/// The lengths of `job` fit together, its activations are prepared, and nobody else uses this part's outputs.
+unsafe fn compute(
+    isa: Isa,
+    job: &Product<'_>,
+    plan: Plan,
+    part: Part,
+    blocks: &[Block],
+    floats: &[f32],
+    panel: &mut Panel,
+) {
+    let Matrix {
+        format,
+        inp,
+        scales,
+        ..
+    } = job.matrix;
+    let bytes = if plan.reading.is_some() {
+        integer::scratch_bytes(inp)
+    } else {
+        float::scratch_floats(inp) * size_of::<f32>()
+    };
+    let lines = bytes.div_ceil(size_of::<Line>());
+    if panel.lines.len() < lines {
+        panel.lines.resize(lines, Line([0; 64]));
+    }
+    let scratch = panel.lines.as_mut_ptr();
+    let row_bytes = format.row_bytes(inp);
+    let weights = job.matrix.bytes.as_ptr().add(part.first * row_bytes);
+    let y = plan.y.add(part.first);
+    if plan.reading.is_some() {
+        let activations = blocks[plan.at..].as_ptr();
+        let panels = Panels {
+            format,
+            weights,
+            row_bytes,
+            outputs: part.outputs,
+            inp,
+            activations,
+            rows: job.rows,
+            y,
+            y_stride: job.y_stride,
+            add: job.add,
+        };
+        integer::multiply(isa, panels, scratch.cast());
+        return;
+    }
+    let (x, x_stride) = if inp.is_multiple_of(LANES) {
+        (job.x.as_ptr(), job.x_stride)
+    } else {
+        (floats[plan.at..].as_ptr(), padded(inp))
+    };
+    let outputs = Outputs {
+        format,
+        weights,
+        first: part.first,
+        outputs: part.outputs,
+        inp,
+        scales: scales.as_ptr(),
+        x,
+        x_stride,
+        rows: job.rows,
+        y,
+        y_stride: job.y_stride,
+        add: job.add,
+    };
+    float::multiply(isa, outputs, scratch.cast());
+}

@@ -1,0 +1,53 @@
+//! Sixteen outputs by four bytes: the vector of the integer products, three times.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2Quads;
+pub(crate) use scalar::ScalarQuads;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use vnni::VnniQuads;
+
+use crate::simd::Simd;
+
+/// A vector of sixteen 32-bit lanes, one for each of sixteen rows of a matrix: an integer or four bytes of the row.
+/// All methods are exact, so all implementations agree to the bit.
+///
+/// # Safety
+/// Methods may run only where the processor has the instruction set; pointers must be good for what is read.
+pub(crate) unsafe trait Quads: Copy {
+    /// Sixteen floats on the same instruction set.
+    type Floats: Simd;
+    /// Whether [`Self::dot_signed`] wants its weights as unsigned bytes, 128 too large, and the sum corrected.
+    const BIASED: bool;
+    /// Rows of activations whose sums fit in the registers.
+    const ROWS: usize;
+
+    unsafe fn splat(x: u32) -> Self;
+    unsafe fn load(from: *const u8) -> Self;
+    unsafe fn store(self, to: *mut u8);
+    unsafe fn and(self, other: Self) -> Self;
+    unsafe fn or(self, other: Self) -> Self;
+    unsafe fn xor(self, other: Self) -> Self;
+    unsafe fn left<const N: u32>(self) -> Self;
+    unsafe fn right<const N: u32>(self) -> Self;
+    /// Shift to the right that keeps the sign.
+    unsafe fn signed_right<const N: u32>(self) -> Self;
+    /// Product of the lanes, modulo 2^32.
+    unsafe fn times(self, other: Self) -> Self;
+    /// Sixteen bytes at `from + row * stride` of each row: vector j holds bytes 4j to 4j + 3 of them.
+    unsafe fn columns(from: *const u8, stride: usize) -> [Self; 4];
+    /// Adds to each lane the inner product of its four unsigned bytes of `weights`, at most 127, with the four
+    /// signed bytes at `activations`.
+    unsafe fn dot(self, weights: Self, activations: *const i8) -> Self;
+    /// As [`Self::dot`] with signed weights, or biased ones, see [`Self::BIASED`].
+    unsafe fn dot_signed(self, weights: Self, activations: *const i8) -> Self;
+    /// The lanes as signed integers, which must be below 2^24.
+    unsafe fn floats(self) -> Self::Floats;
+    /// The lower sixteen bits of each lane as IEEE half precision.
+    unsafe fn halves(self) -> Self::Floats;
+}

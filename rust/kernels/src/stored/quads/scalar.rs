@@ -1,0 +1,116 @@
+use super::Quads;
+use crate::simd::{Scalar, Simd};
+use crate::stored::narrow::from_f16;
+
+/// Sixteen words in memory: what the vector instructions must equal.
+#[derive(Clone, Copy)]
+pub(crate) struct ScalarQuads([u32; 16]);
+
+macro_rules! each {
+    ($i:ident => $value:expr) => {{
+        let mut out = [0; 16];
+        for $i in 0..16 {
+            out[$i] = $value;
+        }
+        ScalarQuads(out)
+    }};
+}
+
+// SAFETY: plain Rust; only the pointers carry an obligation.
+unsafe impl Quads for ScalarQuads {
+    type Floats = Scalar;
+    const BIASED: bool = false;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(x: u32) -> Self {
+        Self([x; 16])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        each!(i => from.cast::<u32>().add(i).read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        to.cast::<[u32; 16]>().write_unaligned(self.0);
+    }
+    #[inline(always)]
+    unsafe fn and(self, other: Self) -> Self {
+        each!(i => self.0[i] & other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        each!(i => self.0[i] | other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn xor(self, other: Self) -> Self {
+        each!(i => self.0[i] ^ other.0[i])
+    }
+    #[inline(always)]
+    unsafe fn left<const N: u32>(self) -> Self {
+        each!(i => self.0[i] << N)
+    }
+    #[inline(always)]
+    unsafe fn right<const N: u32>(self) -> Self {
+        each!(i => self.0[i] >> N)
+    }
+    #[inline(always)]
+    unsafe fn signed_right<const N: u32>(self) -> Self {
+        each!(i => (self.0[i] as i32 >> N) as u32)
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        each!(i => self.0[i].wrapping_mul(other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn columns(from: *const u8, stride: usize) -> [Self; 4] {
+        let mut out = [Self([0; 16]); 4];
+        for (j, out) in out.iter_mut().enumerate() {
+            for row in 0..16 {
+                let at = from.add(row * stride + 4 * j);
+                out.0[row] = u32::from_le(at.cast::<u32>().read_unaligned());
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn dot(self, weights: Self, activations: *const i8) -> Self {
+        let mut sums = self;
+        for lane in 0..16 {
+            let bytes = weights.0[lane].to_le_bytes();
+            for i in 0..4 {
+                let product = i32::from(bytes[i]) * i32::from(*activations.add(i));
+                sums.0[lane] = sums.0[lane].wrapping_add(product as u32);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn dot_signed(self, weights: Self, activations: *const i8) -> Self {
+        let mut sums = self;
+        for lane in 0..16 {
+            let bytes = weights.0[lane].to_le_bytes();
+            for i in 0..4 {
+                let product = i32::from(bytes[i] as i8) * i32::from(*activations.add(i));
+                sums.0[lane] = sums.0[lane].wrapping_add(product as u32);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn floats(self) -> Scalar {
+        let mut out = [0.0; 16];
+        for i in 0..16 {
+            out[i] = self.0[i] as i32 as f32;
+        }
+        Scalar::load(out.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn halves(self) -> Scalar {
+        let mut out = [0.0; 16];
+        for i in 0..16 {
+            out[i] = from_f16(self.0[i] as u16);
+        }
+        Scalar::load(out.as_ptr())
+    }
+}

@@ -1,0 +1,107 @@
+//! Sixteen floats from narrower ones, exactly, on every instruction set.
+
+use crate::simd::{LANES, Scalar, Simd};
+use crate::stored::narrow;
+
+/// # Safety
+/// As [`Simd`]; pointers are good for sixteen of the narrow floats, at any alignment.
+pub(super) unsafe trait Wide: Simd {
+    unsafe fn from_f16(from: *const u8) -> Self;
+    unsafe fn from_bf16(from: *const u8) -> Self;
+    /// See [`narrow::from_fp8`].
+    unsafe fn from_fp8(from: *const u8) -> Self;
+}
+
+// SAFETY: plain Rust.
+unsafe impl Wide for Scalar {
+    #[inline(always)]
+    unsafe fn from_f16(from: *const u8) -> Self {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = narrow::from_f16(u16::from_le(from.cast::<u16>().add(i).read_unaligned()));
+        }
+        Self::load(out.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn from_bf16(from: *const u8) -> Self {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = narrow::from_bf16(u16::from_le(from.cast::<u16>().add(i).read_unaligned()));
+        }
+        Self::load(out.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn from_fp8(from: *const u8) -> Self {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = narrow::from_fp8(*from.add(i));
+        }
+        Self::load(out.as_ptr())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod vectors {
+    use std::arch::x86_64::*;
+
+    use super::Wide;
+    use crate::simd::{Avx2, Avx512, Simd};
+
+    // A byte's fields sit in a half's places, whose exponent bias is larger by 8: 2^8 makes up for that. Where all
+    // seven bits are set, the half becomes NaN too.
+    #[inline(always)]
+    unsafe fn eighths(from: *const u8) -> __m256i {
+        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()));
+        let sign = _mm256_slli_epi16::<8>(_mm256_and_si256(bytes, _mm256_set1_epi16(0x80)));
+        let fields = _mm256_and_si256(bytes, _mm256_set1_epi16(0x7f));
+        let nan = _mm256_cmpeq_epi16(fields, _mm256_set1_epi16(0x7f));
+        let nan = _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00));
+        _mm256_or_si256(_mm256_or_si256(_mm256_slli_epi16::<7>(fields), nan), sign)
+    }
+
+    // SAFETY: AVX-512 F and AVX2.
+    unsafe impl Wide for Avx512 {
+        #[inline(always)]
+        unsafe fn from_f16(from: *const u8) -> Self {
+            Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast())))
+        }
+        #[inline(always)]
+        unsafe fn from_bf16(from: *const u8) -> Self {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+        #[inline(always)]
+        unsafe fn from_fp8(from: *const u8) -> Self {
+            Self(_mm512_cvtph_ps(eighths(from))).mul(Self::splat(256.0))
+        }
+    }
+
+    // SAFETY: AVX2 and F16C.
+    unsafe impl Wide for Avx2 {
+        #[inline(always)]
+        unsafe fn from_f16(from: *const u8) -> Self {
+            Self(
+                _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.add(16).cast())),
+            )
+        }
+        #[inline(always)]
+        unsafe fn from_bf16(from: *const u8) -> Self {
+            let first = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            let second = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(16).cast()));
+            Self(
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(first)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(second)),
+            )
+        }
+        #[inline(always)]
+        unsafe fn from_fp8(from: *const u8) -> Self {
+            let halves = eighths(from);
+            Self(
+                _mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)),
+            )
+            .mul(Self::splat(256.0))
+        }
+    }
+}
