@@ -62,6 +62,11 @@ pub fn load(folder: &Path) -> Result<Checkpoint> {
             format!("its sizes make {promised:.0} parameters, but the weights hold {there:.0}");
         return Err(Error::file(&config_file, reason));
     }
+    let (promised, there) = (config.tensors(), tensors.len());
+    if promised > 2.0 * there as f64 + 16.0 {
+        let reason = format!("its sizes make {promised:.0} tensors, but the weights hold {there}");
+        return Err(Error::file(&config_file, reason));
+    }
     let layout = Layout::new(&config);
     let narrow = |dtype| tensors.values().any(|(tensor, _)| tensor.dtype() == dtype);
     let dtype = if narrow(DType::BF16) {

@@ -179,6 +179,47 @@ impl Config {
             + experts as f64 * 3.0 * hidden * inner
     }
 
+    /// Tensors that a checkpoint of this configuration holds, experts apart; a float for the same reason.
+    pub fn tensors(&self) -> f64 {
+        let biases = if self.attention_bias { 4.0 } else { 0.0 };
+        let gains = if self.qk_norm == QkNorm::None {
+            0.0
+        } else {
+            2.0
+        };
+        let router = match self.rule {
+            Rule::Dense => 0.0,
+            Rule::Softmax { .. } => 1.0,
+            Rule::Sigmoid => 2.0,
+        };
+        let layer = 6.0 + biases + gains + router + 3.0 * self.experts as f64;
+        let head = if self.tied { 0.0 } else { 1.0 };
+        2.0 + head + self.layers as f64 * layer
+    }
+
+    /// Whether a tensor is left unread: rotary frequencies are computed, and the layers for multi-token prediction that
+    /// `use_mtp` announces (`mtp.*`, `model.mtp.*`, or `model.layers.N.*` past the last layer) draft, but do not answer.
+    pub fn leaves_unread(&self, name: &str) -> bool {
+        if name.ends_with("rotary_emb.inv_freq") {
+            return true;
+        }
+        if name.starts_with("mtp.") || name.starts_with("model.mtp.") {
+            return true;
+        }
+        let modules = ["num_mtp_modules", "num_nextn_predict_layers"]
+            .into_iter()
+            .filter_map(|key| self.fields.get(key).and_then(Value::as_u64))
+            .max()
+            .unwrap_or(u64::from(
+                self.fields.get("use_mtp").and_then(Value::as_bool) == Some(true),
+            ));
+        let layer = name
+            .strip_prefix("model.layers.")
+            .and_then(|rest| rest.split('.').next())
+            .and_then(|number| number.parse::<u64>().ok());
+        layer.is_some_and(|n| n >= self.layers as u64 && n - (self.layers as u64) < modules)
+    }
+
     /// Refuses end tokens outside the vocabulary.
     pub fn check_eos(&self, eos: &[u32], file: &str) -> Result<()> {
         match eos.iter().find(|&&id| id as usize >= self.vocabulary) {

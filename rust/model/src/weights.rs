@@ -58,15 +58,17 @@ fn released(
     tensor: Tensor,
     config: &Config,
 ) -> candle_core::Result<Vec<(String, Tensor)>> {
-    if name.ends_with("rotary_emb.inv_freq") {
-        return Ok(Vec::new()); // Computed, never learnt.
+    if config.leaves_unread(name) {
+        return Ok(Vec::new());
     }
     let described = config.family.describe();
     let [gate, up, down] = described.expert;
     let name = name.replace(".mlp.", &format!(".{}.", described.block));
     let fused = |suffix: &str| {
         name.strip_suffix(suffix)
-            .filter(|_| tensor.rank() == 3)
+            // Other stacks stay whole, and are refused by name.
+            .filter(|_| tensor.rank() == 3 && tensor.dims()[0] == config.experts)
+            .filter(|_| tensor.elem_count() > 0)
             .map(str::to_owned)
     };
     if let Some(stem) = fused("experts.gate_up_proj") {
@@ -74,7 +76,6 @@ fn released(
         for e in 0..tensor.dim(0)? {
             let both = tensor.get(e)?;
             let half = both.dim(0)? / 2;
-            debug_assert!(half > 0 || config.intermediate == 0);
             parts.push((
                 format!("{stem}experts.{e}.{gate}.weight"),
                 both.narrow(0, 0, half)?,

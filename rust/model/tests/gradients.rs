@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
-use common::{batch, create, odd, put, tensors, values, with};
+use common::{batch, create, families, odd, put, tensors, values, with};
 use moevolve_kernels::Isa;
 use moevolve_model::Engine;
 use serde_json::json;
@@ -48,9 +48,10 @@ fn agrees(slopes: &[f64], length: f64) -> bool {
         .any(|slope| (slope - length).abs() < 0.01 * length)
 }
 
-#[test]
-fn every_tensor_matches_finite_differences() {
-    let mut engine = create(&odd(), 1);
+/// Every tensor of one model.
+fn matches_finite_differences(name: &str) {
+    let config = families().into_iter().find(|(known, _)| *known == name);
+    let mut engine = create(&config.expect("a known family").1, 1);
     let start = tensors(&engine);
     let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
     let mut compared = 0;
@@ -79,26 +80,61 @@ fn every_tensor_matches_finite_differences() {
 }
 
 #[test]
+fn sigmoid_router_and_whole_norms_match_finite_differences() {
+    matches_finite_differences("minimax_m2");
+}
+
+#[test]
+fn normalised_softmax_and_norms_a_head_match_finite_differences() {
+    matches_finite_differences("qwen3_moe");
+}
+
+#[test]
+fn softmax_biases_and_yarn_match_finite_differences() {
+    matches_finite_differences("qwen3_moe with biases");
+}
+
+#[test]
+fn softmax_and_whole_norms_match_finite_differences() {
+    matches_finite_differences("olmoe");
+}
+
+#[test]
+fn softmax_without_norms_matches_finite_differences() {
+    matches_finite_differences("mixtral");
+}
+
+#[test]
+fn dense_blocks_match_finite_differences() {
+    matches_finite_differences("llama");
+    matches_finite_differences("llama with biases");
+    matches_finite_differences("qwen3");
+}
+
+#[test]
 fn all_trained_tensors_and_only_they_have_gradients() {
-    for tied in [false, true] {
-        let config = with(odd(), &[("tie_word_embeddings", json!(tied))]);
-        let mut engine = create(&config, 1);
-        let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
-        let numbers: usize = gradients
-            .iter()
-            .map(|(_, tensor)| tensor.elem_count())
-            .sum();
-        assert_eq!(numbers, engine.parameters());
-        assert_eq!(
-            gradients.iter().any(|(name, _)| name == "lm_head.weight"),
-            !tied
-        );
-        for (name, gradient) in &gradients {
-            let gradient = values(gradient);
-            assert!(
-                gradient.iter().all(|x| x.is_finite()) && gradient.iter().any(|&x| x != 0.0),
-                "{name}"
+    for (family, config) in families() {
+        for tied in [false, true] {
+            let config = with(config.clone(), &[("tie_word_embeddings", json!(tied))]);
+            let mut engine = create(&config, 1);
+            let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
+            let numbers: usize = gradients
+                .iter()
+                .map(|(_, tensor)| tensor.elem_count())
+                .sum();
+            assert_eq!(numbers, engine.parameters(), "{family}");
+            assert_eq!(numbers as f64, engine.config().parameters(), "{family}");
+            assert_eq!(
+                gradients.iter().any(|(name, _)| name == "lm_head.weight"),
+                !tied
             );
+            for (name, gradient) in &gradients {
+                let gradient = values(gradient);
+                assert!(
+                    gradient.iter().all(|x| x.is_finite()) && gradient.iter().any(|&x| x != 0.0),
+                    "{family}: {name}"
+                );
+            }
         }
     }
 }
@@ -121,20 +157,25 @@ fn a_tied_head_adds_its_gradient_to_the_embedding() {
 
 #[test]
 fn gradients_are_the_same_bits_on_every_instruction_set_and_thread_count() {
-    let print = |isa: Isa, threads| {
-        let mut engine = create(&odd(), threads);
-        engine.set_isa(isa);
-        let (loss, gradients) = engine.gradients(&batch()).expect("a good batch");
-        let bits = gradients
-            .iter()
-            .flat_map(|(_, g)| values(g))
-            .map(f32::to_bits);
-        (loss.to_bits(), bits.collect::<Vec<_>>())
-    };
-    let scalar = print(Isa::SCALAR, 1);
-    for isa in Isa::available() {
-        for threads in [1, 2, 5] {
-            assert!(print(isa, threads) == scalar, "{isa} on {threads} threads");
+    for (family, config) in families() {
+        let print = |isa: Isa, threads| {
+            let mut engine = create(&config, threads);
+            engine.set_isa(isa);
+            let (loss, gradients) = engine.gradients(&batch()).expect("a good batch");
+            let bits = gradients
+                .iter()
+                .flat_map(|(_, g)| values(g))
+                .map(f32::to_bits);
+            (loss.to_bits(), bits.collect::<Vec<_>>())
+        };
+        let scalar = print(Isa::SCALAR, 1);
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                assert!(
+                    print(isa, threads) == scalar,
+                    "{family}: {isa} on {threads} threads"
+                );
+            }
         }
     }
 }

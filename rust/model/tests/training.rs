@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{batch, create, edit, odd, put, tensors, with};
+use common::{batch, create, edit, families, odd, put, tensors, with};
 use moevolve_kernels::Isa;
 use moevolve_model::{Engine, Error, Optimizer};
 use serde_json::json;
@@ -79,6 +79,25 @@ fn steps_learn_at_any_shape() {
             .expect("a good batch")
             .loss;
         assert!(last < 0.5 * first, "{changes:?}: {first} to {last}");
+    }
+}
+
+#[test]
+fn every_family_learns_and_comes_back_from_its_folder() {
+    for (family, config) in families() {
+        let mut engine = create(&config, 2);
+        let first = engine
+            .train_step(&batch(), 1e-2)
+            .expect("a good batch")
+            .loss;
+        let trained = train(&mut engine, 30);
+        let folder = tempfile::tempdir().expect("a folder");
+        engine.save(folder.path(), None).expect("saved");
+        let mut again = Engine::load(folder.path(), 1).expect("loaded");
+        assert_eq!(again.fingerprint(), trained, "{family}");
+        assert_eq!(again.config_json(), engine.config_json(), "{family}");
+        let last = again.train_step(&batch(), 0.0).expect("a good batch").loss;
+        assert!(last < 0.5 * first, "{family}: {first} to {last}");
     }
 }
 

@@ -29,15 +29,66 @@ pub fn with(mut config: Value, changes: &[(&str, Value)]) -> Value {
     config
 }
 
+/// The same sizes in every other family, each with what only it has.
+pub fn families() -> Vec<(&'static str, Value)> {
+    let family = |name: &str, rope: Value, changes: &[(&str, Value)]| {
+        let mut config = with(
+            odd(),
+            &[("model_type", json!(name)), ("rope_parameters", rope)],
+        );
+        config = with(config, changes);
+        config
+    };
+    let plain = json!({"rope_type": "default", "rope_theta": 10000.0});
+    let yarn = json!({
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 50,
+    });
+    let llama3 = json!({
+        "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+    });
+    let biased = ("attention_bias", json!(true));
+    let normalised = ("norm_topk_prob", json!(true));
+    let inner = ("moe_intermediate_size", json!(12));
+    let tied = ("tie_word_embeddings", json!(true));
+    vec![
+        ("minimax_m2", odd()),
+        (
+            "qwen3_moe",
+            family(
+                "qwen3_moe",
+                plain.clone(),
+                &[inner.clone(), normalised.clone()],
+            ),
+        ),
+        (
+            "qwen3_moe with biases",
+            family("qwen3_moe", yarn, &[inner, biased.clone()]),
+        ),
+        ("olmoe", family("olmoe", plain.clone(), &[])),
+        (
+            "olmoe normalised",
+            family("olmoe", plain.clone(), &[normalised, biased.clone()]),
+        ),
+        ("mixtral", family("mixtral", plain.clone(), &[])),
+        ("llama", family("llama", plain.clone(), &[])),
+        (
+            "llama with biases",
+            family("llama", llama3, &[biased, tied]),
+        ),
+        ("qwen3", family("qwen3", plain, &[])),
+    ]
+}
+
 pub fn create(config: &Value, threads: usize) -> Engine {
     let mut engine =
         Engine::create(&config.to_string(), None, 9, threads).expect("a good configuration");
     // Norms of one and biases of zero would hide mistakes.
     edit(&mut engine, |name, values| {
         for (i, x) in values.iter_mut().enumerate() {
-            if name.contains("norm") {
+            if name.contains("norm") || name.ends_with(".bias") {
                 *x += 0.2 * (i as f32).sin();
-            } else if name.contains("bias") {
+            } else if name.contains("e_score_correction_bias") {
                 *x = 4.0 + 0.05 * (2.0 * i as f32).cos();
             }
         }

@@ -1,0 +1,286 @@
+//! Configurations of released models: their sizes, and what is refused by name.
+
+mod common;
+
+use common::{create, edit, families, odd, with};
+use moevolve_kernels::frequencies::Scaling;
+use moevolve_model::Error;
+use moevolve_model::config::Config;
+use serde_json::{Value, json};
+
+fn parse(config: &Value) -> Config {
+    Config::parse(&config.to_string(), "config.json").expect("a good configuration")
+}
+
+/// MiniMax-M2 as released, without what does not change the network.
+fn m2() -> Value {
+    json!({
+        "model_type": "minimax_m2", "vocab_size": 200_064, "hidden_size": 3072, "intermediate_size": 1536,
+        "num_hidden_layers": 62, "num_attention_heads": 48, "num_key_value_heads": 8, "head_dim": 128,
+        "num_local_experts": 256, "num_experts_per_tok": 8, "rotary_dim": 64, "rope_theta": 5_000_000,
+        "use_mtp": true, "num_mtp_modules": 3, "mtp_transformer_layers": 1, "use_qk_norm": true,
+        "qk_norm_type": "per_layer", "use_routing_bias": true, "scoring_func": "sigmoid", "eos_token_id": 200_020,
+        "attn_type_list": vec![1; 62], "shared_intermediate_size": 0, "max_position_embeddings": 196_608,
+        "quantization_config": {
+            "quant_method": "fp8", "fmt": "float8_e4m3fn", "activation_scheme": "dynamic",
+            "weight_block_size": [128, 128], "modules_to_not_convert": ["gate", "e_score_correction_bias", "lm_head"],
+        },
+    })
+}
+
+#[test]
+fn released_models_have_their_known_sizes() {
+    let mixtral = json!({
+        "model_type": "mixtral", "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 14_336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
+        "num_experts_per_tok": 2, "rope_theta": 1e6, "sliding_window": null, "max_position_embeddings": 32_768,
+    });
+    let qwen3_moe = json!({
+        "model_type": "qwen3_moe", "vocab_size": 151_936, "hidden_size": 2048, "intermediate_size": 6144,
+        "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
+        "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "norm_topk_prob": true, "rope_theta": 1e6,
+        "sliding_window": null, "use_sliding_window": false, "mlp_only_layers": [], "decoder_sparse_step": 1,
+    });
+    let olmoe = json!({
+        "model_type": "olmoe", "vocab_size": 50_304, "hidden_size": 2048, "intermediate_size": 1024,
+        "num_hidden_layers": 16, "num_attention_heads": 16, "num_key_value_heads": 16, "num_experts": 64,
+        "num_experts_per_tok": 8, "norm_topk_prob": false, "clip_qkv": null,
+    });
+    let llama = json!({
+        "model_type": "llama", "vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192,
+        "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+        "tie_word_embeddings": true, "rope_theta": 500_000.0, "mlp_bias": false, "attention_bias": false,
+        "eos_token_id": [128_001, 128_008, 128_009], "max_position_embeddings": 131_072,
+        "rope_scaling": {
+            "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3",
+        },
+    });
+    let qwen3 = json!({
+        "model_type": "qwen3", "vocab_size": 151_936, "hidden_size": 1024, "intermediate_size": 3072,
+        "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+        "tie_word_embeddings": true, "rope_theta": 1e6, "rope_scaling": null, "sliding_window": null,
+        "use_sliding_window": false, "max_window_layers": 28,
+    });
+    for (config, size) in [
+        (mixtral, 46_702_792_704.0),
+        (qwen3_moe, 30_532_122_624.0),
+        (olmoe, 6_919_161_856.0),
+        (llama, 1_235_814_400.0),
+        (qwen3, 596_049_920.0),
+    ] {
+        assert_eq!(parse(&config).parameters(), size, "{config}");
+    }
+    let m2 = parse(&m2());
+    assert_eq!((m2.parameters() / 1e8).round(), 2287.0);
+    assert_eq!((m2.active_parameters() / 1e8).round(), 98.0);
+    assert_eq!(m2.rotated, 64);
+}
+
+#[test]
+fn released_and_saved_rotary_fields_mean_the_same() {
+    let llama3 = json!({
+        "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    });
+    let old = json!({"type": "linear", "factor": 2.0});
+    for scaling in [llama3, old] {
+        let (_, config) = families().remove(6);
+        let released = with(
+            config,
+            &[
+                ("rope_parameters", Value::Null),
+                ("rope_scaling", scaling),
+                ("rope_theta", json!(5e5)),
+            ],
+        );
+        let config = parse(&released);
+        assert_eq!(config.theta, 5e5);
+        assert_ne!(config.scaling, Scaling::Plain);
+        let saved: Value = serde_json::from_str(&config.to_json("float32")).expect("JSON");
+        assert_eq!(saved.get("rope_scaling"), None);
+        let again = parse(&saved);
+        assert_eq!((again.theta, again.scaling), (config.theta, config.scaling));
+        assert_eq!(again.to_json("float32"), config.to_json("float32"));
+    }
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let all = families();
+    let family = |name: &str| {
+        let found = all.iter().find(|(known, _)| *known == name);
+        found.expect("a known family").1.clone()
+    };
+    let window = json!(50);
+    for (name, changes, key) in [
+        ("llama", vec![("mlp_bias", json!(true))], "mlp_bias"),
+        ("llama", vec![("hidden_act", json!("gelu"))], "hidden_act"),
+        (
+            "llama",
+            vec![("rope_parameters", json!({"rope_type": "longrope"}))],
+            "rope_type",
+        ),
+        (
+            "llama",
+            vec![("rope_parameters", json!({"type": "dynamic", "factor": 2.0}))],
+            "type",
+        ),
+        (
+            "llama",
+            vec![("rope_parameters", json!({"rope_type": "linear"}))],
+            "factor",
+        ),
+        (
+            "llama",
+            vec![("partial_rotary_factor", json!(0.67))],
+            "partial_rotary_factor",
+        ),
+        ("olmoe", vec![("clip_qkv", json!(8.0))], "clip_qkv"),
+        (
+            "qwen3_moe",
+            vec![("mlp_only_layers", json!([0]))],
+            "mlp_only_layers",
+        ),
+        (
+            "qwen3_moe",
+            vec![("decoder_sparse_step", json!(2))],
+            "decoder_sparse_step",
+        ),
+        (
+            "qwen3_moe",
+            vec![("moe_intermediate_size", Value::Null)],
+            "moe_intermediate_size",
+        ),
+        (
+            "qwen3_moe",
+            vec![("norm_topk_prob", json!("yes"))],
+            "norm_topk_prob",
+        ),
+        (
+            "mixtral",
+            vec![("sliding_window", window.clone())],
+            "sliding_window",
+        ),
+        (
+            "qwen3",
+            vec![
+                ("sliding_window", window.clone()),
+                ("use_sliding_window", json!(true)),
+            ],
+            "sliding_window",
+        ),
+        (
+            "qwen3",
+            vec![(
+                "layer_types",
+                json!(["full_attention", "sliding_attention"]),
+            )],
+            "layer_types",
+        ),
+        (
+            "minimax_m2",
+            vec![("attn_type_list", json!([1, 0]))],
+            "attn_type_list",
+        ),
+        (
+            "minimax_m2",
+            vec![("scoring_func", json!("softmax"))],
+            "scoring_func",
+        ),
+        (
+            "llama",
+            vec![("quantization_config", json!({"quant_method": "gptq"}))],
+            "quantization_config",
+        ),
+        (
+            "llama",
+            vec![(
+                "quantization_config",
+                json!({"quant_method": "fp8", "weight_block_size": [64, 64]}),
+            )],
+            "weight_block_size",
+        ),
+    ] {
+        let config = with(family(name), &changes);
+        match Config::parse(&config.to_string(), "config.json") {
+            Err(Error::Config { key: named, .. }) => assert_eq!(named, key, "{changes:?}"),
+            other => panic!("{changes:?}: {other:?}"),
+        }
+    }
+    // A window as wide as the context, or switched off, changes nothing.
+    for (name, changes) in [
+        ("mixtral", vec![("sliding_window", json!(4096))]),
+        ("qwen3", vec![("sliding_window", window.clone())]),
+        (
+            "qwen3_moe",
+            vec![
+                ("sliding_window", window),
+                ("use_sliding_window", json!(false)),
+            ],
+        ),
+    ] {
+        parse(&with(family(name), &changes));
+    }
+}
+
+#[test]
+fn a_quantised_configuration_is_saved_as_what_it_became() {
+    let saved: Value = serde_json::from_str(&parse(&m2()).to_json("bfloat16")).expect("JSON");
+    assert_eq!(saved.get("quantization_config"), None);
+    assert_eq!(saved["dtype"], "bfloat16");
+    assert_eq!(saved["use_mtp"], true);
+}
+
+#[test]
+fn layers_for_multi_token_prediction_are_left_unread() {
+    let m2 = parse(&m2());
+    for name in [
+        "model.layers.62.enorm.weight",
+        "model.layers.64.self_attn.q_proj.weight",
+        "model.mtp.norm.weight",
+        "mtp.0.weight",
+        "model.layers.3.self_attn.rotary_emb.inv_freq",
+    ] {
+        assert!(m2.leaves_unread(name), "{name}");
+    }
+    for name in [
+        "model.layers.65.enorm.weight",
+        "model.layers.61.x",
+        "model.layers.x",
+        "lm_head.weight",
+    ] {
+        assert!(!m2.leaves_unread(name), "{name}");
+    }
+    let without = parse(&odd());
+    assert!(!without.leaves_unread("model.layers.2.enorm.weight"));
+}
+
+#[test]
+fn every_family_saves_its_own_names() {
+    for (family, config) in families() {
+        let mut engine = create(&config, 1);
+        let mut names = Vec::new();
+        edit(&mut engine, |name, _| names.push(name.to_owned()));
+        assert_eq!(names.len() as f64, engine.config().tensors(), "{family}");
+        let has = |part: &str| names.iter().any(|name| name.contains(part));
+        let sparse = family.starts_with("minimax") || family == "mixtral";
+        let dense = family.starts_with("llama") || family == "qwen3";
+        assert_eq!(
+            has("block_sparse_moe.experts.4.w2.weight"),
+            sparse,
+            "{family}"
+        );
+        assert_eq!(has("0.mlp.down_proj.weight"), dense, "{family}");
+        assert_eq!(
+            has("mlp.experts.4.down_proj.weight"),
+            !sparse && !dense,
+            "{family}"
+        );
+        assert_eq!(has("e_score_correction_bias"), family == "minimax_m2");
+        assert_eq!(
+            has("q_norm"),
+            family != "mixtral" && !family.starts_with("llama")
+        );
+    }
+}
