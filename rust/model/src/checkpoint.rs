@@ -187,12 +187,20 @@ fn optional_object(path: &Path) -> Result<Option<Map<String, Value>>> {
 
 /// Writes a file whole or not at all: a temporary beside it, synced, then renamed over it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_atomically`], what `fill` puts into the temporary.
+pub fn write_atomically_with(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
+        fill(&mut file)?;
         file.sync_all()?;
         fs::rename(&partial, path)?;
         // The rename itself is durable once the folder is.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod family;
 mod fields;
 pub mod generate;
+pub mod gguf;
 pub mod layout;
 pub mod parameters;
 pub mod plan;

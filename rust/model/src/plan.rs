@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::gguf::{self, Gguf};
 use shape::Shape;
 
 /// Bytes of a block of weights as they lie in a file or in memory.
@@ -138,19 +139,38 @@ impl Group {
     }
 }
 
-/// Plans for a checkpoint folder or a `config.json`.
+/// Plans for a checkpoint folder, a `config.json`, or a GGUF file, of which only the header is read.
 pub fn of_path(path: &Path) -> Result<Plan> {
     let file = if path.is_dir() {
         path.join("config.json")
     } else {
         path.to_owned()
     };
+    let place = file.display().to_string();
+    if file
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+    {
+        return of_gguf(&file, &place);
+    }
     let text = std::fs::read_to_string(&file).map_err(|e| Error::file(&file, e))?;
     match serde_json::from_str(&text) {
-        Ok(Value::Object(map)) => of(&map, &file.display().to_string()),
+        Ok(Value::Object(map)) => of(&map, &place),
         Ok(_) => Err(Error::file(&file, "is not a JSON object")),
         Err(e) => Err(Error::file(&file, format!("is not JSON: {e}"))),
     }
+}
+
+fn of_gguf(path: &Path, place: &str) -> Result<Plan> {
+    let file = std::fs::File::open(path).map_err(|e| Error::file(path, e))?;
+    // SAFETY: read only, as numbers and checked text, until this function returns; a file that shrinks meanwhile ends
+    // the process, as with every reader of mapped weights.
+    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::file(path, e))?;
+    let gguf = Gguf::parse(&bytes, place)?;
+    let mut plan = of(&gguf::config_fields(&gguf)?, place)?;
+    let stored: usize = gguf.tensors.iter().map(|tensor| tensor.range.len()).sum();
+    plan.stored_bytes = Some(stored as u64);
+    Ok(plan)
 }
 
 /// Plans from the fields of `config.json`, also of checkpoints that the engine itself does not run; `file` names it in errors.

@@ -1,0 +1,330 @@
+//! The network's sizes from the metadata, as the fields that a `config.json` would have.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::header::Gguf;
+use super::names::ROPE_FREQS;
+use super::rope::Llama3;
+use super::value::Value;
+use crate::config::Config;
+use crate::error::Result;
+use moevolve_kernels::stored::{Format, decode_row};
+
+/// Architectures that can be read, and the model types behind them; `llama` with experts is `mixtral`.
+pub(super) const ARCHITECTURES: [(&str, &str); 6] = [
+    ("minimax-m2", "minimax_m2"),
+    ("qwen3moe", "qwen3_moe"),
+    ("olmoe", "olmoe"),
+    ("llama", "llama"),
+    ("llama", "mixtral"),
+    ("qwen3", "qwen3"),
+];
+
+/// llama.cpp's number for a router that squashes each score on its own.
+pub(super) const SIGMOID: usize = 2;
+
+/// Tokens that end a turn in one family or another: where a file declares one of these as control token, llama.cpp
+/// stops at it, whatever the file calls its end.
+const ENDS: [&str; 10] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<EOT>",
+    "<|return|>",
+    "[e~[",
+];
+
+/// The configuration of a file, or what is wrong with which key.
+pub fn config(gguf: &Gguf<'_>) -> Result<Config> {
+    let text = serde_json::to_string(&config_fields(gguf)?).expect("a map of JSON values is JSON");
+    Config::parse(&text, &gguf.file)
+}
+
+struct Keys<'g, 'a> {
+    gguf: &'g Gguf<'a>,
+    architecture: &'a str,
+}
+
+impl Keys<'_, '_> {
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    /// A positive size; a list with one entry a layer must say the same for all.
+    fn optional(&self, key: &str) -> Result<Option<usize>> {
+        let key = self.name(key);
+        let Some(Value::Array(array)) = self.gguf.metadata.get(key.as_str()) else {
+            return match self.gguf.size(&key)? {
+                Some(0) => self.gguf.wrong(&key, "is 0"),
+                size => Ok(size),
+            };
+        };
+        let mut values = array.iter().map(|value| match value {
+            Value::Integer(n @ 1..=0x7fff_ffff) => Some(n as usize),
+            _ => None,
+        });
+        let first = values.next().flatten();
+        if first.is_none() || values.any(|value| value != first) {
+            return self.gguf.wrong(
+                &key,
+                "differs from layer to layer: not supported".to_owned(),
+            );
+        }
+        Ok(first)
+    }
+
+    fn required(&self, key: &str) -> Result<usize> {
+        match self.optional(key)? {
+            Some(size) => Ok(size),
+            None => self.gguf.wrong(&self.name(key), "is missing"),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>> {
+        self.gguf.number(&self.name(key))
+    }
+}
+
+/// The fields of a `config.json` that says the same.
+pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
+    let Some(architecture) = gguf.text("general.architecture")? else {
+        return gguf.wrong("general.architecture", "is missing");
+    };
+    let keys = Keys { gguf, architecture };
+    let experts = match gguf.size(&keys.name("expert_count"))? {
+        Some(0) | None => 0,
+        Some(experts) => experts,
+    };
+    let found = ARCHITECTURES.iter().find(|(name, model_type)| {
+        *name == architecture && (*name != "llama" || (*model_type == "mixtral") == (experts > 0))
+    });
+    let Some(&(_, model_type)) = found else {
+        let known = "minimax-m2, qwen3moe, olmoe, llama, qwen3";
+        let shown: String = architecture.chars().take(40).collect();
+        return gguf.wrong(
+            "general.architecture",
+            format!("{shown:?} is not supported, only {known}"),
+        );
+    };
+    let (hidden, heads) = (
+        keys.required("embedding_length")?,
+        keys.required("attention.head_count")?,
+    );
+    let head = keys
+        .optional("attention.key_length")?
+        .unwrap_or((hidden / heads).max(1));
+    if let Some(value) = keys
+        .optional("attention.value_length")?
+        .filter(|&v| v != head)
+    {
+        let reason = format!("{value} differs from the keys' {head}: not supported");
+        return gguf.wrong(&keys.name("attention.value_length"), reason);
+    }
+    let Some(embedding) = gguf.tensor_named("token_embd.weight") else {
+        return Err(gguf.torn("token_embd.weight", "is missing".to_owned()));
+    };
+    let [_, vocabulary] = embedding.dims[..] else {
+        return Err(gguf.torn("token_embd.weight", "is not a matrix".to_owned()));
+    };
+    let rotated = keys.optional("rope.dimension_count")?.unwrap_or(head);
+    let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
+    let epsilon = match keys.number("attention.layer_norm_rms_epsilon")? {
+        Some(epsilon) => epsilon,
+        None => return gguf.wrong(&keys.name("attention.layer_norm_rms_epsilon"), "is missing"),
+    };
+    let inner = keys.optional("feed_forward_length")?;
+    let mut fields = json!({
+        "model_type": model_type,
+        "hidden_size": hidden,
+        "num_hidden_layers": keys.required("block_count")?,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys.optional("attention.head_count_kv")?.unwrap_or(heads),
+        "head_dim": head,
+        "vocab_size": vocabulary,
+        "rms_norm_eps": narrowest(epsilon),
+        "rope_theta": narrowest(theta),
+        "hidden_act": "silu",
+        "tie_word_embeddings": gguf.tensor_named("output.weight").is_none(),
+        "dtype": "float32",
+    })
+    .as_object()
+    .cloned()
+    .unwrap_or_default();
+    if let Some(positions) = keys.optional("context_length")? {
+        fields.insert("max_position_embeddings".to_owned(), json!(positions));
+    }
+    if model_type != "minimax_m2" && model_type != "mixtral" {
+        let biased = gguf.tensor_named("blk.0.attn_q.bias").is_some();
+        fields.insert("attention_bias".to_owned(), json!(biased));
+    }
+    let ends = ends(gguf)?;
+    if !ends.is_empty() {
+        fields.insert("eos_token_id".to_owned(), json!(ends));
+    }
+    for (key, field) in [("bos", "bos_token_id"), ("padding", "pad_token_id")] {
+        if let Some(id) = gguf.size(&format!("tokenizer.ggml.{key}_token_id"))? {
+            fields.insert(field.to_owned(), json!(id));
+        }
+    }
+    let mut rope = scaling(&keys, theta, rotated)?;
+    rope.insert("rope_theta".to_owned(), json!(narrowest(theta)));
+    if rotated != head {
+        let part = json!(rotated as f64 / head as f64);
+        rope.insert("partial_rotary_factor".to_owned(), part);
+    }
+    fields.insert("rope_parameters".to_owned(), Json::Object(rope));
+    let expert_inner = keys.optional("expert_feed_forward_length")?.or(inner);
+    let mut set = |key: &str, value: Json| fields.insert(key.to_owned(), value);
+    match (model_type, expert_inner) {
+        (_, None) => return gguf.wrong(&keys.name("feed_forward_length"), "is missing"),
+        ("qwen3_moe", Some(width)) => {
+            set("moe_intermediate_size", json!(width));
+            set("intermediate_size", json!(inner.unwrap_or(width)));
+        }
+        (_, Some(width)) => drop(set("intermediate_size", json!(width))),
+    }
+    match model_type {
+        "minimax_m2" => {
+            set("num_local_experts", json!(experts));
+            set("rotary_dim", json!(rotated));
+            set("use_qk_norm", json!(true));
+            set("qk_norm_type", json!("per_layer"));
+            set("use_routing_bias", json!(true));
+            let scoring = match gguf.size(&keys.name("expert_gating_func"))? {
+                Some(SIGMOID) => "sigmoid",
+                _ => "softmax",
+            };
+            set("scoring_func", json!(scoring));
+        }
+        "mixtral" => drop(set("num_local_experts", json!(experts))),
+        // llama.cpp has these two rules in its code, not in the file.
+        "qwen3_moe" => {
+            set("num_experts", json!(experts));
+            set("norm_topk_prob", json!(true));
+            set("decoder_sparse_step", json!(1));
+            set("mlp_only_layers", json!([]));
+        }
+        "olmoe" => {
+            set("num_experts", json!(experts));
+            set("norm_topk_prob", json!(false));
+            if let Some(clip) = keys.number("attention.clamp_kqv")? {
+                set("clip_qkv", json!(clip));
+            }
+        }
+        _ => {}
+    }
+    if experts > 0 {
+        let chosen = keys.required("expert_used_count")?;
+        fields.insert("num_experts_per_tok".to_owned(), json!(chosen));
+    }
+    Ok(fields)
+}
+
+/// An f32 of a file as the shortest number that rounds to it: 1e-6, not 9.999999974752427e-7.
+fn narrowest(x: f64) -> f64 {
+    let narrow = x as f32;
+    if f64::from(narrow) == x {
+        narrow.to_string().parse().unwrap_or(x)
+    } else {
+        x
+    }
+}
+
+fn ends(gguf: &Gguf<'_>) -> Result<Vec<usize>> {
+    let mut ends = Vec::new();
+    for key in ["eos", "eot", "eom"] {
+        if let Some(id) = gguf.size(&format!("tokenizer.ggml.{key}_token_id"))? {
+            ends.push(id);
+        }
+    }
+    let (tokens, types) = (
+        gguf.array("tokenizer.ggml.tokens")?,
+        gguf.array("tokenizer.ggml.token_type")?,
+    );
+    if let (Some(tokens), Some(types)) = (tokens.and_then(|t| t.strings()), types) {
+        for (id, (token, kind)) in tokens.zip(types.iter()).enumerate() {
+            if matches!(kind, Value::Integer(3)) && ENDS.contains(&token) {
+                ends.push(id);
+            }
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    ends.retain(|&id| seen.insert(id));
+    Ok(ends)
+}
+
+/// `rope_parameters`, from the scaling's keys or from the tensor of divisors.
+fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String, Json>> {
+    let gguf = keys.gguf;
+    let mut rope = Map::new();
+    let key = keys.name("rope.scaling.type");
+    // Files of before the scaling had a type.
+    let linear = keys.number("rope.scale_linear")?.filter(|&f| f != 1.0);
+    let kind = match (gguf.text(&key)?, linear) {
+        (None, Some(_)) => "linear",
+        (None, None) => "none",
+        (Some(kind), _) => kind,
+    };
+    match kind {
+        "none" => {
+            rope.insert("rope_type".to_owned(), json!("default"));
+        }
+        "linear" | "yarn" => {
+            let factor = match keys.number("rope.scaling.factor")?.or(linear) {
+                Some(factor) => factor,
+                None => return gguf.wrong(&keys.name("rope.scaling.factor"), "is missing"),
+            };
+            rope.insert("rope_type".to_owned(), json!(kind));
+            rope.insert("factor".to_owned(), json!(narrowest(factor)));
+            if let Some(original) = keys.optional("rope.scaling.original_context_length")? {
+                rope.insert(
+                    "original_max_position_embeddings".to_owned(),
+                    json!(original),
+                );
+            }
+            for (from, to) in [
+                ("attn_factor", "attention_factor"),
+                ("yarn_beta_fast", "beta_fast"),
+                ("yarn_beta_slow", "beta_slow"),
+            ] {
+                if let Some(value) = keys.number(&format!("rope.scaling.{from}"))? {
+                    rope.insert(to.to_owned(), json!(narrowest(value)));
+                }
+            }
+        }
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            return gguf.wrong(&key, format!("{shown:?} is not supported"));
+        }
+    }
+    let Some(tensor) = gguf.tensor_named(ROPE_FREQS) else {
+        return Ok(rope);
+    };
+    if kind != "none" || tensor.format != Format::F32 || tensor.dims != [rotated / 2] {
+        let reason = format!(
+            "must be {} numbers of F32, without another scaling",
+            rotated / 2
+        );
+        return Err(gguf.torn(ROPE_FREQS, reason));
+    }
+    let mut divisors = vec![0.0; tensor.dims[0]];
+    decode_row(
+        Format::F32,
+        &gguf.bytes[tensor.range.clone()],
+        &mut divisors,
+    );
+    if divisors.iter().all(|&d| d == 1.0) {
+        return Ok(rope);
+    }
+    match Llama3::fit(&divisors, theta) {
+        Some(rule) => Ok(rule.fields()),
+        None => Err(gguf.torn(
+            ROPE_FREQS,
+            "does not follow the rule of Llama 3, the only one supported".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,256 @@
+//! A `tokenizer.json` as the metadata that llama.cpp reads.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value as Json};
+
+use super::pre::Rule;
+use super::tokenizer::{
+    ADD_BOS, ADD_SPACE, CONTROL, MERGES, MODEL, NORMAL, PRE, ROLES, SCORES, TEMPLATE, TOKENS,
+    TYPES, USER_DEFINED,
+};
+use super::write::Entry;
+
+const UNKNOWN: i32 = 2;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+/// A token's score where no merge makes it, as llama.cpp's converter gives it.
+const UNSCORED: f32 = -1e4;
+
+/// Metadata for the files' texts, or why llama.cpp cannot have this tokenizer.
+///
+/// `eos` are the configuration's end tokens, for files that do not name theirs.
+pub fn entries(
+    tokenizer: &str,
+    settings: Option<&str>,
+    template: Option<&str>,
+    vocabulary: usize,
+    eos: &[u32],
+) -> Result<Vec<(String, Entry)>, String> {
+    let parse = |text: &str| serde_json::from_str::<Json>(text).map_err(|e| e.to_string());
+    let whole = parse(tokenizer)?;
+    let settings = settings.map(parse).transpose()?.unwrap_or(Json::Null);
+    let model = &whole["model"];
+    let Some(words) = model["vocab"].as_object() else {
+        return Err("its model has no vocabulary by token".to_owned());
+    };
+    let kind = model["type"].as_str().unwrap_or("BPE");
+    let scheme = match kind {
+        "BPE" if model["byte_fallback"] == true => sentence_piece(&whole, model)?,
+        "BPE" => byte_level(&whole, model)?,
+        "WordLevel" => characters(words)?,
+        other => return Err(format!("llama.cpp has no {other} model")),
+    };
+    let added = whole["added_tokens"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let mut table = Table::new(vocabulary);
+    for (token, id) in words {
+        let kind = match token.as_str() {
+            _ if scheme.bytes && is_byte(token) => BYTE,
+            token if model["unk_token"] == token => UNKNOWN,
+            _ => NORMAL as i32,
+        };
+        let text = if scheme.characters {
+            byte_level_text(token)
+        } else {
+            token.clone()
+        };
+        table.put(id, text, kind)?;
+    }
+    for token in added {
+        let kind = if token["special"] == true {
+            CONTROL
+        } else {
+            USER_DEFINED
+        };
+        let content = token["content"].as_str().unwrap_or_default();
+        table.put(&token["id"], content.to_owned(), kind as i32)?;
+    }
+    let (tokens, types) = table.finish()?;
+    let mut out: Vec<(String, Entry)> = vec![
+        (MODEL.to_owned(), Entry::String(scheme.model.to_owned())),
+        (PRE.to_owned(), Entry::String(scheme.pre.to_owned())),
+    ];
+    if let Some(ranks) = &scheme.ranks {
+        let score = |token: &String| ranks.get(token).map_or(UNSCORED, |&rank| -(rank as f32));
+        out.push((
+            SCORES.to_owned(),
+            Entry::F32s(tokens.iter().map(score).collect()),
+        ));
+        out.push((ADD_SPACE.to_owned(), Entry::Bool(scheme.prefix)));
+    } else {
+        out.push((MERGES.to_owned(), Entry::Strings(scheme.merges)));
+    }
+    let begins = settings["add_bos_token"].as_bool();
+    let begins = begins.unwrap_or(whole["post_processor"]["type"] == "TemplateProcessing");
+    out.push((ADD_BOS.to_owned(), Entry::Bool(begins)));
+    for (role, word) in ROLES {
+        let text = settings[role]
+            .as_str()
+            .or(settings[role]["content"].as_str());
+        let named = text.and_then(|text| tokens.iter().position(|token| token == text));
+        let end = eos.first().filter(|_| role == "eos_token");
+        if let Some(id) = named.map(|id| id as u32).or(end.copied()) {
+            out.push((format!("tokenizer.ggml.{word}_token_id"), Entry::U32(id)));
+        }
+    }
+    out.push((TOKENS.to_owned(), Entry::Strings(tokens)));
+    out.push((TYPES.to_owned(), Entry::I32s(types)));
+    let template = template.or(settings["chat_template"].as_str());
+    if let Some(template) = template {
+        out.push((TEMPLATE.to_owned(), Entry::String(template.to_owned())));
+    }
+    Ok(out)
+}
+
+/// What the model's kind decides.
+#[derive(Default)]
+struct Scheme {
+    model: &'static str,
+    pre: &'static str,
+    merges: Vec<String>,
+    /// SentencePiece: a token's rank among the merges.
+    ranks: Option<HashMap<String, usize>>,
+    /// SentencePiece: whether a space comes before a text.
+    prefix: bool,
+    /// Tokens like <0x0A> stand for bytes.
+    bytes: bool,
+    /// Tokens are plain characters and become byte-level ones.
+    characters: bool,
+}
+
+fn merges(model: &Json) -> Result<Vec<(&str, &str)>, String> {
+    let list = model["merges"].as_array().map_or(&[][..], Vec::as_slice);
+    list.iter()
+        .map(|merge| match merge {
+            Json::String(text) => text.split_once(' '),
+            Json::Array(parts) => Some((parts.first()?.as_str()?, parts.get(1)?.as_str()?)),
+            _ => None,
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(|| "one of its merges is not two tokens".to_owned())
+}
+
+fn byte_level(whole: &Json, model: &Json) -> Result<Scheme, String> {
+    let composed = match whole["normalizer"]["type"].as_str() {
+        None => false,
+        Some("NFC") => true,
+        Some(other) => return Err(format!("llama.cpp has no normalizer {other}")),
+    };
+    let rule = Rule::spelt(&whole["pre_tokenizer"], composed)?;
+    let merges = merges(model)?;
+    if let Some((left, right)) = merges
+        .iter()
+        .find(|(l, r)| l.contains(' ') || r.contains(' '))
+    {
+        return Err(format!("its merge of {left:?} and {right:?} holds a space"));
+    }
+    let written = merges.iter().map(|(left, right)| format!("{left} {right}"));
+    Ok(Scheme {
+        model: "gpt2",
+        pre: rule.names[0],
+        merges: written.collect(),
+        ..Scheme::default()
+    })
+}
+
+fn sentence_piece(whole: &Json, model: &Json) -> Result<Scheme, String> {
+    if !whole["pre_tokenizer"].is_null() && whole["pre_tokenizer"]["type"] != "Metaspace" {
+        return Err("its byte fallback comes with a split that llama.cpp does not have".to_owned());
+    }
+    let mut ranks = HashMap::new();
+    for (rank, (left, right)) in merges(model)?.into_iter().enumerate() {
+        ranks.entry(format!("{left}{right}")).or_insert(rank);
+    }
+    let normalizer = whole["normalizer"].to_string();
+    Ok(Scheme {
+        model: "llama",
+        pre: "default",
+        ranks: Some(ranks),
+        prefix: normalizer.contains("Prepend")
+            || whole["pre_tokenizer"]["prepend_scheme"] == "first",
+        bytes: true,
+        ..Scheme::default()
+    })
+}
+
+/// One token a character is byte pairs without merges, as long as each character is one byte. A character that is not
+/// among the tokens becomes the unknown token here and nothing in llama.cpp.
+fn characters(words: &Map<String, Json>) -> Result<Scheme, String> {
+    let single = |token: &String| token.len() == 1 || is_mark(token);
+    match words.keys().find(|token| !single(token)) {
+        None => Ok(Scheme {
+            model: "gpt2",
+            pre: "gpt-2",
+            characters: true,
+            ..Scheme::default()
+        }),
+        Some(token) => Err(format!(
+            "llama.cpp has no model of whole words, and {token:?} is not a single byte"
+        )),
+    }
+}
+
+/// A special token's text, which no text is split into.
+fn is_mark(token: &str) -> bool {
+    token.len() > 2 && token.starts_with('<') && token.ends_with('>')
+}
+
+fn is_byte(token: &str) -> bool {
+    let hex = token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));
+    hex.is_some_and(|hex| hex.len() == 2 && u8::from_str_radix(hex, 16).is_ok())
+}
+
+/// GPT-2 writes a byte as a character that can be seen: itself, or one from 256 on in order.
+fn byte_level_text(token: &str) -> String {
+    let [byte] = *token.as_bytes() else {
+        return token.to_owned();
+    };
+    let seen = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
+    let code = if seen(byte) {
+        u32::from(byte)
+    } else {
+        256 + (0..byte).filter(|&b| !seen(b)).count() as u32
+    };
+    char::from_u32(code).unwrap_or_default().to_string()
+}
+
+/// Tokens by id.
+struct Table(Vec<Option<(String, i32)>>);
+
+impl Table {
+    fn new(vocabulary: usize) -> Self {
+        Self(vec![None; vocabulary])
+    }
+
+    fn put(&mut self, id: &Json, text: String, kind: i32) -> Result<(), String> {
+        let place = id.as_u64().and_then(|id| self.0.get_mut(id as usize));
+        match place {
+            Some(place) => {
+                *place = Some((text, kind));
+                Ok(())
+            }
+            None => Err(format!(
+                "token {text:?} has id {id}, outside the vocabulary of {}",
+                self.0.len()
+            )),
+        }
+    }
+
+    /// Texts and types; rows of the embedding without a token get a name.
+    fn finish(self) -> Result<(Vec<String>, Vec<i32>), String> {
+        let named = |(id, entry): (usize, Option<(String, i32)>)| {
+            entry.unwrap_or_else(|| (format!("[PAD{id}]"), UNUSED))
+        };
+        let (tokens, types): (Vec<String>, Vec<i32>) =
+            self.0.into_iter().enumerate().map(named).unzip();
+        let mut seen = HashMap::new();
+        for (id, token) in tokens.iter().enumerate() {
+            if let Some(before) = seen.insert(token.as_str(), id) {
+                return Err(format!("tokens {before} and {id} are both {token:?}"));
+            }
+        }
+        Ok((tokens, types))
+    }
+}
