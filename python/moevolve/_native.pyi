@@ -32,12 +32,15 @@ class Engine:
     """
 
     @staticmethod
-    def load(path: str | os.PathLike[str], threads: int = 0) -> Engine:
-        """Reads a Hugging Face folder: config.json, safetensors in one file or by an index, tokenizer.json if any.
+    def load(path: str | os.PathLike[str], threads: int = 0, weights: str = "auto") -> Engine:
+        """Reads a GGUF file, or a Hugging Face folder: config.json, safetensors in one file or by an index, tokenizer.json.
 
         Args:
-            path: the folder.
+            path: the file or folder.
             threads: 0 takes all available cores.
+            weights: "trainable" decodes them into f32 and packs them, 8 to 12 bytes a parameter; "stored" keeps them
+                mapped, in the format that the file has, for reading only; "auto" stores what has more than 1e8
+                parameters or is quantised. A mapped file must not be written into: replace it.
 
         Raises:
             CheckpointError: a file is missing, torn or alien; names the file, key or tensor.
@@ -52,11 +55,12 @@ class Engine:
         """
 
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-        """Writes a folder that transformers 5.18 or newer loads, under the released tensor names.
+        """Writes a folder that transformers 5.18 or newer loads, under the released tensor names, or a GGUF file.
 
         Args:
-            path: made if it does not exist.
-            dtype: "f32" or "bf16"; None for what was loaded. Selection biases stay f32.
+            path: made if it does not exist; a name that ends in ".gguf" asks for such a file, which llama.cpp runs.
+            dtype: "f32" or "bf16", None for what was loaded; of a GGUF file "f32", "f16", "q8_0", "q4_0" or "q4_k",
+                None for "f16". Selection biases stay f32.
 
         Raises:
             CheckpointError: a file cannot be written.

@@ -47,7 +47,7 @@ pub struct Saved {
 /// Buffers that hold nothing between calls.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    outputs: Vec<f32>,
+    pub outputs: Vec<f32>,
     dactivations: Vec<f32>,
     dgate_up: Vec<f32>,
     dweights: Vec<f32>,

@@ -142,6 +142,34 @@ impl Team {
             resume_unwind(panic);
         }
     }
+
+    /// Calls `work(item, thread)` once for each item.
+    pub fn each<T: Send>(&self, items: &mut [T], work: &(dyn Fn(&mut T, usize) + Sync)) {
+        let first = Items(items.as_mut_ptr());
+        self.run(items.len(), &|index, thread| {
+            // SAFETY: each index comes once, so no item is borrowed twice, and the slice outlives the job.
+            work(unsafe { &mut *first.at(index) }, thread);
+        });
+    }
+}
+
+struct Items<T>(*mut T);
+
+// SAFETY: threads use disjoint items, which are `Send`.
+unsafe impl<T: Send> Sync for Items<T> {}
+
+impl<T> Items<T> {
+    fn at(&self, index: usize) -> *mut T {
+        self.0.wrapping_add(index)
+    }
+}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team")
+            .field("threads", &self.threads())
+            .finish()
+    }
 }
 
 impl Drop for Team {

@@ -70,3 +70,13 @@ fn a_panic_of_any_part_reaches_the_caller_and_the_team_goes_on() {
         assert_eq!(done.into_inner(), 8);
     }
 }
+
+#[test]
+fn each_item_is_changed_once() {
+    let team = Team::new(3);
+    for n in 0..50 {
+        let mut items: Vec<usize> = (0..n).collect();
+        team.each(&mut items, &|item, _| *item = *item * 2 + 1);
+        assert_eq!(items, (0..n).map(|i| 2 * i + 1).collect::<Vec<_>>());
+    }
+}

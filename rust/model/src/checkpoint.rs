@@ -6,14 +6,19 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use candle_core::DType;
+use moevolve_kernels::stored::Format;
+use moevolve_kernels::team::Team;
 use serde_json::{Map, Value, json};
 
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::gguf;
 use crate::layout::Layout;
 use crate::parameters::Parameters;
+use crate::raw::Raw;
+use crate::stored::{self, Stored};
 use crate::tokenizer::Tokenizer;
-use crate::weights::{self, Tensors};
+use crate::weights::{self, Raws};
 
 const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -22,7 +27,10 @@ const WEIGHTS: &str = "model.safetensors";
 pub struct Checkpoint {
     pub config: Config,
     pub layout: Layout,
+    /// Trainable weights; empty if they are `stored`.
     pub parameters: Parameters,
+    /// Weights that stay as their file has them.
+    pub stored: Option<Stored>,
     /// What the weights were stored as.
     pub dtype: DType,
     pub tokenizer: Option<Tokenizer>,
@@ -30,10 +38,50 @@ pub struct Checkpoint {
     pub generation: Option<Map<String, Value>>,
 }
 
-/// Reads a whole folder, or says what is wrong with which file, key or tensor.
-pub fn load(folder: &Path) -> Result<Checkpoint> {
+/// What becomes of weights that are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Trainable up to [`LARGEST_TRAINABLE`] parameters in a float format, stored beyond.
+    #[default]
+    Auto,
+    /// Decoded into f32, packed, and ready for training: 8 to 12 bytes a parameter, 20 with an optimiser.
+    Trainable,
+    /// As the file has them: mapped, for reading only.
+    Stored,
+}
+
+impl Keep {
+    /// `auto`, `trainable` or `stored`.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "trainable" => Ok(Self::Trainable),
+            "stored" => Ok(Self::Stored),
+            other => {
+                let known = "auto, trainable or stored";
+                Err(Error::Request(format!(
+                    "weights {other:?} is unknown: {known}"
+                )))
+            }
+        }
+    }
+}
+
+/// Parameters up to which weights are made trainable unasked: about a gigabyte.
+const LARGEST_TRAINABLE: f64 = 1e8;
+
+/// Reads a whole folder or GGUF file, or says what is wrong with which file, key or tensor.
+///
+/// The threads of `team` look through weights that stay stored.
+pub fn load(folder: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
+    if folder.is_file() {
+        return gguf::load(folder, keep, team);
+    }
     if !folder.is_dir() {
-        return Err(Error::file(folder, "is not a checkpoint folder"));
+        return Err(Error::file(
+            folder,
+            "is neither a checkpoint folder nor a GGUF file",
+        ));
     }
     let config_file = folder.join("config.json");
     let mut config = Config::parse(
@@ -51,35 +99,73 @@ pub fn load(folder: &Path) -> Result<Checkpoint> {
             }
         }
     }
-    let mut tensors = Tensors::new();
+    let mut raws = Raws::new();
     for file in weight_files(folder)? {
-        weights::read_file(&file, &config, &mut tensors)?;
+        weights::read_file(&file, &config, &mut raws)?;
     }
+    weights::join_scales(&mut raws)?;
+    let tokenizer = Tokenizer::load(folder, config.vocabulary)?;
+    let file = config_file.display().to_string();
+    place(config, raws, keep, &file, team, tokenizer, generation)
+}
+
+/// A checkpoint of tensors under released names; `file` names it where they do not fit its configuration.
+pub fn place(
+    config: Config,
+    raws: Raws,
+    keep: Keep,
+    file: &str,
+    team: &Team,
+    tokenizer: Option<Tokenizer>,
+    generation: Option<Map<String, Value>>,
+) -> Result<Checkpoint> {
+    let wrong = |reason: String| {
+        let file = file.to_owned();
+        Err(Error::File { file, reason })
+    };
     // Before memory is asked for: a wrong size may mean terabytes.
-    let (promised, there) = (config.parameters(), numbers(&tensors));
+    let (promised, there) = (config.parameters(), numbers(&raws));
     if promised > 2.0 * there {
-        let reason =
-            format!("its sizes make {promised:.0} parameters, but the weights hold {there:.0}");
-        return Err(Error::file(&config_file, reason));
+        return wrong(format!(
+            "its sizes make {promised:.0} parameters, but the weights hold {there:.0}"
+        ));
     }
-    let (promised, there) = (config.tensors(), tensors.len());
+    let (promised, there) = (config.tensors(), raws.len());
     if promised > 2.0 * there as f64 + 16.0 {
-        let reason = format!("its sizes make {promised:.0} tensors, but the weights hold {there}");
-        return Err(Error::file(&config_file, reason));
+        return wrong(format!(
+            "its sizes make {promised:.0} tensors, but the weights hold {there}"
+        ));
     }
     let layout = Layout::new(&config);
-    let narrow = |dtype| tensors.values().any(|(tensor, _)| tensor.dtype() == dtype);
-    let dtype = if narrow(DType::BF16) {
+    let float = |raw: &Raw| matches!(raw.format, Format::F32 | Format::F16 | Format::Bf16);
+    let dtype = if raws.values().any(|raw| raw.format != Format::F32) {
         DType::BF16
     } else {
         DType::F32
     };
-    let parameters = weights::assemble(tensors, &config, &layout, &folder.display().to_string())?;
-    let tokenizer = Tokenizer::load(folder, config.vocabulary)?;
+    let large = config.parameters() > LARGEST_TRAINABLE || !raws.values().all(float);
+    let stays = match (keep, stored::obstacle(&layout)) {
+        (Keep::Stored, Some(obstacle)) => {
+            return wrong(format!(
+                "its weights cannot be used as they are stored: {obstacle}"
+            ));
+        }
+        (Keep::Stored, None) => true,
+        (Keep::Auto, None) => large,
+        _ => false,
+    };
+    let (parameters, stored) = if stays {
+        let stored = Stored::assemble(raws, &config, &layout, file, team)?;
+        (Parameters::none(), Some(stored))
+    } else {
+        let parameters = weights::assemble(raws, &config, &layout, file)?;
+        (parameters, None)
+    };
     Ok(Checkpoint {
         config,
         layout,
         parameters,
+        stored,
         dtype,
         tokenizer,
         generation,
@@ -136,11 +222,9 @@ pub struct CheckpointRef<'a> {
     pub generation: Option<&'a Map<String, Value>>,
 }
 
-fn numbers(tensors: &Tensors) -> f64 {
-    tensors
-        .values()
-        .map(|(tensor, _)| tensor.elem_count() as f64)
-        .sum()
+fn numbers(raws: &Raws) -> f64 {
+    let count = |raw: &Raw| raw.shape.iter().map(|&n| n as f64).product::<f64>();
+    raws.values().map(count).sum()
 }
 
 /// The files that an index names, or the single file.

@@ -5,20 +5,30 @@ use moevolve_kernels::experts::{self, Saved, Scratch, reserve};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
 use moevolve_kernels::rows::{add_row, gather};
+use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, padded};
 
 use crate::batch::{Asking, Packed};
 use crate::config::Config;
 use crate::family::QkNorm;
-use crate::layout::{Layer, Layout, Matrix};
+use crate::layout::{Layer, Layout};
 use crate::parameters::Parameters;
+use crate::stored::{Job, Stored};
+
+/// Query rows that a thread attends from at a time.
+const ATTENDED: usize = 32;
 
 /// Everything a pass reads.
 #[derive(Clone, Copy)]
 pub struct Network<'a> {
     pub config: &'a Config,
     pub layout: &'a Layout,
+    /// Trainable weights; empty if the network is stored.
     pub parameters: &'a Parameters,
+    /// Weights that stay as their file has them, instead of `parameters`.
+    pub stored: Option<&'a Stored>,
+    /// Splits the products of a stored network.
+    pub team: &'a Team,
     pub rotary: &'a Rotary,
     pub isa: Isa,
 }
@@ -100,26 +110,33 @@ impl Network<'_> {
     }
 
     pub fn values(&self, range: &std::ops::Range<usize>) -> &[f32] {
-        &self.parameters.values[range.clone()]
+        match self.stored {
+            Some(stored) => stored.vector(range),
+            None => &self.parameters.values[range.clone()],
+        }
     }
 
-    /// y (rows, out) = x (rows, inp) Wᵀ, added to y if `add`.
-    pub fn forward(&self, matrix: &Matrix, rows: usize, x: &[f32], y: &mut [f32], add: bool) {
-        let (range, panels) = (&matrix.range, &self.parameters.forward);
-        panels.multiply(self.isa, range, rows, matrix.inp, matrix.out, x, y, add);
+    /// y (rows, out) = x (rows, inp) Wᵀ for each job, added to y if `add`.
+    pub fn forward(&self, jobs: &mut [Job<'_>], add: bool) {
+        if let Some(stored) = self.stored {
+            return stored.multiply(self.isa, self.team, jobs, add);
+        }
+        let panels = &self.parameters.forward;
+        for Job { matrix, rows, x, y } in jobs {
+            let range = &matrix.range;
+            panels.multiply(self.isa, range, *rows, matrix.inp, matrix.out, x, y, add);
+        }
     }
 
     /// Rows of the embedding.
     pub fn embed(&self, ids: &[u32], out: &mut Vec<f32>) {
         let width = self.layout.widths.hidden;
         reserve(out, ids.len() * width);
-        gather(
-            self.isa,
-            width,
-            ids,
-            self.values(&self.layout.embedding.range),
-            out,
-        );
+        let range = &self.layout.embedding.range;
+        match self.stored {
+            Some(stored) => stored.embed(range, ids, width, out),
+            None => gather(self.isa, width, ids, self.values(range), out),
+        }
     }
 
     /// Queries, keys and values of a layer, normalised and rotated, from its input.
@@ -158,12 +175,21 @@ impl Network<'_> {
             gather(self.isa, w.hidden, &asking.rows, &a.normal, &mut a.asking);
             &a.asking
         };
-        self.forward(&layer.query, rows, asks, &mut a.raw_queries, false);
         self.forward(
-            &layer.key_value,
-            tokens,
-            &a.normal,
-            &mut a.key_values,
+            &mut [
+                Job {
+                    matrix: &layer.query,
+                    rows,
+                    x: asks,
+                    y: &mut a.raw_queries,
+                },
+                Job {
+                    matrix: &layer.key_value,
+                    rows: tokens,
+                    x: &a.normal,
+                    y: &mut a.key_values,
+                },
+            ],
             false,
         );
 
@@ -242,7 +268,11 @@ impl Network<'_> {
         reserve(&mut a.attended, asking.len() * w.queries);
         reserve(
             &mut a.probabilities,
-            if keep { asking.len() * row } else { row },
+            if keep {
+                asking.len() * row
+            } else {
+                asking.len().div_ceil(ATTENDED) * row
+            },
         );
         reserve(&mut b.key_memory, w.keys * stride);
         reserve(&mut b.value_memory, w.keys * stride);
@@ -271,17 +301,28 @@ impl Network<'_> {
                 values: &b.value_memory,
                 stride,
             };
-            let kept = if keep { rows.start * row } else { 0 };
-            attend(
-                self.isa,
-                heads,
-                memory,
-                &asking.last[rows.clone()],
-                &a.queries[rows.start * w.queries..],
-                &mut a.probabilities[kept..],
-                keep,
-                &mut a.attended[rows.start * w.queries..],
-            );
+            let last = &asking.last[rows.clone()];
+            let queries = &a.queries[rows.start * w.queries..];
+            let attended = &mut a.attended[rows.start * w.queries..rows.end * w.queries];
+            if keep {
+                let kept = &mut a.probabilities[rows.start * row..];
+                attend(self.isa, heads, memory, last, queries, kept, true, attended);
+                continue;
+            }
+            let mut parts: Vec<_> = attended
+                .chunks_mut(ATTENDED * w.queries)
+                .zip(a.probabilities.chunks_mut(row))
+                .enumerate()
+                .collect();
+            self.team
+                .each(&mut parts, &|(part, (attended, scratch)), _| {
+                    let first = *part * ATTENDED;
+                    let last = &last[first..last.len().min(first + ATTENDED)];
+                    let queries = &queries[first * w.queries..];
+                    attend(
+                        self.isa, heads, memory, last, queries, scratch, false, attended,
+                    );
+                });
         }
     }
 
@@ -305,7 +346,13 @@ impl Network<'_> {
         } else {
             gather(self.isa, w.hidden, &asking.rows, &a.input, &mut a.middle);
         }
-        self.forward(&layer.output, rows, &a.attended, &mut a.middle, true);
+        let output = Job {
+            matrix: &layer.output,
+            rows,
+            x: &a.attended,
+            y: &mut a.middle,
+        };
+        self.forward(&mut [output], true);
         if let Some(biases) = &layer.biases {
             let bias = self.values(&biases.output);
             add_row(self.isa, rows, bias, &mut a.middle);
@@ -323,9 +370,25 @@ impl Network<'_> {
             w.hidden,
             inverse,
         );
+        let shape = self.layout.shape(self.config);
+        if let Some(stored) = self.stored {
+            return stored.experts(
+                self.isa,
+                self.team,
+                shape,
+                index,
+                layer,
+                rows,
+                &a.middle_normal,
+                &a.middle,
+                out,
+                &mut a.experts,
+                &mut b.experts,
+            );
+        }
         experts::forward(
             self.isa,
-            self.layout.shape(self.config),
+            shape,
             &layer.experts,
             &self.parameters.forward,
             self.parameters.bias(index, self.config.experts),
@@ -356,13 +419,13 @@ impl Network<'_> {
             w.hidden,
             &mut last.inverse,
         );
-        self.forward(
-            &self.layout.head,
+        let head = Job {
+            matrix: &self.layout.head,
             rows,
-            &last.normal,
-            &mut last.logits,
-            false,
-        );
+            x: &last.normal,
+            y: &mut last.logits,
+        };
+        self.forward(&mut [head], false);
     }
 }
 

@@ -1,23 +1,29 @@
 //! The engine: one model in memory, with its tokenizer, optimiser and buffers.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use moevolve_kernels::rope::Rotary;
+use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
 
 use crate::batch::{Packed, Positions};
-use crate::checkpoint::{self, Checkpoint, CheckpointRef};
+use crate::checkpoint::{self, Checkpoint, CheckpointRef, Keep};
 use crate::config::Config;
 use crate::decoder::{Inference, Network};
 use crate::error::{Error, Result};
 use crate::generate::{self, Stream, Worker};
-use crate::layout::Layout;
+use crate::gguf::{self, write::Target};
+use crate::layout::{Layout, Named, bias_names};
 use crate::parameters::Parameters;
+use crate::stored::Stored;
 use crate::tokenizer::Tokenizer;
 use crate::train::{Optimizer, StepReport, Trainer, Update};
-use crate::weights::{self, Tensors};
+use crate::weights::{self, Raws};
 
 /// Tokens of a forward pass that go through the network together.
 const CHUNK: usize = 640;
@@ -73,7 +79,10 @@ pub struct Logits {
 pub struct Engine {
     config: Config,
     layout: Layout,
+    /// Trainable weights; empty while `stored` holds them.
     parameters: Parameters,
+    stored: Option<Arc<Stored>>,
+    team: Team,
     rotary: Rotary,
     dtype: DType,
     tokenizer: Option<Tokenizer>,
@@ -88,7 +97,13 @@ pub struct Engine {
 impl Engine {
     /// Reads a checkpoint folder. `threads` 0 takes all available cores.
     pub fn load(folder: &Path, threads: usize) -> Result<Self> {
-        Self::from_checkpoint(checkpoint::load(folder)?, threads)
+        Self::load_as(folder, threads, Keep::Auto)
+    }
+
+    /// As [`Self::load`], with a say in what becomes of the weights.
+    pub fn load_as(folder: &Path, threads: usize, keep: Keep) -> Result<Self> {
+        let team = Team::new(if threads == 0 { available() } else { threads });
+        Self::from_checkpoint(checkpoint::load(folder, keep, &team)?, team)
     }
 
     /// Random weights for a `config.json`, and a `tokenizer.json` if given.
@@ -117,29 +132,34 @@ impl Engine {
             .map(|json| Tokenizer::parse(json, None, config.vocabulary, path))
             .transpose()?;
         let generation = None;
+        let team = Team::new(if threads == 0 { available() } else { threads });
         Self::from_checkpoint(
             Checkpoint {
                 config,
                 layout,
                 parameters,
+                stored: None,
                 dtype: DType::F32,
                 tokenizer,
                 generation,
             },
-            threads,
+            team,
         )
     }
 
-    fn from_checkpoint(checkpoint: Checkpoint, threads: usize) -> Result<Self> {
+    fn from_checkpoint(checkpoint: Checkpoint, team: Team) -> Result<Self> {
         let Checkpoint {
             config,
             layout,
             parameters,
+            stored,
             dtype,
             tokenizer,
             generation,
         } = checkpoint;
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = team.threads();
+        // A trained network gives each thread samples or sequences of its own.
+        let team = if stored.is_some() { team } else { Team::new(1) };
         Ok(Self {
             rotary: Rotary::new(
                 layout.widths.head,
@@ -151,13 +171,15 @@ impl Engine {
             config,
             layout,
             parameters,
+            stored: stored.map(Arc::new),
+            team,
             dtype,
             tokenizer,
             generation,
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
             workers: Vec::new(),
-            threads: if threads == 0 { available() } else { threads },
+            threads,
             isa: chosen_isa()?,
         })
     }
@@ -168,6 +190,8 @@ impl Engine {
             config: self.config.clone(),
             layout: self.layout.clone(),
             parameters: self.parameters.clone(),
+            stored: self.stored.clone(),
+            team: Team::new(self.team.threads()),
             rotary: self.rotary.clone(),
             dtype: self.dtype,
             tokenizer: self.tokenizer.clone(),
@@ -180,8 +204,31 @@ impl Engine {
         }
     }
 
-    /// Writes a checkpoint folder; `dtype` is `f32`, `bf16`, or None for what was loaded.
+    /// The weights as f32, decoded if they are stored in another format.
+    fn dense(&self) -> Cow<'_, Parameters> {
+        match &self.stored {
+            Some(stored) => Cow::Owned(stored.to_parameters(&self.layout)),
+            None => Cow::Borrowed(&self.parameters),
+        }
+    }
+
+    /// Refuses to change weights that are only read.
+    fn check_trainable(&self) -> Result<()> {
+        if self.stored.is_some() {
+            return Err(Error::Frozen);
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, or None for what was loaded; or, where the name ends
+    /// in `.gguf`, such a file, with `f32`, `f16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
     pub fn save(&self, folder: &Path, dtype: Option<&str>) -> Result<()> {
+        if folder
+            .extension()
+            .is_some_and(|extension| extension == "gguf")
+        {
+            return self.save_gguf(folder, Target::named(dtype.unwrap_or("f16"))?);
+        }
         let dtype = match dtype {
             None => self.dtype,
             Some("f32") => DType::F32,
@@ -195,32 +242,66 @@ impl Engine {
         let whole = CheckpointRef {
             config: &self.config,
             layout: &self.layout,
-            parameters: &self.parameters,
+            parameters: &self.dense(),
             tokenizer: self.tokenizer.as_ref(),
             generation: self.generation.as_ref(),
         };
         checkpoint::save(folder, &whole, dtype)
     }
 
+    fn save_gguf(&self, file: &Path, target: Target) -> Result<()> {
+        let shapes = |named: &Named| (named.name.clone(), named.shape());
+        let mut tensors: Vec<_> = self.layout.named.iter().map(shapes).collect();
+        let biases = bias_names(&self.config);
+        tensors.extend(
+            biases
+                .iter()
+                .map(|name| (name.clone(), vec![self.config.experts])),
+        );
+        let texts = self
+            .tokenizer
+            .as_ref()
+            .map(Tokenizer::texts)
+            .unwrap_or_default();
+        let place: HashMap<_, _> = self
+            .layout
+            .named
+            .iter()
+            .map(|n| (n.name.as_str(), n))
+            .collect();
+        gguf::write::write(file, &self.config, texts, target, &tensors, &mut |name| {
+            if let Some(layer) = biases.iter().position(|bias| bias == name) {
+                return Ok(match &self.stored {
+                    Some(stored) => stored.bias(layer, self.config.experts),
+                    None => self.parameters.bias(layer, self.config.experts),
+                }
+                .to_vec());
+            }
+            let named = place
+                .get(name)
+                .ok_or_else(|| Error::Request(format!("the model has no tensor {name}")))?;
+            Ok(match &self.stored {
+                Some(stored) => stored.numbers(named),
+                None => named.extract(&self.parameters.values),
+            })
+        })
+    }
+
     /// Writes the f32 weights into one file, atomically; returns the hash of its bytes.
     pub fn write_weights(&self, file: &Path) -> Result<String> {
-        weights::write_file(
-            file,
-            &self.parameters,
-            &self.config,
-            &self.layout,
-            DType::F32,
-        )
+        weights::write_file(file, &self.dense(), &self.config, &self.layout, DType::F32)
     }
 
     /// Takes the weights of a file of the same architecture; on an error the old ones stay.
     pub fn read_weights(&mut self, file: &Path) -> Result<()> {
-        let mut tensors = Tensors::new();
-        weights::read_file(file, &self.config, &mut tensors)?;
+        self.check_trainable()?;
+        let mut raws = Raws::new();
+        weights::read_file(file, &self.config, &mut raws)?;
+        weights::join_scales(&mut raws)?;
         let place = file.display().to_string();
         let had_backward = !self.parameters.backward.is_empty();
         let precision = self.precision();
-        self.parameters = weights::assemble(tensors, &self.config, &self.layout, &place)?;
+        self.parameters = weights::assemble(raws, &self.config, &self.layout, &place)?;
         self.set_precision(precision);
         if had_backward {
             self.parameters.prepare_backward(&self.layout);
@@ -229,7 +310,7 @@ impl Engine {
     }
 
     pub fn fingerprint(&self) -> String {
-        weights::fingerprint(&self.parameters, &self.config, &self.layout)
+        weights::fingerprint(&self.dense(), &self.config, &self.layout)
     }
 
     /// `config.json` as it would be saved.
@@ -272,9 +353,9 @@ impl Engine {
         self.parameters.precision()
     }
 
-    /// Computes in another precision from now on; the weights themselves stay f32.
+    /// Computes in another precision from now on; the weights themselves stay f32. Stored weights have no choice.
     pub fn set_precision(&mut self, precision: Precision) {
-        if precision != self.precision() {
+        if precision != self.precision() && self.stored.is_none() {
             self.parameters.set_precision(precision, &self.layout);
         }
     }
@@ -304,8 +385,19 @@ impl Engine {
             config: &self.config,
             layout: &self.layout,
             parameters: &self.parameters,
+            stored: self.stored.as_deref(),
+            team: &self.team,
             rotary: &self.rotary,
             isa: self.isa,
+        }
+    }
+
+    /// Threads that each take whole rows or samples: of a stored network one, whose products the team splits.
+    fn hands(&self) -> usize {
+        if self.stored.is_some() {
+            1
+        } else {
+            self.threads
         }
     }
 
@@ -354,7 +446,7 @@ impl Engine {
                 jobs.push((ids, row));
             }
         }
-        let share = jobs.len().div_ceil(self.threads).max(1);
+        let share = jobs.len().div_ceil(self.hands()).max(1);
         std::thread::scope(|scope| {
             let mut hands = jobs.chunks_mut(share);
             let own = hands.next();
@@ -394,7 +486,7 @@ impl Engine {
         }
         self.rotary.extend(longest);
         let mut workers = std::mem::take(&mut self.workers);
-        let samples = generate::generate(self.network(), requests, self.threads, &mut workers);
+        let samples = generate::generate(self.network(), requests, self.hands(), &mut workers);
         self.workers = workers;
         Ok(samples)
     }
@@ -452,6 +544,7 @@ impl Engine {
 
     /// The loss of a batch and its gradient, accumulated in the trainer.
     fn accumulate(&mut self, batch: &[Example]) -> Result<f64> {
+        self.check_trainable()?;
         self.check_batch(batch)?;
         let last = batch
             .iter()
@@ -498,6 +591,10 @@ impl Engine {
             learning_rate,
         )
     }
+}
+
+fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The best instruction set, or the one that `MOEVOLVE_ISA` names.

@@ -21,6 +21,10 @@ pub enum Error {
     },
     #[error("{0}")]
     Request(String),
+    #[error(
+        "these weights stay as their file has them and cannot change: load the model with weights=\"trainable\""
+    )]
+    Frozen,
     #[error("this checkpoint has no tokenizer.json: pass token ids")]
     NoTokenizer,
     #[error(
@@ -55,6 +59,6 @@ impl Error {
 
     /// The caller asked for something impossible.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::NoTokenizer)
+        matches!(self, Self::Request(_) | Self::NoTokenizer | Self::Frozen)
     }
 }

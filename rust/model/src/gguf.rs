@@ -8,6 +8,7 @@ mod cursor;
 mod describe;
 mod export;
 mod header;
+mod load;
 pub mod names;
 mod pre;
 mod rope;
@@ -18,4 +19,5 @@ pub mod write;
 
 pub use describe::{config, config_fields};
 pub use header::{Gguf, TensorInfo};
+pub use load::load;
 pub use value::{Array, Kind, Value};

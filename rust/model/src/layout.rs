@@ -29,6 +29,18 @@ impl Axis {
         self.groups * padded(self.size)
     }
 
+    /// Puts values at their padded places.
+    pub fn spread(self, values: &[f32], out: &mut [f32]) {
+        for (place, &value) in self.places().zip(values) {
+            out[place] = value;
+        }
+    }
+
+    /// The opposite of [`Self::spread`].
+    pub fn gather(self, padded: &[f32]) -> Vec<f32> {
+        self.places().map(|place| padded[place]).collect()
+    }
+
     /// Padded place of each true index.
     fn places(self) -> impl Iterator<Item = usize> {
         (0..self.groups)

@@ -20,11 +20,14 @@ pub mod layout;
 pub mod parameters;
 pub mod plan;
 mod positions;
+pub mod raw;
+pub mod stored;
 pub mod tokenizer;
 pub mod train;
 pub mod weights;
 
 pub use batch::Positions;
+pub use checkpoint::Keep;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
 pub use generate::Stream;

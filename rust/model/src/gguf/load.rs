@@ -1,0 +1,48 @@
+//! A whole GGUF file as a checkpoint: its tensors mapped, its tokenizer and chat template taken over.
+
+use std::path::Path;
+
+use moevolve_kernels::team::Team;
+
+use super::names::{Naming, pieces, separate};
+use super::{Gguf, config, config_fields, tokenizer};
+use crate::checkpoint::{Checkpoint, Keep, place};
+use crate::error::{Error, Result};
+use crate::raw::{File, Raw};
+use crate::tokenizer::Tokenizer;
+use crate::weights::Raws;
+
+/// Reads a file, or says what is wrong with which key or tensor.
+pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
+    let file = File::map(path)?;
+    let gguf = Gguf::parse(&file, &file.place)?;
+    let (config, naming) = (config(&gguf)?, Naming::of(&config_fields(&gguf)?));
+    let mut raws = Raws::new();
+    for piece in pieces(&gguf, &naming)? {
+        let wrong = |reason: &str| Error::Tensor {
+            file: file.place.clone(),
+            name: piece.name.clone(),
+            reason: reason.to_owned(),
+        };
+        let rows = piece.shape[0];
+        let mut raw = Raw::mapped(&file, piece.range, piece.format, piece.shape)
+            .ok_or_else(|| wrong("has a length that is not its shape's"))?;
+        if piece.interleaved > 0 {
+            raw = raw.with_bytes(separate(raw.bytes(), rows, piece.interleaved)?);
+        }
+        if raws.insert(piece.name.clone(), raw).is_some() {
+            return Err(wrong("comes twice"));
+        }
+    }
+    let tokenizer = tokenizer::read(&gguf)?
+        .map(|text| {
+            Tokenizer::parse(
+                &text.tokenizer,
+                Some(text.settings),
+                config.vocabulary,
+                path,
+            )
+        })
+        .transpose()?;
+    place(config, raws, keep, &file.place, team, tokenizer, None)
+}

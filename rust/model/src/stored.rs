@@ -1,0 +1,317 @@
+//! Weights that stay as their file has them: mapped, 16-bit or quantised; for reading, not for training.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use moevolve_kernels::experts::{self, Saved, combine, reserve, swiglu};
+use moevolve_kernels::route::{Routing, Rule};
+use moevolve_kernels::rows::gather;
+use moevolve_kernels::stored::{self, Product, Scratch};
+use moevolve_kernels::team::Team;
+use moevolve_kernels::{Isa, LANES, padded};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::layout::{Axis, Layer, Layout, Matrix, Named, bias_names};
+use crate::parameters::Parameters;
+use crate::raw::Raw;
+use crate::weights::{Raws, not_finite, nothing_left, take};
+
+/// A matrix of the layout, or the part of a stacked one that a tensor fills.
+#[derive(Clone, Debug)]
+struct Piece {
+    raw: Raw,
+    out: usize,
+    inp: usize,
+    /// Rows of the layout, padded.
+    height: usize,
+}
+
+/// The weights of a network by their place in its layout.
+#[derive(Default)]
+pub struct Stored {
+    pieces: BTreeMap<usize, Piece>,
+    /// Norms and biases as f32, padded; neighbours in the layout are neighbours here.
+    vectors: Vec<f32>,
+    /// Where each begins in `vectors`.
+    places: BTreeMap<usize, usize>,
+    /// Selection biases (layers, experts).
+    bias: Vec<f32>,
+    scratch: Mutex<Scratch>,
+}
+
+/// Why a layout's tensors cannot stay as they are: its padding would fall between their numbers.
+pub fn obstacle(layout: &Layout) -> Option<&'static str> {
+    let gapped = |axis: Axis| axis.groups > 1 && !axis.size.is_multiple_of(LANES);
+    let any = layout
+        .named
+        .iter()
+        .any(|named| named.rows.is_some_and(gapped) || gapped(named.columns));
+    any.then_some("head_dim is not a multiple of 16")
+}
+
+impl Stored {
+    /// Takes every tensor of the layout: none missing, none left over, every shape right, every number finite.
+    ///
+    /// `place` names the checkpoint where a tensor is missing.
+    pub fn assemble(
+        mut raws: Raws,
+        config: &Config,
+        layout: &Layout,
+        place: &str,
+        team: &Team,
+    ) -> Result<Self> {
+        let mut stored = Self::default();
+        for named in &layout.named {
+            let shape = named.shape();
+            let raw = take(&mut raws, &named.name, &shape, place)?;
+            check(&named.name, &raw, team)?;
+            if let [out, inp] = shape[..] {
+                let height = named.rows.map_or(0, Axis::padded);
+                let piece = Piece {
+                    raw,
+                    out,
+                    inp,
+                    height,
+                };
+                stored.pieces.insert(named.at, piece);
+            } else {
+                let at = stored.vectors.len();
+                stored.places.insert(named.at, at);
+                stored.vectors.resize(at + named.columns.padded(), 0.0);
+                let mut flat = vec![0.0; shape[0]];
+                raw.decode(0, &mut flat);
+                named.columns.spread(&flat, &mut stored.vectors[at..]);
+            }
+        }
+        for name in bias_names(config) {
+            let raw = take(&mut raws, &name, &[config.experts], place)?;
+            check(&name, &raw, team)?;
+            let mut values = vec![0.0; config.experts];
+            raw.decode(0, &mut values);
+            stored.bias.extend(values);
+        }
+        nothing_left(raws, config)?;
+        Ok(stored)
+    }
+
+    /// A vector of the layout.
+    pub fn vector(&self, range: &Range<usize>) -> &[f32] {
+        &self.vectors[self.places[&range.start]..][..range.len()]
+    }
+
+    /// y (rows, padded out) = x (rows, padded inp) Wᵀ for each job, added to y if `add`; all jobs side by side.
+    pub fn multiply(&self, isa: Isa, team: &Team, jobs: &mut [Job<'_>], add: bool) {
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        // The parts of stacked matrices lie in the same rows of y, so first all first parts, then all second.
+        for part in 0..2 {
+            let mut products = Vec::with_capacity(jobs.len());
+            for Job { matrix, rows, x, y } in &mut *jobs {
+                let mut pieces = self.pieces.range(matrix.range.clone());
+                let Some((at, piece)) = pieces.nth(part) else {
+                    continue;
+                };
+                let first = (at - matrix.range.start) / matrix.inp;
+                if !add && piece.out < piece.height {
+                    for row in y.chunks_exact_mut(matrix.out).take(*rows) {
+                        row[first + piece.out..first + piece.height].fill(0.0);
+                    }
+                }
+                products.push(Product {
+                    matrix: piece.raw.matrix(),
+                    rows: *rows,
+                    x,
+                    x_stride: matrix.inp,
+                    y: &mut y[first..],
+                    y_stride: matrix.out,
+                    add,
+                });
+            }
+            if !products.is_empty() {
+                stored::products(isa, team, &mut products, &mut scratch);
+            }
+        }
+    }
+
+    /// Rows of a matrix as f32, `width` floats apart.
+    pub fn embed(&self, range: &Range<usize>, ids: &[u32], width: usize, out: &mut [f32]) {
+        let piece = &self.pieces[&range.start];
+        for (&id, out) in ids.iter().zip(out.chunks_exact_mut(width)) {
+            piece.raw.decode(id as usize, &mut out[..piece.inp]);
+            out[piece.inp..].fill(0.0);
+        }
+    }
+
+    /// As [`experts::forward`], all experts' products side by side.
+    #[allow(clippy::too_many_arguments)]
+    pub fn experts(
+        &self,
+        isa: Isa,
+        team: &Team,
+        shape: experts::Shape,
+        index: usize,
+        layer: &Layer,
+        tokens: usize,
+        h: &[f32],
+        residual: &[f32],
+        out: &mut [f32],
+        saved: &mut Saved,
+        scratch: &mut experts::Scratch,
+    ) {
+        let experts::Shape {
+            hidden,
+            intermediate,
+            experts,
+            chosen,
+            rule,
+        } = shape;
+        let (width, copies) = (padded(experts), tokens * chosen);
+        reserve(&mut saved.routing.scores, tokens * width);
+        reserve(&mut saved.inputs, copies * hidden);
+        reserve(&mut saved.gate_up, copies * 2 * intermediate);
+        reserve(&mut saved.activations, copies * intermediate);
+        reserve(&mut scratch.outputs, copies * hidden);
+        let routing = &mut saved.routing;
+        if rule != Rule::Dense {
+            let router = Matrix {
+                range: layer.experts.router.clone(),
+                out: width,
+                inp: hidden,
+            };
+            let scores = Job {
+                matrix: &router,
+                rows: tokens,
+                x: h,
+                y: &mut routing.scores,
+            };
+            self.multiply(isa, team, &mut [scores], false);
+        }
+        routing.route(
+            isa,
+            rule,
+            tokens,
+            experts,
+            chosen,
+            self.bias(index, experts),
+        );
+        gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
+        let matrices = |ranges: &[Range<usize>], out, inp| -> Vec<Matrix> {
+            ranges
+                .iter()
+                .map(|range| Matrix {
+                    range: range.clone(),
+                    out,
+                    inp,
+                })
+                .collect()
+        };
+        let (up, down) = (
+            matrices(&layer.experts.gate_up, 2 * intermediate, hidden),
+            matrices(&layer.experts.down, hidden, intermediate),
+        );
+        let mut jobs = by_expert(&up, routing, &saved.inputs, &mut saved.gate_up);
+        self.multiply(isa, team, &mut jobs, false);
+        let activations = &mut saved.activations[..copies * intermediate];
+        swiglu(isa, intermediate, &saved.gate_up, activations);
+        let mut jobs = by_expert(&down, routing, activations, &mut scratch.outputs);
+        self.multiply(isa, team, &mut jobs, false);
+        combine(
+            isa,
+            hidden,
+            chosen,
+            &routing.slots,
+            &routing.weights,
+            &scratch.outputs,
+            residual,
+            out,
+        );
+    }
+
+    /// Selection biases of a layer, if the router has them.
+    pub fn bias(&self, layer: usize, experts: usize) -> &[f32] {
+        self.bias.chunks_exact(experts).nth(layer).unwrap_or(&[])
+    }
+
+    /// A tensor's numbers without padding.
+    pub fn numbers(&self, named: &Named) -> Vec<f32> {
+        match self.pieces.get(&named.at) {
+            Some(piece) => piece.raw.values(),
+            None => {
+                let at = self.places[&named.at];
+                named.columns.gather(&self.vectors[at..])
+            }
+        }
+    }
+
+    /// The same weights as trainable parameters.
+    pub fn to_parameters(&self, layout: &Layout) -> Parameters {
+        let mut values = vec![0.0; layout.total];
+        for named in &layout.named {
+            named.insert(&self.numbers(named), &mut values);
+        }
+        Parameters::new(values, self.bias.clone(), layout)
+    }
+}
+
+/// One product of a layer: `x` (rows, padded inp), `y` (rows, padded out).
+pub struct Job<'a> {
+    pub matrix: &'a Matrix,
+    pub rows: usize,
+    pub x: &'a [f32],
+    pub y: &'a mut [f32],
+}
+
+/// One job for each expert that has rows.
+fn by_expert<'a>(
+    matrices: &'a [Matrix],
+    routing: &Routing,
+    mut x: &'a [f32],
+    mut y: &'a mut [f32],
+) -> Vec<Job<'a>> {
+    let mut jobs = Vec::new();
+    for (e, matrix) in matrices.iter().enumerate() {
+        let rows = routing.rows_of(e).len();
+        if rows == 0 {
+            continue;
+        }
+        let (x_now, x_later) = x.split_at(rows * matrix.inp);
+        let (y_now, y_later) = y.split_at_mut(rows * matrix.out);
+        (x, y) = (x_later, y_later);
+        jobs.push(Job {
+            matrix,
+            rows,
+            x: x_now,
+            y: y_now,
+        });
+    }
+    jobs
+}
+
+/// Rows that a thread looks through at a time.
+const CHECKED: usize = 64;
+
+/// Refuses numbers that are not finite.
+fn check(name: &str, raw: &Raw, team: &Team) -> Result<()> {
+    let (rows, width) = (raw.matrix().out, raw.matrix().inp);
+    let bad = Mutex::new(None);
+    team.run(rows.div_ceil(CHECKED), &|part, _| {
+        let mut values = vec![0.0; width];
+        for row in part * CHECKED..rows.min((part + 1) * CHECKED) {
+            raw.decode(row, &mut values);
+            if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+                let mut bad = bad.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = (row * width + at, values[at]);
+                // The first in the file, whichever thread sees one first.
+                if bad.is_none_or(|(first, _)| found.0 < first) {
+                    *bad = Some(found);
+                }
+                return;
+            }
+        }
+    });
+    match bad.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        None => Ok(()),
+        Some((at, value)) => Err(not_finite(name, raw, at, value)),
+    }
+}
