@@ -1,0 +1,76 @@
+"""Text that arrives in pieces, searched for tags: what may be the beginning of one is held back, nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+
+
+class Tags:
+    """A set of literal marks to look for."""
+
+    def __init__(self, *marks: str) -> None:
+        self.pattern = re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)))
+        self.beginnings = frozenset(mark[:end] for mark in marks for end in range(1, len(mark)))
+        self.held = max(len(mark) for mark in marks) - 1
+        """Most characters ever held back."""
+
+
+class Scan:
+    """A cursor over the text so far.
+
+    Consumed text is dropped at the next `push`, so each character is looked at a bounded number of times
+    however the text is cut.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._at = 0
+        self.ended = False
+
+    def push(self, piece: str) -> None:
+        """More text."""
+        self._text = self._text[self._at :] + piece
+        self._at = 0
+
+    def take(self, tags: Tags) -> tuple[str, str | None]:
+        """Consumes text up to and with the next mark.
+
+        Returns:
+            The text before the mark, and the mark. Without a mark: what certainly belongs to none, and None.
+        """
+        found = tags.pattern.search(self._text, self._at)
+        if found:
+            before = self._text[self._at : found.start()]
+            self._at = found.end()
+            return before, found.group()
+        end = len(self._text)
+        if not self.ended:
+            # Marks hold no mark of their own, so the longest suffix that begins one is the one to wait for.
+            for start in range(max(self._at, end - tags.held), end):
+                if self._text[start:] in tags.beginnings:
+                    end = start
+                    break
+        before = self._text[self._at : end]
+        self._at = end
+        return before, None
+
+    def rest(self) -> tuple[str, None]:
+        """Consumes all there is."""
+        before = self._text[self._at :]
+        self._at = len(self._text)
+        return before, None
+
+    def gather(self, tags: Tags) -> Generator[None, None, tuple[str, str | None]]:
+        """As `take`, waiting for more text until there is a mark, or None at the end of the text."""
+        parts = []
+        while True:
+            text, mark = self.take(tags)
+            parts.append(text)
+            if mark is not None or self.ended:
+                return "".join(parts), mark
+            yield
+
+    def put_back(self, mark: str) -> None:
+        """Un-reads the mark that was just taken."""
+        self._at -= len(mark)

@@ -1,0 +1,66 @@
+"""Ids to text, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+UNFINISHED = "\ufffd"
+"""What a decoder writes for bytes that are no whole character, so far or at all."""
+
+LONGEST = 3
+"""Most marks that may still become a character: its first three bytes, each decoded alone."""
+
+WINDOW = 16
+"""New tokens that are decoded together at most; only bytes that are no text at all come so far."""
+
+
+class TextDecoder:
+    """Decodes a short window around each new token instead of everything so far.
+
+    The window begins with the tokens of the last whole text: decoders treat the first token of a text apart, and bytes
+    that are cut off from their character spoil those beside them.
+
+    Args:
+        decode: text of token ids, where bytes that form no character become U+FFFD.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._context: list[int] = []
+        self._new: list[int] = []
+        self._told = 0
+        """Characters of the window's text that have been handed out."""
+        self._text = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last token ends inside a character."""
+        return self._told < len(self._text)
+
+    def push(self, token: int) -> str:
+        """Text that is whole with this token; empty while a character is unfinished."""
+        self._new.append(token)
+        self._text = self._decode(self._context + self._new)
+        end = len(self._text)
+        least = max(self._told, end - LONGEST)
+        while end > least and self._text[end - 1] == UNFINISHED:
+            end -= 1
+        return self._tell(end)
+
+    def finish(self) -> str:
+        """What was held back."""
+        return self._tell(len(self._text))
+
+    def _tell(self, end: int) -> str:
+        text = self._text[self._told : end]
+        self._told = max(self._told, end)
+        if not self.holds and self._new:
+            self._context, self._new = self._new, []
+            self._text = self._decode(self._context)
+            self._told = len(self._text)
+        elif len(self._new) > WINDOW:
+            held = len(self._text) - self._told
+            self._context, self._new = [], self._new[-WINDOW // 2 :]
+            self._text = self._decode(self._new)
+            self._told = len(self._text) - held
+        return text

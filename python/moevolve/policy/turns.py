@@ -1,0 +1,101 @@
+"""What a model says in its turn, taken apart: reasoning, content and tool calls, whole or as events of a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One well-formed call. Calls of one turn are meant in parallel; `index` is the place among them."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """A name within the turn, for the tool's answer to refer to."""
+        return f"call_{self.index}"
+
+
+class MalformedCall(msgspec.Struct, frozen=True):
+    """What was meant as a call and is none: cut off, torn, or with a value that its declared type does not allow."""
+
+    index: int
+    reason: str
+    text: str
+    """As the model wrote it."""
+    name: str | None = None
+    """The tool, where so much could be read."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A model's turn. Line breaks at the edges of `content` and `reasoning` belong to the format and are left out."""
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    malformed: tuple[MalformedCall, ...] = ()
+
+    def message(self) -> dict[str, Any]:
+        """The turn as a message of a conversation, as chat templates read it.
+
+        Malformed calls go back as the text they were, so that the model sees what it wrote.
+        """
+        told = [self.content, *(call.text for call in self.malformed)]
+        message: dict[str, Any] = {"role": "assistant", "content": "\n".join(text for text in told if text)}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in self.tool_calls
+            ]
+        return message
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True, tag="reasoning"):
+    """More reasoning; all deltas in a row are the reply's `reasoning`."""
+
+    text: str
+
+
+class ContentDelta(msgspec.Struct, frozen=True, tag="content"):
+    """More of the answer; all deltas in a row are the reply's `content`."""
+
+    text: str
+
+
+class ToolCallStart(msgspec.Struct, frozen=True, tag="call_start"):
+    """A call whose tool is known."""
+
+    index: int
+    name: str
+
+
+class ToolCallArguments(msgspec.Struct, frozen=True, tag="call_arguments"):
+    """More of the arguments' JSON; all deltas of a call in a row are one object, if the call ends well."""
+
+    index: int
+    json: str
+
+
+class ToolCallEnd(msgspec.Struct, frozen=True, tag="call_end"):
+    """A call is complete."""
+
+    call: ToolCall
+
+
+class ToolCallFailed(msgspec.Struct, frozen=True, tag="call_failed"):
+    """A call, begun or not, that turned out malformed."""
+
+    call: MalformedCall
+
+
+Event = ReasoningDelta | ContentDelta | ToolCallStart | ToolCallArguments | ToolCallEnd | ToolCallFailed
