@@ -4,7 +4,17 @@ import os
 from collections.abc import Sequence
 from typing import Any, final
 
-__all__ = ["Engine", "MemoryStore", "RunStore", "SandboxedProcess", "Tensor", "__version__", "plan", "probe", "spawn"]
+__all__ = [
+    "Engine",
+    "MemoryStore",
+    "RunStore",
+    "SandboxedProcess",
+    "Tensor",
+    "__version__",
+    "plan",
+    "probe",
+    "spawn",
+]
 
 __version__: str
 

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from os import PathLike, fspath
-from typing import overload
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from moevolve import _native
 from moevolve.errors import UsageError
+from moevolve.policy.completion import Completion, Samples
+from moevolve.policy.stream import TextStream
 from moevolve.randomness import key
 
+if TYPE_CHECKING:
+    from moevolve.policy.chat import Chat, ChatCompletion
 
-class Completion(msgspec.Struct, frozen=True):
-    """One sampled answer. `logprobs` are natural logs under temperature 1, one per token."""
-
-    text: str
-    tokens: list[int]
-    logprobs: list[float]
-    finish: str
-    """`stop` when an end token was drawn, `length` at the token limit."""
-
-
-class Samples(tuple[Completion, ...]):
-    """The completions of one prompt; `.text` and `.tokens` are the first one's."""
-
-    __slots__ = ()
-
-    @property
-    def text(self) -> str:
-        return self[0].text
-
-    @property
-    def tokens(self) -> list[int]:
-        return self[0].tokens
+__all__ = ["Completion", "Engine", "Samples"]
 
 
 class Engine:
@@ -42,10 +25,13 @@ class Engine:
 
     Args:
         native: the loaded decoder; use `Engine.load`.
+        origin: what to call the model in errors.
     """
 
-    def __init__(self, native: _native.Engine) -> None:
+    def __init__(self, native: _native.Engine, origin: str = "this model") -> None:
         self.native = native
+        self.origin = origin
+        self._hidden: dict[int, str] = {}
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, threads: int = 0, precision: str = "f32") -> Engine:
@@ -64,7 +50,7 @@ class Engine:
         native = _native.Engine.load(fspath(path), threads)
         if precision != native.precision:
             native.precision = precision
-        return cls(native)
+        return cls(native, fspath(path))
 
     def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
         """Writes a folder that transformers loads. `dtype` is `f32` or `bf16`; None keeps the loaded one."""
@@ -72,7 +58,7 @@ class Engine:
 
     def clone(self) -> Engine:
         """A copy with weights of its own."""
-        return Engine(self.native.clone())
+        return Engine(self.native.clone(), self.origin)
 
     @property
     def parameters(self) -> int:
@@ -87,15 +73,22 @@ class Engine:
         """
         return self.native.logits([list(row) for row in ids])
 
+    @cached_property
+    def positions(self) -> int | None:
+        """Most tokens of a sequence, where the model's configuration says so."""
+        found = json.loads(self.native.config()).get("max_position_embeddings")
+        return found if isinstance(found, int) else None
+
     def generate(
         self,
         prompts: Sequence[str | Sequence[int]],
         *,
-        max_tokens: int = 64,
+        max_tokens: int | Sequence[int] = 64,
         n: int = 1,
         temperature: float | None = None,
         top_p: float = 1.0,
         seed: int = 0,
+        first: int = 0,
     ) -> list[Samples]:
         """Completes every prompt `n` times.
 
@@ -103,11 +96,12 @@ class Engine:
 
         Args:
             prompts: texts, or token ids for a checkpoint without a tokenizer.
-            max_tokens: most new tokens a sample.
+            max_tokens: most new tokens a sample: one number, or one a prompt.
             n: samples a prompt.
             temperature: 0 is greedy; None is greedy for `n=1` and 1.0 for more samples.
             top_p: nucleus mass in (0, 1].
             seed: draws other samples.
+            first: place of the first prompt, where a longer list comes in several calls.
 
         Returns:
             One `Samples` a prompt: `out[i][j].text`, or `out[i].text` for the first.
@@ -115,33 +109,142 @@ class Engine:
         Raises:
             UsageError: an argument out of range, or a text prompt without a tokenizer.
         """
-        heat = (0.0 if n == 1 else 1.0) if temperature is None else temperature
-        if n < 1 or max_tokens < 1 or heat < 0 or not 0 < top_p <= 1:
-            raise UsageError("generate needs n >= 1, max_tokens >= 1, temperature >= 0 and 0 < top_p <= 1")
+        heat = heat_of(temperature, n)
+        most = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else list(max_tokens)
+        for limit in most or [1]:
+            _check(n, limit, heat, top_p)
         requests = [
             (
-                self._encode(prompt),
-                [key(seed, "generate", index, sample) for sample in range(n)],
-                max_tokens,
+                self.encode(prompt),
+                [key(seed, "generate", first + index, sample) for sample in range(n)],
+                limit,
                 heat,
                 top_p,
             )
-            for index, prompt in enumerate(prompts)
+            for index, (prompt, limit) in enumerate(zip(prompts, most, strict=True))
         ]
         return [Samples(self._completion(s) for s in samples) for samples in self.native.generate(requests)]
 
-    @overload
-    def _encode(self, prompt: str) -> list[int]: ...
-    @overload
-    def _encode(self, prompt: Sequence[int]) -> list[int]: ...
-    def _encode(self, prompt: str | Sequence[int]) -> list[int]:
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        place: tuple[int, int] = (0, 0),
+        marks: Sequence[str] | None = (),
+    ) -> TextStream:
+        """One completion as it is drawn: an iterator of pieces, with the tokens that `generate` draws.
+
+        Args:
+            prompt: a text, or token ids.
+            max_tokens, temperature, top_p, seed: as of `generate`.
+            place: the prompt's place in the call to `generate` that draws the same, and the sample's in its prompt.
+            marks: special tokens that show in the text all the same; None shows every one.
+
+        Raises:
+            UsageError: as `generate`.
+        """
+        _check(1, max_tokens, temperature, top_p)
+        tokens = self.native.stream(
+            self.encode(prompt), key(seed, "generate", *place), max_tokens, temperature, top_p
+        )
+        if not self.native.has_tokenizer:
+            return TextStream(tokens, lambda ids: "")
+        return TextStream(
+            tokens, lambda ids: self.native.decode(ids, False), lambda token: self._shows(token, marks)
+        )
+
+    @cached_property
+    def chats(self) -> Chat:
+        """The model as a partner in conversations.
+
+        Raises:
+            UsageError: the model has no chat template.
+            CheckpointError: its chat template is broken.
+        """
+        from moevolve.policy.chat import Chat
+
+        return Chat(self, self.origin)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        **variables: Any,
+    ) -> ChatCompletion:
+        """The model's turn in a conversation, read into content, reasoning and tool calls.
+
+        Args:
+            messages: each `{"role": ..., "content": ...}`; a turn of the model goes back in as its `.message()`.
+            tools: what the model may call, as JSON schemas in OpenAI's form.
+            max_tokens: most new tokens; None takes 1024, or what the model's context has room for.
+            temperature, top_p, seed: as of `generate`.
+            variables: the template's own, such as `enable_thinking`.
+
+        Raises:
+            UsageError: the model has no chat template, or it refuses the conversation.
+            CheckpointError: its chat template is broken.
+        """
+        from moevolve.policy.chat import conversation
+
+        ((answer,),) = self.chats.complete(
+            [conversation(messages, tools)],
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            **variables,
+        )
+        return answer
+
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+        """Token ids of a text, special tokens only where it spells them; ids pass through.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
         if not isinstance(prompt, str):
             return list(prompt)
         if not self.native.has_tokenizer:
             raise UsageError("this checkpoint has no tokenizer.json: pass token ids instead of text")
         return self.native.encode(prompt)
 
+    def text(self, ids: Sequence[int], marks: Sequence[str] | None = ()) -> str:
+        """Text of token ids without special tokens but those that `marks` names, or with all of them for None.
+
+        Empty without a tokenizer.
+        """
+        if not self.native.has_tokenizer:
+            return ""
+        return self.native.decode([token for token in ids if self._shows(token, marks)], False)
+
+    def _shows(self, token: int, marks: Sequence[str] | None) -> bool:
+        if marks is None:
+            return True
+        if token not in self._hidden:
+            special = not self.native.decode([token])
+            self._hidden[token] = self.native.decode([token], False) if special else ""
+        text = self._hidden[token]
+        return not text or text in marks
+
     def _completion(self, sample: tuple[list[int], list[float], str]) -> Completion:
         tokens, logprobs, finish = sample
-        text = self.native.decode(tokens) if self.native.has_tokenizer else ""
-        return Completion(text=text, tokens=tokens, logprobs=logprobs, finish=finish)
+        return Completion(text=self.text(tokens), tokens=tokens, logprobs=logprobs, finish=finish)
+
+
+def heat_of(temperature: float | None, n: int) -> float:
+    """The temperature in force: nobody's choice is greedy for one sample and 1.0 for more."""
+    return (0.0 if n == 1 else 1.0) if temperature is None else temperature
+
+
+def _check(n: int, max_tokens: int, temperature: float, top_p: float) -> None:
+    if n < 1 or max_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
+        raise UsageError("generate needs n >= 1, max_tokens >= 1, temperature >= 0 and 0 < top_p <= 1")

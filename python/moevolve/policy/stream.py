@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from moevolve.policy.completion import Completion
 from moevolve.policy.text_decoder import TextDecoder
 
 
@@ -61,9 +62,14 @@ class TextStream:
         return self._source.finish
 
     @property
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(piece.text for piece in self.pieces)
+    def completion(self) -> Completion:
+        """The completion as drawn so far; one that was left before its end counts as cut by length."""
+        return Completion(
+            text="".join(piece.text for piece in self.pieces),
+            tokens=[piece.token for piece in self.pieces],
+            logprobs=[piece.logprob for piece in self.pieces],
+            finish=self.finish or "length",
+        )
 
     def _draw(self) -> Iterator[Piece]:
         # A token that ends inside a character waits for the next one: should it be the last, it takes the rest along.

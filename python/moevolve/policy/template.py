@@ -14,9 +14,10 @@ from typing import Any
 import jinja2
 import msgspec
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from moevolve.errors import CheckpointError, UsageError
 from moevolve.policy.parameters import read_json

@@ -8,7 +8,7 @@ UNFINISHED = "\ufffd"
 """What a decoder writes for bytes that are no whole character, so far or at all."""
 
 LONGEST = 3
-"""Most marks that may still become a character: its first three bytes, each decoded alone."""
+"""Most tokens that an unfinished character has: its first three bytes, one each."""
 
 WINDOW = 16
 """New tokens that are decoded together at most; only bytes that are no text at all come so far."""
@@ -42,7 +42,9 @@ class TextDecoder:
         self._new.append(token)
         self._text = self._decode(self._context + self._new)
         end = len(self._text)
-        least = max(self._told, end - LONGEST)
+        # Some decoders turn a whole run of bytes into marks while its last character is unfinished, so marks count
+        # only once there are too many tokens for one character.
+        least = self._told if len(self._new) <= LONGEST else max(self._told, end - LONGEST)
         while end > least and self._text[end - 1] == UNFINISHED:
             end -= 1
         return self._tell(end)

@@ -79,10 +79,14 @@ class HermesCalls:
         if self._call(text, notes):
             return
         # A call that was never closed takes those after it along; each of them may stand alone.
-        for part in text.split(self.opening):
-            if not self._call(part, notes):
-                reason = CUT_OFF if mark is None else "it is not a JSON object with a name and arguments"
-                notes.fail(f"{self.opening}{part}{mark or ''}", reason)
+        parts = text.split(self.opening)
+        for place, part in enumerate(parts, 1):
+            if self._call(part, notes):
+                continue
+            closing = (mark or "") if place == len(parts) else ""
+            cut_off = place == len(parts) and mark is None
+            reason = CUT_OFF if cut_off else "it is not a JSON object with a name and arguments"
+            notes.fail(f"{self.opening}{part}{closing}", reason)
 
     def _call(self, text: str, notes: CallNotes) -> bool:
         try:

@@ -1,25 +1,59 @@
-"""Lets a policy complete prompts: those given, or one a line from stdin."""
+"""Lets a model complete prompts or, with --chat, answer them. Prompts come from the command line, from a file, or one a line
+from stdin; what is typed streams in a terminal, what comes from a file is computed in batches."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moevolve.cli import output
+from moevolve.cli.prompts import Request, from_arguments, from_stdin, tools_of
 from moevolve.errors import UsageError
+
+if TYPE_CHECKING:
+    from moevolve.policy.chat import ChatStream, Conversation
+    from moevolve.policy.completion import Completion
+    from moevolve.policy.engine import Engine
+
+Result = TypeVar("Result")
+
+BATCH = 64
+"""Completions that are computed together."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "prompts", nargs="*", metavar="PROMPT", help="what to complete (default: lines from stdin)"
+        "prompts",
+        nargs="*",
+        metavar="PROMPT",
+        help="what to complete; - reads stdin (default: lines from stdin)",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="PATH", help="folder of a checkpoint (default: the shipped seed)"
+        "--file",
+        type=Path,
+        metavar="F",
+        help='prompts, one a line; or one {"prompt": ...} or {"messages": [...], "tools": [...]} a line',
     )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="folder of a checkpoint, or a .gguf file (default: the shipped seed)",
+    )
+    parser.add_argument("--chat", action="store_true", help="answer, through the model's own chat template")
+    parser.add_argument("--system", metavar="TEXT", help="what the chat's system message says")
+    parser.add_argument("--tools", type=Path, metavar="FILE", help="tools the chat may call: a JSON list")
     parser.add_argument("-n", "--n", type=int, default=1, help="completions of each prompt (default: 1)")
     parser.add_argument(
-        "--max-tokens", type=int, default=64, help="most tokens of a completion (default: 64)"
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="most tokens of a completion (default: 64; with --chat 1024, or what the context has room for)",
     )
     parser.add_argument(
         "--temperature", type=float, help="0 is greedy (default: 0 for one completion, else 1)"
@@ -28,40 +62,220 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws other samples (default: 0)")
     parser.add_argument("--threads", type=int, default=0, help="threads of the engine (default: every core)")
     parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="text as the model wrote it, special tokens and marks included",
+    )
+    parser.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="show tokens as they come, one completion after the other (default: prompts given in a terminal)",
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument(
         "--json", action="store_true", help="print prompts, completions, tokens and log-probabilities"
     )
+    shape.add_argument("--jsonl", action="store_true", help="the same, one line a completion, as they come")
 
 
 def execute(options: argparse.Namespace) -> int:
-    prompts: list[str] = options.prompts
-    if not prompts:
-        if sys.stdin.isatty():
+    if not options.chat and (options.system is not None or options.tools is not None):
+        raise UsageError("--system and --tools belong to a chat: add --chat")
+    tools = tools_of(options.tools) if options.tools else ()
+    typed = bool(options.prompts) and options.file is None and "-" not in options.prompts
+    requests = from_arguments(options.prompts, options.file)
+    talks = False
+    if not options.prompts and options.file is None:
+        if not sys.stdin.isatty():
+            requests = from_stdin()
+        elif options.chat and sys.stdout.isatty() and not (options.json or options.jsonl):
+            talks = True
+        else:
             raise UsageError(
                 "give a prompt, such as `moevolve generate rev:abcd=`, or pipe one a line into stdin"
             )
-        prompts = [text for text in sys.stdin.read().splitlines() if text]
+    for request in requests:
+        if request.messages and not options.chat:
+            raise UsageError("the requests hold messages, which are for a chat: add --chat")
 
     from moevolve.policy.checkpoint import seed_checkpoint
     from moevolve.policy.engine import Engine
 
     engine = Engine.load(options.model or seed_checkpoint(), threads=options.threads)
-    answers = engine.generate(
-        prompts,
-        max_tokens=options.max_tokens,
-        n=options.n,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        seed=options.seed,
-    )
-    if options.json:
-        output.data(
-            [
-                {"prompt": prompt, "completions": list(samples)}
-                for prompt, samples in zip(prompts, answers, strict=True)
-            ]
+    draw = _Draw(options, engine, tools)
+    if talks:
+        from moevolve.cli.talk import talk
+
+        opening = () if options.system is None else ({"role": "system", "content": options.system},)
+        return talk(lambda told, turns: draw.turn(Request(messages=told), (turns, 0)), opening)
+    if not (options.chat or options.raw or options.json or options.jsonl) and engine.native.chat_template:
+        output.say(
+            "moevolve: this model is made for conversations; --chat talks to it, --raw says no more of it"
         )
-        return 0
-    for samples in answers:
-        for completion in samples:
-            print(completion.text)
+    if options.json or options.jsonl:
+        _print_json(draw, requests, lines=options.jsonl)
+    elif options.stream if options.stream is not None else typed and sys.stdout.isatty():
+        draw.stream(requests)
+    else:
+        from moevolve.cli.telling import Teller
+
+        for _, _, completion in draw.batches(requests):
+            Teller().completion(completion)
     return 0
+
+
+def _print_json(draw: _Draw, requests: list[Request], *, lines: bool) -> None:
+    told: list[dict[str, Any]] = []
+    for index, sample, completion in draw.batches(requests):
+        asked = draw.asked(requests[index])
+        if lines:
+            output.line({"index": index, "sample": sample, **asked, **_fields(completion)})
+        elif sample == 0:
+            told.append({**asked, "completions": [completion]})
+        else:
+            told[-1]["completions"].append(completion)
+    if not lines:
+        output.data(told)
+
+
+def _fields(completion: Completion) -> dict[str, Any]:
+    return {name: getattr(completion, name) for name in completion.__struct_fields__}
+
+
+class _Draw:
+    """One model under one set of options."""
+
+    def __init__(
+        self, options: argparse.Namespace, engine: Engine, tools: tuple[dict[str, Any], ...]
+    ) -> None:
+        from moevolve.policy.engine import heat_of
+
+        self._options = options
+        self._engine = engine
+        self._tools = tools
+        self._heat = heat_of(options.temperature, options.n)
+        self._most = 64 if options.max_tokens is None else options.max_tokens
+        if options.chat:
+            _ = engine.chats  # a model that cannot chat says so before anything else
+
+    def asked(self, request: Request) -> dict[str, Any]:
+        """The request as the output names it."""
+        if request.prompt is not None and not self._options.chat:
+            return {"prompt": request.prompt}
+        return {"messages": request.conversation(self._options.system)}
+
+    def batches(self, requests: list[Request]) -> Iterator[tuple[int, int, Completion]]:
+        """Place, sample and completion of each, in order."""
+        size = max(1, BATCH // max(1, self._options.n))
+        for first in range(0, len(requests), size):
+            part = requests[first : first + size]
+            answers = _interruptible(partial(self._batch, part, first))
+            for index, samples in enumerate(answers, first):
+                for sample, completion in enumerate(samples):
+                    yield index, sample, completion
+
+    def stream(self, requests: list[Request]) -> None:
+        """Shows each completion as it is drawn."""
+        from moevolve.cli.telling import Teller
+
+        for index, request in enumerate(requests):
+            for sample in range(self._options.n):
+                place = (index, sample)
+                if self._options.chat and not self._options.raw:
+                    Teller().events(self.turn(request, place))
+                else:
+                    Teller().text(self._pieces(request, place))
+
+    def turn(self, request: Request, place: tuple[int, int]) -> ChatStream:
+        """The model's turn under way."""
+        return self._engine.chats.stream(
+            self._conversation(request),
+            max_tokens=self._options.max_tokens,
+            temperature=self._heat,
+            top_p=self._options.top_p,
+            seed=self._options.seed,
+            place=place,
+        )
+
+    def _conversation(self, request: Request) -> Conversation:
+        from moevolve.policy.chat import conversation
+
+        tools = self._tools if request.tools is None else request.tools
+        return conversation(request.conversation(self._options.system), tools)
+
+    def _batch(self, requests: list[Request], first: int) -> list[tuple[Completion, ...]]:
+        options = self._options
+        if options.chat:
+            answers: list[tuple[Completion, ...]] = list(
+                self._engine.chats.complete(
+                    [self._conversation(request) for request in requests],
+                    max_tokens=options.max_tokens,
+                    n=options.n,
+                    temperature=self._heat,
+                    top_p=options.top_p,
+                    seed=options.seed,
+                    first=first,
+                )
+            )
+        else:
+            answers = list(
+                self._engine.generate(
+                    [request.prompt or "" for request in requests],
+                    max_tokens=self._most,
+                    n=options.n,
+                    temperature=self._heat,
+                    top_p=options.top_p,
+                    seed=options.seed,
+                    first=first,
+                )
+            )
+        if options.raw:
+            return [tuple(self._raw(sample) for sample in samples) for samples in answers]
+        return answers
+
+    def _raw(self, sample: Completion) -> Completion:
+        from moevolve.policy.completion import Completion
+
+        return Completion(
+            text=self._engine.text(sample.tokens, None),
+            tokens=sample.tokens,
+            logprobs=sample.logprobs,
+            finish=sample.finish,
+        )
+
+    def _pieces(self, request: Request, place: tuple[int, int]) -> Iterator[str]:
+        options = self._options
+        prompt: str | list[int] = request.prompt or ""
+        most = self._most
+        if options.chat:
+            prompt, most = self._engine.chats.ids(self._conversation(request), options.max_tokens)
+        stream = self._engine.stream(
+            prompt,
+            max_tokens=most,
+            temperature=self._heat,
+            top_p=options.top_p,
+            seed=options.seed,
+            place=place,
+            marks=None if options.raw else (),
+        )
+        return (piece.text for piece in stream)
+
+
+def _interruptible(work: Callable[[], Result]) -> Result:
+    """Runs native work beside this thread, so that Ctrl-C ends the command without waiting for a batch."""
+    done: list[Result] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            failed.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
