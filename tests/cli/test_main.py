@@ -15,7 +15,7 @@ from moevolve.cli.main import COMMANDS, main
 from moevolve.errors import ConfigError, MoevolveError, SafetyError, StoreBusyError
 
 STARTING = ["run", "resume", "watch", "init"]
-READING = ["show", "ls", "report", "compare", "diff", "replay", "generate", "skills", "doctor"]
+READING = ["show", "ls", "report", "compare", "diff", "replay", "generate", "plan", "skills", "doctor"]
 CONTRACT = {*STARTING, *READING}
 
 

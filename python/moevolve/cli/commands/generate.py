@@ -82,6 +82,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     if not options.chat and (options.system is not None or options.tools is not None):
         raise UsageError("--system and --tools belong to a chat: add --chat")
+    if options.n < 1:
+        raise UsageError(f"-n {options.n}: at least 1 completion of each prompt")
     tools = tools_of(options.tools) if options.tools else ()
     typed = bool(options.prompts) and options.file is None and "-" not in options.prompts
     requests = from_arguments(options.prompts, options.file)
