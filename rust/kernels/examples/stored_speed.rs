@@ -1,4 +1,4 @@
-//! Rates of products with stored weights: `cargo run --release -p moevolve-kernels --example stored_speed [THREADS [ISA]]`.
+//! Rates of products with stored weights: `cargo run --release -p moevolve-kernels --example stored_speed [THREADS [ISA [COLUMNS]]]`.
 //!
 //! GB/s of stored bytes at one row (over more memory than the caches hold), and GFLOP/s at 512 rows, beside the f32
 //! product with packed weights on one thread.
@@ -21,6 +21,25 @@ fn least(mut work: impl FnMut()) -> f64 {
     least.as_secs_f64()
 }
 
+/// More memory than the caches hold.
+const CACHES: usize = 128 << 20;
+/// What is timed at once: less than the system's time slice.
+const PIECE: usize = 1 << 20;
+
+/// Items a second in the fastest tenth of the pieces, `each` items long, of `all` items.
+fn typical(all: usize, each: usize, mut work: impl FnMut(usize, usize)) -> f64 {
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        for piece in 0..all / each {
+            let start = Instant::now();
+            work(piece * each, each);
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    each as f64 / times[times.len() / 10]
+}
+
 fn numbers(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i * 7 % 13) as f32 - 6.0).collect()
 }
@@ -36,7 +55,11 @@ fn main() {
         .and_then(|name| Isa::named(&name))
         .unwrap_or(Isa::best());
     let (team, mut scratch) = (Team::new(threads), Scratch::default());
-    let (inp, out, rows) = (1536, 576, 512);
+    let inp = arguments
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1536);
+    let (out, rows) = (576, 512);
     let (a, b) = (numbers(rows * inp), numbers(inp * out));
     let mut c = vec![0.0; rows * out];
     let operations = (2 * rows * inp * out) as f64;
@@ -45,7 +68,16 @@ fn main() {
         "{isa}, {threads} threads; f32 packed, 1 thread: {:.0} GFLOP/s",
         operations / single / 1e9
     );
+    let memory = vec![1u64; CACHES / 8];
+    let read = typical(CACHES / 8, PIECE / 8, |first, count| {
+        let piece = &memory[first..first + count];
+        std::hint::black_box(piece.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
+    });
+    println!("plain reading, 1 thread: {:.1} GB/s", 8.0 * read / 1e9);
     for format in Format::ALL {
+        if !usize::is_multiple_of(inp, format.block_len()) {
+            continue;
+        }
         let row_bytes = format.row_bytes(inp);
         // Small numbers in every format: what they are does not matter to the time.
         let bytes: Vec<u8> = (0..out * row_bytes).map(|i| (i % 32) as u8).collect();
@@ -74,17 +106,20 @@ fn main() {
             products(isa, &team, &mut [product], &mut scratch);
         };
         let many = least(|| run(&bytes, rows, out, &scales, &mut c));
-        let tall = (128 << 20) / row_bytes;
+        let tall = CACHES / row_bytes;
         let bytes = bytes.repeat(tall.div_ceil(out));
-        let many_scales = grid(tall);
         let mut y = vec![0.0; tall];
-        let one = least(|| run(&bytes[..tall * row_bytes], 1, tall, &many_scales, &mut y));
+        let each = (PIECE / row_bytes).next_multiple_of(128);
+        let rate = typical(tall, each, |first, count| {
+            let piece = &bytes[first * row_bytes..][..count * row_bytes];
+            run(piece, 1, count, &grid(count), &mut y);
+        });
         let warm = least(|| run(&bytes[..out * row_bytes], 1, out, &scales, &mut y));
         let four = least(|| run(&bytes[..out * row_bytes], 4, out, &scales, &mut c));
         println!(
             "{:8} 1 row {:5.1} GB/s from memory, {:5.1} GB/s from cache; 4 rows {:5.1} GB/s; 512 rows {:4.0} GFLOP/s",
             format.name(),
-            (tall * row_bytes) as f64 / one / 1e9,
+            row_bytes as f64 * rate / 1e9,
             (out * row_bytes) as f64 / warm / 1e9,
             (out * row_bytes) as f64 / four / 1e9,
             operations / many / 1e9,

@@ -9,7 +9,7 @@ use super::activations::{Block, Reading};
 use super::format::Format;
 use super::quads::Quads;
 use super::unpack::{
-    BLOCK, Layout, PANEL_BLOCK, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, kind,
+    BLOCK, Layout, PANEL_BLOCK, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows, kind,
 };
 use crate::Isa;
 use crate::simd::Simd;
@@ -153,16 +153,26 @@ unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
 ) {
     let mut unit = Unit([0; 8 * PANEL_BLOCK]);
     let mut sums = [Q::Floats::splat(0.0); ROWS];
-    let (mut from, mut activations) = (weights, job.activations);
+    let (mut rows, mut activations) = (stored(job, weights), job.activations);
     for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
-        L::unpack::<Q>(from, job.row_bytes, unit.0.as_mut_ptr());
+        L::unpack::<Q>(rows, unit.0.as_mut_ptr());
         for b in 0..L::BLOCKS {
             step::<Q, L, ROWS>(unit.0.as_ptr().add(b * PANEL_BLOCK), activations, &mut sums);
             activations = activations.add(ROWS);
         }
-        from = from.add(L::BYTES);
+        rows = rows.next(L::BYTES);
     }
     store::<Q, ROWS>(sums, y, job.y_stride, wide, job.add);
+}
+
+/// The first unit of the sixteen rows at `weights`.
+#[inline(always)]
+fn stored(job: Panels, weights: *const u8) -> Rows {
+    Rows {
+        from: weights,
+        stride: job.row_bytes,
+        later: weights.wrapping_add(PANEL_ROWS * job.row_bytes),
+    }
 }
 
 #[repr(align(64))]
@@ -178,12 +188,10 @@ unsafe fn many<Q: Quads, L: Layout>(
     panel: *mut u8,
 ) {
     let blocks = job.inp / BLOCK;
+    let mut rows = stored(job, weights);
     for unit in 0..blocks / L::BLOCKS {
-        L::unpack::<Q>(
-            weights.add(unit * L::BYTES),
-            job.row_bytes,
-            panel.add(unit * L::BLOCKS * PANEL_BLOCK),
-        );
+        L::unpack::<Q>(rows, panel.add(unit * L::BLOCKS * PANEL_BLOCK));
+        rows = rows.next(L::BYTES);
     }
     let mut row = 0;
     while row < job.rows {

@@ -33,11 +33,11 @@ pub(super) trait Layout {
     /// Whether bytes use all eight bits.
     const WIDE: bool = false;
 
-    /// Unpacks the unit at `from` of sixteen rows `stride` bytes apart into `to`, `BLOCKS * PANEL_BLOCK` bytes.
+    /// Unpacks a unit of sixteen rows into `to`, `BLOCKS * PANEL_BLOCK` bytes.
     ///
     /// # Safety
     /// The processor has the instruction set of `Q`, and the pointers are good for that.
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8);
+    unsafe fn unpack<Q: Quads>(rows: Rows, to: *mut u8);
 }
 
 pub(super) struct Q4_0;
@@ -48,16 +48,73 @@ pub(super) struct Q4K;
 pub(super) struct Q5K;
 pub(super) struct Q6K;
 
-/// The sixteen 16-bit numbers at `from + row * stride`, as halves.
-#[inline(always)]
-unsafe fn halves<Q: Quads>(from: *const u8, stride: usize) -> Q::Floats {
-    let mut words = [0u32; PANEL_ROWS];
-    for (row, word) in words.iter_mut().enumerate() {
-        *word = u32::from(u16::from_le(
-            from.add(row * stride).cast::<u16>().read_unaligned(),
-        ));
+/// A unit of sixteen stored rows, and where the same amount lies that is needed later.
+///
+/// Sixteen rows are more streams than processors foresee; the next sixteen lie behind them in one piece, so for what
+/// is read here as much is asked for there.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub from: *const u8,
+    pub stride: usize,
+    /// Memory that need not exist.
+    pub later: *const u8,
+}
+
+impl Rows {
+    /// The next unit, `bytes` further in each row.
+    #[inline(always)]
+    pub unsafe fn next(self, bytes: usize) -> Self {
+        Self {
+            from: self.from.add(bytes),
+            later: self.later.wrapping_add(PANEL_ROWS * bytes),
+            ..self
+        }
     }
-    Q::load(words.as_ptr().cast()).halves()
+
+    /// Asks for `LINES` lines of memory.
+    #[inline(always)]
+    fn foresee<const LINES: usize>(&mut self) {
+        for _ in 0..LINES {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a hint, which never faults; every x86-64 processor has it.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(self.later.cast());
+            }
+            self.later = self.later.wrapping_add(64);
+        }
+    }
+
+    /// Sixteen bytes of each row: see [`Quads::columns`].
+    #[inline(always)]
+    unsafe fn columns<Q: Quads>(&mut self, at: usize) -> [Q; 4] {
+        self.foresee::<4>();
+        Q::columns(self.from.add(at), self.stride)
+    }
+
+    /// Four bytes of each row.
+    #[inline(always)]
+    unsafe fn words<Q: Quads>(&mut self, at: usize) -> Q {
+        self.foresee::<1>();
+        let mut words = [0u32; PANEL_ROWS];
+        for (row, word) in words.iter_mut().enumerate() {
+            let from = self.from.add(at + row * self.stride).cast::<u32>();
+            *word = u32::from_le(from.read_unaligned());
+        }
+        Q::load(words.as_ptr().cast())
+    }
+
+    /// Two bytes of each row, as halves.
+    #[inline(always)]
+    unsafe fn halves<Q: Quads>(&mut self, at: usize) -> Q::Floats {
+        self.foresee::<1>();
+        let mut words = [0u32; PANEL_ROWS];
+        for (row, word) in words.iter_mut().enumerate() {
+            let from = self.from.add(at + row * self.stride).cast::<u16>();
+            *word = u32::from(u16::from_le(from.read_unaligned()));
+        }
+        Q::load(words.as_ptr().cast()).halves()
+    }
 }
 
 #[inline(always)]
@@ -87,9 +144,9 @@ impl Layout for Q4_0 {
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-        nibbles(Q::columns(from.add(2), stride), to);
-        store_scale::<Q>(halves::<Q>(from, stride), to);
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+        nibbles(rows.columns::<Q>(2), to);
+        store_scale::<Q>(rows.halves::<Q>(0), to);
     }
 }
 
@@ -100,13 +157,9 @@ impl Layout for Q4_1 {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-        nibbles(Q::columns(from.add(4), stride), to);
-        let mut words = [0u32; PANEL_ROWS];
-        for (row, word) in words.iter_mut().enumerate() {
-            *word = u32::from_le(from.add(row * stride).cast::<u32>().read_unaligned());
-        }
-        let both = Q::load(words.as_ptr().cast());
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+        nibbles(rows.columns::<Q>(4), to);
+        let both = rows.words::<Q>(0);
         store_scale::<Q>(both.halves(), to);
         store_extra::<Q>(both.right::<16>().halves(), to);
     }
@@ -119,13 +172,9 @@ impl Layout for Q5_0 {
     const OFFSET: i32 = 16;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-        let columns = Q::columns(from.add(6), stride);
-        let mut words = [0u32; PANEL_ROWS];
-        for (row, word) in words.iter_mut().enumerate() {
-            *word = u32::from_le(from.add(row * stride + 2).cast::<u32>().read_unaligned());
-        }
-        let fifth = Q::load(words.as_ptr().cast());
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+        let columns = rows.columns::<Q>(6);
+        let fifth = rows.words::<Q>(2);
         let (low, one) = (Q::splat(0x0f0f_0f0f), Q::splat(0x0101_0101));
         // Puts bit i of four into byte i: the factor shifts by 0, 7, 14 and 21, and nothing overlaps.
         let (four, spread) = (Q::splat(15), Q::splat(0x0020_4081));
@@ -146,7 +195,7 @@ impl Layout for Q5_0 {
         vector!(5, columns[1].right::<4>());
         vector!(6, columns[2].right::<4>());
         vector!(7, columns[3].right::<4>());
-        store_scale::<Q>(halves::<Q>(from, stride), to);
+        store_scale::<Q>(rows.halves::<Q>(0), to);
     }
 }
 
@@ -158,24 +207,21 @@ impl Layout for Q8_0 {
     const WIDE: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
         let bias = Q::splat(if Q::BIASED { 0x8080_8080 } else { 0 });
-        let (first, second) = (
-            Q::columns(from.add(2), stride),
-            Q::columns(from.add(18), stride),
-        );
+        let (first, second) = (rows.columns::<Q>(2), rows.columns::<Q>(18));
         for j in 0..4 {
             first[j].xor(bias).store(to.add(64 * j));
             second[j].xor(bias).store(to.add(256 + 64 * j));
         }
-        store_scale::<Q>(halves::<Q>(from, stride), to);
+        store_scale::<Q>(rows.halves::<Q>(0), to);
     }
 }
 
 /// Scales and negative minima of a super-block's eight parts, from its first sixteen bytes.
 #[inline(always)]
-unsafe fn part_scales<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-    let [both, first, second, third] = Q::columns(from, stride);
+unsafe fn part_scales<Q: Quads>(rows: &mut Rows, to: *mut u8) {
+    let [both, first, second, third] = rows.columns::<Q>(0);
     let scale = both.halves();
     let least = Q::Floats::splat(0.0).sub(both.right::<16>().halves());
     let (six, four, two) = (
@@ -220,14 +266,14 @@ impl Layout for Q4K {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-        part_scales::<Q>(from, stride, to);
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+        part_scales::<Q>(&mut rows, to);
         let low = Q::splat(0x0f0f_0f0f);
         for quarter in 0..4 {
             for half in 0..2 {
-                let at = from.add(16 + 32 * quarter + 16 * half);
+                let at = 16 + 32 * quarter + 16 * half;
                 let to = to.add(2 * quarter * PANEL_BLOCK + 256 * half);
-                for (j, &column) in Q::columns(at, stride).iter().enumerate() {
+                for (j, &column) in rows.columns::<Q>(at).iter().enumerate() {
                     column.and(low).store(to.add(64 * j));
                     let upper = column.right::<4>().and(low);
                     upper.store(to.add(PANEL_BLOCK + 64 * j));
@@ -244,16 +290,16 @@ impl Layout for Q5K {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-        part_scales::<Q>(from, stride, to);
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+        part_scales::<Q>(&mut rows, to);
         let (low, fifth) = (Q::splat(0x0f0f_0f0f), Q::splat(0x1010_1010));
         for half in 0..2 {
             // Bit p of these bytes belongs to part p.
-            let mut bits = Q::columns(from.add(16 + 16 * half), stride);
+            let mut bits = rows.columns::<Q>(16 + 16 * half);
             for quarter in 0..4 {
-                let at = from.add(48 + 32 * quarter + 16 * half);
+                let at = 48 + 32 * quarter + 16 * half;
                 let to = to.add(2 * quarter * PANEL_BLOCK + 256 * half);
-                for (j, &column) in Q::columns(at, stride).iter().enumerate() {
+                for (j, &column) in rows.columns::<Q>(at).iter().enumerate() {
                     let even = bits[j].left::<4>().and(fifth);
                     let odd = bits[j].left::<3>().and(fifth);
                     bits[j] = bits[j].right::<2>();
@@ -273,9 +319,9 @@ impl Layout for Q6K {
     const OFFSET: i32 = 32;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(from: *const u8, stride: usize, to: *mut u8) {
-        let scale = halves::<Q>(from.add(208), stride);
-        for (word, &parts) in Q::columns(from.add(192), stride).iter().enumerate() {
+    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+        let scale = rows.halves::<Q>(208);
+        for (word, &parts) in rows.columns::<Q>(192).iter().enumerate() {
             let to = to.add(2 * word * PANEL_BLOCK);
             let (first, second) = (
                 parts.left::<24>().signed_right::<24>(),
@@ -293,9 +339,9 @@ impl Layout for Q6K {
         let (low, upper) = (Q::splat(0x0f0f_0f0f), Q::splat(0x3030_3030));
         for side in 0..2 {
             for half in 0..2 {
-                let high = Q::columns(from.add(128 + 32 * side + 16 * half), stride);
-                let at = from.add(64 * side + 16 * half);
-                let (even, odd) = (Q::columns(at, stride), Q::columns(at.add(32), stride));
+                let high = rows.columns::<Q>(128 + 32 * side + 16 * half);
+                let at = 64 * side + 16 * half;
+                let (even, odd) = (rows.columns::<Q>(at), rows.columns::<Q>(at + 32));
                 let to = to.add(4 * side * PANEL_BLOCK + 256 * half);
                 for j in 0..4 {
                     let to = to.add(64 * j);
