@@ -78,8 +78,8 @@ impl Rows {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a hint, which never faults; every x86-64 processor has it.
             unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(self.later.cast());
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T1>(self.later.cast());
             }
             self.later = self.later.wrapping_add(64);
         }
