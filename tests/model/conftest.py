@@ -107,6 +107,12 @@ def goldens() -> dict[str, Golden]:
 
 
 @pytest.fixture(scope="session")
+def fp8() -> Golden:
+    """MiniMax-M2 in FP8 blocks: read, not trained."""
+    return Golden("fp8")
+
+
+@pytest.fixture(scope="session")
 def read_arrays() -> Callable[[Path], Arrays]:
     return Arrays
 

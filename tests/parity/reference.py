@@ -7,12 +7,13 @@ transpose shows.
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, FineGrainedFP8Config, PreTrainedModel
 
 Example = tuple[list[int], int, int | list[int], float]
 """(ids, where the answer starts, position offset or one position a token, weight), as `Engine.train_step` takes it."""
@@ -72,6 +73,78 @@ class Shape:
         if self.family == "qwen3_moe":
             fields |= {"intermediate_size": 7, "moe_intermediate_size": self.intermediate}
         return fields | self.more
+
+
+FP8_SHAPE = Shape(
+    vocabulary=40,
+    hidden=256,
+    intermediate=32,
+    layers=1,
+    heads=2,
+    kv_heads=1,
+    head=32,
+    experts=3,
+    bias=(6.0, 0.3),
+    more={"initializer_range": 0.06},
+)
+"""Two blocks of 128 along the hidden width; transformers reads a block torn by the end only where it is alone."""
+
+DEQUANTISED: dict[str, Any] = {"quantization_config": FineGrainedFP8Config(dequantize=True)}
+"""Options of `load` for an FP8 checkpoint."""
+
+FAMILIES = ("minimax_m2", "qwen3_moe", "olmoe", "mixtral", "llama", "qwen3")
+
+
+def draw_shape(family: str, seed: int) -> Shape:
+    """A random shape of a family, with a random choice of what it may have."""
+    draw = random.Random(f"{family} {seed}")
+    kv_heads = draw.choice([1, 2, 3])
+    heads = kv_heads * draw.choice([1, 2, 3])
+    head = 2 * draw.randint(2, 12)
+    experts = draw.randint(2, 9)
+    # OLMoE's norms are as wide as the hidden state.
+    hidden = heads * head if family == "olmoe" else draw.randint(8, 70)
+    if family == "llama":
+        hidden = heads * draw.randint(4, 20)  # transformers insists on a multiple
+    more: dict[str, Any] = {"tie_word_embeddings": draw.random() < 0.4}
+    if family not in ("minimax_m2", "mixtral"):
+        more["attention_bias"] = draw.random() < 0.5
+    if family in ("qwen3_moe", "olmoe"):
+        more["norm_topk_prob"] = draw.random() < 0.5
+    llama3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
+    rope = draw.choice(
+        [
+            {},
+            {"rope_type": "linear", "factor": 1.5},
+            {"rope_type": "llama3", "factor": 8.0} | llama3,
+            {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+            {
+                "rope_type": "yarn",
+                "factor": 2.0,
+                "attention_factor": 1.3,
+                "beta_fast": 4.0,
+                "truncate": False,
+            },
+        ]
+    )
+    return Shape(
+        vocabulary=draw.randint(55, 90),
+        hidden=hidden,
+        intermediate=draw.randint(5, 70),
+        layers=draw.randint(1, 3),
+        heads=heads,
+        kv_heads=kv_heads,
+        head=head,
+        experts=experts,
+        chosen=draw.randint(1, experts),
+        partial=draw.choice([0.5, 1.0]) if head % 4 == 0 else 1.0,
+        bias=draw.choice([(0.0, 0.3), (6.0, 0.3)]),
+        theta=draw.choice([1e4, 1e6]),
+        eos=draw.choice([None, 1]),
+        family=family,
+        rope=rope,
+        more=more,
+    )
 
 
 def tiny(shape: Shape, seed: int) -> PreTrainedModel:

@@ -13,6 +13,7 @@ if "MOEVOLVE_PARITY" not in os.environ:
 import torch
 from transformers import AutoTokenizer
 
+import fp8
 import reference as ref
 from moevolve import _native
 
@@ -73,13 +74,18 @@ torch.set_num_threads(1)
 SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
 
 
+DRAWN = [f"drawn {family}" for family in ref.FAMILIES]
+
+
 @pytest.fixture(
-    params=[(s, n) for n in SHAPES for s in SEEDS], ids=lambda p: f"{p[1]} {p[0]}", scope="module"
+    params=[(s, n) for n in [*SHAPES, *DRAWN] for s in SEEDS],
+    ids=lambda p: f"{p[1]} {p[0]}",
+    scope="module",
 )
 def pair(request, tmp_path_factory):
     """A random model, its shape and seed, and the engine that loaded what transformers saved."""
     seed, name = request.param
-    shape = SHAPES[name]
+    shape = SHAPES[name] if name in SHAPES else ref.draw_shape(name.removeprefix("drawn "), seed)
     model = ref.tiny(shape, seed)
     folder = tmp_path_factory.mktemp("checkpoint")
     ref.save(model, folder, tokenizer=ref.character_tokenizer(55))
@@ -214,3 +220,20 @@ def test_arrays_are_plain_floats(pair):
     _, _, _, engine, _ = pair
     native = engine.logits([[3, 4]])
     assert array("f", memoryview(native).tobytes()).tolist() == tensor(native).flatten().tolist()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_fp8_blocks(seed, tmp_path):
+    """What we read of an FP8 checkpoint is what transformers makes of it."""
+    model = ref.tiny(ref.FP8_SHAPE, seed)
+    ref.save(model, tmp_path / "plain")
+    fp8.convert(tmp_path / "plain", tmp_path / "fp8")
+    theirs = ref.load(tmp_path / "fp8", **ref.DEQUANTISED)
+    engine = _native.Engine.load(str(tmp_path / "fp8"), 2)
+    ids = ref.draw_ids(ref.FP8_SHAPE, [9, 40, 1, 17], seed)
+    for row, expected in zip(tensor(engine.logits(ids)), ref.logits(theirs, ids), strict=True):
+        assert (row[: len(expected)] - expected).abs().max() < 1e-3
+    engine.save(str(tmp_path / "ours"), "f32")
+    again = ref.load(tmp_path / "ours")
+    for name, value in ref.released(theirs).items():
+        assert torch.equal(value, ref.released(again)[name]), name

@@ -1,0 +1,368 @@
+//! Thousands of damaged checkpoints: each is refused by name or is the same model, nothing panics, and no more memory
+//! is asked for than the files' size justifies.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use common::{create, families};
+use moevolve_kernels::sample::uniform;
+use moevolve_model::Engine;
+use serde_json::{Map, Value, json};
+
+/// The system's allocator, with the bytes in use and the most there have been.
+struct Counting;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(used, Ordering::Relaxed);
+        System.alloc(layout)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        USED.fetch_sub(layout.size(), Ordering::Relaxed);
+        System.dealloc(at, layout);
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes in memory for each byte of a file: values and panels, both padded to vectors, and the text of the header.
+const PER_BYTE: usize = 64;
+/// Bytes in memory whatever the file.
+const ALWAYS: usize = 4 << 20;
+
+/// A stream of draws that depends on its seed alone.
+struct Draw {
+    seed: u64,
+    next: u64,
+}
+
+impl Draw {
+    fn below(&mut self, n: usize) -> usize {
+        self.next += 1;
+        (uniform(self.seed, self.next) * n as f64) as usize
+    }
+
+    fn pick<T: Clone>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())].clone()
+    }
+}
+
+/// Values that a careless writer, or a hostile one, puts in place of another.
+fn strange(draw: &mut Draw) -> Value {
+    draw.pick(&[
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(3),
+        json!(-1),
+        json!(0.5),
+        json!(1e300),
+        json!(2_147_483_647_u64),
+        json!(4_294_967_296_u64),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(""),
+        json!("../../etc/passwd"),
+        json!("F8_E4M3"),
+        json!([]),
+        json!([0]),
+        json!([u64::MAX, u64::MAX]),
+        json!([1, 1, 1, 1, 1, 1, 1, 1]),
+        json!({}),
+        json!({"rope_type": "yarn", "factor": 1e-300, "original_max_position_embeddings": 1e300}),
+        json!({"rope_type": "llama3", "factor": 1e300, "low_freq_factor": 1e-300, "high_freq_factor": 1e300}),
+    ])
+}
+
+/// Changes one leaf, chosen among all, or takes away or doubles one entry of an object.
+fn change(value: &mut Value, draw: &mut Draw) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            let keys: Vec<String> = map.keys().cloned().collect();
+            let key = draw.pick(&keys);
+            match draw.below(8) {
+                0 => {
+                    map.remove(&key);
+                }
+                1 => {
+                    let copy = map[&key].clone();
+                    map.insert(format!("{key}.again"), copy);
+                }
+                2 => {
+                    let other = draw.pick(&keys);
+                    let copy = map[&other].clone();
+                    map.insert(key, copy);
+                }
+                3 => {
+                    map.insert(key, strange(draw));
+                }
+                _ => {
+                    if let Some(inner) = map.get_mut(&key) {
+                        change(inner, draw);
+                    }
+                }
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            let at = draw.below(items.len());
+            match draw.below(4) {
+                0 => {
+                    items.remove(at);
+                }
+                1 => items.push(strange(draw)),
+                _ => items[at] = strange(draw),
+            }
+        }
+        leaf => *leaf = strange(draw),
+    }
+}
+
+/// Flips, cuts, doubles or inserts bytes among the first `span`.
+fn scramble(bytes: &mut Vec<u8>, span: usize, draw: &mut Draw) {
+    for _ in 0..=draw.below(3) {
+        let at = draw.below(span.min(bytes.len()).max(1));
+        if at >= bytes.len() {
+            return;
+        }
+        match draw.below(6) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, draw.below(256) as u8),
+            2 => {
+                let end = (at + draw.below(64)).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            3 => bytes[at] = draw.pick(b"0123456789{}[]\",:-e."),
+            _ => bytes[at] ^= 1 << draw.below(8),
+        }
+    }
+}
+
+/// A safetensors file with this header before the same numbers.
+fn with_header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..end]).expect("a header");
+    change(&mut header);
+    let text = header.to_string();
+    [
+        &(text.len() as u64).to_le_bytes()[..],
+        text.as_bytes(),
+        &bytes[end..],
+    ]
+    .concat()
+}
+
+struct Whole {
+    folder: tempfile::TempDir,
+    config: Vec<u8>,
+    weights: Vec<u8>,
+    parameters: usize,
+}
+
+impl Whole {
+    fn new(config: &Value) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = create(config, 1);
+        engine.save(folder.path(), None).expect("saved");
+        let read = |name: &str| fs::read(folder.path().join(name)).expect("read");
+        Self {
+            config: read("config.json"),
+            weights: read("model.safetensors"),
+            parameters: engine.parameters(),
+            folder,
+        }
+    }
+
+    /// Writes files of this content, loads the folder, and judges what came of it.
+    fn judge(&self, case: &str, files: &[(&str, &[u8])]) -> bool {
+        let place = self.folder.path();
+        for (name, bytes) in files {
+            fs::write(place.join(name), bytes).expect("written");
+        }
+        let size: usize = fs::read_dir(place)
+            .expect("listed")
+            .map(|file| file.expect("an entry").metadata().expect("a size").len() as usize)
+            .sum();
+        let before = USED.load(Ordering::Relaxed);
+        MOST.store(before, Ordering::Relaxed);
+        let loaded = catch_unwind(AssertUnwindSafe(|| Engine::load(place, 1)));
+        let most = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        assert!(
+            most <= PER_BYTE * size + ALWAYS,
+            "{case}: {most} bytes in memory for {size} in files"
+        );
+        match loaded.unwrap_or_else(|_| panic!("{case}: it panicked")) {
+            Ok(engine) => {
+                let same = engine.parameters();
+                assert!(same <= 2 * self.parameters, "{case}: {same} parameters");
+                true
+            }
+            Err(error) => {
+                assert!(error.is_checkpoint(), "{case}: {error}");
+                let text = error.to_string();
+                assert!(names(&text, place), "{case}: {text}");
+                false
+            }
+        }
+    }
+}
+
+/// Whether an error says in which file it is, on one line.
+fn names(text: &str, folder: &Path) -> bool {
+    text.contains(&folder.display().to_string()) && !text.contains('\n')
+}
+
+/// All families in turn, `each` cases of one kind of damage, of which most are refused.
+fn damage(
+    kind: u64,
+    each: u64,
+    refused: f64,
+    mut make: impl FnMut(&Whole, &mut Draw) -> Vec<(String, Vec<u8>)>,
+) {
+    // Memory is counted for the whole process: one kind at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut spared = 0;
+    let mut cases = 0;
+    for (family, config) in families() {
+        let whole = Whole::new(&config);
+        for number in 0..each {
+            let mut draw = Draw {
+                seed: (kind << 32) + (number << 8) + cases % 251,
+                next: 0,
+            };
+            let files = make(&whole, &mut draw);
+            let mut files: Vec<(&str, &[u8])> = files
+                .iter()
+                .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+                .collect();
+            // What an earlier case damaged and this one does not is whole again.
+            for (name, bytes) in [
+                ("config.json", &whole.config),
+                ("model.safetensors", &whole.weights),
+            ] {
+                if !files.iter().any(|(known, _)| *known == name) {
+                    files.push((name, bytes));
+                }
+            }
+            spared +=
+                u64::from(whole.judge(&format!("{family}, kind {kind}, case {number}"), &files));
+            cases += 1;
+        }
+    }
+    assert!(
+        spared as f64 <= (1.0 - refused) * cases as f64,
+        "{spared} of {cases} damaged checkpoints were loaded"
+    );
+}
+
+#[test]
+fn damaged_bytes_of_a_header() {
+    damage(1, 120, 0.8, |whole, draw| {
+        let mut bytes = whole.weights.clone();
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+        scramble(&mut bytes, header, draw);
+        vec![("model.safetensors".to_owned(), bytes)]
+    });
+}
+
+#[test]
+fn damaged_length_of_a_header() {
+    damage(2, 30, 0.9, |whole, draw| {
+        let mut bytes = whole.weights.clone();
+        scramble(&mut bytes, 8, draw);
+        vec![("model.safetensors".to_owned(), bytes)]
+    });
+}
+
+#[test]
+fn headers_that_lie() {
+    damage(3, 120, 0.8, |whole, draw| {
+        let bytes = with_header(&whole.weights, |header| change(header, draw));
+        vec![("model.safetensors".to_owned(), bytes)]
+    });
+}
+
+/// A stack of experts that is empty, or as long as a number can say.
+#[test]
+fn stacks_without_numbers() {
+    damage(4, 10, 1.0, |whole, draw| {
+        let bytes = with_header(&whole.weights, |header| {
+            let shape = draw.pick(&[
+                json!([4_000_000_000_u64, 0, 5]),
+                json!([0, 4_000_000_000_u64, 5]),
+                json!([4_000_000_000_u64, 4_000_000_000_u64, 0]),
+                json!([0, 0, 0]),
+            ]);
+            let name = draw.pick(&[
+                "gate_up_proj",
+                "down_proj",
+                "0.w1.weight",
+                "gate_up_proj_scale_inv",
+            ]);
+            let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [0, 0]});
+            if let Some(map) = header.as_object_mut() {
+                map.insert(format!("model.layers.0.mlp.experts.{name}"), entry);
+            }
+        });
+        vec![("model.safetensors".to_owned(), bytes)]
+    });
+}
+
+#[test]
+fn damaged_configurations() {
+    damage(5, 120, 0.4, |whole, draw| {
+        let mut config: Value = serde_json::from_slice(&whole.config).expect("JSON");
+        for _ in 0..=draw.below(2) {
+            change(&mut config, draw);
+        }
+        vec![("config.json".to_owned(), config.to_string().into_bytes())]
+    });
+}
+
+#[test]
+fn damaged_text_of_configurations() {
+    damage(6, 50, 0.3, |whole, draw| {
+        let mut config = whole.config.clone();
+        let span = config.len();
+        scramble(&mut config, span, draw);
+        vec![("config.json".to_owned(), config)]
+    });
+}
+
+#[test]
+fn damaged_indices() {
+    damage(7, 50, 0.3, |_, draw| {
+        let mut places = Map::new();
+        for name in [
+            "lm_head.weight",
+            "model.norm.weight",
+            "model.embed_tokens.weight",
+        ] {
+            places.insert(name.to_owned(), json!("model.safetensors"));
+        }
+        let mut index = json!({"metadata": {"total_size": 1}, "weight_map": places});
+        for _ in 0..=draw.below(3) {
+            change(&mut index, draw);
+        }
+        let mut text = index.to_string().into_bytes();
+        if draw.below(4) == 0 {
+            let span = text.len();
+            scramble(&mut text, span, draw);
+        }
+        vec![("model.safetensors.index.json".to_owned(), text)]
+    });
+}
