@@ -4,9 +4,12 @@ import os
 from collections.abc import Sequence
 from typing import Any, final
 
+from typing_extensions import Buffer
+
 __all__ = [
     "Engine",
     "MemoryStore",
+    "MoeLayer",
     "RunStore",
     "SandboxedProcess",
     "Tensor",
@@ -232,6 +235,54 @@ class Stream:
     @property
     def finish(self) -> str | None:
         """ "stop" after an end token, "length" at the limit; None while tokens are left."""
+
+# --- experts
+
+@final
+class MoeLayer:
+    """One Mixture-of-Experts block (sigmoid router with selection bias, SwiGLU experts), packed for reading.
+
+    Calls on one block exclude each other and release the GIL. Results are the same bits on any number of threads.
+
+    Args:
+        router: (experts, hidden).
+        bias: one an expert; added to the scores for the selection only.
+        gate_up: (experts, 2 * intermediate, hidden), gate over up.
+        down: (experts, hidden, intermediate).
+        hidden, intermediate: multiples of 16.
+        chosen: experts a token.
+        precision: what the operands of the experts' products are rounded to: "f32", "bf16" or "fastest".
+        threads: 0 takes all available cores.
+
+    All buffers hold contiguous float32; nothing may write to one during a call.
+
+    Raises:
+        UsageError: a size or the precision is wrong.
+    """
+
+    def __new__(
+        cls,
+        router: Buffer,
+        bias: Buffer,
+        gate_up: Buffer,
+        down: Buffer,
+        *,
+        hidden: int,
+        intermediate: int,
+        chosen: int,
+        precision: str = "fastest",
+        threads: int = 0,
+    ) -> MoeLayer: ...
+    def forward(self, x: Buffer) -> Tensor:
+        """The block applied to `x` (tokens, hidden): (tokens, hidden), without the residual."""
+
+    @property
+    def precision(self) -> str:
+        """ "f32" or "bf16"."""
+
+    @property
+    def isa(self) -> str:
+        """The kernels in force."""
 
 # --- plan
 def plan(path: str | os.PathLike[str]) -> str:

@@ -126,6 +126,16 @@ impl Panels {
         self.single.is_empty() && self.half.is_empty()
     }
 
+    /// The f32 panels; empty in bf16.
+    pub(crate) fn single(&self) -> &[f32] {
+        &self.single
+    }
+
+    /// The bf16 panels; empty in f32.
+    pub(crate) fn half(&self) -> &[u16] {
+        &self.half
+    }
+
     /// All of it.
     pub fn whole(&mut self) -> PanelsMut<'_> {
         PanelsMut {

@@ -17,7 +17,7 @@ const FLOAT: &CStr = c"f";
 
 /// Float32 values in C order; see the stub for the documentation.
 #[pyclass(module = "moevolve._native", frozen)]
-struct Tensor {
+pub struct Tensor {
     values: Vec<f32>,
     shape: Vec<isize>,
     /// Bytes from one element of each dimension to the next.
@@ -25,7 +25,7 @@ struct Tensor {
 }
 
 impl Tensor {
-    fn new(values: Vec<f32>, shape: impl IntoIterator<Item = usize>) -> Self {
+    pub fn new(values: Vec<f32>, shape: impl IntoIterator<Item = usize>) -> Self {
         let shape: Vec<isize> = shape.into_iter().map(|n| n as isize).collect();
         let mut strides = vec![size_of::<f32>() as isize; shape.len()];
         for i in (1..shape.len()).rev() {
@@ -434,6 +434,11 @@ impl Engine {
         }
         Ok((loss, told))
     }
+}
+
+/// A `UsageError`.
+pub fn usage(py: Python<'_>, what: &str) -> PyErr {
+    raise(py, &Error::Request(what.to_owned()))
 }
 
 /// Onto the classes of `moevolve.errors`.

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod engine;
+mod experts;
 mod plan;
 mod sandbox;
 mod store;
@@ -11,6 +12,7 @@ mod store;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     engine::register(module)?;
+    experts::register(module)?;
     plan::register(module)?;
     store::register(module)?;
     sandbox::register(module)?;
