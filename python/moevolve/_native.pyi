@@ -129,8 +129,8 @@ class Engine:
 
     @property
     def has_tokenizer(self) -> bool: ...
-    def encode(self, text: str) -> list[int]:
-        """Token ids, no special tokens added.
+    def encode(self, text: str, add_special: bool = False) -> list[int]:
+        """Token ids; `add_special` puts the tokenizer's own special tokens around, such as a beginning of text.
 
         Raises:
             UsageError: the checkpoint has no tokenizer.
@@ -142,6 +142,10 @@ class Engine:
         Raises:
             UsageError: the checkpoint has no tokenizer.
         """
+
+    @property
+    def chat_templates(self) -> dict[str, str]:
+        """All chat templates by name; one without a name is the "default"."""
 
     @property
     def chat_template(self) -> str | None:

@@ -108,6 +108,14 @@ def test_a_template_takes_variables() -> None:
     assert native.asked[0][0].endswith("<think>\n\n</think>\n\n")
 
 
+def test_a_template_for_tools_counts_where_there_are_tools() -> None:
+    model, native = engine("<think>a</think>b", "plain")
+    native.named["tool_use"] = CHATML
+    assert model.chat([USER], [WEATHER]).content == "b" and native.asked[0][0].startswith("<|im_start|>")
+    model.chat([USER])
+    assert native.asked[1][0] == "plain"
+
+
 def test_plain_streams_draw_what_generate_draws() -> None:
     model, native = engine("aé🙂<eos>b", None)
     stream = model.stream("p", max_tokens=50, temperature=0.5, seed=4, place=(0, 0))

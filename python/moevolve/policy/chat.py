@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST = 1024
 """New tokens of a turn where nobody says another number; fewer where the model's context ends before."""
 
+TOOL_USE = "tool_use"
+"""Name of the template for conversations with tools, where a model has one apart."""
+
 
 class ChatCompletion(Completion, frozen=True):
     """A sampled turn. `text` is as the model wrote it, marks included; the rest is what was read from it."""
@@ -59,6 +62,7 @@ class Chat:
     """
 
     def __init__(self, engine: Engine, origin: str) -> None:
+        sources = engine.native.chat_templates
         source = engine.native.chat_template
         if source is None:
             raise UsageError(
@@ -67,17 +71,21 @@ class Chat:
         self._engine = engine
         self._origin = origin
         self.template = ChatTemplate(source, engine.native.special, origin)
-        self.format = ReplyFormat.of(source)
+        self._with_tools = self.template
+        if TOOL_USE in sources:
+            self._with_tools = ChatTemplate(sources[TOOL_USE], engine.native.special, origin)
+        self.format = ReplyFormat.of(source + sources.get(TOOL_USE, ""))
 
     def prompt(self, conversation: Conversation, **variables: Any) -> str:
         """The text that the model goes on from; `variables` are the template's own, such as `enable_thinking`."""
-        return self.template.render(conversation.messages, conversation.tools, **variables)
+        template = self._with_tools if conversation.tools else self.template
+        return template.render(conversation.messages, conversation.tools, **variables)
 
     def ids(
         self, conversation: Conversation, max_tokens: int | None = None, **variables: Any
     ) -> tuple[list[int], int]:
         """The prompt's tokens, and the most that may follow."""
-        ids = self._engine.encode(self.prompt(conversation, **variables))
+        ids = self._engine.encode(self.prompt(conversation, **variables), whole=False)
         return ids, self._room(ids, max_tokens)
 
     def stream(
@@ -93,7 +101,7 @@ class Chat:
     ) -> ChatStream:
         """One turn as it is drawn; arguments as of `complete`, `place` as of `Engine.stream`."""
         prompt = self.prompt(conversation, **variables)
-        ids = self._engine.encode(prompt)
+        ids = self._engine.encode(prompt, whole=False)
         tokens = self._engine.stream(
             ids,
             max_tokens=self._room(ids, max_tokens),
@@ -129,7 +137,7 @@ class Chat:
             UsageError: the template refuses a conversation, or an argument is out of range.
         """
         prompts = [self.prompt(conversation, **variables) for conversation in conversations]
-        rows = [self._engine.encode(prompt) for prompt in prompts]
+        rows = [self._engine.encode(prompt, whole=False) for prompt in prompts]
         answers = self._engine.generate(
             rows,
             max_tokens=[self._room(ids, max_tokens) for ids in rows],

@@ -205,8 +205,12 @@ class Engine:
         )
         return answer
 
-    def encode(self, prompt: str | Sequence[int]) -> list[int]:
-        """Token ids of a text, special tokens only where it spells them; ids pass through.
+    def encode(self, prompt: str | Sequence[int], *, whole: bool = True) -> list[int]:
+        """Token ids; ids pass through.
+
+        Args:
+            prompt: a text; special tokens that it spells count as such.
+            whole: put the tokenizer's own special tokens around it, such as a beginning of text.
 
         Raises:
             UsageError: the checkpoint has no tokenizer.
@@ -215,7 +219,7 @@ class Engine:
             return list(prompt)
         if not self.native.has_tokenizer:
             raise UsageError("this checkpoint has no tokenizer.json: pass token ids instead of text")
-        return self.native.encode(prompt)
+        return self.native.encode(prompt, whole)
 
     def text(self, ids: Sequence[int], marks: Sequence[str] | None = ()) -> str:
         """Text of token ids without special tokens but those that `marks` names, or with all of them for None.

@@ -15,6 +15,9 @@ const FILE: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
+/// Name of the chat template that counts where nothing else is asked for.
+const DEFAULT: &str = "default";
+
 /// Special tokens that templates may name.
 const ROLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
@@ -71,9 +74,9 @@ impl Tokenizer {
         })
     }
 
-    /// Ids of a text; no special tokens are added.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(text, false) {
+    /// Ids of a text; with `add_special`, also the special tokens that the tokenizer puts around a text of its own.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        match self.inner.encode_fast(text, add_special) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(e) => Err(Error::Request(format!("the text cannot be encoded: {e}"))),
         }
@@ -86,20 +89,33 @@ impl Tokenizer {
             .map_err(|e| Error::Request(format!("the tokens cannot be decoded: {e}")))
     }
 
-    /// `chat_template` of the settings: a text, or the one named `default` of a list; a file of its own comes first.
-    pub fn chat_template(&self) -> Option<String> {
-        if let Some(template) = &self.template {
-            return Some(template.to_string());
-        }
-        match self.setting("chat_template")? {
-            Value::String(text) => Some(text),
-            Value::Array(named) => {
-                let default = |entry: &&Value| entry["name"] == "default";
-                let entry = named.iter().find(default).or_else(|| named.first())?;
-                Some(entry["template"].as_str()?.to_owned())
+    /// Chat templates by name: of the settings a text, which is the `default`, or a list; a file of its own comes first.
+    pub fn chat_templates(&self) -> BTreeMap<String, String> {
+        let mut templates = BTreeMap::new();
+        match self.setting("chat_template") {
+            Some(Value::String(text)) => {
+                templates.insert(DEFAULT.to_owned(), text);
             }
-            _ => None,
+            Some(Value::Array(named)) => {
+                let entry = |entry: &Value| {
+                    let text = |key: &str| entry.get(key)?.as_str().map(str::to_owned);
+                    Some((text("name")?, text("template")?))
+                };
+                templates.extend(named.iter().filter_map(entry));
+            }
+            _ => {}
         }
+        if let Some(template) = &self.template {
+            templates.insert(DEFAULT.to_owned(), template.to_string());
+        }
+        templates
+    }
+
+    /// The template for conversations without more to say about them.
+    pub fn chat_template(&self) -> Option<String> {
+        let mut templates = self.chat_templates();
+        let default = templates.remove(DEFAULT);
+        default.or_else(|| templates.into_values().next())
     }
 
     /// Texts of special tokens by role, where the settings name them.

@@ -292,13 +292,26 @@ impl Engine {
         self.work(py, |model| Ok(model.has_tokenizer()))
     }
 
-    fn encode(&self, py: Python<'_>, text: &str) -> PyResult<Vec<u32>> {
-        self.work(py, |model| model.tokenizer()?.encode(text))
+    #[pyo3(signature = (text, add_special=false))]
+    fn encode(&self, py: Python<'_>, text: &str, add_special: bool) -> PyResult<Vec<u32>> {
+        self.work(py, |model| model.tokenizer()?.encode(text, add_special))
     }
 
     #[pyo3(signature = (ids, skip_special=true))]
     fn decode(&self, py: Python<'_>, ids: Vec<u32>, skip_special: bool) -> PyResult<String> {
         self.work(py, |model| model.tokenizer()?.decode(&ids, skip_special))
+    }
+
+    #[getter]
+    fn chat_templates(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+        self.work(py, |model| {
+            Ok(model
+                .has_tokenizer()
+                .then(|| model.tokenizer())
+                .transpose()?
+                .map(|t| t.chat_templates())
+                .unwrap_or_default())
+        })
     }
 
     #[getter]
