@@ -38,7 +38,7 @@ class Tensor:
 
 @final
 class Engine:
-    """A Mixture-of-Experts decoder (`minimax_m2`) in memory, on the CPU.
+    """A decoder in memory, on the CPU: `minimax_m2`, `qwen3_moe`, `olmoe`, `mixtral`, `llama` or `qwen3`.
 
     Calls on one engine exclude each other; all release the GIL. Results are the same bits on any number of
     threads, and a row or a sample does not depend on what else is in the batch.
@@ -72,7 +72,7 @@ class Engine:
 
         Args:
             path: made if it does not exist; a name that ends in ".gguf" asks for such a file, which llama.cpp runs.
-            dtype: "f32" or "bf16", None for what was loaded; of a GGUF file "f32", "f16", "q8_0", "q4_0" or "q4_k",
+            dtype: "f32", "bf16" or "f16", None for what was loaded; of a GGUF file "f32", "f16", "q8_0", "q4_0" or "q4_k",
                 None for "f16". Selection biases stay f32.
 
         Raises:

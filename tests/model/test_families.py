@@ -131,6 +131,26 @@ def test_f16_is_read(goldens, copy, read_arrays, flat, far):
     ids = goldens["qwen3"].expected["ids"][:1]
     ours, exact = _native.Engine.load(str(folder), 1), goldens["qwen3"].load()
     assert 0 < far(flat(ours.logits(ids)), flat(exact.logits(ids))) < 0.1
+    # Nothing more is lost by saving it as it came.
+    ours.save(str(folder / "again"))
+    saved = read_arrays(folder / "again" / "model.safetensors")
+    assert set(saved.dtypes.values()) == {"F16"}
+    assert json.loads((folder / "again" / "config.json").read_text())["dtype"] == "float16"
+    assert _native.Engine.load(str(folder / "again"), 1).fingerprint() == ours.fingerprint()
+
+
+def test_a_number_that_f16_cannot_hold_is_named(goldens, copy, read_arrays, tmp_path):
+    folder = copy("qwen3")
+
+    def grow(tensors):
+        dtype, shape, data = tensors["model.norm.weight"]
+        values = array("f", data)
+        values[3] = 1e5
+        tensors["model.norm.weight"] = (dtype, shape, values.tobytes())
+
+    read_arrays(folder / "model.safetensors").write(grow)
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight.*100000"):
+        _native.Engine.load(str(folder), 1).save(str(tmp_path / "half"), "f16")
 
 
 # --- left unread
@@ -186,6 +206,19 @@ def test_a_tied_model_needs_no_head_and_ignores_one(goldens, copy, read_arrays):
     assert engine.fingerprint() == goldens["llama"].load().fingerprint()
 
 
+def test_a_head_that_is_absent_and_not_spoken_of_is_the_embedding(goldens, copy, read_arrays):
+    folder = copy("qwen3")
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    assert config.pop("tie_word_embeddings") is False
+    read_arrays(folder / "model.safetensors").write(lambda tensors: tensors.pop("lm_head.weight"))
+    refused(folder, "lm_head.weight")
+    file.write_text(json.dumps(config))
+    engine = _native.Engine.load(str(folder), 1)
+    assert engine.parameters < goldens["qwen3"].load().parameters
+    assert json.loads(engine.config())["tie_word_embeddings"] is True
+
+
 # --- refused
 
 
@@ -197,7 +230,11 @@ def test_a_tied_model_needs_no_head_and_ignores_one(goldens, copy, read_arrays):
         ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
         ("qwen3_moe", {"mlp_only_layers": [1]}, "mlp_only_layers"),
         ("qwen3_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
-        ("qwen3", {"use_sliding_window": True, "sliding_window": 16}, "sliding_window"),
+        (
+            "qwen3",
+            {"use_sliding_window": True, "sliding_window": 16, "layer_types": None, "max_window_layers": 1},
+            "sliding_window",
+        ),
         ("mixtral", {"sliding_window": 16}, "sliding_window"),
         ("plain", {"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
     ],

@@ -21,7 +21,7 @@ __all__ = ["Completion", "Engine", "Samples"]
 
 
 class Engine:
-    """A MiniMax-M2 family decoder on this machine.
+    """A decoder of one of the six families on this machine: MiniMax-M2, Qwen3-MoE, OLMoE, Mixtral, Llama, Qwen3.
 
     Args:
         native: the loaded decoder; use `Engine.load`.
@@ -53,7 +53,7 @@ class Engine:
         return cls(native, fspath(path))
 
     def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
-        """Writes a folder that transformers loads. `dtype` is `f32` or `bf16`; None keeps the loaded one."""
+        """Writes a folder that transformers loads. `dtype` is `f32`, `bf16` or `f16`; None keeps the loaded one."""
         self.native.save(fspath(path), dtype)
 
     def clone(self) -> Engine:

@@ -104,6 +104,10 @@ pub fn load(folder: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
         weights::read_file(&file, &config, &mut raws)?;
     }
     weights::join_scales(&mut raws)?;
+    // A configuration that does not say whether the head is tied, and weights without a head: the embedding serves.
+    if config.fields.get("tie_word_embeddings").is_none() && !raws.contains_key("lm_head.weight") {
+        config.tied = true;
+    }
     let tokenizer = Tokenizer::load(folder, config.vocabulary)?;
     let file = config_file.display().to_string();
     place(config, raws, keep, &file, team, tokenizer, generation)
@@ -138,10 +142,14 @@ pub fn place(
     }
     let layout = Layout::new(&config);
     let float = |raw: &Raw| matches!(raw.format, Format::F32 | Format::F16 | Format::Bf16);
-    let dtype = if raws.values().any(|raw| raw.format != Format::F32) {
-        DType::BF16
-    } else {
+    // The narrowest that loses nothing; what is quantised is saved as bf16.
+    let has = |format| raws.values().any(|raw| raw.format == format);
+    let dtype = if raws.values().all(|raw| raw.format == Format::F32) {
         DType::F32
+    } else if has(Format::F16) && !has(Format::Bf16) && raws.values().all(float) {
+        DType::F16
+    } else {
+        DType::BF16
     };
     let large = config.parameters() > LARGEST_TRAINABLE || !raws.values().all(float);
     let stays = match (keep, stored::obstacle(&layout)) {
@@ -175,10 +183,6 @@ pub fn place(
 /// Writes a folder that transformers 5.18 or newer loads. Each file is whole or absent, `config.json` the last.
 pub fn save(folder: &Path, checkpoint: &CheckpointRef<'_>, dtype: DType) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
-    let name = match dtype {
-        DType::BF16 => "bfloat16",
-        _ => "float32",
-    };
     let &CheckpointRef {
         config,
         layout,
@@ -210,7 +214,19 @@ pub fn save(folder: &Path, checkpoint: &CheckpointRef<'_>, dtype: DType) -> Resu
     if let Some(tokenizer) = tokenizer {
         tokenizer.save(folder)?;
     }
-    write_atomically(&folder.join("config.json"), config.to_json(name).as_bytes())
+    write_atomically(
+        &folder.join("config.json"),
+        config.to_json(dtype_name(dtype)).as_bytes(),
+    )
+}
+
+/// What `config.json` calls a dtype.
+pub fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
+    }
 }
 
 /// What [`save`] writes.

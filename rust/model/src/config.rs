@@ -294,9 +294,16 @@ fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()
         Family::Mixtral | Family::Qwen3 => {}
     }
     fields.every("layer_types", &json!("full_attention"))?;
+    let layers = fields.size("num_hidden_layers")?;
     let counts = match described.window {
         Window::Never => false,
-        Window::Switched => fields.flag("use_sliding_window", false)?,
+        // Only layers past `max_window_layers` slide in Qwen3, unless each layer's kind is listed (and full, as above).
+        Window::Switched => {
+            fields.flag("use_sliding_window", false)?
+                && !(described.family == Family::Qwen3
+                    && (fields.get("layer_types").is_some()
+                        || fields.size_or("max_window_layers", Some(28))? >= layers))
+        }
         Window::Always => true,
     };
     if counts && fields.get("sliding_window").is_some() {

@@ -220,7 +220,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, or None for what was loaded; or, where the name ends
+    /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, `f16` or None for what was loaded; or, where the name ends
     /// in `.gguf`, such a file, with `f32`, `f16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
     pub fn save(&self, folder: &Path, dtype: Option<&str>) -> Result<()> {
         if folder
@@ -233,9 +233,10 @@ impl Engine {
             None => self.dtype,
             Some("f32") => DType::F32,
             Some("bf16") => DType::BF16,
+            Some("f16") => DType::F16,
             Some(other) => {
                 return Err(Error::Request(format!(
-                    "dtype {other:?} is unknown: f32 or bf16"
+                    "dtype {other:?} is unknown: f32, bf16 or f16"
                 )));
             }
         };
@@ -315,11 +316,7 @@ impl Engine {
 
     /// `config.json` as it would be saved.
     pub fn config_json(&self) -> String {
-        self.config.to_json(if self.dtype == DType::BF16 {
-            "bfloat16"
-        } else {
-            "float32"
-        })
+        self.config.to_json(checkpoint::dtype_name(self.dtype))
     }
 
     pub fn config(&self) -> &Config {

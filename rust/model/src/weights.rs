@@ -235,6 +235,17 @@ pub fn write_file(
     for (name, tensor) in &mut named {
         // Biases of about 6 steer selections by their third digit: bf16 would round it away.
         if !name.ends_with("e_score_correction_bias") {
+            let largest = f32::from(half::f16::MAX);
+            let values = || tensor.flatten_all()?.to_vec1::<f32>();
+            if dtype == DType::F16
+                && let Some(x) = values().map_err(failed)?.iter().find(|x| x.abs() > largest)
+            {
+                return Err(Error::Tensor {
+                    file: path.display().to_string(),
+                    name: name.clone(),
+                    reason: format!("holds {x}, which f16 cannot: save as bf16 or f32"),
+                });
+            }
             *tensor = tensor.to_dtype(dtype).map_err(failed)?;
         }
     }

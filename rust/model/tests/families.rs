@@ -167,6 +167,7 @@ fn what_is_not_built_is_refused_by_name() {
             vec![
                 ("sliding_window", window.clone()),
                 ("use_sliding_window", json!(true)),
+                ("max_window_layers", json!(1)),
             ],
             "sliding_window",
         ),
@@ -212,6 +213,14 @@ fn what_is_not_built_is_refused_by_name() {
     for (name, changes) in [
         ("mixtral", vec![("sliding_window", json!(4096))]),
         ("qwen3", vec![("sliding_window", window.clone())]),
+        (
+            "qwen3",
+            vec![
+                ("sliding_window", window.clone()),
+                ("use_sliding_window", json!(true)),
+                ("max_window_layers", json!(28)),
+            ],
+        ),
         (
             "qwen3_moe",
             vec![
