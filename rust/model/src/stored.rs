@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use moevolve_kernels::experts::{self, Saved, combine, reserve, swiglu};
 use moevolve_kernels::route::{Routing, Rule};
 use moevolve_kernels::rows::gather;
-use moevolve_kernels::stored::{self, Product, Scratch};
+use moevolve_kernels::stored::{self, FP8_BLOCK, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, padded};
 
@@ -293,25 +294,26 @@ const CHECKED: usize = 64;
 
 /// Refuses numbers that are not finite.
 fn check(name: &str, raw: &Raw, team: &Team) -> Result<()> {
-    let (rows, width) = (raw.matrix().out, raw.matrix().inp);
-    let bad = Mutex::new(None);
-    team.run(rows.div_ceil(CHECKED), &|part, _| {
-        let mut values = vec![0.0; width];
-        for row in part * CHECKED..rows.min((part + 1) * CHECKED) {
-            raw.decode(row, &mut values);
-            if let Some(at) = values.iter().position(|x| !x.is_finite()) {
-                let mut bad = bad.lock().unwrap_or_else(PoisonError::into_inner);
-                let found = (row * width + at, values[at]);
-                // The first in the file, whichever thread sees one first.
-                if bad.is_none_or(|(first, _)| found.0 < first) {
-                    *bad = Some(found);
-                }
-                return;
-            }
+    let (matrix, bytes) = (raw.matrix(), raw.bytes());
+    if let Some(at) = raw.scales.iter().position(|scale| !scale.is_finite()) {
+        return Err(not_finite(name, raw, at * FP8_BLOCK, raw.scales[at]));
+    }
+    let row = matrix.format.row_bytes(matrix.inp);
+    // The first in the file, whichever thread sees one first.
+    let first = AtomicUsize::new(usize::MAX);
+    team.run(matrix.out.div_ceil(CHECKED), &|part, _| {
+        let start = part * CHECKED;
+        let end = matrix.out.min(start + CHECKED);
+        if let Some(at) = stored::not_finite(matrix.format, &bytes[start * row..end * row]) {
+            first.fetch_min(start * matrix.inp + at, Ordering::Relaxed);
         }
     });
-    match bad.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        None => Ok(()),
-        Some((at, value)) => Err(not_finite(name, raw, at, value)),
+    match first.into_inner() {
+        usize::MAX => Ok(()),
+        at => {
+            let mut values = vec![0.0; matrix.inp];
+            matrix.decode_row(at / matrix.inp, &mut values);
+            Err(not_finite(name, raw, at, values[at % matrix.inp]))
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod activations;
 mod decode;
 mod encode;
+mod finite;
 mod float;
 mod format;
 mod integer;
@@ -18,6 +19,7 @@ mod wide;
 
 pub use decode::{decode_row, embed};
 pub use encode::encode;
+pub use finite::not_finite;
 pub use format::{FP8_BLOCK, Format, Matrix};
 pub use narrow::{from_bf16, from_f16, from_fp8, to_bf16, to_f16};
 pub use products::{Product, Scratch, products};
