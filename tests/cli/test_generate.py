@@ -106,6 +106,16 @@ def test_a_file_that_cannot_be_read_is_named(moevolve: Command, tmp_path: Path) 
         assert done.returncode == 2 and f"moevolve: {file} " in done.stderr and done.stdout == ""
 
 
+def test_what_is_no_text_is_named(moevolve: Command, tmp_path: Path) -> None:
+    (tmp_path / "objects").write_text('{"prompt": "ab\\ud800"}', encoding="utf-8")
+    (tmp_path / "lines").write_text('{"prompt": "ab"}\n{"prompt": "ab\\ud800"}', encoding="utf-8")
+    done = moevolve("generate", "--model", MODEL, "a\udcffb")
+    assert done.returncode == 2 and "the prompt is not Unicode text: character 2 is none" in done.stderr
+    done = moevolve("generate", "--model", MODEL, "--file", "lines")
+    assert done.returncode == 2 and "lines, line 2 is not JSON" in done.stderr
+    assert moevolve("generate", "--model", MODEL, "--file", "objects").returncode == 0  # a plain line
+
+
 @pytest.mark.parametrize("words", [["--system", "x"], ["--tools", "x"]])
 def test_what_belongs_to_a_chat_asks_for_one(moevolve: Command, words: list[str]) -> None:
     done = moevolve("generate", "--model", MODEL, *words, "ab")

@@ -37,6 +37,14 @@ def test_thoughts_show_dimmed_before_the_answer() -> None:
         assert terminal.shown == "\x1b[2mhm\x1b[22m\nyes.\n"
 
 
+def test_an_answer_that_is_cut_says_so() -> None:
+    with Terminal(
+        ["generate", "--chat", "--max-tokens=9", "p"], "'</think>and so on.'", chat=True
+    ) as terminal:
+        assert terminal.ended() == 0
+        assert terminal.shown.endswith("\nmoevolve: cut after 9 tokens; --max-tokens sets another limit\n")
+
+
 def test_a_conversation_remembers_and_begins_anew() -> None:
     answer = "lambda p: '</think>' + str(p.count(']~b]user')) + ' asked.'"
     with Terminal(["generate", "--chat"], answer, chat=True) as terminal:

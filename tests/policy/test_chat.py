@@ -108,6 +108,11 @@ def test_a_template_takes_variables() -> None:
     assert native.asked[0][0].endswith("<think>\n\n</think>\n\n")
 
 
+def test_a_template_that_knows_no_tools_refuses_them() -> None:
+    with pytest.raises(UsageError, match="the chat template of the model knows no tools"):
+        engine("x", "{{ messages[0].content }}")[0].chat([USER], [WEATHER])
+
+
 def test_a_template_for_tools_counts_where_there_are_tools() -> None:
     model, native = engine("<think>a</think>b", "plain")
     native.named["tool_use"] = CHATML

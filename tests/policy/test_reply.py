@@ -122,6 +122,8 @@ def test_values_are_read_by_their_declared_type(name: str, text: str, value: obj
         (invoke(parameter("days", "true")), "parameter 'days' should be integer"),
         (invoke(parameter("limit", "NaN")), "parameter 'limit' should be null or number"),
         (invoke(parameter("tags", "[" * 100_000)), "parameter 'tags' should be array"),
+        (invoke(parameter("tags", "[" * 65 + "]" * 65)), "parameter 'tags' should be array"),
+        (invoke(parameter("tags", '["\\ud800"]')), "parameter 'tags' should be array"),
         (invoke(parameter("days", "1" * 5000)), "parameter 'days' should be integer"),
         (invoke(parameter("days", "1") + parameter("days", "2")), "parameter 'days' is given twice"),
         (invoke("city: Paris"), "between its parameters stands 'city: Paris'"),
@@ -177,6 +179,11 @@ def test_json_calls() -> None:
     [
         ('<tool_call>{"name": "a"}', ["a"], []),
         ('<tool_call>{"name": "a", "arguments": {"x": ', [], ["the text ends inside the call"]),
+        (
+            '<tool_call>{"name": "\\ud800"}</tool_call>',
+            [],
+            ["it is not a JSON object with a name and arguments"],
+        ),
         ("<tool_call>a()</tool_call>", [], ["it is not a JSON object with a name and arguments"]),
         (
             '<tool_call>{"name": "a", "arguments": [1]}</tool_call>',

@@ -65,6 +65,7 @@ def test_settings_are_those_that_templates_are_written_for() -> None:
         == "01"
     )
     assert render("{{ strftime_now('%Y')|length }}{{ dict(a=1).a }}", [USER]) == "41"
+    assert render("{{ '-' * 3 }}{{ 2 ** 10 }}{{ 2 * 1.5 }}{{ [1] * 2 }}", [USER]) == "---10243.0[1, 1]"
     assert render("{{ documents is none }}{{ tools is none }}", [USER]) == "TrueTrue"
 
 
@@ -92,6 +93,9 @@ def test_a_broken_template_is_one_error_that_names_it(source: str, complaint: st
         ("{{ messages + 1 }}", "fails on this conversation"),
         ("{{ 1 // 0 }}", "fails on this conversation"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "fails on this conversation"),
+        ("{{ 'x' * 10 ** 9 }}", "* makes too large a value"),
+        ("{{ (10 ** 6) * [1] * 9 }}", "* makes too large a value"),
+        ("{{ 9 ** 99 ** 99 }}", "** makes too large a value"),
         ("{{ range(10 ** 9) | length }}", "fails on this conversation"),
     ],
 )

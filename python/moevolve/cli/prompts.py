@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from moevolve.errors import UsageError
+from moevolve.policy.parameters import read_json
 from moevolve.records import Struct
 
 
@@ -30,23 +30,20 @@ def from_arguments(prompts: list[str], file: Path | None) -> list[Request]:
     """The requests in their order: those of the command line (`-` stands for stdin), then the file's."""
     found: list[Request] = []
     for prompt in prompts:
-        found += from_stdin() if prompt == "-" else [Request(prompt=prompt)]
+        found += from_stdin() if prompt == "-" else [Request(prompt=_unicode(prompt, "the prompt"))]
     if file is not None and str(file) == "-":
         found += from_stdin()
     elif file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{file} is not UTF-8 text: byte {error.start} is invalid") from error
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-        found += from_lines(text, str(file))
+        found += from_lines(_read(file), str(file))
     return found
 
 
 def from_stdin() -> list[Request]:
     """Requests that are piped in."""
-    return from_lines(sys.stdin.read(), "stdin")
+    try:
+        return from_lines(sys.stdin.read(), "stdin")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"stdin is not UTF-8 text: byte {error.start} is invalid") from error
 
 
 def from_lines(text: str, origin: str) -> list[Request]:
@@ -57,25 +54,31 @@ def from_lines(text: str, origin: str) -> list[Request]:
     """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip("\r")]
     if not lines or not _is_request(lines[0][1]):
-        return [Request(prompt=line.rstrip("\r")) for _, line in lines]
+        return [Request(prompt=_unicode(line.rstrip("\r"), f"{origin}, line {n}")) for n, line in lines]
     return [_request(line, f"{origin}, line {number}") for number, line in lines]
+
+
+def _unicode(text: str, where: str) -> str:
+    """The text, if all of it is; Python lets stray bytes and halves of characters pass in places."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{where} is not Unicode text: character {error.start + 1} is none") from error
+    return text
 
 
 def _is_request(line: str) -> bool:
     if not line.lstrip().startswith("{"):
         return False
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = read_json(line)
+    except ValueError:
         return False
     return isinstance(value, dict) and bool({"prompt", "messages"} & set(value))
 
 
 def _request(line: str, where: str) -> Request:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not JSON: {error}") from error
+    value = _json(line, where)
     if not isinstance(value, dict) or ("prompt" in value) == ("messages" in value):
         raise UsageError(f'{where}: write {{"prompt": ...}} or {{"messages": [...], "tools": [...]}}')
     tools = None if value.get("tools") is None else objects(value["tools"], f"{where}: tools")
@@ -106,10 +109,20 @@ def tools_of(file: Path) -> tuple[dict[str, Any], ...]:
     Raises:
         UsageError: it cannot be read, or is no such list.
     """
+    return objects(_json(_read(file), str(file)), f"{file}: tools")
+
+
+def _read(file: Path) -> str:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text: byte {error.start} is invalid") from error
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not JSON: {error}") from error
-    return objects(value, f"{file}: tools")
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return read_json(text)
+    except ValueError as error:
+        raise UsageError(f"{where} is not JSON: {error}") from error

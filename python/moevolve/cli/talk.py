@@ -47,7 +47,7 @@ def talk(answer: Answer, opening: tuple[dict[str, Any], ...]) -> int:
             try:
                 stream = answer(asked, turns)
                 with suppress(KeyboardInterrupt):
-                    Teller().events(stream)
+                    Teller().turn(stream)
             except MoevolveError as error:
                 say(f"moevolve: {error}")
                 continue

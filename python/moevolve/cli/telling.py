@@ -6,8 +6,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
+from moevolve.cli.interrupting import begun
+from moevolve.cli.output import say
 from moevolve.policy.completion import Completion
 from moevolve.policy.turns import (
     ContentDelta,
@@ -18,6 +20,9 @@ from moevolve.policy.turns import (
     ToolCallEnd,
     ToolCallFailed,
 )
+
+if TYPE_CHECKING:
+    from moevolve.policy.chat import ChatStream
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DIM, PLAIN = "\x1b[2m", "\x1b[22m"
@@ -43,13 +48,16 @@ class Teller:
         finally:
             self._end(always=True)
 
-    def events(self, events: Iterable[Event]) -> None:
+    def turn(self, stream: ChatStream) -> None:
         """A turn as it comes."""
         try:
-            for event in events:
+            for event in begun(iter(stream)):
                 self._event(event)
         finally:
             self._end()
+        drawn = stream.completion
+        if drawn.finish == "length" and sys.stderr.isatty():
+            say(f"moevolve: cut after {len(drawn.tokens)} tokens; --max-tokens sets another limit")
 
     def completion(self, completion: Completion) -> None:
         """A completion that is there."""

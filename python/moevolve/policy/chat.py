@@ -79,6 +79,10 @@ class Chat:
     def prompt(self, conversation: Conversation, **variables: Any) -> str:
         """The text that the model goes on from; `variables` are the template's own, such as `enable_thinking`."""
         template = self._with_tools if conversation.tools else self.template
+        if conversation.tools and "tools" not in template.source:
+            raise UsageError(
+                f"the chat template of {self._origin} knows no tools: the model would not see them"
+            )
         return template.render(conversation.messages, conversation.tools, **variables)
 
     def ids(

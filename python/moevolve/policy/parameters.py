@@ -21,20 +21,41 @@ _ALIASES = {
     "tuple": "array",
     "none": "null",
 }
+_DEEPEST = 64
+"""Levels of JSON that are read; whoever writes it out again has to follow."""
+
 _NESTED = 16
 """Depth to which a schema is followed; one that refers to itself ends there."""
 
 
 def read_json(text: str) -> Any:
-    """Strict JSON.
+    """Strict JSON whose texts are Unicode.
 
     Raises:
-        ValueError: it is none, is nested too deep, or holds NaN or an infinity.
+        ValueError: it is none, is nested too deep, or holds NaN, an infinity, or half of a character.
     """
     try:
-        return json.loads(text, parse_constant=_no_number)
+        value = json.loads(text, parse_constant=_no_number)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    if text.count("[") + text.count("{") > _DEEPEST and _deeper(value, _DEEPEST):
+        raise ValueError("it is nested too deep")
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # an escaped half of a character raises a ValueError
+    return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a value is nested in more levels; works level by level, as deep ones would exhaust the stack."""
+    row = [value]
+    for _ in range(levels):
+        row = [
+            inner
+            for outer in row
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(inner, dict | list) for inner in row)
 
 
 def _no_number(name: str) -> Never:

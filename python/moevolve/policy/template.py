@@ -25,6 +25,11 @@ from moevolve.policy.parameters import read_json
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names under which clients send a turn's reasoning; templates read the first."""
 
+LARGEST_POWER = 4096
+"""Bits that `**` may make."""
+LARGEST_REPEAT = 1 << 20
+"""Characters or items that `*` may make."""
+
 
 class _GenerationTag(Extension):
     """`{% generation %}` marks assistant text for training masks; here its body counts and the mark does not."""
@@ -34,6 +39,26 @@ class _GenerationTag(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, in which a product or a power does not fill the memory either."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            whole = isinstance(left, int) and isinstance(right, int)
+            large = whole and left.bit_length() * right > LARGEST_POWER
+        else:
+            sizes = [len(x) if isinstance(x, str | list | tuple) else x for x in (left, right)]
+            repeats = any(isinstance(x, str | list | tuple) for x in (left, right))
+            large = (
+                repeats and all(isinstance(x, int) for x in sizes) and sizes[0] * sizes[1] > LARGEST_REPEAT
+            )
+        if large:
+            raise SecurityError(f"{operator} makes too large a value")
+        return super().call_binop(context, operator, left, right)
 
 
 class _Namespace(jinja2.utils.Namespace):
@@ -96,7 +121,7 @@ class ChatTemplate:
         self.source = source
         self._special = dict(special)
         self._origin = origin
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Sandbox(
             trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
         )
         environment.filters["tojson"] = _to_json
@@ -151,7 +176,15 @@ class ChatTemplate:
             raise UsageError(
                 f"the chat template of {self._origin} refuses this conversation: {error.message}"
             ) from error
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+            ArithmeticError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             raise UsageError(
                 f"the chat template of {self._origin} fails on this conversation: {error}"
             ) from error

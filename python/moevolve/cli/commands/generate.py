@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from moevolve.cli import output
+from moevolve.cli.interrupting import begun, interruptible
 from moevolve.cli.prompts import Request, from_arguments, from_stdin, tools_of
 from moevolve.errors import UsageError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from moevolve.policy.chat import ChatStream, Conversation
     from moevolve.policy.completion import Completion
     from moevolve.policy.engine import Engine
-
-Result = TypeVar("Result")
 
 BATCH = 64
 """Completions that are computed together."""
@@ -172,7 +170,7 @@ class _Draw:
         size = max(1, BATCH // max(1, self._options.n))
         for first in range(0, len(requests), size):
             part = requests[first : first + size]
-            answers = _interruptible(partial(self._batch, part, first))
+            answers = interruptible(partial(self._batch, part, first))
             for index, samples in enumerate(answers, first):
                 for sample, completion in enumerate(samples):
                     yield index, sample, completion
@@ -185,9 +183,9 @@ class _Draw:
             for sample in range(self._options.n):
                 place = (index, sample)
                 if self._options.chat and not self._options.raw:
-                    Teller().events(self.turn(request, place))
+                    Teller().turn(self.turn(request, place))
                 else:
-                    Teller().text(self._pieces(request, place))
+                    Teller().text(begun(self._pieces(request, place)))
 
     def turn(self, request: Request, place: tuple[int, int]) -> ChatStream:
         """The model's turn under way."""
@@ -262,22 +260,3 @@ class _Draw:
             marks=None if options.raw else (),
         )
         return (piece.text for piece in stream)
-
-
-def _interruptible(work: Callable[[], Result]) -> Result:
-    """Runs native work beside this thread, so that Ctrl-C ends the command without waiting for a batch."""
-    done: list[Result] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
-            failed.append(error)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return done[0]

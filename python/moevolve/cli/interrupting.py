@@ -1,0 +1,36 @@
+"""Native work that Ctrl-C can leave: it runs beside the main thread, which alone hears of signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Runs `work`, so that Ctrl-C is heard at once although the work itself goes on to its end."""
+    done: list[Result] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            failed.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def begun(items: Iterator[Result]) -> Iterator[Result]:
+    """The items of a draw, of which the first takes longest: the whole prompt is read before it."""
+    first = interruptible(lambda: [item for _, item in zip(range(1), items, strict=False)])
+    yield from first
+    if first:
+        yield from items
