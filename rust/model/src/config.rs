@@ -257,10 +257,11 @@ impl Config {
         rope.insert("rope_type".to_owned(), json!(kind));
         if self.family == Family::MiniMaxM2 {
             fields.insert("rotary_dim".to_owned(), json!(self.rotated));
-            rope.insert(
-                "partial_rotary_factor".to_owned(),
-                json!(self.rotated as f64 / self.head as f64),
-            );
+            // Readers take the whole part of head times factor, which must not fall short by a rounding.
+            let factor = self.rotated as f64 / self.head as f64;
+            let short = ((self.head as f64 * factor) as usize) < self.rotated;
+            let factor = if short { factor.next_up() } else { factor };
+            rope.insert("partial_rotary_factor".to_owned(), json!(factor));
         }
         fields.insert("rope_parameters".to_owned(), Value::Object(rope));
         let mut text = serde_json::to_string_pretty(&fields).expect("a map of JSON values is JSON");

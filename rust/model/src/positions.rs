@@ -53,12 +53,22 @@ fn rotated(
     described: &Description,
     head: usize,
 ) -> Result<usize> {
+    // A factor is a width divided by `head`: its product with it may miss that width by a rounding.
+    let whole = |part: f64| {
+        let exact = head as f64 * part;
+        let near = exact.round();
+        if (exact - near).abs() < 1e-6 {
+            near
+        } else {
+            exact
+        }
+    };
     let rotated = if let Some(part) = rope.number_or("partial_rotary_factor")? {
-        (head as f64 * part) as usize
+        whole(part) as usize
     } else if described.family == Family::MiniMaxM2 && fields.get("rotary_dim").is_some() {
         fields.size("rotary_dim")?
     } else {
-        (head as f64 * fields.number("partial_rotary_factor", 1.0)?) as usize
+        whole(fields.number("partial_rotary_factor", 1.0)?) as usize
     };
     if rotated > head || !rotated.is_multiple_of(2) {
         let reason =

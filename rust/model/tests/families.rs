@@ -106,6 +106,25 @@ fn released_and_saved_rotary_fields_mean_the_same() {
 }
 
 #[test]
+fn any_rotated_width_comes_back_from_its_factor() {
+    for head in 2..=200 {
+        for rotated in (2..=head).step_by(2) {
+            let released = with(
+                odd(),
+                &[
+                    ("head_dim", json!(head)),
+                    ("rotary_dim", json!(rotated)),
+                    ("rope_parameters", Value::Null),
+                ],
+            );
+            let saved = parse(&released).to_json("float32");
+            let again = Config::parse(&saved, "config.json").expect("what was saved is read");
+            assert_eq!(again.rotated, rotated, "of {head}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name() {
     let all = families();
     let family = |name: &str| {

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use common::{create, families};
 use moevolve_kernels::sample::uniform;
 use moevolve_model::Engine;
+use moevolve_model::config::Config;
 use serde_json::{Map, Value, json};
 
 /// The system's allocator, with the bytes in use and the most there have been.
@@ -206,6 +207,10 @@ impl Whole {
         );
         match loaded.unwrap_or_else(|_| panic!("{case}: it panicked")) {
             Ok(engine) => {
+                let saved = engine.config_json();
+                let again = Config::parse(&saved, "config.json")
+                    .unwrap_or_else(|error| panic!("{case}: {error} in {saved}"));
+                assert_eq!(again.to_json(&dtype(&saved)), saved, "{case}");
                 let same = engine.parameters();
                 assert!(same <= 2 * self.parameters, "{case}: {same} parameters");
                 true
@@ -218,6 +223,11 @@ impl Whole {
             }
         }
     }
+}
+
+fn dtype(config: &str) -> String {
+    let fields: Value = serde_json::from_str(config).expect("JSON");
+    fields["dtype"].as_str().expect("a name").to_owned()
 }
 
 /// Whether an error says in which file it is, on one line.
