@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::checkpoint::write_atomically;
@@ -56,8 +58,10 @@ impl Tokenizer {
         vocabulary: usize,
         path: &Path,
     ) -> Result<Self> {
-        let inner: tokenizers::Tokenizer = json
-            .parse()
+        // The library takes broken JSON inside some of its parts for a bug of its own, and panics.
+        serde_json::from_str::<IgnoredAny>(json)
+            .map_err(|e| Error::file(path, format!("is not JSON: {e}")))?;
+        let inner: tokenizers::Tokenizer = guarded(|| json.parse())
             .map_err(|e| Error::file(path, format!("is not a tokenizer: {e}")))?;
         let highest = inner.get_vocab(true).into_iter().max_by_key(|&(_, id)| id);
         if let Some((token, id)) = highest.filter(|&(_, id)| id as usize >= vocabulary) {
@@ -76,16 +80,14 @@ impl Tokenizer {
 
     /// Ids of a text; with `add_special`, also the special tokens that the tokenizer puts around a text of its own.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(text, add_special) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(e) => Err(Error::Request(format!("the text cannot be encoded: {e}"))),
-        }
+        guarded(|| self.inner.encode_fast(text, add_special))
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|e| Error::Request(format!("the text cannot be encoded: {e}")))
     }
 
     /// Text of ids, special tokens left out if `skip_special`.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.inner
-            .decode(ids, skip_special)
+        guarded(|| self.inner.decode(ids, skip_special))
             .map_err(|e| Error::Request(format!("the tokens cannot be decoded: {e}")))
     }
 
@@ -159,5 +161,13 @@ impl Tokenizer {
             write_atomically(&folder.join(TEMPLATE), template.as_bytes())?;
         }
         write_atomically(&folder.join(SETTINGS), settings.as_bytes())
+    }
+}
+
+/// Work of the tokenizers library on what a file says: odd files make it panic, which is an error like any other.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|e| e.to_string()),
+        Err(_) => Err("the tokenizers library failed on it".to_owned()),
     }
 }

@@ -61,14 +61,18 @@ pub fn entries(fields: &Map<String, Json>, target: Target) -> Result<Vec<(String
         ("attention.key_length", "head_dim"),
         ("attention.value_length", "head_dim"),
         ("vocab_size", "vocab_size"),
-        ("expert_used_count", "num_experts_per_tok"),
     ] {
         if let Some(n) = size(fields, field) {
             put(key, Entry::U32(n));
         }
     }
-    if let Some(n) = size(fields, "num_local_experts").or(size(fields, "num_experts")) {
+    // A dense family's file may hold these fields, too.
+    let experts = size(fields, "num_local_experts").or(size(fields, "num_experts"));
+    if let Some(n) = experts.filter(|_| !matches!(model_type, "llama" | "qwen3")) {
         put("expert_count", Entry::U32(n));
+        if let Some(n) = size(fields, "num_experts_per_tok") {
+            put("expert_used_count", Entry::U32(n));
+        }
         let inner = size(fields, "moe_intermediate_size").or(size(fields, "intermediate_size"));
         if let Some(n) = inner {
             put("expert_feed_forward_length", Entry::U32(n));

@@ -171,8 +171,8 @@ impl Naming {
                 Some(one(format!("model.layers.{layer}.{room}.{matrix}.weight")))
             }
             "exps.weight" if self.experts > 0 => {
-                let name = |e| format!("model.layers.{layer}.{room}.experts.{e}.{matrix}.weight");
-                Some(Released::Experts((0..self.experts).map(name).collect()))
+                let stem = format!("model.layers.{layer}.{room}.experts");
+                Some(Released::Experts(stem, matrix))
             }
             // Files of before experts were stacked: blk.N.ffn_gate.E.weight.
             _ => {
@@ -187,7 +187,8 @@ impl Naming {
 enum Released {
     /// With the number of interleaved heads.
     One(String, usize),
-    Experts(Vec<String>),
+    /// Before and after the expert's number.
+    Experts(String, &'static str),
 }
 
 /// A number and what follows the dot behind it.
@@ -208,7 +209,10 @@ pub fn pieces(gguf: &Gguf<'_>, naming: &Naming) -> Result<Vec<Piece>> {
             Some(Released::One(name, interleaved)) => {
                 pieces.push(one(gguf, tensor, name, interleaved)?);
             }
-            Some(Released::Experts(names)) => stack(gguf, tensor, names, &mut pieces)?,
+            Some(Released::Experts(stem, matrix)) => {
+                let name = |e| format!("{stem}.{e}.{matrix}.weight");
+                stack(gguf, tensor, naming.experts, name, &mut pieces)?;
+            }
             None => {
                 let reason = format!("is not part of a {}", naming.model_type);
                 return Err(gguf.torn(tensor.name, reason));
@@ -241,22 +245,23 @@ fn one(
 fn stack(
     gguf: &Gguf<'_>,
     tensor: &TensorInfo<'_>,
-    names: Vec<String>,
+    expected: usize,
+    name: impl Fn(usize) -> String,
     pieces: &mut Vec<Piece>,
 ) -> Result<()> {
     let shape = tensor.shape();
     let [experts, out, inp] = shape[..] else {
         return Err(gguf.torn(tensor.name, format!("has shape {shape:?}, not a stack")));
     };
-    if experts != names.len() {
-        let reason = format!("holds {experts} experts, expected {}", names.len());
+    if experts != expected {
+        let reason = format!("holds {experts} experts, expected {expected}");
         return Err(gguf.torn(tensor.name, reason));
     }
     let length = tensor.range.len() / experts;
-    for (e, name) in names.into_iter().enumerate() {
+    for e in 0..experts {
         let start = tensor.range.start + e * length;
         pieces.push(Piece {
-            name,
+            name: name(e),
             shape: vec![out, inp],
             format: tensor.format,
             range: start..start + length,

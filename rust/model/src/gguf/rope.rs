@@ -82,29 +82,49 @@ impl Llama3 {
             high: 4.0,
             original: ORIGINAL,
         };
-        let fitted = match (between.first(), between.last()) {
-            (Some(&(x, y)), Some(&(z, w))) if x != z => {
-                let slope = (y - w) / (x - z);
-                let high_less_low = ORIGINAL / slope;
-                let low = (slope * x - y) * high_less_low;
-                Some(Self {
-                    low,
-                    high: low + high_less_low,
-                    ..usual
-                })
-            }
-            _ => None,
+        let mut candidates = vec![usual];
+        // The usual bands around another original length, which one point between them tells.
+        let other = |original: f64| Self {
+            original: original.round(),
+            ..usual
         };
+        candidates.extend(between.last().map(|&(x, y)| other((1.0 + 3.0 * y) / x)));
+        if let (Some(&(x, y)), Some(&(z, w))) = (between.first(), between.last())
+            && x != z
+        {
+            let slope = (y - w) / (x - z);
+            let high_less_low = ORIGINAL / slope;
+            let low = (slope * x - y) * high_less_low;
+            candidates.push(Self {
+                low,
+                high: low + high_less_low,
+                ..usual
+            });
+        }
+        // No point between the bands: anywhere in the gap.
+        let lengths: Vec<f64> = wavelengths(theta, 2 * divisors.len()).collect();
+        let step = divisors.iter().position(|&d| d > 1.0);
+        if let Some(&[short, long]) = step
+            .filter(|&at| at > 0)
+            .and_then(|at| lengths[at - 1..=at].first_chunk::<2>())
+        {
+            candidates.push(other(2.0 * (short * long).sqrt()));
+        } else {
+            candidates.push(other(lengths.first().map_or(1.0, |length| length / 2.0)));
+        }
         let agrees = |rule: &Self| {
             let expected = rule.divisors(theta, 2 * divisors.len());
-            let sound = rule.low > 0.0 && rule.high > rule.low && rule.factor >= 1.0;
+            let sound = rule.original >= 1.0
+                && rule.low > 0.0
+                && rule.high > rule.low
+                && rule.factor >= 1.0;
             sound
                 && expected
                     .iter()
                     .zip(divisors)
                     .all(|(e, &d)| (e - f64::from(d)).abs() <= TOLERANCE * e)
         };
-        [Some(usual), fitted].into_iter().flatten().find(agrees)
+        candidates.into_iter().find(agrees)
     }
 }
 

@@ -1,0 +1,210 @@
+"""GGUF files: one written here by hand, and the seed model there and back."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moevolve
+from moevolve import _native
+from moevolve.errors import CheckpointError, UsageError
+from moevolve.policy.tokenizer import CHARACTERS
+
+SEED = Path(moevolve.__file__).parent / "policy" / "seed"
+PROMPT = "reverse: abcd="
+HIDDEN, HEADS, KEYS, HEAD, INNER, WORDS = 32, 4, 2, 16, 48, 40
+ARRAY, STRING, FLOAT = 9, 8, 6
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def value(item: Any) -> bytes:
+    if isinstance(item, str):
+        return struct.pack("<I", STRING) + text(item)
+    if isinstance(item, float):
+        return struct.pack("<If", FLOAT, item)
+    if isinstance(item, int):
+        return struct.pack("<II", 4, item)
+    kind, pack = (STRING, text) if isinstance(item[0], str) else (5, lambda number: struct.pack("<i", number))
+    return struct.pack("<IIQ", ARRAY, kind, len(item)) + b"".join(map(pack, item))
+
+
+def gguf(metadata: dict[str, Any], tensors: dict[str, tuple[tuple[int, ...], list[float]]]) -> bytes:
+    """A file of version 2 with f32 tensors; shapes slowest first."""
+    head = b"GGUF" + struct.pack("<IQQ", 2, len(tensors), len(metadata))
+    head += b"".join(text(key) + value(item) for key, item in metadata.items())
+    data = b""
+    for name, (shape, numbers) in tensors.items():
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), 0, len(data))
+        data += struct.pack(f"<{len(numbers)}f", *numbers)
+        data += bytes(-len(data) % 32)
+    return head + bytes(-len(head) % 32) + data
+
+
+def llama() -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], list[float]]]]:
+    """A Llama of two layers as llama.cpp's converter would write it, but for the order of rows in q and k."""
+    metadata = {
+        "general.architecture": "llama",
+        "llama.block_count": 2,
+        "llama.context_length": 64,
+        "llama.embedding_length": HIDDEN,
+        "llama.feed_forward_length": INNER,
+        "llama.attention.head_count": HEADS,
+        "llama.attention.head_count_kv": KEYS,
+        "llama.attention.key_length": HEAD,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "llama.rope.freq_base": 10000.0,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": [*"abcdefghijklmnopqrstuvwxyz0123456789", "ab", "<s>", "</s>", "Ġ"],
+        "tokenizer.ggml.token_type": [1] * 37 + [3, 3, 1],
+        "tokenizer.ggml.merges": ["a b"],
+        "tokenizer.ggml.eos_token_id": 38,
+        "tokenizer.chat_template": "{{ messages[0]['content'] }}</s>",
+    }
+    draw = random.Random(5)
+    tensors = {}
+
+    def add(name: str, *shape: int) -> None:
+        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        tensors[name] = (shape, [draw.gauss(0.0, 0.2) + (len(shape) == 1) for _ in range(count)])
+
+    add("token_embd.weight", WORDS, HIDDEN)
+    add("output_norm.weight", HIDDEN)
+    add("output.weight", WORDS, HIDDEN)
+    for layer in range(2):
+        for name, *shape in [
+            ("attn_norm", HIDDEN),
+            ("ffn_norm", HIDDEN),
+            ("attn_q", HEADS * HEAD, HIDDEN),
+            ("attn_k", KEYS * HEAD, HIDDEN),
+            ("attn_v", KEYS * HEAD, HIDDEN),
+            ("attn_output", HIDDEN, HEADS * HEAD),
+            ("ffn_gate", INNER, HIDDEN),
+            ("ffn_up", INNER, HIDDEN),
+            ("ffn_down", HIDDEN, INNER),
+        ]:
+            add(f"blk.{layer}.{name}.weight", *shape)
+    return metadata, tensors
+
+
+def test_a_file_made_elsewhere_is_the_same_model_as_a_folder(tmp_path):
+    metadata, tensors = llama()
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(metadata, tensors))
+    engine = _native.Engine.load(file, 1)
+    config = json.loads(engine.config())
+    assert config["model_type"] == "llama"
+    assert config["rms_norm_eps"] == 1e-5
+    assert engine.eos == [38]
+    assert engine.encode("abc d</s>") == [36, 2, 39, 3, 38]
+    assert engine.decode([36, 2, 39, 3, 38]) == "abc d"
+    assert engine.chat_template == "{{ messages[0]['content'] }}</s>"
+    assert engine.special["eos_token"] == "</s>"
+    # Rows 2i and 2i + 1 of a head are dimensions i and i + half: through a folder and back, nothing changes.
+    engine.save(tmp_path / "folder", "f32")
+    again = _native.Engine.load(tmp_path / "folder", 1)
+    assert again.logits([[1, 2, 3]]).tolist() == engine.logits([[1, 2, 3]]).tolist()
+    again.save(tmp_path / "again.gguf", "f32")
+    back = (tmp_path / "again.gguf").read_bytes()
+    name = "blk.1.attn_q.weight"
+    numbers = tensors[name][1]
+    assert struct.pack(f"<{len(numbers)}f", *numbers) in back
+    assert _native.Engine.load(tmp_path / "again.gguf", 1).fingerprint() == engine.fingerprint()
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda m, t: t.pop("blk.1.ffn_up.weight"), ["model.layers.1.mlp.up_proj.weight", "missing"]),
+    (lambda m, t: t.update({"blk.2.attn_norm.weight": ((HIDDEN,), [1.0] * HIDDEN)}), ["model.layers.2"]),
+    (lambda m, t: t.update({"blk.0.strange.weight": ((1,), [1.0])}), ["blk.0.strange.weight", "llama"]),
+    (lambda m, t: t["output_norm.weight"][1].__setitem__(3, float("nan")), ["model.norm.weight", "index 3"]),
+    (lambda m, t: m.update({"llama.embedding_length": 36}), ["shape"]),
+    (lambda m, t: m.update({"llama.block_count": 2**31 - 1}), ["sizes make"]),
+    (lambda m, t: m.update({"general.architecture": "gpt2"}), ["general.architecture", "gpt2"]),
+    (lambda m, t: m.pop("llama.attention.head_count"), ["llama.attention.head_count", "missing"]),
+    (lambda m, t: m["tokenizer.ggml.tokens"].__setitem__(1, "a"), ["tokenizer.ggml.tokens", "token 0"]),
+    (lambda m, t: m.pop("tokenizer.ggml.merges"), ["tokenizer.ggml.merges", "missing"]),
+    (lambda m, t: m.update({"tokenizer.ggml.model": "bert"}), ["tokenizer.ggml.model", "bert"]),
+])  # fmt: skip
+def test_a_wrong_file_is_refused_by_name(tmp_path, change, words):
+    metadata, tensors = llama()
+    change(metadata, tensors)
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(metadata, tensors))
+    with pytest.raises(CheckpointError) as caught:
+        _native.Engine.load(file, 1)
+    message = str(caught.value)
+    for word in ["model.gguf", *words]:
+        assert word in message, message
+
+
+def test_the_rule_behind_rope_factors_is_found(tmp_path):
+    metadata, tensors = llama()
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rope |= {"original_max_position_embeddings": 8192, "rope_theta": 500000.0}
+    factors = []
+    for i in range(HEAD // 2):
+        wavelength = 2 * 3.141592653589793 * 500000.0 ** (2 * i / HEAD)
+        smooth = (8192 / wavelength - 1.0) / 3.0
+        stretched = 1 / ((1 - smooth) / 8.0 + smooth)
+        factors.append(1.0 if smooth > 1 else 8.0 if smooth < 0 else stretched)
+    metadata["llama.rope.freq_base"] = 500000.0
+    tensors["rope_freqs.weight"] = ((HEAD // 2,), factors)
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(metadata, tensors))
+    found = json.loads(_native.Engine.load(file, 1).config())["rope_parameters"]
+    assert {key: found[key] for key in rope} == rope
+    tensors["rope_freqs.weight"] = ((HEAD // 2,), [1.0, 3.0, 2.0, 5.0] * (HEAD // 8))
+    file.write_bytes(gguf(metadata, tensors))
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight"):
+        _native.Engine.load(file, 1)
+
+
+def test_the_seed_goes_there_and_back(tmp_path):
+    engine = _native.Engine.load(SEED, 1)
+    file = tmp_path / "seed.gguf"
+    engine.save(file, "f32")
+    again = _native.Engine.load(file, 1)
+    assert again.fingerprint() == engine.fingerprint()
+    known = CHARACTERS.replace("<", "")
+    assert again.encode(known) == engine.encode(known)
+    assert again.decode(again.encode(known)) == known
+    assert again.eos == engine.eos
+
+
+@pytest.mark.parametrize("format, bits", [("f16", 16.3), ("q8_0", 8.8), ("q4_0", 4.8), ("q4_k", 5.8)])
+def test_a_narrow_seed_still_reverses(tmp_path, format, bits):
+    engine = _native.Engine.load(SEED, 1)
+    file = tmp_path / "seed.gguf"
+    engine.save(file, format)
+    assert file.stat().st_size * 8 / engine.parameters < bits
+    narrow = _native.Engine.load(file, 1)
+    request = [(engine.encode(PROMPT), [1], 12, 0.0, 1.0)]
+    if format in ("f16", "q8_0"):
+        assert narrow.generate(request)[0][0][0] == engine.generate(request)[0][0][0]
+    plan = json.loads(_native.plan(file))
+    assert plan["parameters"] == json.loads(_native.plan(SEED))["parameters"]
+    assert plan["stored_bytes"] < file.stat().st_size
+    with pytest.raises(UsageError, match="q3_k"):
+        engine.save(tmp_path / "other.gguf", "q3_k")
+
+
+def test_what_llama_cpp_lacks_is_refused_before_a_file_exists(tmp_path):
+    words = {"<eos>": 0, "a": 1, "two words": 2}
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": "<eos>"},
+    }  # fmt: skip
+    config = json.loads((SEED / "config.json").read_text())
+    engine = _native.Engine.create(json.dumps(config), json.dumps(tokenizer), 1, 1)
+    with pytest.raises(CheckpointError, match="two words"):
+        engine.save(tmp_path / "model.gguf", "f16")
+    assert list(tmp_path.iterdir()) == []

