@@ -31,7 +31,7 @@ def talk(answer: Answer, opening: tuple[dict[str, Any], ...]) -> int:
     told, turns = opening, 0
     while True:
         try:
-            line = input("> ").strip()
+            line = input("> ").strip().encode("utf-8", "replace").decode()
         except EOFError:
             print()
             return 0
@@ -51,5 +51,6 @@ def talk(answer: Answer, opening: tuple[dict[str, Any], ...]) -> int:
             except MoevolveError as error:
                 say(f"moevolve: {error}")
                 continue
-            told = (*asked, stream.completion.message())
             turns += 1
+            if stream.completion.tokens:  # else it was ended before it said anything
+                told = (*asked, stream.completion.message())

@@ -62,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="text as the model wrote it, special tokens and marks included",
+        help="text as the model wrote it, special tokens and marks included, and no note about --chat",
     )
     parser.add_argument(
         "--stream",
@@ -111,7 +111,7 @@ def execute(options: argparse.Namespace) -> int:
         return talk(lambda told, turns: draw.turn(Request(messages=told), (turns, 0)), opening)
     if not (options.chat or options.raw or options.json or options.jsonl) and engine.native.chat_template:
         output.say(
-            "moevolve: this model is made for conversations; --chat talks to it, --raw says no more of it"
+            "moevolve: this model has a chat template: --chat talks to it (--raw leaves this note out)"
         )
     if options.json or options.jsonl:
         _print_json(draw, requests, lines=options.jsonl)
