@@ -33,6 +33,13 @@ def quantise(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values, scales
 
 
+def widen(values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """What `quantise` meant, as f32; the last blocks of a matrix may be torn by its end."""
+    out, inp = values.shape
+    each = scales.repeat_interleave(BLOCK, 0)[:out].repeat_interleave(BLOCK, 1)[:, :inp]
+    return values.float() * each
+
+
 def convert(plain: Path, out: Path) -> None:
     """Reads a folder that transformers saved, in one file or shards, and writes its FP8 twin."""
     tensors: dict[str, torch.Tensor] = {}

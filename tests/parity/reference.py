@@ -100,7 +100,7 @@ def draw_shape(family: str, seed: int) -> Shape:
     draw = random.Random(f"{family} {seed}")
     kv_heads = draw.choice([1, 2, 3])
     heads = kv_heads * draw.choice([1, 2, 3])
-    head = 2 * draw.randint(2, 12)
+    head = draw.choice([16, 2 * draw.randint(2, 12)])  # 16 can be used as it is stored
     experts = draw.randint(2, 9)
     # OLMoE's norms are as wide as the hidden state.
     hidden = heads * head if family == "olmoe" else draw.randint(8, 70)
