@@ -95,8 +95,7 @@ fn stored_weights_refuse_to_change_and_say_how_to_load_others() {
     let mut engine = Engine::load_as(folder.path(), 1, Keep::Stored).expect("loaded");
     let refused = engine
         .train_step(&common::batch(), 1e-3)
-        .err()
-        .expect("refused");
+        .expect_err("refused");
     assert!(
         refused.to_string().contains("weights=\"trainable\""),
         "{refused}"
