@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -146,12 +147,27 @@ def test_a_program_without_solve_or_with_a_bad_file_name_fails(host, oracle):
 
 
 def test_no_process_is_left_behind(hasty, oracle, program):
-    def children() -> set[str]:
-        return {
-            path.name
-            for path in Path("/proc").glob("[0-9]*")
-            if "worker.py" in (path / "cmdline").read_bytes().decode(errors="replace")
-        }
+    def parent(process: int) -> int:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+    def ours(process: int) -> bool:
+        """Below this process, or an orphan; other runs of the tests beside this one have workers of their own."""
+        above = parent(process)
+        if above <= 1:
+            return True
+        while above > 1 and above != os.getpid():
+            above = parent(above)
+        return above == os.getpid()
+
+    def children() -> set[int]:
+        found = set()
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if b"worker.py" in (path / "cmdline").read_bytes() and ours(int(path.name)):
+                    found.add(int(path.name))
+            except OSError:
+                continue  # It has just ended.
+        return found
 
     genome = program("while True: pass", head="import _signal\n_signal.signal(27, _signal.SIG_IGN)")
     assert outcomes(hasty, genome, oracle)[0].failure == "timeout"

@@ -19,6 +19,7 @@ from moevolve_tui.untrusted import plain
         ("abc\u202edcba", "abcdcba"),
         ("bell\x07\x00", "bell"),
         ("unfinished \x1b[", "unfinished"),
+        ("0 \x08 0", "0 0"),
         ("häufig ✔ 日本", "häufig ✔ 日本"),
     ],
 )

@@ -24,5 +24,7 @@ _HIDDEN = re.compile(
 
 def plain(text: str, limit: int = 400) -> str:
     """One line of printable text: no escapes, no control or reordering characters, at most `limit` long."""
-    shown = _HIDDEN.sub("", _SPACES.sub(" ", _ESCAPES.sub("", text))).strip()
+    visible = _HIDDEN.sub("", _SPACES.sub(" ", _ESCAPES.sub("", text)))
+    # Spaces around what was hidden have become neighbours.
+    shown = _SPACES.sub(" ", visible).strip()
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
