@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 BUSY = 0.15
@@ -27,18 +27,27 @@ class Measured:
     isa: str
     rates: dict[str, list[float]]
     busy_rounds: int
+    gflop: float = 0.0
+    """Billions of floating-point operations in our matrix products for one token."""
+    peak: dict[str, float] = field(default_factory=dict)
+    """GFLOP/s of the machine on these threads: torch's f32 product, and ours by example `gemm_speed`'s method."""
 
     def median(self, side: str) -> float:
         return statistics.median(self.rates[side])
 
     @property
     def rival(self) -> str:
-        """The faster of the other sides."""
-        return max((side for side in self.rates if side != "moevolve"), key=self.median)
+        """The fastest side that is not ours."""
+        return max((side for side in self.rates if not side.startswith("moevolve")), key=self.median)
 
     @property
     def ratio(self) -> float:
         return self.median("moevolve") / self.median(self.rival)
+
+    def ratio_to(self, words: str) -> float | None:
+        """Ratio to the fastest side with these words in its name, None without one."""
+        rates = [self.median(side) for side in self.rates if words in side]
+        return self.median("moevolve") / max(rates) if rates else None
 
     @property
     def ratio_quartiles(self) -> tuple[float, float]:
@@ -66,7 +75,14 @@ def quiet() -> bool:
             return False
 
 
-def rounds(sides: Mapping[str, Callable[[], int]], count: int, threads: int, isa: str) -> Measured:
+def rounds(
+    sides: Mapping[str, Callable[[], int]],
+    count: int,
+    threads: int,
+    isa: str,
+    gflop: float = 0.0,
+    peak: Mapping[str, float] | None = None,
+) -> Measured:
     """Runs every side once a round, in turn.
 
     Args:
@@ -74,6 +90,8 @@ def rounds(sides: Mapping[str, Callable[[], int]], count: int, threads: int, isa
         count: rounds; one more warms up.
         threads: what the sides were told to use.
         isa: the kernels in force.
+        gflop: operations of our products for one token, in billions.
+        peak: GFLOP/s that the machine reaches, by name.
     """
     rates: dict[str, list[float]] = {side: [] for side in sides}
     busy = 0
@@ -87,7 +105,7 @@ def rounds(sides: Mapping[str, Callable[[], int]], count: int, threads: int, isa
             if number:
                 rates[side].append(rate)
     note("")
-    return Measured(threads, isa, rates, busy)
+    return Measured(threads, isa, rates, busy, gflop, dict(peak or {}))
 
 
 def note(text: str) -> None:
@@ -165,6 +183,8 @@ def _figures(result: Measured, targets: Mapping[int, float]) -> dict[str, object
         "tokens_per_second": {side: round(result.median(side)) for side in result.rates},
         "rival": result.rival,
         "ratio": round(result.ratio, 3),
+        "gflops": round(result.gflop * result.median("moevolve"), 1),
+        "peak_gflops": {name: round(rate, 1) for name, rate in result.peak.items()},
         "ratio_quartiles": [round(q, 3) for q in result.ratio_quartiles],
         "target": targets.get(result.threads),
         "rounds": len(result.rates["moevolve"]),
@@ -185,4 +205,16 @@ def _table(title: str, results: Sequence[Measured], targets: Mapping[int, float]
             + "  ".join(f"{result.median(side):>24,.0f}" for side in sides)
             + f"    {result.ratio:.2f}x ({low:.2f}-{high:.2f})    {verdict}"
         )
-    print(f"kernels: {results[0].isa}; the ratio is to the faster rival of each row")
+    print(f"kernels: {results[0].isa}; the ratio is to the fastest rival of each row")
+    for result in results:
+        against = [
+            (words, result.ratio_to(words)) for words in ("eager", "grouped_mm", "compile", "moevolve f32")
+        ]
+        said = [f"{words} {ratio:.2f}x" for words, ratio in against if ratio is not None]
+        print(f"{result.threads} threads: to {', '.join(said)}")
+        if result.gflop:
+            reached = result.gflop * result.median("moevolve")
+            peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in result.peak.items())
+            print(
+                f"{result.threads} threads: {reached:.0f} GFLOP/s in our products; a large product reaches {peaks}"
+            )

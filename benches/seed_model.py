@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from typing import Any
 
 from moevolve import _native
@@ -20,8 +22,12 @@ EXPERTS = ("grouped_mm", "eager")
 """transformers' two CPU implementations of the experts; the faster one is the rival."""
 
 
-def both(threads: int) -> tuple[_native.Engine, dict[str, Any]]:
-    """The engine, and one transformers model for each implementation of the experts, with equal weights."""
+PRECISIONS = {"moevolve": "fastest", "moevolve f32": "f32"}
+"""Our sides: products rounded to bf16 where the processor multiplies it faster, which runs use, and exact ones."""
+
+
+def both(threads: int) -> tuple[dict[str, _native.Engine], dict[str, Any]]:
+    """The engine in both precisions, and one transformers model for each implementation, with equal weights."""
     torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -37,10 +43,59 @@ def both(threads: int) -> tuple[_native.Engine, dict[str, Any]]:
                 folder, dtype=torch.float32, attn_implementation="sdpa", experts_implementation=experts
             )
             models[f"transformers {experts}"] = model
-    return engine, models
+    engines = {name: engine.clone() for name in PRECISIONS}
+    for name, precision in PRECISIONS.items():
+        engines[name].precision = precision
+    return engines, models
+
+
+def operations(config: dict[str, Any], asked: float = 1.0) -> float:
+    """Floating-point operations of the matrix products of one token forward; `asked` of them pass the last layer."""
+    hidden, heads = config["hidden_size"], config["num_attention_heads"] * config["head_dim"]
+    keys = 2 * config["num_key_value_heads"] * config["head_dim"]
+    experts = 3 * config["num_experts_per_tok"] * config["intermediate_size"] + config["num_local_experts"]
+    rest = hidden * (2 * heads + experts)
+    layers = config["num_hidden_layers"] - 1
+    return 2 * (
+        layers * (hidden * keys + rest) + hidden * keys + asked * (rest + hidden * config["vocab_size"])
+    )
 
 
 def random_ids(rows: int, length: int) -> list[list[int]]:
     """Token ids without specials."""
     generator = torch.Generator().manual_seed(7)
     return torch.randint(4, int(CONFIG["vocab_size"]), (rows, length), generator=generator).tolist()
+
+
+def peaks(threads: int) -> dict[str, float]:
+    """GFLOP/s of a large product on these threads: torch's in f32 and bf16, and the experts' block of ours."""
+    n, rates = 1024, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+        rates[f"torch {str(dtype).removeprefix('torch.')}"] = 2 * n**3 / least(lambda a=a, b=b: a @ b) / 1e9
+    rows, width = 1536, 512
+    weights = [torch.randn(count) * 0.05 for count in (width, 1, 2 * width * width, width * width)]
+    x = torch.randn(rows, width).numpy()
+    for precision in ("f32", "bf16"):
+        layer = _native.MoeLayer(
+            *(weight.numpy() for weight in weights),
+            hidden=width,
+            intermediate=width,
+            chosen=1,
+            precision=precision,
+            threads=threads,
+        )
+        rates[f"ours {precision}"] = (
+            6 * rows * width * width / least(lambda layer=layer: layer.forward(x)) / 1e9
+        )
+    return rates
+
+
+def least(work: Callable[[], Any]) -> float:
+    """Seconds of the fastest of twenty repetitions."""
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -106,9 +106,13 @@ impl Panels {
         let mut panels = Self::empty(side);
         panels.precision = precision;
         match precision {
-            Precision::F32 => panels.single = vec![0.0; total],
+            Precision::F32 => {
+                panels.single = vec![0.0; total];
+                in_large_pages(&panels.single);
+            }
             Precision::Bf16 => {
                 panels.half = vec![0; total];
+                in_large_pages(&panels.half);
                 panels.exact = exact
                     .into_iter()
                     .map(|range| (range.start, vec![0.0; range.len()]))
@@ -221,6 +225,28 @@ impl<'a> PanelsMut<'a> {
             }
         }
     }
+}
+
+/// Asks for pages of 2 MiB before the first touch: products stream through panels, and small pages cost them
+/// translations. Without effect where the system has none.
+fn in_large_pages<T>(buffer: &[T]) {
+    #[cfg(target_os = "linux")]
+    {
+        const LARGE: usize = 1 << 21;
+        let (start, bytes) = (buffer.as_ptr().addr(), size_of_val(buffer));
+        let first = start.next_multiple_of(LARGE);
+        let end = (start + bytes) / LARGE * LARGE;
+        if first < end {
+            let skipped = first - start;
+            // SAFETY: whole pages inside the buffer; advice changes no content.
+            unsafe {
+                let at = buffer.as_ptr().cast::<u8>().add(skipped);
+                libc::madvise(at.cast_mut().cast(), end - first, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = buffer;
 }
 
 /// Buffers of [`weight_gradient`] that hold nothing between calls.

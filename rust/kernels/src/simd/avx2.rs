@@ -30,6 +30,10 @@ unsafe impl Simd for Avx2 {
         Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)))
     }
     #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         _mm256_storeu_ps(to, self.0);
         _mm256_storeu_ps(to.add(8), self.1);

@@ -16,6 +16,10 @@ unsafe impl Simd for Avx512 {
         Self(_mm512_loadu_ps(from))
     }
     #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         _mm512_storeu_ps(to, self.0);
     }

@@ -27,6 +27,8 @@ pub unsafe trait Simd: Copy {
     const WIDE_TILE: bool;
 
     unsafe fn load(from: *const f32) -> Self;
+    /// Asks for the cache line at `at`, which may lie anywhere: nothing is read.
+    unsafe fn prefetch(at: *const f32);
     unsafe fn store(self, to: *mut f32);
     unsafe fn splat(x: f32) -> Self;
     unsafe fn add(self, other: Self) -> Self;

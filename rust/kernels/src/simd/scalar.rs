@@ -25,6 +25,8 @@ unsafe impl Simd for Scalar {
         each!(i => *from.add(i))
     }
     #[inline(always)]
+    unsafe fn prefetch(_at: *const f32) {}
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for i in 0..LANES {
             *to.add(i) = self.0[i];
