@@ -211,6 +211,12 @@ impl Whole {
                 let again = Config::parse(&saved, "config.json")
                     .unwrap_or_else(|error| panic!("{case}: {error} in {saved}"));
                 assert_eq!(again.to_json(&dtype(&saved)), saved, "{case}");
+                if let Ok(tokenizer) = engine.tokenizer() {
+                    let ids = tokenizer
+                        .encode("ABCABD <end> x\u{e9}", true)
+                        .unwrap_or_default();
+                    let _ = tokenizer.decode(&ids, false);
+                }
                 let same = engine.parameters();
                 assert!(same <= 2 * self.parameters, "{case}: {same} parameters");
                 true
@@ -352,6 +358,59 @@ fn damaged_text_of_configurations() {
         let span = config.len();
         scramble(&mut config, span, draw);
         vec![("config.json".to_owned(), config)]
+    });
+}
+
+/// A tokenizer of thirty words, with every stage that a released one has.
+fn tokenizer() -> Value {
+    let words: Map<String, Value> = (0..30_u8)
+        .map(|i| ((char::from(b'A' + i)).to_string(), json!(i)))
+        .chain([("AB".to_owned(), json!(30)), ("ABC".to_owned(), json!(31))])
+        .collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [{
+            "id": 32, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend", "prepend": "_"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": "[A-Z]+"}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<end>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<end>": {"id": "<end>", "ids": [32], "tokens": ["<end>"]}},
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": words, "merges": [["A", "B"], ["AB", "C"]],
+        },
+    })
+}
+
+/// What loads must also read and write text.
+#[test]
+fn damaged_tokenizers() {
+    let whole = tokenizer().to_string();
+    tokenizers::Tokenizer::from_bytes(&whole).expect("a good tokenizer");
+    damage(8, 120, 0.1, |_, draw| {
+        let mut text = whole.clone().into_bytes();
+        if draw.below(3) == 0 {
+            let span = text.len();
+            scramble(&mut text, span, draw);
+        } else {
+            let mut value = tokenizer();
+            for _ in 0..=draw.below(2) {
+                change(&mut value, draw);
+            }
+            text = value.to_string().into_bytes();
+        }
+        vec![("tokenizer.json".to_owned(), text)]
     });
 }
 
