@@ -1,0 +1,123 @@
+//! Logits and samples.
+
+use super::{Engine, Logits, Request, Sample};
+use crate::batch::{Packed, Positions};
+use crate::decoder::{Inference, Network};
+use crate::error::{Error, Result};
+use crate::generate::{self, Stream};
+
+/// Tokens of a forward pass that go through the network together.
+const CHUNK: usize = 640;
+
+impl Engine {
+    /// Logits after every token of every row.
+    pub fn logits(&mut self, rows: &[Vec<u32>]) -> Result<Logits> {
+        for ids in rows {
+            self.check_ids(ids)?;
+            self.check_length(ids.len())?;
+        }
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        self.rotary.extend(longest);
+        let vocabulary = self.config.vocabulary;
+        let mut values = vec![f32::NAN; rows.len() * longest * vocabulary];
+        let network = self.network();
+        let mut jobs: Vec<(&[u32], &mut [f32])> = Vec::new();
+        let mut rest = &mut values[..];
+        for ids in rows {
+            let (row, after) = rest.split_at_mut(longest * vocabulary);
+            rest = after;
+            if !ids.is_empty() {
+                jobs.push((ids, row));
+            }
+        }
+        let share = jobs.len().div_ceil(self.hands()).max(1);
+        std::thread::scope(|scope| {
+            let mut hands = jobs.chunks_mut(share);
+            let own = hands.next();
+            for hand in hands {
+                scope.spawn(move || read_logits(network, hand));
+            }
+            own.into_iter().for_each(|hand| read_logits(network, hand));
+        });
+        Ok(Logits {
+            shape: [rows.len(), longest, vocabulary],
+            values,
+        })
+    }
+
+    /// Refuses what cannot be sampled; returns how many positions the request may reach.
+    fn check_request(&self, request: &Request) -> Result<usize> {
+        let wrong = |what: &str| Err(Error::Request(what.to_owned()));
+        self.check_ids(&request.prompt)?;
+        self.check_length(request.prompt.len())?;
+        if request.prompt.is_empty() {
+            return wrong("a prompt has at least one token");
+        }
+        if !(request.temperature >= 0.0 && request.temperature.is_finite()) {
+            return wrong("a temperature is finite and not negative");
+        }
+        if !(request.top_p > 0.0 && request.top_p <= 1.0) {
+            return wrong("top_p lies in (0, 1]");
+        }
+        Ok(request.prompt.len() + request.max_tokens.min(self.config.positions))
+    }
+
+    /// Samples for each request, in the order of its keys.
+    pub fn generate(&mut self, requests: &[Request]) -> Result<Vec<Vec<Sample>>> {
+        let mut longest = 0;
+        for request in requests {
+            longest = longest.max(self.check_request(request)?);
+        }
+        self.rotary.extend(longest);
+        let mut workers = std::mem::take(&mut self.workers);
+        let samples = generate::generate(self.network(), requests, self.hands(), &mut workers);
+        self.workers = workers;
+        Ok(samples)
+    }
+
+    /// Begins one sample, of the request's first key, that is drawn token by token.
+    pub fn stream(&mut self, request: &Request) -> Result<Stream> {
+        let longest = self.check_request(request)?;
+        if request.keys.is_empty() {
+            return Err(Error::Request("a stream needs a key".to_owned()));
+        }
+        self.rotary.extend(longest);
+        Ok(Stream::new(self.network(), request))
+    }
+
+    /// The next token of a stream that this engine began, with its log-probability, or None at the end.
+    ///
+    /// Weights that changed meanwhile count from here on; what was read before stays as it was.
+    pub fn advance(&mut self, stream: &mut Stream) -> Option<(u32, f32)> {
+        stream.next(self.network())
+    }
+}
+
+/// Fills the logits of some rows, as many together as a chunk holds.
+fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
+    let mut pass = Inference::default();
+    let (vocabulary, width) = (network.config.vocabulary, network.layout.widths.vocabulary);
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let mut batch = Packed::default();
+        batch.clear();
+        let mut n = 0;
+        while n < rest.len() && (n == 0 || batch.len() + rest[n].0.len() <= CHUNK) {
+            batch.push(rest[n].0, &Positions::From(0), 0..rest[n].0.len());
+            n += 1;
+        }
+        pass.run(network, &batch, |_, _| {});
+        let (now, later) = rest.split_at_mut(n);
+        let mut logits = pass.last.logits.chunks_exact(width);
+        for (ids, out) in now {
+            for (to, from) in out
+                .chunks_exact_mut(vocabulary)
+                .take(ids.len())
+                .zip(&mut logits)
+            {
+                to.copy_from_slice(&from[..vocabulary]);
+            }
+        }
+        rest = later;
+    }
+}
