@@ -4,6 +4,7 @@
 //! bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
 //! the registers; many rows share rows of weights that are widened once.
 
+use super::foresight::foresee;
 use super::format::{FP8_BLOCK, Format};
 use super::wide::Wide;
 use crate::LANES;
@@ -187,7 +188,7 @@ unsafe fn widen<S: Wide, W: Weights>(
             W::sixteen::<S>(rest.as_ptr())
         };
         if W::SCALED {
-            sixteen = sixteen.mul(S::splat(*scales.add(column / FP8_BLOCK)));
+            sixteen = sixteen.mul(S::splat(256.0 * *scales.add(column / FP8_BLOCK)));
         }
         sixteen.store(to.add(column));
         column += LANES;
@@ -241,22 +242,44 @@ unsafe fn tile<S: Wide, W: Weights, const ROWS: usize, const OUT: usize>(
 ) {
     let mut sums = [[S::splat(0.0); OUT]; ROWS];
     let row_bytes = job.inp * W::BYTES;
+    // As much as is read here is asked for in the rows behind, which lie in one piece.
+    let mut later = weights.wrapping_add(OUT * row_bytes);
     let mut column = 0;
     while column < job.inp {
-        let mut right = [S::splat(0.0); OUT];
-        for c in 0..OUT {
-            right[c] = W::sixteen::<S>(weights.add(c * row_bytes + column * W::BYTES));
-            if W::SCALED {
-                right[c] = right[c].mul(S::splat(*scales[c].add(column / FP8_BLOCK)));
-            }
-        }
-        for r in 0..ROWS {
-            let left = S::load(x.add(r * job.x_stride + column));
+        // As far as the scales reach.
+        let end = if W::SCALED {
+            job.inp.min(column + FP8_BLOCK)
+        } else {
+            job.inp
+        };
+        let mut scale = [S::splat(0.0); OUT];
+        if W::SCALED {
             for c in 0..OUT {
-                sums[r][c] = left.fma(right[c], sums[r][c]);
+                scale[c] = S::splat(256.0 * *scales[c].add(column / FP8_BLOCK));
             }
         }
-        column += LANES;
+        while column < end {
+            if OUT == TILE && ROWS <= FEW {
+                for _ in 0..W::BYTES {
+                    foresee(later);
+                    later = later.wrapping_add(64);
+                }
+            }
+            let mut right = [S::splat(0.0); OUT];
+            for c in 0..OUT {
+                right[c] = W::sixteen::<S>(weights.add(c * row_bytes + column * W::BYTES));
+                if W::SCALED {
+                    right[c] = right[c].mul(scale[c]);
+                }
+            }
+            for r in 0..ROWS {
+                let left = S::load(x.add(r * job.x_stride + column));
+                for c in 0..OUT {
+                    sums[r][c] = left.fma(right[c], sums[r][c]);
+                }
+            }
+            column += LANES;
+        }
     }
     for r in 0..ROWS {
         for c in 0..OUT {

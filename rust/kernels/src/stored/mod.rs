@@ -9,6 +9,7 @@ mod decode;
 mod encode;
 mod finite;
 mod float;
+mod foresight;
 mod format;
 mod integer;
 mod narrow;

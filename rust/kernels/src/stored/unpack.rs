@@ -3,6 +3,7 @@
 //! Per 32 columns a panel holds eight vectors (vector j: columns 4j to 4j + 3 of the sixteen rows), the sixteen scales,
 //! and sixteen more floats: minima where the format has them, or the scales of columns 16 to 31.
 
+use super::foresight::foresee;
 use super::quads::Quads;
 use crate::simd::Simd;
 
@@ -75,12 +76,7 @@ impl Rows {
     #[inline(always)]
     fn foresee<const LINES: usize>(&mut self) {
         for _ in 0..LINES {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a hint, which never faults; every x86-64 processor has it.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T1>(self.later.cast());
-            }
+            foresee(self.later);
             self.later = self.later.wrapping_add(64);
         }
     }
@@ -294,20 +290,25 @@ impl Layout for Q5K {
         part_scales::<Q>(&mut rows, to);
         let (low, fifth) = (Q::splat(0x0f0f_0f0f), Q::splat(0x1010_1010));
         for half in 0..2 {
-            // Bit p of these bytes belongs to part p.
-            let mut bits = rows.columns::<Q>(16 + 16 * half);
-            for quarter in 0..4 {
-                let at = 48 + 32 * quarter + 16 * half;
-                let to = to.add(2 * quarter * PANEL_BLOCK + 256 * half);
-                for (j, &column) in rows.columns::<Q>(at).iter().enumerate() {
-                    let even = bits[j].left::<4>().and(fifth);
-                    let odd = bits[j].left::<3>().and(fifth);
-                    bits[j] = bits[j].right::<2>();
-                    column.and(low).or(even).store(to.add(64 * j));
-                    let upper = column.right::<4>().and(low).or(odd);
-                    upper.store(to.add(PANEL_BLOCK + 64 * j));
-                }
+            // Bit p of these bytes belongs to part p, and must come to place 4.
+            let bits = rows.columns::<Q>(16 + 16 * half);
+            macro_rules! quarter {
+                ($quarter:literal, $even:ident $by_even:literal, $odd:ident $by_odd:literal) => {
+                    let columns = rows.columns::<Q>(48 + 32 * $quarter + 16 * half);
+                    let to = to.add(2 * $quarter * PANEL_BLOCK + 256 * half);
+                    for j in 0..4 {
+                        let even = bits[j].$even::<$by_even>().and(fifth);
+                        let odd = bits[j].$odd::<$by_odd>().and(fifth);
+                        columns[j].and(low).or(even).store(to.add(64 * j));
+                        let upper = columns[j].right::<4>().and(low).or(odd);
+                        upper.store(to.add(PANEL_BLOCK + 64 * j));
+                    }
+                };
             }
+            quarter!(0, left 4, left 3);
+            quarter!(1, left 2, left 1);
+            quarter!(2, left 0, right 1);
+            quarter!(3, right 2, right 3);
         }
     }
 }

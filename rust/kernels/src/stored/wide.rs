@@ -8,7 +8,7 @@ use crate::stored::narrow;
 pub(super) unsafe trait Wide: Simd {
     unsafe fn from_f16(from: *const u8) -> Self;
     unsafe fn from_bf16(from: *const u8) -> Self;
-    /// See [`narrow::from_fp8`].
+    /// 2^-8 of what [`narrow::from_fp8`] gives.
     unsafe fn from_fp8(from: *const u8) -> Self;
 }
 
@@ -34,7 +34,7 @@ unsafe impl Wide for Scalar {
     unsafe fn from_fp8(from: *const u8) -> Self {
         let mut out = [0.0; LANES];
         for i in 0..LANES {
-            out[i] = narrow::from_fp8(*from.add(i));
+            out[i] = narrow::from_fp8(*from.add(i)) / 256.0;
         }
         Self::load(out.as_ptr())
     }
@@ -45,18 +45,22 @@ mod vectors {
     use std::arch::x86_64::*;
 
     use super::Wide;
-    use crate::simd::{Avx2, Avx512, Simd};
+    use crate::simd::{Avx2, Avx512};
 
-    // A byte's fields sit in a half's places, whose exponent bias is larger by 8: 2^8 makes up for that. Where all
-    // seven bits are set, the half becomes NaN too.
+    // A byte's fields sit in a half's places, whose exponent bias is larger by 8. The extended sign ends in both upper
+    // bits, of which the second belongs to the exponent. Where all seven bits are set, the half becomes NaN too.
     #[inline(always)]
     unsafe fn eighths(from: *const u8) -> __m256i {
-        let bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()));
-        let sign = _mm256_slli_epi16::<8>(_mm256_and_si256(bytes, _mm256_set1_epi16(0x80)));
-        let fields = _mm256_and_si256(bytes, _mm256_set1_epi16(0x7f));
-        let nan = _mm256_cmpeq_epi16(fields, _mm256_set1_epi16(0x7f));
+        let bytes = _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast()));
+        let shifted = _mm256_slli_epi16::<7>(bytes);
+        let (fields, sign) = (
+            _mm256_set1_epi16(0x3f80),
+            _mm256_set1_epi16(0xbf80u16 as i16),
+        );
+        let magnitude = _mm256_and_si256(shifted, fields);
+        let nan = _mm256_cmpeq_epi16(magnitude, fields);
         let nan = _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00));
-        _mm256_or_si256(_mm256_or_si256(_mm256_slli_epi16::<7>(fields), nan), sign)
+        _mm256_or_si256(_mm256_and_si256(shifted, sign), nan)
     }
 
     // SAFETY: AVX-512 F and AVX2.
@@ -72,7 +76,7 @@ mod vectors {
         }
         #[inline(always)]
         unsafe fn from_fp8(from: *const u8) -> Self {
-            Self(_mm512_cvtph_ps(eighths(from))).mul(Self::splat(256.0))
+            Self(_mm512_cvtph_ps(eighths(from)))
         }
     }
 
@@ -101,7 +105,6 @@ mod vectors {
                 _mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
                 _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)),
             )
-            .mul(Self::splat(256.0))
         }
     }
 }
