@@ -14,11 +14,10 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from measure import note, quiet
+from measure import clock, note, quiet
 from moevolve import _native
 
 try:
@@ -124,11 +123,11 @@ def worker(threads: int, rounds: int, size: tuple[int, int, int, int]) -> list[d
             note(f"  {threads} threads, {size}, {name}, {tokens} tokens")
             quiet()
             for _ in range(rounds):
-                count, start = 0, time.perf_counter()
-                while count < INPUTS or time.perf_counter() - start < LEAST:
+                count, start = 0, clock()
+                while count < INPUTS or clock() - start < LEAST:
                     run(rows[count % INPUTS])
                     count += 1
-                times.setdefault((name, tokens), []).append((time.perf_counter() - start) / count)
+                times.setdefault((name, tokens), []).append((clock() - start) / count)
     note("")
     for tokens in TOKENS:
         seconds = {name: statistics.median(t) for (name, n), t in times.items() if n == tokens}

@@ -3,11 +3,10 @@
 //! Parts are (expert, block of columns): first gate, up and SwiGLU, then down. The same sums in the same order as in
 //! [`crate::experts::forward`], so the same bits, on any number of threads.
 
-use std::ops::Range;
-
 use crate::experts::{Shape, combine, reserve, swiglu};
 use crate::panels::{Panels, PanelsMut, Precision, Side};
 use crate::route::{Routing, Rule};
+use crate::shared::Shared;
 use crate::team::Team;
 use crate::{Isa, LANES, bf16, gemm, padded};
 
@@ -118,38 +117,6 @@ impl Number for u16 {
         c: &mut [f32],
     ) {
         bf16::multiply_rounded(isa, rows, depth, columns, a, panels, c, false);
-    }
-}
-
-/// A matrix whose parts write disjoint pieces of rows.
-struct Shared<T>(*mut T, usize);
-
-// SAFETY: a pointer into a buffer that outlives the parts; `put` says what they may write.
-unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    fn new(buffer: &mut [T]) -> Self {
-        Self(buffer.as_mut_ptr(), buffer.len())
-    }
-
-    /// # Safety
-    /// No other part reads or writes these elements while the parts run.
-    unsafe fn put(&self, at: usize, values: &[T])
-    where
-        T: Copy,
-    {
-        assert!(at + values.len() <= self.1);
-        std::ptr::copy_nonoverlapping(values.as_ptr(), self.0.add(at), values.len());
-    }
-
-    /// # Safety
-    /// As for [`Self::put`].
-    #[allow(clippy::mut_from_ref)] // Of a raw pointer.
-    unsafe fn slice(&self, range: Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.1);
-        std::slice::from_raw_parts_mut(self.0.add(range.start), range.len())
     }
 }
 

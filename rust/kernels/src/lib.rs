@@ -29,6 +29,7 @@ pub mod rope;
 pub mod route;
 pub mod rows;
 pub mod sample;
+mod shared;
 pub mod simd;
 pub mod stored;
 pub mod team;
