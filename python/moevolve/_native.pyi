@@ -155,6 +155,10 @@ class Engine:
     def special(self) -> dict[str, str]:
         """Texts of special tokens by their role: bos_token, eos_token, pad_token, unk_token, where known."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What could not be taken over exactly from the model's file, such as a GGUF's unknown rule for splitting texts."""
+
     def logits(self, ids: list[list[int]]) -> Tensor:
         """(rows, longest row, vocabulary): what each token predicts; NaN past a shorter row's end.
 

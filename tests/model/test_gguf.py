@@ -145,6 +145,17 @@ def test_a_wrong_file_is_refused_by_name(tmp_path, change, words):
         assert word in message, message
 
 
+def test_an_unknown_split_is_told(tmp_path):
+    metadata, tensors = llama()
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(metadata, tensors))
+    assert _native.Engine.load(file, 1).notes == []
+    metadata["tokenizer.ggml.pre"] = "of-tomorrow"
+    file.write_bytes(gguf(metadata, tensors))
+    (note,) = _native.Engine.load(file, 1).notes
+    assert "of-tomorrow" in note
+
+
 def test_the_rule_behind_rope_factors_is_found(tmp_path):
     metadata, tensors = llama()
     rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}

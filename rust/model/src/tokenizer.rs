@@ -31,6 +31,8 @@ pub struct Tokenizer {
     settings: Option<Arc<str>>,
     /// A chat template in a file of its own.
     template: Option<Arc<str>>,
+    /// What could not be taken over exactly from a file of another kind.
+    notes: Arc<[String]>,
 }
 
 impl Tokenizer {
@@ -75,6 +77,7 @@ impl Tokenizer {
             json: json.into(),
             settings: settings.map(Into::into),
             template: None,
+            notes: Arc::default(),
         })
     }
 
@@ -136,6 +139,17 @@ impl Tokenizer {
     fn setting(&self, key: &str) -> Option<Value> {
         let settings: Value = serde_json::from_str(self.settings.as_deref()?).ok()?;
         settings.get(key).cloned()
+    }
+
+    /// The same with notes of what its file said otherwise.
+    pub fn with_notes(self, notes: Vec<String>) -> Self {
+        let notes = notes.into();
+        Self { notes, ..self }
+    }
+
+    /// What could not be taken over exactly from the file that it came from, for people to read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The files' texts.

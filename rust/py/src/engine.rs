@@ -337,6 +337,16 @@ impl Engine {
         })
     }
 
+    #[getter]
+    fn notes(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.work(py, |model| {
+            Ok(match model.tokenizer() {
+                Ok(tokenizer) => tokenizer.notes().to_vec(),
+                Err(_) => Vec::new(),
+            })
+        })
+    }
+
     fn logits(&self, py: Python<'_>, ids: Vec<Vec<u32>>) -> PyResult<Tensor> {
         let logits = self.work(py, |model| model.logits(&ids))?;
         Ok(Tensor::new(logits.values, logits.shape))

@@ -287,13 +287,18 @@ fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String
                 );
             }
             for (from, to) in [
-                ("attn_factor", "attention_factor"),
                 ("yarn_beta_fast", "beta_fast"),
                 ("yarn_beta_slow", "beta_slow"),
             ] {
                 if let Some(value) = keys.number(&format!("rope.scaling.{from}"))? {
                     rope.insert(to.to_owned(), json!(narrowest(value)));
                 }
+            }
+            // llama.cpp multiplies YaRN's own factor by this one, transformers takes the product.
+            let attention = keys.number("rope.scaling.attn_factor")?;
+            if let Some(times) = attention.filter(|&times| kind == "yarn" && times != 1.0) {
+                let whole = times * (1.0 + 0.1 * factor.max(1.0).ln());
+                rope.insert("attention_factor".to_owned(), json!(whole));
             }
         }
         other => {

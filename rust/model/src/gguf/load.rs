@@ -42,6 +42,7 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
                 config.vocabulary,
                 path,
             )
+            .map(|tokenizer| tokenizer.with_notes(text.notes))
         })
         .transpose()?;
     place(config, raws, keep, &file.place, team, tokenizer, None)
