@@ -24,7 +24,7 @@ MODES = ("default", "max-autotune-no-cudagraphs")
 
 def stepper(model: Any, ids: Any, labels: Any, forward: Any = None) -> Callable[[], int]:
     """A training step of a transformers model, through `forward` if it is compiled."""
-    forward = forward or model
+    forward = model if forward is None else forward
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True
