@@ -106,7 +106,7 @@ seed: build ## make the seed checkpoint again (at most 20 minutes on 2 cores)
 # --- beside torch and transformers, in an environment of their own
 
 $(PARITY)/.made: tests/parity/requirements.txt
-	$(SAY) "Making .venv-parity: torch and transformers, 3 GB to fetch, 6 GB on disk"
+	$(SAY) "Making .venv-parity: torch and transformers, llama.cpp and a small model, 3 GB to fetch, 6 GB on disk, 10 minutes to build"
 	@test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
 	@$(PARITY)/bin/python -m pip install --progress-bar on -r tests/parity/requirements.txt
 	@touch $@
@@ -127,6 +127,8 @@ bench: build parity-env ## measure training and generation against transformers,
 	PYTHONPATH=python $(PARITY)/bin/python benches/generate.py $(ARGS)
 	$(SAY) "Measuring one block of experts (about 5 minutes, 8 GB of memory)"
 	PYTHONPATH=python $(PARITY)/bin/python benches/moe_layer.py
+	$(SAY) "Measuring SmolLM2 beside llama.cpp (about 2 minutes)"
+	-PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
 	$(SAY) "Measuring what bf16 products cost in accuracy"
 	$(BIN)/python benches/precision.py
 
