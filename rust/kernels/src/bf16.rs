@@ -58,8 +58,8 @@ pair_kernel! {
 }
 
 pair_kernel! {
-    /// As [`multiply`] with `a` already rounded.
-    pub fn multiply_rounded = multiply_rounded_body(rows: usize, depth: usize, columns: usize, a: &[u16], panels: &[u16], c: &mut [f32], add: bool)
+    /// As [`multiply`] with `a` already rounded, its rows `a_row` numbers apart, an even number.
+    pub fn multiply_rounded = multiply_rounded_body(rows: usize, depth: usize, columns: usize, a: &[u16], a_row: usize, panels: &[u16], c: &mut [f32], add: bool)
 }
 
 pair_kernel! {
@@ -171,25 +171,28 @@ unsafe fn multiply_body<S: Simd, const NATIVE: bool>(
     }
     round_body::<S, NATIVE>(&a[..count], &mut scratch.left[..count]);
     let left = &scratch.left[..count];
-    multiply_rounded_body::<S, NATIVE>(rows, depth, columns, left, panels, c, add);
+    multiply_rounded_body::<S, NATIVE>(rows, depth, columns, left, depth, panels, c, add);
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn multiply_rounded_body<S: Simd, const NATIVE: bool>(
     rows: usize,
     depth: usize,
     columns: usize,
     a: &[u16],
+    a_row: usize,
     panels: &[u16],
     c: &mut [f32],
     add: bool,
 ) {
     assert!(columns.is_multiple_of(LANES) && depth.is_multiple_of(LANES));
-    assert!(a.len() >= rows * depth);
+    assert!(depth <= a_row && a_row.is_multiple_of(2));
+    assert!(rows == 0 || a.len() >= (rows - 1) * a_row + depth);
     assert!(panels.len() == depth * columns && c.len() >= rows * columns);
     let left = Left {
         at: a.as_ptr().cast(),
-        row: depth / 2,
+        row: a_row / 2,
         step: 1,
     };
     let mut first = 0;

@@ -4,8 +4,8 @@
 //! streams it. Each element of a product is one chain of fused multiply-adds over k in ascending order: its bits
 //! depend neither on the tile nor on other rows.
 
-use crate::LANES;
 use crate::simd::Simd;
+use crate::{Isa, LANES};
 
 /// Columns of a full panel.
 pub const PANEL: usize = 2 * LANES;
@@ -46,18 +46,10 @@ pub fn pack_backward(weight: &[f32], out: usize, inp: usize, panels: &mut [f32])
     }
 }
 
-kernel! {
-    /// `c` (rows, columns) = `a` (rows, depth) times packed panels (depth, columns), added to `c` if `add`.
-    pub fn multiply = multiply_body(rows: usize, depth: usize, columns: usize, a: &[f32], panels: &[f32], c: &mut [f32], add: bool)
-}
-
-kernel! {
-    /// `dw` (out, inp) += `dy` (rows, out)ᵀ times `x` (rows, inp). `packed` is scratch that grows once.
-    pub fn weight_gradient = weight_gradient_body(rows: usize, out: usize, inp: usize, dy: &[f32], x: &[f32], dw: &mut [f32], packed: &mut Vec<f32>)
-}
-
-#[inline(always)]
-unsafe fn multiply_body<S: Simd>(
+/// `c` (rows, columns) = `a` (rows, depth) times packed panels (depth, columns), added to `c` if `add`.
+#[allow(clippy::too_many_arguments)]
+pub fn multiply(
+    isa: Isa,
     rows: usize,
     depth: usize,
     columns: usize,
@@ -66,11 +58,37 @@ unsafe fn multiply_body<S: Simd>(
     c: &mut [f32],
     add: bool,
 ) {
-    assert!(columns.is_multiple_of(LANES) && a.len() >= rows * depth);
+    multiply_apart(isa, rows, depth, columns, a, depth, panels, c, add);
+}
+
+kernel! {
+    /// As [`multiply`] with the rows of `a` `a_row` floats apart: rows a power of two apart share few sets of the cache.
+    pub fn multiply_apart = multiply_body(rows: usize, depth: usize, columns: usize, a: &[f32], a_row: usize, panels: &[f32], c: &mut [f32], add: bool)
+}
+
+kernel! {
+    /// `dw` (out, inp) += `dy` (rows, out)ᵀ times `x` (rows, inp). `packed` is scratch that grows once.
+    pub fn weight_gradient = weight_gradient_body(rows: usize, out: usize, inp: usize, dy: &[f32], x: &[f32], dw: &mut [f32], packed: &mut Vec<f32>)
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn multiply_body<S: Simd>(
+    rows: usize,
+    depth: usize,
+    columns: usize,
+    a: &[f32],
+    a_row: usize,
+    panels: &[f32],
+    c: &mut [f32],
+    add: bool,
+) {
+    assert!(columns.is_multiple_of(LANES) && depth <= a_row);
+    assert!(rows == 0 || a.len() >= (rows - 1) * a_row + depth);
     assert!(panels.len() == depth * columns && c.len() >= rows * columns);
     let left = Left {
         at: a.as_ptr(),
-        row: depth,
+        row: a_row,
         step: 1,
     };
     let mut first = 0;

@@ -19,6 +19,9 @@ const TOKENS: usize = 32;
 /// Multiply-adds below which a block is computed by the caller alone: waking others costs more.
 const SMALL: usize = 1 << 19;
 
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
 /// (part, thread).
 type Part<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
@@ -58,16 +61,22 @@ pub struct Layer {
 struct Buffers<N> {
     /// (tokens, hidden).
     input: Vec<N>,
-    /// (copies, hidden): the input in expert order.
+    /// (copies, hidden), rows [`Number::apart`]: the input in expert order.
     sorted: Vec<N>,
-    /// (copies, intermediate).
+    /// (copies, intermediate), rows [`Number::apart`].
     activations: Vec<N>,
 }
 
 /// What the operands of products are stored as.
 trait Number: Copy + Default + Send + Sync {
+    /// From one row of `width` numbers to the next: a line of the cache more, because rows a power of two apart would
+    /// share a few of its sets.
+    fn apart(width: usize) -> usize {
+        width + LINE / size_of::<Self>()
+    }
     fn round(isa: Isa, x: &[f32], out: &mut [Self]);
     fn panels(panels: &Panels) -> &[Self];
+    /// As [`gemm::multiply`] for rows of `a` that lie [`Self::apart`].
     #[allow(clippy::too_many_arguments)]
     fn multiply(
         isa: Isa,
@@ -96,7 +105,8 @@ impl Number for f32 {
         panels: &[Self],
         c: &mut [f32],
     ) {
-        gemm::multiply(isa, rows, depth, columns, a, panels, c, false);
+        let a_row = Self::apart(depth);
+        gemm::multiply_apart(isa, rows, depth, columns, a, a_row, panels, c, false);
     }
 }
 
@@ -116,7 +126,8 @@ impl Number for u16 {
         panels: &[Self],
         c: &mut [f32],
     ) {
-        bf16::multiply_rounded(isa, rows, depth, columns, a, panels, c, false);
+        let a_row = Self::apart(depth);
+        bf16::multiply_rounded(isa, rows, depth, columns, a, a_row, panels, c, false);
     }
 }
 
@@ -230,8 +241,9 @@ impl Layer {
             }
         };
         grow(&mut buffers.input, tokens * hidden);
-        grow(&mut buffers.sorted, copies * hidden);
-        grow(&mut buffers.activations, copies * intermediate);
+        let (input_row, inner_row) = (N::apart(hidden), N::apart(intermediate));
+        grow(&mut buffers.sorted, copies * input_row);
+        grow(&mut buffers.activations, copies * inner_row);
         reserve(&mut self.outputs, copies * hidden);
         self.scratch.resize(team.threads(), Vec::new());
 
@@ -255,7 +267,7 @@ impl Layer {
             for i in part * TOKENS * chosen..((part + 1) * TOKENS * chosen).min(copies) {
                 let row = &input[i / chosen * hidden..][..hidden];
                 // SAFETY: every copy has a slot of its own.
-                unsafe { sorted.put(routing.slots[i] as usize * hidden, row) };
+                unsafe { sorted.put(routing.slots[i] as usize * input_row, row) };
             }
         });
         let sorted = &buffers.sorted;
@@ -272,7 +284,7 @@ impl Layer {
             reserve(scratch, 4 * n * wide);
             let (both, rest) = scratch.split_at_mut(2 * n * wide);
             let (product, activated) = rest.split_at_mut(n * wide);
-            let a = &sorted[rows.start * hidden..rows.end * hidden];
+            let a = &sorted[rows.start * input_row..rows.end * input_row];
             let matrix = &panels[e * 2 * intermediate * hidden..][..2 * intermediate * hidden];
             // Gate and up beside each other, as SwiGLU reads them.
             for (side, start) in [first, intermediate + first].into_iter().enumerate() {
@@ -294,7 +306,7 @@ impl Layer {
             for (row, from) in rows.zip(activated.chunks_exact(wide)) {
                 N::round(isa, from, &mut line[..wide]);
                 // SAFETY: these rows are this expert's and these columns this part's.
-                unsafe { activations.put(row * intermediate + first, &line[..wide]) };
+                unsafe { activations.put(row * inner_row + first, &line[..wide]) };
             }
         });
         let activations = &buffers.activations;
@@ -308,7 +320,7 @@ impl Layer {
             // SAFETY: one part at a time has this thread's number.
             let scratch = unsafe { &mut scratch.slice(thread..thread + 1)[0] };
             reserve(scratch, rows.len() * wide);
-            let a = &activations[rows.start * intermediate..rows.end * intermediate];
+            let a = &activations[rows.start * inner_row..rows.end * inner_row];
             let matrix = &panels[(e * hidden + first) * intermediate..][..wide * intermediate];
             N::multiply(isa, rows.len(), intermediate, wide, a, matrix, scratch);
             for (row, from) in rows.zip(scratch.chunks_exact(wide)) {
