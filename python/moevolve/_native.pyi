@@ -12,6 +12,7 @@ __all__ = [
     "MoeLayer",
     "RunStore",
     "SandboxedProcess",
+    "Stream",
     "Tensor",
     "__version__",
     "plan",
