@@ -128,7 +128,7 @@ bench: build parity-env ## measure training and generation against transformers,
 	$(SAY) "Measuring one block of experts (about 5 minutes, 8 GB of memory)"
 	PYTHONPATH=python $(PARITY)/bin/python benches/moe_layer.py
 	$(SAY) "Measuring SmolLM2 beside llama.cpp (about 2 minutes)"
-	-PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
+	PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
 	$(SAY) "Measuring what bf16 products cost in accuracy"
 	$(BIN)/python benches/precision.py
 

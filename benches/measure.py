@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 BUSY = 0.15
 """Share of processor time used by others above which a round does not count as quiet."""
@@ -157,7 +158,7 @@ def bench(
     if options.worker:
         print(json.dumps(asdict(worker(options.threads[0], options.rounds))))
         return 0
-    results = [_in_process(threads, options.rounds) for threads in options.threads]
+    results = [Measured(**in_process(threads, options.rounds)) for threads in options.threads]
     if options.json:
         print(json.dumps([_figures(r, targets) for r in results], indent=1))
     else:
@@ -173,9 +174,10 @@ def bench(
     return int(options.require and missed)
 
 
-def _in_process(threads: int, count: int) -> Measured:
+def in_process(threads: int, count: int, *more: str) -> Any:
+    """What this bench prints as a worker, in a process of its own, at a number of threads; `more` are its arguments."""
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))
-    arguments = ["--worker", "--threads", str(threads), "--rounds", str(count)]
+    arguments = ["--worker", "--threads", str(threads), "--rounds", str(count), *more]
     run = subprocess.run(
         [sys.executable, sys.argv[0], *arguments],
         env=os.environ | limits,
@@ -183,7 +185,7 @@ def _in_process(threads: int, count: int) -> Measured:
         text=True,
         check=True,
     )
-    return Measured(**json.loads(run.stdout.splitlines()[-1]))
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 def _figures(result: Measured, targets: Mapping[int, float]) -> dict[str, object]:

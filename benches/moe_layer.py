@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from measure import clock, note, quiet
+from measure import clock, in_process, note, quiet
 from moevolve import _native
 
 try:
@@ -166,24 +164,7 @@ def main() -> int:
     results = []
     for size in options.size:
         for threads in options.threads:
-            limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-            arguments = [
-                "--worker",
-                "--threads",
-                str(threads),
-                "--rounds",
-                str(options.rounds),
-                "--size",
-                str(size),
-            ]
-            run = subprocess.run(
-                [sys.executable, sys.argv[0], *arguments],
-                env=os.environ | limits,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            results += json.loads(run.stdout.splitlines()[-1])
+            results += in_process(threads, options.rounds, "--size", str(size))
     if options.json:
         print(json.dumps(results, indent=1))
     else:

@@ -151,7 +151,8 @@ def _configuration(out: Path) -> Config:
 def _load(config: Config) -> Engine:
     path = Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
     precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
-    engine = Engine.load(path, threads=config.policy.threads, precision=precision)
+    # A run trains: whatever the size or format, the weights become f32.
+    engine = Engine.load(path, threads=config.policy.threads, precision=precision, weights="trainable")
     if not engine.native.has_tokenizer:
         raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
     return engine

@@ -34,26 +34,45 @@ class Engine:
         self._hidden: dict[int, str] = {}
 
     @classmethod
-    def load(cls, path: str | PathLike[str], *, threads: int = 0, precision: str = "f32") -> Engine:
-        """Loads a Hugging Face folder (config.json, safetensors, tokenizer.json where there is one).
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        threads: int = 0,
+        precision: str = "f32",
+        weights: str = "auto",
+    ) -> Engine:
+        """Loads a GGUF file, or a Hugging Face folder (config.json, safetensors, tokenizer.json where there is one).
 
         Args:
-            path: the checkpoint's folder.
+            path: the file or folder.
             threads: CPU threads; 0 takes all cores. Results do not depend on it.
             precision: what the operands of products are rounded to, `f32` or `bf16`; `fastest` takes bf16 where the
-                processor multiplies it at twice the rate. Sums and weights are f32 in either.
+                processor multiplies it at twice the rate. Sums and weights are f32 in either. Stored weights are
+                multiplied in their own format.
+            weights: `trainable` decodes them into f32, 8 to 12 bytes a parameter; `stored` keeps them mapped as the
+                file has them, for reading only; `auto` stores what has more than 1e8 parameters or is quantised.
 
         Raises:
             CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
-            UsageError: an unknown precision.
+            UsageError: an unknown precision, or another word for the weights.
         """
-        native = _native.Engine.load(fspath(path), threads)
+        native = _native.Engine.load(fspath(path), threads, weights)
         if precision != native.precision:
             native.precision = precision
         return cls(native, fspath(path))
 
     def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
-        """Writes a folder that transformers loads. `dtype` is `f32`, `bf16` or `f16`; None keeps the loaded one."""
+        """Writes a folder that transformers loads, or, where the name ends in `.gguf`, a file that llama.cpp runs.
+
+        Args:
+            path: the folder, made if it does not exist, or the file.
+            dtype: `f32`, `bf16` or `f16`, None for what was loaded; of a GGUF file `f32`, `f16`, `q8_0`, `q4_0` or
+                `q4_k`, None for `f16`.
+
+        Raises:
+            CheckpointError: it cannot be written, or GGUF has no place for a part of the model; the message names it.
+        """
         self.native.save(fspath(path), dtype)
 
     def clone(self) -> Engine:

@@ -5,9 +5,9 @@
 //! a fixed order, and what the instruction does with them is written out for the other instruction sets
 //! ([`Simd::dot_pairs`]), so that all give the same bits here too.
 
-use crate::LANES;
-use crate::gemm::{Left, PANEL, Term, strip};
+use crate::gemm::{Left, PANEL, Term, across, strip};
 use crate::simd::Simd;
+use crate::{LANES, reserve};
 
 /// Pairs of rows of activations that a weight gradient packs at a time: the panel and both tiles' sides stay in the
 /// first-level cache.
@@ -166,9 +166,7 @@ unsafe fn multiply_body<S: Simd, const NATIVE: bool>(
     scratch: &mut Scratch,
 ) {
     let count = rows * depth;
-    if scratch.left.len() < count {
-        scratch.left.resize(count, 0);
-    }
+    reserve(&mut scratch.left, count);
     round_body::<S, NATIVE>(&a[..count], &mut scratch.left[..count]);
     let left = &scratch.left[..count];
     multiply_rounded_body::<S, NATIVE>(rows, depth, columns, left, depth, panels, c, add);
@@ -195,21 +193,15 @@ unsafe fn multiply_rounded_body<S: Simd, const NATIVE: bool>(
         row: a_row / 2,
         step: 1,
     };
-    let mut first = 0;
-    while first < columns {
-        let wide = PANEL.min(columns - first);
-        strip::<S, Pair<NATIVE>>(
-            rows,
-            depth / 2,
-            left,
-            panels.as_ptr().add(first * depth).cast(),
-            wide,
-            c.as_mut_ptr().add(first),
-            columns,
-            add,
-        );
-        first += wide;
-    }
+    across::<S, Pair<NATIVE>>(
+        rows,
+        depth / 2,
+        columns,
+        left,
+        panels.as_ptr().cast(),
+        c.as_mut_ptr(),
+        add,
+    );
 }
 
 #[inline(always)]
@@ -224,12 +216,8 @@ unsafe fn weight_gradient_body<S: Simd, const NATIVE: bool>(
 ) {
     assert!(inp.is_multiple_of(LANES) && out.is_multiple_of(LANES) && dy.len() >= rows * out);
     assert!(x.len() >= rows * inp && dw.len() == out * inp);
-    if scratch.right.len() < GRADIENT_BLOCK * PANEL {
-        scratch.right.resize(GRADIENT_BLOCK * PANEL, 0.0);
-    }
-    if scratch.pairs.len() < GRADIENT_BLOCK * out {
-        scratch.pairs.resize(GRADIENT_BLOCK * out, 0.0);
-    }
+    reserve(&mut scratch.right, GRADIENT_BLOCK * PANEL);
+    reserve(&mut scratch.pairs, GRADIENT_BLOCK * out);
     let (right, pairs) = (scratch.right.as_mut_ptr(), scratch.pairs.as_mut_ptr());
     let mut start = 0;
     while start < rows {

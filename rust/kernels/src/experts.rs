@@ -9,7 +9,7 @@ use crate::panels::{GradientScratch, Panels, Precision, weight_gradient};
 use crate::route::{Routing, Rule};
 use crate::rows::gather;
 use crate::simd::{Simd, dot, sigmoid};
-use crate::{Isa, LANES, padded};
+use crate::{Isa, LANES, padded, reserve};
 
 /// Widths of the block; `hidden` and `intermediate` are padded.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub struct Saved {
 /// Buffers that hold nothing between calls.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    pub outputs: Vec<f32>,
+    outputs: Vec<f32>,
     dactivations: Vec<f32>,
     dgate_up: Vec<f32>,
     dweights: Vec<f32>,
@@ -55,23 +55,82 @@ pub struct Scratch {
     packed: GradientScratch,
 }
 
-/// Grows a buffer; what it held is of no interest.
-pub fn reserve(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+/// The products of a block, over weights in whatever form they lie. Rows are in expert order.
+pub trait Products {
+    /// `scores` (tokens, padded experts): the router's logits of `h` (tokens, hidden).
+    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]);
+
+    /// Every expert on its rows of `inputs` (copies, hidden): `gate_up` (copies, 2 × intermediate), through SwiGLU
+    /// `activations` (copies, intermediate), `outputs` (copies, hidden).
+    fn experts(
+        &self,
+        routing: &Routing,
+        inputs: &[f32],
+        gate_up: &mut [f32],
+        activations: &mut [f32],
+        outputs: &mut [f32],
+    );
+}
+
+/// Weights packed in panels, at their places.
+pub struct PackedBlock<'a> {
+    pub isa: Isa,
+    pub shape: Shape,
+    pub places: &'a Places,
+    /// Packed for [`crate::panels::Side::Forward`].
+    pub panels: &'a Panels,
+}
+
+impl Products for PackedBlock<'_> {
+    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
+        let (router, width) = (&self.places.router, padded(self.shape.experts));
+        let hidden = self.shape.hidden;
+        self.panels
+            .multiply(self.isa, router, tokens, hidden, width, h, scores, false);
+    }
+
+    fn experts(
+        &self,
+        routing: &Routing,
+        inputs: &[f32],
+        gate_up: &mut [f32],
+        activations: &mut [f32],
+        outputs: &mut [f32],
+    ) {
+        let Self {
+            isa,
+            shape,
+            places,
+            panels,
+        } = *self;
+        let (hidden, inner) = (shape.hidden, shape.intermediate);
+        // One expert after another: its activations are still in the cache when they are needed.
+        for e in 0..shape.experts {
+            let rows = routing.rows_of(e);
+            let n = rows.len();
+            if n == 0 {
+                continue;
+            }
+            let inputs = &inputs[rows.start * hidden..];
+            let gate_up = &mut gate_up[rows.start * 2 * inner..][..n * 2 * inner];
+            let activations = &mut activations[rows.start * inner..][..n * inner];
+            let outputs = &mut outputs[rows.start * hidden..];
+            let (up, down) = (&places.gate_up[e], &places.down[e]);
+            panels.multiply(isa, up, n, hidden, 2 * inner, inputs, gate_up, false);
+            swiglu(isa, inner, gate_up, activations);
+            panels.multiply(isa, down, n, inner, hidden, activations, outputs, false);
+        }
     }
 }
 
 /// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden).
 ///
-/// `forward` are the matrices packed for [`crate::panels::Side::Forward`], `bias` the selection bias, one an
-/// expert or none.
+/// `bias` is the selection bias, one an expert or none.
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     isa: Isa,
     shape: Shape,
-    places: &Places,
-    forward: &Panels,
+    products: &dyn Products,
     bias: &[f32],
     tokens: usize,
     h: &[f32],
@@ -87,61 +146,25 @@ pub fn forward(
         chosen,
         rule,
     } = shape;
-    let (width, copies) = (padded(experts), tokens * chosen);
-    if rule != Rule::Dense {
-        reserve(&mut saved.routing.scores, tokens * width);
-    }
+    let copies = tokens * chosen;
     reserve(&mut saved.inputs, copies * hidden);
     reserve(&mut saved.gate_up, copies * 2 * intermediate);
     reserve(&mut saved.activations, copies * intermediate);
     reserve(&mut scratch.outputs, copies * hidden);
     let routing = &mut saved.routing;
     if rule != Rule::Dense {
-        forward.multiply(
-            isa,
-            &places.router,
-            tokens,
-            hidden,
-            width,
-            h,
-            &mut routing.scores,
-            false,
-        );
+        reserve(&mut routing.scores, tokens * padded(experts));
+        products.scores(tokens, h, &mut routing.scores);
     }
     routing.route(isa, rule, tokens, experts, chosen, bias);
     gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
-    for e in 0..experts {
-        let rows = routing.rows_of(e);
-        if rows.is_empty() {
-            continue;
-        }
-        let n = rows.len();
-        let gate_up = &mut saved.gate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
-        let activations = &mut saved.activations[rows.start * intermediate..][..n * intermediate];
-        let inputs = &saved.inputs[rows.start * hidden..];
-        let outputs = &mut scratch.outputs[rows.start * hidden..];
-        forward.multiply(
-            isa,
-            &places.gate_up[e],
-            n,
-            hidden,
-            2 * intermediate,
-            inputs,
-            gate_up,
-            false,
-        );
-        swiglu(isa, intermediate, gate_up, activations);
-        forward.multiply(
-            isa,
-            &places.down[e],
-            n,
-            intermediate,
-            hidden,
-            activations,
-            outputs,
-            false,
-        );
-    }
+    products.experts(
+        routing,
+        &saved.inputs[..copies * hidden],
+        &mut saved.gate_up[..copies * 2 * intermediate],
+        &mut saved.activations[..copies * intermediate],
+        &mut scratch.outputs[..copies * hidden],
+    );
     combine(
         isa,
         hidden,

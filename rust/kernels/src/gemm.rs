@@ -91,21 +91,15 @@ unsafe fn multiply_body<S: Simd>(
         row: a_row,
         step: 1,
     };
-    let mut first = 0;
-    while first < columns {
-        let wide = PANEL.min(columns - first);
-        strip::<S, Single>(
-            rows,
-            depth,
-            left,
-            panels.as_ptr().add(first * depth),
-            wide,
-            c.as_mut_ptr().add(first),
-            columns,
-            add,
-        );
-        first += wide;
-    }
+    across::<S, Single>(
+        rows,
+        depth,
+        columns,
+        left,
+        panels.as_ptr(),
+        c.as_mut_ptr(),
+        add,
+    );
 }
 
 #[inline(always)]
@@ -192,6 +186,26 @@ impl Left {
             at: self.at.add(rows * self.row),
             ..self
         }
+    }
+}
+
+/// All panels of a product (rows, columns), one after another. `depth` counts lanes.
+#[inline(always)]
+pub(crate) unsafe fn across<S: Simd, T: Term<S>>(
+    rows: usize,
+    depth: usize,
+    columns: usize,
+    left: Left,
+    panels: *const f32,
+    c: *mut f32,
+    add: bool,
+) {
+    let mut first = 0;
+    while first < columns {
+        let wide = PANEL.min(columns - first);
+        let panel = panels.add(first * depth);
+        strip::<S, T>(rows, depth, left, panel, wide, c.add(first), columns, add);
+        first += wide;
     }
 }
 

@@ -3,12 +3,12 @@
 //! Parts are (expert, block of columns): first gate, up and SwiGLU, then down. The same sums in the same order as in
 //! [`crate::experts::forward`], so the same bits, on any number of threads.
 
-use crate::experts::{Shape, combine, reserve, swiglu};
+use crate::experts::{Shape, combine, swiglu};
 use crate::panels::{Panels, PanelsMut, Precision, Side};
 use crate::route::{Routing, Rule};
 use crate::shared::Shared;
 use crate::team::Team;
-use crate::{Isa, LANES, bf16, gemm, padded};
+use crate::{Isa, LANES, bf16, gemm, padded, reserve};
 
 /// Columns of a part: two panels, enough work to share and few enough to balance.
 const COLUMNS: usize = 2 * gemm::PANEL;
@@ -240,10 +240,10 @@ impl Layer {
                 team.run(parts, part);
             }
         };
-        grow(&mut buffers.input, tokens * hidden);
+        reserve(&mut buffers.input, tokens * hidden);
         let (input_row, inner_row) = (N::apart(hidden), N::apart(intermediate));
-        grow(&mut buffers.sorted, copies * input_row);
-        grow(&mut buffers.activations, copies * inner_row);
+        reserve(&mut buffers.sorted, copies * input_row);
+        reserve(&mut buffers.activations, copies * inner_row);
         reserve(&mut self.outputs, copies * hidden);
         self.scratch.resize(team.threads(), Vec::new());
 
@@ -396,12 +396,6 @@ impl Layer {
     }
 }
 
-fn grow<N: Number>(buffer: &mut Vec<N>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, N::default());
-    }
-}
-
 /// Packs stacked matrices (out, inp), one a part.
 fn pack(isa: Isa, team: &Team, panels: &mut Panels, out: usize, inp: usize, weights: &[f32]) {
     let mut rest = panels.whole();
@@ -411,17 +405,12 @@ fn pack(isa: Isa, team: &Team, panels: &mut Panels, out: usize, inp: usize, weig
         parts.push(part);
         rest = after;
     }
-    let count = parts.len();
-    let parts = Shared::new(&mut parts);
-    team.run(count, &|index, _| {
-        // SAFETY: each part packs its own matrix.
-        let part = unsafe { &mut parts.slice(index..index + 1)[0] };
-        part.pack(
-            isa,
-            index * out * inp,
-            out,
-            inp,
-            &weights[index * out * inp..][..out * inp],
-        );
+    let mut parts: Vec<_> = parts
+        .into_iter()
+        .zip(weights.chunks_exact(out * inp))
+        .enumerate()
+        .collect();
+    team.each(&mut parts, &|(index, (part, weights)), _| {
+        part.pack(isa, *index * out * inp, out, inp, weights);
     });
 }

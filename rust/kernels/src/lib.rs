@@ -42,3 +42,10 @@ pub use simd::LANES;
 pub const fn padded(width: usize) -> usize {
     width.next_multiple_of(LANES)
 }
+
+/// Grows a buffer; what it held is of no interest.
+pub fn reserve<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, T::default());
+    }
+}

@@ -28,11 +28,14 @@ impl Precision {
         }
     }
 
-    /// The precision of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::F32, Self::Bf16]
-            .into_iter()
-            .find(|precision| precision.name() == name)
+    /// The precision of this name; `fastest` is what suits `isa`.
+    pub fn chosen(name: &str, isa: Isa) -> Option<Self> {
+        match name {
+            "f32" => Some(Self::F32),
+            "bf16" => Some(Self::Bf16),
+            "fastest" => Some(Self::fastest(isa)),
+            _ => None,
+        }
     }
 
     /// `f32` or `bf16`.

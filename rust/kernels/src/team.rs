@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
+use crate::shared::Shared;
+
 /// Turns of spinning before a thread sleeps: some tens of microseconds.
 const SPINS: usize = 2000;
 
@@ -26,13 +28,13 @@ type Part<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// The caller's thread and `threads - 1` others.
 pub struct Team {
-    shared: Arc<Shared>,
+    state: Arc<State>,
     hands: Vec<JoinHandle<()>>,
     /// Held by the caller whose job runs.
     busy: Mutex<()>,
 }
 
-struct Shared {
+struct State {
     /// Job number, [`OPEN`], and how many are inside.
     gate: AtomicU64,
     job: Mutex<Option<Job>>,
@@ -56,7 +58,7 @@ unsafe impl Send for Job {}
 impl Team {
     /// A team of `threads` threads, at least one: the caller.
     pub fn new(threads: usize) -> Self {
-        let shared = Arc::new(Shared {
+        let state = Arc::new(State {
             gate: AtomicU64::new(0),
             job: Mutex::new(None),
             next: AtomicUsize::new(0),
@@ -68,17 +70,17 @@ impl Team {
         });
         let hands = (1..threads.max(1))
             .map_while(|thread| {
-                let shared = Arc::clone(&shared);
+                let state = Arc::clone(&state);
                 let name = format!("moevolve-{thread}");
                 // Where the system refuses another thread, the team is smaller: results are the same.
                 std::thread::Builder::new()
                     .name(name)
-                    .spawn(move || shared.serve(thread))
+                    .spawn(move || state.serve(thread))
                     .ok()
             })
             .collect();
         Self {
-            shared,
+            state,
             hands,
             busy: Mutex::new(()),
         }
@@ -107,26 +109,26 @@ impl Team {
         let Some(_busy) = free else {
             return (0..parts).for_each(|index| part(index, 0));
         };
-        let shared = &*self.shared;
+        let state = &*self.state;
         // SAFETY: only the lifetime changes. Nobody uses the closure after the gate is shut and empty, which this
         // function waits for on every way out.
         let erased = unsafe { std::mem::transmute::<*const Part<'_>, *const Part<'static>>(part) };
-        *lock(&shared.job) = Some(Job(erased));
-        shared.next.store(0, Ordering::Relaxed);
-        shared.parts.store(parts, Ordering::Relaxed);
-        let number = (shared.gate.load(Ordering::Relaxed) & !INSIDE & !OPEN) + JOB;
-        shared.gate.store(number | OPEN, Ordering::SeqCst);
-        if shared.asleep.load(Ordering::SeqCst) > 0 {
-            let _door = lock(&shared.door);
-            shared.wake.notify_all();
+        *lock(&state.job) = Some(Job(erased));
+        state.next.store(0, Ordering::Relaxed);
+        state.parts.store(parts, Ordering::Relaxed);
+        let number = (state.gate.load(Ordering::Relaxed) & !INSIDE & !OPEN) + JOB;
+        state.gate.store(number | OPEN, Ordering::SeqCst);
+        if state.asleep.load(Ordering::SeqCst) > 0 {
+            let _door = lock(&state.door);
+            state.wake.notify_all();
         }
-        let own = catch_unwind(AssertUnwindSafe(|| shared.work(part, 0)));
+        let own = catch_unwind(AssertUnwindSafe(|| state.work(part, 0)));
         if own.is_err() {
-            shared.next.store(parts, Ordering::Relaxed);
+            state.next.store(parts, Ordering::Relaxed);
         }
-        shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
+        state.gate.fetch_and(!OPEN, Ordering::SeqCst);
         let mut turns = 0;
-        while shared.gate.load(Ordering::Acquire) & INSIDE > 0 {
+        while state.gate.load(Ordering::Acquire) & INSIDE > 0 {
             turns += 1;
             if turns < SPINS {
                 std::hint::spin_loop();
@@ -134,7 +136,7 @@ impl Team {
                 std::thread::yield_now();
             }
         }
-        let others = lock(&shared.panic).take();
+        let others = lock(&state.panic).take();
         if let Err(panic) = own {
             resume_unwind(panic);
         }
@@ -145,22 +147,12 @@ impl Team {
 
     /// Calls `work(item, thread)` once for each item.
     pub fn each<T: Send>(&self, items: &mut [T], work: &(dyn Fn(&mut T, usize) + Sync)) {
-        let first = Items(items.as_mut_ptr());
-        self.run(items.len(), &|index, thread| {
-            // SAFETY: each index comes once, so no item is borrowed twice, and the slice outlives the job.
-            work(unsafe { &mut *first.at(index) }, thread);
+        let count = items.len();
+        let items = Shared::new(items);
+        self.run(count, &|index, thread| {
+            // SAFETY: each index comes once, so no item is borrowed twice.
+            work(unsafe { &mut items.slice(index..index + 1)[0] }, thread);
         });
-    }
-}
-
-struct Items<T>(*mut T);
-
-// SAFETY: threads use disjoint items, which are `Send`.
-unsafe impl<T: Send> Sync for Items<T> {}
-
-impl<T> Items<T> {
-    fn at(&self, index: usize) -> *mut T {
-        self.0.wrapping_add(index)
     }
 }
 
@@ -174,10 +166,10 @@ impl std::fmt::Debug for Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.gate.store(CLOSED_FOR_GOOD, Ordering::SeqCst);
+        self.state.gate.store(CLOSED_FOR_GOOD, Ordering::SeqCst);
         {
-            let _door = lock(&self.shared.door);
-            self.shared.wake.notify_all();
+            let _door = lock(&self.state.door);
+            self.state.wake.notify_all();
         }
         for hand in self.hands.drain(..) {
             let _ = hand.join(); // Its panics were caught.
@@ -185,7 +177,7 @@ impl Drop for Team {
     }
 }
 
-impl Shared {
+impl State {
     fn work(&self, part: &Part<'_>, thread: usize) {
         let parts = self.parts.load(Ordering::Relaxed);
         loop {

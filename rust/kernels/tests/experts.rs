@@ -3,7 +3,7 @@
 mod common;
 
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
-use moevolve_kernels::experts::{Places, Saved, Scratch, Shape, backward, forward};
+use moevolve_kernels::experts::{PackedBlock, Places, Saved, Scratch, Shape, backward, forward};
 use moevolve_kernels::panels::{Panels, Precision, Side};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::{Isa, padded};
@@ -151,14 +151,18 @@ impl Case {
     fn forward(&self, isa: Isa, residual: &[f32]) -> (Vec<f32>, Saved) {
         let panels = self.pack(isa, Side::Forward);
         let (mut saved, mut out) = (Saved::default(), vec![f32::NAN; self.h.len()]);
-        let (places, bias) = (&self.places, &self.bias);
+        let block = PackedBlock {
+            isa,
+            shape: self.shape,
+            places: &self.places,
+            panels: &panels,
+        };
         let mut scratch = Scratch::default();
         forward(
             isa,
             self.shape,
-            places,
-            &panels,
-            bias,
+            &block,
+            &self.bias,
             self.tokens,
             &self.h,
             residual,

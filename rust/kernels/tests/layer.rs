@@ -3,7 +3,7 @@
 mod common;
 
 use common::{everywhere, random};
-use moevolve_kernels::experts::{Places, Saved, Scratch, Shape, forward};
+use moevolve_kernels::experts::{PackedBlock, Places, Saved, Scratch, Shape, forward};
 use moevolve_kernels::layer::{Layer, Weights};
 use moevolve_kernels::panels::{Panels, Side};
 use moevolve_kernels::route::Rule;
@@ -101,11 +101,16 @@ impl Case {
             );
         }
         let (mut out, zeros) = (vec![f32::NAN; self.x.len()], vec![0.0; self.x.len()]);
+        let block = PackedBlock {
+            isa,
+            shape: self.shape,
+            places: &places,
+            panels: &panels,
+        };
         forward(
             isa,
             self.shape,
-            &places,
-            &panels,
+            &block,
             &self.bias,
             self.x.len() / hidden,
             &self.x,

@@ -34,7 +34,9 @@ fn median(mut work: impl FnMut()) -> Duration {
 fn main() -> moevolve_model::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let only = arguments.first().map(String::as_str);
-    let precision = arguments.get(2).and_then(|name| Precision::named(name));
+    let precision = arguments
+        .get(2)
+        .and_then(|name| Precision::chosen(name, Isa::best()));
     let precision = precision.unwrap_or(Precision::fastest(Isa::best()));
     let threads = arguments.get(1).and_then(|n| n.parse().ok());
     for threads in threads.map_or(vec![1, 2], |n| vec![n]) {

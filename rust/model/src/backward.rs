@@ -1,13 +1,13 @@
 //! The decoder, backward: gradients of a chunk of sequences, block by block in reverse.
 
 use moevolve_kernels::attention::{Saved, attend_backward};
-use moevolve_kernels::experts::{self, reserve};
+use moevolve_kernels::experts;
 use moevolve_kernels::loss::cross_entropy;
 use moevolve_kernels::norm::rms_norm_backward;
-use moevolve_kernels::padded;
 use moevolve_kernels::panels::{GradientScratch, weight_gradient};
 use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::{scatter_add, sum_rows};
+use moevolve_kernels::{padded, reserve};
 
 use crate::batch::{Asking, Packed};
 use crate::decoder::{Activations, Buffers, Last, Network};

@@ -1,19 +1,19 @@
 //! The decoder, forward, block by block.
 
 use moevolve_kernels::attention::{Heads, Memory, attend, remember};
-use moevolve_kernels::experts::{self, Saved, Scratch, reserve};
+use moevolve_kernels::experts::{self, PackedBlock, Products, Saved, Scratch};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
 use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::team::Team;
-use moevolve_kernels::{Isa, padded};
+use moevolve_kernels::{Isa, padded, reserve};
 
 use crate::batch::{Asking, Packed};
 use crate::config::Config;
 use crate::family::QkNorm;
 use crate::layout::{Layer, Layout};
 use crate::parameters::Parameters;
-use crate::stored::{Job, Stored};
+use crate::stored::{Block, Job, Stored};
 
 /// Query rows that a thread attends from at a time.
 const ATTENDED: usize = 32;
@@ -27,7 +27,7 @@ pub struct Network<'a> {
     pub parameters: &'a Parameters,
     /// Weights that stay as their file has them, instead of `parameters`.
     pub stored: Option<&'a Stored>,
-    /// Splits the products of a stored network.
+    /// Shares out samples, sequences, and the products of a stored network.
     pub team: &'a Team,
     pub rotary: &'a Rotary,
     pub isa: Isa,
@@ -370,28 +370,38 @@ impl Network<'_> {
             w.hidden,
             inverse,
         );
-        let shape = self.layout.shape(self.config);
-        if let Some(stored) = self.stored {
-            return stored.experts(
-                self.isa,
-                self.team,
+        let (isa, shape) = (self.isa, self.layout.shape(self.config));
+        let places = &layer.experts;
+        let (packed, block);
+        let products: &dyn Products = if let Some(stored) = self.stored {
+            let team = self.team;
+            block = Block {
+                stored,
+                isa,
+                team,
                 shape,
-                index,
-                layer,
-                rows,
-                &a.middle_normal,
-                &a.middle,
-                out,
-                &mut a.experts,
-                &mut b.experts,
-            );
-        }
+                places,
+            };
+            &block
+        } else {
+            let panels = &self.parameters.forward;
+            packed = PackedBlock {
+                isa,
+                shape,
+                places,
+                panels,
+            };
+            &packed
+        };
+        let bias = match self.stored {
+            Some(stored) => stored.bias(index, self.config.experts),
+            None => self.parameters.bias(index, self.config.experts),
+        };
         experts::forward(
-            self.isa,
+            isa,
             shape,
-            &layer.experts,
-            &self.parameters.forward,
-            self.parameters.bias(index, self.config.experts),
+            products,
+            bias,
             rows,
             &a.middle_normal,
             &a.middle,

@@ -44,7 +44,6 @@ pub struct Engine {
     optimizer: Optimizer,
     trainer: Trainer,
     workers: Vec<Worker>,
-    threads: usize,
     isa: Isa,
 }
 
@@ -111,9 +110,6 @@ impl Engine {
             tokenizer,
             generation,
         } = checkpoint;
-        let threads = team.threads();
-        // A trained network gives each thread samples or sequences of its own.
-        let team = if stored.is_some() { team } else { Team::new(1) };
         Ok(Self {
             rotary: Rotary::new(
                 layout.widths.head,
@@ -133,7 +129,6 @@ impl Engine {
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
             workers: Vec::new(),
-            threads,
             isa: chosen_isa()?,
         })
     }
@@ -153,7 +148,6 @@ impl Engine {
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
             workers: Vec::new(),
-            threads: self.threads,
             isa: self.isa,
         }
     }
@@ -172,7 +166,7 @@ impl Engine {
     }
 
     pub fn threads(&self) -> usize {
-        self.threads
+        self.team.threads()
     }
 
     pub fn isa(&self) -> Isa {
@@ -198,13 +192,16 @@ impl Engine {
 
     /// As [`Self::set_precision`], by name; `fastest` is what this processor does best.
     pub fn choose_precision(&mut self, name: &str) -> Result<()> {
-        let chosen = if name == "fastest" {
-            Some(Precision::fastest(Isa::best()))
-        } else {
-            Precision::named(name)
+        let Some(precision) = Precision::chosen(name, Isa::best()) else {
+            let known = "precision is f32, bf16 or fastest";
+            return Err(Error::Request(format!("{known}, not {name:?}")));
         };
-        let known = "precision is f32, bf16 or fastest";
-        self.set_precision(chosen.ok_or_else(|| Error::Request(format!("{known}, not {name:?}")))?);
+        if self.stored.is_some() && name == "bf16" {
+            let reason = "these weights stay in their file's format and are multiplied in it: leave precision out, or \
+                load the model with weights=\"trainable\"";
+            return Err(Error::Request(reason.to_owned()));
+        }
+        self.set_precision(precision);
         Ok(())
     }
 
@@ -233,7 +230,7 @@ impl Engine {
         if self.stored.is_some() {
             1
         } else {
-            self.threads
+            self.team.threads()
         }
     }
 

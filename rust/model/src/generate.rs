@@ -1,10 +1,9 @@
 //! Sampling: ragged prompts, a cache of keys and values a sample, finished samples replaced as they end.
 
 use moevolve_kernels::attention::{Memory, attend, remember};
-use moevolve_kernels::experts::reserve;
 use moevolve_kernels::loss::log_sum_exp;
-use moevolve_kernels::padded;
 use moevolve_kernels::sample::{greedy, nucleus, uniform};
+use moevolve_kernels::{padded, reserve};
 
 use crate::batch::{Asking, Packed, Positions};
 use crate::decoder::{Inference, Network};
@@ -126,30 +125,26 @@ impl Stream {
     }
 }
 
-/// All samples of all requests, in order, on up to `threads` threads.
+/// All samples of all requests, in order, dealt out to `hands` threads of the team.
 pub fn generate(
     network: Network<'_>,
     requests: &[Request],
-    threads: usize,
+    hands: usize,
     workers: &mut Vec<Worker>,
 ) -> Vec<Vec<Sample>> {
-    let hands = deal(requests, threads.max(1));
-    workers.resize_with(workers.len().max(hands.len()), Worker::default);
-    let mut pairs = workers.iter_mut().zip(hands);
-    let own = pairs.next();
-    let mut samples = std::thread::scope(|scope| {
-        let others: Vec<_> = pairs
-            .map(|(worker, jobs)| scope.spawn(move || worker.run(network, &jobs)))
-            .collect();
-        let mut all = own.map_or_else(Vec::new, |(worker, jobs)| worker.run(network, &jobs));
-        for other in others {
-            match other.join() {
-                Ok(samples) => all.extend(samples),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all.into_iter()
-    });
+    let dealt = deal(requests, hands);
+    workers.resize_with(workers.len().max(dealt.len()), Worker::default);
+    let mut hands: Vec<_> = workers
+        .iter_mut()
+        .zip(dealt)
+        .map(|(worker, jobs)| (worker, jobs, Vec::new()))
+        .collect();
+    network
+        .team
+        .each(&mut hands, &|(worker, jobs, samples), _| {
+            *samples = worker.run(network, jobs);
+        });
+    let mut samples = hands.into_iter().flat_map(|(_, _, samples)| samples);
     requests
         .iter()
         .map(|request| samples.by_ref().take(request.keys.len()).collect())
@@ -157,14 +152,14 @@ pub fn generate(
 }
 
 /// Contiguous parts of the samples, of equal number, split into jobs.
-fn deal(requests: &[Request], threads: usize) -> Vec<Vec<Job<'_>>> {
+fn deal(requests: &[Request], most: usize) -> Vec<Vec<Job<'_>>> {
     let all: usize = requests.iter().map(|request| request.keys.len()).sum();
     let mut hands: Vec<Vec<Job<'_>>> = vec![Vec::new()];
     let mut dealt = 0;
     for request in requests {
         let mut keys = &request.keys[..];
         while !keys.is_empty() {
-            let end = (all * hands.len()).div_ceil(threads);
+            let end = (all * hands.len()).div_ceil(most);
             if dealt == end {
                 hands.push(Vec::new());
                 continue;

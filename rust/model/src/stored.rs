@@ -5,16 +5,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use moevolve_kernels::experts::{self, Saved, combine, reserve, swiglu};
-use moevolve_kernels::route::{Routing, Rule};
-use moevolve_kernels::rows::gather;
+use moevolve_kernels::experts::{Places, Products, Shape, swiglu};
+use moevolve_kernels::route::Routing;
 use moevolve_kernels::stored::{self, FP8_BLOCK, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, padded};
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::layout::{Axis, Layer, Layout, Matrix, Named, bias_names};
+use crate::layout::{Axis, Layout, Matrix, Named, bias_names};
 use crate::parameters::Parameters;
 use crate::raw::Raw;
 use crate::weights::{Raws, not_finite, nothing_left, take};
@@ -23,8 +22,6 @@ use crate::weights::{Raws, not_finite, nothing_left, take};
 #[derive(Clone, Debug)]
 struct Piece {
     raw: Raw,
-    out: usize,
-    inp: usize,
     /// Rows of the layout, padded.
     height: usize,
 }
@@ -68,15 +65,9 @@ impl Stored {
             let shape = named.shape();
             let raw = take(&mut raws, &named.name, &shape, place)?;
             check(&named.name, &raw, team)?;
-            if let [out, inp] = shape[..] {
-                let height = named.rows.map_or(0, Axis::padded);
-                let piece = Piece {
-                    raw,
-                    out,
-                    inp,
-                    height,
-                };
-                stored.pieces.insert(named.at, piece);
+            if let Some(rows) = named.rows {
+                let height = rows.padded();
+                stored.pieces.insert(named.at, Piece { raw, height });
             } else {
                 let at = stored.vectors.len();
                 stored.places.insert(named.at, at);
@@ -114,13 +105,14 @@ impl Stored {
                     continue;
                 };
                 let first = (at - matrix.range.start) / matrix.inp;
-                if !add && piece.out < piece.height {
+                let kept = piece.raw.matrix();
+                if !add && kept.out < piece.height {
                     for row in y.chunks_exact_mut(matrix.out).take(*rows) {
-                        row[first + piece.out..first + piece.height].fill(0.0);
+                        row[first + kept.out..first + piece.height].fill(0.0);
                     }
                 }
                 products.push(Product {
-                    matrix: piece.raw.matrix(),
+                    matrix: kept,
                     rows: *rows,
                     x,
                     x_stride: matrix.inp,
@@ -137,96 +129,11 @@ impl Stored {
 
     /// Rows of a matrix as f32, `width` floats apart.
     pub fn embed(&self, range: &Range<usize>, ids: &[u32], width: usize, out: &mut [f32]) {
-        let piece = &self.pieces[&range.start];
+        let matrix = self.pieces[&range.start].raw.matrix();
         for (&id, out) in ids.iter().zip(out.chunks_exact_mut(width)) {
-            piece.raw.decode(id as usize, &mut out[..piece.inp]);
-            out[piece.inp..].fill(0.0);
+            matrix.decode_row(id as usize, &mut out[..matrix.inp]);
+            out[matrix.inp..].fill(0.0);
         }
-    }
-
-    /// As [`experts::forward`], all experts' products side by side.
-    #[allow(clippy::too_many_arguments)]
-    pub fn experts(
-        &self,
-        isa: Isa,
-        team: &Team,
-        shape: experts::Shape,
-        index: usize,
-        layer: &Layer,
-        tokens: usize,
-        h: &[f32],
-        residual: &[f32],
-        out: &mut [f32],
-        saved: &mut Saved,
-        scratch: &mut experts::Scratch,
-    ) {
-        let experts::Shape {
-            hidden,
-            intermediate,
-            experts,
-            chosen,
-            rule,
-        } = shape;
-        let (width, copies) = (padded(experts), tokens * chosen);
-        reserve(&mut saved.routing.scores, tokens * width);
-        reserve(&mut saved.inputs, copies * hidden);
-        reserve(&mut saved.gate_up, copies * 2 * intermediate);
-        reserve(&mut saved.activations, copies * intermediate);
-        reserve(&mut scratch.outputs, copies * hidden);
-        let routing = &mut saved.routing;
-        if rule != Rule::Dense {
-            let router = Matrix {
-                range: layer.experts.router.clone(),
-                out: width,
-                inp: hidden,
-            };
-            let scores = Job {
-                matrix: &router,
-                rows: tokens,
-                x: h,
-                y: &mut routing.scores,
-            };
-            self.multiply(isa, team, &mut [scores], false);
-        }
-        routing.route(
-            isa,
-            rule,
-            tokens,
-            experts,
-            chosen,
-            self.bias(index, experts),
-        );
-        gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
-        let matrices = |ranges: &[Range<usize>], out, inp| -> Vec<Matrix> {
-            ranges
-                .iter()
-                .map(|range| Matrix {
-                    range: range.clone(),
-                    out,
-                    inp,
-                })
-                .collect()
-        };
-        let (up, down) = (
-            matrices(&layer.experts.gate_up, 2 * intermediate, hidden),
-            matrices(&layer.experts.down, hidden, intermediate),
-        );
-        let mut jobs = by_expert(&up, routing, &saved.inputs, &mut saved.gate_up);
-        self.multiply(isa, team, &mut jobs, false);
-        let activations = &mut saved.activations[..copies * intermediate];
-        swiglu(isa, intermediate, &saved.gate_up, activations);
-        let mut jobs = by_expert(&down, routing, activations, &mut scratch.outputs);
-        self.multiply(isa, team, &mut jobs, false);
-        combine(
-            isa,
-            hidden,
-            chosen,
-            &routing.slots,
-            &routing.weights,
-            &scratch.outputs,
-            residual,
-            out,
-        );
     }
 
     /// Selection biases of a layer, if the router has them.
@@ -263,30 +170,80 @@ pub struct Job<'a> {
     pub y: &'a mut [f32],
 }
 
-/// One job for each expert that has rows.
-fn by_expert<'a>(
-    matrices: &'a [Matrix],
-    routing: &Routing,
-    mut x: &'a [f32],
-    mut y: &'a mut [f32],
-) -> Vec<Job<'a>> {
-    let mut jobs = Vec::new();
-    for (e, matrix) in matrices.iter().enumerate() {
-        let rows = routing.rows_of(e).len();
-        if rows == 0 {
-            continue;
+/// A layer's block of experts: all of one kind side by side.
+pub struct Block<'a> {
+    pub stored: &'a Stored,
+    pub isa: Isa,
+    pub team: &'a Team,
+    pub shape: Shape,
+    pub places: &'a Places,
+}
+
+impl Block<'_> {
+    /// Each expert's rows of `x` through its matrix (padded out, padded inp) of `ranges`.
+    fn multiply(
+        &self,
+        ranges: &[Range<usize>],
+        (out, inp): (usize, usize),
+        routing: &Routing,
+        mut x: &[f32],
+        mut y: &mut [f32],
+    ) {
+        let matrix = |range: &Range<usize>| Matrix {
+            range: range.clone(),
+            out,
+            inp,
+        };
+        let matrices: Vec<Matrix> = ranges.iter().map(matrix).collect();
+        let mut jobs = Vec::new();
+        for (e, matrix) in matrices.iter().enumerate() {
+            let rows = routing.rows_of(e).len();
+            let (x_now, x_later) = x.split_at(rows * inp);
+            let (y_now, y_later) = y.split_at_mut(rows * out);
+            (x, y) = (x_later, y_later);
+            if rows > 0 {
+                jobs.push(Job {
+                    matrix,
+                    rows,
+                    x: x_now,
+                    y: y_now,
+                });
+            }
         }
-        let (x_now, x_later) = x.split_at(rows * matrix.inp);
-        let (y_now, y_later) = y.split_at_mut(rows * matrix.out);
-        (x, y) = (x_later, y_later);
-        jobs.push(Job {
-            matrix,
-            rows,
-            x: x_now,
-            y: y_now,
-        });
+        self.stored.multiply(self.isa, self.team, &mut jobs, false);
     }
-    jobs
+}
+
+impl Products for Block<'_> {
+    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
+        let router = Matrix {
+            range: self.places.router.clone(),
+            out: padded(self.shape.experts),
+            inp: self.shape.hidden,
+        };
+        let job = Job {
+            matrix: &router,
+            rows: tokens,
+            x: h,
+            y: scores,
+        };
+        self.stored.multiply(self.isa, self.team, &mut [job], false);
+    }
+
+    fn experts(
+        &self,
+        routing: &Routing,
+        inputs: &[f32],
+        gate_up: &mut [f32],
+        activations: &mut [f32],
+        outputs: &mut [f32],
+    ) {
+        let (hidden, inner) = (self.shape.hidden, self.shape.intermediate);
+        let (up, down) = (&self.places.gate_up, &self.places.down);
+        self.multiply(up, (2 * inner, hidden), routing, inputs, gate_up);
+        swiglu(self.isa, inner, gate_up, activations);
+        self.multiply(down, (hidden, inner), routing, activations, outputs);
+    }
 }
 
 /// Rows that a thread looks through at a time.

@@ -3,6 +3,7 @@
 use moevolve_kernels::Isa;
 use moevolve_kernels::adamw::{AdamW, adamw, add_and_square};
 use moevolve_kernels::panels::PanelsMut;
+use moevolve_kernels::team::Team;
 
 use crate::backward::Shard;
 use crate::batch::Packed;
@@ -107,33 +108,18 @@ pub struct Trainer {
 
 impl Trainer {
     /// Accumulates the gradients of a batch in the shards; returns its loss.
-    pub fn accumulate(&mut self, network: Network<'_>, batch: &[Example], threads: usize) -> f64 {
+    pub fn accumulate(&mut self, network: Network<'_>, batch: &[Example]) -> f64 {
         let mass: f64 = batch
             .iter()
             .map(|e| f64::from(e.weight) * e.answer_tokens() as f64)
             .sum();
         self.shards.resize_with(SHARDS, Shard::default);
         let parts = split(batch);
-        let work = |shard: &mut Shard, examples: &[Example]| {
+        let mut pairs: Vec<_> = self.shards.iter_mut().zip(parts).collect();
+        network.team.each(&mut pairs, &|(shard, examples), _| {
             shard.reset(network);
             run(shard, network, examples, mass);
-        };
-        if threads > 1 {
-            std::thread::scope(|scope| {
-                let mut pairs = self.shards.iter_mut().zip(parts);
-                let own = pairs.next();
-                for (shard, part) in pairs {
-                    scope.spawn(move || work(shard, part));
-                }
-                if let Some((shard, part)) = own {
-                    work(shard, part);
-                }
-            });
-        } else {
-            for (shard, part) in self.shards.iter_mut().zip(parts) {
-                work(shard, part);
-            }
-        }
+        });
         self.shards.iter().map(|shard| shard.loss).sum()
     }
 
@@ -160,7 +146,7 @@ impl Trainer {
     }
 
     /// Sums the shards' gradients into the first and returns the global norm.
-    fn reduce(&mut self, isa: Isa, layout: &Layout, threads: usize) -> f64 {
+    fn reduce(&mut self, isa: Isa, layout: &Layout, team: &Team) -> f64 {
         let (total, parts) = self.shards.split_at_mut(1);
         let mut jobs = Vec::new();
         let (mut rest, mut start) = (&mut total[0].gradient[..], 0);
@@ -173,8 +159,8 @@ impl Trainer {
             ));
             (rest, start) = (after, unit.end);
         }
-        spread(&mut jobs, threads, |(total, part, squares)| {
-            *squares = add_and_square(isa, part, total)
+        team.each(&mut jobs, &|(total, part, squares), _| {
+            *squares = add_and_square(isa, part, total);
         });
         jobs.iter()
             .map(|(_, _, squares)| squares)
@@ -190,7 +176,7 @@ pub struct Update<'a> {
     pub optimizer: &'a mut Optimizer,
     pub trainer: &'a mut Trainer,
     pub isa: Isa,
-    pub threads: usize,
+    pub team: &'a Team,
 }
 
 impl Update<'_> {
@@ -209,7 +195,7 @@ impl Update<'_> {
             optimizer,
             trainer,
             isa,
-            threads,
+            team,
         } = self;
         if !loss.is_finite() {
             return Err(Error::NotFinite {
@@ -217,7 +203,7 @@ impl Update<'_> {
                 value: loss,
             });
         }
-        let gradient_norm = trainer.reduce(isa, layout, threads);
+        let gradient_norm = trainer.reduce(isa, layout, team);
         if !gradient_norm.is_finite() {
             return Err(Error::NotFinite {
                 what: "norm of the gradient",
@@ -238,7 +224,7 @@ impl Update<'_> {
             step: optimizer.step,
         };
         let mut jobs = pieces(layout, parameters, optimizer, &trainer.shards[0].gradient);
-        spread(&mut jobs, threads, |piece| {
+        team.each(&mut jobs, &|piece, _| {
             adamw(
                 isa,
                 adam,
@@ -319,26 +305,6 @@ fn pieces<'a>(
         });
     }
     out
-}
-
-/// Runs `work` over all jobs on up to `threads` threads, dealt out in turn.
-fn spread<T: Send>(jobs: &mut [T], threads: usize, work: impl Fn(&mut T) + Sync) {
-    if threads <= 1 {
-        return jobs.iter_mut().for_each(work);
-    }
-    let mut hands: Vec<Vec<&mut T>> = (0..threads).map(|_| Vec::new()).collect();
-    for (i, job) in jobs.iter_mut().enumerate() {
-        hands[i % threads].push(job);
-    }
-    let work = &work;
-    std::thread::scope(|scope| {
-        let mut hands = hands.into_iter();
-        let own = hands.next();
-        for hand in hands.filter(|hand| !hand.is_empty()) {
-            scope.spawn(move || hand.into_iter().for_each(work));
-        }
-        own.into_iter().flatten().for_each(work);
-    });
 }
 
 /// The shards' examples: contiguous, of about equal numbers of tokens.

@@ -60,15 +60,11 @@ impl MoeLayer {
         threads: usize,
     ) -> PyResult<Self> {
         let isa = Isa::best();
-        let precision = match precision {
-            "fastest" => Precision::fastest(isa),
-            name => Precision::named(name).ok_or_else(|| {
-                usage(
-                    py,
-                    &format!("precision is f32, bf16 or fastest, not {name:?}"),
-                )
-            })?,
+        let wrong = || {
+            let known = "precision is f32, bf16 or fastest";
+            usage(py, &format!("{known}, not {precision:?}"))
         };
+        let precision = Precision::chosen(precision, isa).ok_or_else(wrong)?;
         let experts = bias.item_count();
         let wide = |n: usize| n > 0 && n.is_multiple_of(LANES);
         if !wide(hidden) || !wide(intermediate) || chosen == 0 || chosen > experts {

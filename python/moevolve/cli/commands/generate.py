@@ -103,6 +103,8 @@ def execute(options: argparse.Namespace) -> int:
     from moevolve.policy.engine import Engine
 
     engine = Engine.load(options.model or seed_checkpoint(), threads=options.threads)
+    for note in engine.native.notes:
+        output.say(f"moevolve: {note}")
     draw = _Draw(options, engine, tools)
     if talks:
         from moevolve.cli.talk import talk

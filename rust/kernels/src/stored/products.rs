@@ -7,6 +7,7 @@ use super::float::{self, Outputs};
 use super::format::Matrix;
 use super::integer::{self, Panels};
 use super::unpack::{BLOCK, PANEL_ROWS};
+use crate::shared::Shared;
 use crate::team::Team;
 use crate::{Isa, LANES, padded};
 
@@ -92,17 +93,6 @@ const ALONE: usize = 16 * 1024;
 const PARTS: usize = 8;
 /// Multiplications below which a part is not worth handing out.
 const LEAST: usize = 64 * 1024;
-
-struct Shared<T>(*mut T);
-// SAFETY: every part writes its own elements.
-unsafe impl<T> Sync for Shared<T> {}
-impl<T> Shared<T> {
-    /// # Safety
-    /// Within the memory; see the callers.
-    unsafe fn at(&self, index: usize) -> *mut T {
-        self.0.add(index)
-    }
-}
 
 /// Computes all `jobs`.
 ///
@@ -228,8 +218,8 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
         }
     }
     let (blocks, floats) = (
-        Shared(scratch.blocks.as_mut_ptr()),
-        Shared(scratch.padded.as_mut_ptr()),
+        Shared::new(&mut scratch.blocks),
+        Shared::new(&mut scratch.padded),
     );
     let (chunks, plans) = (&scratch.chunks, &scratch.plans);
     let work = |index: usize, _: usize| {
@@ -241,10 +231,9 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
         let (job, plan) = (&jobs[product], plans[product]);
         if let Some(reading) = plan.reading {
             let per_row = plan.inp / BLOCK;
-            // SAFETY: `plan` made room for all rows of this product, and chunks do not overlap.
-            let blocks = unsafe {
-                std::slice::from_raw_parts_mut(blocks.at(plan.at + first * per_row), rows * per_row)
-            };
+            let start = plan.at + first * per_row;
+            // SAFETY: chunks do not overlap.
+            let blocks = unsafe { blocks.slice(start..start + rows * per_row) };
             activations::quantise(
                 isa,
                 reading,
@@ -259,9 +248,9 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
         }
         for row in first..first + rows {
             let width = padded(plan.inp);
+            let start = plan.at + row * width;
             // SAFETY: as above.
-            let to =
-                unsafe { std::slice::from_raw_parts_mut(floats.at(plan.at + row * width), width) };
+            let to = unsafe { floats.slice(start..start + width) };
             to[..plan.inp].copy_from_slice(&job.x[row * job.x_stride..][..plan.inp]);
             to[plan.inp..].fill(0.0);
         }

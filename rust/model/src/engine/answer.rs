@@ -31,14 +31,10 @@ impl Engine {
             }
         }
         let share = jobs.len().div_ceil(self.hands()).max(1);
-        std::thread::scope(|scope| {
-            let mut hands = jobs.chunks_mut(share);
-            let own = hands.next();
-            for hand in hands {
-                scope.spawn(move || read_logits(network, hand));
-            }
-            own.into_iter().for_each(|hand| read_logits(network, hand));
-        });
+        let mut hands: Vec<_> = jobs.chunks_mut(share).collect();
+        network
+            .team
+            .each(&mut hands, &|hand, _| read_logits(network, hand));
         Ok(Logits {
             shape: [rows.len(), longest, vocabulary],
             values,

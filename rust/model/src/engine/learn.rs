@@ -80,7 +80,7 @@ impl Engine {
         self.rotary.extend(last.unwrap_or(0));
         self.parameters.prepare_backward(&self.layout);
         let mut trainer = std::mem::take(&mut self.trainer);
-        let loss = trainer.accumulate(self.network(), batch, self.threads);
+        let loss = trainer.accumulate(self.network(), batch);
         self.trainer = trainer;
         Ok(loss)
     }
@@ -108,7 +108,7 @@ impl Engine {
             optimizer: &mut self.optimizer,
             trainer: &mut self.trainer,
             isa: self.isa,
-            threads: self.threads,
+            team: &self.team,
         };
         update.apply(
             loss,
