@@ -144,17 +144,12 @@ impl Config {
         let matrices = if self.tied { 1.0 } else { 2.0 };
         let hidden = self.hidden as f64;
         matrices * self.vocabulary as f64 * hidden
-            + self.layers as f64 * self.layer_parameters(self.experts)
+            + self.layers as f64 * self.layer_parameters()
             + hidden
     }
 
-    /// Trained numbers that one token meets, without the vocabulary's matrices.
-    pub fn active_parameters(&self) -> f64 {
-        self.layers as f64 * self.layer_parameters(self.chosen) + self.hidden as f64
-    }
-
-    /// Trained numbers of a layer with so many experts in use.
-    fn layer_parameters(&self, experts: usize) -> f64 {
+    /// Trained numbers of a layer.
+    fn layer_parameters(&self) -> f64 {
         let [hidden, inner, head] = [self.hidden, self.intermediate, self.head].map(|n| n as f64);
         let [queries, keys] = [self.heads, self.key_heads].map(|heads| heads as f64 * head);
         let biases = if self.attention_bias {
@@ -176,7 +171,7 @@ impl Config {
             + gains
             + 2.0 * hidden
             + router
-            + experts as f64 * 3.0 * hidden * inner
+            + self.experts as f64 * 3.0 * hidden * inner
     }
 
     /// Tensors that a checkpoint of this configuration holds, experts apart; a float for the same reason.

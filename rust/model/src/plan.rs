@@ -4,6 +4,7 @@ mod shape;
 
 use std::path::Path;
 
+use moevolve_kernels::stored::{FP8_BLOCK, Format};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,55 +12,41 @@ use crate::error::{Error, Result};
 use crate::gguf::{self, Gguf};
 use shape::Shape;
 
-/// Bytes of a block of weights as they lie in a file or in memory.
-const FORMATS: [Weight; 11] = [
-    Weight::new("f32", 1, 4),
-    Weight::new("bf16", 1, 2),
-    Weight::new("f16", 1, 2),
-    Weight::new("fp8", 1, 1),
-    Weight::new("q8_0", 32, 34),
-    Weight::new("q6_k", 256, 210),
-    Weight::new("q5_k", 256, 176),
-    Weight::new("q5_0", 32, 22),
-    Weight::new("q4_k", 256, 144),
-    Weight::new("q4_1", 32, 20),
-    Weight::new("q4_0", 32, 18),
+/// The formats that a plan weighs, by the names it gives them.
+const FORMATS: [(&str, Format); 11] = [
+    ("f32", Format::F32),
+    ("bf16", Format::Bf16),
+    ("f16", Format::F16),
+    ("fp8", Format::Fp8),
+    ("q8_0", Format::Q8_0),
+    ("q6_k", Format::Q6K),
+    ("q5_k", Format::Q5K),
+    ("q5_0", Format::Q5_0),
+    ("q4_k", Format::Q4K),
+    ("q4_1", Format::Q4_1),
+    ("q4_0", Format::Q4_0),
 ];
 
-/// Rows and columns of the square that shares one f32 scale in an FP8 checkpoint.
-const FP8_SQUARE: u128 = 128;
-
-struct Weight {
-    name: &'static str,
-    block: u128,
-    bytes: u128,
-}
-
-impl Weight {
-    const fn new(name: &'static str, block: u128, bytes: u128) -> Self {
-        Self { name, block, bytes }
+/// Bytes of a matrix (out, inp); a width that the blocks do not divide takes the format that llama.cpp falls back to.
+fn matrix_bytes(format: Format, out: u128, inp: u128) -> u128 {
+    let blocks = |length: usize, bytes: usize| {
+        let length = length as u128;
+        inp.is_multiple_of(length)
+            .then(|| out * (inp / length) * bytes as u128)
+    };
+    if format == Format::Fp8 {
+        let square = FP8_BLOCK as u128;
+        return out * inp + 4 * out.div_ceil(square) * inp.div_ceil(square);
     }
-
-    /// Bytes of a matrix (out, inp); a width that the blocks do not divide takes the format that llama.cpp falls back to.
-    fn matrix(&self, out: u128, inp: u128) -> u128 {
-        if self.name == "fp8" {
-            return out * inp + 4 * out.div_ceil(FP8_SQUARE) * inp.div_ceil(FP8_SQUARE);
-        }
-        if inp.is_multiple_of(self.block) {
-            return out * (inp / self.block) * self.bytes;
-        }
-        let coarser = match self.name {
-            "q4_k" => 22,              // q5_0
-            "q5_k" => 24,              // q5_1
-            "q6_k" => 34,              // q8_0
-            _ => return out * inp * 2, // f16
-        };
-        if inp.is_multiple_of(32) {
-            out * (inp / 32) * coarser
-        } else {
-            out * inp * 2
-        }
-    }
+    let coarser = match format {
+        Format::Q4K => blocks(32, Format::Q5_0.block_bytes()),
+        Format::Q5K => blocks(32, 24), // Q5_1, which is not among ours.
+        Format::Q6K => blocks(32, Format::Q8_0.block_bytes()),
+        _ => None,
+    };
+    blocks(format.block_len(), format.block_bytes())
+        .or(coarser)
+        .unwrap_or(2 * out * inp)
 }
 
 /// What [`of`] finds; all counts are of single numbers, all sizes in bytes.
@@ -128,12 +115,12 @@ impl Group {
         matches!(self.part, "embeddings" | "head")
     }
 
-    fn bytes(&self, format: &Weight) -> u128 {
+    fn bytes(&self, format: Format) -> u128 {
         let one = match self.part {
             _ if self.inp == 0 => 4 * self.out,
             "router" => 4 * self.numbers(),
-            _ if format.name == "fp8" && self.is_vocabulary() => 2 * self.numbers(),
-            _ => format.matrix(self.out, self.inp),
+            _ if format == Format::Fp8 && self.is_vocabulary() => 2 * self.numbers(),
+            _ => matrix_bytes(format, self.out, self.inp),
         };
         one * self.count
     }
@@ -201,9 +188,9 @@ pub fn of(config: &Map<String, Value>, file: &str) -> Result<Plan> {
     }
     let sum = |keep: &dyn Fn(&Group) -> u128| count("parameters", groups.iter().map(keep).sum());
     let mut bytes = Map::new();
-    for format in &FORMATS {
+    for (name, format) in FORMATS {
         let total = groups.iter().map(|group| group.bytes(format)).sum();
-        bytes.insert(format.name.to_owned(), count("bytes", total)?.into());
+        bytes.insert(name.to_owned(), count("bytes", total)?.into());
     }
     let kv = 2 * shape.layers * shape.key_heads * shape.head * 2;
     let narrow = |n: u128| n as u64; // Each size was read from 31 bits.

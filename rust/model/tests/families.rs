@@ -73,7 +73,9 @@ fn released_models_have_their_known_sizes() {
     }
     let m2 = parse(&m2());
     assert_eq!((m2.parameters() / 1e8).round(), 2287.0);
-    assert_eq!((m2.active_parameters() / 1e8).round(), 98.0);
+    let plan = moevolve_model::plan::of(&m2.fields, "config.json").expect("a plan");
+    assert_eq!((plan.parameters as f64 / 1e8).round(), 2287.0);
+    assert_eq!((plan.active_without_vocabulary as f64 / 1e8).round(), 98.0);
     assert_eq!(m2.rotated, 64);
 }
 
