@@ -117,6 +117,14 @@ def test_a_model_made_for_conversations_says_so_once(
         assert capsys.readouterr().err == ""
 
 
+def test_what_could_not_be_taken_over_is_told(scripted: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted("x", None).notes = ("its rule for splitting texts is unknown",)
+    assert main(["generate", "--jsonl", "one"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "moevolve: its rule for splitting texts is unknown\n"
+    assert json.loads(shown.out)["text"] == "x"
+
+
 def test_batches_draw_what_one_would(
     scripted: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

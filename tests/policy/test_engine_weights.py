@@ -1,0 +1,39 @@
+"""Weights that stay as their file has them, through the engine as people load it."""
+
+from __future__ import annotations
+
+import pytest
+
+from moevolve.errors import UsageError
+from moevolve.policy.checkpoint import seed_checkpoint
+from moevolve.policy.engine import Engine
+
+PROMPTS = ["rev:abc=", "add:12+7="]
+
+
+@pytest.fixture(scope="module")
+def stored() -> Engine:
+    return Engine.load(seed_checkpoint(), weights="stored", threads=1)
+
+
+def test_they_answer_as_trainable_ones(stored: Engine) -> None:
+    trainable = Engine.load(seed_checkpoint(), weights="trainable", threads=1)
+    answers = [[samples.text for samples in engine.generate(PROMPTS)] for engine in (stored, trainable)]
+    assert answers[0] == answers[1]
+    assert stored.native.fingerprint() == trainable.native.fingerprint()
+
+
+def test_a_step_is_refused_with_the_way_out(stored: Engine) -> None:
+    with pytest.raises(UsageError, match='weights="trainable"'):
+        stored.native.train_step([([5, 6, 7], 1, 0, 1.0)], 1e-3)
+
+
+def test_a_precision_that_would_have_no_effect_is_refused() -> None:
+    with pytest.raises(UsageError, match="their file's format"):
+        Engine.load(seed_checkpoint(), weights="stored", precision="bf16")
+    assert Engine.load(seed_checkpoint(), weights="stored", precision="fastest").native.precision == "f32"
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(UsageError, match="auto, trainable or stored"):
+        Engine.load(seed_checkpoint(), weights="frozen")
