@@ -82,5 +82,4 @@ def test_ctrl_c_ends_an_answer_and_ctrl_d_the_conversation() -> None:
 def test_ctrl_c_at_the_prompt_leaves() -> None:
     with Terminal(["generate", "--chat"], "'</think>x.'", chat=True) as terminal:
         terminal.until("> ")
-        terminal.interrupt()
-        assert terminal.ended() == 130
+        assert terminal.interrupted() == 130
