@@ -46,7 +46,8 @@ class Tally(Struct, frozen=True):
     attempts: int
     successes: int
     failures: dict[str, int] = {}
-    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `provenance`, `crash`."""
+    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `provenance`, `crash`,
+    `rejected` (the policy refused a request), `policy` (it did not answer; such attempts are in no mean)."""
 
 
 class SkillInfo(Struct, frozen=True):

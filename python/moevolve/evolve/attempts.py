@@ -8,10 +8,10 @@ import msgspec
 
 from moevolve.evolve.grading import Grader
 from moevolve.memory.lessons import LessonBook
-from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.policy.protocol import Policy
 from moevolve.program.genome import Genome
 from moevolve.program.host import ProgramHost
-from moevolve.program.requests import Answer, GenerateRequest, PublicTask
+from moevolve.program.requests import POLICY, Answer, GenerateRequest, PublicTask, Reply, Unanswered
 from moevolve.randomness import key
 from moevolve.records import Tally
 from moevolve.tasks.task import Task, Verdict
@@ -30,6 +30,16 @@ class Attempt(msgspec.Struct, frozen=True):
     task: Task
     answer: str
     verdict: Verdict
+
+    @property
+    def answered(self) -> bool:
+        """Whether the policy did its part; an attempt it left unanswered has no score that could count."""
+        return self.verdict.failure != POLICY
+
+
+def answered(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts whose verdicts say something about the variant."""
+    return [attempt for attempt in attempts if attempt.answered]
 
 
 class Attempter:
@@ -52,7 +62,7 @@ class Attempter:
 
     def program(
         self,
-        policy: EnginePolicy,
+        policy: Policy,
         genome: Genome,
         tasks: Sequence[Task],
         stage: Stage,
@@ -65,7 +75,8 @@ class Attempter:
         Two variants on the same `stage` draw the same random numbers, which makes their comparison a paired one; `who`
         names the variant to the grader, so that a null grader's coins differ between them.
 
-        A crash, a time-out or an answer that the policy did not give is a verdict with that failure. `parts` takes, by
+        A crash, a time-out, an answer that the policy did not give or a policy that does not answer is a verdict
+        with that failure. `parts` takes, by
         task, what the program asked for once each.
         """
         judge = grader or self.grader
@@ -92,7 +103,7 @@ class Attempter:
         return attempts
 
     def direct(
-        self, policy: EnginePolicy, tasks: Sequence[Task], samples: int, temperature: float, stage: Stage
+        self, policy: Policy, tasks: Sequence[Task], samples: int, temperature: float, stage: Stage
     ) -> list[Attempt]:
         """`samples` attempts of the bare policy on every task, sampled at `temperature`."""
         requests = [
@@ -109,6 +120,10 @@ class Attempter:
         ]
         attempts = []
         for index, (task, texts) in enumerate(zip(tasks, policy.answer(requests), strict=True)):
+            if isinstance(texts, Unanswered):
+                verdict = Verdict(score=0.0, success=False, failure=texts.failure, detail=texts.detail)
+                attempts += [Attempt(task, "", verdict)] * samples
+                continue
             for sample, text in enumerate(texts):
                 verdict = self.grader.grade(task, text, stage, index * samples + sample)
                 attempts.append(Attempt(task, text, verdict))
@@ -118,10 +133,10 @@ class Attempter:
 def _listening(answer: Answer, parts: dict[int, list[Part]], start: int) -> Answer:
     """`answer`, with every request for a single completion noted by the task that made it."""
 
-    def listen(requests: list[GenerateRequest]) -> list[list[str]]:
+    def listen(requests: list[GenerateRequest]) -> Sequence[Reply]:
         replies = answer(requests)
         for request, texts in zip(requests, replies, strict=True):
-            if request.n == 1:
+            if request.n == 1 and not isinstance(texts, Unanswered):
                 parts.setdefault(start + request.task, []).append((request.prompt, texts[0]))
         return replies
 

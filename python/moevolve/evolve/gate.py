@@ -119,6 +119,12 @@ class PairedGate:
             counts[difference] = counts.get(difference, 0) + 1
         self._verdict = self._judge()
 
+    def give_up(self, reason: str) -> GateVerdict:
+        """Ends an undecided test without a promotion: no more tasks will come."""
+        if self._verdict.decision is None:
+            self._verdict = msgspec.structs.replace(self._verdict, decision="archive", reason=reason)
+        return self._verdict
+
     def _judge(self) -> GateVerdict:
         pooled = _pool(self._counts.values())
         evidence = log_capital(pooled, STAKES)

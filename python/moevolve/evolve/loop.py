@@ -12,18 +12,20 @@ from moevolve.evolve import entries
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.archive import Archive, Variant
 from moevolve.evolve.arms import ARMS
-from moevolve.evolve.attempts import Attempt, Attempter, Part, tally
+from moevolve.evolve.attempts import Attempt, Attempter, Part, answered, tally
 from moevolve.evolve.buffer import Buffer
 from moevolve.evolve.distill import distill
 from moevolve.evolve.gate import PairedGate
 from moevolve.evolve.grading import CoinGrader, SealedGrader
 from moevolve.evolve.ledger import Ledger
+from moevolve.evolve.pairing import Pairs
 from moevolve.evolve.parents import DgmParents
+from moevolve.evolve.scoring import mean
 from moevolve.evolve.search import Proposal, brief_for, children, report_for
 from moevolve.evolve.shelf import Shelf
 from moevolve.evolve.snapshot import Snapshot, Trial
 from moevolve.memory.lessons import LessonBook
-from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.policy.protocol import Policy
 from moevolve.program.genome import Genome, seed_genome
 from moevolve.program.host import ProgramHost
 from moevolve.randomness import key, rng
@@ -227,12 +229,12 @@ class Loop:
         for source, mastery in (("direct", self.direct), ("program", self.through)):
             if source in seen:
                 mastery.fade(FADE)
-                for t in tally(seen[source]):
+                for t in tally(answered(seen[source])):
                     mastery.observe(t.skill, t.level, t.successes, t.attempts)
         confirmed = 0
         for attempts in seen.values():
-            confirmed += self.buffer.add(attempts, cycle, confirmed_only=self.arm.filters)
-        latest = seen.get("program") or seen.get("direct") or []
+            confirmed += self.buffer.add(answered(attempts), cycle, confirmed_only=self.arm.filters)
+        latest = answered(seen.get("program") or seen.get("direct") or [])
         lessons = self.lessons.write(cycle, variant, ((a.task, a.answer, a.verdict.success) for a in latest))
         self.state.lessons += lessons
         self.ledger.write(
@@ -317,7 +319,7 @@ class Loop:
         )
         stage = (seed, cycle, "screen", generation)
         baseline = self.attempter.program(policy, genome, tasks, stage, self.state.champion)
-        base = sum(attempt.verdict.score for attempt in baseline) / len(baseline)
+        base = mean(baseline)
         best: tuple[float, Variant] | None = None
         for index, proposal in enumerate(proposals):
             share = done + 0.2 / config.generations * index / len(proposals)
@@ -334,7 +336,7 @@ class Loop:
         cycle: int,
         parent: Variant,
         proposal: Proposal,
-        policy: EnginePolicy,
+        policy: Policy,
         tasks: Sequence[Task],
         stage: tuple[int | str, ...],
         base: float,
@@ -355,7 +357,7 @@ class Loop:
             return None
         child = self._child(parent, cycle, weights, "", "program", proposal.operator, proposal.summary)
         attempts = self.attempter.program(policy, proposal.genome, tasks, stage, child.id)
-        value = sum(attempt.verdict.score for attempt in attempts) / len(attempts)
+        value = mean(attempts)
         passed = value > base + self.config.evolve.margin
         child = self.archive.update(
             child.id,
@@ -396,6 +398,7 @@ class Loop:
             max_n=config.max_n,
             skills=sorted(self.suite.skills),
         )
+        pairs = Pairs(sorted(self.suite.skills))
         batch = 0
         while (verdict := gate.verdict).decision is None:
             self._progress(
@@ -412,9 +415,9 @@ class Loop:
             tasks = self.suite.sample("gate", cells, *stage)
             first = self.attempter.program(theirs, candidate_genome, tasks, stage, candidate.id)
             second = self.attempter.program(ours, champion_genome, tasks, stage, champion.id)
-            gate.update(
-                [(a.task.skill, a.verdict.score, b.verdict.score) for a, b in zip(first, second, strict=True)]
-            )
+            gate.update(pairs.take(first, second))
+            if pairs.unanswered >= config.max_n:
+                gate.give_up(f"the policy left {pairs.unanswered} paired tasks unanswered")
             batch += 1
         self.state.tokens_generated += sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
         decision = verdict.decision
@@ -433,7 +436,7 @@ class Loop:
 
     # ------------------------------------------------------------------ small parts
 
-    def _champion(self) -> tuple[EnginePolicy, Genome]:
+    def _champion(self) -> tuple[Policy, Genome]:
         champion = self.archive[self.state.champion]
         return self.shelf.policy(champion.weights), self.shelf.genome(champion.program)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from moevolve.evolve.attempts import Attempt
+from moevolve.evolve.attempts import Attempt, answered
 from moevolve.records import Interval, SkillScore
 from moevolve.skills.mastery import MASTERED
 
@@ -23,7 +23,11 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
 
 
 def score(attempts: Sequence[Attempt]) -> tuple[Interval, dict[str, SkillScore]]:
-    """The score of one evaluation, whole and by skill. Cells hold equally many tasks, so the mean weighs skills alike."""
+    """The score of one evaluation, whole and by skill. Cells hold equally many tasks, so the mean weighs skills alike.
+
+    What the policy left unanswered is no part of it.
+    """
+    attempts = answered(attempts)
     cells: dict[str, dict[int, list[float]]] = {}
     for attempt in attempts:
         levels = cells.setdefault(attempt.task.skill, {})
@@ -38,3 +42,9 @@ def score(attempts: Sequence[Attempt]) -> tuple[Interval, dict[str, SkillScore]]
             mastered = level
         skills[path] = SkillScore(score=sum(values) / len(values), n=len(values), level=mastered)
     return wilson(sum(attempt.verdict.score for attempt in attempts), len(attempts)), skills
+
+
+def mean(attempts: Sequence[Attempt]) -> float:
+    """The mean score of what was answered; 0 where nothing was."""
+    found = answered(attempts)
+    return sum(attempt.verdict.score for attempt in found) / len(found) if found else 0.0

@@ -9,6 +9,7 @@ import msgspec
 from moevolve.errors import StoreError
 from moevolve.policy.engine import Engine
 from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.policy.protocol import Policy
 from moevolve.program.genome import Genome
 from moevolve.store import RunStore
 
@@ -35,7 +36,7 @@ class Shelf:
             engine.native.write_weights(str(file))
         return weights
 
-    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> EnginePolicy:
+    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> Policy:
         """The policy with these weights; keeps it and the ones named in `among` loaded."""
         for held in [held for held in self._policies if held not in (*among, weights)]:
             del self._policies[held]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FAILURES = frozenset({"error", "malformed", "budget", "timeout"})
-"""Failures that a process may report of an attempt by itself."""
+"""Failures that a process may report of an attempt by itself; the host alone finds `crash`, `policy`, `rejected`."""
 
 
 class Attempt:
@@ -17,8 +17,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "skill", "key", "requests_left", "tokens_left", "requests", "tokens", "completions", "open", "answer",
-        "failure", "detail",
+        "skill", "key", "requests_left", "tokens_left", "requests", "tokens", "completions", "open", "dismissed",
+        "answer", "failure", "detail",
     )  # fmt: skip
 
     def __init__(self, skill: str, key: int, requests_left: int, tokens_left: int) -> None:
@@ -30,6 +30,8 @@ class Attempt:
         self.tokens = 0
         self.completions: list[str] = []
         self.open = True
+        self.dismissed = False
+        """Ended by the host; its process has still to say so."""
         self.answer: str | None = None
         self.failure: str | None = None
         self.detail = ""
@@ -39,7 +41,7 @@ class Attempt:
         if not self.open:
             return False
         if oversized or self.requests_left <= 0 or self.tokens_left <= 0:
-            self.end(None, "budget", f"spent {self.requests} requests and {self.tokens} characters")
+            self.dismiss("budget", f"spent {self.requests} requests and {self.tokens} characters")
             return False
         self.requests_left -= 1
         self.requests += 1
@@ -52,11 +54,21 @@ class Attempt:
         self.tokens_left -= spent
         self.completions += texts
 
+    def dismiss(self, failure: str, detail: str) -> None:
+        """Ends the attempt while its process waits for a reply."""
+        self.end(None, failure, detail)
+        self.dismissed = True
+
+    def report(self, answer: str | None, failure: str | None, detail: str) -> None:
+        """Takes the process's word for how the attempt ended, unless the host has ended it before."""
+        if self.dismissed:
+            self.dismissed = False
+            return
+        self.end(answer, failure if failure is None or failure in FAILURES else "malformed", detail)
+
     def end(self, answer: str | None, failure: str | None, detail: str) -> None:
         """Ends the attempt: with an answer, or with a failure."""
         self.open = False
-        if failure is not None and failure not in FAILURES | {"crash"}:
-            failure = "malformed"
         self.answer = answer if failure is None else None
         self.failure = failure if answer is not None or failure is not None else "malformed"
         self.detail = detail

@@ -19,7 +19,7 @@ from moevolve.program.genome import Genome, unusable
 from moevolve.program.limits import Limits
 from moevolve.program.process import Process
 from moevolve.program.provenance import built_from
-from moevolve.program.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall
+from moevolve.program.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall, Reply, Unanswered
 from moevolve.program.wire import Replies, Round, Start, WireLesson, decode_candidates
 from moevolve.randomness import key
 from moevolve.records import Edit, Recipe
@@ -202,7 +202,7 @@ class ProgramHost:
         try:
             while any(attempt.open for attempt in attempts):
                 asked = process.round()
-                replies = self._answer(asked, attempts, answer, recall, limits)
+                replies = self._answer(asked, attempts, answer, recall, limits, lenient=mode != "solve")
                 if any(attempt.open for attempt in attempts):
                     if not asked.requests and not asked.recalls:
                         raise ValueError("a round that asks nothing while attempts are open")
@@ -217,15 +217,25 @@ class ProgramHost:
             process.close()
 
     def _answer(
-        self, asked: Round, attempts: list[Attempt], answer: Answer, recall: Recall | None, limits: Limits
+        self,
+        asked: Round,
+        attempts: list[Attempt],
+        answer: Answer,
+        recall: Recall | None,
+        limits: Limits,
+        *,
+        lenient: bool,
     ) -> Replies:
         """Checks a round and answers it.
+
+        A request that the policy leaves unanswered ends its attempt; `lenient` gives it empty texts instead, since one
+        of an improver's many questions is not worth its proposals.
 
         Raises:
             ValueError: it names an attempt that does not exist or has ended.
         """
         for done in asked.done:
-            _named(attempts, done.task).end(done.answer, done.failure, done.detail)
+            _named(attempts, done.task).report(done.answer, done.failure, done.detail)
         texts: list[list[str] | None] = [None] * len(asked.requests)
         granted: list[tuple[int, GenerateRequest]] = []
         for place in sorted(range(len(asked.requests)), key=lambda place: asked.requests[place].task):
@@ -245,8 +255,14 @@ class ProgramHost:
                 granted.append((place, request))
         if granted:
             for (place, request), given in zip(granted, answer([r for _, r in granted]), strict=True):
-                texts[place] = given
-                attempts[request.task].receive(given)
+                attempt = attempts[request.task]
+                if isinstance(given, Unanswered) and lenient:
+                    given = [""] * request.n
+                if not isinstance(given, Unanswered):
+                    texts[place] = given
+                    attempt.receive(given)
+                elif attempt.open:
+                    attempt.dismiss(given.failure, given.detail)
         lessons: list[list[WireLesson]] = []
         for query in asked.recalls:
             attempt = _named(attempts, query.task)
@@ -277,7 +293,7 @@ class ProgramHost:
 
 
 def _named(attempts: list[Attempt], task: int) -> Attempt:
-    if task >= len(attempts) or not attempts[task].open:
+    if task >= len(attempts) or not (attempts[task].open or attempts[task].dismissed):
         raise ValueError(f"attempt {task} is not open")
     return attempts[task]
 
@@ -288,6 +304,6 @@ def _fail(attempts: list[Attempt], failure: str, detail: str) -> None:
             attempt.end(None, failure, detail)
 
 
-def _unasked(requests: list[GenerateRequest]) -> list[list[str]]:
+def _unasked(requests: list[GenerateRequest]) -> list[Reply]:
     """Stands in for the policy where none is granted; no request gets this far."""
     raise AssertionError(f"{len(requests)} requests were granted without a policy")

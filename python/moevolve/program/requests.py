@@ -30,13 +30,29 @@ class GenerateRequest(Struct, frozen=True):
     key: int
 
 
+POLICY = "policy"
+"""Failure of an attempt that the policy left without an answer: it says nothing about who attempted."""
+
+
+class Unanswered(Struct, frozen=True):
+    """Stands in place of a request's texts where the policy gave none."""
+
+    failure: str
+    """`policy`, or `rejected` where the request itself was refused: that is the attempt's own doing."""
+    detail: str
+
+
+Reply = list[str] | Unanswered
+
+
 class Outcome(Struct, frozen=True):
     """What became of one attempt."""
 
     answer: str | None
     failure: str | None
     """None, or `error` (it raised), `malformed` (no usable answer or message), `budget`, `timeout`, `crash`
-    (its process died), `provenance` (the policy did not give this answer)."""
+    (its process died), `provenance` (the policy did not give this answer), `policy` (the policy did not answer),
+    `rejected` (it refused the request)."""
     detail: str
     tokens: int
     """Characters generated for the attempt, with one more per completion for its end."""
@@ -45,8 +61,8 @@ class Outcome(Struct, frozen=True):
     """Every text the attempt received, in the order of its requests."""
 
 
-Answer = Callable[[list[GenerateRequest]], list[list[str]]]
-"""The policy: one list of `n` texts per request, in the order of the requests."""
+Answer = Callable[[list[GenerateRequest]], Sequence[Reply]]
+"""The policy: `n` texts per request, or why there are none, in the order of the requests."""
 
 Recall = Callable[[str, str, int], Sequence[Lesson]]
 """Memory: the best `k` lessons of (skill, query)."""

@@ -59,7 +59,7 @@ class Rounds:
             for index, wants in blocked.items():
                 replies = [next(answers) if want[0] == "generate" else next(lessons) for want in wants]
                 if None in replies:
-                    coroutines[index].close()
+                    dismiss(coroutines[index])
                     self.done.append((index, None, "budget", "the host ended the attempt"))
                     continue
                 wants = self.step(index, coroutines[index], replies, seeds[index])
@@ -91,6 +91,14 @@ class Rounds:
             ending = (None, "error", short(error))
         self.done.append((index, *ending))
         return None
+
+
+def dismiss(coroutine):
+    """Ends an attempt from outside; what it raises while it goes is nobody's concern, least of all its siblings'."""
+    try:
+        coroutine.close()
+    except BaseException as error:  # noqa: BLE001  it may refuse to end, and then it is simply not asked again
+        del error
 
 
 def short(error):
