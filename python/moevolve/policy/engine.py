@@ -173,7 +173,7 @@ class Engine:
         if not self.native.has_tokenizer:
             return TextStream(tokens, lambda ids: "")
         return TextStream(
-            tokens, lambda ids: self.native.decode(ids, False), lambda token: self._shows(token, marks)
+            tokens, lambda ids: self.native.decode(ids, False), lambda token: self.shows(token, marks)
         )
 
     @cached_property
@@ -247,9 +247,10 @@ class Engine:
         """
         if not self.native.has_tokenizer:
             return ""
-        return self.native.decode([token for token in ids if self._shows(token, marks)], False)
+        return self.native.decode([token for token in ids if self.shows(token, marks)], False)
 
-    def _shows(self, token: int, marks: Sequence[str] | None) -> bool:
+    def shows(self, token: int, marks: Sequence[str] | None) -> bool:
+        """Whether a token has a place in the text: every one but special tokens that `marks` does not name."""
         if marks is None:
             return True
         if token not in self._hidden:

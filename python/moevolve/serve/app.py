@@ -1,0 +1,267 @@
+"""The endpoints, and who may use them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from moevolve.errors import MoevolveError
+from moevolve.serve.answering import answer, chat_job, completion_job
+from moevolve.serve.bodies import ChatAsked, CompletionAsked, decode
+from moevolve.serve.failures import RequestError, error_body
+from moevolve.serve.limits import Limits
+from moevolve.serve.service import Service
+
+LINGER = 2.0
+"""Seconds for which the rest of a body that is refused is read and thrown away, so that its sender sees why."""
+
+HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names under which a server without a token is reached: a web page that another name led here is turned away."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def application(service: Service, *, token: str | None = None, hosts: frozenset[str] = HERE) -> ASGIApp:
+    """The server as an ASGI application.
+
+    Args:
+        service: the model.
+        token: what clients must send as `Authorization: Bearer TOKEN`; None lets everyone in who asks for `hosts`.
+        hosts: names and addresses of this server, which count where there is no token.
+    """
+
+    async def completions(request: Request) -> Response:
+        asked = decode(await body_of(request, service.limits), CompletionAsked)
+        return await answer(service, request, asked, len(asked.prompts), completion_job)
+
+    async def chat(request: Request) -> Response:
+        asked = decode(await body_of(request, service.limits), ChatAsked)
+        return await answer(service, request, asked, 1, chat_job)
+
+    async def models(request: Request) -> Response:
+        return _json({"object": "list", "data": [_model(service)]})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name != service.name:
+            raise RequestError(
+                404, f"there is no model {name!r} here: {service.name!r} is served", code="model_not_found"
+            )
+        return _json(_model(service))
+
+    async def health(request: Request) -> Response:
+        if service.failure is not None:
+            return _json(error_body(503, str(service.failure)), 503)
+        return _json({"status": "ending" if service.ending else "ok"}, 503 if service.ending else 200)
+
+    async def usage(request: Request) -> Response:
+        return _json(figures(service))
+
+    routes = [
+        Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", model),
+        Route("/health", health),
+        Route("/v1/usage", usage),
+    ]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            RequestError: _refused,
+            HTTPException: _not_found,
+            MoevolveError: _failed,
+            Exception: _failed,
+        },
+    )
+    app.router.redirect_slashes = False
+    return _Door(app, token, hosts)
+
+
+def figures(service: Service) -> dict[str, Any]:
+    """What the server holds and has done."""
+    schedulers = [deployment.driver.scheduler for deployment in service.deployments]
+    return {
+        "model": service.name,
+        "weights": service.current.weights,
+        "slots": service.current.driver.scheduler.slots,
+        "busy": sum(scheduler.busy for scheduler in schedulers),
+        "waiting": sum(scheduler.waiting for scheduler in schedulers),
+        "queue": service.limits.queue,
+        "memory": sum(scheduler.memory for scheduler in schedulers),
+        "memory_limit": service.current.driver.scheduler.limit,
+        "draining": len(schedulers) - 1,
+        **msgspec.structs.asdict(service.counts),
+    }
+
+
+async def body_of(request: Request, limits: Limits) -> bytes:
+    """A request's body, within its limits.
+
+    Raises:
+        RequestError: 408, 413 or 415.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        # More than tidiness: a web page of somebody else's can send other types here without being asked.
+        raise RequestError(
+            415, "send JSON, with `Content-Type: application/json`", code="unsupported_media_type"
+        )
+    announced = request.headers.get("content-length", "")
+    size = int(announced) if announced.isdecimal() else 0
+    received = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            more = size <= limits.body
+            while more and len(received) <= limits.body:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestError(499, "the client left")
+                received += message.get("body", b"")
+                more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise RequestError(
+            408,
+            f"no whole body within {limits.body_seconds:g} seconds",
+            code="timeout",
+            headers={"connection": "close"},
+        ) from error
+    if size > limits.body or len(received) > limits.body:
+        raise RequestError(
+            413,
+            f"a body has at most {limits.body} bytes",
+            code="body_too_large",
+            headers={"connection": "close"},
+        )
+    return bytes(received)
+
+
+class _Refusal(Response):
+    """An error. Where the body was not read, its sender may still be sending: it gets the time to see the answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.status_code not in (408, 413):
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        try:
+            async with asyncio.timeout(LINGER if self.status_code == 413 else 0):
+                more = True
+                while more:
+                    message = await receive()
+                    more = message["type"] == "http.request" and message.get("more_body", False)
+        except TimeoutError:
+            pass
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Door:
+    """Turns away who has no token or came under another name."""
+
+    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._token = token.encode() if token is not None else None
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = dict(scope["headers"])
+        if self._token is None:
+            refusal = self._strange(headers.get(b"host", b""))
+        else:
+            refusal = self._locked(headers.get(b"authorization", b""), scope["path"])
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        await _refusal(refusal)(scope, receive, send)
+
+    def _strange(self, host: bytes) -> RequestError | None:
+        name = host.decode("latin-1").lower()
+        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        if name in self._hosts:
+            return None
+        return RequestError(
+            403,
+            f"this server without a token does not answer for the host {name!r}: see `moevolve serve --token-env`",
+            code="unknown_host",
+        )
+
+    def _locked(self, sent: bytes, path: str) -> RequestError | None:
+        if path == "/health":
+            return None
+        scheme, _, token = sent.partition(b" ")
+        assert self._token is not None, "asked only where there is one"
+        if scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
+            return None
+        return RequestError(
+            401,
+            "a token is needed: send `Authorization: Bearer TOKEN`",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind to can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _model(service: Service) -> dict[str, Any]:
+    engine = service.current.engine
+    return {
+        "id": service.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "moevolve",
+        "weights": service.current.weights,
+        "context": engine.positions,
+        "chat": engine.native.chat_template is not None,
+    }
+
+
+def _json(value: dict[str, Any], status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _refusal(error: RequestError) -> Response:
+    return _Refusal(
+        msgspec.json.encode(error.body()), error.status, headers=error.headers, media_type="application/json"
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError), "registered for these"
+    return _refusal(error)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for these"
+    what = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.method} is not for {request.url.path}",
+    }
+    message = what.get(error.status_code, error.detail)
+    return _refusal(RequestError(error.status_code, message, headers=error.headers))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    told = str(error) if isinstance(error, MoevolveError) else f"a defect: {type(error).__name__}"
+    return _refusal(RequestError(500, told))

@@ -1,0 +1,160 @@
+"""What is served: one set of weights with its scheduler, replaced by a newer one while streams of the old one go on."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from moevolve.errors import MoevolveError
+from moevolve.policy.engine import Engine
+from moevolve.randomness import key
+from moevolve.serve.driver import Driver, Rounds
+from moevolve.serve.failures import RequestError, ending
+from moevolve.serve.limits import Limits
+
+
+class Counts(msgspec.Struct):
+    """Sums since the server began."""
+
+    requests: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    """Ended before their last token: left by their clients, or out of time."""
+    refused: int = 0
+    """Answered with 429."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    swaps: int = 0
+
+
+class Deployment:
+    """Weights under traffic.
+
+    Args:
+        engine: the model.
+        weights: what tells these weights from others.
+        driver: draws from the model.
+    """
+
+    def __init__(self, engine: Engine, weights: str, driver: Driver) -> None:
+        self.engine = engine
+        self.weights = weights
+        self.driver = driver
+        self.users = 0
+        self.retired = False
+
+
+class Service:
+    """The model behind the endpoints. All methods belong to the loop's thread.
+
+    Args:
+        name: the model's name in requests and answers.
+        limits: bounds on the traffic.
+        scheduler: makes the scheduler of an engine.
+        seed: what samples without a seed of their own are drawn from; drawn itself when None.
+        speculate: most tokens guessed from the prompt a step.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        scheduler: Callable[[Engine], Rounds],
+        *,
+        seed: int | None = None,
+        speculate: int = 0,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.speculate = speculate
+        self.counts = Counts()
+        self.ending = False
+        self._scheduler = scheduler
+        self._seed = secrets.randbits(63) if seed is None else seed
+        self._current: Deployment | None = None
+        self._old: list[Deployment] = []
+        self._stops: set[asyncio.Task[None]] = set()
+
+    @property
+    def current(self) -> Deployment:
+        """What new requests go to."""
+        if self._current is None:
+            raise RequestError(503, "no model is loaded yet", code="loading", headers={"retry-after": "1"})
+        return self._current
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """What is in memory: the current weights, and those whose streams still go on."""
+        return (*([self._current] if self._current else []), *self._old)
+
+    def deploy(self, engine: Engine, weights: str) -> None:
+        """Sends new requests to this engine; the one before ends with its last stream."""
+        driver = Driver(self._scheduler(engine), asyncio.get_running_loop())
+        before, self._current = self._current, Deployment(engine, weights, driver)
+        if before is not None:
+            self.counts.swaps += 1
+            before.retired = True
+            self._old.append(before)
+            self._retire(before)
+
+    @contextmanager
+    def lease(self) -> Iterator[Deployment]:
+        """The current deployment, kept in memory for as long as it is used."""
+        deployment = self.current
+        deployment.users += 1
+        try:
+            yield deployment
+        finally:
+            deployment.users -= 1
+            self._retire(deployment)
+
+    def admit(self, samples: int) -> None:
+        """Refuses what would wait too long.
+
+        Raises:
+            RequestError: 429, or 503 while the server ends.
+        """
+        if self.ending:
+            raise ending()
+        driver = self.current.driver
+        room = driver.scheduler.slots + self.limits.queue
+        if driver.outstanding + samples > room:
+            self.counts.refused += 1
+            raise RequestError(
+                429,
+                f"{driver.outstanding} samples are drawn or wait, of {room} at most: try again later",
+                code="queue_full",
+                headers={"retry-after": "1"},
+            )
+
+    def fresh_seed(self) -> int:
+        """A seed for a request that names none."""
+        return key(self._seed, "serve", self.counts.requests)
+
+    def end(self) -> None:
+        """Ends what is under way: streams close with an error that says so."""
+        self.ending = True
+        for deployment in self.deployments:
+            deployment.driver.fail_all(ending())
+
+    async def close(self) -> None:
+        """Ends the engines' threads."""
+        self.end()
+        for deployment in self.deployments:
+            await deployment.driver.stop()
+
+    @property
+    def failure(self) -> MoevolveError | None:
+        """Why nothing can be answered, if that is so."""
+        return self._current.driver.failure if self._current else None
+
+    def _retire(self, deployment: Deployment) -> None:
+        if deployment.retired and not deployment.users and deployment in self._old:
+            self._old.remove(deployment)
+            task = asyncio.get_running_loop().create_task(deployment.driver.stop())
+            self._stops.add(task)
+            task.add_done_callback(self._stops.discard)

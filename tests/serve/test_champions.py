@@ -1,0 +1,73 @@
+"""A run's champion, found in its journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import write_run
+from synthetic_journal import records
+
+from moevolve.errors import StoreError, UsageError
+from moevolve.records import Gated, Timing, VariantAdded
+from moevolve.serve.champions import Champions
+from moevolve.store import RunStore
+
+
+def variant(name: str, weights: str) -> VariantAdded:
+    return VariantAdded(
+        variant=name,
+        parent=None,
+        cycle=9,
+        level="weights",
+        weights=weights,
+        program="p",
+        operator="distill",
+        summary="",
+        score=None,
+    )
+
+
+def gated(name: str, decision: str) -> Gated:
+    return Gated(
+        cycle=9,
+        level="weights",
+        candidate=name,
+        champion="v0000",
+        decision=decision,  # type: ignore[arg-type]
+        reason="",
+        n=1,
+        wins=1,
+        losses=0,
+        gain=1.0,
+        evidence=9.0,
+        alpha=0.05,
+        skills={},
+    )
+
+
+def test_the_champion_is_what_the_gate_promoted_last(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", status="running")
+    promoted = [
+        r.candidate for r in records(finished=False) if isinstance(r, Gated) and r.decision == "promote"
+    ]
+    with RunStore.open(path) as reader:
+        champions = Champions(reader)
+        assert champions.newest().variant == promoted[-1]
+        with RunStore.open(path, write=True) as writer:
+            writer.append([variant("new", "w1"), gated("new", "archive")], Timing(at=0.0))
+            assert champions.newest().variant == promoted[-1]
+            writer.append([gated("new", "promote")], Timing(at=0.0))
+            assert (champions.newest().variant, champions.newest().weights) == ("new", "w1")
+
+
+def test_a_run_without_records_has_no_champion(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run") as store, pytest.raises(UsageError, match="no record yet"):
+        Champions(store)
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with RunStore.open(write_run(tmp_path / "run")) as store:
+        champions = Champions(store)
+        with pytest.raises(StoreError, match="weights of .* are missing"):
+            champions.engine(champions.base(1), champions.newest())
