@@ -81,20 +81,25 @@ class Engine:
         """
 
     def write_weights(self, file: str | os.PathLike[str]) -> str:
-        """Writes all tensors as f32 into one safetensors file, atomically; returns the BLAKE3 hash of its bytes."""
+        """Writes what trains as f32 into one safetensors file, atomically; returns the BLAKE3 hash of its bytes.
+
+        That is every tensor, or the adapter's alone under PEFT's names.
+        """
 
     def read_weights(self, file: str | os.PathLike[str]) -> None:
-        """Takes the weights of a file; on an error the old ones stay. The optimiser keeps its moments.
+        """Takes the weights of a file, the adapter's where there is one; on an error the old ones stay.
+
+        The optimiser keeps its moments.
 
         Raises:
             CheckpointError: names the tensor that is missing, left over, of another shape, or not finite.
         """
 
     def fingerprint(self) -> str:
-        """BLAKE3 in hex over every tensor's name, shape and f32 values, selection biases included."""
+        """BLAKE3 in hex over the name, shape and f32 values of every tensor that trains, selection biases included."""
 
     def clone(self) -> Engine:
-        """An engine of its own with the same weights and a fresh optimiser."""
+        """An engine of its own with the same weights and adapter and a fresh optimiser; stored weights are shared."""
 
     def config(self) -> str:
         """The text of config.json as it would be saved."""
@@ -214,26 +219,138 @@ class Engine:
         """
 
     def train_step(
-        self, batch: list[tuple[list[int], int, int | list[int], float]], learning_rate: float
+        self,
+        batch: list[tuple[list[int], int, int | list[int], float]],
+        learning_rate: float,
+        norms: bool = False,
     ) -> dict[str, Any]:
         """One step on a batch of (ids, answer_start, positions, weight); positions are an offset, or one a token.
 
         The loss is the weighted mean over all answer tokens, ids[answer_start:], of the cross-entropy given what
-        stands before them.
+        stands before them. Where there is an adapter, it alone is changed.
+
+        Args:
+            norms: tell the norms of the experts' gradients too.
 
         Returns:
-            "loss" before the step, "tokens" (answer tokens), "gradient_norm" before clipping, and "expert_load":
-            per layer each expert's share of the routed tokens.
+            "loss" before the step, "tokens" (answer tokens), "gradient_norm" before clipping, "expert_load": per layer
+            each expert's share of the routed tokens, and "expert_gradient" if asked for: per layer the norm of the
+            gradient of each expert's weights, before clipping.
 
         Raises:
-            UsageError: an example that cannot be learnt.
+            UsageError: an example that cannot be learnt, or weights that do not train.
             MoevolveError: the loss or its gradient is not finite; the weights are unchanged.
         """
+
+    def policy_step(
+        self,
+        batch: list[
+            tuple[list[int], int, int | list[int], float | list[float], list[float], list[float] | None, int]
+        ],
+        learning_rate: float,
+        loss: str = "cispo",
+        clip_low: float = 0.2,
+        clip_high: float = 0.28,
+        kl: float = 0.0,
+        length: int = 0,
+        norms: bool = False,
+    ) -> dict[str, Any]:
+        """One step on sampled answers, ids[answer_start:], under a policy's loss.
+
+        With r the ratio of a token's probability to the one it was drawn with and A its advantage:
+        "cispo" (MiniMax-M1, 2025) is -min(r, 1 + clip_high) A ln pi, whose weight is not differentiated; "grpo"
+        (DeepSeekMath, 2024), "dapo" (2025) and "dr_grpo" (2025) are -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A).
+        cispo and dapo are means over all tokens, grpo over each answer's tokens and then over answers, dr_grpo sums over
+        `length` and then means over answers.
+
+        Args:
+            batch: (ids, answer_start, positions, advantage, old, reference, age): the advantage of the answer or one a
+                token, log-probabilities under the policy that drew it and under the reference (or None), one an answer
+                token, and how many updates old it is.
+            clip_low, clip_high: distances of the ratio's bounds from 1.
+            kl: weight of e^d - d - 1, d = ln pi_reference - ln pi.
+            length: tokens that dr_grpo divides by.
+
+        Returns:
+            As `train_step`, and means over the tokens: "ratio", "largest_ratio", "clipped" (share at the bound), "drift"
+            ((r - 1) - ln r), "apart" (|ln r|), "kl" from the reference, "entropy" in nats; "age" (mean) and "oldest".
+
+        Raises:
+            UsageError: an unknown loss, a number out of range, or an answer whose lists do not fit.
+            MoevolveError: the loss or its gradient is not finite; the weights are unchanged.
+        """
+
+    def policy_gradients(
+        self,
+        batch: list[
+            tuple[list[int], int, int | list[int], float | list[float], list[float], list[float] | None, int]
+        ],
+        loss: str = "cispo",
+        clip_low: float = 0.2,
+        clip_high: float = 0.28,
+        kl: float = 0.0,
+        length: int = 0,
+    ) -> tuple[float, dict[str, Tensor]]:
+        """The loss of `policy_step` and its gradient by name, as of `gradients`."""
+
+    def logprobs(
+        self, batch: list[tuple[list[int], int, int | list[int]]], base: bool = False
+    ) -> list[list[float]]:
+        """Log-probability of each answer token given what stands before it, of (ids, answer_start, positions).
+
+        Args:
+            base: leave the adapter out.
+        """
+
+    def adapt(self, rank: int, alpha: float, targets: list[str], root: bool = False, seed: int = 0) -> None:
+        """Freezes the weights and puts a low-rank adapter beside them, which alone trains from here; see `Engine.adapt`.
+
+        Args:
+            root: scale by alpha over the root of the rank, instead of over the rank.
+
+        Raises:
+            UsageError: a size out of range, a target that this model lacks, or an adapter is there already.
+        """
+
+    @property
+    def adapter(self) -> dict[str, Any] | None:
+        """ "rank", "alpha", "root", "targets" (as the checkpoint names them) and "parameters" of the adapter."""
+
+    def merge(self) -> None:
+        """Adds the adapter to the weights, which train from here; stored ones become f32.
+
+        Raises:
+            UsageError: there is no adapter.
+        """
+
+    def save_adapter(self, folder: str | os.PathLike[str], base: str) -> None:
+        """Writes a folder that PEFT loads, whose configuration calls the model `base`."""
+
+    def load_adapter(self, folder: str | os.PathLike[str]) -> None:
+        """Puts the adapter of a folder in PEFT's layout beside the weights.
+
+        Raises:
+            CheckpointError: a file is missing or torn, or the adapter needs what this engine lacks; names the key.
+        """
+
+    def save_training(self, folder: str | os.PathLike[str], state: str = "") -> None:
+        """Writes what trains, the optimiser and the caller's `state`, so that training can go on to the bit."""
+
+    def load_training(self, folder: str | os.PathLike[str]) -> str:
+        """Takes training up where `save_training` left it; returns the caller's state.
+
+        Raises:
+            CheckpointError: a file is missing or torn, belongs to another model, or to another step than its neighbour.
+        """
+
+    checkpointing: bool
+    """Whether training keeps each layer's input alone and computes the rest again: a third more work, much less memory,
+    and the same bits."""
 
     def gradients(
         self, batch: list[tuple[list[int], int, int | list[int], float]]
     ) -> tuple[float, dict[str, Tensor]]:
-        """The loss of `train_step` and its gradient by every tensor's released name."""
+        """The loss of `train_step` and its gradient by every tensor's released name; an adapter's by PEFT's."""
 
 @final
 class Stream:

@@ -28,10 +28,17 @@ def test_a_step_is_refused_with_the_way_out(stored: Engine) -> None:
         stored.native.train_step([([5, 6, 7], 1, 0, 1.0)], 1e-3)
 
 
-def test_a_precision_that_would_have_no_effect_is_refused() -> None:
-    with pytest.raises(UsageError, match="their file's format"):
-        Engine.load(seed_checkpoint(), weights="stored", precision="bf16")
-    assert Engine.load(seed_checkpoint(), weights="stored", precision="fastest").native.precision == "f32"
+def test_a_precision_counts_in_training_alone() -> None:
+    engines = [Engine.load(seed_checkpoint(), weights="stored", precision=name) for name in ("f32", "bf16")]
+    assert [engine.native.precision for engine in engines] == ["f32", "bf16"]
+    assert len({str(engine.generate(PROMPTS)) for engine in engines}) == 1
+    example = ([5, 6, 7], 1, 0, 1.0)
+    norms = []
+    for engine in engines:
+        engine.adapt(4)
+        norms.append(engine.native.train_step([example], 1e-3)["gradient_norm"])
+    assert norms[0] != norms[1]
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
 
 
 def test_another_word_is_refused() -> None:

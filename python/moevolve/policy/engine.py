@@ -17,6 +17,9 @@ from moevolve.randomness import key
 if TYPE_CHECKING:
     from moevolve.policy.chat import Chat, ChatCompletion
 
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""What an adapter can stand beside."""
+
 __all__ = ["Completion", "Engine", "Samples"]
 
 
@@ -41,6 +44,7 @@ class Engine:
         threads: int = 0,
         precision: str = "f32",
         weights: str = "auto",
+        adapter: str | PathLike[str] | None = None,
     ) -> Engine:
         """Loads a GGUF file, or a Hugging Face folder (config.json, safetensors, tokenizer.json where there is one).
 
@@ -49,9 +53,11 @@ class Engine:
             threads: CPU threads; 0 takes all cores. Results do not depend on it.
             precision: what the operands of products are rounded to, `f32` or `bf16`; `fastest` takes bf16 where the
                 processor multiplies it at twice the rate. Sums and weights are f32 in either. Stored weights are
-                multiplied in their own format.
+                multiplied in their own format, and only the way back through them, in training, is rounded.
             weights: `trainable` decodes them into f32, 8 to 12 bytes a parameter; `stored` keeps them mapped as the
-                file has them, for reading only; `auto` stores what has more than 1e8 parameters or is quantised.
+                file has them, for reading, or for training an adapter; `auto` stores what has more than 1e8 parameters or
+                is quantised.
+            adapter: folder of a LoRA adapter in PEFT's layout to put beside the weights.
 
         Raises:
             CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
@@ -60,7 +66,48 @@ class Engine:
         native = _native.Engine.load(fspath(path), threads, weights)
         if precision != native.precision:
             native.precision = precision
+        if adapter is not None:
+            native.load_adapter(fspath(adapter))
         return cls(native, fspath(path))
+
+    def adapt(
+        self,
+        rank: int = 8,
+        alpha: float = 16.0,
+        targets: Sequence[str] = TARGETS,
+        *,
+        root: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Freezes the weights and puts a LoRA adapter beside them: y = W x + (alpha / rank) B A x (Hu et al. 2021).
+
+        From here training changes the adapter alone, in f32, whatever the weights are stored in.
+
+        Args:
+            rank: of A (rank, inputs) and B (outputs, rank).
+            alpha: how much the adapter counts.
+            targets: which matrices of every layer; the experts' gate, up and down projections are called so in every
+                family.
+            root: divide alpha by the root of the rank (Kalajdzievski 2023).
+            seed: draws A; B starts at zero, so that nothing changes yet.
+
+        Raises:
+            UsageError: a number out of range, an unknown target, or there is an adapter already.
+        """
+        self.native.adapt(rank, alpha, list(targets), root, seed)
+
+    @property
+    def adapter(self) -> dict[str, Any] | None:
+        """Rank, alpha, targets and number of parameters of the adapter; None without one."""
+        return self.native.adapter
+
+    def merge(self) -> None:
+        """Adds the adapter to the weights, which train from here; stored ones become f32."""
+        self.native.merge()
+
+    def save_adapter(self, folder: str | PathLike[str]) -> None:
+        """Writes a folder that PEFT loads: `adapter_config.json` and `adapter_model.safetensors`."""
+        self.native.save_adapter(fspath(folder), self.origin)
 
     def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
         """Writes a folder that transformers loads, or, where the name ends in `.gguf`, a file that llama.cpp runs.
@@ -72,6 +119,8 @@ class Engine:
 
         Raises:
             CheckpointError: it cannot be written, or GGUF has no place for a part of the model; the message names it.
+
+        An adapter is merged into what is written; `save_adapter` writes it alone.
         """
         self.native.save(fspath(path), dtype)
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::panels::{GradientScratch, Panels, Precision, weight_gradient};
+use crate::panels::{GradientScratch, Panels, weight_gradient};
 use crate::route::{Routing, Rule};
 use crate::rows::gather;
 use crate::simd::{Simd, dot, sigmoid};
@@ -52,7 +52,6 @@ pub struct Scratch {
     dgate_up: Vec<f32>,
     dweights: Vec<f32>,
     dlogits: Vec<f32>,
-    packed: GradientScratch,
 }
 
 /// The products of a block, over weights in whatever form they lie. Rows are in expert order.
@@ -123,6 +122,73 @@ impl Products for PackedBlock<'_> {
     }
 }
 
+/// The way back through products, over weights in whatever form they lie and whichever of them train.
+pub trait Reverse {
+    /// `dx` (rows, inp) = `dy` (rows, out) times the matrix at `place`, added to `dx` if `add`.
+    #[allow(clippy::too_many_arguments)]
+    fn back(
+        &mut self,
+        place: &Range<usize>,
+        rows: usize,
+        out: usize,
+        inp: usize,
+        dy: &[f32],
+        dx: &mut [f32],
+        add: bool,
+    );
+
+    /// Accumulates the gradient of what trains of that matrix: `dy` (rows, out), `x` (rows, inp).
+    fn gradient(
+        &mut self,
+        place: &Range<usize>,
+        rows: usize,
+        out: usize,
+        inp: usize,
+        dy: &[f32],
+        x: &[f32],
+    );
+}
+
+/// Weights packed in panels at their places, all of which train.
+pub struct PackedReverse<'a> {
+    pub isa: Isa,
+    /// Packed for [`crate::panels::Side::Backward`].
+    pub panels: &'a Panels,
+    /// In the parameters' layout.
+    pub gradient: &'a mut [f32],
+    pub scratch: &'a mut GradientScratch,
+}
+
+impl Reverse for PackedReverse<'_> {
+    fn back(
+        &mut self,
+        place: &Range<usize>,
+        rows: usize,
+        out: usize,
+        inp: usize,
+        dy: &[f32],
+        dx: &mut [f32],
+        add: bool,
+    ) {
+        self.panels
+            .multiply(self.isa, place, rows, out, inp, dy, dx, add);
+    }
+
+    fn gradient(
+        &mut self,
+        place: &Range<usize>,
+        rows: usize,
+        out: usize,
+        inp: usize,
+        dy: &[f32],
+        x: &[f32],
+    ) {
+        let precision = self.panels.precision_of(place);
+        let dw = &mut self.gradient[place.clone()];
+        weight_gradient(self.isa, precision, rows, out, inp, dy, x, dw, self.scratch);
+    }
+}
+
 /// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden).
 ///
 /// `bias` is the selection bias, one an expert or none.
@@ -177,21 +243,19 @@ pub fn forward(
     );
 }
 
-/// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients accumulate.
+/// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients go where `reverse` has them.
 ///
-/// `dout` is the gradient of the block's output; the residual's share is the caller's. `backward` are the matrices
-/// packed for [`crate::panels::Side::Backward`]. `dparameters` has the parameters' layout.
+/// `dout` is the gradient of the block's output; the residual's share is the caller's.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     isa: Isa,
     shape: Shape,
     places: &Places,
-    backward: &Panels,
+    reverse: &mut dyn Reverse,
     tokens: usize,
     h: &[f32],
     dout: &[f32],
     dh: &mut [f32],
-    dparameters: &mut [f32],
     saved: &Saved,
     scratch: &mut Scratch,
 ) {
@@ -203,7 +267,6 @@ pub fn backward(
         rule,
     } = shape;
     let (width, copies) = (padded(experts), tokens * chosen);
-    let precision = backward.precision();
     reserve(&mut scratch.outputs, copies * hidden);
     reserve(&mut scratch.dactivations, copies * intermediate);
     reserve(&mut scratch.dgate_up, copies * 2 * intermediate);
@@ -226,17 +289,8 @@ pub fn backward(
             &mut scratch.dactivations[rows.start * intermediate..][..n * intermediate];
         let dgate_up =
             &mut scratch.dgate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
-        let (down, up) = (places.down[e].clone(), places.gate_up[e].clone());
-        backward.multiply(
-            isa,
-            &down,
-            n,
-            hidden,
-            intermediate,
-            outputs,
-            dactivations,
-            false,
-        );
+        let (down, up) = (&places.down[e], &places.gate_up[e]);
+        reverse.back(down, n, hidden, intermediate, outputs, dactivations, false);
         let weights = &routing.slot_weights[rows.clone()];
         swiglu_backward(
             isa,
@@ -250,65 +304,17 @@ pub fn backward(
             dgate_up,
             &mut scratch.dweights[rows],
         );
-        weight_gradient(
-            isa,
-            precision,
-            n,
-            hidden,
-            intermediate,
-            outputs,
-            activations,
-            &mut dparameters[down],
-            &mut scratch.packed,
-        );
-        weight_gradient(
-            isa,
-            precision,
-            n,
-            2 * intermediate,
-            hidden,
-            dgate_up,
-            inputs,
-            &mut dparameters[up.clone()],
-            &mut scratch.packed,
-        );
-        backward.multiply(
-            isa,
-            &up,
-            n,
-            2 * intermediate,
-            hidden,
-            dgate_up,
-            outputs,
-            false,
-        );
+        reverse.gradient(down, n, hidden, intermediate, outputs, activations);
+        reverse.gradient(up, n, 2 * intermediate, hidden, dgate_up, inputs);
+        reverse.back(up, n, 2 * intermediate, hidden, dgate_up, outputs, false);
     }
     if rule == Rule::Dense {
         dh[..tokens * hidden].fill(0.0);
     } else {
         let dlogits = &mut scratch.dlogits[..tokens * width];
         routing.backward(width, &scratch.dweights, dlogits);
-        backward.multiply(
-            isa,
-            &places.router,
-            tokens,
-            width,
-            hidden,
-            dlogits,
-            dh,
-            false,
-        );
-        weight_gradient(
-            isa,
-            Precision::F32,
-            tokens,
-            width,
-            hidden,
-            dlogits,
-            h,
-            &mut dparameters[places.router.clone()],
-            &mut scratch.packed,
-        );
+        reverse.back(&places.router, tokens, width, hidden, dlogits, dh, false);
+        reverse.gradient(&places.router, tokens, width, hidden, dlogits, h);
     }
     gather_sum(isa, hidden, chosen, &routing.slots, &scratch.outputs, dh);
 }

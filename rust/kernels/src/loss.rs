@@ -16,6 +16,11 @@ kernel! {
     pub fn log_sum_exp = log_sum_exp_body(vocabulary: usize, logits: &[f32]) -> f32
 }
 
+kernel! {
+    /// Entropy in nats of the distribution of a padded row of logits, over its first `vocabulary` floats.
+    pub fn entropy = entropy_body(vocabulary: usize, logits: &[f32]) -> f32
+}
+
 /// Writes exp(x - max) over the row, zero in the padding; returns (max, sum).
 #[inline(always)]
 pub(crate) unsafe fn exponentials<S: Simd>(
@@ -85,4 +90,23 @@ unsafe fn log_sum_exp_body<S: Simd>(vocabulary: usize, logits: &[f32]) -> f32 {
     let (most, sum) =
         exponentials::<S>(vocabulary, logits.len(), from, std::ptr::null_mut(), false);
     sum.ln() + most
+}
+
+/// ln Σ exp(x) - Σ p x, with x counted from the largest logit.
+#[inline(always)]
+unsafe fn entropy_body<S: Simd>(vocabulary: usize, logits: &[f32]) -> f32 {
+    let (width, from) = (logits.len(), logits.as_ptr());
+    assert!(width.is_multiple_of(LANES) && vocabulary <= width);
+    let (most, total) = exponentials::<S>(vocabulary, width, from, std::ptr::null_mut(), false);
+    let top = S::splat(most);
+    let mut sum = S::splat(0.0);
+    let mut j = 0;
+    while j < width {
+        let count = LANES.min(vocabulary.saturating_sub(j));
+        let x = S::load(from.add(j)).sub(top);
+        // A probability of zero adds nothing, however low its logit.
+        sum = sum.add(exp(x).mul(x).first(count, 0.0));
+        j += LANES;
+    }
+    total.ln() - sum.sum() / total
 }

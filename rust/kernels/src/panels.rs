@@ -129,6 +129,18 @@ impl Panels {
         self.precision
     }
 
+    /// That of the matrix at `range`: f32 for one that stays exact.
+    pub fn precision_of(&self, range: &Range<usize>) -> Precision {
+        let exact = self
+            .exact
+            .binary_search_by_key(&range.start, |exact| exact.0);
+        if exact.is_ok() {
+            Precision::F32
+        } else {
+            self.precision
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.single.is_empty() && self.half.is_empty()
     }

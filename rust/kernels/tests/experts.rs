@@ -3,7 +3,10 @@
 mod common;
 
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
-use moevolve_kernels::experts::{PackedBlock, Places, Saved, Scratch, Shape, backward, forward};
+use moevolve_kernels::experts::{
+    PackedBlock, PackedReverse, Places, Saved, Scratch, Shape, backward, forward,
+};
+use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::panels::{Panels, Precision, Side};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::{Isa, padded};
@@ -263,8 +266,11 @@ proptest! {
             let panels = case.pack(isa, Side::Backward);
             let mut dh = vec![f32::NAN; case.h.len()];
             let mut dparameters = vec![0.0; case.parameters.len()];
+            let mut scratch = GradientScratch::default();
+            let mut reverse =
+                PackedReverse { isa, panels: &panels, gradient: &mut dparameters, scratch: &mut scratch };
             backward(
-                isa, case.shape, &case.places, &panels, case.tokens, &case.h, &dout, &mut dh, &mut dparameters, &saved,
+                isa, case.shape, &case.places, &mut reverse, case.tokens, &case.h, &dout, &mut dh, &saved,
                 &mut Scratch::default(),
             );
             [dh, dparameters].concat()

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{apart, everywhere, random};
-use moevolve_kernels::loss::{cross_entropy, log_sum_exp};
+use moevolve_kernels::loss::{cross_entropy, entropy, log_sum_exp};
 use moevolve_kernels::route::sigmoid_rows;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
@@ -51,6 +51,16 @@ proptest! {
         let (_, expected) = softmax(&logits[..vocabulary]);
         logits[vocabulary..].fill(1e9);
         let found = everywhere(|isa| vec![log_sum_exp(isa, vocabulary, &logits)]);
+        prop_assert!((f64::from(found[0]) - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn entropy_equals_double_precision(vocabulary in 1usize..80, spread in 0.1f32..60.0, seed: u64) {
+        let mut logits: Vec<f32> = random(padded(vocabulary), seed).into_iter().map(|x| x * spread).collect();
+        let (shares, _) = softmax(&logits[..vocabulary]);
+        let expected: f64 = shares.iter().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum();
+        logits[vocabulary..].fill(1e9);
+        let found = everywhere(|isa| vec![entropy(isa, vocabulary, &logits)]);
         prop_assert!((f64::from(found[0]) - expected).abs() < 1e-5);
     }
 

@@ -2,10 +2,13 @@
 
 mod common;
 
-use common::{apart, cases, doubles, product, random};
-use moevolve_kernels::Isa;
-use moevolve_kernels::stored::{FP8_BLOCK, Format, Matrix, Product, Scratch, embed, products};
+use common::{apart, cases, doubles, everywhere, product, random};
+use moevolve_kernels::panels::Precision;
+use moevolve_kernels::stored::{
+    BackScratch, FP8_BLOCK, Format, Matrix, Product, Scratch, back, embed, products,
+};
 use moevolve_kernels::team::Team;
+use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
 /// Bytes and scales of a random matrix whose numbers are of ordinary size.
@@ -246,4 +249,43 @@ fn a_short_matrix_is_refused() {
 fn short_activations_are_refused() {
     let stored = Stored::random(Format::Q4_0, 3, 64, 2);
     multiply(Isa::best(), &Team::new(1), &stored, 2, &[1.0; 127]);
+}
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn the_way_back_equals_plain_loops(which in 0usize..11, rows in 0usize..9, out in 1usize..200, blocks in 1usize..3, add: bool, seed: u64) {
+        let format = Format::ALL[which % Format::ALL.len()];
+        let inp = blocks * format.block_len().max(4);
+        let stored = Stored::random(format, out, inp, seed);
+        let (height, width) = (padded(out), padded(inp));
+        let stride = height + 16;
+        let dy = random(rows * stride, seed ^ 2);
+        let start = random(rows * width, seed ^ 3);
+        let weights = doubles(&stored.decoded());
+        let mut expected = if add { doubles(&start) } else { vec![0.0; start.len()] };
+        for row in 0..rows {
+            for o in 0..out {
+                for i in 0..inp {
+                    expected[row * width + i] += f64::from(dy[row * stride + o]) * weights[o * inp + i];
+                }
+            }
+        }
+        for (precision, most) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2)] {
+            let mut found = everywhere(|isa| {
+                let mut dx = start.clone();
+                back(isa, precision, stored.matrix(), rows, &dy, stride, &mut dx, add, &mut BackScratch::default());
+                dx
+            });
+            // What is padding of dx stays as it was if added to, and is zero else.
+            for (at, (found, start)) in found.iter_mut().zip(&start).enumerate() {
+                if at % width >= inp {
+                    prop_assert_eq!(*found, if add { *start } else { 0.0 });
+                    *found = if add { *start } else { 0.0 };
+                }
+            }
+            prop_assert!(apart(&found, &expected) < most, "{precision}");
+        }
+    }
 }

@@ -50,8 +50,8 @@ fn main() -> moevolve_model::Result<()> {
                 weight: 1.0,
             };
             let batch: Vec<Example> = (0..128).map(example).collect();
-            engine.train_step(&batch, 1e-3)?;
-            let time = median(|| drop(engine.train_step(&batch, 1e-3)));
+            engine.train_step(&batch, 1e-3, false)?;
+            let time = median(|| drop(engine.train_step(&batch, 1e-3, false)));
             println!(
                 "{} {precision} threads {threads}: training {:.0} tokens/s",
                 engine.isa(),

@@ -1,19 +1,23 @@
 //! The decoder, forward, block by block.
 
 use moevolve_kernels::attention::{Heads, Memory, attend, remember};
-use moevolve_kernels::experts::{self, PackedBlock, Products, Saved, Scratch};
+use moevolve_kernels::experts::{
+    self, PackedBlock, Places, Products, Saved, Scratch, Shape, swiglu,
+};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
+use moevolve_kernels::route::Routing;
 use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::team::Team;
-use moevolve_kernels::{Isa, padded, reserve};
+use moevolve_kernels::{Isa, Precision, padded, reserve};
 
+use crate::adapter::Adapter;
 use crate::batch::{Asking, Packed};
 use crate::config::Config;
 use crate::family::QkNorm;
-use crate::layout::{Layer, Layout};
+use crate::layout::{Layer, Layout, Matrix};
 use crate::parameters::Parameters;
-use crate::stored::{Block, Job, Stored};
+use crate::stored::{Job, Stored};
 
 /// Query rows that a thread attends from at a time.
 const ATTENDED: usize = 32;
@@ -27,6 +31,10 @@ pub struct Network<'a> {
     pub parameters: &'a Parameters,
     /// Weights that stay as their file has them, instead of `parameters`.
     pub stored: Option<&'a Stored>,
+    /// What is added to the products of frozen weights.
+    pub adapter: Option<&'a Adapter>,
+    /// What the way back through stored weights rounds to.
+    pub precision: Precision,
     /// Shares out samples, sequences, and the products of a stored network.
     pub team: &'a Team,
     pub rotary: &'a Rotary,
@@ -118,13 +126,20 @@ impl Network<'_> {
 
     /// y (rows, out) = x (rows, inp) Wᵀ for each job, added to y if `add`.
     pub fn forward(&self, jobs: &mut [Job<'_>], add: bool) {
-        if let Some(stored) = self.stored {
-            return stored.multiply(self.isa, self.team, jobs, add);
+        match self.stored {
+            Some(stored) => stored.multiply(self.isa, self.team, jobs, add),
+            None => {
+                let panels = &self.parameters.forward;
+                for Job { matrix, rows, x, y } in &mut *jobs {
+                    let range = &matrix.range;
+                    panels.multiply(self.isa, range, *rows, matrix.inp, matrix.out, x, y, add);
+                }
+            }
         }
-        let panels = &self.parameters.forward;
-        for Job { matrix, rows, x, y } in jobs {
-            let range = &matrix.range;
-            panels.multiply(self.isa, range, *rows, matrix.inp, matrix.out, x, y, add);
+        if let Some(adapter) = self.adapter {
+            for Job { matrix, rows, x, y } in jobs {
+                adapter.add(self.isa, self.team, matrix.range.start, *rows, x, y);
+            }
         }
     }
 
@@ -373,12 +388,10 @@ impl Network<'_> {
         let (isa, shape) = (self.isa, self.layout.shape(self.config));
         let places = &layer.experts;
         let (packed, block);
-        let products: &dyn Products = if let Some(stored) = self.stored {
-            let team = self.team;
+        let products: &dyn Products = if self.stored.is_some() || self.adapter.is_some() {
+            let network = *self;
             block = Block {
-                stored,
-                isa,
-                team,
+                network,
                 shape,
                 places,
             };
@@ -436,6 +449,80 @@ impl Network<'_> {
             y: &mut last.logits,
         };
         self.forward(&mut [head], false);
+    }
+}
+
+/// A layer's block of experts by the network's own products: all of one kind side by side.
+struct Block<'a> {
+    network: Network<'a>,
+    shape: Shape,
+    places: &'a Places,
+}
+
+impl Block<'_> {
+    /// Each expert's rows of `x` through its matrix (padded out, padded inp) of `ranges`.
+    fn multiply(
+        &self,
+        ranges: &[std::ops::Range<usize>],
+        (out, inp): (usize, usize),
+        routing: &Routing,
+        mut x: &[f32],
+        mut y: &mut [f32],
+    ) {
+        let matrix = |range: &std::ops::Range<usize>| Matrix {
+            range: range.clone(),
+            out,
+            inp,
+        };
+        let matrices: Vec<Matrix> = ranges.iter().map(matrix).collect();
+        let mut jobs = Vec::new();
+        for (e, matrix) in matrices.iter().enumerate() {
+            let rows = routing.rows_of(e).len();
+            let (x_now, x_later) = x.split_at(rows * inp);
+            let (y_now, y_later) = y.split_at_mut(rows * out);
+            (x, y) = (x_later, y_later);
+            if rows > 0 {
+                jobs.push(Job {
+                    matrix,
+                    rows,
+                    x: x_now,
+                    y: y_now,
+                });
+            }
+        }
+        self.network.forward(&mut jobs, false);
+    }
+}
+
+impl Products for Block<'_> {
+    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
+        let router = Matrix {
+            range: self.places.router.clone(),
+            out: padded(self.shape.experts),
+            inp: self.shape.hidden,
+        };
+        let job = Job {
+            matrix: &router,
+            rows: tokens,
+            x: h,
+            y: scores,
+        };
+        self.network.forward(&mut [job], false);
+    }
+
+    fn experts(
+        &self,
+        routing: &Routing,
+        inputs: &[f32],
+        gate_up: &mut [f32],
+        activations: &mut [f32],
+        outputs: &mut [f32],
+    ) {
+        let (hidden, inner) = (self.shape.hidden, self.shape.intermediate);
+        let (up, down) = (&self.places.gate_up, &self.places.down);
+        self.multiply(up, (2 * inner, hidden), routing, inputs, gate_up);
+        swiglu(self.network.isa, inner, gate_up, activations);
+        self.multiply(down, (hidden, inner), routing, activations, outputs);
     }
 }
 

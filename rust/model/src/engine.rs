@@ -1,8 +1,10 @@
 //! The engine: one model in memory, with its tokenizer, optimiser and buffers.
 
+mod adapt;
 mod answer;
 mod learn;
 mod requests;
+mod resume;
 mod save;
 
 use std::path::Path;
@@ -14,6 +16,7 @@ use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
 
+use crate::adapter::Adapter;
 use crate::checkpoint::{self, Checkpoint, Keep};
 use crate::config::Config;
 use crate::decoder::Network;
@@ -36,6 +39,12 @@ pub struct Engine {
     /// Trainable weights; empty while `stored` holds them.
     parameters: Parameters,
     stored: Option<Arc<Stored>>,
+    /// Trains beside the weights, which do not where there is one.
+    adapter: Option<Adapter>,
+    /// What the way back through stored weights rounds to.
+    back: Precision,
+    /// Whether training keeps a layer's input alone and computes the rest again.
+    checkpointing: bool,
     team: Team,
     rotary: Rotary,
     dtype: DType,
@@ -122,6 +131,9 @@ impl Engine {
             layout,
             parameters,
             stored: stored.map(Arc::new),
+            adapter: None,
+            back: Precision::F32,
+            checkpointing: false,
             team,
             dtype,
             tokenizer,
@@ -133,13 +145,16 @@ impl Engine {
         })
     }
 
-    /// The same weights with a fresh optimiser and buffers.
+    /// The same weights and adapter with a fresh optimiser and buffers; stored weights are shared.
     pub fn duplicate(&self) -> Self {
         Self {
             config: self.config.clone(),
             layout: self.layout.clone(),
             parameters: self.parameters.clone(),
             stored: self.stored.clone(),
+            adapter: self.adapter.clone(),
+            back: self.back,
+            checkpointing: self.checkpointing,
             team: Team::new(self.team.threads()),
             rotary: self.rotary.clone(),
             dtype: self.dtype,
@@ -178,14 +193,19 @@ impl Engine {
         self.isa = isa;
     }
 
-    /// What the operands of products are rounded to.
+    /// What the operands of products are rounded to; of stored weights, in training alone.
     pub fn precision(&self) -> Precision {
+        if self.stored.is_some() {
+            return self.back;
+        }
         self.parameters.precision()
     }
 
-    /// Computes in another precision from now on; the weights themselves stay f32. Stored weights have no choice.
+    /// Computes in another precision from now on; the weights themselves stay f32. Stored weights are multiplied in
+    /// their own format whatever it is, and only the way back through them is rounded.
     pub fn set_precision(&mut self, precision: Precision) {
-        if precision != self.precision() && self.stored.is_none() {
+        self.back = precision;
+        if self.stored.is_none() && precision != self.precision() {
             self.parameters.set_precision(precision, &self.layout);
         }
     }
@@ -196,13 +216,20 @@ impl Engine {
             let known = "precision is f32, bf16 or fastest";
             return Err(Error::Request(format!("{known}, not {name:?}")));
         };
-        if self.stored.is_some() && name == "bf16" {
-            let reason = "these weights stay in their file's format and are multiplied in it: leave precision out, or \
-                load the model with weights=\"trainable\"";
-            return Err(Error::Request(reason.to_owned()));
-        }
         self.set_precision(precision);
         Ok(())
+    }
+
+    /// Whether training keeps each layer's input alone and computes its activations again on the way back: a third more
+    /// work for a fraction of the memory, and the same bits.
+    pub fn checkpointing(&self) -> bool {
+        self.checkpointing
+    }
+
+    pub fn set_checkpointing(&mut self, checkpointing: bool) {
+        self.checkpointing = checkpointing;
+        // Buffers of the other way would stay as they are.
+        self.trainer = Trainer::default();
     }
 
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
@@ -219,6 +246,8 @@ impl Engine {
             layout: &self.layout,
             parameters: &self.parameters,
             stored: self.stored.as_deref(),
+            adapter: self.adapter.as_ref(),
+            precision: self.back,
             team: &self.team,
             rotary: &self.rotary,
             isa: self.isa,

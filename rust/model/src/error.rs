@@ -22,7 +22,8 @@ pub enum Error {
     #[error("{0}")]
     Request(String),
     #[error(
-        "these weights stay as their file has them and cannot change: load the model with weights=\"trainable\""
+        "these weights stay as their file has them and cannot change: put an adapter beside them (adapt), or load the \
+         model with weights=\"trainable\""
     )]
     Frozen,
     #[error("this checkpoint has no tokenizer.json: pass token ids")]

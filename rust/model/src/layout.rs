@@ -42,7 +42,7 @@ impl Axis {
     }
 
     /// Padded place of each true index.
-    fn places(self) -> impl Iterator<Item = usize> {
+    pub fn places(self) -> impl Iterator<Item = usize> {
         (0..self.groups)
             .flat_map(move |group| (0..self.size).map(move |i| group * padded(self.size) + i))
     }

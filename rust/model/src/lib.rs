@@ -5,6 +5,7 @@
 //! move tensors between Hugging Face files and the flat parameters through Candle, [`decoder`] and [`backward`]
 //! are the network block by block over `moevolve-kernels`, and [`train`] and [`generate`] drive it.
 
+pub mod adapter;
 pub mod backward;
 pub mod batch;
 pub mod checkpoint;
@@ -17,18 +18,25 @@ mod fields;
 pub mod generate;
 pub mod gguf;
 pub mod layout;
+pub mod objective;
 pub mod parameters;
 pub mod plan;
 mod positions;
 pub mod raw;
+mod reverse;
 pub mod stored;
 pub mod tokenizer;
 pub mod train;
 pub mod weights;
 
+/// Gradients are told as Candle's tensors.
+pub use candle_core::Tensor;
+
+pub use adapter::Settings as AdapterSettings;
 pub use batch::Positions;
 pub use checkpoint::Keep;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
 pub use generate::Stream;
-pub use train::{Optimizer, StepReport};
+pub use objective::{Objective, Rollout};
+pub use train::{Optimizer, PolicyReport, StepReport};

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moevolve_kernels::experts::{Places, Products, Shape, swiglu};
-use moevolve_kernels::route::Routing;
-use moevolve_kernels::stored::{self, FP8_BLOCK, Product, Scratch};
+use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Product, Scratch};
 use moevolve_kernels::team::Team;
-use moevolve_kernels::{Isa, LANES, padded};
+use moevolve_kernels::{Isa, LANES, Precision};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -36,7 +34,8 @@ pub struct Stored {
     places: BTreeMap<usize, usize>,
     /// Selection biases (layers, experts).
     bias: Vec<f32>,
-    scratch: Mutex<Scratch>,
+    /// One for each call that is under way.
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 /// Why a layout's tensors cannot stay as they are: its padding would fall between their numbers.
@@ -95,7 +94,7 @@ impl Stored {
 
     /// y (rows, padded out) = x (rows, padded inp) Wᵀ for each job, added to y if `add`; all jobs side by side.
     pub fn multiply(&self, isa: Isa, team: &Team, jobs: &mut [Job<'_>], add: bool) {
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = self.pool().pop().unwrap_or_default();
         // The parts of stacked matrices lie in the same rows of y, so first all first parts, then all second.
         for part in 0..2 {
             let mut products = Vec::with_capacity(jobs.len());
@@ -124,6 +123,32 @@ impl Stored {
             if !products.is_empty() {
                 stored::products(isa, team, &mut products, &mut scratch);
             }
+        }
+        self.pool().push(scratch);
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// dx (rows, padded inp) = dy (rows, padded out) W of the matrix at `place`, added to dx if `add`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn back(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        place: &Range<usize>,
+        (rows, out, inp): (usize, usize, usize),
+        dy: &[f32],
+        dx: &mut [f32],
+        mut add: bool,
+        scratch: &mut BackScratch,
+    ) {
+        for (at, piece) in self.pieces.range(place.clone()) {
+            let matrix = piece.raw.matrix();
+            let dy = &dy[(at - place.start) / inp..];
+            stored::back(isa, precision, matrix, rows, dy, out, dx, add, scratch);
+            add = true;
         }
     }
 
@@ -168,82 +193,6 @@ pub struct Job<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a mut [f32],
-}
-
-/// A layer's block of experts: all of one kind side by side.
-pub struct Block<'a> {
-    pub stored: &'a Stored,
-    pub isa: Isa,
-    pub team: &'a Team,
-    pub shape: Shape,
-    pub places: &'a Places,
-}
-
-impl Block<'_> {
-    /// Each expert's rows of `x` through its matrix (padded out, padded inp) of `ranges`.
-    fn multiply(
-        &self,
-        ranges: &[Range<usize>],
-        (out, inp): (usize, usize),
-        routing: &Routing,
-        mut x: &[f32],
-        mut y: &mut [f32],
-    ) {
-        let matrix = |range: &Range<usize>| Matrix {
-            range: range.clone(),
-            out,
-            inp,
-        };
-        let matrices: Vec<Matrix> = ranges.iter().map(matrix).collect();
-        let mut jobs = Vec::new();
-        for (e, matrix) in matrices.iter().enumerate() {
-            let rows = routing.rows_of(e).len();
-            let (x_now, x_later) = x.split_at(rows * inp);
-            let (y_now, y_later) = y.split_at_mut(rows * out);
-            (x, y) = (x_later, y_later);
-            if rows > 0 {
-                jobs.push(Job {
-                    matrix,
-                    rows,
-                    x: x_now,
-                    y: y_now,
-                });
-            }
-        }
-        self.stored.multiply(self.isa, self.team, &mut jobs, false);
-    }
-}
-
-impl Products for Block<'_> {
-    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
-        let router = Matrix {
-            range: self.places.router.clone(),
-            out: padded(self.shape.experts),
-            inp: self.shape.hidden,
-        };
-        let job = Job {
-            matrix: &router,
-            rows: tokens,
-            x: h,
-            y: scores,
-        };
-        self.stored.multiply(self.isa, self.team, &mut [job], false);
-    }
-
-    fn experts(
-        &self,
-        routing: &Routing,
-        inputs: &[f32],
-        gate_up: &mut [f32],
-        activations: &mut [f32],
-        outputs: &mut [f32],
-    ) {
-        let (hidden, inner) = (self.shape.hidden, self.shape.intermediate);
-        let (up, down) = (&self.places.gate_up, &self.places.down);
-        self.multiply(up, (2 * inner, hidden), routing, inputs, gate_up);
-        swiglu(self.isa, inner, gate_up, activations);
-        self.multiply(down, (hidden, inner), routing, activations, outputs);
-    }
 }
 
 /// Rows that a thread looks through at a time.

@@ -1,16 +1,20 @@
 //! Training: gradients of a batch over a fixed number of shards, clipping, AdamW, balancing of the router.
 
+use std::ops::Range;
+
 use moevolve_kernels::Isa;
 use moevolve_kernels::adamw::{AdamW, adamw, add_and_square};
 use moevolve_kernels::panels::PanelsMut;
 use moevolve_kernels::team::Team;
 
-use crate::backward::Shard;
-use crate::batch::Packed;
+use crate::adapter::Adapter;
+use crate::backward::{Lesson, Shard};
+use crate::batch::{Packed, Positions};
 use crate::decoder::Network;
 use crate::engine::Example;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::objective::{Aim, Objective, Rollout, Sums};
 use crate::parameters::{Parameters, pack};
 
 /// Shards of a batch: fixed, so that gradients are summed in the same order on any number of threads.
@@ -30,9 +34,9 @@ pub struct Optimizer {
     pub clip: f32,
     /// How far a selection bias moves a step towards balance; 0 leaves them alone.
     pub bias_rate: f32,
-    step: u32,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    pub(crate) step: u32,
+    pub(crate) first: Vec<f32>,
+    pub(crate) second: Vec<f32>,
 }
 
 impl Optimizer {
@@ -98,6 +102,93 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// (layers, experts): share of the copies that each expert got; a layer's sum to 1.
     pub expert_load: Vec<Vec<f64>>,
+    /// (layers, experts): norm of the gradient of each expert's weights, before clipping; empty unless asked for.
+    pub expert_gradient: Vec<Vec<f64>>,
+    /// What a policy's tokens were like.
+    pub policy: Option<PolicyReport>,
+}
+
+/// Means over the tokens of a batch of sampled answers.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyReport {
+    pub ratio: f64,
+    pub largest_ratio: f64,
+    /// Share of tokens at the bound of the ratio.
+    pub clipped: f64,
+    /// (r - 1) - ln r: divergence from the policy that drew the answers.
+    pub drift: f64,
+    /// |ln r|.
+    pub apart: f64,
+    /// From the reference.
+    pub kl: f64,
+    /// Nats.
+    pub entropy: f64,
+    /// Updates of the weights since the answers were drawn: mean and most.
+    pub age: f64,
+    pub oldest: u32,
+}
+
+impl PolicyReport {
+    pub(crate) fn new(sums: &Sums, rollouts: &[Rollout]) -> Self {
+        let tokens = sums.tokens.max(1) as f64;
+        let ages = rollouts.iter().map(|rollout| rollout.age);
+        Self {
+            ratio: sums.ratio / tokens,
+            largest_ratio: sums.largest_ratio,
+            clipped: sums.clipped as f64 / tokens,
+            drift: sums.drift / tokens,
+            apart: sums.apart / tokens,
+            kl: sums.divergence / tokens,
+            entropy: sums.entropy / tokens,
+            age: ages.clone().map(f64::from).sum::<f64>() / rollouts.len().max(1) as f64,
+            oldest: ages.max().unwrap_or(0),
+        }
+    }
+}
+
+/// A sequence to learn from: `ids[answer_start..]`, each token counting `share` in the loss.
+#[derive(Clone, Copy)]
+pub struct Sequence<'a> {
+    ids: &'a [u32],
+    answer_start: usize,
+    positions: &'a Positions,
+    share: f32,
+    rollout: Option<&'a Rollout>,
+}
+
+/// Examples as sequences whose shares add up to one.
+pub fn taught(batch: &[Example]) -> Vec<Sequence<'_>> {
+    let mass: f64 = batch
+        .iter()
+        .map(|e| f64::from(e.weight) * e.answer_tokens() as f64)
+        .sum();
+    let share = |example: &Example| (f64::from(example.weight) / mass) as f32;
+    batch
+        .iter()
+        .map(|example| Sequence {
+            ids: &example.ids,
+            answer_start: example.answer_start,
+            positions: &example.positions,
+            share: share(example),
+            rollout: None,
+        })
+        .collect()
+}
+
+/// Sampled answers as sequences, as an objective divides them.
+pub fn sampled<'a>(objective: &Objective, batch: &'a [Rollout]) -> Vec<Sequence<'a>> {
+    let all = batch.iter().map(|rollout| rollout.old.len()).sum();
+    let share = |tokens| objective.share(tokens, all, batch.len()) as f32;
+    batch
+        .iter()
+        .map(|rollout| Sequence {
+            ids: &rollout.ids,
+            answer_start: rollout.answer_start,
+            positions: &rollout.positions,
+            share: share(rollout.old.len()),
+            rollout: Some(rollout),
+        })
+        .collect()
 }
 
 /// The shards' buffers, kept from step to step.
@@ -108,22 +199,36 @@ pub struct Trainer {
 
 impl Trainer {
     /// Accumulates the gradients of a batch in the shards; returns its loss.
-    pub fn accumulate(&mut self, network: Network<'_>, batch: &[Example]) -> f64 {
-        let mass: f64 = batch
-            .iter()
-            .map(|e| f64::from(e.weight) * e.answer_tokens() as f64)
-            .sum();
+    pub fn accumulate(
+        &mut self,
+        network: Network<'_>,
+        batch: &[Sequence<'_>],
+        objective: Option<&Objective>,
+        checkpointing: bool,
+    ) -> f64 {
         self.shards.resize_with(SHARDS, Shard::default);
         let parts = split(batch);
         let mut pairs: Vec<_> = self.shards.iter_mut().zip(parts).collect();
-        network.team.each(&mut pairs, &|(shard, examples), _| {
-            shard.reset(network);
-            run(shard, network, examples, mass);
+        network.team.each(&mut pairs, &|(shard, sequences), _| {
+            shard.reset(network, checkpointing);
+            run(shard, network, sequences, objective);
+            if let Some(adapter) = network.adapter {
+                adapter.mask(&mut shard.gradient);
+            }
         });
         self.shards.iter().map(|shard| shard.loss).sum()
     }
 
-    /// The summed gradient, in the layout of the parameters.
+    /// What is told of a policy's tokens.
+    pub fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for shard in &self.shards {
+            sums.join(&shard.sums);
+        }
+        sums
+    }
+
+    /// The summed gradient, in the layout of the parameters or of the adapter.
     pub fn gradient(&self) -> Vec<f32> {
         let mut total = self.shards[0].gradient.clone();
         for shard in &self.shards[1..] {
@@ -146,11 +251,11 @@ impl Trainer {
     }
 
     /// Sums the shards' gradients into the first and returns the global norm.
-    fn reduce(&mut self, isa: Isa, layout: &Layout, team: &Team) -> f64 {
+    fn reduce(&mut self, isa: Isa, units: &[Range<usize>], team: &Team) -> f64 {
         let (total, parts) = self.shards.split_at_mut(1);
         let mut jobs = Vec::new();
         let (mut rest, mut start) = (&mut total[0].gradient[..], 0);
-        for unit in layout.units() {
+        for unit in units {
             let (piece, after) = rest.split_at_mut(unit.end - start);
             jobs.push((
                 piece,
@@ -169,10 +274,16 @@ impl Trainer {
     }
 }
 
-/// One update of the parameters.
+/// What an update changes.
+pub enum Trained<'a> {
+    Whole(&'a mut Parameters),
+    Adapter(&'a mut Adapter),
+}
+
+/// One update of what trains.
 pub struct Update<'a> {
     pub layout: &'a Layout,
-    pub parameters: &'a mut Parameters,
+    pub trained: Trained<'a>,
     pub optimizer: &'a mut Optimizer,
     pub trainer: &'a mut Trainer,
     pub isa: Isa,
@@ -180,7 +291,8 @@ pub struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// Clips, updates and repacks; refuses, and changes nothing, if the loss or the norm is not finite.
+    /// Clips, updates and repacks; refuses, and changes nothing, if the loss or the norm is not finite. `norms` asks for
+    /// the norms of the experts' gradients.
     pub fn apply(
         self,
         loss: f64,
@@ -188,10 +300,11 @@ impl Update<'_> {
         layers: usize,
         experts: usize,
         learning_rate: f32,
+        norms: bool,
     ) -> Result<StepReport> {
         let Self {
             layout,
-            parameters,
+            mut trained,
             optimizer,
             trainer,
             isa,
@@ -203,16 +316,22 @@ impl Update<'_> {
                 value: loss,
             });
         }
-        let gradient_norm = trainer.reduce(isa, layout, team);
+        let units = match &trained {
+            Trained::Whole(_) => layout.units(),
+            // One piece: it is small.
+            Trained::Adapter(adapter) => vec![0..adapter.values.len(); 1],
+        };
+        let gradient_norm = trainer.reduce(isa, &units, team);
         if !gradient_norm.is_finite() {
             return Err(Error::NotFinite {
                 what: "norm of the gradient",
                 value: gradient_norm,
             });
         }
+        let total = units.last().map_or(0, |unit| unit.end);
         optimizer.step += 1;
-        optimizer.first.resize(layout.total, 0.0);
-        optimizer.second.resize(layout.total, 0.0);
+        optimizer.first.resize(total, 0.0);
+        optimizer.second.resize(total, 0.0);
         let adam = AdamW {
             learning_rate,
             beta1: optimizer.beta1,
@@ -223,36 +342,32 @@ impl Update<'_> {
             gradient_scale: (f64::from(optimizer.clip) / (gradient_norm + 1e-6)).min(1.0) as f32,
             step: optimizer.step,
         };
-        let mut jobs = pieces(layout, parameters, optimizer, &trainer.shards[0].gradient);
-        team.each(&mut jobs, &|piece, _| {
-            adamw(
-                isa,
-                adam,
-                piece.gradient,
-                piece.values,
-                piece.first,
-                piece.second,
-            );
-            // While the layer is still in the cache.
-            for matrix in layout.matrices(&piece.range) {
-                let at = matrix.range.start - piece.range.start;
-                let weight = &piece.values[at..][..matrix.range.len()];
-                pack(
-                    isa,
-                    &matrix,
-                    weight,
-                    &mut piece.forward,
-                    &mut piece.backward,
-                );
+        let gradient = &trainer.shards[0].gradient;
+        let expert_gradient = if norms {
+            expert_norms(layout, &trained, gradient)
+        } else {
+            Vec::new()
+        };
+        match &mut trained {
+            Trained::Adapter(adapter) => {
+                let (first, second) = (&mut optimizer.first, &mut optimizer.second);
+                adamw(isa, adam, gradient, &mut adapter.values, first, second);
+                adapter.pack();
             }
-        });
+            Trained::Whole(parameters) => {
+                let mut jobs = pieces(layout, parameters, optimizer, gradient);
+                team.each(&mut jobs, &|piece, _| piece.update(isa, adam, layout));
+            }
+        }
         let expert_load = trainer.loads(layers, experts);
-        for (bias, load) in parameters.bias.chunks_mut(experts).zip(&expert_load) {
-            for (bias, load) in bias.iter_mut().zip(load) {
-                // Loss-free balancing (Wang et al. 2024): towards the mean by the sign alone.
-                let lack = 1.0 / experts as f64 - load;
-                if lack != 0.0 {
-                    *bias += optimizer.bias_rate * lack.signum() as f32;
+        if let Trained::Whole(parameters) = trained {
+            for (bias, load) in parameters.bias.chunks_mut(experts).zip(&expert_load) {
+                for (bias, load) in bias.iter_mut().zip(load) {
+                    // Loss-free balancing (Wang et al. 2024): towards the mean by the sign alone.
+                    let lack = 1.0 / experts as f64 - load;
+                    if lack != 0.0 {
+                        *bias += optimizer.bias_rate * lack.signum() as f32;
+                    }
                 }
             }
         }
@@ -261,8 +376,31 @@ impl Update<'_> {
             tokens,
             gradient_norm,
             expert_load,
+            expert_gradient,
+            policy: None,
         })
     }
+}
+
+/// Norms of the gradients of each layer's experts, the adapter's or the weights' own.
+fn expert_norms(layout: &Layout, trained: &Trained<'_>, gradient: &[f32]) -> Vec<Vec<f64>> {
+    let squares = |range: &Range<usize>| {
+        let ranges = match trained {
+            Trained::Whole(_) => vec![range.clone()],
+            Trained::Adapter(adapter) => {
+                adapter.ranges(range.start).into_iter().flatten().collect()
+            }
+        };
+        let values = ranges.into_iter().flat_map(|range| &gradient[range]);
+        values.map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
+    };
+    let norms = |layer: &crate::layout::Layer| {
+        let experts = layer.experts.gate_up.iter().zip(&layer.experts.down);
+        experts
+            .map(|(up, down)| (squares(up) + squares(down)).sqrt())
+            .collect()
+    };
+    layout.layers.iter().map(norms).collect()
 }
 
 /// What one thread updates at a time.
@@ -274,6 +412,25 @@ struct Piece<'a> {
     second: &'a mut [f32],
     forward: PanelsMut<'a>,
     backward: PanelsMut<'a>,
+}
+
+impl Piece<'_> {
+    fn update(&mut self, isa: Isa, adam: AdamW, layout: &Layout) {
+        adamw(
+            isa,
+            adam,
+            self.gradient,
+            self.values,
+            self.first,
+            self.second,
+        );
+        // While the layer is still in the cache.
+        for matrix in layout.matrices(&self.range) {
+            let at = matrix.range.start - self.range.start;
+            let weight = &self.values[at..][..matrix.range.len()];
+            pack(isa, &matrix, weight, &mut self.forward, &mut self.backward);
+        }
+    }
 }
 
 fn pieces<'a>(
@@ -307,8 +464,8 @@ fn pieces<'a>(
     out
 }
 
-/// The shards' examples: contiguous, of about equal numbers of tokens.
-fn split(batch: &[Example]) -> Vec<&[Example]> {
+/// The shards' sequences: contiguous, of about equal numbers of tokens.
+fn split<'a, 'b>(batch: &'a [Sequence<'b>]) -> Vec<&'a [Sequence<'b>]> {
     let all: usize = batch.iter().map(|e| e.ids.len()).sum();
     let (mut parts, mut rest, mut taken) = (Vec::new(), batch, 0);
     for shard in 1..=SHARDS {
@@ -326,25 +483,40 @@ fn split(batch: &[Example]) -> Vec<&[Example]> {
     parts
 }
 
-/// One shard's examples, chunk by chunk.
-fn run(shard: &mut Shard, network: Network<'_>, examples: &[Example], mass: f64) {
+/// One shard's sequences, chunk by chunk.
+fn run(
+    shard: &mut Shard,
+    network: Network<'_>,
+    sequences: &[Sequence<'_>],
+    objective: Option<&Objective>,
+) {
     let mut chunk = Packed::default();
     let (mut targets, mut scale) = (Vec::new(), Vec::new());
-    let mut rest = examples.iter().peekable();
+    let mut aims: Vec<Aim> = Vec::new();
+    let mut rest = sequences.iter().peekable();
     while rest.peek().is_some() {
         chunk.clear();
         targets.clear();
         scale.clear();
-        while let Some(example) =
+        aims.clear();
+        while let Some(sequence) =
             rest.next_if(|e| chunk.is_empty() || chunk.len() + e.ids.len() <= CHUNK)
         {
-            let start = example.answer_start;
+            let start = sequence.answer_start;
             // Nothing is computed from the last token: it is only predicted.
-            let read = example.ids.len() - 1;
-            chunk.push(&example.ids[..read], &example.positions, start - 1..read);
-            targets.extend_from_slice(&example.ids[start..]);
-            scale.resize(targets.len(), (f64::from(example.weight) / mass) as f32);
+            let read = sequence.ids.len() - 1;
+            chunk.push(&sequence.ids[..read], sequence.positions, start - 1..read);
+            targets.extend_from_slice(&sequence.ids[start..]);
+            scale.resize(targets.len(), sequence.share);
+            if let Some(rollout) = sequence.rollout {
+                aims.extend((0..rollout.old.len()).map(|token| rollout.aim(token)));
+            }
         }
-        shard.accumulate(network, &chunk, &targets, &scale);
+        let lesson = Lesson {
+            targets: &targets,
+            scale: &mut scale,
+            policy: objective.map(|objective| (objective, &aims[..])),
+        };
+        shard.accumulate(network, &chunk, lesson);
     }
 }

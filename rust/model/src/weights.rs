@@ -181,7 +181,7 @@ pub fn take(raws: &mut Raws, name: &str, shape: &[usize], place: &str) -> Result
 }
 
 /// A tensor's numbers, none of which may be infinite or NaN.
-fn finite(name: &str, raw: &Raw) -> Result<Vec<f32>> {
+pub fn finite(name: &str, raw: &Raw) -> Result<Vec<f32>> {
     let values = raw.values();
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(values),

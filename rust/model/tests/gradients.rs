@@ -5,7 +5,10 @@ mod common;
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
-use common::{batch, create, families, odd, put, tensors, values, with};
+use common::{
+    adapted, batch, create, families, odd, put, storable, storable_dense, stored, tensors, values,
+    with,
+};
 use moevolve_kernels::Isa;
 use moevolve_model::Engine;
 use serde_json::json;
@@ -51,7 +54,11 @@ fn agrees(slopes: &[f64], length: f64) -> bool {
 /// Every tensor of one model.
 fn matches_finite_differences(name: &str) {
     let config = families().into_iter().find(|(known, _)| *known == name);
-    let mut engine = create(&config.expect("a known family").1, 1);
+    trains_by_its_slopes(create(&config.expect("a known family").1, 1));
+}
+
+/// Every tensor that trains of one engine.
+fn trains_by_its_slopes(mut engine: Engine) {
     let start = tensors(&engine);
     let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
     let mut compared = 0;
@@ -109,6 +116,26 @@ fn dense_blocks_match_finite_differences() {
     matches_finite_differences("llama");
     matches_finite_differences("llama with biases");
     matches_finite_differences("qwen3");
+}
+
+#[test]
+fn adapters_of_experts_match_finite_differences() {
+    trains_by_its_slopes(adapted(create(&odd(), 1), 3));
+}
+
+#[test]
+fn adapters_of_dense_blocks_match_finite_differences() {
+    let config = families()
+        .into_iter()
+        .find(|(known, _)| *known == "llama with biases");
+    trains_by_its_slopes(adapted(create(&config.expect("a known family").1, 1), 2));
+}
+
+#[test]
+fn adapters_of_stored_weights_match_finite_differences() {
+    for (config, dtype) in [(storable(), "f32"), (storable_dense(), "bf16")] {
+        trains_by_its_slopes(adapted(stored(&config, dtype, 1), 3));
+    }
 }
 
 #[test]

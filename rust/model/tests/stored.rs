@@ -94,7 +94,7 @@ fn stored_weights_refuse_to_change_and_say_how_to_load_others() {
     create(&config, 1).save(folder.path(), None).expect("saved");
     let mut engine = Engine::load_as(folder.path(), 1, Keep::Stored).expect("loaded");
     let refused = engine
-        .train_step(&common::batch(), 1e-3)
+        .train_step(&common::batch(), 1e-3, false)
         .expect_err("refused");
     assert!(
         refused.to_string().contains("weights=\"trainable\""),

@@ -9,7 +9,9 @@ use serde_json::json;
 
 fn train(engine: &mut Engine, steps: usize) -> String {
     for _ in 0..steps {
-        engine.train_step(&batch(), 1e-2).expect("a good batch");
+        engine
+            .train_step(&batch(), 1e-2, false)
+            .expect("a good batch");
     }
     engine.fingerprint()
 }
@@ -70,12 +72,12 @@ fn steps_learn_at_any_shape() {
     ] {
         let mut engine = create(&with(odd(), &changes), 2);
         let first = engine
-            .train_step(&batch(), 1e-2)
+            .train_step(&batch(), 1e-2, false)
             .expect("a good batch")
             .loss;
         train(&mut engine, 30);
         let last = engine
-            .train_step(&batch(), 1e-2)
+            .train_step(&batch(), 1e-2, false)
             .expect("a good batch")
             .loss;
         assert!(last < 0.5 * first, "{changes:?}: {first} to {last}");
@@ -87,7 +89,7 @@ fn every_family_learns_and_comes_back_from_its_folder() {
     for (family, config) in families() {
         let mut engine = create(&config, 2);
         let first = engine
-            .train_step(&batch(), 1e-2)
+            .train_step(&batch(), 1e-2, false)
             .expect("a good batch")
             .loss;
         let trained = train(&mut engine, 30);
@@ -96,7 +98,10 @@ fn every_family_learns_and_comes_back_from_its_folder() {
         let mut again = Engine::load(folder.path(), 1).expect("loaded");
         assert_eq!(again.fingerprint(), trained, "{family}");
         assert_eq!(again.config_json(), engine.config_json(), "{family}");
-        let last = again.train_step(&batch(), 0.0).expect("a good batch").loss;
+        let last = again
+            .train_step(&batch(), 0.0, false)
+            .expect("a good batch")
+            .loss;
         assert!(last < 0.5 * first, "{family}: {first} to {last}");
     }
 }
@@ -114,7 +119,7 @@ fn balancing_evens_the_load() {
     engine.reset_optimizer(Optimizer::new(0.9, 0.95, 1e-8, 0.0, 1.0, 0.02).expect("good numbers"));
     let most = |loads: &[Vec<f64>]| loads.iter().flatten().copied().fold(0.0, f64::max);
     let before = engine
-        .train_step(&batch(), 0.0)
+        .train_step(&batch(), 0.0, false)
         .expect("a good batch")
         .expert_load;
     for layer in &before {
@@ -123,7 +128,7 @@ fn balancing_evens_the_load() {
     let mut after = before.clone();
     for _ in 0..80 {
         after = engine
-            .train_step(&batch(), 0.0)
+            .train_step(&batch(), 0.0, false)
             .expect("a good batch")
             .expert_load;
     }
@@ -143,7 +148,7 @@ fn what_is_not_finite_changes_nothing() {
         }
     });
     let before = engine.fingerprint();
-    let refused = engine.train_step(&batch(), 1e-2);
+    let refused = engine.train_step(&batch(), 1e-2, false);
     assert!(
         matches!(refused, Err(Error::NotFinite { .. })),
         "{refused:?}"
@@ -161,11 +166,14 @@ fn a_diverged_step_leaves_nothing_behind() {
             values.fill(3e38);
         }
     });
-    assert!(one.train_step(&batch(), 1e-2).is_err());
+    assert!(one.train_step(&batch(), 1e-2, false).is_err());
     put(&mut one, &start);
     let short = &batch()[..2];
     let steps = [&mut one, &mut two].map(|engine| {
-        let loss = engine.train_step(short, 1e-2).expect("a good batch").loss;
+        let loss = engine
+            .train_step(short, 1e-2, false)
+            .expect("a good batch")
+            .loss;
         (loss.to_bits(), train(engine, 2))
     });
     assert_eq!(steps[0], steps[1]);

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use moevolve_model::{
-    Engine as Model, Error, Example, Keep, Optimizer, Positions, Request, Stream as Sampling,
+    AdapterSettings, Engine as Model, Error, Keep, Objective, Optimizer, Request,
+    Stream as Sampling,
 };
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::training::{self, ExampleArguments, RolloutArguments, SequenceArguments};
 
 const FLOAT: &CStr = c"f";
 
@@ -118,14 +121,6 @@ impl Tensor {
     }
 }
 
-type ExampleArguments = (Vec<u32>, usize, PositionArgument, f32);
-
-/// An offset, or one position a token.
-#[derive(FromPyObject)]
-enum PositionArgument {
-    Offset(usize),
-    Each(Vec<u32>),
-}
 type RequestArguments = (Vec<u32>, Vec<u64>, usize, f32, f32);
 type SampleResult = (Vec<u32>, Vec<f32>, &'static str);
 
@@ -190,19 +185,6 @@ impl Stream {
             Some(if stopped { "stop" } else { "length" })
         })
     }
-}
-
-fn examples(batch: Vec<ExampleArguments>) -> Vec<Example> {
-    let example = |(ids, answer_start, positions, weight)| Example {
-        ids,
-        answer_start,
-        positions: match positions {
-            PositionArgument::Offset(first) => Positions::From(first),
-            PositionArgument::Each(list) => Positions::Each(list),
-        },
-        weight,
-    };
-    batch.into_iter().map(example).collect()
 }
 
 #[pymethods]
@@ -426,20 +408,17 @@ impl Engine {
         })
     }
 
+    #[pyo3(signature = (batch, learning_rate, norms=false))]
     fn train_step<'py>(
         &self,
         py: Python<'py>,
         batch: Vec<ExampleArguments>,
         learning_rate: f32,
+        norms: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let batch = examples(batch);
-        let report = self.work(py, |model| model.train_step(&batch, learning_rate))?;
-        let told = PyDict::new(py);
-        told.set_item("loss", report.loss)?;
-        told.set_item("tokens", report.tokens)?;
-        told.set_item("gradient_norm", report.gradient_norm)?;
-        told.set_item("expert_load", report.expert_load)?;
-        Ok(told)
+        let batch = training::examples(batch);
+        let report = self.work(py, |model| model.train_step(&batch, learning_rate, norms))?;
+        training::step(py, report)
     }
 
     fn gradients<'py>(
@@ -447,15 +426,137 @@ impl Engine {
         py: Python<'py>,
         batch: Vec<ExampleArguments>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
-        let batch = examples(batch);
+        let batch = training::examples(batch);
         let (loss, tensors) = self.work(py, |model| model.gradients(&batch))?;
+        Ok((loss, training::gradients(py, tensors)?))
+    }
+
+    #[pyo3(signature = (batch, learning_rate, loss="cispo", clip_low=0.2, clip_high=0.28, kl=0.0, length=0, norms=false))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a keyword on the Python side"
+    )]
+    fn policy_step<'py>(
+        &self,
+        py: Python<'py>,
+        batch: Vec<RolloutArguments>,
+        learning_rate: f32,
+        loss: &str,
+        clip_low: f32,
+        clip_high: f32,
+        kl: f32,
+        length: usize,
+        norms: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let batch = training::rollouts(batch);
+        let report = self.work(py, |model| {
+            let objective = Objective::new(loss, clip_low, clip_high, kl, length)?;
+            model.policy_step(&batch, &objective, learning_rate, norms)
+        })?;
+        training::step(py, report)
+    }
+
+    #[pyo3(signature = (batch, loss="cispo", clip_low=0.2, clip_high=0.28, kl=0.0, length=0))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a keyword on the Python side"
+    )]
+    fn policy_gradients<'py>(
+        &self,
+        py: Python<'py>,
+        batch: Vec<RolloutArguments>,
+        loss: &str,
+        clip_low: f32,
+        clip_high: f32,
+        kl: f32,
+        length: usize,
+    ) -> PyResult<(f64, Bound<'py, PyDict>)> {
+        let batch = training::rollouts(batch);
+        let (loss, tensors) = self.work(py, |model| {
+            let objective = Objective::new(loss, clip_low, clip_high, kl, length)?;
+            model.policy_gradients(&batch, &objective)
+        })?;
+        Ok((loss, training::gradients(py, tensors)?))
+    }
+
+    #[pyo3(signature = (batch, base=false))]
+    fn logprobs(
+        &self,
+        py: Python<'_>,
+        batch: Vec<SequenceArguments>,
+        base: bool,
+    ) -> PyResult<Vec<Vec<f32>>> {
+        let batch = training::sequences(batch);
+        self.work(py, |model| model.logprobs(&batch, base))
+    }
+
+    #[pyo3(signature = (rank, alpha, targets, root=false, seed=0))]
+    fn adapt(
+        &self,
+        py: Python<'_>,
+        rank: usize,
+        alpha: f32,
+        targets: Vec<String>,
+        root: bool,
+        seed: u64,
+    ) -> PyResult<()> {
+        self.work(py, |model| {
+            model.adapt(AdapterSettings::new(rank, alpha, targets, root)?, seed)
+        })
+    }
+
+    #[getter]
+    fn adapter<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let described = py.detach(|| {
+            let model = self.lock();
+            let adapter = model.adapter()?;
+            Some((
+                adapter.settings.clone(),
+                adapter.modules(),
+                adapter.parameters(),
+            ))
+        });
+        let Some((settings, targets, parameters)) = described else {
+            return Ok(None);
+        };
         let told = PyDict::new(py);
-        for (name, tensor) in tensors {
-            let values = tensor.flatten_all().and_then(|flat| flat.to_vec1());
-            let values = values.map_err(|e| PyValueError::new_err(e.to_string()))?;
-            told.set_item(name, Tensor::new(values, tensor.dims().iter().copied()))?;
-        }
-        Ok((loss, told))
+        told.set_item("rank", settings.rank)?;
+        told.set_item("alpha", settings.alpha)?;
+        told.set_item("root", settings.root)?;
+        told.set_item("targets", targets)?;
+        told.set_item("parameters", parameters)?;
+        Ok(Some(told))
+    }
+
+    fn merge(&self, py: Python<'_>) -> PyResult<()> {
+        self.work(py, Model::merge)
+    }
+
+    fn save_adapter(&self, py: Python<'_>, folder: PathBuf, base: &str) -> PyResult<()> {
+        self.work(py, |model| model.save_adapter(&folder, base))
+    }
+
+    fn load_adapter(&self, py: Python<'_>, folder: PathBuf) -> PyResult<()> {
+        self.work(py, |model| model.load_adapter(&folder))
+    }
+
+    #[pyo3(signature = (folder, state=""))]
+    fn save_training(&self, py: Python<'_>, folder: PathBuf, state: &str) -> PyResult<()> {
+        self.work(py, |model| model.save_training(&folder, state))
+    }
+
+    fn load_training(&self, py: Python<'_>, folder: PathBuf) -> PyResult<String> {
+        self.work(py, |model| model.load_training(&folder))
+    }
+
+    #[getter]
+    fn checkpointing(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.lock().checkpointing())
+    }
+
+    #[setter]
+    fn set_checkpointing(&self, py: Python<'_>, checkpointing: bool) {
+        py.detach(|| self.lock().set_checkpointing(checkpointing));
     }
 }
 

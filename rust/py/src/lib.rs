@@ -7,6 +7,7 @@ mod experts;
 mod plan;
 mod sandbox;
 mod store;
+mod training;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -5,6 +5,7 @@
 //! [`decode_row`] and [`embed`] give floats, and [`encode`] makes blocks from floats.
 
 mod activations;
+mod back;
 mod decode;
 mod encode;
 mod finite;
@@ -18,6 +19,7 @@ mod quads;
 mod unpack;
 mod wide;
 
+pub use back::{BackScratch, back};
 pub use decode::{decode_row, embed};
 pub use encode::encode;
 pub use finite::not_finite;

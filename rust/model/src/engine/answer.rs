@@ -1,6 +1,8 @@
 //! Logits and samples.
 
-use super::{Engine, Logits, Request, Sample};
+use moevolve_kernels::loss::log_sum_exp;
+
+use super::{Engine, Example, Logits, Request, Sample};
 use crate::batch::{Packed, Positions};
 use crate::decoder::{Inference, Network};
 use crate::error::{Error, Result};
@@ -39,6 +41,30 @@ impl Engine {
             shape: [rows.len(), longest, vocabulary],
             values,
         })
+    }
+
+    /// Log-probability of every token of each example's answer, given what stands before it; of `base`, without the
+    /// adapter. Weights of examples do not matter.
+    pub fn logprobs(&mut self, batch: &[Example], base: bool) -> Result<Vec<Vec<f32>>> {
+        for (i, example) in batch.iter().enumerate() {
+            let (ids, start) = (&example.ids, example.answer_start);
+            self.check_sequence(("example", i), ids, start, &example.positions)?;
+        }
+        let reach = |example: &Example| example.positions.reach(example.ids.len());
+        self.rotary
+            .extend(batch.iter().filter_map(reach).max().unwrap_or(0));
+        let mut network = self.network();
+        if base {
+            network.adapter = None;
+        }
+        let mut answers: Vec<(&Example, Vec<f32>)> =
+            batch.iter().map(|example| (example, Vec::new())).collect();
+        let share = answers.len().div_ceil(self.hands()).max(1);
+        let mut hands: Vec<_> = answers.chunks_mut(share).collect();
+        network
+            .team
+            .each(&mut hands, &|hand, _| read_logprobs(network, hand));
+        Ok(answers.into_iter().map(|(_, logprobs)| logprobs).collect())
     }
 
     /// Refuses what cannot be sampled; returns how many positions the request may reach.
@@ -112,6 +138,38 @@ fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
                 .zip(&mut logits)
             {
                 to.copy_from_slice(&from[..vocabulary]);
+            }
+        }
+        rest = later;
+    }
+}
+
+/// Fills the log-probabilities of some answers, as many together as a chunk holds.
+fn read_logprobs(network: Network<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
+    let mut pass = Inference::default();
+    let (vocabulary, width) = (network.config.vocabulary, network.layout.widths.vocabulary);
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let mut batch = Packed::default();
+        batch.clear();
+        let mut n = 0;
+        while n < rest.len() && (n == 0 || batch.len() + rest[n].0.ids.len() <= CHUNK) {
+            let Example {
+                ids,
+                answer_start,
+                positions,
+                ..
+            } = rest[n].0;
+            let read = ids.len() - 1;
+            batch.push(&ids[..read], positions, answer_start - 1..read);
+            n += 1;
+        }
+        pass.run(network, &batch, |_, _| {});
+        let (now, later) = rest.split_at_mut(n);
+        let mut logits = pass.last.logits.chunks_exact(width);
+        for (example, out) in now {
+            for (&id, row) in example.ids[example.answer_start..].iter().zip(&mut logits) {
+                out.push(row[id as usize] - log_sum_exp(network.isa, vocabulary, row));
             }
         }
         rest = later;

@@ -2,25 +2,31 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::{Engine, Example};
+use crate::batch::Positions;
 use crate::error::{Error, Result};
-use crate::train::{Optimizer, StepReport, Update};
+use crate::objective::{Objective, Rollout};
+use crate::train::{Optimizer, PolicyReport, StepReport, Trained, Update, sampled, taught};
 use crate::weights::{self, Raws};
 
 impl Engine {
-    /// Refuses to change weights that are only read.
+    /// Refuses to change weights that are only read, unless an adapter trains beside them.
     fn check_trainable(&self) -> Result<()> {
-        if self.stored.is_some() {
+        if self.stored.is_some() && self.adapter.is_none() {
             return Err(Error::Frozen);
         }
         Ok(())
     }
 
-    /// Takes the weights of a file of the same architecture; on an error the old ones stay.
+    /// Takes the weights of a file of the same architecture, the adapter's where there is one; on an error the old ones
+    /// stay.
     pub fn read_weights(&mut self, file: &Path) -> Result<()> {
         self.check_trainable()?;
+        if self.adapter.is_some() {
+            return self.read_adapter(file);
+        }
         let mut raws = Raws::new();
         weights::read_file(file, &self.config, &mut raws)?;
         weights::join_scales(&mut raws)?;
@@ -40,25 +46,42 @@ impl Engine {
         self.optimizer = optimizer;
     }
 
+    /// Refuses a sequence that cannot be learnt from; `what` and `i` say which.
+    pub(super) fn check_sequence(
+        &self,
+        (what, i): (&str, usize),
+        ids: &[u32],
+        answer_start: usize,
+        positions: &Positions,
+    ) -> Result<()> {
+        let wrong = |reason: String| Err(Error::Request(format!("{what} {i}: {reason}")));
+        self.check_ids(ids)?;
+        match positions.reach(ids.len()) {
+            Some(reach) => self.check_length(reach)?,
+            None => return wrong("it needs one increasing position a token".to_owned()),
+        }
+        if answer_start == 0 || answer_start >= ids.len() {
+            let n = ids.len();
+            return wrong(format!(
+                "an answer that starts at {answer_start} of {n} tokens has nothing before or in it"
+            ));
+        }
+        Ok(())
+    }
+
     fn check_batch(&self, batch: &[Example]) -> Result<()> {
         for (i, example) in batch.iter().enumerate() {
-            let wrong = |what: String| Err(Error::Request(format!("example {i}: {what}")));
-            self.check_ids(&example.ids)?;
-            match example.positions.reach(example.ids.len()) {
-                Some(reach) => self.check_length(reach)?,
-                None => return wrong("it needs one increasing position a token".to_owned()),
-            }
-            if example.answer_start == 0 || example.answer_start >= example.ids.len() {
-                let (start, n) = (example.answer_start, example.ids.len());
-                return wrong(format!(
-                    "an answer that starts at {start} of {n} tokens has nothing before or in it"
-                ));
-            }
-            if !(example.weight.is_finite() && example.weight >= 0.0) {
-                return wrong(format!(
-                    "weight {} is not a finite number of at least 0",
-                    example.weight
-                ));
+            let Example {
+                ids,
+                answer_start,
+                positions,
+                weight,
+            } = example;
+            self.check_sequence(("example", i), ids, *answer_start, positions)?;
+            if !(weight.is_finite() && *weight >= 0.0) {
+                return Err(Error::Request(format!(
+                    "example {i}: weight {weight} is not a finite number of at least 0"
+                )));
             }
         }
         if !batch.iter().any(|example| example.weight > 0.0) {
@@ -69,42 +92,146 @@ impl Engine {
         Ok(())
     }
 
+    fn check_rollouts(&self, batch: &[Rollout]) -> Result<()> {
+        for (i, rollout) in batch.iter().enumerate() {
+            let Rollout {
+                ids,
+                answer_start,
+                positions,
+                advantages,
+                old,
+                reference,
+                ..
+            } = rollout;
+            self.check_sequence(("answer", i), ids, *answer_start, positions)?;
+            let tokens = ids.len() - answer_start;
+            let whole = [advantages.len(), old.len()] == [tokens; 2]
+                && (reference.is_empty() || reference.len() == tokens);
+            let mut numbers = advantages.iter().chain(old).chain(reference);
+            if !whole || !numbers.all(|x| x.is_finite()) {
+                return Err(Error::Request(format!(
+                    "answer {i}: its {tokens} tokens need a finite advantage and log-probability each"
+                )));
+            }
+        }
+        if batch.is_empty() {
+            return Err(Error::Request("a batch needs an answer".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Makes what training reads exist, for sequences that reach `last` positions.
+    fn prepare(&mut self, last: Option<usize>) -> Result<()> {
+        self.check_trainable()?;
+        self.rotary.extend(last.unwrap_or(0));
+        if self.stored.is_none() {
+            self.parameters.prepare_backward(&self.layout);
+        }
+        Ok(())
+    }
+
     /// The loss of a batch and its gradient, accumulated in the trainer.
     fn accumulate(&mut self, batch: &[Example]) -> Result<f64> {
         self.check_trainable()?;
         self.check_batch(batch)?;
-        let last = batch
-            .iter()
-            .filter_map(|example| example.positions.reach(example.ids.len()))
-            .max();
-        self.rotary.extend(last.unwrap_or(0));
-        self.parameters.prepare_backward(&self.layout);
+        let reach = |example: &Example| example.positions.reach(example.ids.len());
+        self.prepare(batch.iter().filter_map(reach).max())?;
         let mut trainer = std::mem::take(&mut self.trainer);
-        let loss = trainer.accumulate(self.network(), batch);
+        let (network, checkpointing) = (self.network(), self.checkpointing);
+        let loss = trainer.accumulate(network, &taught(batch), None, checkpointing);
         self.trainer = trainer;
         Ok(loss)
     }
 
-    /// The loss and every tensor's gradient under released names.
-    pub fn gradients(&mut self, batch: &[Example]) -> Result<(f64, Vec<(String, Tensor)>)> {
-        let loss = self.accumulate(batch)?;
-        let gradient = self.trainer.gradient();
-        let tensors = weights::tensors(&gradient, None, &self.config, &self.layout);
-        Ok((loss, tensors.map_err(|e| Error::Request(e.to_string()))?))
+    /// As [`Self::accumulate`], of sampled answers under an objective.
+    fn accumulate_policy(&mut self, batch: &[Rollout], objective: &Objective) -> Result<f64> {
+        self.check_trainable()?;
+        self.check_rollouts(batch)?;
+        let reach = |rollout: &Rollout| rollout.positions.reach(rollout.ids.len());
+        self.prepare(batch.iter().filter_map(reach).max())?;
+        let mut trainer = std::mem::take(&mut self.trainer);
+        let (network, checkpointing) = (self.network(), self.checkpointing);
+        let sequences = sampled(objective, batch);
+        let loss = trainer.accumulate(network, &sequences, Some(objective), checkpointing);
+        self.trainer = trainer;
+        Ok(loss)
     }
 
-    /// One step of AdamW on a batch.
-    pub fn train_step(&mut self, batch: &[Example], learning_rate: f32) -> Result<StepReport> {
-        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
-            return Err(Error::Request(format!(
-                "learning rate {learning_rate} is not a finite number of at least 0"
-            )));
+    /// The loss and every tensor's gradient under released names; an adapter's under PEFT's.
+    pub fn gradients(&mut self, batch: &[Example]) -> Result<(f64, Vec<(String, Tensor)>)> {
+        let loss = self.accumulate(batch)?;
+        Ok((loss, self.named_gradients()?))
+    }
+
+    /// As [`Self::gradients`], of sampled answers under an objective.
+    pub fn policy_gradients(
+        &mut self,
+        batch: &[Rollout],
+        objective: &Objective,
+    ) -> Result<(f64, Vec<(String, Tensor)>)> {
+        let loss = self.accumulate_policy(batch, objective)?;
+        Ok((loss, self.named_gradients()?))
+    }
+
+    fn named_gradients(&self) -> Result<Vec<(String, Tensor)>> {
+        let gradient = self.trainer.gradient();
+        let failed = |e: candle_core::Error| Error::Request(e.to_string());
+        match &self.adapter {
+            None => weights::tensors(&gradient, None, &self.config, &self.layout).map_err(failed),
+            Some(adapter) => adapter
+                .tensors(&gradient)
+                .into_iter()
+                .map(|(name, shape, values)| {
+                    let tensor = Tensor::from_vec(values, &shape, &Device::Cpu).map_err(failed)?;
+                    Ok((name, tensor))
+                })
+                .collect(),
         }
+    }
+
+    /// One step of AdamW on a batch. `norms` asks for the norms of the experts' gradients.
+    pub fn train_step(
+        &mut self,
+        batch: &[Example],
+        learning_rate: f32,
+        norms: bool,
+    ) -> Result<StepReport> {
+        check_rate(learning_rate)?;
         let loss = self.accumulate(batch)?;
         let tokens = batch.iter().map(Example::answer_tokens).sum();
+        self.update(loss, tokens, learning_rate, norms)
+    }
+
+    /// One step of AdamW on sampled answers under an objective.
+    pub fn policy_step(
+        &mut self,
+        batch: &[Rollout],
+        objective: &Objective,
+        learning_rate: f32,
+        norms: bool,
+    ) -> Result<StepReport> {
+        check_rate(learning_rate)?;
+        let loss = self.accumulate_policy(batch, objective)?;
+        let sums = self.trainer.sums();
+        let mut report = self.update(loss, sums.tokens, learning_rate, norms)?;
+        report.policy = Some(PolicyReport::new(&sums, batch));
+        Ok(report)
+    }
+
+    fn update(
+        &mut self,
+        loss: f64,
+        tokens: usize,
+        learning_rate: f32,
+        norms: bool,
+    ) -> Result<StepReport> {
+        let trained = match &mut self.adapter {
+            Some(adapter) => Trained::Adapter(adapter),
+            None => Trained::Whole(&mut self.parameters),
+        };
         let update = Update {
             layout: &self.layout,
-            parameters: &mut self.parameters,
+            trained,
             optimizer: &mut self.optimizer,
             trainer: &mut self.trainer,
             isa: self.isa,
@@ -116,6 +243,16 @@ impl Engine {
             self.config.layers,
             self.config.experts,
             learning_rate,
+            norms,
         )
     }
+}
+
+fn check_rate(learning_rate: f32) -> Result<()> {
+    if learning_rate.is_finite() && learning_rate >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::Request(format!(
+        "learning rate {learning_rate} is not a finite number of at least 0"
+    )))
 }

@@ -26,7 +26,14 @@ impl Engine {
 
     /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, `f16` or None for what was loaded; or, where the name ends
     /// in `.gguf`, such a file, with `f32`, `f16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
+    ///
+    /// An adapter is merged into what is written.
     pub fn save(&self, folder: &Path, dtype: Option<&str>) -> Result<()> {
+        if self.adapter.is_some() {
+            let mut whole = self.duplicate();
+            whole.merge()?;
+            return whole.save(folder, dtype);
+        }
         if folder
             .extension()
             .is_some_and(|extension| extension == "gguf")
@@ -92,13 +99,21 @@ impl Engine {
         })
     }
 
-    /// Writes the f32 weights into one file, atomically; returns the hash of its bytes.
+    /// Writes what trains into one file, atomically: the weights in f32, or the adapter alone; returns the hash of its
+    /// bytes.
     pub fn write_weights(&self, file: &Path) -> Result<String> {
+        if self.adapter.is_some() {
+            return self.write_adapter(file);
+        }
         weights::write_file(file, &self.dense(), &self.config, &self.layout, DType::F32)
     }
 
+    /// Hash of what trains: the weights, or the adapter alone.
     pub fn fingerprint(&self) -> String {
-        weights::fingerprint(&self.dense(), &self.config, &self.layout)
+        match &self.adapter {
+            Some(adapter) => super::adapt::fingerprint(adapter),
+            None => weights::fingerprint(&self.dense(), &self.config, &self.layout),
+        }
     }
 
     /// `config.json` as it would be saved.

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
-use moevolve_model::{Engine, Example, Positions, Request};
+use moevolve_model::adapter::TARGETS;
+use moevolve_model::{AdapterSettings, Engine, Example, Keep, Positions, Request};
 use serde_json::{Map, Value, json};
 
 /// Sizes of which none fills a vector, with grouped heads, half of each head rotated, and three experts a token.
@@ -96,7 +97,42 @@ pub fn create(config: &Value, threads: usize) -> Engine {
     engine
 }
 
-/// Every tensor by its released name.
+/// Sizes that can stay stored.
+pub fn storable() -> Value {
+    with(odd(), &[("head_dim", json!(16))])
+}
+
+pub fn storable_dense() -> Value {
+    let dense = [("model_type", json!("llama")), ("head_dim", json!(16))];
+    let plain = json!({"rope_type": "default", "rope_theta": 10000.0});
+    with(with(odd(), &dense), &[("rope_parameters", plain)])
+}
+
+/// A model whose weights stay as a file has them.
+pub fn stored(config: &Value, dtype: &str, threads: usize) -> Engine {
+    let folder = tempfile::tempdir().expect("a folder");
+    create(config, 1)
+        .save(folder.path(), Some(dtype))
+        .expect("saved");
+    Engine::load_as(folder.path(), threads, Keep::Stored).expect("loaded")
+}
+
+/// With an adapter of everything that changes what the model says.
+pub fn adapted(mut engine: Engine, rank: usize) -> Engine {
+    let targets = TARGETS.map(str::to_owned).to_vec();
+    let settings = AdapterSettings::new(rank, 5.0, targets, false).expect("good settings");
+    engine.adapt(settings, 4).expect("adapted");
+    edit(&mut engine, |name, values| {
+        if name.contains("lora_B") {
+            for (i, x) in values.iter_mut().enumerate() {
+                *x = 0.1 * ((3 * i + name.len()) as f32).sin();
+            }
+        }
+    });
+    engine
+}
+
+/// Every tensor that trains, by its name in files.
 pub fn tensors(engine: &Engine) -> HashMap<String, Tensor> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("weights.safetensors");

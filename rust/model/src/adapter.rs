@@ -1,0 +1,474 @@
+//! LoRA: matrices of low rank beside frozen ones (Hu et al. 2021), y = W x + (alpha / rank) B A x.
+//!
+//! The A's of matrices that lie over one another in the layout lie over one another too, and their B's stand on the
+//! diagonal of one matrix, so that one product serves all; what is off the diagonal stays zero.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use moevolve_kernels::panels::{GradientScratch, Panels, Precision, Side, weight_gradient};
+use moevolve_kernels::sample::uniform;
+use moevolve_kernels::team::Team;
+use moevolve_kernels::{Isa, padded, reserve};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::layout::{Axis, Layout, Matrix};
+
+/// What can be adapted, by the names that most families use; the experts' own names are understood too.
+pub const TARGETS: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+/// Rows that a thread takes at a time.
+const ROWS: usize = 32;
+
+/// What an adapter is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub rank: usize,
+    pub alpha: f32,
+    /// Some of [`TARGETS`].
+    pub targets: Vec<String>,
+    /// Divide alpha by the root of the rank instead of the rank (Kalajdzievski 2023).
+    pub root: bool,
+}
+
+impl Settings {
+    /// Checks every part.
+    pub fn new(rank: usize, alpha: f32, targets: Vec<String>, root: bool) -> Result<Self> {
+        let wrong = |what: String| Err(Error::Request(what));
+        if !(1..=1024).contains(&rank) {
+            return wrong(format!("an adapter's rank lies in 1..=1024, not {rank}"));
+        }
+        if !(alpha.is_finite() && alpha > 0.0) {
+            return wrong(format!(
+                "an adapter's alpha is finite and positive, not {alpha}"
+            ));
+        }
+        if targets.is_empty() {
+            return wrong(format!(
+                "an adapter needs targets: some of {}",
+                TARGETS.join(", ")
+            ));
+        }
+        let mut sorted: Vec<String> = Vec::new();
+        for target in targets {
+            if !sorted.contains(&target) {
+                sorted.push(target);
+            }
+        }
+        Ok(Self {
+            rank,
+            alpha,
+            targets: sorted,
+            root,
+        })
+    }
+
+    /// What B A is multiplied by.
+    pub fn scale(&self) -> f32 {
+        let rank = self.rank as f32;
+        self.alpha / if self.root { rank.sqrt() } else { rank }
+    }
+}
+
+/// One adapted tensor of the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The released name without `.weight`.
+    pub module: String,
+    rows: Axis,
+    columns: Axis,
+    /// Where its outputs begin in the unit, and its ranks.
+    first: (usize, usize),
+}
+
+/// What stands beside one matrix of the layout.
+#[derive(Clone, Debug)]
+struct Unit {
+    /// (ranks, inp), in the adapter's values.
+    a: Matrix,
+    /// (out, ranks).
+    b: Matrix,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    pub settings: Settings,
+    /// By where the matrix begins in the layout.
+    units: BTreeMap<usize, Unit>,
+    /// All A's and B's, padded with zeros.
+    pub values: Vec<f32>,
+    /// Packed, B times the scale.
+    forward: Panels,
+    backward: Panels,
+}
+
+/// Buffers of the way back that hold nothing between calls.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    inner: Vec<f32>,
+    slopes: Vec<f32>,
+    packed: GradientScratch,
+}
+
+thread_local! {
+    /// A x of a thread's rows; its threads live as long as the engine's.
+    static INNER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Adapter {
+    /// A drawn as PEFT draws it, uniform within 1 / sqrt(inputs); B zero, so that nothing changes yet.
+    pub fn new(settings: Settings, config: &Config, layout: &Layout, seed: u64) -> Result<Self> {
+        let described = config.family.describe();
+        let canonical = |last: &str| {
+            let place = described.expert.iter().position(|name| *name == last);
+            place.map_or(last.to_owned(), |place| TARGETS[4 + place].to_owned())
+        };
+        let mut found = vec![false; settings.targets.len()];
+        let (mut units, mut total) = (BTreeMap::new(), 0);
+        for unit in layout.units() {
+            for matrix in layout.matrices(&unit) {
+                let mut parts = Vec::new();
+                let inside = layout
+                    .named
+                    .iter()
+                    .filter(|named| matrix.range.contains(&named.at));
+                for named in inside {
+                    let module = named.name.trim_end_matches(".weight");
+                    let last = module.rsplit('.').next().unwrap_or(module);
+                    let wanted = |target: &String| *target == last || *target == canonical(last);
+                    let Some(rows) = named.rows else { continue };
+                    let known = TARGETS.contains(&canonical(last).as_str());
+                    if let Some(at) = settings.targets.iter().position(wanted).filter(|_| known) {
+                        found[at] = true;
+                        let out = (named.at - matrix.range.start) / matrix.inp;
+                        parts.push(Part {
+                            module: module.to_owned(),
+                            rows,
+                            columns: named.columns,
+                            first: (out, parts.len() * padded(settings.rank)),
+                        });
+                    }
+                }
+                if parts.is_empty() || units.contains_key(&matrix.range.start) {
+                    continue;
+                }
+                let ranks = parts.len() * padded(settings.rank);
+                let mut place = |out: usize, inp: usize| {
+                    let start = total;
+                    total += out * inp;
+                    Matrix {
+                        range: start..total,
+                        out,
+                        inp,
+                    }
+                };
+                let (a, b) = (place(ranks, matrix.inp), place(matrix.out, ranks));
+                units.insert(matrix.range.start, Unit { a, b, parts });
+            }
+        }
+        if let Some(at) = found.iter().position(|found| !found) {
+            return Err(Error::Request(format!(
+                "{} is no target of an adapter here: targets are {}",
+                settings.targets[at],
+                TARGETS.join(", ")
+            )));
+        }
+        let room = |side| Panels::new(side, Precision::F32, total, []);
+        let (forward, backward) = (room(Side::Forward), room(Side::Backward));
+        let mut adapter = Self {
+            settings,
+            units,
+            values: vec![0.0; total],
+            forward,
+            backward,
+        };
+        adapter.draw(seed);
+        adapter.pack();
+        Ok(adapter)
+    }
+
+    fn draw(&mut self, seed: u64) {
+        let rank = self.settings.rank;
+        let mut index = 0u64;
+        for unit in self.units.values() {
+            for part in &unit.parts {
+                index += 1;
+                let key = seed.wrapping_add(index.wrapping_mul(0xd134_2543_de82_ef95));
+                let bound = (part.columns.length() as f64).sqrt().recip();
+                let drawn = (0..rank * part.columns.length())
+                    .map(|i| ((2.0 * uniform(key, i as u64) - 1.0) * bound) as f32);
+                let drawn: Vec<f32> = drawn.collect();
+                part.insert_a(unit, rank, &drawn, &mut self.values);
+            }
+        }
+    }
+
+    /// Numbers that train.
+    pub fn parameters(&self) -> usize {
+        let numbers = |part: &Part| part.rows.length() + part.columns.length();
+        let parts = self.units.values().flat_map(|unit| &unit.parts);
+        parts.map(|part| self.settings.rank * numbers(part)).sum()
+    }
+
+    /// Last names of the adapted modules, as the checkpoint has them.
+    pub fn modules(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for part in self.units.values().flat_map(|unit| &unit.parts) {
+            let last = part.module.rsplit('.').next().unwrap_or(&part.module);
+            if !names.iter().any(|name| name == last) {
+                names.push(last.to_owned());
+            }
+        }
+        names
+    }
+
+    /// Makes the panels again after the values changed.
+    pub fn pack(&mut self) {
+        let isa = Isa::best();
+        let scale = self.settings.scale();
+        let (mut forward, mut backward) = (self.forward.whole(), self.backward.whole());
+        let mut scaled = Vec::new();
+        for unit in self.units.values() {
+            for (matrix, scale) in [(&unit.a, 1.0), (&unit.b, scale)] {
+                scaled.clear();
+                let values = &self.values[matrix.range.clone()];
+                scaled.extend(values.iter().map(|x| x * scale));
+                let (start, out, inp) = (matrix.range.start, matrix.out, matrix.inp);
+                forward.pack(isa, start, out, inp, &scaled);
+                backward.pack(isa, start, out, inp, &scaled);
+            }
+        }
+    }
+
+    /// y (rows, out) += (alpha / rank) B A x, x (rows, inp), beside the matrix of the layout that begins at `place`.
+    pub fn add(&self, isa: Isa, team: &Team, place: usize, rows: usize, x: &[f32], y: &mut [f32]) {
+        let Some(Unit { a, b, .. }) = self.units.get(&place) else {
+            return;
+        };
+        let mut parts: Vec<_> = y[..rows * b.out]
+            .chunks_mut(ROWS * b.out)
+            .zip(x[..rows * a.inp].chunks(ROWS * a.inp))
+            .collect();
+        team.each(&mut parts, &|(y, x), _| {
+            let rows = y.len() / b.out;
+            INNER.with_borrow_mut(|inner| {
+                reserve(inner, rows * a.out);
+                self.forward
+                    .multiply(isa, &a.range, rows, a.inp, a.out, x, inner, false);
+                self.forward
+                    .multiply(isa, &b.range, rows, b.inp, b.out, inner, y, true);
+            });
+        });
+    }
+
+    /// dx (rows, inp) += dy (rows, out) (alpha / rank) B A.
+    #[allow(clippy::too_many_arguments)]
+    pub fn back(
+        &self,
+        isa: Isa,
+        place: usize,
+        rows: usize,
+        dy: &[f32],
+        dx: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let Some(Unit { a, b, .. }) = self.units.get(&place) else {
+            return;
+        };
+        let slopes = &mut scratch.slopes;
+        reserve(slopes, rows * a.out);
+        self.backward
+            .multiply(isa, &b.range, rows, b.out, b.inp, dy, slopes, false);
+        self.backward
+            .multiply(isa, &a.range, rows, a.out, a.inp, slopes, dx, true);
+    }
+
+    /// Accumulates the gradients of A and B, in the layout of the values; what is off B's diagonal gets some too, see
+    /// [`Self::mask`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn gradient(
+        &self,
+        isa: Isa,
+        place: usize,
+        rows: usize,
+        dy: &[f32],
+        x: &[f32],
+        gradient: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let Some(Unit { a, b, .. }) = self.units.get(&place) else {
+            return;
+        };
+        let Scratch {
+            inner,
+            slopes,
+            packed,
+        } = scratch;
+        reserve(inner, rows * a.out);
+        reserve(slopes, rows * a.out);
+        self.forward
+            .multiply(isa, &a.range, rows, a.inp, a.out, x, inner, false);
+        let scale = self.settings.scale();
+        inner[..rows * a.out].iter_mut().for_each(|x| *x *= scale);
+        let db = &mut gradient[b.range.clone()];
+        weight_gradient(
+            isa,
+            Precision::F32,
+            rows,
+            b.out,
+            b.inp,
+            dy,
+            inner,
+            db,
+            packed,
+        );
+        self.backward
+            .multiply(isa, &b.range, rows, b.out, b.inp, dy, slopes, false);
+        let da = &mut gradient[a.range.clone()];
+        weight_gradient(
+            isa,
+            Precision::F32,
+            rows,
+            a.out,
+            a.inp,
+            slopes,
+            x,
+            da,
+            packed,
+        );
+    }
+
+    /// Sets what is off the diagonal of the B's to zero.
+    pub fn mask(&self, gradient: &mut [f32]) {
+        let width = padded(self.settings.rank);
+        for unit in self.units.values().filter(|unit| unit.b.inp > width) {
+            let rows = gradient[unit.b.range.clone()].chunks_exact_mut(unit.b.inp);
+            for (row, values) in rows.enumerate() {
+                let of =
+                    |part: &&Part| (part.first.0..part.first.0 + part.rows.padded()).contains(&row);
+                let own = unit.parts.iter().find(of).map(|part| part.first.1);
+                for (at, x) in values.iter_mut().enumerate() {
+                    if !own.is_some_and(|own| (own..own + width).contains(&at)) {
+                        *x = 0.0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every A and B by its name in PEFT's files, with its shape: (rank, inputs) and (outputs, rank).
+    pub fn tensors(&self, values: &[f32]) -> Vec<(String, [usize; 2], Vec<f32>)> {
+        let rank = self.settings.rank;
+        let mut out = Vec::new();
+        for unit in self.units.values() {
+            for part in &unit.parts {
+                let [a, b] = part.names();
+                let (inputs, outputs) = (part.columns.length(), part.rows.length());
+                out.push((a, [rank, inputs], part.extract_a(unit, rank, values)));
+                out.push((b, [outputs, rank], part.extract_b(unit, rank, values)));
+            }
+        }
+        out
+    }
+
+    /// Takes A's and B's by name and packs them; `take` gives the numbers of a name and shape.
+    pub fn fill(&mut self, mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<()> {
+        let rank = self.settings.rank;
+        let mut values = vec![0.0; self.values.len()];
+        for unit in self.units.values() {
+            for part in &unit.parts {
+                let [a, b] = part.names();
+                let given = take(&a, &[rank, part.columns.length()])?;
+                part.insert_a(unit, rank, &given, &mut values);
+                let given = take(&b, &[part.rows.length(), rank])?;
+                part.insert_b(unit, rank, &given, &mut values);
+            }
+        }
+        self.values = values;
+        self.pack();
+        Ok(())
+    }
+
+    /// Adds (alpha / rank) B A to the weights of the layout.
+    pub fn merge_into(&self, weights: &mut [f32]) {
+        let (rank, scale) = (self.settings.rank, self.settings.scale());
+        for (&start, unit) in &self.units {
+            let (a, b) = (
+                &self.values[unit.a.range.clone()],
+                &self.values[unit.b.range.clone()],
+            );
+            let (inp, ranks) = (unit.a.inp, unit.b.inp);
+            for part in &unit.parts {
+                let (out, first) = part.first;
+                for row in out..out + part.rows.padded() {
+                    let weights = &mut weights[start + row * inp..][..inp];
+                    for k in first..first + rank {
+                        let factor = scale * b[row * ranks + k];
+                        let a = &a[k * inp..][..inp];
+                        for (weight, a) in weights.iter_mut().zip(a) {
+                            *weight += factor * a;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ranges of the values beside the matrix of the layout that begins at `place`.
+    pub fn ranges(&self, place: usize) -> Option<[Range<usize>; 2]> {
+        let unit = self.units.get(&place)?;
+        Some([unit.a.range.clone(), unit.b.range.clone()])
+    }
+}
+
+impl Part {
+    fn names(&self) -> [String; 2] {
+        ["A", "B"].map(|which| format!("base_model.model.{}.lora_{which}.weight", self.module))
+    }
+
+    fn insert_a(&self, unit: &Unit, rank: usize, from: &[f32], values: &mut [f32]) {
+        let a = &mut values[unit.a.range.clone()];
+        for (k, row) in from
+            .chunks_exact(self.columns.length())
+            .take(rank)
+            .enumerate()
+        {
+            let at = (self.first.1 + k) * unit.a.inp;
+            self.columns.spread(row, &mut a[at..at + unit.a.inp]);
+        }
+    }
+
+    fn extract_a(&self, unit: &Unit, rank: usize, values: &[f32]) -> Vec<f32> {
+        let a = &values[unit.a.range.clone()];
+        let row = |k| {
+            self.columns
+                .gather(&a[(self.first.1 + k) * unit.a.inp..][..unit.a.inp])
+        };
+        (0..rank).flat_map(row).collect()
+    }
+
+    fn insert_b(&self, unit: &Unit, rank: usize, from: &[f32], values: &mut [f32]) {
+        let b = &mut values[unit.b.range.clone()];
+        for (row, from) in self.rows.places().zip(from.chunks_exact(rank)) {
+            let at = (self.first.0 + row) * unit.b.inp + self.first.1;
+            b[at..at + rank].copy_from_slice(from);
+        }
+    }
+
+    fn extract_b(&self, unit: &Unit, rank: usize, values: &[f32]) -> Vec<f32> {
+        let b = &values[unit.b.range.clone()];
+        let row = |row| b[(self.first.0 + row) * unit.b.inp + self.first.1..][..rank].to_vec();
+        self.rows.places().flat_map(row).collect()
+    }
+}

@@ -1,0 +1,214 @@
+//! An adapter beside the engine's weights: made, read, written as PEFT does, merged.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Map, Value, json};
+
+use super::Engine;
+use crate::adapter::{Adapter, Settings};
+use crate::checkpoint::write_atomically;
+use crate::error::{Error, Result};
+use crate::raw;
+use crate::weights::{self, Raws};
+
+/// PEFT's names for the two files of a folder.
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Keys of PEFT's configuration that change what an adapter computes, with the values that mean nothing special.
+const PLAIN: [(&str, &[&str]); 10] = [
+    ("bias", &["\"none\""]),
+    ("use_dora", &["false"]),
+    ("fan_in_fan_out", &["false"]),
+    ("modules_to_save", &["null", "[]"]),
+    ("rank_pattern", &["{}", "null"]),
+    ("alpha_pattern", &["{}", "null"]),
+    ("layers_to_transform", &["null", "[]"]),
+    ("target_parameters", &["null", "[]"]),
+    ("lora_bias", &["false", "null"]),
+    ("exclude_modules", &["null", "[]"]),
+];
+
+impl Engine {
+    /// Freezes the weights, stored or not, and puts an adapter beside them: from here it alone trains.
+    pub fn adapt(&mut self, settings: Settings, seed: u64) -> Result<()> {
+        self.refuse_second()?;
+        self.adapter = Some(Adapter::new(settings, &self.config, &self.layout, seed)?);
+        Ok(())
+    }
+
+    fn refuse_second(&self) -> Result<()> {
+        if self.adapter.is_none() {
+            return Ok(());
+        }
+        let reason = "there is an adapter already: merge it first, or load the model again";
+        Err(Error::Request(reason.to_owned()))
+    }
+
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// Adds the adapter to the weights, which train from here: stored ones become f32.
+    pub fn merge(&mut self) -> Result<()> {
+        let Some(adapter) = self.adapter.take() else {
+            let reason = "there is no adapter to merge: call adapt, or load one";
+            return Err(Error::Request(reason.to_owned()));
+        };
+        let precision = self.precision();
+        if let Some(stored) = self.stored.take() {
+            self.parameters = stored.to_parameters(&self.layout);
+        }
+        adapter.merge_into(&mut self.parameters.values);
+        self.parameters.set_precision(precision, &self.layout);
+        Ok(())
+    }
+
+    fn adapter_or_error(&self) -> Result<&Adapter> {
+        self.adapter.as_ref().ok_or_else(|| {
+            Error::Request("there is no adapter: call adapt, or load one".to_owned())
+        })
+    }
+
+    /// Writes a folder that PEFT loads: its configuration, then its weights in f32. `base` is what the configuration
+    /// calls the model.
+    pub fn save_adapter(&self, folder: &Path, base: &str) -> Result<()> {
+        let adapter = self.adapter_or_error()?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
+        let settings = &adapter.settings;
+        let config = json!({
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "r": settings.rank,
+            "lora_alpha": settings.alpha,
+            "use_rslora": settings.root,
+            "target_modules": adapter.modules(),
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "use_dora": false,
+            "init_lora_weights": true,
+            "inference_mode": true,
+            "modules_to_save": null,
+            "rank_pattern": {},
+            "alpha_pattern": {},
+        });
+        self.write_adapter(&folder.join(WEIGHTS))?;
+        let text = format!("{config:#}\n");
+        write_atomically(&folder.join(CONFIG), text.as_bytes())
+    }
+
+    /// Puts the adapter of a folder that PEFT or [`Self::save_adapter`] wrote beside the weights.
+    pub fn load_adapter(&mut self, folder: &Path) -> Result<()> {
+        self.refuse_second()?;
+        let settings = settings(&folder.join(CONFIG))?;
+        let mut fresh = Adapter::new(settings, &self.config, &self.layout, 0)?;
+        fill(&mut fresh, &folder.join(WEIGHTS))?;
+        self.adapter = Some(fresh);
+        Ok(())
+    }
+
+    /// The adapter's tensors as one file under PEFT's names; returns the hash of its bytes.
+    pub(super) fn write_adapter(&self, file: &Path) -> Result<String> {
+        let adapter = self.adapter_or_error()?;
+        let failed = |e: candle_core::Error| Error::file(file, e);
+        let mut tensors = Vec::new();
+        for (name, shape, values) in adapter.tensors(&adapter.values) {
+            let tensor = Tensor::from_vec(values, &shape, &Device::Cpu).map_err(failed)?;
+            tensors.push((name, tensor.to_dtype(DType::F32).map_err(failed)?));
+        }
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let bytes =
+            safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::file(file, e))?;
+        write_atomically(file, &bytes)?;
+        Ok(blake3::hash(&bytes).to_hex().to_string())
+    }
+
+    /// Takes the adapter's tensors from a file; on an error the old ones stay.
+    pub(super) fn read_adapter(&mut self, file: &Path) -> Result<()> {
+        let mut fresh = self.adapter_or_error()?.clone();
+        fill(&mut fresh, file)?;
+        self.adapter = Some(fresh);
+        Ok(())
+    }
+}
+
+/// BLAKE3 over an adapter's settings and every tensor's name, shape and values.
+pub(super) fn fingerprint(adapter: &Adapter) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let Settings {
+        rank, alpha, root, ..
+    } = adapter.settings;
+    hasher.update(format!("lora {rank} {alpha} {root}\n").as_bytes());
+    for (name, shape, values) in adapter.tensors(&adapter.values) {
+        hasher.update(format!("{name} {shape:?}\n").as_bytes());
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// All tensors of a file, none missing, none left over, every number finite.
+fn fill(adapter: &mut Adapter, file: &Path) -> Result<()> {
+    let place = file.display().to_string();
+    let mut raws: Raws = raw::safetensors(file)?.into_iter().collect();
+    adapter.fill(|name, shape| {
+        let raw = weights::take(&mut raws, name, shape, &place)?;
+        weights::finite(name, &raw)
+    })?;
+    match raws.pop_first() {
+        None => Ok(()),
+        Some((name, raw)) => Err(Error::Tensor {
+            file: raw.place,
+            name,
+            reason: "is beside no matrix that the adapter's configuration targets".to_owned(),
+        }),
+    }
+}
+
+/// Reads PEFT's configuration strictly: what this engine would compute otherwise is refused by its key.
+fn settings(file: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(file).map_err(|e| Error::file(file, e))?;
+    let parsed: Map<String, Value> =
+        serde_json::from_str(&text).map_err(|e| Error::file(file, e))?;
+    let wrong = |key: &str, reason: &str| Error::Config {
+        file: file.display().to_string(),
+        key: key.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if parsed.get("peft_type").and_then(Value::as_str) != Some("LORA") {
+        return Err(wrong("peft_type", "must be LORA"));
+    }
+    for (key, plain) in PLAIN {
+        if let Some(value) = parsed.get(key)
+            && !plain.contains(&value.to_string().as_str())
+        {
+            let reason = format!("{value} is not supported: only {}", plain.join(" or "));
+            return Err(wrong(key, &reason));
+        }
+    }
+    let rank = parsed.get("r").and_then(Value::as_u64);
+    let rank = rank.ok_or_else(|| wrong("r", "must be a whole number"))? as usize;
+    let alpha = parsed.get("lora_alpha").and_then(Value::as_f64);
+    let alpha = alpha.ok_or_else(|| wrong("lora_alpha", "must be a number"))? as f32;
+    let targets = match parsed.get("target_modules") {
+        Some(Value::Array(names)) => names
+            .iter()
+            .map(|n| n.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    };
+    let targets: Vec<String> =
+        targets.ok_or_else(|| wrong("target_modules", "must be a list of names"))?;
+    // PEFT takes the end of a module's path; the last name says which kind it is.
+    let targets = targets
+        .iter()
+        .map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())
+        .collect();
+    let root = parsed.get("use_rslora").and_then(Value::as_bool);
+    Settings::new(rank, alpha, targets, root.unwrap_or(false))
+        .map_err(|error| wrong("r, lora_alpha or target_modules", &error.to_string()))
+}
