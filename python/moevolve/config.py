@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +27,7 @@ from moevolve.records import Arm
 PRESETS = "moevolve.presets"
 ARMS: tuple[str, ...] = get_args(Arm)
 
+_Section = TypeVar("_Section", bound="Section")
 LevelNumber = Annotated[int, Meta(ge=1, le=64)]
 
 
@@ -64,6 +66,83 @@ class PolicySection(Section, frozen=True):
     ] = "auto"
     max_tokens: Annotated[int, Meta(description="Most tokens of one direct answer", ge=1, le=4096)] = 24
     temperature: Annotated[float, Meta(description="Temperature of direct attempts", ge=0.0, le=10.0)] = 1.0
+    endpoint: Annotated[
+        str | None,
+        Meta(description="Base address of an OpenAI-compatible server that answers instead, up to its /v1"),
+    ] = None
+    model: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="The server's name of the model")
+    ] = None
+    key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None,
+        Meta(description="Environment variable that holds the server's key; never the key itself"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.endpoint is None:
+            if self.model is not None or self.key_env is not None:
+                raise ValueError("model and key_env belong to an endpoint: give `endpoint` too")
+            return
+        if self.checkpoint is not None:
+            raise ValueError("either `checkpoint` or `endpoint` answers, not both")
+        if self.model is None:
+            raise ValueError("an endpoint needs `model`, the server's name of the model")
+        address = urlsplit(self.endpoint)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError("endpoint must be an address such as http://127.0.0.1:8000/v1")
+        if address.username or address.password or address.query or address.fragment:
+            raise ValueError(
+                "endpoint must be a plain address: a key goes into the environment variable that `key_env` names"
+            )
+
+
+Price = Annotated[float, Meta(ge=0.0, le=1e6)]
+
+
+class EndpointSection(Section, frozen=True):
+    """How a server is asked, and what it costs. Nothing here matters to a run on weights."""
+
+    api: Annotated[Literal["chat", "completions"], Meta(description="Which of the server's interfaces")] = (
+        "chat"
+    )
+    system: Annotated[str | None, Meta(description="System prompt of every chat request")] = None
+    token_field: Annotated[
+        Literal["max_tokens", "max_completion_tokens"],
+        Meta(description="What the server calls the most tokens of an answer"),
+    ] = "max_tokens"
+    concurrency: Annotated[int, Meta(description="Requests under way at once", ge=1, le=1024)] = 8
+    retries: Annotated[int, Meta(description="Further tries after a failed call", ge=0, le=100)] = 5
+    timeout: Annotated[float, Meta(description="Most seconds of one call", gt=0.0, le=86_400.0)] = 120.0
+    per_minute: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Most calls a minute; left out: as the server allows"),
+    ] = None
+    give_up: Annotated[
+        int, Meta(description="Requests failed in a row, retries and all, that end the run", ge=1, le=10**6)
+    ] = 64
+    prices: Annotated[
+        str | None,
+        Meta(description="TOML file of prices; the run keeps the model's own in the keys below"),
+    ] = None
+    currency: Annotated[str, Meta(description="What prices are in", min_length=1, max_length=16)] = "USD"
+    price_input: Annotated[Price | None, Meta(description="Price of 10^6 prompt tokens")] = None
+    price_cached: Annotated[
+        Price | None, Meta(description="Price of 10^6 prompt tokens that the server had cached")
+    ] = None
+    price_output: Annotated[Price | None, Meta(description="Price of 10^6 generated tokens")] = None
+    most_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Spending limit in tokens, read and generated; the run ends before it is passed"),
+    ] = None
+    most_cost: Annotated[
+        Annotated[float, Meta(gt=0.0)] | None, Meta(description="Spending limit in money; needs prices")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if (self.price_input is None) != (self.price_output is None):
+            raise ValueError("give `price_input` and `price_output`, or neither")
+        if self.most_cost is not None and self.price_input is None and self.prices is None:
+            raise ValueError("`most_cost` needs prices: give `prices`, or `price_input` and `price_output`")
 
 
 class AttemptsSection(Section, frozen=True):
@@ -140,6 +219,7 @@ class Config(Section, frozen=True):
     ] = None
     suite: SuiteSection = SuiteSection()
     policy: PolicySection = PolicySection()
+    endpoint: EndpointSection = EndpointSection()
     attempts: AttemptsSection = AttemptsSection()
     learn: LearnSection = LearnSection()
     gate: GateSection = GateSection()
@@ -171,13 +251,11 @@ class Config(Section, frozen=True):
         for key, value in (settings or {}).items():
             _set(data, key, value)
         config = _convert(data, where)
-        checkpoint = config.policy.checkpoint
-        if checkpoint is not None and not Path(checkpoint).is_absolute():
-            absolute = str((folder / checkpoint).resolve())
-            return msgspec.structs.replace(
-                config, policy=msgspec.structs.replace(config.policy, checkpoint=absolute)
-            )
-        return config
+        return msgspec.structs.replace(
+            config,
+            policy=_absolute(config.policy, "checkpoint", folder),
+            endpoint=_absolute(config.endpoint, "prices", folder),
+        )
 
     def override(
         self,
@@ -291,6 +369,14 @@ def _read(source: str | Path) -> tuple[str, str, str, Path]:
     return text, str(path), name, path.resolve().parent
 
 
+def _absolute(section: _Section, field: str, folder: Path) -> _Section:
+    """The section with the path of `field` made absolute."""
+    path = getattr(section, field)
+    if path is None or Path(path).is_absolute():
+        return section
+    return msgspec.structs.replace(section, **{field: str((folder / path).resolve())})
+
+
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *tables, last = key.split(".")
     for table in tables:
@@ -315,7 +401,11 @@ def _convert(data: Mapping[str, Any], where: str) -> Config:
             raise ConfigError(f"{where}: {error}") from None
         key = place.rstrip("`").lstrip(".")
         value = _value(data, key)
-        shown = f", not {value!r}" if value is not None and not isinstance(value, Mapping) else ""
+        # What stands where a key's name belongs may be the key.
+        secret = key.endswith("key_env")
+        shown = (
+            f", not {value!r}" if not secret and value is not None and not isinstance(value, Mapping) else ""
+        )
         if isinstance(value, str) and key == "arm":
             raise ConfigError(
                 f"{where}: unknown arm `{value}`{nearest(value, ARMS)}: arms are {', '.join(ARMS)}"

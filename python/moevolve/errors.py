@@ -53,6 +53,14 @@ class SandboxError(MoevolveError):
     """The sandbox could not be set up or its process died before it served."""
 
 
+class EndpointError(MoevolveError):
+    """The server that answers for a run cannot go on: the key, the model, the quota, or nothing answers at all."""
+
+
+class SpendingLimitError(MoevolveError):
+    """What is left of a run's tokens or money does not cover the next request."""
+
+
 class SafetyError(MoevolveError):
     """Refused for safety, whatever the score says."""
 

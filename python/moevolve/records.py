@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of this file's structs; a reader refuses a store with a higher one."""
 
 Level = Literal["weights", "program"]
@@ -226,6 +226,35 @@ class CycleFinished(Struct, frozen=True, tag="cycle_finished", tag_field="kind")
     variants: int
 
 
+class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
+    """What a server was asked in one stage, and what it charged. A request that the run made before costs nothing."""
+
+    cycle: int
+    stage: str
+    requests: int
+    """Requests answered or finally failed."""
+    reused: int
+    """Requests that equal an earlier one of the run, key included, and share its answer."""
+    calls: int
+    """Calls that were made for them, tries again included."""
+    faults: dict[str, int]
+    """Failed calls by type: `timeout`, `refused`, `dropped`, `rate_limited`, `server_error`, `malformed`, `truncated`,
+    `rejected`."""
+    failures: dict[str, int]
+    """Requests that failed for good, by the type of their last call."""
+    prompt_tokens: int
+    cached_tokens: int
+    """Those of `prompt_tokens` that the server had cached."""
+    completion_tokens: int
+    unmetered: int
+    """Answered calls without usage figures: they are in no sum of tokens."""
+    cost: str | None
+    """Tokens times the run's prices, a decimal number; None without prices."""
+    currency: str
+    exchanges: str
+    """Digest over the exchanges themselves, in order, so that the journal vouches for what lies in the store."""
+
+
 class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):
     cycles: int
     champion: str
@@ -244,6 +273,7 @@ Record = (
     | Gated
     | Guarded
     | CycleFinished
+    | Metered
     | RunFinished
 )
 

@@ -10,6 +10,7 @@ from moevolve.records import (
     Gated,
     Guarded,
     Learned,
+    Metered,
     Proposed,
     Record,
     RunFinished,
@@ -121,6 +122,15 @@ def sentence(record: Record) -> tuple[str, Tone]:
                 f"Cycle {record.cycle} done: champion {short(record.champion)}, "
                 f"{counted(record.variants, 'variant')}, {counted(record.lessons, 'lesson')}",
                 "head",
+            )
+        case Metered():
+            failed = sum(record.failures.values())
+            cost = f", {record.cost} {plain(record.currency)}" if record.cost is not None else ""
+            return (
+                f"Asked the server for {plain(record.stage)}: {counted(record.requests, 'request')}, "
+                f"{record.prompt_tokens + record.completion_tokens:,} tokens{cost}"
+                + (f"; {failed:,} failed" if failed else ""),
+                "quiet",
             )
         case RunFinished():
             return (

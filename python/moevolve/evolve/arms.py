@@ -2,6 +2,7 @@
 
 import msgspec
 
+from moevolve.config import Config
 from moevolve.records import Arm
 
 
@@ -27,3 +28,9 @@ ARMS: dict[Arm, ArmSwitches] = {
     # Null: as much training on the policy's own answers, right or wrong. No gold answer is used here either.
     "sft": ArmSwitches(learns=True, searches=False, filters=False),
 }
+
+
+def switches(config: Config) -> ArmSwitches:
+    """What a run does: its arm, without training where the weights are a server's."""
+    arm = ARMS[config.arm]
+    return arm if config.policy.endpoint is None else msgspec.structs.replace(arm, learns=False)

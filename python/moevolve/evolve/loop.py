@@ -8,10 +8,11 @@ from typing import Literal
 import msgspec
 
 from moevolve.config import Config
+from moevolve.errors import SpendingLimitError
 from moevolve.evolve import entries
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.archive import Archive, Variant
-from moevolve.evolve.arms import ARMS
+from moevolve.evolve.arms import switches
 from moevolve.evolve.attempts import Attempt, Attempter, Part, answered, tally
 from moevolve.evolve.buffer import Buffer
 from moevolve.evolve.distill import distill
@@ -85,7 +86,7 @@ class Loop:
         self.shelf = shelf
         self.lessons = lessons
         self.ledger = ledger
-        self.arm = ARMS[config.arm]
+        self.arm = switches(config)
         self.host = host
         self.sealed = SealedGrader(suite)
         grader = self.sealed if self.arm.verdicts else CoinGrader()
@@ -147,8 +148,19 @@ class Loop:
     def finish(self) -> None:
         """Scores the champion on the same sealed tasks and closes the journal."""
         self._progress("scoring the champion on the sealed split", 1.0)
-        final = self._evaluate(self.state.cycle, "sealed", "final")
-        self.ledger.write([final, RunFinished(cycles=self.state.cycle, champion=self.state.champion)])
+        self.shelf.release()
+        scored: list[Record] = []
+        try:
+            scored.append(self._evaluate(self.state.cycle, "sealed", "final"))
+        except SpendingLimitError as error:
+            self.cut(error)
+        self.ledger.write([*scored, RunFinished(cycles=self.state.cycle, champion=self.state.champion)])
+
+    def cut(self, error: SpendingLimitError) -> None:
+        """Notes that what was being done ends here, since the spending limit is reached."""
+        cycle = self.state.cycle + 1
+        self._bill(cycle, "cut short")
+        self.ledger.write([Guarded(cycle=cycle, guard="budget", checked=1, vetoed=1, detail=str(error))])
 
     # ------------------------------------------------------------------ one cycle
 
@@ -312,6 +324,7 @@ class Loop:
         candidates = self.host.improve(
             self.shelf.genome(parent.program), brief, key(seed, cycle, "improve", generation), policy.answer
         )
+        self._bill(cycle, f"improve {generation}")
         known = {variant.program for variant in self.archive}
         proposals = children(self.shelf.genome(parent.program), candidates, known, self.shelf.hold)
         tasks = self._tasks(
@@ -328,6 +341,7 @@ class Loop:
             if found is not None and (best is None or found[0] > best[0]):
                 best = found
         self.state.tokens_generated += policy.generated - before
+        self._bill(cycle, f"screen {generation}")
         if best is not None:
             self._gate(cycle, "program", best[1], done + 0.2 / config.generations)
 
@@ -421,6 +435,7 @@ class Loop:
             batch += 1
         self.state.tokens_generated += sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
         decision = verdict.decision
+        self._bill(cycle, f"gate {candidate.id}")
         self.ledger.write([entries.gated(candidate, champion, level, decision, verdict, config.alpha, cycle)])
         status = {"promote": "champion", "archive": "kept", "discard": "rejected"}[decision]
         self.archive.update(candidate.id, status=status)
@@ -460,11 +475,19 @@ class Loop:
         attempts = self.attempter.program(policy, genome, tasks, stage, self.state.champion, self.sealed)
         spent = policy.generated - before
         self.state.tokens_generated += spent
+        self._bill(cycle, f"{split} {when}" if split == "sealed" else split)
         return entries.evaluated(cycle, split, when, self.state.champion, attempts, spent)
 
     def _attempted(self, record: Attempted) -> None:
         self.state.tokens_generated += record.tokens
         self.ledger.write([record])
+        self._bill(record.cycle, record.stage)
+
+    def _bill(self, cycle: int, stage: str) -> None:
+        """Puts what a server charged for a stage on record."""
+        bill = self.shelf.bill(cycle, stage)
+        if bill:
+            self.ledger.write(bill)
 
     def _add(self, variant: Variant) -> Variant:
         self.archive.add(variant)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from moevolve.config import Config
-from moevolve.errors import DivergedError, UsageError
+from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.ledger import Ledger
 from moevolve.evolve.loop import Loop
@@ -22,6 +24,12 @@ from moevolve.program.host import Limits, ProgramHost
 from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
 from moevolve.store import MemoryStore, RunStore
 from moevolve.tasks.suite import suite
+
+if TYPE_CHECKING:
+    from moevolve.policy.endpoint.client import Client
+
+    Source = Engine | Client
+    """What answers a run: the engine, or a server."""
 
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
@@ -68,10 +76,9 @@ def start(
         UsageError: the folder holds a run already, or the configuration cannot be used.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
-    engine = _load(config)
-    config = _settled(config, engine)
-    with RunStore.create(out) as store:
-        return _begin(config, store, engine, on_event, on_state)
+    config, source = _opened(config)
+    with closing(source), RunStore.create(out) as store:
+        return _begin(config, store, source, on_event, on_state)
 
 
 def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
@@ -84,23 +91,25 @@ def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None 
     with RunStore.open(out, write=True) as store:
         if not len(store):
             # Killed before its first record: nothing is lost but the start.
-            config = _configuration(out)
-            engine = _load(config)
-            return _begin(_settled(config, engine), store, engine, on_event, on_state)
+            config, source = _opened(_configuration(out))
+            with closing(source):
+                return _begin(config, store, source, on_event, on_state)
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         config = Config.from_canonical(first.config)
         if isinstance(store.entries(len(store) - 1, 1)[0].record, RunFinished):
             return out
-        return _drive(
-            config, store, _load(config), StopRule(config.cycles, config.minutes), on_event, on_state
-        )
+        rule = StopRule(config.cycles, config.minutes)
+        with closing(_source(config)) as source:
+            return _drive(config, store, source, rule, on_event, on_state)
 
 
 def replay(
     source: Path, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
 ) -> tuple[str, str]:
     """Does a run again in the empty folder `scratch`, as many cycles as it had; returns both journal heads.
+
+    A server is not asked again: its answers come from the run's record.
 
     Raises:
         DivergedError: a record differs; the message names the first one.
@@ -125,19 +134,20 @@ def replay(
         if on_event is not None:
             on_event(entry)
 
-    engine = _load(config)
-    with RunStore.create(scratch) as store:
-        _drive(config, store, engine, StopRule(cycles, None), compare, on_state, close=finished)
+    rule = StopRule(cycles, None)
+    with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
+        engine = None if config.policy.endpoint else _load(config)
+        _drive(config, store, engine, rule, compare, on_state, close=finished, recorded=recorded)
         return head, store.head()
 
 
 def _begin(
-    config: Config, store: RunStore, engine: Engine, on_event: OnEvent | None, on_state: OnState | None
+    config: Config, store: RunStore, source: Source, on_event: OnEvent | None, on_state: OnState | None
 ) -> Path:
     beside = store.path / ".run.toml.partial"
     beside.write_text(config.toml(), encoding="utf-8")
     beside.replace(store.path / SETTINGS)
-    return _drive(config, store, engine, StopRule(config.cycles, config.minutes), on_event, on_state)
+    return _drive(config, store, source, StopRule(config.cycles, config.minutes), on_event, on_state)
 
 
 def _configuration(out: Path) -> Config:
@@ -146,6 +156,52 @@ def _configuration(out: Path) -> Config:
             f"{out} holds neither records nor {SETTINGS}: remove the folder and start the run again"
         )
     return Config.load(out / SETTINGS)
+
+
+def _opened(config: Config) -> tuple[Config, Source]:
+    """The configuration as it goes on record, and what answers."""
+    if config.policy.endpoint is not None:
+        from moevolve.evolve import endpoint
+
+        config = endpoint.settled(config)
+        return config, endpoint.client(config)
+    engine = _load(config)
+    return _settled(config, engine), engine
+
+
+def _source(config: Config) -> Source:
+    """What answers a run that is on record."""
+    if config.policy.endpoint is not None:
+        from moevolve.evolve import endpoint
+
+        return endpoint.client(config)
+    return _load(config)
+
+
+@contextmanager
+def closing(source: Source) -> Iterator[Source]:
+    """Lets go of a server's connections in the end."""
+    try:
+        yield source
+    finally:
+        if not isinstance(source, Engine):
+            source.close()
+
+
+def _shelf(
+    config: Config, store: RunStore, source: Source | None, ledger: Ledger, recorded: RunStore | None
+) -> tuple[Shelf, Callable[[], str], int]:
+    """The run's shelf, what puts the first weights on it, and how many parameters they have."""
+    if isinstance(source, Engine):
+        engine, shelf = source, Shelf(store, source)
+        return shelf, lambda: shelf.keep(engine), engine.parameters
+    from moevolve.evolve.endpoint import EndpointShelf
+    from moevolve.policy.endpoint.policy import Nobody
+    from moevolve.policy.endpoint.tape import Tape
+
+    tape = Tape(store, lambda: ledger.cursor, recorded)
+    remote = EndpointShelf(store, config, source or Nobody(), tape, ledger.cursor)
+    return remote, lambda: remote.weights, 0
 
 
 def _load(config: Config) -> Engine:
@@ -167,17 +223,18 @@ def _settled(config: Config, engine: Engine) -> Config:
 def _drive(
     config: Config,
     store: RunStore,
-    engine: Engine,
+    source: Source | None,
     rule: StopRule,
     on_event: OnEvent | None,
     on_state: OnState | None,
     *,
     close: bool = True,
+    recorded: RunStore | None = None,
 ) -> Path:
     tasks = suite(config.suite.name)
-    shelf = Shelf(store, engine)
     state = snapshots.latest(store)
     ledger = Ledger(store, state.cursor if state else 0, on_event, on_state)
+    shelf, first_weights, parameters = _shelf(config, store, source, ledger, recorded)
     run = config.run_name()
     memory = MemoryStore(store.path.parent / "memory")
     host = ProgramHost(
@@ -196,13 +253,17 @@ def _drive(
     try:
         if state is None:
             progress("loading the policy", 0.0)
-            loop.start(shelf.keep(engine), engine.parameters)
+            loop.start(first_weights(), parameters)
             _write_program(store, shelf.genome(loop.archive[loop.state.champion].program))
         else:
             loop.restore(state)
         while rule.another(done, ledger.seconds):
             began = time.monotonic()
-            loop.cycle()
+            try:
+                loop.cycle()
+            except SpendingLimitError as error:
+                loop.cut(error)
+                break
             rule.seen(time.monotonic() - began)
             done = loop.state.cycle
         if close:

@@ -11,6 +11,7 @@ from moevolve.policy.engine import Engine
 from moevolve.policy.engine_policy import EnginePolicy
 from moevolve.policy.protocol import Policy
 from moevolve.program.genome import Genome
+from moevolve.records import Metered
 from moevolve.store import RunStore
 
 
@@ -52,6 +53,13 @@ class Shelf:
         engine = self._engine.clone()
         engine.native.read_weights(str(file))
         return engine
+
+    def bill(self, cycle: int, stage: str) -> list[Metered]:
+        """What a server charged since the last bill: nothing, since no server answers here."""
+        return []
+
+    def release(self) -> None:
+        """Frees what was laid aside of a spending limit for the last evaluation; there is no limit here."""
 
     def hold(self, genome: Genome) -> str:
         """Stores a program; returns its hash."""

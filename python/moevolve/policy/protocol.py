@@ -11,10 +11,15 @@ from moevolve.program.requests import GenerateRequest, Reply
 class Policy(Protocol):
     """Something that answers prompts."""
 
-    weights: str
-    """Content hash of the weights, or `endpoint:<model>` where they are a server's."""
-    generated: int
-    """Tokens generated so far."""
+    @property
+    def weights(self) -> str:
+        """Content hash of the weights, or `endpoint:<model>` where they are a server's."""
+        ...
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far."""
+        ...
 
     def answer(self, requests: Sequence[GenerateRequest]) -> Sequence[Reply]:
         """Answers a round: `n` texts per request, in the order of the requests.

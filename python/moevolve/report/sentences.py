@@ -12,6 +12,7 @@ from moevolve.records import (
     Gated,
     Guarded,
     Learned,
+    Metered,
     Proposed,
     Record,
     RunFinished,
@@ -58,7 +59,8 @@ def sentence(record: Record) -> str:
         case RunStarted():
             return (
                 f"run {plain(record.run)}: seed {record.seed}, arm {record.arm}, suite {plain(record.suite)} "
-                f"({len(record.skills)} skills), {amount(record.parameters)} parameters"
+                f"({len(record.skills)} skills), "
+                + (f"{amount(record.parameters)} parameters" if record.parameters else plain(record.weights))
             )
         case VariantAdded():
             return f"new variant {record.variant}: {_made(record.operator, record.summary)}"
@@ -95,8 +97,26 @@ def sentence(record: Record) -> str:
         case CycleFinished():
             done = f"cycle {record.cycle} done: champion {record.champion}"
             return f"{done}, {record.variants} variants, {record.lessons:,} lessons"
+        case Metered():
+            return f"asked the server for {plain(record.stage)}: {charged(record)}"
         case RunFinished():
             return f"run finished after {record.cycles} cycles, champion {record.champion}"
+
+
+def charged(record: Metered) -> str:
+    """What a server did and took, such as `12 requests, 1,024 tokens, 0.0012 USD, 1 failed (timeout)`."""
+    parts = [f"{record.requests:,} requests", f"{record.prompt_tokens + record.completion_tokens:,} tokens"]
+    if record.cost is not None:
+        parts.append(f"{record.cost} {plain(record.currency)}")
+    if record.unmetered:
+        parts.append(f"{record.unmetered:,} calls without usage figures")
+    retried = sum(record.faults.values()) - sum(record.failures.values())
+    if retried > 0:
+        parts.append(f"{retried:,} calls made again")
+    if record.failures:
+        kinds = ", ".join(f"{count:,} {plain(kind)}" for kind, count in sorted(record.failures.items()))
+        parts.append(f"failed: {kinds}")
+    return ", ".join(parts)
 
 
 def _made(operator: str, summary: str) -> str:

@@ -9,7 +9,9 @@ The names of the first fields are a contract; what comes after `journal` is more
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Literal, Protocol
 
 import msgspec
@@ -25,6 +27,7 @@ from moevolve.records import (
     Interval,
     Learned,
     Level,
+    Metered,
     Proposed,
     RunFinished,
     RunStarted,
@@ -99,6 +102,36 @@ class Journal(Struct, frozen=True):
     head: str
 
 
+class StageCost(Struct, frozen=True):
+    """What a server was asked in one stage of one cycle."""
+
+    cycle: int
+    stage: str
+    requests: int
+    tokens: int
+    cost: str | None
+    failed: int
+
+
+class Cost(Struct, frozen=True):
+    """What a server was asked in the whole run, as it reports it; see `Metered` for the words."""
+
+    requests: int
+    reused: int
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    unmetered: int
+    """Answered calls without usage figures; where there are any, tokens and money are lower bounds."""
+    faults: dict[str, int]
+    failures: dict[str, int]
+    money: str | None
+    """A decimal number, exact; None without prices."""
+    currency: str
+    stages: list[StageCost]
+
+
 class CurvePoint(Struct, frozen=True):
     """One score of the run, in order."""
 
@@ -157,6 +190,8 @@ class Summary(Struct, frozen=True):
     screened: int = 0
     stage: str = ""
     error: str | None = None
+    cost: Cost | None = None
+    """Of a run whose policy is a server."""
 
 
 def summary_of(store: Readable) -> Summary | None:
@@ -224,6 +259,7 @@ def fold(entries: Sequence[Entry], state: State | None = None, *, alive: bool = 
         screened=sum(isinstance(record, Screened) for record in records),
         stage=state.stage if state else "",
         error=state.error if state else None,
+        cost=_cost(records),
     )
 
 
@@ -326,6 +362,44 @@ def _tokens(entries: Sequence[Entry]) -> tuple[int, int]:
         elif isinstance(record, Trained):
             trained += record.tokens
     return generated, trained
+
+
+def _cost(records: Iterable[object]) -> Cost | None:
+    bills = [record for record in records if isinstance(record, Metered)]
+    if not bills:
+        return None
+    faults: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for bill in bills:
+        faults.update(bill.faults)
+        failures.update(bill.failures)
+    money = (
+        None if any(bill.cost is None for bill in bills) else sum(Decimal(bill.cost or 0) for bill in bills)
+    )
+    return Cost(
+        requests=sum(bill.requests for bill in bills),
+        reused=sum(bill.reused for bill in bills),
+        calls=sum(bill.calls for bill in bills),
+        prompt_tokens=sum(bill.prompt_tokens for bill in bills),
+        cached_tokens=sum(bill.cached_tokens for bill in bills),
+        completion_tokens=sum(bill.completion_tokens for bill in bills),
+        unmetered=sum(bill.unmetered for bill in bills),
+        faults=dict(sorted(faults.items())),
+        failures=dict(sorted(failures.items())),
+        money=None if money is None else f"{money:f}",
+        currency=bills[0].currency,
+        stages=[
+            StageCost(
+                cycle=bill.cycle,
+                stage=bill.stage,
+                requests=bill.requests,
+                tokens=bill.prompt_tokens + bill.completion_tokens,
+                cost=bill.cost,
+                failed=sum(bill.failures.values()),
+            )
+            for bill in bills
+        ],
+    )
 
 
 def _gates(records: Iterable[object]) -> list[GateFigures]:

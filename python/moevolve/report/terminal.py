@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from moevolve.report.chart import chart
 from moevolve.report.sentences import amount, duration, plain
-from moevolve.report.summary import GateFigures, Summary
+from moevolve.report.summary import Cost, GateFigures, StageCost, Summary
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
@@ -38,6 +39,8 @@ def show(summary: Summary) -> Group:
     parts: list[RenderableType] = [heading(summary), scores(summary), skills(summary), promotions(summary)]
     if summary.guards:
         parts.append(guards(summary))
+    if summary.cost is not None:
+        parts.append(cost(summary.cost))
     return Group(*parts)
 
 
@@ -52,6 +55,8 @@ def report(summary: Summary) -> Group:
         parts.append(decisions(summary.gates))
     if summary.guards:
         parts.append(guards(summary))
+    if summary.cost is not None:
+        parts.append(cost(summary.cost))
     return Group(*parts)
 
 
@@ -179,6 +184,42 @@ def guards(summary: Summary) -> Table:
     for name, figures in summary.guards.items():
         table.add_row(plain(name), f"{figures.checked:,}", f"{figures.vetoed:,}")
     return table
+
+
+def cost(spent: Cost) -> Group:
+    """What a server was asked and what it charged, by kind of stage."""
+    table = plain_table("Asked of the server")
+    table.add_column("stage")
+    for name in ("requests", "tokens", f"cost {plain(spent.currency)}".rstrip(), "failed"):
+        table.add_column(name, justify="right")
+    kinds: dict[str, list[StageCost]] = {}
+    for stage in spent.stages:
+        # One line for all gates, all screenings and so on.
+        name, _, which = stage.stage.partition(" ")
+        kinds.setdefault(stage.stage if which in ("initial", "final", "short") else name, []).append(stage)
+    for name, stages in kinds.items():
+        money = "-" if spent.money is None else f"{sum(Decimal(stage.cost or 0) for stage in stages):f}"
+        table.add_row(
+            plain(name),
+            f"{sum(stage.requests for stage in stages):,}",
+            f"{sum(stage.tokens for stage in stages):,}",
+            money,
+            f"{sum(stage.failed for stage in stages):,}",
+        )
+    table.add_row(
+        Text("the whole run", style="bold"),
+        f"{spent.requests:,}",
+        f"{spent.prompt_tokens + spent.completion_tokens:,}",
+        spent.money or "-",
+        f"{sum(spent.failures.values()):,}",
+    )
+    notes = [f"{spent.prompt_tokens:,} tokens read, {spent.cached_tokens:,} of them cached"]
+    notes.append(f"{spent.completion_tokens:,} written")
+    if spent.unmetered:
+        notes.append(f"{spent.unmetered:,} calls came without usage figures and are in no sum")
+    if spent.faults:
+        notes.append("failed calls: " + ", ".join(f"{n:,} {plain(kind)}" for kind, n in spent.faults.items()))
+    return Group(table, Text("; ".join(notes)))
 
 
 def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table:

@@ -1,0 +1,98 @@
+"""A run whose policy is a server: what its configuration comes to, and its side of the shelf."""
+
+from __future__ import annotations
+
+import msgspec
+
+from moevolve.config import Config
+from moevolve.errors import UsageError
+from moevolve.evolve.shelf import Shelf
+from moevolve.policy.endpoint.client import Client
+from moevolve.policy.endpoint.meter import Meter
+from moevolve.policy.endpoint.policy import Asker, EndpointPolicy
+from moevolve.policy.endpoint.prices import frozen
+from moevolve.policy.endpoint.secret import Secret
+from moevolve.policy.endpoint.tape import Tape
+from moevolve.policy.engine import Engine
+from moevolve.records import Metered
+from moevolve.store import RunStore
+
+FIRST = "sealed initial"
+"""Stage of the first evaluation: it says what the last one may cost."""
+
+
+def settled(config: Config) -> Config:
+    """The configuration as it will be on record: prices in place of their file, and an arm that needs no weights.
+
+    Raises:
+        UsageError: the arm is about training.
+        ConfigError: the price file cannot be used.
+    """
+    if config.arm in ("weights", "sft"):
+        raise UsageError(
+            f"arm {config.arm} trains weights, and an endpoint's are out of reach: "
+            f"use arm program, or a checkpoint instead of the endpoint"
+        )
+    assert config.policy.model is not None, "this run has no endpoint"
+    return msgspec.structs.replace(
+        config,
+        arm="program" if config.arm == "full" else config.arm,
+        endpoint=frozen(config.endpoint, config.policy.model),
+    )
+
+
+def client(config: Config) -> Client:
+    """The client of the run's server; it reads the key.
+
+    Raises:
+        UsageError: the key's variable is not set, or the HTTP library is missing.
+    """
+    return Client(config, Secret.read(config.policy.key_env))
+
+
+class EndpointShelf(Shelf):
+    """Programs of a run whose weights are a server's: one policy for every variant.
+
+    Args:
+        store: the run, open for writing.
+        config: the run's configuration.
+        asker: the client, or who stands in for it.
+        tape: the run's exchanges.
+        cursor: journal entries before what is done now.
+    """
+
+    def __init__(self, store: RunStore, config: Config, asker: Asker, tape: Tape, cursor: int) -> None:
+        self._store = store
+        records = [entry.record for entry in store.entries(0, cursor)] if cursor else []
+        past = [record for record in records if isinstance(record, Metered)]
+        self._meter = Meter(config.endpoint, past)
+        self._policy = EndpointPolicy(config, asker, tape, self._meter, tape.before(cursor))
+        for record in past:
+            if record.stage == FIRST:
+                self._meter.keep_back(record)
+
+    @property
+    def weights(self) -> str:
+        """What stands for the weights' hash."""
+        return self._policy.weights
+
+    def keep(self, engine: Engine) -> str:
+        raise UsageError("this run's policy is an endpoint: it has no weights to keep")
+
+    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> EndpointPolicy:
+        """The one policy there is."""
+        return self._policy
+
+    def engine(self, weights: str) -> Engine:
+        raise UsageError("this run's policy is an endpoint: it has no weights to load")
+
+    def bill(self, cycle: int, stage: str) -> list[Metered]:
+        """What the server was asked since the last bill."""
+        record = self._meter.bill(cycle, stage)
+        if record is not None and stage == FIRST:
+            self._meter.keep_back(record)
+        return [] if record is None else [record]
+
+    def release(self) -> None:
+        """Frees what was laid aside for the last evaluation."""
+        self._meter.release()

@@ -1,0 +1,197 @@
+"""A server's answer to one call, read with suspicion: texts and usage, or a typed failure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Annotated
+
+import msgspec
+
+FATAL = frozenset({"auth", "quota", "missing"})
+"""Failures that no further try and no other request can mend: the run ends."""
+LASTING = FATAL | {"rejected"}
+"""Failures that come again if the same call is made again."""
+EXCERPT = 200
+"""Characters of a server's message that are kept."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of a call as the server reports them."""
+
+    prompt: int
+    cached: int
+    completion: int
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one call."""
+
+    texts: list[str] = []
+    failure: str | None = None
+    detail: str = ""
+    usage: Usage | None = None
+    answered: bool = False
+    """Whether the server did the work, so that it will charge for it."""
+    hold: float = 0.0
+    """Seconds for which the server wants no more calls."""
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+
+
+class _Reply(msgspec.Struct):
+    choices: list[_Choice]
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: Count | None = None
+
+
+class _UsageFigures(msgspec.Struct):
+    prompt_tokens: Count
+    completion_tokens: Count = 0
+    prompt_tokens_details: _Details | None = None
+
+
+class _Used(msgspec.Struct):
+    usage: _UsageFigures
+
+
+class _Problem(msgspec.Struct):
+    message: str = ""
+    code: str | int | None = None
+    type: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: _Problem | str
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Callable[[], float]) -> Call:
+    """Reads an answer.
+
+    Args:
+        status: the HTTP status.
+        headers: the answer's, by lower-case name.
+        body: its whole body, the key already taken out.
+        api: `chat` or `completions`.
+        now: seconds since 1970, for servers that name a date to come back at.
+    """
+    hold = asked_to_wait(headers, now)
+    if status != 200:
+        failure, detail = _refusal(status, body)
+        return Call(failure=failure, detail=detail, hold=hold)
+    usage = _usage(body)
+    exhausted = hold if headers.get("x-ratelimit-remaining-requests") == "0" else 0.0
+
+    def broken(failure: str, detail: str) -> Call:
+        return Call(failure=failure, detail=detail, usage=usage, answered=usage is not None, hold=exhausted)
+
+    try:
+        choices = msgspec.json.decode(body, type=_Reply).choices
+    except msgspec.ValidationError as error:
+        return broken("malformed", f"not the answer of an OpenAI-compatible server: {error}"[:EXCERPT])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        cut = "truncated" in str(error) and body.lstrip()[:1] == b"{"
+        return broken(
+            "truncated" if cut else "malformed", f"{'cut' if cut else 'no'} JSON: {excerpt(body)!r}"
+        )
+    texts = []
+    for choice in choices:
+        if api == "chat" and choice.message is not None:
+            # Some models think aloud elsewhere and leave this empty: an empty answer, not a broken one.
+            texts.append(choice.message.content or "")
+        elif api != "chat" and choice.text is not None:
+            texts.append(choice.text)
+        else:
+            return broken("malformed", f"a choice without a {'message' if api == 'chat' else 'text'}")
+    if not texts:
+        return broken("malformed", "no choices")
+    return Call(texts=texts, usage=usage, answered=True, hold=exhausted)
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a server's message, in one printable line."""
+    text = " ".join(body[: 4 * EXCERPT].decode("utf-8", "replace").split())
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)[:EXCERPT]
+
+
+def asked_to_wait(headers: Mapping[str, str], now: Callable[[], float]) -> float:
+    """Seconds that the server asks to be left alone, 0 where it asks for none or says it in no known way."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    after = headers.get("retry-after")
+    if after is not None:
+        if (seconds := _number(after)) is not None:
+            return seconds
+        try:
+            return max(0.0, parsedate_to_datetime(after).timestamp() - now())
+        except (ValueError, OverflowError):
+            pass
+    if headers.get("x-ratelimit-remaining-requests") == "0":
+        return _span(headers.get("x-ratelimit-reset-requests", ""))
+    return 0.0
+
+
+def _number(text: str | None) -> float | None:
+    """A non-negative decimal number."""
+    if text is None or not re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", text, re.ASCII):
+        return None
+    return float(text)
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _span(text: str) -> float:
+    """A span such as `6m0s`, `20ms` or `1.5s`, in seconds; 0 for anything else."""
+    if not re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|s|m|h))+", text, re.ASCII):
+        return 0.0
+    return sum(float(value) * _UNITS[unit] for value, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))
+
+
+def _usage(body: bytes) -> Usage | None:
+    try:
+        found = msgspec.json.decode(body, type=_Used).usage
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    details = found.prompt_tokens_details
+    cached = min((details.cached_tokens or 0) if details else 0, found.prompt_tokens)
+    return Usage(found.prompt_tokens, cached, found.completion_tokens)
+
+
+def _refusal(status: int, body: bytes) -> tuple[str, str]:
+    """(type, detail) of an answer that is none."""
+    problem = _Problem()
+    try:
+        found = msgspec.json.decode(body, type=_Refusal).error
+        problem = _Problem(message=found) if isinstance(found, str) else found
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    said = excerpt(problem.message.encode() or body)
+    detail = f"status {status}" + (f": {said}" if said else "")
+    if status == 402 or "insufficient_quota" in (problem.code, problem.type):
+        return "quota", detail
+    if status in (401, 403):
+        return "auth", detail
+    if status in (404, 405, 410) or 300 <= status < 400:
+        return "missing", detail
+    if status == 429:
+        return "rate_limited", detail
+    if status in (408, 504):
+        return "timeout", detail
+    if status >= 500 or status in (409, 425):
+        return "server_error", detail
+    if 400 <= status < 500:
+        return "rejected", detail
+    return "malformed", detail

@@ -1,0 +1,168 @@
+"""Calls to a server that behaves, and to one that does not."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from scripted_endpoint import KEY, MODEL, serving
+
+from moevolve.errors import EndpointError
+from moevolve.randomness import key
+
+
+def always(action: str):
+    return lambda body, tries: action
+
+
+def first(action: str, times: int = 1):
+    return lambda body, tries: action if tries < times else "ok"
+
+
+def test_a_chat_request_says_what_is_wanted(ask, a_request):
+    with serving() as server:
+        [exchange] = ask(server, a_request(), system="Be brief.")
+    assert exchange.texts == ["cba"] and exchange.failure is None
+    [body] = server.seen
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "rev:abc="},
+    ]
+    assert (body["model"], body["n"], body["temperature"], body["max_tokens"]) == (MODEL, 1, 0.0, 16)
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_completions_carry_the_bare_prompt(ask, a_request):
+    with serving() as server:
+        [exchange] = ask(server, a_request(), api="completions", token_field="max_completion_tokens")
+    assert exchange.texts == ["cba"]
+    assert server.seen[0]["prompt"] == "rev:abc=" and server.seen[0]["max_completion_tokens"] == 16
+
+
+def test_usage_is_counted_as_reported(ask, a_request):
+    with serving() as server:
+        exchanges = ask(server, *(a_request(f"rev:{text}=", n=3, key=i) for i, text in enumerate("abcd")))
+    assert sum(e.prompt_tokens for e in exchanges) == server.charged["prompt"]
+    assert sum(e.cached_tokens for e in exchanges) == server.charged["cached"]
+    assert sum(e.completion_tokens for e in exchanges) == server.charged["completion"]
+
+
+def test_a_server_that_ignores_n_is_asked_for_the_rest(ask, a_request):
+    with serving(most_n=2) as server:
+        [exchange] = ask(server, a_request(n=5))
+    assert exchange.texts == ["cba"] * 5 and exchange.calls == 3
+    assert [body["n"] for body in server.seen] == [5, 3, 1]
+    assert len({body["seed"] for body in server.seen}) == 3
+    assert exchange.prompt_tokens == server.charged["prompt"]
+
+
+def test_missing_usage_is_said(ask, a_request):
+    with serving(always("unmetered")) as server:
+        [exchange] = ask(server, a_request())
+    assert exchange.texts == ["cba"]
+    assert (exchange.unmetered, exchange.prompt_tokens, exchange.completion_tokens) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "kind"),
+    [
+        ("rate_limited", "rate_limited"),
+        ("rate_limited_after", "rate_limited"),
+        ("server_error", "server_error"),
+        ("slow", "timeout"),
+        ("drop", "dropped"),
+        ("cut", "truncated"),
+        ("half", "truncated"),
+        ("garbage", "malformed"),
+        ("html", "malformed"),
+        ("empty", "malformed"),
+    ],
+)
+def test_a_passing_failure_is_tried_again_and_a_lasting_one_is_typed(ask, a_request, misdeed, kind):
+    with serving(first(misdeed, 2)) as server:
+        [exchange] = ask(server, a_request(), retries=2)
+    assert exchange.texts == ["cba"] and exchange.failure is None
+    assert (exchange.calls, exchange.faults) == (3, {kind: 2})
+    with serving(always(misdeed)) as server:
+        [exchange] = ask(server, a_request(), retries=2)
+    assert exchange.texts == [] and exchange.failure == kind
+    assert (exchange.calls, exchange.faults, len(server.seen)) == (3, {kind: 3}, 3)
+    assert exchange.prompt_tokens == server.charged["prompt"]
+
+
+def test_a_failure_leaves_its_siblings_alone(ask, a_request):
+    def script(body, tries):
+        return "server_error" if body["messages"][0]["content"] == "rev:b=" else "ok"
+
+    with serving(script) as server:
+        exchanges = ask(
+            server, *(a_request(f"rev:{text}=", key=i) for i, text in enumerate("abc")), retries=1
+        )
+    assert [exchange.texts for exchange in exchanges] == [["a"], [], ["c"]]
+
+
+def test_a_server_that_says_nothing_runs_out_of_time(ask, a_request):
+    with serving(always("hang")) as server:
+        [exchange] = ask(server, a_request(), retries=0, timeout=0.2)
+    assert exchange.failure == "timeout"
+
+
+def test_nobody_at_the_address_is_refused(ask, a_request):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        [exchange] = ask(f"http://127.0.0.1:{closed.getsockname()[1]}/v1", a_request(), retries=1)
+    assert exchange.failure == "refused" and exchange.faults == {"refused": 2}
+
+
+def test_a_refused_prompt_is_not_asked_again(ask, a_request):
+    with serving(always("refuse")) as server:
+        [exchange] = ask(server, a_request())
+    assert exchange.failure == "rejected" and exchange.calls == 1
+    assert "this prompt is not allowed" in exchange.detail
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "advice"),
+    [("unauthorised", "key_env"), ("broke", "quota"), ("unknown", "no such address or model")],
+)
+def test_what_no_further_try_can_mend_ends_the_run(ask, a_request, misdeed, advice):
+    with serving(always(misdeed)) as server, pytest.raises(EndpointError, match=advice):
+        ask(server, a_request(), a_request("rev:x="))
+    assert len(server.seen) <= 2
+
+
+def test_retry_after_is_heeded_by_every_request(ask, a_request, still):
+    with serving(first("rate_limited_after")) as server:
+        ask(server, a_request(), concurrency=1)
+    assert still.now >= 7
+    assert len(server.seen) == 2
+
+
+def test_waits_between_tries_grow_and_depend_on_the_request_alone(ask, a_request, still):
+    with serving(always("server_error")) as server:
+        ask(server, a_request(key=5), retries=4)
+    waits = list(still.waits)
+    assert [round(wait / (0.5 * 2**tries), 3) for tries, wait in enumerate(waits)] == [
+        round(_spread(5, tries + 1), 3) for tries in range(4)
+    ]
+
+
+def _spread(request_key: int, tries: int) -> float:
+    from moevolve.randomness import rng
+
+    return rng(request_key, "back off", tries).uniform(0.5, 1.5)
+
+
+def test_calls_keep_to_the_rate_that_was_agreed(ask, a_request, still):
+    with serving() as server:
+        ask(server, *(a_request(key=key(place)) for place in range(13)), per_minute=6)
+    assert still.now == pytest.approx(120)
+
+
+def test_the_key_never_comes_back(ask, a_request):
+    with serving(always("echo")) as server:
+        [failed] = ask(server, a_request(), retries=0)
+    with serving(always("repeat")) as server:
+        [answered] = ask(server, a_request(), retries=0)
+    assert KEY not in failed.detail and "[key]" in failed.detail
+    assert answered.texts == ["[key]"]
