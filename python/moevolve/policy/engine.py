@@ -298,7 +298,7 @@ class Engine:
             return ""
         return self.native.decode([token for token in ids if self.shows(token, marks)], False)
 
-    def shows(self, token: int, marks: Sequence[str] | None) -> bool:
+    def shows(self, token: int, marks: Sequence[str] | None = ()) -> bool:
         """Whether a token has a place in the text: every one but special tokens that `marks` does not name."""
         if marks is None:
             return True

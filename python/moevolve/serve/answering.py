@@ -56,6 +56,11 @@ class Job(msgspec.Struct, frozen=True):
         return sum(len(draw.ids) for draw in self.draws)
 
     @property
+    def over(self) -> bool:
+        """Whether every choice has ended; one may have by a stop text before its sample did."""
+        return all(choice.reader.finish is not None for choice in self.choices)
+
+    @property
     def usage(self) -> dict[str, int]:
         drawn = sum(choice.reader.drawn for choice in self.choices)
         return {
@@ -200,7 +205,7 @@ async def answer(
 
 def _count(service: Service, job: Job) -> None:
     service.counts.completion_tokens += sum(choice.reader.drawn for choice in job.choices)
-    if all(choice.reader.finish is not None for choice in job.choices):
+    if job.over:
         service.counts.finished += 1
     else:
         service.counts.cancelled += 1
@@ -285,6 +290,8 @@ async def _whole(told: _Told, tickets: Sequence[Ticket], receive: Receive) -> Re
         async for progress in _progress(told, tickets):
             for choice, drawn, finish in progress:
                 choice.take(drawn, finish)
+            if told.job.over:
+                return
 
     drawing = asyncio.create_task(draw())
     leaving = asyncio.create_task(_left(receive))
@@ -358,7 +365,7 @@ class EventStream(Response):
                 for piece in choice.open():
                     yield _sse(told.piece([piece]))
             rounds = aiter(_progress(told, self._tickets))
-            while True:
+            while not told.job.over:
                 try:
                     async with asyncio.timeout_at(deadline):
                         progress = await anext(rounds)
