@@ -171,6 +171,10 @@ class RunStore:
         """Sets a table's value in a durable commit of its own; names have at most 510 bytes together."""
         self._native.commit([], [(table, key, value)], [])
 
+    def puts(self, puts: Sequence[Put]) -> None:
+        """Changes tables in one durable commit, all of it or nothing."""
+        self._native.commit([], list(puts), [])
+
     def get(self, table: str, key: str) -> bytes | None:
         """A table's value, or None."""
         return self._native.get(table, key)

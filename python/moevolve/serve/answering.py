@@ -21,8 +21,10 @@ from moevolve.serve.bodies import Asked, ChatAsked, CompletionAsked
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
 from moevolve.serve.driver import Ticket
 from moevolve.serve.failures import RequestError, error_body, wrong
+from moevolve.serve.interactions import Interaction
+from moevolve.serve.reading import client_of
 from moevolve.serve.samples import SampleReader
-from moevolve.serve.service import Deployment, Service
+from moevolve.serve.service import Deployment, Keep, Service
 
 COMPLETION_TOKENS = 16
 """New tokens of a completion where the client names no number, as OpenAI has it."""
@@ -197,6 +199,8 @@ async def answer(
             raise RequestError(400, str(error)) from error
         service.counts.prompt_tokens += job.prompt_tokens
         stack.callback(_count, service, job)
+        if service.keep is not None:
+            stack.callback(_keep, service.keep, deployment, job, client_of(request, asked.user))
         told = _Told(service, deployment, job)
         if not asked.stream:
             return await _whole(told, tickets, request.receive)
@@ -209,6 +213,25 @@ def _count(service: Service, job: Job) -> None:
         service.counts.finished += 1
     else:
         service.counts.cancelled += 1
+
+
+def _keep(keep: Keep, deployment: Deployment, job: Job, client: str) -> None:
+    """Keeps a request that was answered to its end, one interaction a prompt."""
+    if not job.over:
+        return
+    choices = iter(job.choices)
+    for place, draw in enumerate(job.draws):
+        answers = ["".join(next(choices).reader.parts) for _ in draw.keys]
+        keep(
+            Interaction(
+                id=job.name if len(job.draws) == 1 else f"{job.name}.{place}",
+                client=client,
+                at=int(time.time()),
+                prompt=deployment.engine.native.decode(draw.ids, False),
+                answers=answers,
+                weights=deployment.weights,
+            )
+        )
 
 
 class _Told:

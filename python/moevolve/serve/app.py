@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moevolve.errors import MoevolveError
 from moevolve.serve.answering import answer, chat_job, completion_job
-from moevolve.serve.bodies import ChatAsked, CompletionAsked, decode
+from moevolve.serve.bodies import ChatAsked, CompletionAsked
 from moevolve.serve.failures import RequestError, error_body
-from moevolve.serve.limits import Limits
+from moevolve.serve.reading import body_of, decode, json_response
 from moevolve.serve.service import Service
 
 LINGER = 2.0
@@ -32,12 +32,20 @@ HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(service: Service, *, token: str | None = None, hosts: frozenset[str] = HERE) -> ASGIApp:
+def application(
+    service: Service,
+    *,
+    tokens: Mapping[str, str | None] | None = None,
+    hosts: frozenset[str] = HERE,
+    routes: Sequence[Route] = (),
+) -> ASGIApp:
     """The server as an ASGI application.
 
     Args:
         service: the model.
-        token: what clients must send as `Authorization: Bearer TOKEN`; None lets everyone in who asks for `hosts`.
+        tokens: what clients must send as `Authorization: Bearer TOKEN`, each with the client's name where it has one;
+            None lets everyone in who asks for `hosts`.
+        routes: more endpoints.
         hosts: names and addresses of this server, which count where there is no token.
     """
 
@@ -50,7 +58,7 @@ def application(service: Service, *, token: str | None = None, hosts: frozenset[
         return await answer(service, request, asked, 1, chat_job)
 
     async def models(request: Request) -> Response:
-        return _json({"object": "list", "data": [_model(service)]})
+        return json_response({"object": "list", "data": [_model(service)]})
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
@@ -58,17 +66,17 @@ def application(service: Service, *, token: str | None = None, hosts: frozenset[
             raise RequestError(
                 404, f"there is no model {name!r} here: {service.name!r} is served", code="model_not_found"
             )
-        return _json(_model(service))
+        return json_response(_model(service))
 
     async def health(request: Request) -> Response:
         if service.failure is not None:
-            return _json(error_body(503, str(service.failure)), 503)
-        return _json({"status": "ending" if service.ending else "ok"}, 503 if service.ending else 200)
+            return json_response(error_body(503, str(service.failure)), 503)
+        return json_response({"status": "ending" if service.ending else "ok"}, 503 if service.ending else 200)
 
     async def usage(request: Request) -> Response:
-        return _json(figures(service))
+        return json_response(figures(service))
 
-    routes = [
+    model_routes = [
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/models", models),
@@ -77,7 +85,7 @@ def application(service: Service, *, token: str | None = None, hosts: frozenset[
         Route("/v1/usage", usage),
     ]
     app = Starlette(
-        routes=routes,
+        routes=[*model_routes, *routes],
         exception_handlers={
             RequestError: _refused,
             HTTPException: _not_found,
@@ -86,7 +94,7 @@ def application(service: Service, *, token: str | None = None, hosts: frozenset[
         },
     )
     app.router.redirect_slashes = False
-    return _Door(app, token, hosts)
+    return _Door(app, tokens, hosts)
 
 
 def figures(service: Service) -> dict[str, Any]:
@@ -104,47 +112,6 @@ def figures(service: Service) -> dict[str, Any]:
         "draining": len(schedulers) - 1,
         **msgspec.structs.asdict(service.counts),
     }
-
-
-async def body_of(request: Request, limits: Limits) -> bytes:
-    """A request's body, within its limits.
-
-    Raises:
-        RequestError: 408, 413 or 415.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        # More than tidiness: a web page of somebody else's can send other types here without being asked.
-        raise RequestError(
-            415, "send JSON, with `Content-Type: application/json`", code="unsupported_media_type"
-        )
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() else 0
-    received = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            more = size <= limits.body
-            while more and len(received) <= limits.body:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestError(499, "the client left")
-                received += message.get("body", b"")
-                more = message.get("more_body", False)
-    except TimeoutError as error:
-        raise RequestError(
-            408,
-            f"no whole body within {limits.body_seconds:g} seconds",
-            code="timeout",
-            headers={"connection": "close"},
-        ) from error
-    if size > limits.body or len(received) > limits.body:
-        raise RequestError(
-            413,
-            f"a body has at most {limits.body} bytes",
-            code="body_too_large",
-            headers={"connection": "close"},
-        )
-    return bytes(received)
 
 
 class _Refusal(Response):
@@ -170,43 +137,42 @@ class _Refusal(Response):
 class _Door:
     """Turns away who has no token or came under another name."""
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, tokens: Mapping[str, str | None] | None, hosts: frozenset[str]) -> None:
         self._app = app
-        self._token = token.encode() if token is not None else None
+        self._tokens = None if tokens is None else [(token.encode(), name) for token, name in tokens.items()]
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        if self._token is None:
-            refusal = self._strange(headers.get(b"host", b""))
-        else:
-            refusal = self._locked(headers.get(b"authorization", b""), scope["path"])
-        if refusal is None:
-            await self._app(scope, receive, send)
+        try:
+            if self._tokens is None:
+                self._strange(headers.get(b"host", b""))
+            elif scope["path"] != "/health":
+                scope["moevolve.client"] = self._client(self._tokens, headers.get(b"authorization", b""))
+        except RequestError as error:
+            await _refusal(error)(scope, receive, send)
             return
-        await _refusal(refusal)(scope, receive, send)
+        await self._app(scope, receive, send)
 
-    def _strange(self, host: bytes) -> RequestError | None:
+    def _strange(self, host: bytes) -> None:
         name = host.decode("latin-1").lower()
         name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-        if name in self._hosts:
-            return None
-        return RequestError(
-            403,
-            f"this server without a token does not answer for the host {name!r}: see `moevolve serve --token-env`",
-            code="unknown_host",
-        )
+        if name not in self._hosts:
+            raise RequestError(
+                403,
+                f"this server without a token does not answer for the host {name!r}: see `moevolve serve --token-env`",
+                code="unknown_host",
+            )
 
-    def _locked(self, sent: bytes, path: str) -> RequestError | None:
-        if path == "/health":
-            return None
+    def _client(self, tokens: Sequence[tuple[bytes, str | None]], sent: bytes) -> str | None:
+        """The name of the client whose token this is; all are compared, so that time tells nothing."""
         scheme, _, token = sent.partition(b" ")
-        assert self._token is not None, "asked only where there is one"
-        if scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
-            return None
-        return RequestError(
+        found = [name for known, name in tokens if hmac.compare_digest(token.strip(), known)]
+        if scheme.lower() == b"bearer" and found:
+            return found[0]
+        raise RequestError(
             401,
             "a token is needed: send `Authorization: Bearer TOKEN`",
             code="invalid_api_key",
@@ -235,10 +201,6 @@ def _model(service: Service) -> dict[str, Any]:
         "context": engine.positions,
         "chat": engine.native.chat_template is not None,
     }
-
-
-def _json(value: dict[str, Any], status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 def _refusal(error: RequestError) -> Response:

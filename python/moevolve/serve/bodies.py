@@ -5,14 +5,13 @@ A key that is known and would change what an answer means is refused unless its 
 
 from __future__ import annotations
 
-import re
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from moevolve.policy.sampling import Sampling
 from moevolve.randomness import key
-from moevolve.serve.failures import RequestError, unsupported, wrong
+from moevolve.serve.failures import unsupported, wrong
 
 MOST_STOPS = 16
 LONGEST_STOP = 256
@@ -23,10 +22,6 @@ OWN_VARIABLES = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "answer", "conversation"}
 )
 """What a template gets from the conversation itself."""
-
-_PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
-
-Body = TypeVar("Body", bound="Asked")
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -51,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
+    user: str | None = None
 
     @property
     def samples(self) -> int:
@@ -265,23 +261,3 @@ def _check_message(where: str, message: dict[str, Any]) -> None:
     for part in content:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise unsupported(f"{where}.content", 'parts are {"type": "text", "text": ...}')
-
-
-def decode(body: bytes, kind: type[Body]) -> Body:
-    """A checked request.
-
-    Raises:
-        RequestError: it is no JSON, or a field is wrong; names the field.
-    """
-    try:
-        asked = msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        found = _PATH.search(str(error))
-        param = found.group(1) if found else None
-        raise RequestError(
-            400, str(error).replace(" - at `$.", " - at `"), param=param or None, code="invalid_type"
-        ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, f"the body is no JSON object: {error}", code="invalid_json") from error
-    asked.check()
-    return asked

@@ -13,6 +13,9 @@ from moevolve.policy.engine import Engine
 from moevolve.records import Gated, RunStarted, VariantAdded
 from moevolve.store import RunStore
 
+LARGE = 100_000_000
+"""Parameters beyond which an adapter stands beside weights that stay as they are."""
+
 
 class Champion(msgspec.Struct, frozen=True):
     """A variant that the gate promoted, or the seed."""
@@ -38,7 +41,7 @@ class Champions:
         first = store.entries(0, 1)
         if not first or not isinstance(first[0].record, RunStarted):
             raise UsageError(f"{store.path} holds no record yet: there is no champion to serve")
-        self._config = Config.from_canonical(first[0].record.config)
+        self.config = Config.from_canonical(first[0].record.config)
         self._champion = first[0].record.champion
 
     def newest(self) -> Champion:
@@ -65,10 +68,7 @@ class Champions:
         Raises:
             CheckpointError: the run's checkpoint is gone.
         """
-        policy = self._config.policy
-        path = Path(policy.checkpoint) if policy.checkpoint else seed_checkpoint()
-        precision = "fastest" if policy.precision == "auto" else policy.precision
-        return Engine.load(path, threads=threads, precision=precision, weights="trainable")
+        return base_engine(self.config, threads)
 
     def engine(self, base: Engine, champion: Champion) -> Engine:
         """A copy of `base` with the champion's weights.
@@ -82,3 +82,18 @@ class Champions:
         engine = base.clone()
         engine.native.read_weights(str(file))
         return engine
+
+
+def base_engine(config: Config, threads: int = 0) -> Engine:
+    """An engine whose weights can be those of a run's variants: large and quantised models have them in an adapter.
+
+    Raises:
+        CheckpointError: the checkpoint is gone.
+    """
+    policy = config.policy
+    path = Path(policy.checkpoint) if policy.checkpoint else seed_checkpoint()
+    precision = "fastest" if policy.precision == "auto" else policy.precision
+    engine = Engine.load(path, threads=threads, precision=precision, weights="auto")
+    if path.suffix == ".gguf" or engine.parameters > LARGE:
+        engine.adapt(seed=config.seed)
+    return engine

@@ -50,6 +50,8 @@ class SampleReader:
         self._told = 0
         """Characters handed out."""
         self._held: list[Told] = []
+        self.parts: list[str] = []
+        """The text so far."""
         self.drawn = 0
         """Tokens drawn, those of a stop string and the end token included."""
         self.finish: str | None = None
@@ -74,6 +76,7 @@ class SampleReader:
         self._scan.ended = finish is not None
         text, mark = self._scan.take(self._stops) if self._stops else self._scan.rest()
         self._told += len(text)
+        self.parts.append(text)
         self.finish = "stop" if mark is not None else finish
         over = self.finish is not None
         # A token belongs to what has been told once its text begins there; one without text, once the sample is over.

@@ -14,6 +14,7 @@ from moevolve.policy.engine import Engine
 from moevolve.randomness import key
 from moevolve.serve.driver import Driver, Rounds
 from moevolve.serve.failures import RequestError, ending
+from moevolve.serve.interactions import Interaction
 from moevolve.serve.limits import Limits
 
 
@@ -29,6 +30,9 @@ class Counts(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     swaps: int = 0
+
+
+Keep = Callable[[Interaction], None]
 
 
 class Deployment:
@@ -73,6 +77,8 @@ class Service:
         self.speculate = speculate
         self.counts = Counts()
         self.ending = False
+        self.keep: Keep | None = None
+        """Takes finished interactions, where the server learns."""
         self._scheduler = scheduler
         self._seed = secrets.randbits(63) if seed is None else seed
         self._current: Deployment | None = None

@@ -1,0 +1,180 @@
+"""The folder of a server that learns: a journal of its own beside the run's, in the run's own records.
+
+The run's journal ends with the run; `resume` and `replay` hold on to every record of it. What is learned while serving has
+its own chain, `deployed/` inside the folder, which `moevolve show` reads like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from moevolve import _native
+from moevolve.config import Config, PolicySection
+from moevolve.errors import UsageError
+from moevolve.evolve.ledger import Ledger
+from moevolve.policy.engine import Engine
+from moevolve.records import CycleStarted, Gated, Record, RunStarted, SkillInfo, VariantAdded
+from moevolve.serve.champions import Champion, Champions, base_engine
+from moevolve.store import RunStore
+
+FOLDER = "deployed"
+SKILL = "deployed/feedback"
+"""What clients' feedback is called among skills."""
+SEED = "v0000"
+
+
+class Deployed:
+    """A server's own run, open for writing.
+
+    Args:
+        store: its store; it holds a first record.
+        threads: of the engines made here.
+    """
+
+    def __init__(self, store: RunStore, threads: int) -> None:
+        self.store = store
+        self.champions = Champions(store)
+        self.base = self.champions.base(threads)
+        self.ledger = Ledger(store, len(store))
+
+    @property
+    def cycles(self) -> int:
+        """Learning cycles that have begun."""
+        return sum(isinstance(entry.record, CycleStarted) for entry in self.store.entries())
+
+    def champion(self) -> Champion:
+        """What is to be served."""
+        return self.champions.newest()
+
+    def engine(self, champion: Champion) -> Engine:
+        """An engine with these weights."""
+        return self.champions.engine(self.base, champion)
+
+    def record(self, records: Sequence[Record]) -> None:
+        """Puts records on file."""
+        self.ledger.write(records)
+
+    def roll_back(self, variant: str | None) -> Champion:
+        """Makes an earlier champion the champion again: `variant`, or the one before the current.
+
+        Raises:
+            UsageError: there is no such champion.
+        """
+        history = self.history()
+        current = self.champion()
+        before = [name for name in history if name != current.variant]
+        if variant is None and not before:
+            raise UsageError(f"{current.variant} is the first champion: there is none to go back to")
+        name = variant or before[-1]
+        if name not in history:
+            raise UsageError(f"{name} was no champion here: {', '.join(dict.fromkeys(history))} were")
+        self.record(
+            [
+                Gated(
+                    cycle=self.cycles,
+                    level="weights",
+                    candidate=name,
+                    champion=current.variant,
+                    decision="promote",
+                    reason="rolled back on request",
+                    n=0,
+                    wins=0,
+                    losses=0,
+                    gain=0.0,
+                    evidence=0.0,
+                    alpha=1.0,
+                    skills={},
+                )
+            ]
+        )
+        return self.champion()
+
+    def history(self) -> list[str]:
+        """Champions in order, one entry for each time that one became it."""
+        found = []
+        for entry in self.store.entries():
+            match entry.record:
+                case RunStarted(champion=champion):
+                    found.append(champion)
+                case Gated(decision="promote", candidate=candidate):
+                    found.append(candidate)
+                case _:
+                    pass
+        return found
+
+
+@contextmanager
+def opened(folder: Path, model: Path | None, threads: int) -> Iterator[Deployed]:
+    """The server's run in `folder`, made where there is none.
+
+    Args:
+        folder: a run, whose champion is served, or any other folder for what is learned from `model`.
+        model: a checkpoint; None for the run's, or the shipped seed.
+        threads: of the engines.
+
+    Raises:
+        UsageError: a run and a model are both named.
+        StoreBusyError: another server learns there.
+    """
+    run = _native.RunStore.is_run(folder)
+    if run and model is not None:
+        raise UsageError(f"--learn {folder} is a run: its champion is served, so leave {model} out")
+    path = folder / FOLDER
+    if _native.RunStore.is_run(path):
+        with RunStore.open(path, write=True) as store:
+            if len(store):
+                yield Deployed(store, threads)
+                return
+            _begin(store, folder, run, model, threads)
+            yield Deployed(store, threads)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunStore.create(path) as store:
+        _begin(store, folder, run, model, threads)
+        yield Deployed(store, threads)
+
+
+def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads: int) -> None:
+    """Writes the first records: what is served before anything is learned."""
+    skills = []
+    if run:
+        with RunStore.open(folder) as source:
+            champions = Champions(source)
+            engine = champions.engine(champions.base(threads), champions.newest())
+            first = source.entries(0, 1)[0].record
+            assert isinstance(first, RunStarted), "a run begins with this record"
+            config, skills = Config.from_canonical(first.config), first.skills
+    else:
+        path = None if model is None else str(model.resolve())
+        config = Config(name="deployed", cycles=0, policy=PolicySection(checkpoint=path))
+        engine = base_engine(config, threads)
+    store.weights_dir.mkdir(parents=True, exist_ok=True)
+    weights = engine.native.fingerprint()
+    engine.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))
+    feedback = SkillInfo(path=SKILL, summary="what clients call a good answer", levels=(1, 1))
+    started = RunStarted(
+        run=f"{config.run_name()}-deployed",
+        seed=config.seed,
+        arm="weights",
+        suite=config.suite.name if skills else "",
+        skills=[*skills, feedback],
+        config=config.canonical(),
+        champion=SEED,
+        weights=weights,
+        program="",
+        parameters=engine.parameters,
+    )
+    variant = VariantAdded(
+        variant=SEED,
+        parent=None,
+        cycle=0,
+        level="seed",
+        weights=weights,
+        program="",
+        operator="seed",
+        summary="as served first",
+        score=None,
+    )
+    Ledger(store, 0).write([started, variant])

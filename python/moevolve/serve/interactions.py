@@ -1,0 +1,144 @@
+"""What a server that learns keeps of its traffic: prompts, answers, and what clients said about them, until erased.
+
+All of it lies in tables beside the journal and none of it in the journal, so that it can be erased.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterable
+
+import msgspec
+
+from moevolve.errors import UsageError
+from moevolve.store import Put, RunStore
+
+INTERACTIONS = "interactions"
+FEEDBACK = "feedback"
+_NAME = re.compile(r"[A-Za-z0-9._:@-]{1,64}")
+
+_encode = msgspec.msgpack.encode
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt and its answers."""
+
+    id: str
+    """The answer's id, as the client got it."""
+    client: str
+    at: int
+    """Seconds since 1970."""
+    prompt: str
+    """As the model read it, special tokens and the chat template's marks included."""
+    answers: list[str]
+    """As the model wrote them, marks included, one a choice."""
+    weights: str
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """What one client holds of one answer; a newer one takes its place."""
+
+    id: str
+    choice: int
+    client: str
+    at: int
+    score: float
+    """0 for useless, 1 for right."""
+    correction: str | None = None
+    """What the answer should have been."""
+
+
+def client_name(told: str) -> str:
+    """A client's name as it is kept: odd ones are hashed."""
+    if _NAME.fullmatch(told):
+        return told
+    return f"client-{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}"
+
+
+class Interactions:
+    """The interactions and feedback of one store; safe to use from several threads.
+
+    Args:
+        store: where they lie; read-only stores can be listed.
+        most: interactions that are kept; the oldest go first, their feedback with them.
+    """
+
+    def __init__(self, store: RunStore, most: int = 10_000) -> None:
+        self._store = store
+        self._most = most
+        self._lock = threading.Lock()
+        rows = [msgspec.msgpack.decode(row, type=Interaction) for _, row in store.scan(INTERACTIONS)]
+        self._ages = {row.id: row.client for row in sorted(rows, key=lambda row: (row.at, row.id))}
+        """Client by interaction, oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._ages)
+
+    def keep(self, interaction: Interaction) -> None:
+        """Keeps an interaction, and drops the oldest beyond the limit."""
+        with self._lock:
+            self._ages[interaction.id] = interaction.client
+            old = list(self._ages)[: max(0, len(self._ages) - self._most)]
+            puts: list[Put] = [(INTERACTIONS, interaction.id, _encode(interaction))]
+            self._store_changes(puts + self._gone(old))
+
+    def get(self, id: str) -> Interaction | None:
+        """An interaction, if it is kept."""
+        row = self._store.get(INTERACTIONS, id)
+        return None if row is None else msgspec.msgpack.decode(row, type=Interaction)
+
+    def judge(self, feedback: Feedback) -> None:
+        """Keeps what a client holds of an answer.
+
+        Raises:
+            UsageError: there is no such answer.
+        """
+        interaction = self.get(feedback.id)
+        if interaction is None or not 0 <= feedback.choice < len(interaction.answers):
+            raise UsageError(
+                f"there is no answer {feedback.id!r}, choice {feedback.choice}: it may be erased"
+            )
+        with self._lock:
+            key = f"{feedback.id}/{feedback.choice}/{feedback.client}"
+            self._store_changes([(FEEDBACK, key, _encode(feedback))])
+
+    def all(self, client: str | None = None) -> list[Interaction]:
+        """Interactions, oldest first; those of one client if it is named."""
+        found = [self.get(id) for id, who in list(self._ages.items()) if client in (None, who)]
+        return [interaction for interaction in found if interaction is not None]
+
+    def feedback(self, id: str = "") -> list[Feedback]:
+        """Feedback on one interaction, or all of it, by interaction, choice and client."""
+        prefix = f"{id}/" if id else ""
+        return [msgspec.msgpack.decode(row, type=Feedback) for _, row in self._store.scan(FEEDBACK, prefix)]
+
+    def erase(self, ids: Iterable[str] | None = None, client: str | None = None) -> int:
+        """Erases interactions with all feedback on them; returns how many.
+
+        Args:
+            ids: which; all when None.
+            client: only this client's. Its feedback on others' interactions goes too.
+        """
+        with self._lock:
+            wanted = set(self._ages if ids is None else ids)
+            gone = [id for id, who in self._ages.items() if id in wanted and client in (None, who)]
+            puts = self._gone(gone)
+            if ids is None and client is not None:
+                own = [key for key, row in self._store.scan(FEEDBACK) if key.rsplit("/", 1)[1] == client]
+                puts += [(FEEDBACK, key, None) for key in own]
+            self._store_changes(puts)
+            return len(gone)
+
+    def _gone(self, ids: Iterable[str]) -> list[Put]:
+        puts: list[Put] = []
+        for id in ids:
+            del self._ages[id]
+            puts.append((INTERACTIONS, id, None))
+            puts += [(FEEDBACK, key, None) for key, _ in self._store.scan(FEEDBACK, f"{id}/")]
+        return puts
+
+    def _store_changes(self, puts: list[Put]) -> None:
+        if puts:
+            self._store.puts(puts)
