@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from moevolve.config import ARMS, Config, parse_settings, presets
 from moevolve.errors import ConfigError, UsageError
+from moevolve.records import Recipe
 
 
 def load(folder: Path, text: str) -> Config:
@@ -21,7 +22,7 @@ def load(folder: Path, text: str) -> Config:
     return Config.load(file)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "small"])
+@pytest.mark.parametrize("name", ["quickstart", "real", "small"])
 def test_a_preset_loads_and_is_called_by_its_name(name: str) -> None:
     assert name in presets()
     config = Config.load(name)
@@ -32,6 +33,30 @@ def test_a_preset_loads_and_is_called_by_its_name(name: str) -> None:
 def test_quickstart_ends_within_ten_minutes() -> None:
     minutes = Config.load("quickstart").minutes
     assert minutes is not None and minutes <= 10
+
+
+def test_the_preset_for_a_real_model_ends_within_an_hour() -> None:
+    config = Config.load("real")
+    assert config.minutes is not None and config.minutes < 60
+    assert len(config.suite.skills) == 3
+
+
+def test_a_skill_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="skills must each be named once"):
+        load(tmp_path, "cycles = 1\n[suite]\nskills = ['text/sort', 'text/sort']\n")
+
+
+def test_a_learning_stage_grants_what_its_bounds_allow(tmp_path: Path) -> None:
+    learn = load(tmp_path, "cycles = 1\n[learn]\nsteps = 9\nbatch = 4\nlearning_rate = [1e-4, 1e-3]\n").learn
+    most = learn.bounded(Recipe(learning_rate=0.5, steps=300, batch=96))
+    assert (most.learning_rate, most.steps, most.batch) == (1e-3, 9, 4)
+    least = learn.bounded(Recipe(learning_rate=1e-6, steps=3, batch=2))
+    assert (least.learning_rate, least.steps, least.batch) == (1e-4, 3, 2)
+
+
+def test_the_bounds_of_a_learning_rate_are_in_order(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"learning_rate must be \[lowest, highest\]"):
+        load(tmp_path, "cycles = 1\n[learn]\nlearning_rate = [1e-3, 1e-4]\n")
 
 
 def test_a_file_needs_only_an_end(tmp_path: Path) -> None:
@@ -45,7 +70,7 @@ def test_a_file_needs_only_an_end(tmp_path: Path) -> None:
         ("cycels = 3", "unknown key `cycels` (did you mean `cycles`?)"),
         ("cycles = 3\n[gate]\nalfa = 0.1", "unknown key `gate.alfa` (did you mean `alpha`?)"),
         ("cycles = 3\nalpha = 0.1", "unknown key `alpha` (it belongs in [gate])"),
-        ("cycles = 3\n[suite]\nzzz = 1", "unknown key `suite.zzz` (known in [suite]: name, levels,"),
+        ("cycles = 3\n[suite]\nzzz = 1", "unknown key `suite.zzz` (known in [suite]: name, skills,"),
         ("cycles = 'many'", "`cycles`: expected `int | null`, not 'many'"),
         ("cycles = true", "`cycles`: expected `int | null`, not True"),
         ("cycles = -1", "`cycles`: expected `int` >= 0, not -1"),
@@ -81,7 +106,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_names_the_nearest_and_all() -> None:
-    with pytest.raises(UsageError, match=r"`quikstart` \(did you mean `quickstart`\?\).*quickstart, small"):
+    with pytest.raises(
+        UsageError, match=r"`quikstart` \(did you mean `quickstart`\?\).*quickstart, real, small"
+    ):
         Config.load("quikstart")
 
 

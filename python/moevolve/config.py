@@ -22,12 +22,13 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.errors import ConfigError, UsageError
-from moevolve.records import Arm
+from moevolve.records import Arm, Recipe
 
 PRESETS = "moevolve.presets"
 ARMS: tuple[str, ...] = get_args(Arm)
 
 _Section = TypeVar("_Section", bound="Section")
+Rate = Annotated[float, Meta(gt=0.0, le=1.0)]
 LevelNumber = Annotated[int, Meta(ge=1, le=64)]
 
 
@@ -37,6 +38,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class SuiteSection(Section, frozen=True):
     name: Annotated[str, Meta(description="Which suite of tasks", min_length=1)] = "primer"
+    skills: Annotated[
+        tuple[str, ...], Meta(description="Skills that the run works on; left empty: all of the suite")
+    ] = ()
     levels: Annotated[
         tuple[LevelNumber, LevelNumber], Meta(description="Lowest and highest level that the run works on")
     ] = (1, 16)
@@ -50,12 +54,16 @@ class SuiteSection(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.levels[0] > self.levels[1]:
             raise ValueError(f"levels must be [lowest, highest], not {list(self.levels)}")
+        if len(set(self.skills)) < len(self.skills):
+            raise ValueError("skills must each be named once")
 
 
 class PolicySection(Section, frozen=True):
     checkpoint: Annotated[
         str | None,
-        Meta(description="Folder of a checkpoint in the Hugging Face layout; left out: the shipped seed"),
+        Meta(
+            description="A checkpoint's folder (Hugging Face layout) or GGUF file; left out: the shipped seed"
+        ),
     ] = None
     threads: Annotated[int, Meta(description="Threads of the engine; 0 takes every core", ge=0, le=1024)] = 0
     precision: Annotated[
@@ -145,6 +153,17 @@ class EndpointSection(Section, frozen=True):
             raise ValueError("`most_cost` needs prices: give `prices`, or `price_input` and `price_output`")
 
 
+class WordingSection(Section, frozen=True):
+    style: Annotated[
+        Literal["auto", "bare", "chat"],
+        Meta(
+            description="The suite's texts as they are, or conversations; auto: chat where a checkpoint has a template"
+        ),
+    ] = "auto"
+    shots: Annotated[int, Meta(description="Solved train tasks shown before the question", ge=0, le=64)] = 2
+    spell: Annotated[bool, Meta(description="Write the letters of a payload apart")] = True
+
+
 class AttemptsSection(Section, frozen=True):
     tasks: Annotated[
         int, Meta(description="Train tasks a cycle, direct and through the program", ge=1, le=10**6)
@@ -153,10 +172,52 @@ class AttemptsSection(Section, frozen=True):
 
 
 class LearnSection(Section, frozen=True):
+    method: Annotated[
+        Literal["auto", "full", "lora"],
+        Meta(
+            description="Train all weights, or a low-rank adapter; auto: lora for a GGUF file or above 1e8 parameters"
+        ),
+    ] = "auto"
     buffer: Annotated[int, Meta(description="Confirmed answers kept for training", ge=1, le=10**7)] = 20_000
     steps: Annotated[
         int, Meta(description="Most steps of a learning stage, whatever its recipe asks for", ge=0, le=10**5)
     ] = 400
+    batch: Annotated[
+        int, Meta(description="Most answers of a step, whatever its recipe asks for", ge=1, le=4096)
+    ] = 256
+    learning_rate: Annotated[
+        tuple[Rate, Rate], Meta(description="Lowest and highest learning rate that a recipe may ask for")
+    ] = (1e-5, 1e-2)
+    positions: Annotated[
+        Literal["auto", "plain", "spread"],
+        Meta(
+            description="Positions of training sequences, from 0 or spread at random; auto: spread with bare texts"
+        ),
+    ] = "auto"
+    rank: Annotated[int, Meta(description="Rank of an adapter", ge=1, le=1024)] = 8
+    scale: Annotated[
+        float, Meta(description="An adapter's alpha: it counts alpha/rank times", gt=0.0, le=4096.0)
+    ] = 16.0
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Matrices that an adapter stands beside, such as q_proj; left empty: all of a layer"
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.learning_rate[0] > self.learning_rate[1]:
+            raise ValueError(f"learning_rate must be [lowest, highest], not {list(self.learning_rate)}")
+
+    def bounded(self, recipe: Recipe) -> Recipe:
+        """What a recipe asks for, as far as this run grants it."""
+        low, high = self.learning_rate
+        return msgspec.structs.replace(
+            recipe,
+            steps=min(recipe.steps, self.steps),
+            batch=min(recipe.batch, self.batch),
+            learning_rate=min(high, max(low, recipe.learning_rate)),
+        )
 
 
 class GateSection(Section, frozen=True):
@@ -185,6 +246,9 @@ class EvolveSection(Section, frozen=True):
         Meta(description="Lead on the screening tasks that takes a proposal to the gate", ge=0.0, lt=1.0),
     ] = 0.0
     generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
+    requests: Annotated[
+        int, Meta(description="Requests that an improver may make to try its ideas out", ge=0, le=10**6)
+    ] = 4096
 
 
 class SandboxSection(Section, frozen=True):
@@ -220,6 +284,7 @@ class Config(Section, frozen=True):
     suite: SuiteSection = SuiteSection()
     policy: PolicySection = PolicySection()
     endpoint: EndpointSection = EndpointSection()
+    wording: WordingSection = WordingSection()
     attempts: AttemptsSection = AttemptsSection()
     learn: LearnSection = LearnSection()
     gate: GateSection = GateSection()

@@ -12,6 +12,7 @@ from random import Random
 from moevolve.evolve.buffer import Buffer
 from moevolve.policy.engine import Engine
 from moevolve.policy.positions import training_positions
+from moevolve.policy.prompts import Prompts
 from moevolve.records import Recipe, Trained
 
 WARM_UP = 8
@@ -26,6 +27,9 @@ def distill(
     cycle: int,
     draw: Random,
     report: Callable[[Trained], None],
+    *,
+    prompts: Prompts,
+    spread: bool,
 ) -> int:
     """Trains `engine` in place; returns the number of trained tokens.
 
@@ -36,9 +40,10 @@ def distill(
         cycle: the cycle whose answers count as recent.
         draw: source of batches and positions.
         report: takes progress records.
+        prompts: how texts become the model's tokens, the same as in attempts.
+        spread: draw positions as `training_positions` does, instead of counting from 0.
     """
     native = engine.native
-    end = native.eos[:1]
     native.reset_optimizer(0.9, 0.95, 1e-8, 0.01, 1.0, 1e-3)
     every = max(1, recipe.steps // REPORTS)
     loss = norm = 0.0
@@ -48,9 +53,10 @@ def distill(
     ):
         examples: list[tuple[list[int], int, int | list[int], float]] = []
         for item in batch:
-            prompt = native.encode(item.prompt)
-            ids = prompt + native.encode(item.answer) + end
-            examples.append((ids, len(prompt), training_positions(len(ids), draw), 1.0))
+            prompt = prompts.ask(item.prompt)
+            ids = prompt + prompts.say(item.answer)
+            positions = training_positions(len(ids), draw) if spread else 0
+            examples.append((ids, len(prompt), positions, 1.0))
         rate = _rate(recipe, step)
         result = native.train_step(examples, rate)
         loss += result["loss"]

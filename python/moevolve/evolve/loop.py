@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import msgspec
-
 from moevolve.config import Config
 from moevolve.errors import SpendingLimitError
 from moevolve.evolve import entries
@@ -272,7 +270,7 @@ class Loop:
             report_for(self.state, self.direct, self.through),
             key(self.config.seed, cycle, "recipe"),
         )
-        recipe = msgspec.structs.replace(recipe, steps=min(recipe.steps, self.config.learn.steps))
+        recipe = self.config.learn.bounded(recipe)
         tried = self._practise(cycle, recipe)
         if not len(self.buffer) or not recipe.steps:
             return tried
@@ -285,7 +283,16 @@ class Loop:
 
         self._progress(f"training, {recipe.steps} steps", 0.15)
         draw = rng(self.config.seed, cycle, "distill")
-        self.state.tokens_trained += distill(engine, self.buffer, recipe, cycle, draw, report)
+        self.state.tokens_trained += distill(
+            engine,
+            self.buffer,
+            recipe,
+            cycle,
+            draw,
+            report,
+            prompts=self.shelf.prompts,
+            spread=self.config.learn.positions != "plain",
+        )
         weights = self.shelf.keep(engine)
         summary = f"{recipe.steps} steps at {recipe.learning_rate:g} on confirmed answers"
         operator = "distill" if trial_program is None else "distill with a new recipe"

@@ -8,22 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
+from moevolve.evolve import forecast, model
 from moevolve.evolve import snapshot as snapshots
 from moevolve.evolve.ledger import Ledger
 from moevolve.evolve.loop import Loop
 from moevolve.evolve.shelf import Shelf
 from moevolve.memory.lessons import LessonBook
-from moevolve.policy.checkpoint import seed_checkpoint
 from moevolve.policy.engine import Engine
 from moevolve.program.genome import Genome
 from moevolve.program.host import Limits, ProgramHost
 from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
 from moevolve.store import MemoryStore, RunStore
-from moevolve.tasks.suite import suite
 
 if TYPE_CHECKING:
     from moevolve.policy.endpoint.client import Client
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
+OnEstimate = Callable[[forecast.Estimate], None]
 
 SETTINGS = "run.toml"
 """The resolved configuration inside a run's folder."""
@@ -68,17 +66,36 @@ class StopRule:
 
 
 def start(
-    config: Config, out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
+    config: Config,
+    out: Path,
+    on_event: OnEvent | None = None,
+    on_state: OnState | None = None,
+    on_estimate: OnEstimate | None = None,
 ) -> Path:
     """Runs a new experiment in the folder `out`; returns the folder.
 
+    Args:
+        config: the configuration.
+        out: a folder that holds no run yet.
+        on_event: told every record.
+        on_state: told what is being done.
+        on_estimate: told what the run will take, before it starts; without it nothing is estimated.
+
     Raises:
-        UsageError: the folder holds a run already, or the configuration cannot be used.
+        UsageError: the folder holds a run already, or the configuration cannot be used, or the run does not fit in
+            memory or time where an estimate is asked for.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
     config, source = _opened(config)
-    with closing(source), RunStore.create(out) as store:
-        return _begin(config, store, source, on_event, on_state)
+    with closing(source):
+        expected = None
+        if on_estimate is not None and isinstance(source, Engine):
+            expected = forecast.estimate(config, source)
+            on_estimate(expected)
+        with RunStore.create(out) as store:
+            if expected is not None:
+                forecast.save(expected, store.path)
+            return _begin(config, store, source, on_event, on_state)
 
 
 def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
@@ -136,7 +153,7 @@ def replay(
 
     rule = StopRule(cycles, None)
     with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
-        engine = None if config.policy.endpoint else _load(config)
+        engine = None if config.policy.endpoint else model.load(config)
         _drive(config, store, engine, rule, compare, on_state, close=finished, recorded=recorded)
         return head, store.head()
 
@@ -165,8 +182,8 @@ def _opened(config: Config) -> tuple[Config, Source]:
 
         config = endpoint.settled(config)
         return config, endpoint.client(config)
-    engine = _load(config)
-    return _settled(config, engine), engine
+    engine = model.load(config)
+    return model.settled(config, engine), engine
 
 
 def _source(config: Config) -> Source:
@@ -175,7 +192,7 @@ def _source(config: Config) -> Source:
         from moevolve.evolve import endpoint
 
         return endpoint.client(config)
-    return _load(config)
+    return model.load(config)
 
 
 @contextmanager
@@ -193,7 +210,7 @@ def _shelf(
 ) -> tuple[Shelf, Callable[[], str], int]:
     """The run's shelf, what puts the first weights on it, and how many parameters they have."""
     if isinstance(source, Engine):
-        engine, shelf = source, Shelf(store, source)
+        engine, shelf = source, Shelf(store, source, model.prompts(config, source))
         return shelf, lambda: shelf.keep(engine), engine.parameters
     from moevolve.evolve.endpoint import EndpointShelf
     from moevolve.policy.endpoint.policy import Nobody
@@ -202,22 +219,6 @@ def _shelf(
     tape = Tape(store, lambda: ledger.cursor, recorded)
     remote = EndpointShelf(store, config, source or Nobody(), tape, ledger.cursor)
     return remote, lambda: remote.weights, 0
-
-
-def _load(config: Config) -> Engine:
-    path = Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
-    precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
-    # A run trains: whatever the size or format, the weights become f32.
-    engine = Engine.load(path, threads=config.policy.threads, precision=precision, weights="trainable")
-    if not engine.native.has_tokenizer:
-        raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
-    return engine
-
-
-def _settled(config: Config, engine: Engine) -> Config:
-    """The configuration with the precision in force: results depend on it, so it is on record."""
-    policy = msgspec.structs.replace(config.policy, precision=engine.native.precision)
-    return msgspec.structs.replace(config, policy=policy)
 
 
 def _drive(
@@ -231,14 +232,19 @@ def _drive(
     close: bool = True,
     recorded: RunStore | None = None,
 ) -> Path:
-    tasks = suite(config.suite.name)
+    tasks = model.tasks(config)
     state = snapshots.latest(store)
     ledger = Ledger(store, state.cursor if state else 0, on_event, on_state)
     shelf, first_weights, parameters = _shelf(config, store, source, ledger, recorded)
     run = config.run_name()
     memory = MemoryStore(store.path.parent / "memory")
     host = ProgramHost(
-        Limits(memory_mb=config.sandbox.memory_mb, seconds=config.sandbox.seconds), config.sandbox.strict
+        Limits(
+            memory_mb=config.sandbox.memory_mb,
+            seconds=config.sandbox.seconds,
+            improve_requests=config.evolve.requests,
+        ),
+        config.sandbox.strict,
     )
 
     done = state.cycle if state else 0

@@ -9,6 +9,7 @@ import msgspec
 from moevolve.errors import StoreError
 from moevolve.policy.engine import Engine
 from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.policy.prompts import BarePrompts, Prompts
 from moevolve.policy.protocol import Policy
 from moevolve.program.genome import Genome
 from moevolve.records import Metered
@@ -21,11 +22,13 @@ class Shelf:
     Args:
         store: the run.
         engine: a loaded engine that gives the architecture and the tokenizer; its weights are not kept.
+        prompts: how texts become the model's tokens; None asks with the bare texts.
     """
 
-    def __init__(self, store: RunStore, engine: Engine) -> None:
+    def __init__(self, store: RunStore, engine: Engine, prompts: Prompts | None = None) -> None:
         self._store = store
         self._engine = engine
+        self.prompts = prompts or BarePrompts(engine)
         self._policies: dict[str, EnginePolicy] = {}
         store.weights_dir.mkdir(parents=True, exist_ok=True)
 
@@ -42,7 +45,7 @@ class Shelf:
         for held in [held for held in self._policies if held not in (*among, weights)]:
             del self._policies[held]
         if weights not in self._policies:
-            self._policies[weights] = EnginePolicy(self.engine(weights), weights)
+            self._policies[weights] = EnginePolicy(self.engine(weights), weights, self.prompts)
         return self._policies[weights]
 
     def engine(self, weights: str) -> Engine:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moevolve.policy.engine import Engine
+from moevolve.policy.prompts import BarePrompts, Prompts
 from moevolve.program.requests import GenerateRequest
 from moevolve.randomness import key
 
@@ -16,11 +17,13 @@ class EnginePolicy:
     Args:
         engine: the decoder with these weights; it must carry a tokenizer.
         weights: content hash of the weights, the file's name under `weights/`.
+        prompts: how texts become its tokens; None asks with the bare texts.
     """
 
-    def __init__(self, engine: Engine, weights: str) -> None:
+    def __init__(self, engine: Engine, weights: str, prompts: Prompts | None = None) -> None:
         self.engine = engine
         self.weights = weights
+        self.prompts = prompts or BarePrompts(engine)
         self.generated = 0
 
     def answer(self, requests: Sequence[GenerateRequest]) -> list[list[str]]:
@@ -28,7 +31,7 @@ class EnginePolicy:
         native = self.engine.native
         batch = [
             (
-                native.encode(request.prompt),
+                self.prompts.ask(request.prompt),
                 [key(request.key, sample) for sample in range(request.n)],
                 request.max_tokens,
                 request.temperature,
@@ -39,7 +42,7 @@ class EnginePolicy:
         texts = []
         for samples in native.generate(batch):
             self.generated += sum(len(tokens) + 1 for tokens, _, _ in samples)
-            texts.append([native.decode(tokens) for tokens, _, _ in samples])
+            texts.append([self.prompts.read(tokens) for tokens, _, _ in samples])
         return texts
 
     def reload(self, file: Path, weights: str) -> None:

@@ -52,6 +52,14 @@ class Suite:
         """The skill tree, from its root."""
         return grow(self.skills)
 
+    def only(self, paths: Iterable[str]) -> Suite:
+        """The suite with these skills alone.
+
+        Raises:
+            UsageError: there is no such skill; names the nearest.
+        """
+        return Suite(self.name, [self[path] for path in paths])
+
     def __getitem__(self, path: str) -> Skill:
         """The skill at `path`.
 

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         metavar="PRESET|FILE.toml",
-        help="default: quickstart, or `endpoint` with --endpoint",
+        help="default: quickstart, `real` with --model, or `endpoint` with --endpoint",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: runs/NAME-SEED-N)"
@@ -35,7 +35,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="let an OpenAI-compatible server answer, such as http://127.0.0.1:8000/v1",
     )
-    parser.add_argument("--model", metavar="NAME", help="with --endpoint: the server's name of the model")
+    parser.add_argument(
+        "--model",
+        metavar="PATH|NAME",
+        help="a chat model to start from: a folder (Hugging Face layout) or a GGUF file; with --endpoint the "
+        "server's name of its model",
+    )
     parser.add_argument(
         "--key-env", metavar="VAR", help="with --endpoint: the environment variable that holds its key"
     )
@@ -55,8 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     config = Config.load(
-        options.source or ("endpoint" if options.endpoint else "quickstart"),
-        endpoint_settings(options) | parse_settings(options.set),
+        options.source or _preset(options), policy_settings(options) | parse_settings(options.set)
     ).override(seed=options.seed, cycles=options.cycles, minutes=options.minutes, arm=options.arm)
     if config.policy.endpoint is not None:
         config = _told(config)
@@ -69,25 +73,51 @@ def execute(options: argparse.Namespace) -> int:
 
     from moevolve.evolve import run
 
-    return to_its_end(lambda event, state: run.start(config, out, event, state), out, options.display)
+    # The shipped seed's presets are known to fit; of any other model it is told first what it will take.
+    told = (lambda expected: say(expected.sentence())) if config.policy.checkpoint else None
+    return to_its_end(lambda event, state: run.start(config, out, event, state, told), out, options.display)
 
 
-def endpoint_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options about a server set.
+def model_at(path: str) -> Path:
+    """The absolute path of a model.
 
     Raises:
-        UsageError: one of them without `--endpoint`.
+        UsageError: nothing is there.
     """
-    given = {
+    found = Path(path).resolve()
+    if not found.exists():
+        raise UsageError(
+            f"there is no model at {path}: --model takes a folder with a config.json, or a GGUF file"
+        )
+    return found
+
+
+def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options about a model, here or on a server, set.
+
+    Raises:
+        UsageError: an option about a server without `--endpoint`.
+    """
+    server = {
         "policy.endpoint": options.endpoint,
-        "policy.model": options.model,
         "policy.key_env": options.key_env,
         "endpoint.prices": str(Path(options.price).resolve()) if options.price else None,
     }
-    given = {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in server.items() if value is not None}
     if given and options.endpoint is None:
-        raise UsageError("--model, --key-env and --price say more about an --endpoint: name its address too")
+        raise UsageError("--key-env and --price say more about an --endpoint: name its address too")
+    if options.model is not None:
+        here = options.endpoint is None
+        given |= (
+            {"policy.checkpoint": str(model_at(options.model))} if here else {"policy.model": options.model}
+        )
     return given
+
+
+def _preset(options: argparse.Namespace) -> str:
+    if options.endpoint is not None:
+        return "endpoint"
+    return "quickstart" if options.model is None else "real"
 
 
 def _told(config: Config) -> Config:
