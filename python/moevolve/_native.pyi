@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Protocol, final, type_check_only
 
 from typing_extensions import Buffer
 
@@ -12,6 +12,7 @@ __all__ = [
     "MoeLayer",
     "RunStore",
     "SandboxedProcess",
+    "Scheduler",
     "Stream",
     "Tensor",
     "__version__",
@@ -361,6 +362,94 @@ class Stream:
     @property
     def finish(self) -> str | None:
         """ "stop" after an end token, "length" at the limit; None while tokens are left."""
+
+# --- scheduler
+@type_check_only
+class _Sampling(Protocol):
+    """What a request says about its draws: `moevolve.policy.sampling.Sampling`."""
+
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def min_p(self) -> float: ...
+    @property
+    def frequency_penalty(self) -> float: ...
+    @property
+    def presence_penalty(self) -> float: ...
+    @property
+    def repetition_penalty(self) -> float: ...
+    @property
+    def logit_bias(self) -> Sequence[tuple[int, float]]: ...
+    @property
+    def stop_tokens(self) -> Sequence[int]: ...
+    @property
+    def top_logprobs(self) -> int: ...
+    @property
+    def speculate(self) -> int: ...
+    @property
+    def ignore_eos(self) -> bool: ...
+
+@final
+class Scheduler:
+    """Requests under way on an engine: they wait in order, share its rounds, and leave as they end.
+
+    A sample depends on the weights, its prompt, its key and its settings alone. Keys and values lie in blocks of
+    sixteen tokens that texts with the same beginning share. All methods release the GIL while they work, and may be
+    called from several threads; `step` excludes other calls on the engine.
+
+    Args:
+        engine: whose weights answer. Weights that change meanwhile count for what is read after.
+        slots: samples that are drawn together, at most.
+        memory: most bytes of keys and values; 0 takes what all slots need at the model's last position, but at most half
+            of the memory that is free.
+
+    Raises:
+        UsageError: no slots.
+        CapacityError: the memory holds nothing.
+    """
+
+    def __new__(cls, engine: Engine, slots: int = 64, memory: int = 0) -> Scheduler: ...
+    def add(self, ids: list[int], keys: list[int], sampling: _Sampling) -> int:
+        """Takes a request in, one sample a key of 64 bits; returns its number.
+
+        Raises:
+            UsageError: an empty prompt, an unknown token, or an impossible setting.
+            CapacityError: a sample would need more memory than there is; names both figures.
+        """
+
+    def cancel(self, request: int, sample: int | None = None) -> bool:
+        """Ends a request, or one sample of it, in the next round; False if nothing of it is under way."""
+
+    def step(
+        self,
+    ) -> list[tuple[int, int, list[int], list[float], list[list[tuple[int, float]]], str | None]]:
+        """One round: lets in what fits, then draws a token, or several if guesses came true, for every sample with a slot.
+
+        Returns:
+            (request, sample, tokens without the end token, log-probabilities at temperature 1 of all that was drawn, the
+            alternatives if asked for, "stop", "length", "cancelled" or None), by request and sample. Empty when idle.
+        """
+
+    @property
+    def slots(self) -> int: ...
+    @property
+    def busy(self) -> int:
+        """Samples that have a slot."""
+
+    @property
+    def waiting(self) -> int:
+        """Samples that wait for one."""
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of keys and values: "limit", "reserved" (samples hold them, or may still need them), and "used" (samples
+        hold them, or they are kept because later texts may begin alike)."""
 
 # --- experts
 

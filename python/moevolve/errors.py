@@ -17,6 +17,10 @@ class UsageError(MoevolveError):
     exit_code = 2
 
 
+class CapacityError(UsageError):
+    """A request for more memory than the generation service has, even if it were alone."""
+
+
 class ConfigError(UsageError):
     """A configuration that cannot be used: unknown key, wrong type, impossible value."""
 

@@ -18,18 +18,26 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    """Counts the prompt's tokens too; the other two penalties do not."""
     stop: tuple[str, ...] = ()
     """Texts that end a sample; the completion ends before them."""
+    stop_tokens: tuple[int, ...] = ()
+    """Tokens that end a sample, besides the model's own."""
     logit_bias: tuple[tuple[int, float], ...] = ()
+    """Tokens and what is added to their logits, after the penalties."""
     top_logprobs: int = 0
     """Alternatives told with each token, at most 20."""
     speculate: int = 0
-    """Most tokens guessed from the prompt a step; the distribution of the draws stays as it is."""
+    """Most tokens guessed a round, from what followed the same tokens before; changes the speed alone."""
     ignore_eos: bool = False
+    """The model's end tokens are tokens like others."""
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """One token of one sample, its log-probability at temperature 1, and the likeliest tokens with theirs."""
+    """One token of one sample, its log-probability at temperature 1, and the likeliest tokens with theirs.
+
+    Log-probabilities are natural logs before penalties and biases.
+    """
 
     token: int
     logprob: float
@@ -41,6 +49,10 @@ class Event(msgspec.Struct, frozen=True):
 
     request: int
     sample: int
+    """Its place among the request's keys."""
     drawn: tuple[Drawn, ...]
+    """Without the end token; up to the token that completes a stop text."""
     finish: str | None
     """None while it goes on, then `stop`, `length` or `cancelled`."""
+    text: str | None = None
+    """Where the request has stop texts, what may be shown now: whole characters, and no beginning of a stop text."""

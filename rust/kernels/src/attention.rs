@@ -1,10 +1,29 @@
 //! Causal attention with grouped heads: the query heads that share a key head are computed together.
 //!
 //! Keys are stored transposed, (key heads, head, stride), so that a vector holds sixteen positions of one
-//! dimension; values are (key heads, stride, head). The same layout serves training and the generation cache.
+//! dimension; values are (key heads, stride, head). Training lays a whole sequence out so; generation keeps it in
+//! [`Block`]s of sixteen positions, which sequences may share. Both give the same bits.
+
+use std::sync::Arc;
 
 use crate::LANES;
 use crate::simd::{Simd, exp};
+
+/// Sixteen floats that lie in one line of the processor's cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct Line(pub [f32; LANES]);
+
+/// Keys and values of [`LANES`] positions in every layer; each layer has [`Heads::lines`] of it.
+///
+/// A layer's part is its keys, (key heads, head width) lines of one position a lane, then its values,
+/// (key heads, positions, head width).
+pub type Block = Arc<[Line]>;
+
+/// A block of zeros for so many layers.
+pub fn block(heads: Heads, layers: usize) -> Block {
+    std::iter::repeat_n(Line([0.0; LANES]), layers * heads.lines()).collect()
+}
 
 /// Head counts and widths.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +41,11 @@ pub struct Heads {
 impl Heads {
     fn group(self) -> usize {
         self.queries / self.keys
+    }
+
+    /// Lines of a [`Block`] that one layer has.
+    pub fn lines(self) -> usize {
+        2 * self.keys * self.width
     }
 }
 
@@ -75,6 +99,38 @@ pub fn remember(
     }
 }
 
+/// Writes the key and value of one position, each `heads.keys * heads.width` floats, into a layer's part of its block.
+///
+/// `place` is the position's in the block.
+pub fn remember_in_block(
+    heads: Heads,
+    layer: usize,
+    place: usize,
+    key: &[f32],
+    value: &[f32],
+    block: &mut [Line],
+) {
+    let (width, half) = (heads.width, heads.lines() / 2);
+    let (keys, values) = block[layer * 2 * half..][..2 * half].split_at_mut(half);
+    for (line, &x) in keys.iter_mut().zip(&key[..half]) {
+        line.0[place] = x;
+    }
+    let lines = width / LANES;
+    for (head, value) in value[..half].chunks_exact(width).enumerate() {
+        let at = (head * LANES + place) * lines;
+        for (line, value) in values[at..].iter_mut().zip(value.chunks_exact(LANES)) {
+            line.0.copy_from_slice(value);
+        }
+    }
+}
+
+kernel! {
+    /// As [`attend`] without keeping, over a sequence in blocks: `last` and `out` are of one or more rows of it.
+    ///
+    /// `scratch` has room for (query heads, positions rounded up to blocks).
+    pub fn attend_blocks = attend_blocks_body(heads: Heads, blocks: &[Block], layer: usize, last: &[u32], queries: &[f32], scratch: &mut [f32], out: &mut [f32])
+}
+
 kernel! {
     /// Attends from each query row to positions 0..=`last[row]`.
     ///
@@ -118,6 +174,114 @@ macro_rules! head_blocks {
     }};
 }
 
+/// Where a key head's keys and values lie, sixteen positions at a time.
+trait Places: Copy {
+    /// A block's keys: one dimension after another, [`Self::step`] floats apart.
+    unsafe fn keys(self, block: usize) -> *const f32;
+    /// Its values, row after row.
+    unsafe fn values(self, block: usize) -> *const f32;
+    fn step(self) -> usize;
+}
+
+/// A whole sequence side by side.
+#[derive(Clone, Copy)]
+struct Whole {
+    keys: *const f32,
+    values: *const f32,
+    stride: usize,
+    width: usize,
+}
+
+impl Places for Whole {
+    #[inline(always)]
+    unsafe fn keys(self, block: usize) -> *const f32 {
+        self.keys.add(block * LANES)
+    }
+
+    #[inline(always)]
+    unsafe fn values(self, block: usize) -> *const f32 {
+        self.values.add(block * LANES * self.width)
+    }
+
+    #[inline(always)]
+    fn step(self) -> usize {
+        self.stride
+    }
+}
+
+/// A sequence in blocks; offsets are in lines.
+#[derive(Clone, Copy)]
+struct InBlocks<'a> {
+    blocks: &'a [Block],
+    keys: usize,
+    values: usize,
+}
+
+impl Places for InBlocks<'_> {
+    #[inline(always)]
+    unsafe fn keys(self, block: usize) -> *const f32 {
+        self.blocks
+            .get_unchecked(block)
+            .as_ptr()
+            .add(self.keys)
+            .cast()
+    }
+
+    #[inline(always)]
+    unsafe fn values(self, block: usize) -> *const f32 {
+        self.blocks
+            .get_unchecked(block)
+            .as_ptr()
+            .add(self.values)
+            .cast()
+    }
+
+    #[inline(always)]
+    fn step(self) -> usize {
+        LANES
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_blocks_body<S: Simd>(
+    heads: Heads,
+    blocks: &[Block],
+    layer: usize,
+    last: &[u32],
+    queries: &[f32],
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let (width, group, lines) = (heads.width, heads.group(), heads.lines());
+    let row_width = heads.queries * width;
+    let stride = blocks.len() * LANES;
+    assert!(width.is_multiple_of(LANES));
+    assert!(last.iter().all(|&t| (t as usize) < stride));
+    assert!(blocks.iter().all(|b| b.len() >= (layer + 1) * lines));
+    assert!(queries.len() >= last.len() * row_width && out.len() >= last.len() * row_width);
+    assert!(scratch.len() >= heads.queries * stride);
+    for key_head in 0..heads.keys {
+        let keys = layer * lines + key_head * width;
+        let places = InBlocks {
+            blocks,
+            keys,
+            values: keys + lines / 2,
+        };
+        for (row, &last) in last.iter().enumerate() {
+            head_blocks!(group, head => attend_row::<S>(
+                width,
+                stride,
+                heads.scale,
+                last as usize,
+                places,
+                queries.as_ptr().add(row * row_width + (key_head * group + head) * width),
+                scratch.as_mut_ptr().add((key_head * group + head) * stride),
+                out.as_mut_ptr().add(row * row_width + (key_head * group + head) * width),
+            ));
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn attend_body<S: Simd>(
     heads: Heads,
@@ -135,8 +299,12 @@ unsafe fn attend_body<S: Simd>(
     let kept = if keep { last.len() } else { 1 };
     assert!(probabilities.len() >= kept * heads.queries * stride);
     for key_head in 0..heads.keys {
-        let keys = memory.keys.as_ptr().add(key_head * width * stride);
-        let values = memory.values.as_ptr().add(key_head * width * stride);
+        let places = Whole {
+            keys: memory.keys.as_ptr().add(key_head * width * stride),
+            values: memory.values.as_ptr().add(key_head * width * stride),
+            stride,
+            width,
+        };
         for (row, &last) in last.iter().enumerate() {
             let kept = if keep { row } else { 0 };
             head_blocks!(group, head => attend_row::<S>(
@@ -144,8 +312,7 @@ unsafe fn attend_body<S: Simd>(
                 stride,
                 heads.scale,
                 last as usize,
-                keys,
-                values,
+                places,
                 queries.as_ptr().add(row * row_width + (key_head * group + head) * width),
                 probabilities.as_mut_ptr().add((kept * heads.queries + key_head * group + head) * stride),
                 out.as_mut_ptr().add(row * row_width + (key_head * group + head) * width),
@@ -162,8 +329,7 @@ unsafe fn attend_row<S: Simd, const G: usize>(
     stride: usize,
     scale: f32,
     last: usize,
-    keys: *const f32,
-    values: *const f32,
+    places: impl Places,
     query: *const f32,
     probability: *mut f32,
     out: *mut f32,
@@ -173,7 +339,7 @@ unsafe fn attend_row<S: Simd, const G: usize>(
     let visible = last % LANES + 1;
     let mut tops = [S::splat(f32::NEG_INFINITY); G];
     for block in 0..blocks {
-        let mut scores = products::<S, G>(width, stride, keys.add(block * LANES), query, width);
+        let mut scores = products::<S, G>(width, places.step(), places.keys(block), query, width);
         let count = if block + 1 == blocks { visible } else { LANES };
         for h in 0..G {
             scores[h] = scores[h]
@@ -204,22 +370,26 @@ unsafe fn attend_row<S: Simd, const G: usize>(
     while d < width {
         // Two chains, even and odd positions, hide the latency of the fused multiply-add.
         let (mut even, mut odd) = ([zero; G], [zero; G]);
-        let mut t = 0;
-        while t + 2 <= last + 1 {
-            let (value, next) = (
-                S::load(values.add(t * width + d)),
-                S::load(values.add((t + 1) * width + d)),
-            );
-            for h in 0..G {
-                even[h] = S::splat(*probability.add(h * stride + t)).fma(value, even[h]);
-                odd[h] = S::splat(*probability.add(h * stride + t + 1)).fma(next, odd[h]);
+        for block in 0..blocks {
+            let count = if block + 1 == blocks { visible } else { LANES };
+            let (values, row) = (places.values(block), probability.add(block * LANES));
+            let mut t = 0;
+            while t + 2 <= count {
+                let (value, next) = (
+                    S::load(values.add(t * width + d)),
+                    S::load(values.add((t + 1) * width + d)),
+                );
+                for h in 0..G {
+                    even[h] = S::splat(*row.add(h * stride + t)).fma(value, even[h]);
+                    odd[h] = S::splat(*row.add(h * stride + t + 1)).fma(next, odd[h]);
+                }
+                t += 2;
             }
-            t += 2;
-        }
-        if t <= last {
-            let value = S::load(values.add(t * width + d));
-            for h in 0..G {
-                even[h] = S::splat(*probability.add(h * stride + t)).fma(value, even[h]);
+            if t < count {
+                let value = S::load(values.add(t * width + d));
+                for h in 0..G {
+                    even[h] = S::splat(*row.add(h * stride + t)).fma(value, even[h]);
+                }
             }
         }
         for h in 0..G {

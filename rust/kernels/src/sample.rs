@@ -27,18 +27,27 @@ pub fn greedy(logits: &[f32]) -> usize {
     best
 }
 
-/// Draws from softmax(logits / temperature), cut to the smallest set of likeliest tokens with mass `top_p`.
-///
-/// `weights` is scratch. `u` is uniform in [0, 1).
-pub fn nucleus(
-    logits: &[f32],
-    temperature: f32,
-    top_p: f32,
-    u: f64,
-    weights: &mut Vec<(f64, usize)>,
-) -> usize {
+/// What is left of softmax(logits / temperature) before a draw: the cuts come in this order, each of what the one before
+/// left over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cuts {
+    /// Above 0.
+    pub temperature: f32,
+    /// The likeliest so many; 0 keeps all.
+    pub top_k: usize,
+    /// The smallest set of likeliest tokens with this share of the mass, in (0, 1].
+    pub top_p: f32,
+    /// Tokens at least this share as likely as the likeliest, in [0, 1].
+    pub min_p: f32,
+}
+
+/// Tokens that are sorted before a cut asks for more of them.
+const SORTED: usize = 256;
+
+/// Draws from what `cuts` leave; `u` is uniform in [0, 1), `weights` is scratch. Of equal logits the lower index comes first.
+pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>) -> usize {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let inverse = 1.0 / f64::from(temperature);
+    let inverse = 1.0 / f64::from(cuts.temperature);
     weights.clear();
     weights.extend(
         logits
@@ -47,19 +56,40 @@ pub fn nucleus(
             .map(|(i, &x)| ((f64::from(x - most) * inverse).exp(), i)),
     );
     let mut mass: f64 = weights.iter().map(|&(w, _)| w).sum();
-    if top_p < 1.0 {
-        weights.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let enough = mass * f64::from(top_p);
-        let (mut kept, mut count) = (0.0, 0);
-        for &(w, _) in weights.iter() {
-            kept += w;
-            count += 1;
-            if kept >= enough {
+    let asked = if cuts.top_k == 0 {
+        weights.len()
+    } else {
+        cuts.top_k.min(weights.len())
+    };
+    if asked < weights.len() {
+        sort_first(weights, asked);
+        weights.truncate(asked);
+        mass = weights.iter().map(|&(w, _)| w).sum();
+    }
+    if cuts.top_p < 1.0 {
+        let enough = mass * f64::from(cuts.top_p);
+        for first in [SORTED, weights.len()] {
+            let first = first.min(weights.len());
+            sort_first(weights, first);
+            let (mut kept, mut count) = (0.0, 0);
+            for &(w, _) in &weights[..first] {
+                kept += w;
+                count += 1;
+                if kept >= enough {
+                    break;
+                }
+            }
+            if kept >= enough || first == weights.len() {
+                weights.truncate(count);
+                mass = kept;
                 break;
             }
         }
-        weights.truncate(count);
-        mass = kept;
+    }
+    if cuts.min_p > 0.0 {
+        // The likeliest has weight 1.
+        weights.retain(|&(w, _)| w >= f64::from(cuts.min_p));
+        mass = weights.iter().map(|&(w, _)| w).sum();
     }
     let mut left = u * mass;
     for &(w, i) in weights.iter() {
@@ -74,4 +104,27 @@ pub fn nucleus(
         .rev()
         .find(|&&(w, _)| w > 0.0)
         .map_or(0, |&(_, i)| i)
+}
+
+/// Puts the `first` likeliest in order to the front.
+fn sort_first(weights: &mut [(f64, usize)], first: usize) {
+    let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if first > 0 && first < weights.len() {
+        weights.select_nth_unstable_by(first - 1, order);
+    }
+    weights[..first].sort_unstable_by(order);
+}
+
+/// The `count` largest logits with their indices, the largest first, the lower index first of equals.
+pub fn largest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
+    let mut best: Vec<(usize, f32)> = Vec::with_capacity(count + 1);
+    for (i, &x) in logits.iter().enumerate() {
+        if best.len() == count && best.last().is_none_or(|&(_, least)| x <= least) {
+            continue;
+        }
+        let at = best.partition_point(|&(_, y)| y >= x);
+        best.insert(at, (i, x));
+        best.truncate(count);
+    }
+    best
 }

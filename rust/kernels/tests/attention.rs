@@ -4,8 +4,13 @@ mod common;
 
 use common::{apart, dot, doubles, everywhere, random_rows, slope};
 use moevolve_kernels::Isa;
-use moevolve_kernels::attention::{Heads, Memory, Saved, attend, attend_backward, remember};
-use moevolve_kernels::padded;
+use std::sync::Arc;
+
+use moevolve_kernels::attention::{
+    Block, Heads, Memory, Saved, attend, attend_backward, attend_blocks, block, remember,
+    remember_in_block,
+};
+use moevolve_kernels::{LANES, padded};
 use proptest::prelude::*;
 
 /// One sequence: `true_width` of each head's `width` dimensions are not zero.
@@ -135,6 +140,23 @@ proptest! {
             let (last, query) = ([n as u32 - 1], &case.queries[(n - 1) * row..]);
             attend(isa, case.heads, memory, &last, query, &mut probabilities, false, &mut out);
             prop_assert_eq!(&out[..], &whole[(n - 1) * row..]);
+        }
+    }
+
+    #[test]
+    fn blocks_give_the_bits_of_the_whole(groups in 1usize..6, keys in 1usize..3, width in 1usize..36, n in 1usize..70, layer in 0usize..3, seed: u64) {
+        let case = case(groups, keys, width, n, seed);
+        let row = case.heads.keys * case.heads.width;
+        let mut blocks: Vec<Block> = (0..n.div_ceil(LANES)).map(|_| block(case.heads, 3)).collect();
+        for t in 0..n {
+            let at = Arc::get_mut(&mut blocks[t / LANES]).expect("nobody else holds it");
+            remember_in_block(case.heads, layer, t % LANES, &case.keys[t * row..], &case.values[t * row..], at);
+        }
+        for isa in Isa::available() {
+            let mut scratch = vec![f32::NAN; case.heads.queries * case.stride()];
+            let mut out = vec![f32::NAN; case.queries.len()];
+            attend_blocks(isa, case.heads, &blocks, layer, &case.last, &case.queries, &mut scratch, &mut out);
+            prop_assert_eq!(out, case.attend(isa).0);
         }
     }
 }

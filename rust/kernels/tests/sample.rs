@@ -3,8 +3,79 @@
 mod common;
 
 use common::random;
-use moevolve_kernels::sample::{greedy, nucleus, uniform};
+use moevolve_kernels::sample::{Cuts, draw, greedy, largest, uniform};
 use proptest::prelude::*;
+
+/// The definition of a draw, with everything sorted and copied at each cut.
+fn reference(logits: &[f32], cuts: Cuts, u: f64) -> usize {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let inverse = 1.0 / f64::from(cuts.temperature);
+    let weigh = |(i, &x): (usize, &f32)| (i, (f64::from(x - most) * inverse).exp());
+    let mut left: Vec<(usize, f64)> = logits.iter().enumerate().map(weigh).collect();
+    let mass = |left: &[(usize, f64)]| left.iter().map(|&(_, w)| w).sum::<f64>();
+    let mut total = mass(&left);
+    let cut = cuts.top_k > 0 && cuts.top_k < left.len();
+    if cut || cuts.top_p < 1.0 {
+        left.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    }
+    if cut {
+        left.truncate(cuts.top_k);
+        total = mass(&left);
+    }
+    if cuts.top_p < 1.0 {
+        let enough = total * f64::from(cuts.top_p);
+        let count = (1..=left.len()).find(|&n| mass(&left[..n]) >= enough);
+        left.truncate(count.unwrap_or(left.len()));
+        total = mass(&left);
+    }
+    if cuts.min_p > 0.0 {
+        left.retain(|&(_, w)| w >= f64::from(cuts.min_p));
+        total = mass(&left);
+    }
+    let mut rest = u * total;
+    for &(i, w) in &left {
+        rest -= w;
+        if rest < 0.0 {
+            return i;
+        }
+    }
+    left.iter()
+        .rev()
+        .find(|&&(_, w)| w > 0.0)
+        .map_or(0, |&(i, _)| i)
+}
+
+const ALL: Cuts = Cuts {
+    temperature: 1.0,
+    top_k: 0,
+    top_p: 1.0,
+    min_p: 0.0,
+};
+
+proptest! {
+    #![proptest_config(common::cases(512))]
+
+    #[test]
+    fn a_draw_is_what_its_definition_says(
+        n in 1usize..900, step in prop::sample::select(vec![0.0f32, 0.5]), temperature in 0.1f32..30.0, top_k in 0usize..400,
+        top_p in prop::sample::select(vec![0.05f32, 0.5, 0.95, 1.0]), min_p in prop::sample::select(vec![0.0f32, 0.02, 0.5, 1.0]),
+        u in 0f64..1.0, seed: u64,
+    ) {
+        // With a step there are many equal logits.
+        let logits: Vec<f32> = random(n, seed).into_iter().map(|x| if step > 0.0 { (4.0 * x / step).round() * step } else { 4.0 * x }).collect();
+        let cuts = Cuts { temperature, top_k, top_p, min_p };
+        prop_assert_eq!(draw(&logits, cuts, u, &mut Vec::new()), reference(&logits, cuts, u));
+    }
+
+    #[test]
+    fn the_largest_are_those_of_a_sorted_list(n in 1usize..60, count in 0usize..25, seed: u64) {
+        let logits: Vec<f32> = random(n, seed).into_iter().map(|x| (3.0 * x).round() + 0.0).collect();
+        let mut sorted: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+        sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        sorted.truncate(count);
+        prop_assert_eq!(largest(&logits, count), sorted);
+    }
+}
 
 proptest! {
     #![proptest_config(common::cases(256))]
@@ -12,7 +83,7 @@ proptest! {
     #[test]
     fn a_draw_comes_from_the_nucleus(n in 1usize..60, temperature in 0.1f32..3.0, top_p in 0.01f32..1.0, u in 0f64..1.0, seed: u64) {
         let logits: Vec<f32> = random(n, seed).into_iter().map(|x| 4.0 * x).collect();
-        let drawn = nucleus(&logits, temperature, top_p, u, &mut Vec::new());
+        let drawn = draw(&logits, Cuts { temperature, top_p, ..ALL }, u, &mut Vec::new());
         let weight = |i: usize| f64::from(logits[i] / temperature).exp();
         let mass: f64 = (0..n).map(weight).sum();
         let likelier: f64 = (0..n).filter(|&i| logits[i] > logits[drawn]).map(weight).sum();
@@ -30,7 +101,7 @@ proptest! {
     #[test]
     fn a_tiny_nucleus_is_greedy(n in 1usize..40, u in 0f64..1.0, seed: u64) {
         let logits = random(n, seed);
-        prop_assert_eq!(nucleus(&logits, 1.0, 1e-6, u, &mut Vec::new()), greedy(&logits));
+        prop_assert_eq!(draw(&logits, Cuts { top_p: 1e-6, ..ALL }, u, &mut Vec::new()), greedy(&logits));
     }
 }
 

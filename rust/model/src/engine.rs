@@ -21,9 +21,9 @@ use crate::checkpoint::{self, Checkpoint, Keep};
 use crate::config::Config;
 use crate::decoder::Network;
 use crate::error::{Error, Result};
-use crate::generate::Worker;
 use crate::layout::Layout;
 use crate::parameters::Parameters;
+use crate::schedule::Scheduler;
 use crate::stored::Stored;
 use crate::tokenizer::Tokenizer;
 use crate::train::{Optimizer, Trainer};
@@ -52,7 +52,10 @@ pub struct Engine {
     generation: Option<Map<String, Value>>,
     optimizer: Optimizer,
     trainer: Trainer,
-    workers: Vec<Worker>,
+    /// Serves calls that bring all their requests at once; made when first asked.
+    generator: Option<Scheduler>,
+    /// Counts changes of the weights, so that no text read by earlier ones is taken for one read by these.
+    edition: u64,
     isa: Isa,
 }
 
@@ -140,7 +143,8 @@ impl Engine {
             generation,
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
-            workers: Vec::new(),
+            generator: None,
+            edition: 0,
             isa: chosen_isa()?,
         })
     }
@@ -162,7 +166,8 @@ impl Engine {
             generation: self.generation.clone(),
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
-            workers: Vec::new(),
+            generator: None,
+            edition: 0,
             isa: self.isa,
         }
     }
@@ -206,6 +211,7 @@ impl Engine {
     pub fn set_precision(&mut self, precision: Precision) {
         self.back = precision;
         if self.stored.is_none() && precision != self.precision() {
+            self.edition += 1;
             self.parameters.set_precision(precision, &self.layout);
         }
     }

@@ -21,6 +21,8 @@ pub enum Error {
     },
     #[error("{0}")]
     Request(String),
+    #[error("{0}")]
+    Capacity(String),
     #[error(
         "these weights stay as their file has them and cannot change: put an adapter beside them (adapt), or load the \
          model with weights=\"trainable\""
@@ -60,6 +62,9 @@ impl Error {
 
     /// The caller asked for something impossible.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::NoTokenizer | Self::Frozen)
+        matches!(
+            self,
+            Self::Request(_) | Self::Capacity(_) | Self::NoTokenizer | Self::Frozen
+        )
     }
 }

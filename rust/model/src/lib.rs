@@ -3,7 +3,7 @@
 //!
 //! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
 //! move tensors between Hugging Face files and the flat parameters through Candle, [`decoder`] and [`backward`]
-//! are the network block by block over `moevolve-kernels`, and [`train`] and [`generate`] drive it.
+//! are the network block by block over `moevolve-kernels`, and [`train`] and [`schedule`] drive it.
 
 pub mod adapter;
 pub mod backward;
@@ -15,7 +15,6 @@ pub mod engine;
 pub mod error;
 pub mod family;
 mod fields;
-pub mod generate;
 pub mod gguf;
 pub mod layout;
 pub mod objective;
@@ -24,6 +23,7 @@ pub mod plan;
 mod positions;
 pub mod raw;
 mod reverse;
+pub mod schedule;
 pub mod stored;
 pub mod tokenizer;
 pub mod train;
@@ -37,6 +37,6 @@ pub use batch::Positions;
 pub use checkpoint::Keep;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
-pub use generate::Stream;
 pub use objective::{Objective, Rollout};
+pub use schedule::{Event, Finish, Sampling, Scheduler, Stream};
 pub use train::{Optimizer, PolicyReport, StepReport};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use moevolve_model::{
-    AdapterSettings, Engine as Model, Error, Keep, Objective, Optimizer, Request,
+    AdapterSettings, Engine as Model, Error, Finish, Keep, Objective, Optimizer, Request,
     Stream as Sampling,
 };
 use pyo3::exceptions::PyBufferError;
@@ -126,7 +126,7 @@ type SampleResult = (Vec<u32>, Vec<f32>, &'static str);
 
 /// A loaded model; see the stub for the documentation of its methods.
 #[pyclass(module = "moevolve._native", frozen)]
-struct Engine {
+pub struct Engine {
     inner: Mutex<Model>,
 }
 
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Runs without the GIL and maps the error.
-    fn work<T: Send>(
+    pub fn work<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Model) -> moevolve_model::Result<T> + Send,
@@ -181,8 +181,7 @@ impl Stream {
     fn finish(&self, py: Python<'_>) -> Option<&'static str> {
         py.detach(|| {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let stopped = state.0.stopped().filter(|_| state.1)?;
-            Some(if stopped { "stop" } else { "length" })
+            state.0.finish().filter(|_| state.1).map(Finish::name)
         })
     }
 }
@@ -569,6 +568,7 @@ pub fn usage(py: Python<'_>, what: &str) -> PyErr {
 pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
         e if e.is_checkpoint() => "CheckpointError",
+        Error::Capacity(_) => "CapacityError",
         e if e.is_usage() => "UsageError",
         _ => "MoevolveError",
     };

@@ -6,6 +6,7 @@ mod engine;
 mod experts;
 mod plan;
 mod sandbox;
+mod scheduler;
 mod store;
 mod training;
 
@@ -15,6 +16,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     engine::register(module)?;
     experts::register(module)?;
     plan::register(module)?;
+    scheduler::register(module)?;
     store::register(module)?;
     sandbox::register(module)?;
     Ok(())

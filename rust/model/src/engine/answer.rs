@@ -6,10 +6,13 @@ use super::{Engine, Example, Logits, Request, Sample};
 use crate::batch::{Packed, Positions};
 use crate::decoder::{Inference, Network};
 use crate::error::{Error, Result};
-use crate::generate::{self, Stream};
+use crate::schedule::{Event, Finish, Sampling, Scheduler, Stream};
 
 /// Tokens of a forward pass that go through the network together.
 const CHUNK: usize = 640;
+
+/// Samples that one thread decodes together.
+const SLOTS: usize = 64;
 
 impl Engine {
     /// Logits after every token of every row.
@@ -67,51 +70,71 @@ impl Engine {
         Ok(answers.into_iter().map(|(_, logprobs)| logprobs).collect())
     }
 
-    /// Refuses what cannot be sampled; returns how many positions the request may reach.
-    fn check_request(&self, request: &Request) -> Result<usize> {
-        let wrong = |what: &str| Err(Error::Request(what.to_owned()));
-        self.check_ids(&request.prompt)?;
-        self.check_length(request.prompt.len())?;
-        if request.prompt.is_empty() {
-            return wrong("a prompt has at least one token");
-        }
-        if !(request.temperature >= 0.0 && request.temperature.is_finite()) {
-            return wrong("a temperature is finite and not negative");
-        }
-        if !(request.top_p > 0.0 && request.top_p <= 1.0) {
-            return wrong("top_p lies in (0, 1]");
-        }
-        Ok(request.prompt.len() + request.max_tokens.min(self.config.positions))
-    }
-
     /// Samples for each request, in the order of its keys.
     pub fn generate(&mut self, requests: &[Request]) -> Result<Vec<Vec<Sample>>> {
-        let mut longest = 0;
+        let scheduler = match self.generator.take() {
+            Some(scheduler) => scheduler,
+            None => self.scheduler(SLOTS * self.hands(), 0)?,
+        };
         for request in requests {
-            longest = longest.max(self.check_request(request)?);
+            // Those before a wrong one go with their scheduler.
+            scheduler.add(&request.prompt, &request.keys, request.sampling())?;
         }
-        self.rotary.extend(longest);
-        let mut workers = std::mem::take(&mut self.workers);
-        let samples = generate::generate(self.network(), requests, self.hands(), &mut workers);
-        self.workers = workers;
-        Ok(samples)
+        self.rotary.extend(scheduler.reach());
+        let mut events = scheduler.finish(self.network(), self.edition).into_iter();
+        self.generator = Some(scheduler);
+        let sample = |event: Event| Sample {
+            tokens: event.drawn.tokens,
+            logprobs: event.drawn.logprobs,
+            stopped: event.finish == Some(Finish::Stop),
+        };
+        let samples = |request: &Request| {
+            let events = events.by_ref().take(request.keys.len());
+            events.map(sample).collect()
+        };
+        Ok(requests.iter().map(samples).collect())
+    }
+
+    /// A scheduler for requests as they come; only this engine may make its rounds.
+    ///
+    /// `memory` bounds the bytes of keys and values; 0 takes what all slots need at the model's last position, but at
+    /// most half of the free memory.
+    pub fn scheduler(&self, slots: usize, memory: usize) -> Result<Scheduler> {
+        Scheduler::new(self.network(), self.hands(), slots, memory)
+    }
+
+    /// One round of a scheduler that [`Self::scheduler`] made: what came of it, by request and sample.
+    pub fn step(&mut self, scheduler: &Scheduler) -> Vec<Event> {
+        self.rotary.extend(scheduler.reach());
+        scheduler.step(self.network(), self.edition)
     }
 
     /// Begins one sample, of the request's first key, that is drawn token by token.
     pub fn stream(&mut self, request: &Request) -> Result<Stream> {
-        let longest = self.check_request(request)?;
-        if request.keys.is_empty() {
+        let Some(&key) = request.keys.first() else {
             return Err(Error::Request("a stream needs a key".to_owned()));
-        }
-        self.rotary.extend(longest);
-        Ok(Stream::new(self.network(), request))
+        };
+        let stream = Stream::new(self.network(), &request.prompt, key, request.sampling())?;
+        self.rotary.extend(stream.reach());
+        Ok(stream)
     }
 
     /// The next token of a stream that this engine began, with its log-probability, or None at the end.
     ///
     /// Weights that changed meanwhile count from here on; what was read before stays as it was.
     pub fn advance(&mut self, stream: &mut Stream) -> Option<(u32, f32)> {
-        stream.next(self.network())
+        stream.next(self.network(), self.edition)
+    }
+}
+
+impl Request {
+    fn sampling(&self) -> Sampling {
+        Sampling {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            ..Sampling::default()
+        }
     }
 }
 

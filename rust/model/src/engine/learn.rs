@@ -33,6 +33,7 @@ impl Engine {
         let place = file.display().to_string();
         let had_backward = !self.parameters.backward.is_empty();
         let precision = self.precision();
+        self.edition += 1;
         self.parameters = weights::assemble(raws, &self.config, &self.layout, &place)?;
         self.set_precision(precision);
         if had_backward {
@@ -225,6 +226,7 @@ impl Engine {
         learning_rate: f32,
         norms: bool,
     ) -> Result<StepReport> {
+        self.edition += 1;
         let trained = match &mut self.adapter {
             Some(adapter) => Trained::Adapter(adapter),
             None => Trained::Whole(&mut self.parameters),

@@ -38,7 +38,6 @@ pub struct Sample {
     pub logprobs: Vec<f32>,
     /// Whether an end token came, rather than the limit.
     pub stopped: bool,
-    pub(crate) finished: bool,
 }
 
 /// Logits of ragged rows: (rows, longest, vocabulary), NaN past each row's end.

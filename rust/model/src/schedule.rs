@@ -1,0 +1,385 @@
+//! The generation service: requests wait in order, are let in as slots and memory allow, and go through the network
+//! together, a token a round each; who has finished leaves, and the next begins.
+//!
+//! What a sample draws depends on the weights, its prompt, its key and its settings alone. Everything else, such as
+//! what else is in the batch, how prompts are cut into rounds, and which blocks are shared, changes when it is drawn.
+
+mod lane;
+mod lookup;
+mod pool;
+mod sampling;
+mod sequence;
+mod stream;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moevolve_kernels::LANES;
+
+use crate::decoder::Network;
+use crate::error::{Error, Result};
+use lane::Lane;
+use pool::Pool;
+pub use sampling::{Drawn, Finish, MOST_TOP, Sampling, Top};
+use sequence::{Sequence, blocks};
+pub use stream::Stream;
+
+/// Memory that stays between calls that bring their own requests, in bytes.
+const KEPT: usize = 64 << 20;
+
+/// Progress of one sample in one round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub request: u64,
+    /// Its place among the request's keys.
+    pub sample: usize,
+    pub drawn: Drawn,
+    pub finish: Option<Finish>,
+}
+
+impl Event {
+    fn cancelled(request: u64, sample: usize) -> Self {
+        Self {
+            request,
+            sample,
+            drawn: Drawn::default(),
+            finish: Some(Finish::Cancelled),
+        }
+    }
+}
+
+/// Bytes of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Never more than this.
+    pub limit: usize,
+    /// What samples hold, and what they may still need.
+    pub reserved: usize,
+    /// What samples hold, and beginnings of texts that are kept for later requests.
+    pub used: usize,
+}
+
+/// Samples of a request that have not been let in.
+struct Waiting {
+    request: u64,
+    prompt: Arc<[u32]>,
+    sampling: Arc<Sampling>,
+    /// Most tokens, as the model's positions allow.
+    most: usize,
+    samples: VecDeque<(usize, u64)>,
+}
+
+/// What lanes share, and other threads reach while a round is under way.
+struct Shared {
+    lanes: usize,
+    slots: usize,
+    pool: Pool,
+    waiting: VecDeque<Waiting>,
+    waiting_samples: usize,
+    /// Samples in the lanes.
+    busy: usize,
+    /// Samples of each request that have not ended.
+    open: HashMap<u64, usize>,
+    cancelled: Vec<(u64, Option<usize>)>,
+    /// Ended without a round.
+    events: Vec<Event>,
+    requests: u64,
+    /// Positions that the requests so far may reach.
+    reach: usize,
+}
+
+impl Shared {
+    /// Counts a sample of a request as ended.
+    fn ended(&mut self, request: u64) {
+        self.busy -= 1;
+        self.close(request);
+    }
+
+    fn close(&mut self, request: u64) {
+        if let Some(left) = self.open.get_mut(&request) {
+            *left -= 1;
+            if *left == 0 {
+                self.open.remove(&request);
+            }
+        }
+    }
+
+    /// Takes back what a finished sample holds; its text is made known first if `publish`.
+    fn leave(&mut self, mut done: Sequence, publish: bool) {
+        self.ended(done.request);
+        if publish {
+            done.publish(done.read, &mut self.pool);
+        }
+        done.release(&mut self.pool);
+    }
+
+    /// Cancels samples that have not been let in.
+    fn cancel_waiting(&mut self, request: u64, sample: Option<usize>) {
+        let mut gone = Vec::new();
+        for waiting in &mut self.waiting {
+            if waiting.request == request {
+                waiting.samples.retain(|&(at, _)| {
+                    let meant = sample.is_none_or(|sample| sample == at);
+                    if meant {
+                        gone.push(at);
+                    }
+                    !meant
+                });
+            }
+        }
+        self.waiting.retain(|waiting| !waiting.samples.is_empty());
+        self.waiting_samples -= gone.len();
+        for at in gone {
+            self.events.push(Event::cancelled(request, at));
+            self.close(request);
+        }
+    }
+}
+
+/// Requests under way on one engine. Requests may be added and cancelled from any thread; one at a time makes rounds.
+pub struct Scheduler {
+    shared: Mutex<Shared>,
+    rounds: Mutex<Rounds>,
+    vocabulary: usize,
+    positions: usize,
+    block_bytes: usize,
+}
+
+struct Rounds {
+    lanes: Vec<Lane>,
+    /// The engine's weights when its blocks were read.
+    edition: u64,
+}
+
+impl Scheduler {
+    /// A scheduler for a network, in `lanes` that each take a thread.
+    ///
+    /// `memory` bounds the bytes of keys and values; 0 takes what all slots need, but at most half of the free memory.
+    pub(crate) fn new(
+        network: Network<'_>,
+        lanes: usize,
+        slots: usize,
+        memory: usize,
+    ) -> Result<Self> {
+        let (heads, layers) = (network.heads(), network.config.layers);
+        let positions = network.config.positions;
+        let block_bytes = layers * heads.lines() * LANES * size_of::<f32>();
+        let limit = if memory > 0 {
+            memory / block_bytes
+        } else {
+            let most = slots.saturating_mul(blocks(positions));
+            most.min((free_memory() / 2 / block_bytes).max(1))
+        };
+        if slots == 0 {
+            return Err(Error::Request("a scheduler needs a slot".to_owned()));
+        }
+        if limit == 0 {
+            return Err(Error::Capacity(format!(
+                "{memory} bytes of key-value memory hold nothing: {LANES} tokens of this model take {block_bytes}"
+            )));
+        }
+        Ok(Self {
+            shared: Mutex::new(Shared {
+                lanes,
+                slots,
+                pool: Pool::new(heads, layers, limit),
+                waiting: VecDeque::new(),
+                waiting_samples: 0,
+                busy: 0,
+                open: HashMap::new(),
+                cancelled: Vec::new(),
+                events: Vec::new(),
+                requests: 0,
+                reach: 0,
+            }),
+            rounds: Mutex::new(Rounds {
+                lanes: (0..lanes).map(|_| Lane::default()).collect(),
+                edition: 0,
+            }),
+            vocabulary: network.config.vocabulary,
+            positions,
+            block_bytes,
+        })
+    }
+
+    /// Takes a request in: one sample a key. Returns its number.
+    pub fn add(&self, prompt: &[u32], keys: &[u64], sampling: Sampling) -> Result<u64> {
+        self.check(prompt, &sampling)?;
+        let most = self.most(prompt.len(), &sampling);
+        let mut shared = lock(&self.shared);
+        let needed = blocks(prompt.len() + most.saturating_sub(1));
+        if needed > shared.pool.limit() {
+            return Err(Error::Capacity(format!(
+                "a prompt of {} tokens and {most} new ones need {} bytes of key-value memory, and there are {}: ask for \
+                fewer tokens, or give the scheduler more memory",
+                prompt.len(),
+                needed * self.block_bytes,
+                shared.pool.limit() * self.block_bytes,
+            )));
+        }
+        shared.requests += 1;
+        let request = shared.requests;
+        if keys.is_empty() {
+            return Ok(request);
+        }
+        if most == 0 {
+            let ended = (0..keys.len()).map(|sample| Event {
+                finish: Some(Finish::Length),
+                ..Event::cancelled(request, sample)
+            });
+            shared.events.extend(ended);
+            return Ok(request);
+        }
+        shared.reach = shared.reach.max(prompt.len() + most);
+        shared.open.insert(request, keys.len());
+        shared.waiting_samples += keys.len();
+        shared.waiting.push_back(Waiting {
+            request,
+            prompt: prompt.into(),
+            sampling: Arc::new(sampling),
+            most,
+            samples: keys.iter().copied().enumerate().collect(),
+        });
+        Ok(request)
+    }
+
+    fn check(&self, prompt: &[u32], sampling: &Sampling) -> Result<()> {
+        let wrong = |what: String| Err(Error::Request(what));
+        if prompt.is_empty() {
+            return wrong("a prompt has at least one token".to_owned());
+        }
+        if let Some(id) = prompt.iter().find(|&&id| id as usize >= self.vocabulary) {
+            let vocabulary = self.vocabulary;
+            return wrong(format!(
+                "token {id} is outside the vocabulary of {vocabulary}"
+            ));
+        }
+        if prompt.len() > self.positions {
+            let (length, most) = (prompt.len(), self.positions);
+            return wrong(format!(
+                "{length} positions are more than max_position_embeddings {most}"
+            ));
+        }
+        sampling.check(self.vocabulary)
+    }
+
+    /// Tokens that a sample may have: the last needs no position.
+    fn most(&self, prompt: usize, sampling: &Sampling) -> usize {
+        sampling.max_tokens.min(self.positions - prompt + 1)
+    }
+
+    /// Ends a request, or one of its samples, in the next round; false if nothing of it is under way.
+    pub fn cancel(&self, request: u64, sample: Option<usize>) -> bool {
+        let mut shared = lock(&self.shared);
+        let open = shared.open.contains_key(&request);
+        if open {
+            shared.cancelled.push((request, sample));
+        }
+        open
+    }
+
+    pub fn slots(&self) -> usize {
+        lock(&self.shared).slots
+    }
+
+    /// Samples that have a slot.
+    pub fn busy(&self) -> usize {
+        lock(&self.shared).busy
+    }
+
+    /// Samples that wait for one.
+    pub fn waiting(&self) -> usize {
+        lock(&self.shared).waiting_samples
+    }
+
+    pub fn memory(&self) -> Memory {
+        let shared = lock(&self.shared);
+        Memory {
+            limit: shared.pool.limit() * self.block_bytes,
+            reserved: shared.pool.reserved() * self.block_bytes,
+            used: shared.pool.used() * self.block_bytes,
+        }
+    }
+
+    /// Positions that the network must be ready for.
+    pub(crate) fn reach(&self) -> usize {
+        lock(&self.shared).reach
+    }
+
+    /// One round of every lane. `edition` tells the weights apart: what others read is not shared.
+    pub(crate) fn step(&self, network: Network<'_>, edition: u64) -> Vec<Event> {
+        let mut rounds = lock(&self.rounds);
+        let mut events = {
+            let mut shared = lock(&self.shared);
+            rounds.settle(&mut shared, edition);
+            std::mem::take(&mut shared.events)
+        };
+        let shared = &self.shared;
+        network.team.each(&mut rounds.lanes, &|lane, _| {
+            lane.round(network, shared, false);
+        });
+        for lane in &mut rounds.lanes {
+            events.append(&mut lane.events);
+        }
+        events.sort_by_key(|event| (event.request, event.sample));
+        events
+    }
+
+    /// Rounds until everything has ended: one event a sample, by request and sample.
+    pub(crate) fn finish(&self, network: Network<'_>, edition: u64) -> Vec<Event> {
+        let mut rounds = lock(&self.rounds);
+        let mut events = {
+            let mut shared = lock(&self.shared);
+            rounds.settle(&mut shared, edition);
+            std::mem::take(&mut shared.events)
+        };
+        let shared = &self.shared;
+        network.team.each(&mut rounds.lanes, &|lane, _| {
+            while lane.round(network, shared, true) {}
+        });
+        for lane in &mut rounds.lanes {
+            events.append(&mut lane.events);
+        }
+        let mut shared = lock(&self.shared);
+        shared.pool.forget();
+        shared.pool.trim(KEPT / self.block_bytes);
+        events.sort_by_key(|event| (event.request, event.sample));
+        events
+    }
+}
+
+impl Rounds {
+    /// What must come before the lanes begin: cancelled samples leave, and what other weights read is not known any more.
+    fn settle(&mut self, shared: &mut Shared, edition: u64) {
+        for (request, sample) in std::mem::take(&mut shared.cancelled) {
+            shared.cancel_waiting(request, sample);
+            for lane in &mut self.lanes {
+                lane.cancel(request, sample, shared);
+            }
+        }
+        if self.edition != edition {
+            self.edition = edition;
+            shared.pool.forget();
+            for lane in &mut self.lanes {
+                for sequence in &mut lane.sequences {
+                    sequence.known = None;
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that the system has to give; without a count, few.
+fn free_memory() -> usize {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = told
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kilobytes.map_or(1 << 30, |kilobytes| kilobytes << 10)
+}
+
+/// A lock whose holder panicked guards counts and lists that were whole between changes.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

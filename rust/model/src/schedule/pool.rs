@@ -1,0 +1,230 @@
+//! Memory for keys and values: blocks of sixteen positions, shared where samples begin alike, bounded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use moevolve_kernels::LANES;
+use moevolve_kernels::attention::{Block, Heads, block};
+
+/// What a chain of blocks is called whose tokens are known; 0 is the empty one.
+pub type Chain = u64;
+
+/// Tokens of a block after those of a chain.
+type Key = (Chain, [u32; LANES]);
+
+/// Idle blocks that are kept for later requests: this part of the limit.
+const KEPT: usize = 4;
+
+/// Blocks of one sequence, in order of positions.
+#[derive(Debug, Default)]
+pub struct Table {
+    pub blocks: Vec<Block>,
+    ids: Vec<u32>,
+}
+
+impl Table {
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    fn push(&mut self, id: u32, block: Block) {
+        self.ids.push(id);
+        self.blocks.push(block);
+    }
+}
+
+/// A block's standing.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Sequences that hold it.
+    users: usize,
+    /// Where it is known by its tokens: its name as a chain, and when it fell idle.
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    key: Key,
+    chain: Chain,
+    block: Block,
+    idle_since: u64,
+}
+
+/// Every block there is, held by sequences, kept for those to come, or free.
+///
+/// A sequence is let in only if all blocks that it may ever need are promised to it, so none waits half-way.
+#[derive(Debug)]
+pub struct Pool {
+    heads: Heads,
+    layers: usize,
+    /// Most blocks.
+    limit: usize,
+    standing: Vec<Standing>,
+    free: Vec<(u32, Block)>,
+    /// Blocks that sequences hold.
+    live: usize,
+    /// Blocks that sequences may still ask for.
+    promised: usize,
+    known: HashMap<Key, u32>,
+    /// Known blocks that nobody holds, by the time when they fell idle: what comes after a block is always older.
+    idle: BTreeMap<u64, u32>,
+    clock: u64,
+    chains: Chain,
+}
+
+impl Pool {
+    pub fn new(heads: Heads, layers: usize, limit: usize) -> Self {
+        Self {
+            heads,
+            layers,
+            limit,
+            standing: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            promised: 0,
+            known: HashMap::new(),
+            idle: BTreeMap::new(),
+            clock: 0,
+            chains: 0,
+        }
+    }
+
+    /// Blocks that may be promised now.
+    pub fn available(&self) -> usize {
+        self.limit - self.live - self.promised
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Blocks that hold something: of sequences, and kept for later ones.
+    pub fn used(&self) -> usize {
+        self.live + self.idle.len()
+    }
+
+    /// Blocks of sequences, and those promised to them.
+    pub fn reserved(&self) -> usize {
+        self.live + self.promised
+    }
+
+    pub fn promise(&mut self, blocks: usize) {
+        self.promised += blocks;
+    }
+
+    /// Gives promised blocks back that were not taken.
+    pub fn forgo(&mut self, blocks: usize) {
+        self.promised -= blocks;
+    }
+
+    /// Adds a promised block to a sequence.
+    pub fn take(&mut self, table: &mut Table) {
+        self.promised -= 1;
+        self.live += 1;
+        if self.free.is_empty() && self.standing.len() == self.limit {
+            self.forget_oldest();
+        }
+        let (id, block) = self.free.pop().unwrap_or_else(|| {
+            self.standing.push(Standing::default());
+            let id = self.standing.len() as u32 - 1;
+            (id, block(self.heads, self.layers))
+        });
+        self.standing[id as usize].users = 1;
+        table.push(id, block);
+    }
+
+    /// Adds a block that another sequence holds already.
+    pub fn share(&mut self, from: &Table, at: usize, table: &mut Table) {
+        let id = from.ids[at];
+        self.standing[id as usize].users += 1;
+        table.push(id, from.blocks[at].clone());
+    }
+
+    /// Adds the block with these tokens after a chain, if it is known; returns its chain.
+    pub fn find(&mut self, after: Chain, tokens: &[u32], table: &mut Table) -> Option<Chain> {
+        let id = *self.known.get(&(after, tokens.try_into().ok()?))?;
+        let standing = &mut self.standing[id as usize];
+        let known = standing.known.as_ref()?;
+        if standing.users == 0 {
+            self.idle.remove(&known.idle_since);
+            self.live += 1;
+        }
+        standing.users += 1;
+        table.push(id, known.block.clone());
+        Some(known.chain)
+    }
+
+    /// Makes a sequence's block known by its tokens, whole and never written again; returns its chain.
+    pub fn make_known(&mut self, after: Chain, tokens: &[u32], table: &Table, at: usize) -> Chain {
+        let Ok(tokens) = tokens.try_into() else {
+            return after;
+        };
+        let key = (after, tokens);
+        if let Some(id) = self.known.get(&key)
+            && let Some(known) = &self.standing[*id as usize].known
+        {
+            return known.chain;
+        }
+        self.chains += 1;
+        let id = table.ids[at];
+        self.known.insert(key, id);
+        self.standing[id as usize].known = Some(Known {
+            key,
+            chain: self.chains,
+            block: table.blocks[at].clone(),
+            idle_since: 0,
+        });
+        self.chains
+    }
+
+    /// Takes a sequence's blocks back; known ones are kept while there is room.
+    pub fn release(&mut self, table: Table) {
+        let Table { blocks, ids } = table;
+        for (id, block) in ids.into_iter().zip(blocks).rev() {
+            let standing = &mut self.standing[id as usize];
+            standing.users -= 1;
+            if standing.users > 0 {
+                continue;
+            }
+            self.live -= 1;
+            if let Some(known) = &mut standing.known {
+                self.clock += 1;
+                known.idle_since = self.clock;
+                self.idle.insert(self.clock, id);
+            } else {
+                self.free.push((id, block));
+            }
+        }
+        while self.idle.len() > self.limit / KEPT {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, id)) = self.idle.pop_first()
+            && let Some(known) = self.standing[id as usize].known.take()
+        {
+            self.known.remove(&known.key);
+            self.free.push((id, known.block));
+        }
+    }
+
+    /// Forgets all tokens: the weights that read them are others now.
+    pub fn forget(&mut self) {
+        while !self.idle.is_empty() {
+            self.forget_oldest();
+        }
+        for (_, id) in self.known.drain() {
+            self.standing[id as usize].known = None;
+        }
+    }
+
+    /// Gives memory back to the system beyond so many blocks; nothing may be held or kept.
+    pub fn trim(&mut self, blocks: usize) {
+        if self.used() == 0 && self.standing.len() > blocks {
+            // Free ids in order, so that those left are the first.
+            self.free.sort_unstable_by_key(|&(id, _)| id);
+            self.free.truncate(blocks);
+            self.standing.truncate(blocks);
+        }
+    }
+}

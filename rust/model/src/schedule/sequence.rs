@@ -1,0 +1,204 @@
+//! A text under way: its tokens, the blocks that hold what was read of it, and the samples that continue it.
+
+use std::sync::Arc;
+
+use moevolve_kernels::LANES;
+
+use super::pool::{Chain, Pool, Table};
+use super::sampling::{Draws, Sampling};
+use super::{Event, lookup};
+
+/// One sample, or a prompt that is being read for several.
+pub struct Sequence {
+    pub request: u64,
+    pub sampling: Arc<Sampling>,
+    /// Prompt and drawn tokens.
+    pub ids: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Tokens whose keys and values are in the table.
+    pub read: usize,
+    pub table: Table,
+    /// Blocks that it may still take, for its forks as well.
+    pub promised: usize,
+    /// Blocks that each sample may need beyond the whole ones of the prompt.
+    pub each: usize,
+    /// Whole blocks that are known by their tokens, and the name of their chain; None if they are not to be.
+    pub known: Option<(usize, Chain)>,
+    pub draws: Draws,
+    /// Samples that begin when the prompt is read.
+    pub forks: Vec<Draws>,
+    /// Tokens that this round reads: of `ids`, then guesses.
+    pub fed: usize,
+    pub guesses: Vec<u32>,
+    /// Rows of logits that it gets in this round: none, or one after its last token and after each guess.
+    pub rows: usize,
+    /// Tokens that it pays to guess, by how well the last guesses did.
+    reach: usize,
+}
+
+/// Blocks that so many positions take.
+pub fn blocks(positions: usize) -> usize {
+    positions.div_ceil(LANES)
+}
+
+impl Sequence {
+    pub fn new(
+        request: u64,
+        sampling: Arc<Sampling>,
+        prompt: &[u32],
+        draws: Draws,
+        forks: Vec<Draws>,
+    ) -> Self {
+        Self {
+            request,
+            ids: prompt.to_vec(),
+            prompt: prompt.len(),
+            read: 0,
+            table: Table::default(),
+            promised: 0,
+            known: Some((0, 0)),
+            draws,
+            forks,
+            fed: 0,
+            guesses: Vec::new(),
+            rows: 0,
+            each: 0,
+            reach: sampling.speculate,
+            sampling,
+        }
+    }
+
+    /// Tokens that are not read yet.
+    pub fn unread(&self) -> usize {
+        self.ids.len() - self.read
+    }
+
+    /// Whether its prompt is being read.
+    pub fn reading(&self) -> bool {
+        self.read < self.prompt
+    }
+
+    /// Guesses what comes after its last token, where it asks for that.
+    pub fn guess(&mut self) {
+        self.guesses.clear();
+        let most = self.reach.min(self.draws.left().saturating_sub(1));
+        if most > 0 {
+            self.guesses.extend(lookup::continuation(&self.ids, most));
+        }
+    }
+
+    /// Takes over blocks that others have read, as long as a token is left to read.
+    pub fn adopt(&mut self, pool: &mut Pool) {
+        let Some((mut count, mut chain)) = self.known else {
+            return;
+        };
+        while self.read == count * LANES && self.read + LANES < self.prompt {
+            let tokens = &self.ids[self.read..self.read + LANES];
+            let Some(next) = pool.find(chain, tokens, &mut self.table) else {
+                break;
+            };
+            (count, chain) = (count + 1, next);
+            self.read += LANES;
+        }
+        self.known = Some((count, chain));
+    }
+
+    /// Makes whole blocks of the first `tokens` tokens known.
+    pub fn publish(&mut self, tokens: usize, pool: &mut Pool) {
+        let Some((mut count, mut chain)) = self.known else {
+            return;
+        };
+        while (count + 1) * LANES <= self.read.min(tokens) {
+            let tokens = &self.ids[count * LANES..][..LANES];
+            chain = pool.make_known(chain, tokens, &self.table, count);
+            count += 1;
+        }
+        self.known = Some((count, chain));
+    }
+
+    /// Whether both read the same block next.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        let end = self.read + LANES;
+        self.read.is_multiple_of(LANES)
+            && end < self.prompt
+            && end <= other.prompt
+            && self.ids[..end] == other.ids[..end]
+    }
+
+    /// Counts this round's tokens as read, guesses as far as they were drawn.
+    pub fn settle(&mut self) {
+        let known = self.read + self.fed - self.guesses.len();
+        let drawn = if self.rows > 0 {
+            self.ids.len() - known
+        } else {
+            0
+        };
+        self.read = if drawn > 0 {
+            // Whatever a guess's place holds, the last token is read in the next round.
+            self.ids.len() - 1
+        } else {
+            known
+        };
+        let guessed = self.guesses.len();
+        if guessed > 0 {
+            self.reach = if drawn > guessed {
+                (2 * self.reach).min(self.sampling.speculate)
+            } else {
+                drawn.max(1)
+            };
+        }
+        self.fed = 0;
+        self.rows = 0;
+        self.guesses.clear();
+    }
+
+    /// A sample of its own that continues the prompt, which has been read; `promised` blocks go along.
+    pub fn fork(&mut self, draws: Draws, promised: usize, pool: &mut Pool) -> Self {
+        let mut one = Self::new(
+            self.request,
+            Arc::clone(&self.sampling),
+            &self.ids[..self.prompt],
+            draws,
+            Vec::new(),
+        );
+        one.promised = promised;
+        self.promised -= promised;
+        one.each = self.each;
+        if one.draws.finish.is_some() {
+            return one;
+        }
+        let whole = self.prompt / LANES;
+        for at in 0..whole {
+            pool.share(&self.table, at, &mut one.table);
+        }
+        if whole < self.table.len() {
+            pool.take(&mut one.table);
+            one.promised -= 1;
+            if let Some(to) = Arc::get_mut(&mut one.table.blocks[whole]) {
+                to.copy_from_slice(&self.table.blocks[whole]);
+            }
+        }
+        one.read = self.prompt;
+        one.known = self.known;
+        one.ids.extend(&one.draws.news.tokens);
+        one
+    }
+
+    /// What was drawn since the last event; None if that is to wait for the end.
+    pub fn event(&mut self, whole: bool) -> Option<Event> {
+        let told = !whole || self.draws.finish.is_some();
+        told.then(|| Event {
+            request: self.request,
+            sample: self.draws.sample,
+            drawn: std::mem::take(&mut self.draws.news),
+            finish: self.draws.finish,
+        })
+    }
+
+    /// Gives everything back.
+    pub fn release(self, pool: &mut Pool) {
+        pool.forgo(self.promised);
+        pool.release(self.table);
+    }
+}
