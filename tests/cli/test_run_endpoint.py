@@ -55,10 +55,12 @@ def test_full_becomes_program_and_stays_so() -> None:
 
 def test_the_estimate_grows_with_what_is_asked() -> None:
     small, large = (
-        estimate(Config.load(preset, SERVER | {"endpoint.price_input": 1.0, "endpoint.price_output": 2.0}))
+        estimate(
+            settled(Config.load(preset, SERVER | {"endpoint.price_input": 1.0, "endpoint.price_output": 2.0}))
+        )
         for preset in ("small", "quickstart")
     )
     assert small.requests[0] < small.requests[1] < large.requests[1]
     assert small.cost is not None and large.cost is not None
     assert 0 < small.cost[0] < small.cost[1] < large.cost[1]
-    assert estimate(Config.load("small", SERVER)).cost is None
+    assert estimate(settled(Config.load("small", SERVER))).cost is None

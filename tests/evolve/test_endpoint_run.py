@@ -59,7 +59,7 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def client(config: Config) -> Client:
         pace = Pace(config.endpoint.per_minute, still.clock, still.wait)
-        return Client(config, Secret.read(config.policy.key_env), pace)
+        return Client(config, Secret.read(config.policy.key_env), endpoint.speech(config), pace)
 
     monkeypatch.setattr(endpoint, "client", client)
 
@@ -73,6 +73,7 @@ def configured(server: ScriptedEndpoint, arm: str | None = None, **settings: obj
         "endpoint.price_cached": 0.075,
         "endpoint.price_output": 0.6,
         "endpoint.retries": 2,
+        "wording.style": "bare",
     }
     given |= {f"endpoint.{name}": value for name, value in settings.items()}
     return Config.load("small", given).override(seed=3, arm=arm)
@@ -170,7 +171,7 @@ def test_a_replay_needs_neither_server_nor_key(
 def test_a_replay_that_asks_something_new_says_so(
     bad: tuple[Path, ScriptedEndpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moevolve.policy.endpoint.exchange.FORMAT", 99)
+    monkeypatch.setattr("moevolve.policy.endpoint.speech.FORMAT", 99)
     with pytest.raises(DivergedError, match="never asked"):
         replay(bad[0], tmp_path / "again")
 
@@ -260,14 +261,22 @@ def _redirected(patch: pytest.MonkeyPatch, gone: ScriptedEndpoint, other: Script
     patch.setattr(endpoint, "client", client)
 
 
-def test_the_program_evolves_alone(tmp_path: Path) -> None:
-    with serving(skill=4) as server:
-        assert configured(server).arm == "full"
-        records = journal(start(configured(server), tmp_path / "run"))[1]
-    assert isinstance(records[0], RunStarted)
-    assert (records[0].arm, records[0].weights, records[0].parameters) == ("program", f"endpoint:{MODEL}", 0)
+@pytest.mark.parametrize("style", ["bare", "chat"])
+def test_the_program_evolves_alone(style: str, tmp_path: Path) -> None:
+    """A server that is right on short texts is split for: the sealed score rises, and no weights are touched."""
+    with serving(skill=6) as server:
+        config = Config.load(
+            "endpoint", {"policy.endpoint": server.url, "policy.model": MODEL, "wording.style": style}
+        ).override(seed=5, cycles=1)
+        assert config.arm == "full"
+        records = journal(start(config, tmp_path / "run"))[1]
+    first = records[0]
+    assert isinstance(first, RunStarted)
+    assert (first.arm, first.weights, first.parameters) == ("program", f"endpoint:{MODEL}", 0)
+    before, after = [r.score for r in records if isinstance(r, Evaluated) and r.split == "sealed"]
+    assert after.low > before.high
+    assert [(r.level, r.decision) for r in records if isinstance(r, Gated)] == [("program", "promote")]
     assert not any(isinstance(record, Trained) for record in records)
-    assert {record.level for record in records if isinstance(record, Gated)} <= {"program"}
     assert not list((tmp_path / "run").glob("weights/*"))
 
 

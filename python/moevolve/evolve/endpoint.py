@@ -6,14 +6,17 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import UsageError
+from moevolve.evolve import model
 from moevolve.evolve.shelf import Shelf
 from moevolve.policy.endpoint.client import Client
 from moevolve.policy.endpoint.meter import Meter
 from moevolve.policy.endpoint.policy import Asker, EndpointPolicy
 from moevolve.policy.endpoint.prices import frozen
 from moevolve.policy.endpoint.secret import Secret
+from moevolve.policy.endpoint.speech import Speech
 from moevolve.policy.endpoint.tape import Tape
 from moevolve.policy.engine import Engine
+from moevolve.policy.wording import Wording
 from moevolve.records import Metered
 from moevolve.store import RunStore
 
@@ -22,7 +25,8 @@ FIRST = "sealed initial"
 
 
 def settled(config: Config) -> Config:
-    """The configuration as it will be on record: prices in place of their file, and an arm that needs no weights.
+    """The configuration as it will be on record: prices in place of their file, a wording, and an arm that
+    needs no weights.
 
     Raises:
         UsageError: the arm is about training.
@@ -34,11 +38,29 @@ def settled(config: Config) -> Config:
             f"use arm program, or a checkpoint instead of the endpoint"
         )
     assert config.policy.model is not None, "this run has no endpoint"
+    style, chats = config.wording.style, config.endpoint.api == "chat"
+    if style == "chat" and not chats:
+        raise UsageError('wording.style = "chat" needs endpoint.api = "chat"')
+    if style == "auto":
+        style = "chat" if chats else "bare"
     return msgspec.structs.replace(
         config,
+        wording=msgspec.structs.replace(config.wording, style=style),
         arm="program" if config.arm == "full" else config.arm,
         endpoint=frozen(config.endpoint, config.policy.model),
     )
+
+
+def speech(config: Config) -> Speech:
+    """How the run's model is spoken to; the configuration is a settled one."""
+    assert config.policy.model is not None, "this run has no endpoint"
+    wording = config.wording
+    worded = None
+    if wording.style == "chat":
+        worded = Wording(
+            model.tasks(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell
+        )
+    return Speech(config.policy.model, config.endpoint, worded)
 
 
 def client(config: Config) -> Client:
@@ -47,7 +69,7 @@ def client(config: Config) -> Client:
     Raises:
         UsageError: the key's variable is not set, or the HTTP library is missing.
     """
-    return Client(config, Secret.read(config.policy.key_env))
+    return Client(config, Secret.read(config.policy.key_env), speech(config))
 
 
 class EndpointShelf(Shelf):
@@ -65,8 +87,9 @@ class EndpointShelf(Shelf):
         self._store = store
         records = [entry.record for entry in store.entries(0, cursor)] if cursor else []
         past = [record for record in records if isinstance(record, Metered)]
-        self._meter = Meter(config.endpoint, past)
-        self._policy = EndpointPolicy(config, asker, tape, self._meter, tape.before(cursor))
+        said = speech(config)
+        self._meter = Meter(config.endpoint, said, past)
+        self._policy = EndpointPolicy(config, said, asker, tape, self._meter, tape.before(cursor))
         for record in past:
             if record.stage == FIRST:
                 self._meter.keep_back(record)

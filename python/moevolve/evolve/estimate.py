@@ -7,16 +7,17 @@ from decimal import Decimal
 import msgspec
 
 from moevolve.config import Config
+from moevolve.evolve import endpoint, model
 from moevolve.policy.endpoint.prices import price_of
+from moevolve.policy.endpoint.speech import Speech
 from moevolve.randomness import rng
-from moevolve.tasks.suite import suite
 
 TYPICAL = 64
 """Tasks that a prompt's length is judged by."""
 LETTERS = 3
 """Characters of a token in short, odd prompts; a page of prose has more."""
-CONVERSATION = 12
-"""Tokens of a conversation around its text."""
+MESSAGE = 5
+"""Tokens of a message around its text."""
 ANSWER = 12
 """Tokens of a typical answer here, where `max_tokens` allows as many."""
 PROBES = 600
@@ -38,25 +39,25 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(config: Config) -> Estimate:
-    """Judges a run by its configuration, for a program that asks once a task, as the seed does.
+    """Judges a run by its settled configuration, for a program that asks once a task, as the seed does.
 
     A program that splits tasks asks more often; a request that the run made before costs nothing.
     """
-    tasks = suite(config.suite.name)
+    tasks = model.tasks(config)
     low, high = config.suite.levels
     cells = len(tasks.skills) * (high - low + 1)
     evolve, gate = config.evolve, config.gate
     steady = config.attempts.tasks + cells * config.suite.dev_per_cell
-    search = evolve.generations * (PROBES + evolve.screen)
-    most = evolve.generations * (PROBES + evolve.screen * (1 + evolve.candidates) + 2 * gate.max_n)
+    probes = min(PROBES, evolve.requests)
+    search = evolve.generations * (probes + evolve.screen)
+    most = evolve.generations * (probes + evolve.screen * (1 + evolve.candidates) + 2 * gate.max_n)
     draw = rng(config.seed, "estimate")
+    said = endpoint.speech(config)
     paths = sorted(tasks.skills)
     sample = tasks.sample(
         "train", [(draw.choice(paths), draw.randint(low, high)) for _ in range(TYPICAL)], "estimate"
     )
-    system = len(config.endpoint.system or "") if config.endpoint.api == "chat" else 0
-    letters = sum(len(task.prompt) for task in sample) / len(sample) + system
-    read = round(letters / LETTERS) + CONVERSATION * (config.endpoint.api == "chat")
+    read = round(sum(_tokens(said, config, task.prompt) for task in sample) / len(sample))
     written = min(ANSWER, config.policy.max_tokens)
     requests = (steady + search, steady + most)
     price = price_of(config.endpoint)
@@ -71,3 +72,9 @@ def estimate(config: Config) -> Estimate:
         cost=cost,
         currency=config.endpoint.currency,
     )
+
+
+def _tokens(speech: Speech, config: Config, prompt: str) -> float:
+    if config.endpoint.api != "chat":
+        return len(prompt) / LETTERS
+    return sum(len(message["content"]) / LETTERS + MESSAGE for message in speech.messages(prompt))

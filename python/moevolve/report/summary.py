@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from moevolve.policy.endpoint.prices import shown
 from moevolve.records import (
     Arm,
     Attempted,
@@ -386,7 +387,7 @@ def _cost(records: Iterable[object]) -> Cost | None:
         unmetered=sum(bill.unmetered for bill in bills),
         faults=dict(sorted(faults.items())),
         failures=dict(sorted(failures.items())),
-        money=None if money is None else f"{money:f}",
+        money=None if money is None else shown(Decimal(money)),
         currency=bills[0].currency,
         stages=[
             StageCost(

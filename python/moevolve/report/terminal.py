@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moevolve.policy.endpoint.prices import shown
 from moevolve.report.chart import chart
 from moevolve.report.sentences import amount, duration, plain
 from moevolve.report.summary import Cost, GateFigures, StageCost, Summary
@@ -198,7 +199,11 @@ def cost(spent: Cost) -> Group:
         name, _, which = stage.stage.partition(" ")
         kinds.setdefault(stage.stage if which in ("initial", "final", "short") else name, []).append(stage)
     for name, stages in kinds.items():
-        money = "-" if spent.money is None else f"{sum(Decimal(stage.cost or 0) for stage in stages):f}"
+        money = (
+            "-"
+            if spent.money is None
+            else shown(sum((Decimal(stage.cost or 0) for stage in stages), Decimal(0)))
+        )
         table.add_row(
             plain(name),
             f"{sum(stage.requests for stage in stages):,}",

@@ -17,6 +17,7 @@ from moevolve.policy.endpoint.client import Client  # noqa: E402
 from moevolve.policy.endpoint.exchange import Exchange  # noqa: E402
 from moevolve.policy.endpoint.pacing import Pace  # noqa: E402
 from moevolve.policy.endpoint.secret import Secret  # noqa: E402
+from moevolve.policy.endpoint.speech import Speech  # noqa: E402
 from moevolve.program.requests import GenerateRequest  # noqa: E402
 
 Ask = Callable[..., list[Exchange]]
@@ -48,7 +49,7 @@ def ask(still: FakeTime) -> Iterator[Ask]:
         given = {f"endpoint.{name}": value for name, value in settings.items()}
         config = Config.load("small", {"policy.endpoint": url, "policy.model": MODEL, **given})
         pace = Pace(config.endpoint.per_minute, still.clock, still.wait)
-        clients.append(Client(config, Secret(KEY, "TEST_KEY"), pace))
+        clients.append(Client(config, Secret(KEY, "TEST_KEY"), Speech(MODEL, config.endpoint), pace))
         found: dict[int, Exchange] = {}
         clients[-1].ask(requests, found.__setitem__)
         return [found[place] for place in sorted(found)]

@@ -18,7 +18,7 @@ from moevolve.policy.endpoint.exchange import Exchange
 from moevolve.policy.endpoint.pacing import PATIENCE, Pace
 from moevolve.policy.endpoint.replies import EXCERPT, FATAL, LASTING, Call, read
 from moevolve.policy.endpoint.secret import Secret
-from moevolve.policy.endpoint.wording import PATHS, body
+from moevolve.policy.endpoint.speech import PATHS, Speech
 from moevolve.program.requests import GenerateRequest
 
 if TYPE_CHECKING:
@@ -43,13 +43,14 @@ class Client:
     Args:
         config: the run's configuration; its policy must be an endpoint.
         secret: the key.
+        speech: how its model is spoken to.
         pace: the rhythm of calls; the configuration's own when None.
 
     Raises:
         UsageError: the HTTP library is not installed.
     """
 
-    def __init__(self, config: Config, secret: Secret, pace: Pace | None = None) -> None:
+    def __init__(self, config: Config, secret: Secret, speech: Speech, pace: Pace | None = None) -> None:
         try:
             import httpx2
         except ImportError:
@@ -57,8 +58,8 @@ class Client:
                 "an endpoint as the policy needs an HTTP library: pip install 'moevolve[endpoint]'"
             ) from None
         policy, section = config.policy, config.endpoint
-        assert policy.endpoint is not None and policy.model is not None, "this run has no endpoint"
-        self._model, self._section, self._secret = policy.model, section, secret
+        assert policy.endpoint is not None, "this run has no endpoint"
+        self._speech, self._section, self._secret = speech, section, secret
         self._address = policy.endpoint.rstrip("/") + PATHS[section.api]
         self._pace = pace or Pace(section.per_minute)
         self._runner = asyncio.Runner()
@@ -152,7 +153,7 @@ class Client:
     async def _call(self, request: GenerateRequest, n: int, part: int) -> Call:
         import httpx2
 
-        said = msgspec.json.encode(body(request, self._model, self._section, n, part))
+        said = msgspec.json.encode(self._speech.body(request, n, part))
         begun = False
         try:
             async with (

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
-
-from moevolve.config import EndpointSection
-from moevolve.program.requests import GenerateRequest
-
-FORMAT = 1
-"""Version of what a request's digest covers."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -35,20 +27,3 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     def content(self) -> bytes:
         """The exchange as bytes; equal ones have equal bytes."""
         return _encode(self)
-
-
-def digest(request: GenerateRequest, model: str, section: EndpointSection) -> str:
-    """Names a request: all that its answer depends on, its key included. 64 hexadecimal digits."""
-    parts = (
-        FORMAT,
-        model,
-        section.api,
-        section.system,
-        request.prompt,
-        request.n,
-        request.temperature,
-        request.top_p,
-        request.max_tokens,
-        request.key,
-    )
-    return hashlib.blake2b(_encode(parts), digest_size=32).hexdigest()

@@ -11,11 +11,10 @@ from moevolve.config import EndpointSection
 from moevolve.errors import SpendingLimitError
 from moevolve.policy.endpoint.exchange import Exchange
 from moevolve.policy.endpoint.prices import price_of, shown
+from moevolve.policy.endpoint.speech import Speech
 from moevolve.program.requests import GenerateRequest
 from moevolve.records import Metered
 
-OVERHEAD = 64
-"""Tokens that a conversation may cost beyond its text."""
 KEPT_BACK = 2
 """What the last evaluation may cost, in costs of the first: a program that splits asks more."""
 
@@ -25,11 +24,13 @@ class Meter:
 
     Args:
         section: prices and limits.
+        speech: how long a request may come to be.
         past: what the journal holds of a run that goes on.
     """
 
-    def __init__(self, section: EndpointSection, past: Iterable[Metered] = ()) -> None:
+    def __init__(self, section: EndpointSection, speech: Speech, past: Iterable[Metered] = ()) -> None:
         self._section = section
+        self._speech = speech
         self.price = price_of(section)
         self.generated = 0
         self._tokens = 0
@@ -70,7 +71,7 @@ class Meter:
         self._money += self._cost(exchange.prompt_tokens, exchange.cached_tokens, exchange.completion_tokens)
         if exchange.unmetered:
             # The server does not say: against a limit the most counts that it can have been.
-            prompt, completion = self._most(request)
+            prompt, completion = self._speech.most(request)
             self._tokens += prompt + completion
             self._money += self._cost(prompt, 0, completion)
 
@@ -119,7 +120,7 @@ class Meter:
         while start < len(wanted):
             end, tokens, money = start, self._tokens, self._money
             while end < len(wanted):
-                prompt, completion = self._most(wanted[end][1])
+                prompt, completion = self._speech.most(wanted[end][1])
                 tokens += prompt + completion
                 money += self._cost(prompt, 0, completion)
                 if not self._within(tokens, money):
@@ -140,12 +141,6 @@ class Meter:
         tokens, cost = self._section.most_tokens, self._section.most_cost
         named = [f"{tokens:,} tokens"] if tokens is not None else []
         return " and ".join([*named, f"{cost} {self._section.currency}"] if cost is not None else named)
-
-    def _most(self, request: GenerateRequest) -> tuple[int, int]:
-        """(prompt, completion) tokens that a request takes at most: a token is a byte or more, and a server that
-        ignores `n` reads the prompt for every sample."""
-        read = len((self._section.system or "").encode()) + len(request.prompt.encode()) + OVERHEAD
-        return request.n * read, request.n * request.max_tokens
 
     def _cost(self, prompt: int, cached: int, completion: int) -> Decimal:
         return Decimal(0) if self.price is None else self.price.cost(prompt, cached, completion)

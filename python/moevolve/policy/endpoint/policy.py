@@ -8,8 +8,9 @@ from typing import Protocol
 from moevolve.config import Config
 from moevolve.errors import DivergedError, EndpointError
 from moevolve.policy.endpoint.client import Done
-from moevolve.policy.endpoint.exchange import Exchange, digest
+from moevolve.policy.endpoint.exchange import Exchange
 from moevolve.policy.endpoint.meter import Meter
+from moevolve.policy.endpoint.speech import Speech
 from moevolve.policy.endpoint.tape import Tape
 from moevolve.program.requests import POLICY, GenerateRequest, Reply, Unanswered
 
@@ -46,6 +47,7 @@ class EndpointPolicy:
 
     Args:
         config: the run's configuration.
+        speech: how the model is spoken to.
         asker: the client, or `Nobody` in a replay.
         tape: the exchanges on record.
         meter: the account.
@@ -53,13 +55,19 @@ class EndpointPolicy:
     """
 
     def __init__(
-        self, config: Config, asker: Asker, tape: Tape, meter: Meter, used: set[str] | None = None
+        self,
+        config: Config,
+        speech: Speech,
+        asker: Asker,
+        tape: Tape,
+        meter: Meter,
+        used: set[str] | None = None,
     ) -> None:
         assert config.policy.model is not None, "this run has no endpoint"
-        self.model = config.policy.model
-        self.weights = identity(self.model)
+        self.weights = identity(config.policy.model)
         self.meter = meter
         self._section = config.endpoint
+        self._speech = speech
         self._asker = asker
         self._tape = tape
         self._used = used if used is not None else set()
@@ -78,7 +86,7 @@ class EndpointPolicy:
             SpendingLimitError: the limit leaves no room for what is still to be asked.
             DivergedError: a replay asks what the run did not.
         """
-        names = [digest(request, self.model, self._section) for request in requests]
+        names = [self._speech.digest(request) for request in requests]
         fresh: dict[str, GenerateRequest] = {}
         for name, request in zip(names, requests, strict=True):
             if name in self._used or name in fresh:
@@ -134,10 +142,9 @@ class EndpointPolicy:
         assert exchange is not None, "what the run has used is on record"
         return exchange
 
-    @staticmethod
-    def _reply(exchange: Exchange) -> Reply:
+    def _reply(self, exchange: Exchange) -> Reply:
         if exchange.failure is None:
-            return list(exchange.texts)
+            return [self._speech.read(text) for text in exchange.texts]
         kind = "rejected" if exchange.failure == "rejected" else POLICY
         return Unanswered(failure=kind, detail=f"{exchange.failure}: {exchange.detail}"[:500])
 
