@@ -113,8 +113,9 @@ $(PARITY)/.made: tests/parity/requirements.txt
 
 parity-env: $(PARITY)/.made ## the environment that parity and bench need
 
-fixtures: parity-env ## write tests/fixtures/model again
+fixtures: parity-env ## write tests/fixtures/model and tests/fixtures/training again
 	$(PARITY)/bin/python tests/parity/make_fixtures.py
+	$(PARITY)/bin/python tests/parity/make_training_fixtures.py
 
 parity: build parity-env ## compare with live transformers; SEEDS=1,2,3
 	$(SAY) "Comparing with transformers"

@@ -66,6 +66,24 @@ class Arrays(Mapping[str, list[float]]):
         self.path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
+class Training:
+    """What torch and PEFT computed in training one golden model."""
+
+    def __init__(self, name: str) -> None:
+        folder = FOLDER.parent / "training" / name
+        self.adapter = folder / "adapter"
+        self.expected: dict[str, Any] = json.loads((folder / "expected.json").read_text())
+        self.arrays = Arrays(folder / "expected.safetensors")
+
+    @property
+    def batch(self) -> list[tuple[list[int], int, int | list[int], float]]:
+        return [tuple(example) for example in self.expected["batch"]]
+
+    @property
+    def rollouts(self) -> list[Any]:
+        return [tuple(rollout) for rollout in self.expected["rollouts"]]
+
+
 class Golden:
     """One tiny checkpoint and what torch computed with it; see tests/parity/make_fixtures.py."""
 
@@ -82,6 +100,10 @@ class Golden:
     @property
     def batch(self) -> list[tuple[list[int], int, int | list[int], float]]:
         return [tuple(example) for example in self.expected["batch"]]
+
+    def training(self) -> Training:
+        """What torch computed in training it; see tests/parity/make_training_fixtures.py."""
+        return Training(self.name)
 
     @property
     def experts(self) -> int:

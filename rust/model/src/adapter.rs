@@ -349,10 +349,10 @@ impl Adapter {
         );
     }
 
-    /// Sets what is off the diagonal of the B's to zero.
+    /// Sets what is off the diagonal of the B's to zero, and what stands beside a matrix that is no target.
     pub fn mask(&self, gradient: &mut [f32]) {
         let width = padded(self.settings.rank);
-        for unit in self.units.values().filter(|unit| unit.b.inp > width) {
+        for unit in self.units.values().filter(|unit| !unit.is_full()) {
             let rows = gradient[unit.b.range.clone()].chunks_exact_mut(unit.b.inp);
             for (row, values) in rows.enumerate() {
                 let of =
@@ -429,6 +429,13 @@ impl Adapter {
     pub fn ranges(&self, place: usize) -> Option<[Range<usize>; 2]> {
         let unit = self.units.get(&place)?;
         Some([unit.a.range.clone(), unit.b.range.clone()])
+    }
+}
+
+impl Unit {
+    /// Whether one part stands beside the whole matrix, so that all of B trains.
+    fn is_full(&self) -> bool {
+        self.parts.len() == 1 && self.parts[0].rows.padded() == self.b.out
     }
 }
 

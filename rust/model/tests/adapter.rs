@@ -85,6 +85,38 @@ fn stored_weights_with_an_adapter_are_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
+fn what_is_no_target_does_not_train() {
+    for (family, config) in families() {
+        let mut engine = create(&config, 2);
+        engine
+            .adapt(settings(3, &["v_proj", "up_proj"]), 1)
+            .expect("adapted");
+        for _ in 0..3 {
+            let report = engine.train_step(&batch(), 1e-2, false).expect("a step");
+            // The norm is that of the tensors on file, so nothing else moves.
+            assert!(report.gradient_norm > 0.0);
+        }
+        let (_, gradients) = engine.gradients(&batch()).expect("a good batch");
+        let squares = gradients.iter().flat_map(|(_, gradient)| values(gradient));
+        let norm = squares
+            .map(|x| f64::from(x) * f64::from(x))
+            .sum::<f64>()
+            .sqrt();
+        let report = engine.train_step(&batch(), 0.0, false).expect("a step");
+        assert!(
+            (report.gradient_norm - norm).abs() < 1e-5 * norm,
+            "{family}"
+        );
+        let with = logits(&mut engine);
+        let mut other = create(&config, 2);
+        let folder = tempfile::tempdir().expect("a folder");
+        engine.save_adapter(folder.path(), "").expect("saved");
+        other.load_adapter(folder.path()).expect("loaded");
+        assert_eq!(bits(&with), bits(&logits(&mut other)), "{family}");
+    }
+}
+
+#[test]
 fn an_adapter_of_stored_weights_learns_and_leaves_them_alone() {
     for config in [storable(), storable_dense()] {
         let mut engine = stored(&config, "bf16", 2);

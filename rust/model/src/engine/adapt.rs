@@ -18,7 +18,7 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Keys of PEFT's configuration that change what an adapter computes, with the values that mean nothing special.
-const PLAIN: [(&str, &[&str]); 10] = [
+const PLAIN: [(&str, &[&str]); 15] = [
     ("bias", &["\"none\""]),
     ("use_dora", &["false"]),
     ("fan_in_fan_out", &["false"]),
@@ -29,6 +29,11 @@ const PLAIN: [(&str, &[&str]); 10] = [
     ("target_parameters", &["null", "[]"]),
     ("lora_bias", &["false", "null"]),
     ("exclude_modules", &["null", "[]"]),
+    ("alora_invocation_tokens", &["null"]),
+    ("layer_replication", &["null"]),
+    ("trainable_token_indices", &["null"]),
+    ("use_bdlora", &["null", "false"]),
+    ("use_qalora", &["false"]),
 ];
 
 impl Engine {
