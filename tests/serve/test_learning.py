@@ -9,18 +9,18 @@ from typing import Any
 
 import httpx2
 import pytest
+from seed_run import run_of_the_seed
 from serving import PATIENCE, Serving
 
-from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.policy.checkpoint import seed_checkpoint
 from moevolve.policy.engine import Engine
-from moevolve.records import Gated, RunStarted, SkillInfo, Timing, VariantAdded
+from moevolve.records import Gated, VariantAdded
 from moevolve.serve.claims import claims, parted
 from moevolve.serve.deployed import FOLDER, Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.learner import learn
-from moevolve.store import MemoryStore, RunStore
+from moevolve.store import MemoryStore
 from moevolve.tasks.suite import suite
 
 Start = Callable[..., Serving]
@@ -129,43 +129,6 @@ def test_one_flood_among_many_changes_little(deployed: Deployed) -> None:
         for part in (parts.train, parts.judge):
             false = sum(claim.supporters == ("eve",) for claim in part)
             assert false <= 40
-
-
-def run_of_the_seed(path: Path) -> None:
-    """A run that has only begun: the seed is its champion."""
-    engine = Engine.load(seed_checkpoint(), threads=1)
-    config = Config(cycles=0)
-    weights = engine.native.fingerprint()
-    with RunStore.create(path) as store:
-        store.weights_dir.mkdir()
-        engine.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))
-        started = RunStarted(
-            run="run",
-            seed=0,
-            arm="full",
-            suite="primer",
-            skills=[
-                SkillInfo(path=path, summary=skill.summary, levels=skill.levels)
-                for path, skill in PRIMER.skills.items()
-            ],
-            config=config.canonical(),
-            champion="v0000",
-            weights=weights,
-            program="",
-            parameters=engine.parameters,
-        )
-        seed = VariantAdded(
-            variant="v0000",
-            parent=None,
-            cycle=0,
-            level="seed",
-            weights=weights,
-            program="",
-            operator="seed",
-            summary="",
-            score=None,
-        )
-        store.append([started, seed], Timing(at=0.0))
 
 
 @pytest.mark.parametrize("useful", [True, False])

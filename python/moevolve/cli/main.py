@@ -31,6 +31,8 @@ COMMANDS = {
     "diff": "what two variants of a run differ in",
     "replay": "do a run again and compare the journals",
     "generate": "let a model complete prompts, or chat with it",
+    "serve": "answer OpenAI's clients with a model, or a run's champion",
+    "learned": "what a server that learns has kept and learnt",
     "plan": "what a model weighs, and where it fits",
     "skills": "a suite's skill tree, or a run's",
     "doctor": "what is in force on this machine",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import StoreError, UsageError
-from moevolve.policy.checkpoint import seed_checkpoint
+from moevolve.evolve import model
 from moevolve.policy.engine import Engine
 from moevolve.records import Gated, RunStarted, VariantAdded
 from moevolve.store import RunStore
-
-LARGE = 100_000_000
-"""Parameters beyond which an adapter stands beside weights that stay as they are."""
 
 
 class Champion(msgspec.Struct, frozen=True):
@@ -67,8 +62,14 @@ class Champions:
 
         Raises:
             CheckpointError: the run's checkpoint is gone.
+            UsageError: the run's policy is an endpoint.
         """
-        return base_engine(self.config, threads)
+        if self.config.policy.endpoint is not None:
+            raise UsageError(
+                f"{self._store.path} has an endpoint for its policy: there are no weights to serve"
+            )
+        policy = msgspec.structs.replace(self.config.policy, threads=threads)
+        return model.load(msgspec.structs.replace(self.config, policy=policy))
 
     def engine(self, base: Engine, champion: Champion) -> Engine:
         """A copy of `base` with the champion's weights.
@@ -82,18 +83,3 @@ class Champions:
         engine = base.clone()
         engine.native.read_weights(str(file))
         return engine
-
-
-def base_engine(config: Config, threads: int = 0) -> Engine:
-    """An engine whose weights can be those of a run's variants: large and quantised models have them in an adapter.
-
-    Raises:
-        CheckpointError: the checkpoint is gone.
-    """
-    policy = config.policy
-    path = Path(policy.checkpoint) if policy.checkpoint else seed_checkpoint()
-    precision = "fastest" if policy.precision == "auto" else policy.precision
-    engine = Engine.load(path, threads=threads, precision=precision, weights="auto")
-    if path.suffix == ".gguf" or engine.parameters > LARGE:
-        engine.adapt(seed=config.seed)
-    return engine

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from moevolve import _native
 from moevolve.config import Config, PolicySection
 from moevolve.errors import UsageError
+from moevolve.evolve import model as checkpoints
 from moevolve.evolve.ledger import Ledger
 from moevolve.policy.engine import Engine
 from moevolve.records import CycleStarted, Gated, Record, RunStarted, SkillInfo, VariantAdded
-from moevolve.serve.champions import Champion, Champions, base_engine
+from moevolve.serve.champions import Champion, Champions
 from moevolve.store import RunStore
 
 FOLDER = "deployed"
@@ -36,8 +38,13 @@ class Deployed:
     def __init__(self, store: RunStore, threads: int) -> None:
         self.store = store
         self.champions = Champions(store)
-        self.base = self.champions.base(threads)
+        self._threads = threads
         self.ledger = Ledger(store, len(store))
+
+    @cached_property
+    def base(self) -> Engine:
+        """The architecture, with the weights of the checkpoint."""
+        return self.champions.base(self._threads)
 
     @property
     def cycles(self) -> int:
@@ -148,8 +155,9 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
             config, skills = Config.from_canonical(first.config), first.skills
     else:
         path = None if model is None else str(model.resolve())
-        config = Config(name="deployed", cycles=0, policy=PolicySection(checkpoint=path))
-        engine = base_engine(config, threads)
+        config = Config(name="deployed", cycles=0, policy=PolicySection(checkpoint=path, threads=threads))
+        engine = checkpoints.load(config)
+        config = checkpoints.settled(config, engine)
     store.weights_dir.mkdir(parents=True, exist_ok=True)
     weights = engine.native.fingerprint()
     engine.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))

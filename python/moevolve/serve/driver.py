@@ -15,8 +15,8 @@ from moevolve.serve.failures import RequestError, ending
 class Rounds(Protocol):
     """What the driver needs of a scheduler."""
 
-    slots: int
-
+    @property
+    def slots(self) -> int: ...
     @property
     def busy(self) -> int: ...
     @property

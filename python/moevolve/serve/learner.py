@@ -19,11 +19,13 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import MoevolveError, UsageError
+from moevolve.evolve import model
 from moevolve.evolve.buffer import Buffer, Confirmed
 from moevolve.evolve.distill import distill
 from moevolve.evolve.gate import GateVerdict, PairedGate
 from moevolve.policy.engine import Engine
 from moevolve.policy.engine_policy import EnginePolicy
+from moevolve.policy.prompts import BarePrompts
 from moevolve.program.requests import GenerateRequest
 from moevolve.randomness import key, rng
 from moevolve.records import (
@@ -43,7 +45,7 @@ from moevolve.serve.claims import Claim, Parts, claims, parted
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
 from moevolve.store import MemoryStore, RunStore
-from moevolve.tasks.suite import Suite, suite
+from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
 
 LEAST = 8
@@ -100,7 +102,7 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         tell(CycleStarted(cycle=cycle, champion=champion.variant))
         lessons = _lessons(folder, parts.train, first.run, cycle, champion.variant)
         recipe = FULL if theirs.adapter is None else ADAPTER
-        tasks = suite(first.suite) if first.suite else None
+        tasks = model.tasks(champions.config) if first.suite else None
         known = _rehearsal(ours, tasks, champions.config, (first.seed, cycle)) if tasks else []
         buffer = _buffer(parts.train, known, theirs, cycle)
         tell(
@@ -115,7 +117,16 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
             tokens += record.tokens
             tell(record)
 
-        distill(theirs, buffer, recipe, cycle, rng(first.seed, cycle, "deployed"), report)
+        distill(
+            theirs,
+            buffer,
+            recipe,
+            cycle,
+            rng(first.seed, cycle, "deployed"),
+            report,
+            prompts=BarePrompts(theirs),
+            spread=champions.config.learn.positions == "spread",
+        )
         weights = theirs.native.fingerprint()
         theirs.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))
         name = f"v{variants:04d}"
@@ -189,8 +200,15 @@ def _rehearsal(engine: Engine, tasks: Suite, config: Config, stage: tuple[int, i
     """What the champion can do already: its own answers to train tasks of the run's skills that the grader confirms."""
     drawn = _drawn(tasks, config, "train", REHEARSED, (*stage, "deployed rehearsal"))
     answers = _answers(engine, drawn, config, (*stage, "deployed rehearsal"))
+    prompts, native = model.prompts(config, engine), engine.native
     return [
-        Confirmed(task.prompt, answer, task.skill, task.level, 0)
+        Confirmed(
+            native.decode(prompts.ask(task.prompt), False),
+            native.decode(prompts.say(answer)[:-1], False),
+            task.skill,
+            task.level,
+            0,
+        )
         for task, answer in zip(drawn, answers, strict=True)
         if answer and tasks.grade(task, answer).success
     ]
@@ -318,7 +336,7 @@ def _answers(
         )
         for place, task in enumerate(drawn)
     ]
-    replies = EnginePolicy(engine, "").answer(requests)
+    replies = EnginePolicy(engine, "", model.prompts(config, engine)).answer(requests)
     return [reply[0] if isinstance(reply, list) else "" for reply in replies]
 
 

@@ -1,0 +1,211 @@
+"""Starts a server from options, tells what it holds, follows a run, and ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from moevolve import _native
+from moevolve.errors import MoevolveError, UsageError
+from moevolve.policy.checkpoint import seed_checkpoint
+from moevolve.policy.engine import Engine
+from moevolve.policy.scheduler import Scheduler
+from moevolve.serve.app import HERE, application
+from moevolve.serve.champions import Champions
+from moevolve.serve.deployed import Deployed, opened
+from moevolve.serve.learning import Learning
+from moevolve.serve.learning_routes import learning_routes
+from moevolve.serve.limits import Limits
+from moevolve.serve.server import Server, bound
+from moevolve.serve.service import Service
+from moevolve.store import RunStore
+
+FOLLOW_SECONDS = 2.0
+"""Between two looks into the journal of a run that is followed."""
+
+Say = Callable[[str], None]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to serve."""
+
+    model: Path | None
+    """A checkpoint or a run; None for the shipped seed."""
+    name: str | None
+    follow: bool
+    host: str
+    port: int
+    tokens: dict[str, str | None] | None
+    """What clients must send, with the clients' names where they have any."""
+    learn: Path | None
+    """Where interactions are kept and learnt from; None keeps nothing."""
+    learn_every: float | None
+    """Seconds between learning cycles; None learns on request only."""
+    keep: int
+    """Interactions that are kept."""
+    hidden: frozenset[str]
+    """Environment variables that no child process gets."""
+    slots: int
+    memory: int | None
+    """Bytes for keys and values."""
+    threads: int
+    speculate: int
+    seed: int | None
+    limits: Limits
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """What is served, and what newer weights are made from."""
+
+    engine: Engine
+    weights: str
+    told: str
+    champions: Champions | None = None
+    base: Engine | None = None
+    deployed: Deployed | None = None
+
+
+def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> bool:
+    """Serves until a signal.
+
+    Args:
+        options: what and how.
+        say: tells the person.
+        ready: tells a program that clients can connect.
+
+    Returns:
+        Whether it was an interrupt that ended it, rather than a request to terminate.
+
+    Raises:
+        MoevolveError: the model cannot be loaded, or the address is taken.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(bound(options.host, options.port))
+        source = _source(options, stack)
+        for note in source.engine.native.notes:
+            say(f"moevolve: {note}")
+        return asyncio.run(_serve(options, source, listener, say, ready))
+
+
+def _source(options: Options, stack: ExitStack) -> _Source:
+    path = options.model
+    if options.learn is not None:
+        deployed = stack.enter_context(opened(options.learn, path, options.threads))
+        champion = deployed.champion()
+        told = f"{options.learn}: weights {champion.weights[:12]} of {champion.variant}"
+        return _Source(deployed.engine(champion), champion.weights, told, deployed=deployed)
+    if path is not None and _native.RunStore.is_run(path):
+        store = stack.enter_context(RunStore.open(path))
+        champions = Champions(store)
+        champion = champions.newest()
+        base = champions.base(options.threads)
+        engine = champions.engine(base, champion)
+        told = f"{path}: weights {champion.weights[:12]} of champion {champion.variant}"
+        return _Source(engine, champion.weights, told, champions, base)
+    if options.follow:
+        raise UsageError("--follow is for a run: name its folder")
+    engine = Engine.load(path or seed_checkpoint(), threads=options.threads)
+    told = "the shipped seed" if path is None else str(path)
+    return _Source(engine, engine.origin, told)
+
+
+async def _serve(
+    options: Options, source: _Source, listener: Any, say: Say, ready: Callable[[dict[str, Any]], None]
+) -> bool:
+    name = options.name or _name(options.model or options.learn)
+
+    def scheduler(engine: Engine) -> Scheduler:
+        return Scheduler(engine, slots=options.slots, memory=options.memory)
+
+    service = Service(name, options.limits, scheduler, seed=options.seed, speculate=options.speculate)
+    service.deploy(source.engine, source.weights)
+    hosts = HERE | {options.host}
+    learning: Learning | None = None
+    if source.deployed is not None:
+        learning = Learning(
+            source.deployed,
+            service,
+            say,
+            every=options.learn_every,
+            threads=options.threads,
+            most=options.keep,
+            hidden=options.hidden,
+        )
+        service.keep = learning.keep
+    routes = learning_routes(learning, options.limits) if learning is not None else []
+    server = Server(
+        application(service, tokens=options.tokens, hosts=hosts, routes=routes),
+        service,
+        lambda: say(f"moevolve: ending; answers under way have {options.limits.grace_seconds:g} s"),
+    )
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    following: asyncio.Task[None] | None = None
+
+    async def begin() -> None:
+        nonlocal following
+        drawing = service.current.driver.scheduler
+        chat = "chats" if source.engine.native.chat_template else "no chat template: completions only"
+        say(f"serving {source.told} as {name!r} ({chat})")
+        say(
+            f"{drawing.slots} slots, at most {drawing.limit / (1 << 20):,.0f} MiB of keys and values; "
+            f"{options.limits.queue} samples may wait"
+        )
+        if learning is not None:
+            learning.begin()
+            when = (
+                "on request" if options.learn_every is None else f"every {options.learn_every / 60:g} minutes"
+            )
+            say(
+                f"learning {when} in {source.deployed and source.deployed.store.path}: the newest {options.keep:,} "
+                "interactions are kept there until they are erased"
+            )
+        say(f"{url}/v1  (Ctrl-C ends it)")
+        ready({"url": url, "model": name, "slots": drawing.slots, "memory": drawing.limit})
+        if options.follow:
+            following = asyncio.create_task(_follow(service, source, say))
+
+    try:
+        await server.until_signal(listener, begin)
+    finally:
+        if following is not None:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+        if learning is not None:
+            await learning.close()
+        await service.close()
+    return signal.SIGINT in server.signals
+
+
+async def _follow(service: Service, source: _Source, say: Say) -> None:
+    """Deploys champions as they come. A failure is told, and the weights in service stay."""
+    champions, base = source.champions, source.base
+    assert champions is not None and base is not None, "only runs are followed"
+    served = source.weights
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        try:
+            champion = await asyncio.to_thread(champions.newest)
+            if champion.weights == served:
+                continue
+            engine = await asyncio.to_thread(champions.engine, base, champion)
+            service.deploy(engine, champion.weights)
+        except MoevolveError as error:
+            say(f"moevolve: cannot follow: {error}")
+            continue
+        served = champion.weights
+        say(f"moevolve: weights {served[:12]} of champion {champion.variant} are served from here on")
+
+
+def _name(model: Path | None) -> str:
+    if model is None:
+        return "seed"
+    path = model.resolve()
+    return path.stem if path.suffix == ".gguf" else path.name
