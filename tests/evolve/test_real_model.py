@@ -166,7 +166,7 @@ def test_a_model_without_a_template_is_asked_with_bare_texts(model: Path, tmp_pa
     first = records[0]
     assert isinstance(first, RunStarted)
     assert Config.from_canonical(first.config).wording.style == "bare"
-    with pytest.raises(UsageError, match="has no chat template"):
+    with pytest.raises(UsageError, match=r"has no chat template.*--model PATH"):
         start(real(bare), tmp_path / "chat")
 
 

@@ -12,7 +12,7 @@ from random import Random
 from moevolve.evolve.buffer import Buffer
 from moevolve.policy.engine import Engine
 from moevolve.policy.positions import training_positions
-from moevolve.policy.prompts import Prompts
+from moevolve.policy.prompts import BarePrompts, Prompts
 from moevolve.records import Recipe, Trained
 
 WARM_UP = 8
@@ -28,8 +28,8 @@ def distill(
     draw: Random,
     report: Callable[[Trained], None],
     *,
-    prompts: Prompts,
-    spread: bool,
+    prompts: Prompts | None = None,
+    spread: bool = True,
 ) -> int:
     """Trains `engine` in place; returns the number of trained tokens.
 
@@ -40,10 +40,11 @@ def distill(
         cycle: the cycle whose answers count as recent.
         draw: source of batches and positions.
         report: takes progress records.
-        prompts: how texts become the model's tokens, the same as in attempts.
+        prompts: how texts become the model's tokens, the same as in attempts; None learns the bare texts.
         spread: draw positions as `training_positions` does, instead of counting from 0.
     """
     native = engine.native
+    prompts = prompts or BarePrompts(engine)
     native.reset_optimizer(0.9, 0.95, 1e-8, 0.01, 1.0, 1e-3)
     every = max(1, recipe.steps // REPORTS)
     loss = norm = 0.0

@@ -34,6 +34,8 @@ DECODED, READ = 64, 1024
 """Samples and prompt tokens that a thread of the engine works on at one time."""
 LEARNED = 2 * 640
 """Tokens of a step whose activations are held at one time, unless one answer is longer."""
+KEPT = 0.15
+"""Share of all that is freed but not given back, or lost between blocks."""
 TRIED = 24
 """Prompts of the trial of speed, and at most so many answers in its one step."""
 ASKED = 1.5
@@ -171,7 +173,7 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
     held += plan.heads * lengths.longest + int(2 * inner)
     context = lengths.longest + config.policy.max_tokens
     learned = max(LEARNED, 2 * lengths.longest)
-    return {
+    parts = {
         "base weights": base if adapted else 0,
         "weights that train, and copies": 8 * own * (LOADED + adapted),
         "keys and values": threads * DECODED * context * 2 * plan.kv_bytes_per_token,
@@ -181,6 +183,7 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
         "training": 4 * own * 5 + 4 * learned * (held * plan.layers) if ARMS[config.arm].learns else 0,
         "interpreter": INTERPRETER,
     }
+    return parts | {"what the allocator keeps": int(KEPT * sum(parts.values()))}
 
 
 def speed_of(engine: Engine, prompts: Prompts, config: Config, tasks: Suite) -> Speed:

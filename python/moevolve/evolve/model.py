@@ -55,11 +55,20 @@ def large(path: Path) -> bool:
 
 
 def settled(config: Config, engine: Engine) -> Config:
-    """The configuration with what `auto` came to: results depend on it, so it is on record."""
+    """The configuration with what `auto` came to: results depend on it, so it is on record.
+
+    Raises:
+        UsageError: conversations are asked for, and the model has no chat template.
+    """
     style = config.wording.style
     if style == "auto":
         shipped = config.policy.checkpoint is None
         style = "bare" if shipped or engine.native.chat_template is None else "chat"
+    if style == "chat" and engine.native.chat_template is None:
+        raise UsageError(
+            f"{checkpoint(config)} has no chat template, so it cannot be asked in conversations: name a chat model "
+            f"with --model PATH, or set wording.style=bare"
+        )
     positions = config.learn.positions
     if positions == "auto":
         positions = "spread" if style == "bare" else "plain"
