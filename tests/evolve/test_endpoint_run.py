@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -375,3 +377,30 @@ def test_the_command_runs_shows_and_replays(tmp_path: Path) -> None:
     assert "the same head" in command("replay", "out", "--display", "none").stdout
     assert KEY not in ran.stdout + ran.stderr + shown.stdout
     assert "prices = " not in (tmp_path / "out" / "run.toml").read_text()
+
+
+def test_ctrl_c_does_not_wait_for_the_server(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def silent(body: dict, tries: int) -> str:
+        asked.set()
+        return "hang"
+
+    with serving(silent) as server:
+        run = subprocess.Popen(
+            [
+                *(sys.executable, "-c"),
+                # Whatever started the tests may have Ctrl-C ignored.
+                "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+                "from moevolve.cli.main import main; sys.exit(main())",
+                *("run", "small", "--out", "out", "--display", "none"),
+                *("--endpoint", server.url, "--model", MODEL),
+            ],
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        assert asked.wait(60)
+        run.send_signal(signal.SIGINT)
+        told = run.communicate(timeout=60)[1].decode()
+    assert run.returncode == 130
+    assert "moevolve resume out" in told

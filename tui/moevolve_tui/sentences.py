@@ -46,7 +46,7 @@ def sentence(record: Record) -> tuple[str, Tone]:
             return (
                 f"Run {short(record.run)} starts: seed {record.seed}, arm {record.arm}, "
                 f"{counted(len(record.skills), 'skill')} of {plain(record.suite)}, "
-                f"{amount(record.parameters)} parameters",
+                + (f"{amount(record.parameters)} parameters" if record.parameters else plain(record.weights)),
                 "head",
             )
         case VariantAdded(level="seed"):

@@ -111,6 +111,12 @@ def test_a_silent_model_answered_with_nothing() -> None:
     assert call.texts == [""] and call.failure is None
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_brackets_without_end_are_malformed(status: int) -> None:
+    call = get(b'{"choices":' + b"[" * 10**6, status)
+    assert call.failure == ("malformed" if status == 200 else "rejected")
+
+
 def test_usage_that_makes_no_sense_is_no_usage() -> None:
     said = {
         "choices": [{"message": {"content": "x"}}],

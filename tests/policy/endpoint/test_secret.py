@@ -38,6 +38,10 @@ def test_a_secret_shows_and_saves_nothing() -> None:
 def test_a_body_comes_back_without_the_key() -> None:
     secret = Secret(KEY, "SOME_KEY")
     assert secret.hide(f'{{"said": "Bearer {KEY}"}}'.encode()) == b'{"said": "Bearer [key]"}'
+    spelled = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    assert secret.hide(f'{{"said": "{spelled}", "n": 1}}'.encode()) == b'{"said":"[key]","n":1}'
+    assert secret.hide(b"\\" + KEY.encode()) == b"\\[key]"
+    assert secret.hide(b"[" * 10**5 + b"\\") == b"[" * 10**5 + b"\\"
     assert Secret("", "").hide(b"anything") == b"anything"
 
 

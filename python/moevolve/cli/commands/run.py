@@ -128,6 +128,8 @@ def _told(config: Config) -> Config:
 
     asked, config = config, settled(config)
     say(f"{config.policy.model} at {config.policy.endpoint} answers; its weights stay as they are.")
+    if config.policy.key_env is not None and str(config.policy.endpoint).startswith("http:"):
+        say("Over http:// the key travels in the clear: that is for this machine and networks of your own.")
     if asked.arm != config.arm:
         say(f"Without weights to train, arm {asked.arm} is arm {config.arm}: the program evolves alone.")
     expected = estimate(config)

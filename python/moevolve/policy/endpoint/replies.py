@@ -13,6 +13,8 @@ FATAL = frozenset({"auth", "quota", "missing"})
 """Failures that no further try and no other request can mend: the run ends."""
 LASTING = FATAL | {"rejected"}
 """Failures that come again if the same call is made again."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a stranger's JSON may raise; a text of brackets nests deeper than Python goes."""
 EXCERPT = 200
 """Characters of a server's message that are kept."""
 
@@ -101,7 +103,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
         choices = msgspec.json.decode(body, type=_Reply).choices
     except msgspec.ValidationError as error:
         return broken("malformed", f"not the answer of an OpenAI-compatible server: {error}"[:EXCERPT])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         cut = "truncated" in str(error) and body.lstrip()[:1] == b"{"
         return broken(
             "truncated" if cut else "malformed", f"{'cut' if cut else 'no'} JSON: {excerpt(body)!r}"
@@ -163,7 +165,7 @@ def _span(text: str) -> float:
 def _usage(body: bytes) -> Usage | None:
     try:
         found = msgspec.json.decode(body, type=_Used).usage
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     details = found.prompt_tokens_details
     cached = min((details.cached_tokens or 0) if details else 0, found.prompt_tokens)
@@ -176,7 +178,7 @@ def _refusal(status: int, body: bytes) -> tuple[str, str]:
     try:
         found = msgspec.json.decode(body, type=_Refusal).error
         problem = _Problem(message=found) if isinstance(found, str) else found
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         pass
     said = excerpt(problem.message.encode() or body)
     detail = f"status {status}" + (f": {said}" if said else "")

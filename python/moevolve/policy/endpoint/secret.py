@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from moevolve.errors import UsageError
+from moevolve.policy.endpoint.replies import UNREADABLE
 
 HIDDEN = "[key]"
 
@@ -44,7 +47,17 @@ class Secret:
 
     def hide(self, body: bytes) -> bytes:
         """A server's answer without the key, should it be in there."""
-        return body.replace(self._key.encode(), HIDDEN.encode()) if self._key else body
+        if not self._key:
+            return body
+        if b"\\" in body:
+            # JSON has many ways to spell a letter, so look at it in the plainest one.
+            try:
+                plain = msgspec.json.encode(msgspec.json.decode(body))
+            except UNREADABLE:
+                plain = b""
+            if self._key.encode() in plain:
+                body = plain
+        return body.replace(self._key.encode(), HIDDEN.encode())
 
     def hidden(self, text: str) -> str:
         """A text without the key, however the bytes that it came from spelled it."""
