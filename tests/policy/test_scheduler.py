@@ -47,9 +47,15 @@ def model(threads: int = 1, **changes: object) -> Engine:
     return Engine(_native.Engine.create(json.dumps(config), None, 5, threads))
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return model(2)
+@pytest.fixture(scope="module", params=["trainable", "stored"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """Each thread on samples of its own, and all threads on the products of one batch."""
+    made = model(2, head_dim=16)
+    if request.param == "trainable":
+        return made
+    folder = tmp_path_factory.mktemp("stored") / "model"
+    made.save(folder, dtype="bf16")
+    return Engine.load(folder, threads=2, weights="stored")
 
 
 @pytest.fixture(scope="module")
