@@ -14,7 +14,7 @@ import pytest
 from moevolve.cli.main import COMMANDS, main
 from moevolve.errors import ConfigError, MoevolveError, SafetyError, StoreBusyError
 
-STARTING = ["run", "resume", "watch", "init"]
+STARTING = ["run", "resume", "watch", "init", "serve", "learned"]
 READING = ["show", "ls", "report", "compare", "diff", "replay", "generate", "plan", "skills", "doctor"]
 CONTRACT = {*STARTING, *READING}
 

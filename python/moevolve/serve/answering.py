@@ -226,7 +226,7 @@ def _keep(keep: Keep, deployment: Deployment, job: Job, client: str) -> None:
             Interaction(
                 id=job.name if len(job.draws) == 1 else f"{job.name}.{place}",
                 client=client,
-                at=int(time.time()),
+                at=time.time_ns() // 1_000_000,
                 prompt=deployment.engine.native.decode(draw.ids, False),
                 answers=answers,
                 weights=deployment.weights,

@@ -29,7 +29,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     """The answer's id, as the client got it."""
     client: str
     at: int
-    """Seconds since 1970."""
+    """Milliseconds since 1970."""
     prompt: str
     """As the model read it, special tokens and the chat template's marks included."""
     answers: list[str]

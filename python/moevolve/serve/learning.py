@@ -94,7 +94,12 @@ class Learning:
             UsageError: there is no such answer.
         """
         feedback = Feedback(
-            id=id, choice=choice, client=client, at=int(time.time()), score=score, correction=correction
+            id=id,
+            choice=choice,
+            client=client,
+            at=time.time_ns() // 1_000_000,
+            score=score,
+            correction=correction,
         )
         await self._do(lambda: self.interactions.judge(feedback))
         self._fresh = True
