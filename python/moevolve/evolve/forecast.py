@@ -14,6 +14,7 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.evolve import model
 from moevolve.evolve.arms import ARMS
+from moevolve.evolve.attempts import AT_ONCE
 from moevolve.policy.cards import this_machine
 from moevolve.policy.engine import Engine
 from moevolve.policy.plan import Plan
@@ -32,6 +33,8 @@ LOADED = 3
 """Sets of weights at one time: the champion's, the candidate's, and the ones in training."""
 DECODED, READ = 64, 1024
 """Samples and prompt tokens that a thread of the engine works on at one time."""
+APART = 32
+"""Tokens by which prompts differ, and whose keys and values are kept through a round all the same."""
 LEARNED = 2 * 640
 """Tokens of a step whose activations are held at one time, unless one answer is longer."""
 KEPT = 0.15
@@ -173,10 +176,14 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
     held += plan.heads * lengths.longest + int(2 * inner)
     context = lengths.longest + config.policy.max_tokens
     learned = max(LEARNED, 2 * lengths.longest)
+    low, high = config.suite.levels
+    sealed = len(model.tasks(config).skills) * (high - low + 1) * config.suite.sealed_per_cell
+    most = min(AT_ONCE, max(config.attempts.tasks, sealed))
     parts = {
         "base weights": base if adapted else 0,
         "weights that train, and copies": 8 * own * (LOADED + adapted),
-        "keys and values": threads * DECODED * context * 2 * plan.kv_bytes_per_token,
+        # Twice the plan's bf16: the engine keeps them in f32.
+        "keys and values": (threads * DECODED * context + most * APART) * 2 * plan.kv_bytes_per_token,
         "reading and drawing": threads
         * 4
         * (READ * (held + 2 * plan.hidden) + 2 * DECODED * plan.vocabulary),
