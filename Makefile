@@ -121,7 +121,7 @@ parity: build parity-env ## compare with live transformers; SEEDS=1,2,3
 	$(SAY) "Comparing with transformers"
 	PYTHONPATH=python:tests/parity MOEVOLVE_PARITY=$(SEEDS) $(PARITY)/bin/python -m pytest -p no:cacheprovider tests/parity $(ARGS)
 
-bench: build parity-env ## measure training and generation against transformers, both sides in one run
+bench: develop parity-env ## measure training and generation against transformers, both sides in one run
 	$(SAY) "Measuring a training step (about 5 minutes, torch.compile included)"
 	PYTHONPATH=python $(PARITY)/bin/python benches/train.py $(ARGS)
 	$(SAY) "Measuring generation (about 2 minutes)"
@@ -130,6 +130,8 @@ bench: build parity-env ## measure training and generation against transformers,
 	PYTHONPATH=python $(PARITY)/bin/python benches/moe_layer.py
 	$(SAY) "Measuring SmolLM2 beside llama.cpp (about 2 minutes)"
 	PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
+	$(SAY) "Measuring 64 clients of a server beside one (about a minute)"
+	$(BIN)/python benches/serve.py
 	$(SAY) "Measuring what bf16 products cost in accuracy"
 	$(BIN)/python benches/precision.py
 

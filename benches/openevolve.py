@@ -73,7 +73,7 @@ evaluator:
 """
 
 OURS = re.compile(
-    r"Error code: \d+|APIConnectionError|Connection error|Timeout on attempt|APIError|attempts failed"
+    r"Error code: \d+|APIConnectionError|Connection error|Timeout on attempt|APIError|attempts failed with"
 )
 
 

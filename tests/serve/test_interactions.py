@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from moevolve.errors import UsageError
-from moevolve.serve.interactions import Feedback, Interaction, Interactions, client_name
+from moevolve.errors import CapacityError, UsageError
+from moevolve.serve.interactions import (
+    LONGEST,
+    MOST_VERDICTS,
+    Feedback,
+    Interaction,
+    Interactions,
+    client_name,
+)
 from moevolve.store import RunStore
 
 
@@ -86,3 +94,20 @@ def test_names_that_could_not_be_keys_are_hashed() -> None:
     assert client_name("ann@example") == "ann@example"
     assert client_name("a/b") != client_name("a/c") and "/" not in client_name("a/b")
     assert len(client_name("x" * 9999)) < 40
+
+
+def test_what_is_too_long_to_learn_from_is_not_kept(store: RunStore) -> None:
+    kept = Interactions(store)
+    kept.keep(msgspec.structs.replace(asked(1), prompt="x" * (LONGEST + 1)))
+    assert len(kept) == 0 and kept.all() == []
+
+
+def test_one_answer_has_a_bounded_number_of_judges(store: RunStore) -> None:
+    kept = Interactions(store)
+    kept.keep(asked(1))
+    for number in range(MOST_VERDICTS):
+        kept.judge(said(1, f"client{number}"))
+    with pytest.raises(CapacityError, match="no more are heard"):
+        kept.judge(said(1, "late"))
+    kept.judge(said(1, "client0", 0.0))
+    assert len(kept.feedback("i1")) == MOST_VERDICTS

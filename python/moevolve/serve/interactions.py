@@ -17,6 +17,11 @@ from moevolve.store import Put, RunStore
 
 INTERACTIONS = "interactions"
 FEEDBACK = "feedback"
+LONGEST = 100_000
+"""Characters of a prompt or an answer; what is longer is not kept."""
+MOST_VERDICTS = 64
+"""Clients whose feedback on one answer is kept."""
+
 _NAME = re.compile(r"[A-Za-z0-9._:@-]{1,64}")
 
 _encode = msgspec.msgpack.encode
@@ -77,7 +82,9 @@ class Interactions:
         return len(self._ages)
 
     def keep(self, interaction: Interaction) -> None:
-        """Keeps an interaction, and drops the oldest beyond the limit."""
+        """Keeps an interaction that is not too long, and drops the oldest beyond the limit."""
+        if any(len(text) > LONGEST for text in (interaction.prompt, *interaction.answers)):
+            return
         with self._lock:
             self._ages[interaction.id] = interaction.client
             old = list(self._ages)[: max(0, len(self._ages) - self._most)]
@@ -94,6 +101,7 @@ class Interactions:
 
         Raises:
             UsageError: there is no such answer.
+            CapacityError: as many others have judged it as are heard.
         """
         interaction = self.get(feedback.id)
         if interaction is None or not 0 <= feedback.choice < len(interaction.answers):
@@ -101,7 +109,11 @@ class Interactions:
                 f"there is no answer {feedback.id!r}, choice {feedback.choice}: it may be erased"
             )
         with self._lock:
-            key = f"{feedback.id}/{feedback.choice}/{feedback.client}"
+            place = f"{feedback.id}/{feedback.choice}/"
+            key = f"{place}{feedback.client}"
+            said = [known for known, _ in self._store.scan(FEEDBACK, place, limit=MOST_VERDICTS)]
+            if len(said) >= MOST_VERDICTS and key not in said:
+                raise CapacityError(f"{MOST_VERDICTS} clients have judged {feedback.id!r}: no more are heard")
             self._store_changes([(FEEDBACK, key, _encode(feedback))])
 
     def all(self, client: str | None = None) -> list[Interaction]:

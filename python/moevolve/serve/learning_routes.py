@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from moevolve.errors import StoreError, UsageError
+from moevolve.errors import CapacityError, StoreError, UsageError
 from moevolve.serve.failures import RequestError, wrong
 from moevolve.serve.interactions import client_name
 from moevolve.serve.learning import Learning
@@ -55,6 +55,8 @@ def learning_routes(learning: Learning, limits: Limits) -> list[Route]:
         client = client_of(request, asked.user)
         try:
             await learning.judge(asked.id, asked.choice, client, asked.score, asked.correction)
+        except CapacityError as error:
+            raise RequestError(409, str(error), param="id", code="enough_feedback") from error
         except UsageError as error:
             raise RequestError(404, str(error), param="id", code="not_found") from error
         return json_response({"id": asked.id, "choice": asked.choice, "client": client})
