@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from moevolve.errors import UsageError
+from moevolve.errors import CapacityError, UsageError
 from moevolve.store import Put, RunStore
 
 INTERACTIONS = "interactions"
