@@ -127,7 +127,7 @@ class TestRun:
         monkeypatch.chdir(tmp_path)
         asked: list[tuple[Any, Path]] = []
 
-        def start(config: Any, out: Path, on_event: Any, on_state: Any) -> Path:
+        def start(config: Any, out: Path, on_event: Any, on_state: Any, on_estimate: Any) -> Path:
             asked.append((config, out))
             path = recorded(out.name, gain=0.1)
             for entry in entries(records()):
@@ -147,7 +147,7 @@ class TestRun:
     ) -> None:
         from moevolve.cli.main import main
 
-        def start(config: Any, out: Path, on_event: Any, on_state: Any) -> Path:
+        def start(config: Any, out: Path, on_event: Any, on_state: Any, on_estimate: Any) -> Path:
             on_state(state("gate"))
             on_event(entries(records())[0])
             return out
@@ -168,7 +168,7 @@ class TestRun:
     ) -> None:
         from moevolve.cli.main import main
 
-        def start(config: Any, out: Path, on_event: Any, on_state: Any) -> Path:
+        def start(config: Any, out: Path, on_event: Any, on_state: Any, on_estimate: Any) -> Path:
             recorded(out.name, status="running")
             raise error
 

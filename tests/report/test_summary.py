@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_journal import CYCLE_TOKENS, DIRECT_TOKENS, SEED_TOKENS, SKILLS, entries, records
 
-from moevolve.records import Entry, Interval, State
+from moevolve.records import Entry, Interval, Metered, State
+from moevolve.report import terminal
 from moevolve.report.interval import gain_interval
 from moevolve.report.summary import fold, summarise
 
@@ -168,3 +171,37 @@ def test_the_gains_interval_holds_the_gain_and_is_antisymmetric(
     assert low <= y - b + 1e-12 and y - b <= high + 1e-12
     back = gain_interval(after, before)
     assert back == pytest.approx((-high, -low))
+
+
+def test_a_servers_bills_add_up_exactly() -> None:
+    found = list(records())
+    bill = Metered(
+        cycle=1,
+        stage="program",
+        requests=3,
+        reused=1,
+        calls=5,
+        faults={"timeout": 2},
+        failures={"timeout": 1},
+        prompt_tokens=10,
+        cached_tokens=4,
+        completion_tokens=6,
+        unmetered=0,
+        cost="0.0000001",
+        currency="EUR",
+        exchanges="",
+    )
+    found[-1:-1] = [bill, msgspec.structs.replace(bill, stage="gate v0001", cost="0.0000002")]
+    summary = fold(entries(found), None, alive=False)
+    assert summary.cost is not None
+    assert (summary.cost.requests, summary.cost.reused, summary.cost.calls) == (6, 2, 10)
+    assert summary.cost.money == "0.0000003"
+    assert (summary.cost.faults, summary.cost.failures) == ({"timeout": 4}, {"timeout": 2})
+    assert [stage.stage for stage in summary.cost.stages] == ["program", "gate v0001"]
+    shown = io.StringIO()
+    terminal.console(shown).print(terminal.show(summary))
+    assert "cost EUR" in shown.getvalue() and "0.0000003" in shown.getvalue()
+
+
+def test_a_run_on_weights_has_no_bill() -> None:
+    assert fold(entries(records()), None, alive=False).cost is None
