@@ -81,6 +81,7 @@ def test_a_file_needs_only_an_end(tmp_path: Path) -> None:
         ("cycles = 1\n[suite]\nlevels = [0, 2]", "`suite.levels[0]`: expected `int` >= 1"),
         ("cycles = 1\ngate = 3", "`gate`: expected `object`, not 3"),
         ("cycles = 1\narm = 'wieghts'", "unknown arm `wieghts` (did you mean `weights`?)"),
+        ("cycles = 1\narm = 'sft'\n[learn]\nloss = 'cispo'", "`learn.loss` must be sft there"),
         ("", "a run needs an end: give `cycles`, `minutes` or both"),
         ("cycles = ", "is not TOML"),
     ],

@@ -194,6 +194,15 @@ class LearnSection(Section, frozen=True):
             description="Positions of training sequences, from 0 or spread at random; auto: spread with bare texts"
         ),
     ] = "auto"
+    loss: Annotated[
+        Literal["sft", "cispo"],
+        Meta(
+            description="Confirmed answers by cross-entropy, or this cycle's direct attempts, right and wrong, by CISPO"
+        ),
+    ] = "sft"
+    clip: Annotated[
+        float, Meta(description="Distance of CISPO's upper bound of the ratio from 1", gt=0.0, le=100.0)
+    ] = 4.0
     rank: Annotated[int, Meta(description="Rank of an adapter", ge=1, le=1024)] = 8
     scale: Annotated[
         float, Meta(description="An adapter's alpha: it counts alpha/rank times", gt=0.0, le=4096.0)
@@ -294,6 +303,8 @@ class Config(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.cycles is None and self.minutes is None:
             raise ValueError("a run needs an end: give `cycles`, `minutes` or both")
+        if self.arm == "sft" and self.learn.loss != "sft":
+            raise ValueError("arm sft trains without reward, so `learn.loss` must be sft there")
 
     @classmethod
     def load(cls, source: str | Path, settings: Mapping[str, Any] | None = None) -> Config:

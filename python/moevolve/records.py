@@ -160,6 +160,8 @@ class Trained(Struct, frozen=True, tag="trained", tag_field="kind"):
     tokens: int
     expert_load: list[list[float]]
     """Per layer, the share of routed tokens that each expert took."""
+    policy: dict[str, float] = {}
+    """Of a policy's loss: means over tokens of the ratio and its like; nothing of a supervised one."""
 
 
 class Proposed(Struct, frozen=True, tag="proposed", tag_field="kind"):

@@ -170,6 +170,13 @@ def test_a_model_without_a_template_is_asked_with_bare_texts(model: Path, tmp_pa
         start(real(bare), tmp_path / "chat")
 
 
+def test_a_stage_may_train_by_a_policys_loss(model: Path, tmp_path: Path) -> None:
+    _, records = journal(start(real(model, **{"learn.loss": "cispo"}), tmp_path / "run"))
+    trained = of(records, Trained)
+    assert trained
+    assert all(isinstance(record, Trained) and record.policy["ratio"] > 0 for record in trained)
+
+
 def test_an_unknown_skill_is_named(model: Path, tmp_path: Path) -> None:
     config = msgspec.structs.replace(
         real(model),

@@ -19,11 +19,13 @@ from moevolve.evolve.grading import CoinGrader, SealedGrader
 from moevolve.evolve.ledger import Ledger
 from moevolve.evolve.pairing import Pairs
 from moevolve.evolve.parents import DgmParents
+from moevolve.evolve.reinforce import reinforce
 from moevolve.evolve.scoring import mean
 from moevolve.evolve.search import Proposal, brief_for, children, report_for
 from moevolve.evolve.shelf import Shelf
 from moevolve.evolve.snapshot import Snapshot, Trial
 from moevolve.memory.lessons import LessonBook
+from moevolve.policy.engine import Engine
 from moevolve.policy.protocol import Policy
 from moevolve.program.genome import Genome, seed_genome
 from moevolve.program.host import ProgramHost
@@ -42,6 +44,7 @@ from moevolve.records import (
     RunFinished,
     RunStarted,
     SkillInfo,
+    Trained,
 )
 from moevolve.skills.curriculum import allocate, by_amplification, by_practice
 from moevolve.skills.mastery import Mastery
@@ -168,7 +171,7 @@ class Loop:
         self.ledger.write([CycleStarted(cycle=cycle, champion=self.state.champion)])
         self.lessons.open_cycle(cycle)
         self.attempter.answers_checked = self.attempter.answers_vetoed = 0
-        tried = self._learn(cycle) if self.arm.learns else self._practise(cycle, None)
+        tried = self._learn(cycle) if self.arm.learns else self._practise(cycle, None)[0]
         if self.arm.searches:
             for generation in range(self.config.evolve.generations):
                 self._search(cycle, generation, tried)
@@ -201,8 +204,8 @@ class Loop:
         self.state.variants = list(self.archive)
         self.ledger.write(records, puts=[snapshots.save(self.state)])
 
-    def _practise(self, cycle: int, recipe: Recipe | None) -> list[Attempt]:
-        """Attempts on train tasks, by the bare policy and through the program; returns them."""
+    def _practise(self, cycle: int, recipe: Recipe | None) -> tuple[list[Attempt], list[Attempt]]:
+        """Attempts on train tasks, by the bare policy and through the program; returns the latest, and the bare ones."""
         config = self.config.attempts
         share = recipe.program_share if recipe else 1.0
         focus = recipe.focus if recipe else 0.0
@@ -258,7 +261,7 @@ class Loop:
                 )
             ]
         )
-        return latest
+        return latest, answered(seen.get("direct", []))
 
     def _learn(self, cycle: int) -> list[Attempt]:
         """Practises, trains a weights candidate on what was confirmed, and puts it before the gate."""
@@ -271,7 +274,7 @@ class Loop:
             key(self.config.seed, cycle, "recipe"),
         )
         recipe = self.config.learn.bounded(recipe)
-        tried = self._practise(cycle, recipe)
+        tried, drawn = self._practise(cycle, recipe)
         if not len(self.buffer) or not recipe.steps:
             return tried
         engine = self.shelf.engine(self.state.trainee)
@@ -282,20 +285,13 @@ class Loop:
             self.ledger.write([record])
 
         self._progress(f"training, {recipe.steps} steps", 0.15)
-        draw = rng(self.config.seed, cycle, "distill")
-        self.state.tokens_trained += distill(
-            engine,
-            self.buffer,
-            recipe,
-            cycle,
-            draw,
-            report,
-            prompts=self.shelf.prompts,
-            spread=self.config.learn.positions != "plain",
-        )
+        tokens, learnt, operator = self._train(engine, champion, drawn, recipe, cycle, report)
+        if not tokens:
+            return tried
+        self.state.tokens_trained += tokens
         weights = self.shelf.keep(engine)
-        summary = f"{recipe.steps} steps at {recipe.learning_rate:g} on confirmed answers"
-        operator = "distill" if trial_program is None else "distill with a new recipe"
+        summary = f"{recipe.steps} steps at {recipe.learning_rate:g} {learnt}"
+        operator = operator if trial_program is None else f"{operator} with a new recipe"
         child = self._child(champion, cycle, weights, program, "weights", operator, summary)
         self.ledger.write(
             [
@@ -308,6 +304,39 @@ class Loop:
         self.state.trainee = self.archive[self.state.champion].weights if back else weights
         self.state.recipe_program = None
         return tried
+
+    def _train(
+        self,
+        engine: Engine,
+        champion: Variant,
+        drawn: Sequence[Attempt],
+        recipe: Recipe,
+        cycle: int,
+        report: Callable[[Trained], None],
+    ) -> tuple[int, str, str]:
+        """Trains a copy; returns the tokens, what they were, and what the change is called."""
+        learn = self.config.learn
+        spread = learn.positions != "plain"
+        draw = rng(self.config.seed, cycle, "distill")
+        if learn.loss == "sft":
+            tokens = distill(
+                engine, self.buffer, recipe, cycle, draw, report, prompts=self.shelf.prompts, spread=spread
+            )
+            return tokens, "on confirmed answers", "distill"
+        drew = self.shelf.engine(champion.weights)
+        tokens = reinforce(
+            engine,
+            drawn,
+            recipe,
+            cycle,
+            draw,
+            report,
+            drew=drew,
+            clip=learn.clip,
+            prompts=self.shelf.prompts,
+            spread=spread,
+        )
+        return tokens, "by CISPO on its own attempts", "reinforce"
 
     def _search(self, cycle: int, generation: int, tried: Sequence[Attempt]) -> None:
         """Lets a parent's own `improve.py` propose candidates; the best one on train tasks goes to the gate."""

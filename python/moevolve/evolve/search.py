@@ -60,7 +60,7 @@ def report_for(state: Snapshot, direct: Mastery, program: Mastery) -> LearnRepor
     return LearnReport(
         cycle=state.cycle + 1,
         skills=skill_reports(direct, program),
-        history=[t for t in trial_reports(state) if t.operator.startswith("distill")],
+        history=[t for t in trial_reports(state) if t.operator.startswith(("distill", "reinforce"))],
     )
 
 
