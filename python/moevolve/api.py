@@ -139,6 +139,7 @@ def evolve(
     cycles: int | None = None,
     minutes: float | None = None,
     arm: Arm | None = None,
+    model: str | Path | None = None,
 ) -> Run:
     """Starts a run and returns at once.
 
@@ -149,12 +150,14 @@ def evolve(
         cycles: how many cycles to run; the preset's number and time limit when None.
         minutes: time limit instead of a number of cycles.
         arm: which parts of the loop are on.
+        model: what the run starts from, a checkpoint's folder or a GGUF file; what the preset says when None.
 
     Raises:
         UsageError: unknown preset or arm, or the folder holds a run.
         ConfigError: the file cannot be used.
     """
-    config = Config.load(preset).override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
+    settings = {} if model is None else {"policy.checkpoint": str(Path(model).resolve())}
+    config = Config.load(preset, settings).override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
     worker = _Worker(config, Path(out))
     worker.start()
     worker.started.wait()

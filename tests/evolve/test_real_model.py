@@ -4,6 +4,7 @@ The model is a random one of a few thousand parameters, so nothing is learnt; co
 grader, and every stage is gone through all the same.
 """
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from moevolve import _native
+from moevolve.cli.commands import show
 from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.evolve import forecast
@@ -138,6 +140,12 @@ def test_an_estimate_is_told_before_the_start_and_kept(run: Path, told: list[Est
     assert expected.cycles == 1
     assert 0 < expected.minutes[0] <= expected.minutes[1]
     assert expected.bytes > 0
+
+
+def test_show_tells_the_estimate_beside_what_it_took(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show.execute(argparse.Namespace(run=run, json=False))
+    assert "Estimated: 1 cycle in" in (said := capsys.readouterr().out)
+    assert "; took " in said
 
 
 def test_a_run_without_room_in_time_is_refused_before_it_starts(model: Path, tmp_path: Path) -> None:
