@@ -132,6 +132,8 @@ bench: develop parity-env ## measure training and generation against transformer
 	PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
 	$(SAY) "Measuring 64 clients of a server beside one (about a minute)"
 	$(BIN)/python benches/serve.py
+	$(SAY) "Measuring the generation service (about 3 minutes)"
+	PYTHONPATH=python $(PARITY)/bin/python benches/service.py
 	$(SAY) "Measuring what bf16 products cost in accuracy"
 	$(BIN)/python benches/precision.py
 

@@ -42,8 +42,8 @@ class Tensor:
 class Engine:
     """A decoder in memory, on the CPU: `minimax_m2`, `qwen3_moe`, `olmoe`, `mixtral`, `llama` or `qwen3`.
 
-    Calls on one engine exclude each other; all release the GIL. Results are the same bits on any number of
-    threads, and a row or a sample does not depend on what else is in the batch.
+    Calls on one engine exclude each other, but texts become tokens, and tokens texts, beside them; all release the GIL.
+    Results are the same bits on any number of threads, and a row or a sample does not depend on what else is in the batch.
     """
 
     @staticmethod

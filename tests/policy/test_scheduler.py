@@ -306,3 +306,15 @@ def test_an_engine_outlives_its_schedulers_and_they_its_owner(engine):
         for heard, one in zip(events, schedulers, strict=True):
             heard += one.round()
     assert [joined(heard)[number, 0] for heard, number in zip(events, numbers, strict=True)] == expected
+
+
+def test_texts_are_read_and_written_while_the_engine_is_at_work(texts):
+    work = threading.Thread(
+        target=texts.native.generate, args=([([5, 6], list(range(4000)), 200, 1.0, 1.0)],)
+    )
+    work.start()
+    decoded = 0
+    while work.is_alive():
+        texts.native.decode(texts.native.encode("ab"))
+        decoded += 1
+    assert decoded > 20

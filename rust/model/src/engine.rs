@@ -48,7 +48,7 @@ pub struct Engine {
     team: Team,
     rotary: Rotary,
     dtype: DType,
-    tokenizer: Option<Tokenizer>,
+    tokenizer: Option<Arc<Tokenizer>>,
     generation: Option<Map<String, Value>>,
     optimizer: Optimizer,
     trainer: Trainer,
@@ -139,7 +139,7 @@ impl Engine {
             checkpointing: false,
             team,
             dtype,
-            tokenizer,
+            tokenizer: tokenizer.map(Arc::new),
             generation,
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
@@ -239,7 +239,12 @@ impl Engine {
     }
 
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().ok_or(Error::NoTokenizer)
+        self.tokenizer.as_deref().ok_or(Error::NoTokenizer)
+    }
+
+    /// The tokenizer for those who read and write texts while the engine is at work.
+    pub fn shared_tokenizer(&self) -> Option<Arc<Tokenizer>> {
+        self.tokenizer.clone()
     }
 
     pub fn has_tokenizer(&self) -> bool {

@@ -463,3 +463,29 @@ fn penalties_and_biases_bend_the_choice_by_their_definition() {
     }
     assert_eq!(drawn.len(), 25);
 }
+
+#[test]
+fn a_block_taken_over_while_reading_is_not_promised_twice() {
+    let config = with(
+        odd(),
+        &[
+            ("eos_token_id", json!(null)),
+            ("max_position_embeddings", json!(4000)),
+        ],
+    );
+    let mut engine = create(&config, 1);
+    let block = block(&engine);
+    let prompt = ids(2, 2400);
+    let scheduler = engine.scheduler(4, 160 * block).expect("a scheduler");
+    // The first reads; the second, which would read the same, waits for it and takes over what it leaves behind.
+    let first = scheduler.add(&prompt, &[1], sampling(2)).expect("good");
+    engine.step(&scheduler);
+    scheduler.add(&prompt, &[2], sampling(2)).expect("good");
+    scheduler.cancel(first, None);
+    while scheduler.busy() + scheduler.waiting() > 0 {
+        engine.step(&scheduler);
+        let memory = scheduler.memory();
+        assert!(memory.reserved <= memory.limit && memory.used <= memory.limit);
+    }
+    assert_eq!(scheduler.memory().reserved, 0);
+}

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use moevolve_model::tokenizer::Tokenizer;
 use moevolve_model::{
     AdapterSettings, Engine as Model, Error, Finish, Keep, Objective, Optimizer, Request,
     Stream as Sampling,
@@ -128,11 +129,18 @@ type SampleResult = (Vec<u32>, Vec<f32>, &'static str);
 #[pyclass(module = "moevolve._native", frozen)]
 pub struct Engine {
     inner: Mutex<Model>,
+    // What never changes needs no lock: a server reads and writes texts while rounds are made.
+    tokenizer: Option<Arc<Tokenizer>>,
+    vocabulary: usize,
+    eos: Vec<u32>,
 }
 
 impl Engine {
     fn wrap(model: Model) -> Self {
         Self {
+            tokenizer: model.shared_tokenizer(),
+            vocabulary: model.config().vocabulary,
+            eos: model.config().eos.clone(),
             inner: Mutex::new(model),
         }
     }
@@ -149,6 +157,16 @@ impl Engine {
         work: impl FnOnce(&mut Model) -> moevolve_model::Result<T> + Send,
     ) -> PyResult<T> {
         py.detach(|| work(&mut self.lock()))
+            .map_err(|error| raise(py, &error))
+    }
+
+    /// Uses the tokenizer without the GIL, beside whatever the engine does.
+    fn read<T: Send>(
+        &self,
+        py: Python<'_>,
+        read: impl FnOnce(&Tokenizer) -> moevolve_model::Result<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| read(self.tokenizer.as_deref().ok_or(Error::NoTokenizer)?))
             .map_err(|error| raise(py, &error))
     }
 }
@@ -259,73 +277,51 @@ impl Engine {
     }
 
     #[getter]
-    fn vocab_size(&self, py: Python<'_>) -> PyResult<usize> {
-        self.work(py, |model| Ok(model.config().vocabulary))
+    fn vocab_size(&self) -> usize {
+        self.vocabulary
     }
 
     #[getter]
-    fn eos(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
-        self.work(py, |model| Ok(model.config().eos.clone()))
+    fn eos(&self) -> Vec<u32> {
+        self.eos.clone()
     }
 
     #[getter]
-    fn has_tokenizer(&self, py: Python<'_>) -> PyResult<bool> {
-        self.work(py, |model| Ok(model.has_tokenizer()))
+    fn has_tokenizer(&self) -> bool {
+        self.tokenizer.is_some()
     }
 
     #[pyo3(signature = (text, add_special=false))]
     fn encode(&self, py: Python<'_>, text: &str, add_special: bool) -> PyResult<Vec<u32>> {
-        self.work(py, |model| model.tokenizer()?.encode(text, add_special))
+        self.read(py, |tokenizer| tokenizer.encode(text, add_special))
     }
 
     #[pyo3(signature = (ids, skip_special=true))]
     fn decode(&self, py: Python<'_>, ids: Vec<u32>, skip_special: bool) -> PyResult<String> {
-        self.work(py, |model| model.tokenizer()?.decode(&ids, skip_special))
+        self.read(py, |tokenizer| tokenizer.decode(&ids, skip_special))
     }
 
     #[getter]
-    fn chat_templates(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
-        self.work(py, |model| {
-            Ok(model
-                .has_tokenizer()
-                .then(|| model.tokenizer())
-                .transpose()?
-                .map(|t| t.chat_templates())
-                .unwrap_or_default())
-        })
+    fn chat_templates(&self) -> BTreeMap<String, String> {
+        let tokenizer = self.tokenizer.as_deref();
+        tokenizer.map(Tokenizer::chat_templates).unwrap_or_default()
     }
 
     #[getter]
-    fn chat_template(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.work(py, |model| {
-            Ok(model
-                .has_tokenizer()
-                .then(|| model.tokenizer())
-                .transpose()?
-                .and_then(|t| t.chat_template()))
-        })
+    fn chat_template(&self) -> Option<String> {
+        self.tokenizer.as_deref().and_then(Tokenizer::chat_template)
     }
 
     #[getter]
-    fn special(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
-        self.work(py, |model| {
-            Ok(model
-                .has_tokenizer()
-                .then(|| model.tokenizer())
-                .transpose()?
-                .map(|t| t.special())
-                .unwrap_or_default())
-        })
+    fn special(&self) -> BTreeMap<String, String> {
+        let tokenizer = self.tokenizer.as_deref();
+        tokenizer.map(Tokenizer::special).unwrap_or_default()
     }
 
     #[getter]
-    fn notes(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.work(py, |model| {
-            Ok(match model.tokenizer() {
-                Ok(tokenizer) => tokenizer.notes().to_vec(),
-                Err(_) => Vec::new(),
-            })
-        })
+    fn notes(&self) -> Vec<String> {
+        let tokenizer = self.tokenizer.as_deref();
+        tokenizer.map_or_else(Vec::new, |tokenizer| tokenizer.notes().to_vec())
     }
 
     fn logits(&self, py: Python<'_>, ids: Vec<Vec<u32>>) -> PyResult<Tensor> {

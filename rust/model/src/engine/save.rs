@@ -55,7 +55,7 @@ impl Engine {
             config: &self.config,
             layout: &self.layout,
             parameters: &self.dense(),
-            tokenizer: self.tokenizer.as_ref(),
+            tokenizer: self.tokenizer.as_deref(),
             generation: self.generation.as_ref(),
         };
         checkpoint::save(folder, &whole, dtype)
@@ -72,7 +72,7 @@ impl Engine {
         );
         let texts = self
             .tokenizer
-            .as_ref()
+            .as_deref()
             .map(Tokenizer::texts)
             .unwrap_or_default();
         let place: HashMap<_, _> = self

@@ -100,6 +100,11 @@ impl Sequence {
             };
             (count, chain) = (count + 1, next);
             self.read += LANES;
+            if self.promised > 0 {
+                // It was let in before: one block less to take.
+                self.promised -= 1;
+                pool.forgo(1);
+            }
         }
         self.known = Some((count, chain));
     }
