@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -86,6 +87,12 @@ def resident(pid: int) -> float:
     return int(fields["RssAnon"].split()[0]) / 1024
 
 
+def processor(pid: int) -> float:
+    """Processor seconds of a process so far: what is measured even where others are busy, too."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Load:
     """Clients that ask until there have been enough requests or enough time."""
 
@@ -97,16 +104,18 @@ class Load:
         self._pairs = pairs
         self._known = known
         self.requests = self.drawn = 0
+        self.cost = 0.0
+        """Processor seconds of the server for each token."""
         self.first: list[float] = []
         self.memory: list[tuple[int, float]] = []
 
     async def run(self, clients: int, seconds: float, requests: int | None) -> float:
         """Tokens a second."""
         self._left = requests
-        began = time.perf_counter()
+        spent, began = processor(self._pid), time.perf_counter()
         self._until = began + seconds
-        self._seconds = seconds
         await asyncio.gather(*(self._client() for _ in range(clients)))
+        self.cost = (processor(self._pid) - spent) / max(1, self.drawn)
         return self.drawn / (time.perf_counter() - began)
 
     async def _client(self) -> None:
@@ -120,6 +129,7 @@ class Load:
                 "seed": pair,
                 "max_tokens": self._tokens,
                 "temperature": 1.0,
+                "ignore_eos": True,
             }
             text, tokens, first = await client.complete(body)
             if self._known.setdefault(pair, text) != text:
@@ -144,7 +154,7 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=None, help="requests of all clients, instead of minutes"
     )
-    parser.add_argument("--tokens", type=int, default=32, help="most new tokens a request")
+    parser.add_argument("--tokens", type=int, default=64, help="new tokens a request")
     parser.add_argument("--pairs", type=int, default=64, help="different requests")
     options = parser.parse_args()
     command = [sys.executable, "-m", "moevolve.cli.main", "serve", "--port", "0", "--json"]
@@ -174,6 +184,9 @@ def main() -> int:
     )
     print(
         f"{options.clients:<3} clients       {together:10,.0f} tokens/s  first piece {1e3 * first[len(first) // 2]:7.1f} ms"
+    )
+    print(
+        f"processor         {1e6 * one.cost:10,.0f} us a token for one client, {1e6 * many.cost:,.0f} us for all"
     )
     print(f"gain              {together / alone:10.2f} x")
     print(

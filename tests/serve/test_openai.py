@@ -213,13 +213,19 @@ def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
         logit_bias={"120": -100},
         stop="q",
         max_completion_tokens=9,
-        extra_body={"top_k": 5, "min_p": 0.05, "repetition_penalty": 1.1, "unknown": {"is": "fine"}},
+        extra_body={
+            "top_k": 5,
+            "min_p": 0.05,
+            "repetition_penalty": 1.1,
+            "ignore_eos": True,
+            "unknown": {"is": "fine"},
+        },
     )
     (sampling,) = server.schedulers[0].submitted
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p) == (0.5, 0.9, 5, 0.05)
     assert (sampling.frequency_penalty, sampling.presence_penalty) == (0.1, -0.2)
     assert (sampling.repetition_penalty, sampling.logit_bias) == (1.1, ((120, -100.0),))
-    assert (sampling.stop, sampling.max_tokens) == (("q",), 9)
+    assert (sampling.stop, sampling.max_tokens, sampling.ignore_eos) == (("q",), 9, True)
 
 
 def test_echo_repeats_the_prompt(serving: Start, client_of: Any) -> None:

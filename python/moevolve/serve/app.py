@@ -103,7 +103,7 @@ def figures(service: Service) -> dict[str, Any]:
     return {
         "model": service.name,
         "weights": service.current.weights,
-        "slots": service.current.driver.scheduler.slots,
+        "slots": service.current.driver.slots,
         "busy": sum(scheduler.busy for scheduler in schedulers),
         "waiting": sum(scheduler.waiting for scheduler in schedulers),
         "queue": service.limits.queue,

@@ -46,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
+    ignore_eos: bool | None = None
     user: str | None = None
 
     @property
@@ -123,6 +124,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             logit_bias=self._biases(vocabulary),
             top_logprobs=top_logprobs,
             speculate=speculate,
+            ignore_eos=bool(self.ignore_eos),
         )
 
     def keys(self, place: int, fallback: int) -> list[int]:

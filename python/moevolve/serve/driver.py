@@ -30,11 +30,24 @@ class Rounds(Protocol):
     def round(self) -> list[Event]: ...
 
 
-class Ticket:
-    """One request of the scheduler's, as asyncio waits for it. Belongs to the loop's thread."""
+GAP = 0.001
+"""Seconds between two looks of a request at what was drawn, for each sample that is under way."""
+LONGEST_GAP = 0.1
 
-    def __init__(self, samples: int) -> None:
+
+class Ticket:
+    """One request of the scheduler's, as asyncio waits for it. Belongs to the loop's thread.
+
+    The first tokens and the last are told at once. In between, the more samples are under way, the longer a request
+    waits for more to tell: waking it for every token of a fast model would cost more than drawing the token.
+    """
+
+    def __init__(self, samples: int, loop: asyncio.AbstractEventLoop) -> None:
         self.samples = samples
+        self._loop = loop
+        self._next = 0.0
+        """When it may be told again, by the loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
         self._left = set(range(samples))
         self._events: list[Event] = []
         self._failure: MoevolveError | None = None
@@ -45,17 +58,29 @@ class Ticket:
         """Whether nothing more will come."""
         return not self._left or self._failure is not None
 
-    def hear(self, events: Sequence[Event]) -> None:
-        """Takes a round's events."""
+    def hear(self, events: Sequence[Event], gap: float) -> None:
+        """Takes a round's events; tells them `gap` seconds after the ones before, or at once if they are the last."""
         self._events.extend(events)
         self._left.difference_update(event.sample for event in events if event.finish is not None)
+        now = self._loop.time()
+        if not self._left or now >= self._next:
+            self._next = now + gap
+            self._ring()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._next, self._ring)
+            self._next += gap
+
+    def _ring(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._news.set()
 
     def fail(self, failure: MoevolveError) -> None:
         """Ends the ticket with an error, unless it has ended."""
         if not self.done:
             self._failure = failure
-            self._news.set()
+            self._ring()
 
     async def rounds(self) -> AsyncIterator[list[Event]]:
         """What was drawn since the last time, in order, until every sample has finished.
@@ -85,6 +110,10 @@ class Driver:
 
     def __init__(self, scheduler: Rounds, loop: asyncio.AbstractEventLoop) -> None:
         self.scheduler = scheduler
+        self.slots = scheduler.slots
+        """Samples that are drawn at once; the scheduler itself may be asked only between rounds."""
+        self.outstanding = 0
+        """Samples that are drawn or wait."""
         self._loop = loop
         self._tickets: dict[int, Ticket] = {}
         self._numbers: dict[Ticket, int] = {}
@@ -95,11 +124,6 @@ class Driver:
         self._failure: MoevolveError | None = None
         self._thread = threading.Thread(target=self._drive, name="moevolve serve: engine", daemon=True)
         self._thread.start()
-
-    @property
-    def outstanding(self) -> int:
-        """Samples that are drawn or wait."""
-        return sum(ticket.samples for ticket in list(self._numbers))
 
     @property
     def failure(self) -> MoevolveError | None:
@@ -116,11 +140,12 @@ class Driver:
             raise self._failure
         if self._ended:
             raise ending()
-        ticket = Ticket(len(keys))
+        ticket = Ticket(len(keys), self._loop)
         with self._lock:
             number = self.scheduler.submit(ids, sampling, keys=keys)
             self._tickets[number] = ticket
             self._numbers[ticket] = number
+        self.outstanding += ticket.samples
         self._work.set()
         return ticket
 
@@ -129,6 +154,7 @@ class Driver:
         number = self._numbers.pop(ticket, None)
         if number is None:
             return
+        self.outstanding -= ticket.samples
         with self._lock:
             del self._tickets[number]
         if not ticket.done:
@@ -174,13 +200,13 @@ class Driver:
                 if ticket is not None:
                     heard.setdefault(ticket, []).append(event)
         if heard:
-            self._loop.call_soon_threadsafe(_hand_over, heard)
+            self._loop.call_soon_threadsafe(self._hand_over, heard)
+
+    def _hand_over(self, heard: dict[Ticket, list[Event]]) -> None:
+        gap = min(LONGEST_GAP, GAP * (self.outstanding - 1))
+        for ticket, events in heard.items():
+            ticket.hear(events, gap)
 
     def _failed(self, error: MoevolveError) -> None:
         self._failure = RequestError(500, f"the engine failed: {error}", code="engine_failed")
         self._loop.call_soon_threadsafe(self.fail_all, self._failure)
-
-
-def _hand_over(heard: dict[Ticket, list[Event]]) -> None:
-    for ticket, events in heard.items():
-        ticket.hear(events)

@@ -127,7 +127,7 @@ class Service:
         if self.ending:
             raise ending()
         driver = self.current.driver
-        room = driver.scheduler.slots + self.limits.queue
+        room = driver.slots + self.limits.queue
         if driver.outstanding + samples > room:
             self.counts.refused += 1
             raise RequestError(
