@@ -1,14 +1,17 @@
 """Tasks put to an instruct model: what it is asked, and what its replies come to."""
 
 import string
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.policy.wording import INSTRUCTION, Wording
+from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import split_of
-from moevolve.tasks.suite import suite
+from moevolve.tasks.suite import Suite, suite
+from moevolve.tasks.task import Task
 
 PRIMER = suite("primer")
 
@@ -47,6 +50,27 @@ def test_a_prompt_of_no_known_verb_is_asked_as_it_is() -> None:
     assert wording().messages("What is the capital of France?")[-1]["content"] == (
         "What is the capital of France?"
     )
+
+
+def test_a_users_skill_is_known_by_what_its_prompts_begin_with() -> None:
+    def double(rng: Random, level: int) -> Task:
+        text = "".join(rng.choices("abcdefghij", k=level + 2))
+        return Task(prompt=f"twice:{text}=", answer=text * 2)
+
+    def free(rng: Random, level: int) -> Task:
+        return Task(prompt=f"What follows {rng.randrange(10**6)}?", answer="?")
+
+    own = Suite(
+        "own",
+        [
+            Skill(path="text/double", summary="write the letters twice", generator=double),
+            Skill(path="number/next", summary="name the next number", generator=free),
+        ],
+    )
+    said = Wording(own, shots=1, levels=(1, 4), spell=True)
+    assert said.messages("twice:abc=")[0]["content"].startswith("Write the letters twice.")
+    assert len(said.messages("twice:abc=")) == 4
+    assert said.messages("What follows 3?")[0]["content"] == INSTRUCTION
 
 
 def test_digits_stay_together_and_letters_stay_whole_where_nothing_is_spelt() -> None:

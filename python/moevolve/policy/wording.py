@@ -36,7 +36,9 @@ class Wording:
         self.spell = spell
         self._suite = suite
         self._levels = levels
-        self._verbs = {skill.verb: skill for skill in suite.skills.values() if skill.verb}
+        self._verbs = {
+            verb: skill for skill in suite.skills.values() if (verb := skill.verb or _prefix(suite, skill))
+        }
         self._before = cache(self._earlier)
 
     def messages(self, prompt: str) -> list[Message]:
@@ -78,6 +80,13 @@ class Wording:
             self._suite.draw("train", skill.path, level, "shots", shot) for shot, level in enumerate(levels)
         ]
         return [(task.prompt, task.answer) for task in tasks if task.answer is not None]
+
+
+def _prefix(suite: Suite, skill: Skill) -> str:
+    """What all of a skill's prompts seem to begin with, up to a colon; empty where they do not."""
+    prompts = [suite.draw("train", skill.path, skill.levels[0], "prefix", again).prompt for again in range(4)]
+    found = {prompt.partition(":")[0] if ":" in prompt else "" for prompt in prompts}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _sentence(summary: str) -> str:
