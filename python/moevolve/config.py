@@ -195,14 +195,19 @@ class LearnSection(Section, frozen=True):
         ),
     ] = "auto"
     loss: Annotated[
-        Literal["sft", "cispo"],
+        Literal["sft", "cispo", "grpo", "dapo", "dr_grpo"],
         Meta(
-            description="Confirmed answers by cross-entropy, or this cycle's direct attempts, right and wrong, by CISPO"
+            description="sft: confirmed answers by cross-entropy; the others: this cycle's direct attempts, right and wrong"
         ),
     ] = "sft"
     clip: Annotated[
-        float, Meta(description="Distance of CISPO's upper bound of the ratio from 1", gt=0.0, le=100.0)
-    ] = 4.0
+        tuple[Annotated[float, Meta(ge=0.0, le=1.0)], Annotated[float, Meta(gt=0.0, le=100.0)]],
+        Meta(description="How far below and above 1 a loss bounds the ratio; cispo has no bound below"),
+    ] = (0.2, 4.0)
+    schedule: Annotated[
+        Literal["linear", "cosine"],
+        Meta(description="How the learning rate falls after its warm-up, to a tenth"),
+    ] = "linear"
     rank: Annotated[int, Meta(description="Rank of an adapter", ge=1, le=1024)] = 8
     scale: Annotated[
         float, Meta(description="An adapter's alpha: it counts alpha/rank times", gt=0.0, le=4096.0)

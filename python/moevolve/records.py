@@ -160,6 +160,8 @@ class Trained(Struct, frozen=True, tag="trained", tag_field="kind"):
     tokens: int
     expert_load: list[list[float]]
     """Per layer, the share of routed tokens that each expert took."""
+    expert_gradient: list[list[float]] = []
+    """Per layer, the norm of the gradient of each expert's weights at this step, before clipping."""
     policy: dict[str, float] = {}
     """Of a policy's loss: means over tokens of the ratio and its like; nothing of a supervised one."""
 

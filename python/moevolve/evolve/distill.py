@@ -10,7 +10,8 @@ from collections.abc import Callable
 from random import Random
 
 from moevolve.evolve.buffer import Buffer
-from moevolve.evolve.training import Progress, rate, refresh
+from moevolve.evolve.schedule import Schedule
+from moevolve.evolve.training import Progress, refresh
 from moevolve.policy.engine import Engine
 from moevolve.policy.positions import training_positions
 from moevolve.policy.prompts import BarePrompts, Prompts
@@ -27,6 +28,7 @@ def distill(
     *,
     prompts: Prompts | None = None,
     spread: bool = True,
+    schedule: Schedule = "linear",
 ) -> int:
     """Trains `engine` in place; returns the number of trained tokens.
 
@@ -39,11 +41,12 @@ def distill(
         report: takes progress records.
         prompts: how texts become the model's tokens, the same as in attempts; None learns the bare texts.
         spread: draw positions as `training_positions` does, instead of counting from 0.
+        schedule: of the learning rate.
     """
     native = engine.native
     prompts = prompts or BarePrompts(engine)
     refresh(engine)
-    progress = Progress(cycle, recipe, report)
+    progress = Progress(cycle, recipe, report, schedule)
     for step, batch in enumerate(
         buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw), start=1
     ):
@@ -53,5 +56,5 @@ def distill(
             ids = prompt + prompts.say(item.answer)
             positions = training_positions(len(ids), draw) if spread else 0
             examples.append((ids, len(prompt), positions, 1.0))
-        progress.add(step, native.train_step(examples, rate(recipe, step)))
+        progress.add(step, native.train_step(examples, progress.rate(step), norms=progress.due(step)))
     return progress.trained

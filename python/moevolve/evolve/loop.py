@@ -320,7 +320,15 @@ class Loop:
         draw = rng(self.config.seed, cycle, "distill")
         if learn.loss == "sft":
             tokens = distill(
-                engine, self.buffer, recipe, cycle, draw, report, prompts=self.shelf.prompts, spread=spread
+                engine,
+                self.buffer,
+                recipe,
+                cycle,
+                draw,
+                report,
+                prompts=self.shelf.prompts,
+                spread=spread,
+                schedule=learn.schedule,
             )
             return tokens, "on confirmed answers", "distill"
         drew = self.shelf.engine(champion.weights)
@@ -332,11 +340,13 @@ class Loop:
             draw,
             report,
             drew=drew,
+            loss=learn.loss,
             clip=learn.clip,
             prompts=self.shelf.prompts,
             spread=spread,
+            schedule=learn.schedule,
         )
-        return tokens, "by CISPO on its own attempts", "reinforce"
+        return tokens, f"by {learn.loss} on its own attempts", "reinforce"
 
     def _search(self, cycle: int, generation: int, tried: Sequence[Attempt]) -> None:
         """Lets a parent's own `improve.py` propose candidates; the best one on train tasks goes to the gate."""

@@ -1,23 +1,27 @@
 """Learning by a policy's loss: what the bare policy drew, weighed by how much better than its group an answer was.
 
-CISPO (MiniMax-M1, 2025): the ratio to the policy that drew the answer is bounded above, below by 0, and not differentiated,
-so no token loses its gradient; the mean goes over tokens. A group is one task's answers, an advantage is a reward less the
-group's mean; groups whose answers were all right or all wrong say nothing and are left out.
+A group is one task's answers, and an advantage is a reward less the group's mean; GRPO and DAPO divide by the group's
+deviation too, CISPO and Dr. GRPO do not. Groups whose answers were all right or all wrong say nothing and are left out, as
+in DAPO. What the advantages then go into is the engine's matter (`policy_step`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Literal
 
 import msgspec
 
 from moevolve.evolve.attempts import Attempt
-from moevolve.evolve.training import Progress, rate, refresh
+from moevolve.evolve.schedule import Schedule
+from moevolve.evolve.training import Progress, refresh
 from moevolve.policy.engine import Engine
 from moevolve.policy.positions import training_positions
 from moevolve.policy.prompts import BarePrompts, Prompts
 from moevolve.records import Recipe, Trained
+
+Loss = Literal["cispo", "grpo", "dapo", "dr_grpo"]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -30,13 +34,32 @@ class Answer(msgspec.Struct, frozen=True):
     """Log-probability of each answer token under the policy that drew it."""
 
 
-def groups_of(attempts: Sequence[Attempt], drew: Engine, prompts: Prompts) -> list[list[Answer]]:
+def advantages(rewards: Sequence[float], loss: Loss) -> list[float]:
+    """Of one group; nothing if the rewards are all alike.
+
+    >>> advantages([1.0, 0.0, 0.0, 1.0], "cispo")
+    [0.5, -0.5, -0.5, 0.5]
+    """
+    if min(rewards) == max(rewards):
+        return []
+    mean = sum(rewards) / len(rewards)
+    apart = [reward - mean for reward in rewards]
+    if loss in ("grpo", "dapo"):
+        deviation = (sum(x * x for x in apart) / len(apart)) ** 0.5
+        return [x / deviation for x in apart]
+    return apart
+
+
+def groups_of(
+    attempts: Sequence[Attempt], drew: Engine, prompts: Prompts, loss: Loss = "cispo"
+) -> list[list[Answer]]:
     """One group a task whose answers differ in reward, in the order of the tasks.
 
     Args:
         attempts: direct attempts, those of a task in a row.
         drew: the engine that answered.
         prompts: how texts become its tokens.
+        loss: what the advantages are for.
     """
     by_task: dict[str, list[Attempt]] = {}
     for attempt in attempts:
@@ -44,17 +67,16 @@ def groups_of(attempts: Sequence[Attempt], drew: Engine, prompts: Prompts) -> li
             by_task.setdefault(attempt.task.prompt, []).append(attempt)
     groups = []
     for prompt, group in by_task.items():
-        rewards = [attempt.verdict.score for attempt in group]
-        mean = sum(rewards) / len(rewards)
-        if all(reward == mean for reward in rewards):
+        found = advantages([attempt.verdict.score for attempt in group], loss)
+        if not found:
             continue
         asked = prompts.ask(prompt)
         rows = [asked + prompts.say(attempt.answer) for attempt in group]
         olds = drew.native.logprobs([(ids, len(asked), 0) for ids in rows])
         groups.append(
             [
-                Answer(ids, len(asked), reward - mean, old)
-                for ids, reward, old in zip(rows, rewards, olds, strict=True)
+                Answer(ids, len(asked), advantage, old)
+                for ids, advantage, old in zip(rows, found, olds, strict=True)
             ]
         )
     return groups
@@ -69,9 +91,11 @@ def reinforce(
     report: Callable[[Trained], None],
     *,
     drew: Engine,
-    clip: float,
+    loss: Loss,
+    clip: tuple[float, float],
     prompts: Prompts | None = None,
     spread: bool = True,
+    schedule: Schedule = "linear",
 ) -> int:
     """Trains `engine` in place; returns the number of trained tokens, 0 where no group says anything.
 
@@ -83,15 +107,18 @@ def reinforce(
         draw: source of the groups' order and of positions.
         report: takes progress records.
         drew: the engine that made the attempts.
-        clip: distance of the ratio's upper bound from 1.
+        loss: which loss.
+        clip: how far below and above 1 the ratio's bounds lie; CISPO has none below.
         prompts: how texts become the model's tokens, the same as in attempts; None asks with the bare texts.
         spread: draw positions as `training_positions` does, instead of counting from 0.
+        schedule: of the learning rate.
     """
-    groups = groups_of(attempts, drew, prompts or BarePrompts(engine))
+    groups = groups_of(attempts, drew, prompts or BarePrompts(engine), loss)
     if not groups:
         return 0
     refresh(engine)
-    progress = Progress(cycle, recipe, report)
+    progress = Progress(cycle, recipe, report, schedule)
+    longest = max(len(answer.old) for group in groups for answer in group)
     waiting: list[list[Answer]] = []
     for step in range(1, recipe.steps + 1):
         batch: list[
@@ -105,6 +132,14 @@ def reinforce(
                 batch.append(
                     (answer.ids, answer.start, positions, answer.advantage, answer.old, None, step - 1)
                 )
-        result = engine.native.policy_step(batch, rate(recipe, step), "cispo", clip_low=1.0, clip_high=clip)
+        result = engine.native.policy_step(
+            batch,
+            progress.rate(step),
+            loss,
+            clip_low=clip[0],
+            clip_high=clip[1],
+            length=longest,
+            norms=progress.due(step),
+        )
         progress.add(step, result)
     return progress.trained

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from moevolve.evolve.schedule import Schedule, rate_at
 from moevolve.policy.engine import Engine
 from moevolve.records import Recipe, Trained
 
-WARM_UP = 8
 REPORTS = 6
 """Progress records of one stage."""
 TOLD = ("ratio", "largest_ratio", "clipped", "drift", "entropy", "age")
@@ -20,35 +20,43 @@ def refresh(engine: Engine) -> None:
     engine.native.reset_optimizer(0.9, 0.95, 1e-8, 0.01, 1.0, 1e-3)
 
 
-def rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then linearly down to a tenth: each stage ends in small steps, so its end can be gated."""
-    if step <= WARM_UP:
-        return recipe.learning_rate * step / WARM_UP
-    left = 1 - (step - WARM_UP) / max(1, recipe.steps - WARM_UP)
-    return recipe.learning_rate * (0.1 + 0.9 * left)
-
-
 class Progress:
-    """Gathers steps into a few records.
+    """The course of a stage: gives each step its rate, and gathers steps into a few records.
 
     Args:
         cycle: whose stage it is.
-        recipe: how many steps there will be.
+        recipe: how many steps there will be, and how large.
         report: takes the records.
+        schedule: how the learning rate falls after its warm-up.
     """
 
-    def __init__(self, cycle: int, recipe: Recipe, report: Callable[[Trained], None]) -> None:
+    def __init__(
+        self,
+        cycle: int,
+        recipe: Recipe,
+        report: Callable[[Trained], None],
+        schedule: Schedule = "linear",
+    ) -> None:
         self.trained = 0
         """Tokens trained on so far."""
+        self._schedule = schedule
         self._cycle, self._recipe, self._report = cycle, recipe, report
         self._every = max(1, recipe.steps // REPORTS)
         self._steps: list[Mapping[str, Any]] = []
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 1."""
+        return rate_at(self._schedule, self._recipe.learning_rate, step, self._recipe.steps)
+
+    def due(self, step: int) -> bool:
+        """Whether there is a record after this step."""
+        return step % self._every == 0 or step == self._recipe.steps
 
     def add(self, step: int, result: Mapping[str, Any]) -> None:
         """Takes what the engine says of a step, counted from 1."""
         self._steps.append(result)
         self.trained += result["tokens"]
-        if step % self._every and step != self._recipe.steps:
+        if not self.due(step):
             return
         steps, self._steps = self._steps, []
         self._report(
@@ -58,9 +66,10 @@ class Progress:
                 steps=self._recipe.steps,
                 loss=_mean(steps, "loss"),
                 gradient_norm=_mean(steps, "gradient_norm"),
-                learning_rate=rate(self._recipe, step),
+                learning_rate=self.rate(step),
                 tokens=sum(each["tokens"] for each in steps),
                 expert_load=result["expert_load"],
+                expert_gradient=result.get("expert_gradient", []),
                 policy={name: _mean(steps, name) for name in TOLD if name in result},
             )
         )
