@@ -34,6 +34,7 @@ from moevolve.records import (
     Gated,
     Learned,
     Lesson,
+    Proposed,
     Recipe,
     Record,
     RunStarted,
@@ -130,6 +131,7 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         weights = theirs.native.fingerprint()
         theirs.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))
         name = f"v{variants:04d}"
+        summary = f"{len(parts.train)} answers that {len(parts.trainers)} clients stand for"
         tell(
             VariantAdded(
                 variant=name,
@@ -139,8 +141,19 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
                 weights=weights,
                 program="",
                 operator="feedback",
-                summary=f"{len(parts.train)} answers that {len(parts.trainers)} clients stand for",
+                summary=summary,
                 score=None,
+            )
+        )
+        tell(
+            Proposed(
+                cycle=cycle,
+                level="weights",
+                variant=name,
+                parent=champion.variant,
+                operator="feedback",
+                summary=summary,
+                files=[],
             )
         )
         gated = _gate(ours, theirs, parts, tasks, champions, (first.seed, cycle), name, champion.variant)
