@@ -115,7 +115,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             max_tokens=most,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=max(0, self.top_k or 0),
+            top_k=min(max(0, self.top_k or 0), vocabulary),
             min_p=self.min_p or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             presence_penalty=self.presence_penalty or 0.0,

@@ -8,7 +8,6 @@ import msgspec
 
 from moevolve.policy.engine import Engine
 from moevolve.policy.sampling import Drawn
-from moevolve.policy.scan import Scan, Tags
 from moevolve.policy.text_decoder import TextDecoder
 
 
@@ -27,6 +26,35 @@ class More(msgspec.Struct, frozen=True):
     finish: str | None
 
 
+class Stops:
+    """Looks for texts in a text that arrives in pieces; of several the one that is complete first counts.
+
+    Args:
+        texts: what to look for.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = tuple(texts)
+        self._beginnings = frozenset(text[:end] for text in texts for end in range(1, len(text)))
+        self._longest = max(map(len, texts), default=1) - 1
+        self._held = ""
+
+    def push(self, text: str, *, ended: bool) -> tuple[str, bool]:
+        """More of the text: what certainly stands before any of them, and whether one is complete."""
+        text = self._held + text
+        found = [(at + len(stop), at) for stop in self._texts if (at := text.find(stop)) >= 0]
+        if found:
+            return text[: min(found)[1]], True
+        cut = len(text)
+        if not ended:
+            for start in range(max(0, cut - self._longest), cut):
+                if text[start:] in self._beginnings:
+                    cut = start
+                    break
+        self._held = text[cut:]
+        return text[:cut], False
+
+
 class SampleReader:
     """Turns drawn tokens into text; what may be the beginning of a stop string is held back, and its tokens with it.
 
@@ -43,8 +71,7 @@ class SampleReader:
         self._texts = native.has_tokenizer
         self._ends = frozenset(native.eos)
         self._decoder = TextDecoder(lambda ids: native.decode(ids, False))
-        self._stops = Tags(*stops) if stops else None
-        self._scan = Scan()
+        self._stops = Stops(stops)
         self._seen = 0
         """Characters decoded."""
         self._told = 0
@@ -72,15 +99,13 @@ class SampleReader:
             parts.append(text)
         if finish is not None and self._decoder.holds:
             parts.append(self._decoder.finish())
-        self._scan.push("".join(parts))
-        self._scan.ended = finish is not None
-        text, mark = self._scan.take(self._stops) if self._stops else self._scan.rest()
+        text, stopped = self._stops.push("".join(parts), ended=finish is not None)
         self._told += len(text)
         self.parts.append(text)
-        self.finish = "stop" if mark is not None else finish
+        self.finish = "stop" if stopped else finish
         over = self.finish is not None
         # A token belongs to what has been told once its text begins there; one without text, once the sample is over.
-        last = self._told if over and mark is None else self._told - 1
+        last = self._told if over and not stopped else self._told - 1
         count = sum(told.offset <= last for told in self._held)
         tokens, self._held = tuple(self._held[:count]), [] if over else self._held[count:]
         return More(text=text, tokens=tokens, finish=self.finish)
