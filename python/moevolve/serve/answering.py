@@ -376,36 +376,36 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for data in self._events():
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async for data, last in self._events():
+            await send({"type": "http.response.body", "body": data, "more_body": not last})
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _events(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """What is sent, and whether it is the last of it: each is a write, so the end comes in one."""
         told = self._told
         deadline = asyncio.get_running_loop().time() + told.seconds
+        end = b""
         try:
-            for choice in told.job.choices:
-                for piece in choice.open():
-                    yield _sse(told.piece([piece]))
+            opening = [piece for choice in told.job.choices for piece in choice.open()]
+            if opening:
+                yield b"".join(_sse(told.piece([piece])) for piece in opening), False
             rounds = aiter(_progress(told, self._tickets))
-            while not told.job.over:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        progress = await anext(rounds)
-                except StopAsyncIteration:
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    progress = await anext(rounds)
+                pieces = [piece for choice, drawn, why in progress for piece in choice.take(drawn, why)]
+                data = b"".join(_sse(told.piece([piece])) for piece in pieces)
+                if told.job.over:
+                    end = data + (_sse(told.piece([], told.job.usage)) if self._usage else b"")
                     break
-                pieces = [piece for choice, drawn, end in progress for piece in choice.take(drawn, end)]
-                if pieces:
-                    yield b"".join(_sse(told.piece([piece])) for piece in pieces)
-            if self._usage:
-                yield _sse(told.piece([], told.job.usage))
+                if data:
+                    yield data, False
         except TimeoutError:
-            yield _sse(_late(told.seconds).body())
+            end = _sse(_late(told.seconds).body())
         except RequestError as error:
-            yield _sse(error.body())
+            end = _sse(error.body())
         except MoevolveError as error:
-            yield _sse(error_body(500, str(error)))
-        yield b"data: [DONE]\n\n"
+            end = _sse(error_body(500, str(error)))
+        yield end + b"data: [DONE]\n\n", True
 
 
 def _sse(value: dict[str, Any]) -> bytes:
