@@ -31,6 +31,8 @@ INTERPRETER = 160 << 20
 """Python, its modules, the store's map and the sandboxed process."""
 LOADED = 3
 """Sets of weights at one time: the champion's, the candidate's, and the ones in training."""
+PAIRED = 2
+"""Engines of a comparison: each keeps the buffers that it read and drew with."""
 DECODED, READ = 64, 1024
 """Samples and prompt tokens that a thread of the engine works on at one time."""
 APART = 32
@@ -184,7 +186,8 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
         "weights that train, and copies": 8 * own * (LOADED + adapted),
         # Twice the plan's bf16: the engine keeps them in f32.
         "keys and values": (threads * DECODED * context + most * APART) * 2 * plan.kv_bytes_per_token,
-        "reading and drawing": threads
+        "reading and drawing": PAIRED
+        * threads
         * 4
         * (READ * (held + 2 * plan.hidden) + 2 * DECODED * plan.vocabulary),
         "training": 4 * own * 5 + 4 * learned * (held * plan.layers) if ARMS[config.arm].learns else 0,

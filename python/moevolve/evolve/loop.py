@@ -290,6 +290,7 @@ class Loop:
             return tried
         self.state.tokens_trained += tokens
         weights = self.shelf.keep(engine)
+        del engine  # What it keeps for training is the largest thing in memory, and the gate loads two more.
         summary = f"{recipe.steps} steps at {recipe.learning_rate:g} {learnt}"
         operator = operator if trial_program is None else f"{operator} with a new recipe"
         child = self._child(champion, cycle, weights, program, "weights", operator, summary)
