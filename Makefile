@@ -130,6 +130,8 @@ bench: develop parity-env ## measure training and generation against transformer
 	PYTHONPATH=python $(PARITY)/bin/python benches/moe_layer.py
 	$(SAY) "Measuring SmolLM2 beside llama.cpp (about 2 minutes)"
 	PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
+	$(SAY) "LoRA on SmolLM2, beside PEFT"
+	PYTHONPATH=python $(PARITY)/bin/python benches/lora.py
 	$(SAY) "Measuring 64 clients of a server beside one (about a minute)"
 	$(BIN)/python benches/serve.py
 	$(SAY) "Measuring the generation service (about 3 minutes)"
