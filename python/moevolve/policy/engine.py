@@ -112,6 +112,8 @@ class Engine:
     def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
         """Writes a folder that transformers loads, or, where the name ends in `.gguf`, a file that llama.cpp runs.
 
+        An adapter is merged into what is written; `save_adapter` writes it alone.
+
         Args:
             path: the folder, made if it does not exist, or the file.
             dtype: `f32`, `bf16` or `f16`, None for what was loaded; of a GGUF file `f32`, `f16`, `q8_0`, `q4_0` or
@@ -119,8 +121,6 @@ class Engine:
 
         Raises:
             CheckpointError: it cannot be written, or GGUF has no place for a part of the model; the message names it.
-
-        An adapter is merged into what is written; `save_adapter` writes it alone.
         """
         self.native.save(fspath(path), dtype)
 

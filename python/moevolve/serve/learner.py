@@ -291,13 +291,12 @@ def _gate(
 def likelihoods(engine: Engine, judge: Sequence[Claim]) -> list[float]:
     """How likely each answer is, its end included, as the geometric mean of its tokens' probabilities."""
     native = engine.native
-    scores = []
+    rows: list[tuple[list[int], int, int | list[int]]] = []
     for claim in judge:
         prompt = native.encode(claim.prompt)
-        row = prompt + native.encode(claim.answer) + native.eos[:1]
-        (logprobs,) = native.logprobs([(row, len(prompt), 0)])
-        scores.append(math.exp(math.fsum(logprobs) / len(logprobs)))
-    return scores
+        ids = prompt + native.encode(claim.answer) + native.eos[:1]
+        rows.append((ids, len(prompt), 0))
+    return [math.exp(math.fsum(each) / len(each)) for each in native.logprobs(rows)]
 
 
 def _check(

@@ -318,11 +318,17 @@ fn training_goes_on_to_the_bit_after_it_was_left() {
 
         // A pair of which one file is another step's is noticed.
         let other = tempfile::tempdir().expect("a folder");
-        whole.save_training(other.path(), "").expect("saved");
+        let mut further = make();
+        step(&mut further);
+        further.save_training(other.path(), "").expect("saved");
         let name = "weights.safetensors";
         std::fs::copy(other.path().join(name), folder.path().join(name)).expect("copied");
+        let before = again.fingerprint();
         let torn = again.load_training(folder.path()).expect_err("torn");
         assert!(torn.is_checkpoint(), "{torn}");
+        // The pair on file is of two steps; what is in memory stays, optimiser included.
+        assert_eq!(again.fingerprint(), before);
+        assert_eq!(step(&mut whole), step(&mut again));
     }
 }
 

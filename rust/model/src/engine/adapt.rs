@@ -135,13 +135,11 @@ impl Engine {
         Ok(blake3::hash(&bytes).to_hex().to_string())
     }
 
-    /// Takes the adapter's tensors from a file; on an error the old ones stay.
-    pub(super) fn read_adapter(&mut self, file: &Path) -> Result<()> {
+    /// The adapter with its tensors from a file.
+    pub(super) fn read_adapter(&self, file: &Path) -> Result<Adapter> {
         let mut fresh = self.adapter_or_error()?.clone();
         fill(&mut fresh, file)?;
-        self.edition += 1;
-        self.adapter = Some(fresh);
-        Ok(())
+        Ok(fresh)
     }
 }
 

@@ -5,11 +5,19 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use super::{Engine, Example};
+use crate::adapter::Adapter;
 use crate::batch::Positions;
 use crate::error::{Error, Result};
 use crate::objective::{Objective, Rollout};
+use crate::parameters::Parameters;
 use crate::train::{Optimizer, PolicyReport, StepReport, Trained, Update, sampled, taught};
 use crate::weights::{self, Raws};
+
+/// What trains, read and not yet taken.
+pub(super) enum Read {
+    Whole(Parameters),
+    Adapter(Adapter),
+}
 
 impl Engine {
     /// Refuses to change weights that are only read, unless an adapter trains beside them.
@@ -23,23 +31,48 @@ impl Engine {
     /// Takes the weights of a file of the same architecture, the adapter's where there is one; on an error the old ones
     /// stay.
     pub fn read_weights(&mut self, file: &Path) -> Result<()> {
+        let read = self.read_trained(file)?;
+        self.put(read);
+        Ok(())
+    }
+
+    /// What trains here, as a file has it.
+    pub(super) fn read_trained(&self, file: &Path) -> Result<Read> {
         self.check_trainable()?;
         if self.adapter.is_some() {
-            return self.read_adapter(file);
+            return Ok(Read::Adapter(self.read_adapter(file)?));
         }
         let mut raws = Raws::new();
         weights::read_file(file, &self.config, &mut raws)?;
         weights::join_scales(&mut raws)?;
         let place = file.display().to_string();
-        let had_backward = !self.parameters.backward.is_empty();
-        let precision = self.precision();
-        self.edition += 1;
-        self.parameters = weights::assemble(raws, &self.config, &self.layout, &place)?;
-        self.set_precision(precision);
-        if had_backward {
-            self.parameters.prepare_backward(&self.layout);
+        let parameters = weights::assemble(raws, &self.config, &self.layout, &place)?;
+        Ok(Read::Whole(parameters))
+    }
+
+    /// Hash of what was read, as [`Self::fingerprint`] gives it.
+    pub(super) fn fingerprint_of(&self, read: &Read) -> String {
+        match read {
+            Read::Whole(parameters) => weights::fingerprint(parameters, &self.config, &self.layout),
+            Read::Adapter(adapter) => super::adapt::fingerprint(adapter),
         }
-        Ok(())
+    }
+
+    /// Computes with what was read from here on.
+    pub(super) fn put(&mut self, read: Read) {
+        self.edition += 1;
+        match read {
+            Read::Adapter(adapter) => self.adapter = Some(adapter),
+            Read::Whole(parameters) => {
+                let had_backward = !self.parameters.backward.is_empty();
+                let precision = self.precision();
+                self.parameters = parameters;
+                self.set_precision(precision);
+                if had_backward {
+                    self.parameters.prepare_backward(&self.layout);
+                }
+            }
+        }
     }
 
     /// Begins training anew.

@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Takes training up where [`Self::save_training`] left it, on a model of the same architecture and adapter; returns
-    /// the caller's state. On an error of the second file the weights are the new ones and the optimiser the old one.
+    /// the caller's state. On an error everything stays as it was.
     pub fn load_training(&mut self, folder: &Path) -> Result<String> {
         let file = folder.join(TRAINING);
         let bytes = std::fs::read(&file).map_err(|e| Error::file(&file, e))?;
@@ -109,11 +109,14 @@ impl Engine {
         .map_err(|e| Error::file(&file, e))?;
         optimizer.step = record.step;
         (optimizer.first, optimizer.second) = (first, second);
-        self.read_weights(&folder.join(WEIGHTS))?;
-        if self.fingerprint() != record.fingerprint {
-            let reason = format!("belongs to other weights than {WEIGHTS} beside it");
+        let read = self.read_trained(&folder.join(WEIGHTS))?;
+        if self.fingerprint_of(&read) != record.fingerprint {
+            let reason = format!(
+                "belongs to other weights than {WEIGHTS} beside it: take both files of one save"
+            );
             return Err(Error::file(&file, reason));
         }
+        self.put(read);
         self.optimizer = optimizer;
         Ok(record.state)
     }
