@@ -105,7 +105,7 @@ macro_rules! kernel {
                 $body::<$crate::simd::Avx512>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx2($($arg: $type),*) $(-> $out)? {
                 $body::<$crate::simd::Avx2>($($arg),*)
@@ -144,7 +144,7 @@ macro_rules! pair_kernel {
                 $body::<$crate::simd::Avx512, false>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx2($($arg: $type),*) {
                 $body::<$crate::simd::Avx2, false>($($arg),*)

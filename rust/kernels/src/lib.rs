@@ -21,6 +21,7 @@ pub mod bf16;
 pub mod experts;
 pub mod frequencies;
 pub mod gemm;
+pub mod ggml;
 pub mod layer;
 pub mod loss;
 pub mod norm;

@@ -28,7 +28,7 @@ kernel! {
 
 /// Whether `rows` rows of `width` floats, `step` apart, fit.
 #[inline(always)]
-fn fits(slice: &[f32], rows: usize, step: usize, width: usize) -> bool {
+pub(crate) fn fits(slice: &[f32], rows: usize, step: usize, width: usize) -> bool {
     rows == 0 || slice.len() >= (rows - 1) * step + width
 }
 
@@ -57,15 +57,27 @@ unsafe fn rms_norm_body<S: Simd>(
         );
         let scale = 1.0 / (dot::<S>(from, from, width) / norm.count as f32 + norm.epsilon).sqrt();
         *inverse.as_mut_ptr().add(piece) = scale;
-        let scale = S::splat(scale);
-        let mut j = 0;
-        while j < width {
-            S::load(from.add(j))
-                .mul(scale)
-                .mul(S::load(gain.add(j)))
-                .store(to.add(j));
-            j += LANES;
-        }
+        scale_row::<S>(width, from, scale, gain, to);
+    }
+}
+
+/// `to` = `from` × `scale` × `gain`.
+#[inline(always)]
+pub(crate) unsafe fn scale_row<S: Simd>(
+    width: usize,
+    from: *const f32,
+    scale: f32,
+    gain: *const f32,
+    to: *mut f32,
+) {
+    let scale = S::splat(scale);
+    let mut j = 0;
+    while j < width {
+        S::load(from.add(j))
+            .mul(scale)
+            .mul(S::load(gain.add(j)))
+            .store(to.add(j));
+        j += LANES;
     }
 }
 

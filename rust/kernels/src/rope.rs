@@ -11,24 +11,79 @@ use crate::{LANES, padded};
 pub struct Rotary {
     head: usize,
     half: usize,
-    frequencies: Vec<f32>,
+    angles: Angles,
     /// What cosines and sines are multiplied by.
     factor: f32,
+    /// Whether products are fused and rounded as in ggml: those of a pair's first dimension are fused, those of its
+    /// second rounded before. Otherwise those with sines are fused.
+    as_ggml: bool,
     cosine: Vec<f32>,
+    /// As in ggml: `cosine` of the first half, which is zero there.
+    fused: Vec<f32>,
     ahead: Vec<f32>,
     behind: Vec<f32>,
 }
 
+/// What pairs of dimensions are turned by.
+#[derive(Clone, Debug)]
+pub enum Angles {
+    /// The position times each.
+    Frequencies(Vec<f32>),
+    /// As ggml has them: the position times `scale`, and from pair to pair times `ratio`, which rounds every time.
+    Chain {
+        pairs: usize,
+        scale: f32,
+        ratio: f32,
+    },
+}
+
+impl Angles {
+    /// ggml's for the base θ.
+    pub fn chain(rotated: usize, theta: f32, scale: f32) -> Self {
+        Self::Chain {
+            pairs: rotated / 2,
+            scale,
+            ratio: theta.powf(-2.0 / rotated as f32),
+        }
+    }
+
+    fn pairs(&self) -> usize {
+        match self {
+            Self::Frequencies(frequencies) => frequencies.len(),
+            Self::Chain { pairs, .. } => *pairs,
+        }
+    }
+
+    /// One a pair.
+    fn at(&self, position: usize) -> Vec<f32> {
+        let position = position as f32;
+        match self {
+            Self::Frequencies(frequencies) => frequencies.iter().map(|f| position * f).collect(),
+            Self::Chain {
+                pairs,
+                scale,
+                ratio,
+            } => std::iter::successors(Some(position), |angle| Some(angle * ratio))
+                .take(*pairs)
+                .map(|angle| scale * angle)
+                .collect(),
+        }
+    }
+}
+
 impl Rotary {
-    /// Rotation of the first 2 × `frequencies` of `head` (padded) dimensions; cosines and sines times `factor`.
-    pub fn new(head: usize, frequencies: Vec<f32>, factor: f32) -> Self {
-        assert!(head.is_multiple_of(LANES) && 2 * frequencies.len() <= head);
+    /// Rotation of the first dimensions of `head` (padded), two for each angle; cosines and sines times `factor`.
+    pub fn new(head: usize, angles: Angles, factor: f32, as_ggml: bool) -> Self {
+        let half = angles.pairs();
+        assert!(head.is_multiple_of(LANES) && 2 * half <= head);
         Self {
             head,
-            half: frequencies.len(),
-            frequencies,
+            half,
+            angles,
             factor,
+            as_ggml,
             cosine: Vec::new(),
+            fused: Vec::new(),
             ahead: Vec::new(),
             behind: Vec::new(),
         }
@@ -56,12 +111,20 @@ impl Rotary {
         for position in self.cosine.len() / self.head..positions {
             let start = position * self.head;
             self.cosine.resize(start + self.head, 1.0);
+            if self.as_ggml {
+                self.fused.resize(start + self.head, 0.0);
+            }
             self.ahead.resize(start + self.head, 0.0);
             self.behind.resize(start + self.head, 0.0);
-            for (i, frequency) in self.frequencies.iter().enumerate() {
-                let (sin, cos) = (position as f32 * frequency).sin_cos();
+            for (i, angle) in self.angles.at(position).into_iter().enumerate() {
+                let (sin, cos) = angle.sin_cos();
                 let (sin, cos) = (sin * self.factor, cos * self.factor);
-                self.cosine[start + i] = cos;
+                if self.as_ggml {
+                    self.fused[start + i] = cos;
+                    self.cosine[start + i] = 0.0;
+                } else {
+                    self.cosine[start + i] = cos;
+                }
                 self.cosine[start + self.half + i] = cos;
                 self.ahead[start + i] = -sin;
                 self.behind[start + self.half + i] = sin;
@@ -98,10 +161,19 @@ unsafe fn rotate_body<S: Simd>(
             while j < head {
                 let ahead = S::load(rotary.ahead.as_ptr().add(at + j)).mul(sign);
                 let behind = S::load(rotary.behind.as_ptr().add(at + j)).mul(sign);
-                let mut turned =
-                    S::load(from.add(j)).mul(S::load(rotary.cosine.as_ptr().add(at + j)));
-                turned = S::load(from.add(j + half)).fma(ahead, turned);
-                turned = S::load(from.add(j).sub(half)).fma(behind, turned);
+                let (x, cosine) = (
+                    S::load(from.add(j)),
+                    S::load(rotary.cosine.as_ptr().add(at + j)),
+                );
+                let (later, earlier) =
+                    (S::load(from.add(j + half)), S::load(from.add(j).sub(half)));
+                let turned = if rotary.as_ggml {
+                    let fused = S::load(rotary.fused.as_ptr().add(at + j));
+                    let rounded = later.mul(ahead).add(x.mul(cosine));
+                    earlier.fma(behind, x.fma(fused, rounded))
+                } else {
+                    earlier.fma(behind, later.fma(ahead, x.mul(cosine)))
+                };
                 turned.store(to.add(j));
                 j += LANES;
             }

@@ -58,6 +58,7 @@ impl Case {
             0,
             from,
             to,
+            None,
             self.stride(),
             &mut keys,
             &mut values,
@@ -80,6 +81,7 @@ impl Case {
             memory,
             &self.last,
             &self.queries,
+            None,
             &mut probabilities,
             true,
             &mut out,
@@ -138,7 +140,7 @@ proptest! {
             let mut probabilities = vec![0.0; case.heads.queries * case.stride()];
             let mut out = vec![0.0; row];
             let (last, query) = ([n as u32 - 1], &case.queries[(n - 1) * row..]);
-            attend(isa, case.heads, memory, &last, query, &mut probabilities, false, &mut out);
+            attend(isa, case.heads, memory, &last, query, None, &mut probabilities, false, &mut out);
             prop_assert_eq!(&out[..], &whole[(n - 1) * row..]);
         }
     }
@@ -150,12 +152,12 @@ proptest! {
         let mut blocks: Vec<Block> = (0..n.div_ceil(LANES)).map(|_| block(case.heads, 3)).collect();
         for t in 0..n {
             let at = Arc::get_mut(&mut blocks[t / LANES]).expect("nobody else holds it");
-            remember_in_block(case.heads, layer, t % LANES, &case.keys[t * row..], &case.values[t * row..], at);
+            remember_in_block(case.heads, layer, t % LANES, &case.keys[t * row..], &case.values[t * row..], None, at);
         }
         for isa in Isa::available() {
             let mut scratch = vec![f32::NAN; case.heads.queries * case.stride()];
             let mut out = vec![f32::NAN; case.queries.len()];
-            attend_blocks(isa, case.heads, &blocks, layer, &case.last, &case.queries, &mut scratch, &mut out);
+            attend_blocks(isa, case.heads, &blocks, layer, &case.last, &case.queries, None, &mut scratch, &mut out);
             prop_assert_eq!(out, case.attend(isa).0);
         }
     }
@@ -171,7 +173,7 @@ proptest! {
         let dout = random_rows(n * heads.queries, width, heads.width, seed ^ 3);
         let row = heads.keys * heads.width;
         let mut transposed = vec![0.0; row * stride];
-        remember(heads, n, 0, (&case.values, row), (&case.values, row), stride, &mut transposed, &mut vec![0.0; row * stride]);
+        remember(heads, n, 0, (&case.values, row), (&case.values, row), None, stride, &mut transposed, &mut vec![0.0; row * stride]);
         let found = everywhere(|isa| {
             let (_, probabilities) = case.attend(isa);
             let saved = Saved { keys: &case.keys, values: &transposed, queries: &case.queries, probabilities: &probabilities, stride };

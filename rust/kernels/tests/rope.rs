@@ -5,8 +5,12 @@ mod common;
 use common::{apart, everywhere, random_rows};
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::padded;
-use moevolve_kernels::rope::{Rotary, rotate};
+use moevolve_kernels::rope::{Angles, Rotary, rotate};
 use proptest::prelude::*;
+
+fn plain(rotated: usize, theta: f32) -> Angles {
+    Angles::Frequencies(Scaling::Plain.frequencies(rotated, theta))
+}
 
 fn turn(rotary: &Rotary, heads: usize, positions: &[u32], x: &[f32], back: bool) -> Vec<f32> {
     let margin = rotary.margin();
@@ -28,7 +32,7 @@ proptest! {
         let width = padded(head);
         let positions = [0u32, 1, 7, 300];
         let theta = 10_000.0f32;
-        let mut rotary = Rotary::new(width, Scaling::Plain.frequencies(rotated, theta), 1.0);
+        let mut rotary = Rotary::new(width, plain(rotated, theta), 1.0, false);
         rotary.extend(301);
         let x = random_rows(positions.len() * heads, head, width, seed);
         let y = turn(&rotary, heads, &positions, &x, false);
@@ -52,9 +56,9 @@ proptest! {
 
 #[test]
 fn extending_in_steps_changes_nothing() {
-    let mut one = Rotary::new(16, Scaling::Plain.frequencies(8, 1e4), 1.0);
+    let mut one = Rotary::new(16, plain(8, 1e4), 1.0, false);
     one.extend(100);
-    let mut two = Rotary::new(16, Scaling::Plain.frequencies(8, 1e4), 1.0);
+    let mut two = Rotary::new(16, plain(8, 1e4), 1.0, false);
     two.extend(3);
     two.extend(50);
     two.extend(100);

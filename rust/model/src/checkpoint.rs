@@ -110,13 +110,16 @@ pub fn load(folder: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
     }
     let tokenizer = Tokenizer::load(folder, config.vocabulary)?;
     let file = config_file.display().to_string();
-    place(config, raws, keep, &file, team, tokenizer, generation)
+    place(config, raws, None, keep, &file, team, tokenizer, generation)
 }
 
-/// A checkpoint of tensors under released names; `file` names it where they do not fit its configuration.
+/// A checkpoint of tensors under released names; `file` names it where they do not fit its configuration. `order`: that
+/// of a head's dimensions in a GGUF file.
+#[allow(clippy::too_many_arguments)]
 pub fn place(
     config: Config,
     raws: Raws,
+    order: Option<Vec<u32>>,
     keep: Keep,
     file: &str,
     team: &Team,
@@ -163,7 +166,7 @@ pub fn place(
         _ => false,
     };
     let (parameters, stored) = if stays {
-        let stored = Stored::assemble(raws, &config, &layout, file, team)?;
+        let stored = Stored::assemble(raws, &config, &layout, order, file, team)?;
         (Parameters::none(), Some(stored))
     } else {
         let parameters = weights::assemble(raws, &config, &layout, file)?;

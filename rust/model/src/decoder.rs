@@ -1,9 +1,12 @@
 //! The decoder, forward, block by block.
 
+use std::ops::Range;
+
 use moevolve_kernels::attention::{Heads, Memory, attend, remember};
 use moevolve_kernels::experts::{
     self, PackedBlock, Places, Products, Saved, Scratch, Shape, swiglu,
 };
+use moevolve_kernels::ggml::{self, AsGgml};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
 use moevolve_kernels::route::Routing;
@@ -21,6 +24,9 @@ use crate::stored::{Job, Stored};
 
 /// Query rows that a thread attends from at a time.
 const ATTENDED: usize = 32;
+
+/// [`rms_norm`] or its like.
+type RmsNorm = fn(Isa, Norm, usize, &[f32], usize, &[f32], &mut [f32], usize, &mut [f32]);
 
 /// Everything a pass reads.
 #[derive(Clone, Copy)]
@@ -117,7 +123,41 @@ impl Network<'_> {
         }
     }
 
-    pub fn values(&self, range: &std::ops::Range<usize>) -> &[f32] {
+    /// The kernel for norms.
+    fn rms_norm(&self) -> RmsNorm {
+        if self.ggml().is_some() {
+            ggml::rms_norm
+        } else {
+            rms_norm
+        }
+    }
+
+    /// Rows of the hidden width, normalised.
+    fn normalise(
+        &self,
+        rows: usize,
+        x: &[f32],
+        gain: &Range<usize>,
+        y: &mut [f32],
+        inverse: &mut [f32],
+    ) {
+        let (norm, gain) = (self.hidden_norm(), self.values(gain));
+        let rms_norm = self.rms_norm();
+        let step = norm.width;
+        rms_norm(self.isa, norm, rows, x, step, gain, y, step, inverse);
+    }
+
+    /// Of weights that are used as ggml uses them: its order of a head's dimensions.
+    pub fn ggml(&self) -> Option<&[u32]> {
+        self.stored.and_then(Stored::ggml)
+    }
+
+    /// How attention over a sequence with this prompt adds up, if as ggml does.
+    pub fn attention(&self, prompt: usize) -> Option<AsGgml<'_>> {
+        self.ggml().map(|order| AsGgml { order, prompt })
+    }
+
+    pub fn values(&self, range: &Range<usize>) -> &[f32] {
         match self.stored {
             Some(stored) => stored.vector(range),
             None => &self.parameters.values[range.clone()],
@@ -170,17 +210,11 @@ impl Network<'_> {
         reserve(&mut a.raw_queries, rows * w.queries);
         reserve(&mut a.key_values, tokens * 2 * w.keys);
 
-        let gain = self.values(&layer.input_norm);
-        let norm = self.hidden_norm();
-        rms_norm(
-            self.isa,
-            norm,
+        self.normalise(
             tokens,
             &a.input,
-            w.hidden,
-            gain,
+            &layer.input_norm,
             &mut a.normal,
-            w.hidden,
             &mut a.input_inverse,
         );
         let asks = if asking.whole {
@@ -233,13 +267,20 @@ impl Network<'_> {
             &mut a.keys,
             &mut b.turning,
         );
+        if self.ggml().is_some() {
+            let isa = self.isa;
+            ggml::round_to_half(isa, rows, w.queries, w.queries, &mut a.queries);
+            ggml::round_to_half(isa, tokens, w.keys, w.keys, &mut a.keys);
+            let values = &mut a.key_values[w.keys..];
+            ggml::round_to_half(isa, tokens, w.keys, 2 * w.keys, values);
+        }
     }
 
     /// Heads normalised, if they have a gain, and rotated: from rows some floats apart to packed ones.
     #[allow(clippy::too_many_arguments)]
     fn turn(
         &self,
-        gain: Option<&std::ops::Range<usize>>,
+        gain: Option<&Range<usize>>,
         heads: usize,
         positions: &[u32],
         (raw, step): (&[f32], usize),
@@ -255,6 +296,7 @@ impl Network<'_> {
                 let norm = self.heads_norm(heads);
                 reserve(inverse, rows * norm.groups);
                 let gain = self.values(gain);
+                let rms_norm = self.rms_norm();
                 rms_norm(
                     self.isa, norm, rows, raw, step, gain, between, width, inverse,
                 );
@@ -291,7 +333,8 @@ impl Network<'_> {
         );
         reserve(&mut b.key_memory, w.keys * stride);
         reserve(&mut b.value_memory, w.keys * stride);
-        for (tokens, rows) in batch.every.spans.iter().zip(&asking.spans) {
+        let sequences = batch.every.spans.iter().zip(&batch.prompts);
+        for ((tokens, &prompt), rows) in sequences.zip(&asking.spans) {
             if rows.is_empty() {
                 continue;
             }
@@ -307,6 +350,7 @@ impl Network<'_> {
                 0,
                 keys,
                 values,
+                self.ggml(),
                 stride,
                 &mut b.key_memory,
                 &mut b.value_memory,
@@ -317,11 +361,14 @@ impl Network<'_> {
                 stride,
             };
             let last = &asking.last[rows.clone()];
+            let as_ggml = self.attention(prompt);
             let queries = &a.queries[rows.start * w.queries..];
             let attended = &mut a.attended[rows.start * w.queries..rows.end * w.queries];
             if keep {
                 let kept = &mut a.probabilities[rows.start * row..];
-                attend(self.isa, heads, memory, last, queries, kept, true, attended);
+                attend(
+                    self.isa, heads, memory, last, queries, as_ggml, kept, true, attended,
+                );
                 continue;
             }
             let mut parts: Vec<_> = attended
@@ -335,7 +382,7 @@ impl Network<'_> {
                     let last = &last[first..last.len().min(first + ATTENDED)];
                     let queries = &queries[first * w.queries..];
                     attend(
-                        self.isa, heads, memory, last, queries, scratch, false, attended,
+                        self.isa, heads, memory, last, queries, as_ggml, scratch, false, attended,
                     );
                 });
         }
@@ -372,18 +419,12 @@ impl Network<'_> {
             let bias = self.values(&biases.output);
             add_row(self.isa, rows, bias, &mut a.middle);
         }
-        let (norm, gain) = (self.hidden_norm(), self.values(&layer.middle_norm));
-        let inverse = &mut a.middle_inverse;
-        rms_norm(
-            self.isa,
-            norm,
+        self.normalise(
             rows,
             &a.middle,
-            w.hidden,
-            gain,
+            &layer.middle_norm,
             &mut a.middle_normal,
-            w.hidden,
-            inverse,
+            &mut a.middle_inverse,
         );
         let (isa, shape) = (self.isa, self.layout.shape(self.config));
         let places = &layer.experts;
@@ -430,16 +471,11 @@ impl Network<'_> {
         reserve(&mut last.inverse, rows);
         reserve(&mut last.normal, rows * w.hidden);
         reserve(&mut last.logits, rows * w.vocabulary);
-        let (norm, gain) = (self.hidden_norm(), self.values(&self.layout.final_norm));
-        rms_norm(
-            self.isa,
-            norm,
+        self.normalise(
             rows,
             output,
-            w.hidden,
-            gain,
+            &self.layout.final_norm,
             &mut last.normal,
-            w.hidden,
             &mut last.inverse,
         );
         let head = Job {
@@ -463,13 +499,13 @@ impl Block<'_> {
     /// Each expert's rows of `x` through its matrix (padded out, padded inp) of `ranges`.
     fn multiply(
         &self,
-        ranges: &[std::ops::Range<usize>],
+        ranges: &[Range<usize>],
         (out, inp): (usize, usize),
         routing: &Routing,
         mut x: &[f32],
         mut y: &mut [f32],
     ) {
-        let matrix = |range: &std::ops::Range<usize>| Matrix {
+        let matrix = |range: &Range<usize>| Matrix {
             range: range.clone(),
             out,
             inp,
@@ -521,6 +557,11 @@ impl Products for Block<'_> {
         let (hidden, inner) = (self.shape.hidden, self.shape.intermediate);
         let (up, down) = (&self.places.gate_up, &self.places.down);
         self.multiply(up, (2 * inner, hidden), routing, inputs, gate_up);
+        let swiglu = if self.network.ggml().is_some() {
+            ggml::swiglu
+        } else {
+            swiglu
+        };
         swiglu(self.network.isa, inner, gate_up, activations);
         self.multiply(down, (hidden, inner), routing, activations, outputs);
     }

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::DType;
-use moevolve_kernels::rope::Rotary;
+use moevolve_kernels::frequencies::Scaling;
+use moevolve_kernels::rope::{Angles, Rotary};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
@@ -122,14 +123,11 @@ impl Engine {
             tokenizer,
             generation,
         } = checkpoint;
+        let as_ggml = stored
+            .as_ref()
+            .is_some_and(|stored| stored.ggml().is_some());
         Ok(Self {
-            rotary: Rotary::new(
-                layout.widths.head,
-                config
-                    .scaling
-                    .frequencies(config.rotated, config.theta as f32),
-                config.scaling.attention(),
-            ),
+            rotary: rotary(&config, layout.widths.head, as_ggml),
             config,
             layout,
             parameters,
@@ -298,6 +296,17 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The rotation of heads of this padded width; `as_ggml`: with ggml's roundings.
+fn rotary(config: &Config, head: usize, as_ggml: bool) -> Rotary {
+    let (rotated, theta) = (config.rotated, config.theta as f32);
+    let angles = match config.scaling {
+        Scaling::Plain if as_ggml => Angles::chain(rotated, theta, 1.0),
+        Scaling::Linear { factor } if as_ggml => Angles::chain(rotated, theta, 1.0 / factor as f32),
+        scaling => Angles::Frequencies(scaling.frequencies(rotated, theta)),
+    };
+    Rotary::new(head, angles, config.scaling.attention(), as_ggml)
 }
 
 fn available() -> usize {

@@ -34,6 +34,9 @@ pub struct Stored {
     places: BTreeMap<usize, usize>,
     /// Selection biases (layers, experts).
     bias: Vec<f32>,
+    /// Of a GGUF file's quantised weights: the order in which it has a head's dimensions. Then everything is computed
+    /// as ggml computes it.
+    ggml: Option<Vec<u32>>,
     /// One for each call that is under way.
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -51,15 +54,20 @@ pub fn obstacle(layout: &Layout) -> Option<&'static str> {
 impl Stored {
     /// Takes every tensor of the layout: none missing, none left over, every shape right, every number finite.
     ///
-    /// `place` names the checkpoint where a tensor is missing.
+    /// `place` names the checkpoint where a tensor is missing. `order`: see [`Self::ggml`].
     pub fn assemble(
         mut raws: Raws,
         config: &Config,
         layout: &Layout,
+        order: Option<Vec<u32>>,
         place: &str,
         team: &Team,
     ) -> Result<Self> {
-        let mut stored = Self::default();
+        let quantised = raws.values().any(|raw| raw.format.is_quantised());
+        let mut stored = Self {
+            ggml: order.filter(|_| quantised),
+            ..Self::default()
+        };
         for named in &layout.named {
             let shape = named.shape();
             let raw = take(&mut raws, &named.name, &shape, place)?;
@@ -85,6 +93,11 @@ impl Stored {
         }
         nothing_left(raws, config)?;
         Ok(stored)
+    }
+
+    /// Of a GGUF file's quantised weights, which are used as ggml uses them: its order of a head's dimensions.
+    pub fn ggml(&self) -> Option<&[u32]> {
+        self.ggml.as_deref()
     }
 
     /// A vector of the layout.

@@ -505,7 +505,8 @@ fn run(
             let start = sequence.answer_start;
             // Nothing is computed from the last token: it is only predicted.
             let read = sequence.ids.len() - 1;
-            chunk.push(&sequence.ids[..read], sequence.positions, start - 1..read);
+            let ids = &sequence.ids[..read];
+            chunk.push(ids, start, sequence.positions, start - 1..read);
             targets.extend_from_slice(&sequence.ids[start..]);
             scale.resize(targets.len(), sequence.share);
             if let Some(rollout) = sequence.rollout {

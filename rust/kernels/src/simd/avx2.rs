@@ -105,6 +105,14 @@ unsafe impl Simd for Avx2 {
         )
     }
     #[inline(always)]
+    unsafe fn half(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
+        Self(
+            _mm256_cvtph_ps(_mm256_cvtps_ph::<NEAREST>(self.0)),
+            _mm256_cvtph_ps(_mm256_cvtps_ph::<NEAREST>(self.1)),
+        )
+    }
+    #[inline(always)]
     unsafe fn times_power(self, n: Self) -> Self {
         Self(
             _mm256_mul_ps(self.0, power(n.0)),

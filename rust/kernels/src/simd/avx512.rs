@@ -64,6 +64,11 @@ unsafe impl Simd for Avx512 {
         Self(_mm512_roundscale_ps::<0>(self.0))
     }
     #[inline(always)]
+    unsafe fn half(self) -> Self {
+        let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+        Self(_mm512_cvtph_ps(half))
+    }
+    #[inline(always)]
     unsafe fn times_power(self, power: Self) -> Self {
         let biased = _mm512_add_epi32(_mm512_cvtps_epi32(power.0), _mm512_set1_epi32(127));
         Self(_mm512_mul_ps(

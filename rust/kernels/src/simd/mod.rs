@@ -44,6 +44,8 @@ pub unsafe trait Simd: Copy {
     unsafe fn sqrt(self) -> Self;
     /// To the nearest integer, ties to even.
     unsafe fn round(self) -> Self;
+    /// Rounded to what IEEE half precision can hold: to nearest, ties to even.
+    unsafe fn half(self) -> Self;
     /// `self * 2^power` for integral powers from -126 to 127.
     unsafe fn times_power(self, power: Self) -> Self;
     /// Keeps the first `count` lanes and puts `fill` in the others.

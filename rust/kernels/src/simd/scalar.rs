@@ -1,3 +1,5 @@
+use crate::stored::{from_f16, to_f16};
+
 use super::{LANES, Simd, to_bf16};
 
 /// Sixteen floats in memory: what the vector instructions must equal.
@@ -71,6 +73,10 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     unsafe fn round(self) -> Self {
         each!(i => self.0[i].round_ties_even())
+    }
+    #[inline(always)]
+    unsafe fn half(self) -> Self {
+        each!(i => from_f16(to_f16(self.0[i])))
     }
     #[inline(always)]
     unsafe fn times_power(self, power: Self) -> Self {

@@ -1,9 +1,9 @@
 //! Rows of activations as the products read them.
 //!
 //! For integer products each 32 values become int8 with one scale: `x = scale * a`, `scale = max|x| / 127`, `a` to the
-//! nearest. Rows stand in groups of up to [`Quads::ROWS`](super::quads::Quads), block after block, so that a
-//! tile reads its rows' blocks one after the other.
+//! nearest. Rows stand in groups, block after block, so that a tile reads its rows' blocks one after the other.
 
+use super::narrow::{from_f16, to_f16};
 use super::unpack::BLOCK;
 use crate::LANES;
 use crate::simd::Simd;
@@ -19,9 +19,8 @@ pub(super) struct Block {
     pub scale: f32,
     /// The scale times the sum of the quanta: what a minimum multiplies.
     pub scaled_sum: f32,
-    /// What the integer sums of both halves start from, to make up for weights that are too large by an offset. The
-    /// first is for all 32 columns if the format has one scale for them.
-    pub starts: [i32; 2],
+    /// What the integer sums of the [`Parts`] start from, to make up for weights that are too large by an offset.
+    pub starts: [i32; Parts::MOST],
 }
 
 impl Block {
@@ -29,8 +28,23 @@ impl Block {
         quanta: [0; BLOCK],
         scale: 0.0,
         scaled_sum: 0.0,
-        starts: [0; 2],
+        starts: [0; Parts::MOST],
     };
+}
+
+/// How the 32 columns of a block are added up: each part's integer sum is scaled by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Parts {
+    /// One sum.
+    Whole = 1,
+    /// A sum for each sixteen columns, which have their own scales.
+    Halves = 2,
+    /// A sum for each four columns, and for each a chain over the blocks: see [`super::integer`].
+    Fours = 8,
+}
+
+impl Parts {
+    pub const MOST: usize = 8;
 }
 
 /// How an integer format reads its activations.
@@ -38,8 +52,9 @@ impl Block {
 pub(super) struct Reading {
     /// What unsigned weights are too large by.
     pub offset: i32,
-    /// Whether each sixteen columns have their own sum.
-    pub halves: bool,
+    pub parts: Parts,
+    /// Whether scales, and sums of activations, are rounded to half precision.
+    pub narrow: bool,
     /// Rows in a group.
     pub group: usize,
 }
@@ -100,20 +115,33 @@ unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut B
     b.mul(inverse)
         .round()
         .store(rounded.as_mut_ptr().add(LANES));
-    let mut sums = [0i32; 2];
-    for half in 0..2 {
-        for i in half * LANES..(half + 1) * LANES {
-            // Within -127 to 127 but for a rounding of the inverse, which cannot reach 127.5.
-            let quantum = rounded[i].to_int_unchecked::<i32>();
-            to.quanta[i] = quantum as i8;
-            sums[half] += quantum;
-        }
+    // Loops of their own, each of which becomes vectors.
+    let mut quanta = [0i32; BLOCK];
+    for i in 0..BLOCK {
+        // Within -127 to 127 but for a rounding of the inverse, which cannot reach 127.5.
+        quanta[i] = rounded[i].to_int_unchecked::<i32>();
     }
-    to.scale = most / 127.0;
-    to.scaled_sum = to.scale * (sums[0] + sums[1]) as f32;
-    to.starts = if reading.halves {
-        [-reading.offset * sums[0], -reading.offset * sums[1]]
-    } else {
-        [-reading.offset * (sums[0] + sums[1]), 0]
-    };
+    for i in 0..BLOCK {
+        to.quanta[i] = quanta[i] as i8;
+    }
+    let mut sums = [0i32; Parts::MOST];
+    for (sum, four) in sums.iter_mut().zip(quanta.chunks_exact(4)) {
+        *sum = four[0] + four[1] + four[2] + four[3];
+    }
+    let scale = most / 127.0;
+    let total: i32 = sums.iter().sum();
+    (to.scale, to.scaled_sum) = (scale, scale * total as f32);
+    if reading.narrow {
+        (to.scale, to.scaled_sum) = (from_f16(to_f16(to.scale)), from_f16(to_f16(to.scaled_sum)));
+    }
+    let mut starts = sums.map(|sum| -reading.offset * sum);
+    match reading.parts {
+        Parts::Whole => starts[0] = -reading.offset * total,
+        Parts::Halves => {
+            let (first, second) = starts.split_at(Parts::MOST / 2);
+            (starts[0], starts[1]) = (first.iter().sum(), second.iter().sum());
+        }
+        Parts::Fours => {}
+    }
+    to.starts = starts;
 }

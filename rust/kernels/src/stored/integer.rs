@@ -1,15 +1,18 @@
 //! Products with quantised weights: exact integer sums of 32 columns, scaled and added in f32.
 //!
-//! Each output is one chain over the blocks of its row in ascending order, `sum = fma(scale * dot, x_scale, sum)`,
-//! with `sum = fma(minimum, x_sum, sum)` after it where the format has a minimum. So its bits depend neither on the
-//! instruction set nor on other rows or outputs. Few rows use the weights as they are unpacked; many rows share a panel
-//! that is unpacked once.
+//! A chain adds up parts of the blocks of a row in ascending order, `sum = fma(dot, scale * x_scale, sum)`. So an
+//! output's bits depend neither on the instruction set nor on other rows or outputs. Most formats have one chain for an
+//! output, with `sum = fma(minimum, x_sum, sum)` in it where there is a minimum. Q4_1, Q5_0 and Q8_0 have eight, one for
+//! each four columns of a block, added up over a tree at the end, and the minima have one of their own: with scales of
+//! activations in half precision, as Q4_0 has them too, that is to the bit what ggml's kernels for x86 compute.
+//!
+//! Few rows use the weights as they are unpacked; many rows share a panel that is unpacked once.
 
-use super::activations::{Block, Reading};
+use super::activations::{Block, Parts, Reading};
 use super::format::Format;
 use super::quads::Quads;
 use super::unpack::{
-    BLOCK, Layout, PANEL_BLOCK, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows, kind,
+    BLOCK, Layout, PANEL_BLOCK, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows,
 };
 use crate::Isa;
 use crate::simd::Simd;
@@ -74,17 +77,20 @@ pub(super) fn scratch_bytes(inp: usize) -> usize {
 /// What `isa` wants of the activations for a quantised `format`.
 pub(super) fn reading(isa: Isa, format: Format) -> Reading {
     fn of<Q: Quads>(format: Format) -> Reading {
-        let (offset, halves) = match format {
-            Format::Q4_0 => (Q4_0::OFFSET, false),
-            Format::Q5_0 => (Q5_0::OFFSET, false),
-            Format::Q8_0 if Q::BIASED => (Q8_0::OFFSET, false),
-            Format::Q6K => (Q6K::OFFSET, true),
-            _ => (0, false),
+        let (offset, parts) = match format {
+            Format::Q4_0 => (Q4_0::OFFSET, Q4_0::PARTS),
+            Format::Q4_1 => (Q4_1::OFFSET, Q4_1::PARTS),
+            Format::Q5_0 => (Q5_0::OFFSET, Q5_0::PARTS),
+            Format::Q8_0 if Q::BIASED => (Q8_0::OFFSET, Q8_0::PARTS),
+            Format::Q8_0 => (0, Q8_0::PARTS),
+            Format::Q6K => (Q6K::OFFSET, Q6K::PARTS),
+            _ => (0, Parts::Whole),
         };
         Reading {
             offset,
-            halves,
-            group: Q::ROWS,
+            parts,
+            narrow: format.block_len() == BLOCK,
+            group: group_of::<Q>(parts),
         }
     }
     match isa.0 {
@@ -95,6 +101,14 @@ pub(super) fn reading(isa: Isa, format: Format) -> Reading {
             of::<super::quads::Avx2Quads>(format)
         }
         crate::dispatch::Kind::Scalar => of::<super::quads::ScalarQuads>(format),
+    }
+}
+
+/// Rows of activations whose sums fit in the registers.
+const fn group_of<Q: Quads>(parts: Parts) -> usize {
+    match parts {
+        Parts::Fours => Q::ROWS_OF_FOURS,
+        Parts::Whole | Parts::Halves => Q::ROWS,
     }
 }
 
@@ -126,7 +140,7 @@ unsafe fn panels<Q: Quads, L: Layout>(job: Panels, scratch: *mut u8) {
             weights = raw;
         }
         let y = job.y.add(first);
-        if job.rows <= Q::ROWS {
+        if job.rows <= group_of::<Q>(L::PARTS) {
             macro_rules! few {
                 ($($rows:literal)*) => {
                     match job.rows {
@@ -152,7 +166,7 @@ unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
     wide: usize,
 ) {
     let mut unit = Unit([0; 8 * PANEL_BLOCK]);
-    let mut sums = [Q::Floats::splat(0.0); ROWS];
+    let mut sums = Sums::<Q, ROWS>::zero();
     let (mut rows, mut activations) = (stored(job, weights), job.activations);
     for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
         L::unpack::<Q>(rows, unit.0.as_mut_ptr());
@@ -162,6 +176,7 @@ unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
         }
         rows = rows.next(L::BYTES);
     }
+    let sums = sums.total::<L>();
     store::<Q, ROWS>(sums, y, job.y_stride, wide, job.add);
 }
 
@@ -197,7 +212,7 @@ unsafe fn many<Q: Quads, L: Layout>(
     while row < job.rows {
         let activations = job.activations.add(row * blocks);
         let y = y.add(row * job.y_stride);
-        let rows = Q::ROWS.min(job.rows - row);
+        let rows = group_of::<Q>(L::PARTS).min(job.rows - row);
         macro_rules! tile {
             ($($rows:literal)*) => {
                 match rows {
@@ -221,7 +236,7 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
     wide: usize,
     add: bool,
 ) {
-    let mut sums = [Q::Floats::splat(0.0); ROWS];
+    let mut sums = Sums::<Q, ROWS>::zero();
     for b in 0..blocks {
         step::<Q, L, ROWS>(
             panel.add(b * PANEL_BLOCK),
@@ -229,7 +244,39 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
             &mut sums,
         );
     }
-    store::<Q, ROWS>(sums, y, y_stride, wide, add);
+    store::<Q, ROWS>(sums.total::<L>(), y, y_stride, wide, add);
+}
+
+/// The sums of a tile's rows; a format uses those that it has.
+struct Sums<Q: Quads, const ROWS: usize> {
+    chains: [[Q::Floats; Parts::MOST]; ROWS],
+    minima: [Q::Floats; ROWS],
+}
+
+impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        let zero = Q::Floats::splat(0.0);
+        Self {
+            chains: [[zero; Parts::MOST]; ROWS],
+            minima: [zero; ROWS],
+        }
+    }
+
+    /// Chains four apart are added first, then two, then one; the minima last.
+    #[inline(always)]
+    unsafe fn total<L: Layout>(self) -> [Q::Floats; ROWS] {
+        let mut totals = self.minima;
+        for (total, [a, b, c, d, e, f, g, h]) in totals.iter_mut().zip(self.chains) {
+            if matches!(L::PARTS, Parts::Fours) {
+                let sum = a.add(e).add(c.add(g)).add(b.add(f).add(d.add(h)));
+                *total = if L::MINIMUM { sum.add(*total) } else { sum };
+            } else {
+                *total = a;
+            }
+        }
+        totals
+    }
 }
 
 /// Adds one block's products.
@@ -237,15 +284,10 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
 unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
-    sums: &mut [Q::Floats; ROWS],
+    sums: &mut Sums<Q, ROWS>,
 ) {
-    let scales = Q::Floats::load(panel.add(512).cast());
-    let extra = if L::KIND == kind::SCALE {
-        scales
-    } else {
-        Q::Floats::load(panel.add(576).cast())
-    };
-    let parts = if L::KIND == kind::HALVES { 2 } else { 1 };
+    let first = Q::Floats::load(panel.add(512).cast());
+    let parts = L::PARTS as usize;
     for part in 0..parts {
         let mut dots = [Q::splat(0); ROWS];
         if L::OFFSET > 0 {
@@ -253,7 +295,7 @@ unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
                 dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
             }
         }
-        for j in part * 4..part * 4 + 8 / parts {
+        for j in part * 8 / parts..(part + 1) * 8 / parts {
             let weights = Q::load(panel.add(64 * j));
             for r in 0..ROWS {
                 let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
@@ -264,16 +306,32 @@ unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
                 };
             }
         }
-        let scales = if part == 0 { scales } else { extra };
+        let scales = if matches!(L::PARTS, Parts::Halves) && part == 1 {
+            Q::Floats::load(panel.add(576).cast())
+        } else {
+            first
+        };
+        let chain = if matches!(L::PARTS, Parts::Fours) {
+            part
+        } else {
+            0
+        };
         for r in 0..ROWS {
-            let scale = Q::Floats::splat((*activations.add(r)).scale);
-            sums[r] = dots[r].floats().mul(scales).fma(scale, sums[r]);
+            let both = scales.mul(Q::Floats::splat((*activations.add(r)).scale));
+            let sum = &mut sums.chains[r][chain];
+            *sum = dots[r].floats().fma(both, *sum);
         }
     }
-    if L::KIND == kind::MINIMUM {
+    if L::MINIMUM {
+        let minima = Q::Floats::load(panel.add(576).cast());
         for r in 0..ROWS {
-            let sum = Q::Floats::splat((*activations.add(r)).scaled_sum);
-            sums[r] = extra.fma(sum, sums[r]);
+            let by = Q::Floats::splat((*activations.add(r)).scaled_sum);
+            let sum = if matches!(L::PARTS, Parts::Fours) {
+                &mut sums.minima[r]
+            } else {
+                &mut sums.chains[r][0]
+            };
+            *sum = minima.fma(by, *sum);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Per 32 columns a panel holds eight vectors (vector j: columns 4j to 4j + 3 of the sixteen rows), the sixteen scales,
 //! and sixteen more floats: minima where the format has them, or the scales of columns 16 to 31.
 
+use super::activations::Parts;
 use super::foresight::foresee;
 use super::quads::Quads;
 use crate::simd::Simd;
@@ -14,21 +15,13 @@ pub(super) const PANEL_ROWS: usize = 16;
 /// Bytes of a panel per block: 512 of quanta, 64 of scales, 64 of minima or second scales.
 pub(super) const PANEL_BLOCK: usize = 640;
 
-/// What follows the integer sum of a block.
-pub(super) mod kind {
-    /// One scale.
-    pub const SCALE: u8 = 0;
-    /// One scale, and a minimum that multiplies the sum of the activations.
-    pub const MINIMUM: u8 = 1;
-    /// A scale for each half.
-    pub const HALVES: u8 = 2;
-}
-
 /// A quantised format's bytes, one unit of `BLOCKS` blocks at a time.
 pub(super) trait Layout {
     const BLOCKS: usize;
     const BYTES: usize;
-    const KIND: u8;
+    const PARTS: Parts = Parts::Whole;
+    /// Whether there is a minimum for each scale, which multiplies the sum of the activations.
+    const MINIMUM: bool = false;
     /// What the unsigned bytes are too large by.
     const OFFSET: i32;
     /// Whether bytes use all eight bits.
@@ -136,7 +129,6 @@ unsafe fn nibbles<Q: Quads>(columns: [Q; 4], to: *mut u8) {
 impl Layout for Q4_0 {
     const BLOCKS: usize = 1;
     const BYTES: usize = 18;
-    const KIND: u8 = kind::SCALE;
     const OFFSET: i32 = 8;
 
     #[inline(always)]
@@ -149,7 +141,8 @@ impl Layout for Q4_0 {
 impl Layout for Q4_1 {
     const BLOCKS: usize = 1;
     const BYTES: usize = 20;
-    const KIND: u8 = kind::MINIMUM;
+    const PARTS: Parts = Parts::Fours;
+    const MINIMUM: bool = true;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
@@ -164,7 +157,7 @@ impl Layout for Q4_1 {
 impl Layout for Q5_0 {
     const BLOCKS: usize = 1;
     const BYTES: usize = 22;
-    const KIND: u8 = kind::SCALE;
+    const PARTS: Parts = Parts::Fours;
     const OFFSET: i32 = 16;
 
     #[inline(always)]
@@ -198,7 +191,7 @@ impl Layout for Q5_0 {
 impl Layout for Q8_0 {
     const BLOCKS: usize = 1;
     const BYTES: usize = 34;
-    const KIND: u8 = kind::SCALE;
+    const PARTS: Parts = Parts::Fours;
     const OFFSET: i32 = 128;
     const WIDE: bool = true;
 
@@ -258,7 +251,7 @@ unsafe fn part_scales<Q: Quads>(rows: &mut Rows, to: *mut u8) {
 impl Layout for Q4K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 144;
-    const KIND: u8 = kind::MINIMUM;
+    const MINIMUM: bool = true;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
@@ -282,7 +275,7 @@ impl Layout for Q4K {
 impl Layout for Q5K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 176;
-    const KIND: u8 = kind::MINIMUM;
+    const MINIMUM: bool = true;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
@@ -316,7 +309,7 @@ impl Layout for Q5K {
 impl Layout for Q6K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 210;
-    const KIND: u8 = kind::HALVES;
+    const PARTS: Parts = Parts::Halves;
     const OFFSET: i32 = 32;
 
     #[inline(always)]

@@ -148,7 +148,8 @@ fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
         batch.clear();
         let mut n = 0;
         while n < rest.len() && (n == 0 || batch.len() + rest[n].0.len() <= CHUNK) {
-            batch.push(rest[n].0, &Positions::From(0), 0..rest[n].0.len());
+            let ids = rest[n].0;
+            batch.push(ids, ids.len(), &Positions::From(0), 0..ids.len());
             n += 1;
         }
         pass.run(network, &batch, |_, _| {});
@@ -184,7 +185,8 @@ fn read_logprobs(network: Network<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
                 ..
             } = rest[n].0;
             let read = ids.len() - 1;
-            batch.push(&ids[..read], positions, answer_start - 1..read);
+            let asked = answer_start - 1..read;
+            batch.push(&ids[..read], *answer_start, positions, asked);
             n += 1;
         }
         pass.run(network, &batch, |_, _| {});

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use moevolve_kernels::padded;
 use moevolve_kernels::team::Team;
 
 use super::names::{Naming, pieces, separate};
@@ -18,6 +19,7 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
     let gguf = Gguf::parse(&file, &file.place)?;
     let (config, naming) = (config(&gguf)?, Naming::of(&config_fields(&gguf)?));
     let mut raws = Raws::new();
+    let mut order: Vec<u32> = (0..config.head as u32).collect();
     for piece in pieces(&gguf, &naming)? {
         let wrong = |reason: &str| Error::Tensor {
             file: file.place.clone(),
@@ -29,6 +31,10 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
             .ok_or_else(|| wrong("has a length that is not its shape's"))?;
         if piece.interleaved > 0 {
             raw = raw.with_bytes(separate(raw.bytes(), rows, piece.interleaved)?);
+            let half = config.head / 2;
+            order = (0..config.head)
+                .map(|d| (d / 2 + d % 2 * half) as u32)
+                .collect();
         }
         if raws.insert(piece.name.clone(), raw).is_some() {
             return Err(wrong("comes twice"));
@@ -45,5 +51,16 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
             .map(|tokenizer| tokenizer.with_notes(text.notes))
         })
         .transpose()?;
-    place(config, raws, keep, &file.place, team, tokenizer, None)
+    order.extend(config.head as u32..padded(config.head) as u32);
+    let order = Some(order);
+    place(
+        config,
+        raws,
+        order,
+        keep,
+        &file.place,
+        team,
+        tokenizer,
+        None,
+    )
 }

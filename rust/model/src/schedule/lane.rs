@@ -218,7 +218,8 @@ impl Lane {
                     let block = Arc::get_mut(block).expect("a block that is written is its own");
                     let key = &a.keys[row * w.keys..];
                     let value = &a.key_values[(2 * row + 1) * w.keys..];
-                    remember_in_block(heads, index, position % LANES, key, value, block);
+                    let (place, order) = (position % LANES, network.ggml());
+                    remember_in_block(heads, index, place, key, value, order, block);
                     row += 1;
                 }
             }
@@ -255,6 +256,7 @@ impl Lane {
                         index,
                         last,
                         queries,
+                        network.attention(sequence.prompt),
                         scratch,
                         out,
                     );

@@ -40,6 +40,7 @@ unsafe impl Quads for Avx2Quads {
     type Floats = Avx2;
     const BIASED: bool = false;
     const ROWS: usize = 3;
+    const ROWS_OF_FOURS: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(x: u32) -> Self {

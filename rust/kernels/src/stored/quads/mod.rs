@@ -26,6 +26,8 @@ pub(crate) unsafe trait Quads: Copy {
     const BIASED: bool;
     /// Rows of activations whose sums fit in the registers.
     const ROWS: usize;
+    /// The same where each row has a sum for every four columns of a block.
+    const ROWS_OF_FOURS: usize;
 
     unsafe fn splat(x: u32) -> Self;
     unsafe fn load(from: *const u8) -> Self;

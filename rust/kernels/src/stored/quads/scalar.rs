@@ -21,6 +21,7 @@ unsafe impl Quads for ScalarQuads {
     type Floats = Scalar;
     const BIASED: bool = false;
     const ROWS: usize = 4;
+    const ROWS_OF_FOURS: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(x: u32) -> Self {

@@ -29,6 +29,7 @@ unsafe impl Quads for VnniQuads {
     type Floats = Avx512;
     const BIASED: bool = true;
     const ROWS: usize = 8;
+    const ROWS_OF_FOURS: usize = 3;
 
     #[inline(always)]
     unsafe fn splat(x: u32) -> Self {

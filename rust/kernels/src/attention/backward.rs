@@ -1,0 +1,157 @@
+//! Gradients of attention.
+
+use super::{Heads, products};
+use crate::LANES;
+use crate::simd::Simd;
+
+/// What the backward pass of one sequence reads.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// Rotated keys, rows of key heads × width.
+    pub keys: &'a [f32],
+    /// Values transposed, (key heads, head width, stride).
+    pub values: &'a [f32],
+    /// Rotated queries (rows, query heads × width).
+    pub queries: &'a [f32],
+    /// (rows, query heads, stride), as [`attend`] kept them.
+    pub probabilities: &'a [f32],
+    pub stride: usize,
+}
+
+kernel! {
+    /// Gradients of [`attend`]: `dqueries` is written, `dkeys` and `dvalues` accumulate.
+    ///
+    /// `dkeys` has rows of key heads × width, `dvalues` the same rows `dvalue_step` floats apart. `scratch` grows once.
+    pub fn attend_backward = attend_backward_body(heads: Heads, saved: Saved<'_>, last: &[u32], dout: &[f32], dqueries: &mut [f32], dkeys: &mut [f32], dvalues: &mut [f32], dvalue_step: usize, scratch: &mut Vec<f32>)
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn attend_backward_body<S: Simd>(
+    heads: Heads,
+    saved: Saved<'_>,
+    last: &[u32],
+    dout: &[f32],
+    dqueries: &mut [f32],
+    dkeys: &mut [f32],
+    dvalues: &mut [f32],
+    dvalue_step: usize,
+    scratch: &mut Vec<f32>,
+) {
+    let (width, stride, group) = (heads.width, saved.stride, heads.group());
+    let (row_width, key_width) = (heads.queries * width, heads.keys * width);
+    let rows = last.len();
+    let positions = last.iter().map(|&t| t as usize + 1).max().unwrap_or(0);
+    assert!(positions <= stride && stride.is_multiple_of(LANES) && width.is_multiple_of(LANES));
+    assert!(saved.queries.len() >= rows * row_width && saved.keys.len() >= positions * key_width);
+    assert!(saved.values.len() >= key_width * stride);
+    assert!(saved.probabilities.len() >= rows * heads.queries * stride);
+    assert!(dout.len() >= rows * row_width && dqueries.len() >= rows * row_width);
+    assert!(dkeys.len() >= positions * key_width);
+    assert!(positions == 0 || dvalues.len() >= (positions - 1) * dvalue_step + key_width);
+    if scratch.len() < 4 * stride {
+        scratch.resize(4 * stride, 0.0);
+    }
+    for key_head in 0..heads.keys {
+        for (row, &last) in last.iter().enumerate() {
+            head_blocks!(group, head => backward_row::<S>(
+                Row { width, stride, key_width, dvalue_step, scale: heads.scale, last: last as usize },
+                saved.keys.as_ptr().add(key_head * width),
+                saved.values.as_ptr().add(key_head * width * stride),
+                saved.queries.as_ptr().add(row * row_width + (key_head * group + head) * width),
+                saved.probabilities.as_ptr().add((row * heads.queries + key_head * group + head) * stride),
+                dout.as_ptr().add(row * row_width + (key_head * group + head) * width),
+                dqueries.as_mut_ptr().add(row * row_width + (key_head * group + head) * width),
+                dkeys.as_mut_ptr().add(key_head * width),
+                dvalues.as_mut_ptr().add(key_head * width),
+                scratch.as_mut_ptr(),
+            ));
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    width: usize,
+    stride: usize,
+    key_width: usize,
+    dvalue_step: usize,
+    scale: f32,
+    last: usize,
+}
+
+/// `G` heads of one query row: dS = P ∘ (dP − Σ dP∘P), then dq, dk and dv.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn backward_row<S: Simd, const G: usize>(
+    row: Row,
+    keys: *const f32,
+    values: *const f32,
+    query: *const f32,
+    probability: *const f32,
+    dout: *const f32,
+    dquery: *mut f32,
+    dkeys: *mut f32,
+    dvalues: *mut f32,
+    dscore: *mut f32,
+) {
+    let Row {
+        width,
+        stride,
+        key_width,
+        dvalue_step,
+        scale,
+        last,
+    } = row;
+    let zero = S::splat(0.0);
+    let blocks = last / LANES + 1;
+    // Probabilities past `last` in the last block are zero, so those lanes drop out.
+    let mut along = [zero; G];
+    for block in 0..blocks {
+        let slopes = products::<S, G>(width, stride, values.add(block * LANES), dout, width);
+        for h in 0..G {
+            let at = h * stride + block * LANES;
+            along[h] = slopes[h].fma(S::load(probability.add(at)), along[h]);
+            slopes[h].store(dscore.add(at));
+        }
+    }
+    for (h, along) in along.iter().enumerate() {
+        let along = S::splat(along.sum());
+        for block in 0..blocks {
+            let at = h * stride + block * LANES;
+            let slope = S::load(dscore.add(at))
+                .sub(along)
+                .mul(S::load(probability.add(at)));
+            slope.mul(S::splat(scale)).store(dscore.add(at));
+        }
+    }
+    let mut d = 0;
+    while d < width {
+        let mut turns = [zero; G];
+        let (mut asks, mut gains) = ([zero; G], [zero; G]);
+        for h in 0..G {
+            asks[h] = S::load(query.add(h * width + d));
+            gains[h] = S::load(dout.add(h * width + d));
+        }
+        for t in 0..=last {
+            let key = S::load(keys.add(t * key_width + d));
+            let (dkey, dvalue) = (
+                dkeys.add(t * key_width + d),
+                dvalues.add(t * dvalue_step + d),
+            );
+            let (mut to_key, mut to_value) = (S::load(dkey), S::load(dvalue));
+            for h in 0..G {
+                let slope = S::splat(*dscore.add(h * stride + t));
+                turns[h] = slope.fma(key, turns[h]);
+                to_key = slope.fma(asks[h], to_key);
+                to_value = S::splat(*probability.add(h * stride + t)).fma(gains[h], to_value);
+            }
+            to_key.store(dkey);
+            to_value.store(dvalue);
+        }
+        for h in 0..G {
+            turns[h].store(dquery.add(h * width + d));
+        }
+        d += LANES;
+    }
+}

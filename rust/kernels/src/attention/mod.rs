@@ -1,0 +1,185 @@
+//! Causal attention with grouped heads: the query heads that share a key head are computed together.
+//!
+//! Keys are stored transposed, (key heads, head, stride), so that a vector holds sixteen positions of one
+//! dimension; values are (key heads, stride, head). Training lays a whole sequence out so; generation keeps it in
+//! [`Block`]s of sixteen positions, which sequences may share. Both give the same bits.
+
+/// Calls `$each::<S, G>(..., first head of the block)` for blocks of 4, 2 and 1 heads of a group.
+macro_rules! head_blocks {
+    ($group:expr, $head:ident => $each:ident::<$S:ident>($($argument:expr),* $(,)?)) => {{
+        let mut $head = 0;
+        while $head < $group {
+            match $group - $head {
+                1 => { $each::<$S, 1>($($argument),*); $head += 1; }
+                2 | 3 => { $each::<$S, 2>($($argument),*); $head += 2; }
+                _ => { $each::<$S, 4>($($argument),*); $head += 4; }
+            }
+        }
+    }};
+}
+
+mod backward;
+mod forward;
+
+use std::sync::Arc;
+
+use crate::LANES;
+use crate::simd::Simd;
+
+pub use backward::{Saved, attend_backward};
+pub(crate) use forward::Places;
+pub use forward::{attend, attend_blocks};
+
+/// Sixteen floats that lie in one line of the processor's cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct Line(pub [f32; LANES]);
+
+/// Keys and values of [`LANES`] positions in every layer; each layer has [`Heads::lines`] of it.
+///
+/// A layer's part is its keys, (key heads, head width) lines of one position a lane, then its values,
+/// (key heads, positions, head width).
+pub type Block = Arc<[Line]>;
+
+/// A block of zeros for so many layers.
+pub fn block(heads: Heads, layers: usize) -> Block {
+    std::iter::repeat_n(Line([0.0; LANES]), layers * heads.lines()).collect()
+}
+
+/// Head counts and widths.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Query heads.
+    pub queries: usize,
+    /// Key and value heads; divides `queries`.
+    pub keys: usize,
+    /// Padded width of one head.
+    pub width: usize,
+    /// What scores are multiplied by, 1/√(true width).
+    pub scale: f32,
+}
+
+impl Heads {
+    fn group(self) -> usize {
+        self.queries / self.keys
+    }
+
+    /// Lines of a [`Block`] that one layer has.
+    pub fn lines(self) -> usize {
+        2 * self.keys * self.width
+    }
+}
+
+/// Keys and values of one sequence.
+#[derive(Clone, Copy)]
+pub struct Memory<'a> {
+    /// (key heads, head width, stride); lanes past the last position must be finite.
+    pub keys: &'a [f32],
+    /// (key heads, stride, head width).
+    pub values: &'a [f32],
+    /// Positions there is room for, a multiple of [`LANES`].
+    pub stride: usize,
+}
+
+impl Memory<'_> {
+    fn check(&self, heads: Heads, last: &[u32]) {
+        let room = heads.keys * heads.width * self.stride;
+        assert!(heads.width.is_multiple_of(LANES) && self.stride.is_multiple_of(LANES));
+        assert!(self.keys.len() >= room && self.values.len() >= room);
+        assert!(last.iter().all(|&t| (t as usize) < self.stride));
+    }
+}
+
+/// Writes the key and value rows of one sequence, from position `at` on, into its memory.
+///
+/// `keys` and `values` are rows of `heads.keys * heads.width` floats that begin `step` floats apart. `order`: which
+/// dimension of a key stands where in memory, if not each in its own place.
+#[allow(clippy::too_many_arguments)]
+pub fn remember(
+    heads: Heads,
+    rows: usize,
+    at: usize,
+    (keys, key_step): (&[f32], usize),
+    (values, value_step): (&[f32], usize),
+    order: Option<&[u32]>,
+    stride: usize,
+    key_memory: &mut [f32],
+    value_memory: &mut [f32],
+) {
+    assert!(at + rows <= stride);
+    for head in 0..heads.keys {
+        let start = head * heads.width * stride;
+        let key_memory = &mut key_memory[start..][..heads.width * stride];
+        let value_memory = &mut value_memory[start..][..heads.width * stride];
+        for row in 0..rows {
+            let key = &keys[row * key_step + head * heads.width..][..heads.width];
+            for d in 0..heads.width {
+                key_memory[d * stride + at + row] = key[from(order, d)];
+            }
+            let value = &values[row * value_step + head * heads.width..][..heads.width];
+            value_memory[(at + row) * heads.width..][..heads.width].copy_from_slice(value);
+        }
+    }
+}
+
+/// The dimension that stands in place `d`.
+fn from(order: Option<&[u32]>, d: usize) -> usize {
+    order.map_or(d, |order| order[d] as usize)
+}
+
+/// Writes the key and value of one position, each `heads.keys * heads.width` floats, into a layer's part of its block.
+///
+/// `place` is the position's in the block; `order` as for [`remember`].
+pub fn remember_in_block(
+    heads: Heads,
+    layer: usize,
+    place: usize,
+    key: &[f32],
+    value: &[f32],
+    order: Option<&[u32]>,
+    block: &mut [Line],
+) {
+    let (width, half) = (heads.width, heads.lines() / 2);
+    let (keys, values) = block[layer * 2 * half..][..2 * half].split_at_mut(half);
+    for (keys, key) in keys.chunks_exact_mut(width).zip(key.chunks_exact(width)) {
+        for (d, line) in keys.iter_mut().enumerate() {
+            line.0[place] = key[from(order, d)];
+        }
+    }
+    let lines = width / LANES;
+    for (head, value) in value[..half].chunks_exact(width).enumerate() {
+        let at = (head * LANES + place) * lines;
+        for (line, value) in values[at..].iter_mut().zip(value.chunks_exact(LANES)) {
+            line.0.copy_from_slice(value);
+        }
+    }
+}
+
+/// Inner products of `G` rows (`step` apart) with sixteen transposed columns.
+#[inline(always)]
+unsafe fn products<S: Simd, const G: usize>(
+    width: usize,
+    stride: usize,
+    columns: *const f32,
+    rows: *const f32,
+    step: usize,
+) -> [S; G] {
+    let zero = S::splat(0.0);
+    let (mut even, mut odd) = ([zero; G], [zero; G]);
+    let mut d = 0;
+    while d < width {
+        let (one, two) = (
+            S::load(columns.add(d * stride)),
+            S::load(columns.add((d + 1) * stride)),
+        );
+        for h in 0..G {
+            even[h] = S::splat(*rows.add(h * step + d)).fma(one, even[h]);
+            odd[h] = S::splat(*rows.add(h * step + d + 1)).fma(two, odd[h]);
+        }
+        d += 2;
+    }
+    for h in 0..G {
+        even[h] = even[h].add(odd[h]);
+    }
+    even
+}

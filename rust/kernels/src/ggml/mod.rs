@@ -1,0 +1,16 @@
+//! What ggml computes, to the bit, so that a GGUF file's model answers as llama.cpp has it answer.
+//!
+//! Quantised weights round activations to 8 bits before every product: one difference in the last place flips a
+//! rounding, and through a few layers it grows to another token. So the sums here run in the order of ggml's kernels
+//! for x86 with AVX-512, as of llama.cpp in autumn 2026 without flash attention, on every instruction set. The products
+//! themselves are [`crate::stored`]'s.
+
+mod attend;
+mod exponential;
+mod norm;
+mod swiglu;
+
+pub(crate) use attend::attend_row;
+pub use attend::{AsGgml, round_to_half};
+pub use norm::rms_norm;
+pub use swiglu::swiglu;
