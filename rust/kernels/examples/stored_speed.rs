@@ -102,6 +102,7 @@ fn main() {
                 y,
                 y_stride: out,
                 add: false,
+                fours: &[],
             };
             products(isa, &team, &mut [product], &mut scratch);
         };

@@ -100,6 +100,7 @@ fn multiply(isa: Isa, matrix: Matrix<'_>, rows: usize, x: &[f32]) -> Vec<f32> {
         y: &mut y,
         y_stride,
         add: false,
+        fours: &[],
     };
     products(isa, &Team::new(1), &mut [product], &mut Scratch::default());
     y

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use moevolve_kernels::ggml::in_fours;
+
 /// Rotary positions of a sequence.
 #[derive(Clone, Debug)]
 pub enum Positions {
@@ -42,6 +44,8 @@ pub struct Asking {
     pub last: Vec<u32>,
     /// Its rotary position.
     pub positions: Vec<u32>,
+    /// Whether ggml would multiply it in fours.
+    pub fours: Vec<bool>,
     /// Part of each sequence in the lists above.
     pub spans: Vec<Range<usize>>,
     /// Whether all rows ask, in order.
@@ -53,19 +57,22 @@ impl Asking {
         self.spans.push(self.rows.len()..self.rows.len());
     }
 
-    fn push(&mut self, row: usize, last: usize, position: usize) {
+    /// Adds a row that is token `index` of a sequence with so long a prompt.
+    pub fn push(&mut self, row: usize, index: usize, position: usize, prompt: usize) {
         self.rows.push(row as u32);
-        self.last.push(last as u32);
+        self.last.push(index as u32);
         self.positions.push(position as u32);
+        self.fours.push(in_fours(index, prompt));
         if let Some(span) = self.spans.last_mut() {
             span.end += 1;
         }
     }
 
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.rows.clear();
         self.last.clear();
         self.positions.clear();
+        self.fours.clear();
         self.spans.clear();
     }
 
@@ -110,9 +117,9 @@ impl Packed {
         for (index, &id) in ids.iter().enumerate() {
             let row = self.ids.len();
             self.ids.push(id);
-            self.every.push(row, index, positions.at(index));
+            self.every.push(row, index, positions.at(index), prompt);
             if asked.contains(&index) {
-                self.asked.push(row, index, positions.at(index));
+                self.asked.push(row, index, positions.at(index), prompt);
             }
         }
         self.longest = self.longest.max(ids.len());

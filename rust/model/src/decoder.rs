@@ -170,14 +170,20 @@ impl Network<'_> {
             Some(stored) => stored.multiply(self.isa, self.team, jobs, add),
             None => {
                 let panels = &self.parameters.forward;
-                for Job { matrix, rows, x, y } in &mut *jobs {
+                for Job {
+                    matrix, rows, x, y, ..
+                } in &mut *jobs
+                {
                     let range = &matrix.range;
                     panels.multiply(self.isa, range, *rows, matrix.inp, matrix.out, x, y, add);
                 }
             }
         }
         if let Some(adapter) = self.adapter {
-            for Job { matrix, rows, x, y } in jobs {
+            for Job {
+                matrix, rows, x, y, ..
+            } in jobs
+            {
                 adapter.add(self.isa, self.team, matrix.range.start, *rows, x, y);
             }
         }
@@ -231,12 +237,14 @@ impl Network<'_> {
                     rows,
                     x: asks,
                     y: &mut a.raw_queries,
+                    fours: &asking.fours,
                 },
                 Job {
                     matrix: &layer.key_value,
                     rows: tokens,
                     x: &a.normal,
                     y: &mut a.key_values,
+                    fours: &every.fours,
                 },
             ],
             false,
@@ -413,6 +421,7 @@ impl Network<'_> {
             rows,
             x: &a.attended,
             y: &mut a.middle,
+            fours: &asking.fours,
         };
         self.forward(&mut [output], true);
         if let Some(biases) = &layer.biases {
@@ -431,10 +440,13 @@ impl Network<'_> {
         let (packed, block);
         let products: &dyn Products = if self.stored.is_some() || self.adapter.is_some() {
             let network = *self;
+            // ggml multiplies a dense block's rows as those before it, but in the last layer that of the last token alone.
+            let dense = self.config.experts == 1 && index + 1 < self.layout.layers.len();
             block = Block {
                 network,
                 shape,
                 places,
+                fours: if dense { &asking.fours } else { &[] },
             };
             &block
         } else {
@@ -483,6 +495,7 @@ impl Network<'_> {
             rows,
             x: &last.normal,
             y: &mut last.logits,
+            fours: &[],
         };
         self.forward(&mut [head], false);
     }
@@ -493,6 +506,8 @@ struct Block<'a> {
     network: Network<'a>,
     shape: Shape,
     places: &'a Places,
+    /// See [`Job::fours`].
+    fours: &'a [bool],
 }
 
 impl Block<'_> {
@@ -523,6 +538,7 @@ impl Block<'_> {
                     rows,
                     x: x_now,
                     y: y_now,
+                    fours: self.fours,
                 });
             }
         }
@@ -542,6 +558,7 @@ impl Products for Block<'_> {
             rows: tokens,
             x: h,
             y: scores,
+            fours: &[],
         };
         self.network.forward(&mut [job], false);
     }

@@ -111,7 +111,14 @@ impl Stored {
         // The parts of stacked matrices lie in the same rows of y, so first all first parts, then all second.
         for part in 0..2 {
             let mut products = Vec::with_capacity(jobs.len());
-            for Job { matrix, rows, x, y } in &mut *jobs {
+            for Job {
+                matrix,
+                rows,
+                x,
+                y,
+                fours,
+            } in &mut *jobs
+            {
                 let mut pieces = self.pieces.range(matrix.range.clone());
                 let Some((at, piece)) = pieces.nth(part) else {
                     continue;
@@ -131,6 +138,7 @@ impl Stored {
                     y: &mut y[first..],
                     y_stride: matrix.out,
                     add,
+                    fours,
                 });
             }
             if !products.is_empty() {
@@ -206,6 +214,8 @@ pub struct Job<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a mut [f32],
+    /// See [`Product::fours`].
+    pub fours: &'a [bool],
 }
 
 /// Rows that a thread looks through at a time.

@@ -24,6 +24,13 @@ pub struct AsGgml<'a> {
     pub prompt: usize,
 }
 
+/// Whether llama.cpp multiplies the token at `position` of a sequence in a group of four: it reads a prompt in batches, of
+/// which the last tokens may be left over, and what follows the prompt one by one.
+pub fn in_fours(position: usize, prompt: usize) -> bool {
+    let first = position / BATCH * BATCH;
+    position < prompt && position - first < (prompt - first).min(BATCH) / 4 * 4
+}
+
 impl AsGgml<'_> {
     /// Whether a position is computed alone: ggml multiplies one row by another kernel than many.
     pub(crate) fn alone(self, position: usize) -> bool {

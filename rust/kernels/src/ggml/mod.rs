@@ -11,6 +11,6 @@ mod norm;
 mod swiglu;
 
 pub(crate) use attend::attend_row;
-pub use attend::{AsGgml, round_to_half};
+pub use attend::{AsGgml, in_fours, round_to_half};
 pub use norm::rms_norm;
 pub use swiglu::swiglu;

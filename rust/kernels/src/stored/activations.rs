@@ -1,7 +1,7 @@
 //! Rows of activations as the products read them.
 //!
-//! For integer products each 32 values become int8 with one scale: `x = scale * a`, `scale = max|x| / 127`, `a` to the
-//! nearest. Rows stand in groups, block after block, so that a tile reads its rows' blocks one after the other.
+//! For integer products 32 values, or 256, become int8 with one scale: `x = scale * a`, `scale = max|x| / 127`, `a` to
+//! the nearest. Rows stand in groups, block after block, so that a tile reads its rows' blocks one after the other.
 
 use super::narrow::{from_f16, to_f16};
 use super::unpack::BLOCK;
@@ -21,6 +21,10 @@ pub(super) struct Block {
     pub scaled_sum: f32,
     /// What the integer sums of the [`Parts`] start from, to make up for weights that are too large by an offset.
     pub starts: [i32; Parts::MOST],
+    /// The sum of the quanta.
+    pub sum: i32,
+    /// Whether the row was read in fours: see [`super::products::Product::fours`].
+    pub fours: bool,
 }
 
 impl Block {
@@ -29,6 +33,8 @@ impl Block {
         scale: 0.0,
         scaled_sum: 0.0,
         starts: [0; Parts::MOST],
+        sum: 0,
+        fours: false,
     };
 }
 
@@ -55,6 +61,8 @@ pub(super) struct Reading {
     pub parts: Parts,
     /// Whether scales, and sums of activations, are rounded to half precision.
     pub narrow: bool,
+    /// Blocks that share a scale.
+    pub shared: usize,
     /// Rows in a group.
     pub group: usize,
 }
@@ -62,8 +70,8 @@ pub(super) struct Reading {
 kernel! {
     /// Rounds rows `first..first + count` of `x` (rows, stride) of `inp` columns, whole groups but for the last row.
     ///
-    /// `blocks` holds those rows only. Where a value is not finite, its block's scale is NaN, and so are the products.
-    pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, blocks: &mut [Block])
+    /// `blocks` holds those rows only, `fours` is of all rows or empty. Where a value is not finite, its block's scale is NaN, and so are the products.
+    pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, fours: &[bool], blocks: &mut [Block])
 }
 
 #[inline(always)]
@@ -74,6 +82,7 @@ unsafe fn quantise_body<S: Simd>(
     inp: usize,
     first: usize,
     count: usize,
+    fours: &[bool],
     blocks: &mut [Block],
 ) {
     let per_row = inp / BLOCK;
@@ -84,23 +93,52 @@ unsafe fn quantise_body<S: Simd>(
         let group = reading.group.min(count - row);
         for inside in 0..group {
             let from = x.as_ptr().add((first + row + inside) * stride);
-            for b in 0..per_row {
-                let to = &mut blocks[row * per_row + b * group + inside];
-                quantise_block::<S>(reading, from.add(b * BLOCK), to);
+            let fours = fours.get(first + row + inside).is_some_and(|&fours| fours);
+            let mut b = 0;
+            while b < per_row {
+                let at = row * per_row + b * group + inside;
+                let from = from.add(b * BLOCK);
+                if reading.shared == 1 {
+                    quantise_block::<S>(reading, from, &mut blocks[at]);
+                } else {
+                    quantise_shared::<S>(reading, fours, from, &mut blocks[at..], group);
+                }
+                b += reading.shared;
             }
         }
         row += group;
     }
 }
 
+/// The largest magnitude of a block's values, and zero, or NaN if any of them is NaN or infinite.
 #[inline(always)]
-unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut Block) {
+unsafe fn extent<S: Simd>(from: *const f32) -> (f32, f32) {
     let (a, b) = (S::load(from), S::load(from.add(LANES)));
     let zero = S::splat(0.0);
     let sizes = a.max(zero.sub(a)).max(b.max(zero.sub(b)));
-    let most = sizes.maximum();
-    // Zero, or NaN if anything is NaN or infinite.
-    let doubt = a.mul(zero).add(b.mul(zero)).sum();
+    (sizes.maximum(), a.mul(zero).add(b.mul(zero)).sum())
+}
+
+/// A block's values times `inverse`, to the nearest integers.
+#[inline(always)]
+unsafe fn rounded<S: Simd>(from: *const f32, inverse: f32) -> [i32; BLOCK] {
+    let mut rounded = [0.0f32; BLOCK];
+    let inverse = S::splat(inverse);
+    for at in [0, LANES] {
+        let whole = S::load(from.add(at)).mul(inverse).round();
+        whole.store(rounded.as_mut_ptr().add(at));
+    }
+    let mut quanta = [0i32; BLOCK];
+    for i in 0..BLOCK {
+        // Within -127 to 127 but for a rounding of the inverse, which cannot reach 127.5.
+        quanta[i] = rounded[i].to_int_unchecked::<i32>();
+    }
+    quanta
+}
+
+#[inline(always)]
+unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut Block) {
+    let (most, doubt) = extent::<S>(from);
     if doubt != 0.0 || most < NOTHING {
         *to = Block {
             scale: doubt,
@@ -109,18 +147,7 @@ unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut B
         };
         return;
     }
-    let inverse = S::splat(127.0 / most);
-    let mut rounded = [0.0f32; BLOCK];
-    a.mul(inverse).round().store(rounded.as_mut_ptr());
-    b.mul(inverse)
-        .round()
-        .store(rounded.as_mut_ptr().add(LANES));
-    // Loops of their own, each of which becomes vectors.
-    let mut quanta = [0i32; BLOCK];
-    for i in 0..BLOCK {
-        // Within -127 to 127 but for a rounding of the inverse, which cannot reach 127.5.
-        quanta[i] = rounded[i].to_int_unchecked::<i32>();
-    }
+    let quanta = rounded::<S>(from, 127.0 / most);
     for i in 0..BLOCK {
         to.quanta[i] = quanta[i] as i8;
     }
@@ -129,14 +156,14 @@ unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut B
         *sum = four[0] + four[1] + four[2] + four[3];
     }
     let scale = most / 127.0;
-    let total: i32 = sums.iter().sum();
-    (to.scale, to.scaled_sum) = (scale, scale * total as f32);
+    to.sum = sums.iter().sum();
+    (to.scale, to.scaled_sum) = (scale, scale * to.sum as f32);
     if reading.narrow {
         (to.scale, to.scaled_sum) = (from_f16(to_f16(to.scale)), from_f16(to_f16(to.scaled_sum)));
     }
     let mut starts = sums.map(|sum| -reading.offset * sum);
     match reading.parts {
-        Parts::Whole => starts[0] = -reading.offset * total,
+        Parts::Whole => starts[0] = -reading.offset * to.sum,
         Parts::Halves => {
             let (first, second) = starts.split_at(Parts::MOST / 2);
             (starts[0], starts[1]) = (first.iter().sum(), second.iter().sum());
@@ -144,4 +171,54 @@ unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut B
         Parts::Fours => {}
     }
     to.starts = starts;
+}
+
+/// Blocks `step` apart in `to` that share a scale. As in ggml, its sign makes the value of the largest magnitude -127:
+/// the first one, or, of a row that is read in fours, a positive one if there is any.
+#[inline(always)]
+unsafe fn quantise_shared<S: Simd>(
+    reading: Reading,
+    fours: bool,
+    from: *const f32,
+    to: &mut [Block],
+    step: usize,
+) {
+    let (mut most, mut doubt) = (0.0f32, 0.0f32);
+    for b in 0..reading.shared {
+        let (size, odd) = extent::<S>(from.add(b * BLOCK));
+        (most, doubt) = (most.max(size), doubt + odd);
+    }
+    let nothing = doubt != 0.0 || most < NOTHING;
+    let mut positive = false;
+    for i in 0..reading.shared * BLOCK {
+        let x = *from.add(i);
+        if x.abs() == most {
+            positive = x > 0.0;
+            if positive || !fours {
+                break;
+            }
+        }
+    }
+    let inverse = if positive {
+        -127.0 / most
+    } else {
+        127.0 / most
+    };
+    for b in 0..reading.shared {
+        let to = &mut to[b * step];
+        *to = Block {
+            scale: doubt,
+            fours,
+            ..Block::ZERO
+        };
+        if nothing {
+            continue;
+        }
+        let quanta = rounded::<S>(from.add(b * BLOCK), inverse);
+        for i in 0..BLOCK {
+            to.quanta[i] = quanta[i] as i8;
+        }
+        to.sum = quanta.iter().sum();
+        to.scale = 1.0 / inverse;
+    }
 }

@@ -4,7 +4,9 @@
 //! output's bits depend neither on the instruction set nor on other rows or outputs. Most formats have one chain for an
 //! output, with `sum = fma(minimum, x_sum, sum)` in it where there is a minimum. Q4_1, Q5_0 and Q8_0 have eight, one for
 //! each four columns of a block, added up over a tree at the end, and the minima have one of their own: with scales of
-//! activations in half precision, as Q4_0 has them too, that is to the bit what ggml's kernels for x86 compute.
+//! activations in half precision, as Q4_0 has them too, that is to the bit what ggml's kernels for x86 compute. So is
+//! Q4_K, whose scales are integers themselves: sums of two or eight scaled blocks are integers yet, and the minima have a
+//! chain of their own, which is taken away at the end.
 //!
 //! Few rows use the weights as they are unpacked; many rows share a panel that is unpacked once.
 
@@ -12,7 +14,7 @@ use super::activations::{Block, Parts, Reading};
 use super::format::Format;
 use super::quads::Quads;
 use super::unpack::{
-    BLOCK, Layout, PANEL_BLOCK, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows,
+    BLOCK, Layout, PANEL_BLOCK, PANEL_MOST, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows,
 };
 use crate::Isa;
 use crate::simd::Simd;
@@ -71,7 +73,7 @@ quads_kernel! {
 
 /// Bytes of scratch for rows of `inp` columns: an unpacked panel, and sixteen stored rows of the widest format.
 pub(super) fn scratch_bytes(inp: usize) -> usize {
-    inp / BLOCK * PANEL_BLOCK + PANEL_ROWS * inp * 2
+    inp / BLOCK * PANEL_MOST + PANEL_ROWS * inp * 2
 }
 
 /// What `isa` wants of the activations for a quantised `format`.
@@ -90,6 +92,11 @@ pub(super) fn reading(isa: Isa, format: Format) -> Reading {
             offset,
             parts,
             narrow: format.block_len() == BLOCK,
+            shared: if format == Format::Q4K {
+                Q4K::BLOCKS
+            } else {
+                1
+            },
             group: group_of::<Q>(parts),
         }
     }
@@ -128,7 +135,7 @@ unsafe fn multiply_body<Q: Quads>(job: Panels, scratch: *mut u8) {
 
 #[inline(always)]
 unsafe fn panels<Q: Quads, L: Layout>(job: Panels, scratch: *mut u8) {
-    let raw = scratch.add(job.inp / BLOCK * PANEL_BLOCK);
+    let raw = scratch.add(job.inp / BLOCK * PANEL_MOST);
     let mut first = 0;
     while first < job.outputs {
         let wide = PANEL_ROWS.min(job.outputs - first);
@@ -165,15 +172,13 @@ unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
     y: *mut f32,
     wide: usize,
 ) {
-    let mut unit = Unit([0; 8 * PANEL_BLOCK]);
+    let mut unit = Unit([0; 8 * PANEL_MOST]);
     let mut sums = Sums::<Q, ROWS>::zero();
     let (mut rows, mut activations) = (stored(job, weights), job.activations);
     for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
         L::unpack::<Q>(rows, unit.0.as_mut_ptr());
-        for b in 0..L::BLOCKS {
-            step::<Q, L, ROWS>(unit.0.as_ptr().add(b * PANEL_BLOCK), activations, &mut sums);
-            activations = activations.add(ROWS);
-        }
+        steps::<Q, L, ROWS>(unit.0.as_ptr(), activations, &mut sums);
+        activations = activations.add(L::BLOCKS * ROWS);
         rows = rows.next(L::BYTES);
     }
     let sums = sums.total::<L>();
@@ -191,7 +196,7 @@ fn stored(job: Panels, weights: *const u8) -> Rows {
 }
 
 #[repr(align(64))]
-struct Unit([u8; 8 * PANEL_BLOCK]);
+struct Unit([u8; 8 * PANEL_MOST]);
 
 /// Many rows: the panel is unpacked once.
 #[inline(always)]
@@ -205,7 +210,7 @@ unsafe fn many<Q: Quads, L: Layout>(
     let blocks = job.inp / BLOCK;
     let mut rows = stored(job, weights);
     for unit in 0..blocks / L::BLOCKS {
-        L::unpack::<Q>(rows, panel.add(unit * L::BLOCKS * PANEL_BLOCK));
+        L::unpack::<Q>(rows, panel.add(unit * L::PANEL_UNIT));
         rows = rows.next(L::BYTES);
     }
     let mut row = 0;
@@ -237,12 +242,9 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
     add: bool,
 ) {
     let mut sums = Sums::<Q, ROWS>::zero();
-    for b in 0..blocks {
-        step::<Q, L, ROWS>(
-            panel.add(b * PANEL_BLOCK),
-            activations.add(b * ROWS),
-            &mut sums,
-        );
+    for unit in 0..blocks / L::BLOCKS {
+        let activations = activations.add(unit * L::BLOCKS * ROWS);
+        steps::<Q, L, ROWS>(panel.add(unit * L::PANEL_UNIT), activations, &mut sums);
     }
     store::<Q, ROWS>(sums.total::<L>(), y, y_stride, wide, add);
 }
@@ -268,7 +270,9 @@ impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
     unsafe fn total<L: Layout>(self) -> [Q::Floats; ROWS] {
         let mut totals = self.minima;
         for (total, [a, b, c, d, e, f, g, h]) in totals.iter_mut().zip(self.chains) {
-            if matches!(L::PARTS, Parts::Fours) {
+            if L::NESTED {
+                *total = a.sub(*total);
+            } else if matches!(L::PARTS, Parts::Fours) {
                 let sum = a.add(e).add(c.add(g)).add(b.add(f).add(d.add(h)));
                 *total = if L::MINIMUM { sum.add(*total) } else { sum };
             } else {
@@ -276,6 +280,87 @@ impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
             }
         }
         totals
+    }
+}
+
+/// Adds one unit's products.
+#[inline(always)]
+unsafe fn steps<Q: Quads, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    sums: &mut Sums<Q, ROWS>,
+) {
+    if L::NESTED {
+        nested::<Q, L, ROWS>(panel, activations, sums);
+        return;
+    }
+    for b in 0..L::BLOCKS {
+        let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
+        step::<Q, L, ROWS>(panel, activations, sums);
+    }
+}
+
+/// One row's integer sums of a unit so far.
+#[derive(Clone, Copy)]
+struct Nested<Q> {
+    products: Q,
+    minima: Q,
+}
+
+/// Adds a unit's products, whose scales are integers: a row that is read in fours adds two blocks at a time to its
+/// chains, another one all eight.
+#[inline(always)]
+unsafe fn nested<Q: Quads, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    sums: &mut Sums<Q, ROWS>,
+) {
+    let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
+    let scales = Q::Floats::load(floats.cast());
+    let minima = Q::Floats::load(floats.add(64).cast());
+    let zero = Nested {
+        products: Q::splat(0),
+        minima: Q::splat(0),
+    };
+    let mut integers = [zero; ROWS];
+    for b in 0..L::BLOCKS {
+        let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
+        let mut dots = [Q::splat(0); ROWS];
+        for j in 0..8 {
+            let weights = Q::load(panel.add(64 * j));
+            for r in 0..ROWS {
+                let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
+                dots[r] = dots[r].dot(weights, four);
+            }
+        }
+        let (scale, minimum) = (Q::load(panel.add(512)), Q::load(panel.add(576)));
+        for r in 0..ROWS {
+            let Block {
+                sum,
+                fours,
+                scale: by,
+                ..
+            } = *activations.add(r);
+            let Nested {
+                products: product,
+                minima: least,
+            } = integers[r];
+            integers[r] = Nested {
+                products: product.add(dots[r].times(scale)),
+                minima: least.add(Q::splat(sum as u32).times(minimum)),
+            };
+            if b + 1 == L::BLOCKS || fours && b % 2 == 1 {
+                let by = Q::Floats::splat(by);
+                let Nested {
+                    products: product,
+                    minima: least,
+                } = integers[r];
+                let chain = &mut sums.chains[r][0];
+                *chain = product.floats().fma(scales.mul(by), *chain);
+                sums.minima[r] = least.floats().fma(minima.mul(by), sums.minima[r]);
+                integers[r] = zero;
+            }
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Product<'a> {
     pub y: &'a mut [f32],
     pub y_stride: usize,
     pub add: bool,
+    /// Rows that ggml would multiply in fours, which it adds up otherwise where weights are Q4_K; empty if none.
+    pub fours: &'a [bool],
 }
 
 /// Memory that calls of [`products`] use again: it grows to what the largest needs.
@@ -96,9 +98,9 @@ const LEAST: usize = 64 * 1024;
 
 /// Computes all `jobs`.
 ///
-/// A quantised format rounds the activations to int8 in blocks of 32 (see [`super::activations`]) and multiplies
-/// integers exactly; other formats multiply in f32. A result's bits depend on its row of `x` and its row of the matrix
-/// alone: neither on the other rows and products of the call, nor on `isa` or the team.
+/// A quantised format rounds the activations to int8 in blocks (see [`super::activations`]) and multiplies integers
+/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on whether that is one of `fours`,
+/// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the team.
 ///
 /// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
 /// that is not whole ([`Matrix::is_whole`]), strides below the widths, slices too short for their rows.
@@ -110,6 +112,8 @@ pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut S
         );
         let (inp, out) = (job.matrix.inp, job.matrix.out);
         assert!(job.x_stride >= inp && job.y_stride >= out, "rows overlap");
+        let rows = job.fours.len();
+        assert!(rows == 0 || rows >= job.rows, "too few rows are told of");
         if job.rows > 0 {
             assert!(
                 job.x.len() >= (job.rows - 1) * job.x_stride + inp,
@@ -242,6 +246,7 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
                 plan.inp,
                 first,
                 rows,
+                job.fours,
                 blocks,
             );
             return;

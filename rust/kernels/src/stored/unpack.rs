@@ -14,6 +14,10 @@ pub(super) const BLOCK: usize = 32;
 pub(super) const PANEL_ROWS: usize = 16;
 /// Bytes of a panel per block: 512 of quanta, 64 of scales, 64 of minima or second scales.
 pub(super) const PANEL_BLOCK: usize = 640;
+/// Bytes of the sixteen scales of a unit's scales, and of those of its minima.
+const NESTED_FLOATS: usize = 128;
+/// The most bytes of a panel per block.
+pub(super) const PANEL_MOST: usize = PANEL_BLOCK + NESTED_FLOATS / 8;
 
 /// A quantised format's bytes, one unit of `BLOCKS` blocks at a time.
 pub(super) trait Layout {
@@ -27,7 +31,14 @@ pub(super) trait Layout {
     /// Whether bytes use all eight bits.
     const WIDE: bool = false;
 
-    /// Unpacks a unit of sixteen rows into `to`, `BLOCKS * PANEL_BLOCK` bytes.
+    /// Whether scales and minima are integers, with a float for both in each unit: in a block's places for floats stand
+    /// the integers, and the floats follow the unit's blocks.
+    const NESTED: bool = false;
+    /// Bytes of a panel per unit.
+    const PANEL_UNIT: usize =
+        Self::BLOCKS * PANEL_BLOCK + if Self::NESTED { NESTED_FLOATS } else { 0 };
+
+    /// Unpacks a unit of sixteen rows into `to`, `PANEL_UNIT` bytes.
     ///
     /// # Safety
     /// The processor has the instruction set of `Q`, and the pointers are good for that.
@@ -207,18 +218,16 @@ impl Layout for Q8_0 {
     }
 }
 
-/// Scales and negative minima of a super-block's eight parts, from its first sixteen bytes.
+/// Scales and minima of a super-block's eight parts, six bits each, from its words but the first: four parts a word.
+///
+/// See `six_bits`: the same for four parts and sixteen rows at once.
 #[inline(always)]
-unsafe fn part_scales<Q: Quads>(rows: &mut Rows, to: *mut u8) {
-    let [both, first, second, third] = rows.columns::<Q>(0);
-    let scale = both.halves();
-    let least = Q::Floats::splat(0.0).sub(both.right::<16>().halves());
+unsafe fn part_scales<Q: Quads>([first, second, third]: [Q; 3]) -> ([Q; 2], [Q; 2]) {
     let (six, four, two) = (
         Q::splat(0x3f3f_3f3f),
         Q::splat(0x0f0f_0f0f),
         Q::splat(0x0303_0303),
     );
-    // See `six_bits`: the same for four parts and sixteen rows at once.
     let scales = [
         first.and(six),
         third.and(four).or(first.right::<6>().and(two).left::<4>()),
@@ -230,33 +239,47 @@ unsafe fn part_scales<Q: Quads>(rows: &mut Rows, to: *mut u8) {
             .and(four)
             .or(second.right::<6>().and(two).left::<4>()),
     ];
-    let byte = Q::splat(0xff);
-    for half in 0..2 {
-        macro_rules! part {
-            ($i:literal) => {
-                let to = to.add((4 * half + $i) * PANEL_BLOCK);
-                let s = scales[half].right::<{ 8 * $i }>().and(byte).floats();
-                let m = minima[half].right::<{ 8 * $i }>().and(byte).floats();
-                store_scale::<Q>(scale.mul(s), to);
-                store_extra::<Q>(least.mul(m), to);
-            };
-        }
-        part!(0);
-        part!(1);
-        part!(2);
-        part!(3);
-    }
+    (scales, minima)
+}
+
+/// Calls a macro with each part's half and place in it, as literals.
+macro_rules! each_part {
+    ($part:ident) => {
+        $part!(0, 0);
+        $part!(0, 1);
+        $part!(0, 2);
+        $part!(0, 3);
+        $part!(1, 0);
+        $part!(1, 1);
+        $part!(1, 2);
+        $part!(1, 3);
+    };
 }
 
 impl Layout for Q4K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 144;
     const MINIMUM: bool = true;
+    const NESTED: bool = true;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
     unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
-        part_scales::<Q>(&mut rows, to);
+        let [both, first, second, third] = rows.columns::<Q>(0);
+        let (scales, minima) = part_scales([first, second, third]);
+        let byte = Q::splat(0xff);
+        macro_rules! part {
+            ($half:literal, $i:literal) => {
+                let to = to.add((4 * $half + $i) * PANEL_BLOCK);
+                let (scale, minimum) = (scales[$half], minima[$half]);
+                scale.right::<{ 8 * $i }>().and(byte).store(to.add(512));
+                minimum.right::<{ 8 * $i }>().and(byte).store(to.add(576));
+            };
+        }
+        each_part!(part);
+        let floats = to.add(Self::BLOCKS * PANEL_BLOCK);
+        both.halves().store(floats.cast());
+        both.right::<16>().halves().store(floats.add(64).cast());
         let low = Q::splat(0x0f0f_0f0f);
         for quarter in 0..4 {
             for half in 0..2 {
@@ -280,7 +303,21 @@ impl Layout for Q5K {
 
     #[inline(always)]
     unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
-        part_scales::<Q>(&mut rows, to);
+        let [both, first, second, third] = rows.columns::<Q>(0);
+        let scale = both.halves();
+        let least = Q::Floats::splat(0.0).sub(both.right::<16>().halves());
+        let (scales, minima) = part_scales([first, second, third]);
+        let byte = Q::splat(0xff);
+        macro_rules! part {
+            ($half:literal, $i:literal) => {
+                let to = to.add((4 * $half + $i) * PANEL_BLOCK);
+                let s = scales[$half].right::<{ 8 * $i }>().and(byte).floats();
+                let m = minima[$half].right::<{ 8 * $i }>().and(byte).floats();
+                store_scale::<Q>(scale.mul(s), to);
+                store_extra::<Q>(least.mul(m), to);
+            };
+        }
+        each_part!(part);
         let (low, fifth) = (Q::splat(0x0f0f_0f0f), Q::splat(0x1010_1010));
         for half in 0..2 {
             // Bit p of these bytes belongs to part p, and must come to place 4.

@@ -130,11 +130,8 @@ impl Lane {
     /// Chooses what this round reads: a token of each sample and its guesses, then prompts in order, up to a bound.
     fn plan(&mut self, pool: &mut Pool, reads: [usize; 2]) {
         self.ids.clear();
-        for asking in [&mut self.every, &mut self.asked] {
-            asking.rows.clear();
-            asking.last.clear();
-            asking.positions.clear();
-        }
+        self.every.clear();
+        self.asked.clear();
         let decoding = self.sequences.iter().any(|s| !s.reading());
         let mut budget = reads[usize::from(!decoding)];
         for at in 0..self.sequences.len() {
@@ -182,13 +179,11 @@ impl Lane {
         let (read, fed, rows) = (sequence.read, sequence.fed, sequence.rows);
         let known = &sequence.ids[read..][..fed - sequence.guesses.len()];
         for (index, &id) in known.iter().chain(&sequence.guesses).enumerate() {
-            let (row, position) = (self.ids.len() as u32, (read + index) as u32);
+            let (row, position) = (self.ids.len(), read + index);
             self.ids.push(id);
             let asked = (index >= fed - rows).then_some(&mut self.asked);
             for asking in std::iter::once(&mut self.every).chain(asked) {
-                asking.rows.push(row);
-                asking.last.push(position);
-                asking.positions.push(position);
+                asking.push(row, position, position, sequence.prompt);
             }
         }
     }

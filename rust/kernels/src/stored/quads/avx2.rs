@@ -96,6 +96,13 @@ unsafe impl Quads for Avx2Quads {
         Self(_mm256_sra_epi32(self.0, by), _mm256_sra_epi32(self.1, by))
     }
     #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(
+            _mm256_add_epi32(self.0, other.0),
+            _mm256_add_epi32(self.1, other.1),
+        )
+    }
+    #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
         Self(
             _mm256_mullo_epi32(self.0, other.0),

@@ -39,6 +39,8 @@ pub(crate) unsafe trait Quads: Copy {
     unsafe fn right<const N: u32>(self) -> Self;
     /// Shift to the right that keeps the sign.
     unsafe fn signed_right<const N: u32>(self) -> Self;
+    /// Sum of the lanes, modulo 2^32.
+    unsafe fn add(self, other: Self) -> Self;
     /// Product of the lanes, modulo 2^32.
     unsafe fn times(self, other: Self) -> Self;
     /// Sixteen bytes at `from + row * stride` of each row: vector j holds bytes 4j to 4j + 3 of them.
@@ -48,7 +50,7 @@ pub(crate) unsafe trait Quads: Copy {
     unsafe fn dot(self, weights: Self, activations: *const i8) -> Self;
     /// As [`Self::dot`] with signed weights, or biased ones, see [`Self::BIASED`].
     unsafe fn dot_signed(self, weights: Self, activations: *const i8) -> Self;
-    /// The lanes as signed integers, which must be below 2^24.
+    /// The lanes as signed integers, rounded to the nearest float.
     unsafe fn floats(self) -> Self::Floats;
     /// The lower sixteen bits of each lane as IEEE half precision.
     unsafe fn halves(self) -> Self::Floats;

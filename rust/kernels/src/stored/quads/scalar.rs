@@ -60,6 +60,10 @@ unsafe impl Quads for ScalarQuads {
         each!(i => (self.0[i] as i32 >> N) as u32)
     }
     #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        each!(i => self.0[i].wrapping_add(other.0[i]))
+    }
+    #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
         each!(i => self.0[i].wrapping_mul(other.0[i]))
     }

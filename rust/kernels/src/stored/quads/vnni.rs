@@ -68,6 +68,10 @@ unsafe impl Quads for VnniQuads {
         Self(_mm512_srai_epi32::<N>(self.0))
     }
     #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(_mm512_add_epi32(self.0, other.0))
+    }
+    #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
         Self(_mm512_mullo_epi32(self.0, other.0))
     }
