@@ -29,28 +29,30 @@ pub struct Rotary {
 pub enum Angles {
     /// The position times each.
     Frequencies(Vec<f32>),
-    /// As ggml has them: the position times `scale`, and from pair to pair times `ratio`, which rounds every time.
+    /// As ggml has them: from the position on, times `ratio` from pair to pair, which rounds every time; then divided by
+    /// the pair's divisor and times `scale`.
     Chain {
-        pairs: usize,
-        scale: f32,
         ratio: f32,
+        scale: f32,
+        divisors: Vec<f32>,
     },
 }
 
 impl Angles {
-    /// ggml's for the base θ.
-    pub fn chain(rotated: usize, theta: f32, scale: f32) -> Self {
+    /// ggml's for the base θ; `divisors`, one a pair, may be missing.
+    pub fn chain(rotated: usize, theta: f32, scale: f32, mut divisors: Vec<f32>) -> Self {
+        divisors.resize(rotated / 2, 1.0);
         Self::Chain {
-            pairs: rotated / 2,
-            scale,
             ratio: theta.powf(-2.0 / rotated as f32),
+            scale,
+            divisors,
         }
     }
 
     fn pairs(&self) -> usize {
         match self {
             Self::Frequencies(frequencies) => frequencies.len(),
-            Self::Chain { pairs, .. } => *pairs,
+            Self::Chain { divisors, .. } => divisors.len(),
         }
     }
 
@@ -60,12 +62,12 @@ impl Angles {
         match self {
             Self::Frequencies(frequencies) => frequencies.iter().map(|f| position * f).collect(),
             Self::Chain {
-                pairs,
-                scale,
                 ratio,
+                scale,
+                divisors,
             } => std::iter::successors(Some(position), |angle| Some(angle * ratio))
-                .take(*pairs)
-                .map(|angle| scale * angle)
+                .zip(divisors)
+                .map(|(angle, divisor)| scale * (angle / divisor))
                 .collect(),
         }
     }

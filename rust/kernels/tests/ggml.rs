@@ -231,7 +231,8 @@ proptest! {
     #[test]
     fn rotations_fuse_the_first_of_each_pair(rotated in 1usize..20, position in 0u32..600, scale in prop::sample::select(vec![1.0f32, 0.25]), seed: u64) {
         let (rotated, width) = (2 * rotated, padded(2 * rotated));
-        let mut rotary = Rotary::new(width, Angles::chain(rotated, 1e5, scale), 1.0, true);
+        let divisors: Vec<f32> = random(rotated / 2, seed ^ 1).iter().map(|x| x + 2.0).collect();
+        let mut rotary = Rotary::new(width, Angles::chain(rotated, 1e5, scale, divisors.clone()), 1.0, true);
         rotary.extend(601);
         let x = random_rows(1, rotated, width, seed);
         let margin = rotary.margin();
@@ -244,7 +245,7 @@ proptest! {
         });
         let mut angle = position as f32;
         for (i, j) in (0..rotated / 2).map(|i| (i, i + rotated / 2)) {
-            let (sin, cos) = (scale * angle).sin_cos();
+            let (sin, cos) = (scale * (angle / divisors[i])).sin_cos();
             prop_assert_eq!(y[i], x[i].mul_add(cos, -(x[j] * sin)));
             prop_assert_eq!(y[j], x[i].mul_add(sin, x[j] * cos));
             angle *= 1e5f32.powf(-2.0 / rotated as f32);

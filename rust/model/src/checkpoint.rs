@@ -16,7 +16,7 @@ use crate::gguf;
 use crate::layout::Layout;
 use crate::parameters::Parameters;
 use crate::raw::Raw;
-use crate::stored::{self, Stored};
+use crate::stored::{self, Ggml, Stored};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Raws};
 
@@ -113,13 +113,13 @@ pub fn load(folder: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
     place(config, raws, None, keep, &file, team, tokenizer, generation)
 }
 
-/// A checkpoint of tensors under released names; `file` names it where they do not fit its configuration. `order`: that
-/// of a head's dimensions in a GGUF file.
+/// A checkpoint of tensors under released names; `file` names it where they do not fit its configuration. `as_ggml`:
+/// what only a GGUF file says.
 #[allow(clippy::too_many_arguments)]
 pub fn place(
     config: Config,
     raws: Raws,
-    order: Option<Vec<u32>>,
+    as_ggml: Option<Ggml>,
     keep: Keep,
     file: &str,
     team: &Team,
@@ -166,7 +166,7 @@ pub fn place(
         _ => false,
     };
     let (parameters, stored) = if stays {
-        let stored = Stored::assemble(raws, &config, &layout, order, file, team)?;
+        let stored = Stored::assemble(raws, &config, &layout, as_ggml, file, team)?;
         (Parameters::none(), Some(stored))
     } else {
         let parameters = weights::assemble(raws, &config, &layout, file)?;

@@ -149,7 +149,7 @@ impl Network<'_> {
 
     /// Of weights that are used as ggml uses them: its order of a head's dimensions.
     pub fn ggml(&self) -> Option<&[u32]> {
-        self.stored.and_then(Stored::ggml)
+        Some(&self.stored?.ggml()?.order)
     }
 
     /// How attention over a sequence with this prompt adds up, if as ggml does.

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::parameters::Parameters;
 use crate::schedule::Scheduler;
-use crate::stored::Stored;
+use crate::stored::{Ggml, Stored};
 use crate::tokenizer::Tokenizer;
 use crate::train::{Optimizer, Trainer};
 
@@ -123,9 +123,7 @@ impl Engine {
             tokenizer,
             generation,
         } = checkpoint;
-        let as_ggml = stored
-            .as_ref()
-            .is_some_and(|stored| stored.ggml().is_some());
+        let as_ggml = stored.as_ref().and_then(Stored::ggml);
         Ok(Self {
             rotary: rotary(&config, layout.widths.head, as_ggml),
             config,
@@ -299,14 +297,19 @@ impl Engine {
 }
 
 /// The rotation of heads of this padded width; `as_ggml`: with ggml's roundings.
-fn rotary(config: &Config, head: usize, as_ggml: bool) -> Rotary {
+fn rotary(config: &Config, head: usize, as_ggml: Option<&Ggml>) -> Rotary {
     let (rotated, theta) = (config.rotated, config.theta as f32);
-    let angles = match config.scaling {
-        Scaling::Plain if as_ggml => Angles::chain(rotated, theta, 1.0),
-        Scaling::Linear { factor } if as_ggml => Angles::chain(rotated, theta, 1.0 / factor as f32),
-        scaling => Angles::Frequencies(scaling.frequencies(rotated, theta)),
+    let angles = match (config.scaling, as_ggml) {
+        (Scaling::Plain | Scaling::Llama3 { .. }, Some(Ggml { divisors, .. })) => {
+            Angles::chain(rotated, theta, 1.0, divisors.clone())
+        }
+        (Scaling::Linear { factor }, Some(_)) => {
+            Angles::chain(rotated, theta, 1.0 / factor as f32, Vec::new())
+        }
+        (scaling, _) => Angles::Frequencies(scaling.frequencies(rotated, theta)),
     };
-    Rotary::new(head, angles, config.scaling.attention(), as_ggml)
+    let factor = config.scaling.attention();
+    Rotary::new(head, angles, factor, as_ggml.is_some())
 }
 
 fn available() -> usize {

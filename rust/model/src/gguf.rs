@@ -17,7 +17,7 @@ mod value;
 mod vocabulary;
 pub mod write;
 
-pub use describe::{config, config_fields};
+pub use describe::{config, config_fields, divisors};
 pub use header::{Gguf, TensorInfo};
 pub use load::load;
 pub use value::{Array, Kind, Value};

@@ -24,6 +24,15 @@ struct Piece {
     height: usize,
 }
 
+/// What ggml needs to know of a GGUF file beyond what every network has.
+#[derive(Clone, Debug)]
+pub struct Ggml {
+    /// The order in which the file has a head's dimensions.
+    pub order: Vec<u32>,
+    /// What each frequency of the rotation is divided by; empty if by nothing.
+    pub divisors: Vec<f32>,
+}
+
 /// The weights of a network by their place in its layout.
 #[derive(Default)]
 pub struct Stored {
@@ -34,9 +43,8 @@ pub struct Stored {
     places: BTreeMap<usize, usize>,
     /// Selection biases (layers, experts).
     bias: Vec<f32>,
-    /// Of a GGUF file's quantised weights: the order in which it has a head's dimensions. Then everything is computed
-    /// as ggml computes it.
-    ggml: Option<Vec<u32>>,
+    /// Of a GGUF file's quantised weights: then everything is computed as ggml computes it.
+    ggml: Option<Ggml>,
     /// One for each call that is under way.
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -54,18 +62,19 @@ pub fn obstacle(layout: &Layout) -> Option<&'static str> {
 impl Stored {
     /// Takes every tensor of the layout: none missing, none left over, every shape right, every number finite.
     ///
-    /// `place` names the checkpoint where a tensor is missing. `order`: see [`Self::ggml`].
+    /// `place` names the checkpoint where a tensor is missing. `as_ggml`: of a
+    /// GGUF file.
     pub fn assemble(
         mut raws: Raws,
         config: &Config,
         layout: &Layout,
-        order: Option<Vec<u32>>,
+        as_ggml: Option<Ggml>,
         place: &str,
         team: &Team,
     ) -> Result<Self> {
         let quantised = raws.values().any(|raw| raw.format.is_quantised());
         let mut stored = Self {
-            ggml: order.filter(|_| quantised),
+            ggml: as_ggml.filter(|_| quantised),
             ..Self::default()
         };
         for named in &layout.named {
@@ -95,9 +104,9 @@ impl Stored {
         Ok(stored)
     }
 
-    /// Of a GGUF file's quantised weights, which are used as ggml uses them: its order of a head's dimensions.
-    pub fn ggml(&self) -> Option<&[u32]> {
-        self.ggml.as_deref()
+    /// Of a GGUF file's quantised weights, which are used as ggml uses them.
+    pub fn ggml(&self) -> Option<&Ggml> {
+        self.ggml.as_ref()
     }
 
     /// A vector of the layout.

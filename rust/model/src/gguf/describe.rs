@@ -257,6 +257,20 @@ fn ends(gguf: &Gguf<'_>) -> Result<Vec<usize>> {
     Ok(ends)
 }
 
+/// What each frequency is divided by, where the file says so in F32.
+pub fn divisors(gguf: &Gguf<'_>) -> Option<Vec<f32>> {
+    let tensor = gguf.tensor_named(ROPE_FREQS)?;
+    let &[pairs] = &tensor.dims[..] else {
+        return None;
+    };
+    (tensor.format == Format::F32).then(|| {
+        let mut divisors = vec![0.0; pairs];
+        let bytes = &gguf.bytes[tensor.range.clone()];
+        decode_row(Format::F32, bytes, &mut divisors);
+        divisors
+    })
+}
+
 /// `rope_parameters`, from the scaling's keys or from the tensor of divisors.
 fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String, Json>> {
     let gguf = keys.gguf;
@@ -306,22 +320,17 @@ fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String
             return gguf.wrong(&key, format!("{shown:?} is not supported"));
         }
     }
-    let Some(tensor) = gguf.tensor_named(ROPE_FREQS) else {
+    let divisors = divisors(gguf);
+    if divisors.is_none() && gguf.tensor_named(ROPE_FREQS).is_none() {
         return Ok(rope);
-    };
-    if kind != "none" || tensor.format != Format::F32 || tensor.dims != [rotated / 2] {
+    }
+    let Some(divisors) = divisors.filter(|d| kind == "none" && d.len() == rotated / 2) else {
         let reason = format!(
             "must be {} numbers of F32, without another scaling",
             rotated / 2
         );
         return Err(gguf.torn(ROPE_FREQS, reason));
-    }
-    let mut divisors = vec![0.0; tensor.dims[0]];
-    decode_row(
-        Format::F32,
-        &gguf.bytes[tensor.range.clone()],
-        &mut divisors,
-    );
+    };
     if divisors.iter().all(|&d| d == 1.0) {
         return Ok(rope);
     }

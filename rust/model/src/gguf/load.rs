@@ -6,10 +6,11 @@ use moevolve_kernels::padded;
 use moevolve_kernels::team::Team;
 
 use super::names::{Naming, pieces, separate};
-use super::{Gguf, config, config_fields, tokenizer};
+use super::{Gguf, config, config_fields, divisors, tokenizer};
 use crate::checkpoint::{Checkpoint, Keep, place};
 use crate::error::{Error, Result};
 use crate::raw::{File, Raw};
+use crate::stored::Ggml;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Raws;
 
@@ -52,11 +53,12 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
         })
         .transpose()?;
     order.extend(config.head as u32..padded(config.head) as u32);
-    let order = Some(order);
+    let divisors = divisors(&gguf).unwrap_or_default();
+    let as_ggml = Some(Ggml { order, divisors });
     place(
         config,
         raws,
-        order,
+        as_ggml,
         keep,
         &file.place,
         team,
