@@ -113,9 +113,10 @@ $(PARITY)/.made: tests/parity/requirements.txt
 
 parity-env: $(PARITY)/.made ## the environment that parity and bench need
 
-fixtures: parity-env ## write tests/fixtures/model and tests/fixtures/training again
+fixtures: build parity-env ## write tests/fixtures/model, tests/fixtures/training and tests/fixtures/ggml.json again
 	$(PARITY)/bin/python tests/parity/make_fixtures.py
 	$(PARITY)/bin/python tests/parity/make_training_fixtures.py
+	PYTHONPATH=python $(PARITY)/bin/python tests/parity/make_ggml_fixtures.py
 
 parity: build parity-env ## compare with live transformers; SEEDS=1,2,3
 	$(SAY) "Comparing with transformers"

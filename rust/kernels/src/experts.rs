@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::ggml;
 use crate::panels::{GradientScratch, Panels, weight_gradient};
 use crate::route::{Routing, Rule};
 use crate::rows::gather;
@@ -69,6 +70,11 @@ pub trait Products {
         activations: &mut [f32],
         outputs: &mut [f32],
     );
+
+    /// Whether tokens are routed and experts added up in ggml's arithmetic.
+    fn as_ggml(&self) -> bool {
+        false
+    }
 }
 
 /// Weights packed in panels, at their places.
@@ -222,7 +228,8 @@ pub fn forward(
         reserve(&mut routing.scores, tokens * padded(experts));
         products.scores(tokens, h, &mut routing.scores);
     }
-    routing.route(isa, rule, tokens, experts, chosen, bias);
+    let as_ggml = products.as_ggml();
+    routing.route(isa, rule, tokens, experts, chosen, bias, as_ggml);
     gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
     products.experts(
         routing,
@@ -231,6 +238,7 @@ pub fn forward(
         &mut saved.activations[..copies * intermediate],
         &mut scratch.outputs[..copies * hidden],
     );
+    let combine = if as_ggml { ggml::combine } else { combine };
     combine(
         isa,
         hidden,

@@ -392,7 +392,7 @@ impl Layer {
             );
         });
         let routing = &mut self.routing;
-        routing.route(isa, rule, tokens, experts, chosen, &self.bias);
+        routing.route(isa, rule, tokens, experts, chosen, &self.bias, false);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Routing: scores by a family's rule, selection, weights, and the order by expert.
 
+use crate::ggml;
 use crate::loss::exponentials;
 use crate::simd::{Simd, sigmoid};
 use crate::{LANES, padded};
@@ -50,7 +51,8 @@ impl Routing {
     /// Routes `tokens` tokens from the router's logits (tokens, padded experts), which become the scores.
     ///
     /// `bias` has one number an expert, or none; a dense rule reads neither it nor the logits. Of equal sums the
-    /// lower index wins.
+    /// lower index wins. `as_ggml`: in ggml's arithmetic.
+    #[allow(clippy::too_many_arguments)]
     pub fn route(
         &mut self,
         isa: crate::Isa,
@@ -59,6 +61,7 @@ impl Routing {
         experts: usize,
         chosen: usize,
         bias: &[f32],
+        as_ggml: bool,
     ) {
         assert!(chosen <= experts && (bias.is_empty() || bias.len() == experts));
         (self.rule, self.among, self.chosen) = (rule, experts, chosen);
@@ -75,19 +78,29 @@ impl Routing {
                 self.offsets[1] = tokens;
             }
             Rule::Sigmoid => {
-                sigmoid_rows(isa, &mut self.scores[..tokens * width]);
-                self.select(tokens, bias, true);
+                let scores = &mut self.scores[..tokens * width];
+                if as_ggml {
+                    ggml::sigmoid_rows(scores);
+                } else {
+                    sigmoid_rows(isa, scores);
+                }
+                self.select(tokens, bias, true, as_ggml);
             }
             Rule::Softmax { normalised } => {
+                let softmax_rows = if as_ggml {
+                    ggml::softmax_rows
+                } else {
+                    softmax_rows
+                };
                 softmax_rows(isa, experts, width, &mut self.scores[..tokens * width]);
-                self.select(tokens, bias, normalised);
+                self.select(tokens, bias, normalised, as_ggml);
             }
         }
         self.sort(tokens * chosen);
     }
 
     /// Takes the experts with the largest score plus bias of every token.
-    fn select(&mut self, tokens: usize, bias: &[f32], normalised: bool) {
+    fn select(&mut self, tokens: usize, bias: &[f32], normalised: bool, as_ggml: bool) {
         let (experts, chosen, width) = (self.among, self.chosen, padded(self.among));
         for scores in self.scores[..tokens * width].chunks_exact(width) {
             let first = self.experts.len();
@@ -105,6 +118,11 @@ impl Routing {
                 self.experts.push(e as u32);
                 self.offsets[e + 1] += 1;
                 mass += scores[e];
+            }
+            if as_ggml {
+                let chosen = self.experts[first..].iter();
+                let sum: f64 = chosen.map(|&e| f64::from(scores[e as usize])).sum();
+                mass = (sum as f32).max(ggml::LEAST);
             }
             let mass = if normalised { mass } else { 1.0 };
             for i in first..first + chosen {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::ggml::in_fours;
+use moevolve_kernels::ggml::{alone, in_fours};
 
 /// Rotary positions of a sequence.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Asking {
     pub positions: Vec<u32>,
     /// Whether ggml would multiply it in fours.
     pub fours: Vec<bool>,
+    /// Whether ggml would multiply it alone.
+    pub alone: Vec<bool>,
     /// Part of each sequence in the lists above.
     pub spans: Vec<Range<usize>>,
     /// Whether all rows ask, in order.
@@ -63,6 +65,7 @@ impl Asking {
         self.last.push(index as u32);
         self.positions.push(position as u32);
         self.fours.push(in_fours(index, prompt));
+        self.alone.push(alone(index, prompt));
         if let Some(span) = self.spans.last_mut() {
             span.end += 1;
         }
@@ -73,6 +76,7 @@ impl Asking {
         self.last.clear();
         self.positions.clear();
         self.fours.clear();
+        self.alone.clear();
         self.spans.clear();
     }
 

@@ -437,16 +437,19 @@ impl Network<'_> {
         );
         let (isa, shape) = (self.isa, self.layout.shape(self.config));
         let places = &layer.experts;
-        let (packed, block);
+        let (packed, block, alone);
         let products: &dyn Products = if self.stored.is_some() || self.adapter.is_some() {
             let network = *self;
-            // ggml multiplies a dense block's rows as those before it, but in the last layer that of the last token alone.
-            let dense = self.config.experts == 1 && index + 1 < self.layout.layers.len();
+            // In the last layer llama.cpp computes the last token alone. Experts take no rows in fours.
+            let last = index + 1 == self.layout.layers.len();
+            let dense = self.config.experts == 1;
+            alone = vec![true; if last { rows } else { 0 }];
             block = Block {
                 network,
                 shape,
                 places,
-                fours: if dense { &asking.fours } else { &[] },
+                fours: if dense && !last { &asking.fours } else { &[] },
+                alone: if last { &alone } else { &asking.alone },
             };
             &block
         } else {
@@ -508,6 +511,8 @@ struct Block<'a> {
     places: &'a Places,
     /// See [`Job::fours`].
     fours: &'a [bool],
+    /// Rows that the router does not multiply together with others.
+    alone: &'a [bool],
 }
 
 impl Block<'_> {
@@ -548,6 +553,29 @@ impl Block<'_> {
 
 impl Products for Block<'_> {
     fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
+        let place = &self.places.router;
+        let stored = self.network.stored.filter(|_| self.as_ggml());
+        if let Some(weights) = stored.and_then(|stored| stored.floats(place)) {
+            let Shape {
+                hidden, experts, ..
+            } = self.shape;
+            let (alone, step) = (&self.alone[..tokens], padded(experts));
+            ggml::scores(
+                self.network.isa,
+                experts,
+                hidden,
+                weights,
+                alone,
+                h,
+                scores,
+                step,
+            );
+            if let Some(adapter) = self.network.adapter {
+                let Network { isa, team, .. } = self.network;
+                adapter.add(isa, team, place.start, tokens, h, scores);
+            }
+            return;
+        }
         let router = Matrix {
             range: self.places.router.clone(),
             out: padded(self.shape.experts),
@@ -561,6 +589,10 @@ impl Products for Block<'_> {
             fours: &[],
         };
         self.network.forward(&mut [job], false);
+    }
+
+    fn as_ggml(&self) -> bool {
+        self.network.ggml().is_some()
     }
 
     fn experts(

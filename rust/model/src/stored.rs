@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Product, Scratch};
+use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Format, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, Precision};
 
@@ -159,6 +159,12 @@ impl Stored {
 
     fn pool(&self) -> MutexGuard<'_, Vec<Scratch>> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A matrix's bytes, if they are floats.
+    pub fn floats(&self, range: &Range<usize>) -> Option<&[u8]> {
+        let raw = &self.pieces.get(&range.start)?.raw;
+        (raw.format == Format::F32).then(|| raw.bytes())
     }
 
     /// dx (rows, padded inp) = dy (rows, padded out) W of the matrix at `place`, added to dx if `add`.

@@ -31,11 +31,9 @@ pub fn in_fours(position: usize, prompt: usize) -> bool {
     position < prompt && position - first < (prompt - first).min(BATCH) / 4 * 4
 }
 
-impl AsGgml<'_> {
-    /// Whether a position is computed alone: ggml multiplies one row by another kernel than many.
-    pub(crate) fn alone(self, position: usize) -> bool {
-        position >= self.prompt || self.prompt % BATCH == 1 && position + 1 == self.prompt
-    }
+/// Whether llama.cpp computes that token by itself: ggml multiplies one row by another kernel than many.
+pub fn alone(position: usize, prompt: usize) -> bool {
+    position >= prompt || prompt % BATCH == 1 && position + 1 == prompt
 }
 
 kernel! {
@@ -71,7 +69,7 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     out: *mut f32,
 ) {
     assert!(width <= WIDEST);
-    let alone = as_ggml.alone(last);
+    let alone = alone(last, as_ggml.prompt);
     let mut ordered = [[0.0f32; WIDEST]; G];
     for h in 0..G {
         for d in 0..width {

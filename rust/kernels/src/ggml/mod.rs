@@ -8,9 +8,12 @@
 mod attend;
 mod exponential;
 mod norm;
+mod router;
 mod swiglu;
 
 pub(crate) use attend::attend_row;
-pub use attend::{AsGgml, in_fours, round_to_half};
+pub use attend::{AsGgml, alone, in_fours, round_to_half};
 pub use norm::rms_norm;
+pub use router::scores;
+pub(crate) use router::{LEAST, combine, sigmoid_rows, softmax_rows};
 pub use swiglu::swiglu;
