@@ -89,7 +89,108 @@ fn inner_product(format: Format, row: &[u8], x: &[f32]) -> f32 {
     tree(chains.to_vec()) + minima
 }
 
-fn multiply(isa: Isa, matrix: Matrix<'_>, rows: usize, x: &[f32]) -> Vec<f32> {
+/// A block of 256 columns: a scale and a minimum, integer scales of each sixteen columns and minima of each 32, and the
+/// unsigned integers.
+struct Nested {
+    scale: f32,
+    minimum: f32,
+    scales: Vec<i32>,
+    minima: Vec<i32>,
+    integers: Vec<i32>,
+}
+
+fn nested(block: &[u8]) -> Nested {
+    let f16 = |at: usize| from_f16(u16::from_le_bytes([block[at], block[at + 1]]));
+    let packed = &block[4..16];
+    let six = |i: usize, minimum: bool| {
+        let at = i % 4 + if minimum { 4 } else { 0 };
+        let upper = packed[at] >> 6 << 4;
+        let last = packed[8 + i % 4];
+        i32::from(match i {
+            0..4 => packed[at] & 63,
+            _ if minimum => last >> 4 | upper,
+            _ => last & 15 | upper,
+        })
+    };
+    let nibble = |i: usize| block[16 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
+    Nested {
+        scale: f16(0),
+        minimum: f16(2),
+        scales: (0..16).map(|i| six(i / 2, false)).collect(),
+        minima: (0..8).map(|i| six(i, true)).collect(),
+        integers: (0..256).map(|i| i32::from(nibble(i))).collect(),
+    }
+}
+
+/// 256 values as bytes with one scale: the value of the largest magnitude becomes -127, the first one or, in fours, a
+/// positive one if there is any.
+fn bytes_of(x: &[f32], fours: bool) -> (f32, Vec<i32>) {
+    let most = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    if most == 0.0 {
+        return (0.0, vec![0; x.len()]);
+    }
+    let first = x.iter().find(|x| x.abs() == most);
+    let largest = if fours && x.contains(&most) {
+        most
+    } else {
+        *first.expect("the largest")
+    };
+    let inverse = -127.0 / largest;
+    let quanta = x.iter().map(|x| (x * inverse).round_ties_even() as i32);
+    (1.0 / inverse, quanta.collect())
+}
+
+/// ggml's inner product of a row of Q4_K with `x`, which it reads alone or in fours.
+fn nested_product(row: &[u8], x: &[f32], fours: bool) -> f32 {
+    let (mut chain, mut minima) = (0.0f32, 0.0f32);
+    for (block, x) in row.chunks_exact(144).zip(x.chunks_exact(256)) {
+        let (by, quanta) = bytes_of(x, fours);
+        let block = nested(block);
+        let products: Vec<i32> = block
+            .integers
+            .iter()
+            .zip(&quanta)
+            .map(|(a, b)| a * b)
+            .collect();
+        let scaled = |part: usize| {
+            let dot: i32 = products[32 * part..][..32].iter().sum();
+            let sum: i32 = quanta[32 * part..][..32].iter().sum();
+            (block.scales[2 * part] * dot, block.minima[part] * sum)
+        };
+        let parts: Vec<(i32, i32)> = (0..8).map(scaled).collect();
+        for together in parts.chunks_exact(if fours { 2 } else { 8 }) {
+            let dot: i32 = together.iter().map(|part| part.0).sum();
+            let least: i32 = together.iter().map(|part| part.1).sum();
+            chain = (dot as f32).mul_add(block.scale * by, chain);
+            minima = (least as f32).mul_add(block.minimum * by, minima);
+        }
+    }
+    chain - minima
+}
+
+/// Blocks of random bits with ordinary scales.
+fn random_blocks(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
+    let size = format.block_bytes();
+    let bits = random(blocks * size, seed);
+    let mut bytes: Vec<u8> = bits.iter().map(|x| (x * 128.0) as i32 as u8).collect();
+    for (i, block) in bytes.chunks_exact_mut(size).enumerate() {
+        let half = |at: usize| to_f16(bits[i * size + at] * 0.01).to_le_bytes();
+        block[..2].copy_from_slice(&half(0));
+        block[2..4].copy_from_slice(&half(2));
+    }
+    bytes
+}
+
+/// Random numbers; coarse ones have several of the largest magnitude.
+fn activations(n: usize, coarse: bool, seed: u64) -> Vec<f32> {
+    let mut x = random(n, seed);
+    if coarse {
+        x.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
+    }
+    x
+}
+
+fn multiply(isa: Isa, matrix: Matrix<'_>, rows: usize, x: &[f32], fours: &[bool]) -> Vec<f32> {
     let (x_stride, y_stride) = (matrix.inp, matrix.out);
     let mut y = vec![f32::NAN; rows * matrix.out];
     let product = Product {
@@ -100,7 +201,7 @@ fn multiply(isa: Isa, matrix: Matrix<'_>, rows: usize, x: &[f32]) -> Vec<f32> {
         y: &mut y,
         y_stride,
         add: false,
-        fours: &[],
+        fours,
     };
     products(isa, &Team::new(1), &mut [product], &mut Scratch::default());
     y
@@ -118,10 +219,27 @@ proptest! {
         let bytes = encode(format, &random(out * inp, seed)).expect("a format that is written");
         let x = random(rows * inp, seed ^ 1);
         let matrix = Matrix { format, bytes: &bytes, out, inp, scales: &[] };
-        let y = everywhere(|isa| multiply(isa, matrix, rows, &x));
+        let y = everywhere(|isa| multiply(isa, matrix, rows, &x, &[]));
         for (row, x) in x.chunks_exact(inp).enumerate() {
             for (column, weights) in bytes.chunks_exact(format.row_bytes(inp)).enumerate() {
                 let expected = inner_product(format, weights, x);
+                prop_assert_eq!(y[row * out + column].to_bits(), expected.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn nested_products_add_up_as_ggml_does(
+        out in 1usize..40, blocks in 1usize..4, company in prop::collection::vec(any::<bool>(), 1..12), coarse: bool, seed: u64,
+    ) {
+        let (format, inp, rows) = (Format::Q4K, 256 * blocks, company.len());
+        let bytes = random_blocks(format, out * blocks, seed);
+        let x = activations(rows * inp, coarse, seed ^ 1);
+        let matrix = Matrix { format, bytes: &bytes, out, inp, scales: &[] };
+        let y = everywhere(|isa| multiply(isa, matrix, rows, &x, &company));
+        for (row, (x, &fours)) in x.chunks_exact(inp).zip(&company).enumerate() {
+            for (column, weights) in bytes.chunks_exact(format.row_bytes(inp)).enumerate() {
+                let expected = nested_product(weights, x, fours);
                 prop_assert_eq!(y[row * out + column].to_bits(), expected.to_bits());
             }
         }
@@ -158,7 +276,7 @@ fn products_are_those_that_ggml_computed() {
             inp: 512,
             scales: &[],
         };
-        let y = everywhere(|isa| multiply(isa, matrix, 1, &x));
+        let y = everywhere(|isa| multiply(isa, matrix, 1, &x, &[]));
         assert_eq!(y, floats(expected), "{}", format.name());
     }
 }
