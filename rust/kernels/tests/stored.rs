@@ -93,7 +93,7 @@ fn multiply(isa: Isa, team: &Team, stored: &Stored, rows: usize, x: &[f32]) -> V
         y: &mut y,
         y_stride: stored.out,
         add: false,
-        fours: &[],
+        company: &[],
     };
     products(isa, team, &mut [product], &mut Scratch::default());
     y
@@ -163,8 +163,8 @@ proptest! {
         let begin = random(rows * (out + 3), 5);
         let (mut y, mut z) = (begin.clone(), vec![0.0; rows * 33]);
         let mut jobs = [
-            Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, fours: &[] },
-            Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, fours: &[] },
+            Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, company: &[] },
+            Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, company: &[] },
         ];
         products(isa, &Team::new(3), &mut jobs, &mut Scratch::default());
         for row in 0..rows {
@@ -199,7 +199,7 @@ fn scratch_serves_products_of_all_sizes() {
             y: &mut y,
             y_stride: 40,
             add: false,
-            fours: &[],
+            company: &[],
         };
         products(Isa::best(), &team, &mut [product], &mut scratch);
         assert_eq!(y, expected, "{}", format.name());

@@ -6,7 +6,7 @@ use moevolve_kernels::attention::{Heads, Memory, attend, remember};
 use moevolve_kernels::experts::{
     self, PackedBlock, Places, Products, Saved, Scratch, Shape, swiglu,
 };
-use moevolve_kernels::ggml::{self, AsGgml};
+use moevolve_kernels::ggml::{self, AsGgml, Company};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
 use moevolve_kernels::route::Routing;
@@ -237,14 +237,14 @@ impl Network<'_> {
                     rows,
                     x: asks,
                     y: &mut a.raw_queries,
-                    fours: &asking.fours,
+                    company: &asking.company,
                 },
                 Job {
                     matrix: &layer.key_value,
                     rows: tokens,
                     x: &a.normal,
                     y: &mut a.key_values,
-                    fours: &every.fours,
+                    company: &every.company,
                 },
             ],
             false,
@@ -421,7 +421,7 @@ impl Network<'_> {
             rows,
             x: &a.attended,
             y: &mut a.middle,
-            fours: &asking.fours,
+            company: &asking.company,
         };
         self.forward(&mut [output], true);
         if let Some(biases) = &layer.biases {
@@ -441,12 +441,14 @@ impl Network<'_> {
         let products: &dyn Products = if self.stored.is_some() || self.adapter.is_some() {
             let network = *self;
             // ggml multiplies a dense block's rows as those before it, but in the last layer that of the last token alone.
+            // Of experts it takes the rows that go there at once; how many that are is no property of a row, so each is
+            // multiplied as one of few.
             let dense = self.config.experts == 1 && index + 1 < self.layout.layers.len();
             block = Block {
                 network,
                 shape,
                 places,
-                fours: if dense { &asking.fours } else { &[] },
+                company: if dense { &asking.company } else { &[] },
             };
             &block
         } else {
@@ -495,7 +497,7 @@ impl Network<'_> {
             rows,
             x: &last.normal,
             y: &mut last.logits,
-            fours: &[],
+            company: &[],
         };
         self.forward(&mut [head], false);
     }
@@ -506,8 +508,8 @@ struct Block<'a> {
     network: Network<'a>,
     shape: Shape,
     places: &'a Places,
-    /// See [`Job::fours`].
-    fours: &'a [bool],
+    /// See [`Job::company`].
+    company: &'a [Company],
 }
 
 impl Block<'_> {
@@ -538,7 +540,7 @@ impl Block<'_> {
                     rows,
                     x: x_now,
                     y: y_now,
-                    fours: self.fours,
+                    company: self.company,
                 });
             }
         }
@@ -558,7 +560,7 @@ impl Products for Block<'_> {
             rows: tokens,
             x: h,
             y: scores,
-            fours: &[],
+            company: &[],
         };
         self.network.forward(&mut [job], false);
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use moevolve_kernels::ggml::Company;
 use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, Precision};
@@ -125,7 +126,7 @@ impl Stored {
                 rows,
                 x,
                 y,
-                fours,
+                company,
             } in &mut *jobs
             {
                 let mut pieces = self.pieces.range(matrix.range.clone());
@@ -147,7 +148,7 @@ impl Stored {
                     y: &mut y[first..],
                     y_stride: matrix.out,
                     add,
-                    fours,
+                    company,
                 });
             }
             if !products.is_empty() {
@@ -223,8 +224,8 @@ pub struct Job<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a mut [f32],
-    /// See [`Product::fours`].
-    pub fours: &'a [bool],
+    /// See [`Product::company`].
+    pub company: &'a [Company],
 }
 
 /// Rows that a thread looks through at a time.

@@ -1,12 +1,11 @@
 use std::ops::Range;
 
+use super::company::BATCH;
 use super::exponential::exp;
 use crate::LANES;
 use crate::attention::Places;
 use crate::simd::Simd;
 
-/// Tokens of a prompt that llama.cpp reads at a time.
-const BATCH: usize = 512;
 /// Vectors that ggml's inner product of two rows keeps apart.
 const APART: usize = 4;
 /// Pairs of chains, eight apart, that are added up side by side.
@@ -22,13 +21,6 @@ pub struct AsGgml<'a> {
     pub order: &'a [u32],
     /// Tokens of the sequence that came together, as its prompt; those after them were drawn one by one.
     pub prompt: usize,
-}
-
-/// Whether llama.cpp multiplies the token at `position` of a sequence in a group of four: it reads a prompt in batches, of
-/// which the last tokens may be left over, and what follows the prompt one by one.
-pub fn in_fours(position: usize, prompt: usize) -> bool {
-    let first = position / BATCH * BATCH;
-    position < prompt && position - first < (prompt - first).min(BATCH) / 4 * 4
 }
 
 impl AsGgml<'_> {

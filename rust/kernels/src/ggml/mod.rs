@@ -6,11 +6,13 @@
 //! themselves are [`crate::stored`]'s.
 
 mod attend;
+mod company;
 mod exponential;
 mod norm;
 mod swiglu;
 
 pub(crate) use attend::attend_row;
-pub use attend::{AsGgml, in_fours, round_to_half};
+pub use attend::{AsGgml, round_to_half};
+pub use company::Company;
 pub use norm::rms_norm;
 pub use swiglu::swiglu;

@@ -7,6 +7,7 @@ use super::float::{self, Outputs};
 use super::format::Matrix;
 use super::integer::{self, Panels};
 use super::unpack::{BLOCK, PANEL_ROWS};
+use crate::ggml::Company;
 use crate::shared::Shared;
 use crate::team::Team;
 use crate::{Isa, LANES, padded};
@@ -22,8 +23,9 @@ pub struct Product<'a> {
     pub y: &'a mut [f32],
     pub y_stride: usize,
     pub add: bool,
-    /// Rows that ggml would multiply in fours, which it adds up otherwise where weights are Q4_K; empty if none.
-    pub fours: &'a [bool],
+    /// What each row is multiplied together with in ggml, which sums up Q4_K, Q5_K and Q6_K accordingly; empty if all are
+    /// alone.
+    pub company: &'a [Company],
 }
 
 /// Memory that calls of [`products`] use again: it grows to what the largest needs.
@@ -99,7 +101,7 @@ const LEAST: usize = 64 * 1024;
 /// Computes all `jobs`.
 ///
 /// A quantised format rounds the activations to int8 in blocks (see [`super::activations`]) and multiplies integers
-/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on whether that is one of `fours`,
+/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on that row's `company`,
 /// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the team.
 ///
 /// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
@@ -112,7 +114,7 @@ pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut S
         );
         let (inp, out) = (job.matrix.inp, job.matrix.out);
         assert!(job.x_stride >= inp && job.y_stride >= out, "rows overlap");
-        let rows = job.fours.len();
+        let rows = job.company.len();
         assert!(rows == 0 || rows >= job.rows, "too few rows are told of");
         if job.rows > 0 {
             assert!(
@@ -158,7 +160,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
     scratch.plans.clear();
     for job in jobs.iter_mut() {
         let (format, inp) = (job.matrix.format, job.matrix.inp);
-        let reading = format.is_quantised().then(|| integer::reading(isa, format));
+        let reading = integer::reading(isa, format);
         let source = Source {
             x: job.x.as_ptr(),
             stride: job.x_stride,
@@ -246,7 +248,7 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
                 plan.inp,
                 first,
                 rows,
-                job.fours,
+                job.company,
                 blocks,
             );
             return;
