@@ -1,12 +1,13 @@
 //! Rates of products with stored weights: `cargo run --release -p moevolve-kernels --example stored_speed [THREADS [ISA [COLUMNS]]]`.
 //!
-//! GB/s of stored bytes at one row (over more memory than the caches hold), and GFLOP/s at 512 rows, beside the f32
+//! GB/s of stored bytes at one row (over more memory than the caches hold), and GFLOP/s at 512 rows of a prompt, beside the f32
 //! product with packed weights on one thread.
 
 use std::time::{Duration, Instant};
 
 use moevolve_kernels::Isa;
 use moevolve_kernels::gemm::multiply;
+use moevolve_kernels::ggml::Company;
 use moevolve_kernels::stored::{Format, Matrix, Product, Scratch, products};
 use moevolve_kernels::team::Team;
 
@@ -62,6 +63,7 @@ fn main() {
     let (out, rows) = (576, 512);
     let (a, b) = (numbers(rows * inp), numbers(inp * out));
     let mut c = vec![0.0; rows * out];
+    let prompt: Vec<Company> = (0..rows).map(|row| Company::of(row, rows)).collect();
     let operations = (2 * rows * inp * out) as f64;
     let single = least(|| multiply(isa, rows, inp, out, &a, &b, &mut c, false));
     println!(
@@ -102,7 +104,8 @@ fn main() {
                 y,
                 y_stride: out,
                 add: false,
-                fours: &[],
+                as_ggml: false,
+                company: if rows < prompt.len() { &[] } else { &prompt },
             };
             products(isa, &team, &mut [product], &mut scratch);
         };

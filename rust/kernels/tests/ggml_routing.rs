@@ -4,55 +4,12 @@ mod common;
 
 use common::{cases, everywhere, random, random_rows};
 use moevolve_kernels::experts::{Products, Saved, Scratch, Shape, forward};
-use moevolve_kernels::ggml::scores;
 use moevolve_kernels::route::{Routing, Rule};
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
-fn tree(mut x: Vec<f32>) -> f32 {
-    while x.len() > 1 {
-        let upper = x.split_off(x.len() / 2);
-        for (x, y) in x.iter_mut().zip(upper) {
-            *x += y;
-        }
-    }
-    x[0]
-}
-
-fn inner_product(a: &[f32], b: &[f32], alone: bool) -> f32 {
-    let apart = if alone { 64 } else { 16 };
-    let whole = a.len() / apart * apart;
-    let mut chains = vec![0.0f32; apart];
-    for (i, (a, b)) in a[..whole].iter().zip(b).enumerate() {
-        chains[i % apart] = a.mul_add(*b, chains[i % apart]);
-    }
-    let rest = a[whole..].iter().zip(&b[whole..]);
-    rest.fold(tree(chains), |sum, (a, b)| a.mul_add(*b, sum))
-}
-
 proptest! {
     #![proptest_config(cases(48))]
-
-    #[test]
-    fn logits_of_one_token_and_of_many_are_added_up_apart(
-        experts in 1usize..20, width in 1usize..9, alone in prop::collection::vec(any::<bool>(), 1..6), seed: u64,
-    ) {
-        let (width, step) = (16 * width, padded(experts));
-        let (weights, x) = (random(experts * width, seed), random(alone.len() * width, seed ^ 1));
-        let bytes: Vec<u8> = weights.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let y = everywhere(|isa| {
-            let mut y = vec![0.0; alone.len() * step];
-            scores(isa, experts, width, &bytes, &alone, &x, &mut y, step);
-            y
-        });
-        for (row, &alone) in alone.iter().enumerate() {
-            let alone = alone || experts % 4 != 0;
-            for expert in 0..experts {
-                let (a, b) = (&weights[expert * width..][..width], &x[row * width..][..width]);
-                prop_assert_eq!(y[row * step + expert].to_bits(), inner_product(a, b, alone).to_bits());
-            }
-        }
-    }
 
     #[test]
     fn weights_are_shares_of_sums_in_f64(experts in 1usize..40, chosen in 1usize..5, rule in 0usize..3, seed: u64) {

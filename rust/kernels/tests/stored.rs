@@ -93,19 +93,20 @@ fn multiply(isa: Isa, team: &Team, stored: &Stored, rows: usize, x: &[f32]) -> V
         y: &mut y,
         y_stride: stored.out,
         add: false,
-        fours: &[],
+        as_ggml: false,
+        company: &[],
     };
     products(isa, team, &mut [product], &mut Scratch::default());
     y
 }
 
-/// What the kernel does to activations, in plain Rust: to int8 and back, in blocks of 32. Where weights have blocks of
-/// 32 too, scales are rounded to half precision.
+/// What the kernel does to activations, in plain Rust: to int8 and back, in blocks of the weights' size. Scales of 32
+/// are rounded to half precision.
 fn rounded(format: Format, x: &[f32]) -> Vec<f64> {
     if !format.is_quantised() {
         return doubles(x);
     }
-    x.chunks_exact(32)
+    x.chunks_exact(format.block_len())
         .flat_map(|block| {
             let most = block.iter().fold(0.0f32, |most, x| most.max(x.abs()));
             let inverse = 127.0 / most;
@@ -163,8 +164,8 @@ proptest! {
         let begin = random(rows * (out + 3), 5);
         let (mut y, mut z) = (begin.clone(), vec![0.0; rows * 33]);
         let mut jobs = [
-            Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, fours: &[] },
-            Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, fours: &[] },
+            Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, as_ggml: false, company: &[] },
+            Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, as_ggml: false, company: &[] },
         ];
         products(isa, &Team::new(3), &mut jobs, &mut Scratch::default());
         for row in 0..rows {
@@ -199,7 +200,8 @@ fn scratch_serves_products_of_all_sizes() {
             y: &mut y,
             y_stride: 40,
             add: false,
-            fours: &[],
+            as_ggml: false,
+            company: &[],
         };
         products(Isa::best(), &team, &mut [product], &mut scratch);
         assert_eq!(y, expected, "{}", format.name());

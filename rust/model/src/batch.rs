@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::ggml::{alone, in_fours};
+use moevolve_kernels::ggml::Company;
 
 /// Rotary positions of a sequence.
 #[derive(Clone, Debug)]
@@ -44,10 +44,8 @@ pub struct Asking {
     pub last: Vec<u32>,
     /// Its rotary position.
     pub positions: Vec<u32>,
-    /// Whether ggml would multiply it in fours.
-    pub fours: Vec<bool>,
-    /// Whether ggml would multiply it alone.
-    pub alone: Vec<bool>,
+    /// What llama.cpp would multiply it together with.
+    pub company: Vec<Company>,
     /// Part of each sequence in the lists above.
     pub spans: Vec<Range<usize>>,
     /// Whether all rows ask, in order.
@@ -64,8 +62,7 @@ impl Asking {
         self.rows.push(row as u32);
         self.last.push(index as u32);
         self.positions.push(position as u32);
-        self.fours.push(in_fours(index, prompt));
-        self.alone.push(alone(index, prompt));
+        self.company.push(Company::of(index, prompt));
         if let Some(span) = self.spans.last_mut() {
             span.end += 1;
         }
@@ -75,8 +72,7 @@ impl Asking {
         self.rows.clear();
         self.last.clear();
         self.positions.clear();
-        self.fours.clear();
-        self.alone.clear();
+        self.company.clear();
         self.spans.clear();
     }
 

@@ -6,7 +6,7 @@ use moevolve_kernels::attention::{Heads, Memory, attend, remember};
 use moevolve_kernels::experts::{
     self, PackedBlock, Places, Products, Saved, Scratch, Shape, swiglu,
 };
-use moevolve_kernels::ggml::{self, AsGgml};
+use moevolve_kernels::ggml::{self, AsGgml, Company};
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::rope::{Rotary, rotate};
 use moevolve_kernels::route::Routing;
@@ -237,14 +237,14 @@ impl Network<'_> {
                     rows,
                     x: asks,
                     y: &mut a.raw_queries,
-                    fours: &asking.fours,
+                    company: &asking.company,
                 },
                 Job {
                     matrix: &layer.key_value,
                     rows: tokens,
                     x: &a.normal,
                     y: &mut a.key_values,
-                    fours: &every.fours,
+                    company: &every.company,
                 },
             ],
             false,
@@ -421,7 +421,7 @@ impl Network<'_> {
             rows,
             x: &a.attended,
             y: &mut a.middle,
-            fours: &asking.fours,
+            company: &asking.company,
         };
         self.forward(&mut [output], true);
         if let Some(biases) = &layer.biases {
@@ -437,19 +437,16 @@ impl Network<'_> {
         );
         let (isa, shape) = (self.isa, self.layout.shape(self.config));
         let places = &layer.experts;
-        let (packed, block, alone);
+        let (packed, block);
         let products: &dyn Products = if self.stored.is_some() || self.adapter.is_some() {
             let network = *self;
-            // In the last layer llama.cpp computes the last token alone. Experts take no rows in fours.
+            // In the last layer llama.cpp computes the last token alone.
             let last = index + 1 == self.layout.layers.len();
-            let dense = self.config.experts == 1;
-            alone = vec![true; if last { rows } else { 0 }];
             block = Block {
                 network,
                 shape,
                 places,
-                fours: if dense && !last { &asking.fours } else { &[] },
-                alone: if last { &alone } else { &asking.alone },
+                company: if last { &[] } else { &asking.company },
             };
             &block
         } else {
@@ -498,7 +495,7 @@ impl Network<'_> {
             rows,
             x: &last.normal,
             y: &mut last.logits,
-            fours: &[],
+            company: &[],
         };
         self.forward(&mut [head], false);
     }
@@ -509,10 +506,8 @@ struct Block<'a> {
     network: Network<'a>,
     shape: Shape,
     places: &'a Places,
-    /// See [`Job::fours`].
-    fours: &'a [bool],
-    /// Rows that the router does not multiply together with others.
-    alone: &'a [bool],
+    /// See [`Product::company`](moevolve_kernels::stored::Product).
+    company: &'a [Company],
 }
 
 impl Block<'_> {
@@ -531,6 +526,12 @@ impl Block<'_> {
             inp,
         };
         let matrices: Vec<Matrix> = ranges.iter().map(matrix).collect();
+        // How many rows go to the same expert is no property of a row: each is multiplied as if it came alone.
+        let company = if self.shape.experts == 1 {
+            self.company
+        } else {
+            &[]
+        };
         let mut jobs = Vec::new();
         for (e, matrix) in matrices.iter().enumerate() {
             let rows = routing.rows_of(e).len();
@@ -543,7 +544,7 @@ impl Block<'_> {
                     rows,
                     x: x_now,
                     y: y_now,
-                    fours: self.fours,
+                    company,
                 });
             }
         }
@@ -553,29 +554,6 @@ impl Block<'_> {
 
 impl Products for Block<'_> {
     fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
-        let place = &self.places.router;
-        let stored = self.network.stored.filter(|_| self.as_ggml());
-        if let Some(weights) = stored.and_then(|stored| stored.floats(place)) {
-            let Shape {
-                hidden, experts, ..
-            } = self.shape;
-            let (alone, step) = (&self.alone[..tokens], padded(experts));
-            ggml::scores(
-                self.network.isa,
-                experts,
-                hidden,
-                weights,
-                alone,
-                h,
-                scores,
-                step,
-            );
-            if let Some(adapter) = self.network.adapter {
-                let Network { isa, team, .. } = self.network;
-                adapter.add(isa, team, place.start, tokens, h, scores);
-            }
-            return;
-        }
         let router = Matrix {
             range: self.places.router.clone(),
             out: padded(self.shape.experts),
@@ -586,7 +564,7 @@ impl Products for Block<'_> {
             rows: tokens,
             x: h,
             y: scores,
-            fours: &[],
+            company: self.company,
         };
         self.network.forward(&mut [job], false);
     }

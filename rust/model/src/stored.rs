@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use moevolve_kernels::ggml::Company;
 use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Format, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, Precision};
@@ -43,7 +44,7 @@ pub struct Stored {
     places: BTreeMap<usize, usize>,
     /// Selection biases (layers, experts).
     bias: Vec<f32>,
-    /// Of a GGUF file's quantised weights: then everything is computed as ggml computes it.
+    /// Of a GGUF file: then everything is computed as ggml computes it.
     ggml: Option<Ggml>,
     /// One for each call that is under way.
     scratch: Mutex<Vec<Scratch>>,
@@ -72,9 +73,10 @@ impl Stored {
         place: &str,
         team: &Team,
     ) -> Result<Self> {
-        let quantised = raws.values().any(|raw| raw.format.is_quantised());
+        // ggml multiplies bf16 by the processor's own instruction, which adds up in yet another order.
+        let known = raws.values().all(|raw| raw.format != Format::Bf16);
         let mut stored = Self {
-            ggml: as_ggml.filter(|_| quantised),
+            ggml: as_ggml.filter(|_| known),
             ..Self::default()
         };
         for named in &layout.named {
@@ -104,7 +106,7 @@ impl Stored {
         Ok(stored)
     }
 
-    /// Of a GGUF file's quantised weights, which are used as ggml uses them.
+    /// Of a GGUF file, whose weights are used as ggml uses them.
     pub fn ggml(&self) -> Option<&Ggml> {
         self.ggml.as_ref()
     }
@@ -125,7 +127,7 @@ impl Stored {
                 rows,
                 x,
                 y,
-                fours,
+                company,
             } in &mut *jobs
             {
                 let mut pieces = self.pieces.range(matrix.range.clone());
@@ -147,7 +149,8 @@ impl Stored {
                     y: &mut y[first..],
                     y_stride: matrix.out,
                     add,
-                    fours,
+                    as_ggml: self.ggml.is_some(),
+                    company,
                 });
             }
             if !products.is_empty() {
@@ -159,12 +162,6 @@ impl Stored {
 
     fn pool(&self) -> MutexGuard<'_, Vec<Scratch>> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A matrix's bytes, if they are floats.
-    pub fn floats(&self, range: &Range<usize>) -> Option<&[u8]> {
-        let raw = &self.pieces.get(&range.start)?.raw;
-        (raw.format == Format::F32).then(|| raw.bytes())
     }
 
     /// dx (rows, padded inp) = dy (rows, padded out) W of the matrix at `place`, added to dx if `add`.
@@ -229,8 +226,8 @@ pub struct Job<'a> {
     pub rows: usize,
     pub x: &'a [f32],
     pub y: &'a mut [f32],
-    /// See [`Product::fours`].
-    pub fours: &'a [bool],
+    /// See [`Product::company`].
+    pub company: &'a [Company],
 }
 
 /// Rows that a thread looks through at a time.

@@ -1,12 +1,11 @@
 use std::ops::Range;
 
+use super::company::Company;
 use super::exponential::exp;
 use crate::LANES;
 use crate::attention::Places;
 use crate::simd::Simd;
 
-/// Tokens of a prompt that llama.cpp reads at a time.
-const BATCH: usize = 512;
 /// Vectors that ggml's inner product of two rows keeps apart.
 const APART: usize = 4;
 /// Pairs of chains, eight apart, that are added up side by side.
@@ -22,18 +21,6 @@ pub struct AsGgml<'a> {
     pub order: &'a [u32],
     /// Tokens of the sequence that came together, as its prompt; those after them were drawn one by one.
     pub prompt: usize,
-}
-
-/// Whether llama.cpp multiplies the token at `position` of a sequence in a group of four: it reads a prompt in batches, of
-/// which the last tokens may be left over, and what follows the prompt one by one.
-pub fn in_fours(position: usize, prompt: usize) -> bool {
-    let first = position / BATCH * BATCH;
-    position < prompt && position - first < (prompt - first).min(BATCH) / 4 * 4
-}
-
-/// Whether llama.cpp computes that token by itself: ggml multiplies one row by another kernel than many.
-pub fn alone(position: usize, prompt: usize) -> bool {
-    position >= prompt || prompt % BATCH == 1 && position + 1 == prompt
 }
 
 kernel! {
@@ -69,7 +56,7 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     out: *mut f32,
 ) {
     assert!(width <= WIDEST);
-    let alone = alone(last, as_ggml.prompt);
+    let alone = !Company::of(last, as_ggml.prompt).twos;
     let mut ordered = [[0.0f32; WIDEST]; G];
     for h in 0..G {
         for d in 0..width {

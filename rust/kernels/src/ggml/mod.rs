@@ -6,14 +6,15 @@
 //! themselves are [`crate::stored`]'s.
 
 mod attend;
+mod company;
 mod exponential;
 mod norm;
 mod router;
 mod swiglu;
 
 pub(crate) use attend::attend_row;
-pub use attend::{AsGgml, alone, in_fours, round_to_half};
+pub use attend::{AsGgml, round_to_half};
+pub use company::Company;
 pub use norm::rms_norm;
-pub use router::scores;
 pub(crate) use router::{LEAST, combine, sigmoid_rows, softmax_rows};
 pub use swiglu::swiglu;

@@ -1,16 +1,9 @@
 use super::exponential::exp;
 use crate::LANES;
-use crate::simd::{Simd, dot};
+use crate::simd::Simd;
 
 /// The least that normalised weights are divided by: the smallest normal number of half precision.
 pub(crate) const LEAST: f32 = 6.103_515_6e-5;
-
-kernel! {
-    /// `y[row * y_step + i]` = the inner product of row `row` of `x` (rows, width) with row `i` of `weights` (count,
-    /// width), which are floats in memory; `alone` rows are not multiplied together with others. Both widths are whole
-    /// vectors.
-    pub fn scores = scores_body(count: usize, width: usize, weights: &[u8], alone: &[bool], x: &[f32], y: &mut [f32], y_step: usize)
-}
 
 kernel! {
     /// As [`crate::route::softmax_rows`]: what is left over after whole vectors goes through the system's `expf`, and sums
@@ -28,55 +21,6 @@ pub(crate) fn sigmoid_rows(x: &mut [f32]) {
     for x in x {
         *x = 1.0 / (1.0 + (-*x).exp());
     }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn scores_body<S: Simd>(
-    count: usize,
-    width: usize,
-    weights: &[u8],
-    alone: &[bool],
-    x: &[f32],
-    y: &mut [f32],
-    y_step: usize,
-) {
-    assert!(width.is_multiple_of(LANES) && weights.len() >= 4 * count * width);
-    assert!(x.len() >= alone.len() * width && count <= y_step);
-    assert!(y.len() >= alone.len() * y_step);
-    for (row, &alone) in alone.iter().enumerate() {
-        let x = x.as_ptr().add(row * width);
-        for i in 0..count {
-            let weights = weights.as_ptr().cast::<f32>().add(i * width);
-            // Of a number of outputs that four does not divide, ggml computes each row alone.
-            y[row * y_step + i] = if alone || !count.is_multiple_of(4) {
-                dot_alone::<S>(weights, x, width)
-            } else {
-                dot::<S>(weights, x, width)
-            };
-        }
-    }
-}
-
-/// ggml's inner product of two rows of floats: four vectors of chains, what is left over one by one.
-#[inline(always)]
-unsafe fn dot_alone<S: Simd>(a: *const f32, b: *const f32, width: usize) -> f32 {
-    let mut chains = [S::splat(0.0); 4];
-    let whole = width / (4 * LANES) * (4 * LANES);
-    let mut d = 0;
-    while d < whole {
-        for (j, chain) in chains.iter_mut().enumerate() {
-            let at = d + j * LANES;
-            *chain = S::load(a.add(at)).fma(S::load(b.add(at)), *chain);
-        }
-        d += 4 * LANES;
-    }
-    let [first, second, third, fourth] = chains;
-    let mut sum = first.add(third).add(second.add(fourth)).sum();
-    for d in whole..width {
-        sum = (*a.add(d)).mul_add(*b.add(d), sum);
-    }
-    sum
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@
 use super::narrow::{from_f16, to_f16};
 use super::unpack::BLOCK;
 use crate::LANES;
+use crate::ggml::Company;
 use crate::simd::Simd;
 
 /// Largest magnitudes below this count as zero: their inverses would overflow.
@@ -23,8 +24,8 @@ pub(super) struct Block {
     pub starts: [i32; Parts::MOST],
     /// The sum of the quanta.
     pub sum: i32,
-    /// Whether the row was read in fours: see [`super::products::Product::fours`].
-    pub fours: bool,
+    /// Whether the row is one of those that the format takes [`Together`].
+    pub together: bool,
 }
 
 impl Block {
@@ -34,7 +35,7 @@ impl Block {
         scaled_sum: 0.0,
         starts: [0; Parts::MOST],
         sum: 0,
-        fours: false,
+        together: false,
     };
 }
 
@@ -53,6 +54,16 @@ impl Parts {
     pub const MOST: usize = 8;
 }
 
+/// Rows that ggml adds up in another order than a row alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Together {
+    None,
+    /// See [`Company::fours`].
+    Fours,
+    /// See [`Company::eights`].
+    Eights,
+}
+
 /// How an integer format reads its activations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Reading {
@@ -63,6 +74,7 @@ pub(super) struct Reading {
     pub narrow: bool,
     /// Blocks that share a scale.
     pub shared: usize,
+    pub together: Together,
     /// Rows in a group.
     pub group: usize,
 }
@@ -70,8 +82,8 @@ pub(super) struct Reading {
 kernel! {
     /// Rounds rows `first..first + count` of `x` (rows, stride) of `inp` columns, whole groups but for the last row.
     ///
-    /// `blocks` holds those rows only, `fours` is of all rows or empty. Where a value is not finite, its block's scale is NaN, and so are the products.
-    pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, fours: &[bool], blocks: &mut [Block])
+    /// `blocks` holds those rows only, `company` is of all rows or empty. Where a value is not finite, its block's scale is NaN, and so are the products.
+    pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, company: &[Company], blocks: &mut [Block])
 }
 
 #[inline(always)]
@@ -82,7 +94,7 @@ unsafe fn quantise_body<S: Simd>(
     inp: usize,
     first: usize,
     count: usize,
-    fours: &[bool],
+    company: &[Company],
     blocks: &mut [Block],
 ) {
     let per_row = inp / BLOCK;
@@ -93,7 +105,15 @@ unsafe fn quantise_body<S: Simd>(
         let group = reading.group.min(count - row);
         for inside in 0..group {
             let from = x.as_ptr().add((first + row + inside) * stride);
-            let fours = fours.get(first + row + inside).is_some_and(|&fours| fours);
+            let company = company
+                .get(first + row + inside)
+                .copied()
+                .unwrap_or_default();
+            let together = match reading.together {
+                Together::None => false,
+                Together::Fours => company.fours,
+                Together::Eights => company.eights,
+            };
             let mut b = 0;
             while b < per_row {
                 let at = row * per_row + b * group + inside;
@@ -101,7 +121,7 @@ unsafe fn quantise_body<S: Simd>(
                 if reading.shared == 1 {
                     quantise_block::<S>(reading, from, &mut blocks[at]);
                 } else {
-                    quantise_shared::<S>(reading, fours, from, &mut blocks[at..], group);
+                    quantise_shared::<S>(reading, together, from, &mut blocks[at..], group);
                 }
                 b += reading.shared;
             }
@@ -151,34 +171,46 @@ unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut B
     for i in 0..BLOCK {
         to.quanta[i] = quanta[i] as i8;
     }
-    let mut sums = [0i32; Parts::MOST];
-    for (sum, four) in sums.iter_mut().zip(quanta.chunks_exact(4)) {
-        *sum = four[0] + four[1] + four[2] + four[3];
-    }
+    let sums = sums_of_fours(&quanta);
     let scale = most / 127.0;
     to.sum = sums.iter().sum();
     (to.scale, to.scaled_sum) = (scale, scale * to.sum as f32);
     if reading.narrow {
         (to.scale, to.scaled_sum) = (from_f16(to_f16(to.scale)), from_f16(to_f16(to.scaled_sum)));
     }
+    to.starts = starts(reading, sums);
+}
+
+/// What a block's parts start from, given the sums of each four of its quanta.
+#[inline(always)]
+fn starts(reading: Reading, sums: [i32; Parts::MOST]) -> [i32; Parts::MOST] {
     let mut starts = sums.map(|sum| -reading.offset * sum);
+    let (first, second) = starts.split_at(Parts::MOST / 2);
+    let halves: (i32, i32) = (first.iter().sum(), second.iter().sum());
     match reading.parts {
-        Parts::Whole => starts[0] = -reading.offset * to.sum,
-        Parts::Halves => {
-            let (first, second) = starts.split_at(Parts::MOST / 2);
-            (starts[0], starts[1]) = (first.iter().sum(), second.iter().sum());
-        }
+        Parts::Whole => starts[0] = halves.0 + halves.1,
+        Parts::Halves => (starts[0], starts[1]) = halves,
         Parts::Fours => {}
     }
-    to.starts = starts;
+    starts
+}
+
+/// The sums of each four of a block's quanta.
+#[inline(always)]
+fn sums_of_fours(quanta: &[i32; BLOCK]) -> [i32; Parts::MOST] {
+    let mut sums = [0i32; Parts::MOST];
+    for (sum, four) in sums.iter_mut().zip(quanta.chunks_exact(4)) {
+        *sum = four.iter().sum();
+    }
+    sums
 }
 
 /// Blocks `step` apart in `to` that share a scale. As in ggml, its sign makes the value of the largest magnitude -127:
-/// the first one, or, of a row that is read in fours, a positive one if there is any.
+/// the first one, or, of a row that is one of four, a positive one if there is any.
 #[inline(always)]
 unsafe fn quantise_shared<S: Simd>(
     reading: Reading,
-    fours: bool,
+    together: bool,
     from: *const f32,
     to: &mut [Block],
     step: usize,
@@ -190,6 +222,7 @@ unsafe fn quantise_shared<S: Simd>(
     }
     let nothing = doubt != 0.0 || most < NOTHING;
     let mut positive = false;
+    let fours = together && reading.together == Together::Fours;
     for i in 0..reading.shared * BLOCK {
         let x = *from.add(i);
         if x.abs() == most {
@@ -208,7 +241,7 @@ unsafe fn quantise_shared<S: Simd>(
         let to = &mut to[b * step];
         *to = Block {
             scale: doubt,
-            fours,
+            together,
             ..Block::ZERO
         };
         if nothing {
@@ -218,7 +251,9 @@ unsafe fn quantise_shared<S: Simd>(
         for i in 0..BLOCK {
             to.quanta[i] = quanta[i] as i8;
         }
-        to.sum = quanta.iter().sum();
+        let sums = sums_of_fours(&quanta);
+        to.sum = sums.iter().sum();
+        to.starts = starts(reading, sums);
         to.scale = 1.0 / inverse;
     }
 }

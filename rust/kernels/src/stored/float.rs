@@ -8,6 +8,17 @@ use super::foresight::foresee;
 use super::format::{FP8_BLOCK, Format};
 use super::wide::Wide;
 use crate::LANES;
+use crate::ggml::Company;
+
+/// In which order an output's products are added up.
+#[derive(Clone, Copy)]
+pub(super) enum Order<'a> {
+    /// Sixteen chains.
+    Chains,
+    /// As ggml has it: of rows that come with others sixteen chains as well, of the others 64, and columns that are left
+    /// over one by one.
+    Ggml(&'a [Company]),
+}
 
 /// Outputs of a tile.
 pub(super) const TILE: usize = 4;
@@ -17,7 +28,7 @@ const FEW: usize = 4;
 
 /// Some outputs of one product. The pointers' owner has checked all lengths.
 #[derive(Clone, Copy)]
-pub(super) struct Outputs {
+pub(super) struct Outputs<'a> {
     pub format: Format,
     /// The first of `outputs` stored rows, row `first` of the matrix.
     pub weights: *const u8,
@@ -33,6 +44,20 @@ pub(super) struct Outputs {
     pub y: *mut f32,
     pub y_stride: usize,
     pub add: bool,
+    pub order: Order<'a>,
+}
+
+impl Outputs<'_> {
+    /// The rows from `row` on that are added up alike, and whether alone.
+    fn run(&self, row: usize) -> (usize, bool) {
+        let Order::Ggml(company) = self.order else {
+            return (self.rows - row, false);
+        };
+        let alone = |row: usize| !company.get(row).is_some_and(|company| company.twos);
+        let first = alone(row);
+        let end = (row..self.rows).find(|&row| alone(row) != first);
+        (end.unwrap_or(self.rows) - row, first)
+    }
 }
 
 /// Compiles a body `unsafe fn body<S: Wide>(arguments)` for every instruction set: see `kernel!`.
@@ -66,7 +91,7 @@ wide_kernel! {
     ///
     /// # Safety
     /// The pointers are good for the lengths beside them, and nobody else uses those outputs meanwhile.
-    unsafe fn multiply = multiply_body(job: Outputs, scratch: *mut f32)
+    unsafe fn multiply = multiply_body(job: Outputs<'_>, scratch: *mut f32)
 }
 
 /// Floats of scratch for rows of `inp` columns.
@@ -78,6 +103,8 @@ pub(super) fn scratch_floats(inp: usize) -> usize {
 trait Weights {
     const BYTES: usize;
     const SCALED: bool = false;
+    /// Whether ggml adds the columns that are left over in f64.
+    const IN_F64: bool = false;
     unsafe fn sixteen<S: Wide>(from: *const u8) -> S;
 }
 
@@ -96,6 +123,7 @@ impl Weights for Singles {
 
 impl Weights for Halves {
     const BYTES: usize = 2;
+    const IN_F64: bool = true;
     #[inline(always)]
     unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
         S::from_f16(from)
@@ -120,7 +148,7 @@ impl Weights for Eighths {
 }
 
 #[inline(always)]
-unsafe fn multiply_body<S: Wide>(job: Outputs, scratch: *mut f32) {
+unsafe fn multiply_body<S: Wide>(job: Outputs<'_>, scratch: *mut f32) {
     match job.format {
         Format::F32 => outputs::<S, Singles>(job, scratch),
         Format::F16 => outputs::<S, Halves>(job, scratch),
@@ -131,7 +159,7 @@ unsafe fn multiply_body<S: Wide>(job: Outputs, scratch: *mut f32) {
 }
 
 #[inline(always)]
-unsafe fn outputs<S: Wide, W: Weights>(job: Outputs, scratch: *mut f32) {
+unsafe fn outputs<S: Wide, W: Weights>(job: Outputs<'_>, scratch: *mut f32) {
     let mut done = 0;
     while done < job.outputs {
         let wide = TILE.min(job.outputs - done);
@@ -143,29 +171,117 @@ unsafe fn outputs<S: Wide, W: Weights>(job: Outputs, scratch: *mut f32) {
                 scales[c] = job.scales.add(row * job.inp.div_ceil(FP8_BLOCK));
             }
         }
-        let y = job.y.add(done);
-        if job.rows <= FEW && wide == TILE && job.inp.is_multiple_of(LANES) {
-            let x = job.x;
-            match job.rows {
-                1 => tile::<S, W, 1, TILE>(job, weights, scales, x, y),
-                2 => tile::<S, W, 2, TILE>(job, weights, scales, x, y),
-                3 => tile::<S, W, 3, TILE>(job, weights, scales, x, y),
-                4 => tile::<S, W, 4, TILE>(job, weights, scales, x, y),
-                _ => {}
-            }
-        } else {
-            for c in 0..wide {
-                let row = scratch.add(c * crate::padded(job.inp));
-                widen::<S, W>(weights.add(c * job.inp * W::BYTES), job.inp, scales[c], row);
-            }
-            let tall = Outputs {
-                inp: crate::padded(job.inp),
+        let mut row = 0;
+        while row < job.rows {
+            let (rows, alone) = job.run(row);
+            let run = Outputs {
+                rows,
+                x: job.x.add(row * job.x_stride),
+                y: job.y.add(row * job.y_stride + done),
                 ..job
             };
-            rows::<S>(tall, wide, scratch.cast_const().cast(), scales, y);
+            if alone {
+                run_alone::<S, W>(run, wide, weights);
+            } else {
+                run_together::<S, W>(run, wide, weights, scales, scratch);
+            }
+            row += rows;
         }
         done += wide;
     }
+}
+
+/// A tile's outputs of all rows, each a sum of sixteen chains.
+#[inline(always)]
+unsafe fn run_together<S: Wide, W: Weights>(
+    job: Outputs<'_>,
+    wide: usize,
+    weights: *const u8,
+    scales: [*const f32; TILE],
+    scratch: *mut f32,
+) {
+    if job.rows <= FEW && wide == TILE && job.inp.is_multiple_of(LANES) {
+        let (x, y) = (job.x, job.y);
+        match job.rows {
+            1 => tile::<S, W, 1, TILE>(job, weights, scales, x, y),
+            2 => tile::<S, W, 2, TILE>(job, weights, scales, x, y),
+            3 => tile::<S, W, 3, TILE>(job, weights, scales, x, y),
+            4 => tile::<S, W, 4, TILE>(job, weights, scales, x, y),
+            _ => {}
+        }
+        return;
+    }
+    for c in 0..wide {
+        let row = scratch.add(c * crate::padded(job.inp));
+        widen::<S, W>(weights.add(c * job.inp * W::BYTES), job.inp, scales[c], row);
+    }
+    let tall = Outputs {
+        inp: crate::padded(job.inp),
+        ..job
+    };
+    rows::<S>(tall, wide, scratch.cast_const().cast(), scales, job.y);
+}
+
+/// A tile's outputs of all rows, each as ggml adds up the product of two rows.
+#[inline(always)]
+unsafe fn run_alone<S: Wide, W: Weights>(job: Outputs<'_>, wide: usize, weights: *const u8) {
+    for row in 0..job.rows {
+        let (x, y) = (job.x.add(row * job.x_stride), job.y.add(row * job.y_stride));
+        for c in 0..wide {
+            let sum = alone::<S, W>(job.inp, weights.add(c * job.inp * W::BYTES), x);
+            let to = y.add(c);
+            *to = if job.add { *to + sum } else { sum };
+        }
+    }
+}
+
+/// ggml's product of two rows: four vectors of chains, then what is left over, one column after the other.
+#[inline(always)]
+unsafe fn alone<S: Wide, W: Weights>(inp: usize, weights: *const u8, x: *const f32) -> f32 {
+    const STEP: usize = 4 * LANES;
+    let mut chains = [S::splat(0.0); 4];
+    let whole = inp / STEP * STEP;
+    let mut later = weights.wrapping_add(inp * W::BYTES);
+    let mut column = 0;
+    while column < whole {
+        for _ in 0..W::BYTES {
+            foresee(later);
+            later = later.wrapping_add(64);
+        }
+        for (j, chain) in chains.iter_mut().enumerate() {
+            let at = column + j * LANES;
+            let sixteen = W::sixteen::<S>(weights.add(at * W::BYTES));
+            *chain = sixteen.fma(S::load(x.add(at)), *chain);
+        }
+        column += STEP;
+    }
+    let [a, b, c, d] = chains;
+    let mut sum = a.add(c).add(b.add(d)).sum();
+    if whole == inp {
+        return sum;
+    }
+    let mut rest = [0.0f32; STEP];
+    let mut bytes = [0u8; 4 * STEP];
+    let left = inp - whole;
+    bytes
+        .as_mut_ptr()
+        .copy_from_nonoverlapping(weights.add(whole * W::BYTES), left * W::BYTES);
+    for j in 0..4 {
+        let sixteen = W::sixteen::<S>(bytes.as_ptr().add(j * LANES * W::BYTES));
+        sixteen.store(rest.as_mut_ptr().add(j * LANES));
+    }
+    if W::IN_F64 {
+        let mut exact = f64::from(sum);
+        for (i, weight) in rest[..left].iter().enumerate() {
+            exact += f64::from(weight * *x.add(whole + i));
+        }
+        sum = exact as f32;
+    } else {
+        for (i, weight) in rest[..left].iter().enumerate() {
+            sum = weight.mul_add(*x.add(whole + i), sum);
+        }
+    }
+    sum
 }
 
 /// A row of weights as floats, zeros after its end.
@@ -198,7 +314,7 @@ unsafe fn widen<S: Wide, W: Weights>(
 /// All rows, with up to [`TILE`] widened rows of weights.
 #[inline(always)]
 unsafe fn rows<S: Wide>(
-    job: Outputs,
+    job: Outputs<'_>,
     wide: usize,
     weights: *const u8,
     scales: [*const f32; TILE],
@@ -234,7 +350,7 @@ unsafe fn rows<S: Wide>(
 
 #[inline(always)]
 unsafe fn tile<S: Wide, W: Weights, const ROWS: usize, const OUT: usize>(
-    job: Outputs,
+    job: Outputs<'_>,
     weights: *const u8,
     scales: [*const f32; TILE],
     x: *const f32,

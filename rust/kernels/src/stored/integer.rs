@@ -4,13 +4,15 @@
 //! output's bits depend neither on the instruction set nor on other rows or outputs. Most formats have one chain for an
 //! output, with `sum = fma(minimum, x_sum, sum)` in it where there is a minimum. Q4_1, Q5_0 and Q8_0 have eight, one for
 //! each four columns of a block, added up over a tree at the end, and the minima have one of their own: with scales of
-//! activations in half precision, as Q4_0 has them too, that is to the bit what ggml's kernels for x86 compute. So is
-//! Q4_K, whose scales are integers themselves: sums of two or eight scaled blocks are integers yet, and the minima have a
-//! chain of their own, which is taken away at the end.
+//! activations in half precision, as Q4_0 has them too, that is to the bit what ggml's kernels for x86 compute. So are
+//! Q4_K, Q5_K and Q6_K, whose scales are integers themselves, so that scaled sums over some blocks are integers yet. ggml
+//! adds them up in one order for a row alone and in another for rows that it multiplies together. Q4_K has a chain over
+//! two blocks (together) or eight (alone), and one of minima, which is taken away at the end. Q5_K and Q6_K have one chain
+//! over eight blocks and their minima (together), or eight chains, and one of minima (alone).
 //!
 //! Few rows use the weights as they are unpacked; many rows share a panel that is unpacked once.
 
-use super::activations::{Block, Parts, Reading};
+use super::activations::{Block, Parts, Reading, Together};
 use super::format::Format;
 use super::quads::Quads;
 use super::unpack::{
@@ -76,29 +78,19 @@ pub(super) fn scratch_bytes(inp: usize) -> usize {
     inp / BLOCK * PANEL_MOST + PANEL_ROWS * inp * 2
 }
 
-/// What `isa` wants of the activations for a quantised `format`.
-pub(super) fn reading(isa: Isa, format: Format) -> Reading {
-    fn of<Q: Quads>(format: Format) -> Reading {
-        let (offset, parts) = match format {
-            Format::Q4_0 => (Q4_0::OFFSET, Q4_0::PARTS),
-            Format::Q4_1 => (Q4_1::OFFSET, Q4_1::PARTS),
-            Format::Q5_0 => (Q5_0::OFFSET, Q5_0::PARTS),
-            Format::Q8_0 if Q::BIASED => (Q8_0::OFFSET, Q8_0::PARTS),
-            Format::Q8_0 => (0, Q8_0::PARTS),
-            Format::Q6K => (Q6K::OFFSET, Q6K::PARTS),
-            _ => (0, Parts::Whole),
-        };
-        Reading {
-            offset,
-            parts,
-            narrow: format.block_len() == BLOCK,
-            shared: if format == Format::Q4K {
-                Q4K::BLOCKS
-            } else {
-                1
-            },
-            group: group_of::<Q>(parts),
-        }
+/// What `isa` wants of the activations for `format`, if that is quantised.
+pub(super) fn reading(isa: Isa, format: Format) -> Option<Reading> {
+    fn of<Q: Quads>(format: Format) -> Option<Reading> {
+        Some(match format {
+            Format::Q4_0 => reading_of::<Q, Q4_0>(),
+            Format::Q4_1 => reading_of::<Q, Q4_1>(),
+            Format::Q5_0 => reading_of::<Q, Q5_0>(),
+            Format::Q8_0 => reading_of::<Q, Q8_0>(),
+            Format::Q4K => reading_of::<Q, Q4K>(),
+            Format::Q5K => reading_of::<Q, Q5K>(),
+            Format::Q6K => reading_of::<Q, Q6K>(),
+            Format::F32 | Format::F16 | Format::Bf16 | Format::Fp8 => return None,
+        })
     }
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
@@ -108,6 +100,17 @@ pub(super) fn reading(isa: Isa, format: Format) -> Reading {
             of::<super::quads::Avx2Quads>(format)
         }
         crate::dispatch::Kind::Scalar => of::<super::quads::ScalarQuads>(format),
+    }
+}
+
+fn reading_of<Q: Quads, L: Layout>() -> Reading {
+    Reading {
+        offset: if L::WIDE && !Q::BIASED { 0 } else { L::OFFSET },
+        parts: L::PARTS,
+        narrow: L::BLOCKS == 1,
+        shared: if L::NESTED { L::BLOCKS } else { 1 },
+        together: L::TOGETHER,
+        group: group_of::<Q>(L::PARTS),
     }
 }
 
@@ -270,9 +273,10 @@ impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
     unsafe fn total<L: Layout>(self) -> [Q::Floats; ROWS] {
         let mut totals = self.minima;
         for (total, [a, b, c, d, e, f, g, h]) in totals.iter_mut().zip(self.chains) {
-            if L::NESTED {
+            let eight = matches!(L::PARTS, Parts::Fours) || matches!(L::TOGETHER, Together::Eights);
+            if matches!(L::TOGETHER, Together::Fours) {
                 *total = a.sub(*total);
-            } else if matches!(L::PARTS, Parts::Fours) {
+            } else if eight {
                 let sum = a.add(e).add(c.add(g)).add(b.add(f).add(d.add(h)));
                 *total = if L::MINIMUM { sum.add(*total) } else { sum };
             } else {
@@ -290,9 +294,10 @@ unsafe fn steps<Q: Quads, L: Layout, const ROWS: usize>(
     activations: *const Block,
     sums: &mut Sums<Q, ROWS>,
 ) {
-    if L::NESTED {
-        nested::<Q, L, ROWS>(panel, activations, sums);
-        return;
+    match L::TOGETHER {
+        Together::None => {}
+        Together::Fours => return fours::<Q, L, ROWS>(panel, activations, sums),
+        Together::Eights => return eights::<Q, L, ROWS>(panel, activations, sums),
     }
     for b in 0..L::BLOCKS {
         let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
@@ -307,10 +312,10 @@ struct Nested<Q> {
     minima: Q,
 }
 
-/// Adds a unit's products, whose scales are integers: a row that is read in fours adds two blocks at a time to its
+/// Adds a unit's products, whose scales are integers: a row that is one of four adds two blocks at a time to its
 /// chains, another one all eight.
 #[inline(always)]
-unsafe fn nested<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn fours<Q: Quads, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     sums: &mut Sums<Q, ROWS>,
@@ -337,7 +342,7 @@ unsafe fn nested<Q: Quads, L: Layout, const ROWS: usize>(
         for r in 0..ROWS {
             let Block {
                 sum,
-                fours,
+                together,
                 scale: by,
                 ..
             } = *activations.add(r);
@@ -349,7 +354,7 @@ unsafe fn nested<Q: Quads, L: Layout, const ROWS: usize>(
                 products: product.add(dots[r].times(scale)),
                 minima: least.add(Q::splat(sum as u32).times(minimum)),
             };
-            if b + 1 == L::BLOCKS || fours && b % 2 == 1 {
+            if b + 1 == L::BLOCKS || together && b % 2 == 1 {
                 let by = Q::Floats::splat(by);
                 let Nested {
                     products: product,
@@ -361,6 +366,152 @@ unsafe fn nested<Q: Quads, L: Layout, const ROWS: usize>(
                 integers[r] = zero;
             }
         }
+    }
+}
+
+/// Adds a unit's products, whose scales are integers: rows that are multiplied together have one sum, which goes to their
+/// first chain with the minima taken away already, another one has eight, for each four columns of a block.
+#[inline(always)]
+unsafe fn eights<Q: Quads, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    sums: &mut Sums<Q, ROWS>,
+) {
+    let mut together = [false; ROWS];
+    for r in 0..ROWS {
+        together[r] = (*activations.add(r)).together;
+    }
+    if together != [false; ROWS] {
+        whole::<Q, L, ROWS>(panel, activations, together, sums);
+    }
+    for r in 0..ROWS {
+        if !together[r] {
+            let (chains, minima) = (&mut sums.chains[r], &mut sums.minima[r]);
+            lanes::<Q, L, ROWS>(panel, activations.add(r), chains, minima);
+        }
+    }
+}
+
+/// A unit's scales as floats, and its minima with their signs turned.
+#[inline(always)]
+unsafe fn unit_floats<Q: Quads, L: Layout>(panel: *const u8) -> (Q::Floats, Q::Floats) {
+    let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
+    (
+        Q::Floats::load(floats.cast()),
+        Q::Floats::load(floats.add(64).cast()),
+    )
+}
+
+/// The integer scales of half a block, each of them twice.
+#[inline(always)]
+unsafe fn half_scales<Q: Quads, L: Layout>(panel: *const u8, half: usize) -> Q {
+    let second = matches!(L::PARTS, Parts::Halves) && half == 1;
+    Q::load(panel.add(if second { 576 } else { 512 }))
+}
+
+/// One sum a row; those that are not `together` are left as they were.
+#[inline(always)]
+unsafe fn whole<Q: Quads, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    together: [bool; ROWS],
+    sums: &mut Sums<Q, ROWS>,
+) {
+    let zero = Nested {
+        products: Q::splat(0),
+        minima: Q::splat(0),
+    };
+    let mut integers = [zero; ROWS];
+    let parts = L::PARTS as usize;
+    for b in 0..L::BLOCKS {
+        let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
+        for part in 0..parts {
+            let mut dots = [Q::splat(0); ROWS];
+            if L::OFFSET > 0 {
+                for r in 0..ROWS {
+                    dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
+                }
+            }
+            for j in part * 8 / parts..(part + 1) * 8 / parts {
+                let weights = Q::load(panel.add(64 * j));
+                for r in 0..ROWS {
+                    let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
+                    dots[r] = dots[r].dot(weights, four);
+                }
+            }
+            let scale = half_scales::<Q, L>(panel, part).signed_right::<16>();
+            for r in 0..ROWS {
+                integers[r].products = integers[r].products.add(dots[r].times(scale));
+            }
+        }
+        if L::MINIMUM {
+            let minimum = Q::load(panel.add(576));
+            for r in 0..ROWS {
+                let sum = Q::splat((*activations.add(r)).sum as u32);
+                integers[r].minima = integers[r].minima.add(sum.times(minimum));
+            }
+        }
+    }
+    let (scales, minima) = unit_floats::<Q, L>(panel);
+    for r in 0..ROWS {
+        if together[r] {
+            let mut sum = integers[r].products.floats().mul(scales);
+            if L::MINIMUM {
+                sum = integers[r].minima.floats().fma(minima, sum);
+            }
+            let by = Q::Floats::splat((*activations.add(r)).scale);
+            sums.chains[r][0] = sum.fma(by, sums.chains[r][0]);
+        }
+    }
+}
+
+/// Eight sums of a row whose blocks are `STEP` apart.
+#[inline(always)]
+unsafe fn lanes<Q: Quads, L: Layout, const STEP: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    chains: &mut [Q::Floats; Parts::MOST],
+    minimum: &mut Q::Floats,
+) {
+    let (scales, minima) = unit_floats::<Q, L>(panel);
+    let by = Q::Floats::splat((*activations).scale);
+    let scales = scales.mul(by);
+    for half in 0..2 {
+        let mut sums = [Q::splat(0); Parts::MOST / 2];
+        if L::OFFSET > 0 {
+            // ggml takes what a block's weights are too large by from the sum of the same number.
+            for (j, sum) in sums.iter_mut().enumerate() {
+                let b = Parts::MOST / 2 * half + j;
+                let starts = (*activations.add(b * STEP)).starts;
+                let panel = panel.add(b * PANEL_BLOCK);
+                for part in 0..2 {
+                    let scale = half_scales::<Q, L>(panel, part).signed_right::<16>();
+                    *sum = sum.add(Q::splat(starts[part] as u32).times(scale));
+                }
+            }
+        }
+        for b in 0..L::BLOCKS {
+            let panel = panel.add(b * PANEL_BLOCK);
+            let quanta = (*activations.add(b * STEP)).quanta.as_ptr().add(16 * half);
+            let scales = half_scales::<Q, L>(panel, half);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                let weights = Q::load(panel.add(256 * half + 64 * j));
+                *sum = sum.dot_scaled(weights, quanta.add(4 * j), scales);
+            }
+        }
+        for (j, sum) in sums.iter().enumerate() {
+            let chain = &mut chains[Parts::MOST / 2 * half + j];
+            *chain = sum.floats().fma(scales, *chain);
+        }
+    }
+    if L::MINIMUM {
+        let mut sum = Q::splat(0);
+        for b in 0..L::BLOCKS {
+            let least = Q::load(panel.add(b * PANEL_BLOCK + 576));
+            let by = Q::splat((*activations.add(b * STEP)).sum as u32);
+            sum = sum.add(by.times(least));
+        }
+        *minimum = sum.floats().fma(minima.mul(by), *minimum);
     }
 }
 

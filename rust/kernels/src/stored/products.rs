@@ -3,10 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::activations::{self, Block, Reading};
-use super::float::{self, Outputs};
-use super::format::Matrix;
+use super::float::{self, Order, Outputs};
+use super::format::{Format, Matrix};
 use super::integer::{self, Panels};
 use super::unpack::{BLOCK, PANEL_ROWS};
+use crate::ggml::{Company, round_to_half};
 use crate::shared::Shared;
 use crate::team::Team;
 use crate::{Isa, LANES, padded};
@@ -22,8 +23,11 @@ pub struct Product<'a> {
     pub y: &'a mut [f32],
     pub y_stride: usize,
     pub add: bool,
-    /// Rows that ggml would multiply in fours, which it adds up otherwise where weights are Q4_K; empty if none.
-    pub fours: &'a [bool],
+    /// Whether floats are multiplied as in ggml: by halves with activations rounded to halves, and in its orders of
+    /// adding up. Quantised weights always are.
+    pub as_ggml: bool,
+    /// What each row comes together with in llama.cpp; empty if every row is alone.
+    pub company: &'a [Company],
 }
 
 /// Memory that calls of [`products`] use again: it grows to what the largest needs.
@@ -54,6 +58,8 @@ struct Plan {
     inp: usize,
     /// None: as floats.
     reading: Option<Reading>,
+    /// Whether floats are rounded to halves.
+    halves: bool,
     /// Where they begin in the scratch's blocks or padded rows.
     at: usize,
     /// Prepared by an earlier product with the same activations, or read where they are.
@@ -99,7 +105,7 @@ const LEAST: usize = 64 * 1024;
 /// Computes all `jobs`.
 ///
 /// A quantised format rounds the activations to int8 in blocks (see [`super::activations`]) and multiplies integers
-/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on whether that is one of `fours`,
+/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on that row's `company`,
 /// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the team.
 ///
 /// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
@@ -112,7 +118,7 @@ pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut S
         );
         let (inp, out) = (job.matrix.inp, job.matrix.out);
         assert!(job.x_stride >= inp && job.y_stride >= out, "rows overlap");
-        let rows = job.fours.len();
+        let rows = job.company.len();
         assert!(rows == 0 || rows >= job.rows, "too few rows are told of");
         if job.rows > 0 {
             assert!(
@@ -158,7 +164,8 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
     scratch.plans.clear();
     for job in jobs.iter_mut() {
         let (format, inp) = (job.matrix.format, job.matrix.inp);
-        let reading = format.is_quantised().then(|| integer::reading(isa, format));
+        let reading = integer::reading(isa, format);
+        let halves = job.as_ggml && format == Format::F16;
         let source = Source {
             x: job.x.as_ptr(),
             stride: job.x_stride,
@@ -166,6 +173,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
         let same = |plan: &&Plan| {
             plan.source == source
                 && plan.reading == reading
+                && plan.halves == halves
                 && plan.rows == job.rows
                 && plan.inp == inp
         };
@@ -174,6 +182,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
             rows: job.rows,
             inp,
             reading,
+            halves,
             at: 0,
             ready: true,
             y: job.y.as_mut_ptr(),
@@ -184,7 +193,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
             plan.at = blocks;
             plan.ready = false;
             blocks += job.rows * (inp / BLOCK);
-        } else if !inp.is_multiple_of(LANES) {
+        } else if halves || !inp.is_multiple_of(LANES) {
             plan.at = floats;
             plan.ready = false;
             floats += job.rows * padded(inp);
@@ -246,7 +255,7 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
                 plan.inp,
                 first,
                 rows,
-                job.fours,
+                job.company,
                 blocks,
             );
             return;
@@ -258,6 +267,9 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
             let to = unsafe { floats.slice(start..start + width) };
             to[..plan.inp].copy_from_slice(&job.x[row * job.x_stride..][..plan.inp]);
             to[plan.inp..].fill(0.0);
+            if plan.halves {
+                round_to_half(isa, 1, width, width, to);
+            }
         }
     };
     if values <= ALONE {
@@ -345,10 +357,18 @@ unsafe fn compute(
         integer::multiply(isa, panels, scratch.cast());
         return;
     }
-    let (x, x_stride) = if inp.is_multiple_of(LANES) {
+    let (x, x_stride) = if inp.is_multiple_of(LANES) && !plan.halves {
         (job.x.as_ptr(), job.x_stride)
     } else {
         (floats[plan.at..].as_ptr(), padded(inp))
+    };
+    let order = if !job.as_ggml || format == Format::Bf16 {
+        Order::Chains
+    } else if inp.is_multiple_of(LANES) && job.matrix.out.is_multiple_of(4) {
+        Order::Ggml(job.company)
+    } else {
+        // Of such widths ggml multiplies each row alone.
+        Order::Ggml(&[])
     };
     let outputs = Outputs {
         format,
@@ -363,6 +383,7 @@ unsafe fn compute(
         y,
         y_stride: job.y_stride,
         add: job.add,
+        order,
     };
     float::multiply(isa, outputs, scratch.cast());
 }

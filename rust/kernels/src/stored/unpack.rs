@@ -3,7 +3,7 @@
 //! Per 32 columns a panel holds eight vectors (vector j: columns 4j to 4j + 3 of the sixteen rows), the sixteen scales,
 //! and sixteen more floats: minima where the format has them, or the scales of columns 16 to 31.
 
-use super::activations::Parts;
+use super::activations::{Parts, Together};
 use super::foresight::foresee;
 use super::quads::Quads;
 use crate::simd::Simd;
@@ -31,9 +31,11 @@ pub(super) trait Layout {
     /// Whether bytes use all eight bits.
     const WIDE: bool = false;
 
+    /// Which rows are added up in another order than a row alone.
+    const TOGETHER: Together = Together::None;
     /// Whether scales and minima are integers, with a float for both in each unit: in a block's places for floats stand
     /// the integers, and the floats follow the unit's blocks.
-    const NESTED: bool = false;
+    const NESTED: bool = !matches!(Self::TOGETHER, Together::None);
     /// Bytes of a panel per unit.
     const PANEL_UNIT: usize =
         Self::BLOCKS * PANEL_BLOCK + if Self::NESTED { NESTED_FLOATS } else { 0 };
@@ -260,7 +262,7 @@ impl Layout for Q4K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 144;
     const MINIMUM: bool = true;
-    const NESTED: bool = true;
+    const TOGETHER: Together = Together::Fours;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
@@ -299,25 +301,28 @@ impl Layout for Q5K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 176;
     const MINIMUM: bool = true;
+    const TOGETHER: Together = Together::Eights;
     const OFFSET: i32 = 0;
 
     #[inline(always)]
     unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
         let [both, first, second, third] = rows.columns::<Q>(0);
-        let scale = both.halves();
-        let least = Q::Floats::splat(0.0).sub(both.right::<16>().halves());
         let (scales, minima) = part_scales([first, second, third]);
         let byte = Q::splat(0xff);
         macro_rules! part {
             ($half:literal, $i:literal) => {
                 let to = to.add((4 * $half + $i) * PANEL_BLOCK);
-                let s = scales[$half].right::<{ 8 * $i }>().and(byte).floats();
-                let m = minima[$half].right::<{ 8 * $i }>().and(byte).floats();
-                store_scale::<Q>(scale.mul(s), to);
-                store_extra::<Q>(least.mul(m), to);
+                let scale = scales[$half].right::<{ 8 * $i }>().and(byte);
+                let minimum = minima[$half].right::<{ 8 * $i }>().and(byte);
+                scale.or(scale.left::<16>()).store(to.add(512));
+                minimum.store(to.add(576));
             };
         }
         each_part!(part);
+        let floats = to.add(Self::BLOCKS * PANEL_BLOCK);
+        both.halves().store(floats.cast());
+        let least = Q::Floats::splat(0.0).sub(both.right::<16>().halves());
+        least.store(floats.add(64).cast());
         let (low, fifth) = (Q::splat(0x0f0f_0f0f), Q::splat(0x1010_1010));
         for half in 0..2 {
             // Bit p of these bytes belongs to part p, and must come to place 4.
@@ -343,29 +348,31 @@ impl Layout for Q5K {
     }
 }
 
+/// The signed byte at the top of each lane in both halves of it.
+#[inline(always)]
+unsafe fn twice<Q: Quads>(x: Q) -> Q {
+    let upper = x.signed_right::<8>().and(Q::splat(0xffff_0000));
+    upper.or(upper.right::<16>())
+}
+
 impl Layout for Q6K {
     const BLOCKS: usize = 8;
     const BYTES: usize = 210;
     const PARTS: Parts = Parts::Halves;
+    const TOGETHER: Together = Together::Eights;
     const OFFSET: i32 = 32;
 
     #[inline(always)]
     unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
-        let scale = rows.halves::<Q>(208);
+        let floats = to.add(Self::BLOCKS * PANEL_BLOCK);
+        rows.halves::<Q>(208).store(floats.cast());
         for (word, &parts) in rows.columns::<Q>(192).iter().enumerate() {
             let to = to.add(2 * word * PANEL_BLOCK);
-            let (first, second) = (
-                parts.left::<24>().signed_right::<24>(),
-                parts.left::<16>().signed_right::<24>(),
-            );
-            store_scale::<Q>(scale.mul(first.floats()), to);
-            store_extra::<Q>(scale.mul(second.floats()), to);
-            let (third, fourth) = (
-                parts.left::<8>().signed_right::<24>(),
-                parts.signed_right::<24>(),
-            );
-            store_scale::<Q>(scale.mul(third.floats()), to.add(PANEL_BLOCK));
-            store_extra::<Q>(scale.mul(fourth.floats()), to.add(PANEL_BLOCK));
+            twice(parts.left::<24>()).store(to.add(512));
+            twice(parts.left::<16>()).store(to.add(576));
+            let to = to.add(PANEL_BLOCK);
+            twice(parts.left::<8>()).store(to.add(512));
+            twice(parts).store(to.add(576));
         }
         let (low, upper) = (Q::splat(0x0f0f_0f0f), Q::splat(0x3030_3030));
         for side in 0..2 {

@@ -146,6 +146,16 @@ unsafe impl Quads for Avx2Quads {
         )
     }
     #[inline(always)]
+    unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self {
+        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        let first = _mm256_maddubs_epi16(weights.0, four);
+        let second = _mm256_maddubs_epi16(weights.1, four);
+        Self(
+            _mm256_add_epi32(self.0, _mm256_madd_epi16(first, scales.0)),
+            _mm256_add_epi32(self.1, _mm256_madd_epi16(second, scales.1)),
+        )
+    }
+    #[inline(always)]
     unsafe fn floats(self) -> Avx2 {
         Avx2(_mm256_cvtepi32_ps(self.0), _mm256_cvtepi32_ps(self.1))
     }

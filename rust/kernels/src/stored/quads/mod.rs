@@ -50,6 +50,8 @@ pub(crate) unsafe trait Quads: Copy {
     unsafe fn dot(self, weights: Self, activations: *const i8) -> Self;
     /// As [`Self::dot`] with signed weights, or biased ones, see [`Self::BIASED`].
     unsafe fn dot_signed(self, weights: Self, activations: *const i8) -> Self;
+    /// As [`Self::dot`], the inner products multiplied by `scales`: signed sixteen bits, each of them twice in a lane.
+    unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self;
     /// The lanes as signed integers, rounded to the nearest float.
     unsafe fn floats(self) -> Self::Floats;
     /// The lower sixteen bits of each lane as IEEE half precision.

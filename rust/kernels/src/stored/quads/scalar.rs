@@ -103,6 +103,11 @@ unsafe impl Quads for ScalarQuads {
         sums
     }
     #[inline(always)]
+    unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self {
+        let products = Self([0; 16]).dot(weights, activations);
+        self.add(products.times(scales.signed_right::<16>()))
+    }
+    #[inline(always)]
     unsafe fn floats(self) -> Scalar {
         let mut out = [0.0; 16];
         for i in 0..16 {

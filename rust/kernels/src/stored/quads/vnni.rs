@@ -99,6 +99,12 @@ unsafe impl Quads for VnniQuads {
         self.dot(weights, activations)
     }
     #[inline(always)]
+    unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self {
+        let four = _mm512_set1_epi32(activations.cast::<i32>().read_unaligned());
+        let pairs = _mm512_maddubs_epi16(weights.0, four);
+        Self(_mm512_dpwssd_epi32(self.0, pairs, scales.0))
+    }
+    #[inline(always)]
     unsafe fn floats(self) -> Avx512 {
         Avx512(_mm512_cvtepi32_ps(self.0))
     }
