@@ -116,16 +116,16 @@ def test_a_random_model_says_the_same_in_llama_cpp(tmp_path, name, seed, format)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("format", ["q8_0", "q4_0", "q4_k"])
+@pytest.mark.parametrize("format", ["f32", "f16", "q8_0", "q4_0", "q4_k"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_quantised_model_says_what_llama_cpp_says(tmp_path, name, format, seed):
+def test_a_stored_model_says_what_llama_cpp_says(tmp_path, name, format, seed):
     rope = {"rope_parameters": LLAMA3} if name == "llama" else {}
     half = {"rotary_dim": 32, "rope_parameters": PLAIN | {"partial_rotary_factor": 0.5}}
     config = SIZES | {"model_type": name.split()[0]} | FAMILIES[name] | WIDE | rope
     config |= half if name == "minimax_m2" else {"num_key_value_heads": 4} if name == "olmoe" else {}
     file = tmp_path / "model.gguf"
     _native.Engine.create(json.dumps(config), TOKENIZER, seed, 1).save(file, format)
-    engine, llm = _native.Engine.load(file, 2), plain_peer(file)
+    engine, llm = _native.Engine.load(file, 2, "stored"), plain_peer(file)
     for text in [*TEXTS, "a", "".join(TEXTS) * 3]:
         ids = engine.encode(text)
         llm.reset()
