@@ -105,7 +105,7 @@ fn rounded(format: Format, x: &[f32]) -> Vec<f64> {
     if !format.is_quantised() {
         return doubles(x);
     }
-    x.chunks_exact(32)
+    x.chunks_exact(format.block_len())
         .flat_map(|block| {
             let most = block.iter().fold(0.0f32, |most, x| most.max(x.abs()));
             let inverse = 127.0 / most;
