@@ -87,6 +87,7 @@ kernel! {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn quantise_body<S: Simd>(
     reading: Reading,
     x: &[f32],
