@@ -96,6 +96,7 @@ fn check_order(heads: Heads, as_ggml: Option<AsGgml<'_>>) {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn attend_blocks_body<S: Simd>(
     heads: Heads,
     blocks: &[Block],
@@ -139,6 +140,7 @@ unsafe fn attend_blocks_body<S: Simd>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn attend_body<S: Simd>(
     heads: Heads,
     memory: Memory<'_>,

@@ -87,6 +87,7 @@ kernel! {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn quantise_body<S: Simd>(
     reading: Reading,
     x: &[f32],
@@ -251,9 +252,10 @@ unsafe fn quantise_shared<S: Simd>(
         for i in 0..BLOCK {
             to.quanta[i] = quanta[i] as i8;
         }
-        let sums = sums_of_fours(&quanta);
-        to.sum = sums.iter().sum();
-        to.starts = starts(reading, sums);
+        to.sum = quanta.iter().sum();
+        if reading.offset > 0 {
+            to.starts = starts(reading, sums_of_fours(&quanta));
+        }
         to.scale = 1.0 / inverse;
     }
 }

@@ -6,11 +6,13 @@
 //! each four columns of a block, added up over a tree at the end, and the minima have one of their own: with scales of
 //! activations in half precision, as Q4_0 has them too, that is to the bit what ggml's kernels for x86 compute. So are
 //! Q4_K, Q5_K and Q6_K, whose scales are integers themselves, so that scaled sums over some blocks are integers yet. ggml
-//! adds them up in one order for a row alone and in another for rows that it multiplies together. Q4_K has a chain over
-//! two blocks (together) or eight (alone), and one of minima, which is taken away at the end. Q5_K and Q6_K have one chain
-//! over eight blocks and their minima (together), or eight chains, and one of minima (alone).
+//! adds them up in one order for a row alone and in another for rows that it multiplies together: Q4_K has a chain that
+//! takes two blocks at a time (together) or eight (alone), and one of minima; Q5_K and Q6_K have a chain that takes eight
+//! blocks and their minima at once (together), or eight chains and one of minima (alone).
 //!
 //! Few rows use the weights as they are unpacked; many rows share a panel that is unpacked once.
+
+use std::hint::black_box;
 
 use super::activations::{Block, Parts, Reading, Together};
 use super::format::Format;
@@ -150,7 +152,17 @@ unsafe fn panels<Q: Quads, L: Layout>(job: Panels, scratch: *mut u8) {
             weights = raw;
         }
         let y = job.y.add(first);
-        if job.rows <= group_of::<Q>(L::PARTS) {
+        let eights = matches!(L::TOGETHER, Together::Eights);
+        if job.rows > group_of::<Q>(L::PARTS) || eights && any_together(job) {
+            many::<Q, L>(job, weights, y, wide, scratch);
+        } else if eights {
+            let (rows, activations) = (job.rows, job.activations);
+            if rows == 1 {
+                alone::<Q, L, 1>(job, rows, activations, weights, None, y, wide);
+            } else {
+                alone::<Q, L, MOST_ROWS>(job, rows, activations, weights, None, y, wide);
+            }
+        } else {
             macro_rules! few {
                 ($($rows:literal)*) => {
                     match job.rows {
@@ -160,10 +172,70 @@ unsafe fn panels<Q: Quads, L: Layout>(job: Panels, scratch: *mut u8) {
                 };
             }
             few!(1 2 3 4 5 6 7 8);
-        } else {
-            many::<Q, L>(job, weights, y, wide, scratch);
         }
         first += wide;
+    }
+}
+
+/// Whether any row of a single group is together with others.
+#[inline(always)]
+unsafe fn any_together(job: Panels) -> bool {
+    (0..job.rows).any(|r| (*job.activations.add(r)).together)
+}
+
+/// Whether rows of a group are together (or alone), once for each way in which ggml adds up rows in [`steps`].
+const fn ways<L: Layout>() -> &'static [bool] {
+    match L::TOGETHER {
+        Together::None => &[false],
+        Together::Fours => &[false, true],
+        // For the others see `alone`.
+        Together::Eights => &[true],
+    }
+}
+
+/// The most rows in a group.
+const MOST_ROWS: usize = 8;
+
+/// The rows of a group that are alone, where each of them has [`nine_chains`], from the panel or by unpacking each unit.
+#[inline(always)]
+unsafe fn alone<Q: Quads, L: Layout, const MOST: usize>(
+    job: Panels,
+    rows: usize,
+    activations: *const Block,
+    weights: *const u8,
+    panel: Option<*const u8>,
+    y: *mut f32,
+    wide: usize,
+) {
+    let rows = if MOST == 1 { 1 } else { rows };
+    let together = |r: usize| (*activations.add(r)).together;
+    if (0..rows).all(together) {
+        return;
+    }
+    let mut sums = [Sums::<Q, 1>::zero(); MOST];
+    let mut unpacked = Unit([0; 8 * PANEL_MOST]);
+    let mut stored = stored(job, weights);
+    for unit in 0..job.inp / (BLOCK * L::BLOCKS) {
+        let panel = match panel {
+            Some(panel) => panel.add(unit * L::PANEL_UNIT),
+            None => {
+                L::unpack::<Q>(stored, unpacked.0.as_mut_ptr());
+                stored = stored.next(L::BYTES);
+                unpacked.0.as_ptr()
+            }
+        };
+        let activations = activations.add(unit * L::BLOCKS * rows);
+        for (r, sums) in sums.iter_mut().enumerate().take(rows) {
+            if !together(r) {
+                nine_chains::<Q, L>(panel, activations.add(r), rows, sums);
+            }
+        }
+    }
+    for (r, &sums) in sums.iter().enumerate().take(rows) {
+        if !together(r) {
+            let y = y.add(r * job.y_stride);
+            store::<Q, 1>(sums.total::<L>(), [true], y, job.y_stride, wide, job.add);
+        }
     }
 }
 
@@ -175,17 +247,38 @@ unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
     y: *mut f32,
     wide: usize,
 ) {
-    let mut unit = Unit([0; 8 * PANEL_MOST]);
-    let mut sums = Sums::<Q, ROWS>::zero();
-    let (mut rows, mut activations) = (stored(job, weights), job.activations);
-    for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
-        L::unpack::<Q>(rows, unit.0.as_mut_ptr());
-        steps::<Q, L, ROWS>(unit.0.as_ptr(), activations, &mut sums);
-        activations = activations.add(L::BLOCKS * ROWS);
-        rows = rows.next(L::BYTES);
+    for &together in ways::<L>() {
+        let of = of::<L, ROWS>(job.activations, together);
+        if of == [false; ROWS] {
+            continue;
+        }
+        let mut unit = Unit([0; 8 * PANEL_MOST]);
+        let mut sums = Sums::<Q, ROWS>::zero();
+        let (mut rows, mut activations) = (stored(job, weights), job.activations);
+        for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
+            L::unpack::<Q>(rows, unit.0.as_mut_ptr());
+            steps::<Q, L, ROWS>(unit.0.as_ptr(), activations, together, &mut sums);
+            activations = activations.add(L::BLOCKS * ROWS);
+            rows = rows.next(L::BYTES);
+        }
+        let sums = sums.total::<L>();
+        store::<Q, ROWS>(sums, of, y, job.y_stride, wide, job.add);
     }
-    let sums = sums.total::<L>();
-    store::<Q, ROWS>(sums, y, job.y_stride, wide, job.add);
+}
+
+/// Which rows of a group are together, or alone; those of a format that knows no difference count as alone.
+#[inline(always)]
+unsafe fn of<L: Layout, const ROWS: usize>(
+    activations: *const Block,
+    together: bool,
+) -> [bool; ROWS] {
+    let mut of = [!together; ROWS];
+    if L::NESTED {
+        for r in 0..ROWS {
+            of[r] = (*activations.add(r)).together == together;
+        }
+    }
+    of
 }
 
 /// The first unit of the sixteen rows at `weights`.
@@ -230,6 +323,9 @@ unsafe fn many<Q: Quads, L: Layout>(
             };
         }
         tile!(1 2 3 4 5 6 7 8);
+        if matches!(L::TOGETHER, Together::Eights) {
+            alone::<Q, L, MOST_ROWS>(job, rows, activations, weights, Some(panel), y, wide);
+        }
         row += rows;
     }
 }
@@ -244,15 +340,23 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
     wide: usize,
     add: bool,
 ) {
-    let mut sums = Sums::<Q, ROWS>::zero();
-    for unit in 0..blocks / L::BLOCKS {
-        let activations = activations.add(unit * L::BLOCKS * ROWS);
-        steps::<Q, L, ROWS>(panel.add(unit * L::PANEL_UNIT), activations, &mut sums);
+    for &together in ways::<L>() {
+        let of = of::<L, ROWS>(activations, together);
+        if of == [false; ROWS] {
+            continue;
+        }
+        let mut sums = Sums::<Q, ROWS>::zero();
+        for unit in 0..blocks / L::BLOCKS {
+            let activations = activations.add(unit * L::BLOCKS * ROWS);
+            let panel = panel.add(unit * L::PANEL_UNIT);
+            steps::<Q, L, ROWS>(panel, activations, together, &mut sums);
+        }
+        store::<Q, ROWS>(sums.total::<L>(), of, y, y_stride, wide, add);
     }
-    store::<Q, ROWS>(sums.total::<L>(), y, y_stride, wide, add);
 }
 
 /// The sums of a tile's rows; a format uses those that it has.
+#[derive(Clone, Copy)]
 struct Sums<Q: Quads, const ROWS: usize> {
     chains: [[Q::Floats; Parts::MOST]; ROWS],
     minima: [Q::Floats; ROWS],
@@ -273,10 +377,7 @@ impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
     unsafe fn total<L: Layout>(self) -> [Q::Floats; ROWS] {
         let mut totals = self.minima;
         for (total, [a, b, c, d, e, f, g, h]) in totals.iter_mut().zip(self.chains) {
-            let eight = matches!(L::PARTS, Parts::Fours) || matches!(L::TOGETHER, Together::Eights);
-            if matches!(L::TOGETHER, Together::Fours) {
-                *total = a.sub(*total);
-            } else if eight {
+            if matches!(L::PARTS, Parts::Fours) || L::NESTED {
                 let sum = a.add(e).add(c.add(g)).add(b.add(f).add(d.add(h)));
                 *total = if L::MINIMUM { sum.add(*total) } else { sum };
             } else {
@@ -287,17 +388,21 @@ impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
     }
 }
 
-/// Adds one unit's products.
+/// Adds one unit's products as of rows that are `together` or alone.
 #[inline(always)]
 unsafe fn steps<Q: Quads, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
+    together: bool,
     sums: &mut Sums<Q, ROWS>,
 ) {
     match L::TOGETHER {
         Together::None => {}
-        Together::Fours => return fours::<Q, L, ROWS>(panel, activations, sums),
-        Together::Eights => return eights::<Q, L, ROWS>(panel, activations, sums),
+        Together::Fours => {
+            let group = if together { 2 } else { L::BLOCKS };
+            return two_chains::<Q, L, ROWS>(panel, activations, group, sums);
+        }
+        Together::Eights => return one_chain::<Q, L, ROWS>(panel, activations, sums),
     }
     for b in 0..L::BLOCKS {
         let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
@@ -305,125 +410,72 @@ unsafe fn steps<Q: Quads, L: Layout, const ROWS: usize>(
     }
 }
 
-/// One row's integer sums of a unit so far.
+/// One row's integer sums over some blocks.
 #[derive(Clone, Copy)]
 struct Nested<Q> {
     products: Q,
     minima: Q,
 }
 
-/// Adds a unit's products, whose scales are integers: a row that is one of four adds two blocks at a time to its
-/// chains, another one all eight.
+/// Adds a unit's products, whose scales are integers, to one chain of products and one of minima, `group` blocks at a
+/// time.
 #[inline(always)]
-unsafe fn fours<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn two_chains<Q: Quads, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
+    group: usize,
     sums: &mut Sums<Q, ROWS>,
 ) {
-    let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
-    let scales = Q::Floats::load(floats.cast());
-    let minima = Q::Floats::load(floats.add(64).cast());
-    let zero = Nested {
-        products: Q::splat(0),
-        minima: Q::splat(0),
-    };
-    let mut integers = [zero; ROWS];
-    for b in 0..L::BLOCKS {
-        let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
-        let mut dots = [Q::splat(0); ROWS];
-        for j in 0..8 {
-            let weights = Q::load(panel.add(64 * j));
-            for r in 0..ROWS {
-                let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
-                dots[r] = dots[r].dot(weights, four);
-            }
-        }
-        let (scale, minimum) = (Q::load(panel.add(512)), Q::load(panel.add(576)));
+    let (scales, minima) = unit_floats::<Q, L>(panel);
+    for at in (0..L::BLOCKS).step_by(group) {
+        let (panel, activations) = (panel.add(at * PANEL_BLOCK), activations.add(at * ROWS));
+        let integers = scaled::<Q, L, ROWS>(panel, activations, group);
         for r in 0..ROWS {
-            let Block {
-                sum,
-                together,
-                scale: by,
-                ..
-            } = *activations.add(r);
+            let by = Q::Floats::splat((*activations.add(r)).scale);
             let Nested {
-                products: product,
+                products,
                 minima: least,
             } = integers[r];
-            integers[r] = Nested {
-                products: product.add(dots[r].times(scale)),
-                minima: least.add(Q::splat(sum as u32).times(minimum)),
-            };
-            if b + 1 == L::BLOCKS || together && b % 2 == 1 {
-                let by = Q::Floats::splat(by);
-                let Nested {
-                    products: product,
-                    minima: least,
-                } = integers[r];
-                let chain = &mut sums.chains[r][0];
-                *chain = product.floats().fma(scales.mul(by), *chain);
-                sums.minima[r] = least.floats().fma(minima.mul(by), sums.minima[r]);
-                integers[r] = zero;
-            }
+            let chain = &mut sums.chains[r][0];
+            *chain = products.floats().fma(scales.mul(by), *chain);
+            sums.minima[r] = least.floats().fma(minima.mul(by), sums.minima[r]);
         }
     }
 }
 
-/// Adds a unit's products, whose scales are integers: rows that are multiplied together have one sum, which goes to their
-/// first chain with the minima taken away already, another one has eight, for each four columns of a block.
+/// Adds a unit's products, whose scales are integers, to one chain, which the minima are taken from at once.
 #[inline(always)]
-unsafe fn eights<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn one_chain<Q: Quads, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     sums: &mut Sums<Q, ROWS>,
 ) {
-    let mut together = [false; ROWS];
+    let (scales, minima) = unit_floats::<Q, L>(panel);
+    let integers = scaled::<Q, L, ROWS>(panel, activations, L::BLOCKS);
     for r in 0..ROWS {
-        together[r] = (*activations.add(r)).together;
-    }
-    if together != [false; ROWS] {
-        whole::<Q, L, ROWS>(panel, activations, together, sums);
-    }
-    for r in 0..ROWS {
-        if !together[r] {
-            let (chains, minima) = (&mut sums.chains[r], &mut sums.minima[r]);
-            lanes::<Q, L, ROWS>(panel, activations.add(r), chains, minima);
+        let mut sum = integers[r].products.floats().mul(scales);
+        if L::MINIMUM {
+            sum = integers[r].minima.floats().fma(minima, sum);
         }
+        let by = Q::Floats::splat((*activations.add(r)).scale);
+        sums.chains[r][0] = sum.fma(by, sums.chains[r][0]);
     }
 }
 
-/// A unit's scales as floats, and its minima with their signs turned.
+/// Integer sums of `blocks` blocks.
 #[inline(always)]
-unsafe fn unit_floats<Q: Quads, L: Layout>(panel: *const u8) -> (Q::Floats, Q::Floats) {
-    let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
-    (
-        Q::Floats::load(floats.cast()),
-        Q::Floats::load(floats.add(64).cast()),
-    )
-}
-
-/// The integer scales of half a block, each of them twice.
-#[inline(always)]
-unsafe fn half_scales<Q: Quads, L: Layout>(panel: *const u8, half: usize) -> Q {
-    let second = matches!(L::PARTS, Parts::Halves) && half == 1;
-    Q::load(panel.add(if second { 576 } else { 512 }))
-}
-
-/// One sum a row; those that are not `together` are left as they were.
-#[inline(always)]
-unsafe fn whole<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn scaled<Q: Quads, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
-    together: [bool; ROWS],
-    sums: &mut Sums<Q, ROWS>,
-) {
+    blocks: usize,
+) -> [Nested<Q>; ROWS] {
     let zero = Nested {
         products: Q::splat(0),
         minima: Q::splat(0),
     };
     let mut integers = [zero; ROWS];
     let parts = L::PARTS as usize;
-    for b in 0..L::BLOCKS {
+    for b in 0..blocks {
         let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
         for part in 0..parts {
             let mut dots = [Q::splat(0); ROWS];
@@ -452,66 +504,76 @@ unsafe fn whole<Q: Quads, L: Layout, const ROWS: usize>(
             }
         }
     }
-    let (scales, minima) = unit_floats::<Q, L>(panel);
-    for r in 0..ROWS {
-        if together[r] {
-            let mut sum = integers[r].products.floats().mul(scales);
-            if L::MINIMUM {
-                sum = integers[r].minima.floats().fma(minima, sum);
-            }
-            let by = Q::Floats::splat((*activations.add(r)).scale);
-            sums.chains[r][0] = sum.fma(by, sums.chains[r][0]);
-        }
-    }
+    integers
 }
 
-/// Eight sums of a row whose blocks are `STEP` apart.
+/// A unit's scales as floats, and its minima with their signs turned.
 #[inline(always)]
-unsafe fn lanes<Q: Quads, L: Layout, const STEP: usize>(
+unsafe fn unit_floats<Q: Quads, L: Layout>(panel: *const u8) -> (Q::Floats, Q::Floats) {
+    let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
+    (
+        Q::Floats::load(floats.cast()),
+        Q::Floats::load(floats.add(64).cast()),
+    )
+}
+
+/// The integer scales of half a block, in the upper half of each lane and, but for Q4_K, in the lower one too.
+#[inline(always)]
+unsafe fn half_scales<Q: Quads, L: Layout>(panel: *const u8, half: usize) -> Q {
+    let second = matches!(L::PARTS, Parts::Halves) && half == 1;
+    Q::load(panel.add(if second { 576 } else { 512 }))
+}
+
+/// Adds a unit's products, whose scales are integers, to eight chains of products, for each four columns of a block, and
+/// one of minima: of one row, whose blocks are `step` apart.
+#[inline(always)]
+unsafe fn nine_chains<Q: Quads, L: Layout>(
     panel: *const u8,
     activations: *const Block,
-    chains: &mut [Q::Floats; Parts::MOST],
-    minimum: &mut Q::Floats,
+    step: usize,
+    sums: &mut Sums<Q, 1>,
 ) {
+    const HALF: usize = Parts::MOST / 2;
     let (scales, minima) = unit_floats::<Q, L>(panel);
     let by = Q::Floats::splat((*activations).scale);
     let scales = scales.mul(by);
     for half in 0..2 {
-        let mut sums = [Q::splat(0); Parts::MOST / 2];
+        let mut lanes = [Q::splat(0); HALF];
         if L::OFFSET > 0 {
             // ggml takes what a block's weights are too large by from the sum of the same number.
-            for (j, sum) in sums.iter_mut().enumerate() {
-                let b = Parts::MOST / 2 * half + j;
-                let starts = (*activations.add(b * STEP)).starts;
+            for (j, lane) in lanes.iter_mut().enumerate() {
+                let b = HALF * half + j;
                 let panel = panel.add(b * PANEL_BLOCK);
+                let starts = (*activations.add(b * step)).starts;
                 for part in 0..2 {
                     let scale = half_scales::<Q, L>(panel, part).signed_right::<16>();
-                    *sum = sum.add(Q::splat(starts[part] as u32).times(scale));
+                    *lane = lane.add(Q::splat(starts[part] as u32).times(scale));
                 }
             }
         }
-        for b in 0..L::BLOCKS {
+        // Unrolled, this loop would load more than the registers hold.
+        for b in 0..black_box(L::BLOCKS) {
             let panel = panel.add(b * PANEL_BLOCK);
-            let quanta = (*activations.add(b * STEP)).quanta.as_ptr().add(16 * half);
+            let quanta = (*activations.add(b * step)).quanta.as_ptr();
             let scales = half_scales::<Q, L>(panel, half);
-            for (j, sum) in sums.iter_mut().enumerate() {
-                let weights = Q::load(panel.add(256 * half + 64 * j));
-                *sum = sum.dot_scaled(weights, quanta.add(4 * j), scales);
+            for (j, lane) in lanes.iter_mut().enumerate() {
+                let at = HALF * half + j;
+                let weights = Q::load(panel.add(64 * at));
+                *lane = lane.dot_scaled(weights, quanta.add(4 * at), scales);
             }
         }
-        for (j, sum) in sums.iter().enumerate() {
-            let chain = &mut chains[Parts::MOST / 2 * half + j];
-            *chain = sum.floats().fma(scales, *chain);
+        for (lane, chain) in lanes.iter().zip(&mut sums.chains[0][HALF * half..]) {
+            *chain = lane.floats().fma(scales, *chain);
         }
     }
     if L::MINIMUM {
-        let mut sum = Q::splat(0);
+        let mut least = Q::splat(0);
         for b in 0..L::BLOCKS {
-            let least = Q::load(panel.add(b * PANEL_BLOCK + 576));
-            let by = Q::splat((*activations.add(b * STEP)).sum as u32);
-            sum = sum.add(by.times(least));
+            let minimum = Q::load(panel.add(b * PANEL_BLOCK + 576));
+            let sum = Q::splat((*activations.add(b * step)).sum as u32);
+            least = least.add(sum.times(minimum));
         }
-        *minimum = sum.floats().fma(minima.mul(by), *minimum);
+        sums.minima[0] = least.floats().fma(minima.mul(by), sums.minima[0]);
     }
 }
 
@@ -575,12 +637,16 @@ unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
 #[inline(always)]
 unsafe fn store<Q: Quads, const ROWS: usize>(
     sums: [Q::Floats; ROWS],
+    of: [bool; ROWS],
     y: *mut f32,
     y_stride: usize,
     wide: usize,
     add: bool,
 ) {
     for (r, &sum) in sums.iter().enumerate() {
+        if !of[r] {
+            continue;
+        }
         let to = y.add(r * y_stride);
         if wide == PANEL_ROWS {
             let sum = if add {

@@ -34,7 +34,8 @@ pub(super) trait Layout {
     /// Which rows are added up in another order than a row alone.
     const TOGETHER: Together = Together::None;
     /// Whether scales and minima are integers, with a float for both in each unit: in a block's places for floats stand
-    /// the integers, and the floats follow the unit's blocks.
+    /// the integers (scales in sixteen bits, see `half_scales`), and the floats follow the unit's blocks, that of the
+    /// minima with its sign turned.
     const NESTED: bool = !matches!(Self::TOGETHER, Together::None);
     /// Bytes of a panel per unit.
     const PANEL_UNIT: usize =
@@ -244,7 +245,8 @@ unsafe fn part_scales<Q: Quads>([first, second, third]: [Q; 3]) -> ([Q; 2], [Q; 
     (scales, minima)
 }
 
-/// Calls a macro with each part's half and place in it, as literals.
+/// Calls a macro with each part's half and place in it, as literals: a loop's sixteen addresses would not fit in the
+/// registers.
 macro_rules! each_part {
     ($part:ident) => {
         $part!(0, 0);
@@ -274,26 +276,29 @@ impl Layout for Q4K {
             ($half:literal, $i:literal) => {
                 let to = to.add((4 * $half + $i) * PANEL_BLOCK);
                 let (scale, minimum) = (scales[$half], minima[$half]);
-                scale.right::<{ 8 * $i }>().and(byte).store(to.add(512));
+                let scale = scale.right::<{ 8 * $i }>().and(byte);
+                scale.left::<16>().store(to.add(512));
                 minimum.right::<{ 8 * $i }>().and(byte).store(to.add(576));
             };
         }
         each_part!(part);
         let floats = to.add(Self::BLOCKS * PANEL_BLOCK);
         both.halves().store(floats.cast());
-        both.right::<16>().halves().store(floats.add(64).cast());
+        let least = Q::Floats::splat(0.0).sub(both.right::<16>().halves());
+        least.store(floats.add(64).cast());
         let low = Q::splat(0x0f0f_0f0f);
-        for quarter in 0..4 {
-            for half in 0..2 {
-                let at = 16 + 32 * quarter + 16 * half;
-                let to = to.add(2 * quarter * PANEL_BLOCK + 256 * half);
+        macro_rules! columns {
+            ($half:literal, $quarter:literal) => {
+                let at = 16 + 32 * $quarter + 16 * $half;
+                let to = to.add(2 * $quarter * PANEL_BLOCK + 256 * $half);
                 for (j, &column) in rows.columns::<Q>(at).iter().enumerate() {
                     column.and(low).store(to.add(64 * j));
                     let upper = column.right::<4>().and(low);
                     upper.store(to.add(PANEL_BLOCK + 64 * j));
                 }
-            }
+            };
         }
+        each_part!(columns);
     }
 }
 
