@@ -314,6 +314,8 @@ unsafe fn many<Q: Quads, L: Layout>(
     let blocks = job.inp / BLOCK;
     let mut rows = stored(job, weights);
     for unit in 0..blocks / L::BLOCKS {
+        // Opaque, or the compiler carries sixteen addresses from unit to unit, which do not fit in the registers.
+        rows.stride = black_box(rows.stride);
         L::unpack::<Q>(rows, panel.add(unit * L::PANEL_UNIT));
         rows = rows.next(L::BYTES);
     }
