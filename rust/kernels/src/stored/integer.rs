@@ -183,14 +183,20 @@ unsafe fn any_together(job: Panels) -> bool {
     (0..job.rows).any(|r| (*job.activations.add(r)).together)
 }
 
-/// Whether rows of a group are together (or alone), once for each way in which ggml adds up rows in [`steps`].
-const fn ways<L: Layout>() -> &'static [bool] {
-    match L::TOGETHER {
-        Together::None => &[false],
-        Together::Fours => &[false, true],
-        // For the others see `alone`.
-        Together::Eights => &[true],
-    }
+/// Calls a macro with whether rows of a group are together, once for each way in which ggml adds up rows in [`steps`].
+macro_rules! each_way {
+    ($layout:ident, $way:ident) => {
+        match $layout::TOGETHER {
+            Together::None => $way!(false),
+            Together::Fours => {
+                for together in [false, true] {
+                    $way!(together);
+                }
+            }
+            // For the others see `alone`.
+            Together::Eights => $way!(true),
+        }
+    };
 }
 
 /// The most rows in a group.
@@ -247,23 +253,25 @@ unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
     y: *mut f32,
     wide: usize,
 ) {
-    for &together in ways::<L>() {
-        let of = of::<L, ROWS>(job.activations, together);
-        if of == [false; ROWS] {
-            continue;
-        }
-        let mut unit = Unit([0; 8 * PANEL_MOST]);
-        let mut sums = Sums::<Q, ROWS>::zero();
-        let (mut rows, mut activations) = (stored(job, weights), job.activations);
-        for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
-            L::unpack::<Q>(rows, unit.0.as_mut_ptr());
-            steps::<Q, L, ROWS>(unit.0.as_ptr(), activations, together, &mut sums);
-            activations = activations.add(L::BLOCKS * ROWS);
-            rows = rows.next(L::BYTES);
-        }
-        let sums = sums.total::<L>();
-        store::<Q, ROWS>(sums, of, y, job.y_stride, wide, job.add);
+    macro_rules! way {
+        ($together:expr) => {{
+            let of = of::<L, ROWS>(job.activations, $together);
+            if of != [false; ROWS] {
+                let mut unit = Unit([0; 8 * PANEL_MOST]);
+                let mut sums = Sums::<Q, ROWS>::zero();
+                let (mut rows, mut activations) = (stored(job, weights), job.activations);
+                for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
+                    L::unpack::<Q>(rows, unit.0.as_mut_ptr());
+                    steps::<Q, L, ROWS>(unit.0.as_ptr(), activations, $together, &mut sums);
+                    activations = activations.add(L::BLOCKS * ROWS);
+                    rows = rows.next(L::BYTES);
+                }
+                let sums = sums.total::<L>();
+                store::<Q, ROWS>(sums, of, y, job.y_stride, wide, job.add);
+            }
+        }};
     }
+    each_way!(L, way);
 }
 
 /// Which rows of a group are together, or alone; those of a format that knows no difference count as alone.
@@ -306,6 +314,8 @@ unsafe fn many<Q: Quads, L: Layout>(
     let blocks = job.inp / BLOCK;
     let mut rows = stored(job, weights);
     for unit in 0..blocks / L::BLOCKS {
+        // Opaque, or the compiler carries sixteen addresses from unit to unit, which do not fit in the registers.
+        rows.stride = black_box(rows.stride);
         L::unpack::<Q>(rows, panel.add(unit * L::PANEL_UNIT));
         rows = rows.next(L::BYTES);
     }
@@ -340,19 +350,21 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
     wide: usize,
     add: bool,
 ) {
-    for &together in ways::<L>() {
-        let of = of::<L, ROWS>(activations, together);
-        if of == [false; ROWS] {
-            continue;
-        }
-        let mut sums = Sums::<Q, ROWS>::zero();
-        for unit in 0..blocks / L::BLOCKS {
-            let activations = activations.add(unit * L::BLOCKS * ROWS);
-            let panel = panel.add(unit * L::PANEL_UNIT);
-            steps::<Q, L, ROWS>(panel, activations, together, &mut sums);
-        }
-        store::<Q, ROWS>(sums.total::<L>(), of, y, y_stride, wide, add);
+    macro_rules! way {
+        ($together:expr) => {{
+            let of = of::<L, ROWS>(activations, $together);
+            if of != [false; ROWS] {
+                let mut sums = Sums::<Q, ROWS>::zero();
+                for unit in 0..blocks / L::BLOCKS {
+                    let activations = activations.add(unit * L::BLOCKS * ROWS);
+                    let panel = panel.add(unit * L::PANEL_UNIT);
+                    steps::<Q, L, ROWS>(panel, activations, $together, &mut sums);
+                }
+                store::<Q, ROWS>(sums.total::<L>(), of, y, y_stride, wide, add);
+            }
+        }};
     }
+    each_way!(L, way);
 }
 
 /// The sums of a tile's rows; a format uses those that it has.
