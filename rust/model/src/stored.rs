@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moevolve_kernels::ggml::Company;
+use moevolve_kernels::ggml::{Company, WIDEST};
 use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Format, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, Precision};
@@ -76,7 +76,7 @@ impl Stored {
         // ggml multiplies bf16 by the processor's own instruction, which adds up in yet another order.
         let known = raws.values().all(|raw| raw.format != Format::Bf16);
         let mut stored = Self {
-            ggml: as_ggml.filter(|_| known),
+            ggml: as_ggml.filter(|_| known && layout.widths.head <= WIDEST),
             ..Self::default()
         };
         for named in &layout.named {

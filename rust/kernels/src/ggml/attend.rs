@@ -10,8 +10,8 @@ use crate::simd::Simd;
 const APART: usize = 4;
 /// Pairs of chains, eight apart, that are added up side by side.
 const PAIRS: usize = 2;
-/// The widest head.
-const WIDEST: usize = 512;
+/// The widest head that attention in ggml's arithmetic takes.
+pub const WIDEST: usize = 512;
 
 /// What attention needs to know to add up as ggml does. Queries, keys and values are rounded already, see
 /// [`round_to_half`], and keys stand in memory in `order`.

@@ -16,6 +16,7 @@ mod integer;
 mod narrow;
 mod products;
 mod quads;
+mod sums;
 mod unpack;
 mod wide;
 
