@@ -29,6 +29,18 @@ fn m2() -> Value {
 }
 
 #[test]
+fn numbers_are_saved_as_they_were_read() {
+    // What a reader that rounds carelessly takes for 1e-25.
+    let change = ("rms_norm_eps", json!(9.999_999_999_999_999e-26));
+    let text = with(m2(), &[change]);
+    assert!(
+        parse(&text)
+            .to_json("float32")
+            .contains("9.999999999999999e-26")
+    );
+}
+
+#[test]
 fn released_models_have_their_known_sizes() {
     let mixtral = json!({
         "model_type": "mixtral", "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 14_336,
