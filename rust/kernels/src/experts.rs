@@ -347,8 +347,32 @@ kernel! {
     pub fn swiglu_backward = swiglu_backward_body(width: usize, hidden: usize, weights: &[f32], gate_up: &[f32], activations: &[f32], dactivations: &[f32], dout: &mut [f32], dgate_up: &mut [f32], dweights: &mut [f32])
 }
 
+/// How silu is computed.
+pub(crate) trait Silu {
+    unsafe fn of<S: Simd>(x: S) -> S;
+}
+
+/// x times the sigmoid.
+struct BySigmoid;
+
+impl Silu for BySigmoid {
+    #[inline(always)]
+    unsafe fn of<S: Simd>(x: S) -> S {
+        x.mul(sigmoid(x))
+    }
+}
+
 #[inline(always)]
 unsafe fn swiglu_body<S: Simd>(width: usize, gate_up: &[f32], activations: &mut [f32]) {
+    gate::<S, BySigmoid>(width, gate_up, activations);
+}
+
+#[inline(always)]
+pub(crate) unsafe fn gate<S: Simd, A: Silu>(
+    width: usize,
+    gate_up: &[f32],
+    activations: &mut [f32],
+) {
     let rows = activations.len() / width;
     assert!(width.is_multiple_of(LANES) && gate_up.len() >= rows * 2 * width);
     for row in 0..rows {
@@ -356,8 +380,7 @@ unsafe fn swiglu_body<S: Simd>(width: usize, gate_up: &[f32], activations: &mut 
         let to = activations.as_mut_ptr().add(row * width);
         let mut j = 0;
         while j < width {
-            let x = S::load(gate.add(j));
-            x.mul(sigmoid(x))
+            A::of(S::load(gate.add(j)))
                 .mul(S::load(gate.add(width + j)))
                 .store(to.add(j));
             j += LANES;

@@ -32,9 +32,40 @@ pub(crate) fn fits(slice: &[f32], rows: usize, step: usize, width: usize) -> boo
     rows == 0 || slice.len() >= (rows - 1) * step + width
 }
 
+/// How the squares of a piece are added up.
+pub(crate) trait Squares {
+    /// Their mean.
+    unsafe fn mean<S: Simd>(norm: Norm, x: *const f32) -> f32;
+}
+
+/// Sixteen chains.
+struct Chains;
+
+impl Squares for Chains {
+    #[inline(always)]
+    unsafe fn mean<S: Simd>(norm: Norm, x: *const f32) -> f32 {
+        dot::<S>(x, x, norm.width) / norm.count as f32
+    }
+}
+
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn rms_norm_body<S: Simd>(
+    norm: Norm,
+    rows: usize,
+    x: &[f32],
+    x_step: usize,
+    gain: &[f32],
+    y: &mut [f32],
+    y_step: usize,
+    inverse: &mut [f32],
+) {
+    normalise::<S, Chains>(norm, rows, x, x_step, gain, y, y_step, inverse);
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn normalise<S: Simd, Q: Squares>(
     norm: Norm,
     rows: usize,
     x: &[f32],
@@ -55,29 +86,17 @@ unsafe fn rms_norm_body<S: Simd>(
             x.as_ptr().add(row * x_step + group * width),
             y.as_mut_ptr().add(row * y_step + group * width),
         );
-        let scale = 1.0 / (dot::<S>(from, from, width) / norm.count as f32 + norm.epsilon).sqrt();
+        let scale = 1.0 / (Q::mean::<S>(norm, from) + norm.epsilon).sqrt();
         *inverse.as_mut_ptr().add(piece) = scale;
-        scale_row::<S>(width, from, scale, gain, to);
-    }
-}
-
-/// `to` = `from` × `scale` × `gain`.
-#[inline(always)]
-pub(crate) unsafe fn scale_row<S: Simd>(
-    width: usize,
-    from: *const f32,
-    scale: f32,
-    gain: *const f32,
-    to: *mut f32,
-) {
-    let scale = S::splat(scale);
-    let mut j = 0;
-    while j < width {
-        S::load(from.add(j))
-            .mul(scale)
-            .mul(S::load(gain.add(j)))
-            .store(to.add(j));
-        j += LANES;
+        let scale = S::splat(scale);
+        let mut j = 0;
+        while j < width {
+            S::load(from.add(j))
+                .mul(scale)
+                .mul(S::load(gain.add(j)))
+                .store(to.add(j));
+            j += LANES;
+        }
     }
 }
 

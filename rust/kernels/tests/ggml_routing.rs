@@ -85,10 +85,9 @@ fn experts_are_rounded_before_they_are_added_and_the_residual_comes_last() {
         logits: &logits,
         outputs: &outputs,
     };
-    let mut saved = Saved::default();
-    let found = everywhere(|isa| {
-        let (mut out, mut saved) = (vec![0.0; 64], Saved::default());
-        let (h, mut scratch) = (vec![0.0; 64], Scratch::default());
+    let run = |isa: Isa| {
+        let (h, mut out, mut saved) = (vec![0.0; 64], vec![0.0; 64], Saved::default());
+        let mut scratch = Scratch::default();
         forward(
             isa,
             shape,
@@ -101,22 +100,10 @@ fn experts_are_rounded_before_they_are_added_and_the_residual_comes_last() {
             &mut saved,
             &mut scratch,
         );
-        out
-    });
-    let (mut out, mut scratch) = (vec![0.0; 64], Scratch::default());
-    let h = vec![0.0; 64];
-    forward(
-        Isa::best(),
-        shape,
-        &products,
-        &[],
-        2,
-        &h,
-        &residual,
-        &mut out,
-        &mut saved,
-        &mut scratch,
-    );
+        (out, saved)
+    };
+    let found = everywhere(|isa| run(isa).0);
+    let (_, saved) = run(Isa::best());
     let routing = &saved.routing;
     for t in 0..2 {
         for d in 0..32 {

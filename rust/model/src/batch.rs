@@ -93,8 +93,6 @@ pub struct Packed {
     pub every: Asking,
     /// Rows whose output is used: the last layer and the head compute no others.
     pub asked: Asking,
-    /// Tokens of each sequence that come together, as a prompt; those after them come one by one.
-    pub prompts: Vec<usize>,
     /// Length of the longest sequence.
     pub longest: usize,
 }
@@ -104,14 +102,12 @@ impl Packed {
         self.ids.clear();
         self.every.clear();
         self.asked.clear();
-        self.prompts.clear();
         self.every.whole = true;
         self.longest = 0;
     }
 
     /// Adds a sequence of a prompt and more, with its rotary positions; its outputs at `asked` are used.
     pub fn push(&mut self, ids: &[u32], prompt: usize, positions: &Positions, asked: Range<usize>) {
-        self.prompts.push(prompt);
         self.every.open();
         self.asked.open();
         for (index, &id) in ids.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::{Block, Heads, Memory, products};
 use crate::LANES;
-use crate::ggml::{AsGgml, attend_row as attend_row_as_ggml};
+use crate::ggml::{AsGgml, Company, attend_row as attend_row_as_ggml};
 use crate::simd::{Simd, exp};
 
 kernel! {
@@ -123,19 +123,18 @@ unsafe fn attend_blocks_body<S: Simd>(
             keys,
             values: keys + lines / 2,
         };
-        for (row, &last) in last.iter().enumerate() {
-            let at = row * row_width + key_head * group * width;
-            attend_group::<S>(
-                heads,
-                stride,
-                last as usize,
-                places,
-                queries.as_ptr().add(at),
-                as_ggml,
-                scratch.as_mut_ptr().add(key_head * group * stride),
-                out.as_mut_ptr().add(at),
-            );
-        }
+        let (at, row) = (key_head * group * width, key_head * group * stride);
+        attend_rows::<S>(
+            heads,
+            stride,
+            last,
+            places,
+            queries.as_ptr().add(at),
+            as_ggml,
+            scratch.as_mut_ptr().add(row),
+            0,
+            out.as_mut_ptr().add(at),
+        );
     }
 }
 
@@ -165,63 +164,67 @@ unsafe fn attend_body<S: Simd>(
             stride,
             width,
         };
-        for (row, &last) in last.iter().enumerate() {
-            let kept = if keep { row } else { 0 };
-            let at = row * row_width + key_head * group * width;
-            attend_group::<S>(
-                heads,
-                stride,
-                last as usize,
-                places,
-                queries.as_ptr().add(at),
-                as_ggml,
-                probabilities
-                    .as_mut_ptr()
-                    .add((kept * heads.queries + key_head * group) * stride),
-                out.as_mut_ptr().add(at),
-            );
-        }
+        let (at, row) = (key_head * group * width, key_head * group * stride);
+        attend_rows::<S>(
+            heads,
+            stride,
+            last,
+            places,
+            queries.as_ptr().add(at),
+            as_ggml,
+            probabilities.as_mut_ptr().add(row),
+            if keep { heads.queries * stride } else { 0 },
+            out.as_mut_ptr().add(at),
+        );
     }
 }
 
-/// The heads of one query row that share a key head; probabilities are `stride` floats apart.
+/// Every query row's heads that share a key head; probabilities of a head are `stride` floats apart, of a row `kept`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn attend_group<S: Simd>(
+unsafe fn attend_rows<S: Simd>(
     heads: Heads,
     stride: usize,
-    last: usize,
+    last: &[u32],
     places: impl Places,
     queries: *const f32,
     as_ggml: Option<AsGgml<'_>>,
     probabilities: *mut f32,
+    kept: usize,
     out: *mut f32,
 ) {
     let (width, group, scale) = (heads.width, heads.group(), heads.scale);
-    if let Some(as_ggml) = as_ggml {
-        head_blocks!(group, head => attend_row_as_ggml::<S>(
-            as_ggml,
-            width,
-            stride,
-            scale,
-            last,
-            places,
-            queries.add(head * width),
-            probabilities.add(head * stride),
-            out.add(head * width),
-        ));
-        return;
+    for (row, &last) in last.iter().enumerate() {
+        let (at, last) = (row * heads.queries * width, last as usize);
+        let (query, out) = (queries.add(at), out.add(at));
+        let probability = probabilities.add(row * kept);
+        if let Some(as_ggml) = as_ggml {
+            let alone = Company::alone(as_ggml.company, row);
+            head_blocks!(group, head => attend_row_as_ggml::<S>(
+                as_ggml.order,
+                alone,
+                width,
+                stride,
+                scale,
+                last,
+                places,
+                query.add(head * width),
+                probability.add(head * stride),
+                out.add(head * width),
+            ));
+        } else {
+            head_blocks!(group, head => attend_row::<S>(
+                width,
+                stride,
+                scale,
+                last,
+                places,
+                query.add(head * width),
+                probability.add(head * stride),
+                out.add(head * width),
+            ));
+        }
     }
-    head_blocks!(group, head => attend_row::<S>(
-        width,
-        stride,
-        scale,
-        last,
-        places,
-        queries.add(head * width),
-        probabilities.add(head * stride),
-        out.add(head * width),
-    ));
 }
 
 /// `G` heads of one query row.

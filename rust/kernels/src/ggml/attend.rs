@@ -19,8 +19,8 @@ pub const WIDEST: usize = 512;
 pub struct AsGgml<'a> {
     /// The dimensions of a head in the order in which the file has them.
     pub order: &'a [u32],
-    /// Tokens of the sequence that came together, as its prompt; those after them were drawn one by one.
-    pub prompt: usize,
+    /// Of each query row.
+    pub company: &'a [Company],
 }
 
 kernel! {
@@ -45,7 +45,8 @@ unsafe fn round_to_half_body<S: Simd>(rows: usize, width: usize, step: usize, x:
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
-    as_ggml: AsGgml<'_>,
+    order: &[u32],
+    alone: bool,
     width: usize,
     stride: usize,
     scale: f32,
@@ -56,23 +57,25 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     out: *mut f32,
 ) {
     assert!(width <= WIDEST);
-    let alone = !Company::of(last, as_ggml.prompt).twos;
     let mut ordered = [[0.0f32; WIDEST]; G];
     for h in 0..G {
         for d in 0..width {
-            ordered[h][d] = *queries.add(h * width + as_ggml.order[d] as usize);
+            ordered[h][d] = *queries.add(h * width + order[d] as usize);
         }
     }
     let blocks = last / LANES + 1;
     let mut tops = [S::splat(f32::NEG_INFINITY); G];
     for block in 0..blocks {
-        let (keys, step) = (places.keys(block), places.step());
-        let mut scores = if alone {
-            products_alone::<S, G>(width, keys, step, &ordered)
-        } else {
-            products_together::<S, G>(width, keys, step, &ordered)
+        let terms = Dimensions {
+            keys: places.keys(block),
+            step: places.step(),
         };
-        let count = visible(block, last);
+        let mut scores = sum::<S, G>(terms, width, ordered.as_ptr().cast(), WIDEST, alone);
+        let count = if block + 1 == blocks {
+            last % LANES + 1
+        } else {
+            LANES
+        };
         for h in 0..G {
             scores[h] = scores[h]
                 .mul(S::splat(scale))
@@ -86,7 +89,8 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
         let mut sum = 0.0f64;
         for block in 0..blocks {
             let at = row.add(block * LANES);
-            let e = exp(S::load(at).sub(top)).first(visible(block, last), 0.0);
+            // Of what is not seen this is zero.
+            let e = exp(S::load(at).sub(top));
             e.store(at);
             sum += f64::from(e.sum());
         }
@@ -98,11 +102,8 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     }
     let mut d = 0;
     while d < width {
-        let sums = if alone {
-            values_alone::<S, G>(width, stride, d, last, places, probability)
-        } else {
-            values_together::<S, G>(width, stride, d, last, places, probability)
-        };
+        let terms = Positions { places, width, d };
+        let sums = sum::<S, G>(terms, last + 1, probability, stride, alone);
         for h in 0..G {
             sums[h].store(out.add(h * width + d));
         }
@@ -110,13 +111,156 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     }
 }
 
-/// Positions of a block that are seen.
+/// Vectors that are weighted and added up, in the order of their chains.
+trait Terms: Copy {
+    /// Whether zeros follow up to a whole step, so that nothing is left over.
+    const PADDED: bool;
+    unsafe fn at(self, i: usize) -> *const f32;
+}
+
+/// A dimension of sixteen keys.
+#[derive(Clone, Copy)]
+struct Dimensions {
+    keys: *const f32,
+    step: usize,
+}
+
+impl Terms for Dimensions {
+    const PADDED: bool = false;
+
+    #[inline(always)]
+    unsafe fn at(self, i: usize) -> *const f32 {
+        self.keys.add(i * self.step)
+    }
+}
+
+/// Sixteen dimensions of a position's value, from `d` on.
+#[derive(Clone, Copy)]
+struct Positions<P> {
+    places: P,
+    width: usize,
+    d: usize,
+}
+
+impl<P: Places> Terms for Positions<P> {
+    // llama.cpp has room for whole multiples of 256 positions, and weighs those after the last one with zero.
+    const PADDED: bool = true;
+
+    #[inline(always)]
+    unsafe fn at(self, i: usize) -> *const f32 {
+        let values = self.places.values(i / LANES);
+        values.add(i % LANES * self.width + self.d)
+    }
+}
+
+/// Sums of `count` terms, `G` times with other weights, `stride` floats apart, as ggml adds them up: by its product of
+/// many rows, or of two.
 #[inline(always)]
-fn visible(block: usize, last: usize) -> usize {
-    if block == last / LANES {
-        last % LANES + 1
+unsafe fn sum<S: Simd, const G: usize>(
+    terms: impl Terms,
+    count: usize,
+    weights: *const f32,
+    stride: usize,
+    alone: bool,
+) -> [S; G] {
+    if alone {
+        sum_alone(terms, count, weights, stride)
     } else {
-        LANES
+        sum_together(terms, count, weights, stride)
+    }
+}
+
+/// Terms sixteen apart are a chain; then a tree.
+#[inline(always)]
+unsafe fn sum_together<S: Simd, const G: usize>(
+    terms: impl Terms,
+    count: usize,
+    weights: *const f32,
+    stride: usize,
+) -> [S; G] {
+    let zero = S::splat(0.0);
+    let mut sums = [[zero; G]; LANES / 2];
+    let mut first = 0;
+    while first < LANES / 2 {
+        let mut chains = [[[zero; G]; 2]; PAIRS];
+        let mut from = first;
+        while from < count {
+            for i in 0..PAIRS {
+                for side in 0..2 {
+                    let at = from + i + side * LANES / 2;
+                    if at < count {
+                        add_term(terms, at, weights, stride, &mut chains[i][side]);
+                    }
+                }
+            }
+            from += LANES;
+        }
+        for i in 0..PAIRS {
+            for h in 0..G {
+                sums[first + i][h] = chains[i][0][h].add(chains[i][1][h]);
+            }
+        }
+        first += PAIRS;
+    }
+    tree(sums)
+}
+
+/// Terms 64 apart are a chain; four vectors of them are added first. What is left over comes last, one by one in f64.
+#[inline(always)]
+unsafe fn sum_alone<S: Simd, T: Terms, const G: usize>(
+    terms: T,
+    count: usize,
+    weights: *const f32,
+    stride: usize,
+) -> [S; G] {
+    const STEP: usize = APART * LANES;
+    let zero = S::splat(0.0);
+    let whole = if T::PADDED {
+        count
+    } else {
+        count / STEP * STEP
+    };
+    let mut sums = [[zero; G]; LANES / 2];
+    for l in 0..LANES {
+        let mut chains = [[zero; G]; APART];
+        let mut from = l;
+        while from < whole {
+            for j in 0..APART {
+                let at = from + j * LANES;
+                if at < whole {
+                    add_term(terms, at, weights, stride, &mut chains[j]);
+                }
+            }
+            from += STEP;
+        }
+        let [a, b, c, d] = chains;
+        for h in 0..G {
+            let chain = a[h].add(c[h]).add(b[h].add(d[h]));
+            let sum = &mut sums[l % (LANES / 2)][h];
+            *sum = if l < LANES / 2 { chain } else { sum.add(chain) };
+        }
+    }
+    let mut sums = tree(sums);
+    if whole < count {
+        for h in 0..G {
+            sums[h] = left_over(terms, whole..count, weights.add(h * stride), sums[h]);
+        }
+    }
+    sums
+}
+
+/// Adds one term to a chain of each of the sums.
+#[inline(always)]
+unsafe fn add_term<S: Simd, const G: usize>(
+    terms: impl Terms,
+    at: usize,
+    weights: *const f32,
+    stride: usize,
+    chain: &mut [S; G],
+) {
+    let term = S::load(terms.at(at));
+    for h in 0..G {
+        chain[h] = term.fma(S::splat(*weights.add(h * stride + at)), chain[h]);
     }
 }
 
@@ -135,194 +279,24 @@ unsafe fn tree<S: Simd, const G: usize>(mut sums: [[S; G]; LANES / 2]) -> [S; G]
     sums[0]
 }
 
-/// The four vectors of ggml's inner product of two rows, added up as it does.
-#[inline(always)]
-unsafe fn joined<S: Simd>([a, b, c, d]: [S; APART]) -> S {
-    a.add(c).add(b.add(d))
-}
-
-/// Inner products of queries with sixteen keys, whose dimensions lie `step` apart. Dimensions sixteen apart are a chain.
-#[inline(always)]
-unsafe fn products_together<S: Simd, const G: usize>(
-    width: usize,
-    keys: *const f32,
-    step: usize,
-    queries: &[[f32; WIDEST]; G],
-) -> [S; G] {
-    let zero = S::splat(0.0);
-    let mut sums = [[zero; G]; LANES / 2];
-    let mut first = 0;
-    while first < LANES / 2 {
-        let mut chains = [[[zero; G]; 2]; PAIRS];
-        let mut d = first;
-        while d < width {
-            for i in 0..PAIRS {
-                for side in 0..2 {
-                    let at = d + i + side * LANES / 2;
-                    let key = S::load(keys.add(at * step));
-                    for h in 0..G {
-                        let query = S::splat(*queries[h].get_unchecked(at));
-                        chains[i][side][h] = key.fma(query, chains[i][side][h]);
-                    }
-                }
-            }
-            d += LANES;
-        }
-        for i in 0..PAIRS {
-            for h in 0..G {
-                sums[first + i][h] = chains[i][0][h].add(chains[i][1][h]);
-            }
-        }
-        first += PAIRS;
-    }
-    tree(sums)
-}
-
-/// As [`products_together`], by the kernel for two rows: four vectors of chains, what is left over one by one in f64.
-#[inline(always)]
-unsafe fn products_alone<S: Simd, const G: usize>(
-    width: usize,
-    keys: *const f32,
-    step: usize,
-    queries: &[[f32; WIDEST]; G],
-) -> [S; G] {
-    const STEP: usize = APART * LANES;
-    let zero = S::splat(0.0);
-    let whole = width / STEP * STEP;
-    let mut sums = [[zero; G]; LANES / 2];
-    for l in 0..LANES {
-        let mut chains = [[zero; APART]; G];
-        let mut d = l;
-        while d < whole {
-            for j in 0..APART {
-                let at = d + j * LANES;
-                let key = S::load(keys.add(at * step));
-                for h in 0..G {
-                    let query = S::splat(*queries[h].get_unchecked(at));
-                    chains[h][j] = key.fma(query, chains[h][j]);
-                }
-            }
-            d += STEP;
-        }
-        for h in 0..G {
-            let sum = &mut sums[l % (LANES / 2)][h];
-            let chain = joined(chains[h]);
-            *sum = if l < LANES / 2 { chain } else { sum.add(chain) };
-        }
-    }
-    let mut sums = tree(sums);
-    if whole < width {
-        for h in 0..G {
-            sums[h] = left_over(whole..width, keys, step, &queries[h], sums[h]);
-        }
-    }
-    sums
-}
-
-/// Adds the products of some dimensions to `sum` one by one in f64.
+/// Adds some terms to `sum`, rounded, one by one in f64.
 #[inline(always)]
 unsafe fn left_over<S: Simd>(
-    dimensions: Range<usize>,
-    keys: *const f32,
-    step: usize,
-    query: &[f32; WIDEST],
+    terms: impl Terms,
+    range: Range<usize>,
+    weights: *const f32,
     sum: S,
 ) -> S {
     let mut lanes = [0.0f32; LANES];
     sum.store(lanes.as_mut_ptr());
-    let mut exact = [0.0f64; LANES];
-    for lane in 0..LANES {
-        exact[lane] = f64::from(lanes[lane]);
-    }
-    for d in dimensions {
-        let products = S::load(keys.add(d * step)).mul(S::splat(query[d]));
-        products.store(lanes.as_mut_ptr());
+    let mut exact = lanes.map(f64::from);
+    for at in range {
+        let product = S::load(terms.at(at)).mul(S::splat(*weights.add(at)));
+        product.store(lanes.as_mut_ptr());
         for lane in 0..LANES {
             exact[lane] += f64::from(lanes[lane]);
         }
     }
-    for lane in 0..LANES {
-        lanes[lane] = exact[lane] as f32;
-    }
-    S::load(lanes.as_ptr())
-}
-
-/// Sixteen dimensions of the values, weighted: positions sixteen apart are a chain.
-#[inline(always)]
-unsafe fn values_together<S: Simd, const G: usize>(
-    width: usize,
-    stride: usize,
-    d: usize,
-    last: usize,
-    places: impl Places,
-    probability: *const f32,
-) -> [S; G] {
-    let zero = S::splat(0.0);
-    let mut sums = [[zero; G]; LANES / 2];
-    let mut first = 0;
-    while first < LANES / 2 {
-        let mut chains = [[[zero; G]; 2]; PAIRS];
-        for block in 0..=last / LANES {
-            let (values, weights) = (places.values(block), probability.add(block * LANES));
-            let count = visible(block, last);
-            for i in 0..PAIRS {
-                for side in 0..2 {
-                    let t = first + i + side * LANES / 2;
-                    if t < count {
-                        let value = S::load(values.add(t * width + d));
-                        for h in 0..G {
-                            let weight = S::splat(*weights.add(h * stride + t));
-                            chains[i][side][h] = weight.fma(value, chains[i][side][h]);
-                        }
-                    }
-                }
-            }
-        }
-        for i in 0..PAIRS {
-            for h in 0..G {
-                sums[first + i][h] = chains[i][0][h].add(chains[i][1][h]);
-            }
-        }
-        first += PAIRS;
-    }
-    tree(sums)
-}
-
-/// As [`values_together`], by the kernel for two rows: positions 64 apart are a chain.
-#[inline(always)]
-unsafe fn values_alone<S: Simd, const G: usize>(
-    width: usize,
-    stride: usize,
-    d: usize,
-    last: usize,
-    places: impl Places,
-    probability: *const f32,
-) -> [S; G] {
-    let zero = S::splat(0.0);
-    let blocks = last / LANES + 1;
-    let mut sums = [[zero; G]; LANES / 2];
-    for t in 0..LANES {
-        let mut chains = [[zero; APART]; G];
-        let mut first = 0;
-        while first < blocks {
-            for j in 0..APART {
-                let block = first + j;
-                if block < blocks && t < visible(block, last) {
-                    let value = S::load(places.values(block).add(t * width + d));
-                    for h in 0..G {
-                        let at = h * stride + block * LANES + t;
-                        let weight = S::splat(*probability.add(at));
-                        chains[h][j] = weight.fma(value, chains[h][j]);
-                    }
-                }
-            }
-            first += APART;
-        }
-        for h in 0..G {
-            let sum = &mut sums[t % (LANES / 2)][h];
-            let chain = joined(chains[h]);
-            *sum = if t < LANES / 2 { chain } else { sum.add(chain) };
-        }
-    }
-    tree(sums)
+    let rounded = exact.map(|x| x as f32);
+    S::load(rounded.as_ptr())
 }

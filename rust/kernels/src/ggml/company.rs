@@ -15,6 +15,11 @@ pub struct Company {
 }
 
 impl Company {
+    /// Whether row `row` is alone; all are where nothing is said of them.
+    pub(crate) fn alone(company: &[Self], row: usize) -> bool {
+        !company.get(row).is_some_and(|company| company.twos)
+    }
+
     /// Of the token at `position` of a sequence. llama.cpp reads a prompt in batches, of which the last tokens may be left
     /// over by fours, and what follows the prompt one by one.
     pub fn of(position: usize, prompt: usize) -> Self {

@@ -46,7 +46,7 @@ pub(super) enum Parts {
     Whole = 1,
     /// A sum for each sixteen columns, which have their own scales.
     Halves = 2,
-    /// A sum for each four columns, and for each a chain over the blocks: see [`super::integer`].
+    /// A sum for each four columns, and for each a chain over the blocks: see [`super::sums`].
     Fours = 8,
 }
 
@@ -82,7 +82,8 @@ pub(super) struct Reading {
 kernel! {
     /// Rounds rows `first..first + count` of `x` (rows, stride) of `inp` columns, whole groups but for the last row.
     ///
-    /// `blocks` holds those rows only, `company` is of all rows or empty. Where a value is not finite, its block's scale is NaN, and so are the products.
+    /// `blocks` holds those rows only, `company` is of all rows or empty. Where a value is not finite, its block's scale is
+    /// NaN, and so are the products.
     pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, company: &[Company], blocks: &mut [Block])
 }
 

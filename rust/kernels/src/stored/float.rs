@@ -1,7 +1,7 @@
 //! Products with weights that are floats of 8, 16 or 32 bits: inner products in f32.
 //!
-//! Each output is sixteen chains of fused multiply-adds over the columns and then the tree of [`Simd::sum`], so its
-//! bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
+//! Each output is sixteen chains of fused multiply-adds over the columns and then the tree of [`Simd::sum`], or in ggml's
+//! order ([`Order`]), so its bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
 //! the registers; many rows share rows of weights that are widened once.
 
 use super::foresight::foresee;
@@ -53,9 +53,8 @@ impl Outputs<'_> {
         let Order::Ggml(company) = self.order else {
             return (self.rows - row, false);
         };
-        let alone = |row: usize| !company.get(row).is_some_and(|company| company.twos);
-        let first = alone(row);
-        let end = (row..self.rows).find(|&row| alone(row) != first);
+        let first = Company::alone(company, row);
+        let end = (row..self.rows).find(|&row| Company::alone(company, row) != first);
         (end.unwrap_or(self.rows) - row, first)
     }
 }

@@ -362,7 +362,7 @@ unsafe fn compute(
     } else {
         (floats[plan.at..].as_ptr(), padded(inp))
     };
-    let order = if !job.as_ggml || format == Format::Bf16 {
+    let order = if !job.as_ggml || !matches!(format, Format::F32 | Format::F16) {
         Order::Chains
     } else if inp.is_multiple_of(LANES) && job.matrix.out.is_multiple_of(4) {
         Order::Ggml(job.company)

@@ -122,6 +122,34 @@ unsafe fn one_chain<Q: Quads, L: Layout, const ROWS: usize>(
     }
 }
 
+/// The integer sums of a part of a block.
+#[inline(always)]
+unsafe fn dots<Q: Quads, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    part: usize,
+) -> [Q; ROWS] {
+    let parts = L::PARTS as usize;
+    let mut dots = [Q::splat(0); ROWS];
+    if L::OFFSET > 0 {
+        for r in 0..ROWS {
+            dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
+        }
+    }
+    for j in part * 8 / parts..(part + 1) * 8 / parts {
+        let weights = Q::load(panel.add(64 * j));
+        for r in 0..ROWS {
+            let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
+            dots[r] = if L::WIDE {
+                dots[r].dot_signed(weights, four)
+            } else {
+                dots[r].dot(weights, four)
+            };
+        }
+    }
+    dots
+}
+
 /// Integer sums of `blocks` blocks.
 #[inline(always)]
 unsafe fn scaled<Q: Quads, L: Layout, const ROWS: usize>(
@@ -134,23 +162,10 @@ unsafe fn scaled<Q: Quads, L: Layout, const ROWS: usize>(
         minima: Q::splat(0),
     };
     let mut integers = [zero; ROWS];
-    let parts = L::PARTS as usize;
     for b in 0..blocks {
         let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
-        for part in 0..parts {
-            let mut dots = [Q::splat(0); ROWS];
-            if L::OFFSET > 0 {
-                for r in 0..ROWS {
-                    dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
-                }
-            }
-            for j in part * 8 / parts..(part + 1) * 8 / parts {
-                let weights = Q::load(panel.add(64 * j));
-                for r in 0..ROWS {
-                    let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
-                    dots[r] = dots[r].dot(weights, four);
-                }
-            }
+        for part in 0..L::PARTS as usize {
+            let dots = dots::<Q, L, ROWS>(panel, activations, part);
             let scale = half_scales::<Q, L>(panel, part).signed_right::<16>();
             for r in 0..ROWS {
                 integers[r].products = integers[r].products.add(dots[r].times(scale));
@@ -245,25 +260,8 @@ unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
     sums: &mut Sums<Q, ROWS>,
 ) {
     let scales = Q::Floats::load(panel.add(512).cast());
-    let parts = L::PARTS as usize;
-    for part in 0..parts {
-        let mut dots = [Q::splat(0); ROWS];
-        if L::OFFSET > 0 {
-            for r in 0..ROWS {
-                dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
-            }
-        }
-        for j in part * 8 / parts..(part + 1) * 8 / parts {
-            let weights = Q::load(panel.add(64 * j));
-            for r in 0..ROWS {
-                let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
-                dots[r] = if L::WIDE {
-                    dots[r].dot_signed(weights, four)
-                } else {
-                    dots[r].dot(weights, four)
-                };
-            }
-        }
+    for part in 0..L::PARTS as usize {
+        let dots = dots::<Q, L, ROWS>(panel, activations, part);
         for r in 0..ROWS {
             let both = scales.mul(Q::Floats::splat((*activations.add(r)).scale));
             let sum = &mut sums.chains[r][part];

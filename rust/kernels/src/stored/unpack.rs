@@ -1,7 +1,8 @@
 //! From sixteen stored rows to a panel of unsigned bytes that the integer products read.
 //!
 //! Per 32 columns a panel holds eight vectors (vector j: columns 4j to 4j + 3 of the sixteen rows), the sixteen scales,
-//! and sixteen more floats: minima where the format has them, or the scales of columns 16 to 31.
+//! and sixteen minima where the format has them, or the scales of columns 16 to 31. These are floats, or integers whose
+//! floats follow a whole unit: see [`Layout::NESTED`].
 
 use super::activations::{Parts, Together};
 use super::foresight::foresee;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test crate uses a part.
 
+pub mod ggml;
+
 use moevolve_kernels::Isa;
 use moevolve_kernels::sample::uniform;
 use proptest::test_runner::{Config, RngSeed};

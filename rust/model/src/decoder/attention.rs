@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use moevolve_kernels::attention::{Heads, Memory, attend, remember};
-use moevolve_kernels::ggml::{self, AsGgml};
+use moevolve_kernels::ggml::{self, AsGgml, Company};
 use moevolve_kernels::norm::Norm;
 use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::{add_row, gather};
@@ -42,9 +42,9 @@ impl Network<'_> {
         }
     }
 
-    /// How attention over a sequence with this prompt adds up, if as ggml does.
-    pub fn attention(&self, prompt: usize) -> Option<AsGgml<'_>> {
-        self.ggml().map(|order| AsGgml { order, prompt })
+    /// How attention from rows in this company adds up, if as ggml does.
+    pub fn attends_as_ggml<'a>(&'a self, company: &'a [Company]) -> Option<AsGgml<'a>> {
+        self.ggml().map(|order| AsGgml { order, company })
     }
 
     /// Queries, keys and values of a layer, normalised and rotated, from its input.
@@ -188,8 +188,7 @@ impl Network<'_> {
         );
         reserve(&mut b.key_memory, w.keys * stride);
         reserve(&mut b.value_memory, w.keys * stride);
-        let sequences = batch.every.spans.iter().zip(&batch.prompts);
-        for ((tokens, &prompt), rows) in sequences.zip(&asking.spans) {
+        for (tokens, rows) in batch.every.spans.iter().zip(&asking.spans) {
             if rows.is_empty() {
                 continue;
             }
@@ -216,13 +215,21 @@ impl Network<'_> {
                 stride,
             };
             let last = &asking.last[rows.clone()];
-            let as_ggml = self.attention(prompt);
+            let company = &asking.company[rows.clone()];
             let queries = &a.queries[rows.start * w.queries..];
             let attended = &mut a.attended[rows.start * w.queries..rows.end * w.queries];
             if keep {
                 let kept = &mut a.probabilities[rows.start * row..];
                 attend(
-                    self.isa, heads, memory, last, queries, as_ggml, kept, true, attended,
+                    self.isa,
+                    heads,
+                    memory,
+                    last,
+                    queries,
+                    self.attends_as_ggml(company),
+                    kept,
+                    true,
+                    attended,
                 );
                 continue;
             }
@@ -234,8 +241,9 @@ impl Network<'_> {
             self.team
                 .each(&mut parts, &|(part, (attended, scratch)), _| {
                     let first = *part * ATTENDED;
-                    let last = &last[first..last.len().min(first + ATTENDED)];
-                    let queries = &queries[first * w.queries..];
+                    let part = first..last.len().min(first + ATTENDED);
+                    let as_ggml = self.attends_as_ggml(&company[part.clone()]);
+                    let (last, queries) = (&last[part], &queries[first * w.queries..]);
                     attend(
                         self.isa, heads, memory, last, queries, as_ggml, scratch, false, attended,
                     );

@@ -179,11 +179,7 @@ impl Products for Block<'_> {
         let (hidden, inner) = (self.shape.hidden, self.shape.intermediate);
         let (up, down) = (&self.places.gate_up, &self.places.down);
         self.multiply(up, (2 * inner, hidden), routing, inputs, gate_up);
-        let swiglu = if self.network.ggml().is_some() {
-            ggml::swiglu
-        } else {
-            swiglu
-        };
+        let swiglu = if self.as_ggml() { ggml::swiglu } else { swiglu };
         swiglu(self.network.isa, inner, gate_up, activations);
         self.multiply(down, (hidden, inner), routing, activations, outputs);
     }

@@ -20,7 +20,7 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
     let gguf = Gguf::parse(&file, &file.place)?;
     let (config, naming) = (config(&gguf)?, Naming::of(&config_fields(&gguf)?));
     let mut raws = Raws::new();
-    let mut order: Vec<u32> = (0..config.head as u32).collect();
+    let mut interleaved = false;
     for piece in pieces(&gguf, &naming)? {
         let wrong = |reason: &str| Error::Tensor {
             file: file.place.clone(),
@@ -32,10 +32,7 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
             .ok_or_else(|| wrong("has a length that is not its shape's"))?;
         if piece.interleaved > 0 {
             raw = raw.with_bytes(separate(raw.bytes(), rows, piece.interleaved)?);
-            let half = config.head / 2;
-            order = (0..config.head)
-                .map(|d| (d / 2 + d % 2 * half) as u32)
-                .collect();
+            interleaved = true;
         }
         if raws.insert(piece.name.clone(), raw).is_some() {
             return Err(wrong("comes twice"));
@@ -52,7 +49,13 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
             .map(|tokenizer| tokenizer.with_notes(text.notes))
         })
         .transpose()?;
-    order.extend(config.head as u32..padded(config.head) as u32);
+    // Where heads were separated, the file has each pair that is turned together side by side.
+    let (head, half) = (config.head, config.head / 2);
+    let stands = |d: usize| match interleaved && d < head {
+        true => d / 2 + d % 2 * half,
+        false => d,
+    };
+    let order = (0..padded(head)).map(|d| stands(d) as u32).collect();
     let divisors = divisors(&gguf).unwrap_or_default();
     let as_ggml = Some(Ggml { order, divisors });
     place(

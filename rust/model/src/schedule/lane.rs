@@ -1,5 +1,6 @@
 //! One thread's samples, and their rounds: let in, read and drawn together, told, let go.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use moevolve_kernels::attention::{attend_blocks, remember_in_block};
@@ -34,8 +35,8 @@ pub struct Lane {
     scratch: Vec<Mutex<(Scratch, Vec<f32>)>>,
 }
 
-/// A sequence's query rows, where their results go, and which come.
-type Part<'a> = (&'a Sequence, &'a [u32], &'a [f32], &'a mut [f32]);
+/// A sequence, which of the rows that ask are its, and where their results go.
+type Part<'a> = (&'a Sequence, Range<usize>, &'a mut [f32]);
 
 impl Lane {
     /// Samples it has, those that begin when their prompt is read among them.
@@ -230,16 +231,15 @@ impl Lane {
                     let count = left.min(ATTENDED);
                     let (now, later) = rest.split_at_mut(count * w.queries);
                     rest = later;
-                    let last = &asking.last[row..row + count];
-                    parts.push((sequence, last, &a.queries[row * w.queries..], now));
+                    parts.push((sequence, row..row + count, now));
                     row += count;
                     left -= count;
                 }
             }
-            let scratch = &self.scratch;
+            let (scratch, queries) = (&self.scratch, &a.queries);
             network
                 .team
-                .each(&mut parts, &|(sequence, last, queries, out), thread| {
+                .each(&mut parts, &|(sequence, rows, out), thread| {
                     let blocks = &sequence.table.blocks[..];
                     let mut scratch = lock(&scratch[thread]);
                     reserve(&mut scratch.1, heads.queries * blocks.len() * LANES);
@@ -249,9 +249,9 @@ impl Lane {
                         heads,
                         blocks,
                         index,
-                        last,
-                        queries,
-                        network.attention(sequence.prompt),
+                        &asking.last[rows.clone()],
+                        &queries[rows.start * w.queries..],
+                        network.attends_as_ggml(&asking.company[rows.clone()]),
                         scratch,
                         out,
                     );
