@@ -1,0 +1,246 @@
+"""What the house is worth in figures, in one command: before and after a change, on one machine, in one run.
+
+    python benches/figures.py --write benches/figures.json                 # this checkout's figures, kept in a file
+    python benches/figures.py --against ../before --model MODEL.gguf       # both checkouts in turns, with ratios
+
+Measured are a training step and batch-64 generation of the shipped seed, decoding and a prompt of 512 tokens of a real model
+(SmolLM2's GGUF file, where `--model` names it), `serve` under 64 clients, and a quickstart of some minutes: its cycles, and
+the share of its time in which neither the engine nor the grader works. Each checkout measures itself by its own copy of this file in
+processes of its own, so that `--against` needs no common interface; it must be built (`make build`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUNDS = 5
+QUICK = ("train", "generate", "decode", "prompt")
+ENGINE = ("moevolve/policy/", "moevolve/evolve/distill.py", "moevolve/evolve/reinforce.py")
+"""Where Python stands while the engine computes: parts of file names."""
+GRADER = ("moevolve/tasks/",)
+
+
+def best(repeat: Any, count: int, tokens: int) -> float:
+    """Tokens a second of the fastest of some repetitions, after one that warms up."""
+    repeat()
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        repeat()
+        times.append(time.perf_counter() - began)
+    return tokens / min(times)
+
+
+def train() -> float:
+    """Tokens a second of training steps of the shipped seed: 128 sequences of 40 tokens, 4 to 12 of them answers."""
+    engine = _seed()
+    vocabulary = engine.native.vocab_size
+    rows = [[(7 * row + 13 * at) % vocabulary for at in range(40)] for row in range(128)]
+    batch = [(ids, 36 - index % 9, 0, 1.0) for index, ids in enumerate(rows)]
+    return best(lambda: engine.native.train_step(batch, 1e-4), 8, 128 * 40)
+
+
+def generate() -> float:
+    """New tokens a second of greedy generation: 64 prompts of 16 tokens, 32 new ones each."""
+    engine = _seed()
+    vocabulary = engine.native.vocab_size
+    requests = [
+        ([(7 * row + 13 * at) % vocabulary for at in range(16)], [row], 32, 0.0, 1.0) for row in range(64)
+    ]
+    drawn = sum(len(samples[0][0]) for samples in engine.native.generate(requests))
+    return best(lambda: engine.native.generate(requests), 10, drawn)
+
+
+def decode(model: str) -> float:
+    """Tokens a second of one request after another."""
+    from moevolve import _native
+
+    engine = _native.Engine.load(model, 2)
+    ids = engine.encode("The sea is wide and the sky above it is blue; the ships that sail there")
+    drawn = len(list(engine.stream(ids, 0, 64, 0.0, 1.0)))
+    return best(lambda: list(engine.stream(ids, 0, 64, 0.0, 1.0)), 4, drawn)
+
+
+def prompt(model: str) -> float:
+    """Tokens a second of reading a prompt of 512."""
+    from moevolve import _native
+
+    engine = _native.Engine.load(model, 2)
+    ids = engine.encode("The sea is wide and the sky above it is blue; the ships sail there. " * 64)[:512]
+    return best(lambda: next(iter(engine.stream(ids, 0, 1, 0.0, 1.0)), None), 4, 512)
+
+
+def serve() -> dict[str, float]:
+    """`benches/serve.py` for 20 seconds: tokens a second of 64 clients, and of one."""
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "benches/serve.py")], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return {
+        name: float(re.search(rf"^{words} +([\d,]+) tokens/s", run.stdout, re.M)[1].replace(",", ""))  # type: ignore[index]
+        for name, words in (("serve 64", "64 +clients"), ("serve 1", "one client"))
+    }
+
+
+def quickstart(minutes: float, seed: int) -> dict[str, float]:
+    """A quickstart of some minutes: cycles, scores, and the share of its time in which neither engine nor grader works."""
+    from moevolve.config import Config
+    from moevolve.evolve import run as runs
+    from moevolve.report.summary import summarise
+    from moevolve.store import RunStore
+
+    seen: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def watch() -> None:
+        me = threading.get_ident()
+        while not ended.wait(0.01):
+            seen[_doing([frame for thread, frame in sys._current_frames().items() if thread != me])] += 1
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        config = Config.load("quickstart").override(seed=seed, minutes=minutes, cycles=None, arm=None)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        runs.start(config, out)
+        ended.set()
+        watcher.join()
+        with RunStore.open(out) as store:
+            shown = summarise(store)
+    score = shown["score"]
+    return {
+        "quickstart cycles": shown["cycles"],
+        "quickstart seconds": shown["seconds"],
+        "quickstart gain": score["final"] - score["initial"],
+        "outside engine and grader": seen["other"] / max(1, seen.total()),
+    }
+
+
+def _doing(frames: list[Any]) -> str:
+    """What this process does: the engine's work where any thread waits for it, else the grader's, else other things."""
+    places = [_innermost(frame) for frame in frames]
+    if any(part in place for place in places for part in ENGINE):
+        return "engine"
+    return "grader" if any(part in place for place in places for part in GRADER) else "other"
+
+
+def _innermost(frame: Any) -> str:
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if "/moevolve/" in name:
+            return str(name)
+        frame = frame.f_back
+    return ""
+
+
+def _seed() -> Any:
+    from moevolve.policy.checkpoint import seed_checkpoint
+    from moevolve.policy.engine import Engine
+
+    return Engine.load(seed_checkpoint(), threads=2, precision="fastest")
+
+
+# ---------------------------------------------------------------------- both sides
+
+
+def ask(checkout: Path, figure: str, *arguments: str) -> Any:
+    """What a checkout measures of itself, in a process of its own."""
+    environment = os.environ | {
+        "PYTHONPATH": f"{checkout / 'python'}:{checkout / 'tui'}",
+        "RAYON_NUM_THREADS": "2",
+    }
+    command = [sys.executable, str(checkout / "benches/figures.py"), "--worker", figure, *arguments]
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def measure(sides: dict[str, Path], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """side -> figure -> its values, round by round; the sides take turns."""
+    found: dict[str, dict[str, list[float]]] = {side: {} for side in sides}
+
+    def note(side: str, figure: str, value: float) -> None:
+        found[side].setdefault(figure, []).append(value)
+        print(f"  {side}: {figure} {value:,.4g}", file=sys.stderr, flush=True)
+
+    for number in range(options.rounds):
+        order = list(sides.items())
+        for figure in QUICK:
+            if figure in ("decode", "prompt") and options.model is None:
+                continue
+            more = [options.model] if figure in ("decode", "prompt") else []
+            for side, checkout in order if number % 2 == 0 else order[::-1]:
+                note(side, figure, ask(checkout, figure, *more))
+    for number in range(options.serve_rounds):
+        for side, checkout in list(sides.items())[:: 1 if number % 2 == 0 else -1]:
+            for figure, value in ask(checkout, "serve").items():
+                note(side, figure, value)
+    if options.minutes:
+        for side, checkout in sides.items():
+            for figure, value in ask(checkout, "quickstart", str(options.minutes), "21").items():
+                note(side, figure, value)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--against", type=Path, help="another built checkout, measured in turns with this one"
+    )
+    parser.add_argument("--model", help="SmolLM2's GGUF file, for `decode` and `prompt`")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--serve-rounds", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of quickstart; 0 leaves it out")
+    parser.add_argument("--write", type=Path, help="file for the figures as JSON")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        figure, *arguments = options.worker
+        calls: dict[str, Any] = {"train": train, "generate": generate, "serve": serve}
+        calls |= {"decode": decode, "prompt": prompt}
+        if figure == "quickstart":
+            print(json.dumps(quickstart(float(arguments[0]), int(arguments[1]))))
+        else:
+            print(json.dumps(calls[figure](*arguments)))
+        return 0
+    sides = {"this": ROOT}
+    if options.against is not None:
+        sides = {"before": options.against.resolve(), "this": ROOT}
+    found = measure(sides, options)
+    medians = {
+        side: {figure: statistics.median(values) for figure, values in figures.items()}
+        for side, figures in found.items()
+    }
+    for figure, value in medians["this"].items():
+        line = f"{figure:<28}{value:>14,.4g}"
+        if "before" in medians and figure in medians["before"]:
+            before = medians["before"][figure]
+            line += f"{before:>14,.4g} before{value / before:>9.3f}x"
+        print(line)
+    if options.write:
+        record = {
+            "date": date.today().isoformat(),
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "command": "python " + " ".join(["benches/figures.py", *sys.argv[1:]]),
+            "figures": medians,
+            "rounds": found,
+        }
+        options.write.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
