@@ -5,8 +5,8 @@
 
 Measured are a training step and batch-64 generation of the shipped seed, decoding and a prompt of 512 tokens of a real model
 (SmolLM2's GGUF file, where `--model` names it), `serve` under 64 clients, and a quickstart of some minutes: its cycles, and
-the share of its time in which neither the engine nor the grader works. Each checkout measures itself by its own copy of this file in
-processes of its own, so that `--against` needs no common interface; it must be built (`make build`).
+the share of its time in which neither the engine nor the grader works. Each checkout measures itself by its own
+copy of this file in processes of its own, so that `--against` needs no common interface; it must be built (`make build`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
 QUICK = ("train", "generate", "decode", "prompt")
-ENGINE = ("moevolve/policy/", "moevolve/evolve/distill.py", "moevolve/evolve/reinforce.py")
+ENGINE = ("moevolve/models/", "moevolve/learning/")
 """Where Python stands while the engine computes: parts of file names."""
 GRADER = ("moevolve/tasks/",)
 
@@ -99,9 +99,9 @@ def serve() -> dict[str, float]:
 def quickstart(minutes: float, seed: int) -> dict[str, float]:
     """A quickstart of some minutes: cycles, scores, and the share of its time in which neither engine nor grader works."""
     from moevolve.config import Config
-    from moevolve.evolve import run as runs
+    from moevolve.journal.store import RunStore
+    from moevolve.loop import run as runs
     from moevolve.report.summary import summarise
-    from moevolve.store import RunStore
 
     seen: Counter[str] = Counter()
     ended = threading.Event()
@@ -148,8 +148,8 @@ def _innermost(frame: Any) -> str:
 
 
 def _seed() -> Any:
-    from moevolve.policy.checkpoint import seed_checkpoint
-    from moevolve.policy.engine import Engine
+    from moevolve.models.checkpoint import seed_checkpoint
+    from moevolve.models.engine import Engine
 
     return Engine.load(seed_checkpoint(), threads=2, precision="fastest")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 
 import measure
-from moevolve.policy.engine import TARGETS, Engine
+from moevolve.models.engine import TARGETS, Engine
 from smollm2 import model_file
 
 RANK, ALPHA, RATE = 8, 16.0, 2e-4

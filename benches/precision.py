@@ -11,7 +11,7 @@ import math
 from array import array
 
 from moevolve import _native
-from moevolve.policy.checkpoint import seed_checkpoint
+from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.seed import examples
 from moevolve.tasks.suite import suite
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from moevolve.evolve import forecast
+from moevolve.journal.store import RunStore
+from moevolve.loop import forecast
 from moevolve.records import Evaluated, Gated, Interval, RunFinished
-from moevolve.store import RunStore
 
 MOEVOLVE = [sys.executable, "-m", "moevolve.cli.main"]
 ARMS = ("full", "random-reward")

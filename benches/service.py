@@ -20,14 +20,14 @@ from pathlib import Path
 import measure
 import moevolve
 from moevolve import Engine
-from moevolve.policy.sampling import Sampling
-from moevolve.policy.scheduler import Scheduler
+from moevolve.models.scheduler import Scheduler
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 
 CLIENTS, NEW, PROMPT, SHARED, GUESSES = 64, 32, 24, 384, 8
 NOISE = 16
 """MiB that a process may grow by without a leak."""
-SEED = Path(moevolve.__file__).parent / "policy" / "seed"
+SEED = Path(moevolve.__file__).parent / "models" / "seed"
 LEAST = {"company": 3.0, "sharing": 2.0, "guessing": 1.2}
 """Ratios that are expected of a model of this size on two threads."""
 TEXT = (

@@ -43,13 +43,13 @@ def command(environment: Path, *arguments: str | Path) -> subprocess.CompletedPr
 def test_the_wheel_holds_the_package_and_little_else():
     with zipfile.ZipFile(wheel("moevolve")) as archive:
         names = archive.namelist()
-        seed = [i.file_size for i in archive.infolist() if i.filename.startswith("moevolve/policy/seed/")]
+        seed = [i.file_size for i in archive.infolist() if i.filename.startswith("moevolve/models/seed/")]
     for needed in (
         "moevolve/_native.pyi",
         "moevolve/py.typed",
-        "moevolve/policy/seed/config.json",
-        "moevolve/policy/seed/model.safetensors",
-        "moevolve/policy/seed/tokenizer.json",
+        "moevolve/models/seed/config.json",
+        "moevolve/models/seed/model.safetensors",
+        "moevolve/models/seed/tokenizer.json",
     ):
         assert needed in names
     assert any(n.startswith("moevolve/_native") and n.endswith(".so") for n in names)

@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 __all__ = ["Completion", "Engine", "Run", "Task", "evolve", "skill", "suite"]
 
 _HOMES = {
-    "Completion": "moevolve.policy.engine",
-    "Engine": "moevolve.policy.engine",
+    "Completion": "moevolve.protocol.completion",
+    "Engine": "moevolve.models.engine",
     "Run": "moevolve.api",
     "Task": "moevolve.tasks.task",
     "evolve": "moevolve.api",
@@ -24,7 +24,8 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from moevolve.api import Run, evolve
-    from moevolve.policy.engine import Completion, Engine
+    from moevolve.models.engine import Engine
+    from moevolve.protocol.completion import Completion
     from moevolve.tasks.suite import skill, suite
     from moevolve.tasks.task import Task
 
@@ -33,9 +34,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'moevolve' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    if name != "evolve":  # the room of that name stays bound, and is callable
-        globals()[name] = value
+    value = globals()[name] = getattr(import_module(home), name)
     return value
 
 

@@ -366,7 +366,7 @@ class Stream:
 # --- scheduler
 @type_check_only
 class _Sampling(Protocol):
-    """What a request says about its draws: `moevolve.policy.sampling.Sampling`."""
+    """What a request says about its draws: `moevolve.protocol.sampling.Sampling`."""
 
     @property
     def max_tokens(self) -> int: ...

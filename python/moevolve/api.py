@@ -9,12 +9,12 @@ from pathlib import Path
 
 from moevolve.config import Config
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.evolve import run as runs
-from moevolve.evolve.archive import Archive
+from moevolve.journal.archive import Archive
+from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.loop import run as runs
 from moevolve.records import Arm, Entry, Evaluated, Interval, Lesson, RunStarted
 from moevolve.report.lineage import archive_of
 from moevolve.report.summary import summarise
-from moevolve.store import MemoryStore, RunStore
 
 
 class Run:

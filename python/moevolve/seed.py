@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from moevolve import _native
-from moevolve.policy.engine import Engine
-from moevolve.policy.positions import training_positions
-from moevolve.policy.tokenizer import EOS, VOCABULARY, character_tokenizer
+from moevolve.models.engine import Engine
+from moevolve.models.positions import training_positions
+from moevolve.models.tokenizer import EOS, VOCABULARY, character_tokenizer
 from moevolve.randomness import rng
 from moevolve.tasks.suite import Suite, suite
 
@@ -30,7 +30,7 @@ BATCH = 128
 STEPS = 1600
 PEAK_RATE = 3e-3
 WARM_UP = 60
-SEED_FOLDER = Path(__file__).parent / "policy" / "seed"
+SEED_FOLDER = Path(__file__).parent / "models" / "seed"
 
 Example = tuple[list[int], int, int | list[int], float]
 

@@ -36,7 +36,7 @@ def moevolve(tmp_path: Path) -> Command:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Stands in for the loop; a test puts `start`, `resume` or `replay` into it."""
-    module = ModuleType("moevolve.evolve.run")
+    module = ModuleType("moevolve.loop.run")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("moevolve.evolve.run", module, raising=False)
+    monkeypatch.setattr("moevolve.loop.run", module, raising=False)
     return module

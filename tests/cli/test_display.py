@@ -112,7 +112,7 @@ def test_auto_draws_lines_where_stderr_is_no_terminal() -> None:
 
 
 class TestRun:
-    pytest.importorskip("moevolve.store")
+    pytest.importorskip("moevolve.journal.store")
 
     def test_it_ends_with_a_table_on_stdout(
         self,

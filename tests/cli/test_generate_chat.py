@@ -14,7 +14,7 @@ from command_line import Command
 from scripted_native import ScriptedNative
 
 from moevolve.cli.main import main
-from moevolve.policy.engine import Engine
+from moevolve.models.engine import Engine
 
 MODEL = Path(__file__).parents[1] / "fixtures" / "model" / "text" / "checkpoint"
 Script = Callable[..., ScriptedNative]

@@ -12,7 +12,7 @@ from command_line import Command, Recorded
 
 from moevolve.cli.main import main
 from moevolve.errors import DivergedError
-from moevolve.store import RunStore
+from moevolve.journal.store import RunStore
 
 
 def test_resuming_what_has_finished_prints_its_table_and_changes_nothing(

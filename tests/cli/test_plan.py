@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from moevolve.cli.main import main
-from moevolve.policy.cards import CARDS, GIB, this_machine
-from moevolve.policy.plan import RESERVED, Plan
+from moevolve.models.cards import CARDS, GIB, this_machine
+from moevolve.models.plan import RESERVED, Plan
 
 MINIMAX_M27: dict[str, Any] = {
     "architectures": ["MiniMaxM2ForCausalLM"],

@@ -11,7 +11,7 @@ import pytest
 from command_line import Command, Recorded
 from synthetic_journal import SKILLS
 
-pytest.importorskip("moevolve.store")
+pytest.importorskip("moevolve.journal.store")
 
 
 def said(done: Any) -> Any:

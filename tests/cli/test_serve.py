@@ -17,10 +17,10 @@ import pytest
 from command_line import Command
 from seed_run import run_of_the_seed
 
-from moevolve.policy.checkpoint import seed_checkpoint
-from moevolve.policy.engine import Engine
+from moevolve.journal.store import RunStore
+from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.engine import Engine
 from moevolve.records import Gated, Timing, VariantAdded
-from moevolve.store import RunStore
 
 PATIENCE = 60.0
 

@@ -11,7 +11,7 @@ from command_line import Command
 
 from moevolve.config import Config
 
-pytest.importorskip("moevolve.store")
+pytest.importorskip("moevolve.journal.store")
 
 
 class TestSkills:

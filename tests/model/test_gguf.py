@@ -13,9 +13,9 @@ import pytest
 import moevolve
 from moevolve import _native
 from moevolve.errors import CheckpointError, UsageError
-from moevolve.policy.tokenizer import CHARACTERS
+from moevolve.models.tokenizer import CHARACTERS
 
-SEED = Path(moevolve.__file__).parent / "policy" / "seed"
+SEED = Path(moevolve.__file__).parent / "models" / "seed"
 PROMPT = "reverse: abcd="
 HIDDEN, HEADS, KEYS, HEAD, INNER, WORDS = 32, 4, 2, 16, 48, 40
 ARRAY, STRING, FLOAT = 9, 8, 6

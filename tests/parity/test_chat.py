@@ -15,11 +15,11 @@ if "MOEVOLVE_PARITY" not in os.environ:
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from moevolve.policy.chat import conversation
-from moevolve.policy.engine import Engine
-from moevolve.policy.reply import ReplyFormat
-from moevolve.policy.stream import TextStream
-from moevolve.policy.template import ChatTemplate
+from moevolve.models.chat import conversation
+from moevolve.models.engine import Engine
+from moevolve.models.reply import ReplyFormat
+from moevolve.models.stream import TextStream
+from moevolve.models.template import ChatTemplate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 

@@ -17,7 +17,7 @@ from moevolve import _native
 from small_models import FAMILIES, PLAIN, SIZES, wide
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
-SEED = Path(moevolve.__file__).parent / "policy" / "seed"
+SEED = Path(moevolve.__file__).parent / "models" / "seed"
 SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
 TOKENIZER = (SEED / "tokenizer.json").read_text()
 SPARSE = ("minimax_m2", "qwen3_moe", "olmoe", "mixtral")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from moevolve import _native
+from moevolve.agents.process import _paths, layers
 from moevolve.errors import SafetyError, SandboxError
-from moevolve.program.process import _paths, layers
 
 ECHO = """
 import os

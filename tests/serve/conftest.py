@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from serving import Serving, chat_seed  # noqa: E402
 
-from moevolve.policy.engine import Engine  # noqa: E402
+from moevolve.models.engine import Engine  # noqa: E402
 
 
 @pytest.fixture

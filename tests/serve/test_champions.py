@@ -9,9 +9,9 @@ from command_line import write_run
 from synthetic_journal import records
 
 from moevolve.errors import StoreError, UsageError
+from moevolve.journal.store import RunStore
 from moevolve.records import Gated, Timing, VariantAdded
 from moevolve.serve.champions import Champions
-from moevolve.store import RunStore
 
 
 def variant(name: str, weights: str) -> VariantAdded:

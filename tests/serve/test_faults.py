@@ -16,7 +16,7 @@ from serving import PATIENCE, Serving, sse
 from stream_scheduler import StreamScheduler
 
 from moevolve.errors import MoevolveError
-from moevolve.policy.engine import Engine
+from moevolve.models.engine import Engine
 from moevolve.serve.limits import Limits
 
 Start = Callable[..., Serving]

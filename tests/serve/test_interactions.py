@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from moevolve.errors import CapacityError, UsageError
+from moevolve.journal.store import RunStore
 from moevolve.serve.interactions import (
     LONGEST,
     MOST_VERDICTS,
@@ -17,7 +18,6 @@ from moevolve.serve.interactions import (
     Interactions,
     client_name,
 )
-from moevolve.store import RunStore
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from seed_run import run_of_the_seed
 from serving import PATIENCE, Serving
 
 from moevolve.errors import UsageError
-from moevolve.policy.checkpoint import seed_checkpoint
-from moevolve.policy.engine import Engine
+from moevolve.journal.store import MemoryStore
+from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.engine import Engine
 from moevolve.records import Gated, VariantAdded
 from moevolve.serve.claims import claims, parted
 from moevolve.serve.deployed import FOLDER, Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.learner import learn
-from moevolve.store import MemoryStore
 from moevolve.tasks.suite import suite
 
 Start = Callable[..., Serving]

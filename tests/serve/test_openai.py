@@ -12,7 +12,7 @@ from chat_samples import CHATML, MINIMAX, PARALLEL, WEATHER
 from scripted_native import ScriptedNative
 from serving import Serving
 
-from moevolve.policy.engine import Engine
+from moevolve.models.engine import Engine
 
 Start = Callable[..., Serving]
 USER: list[Any] = [{"role": "user", "content": "hi"}]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_native import FIRST, ScriptedNative
 
-from moevolve.policy.engine import Engine
-from moevolve.policy.sampling import Drawn
+from moevolve.models.engine import Engine
+from moevolve.protocol.sampling import Drawn
 from moevolve.serve.samples import SampleReader
 
 MODEL = Engine(ScriptedNative(""), "scripted")  # type: ignore[arg-type]

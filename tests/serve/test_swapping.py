@@ -10,7 +10,7 @@ import httpx2
 from scripted_native import ScriptedNative
 from serving import PATIENCE, Serving, sse
 
-from moevolve.policy.engine import Engine
+from moevolve.models.engine import Engine
 
 Start = Callable[..., Serving]
 LENGTH = 2000

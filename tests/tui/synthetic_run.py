@@ -232,7 +232,7 @@ def state_at(count: int, status: str = "running", pid: int = 1) -> State:
 
 def write(folder: Path) -> None:
     """The writer process."""
-    from moevolve.store import RunStore
+    from moevolve.journal.store import RunStore
 
     everything = list(records())
     begun = (

@@ -7,9 +7,9 @@ import synthetic_run as synthetic
 from moevolve.errors import MoevolveError, SchemaError, UsageError
 from moevolve.records import Timing
 
-pytest.importorskip("moevolve.store")
+pytest.importorskip("moevolve.journal.store")
 
-from moevolve.store import RunStore
+from moevolve.journal.store import RunStore
 from moevolve_tui import attach
 from moevolve_tui.reader import Reader
 
@@ -76,7 +76,7 @@ def test_an_alien_folder_and_a_file_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_of_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as future:
-        future.setattr("moevolve.store.SCHEMA_VERSION", 9)
+        future.setattr("moevolve.journal.store.SCHEMA_VERSION", 9)
         run_in(tmp_path / "a")
     with pytest.raises(SchemaError) as refused:
         attach.locate(tmp_path / "a", tmp_path, wait=False)

@@ -10,7 +10,7 @@ import synthetic_run as synthetic
 from textual.pilot import Pilot
 from tui_harness import drive, screen_text, settled
 
-pytest.importorskip("moevolve.store")
+pytest.importorskip("moevolve.journal.store")
 
 from moevolve_tui.app import WatchApp
 from moevolve_tui.attach import locate, open_run

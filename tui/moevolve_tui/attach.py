@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moevolve.errors import MoevolveError, SchemaError, UsageError
-from moevolve.store import RunStore, list_runs
+from moevolve.journal.store import RunStore, list_runs
 
 _BEGINNING = {"journal", "weights", "program", "run.toml", "writer.lock"}
 """What a run folder may hold before its journal does."""

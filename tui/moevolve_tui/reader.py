@@ -18,7 +18,7 @@ PATIENCE = 20
 
 
 class RunFolder(Protocol):
-    """What the reader needs of `moevolve.store.RunStore`."""
+    """What the reader needs of `moevolve.journal.store.RunStore`."""
 
     def __len__(self) -> int: ...
     def entries(self, start: int = 0, limit: int | None = None) -> Sequence[Entry]: ...

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moevolve.errors import UsageError
-from moevolve.policy.parameters import read_json
+from moevolve.models.parameters import read_json
 from moevolve.records import Struct
 
 

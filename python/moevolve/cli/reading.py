@@ -8,8 +8,8 @@ from pathlib import Path
 
 from moevolve.config import nearest
 from moevolve.errors import UsageError
+from moevolve.journal.store import RunStore, list_runs
 from moevolve.report.summary import Summary, summary_of
-from moevolve.store import RunStore, list_runs
 
 RUNS = Path("runs")
 """Where runs lie unless a command says otherwise."""

@@ -10,7 +10,7 @@ from typing import Any
 from moevolve.cli.output import say
 from moevolve.cli.telling import Teller
 from moevolve.errors import MoevolveError
-from moevolve.policy.chat import ChatStream
+from moevolve.models.chat import ChatStream
 
 HELP = "/exit leaves, /clear begins a new conversation; Ctrl-C ends an answer"
 

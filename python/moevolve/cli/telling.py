@@ -10,8 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from moevolve.cli.interrupting import begun
 from moevolve.cli.output import say
-from moevolve.policy.completion import Completion
-from moevolve.policy.turns import (
+from moevolve.models.turns import (
     ContentDelta,
     Event,
     MalformedCall,
@@ -20,9 +19,10 @@ from moevolve.policy.turns import (
     ToolCallEnd,
     ToolCallFailed,
 )
+from moevolve.protocol.completion import Completion
 
 if TYPE_CHECKING:
-    from moevolve.policy.chat import ChatStream
+    from moevolve.models.chat import ChatStream
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DIM, PLAIN = "\x1b[2m", "\x1b[22m"
@@ -61,7 +61,7 @@ class Teller:
 
     def completion(self, completion: Completion) -> None:
         """A completion that is there."""
-        from moevolve.policy.chat import ChatCompletion
+        from moevolve.models.chat import ChatCompletion
 
         if not isinstance(completion, ChatCompletion):
             self.text([completion.text])

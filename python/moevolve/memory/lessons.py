@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from moevolve.journal.store import MemoryStore
 from moevolve.records import Lesson
-from moevolve.store import MemoryStore
 from moevolve.tasks.task import Task
 
 PER_CELL = 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from moevolve.evolve.archive import Archive, Variant
+from moevolve.journal.archive import Archive, Variant
 from moevolve.records import Entry, Gated, Proposed, RunStarted, Screened, Struct, VariantAdded
 
 Standing = Literal["champion", "kept", "rejected", "candidate"]
-"""`moevolve.evolve.archive.VariantStatus`, as the journal tells it."""
+"""`moevolve.journal.archive.VariantStatus`, as the journal tells it."""
 
 
 class LineageRow(Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from moevolve.policy.endpoint.prices import shown
+from moevolve.journal import figures
 from moevolve.records import (
     Arm,
     Attempted,
@@ -387,7 +387,7 @@ def _cost(records: Iterable[object]) -> Cost | None:
         unmetered=sum(bill.unmetered for bill in bills),
         faults=dict(sorted(faults.items())),
         failures=dict(sorted(failures.items())),
-        money=None if money is None else shown(Decimal(money)),
+        money=None if money is None else figures.money(Decimal(money)),
         currency=bills[0].currency,
         stages=[
             StageCost(

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.policy.endpoint.prices import shown
+from moevolve.journal import figures
 from moevolve.report.chart import chart
 from moevolve.report.sentences import amount, duration, plain
 from moevolve.report.summary import Cost, GateFigures, StageCost, Summary
@@ -111,20 +111,20 @@ def skills(summary: Summary) -> Table:
     table.add_column("skill")
     for name in ("before", "after", "gain", "level", "attempts"):
         table.add_column(name, justify="right")
-    for path, figures in summary.skills.items():
-        gain = None if figures.initial is None or figures.final is None else figures.final - figures.initial
+    for path, skill in summary.skills.items():
+        gain = None if skill.initial is None or skill.final is None else skill.final - skill.initial
         table.add_row(
             plain(path),
-            decimals(figures.initial),
-            decimals(figures.final),
+            decimals(skill.initial),
+            decimals(skill.final),
             Text(
                 _signed(gain),
                 style="green" if gain and gain >= 0.05 else "red" if gain and gain <= -0.05 else "",
             ),
-            f"{figures.initial_level} > {figures.level}"
-            if figures.level != figures.initial_level
-            else str(figures.level),
-            f"{figures.attempts:,}",
+            f"{skill.initial_level} > {skill.level}"
+            if skill.level != skill.initial_level
+            else str(skill.level),
+            f"{skill.attempts:,}",
         )
     return table
 
@@ -182,8 +182,8 @@ def guards(summary: Summary) -> Table:
     table.add_column("guard")
     table.add_column("checked", justify="right")
     table.add_column("vetoed", justify="right")
-    for name, figures in summary.guards.items():
-        table.add_row(plain(name), f"{figures.checked:,}", f"{figures.vetoed:,}")
+    for name, guard in summary.guards.items():
+        table.add_row(plain(name), f"{guard.checked:,}", f"{guard.vetoed:,}")
     return table
 
 
@@ -202,7 +202,7 @@ def cost(spent: Cost) -> Group:
         money = (
             "-"
             if spent.money is None
-            else shown(sum((Decimal(stage.cost or 0) for stage in stages), Decimal(0)))
+            else figures.money(sum((Decimal(stage.cost or 0) for stage in stages), Decimal(0)))
         )
         table.add_row(
             plain(name),

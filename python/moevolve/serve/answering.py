@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.policy.chat import MOST, conversation
-from moevolve.policy.sampling import Drawn, Event, Sampling
+from moevolve.models.chat import MOST, conversation
+from moevolve.protocol.sampling import Drawn, Event, Sampling
 from moevolve.serve.bodies import Asked, ChatAsked, CompletionAsked
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
 from moevolve.serve.driver import Ticket

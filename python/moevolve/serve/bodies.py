@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from moevolve.policy.sampling import Sampling
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.serve.failures import unsupported, wrong
 

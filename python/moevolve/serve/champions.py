@@ -6,10 +6,10 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import StoreError, UsageError
-from moevolve.evolve import model
-from moevolve.policy.engine import Engine
+from moevolve.journal.store import RunStore
+from moevolve.loop import model
+from moevolve.models.engine import Engine
 from moevolve.records import Gated, RunStarted, VariantAdded
-from moevolve.store import RunStore
 
 
 class Champion(msgspec.Struct, frozen=True):

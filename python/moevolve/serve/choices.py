@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from moevolve.policy.engine import Engine
-from moevolve.policy.reply import ReplyParser
-from moevolve.policy.sampling import Drawn
-from moevolve.policy.turns import (
+from moevolve.models.engine import Engine
+from moevolve.models.reply import ReplyParser
+from moevolve.models.turns import (
     ContentDelta,
     Event,
     ReasoningDelta,
@@ -17,6 +16,7 @@ from moevolve.policy.turns import (
     ToolCallEnd,
     ToolCallFailed,
 )
+from moevolve.protocol.sampling import Drawn
 from moevolve.serve.samples import SampleReader, Told
 
 

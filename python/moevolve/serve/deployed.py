@@ -14,12 +14,12 @@ from pathlib import Path
 from moevolve import _native
 from moevolve.config import Config, PolicySection
 from moevolve.errors import UsageError
-from moevolve.evolve import model as checkpoints
-from moevolve.evolve.ledger import Ledger
-from moevolve.policy.engine import Engine
+from moevolve.journal.store import RunStore
+from moevolve.loop import model as checkpoints
+from moevolve.loop.ledger import Ledger
+from moevolve.models.engine import Engine
 from moevolve.records import CycleStarted, Gated, Record, RunStarted, SkillInfo, VariantAdded
 from moevolve.serve.champions import Champion, Champions
-from moevolve.store import RunStore
 
 FOLDER = "deployed"
 SKILL = "deployed/feedback"

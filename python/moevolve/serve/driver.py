@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from moevolve.errors import MoevolveError
-from moevolve.policy.sampling import Event, Sampling
+from moevolve.protocol.sampling import Event, Sampling
 from moevolve.serve.failures import RequestError, ending
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from moevolve.errors import CapacityError, UsageError
-from moevolve.store import Put, RunStore
+from moevolve.journal.store import Put, RunStore
 
 INTERACTIONS = "interactions"
 FEEDBACK = "feedback"

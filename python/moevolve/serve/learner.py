@@ -19,14 +19,15 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.evolve import model
-from moevolve.evolve.buffer import Buffer, Confirmed
-from moevolve.evolve.distill import distill
-from moevolve.evolve.gate import GateVerdict, PairedGate
-from moevolve.policy.engine import Engine
-from moevolve.policy.engine_policy import EnginePolicy
-from moevolve.policy.prompts import BarePrompts
-from moevolve.program.requests import GenerateRequest
+from moevolve.gate.betting import GateVerdict, PairedGate
+from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.learning.buffer import Buffer, Confirmed
+from moevolve.learning.distill import distill
+from moevolve.loop import model
+from moevolve.models.engine import Engine
+from moevolve.models.engine_policy import EnginePolicy
+from moevolve.models.prompts import BarePrompts
+from moevolve.protocol.requests import GenerateRequest
 from moevolve.randomness import key, rng
 from moevolve.records import (
     CycleFinished,
@@ -45,7 +46,6 @@ from moevolve.serve.champions import Champions
 from moevolve.serve.claims import Claim, Parts, claims, parted
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
-from moevolve.store import MemoryStore, RunStore
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
 

@@ -13,9 +13,10 @@ import msgspec
 
 from moevolve import _native
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.policy.checkpoint import seed_checkpoint
-from moevolve.policy.engine import Engine
-from moevolve.policy.scheduler import Scheduler
+from moevolve.journal.store import RunStore
+from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.engine import Engine
+from moevolve.models.scheduler import Scheduler
 from moevolve.serve.app import HERE, application
 from moevolve.serve.champions import Champions
 from moevolve.serve.deployed import Deployed, opened
@@ -24,7 +25,6 @@ from moevolve.serve.learning_routes import learning_routes
 from moevolve.serve.limits import Limits
 from moevolve.serve.server import Server, bound
 from moevolve.serve.service import Service
-from moevolve.store import RunStore
 
 FOLLOW_SECONDS = 2.0
 """Between two looks into the journal of a run that is followed."""

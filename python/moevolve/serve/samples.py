@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from moevolve.policy.engine import Engine
-from moevolve.policy.sampling import Drawn
-from moevolve.policy.text_decoder import TextDecoder
+from moevolve.models.engine import Engine
+from moevolve.models.text_decoder import TextDecoder
+from moevolve.protocol.sampling import Drawn
 
 
 class Told(msgspec.Struct, frozen=True):

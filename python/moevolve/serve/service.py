@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import msgspec
 
 from moevolve.errors import MoevolveError
-from moevolve.policy.engine import Engine
+from moevolve.models.engine import Engine
 from moevolve.randomness import key
 from moevolve.serve.driver import Driver, Rounds
 from moevolve.serve.failures import RequestError, ending

@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 
 use crate::engine::{Engine, raise};
 
-/// Fields of `moevolve.policy.sampling.Sampling` that matter here.
+/// Fields of `moevolve.protocol.sampling.Sampling` that matter here.
 #[derive(FromPyObject)]
 struct SamplingArgument {
     max_tokens: usize,

@@ -1,4 +1,4 @@
-//! The store for Python: `RunStore` and `MemoryStore`. `moevolve.store` wraps both in records.
+//! The store for Python: `RunStore` and `MemoryStore`. `moevolve.journal.store` wraps both in records.
 
 use std::path::PathBuf;
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from moevolve.agents.genome import Genome
 from moevolve.cli import output
 from moevolve.cli.reading import opened
 from moevolve.config import nearest
 from moevolve.errors import UsageError
-from moevolve.program.genome import Genome
 from moevolve.records import VariantAdded
 from moevolve.report.summary import summary_of
 

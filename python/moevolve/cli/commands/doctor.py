@@ -78,8 +78,8 @@ def _processor() -> str:
 def _engine() -> Finding:
     """Loads the shipped seed: what it runs on is what runs will run on."""
     try:
-        from moevolve.policy.checkpoint import seed_checkpoint
-        from moevolve.policy.engine import Engine
+        from moevolve.models.checkpoint import seed_checkpoint
+        from moevolve.models.engine import Engine
 
         native = Engine.load(seed_checkpoint(), precision="fastest").native
     except MoevolveError as error:
@@ -97,7 +97,7 @@ def _engine() -> Finding:
 
 def _sandbox() -> Finding:
     try:
-        from moevolve.program.process import layers
+        from moevolve.agents.process import layers
 
         found = layers()
     except ImportError as error:
@@ -126,8 +126,8 @@ def _store() -> Finding:
     from moevolve.records import Timing
 
     try:
+        from moevolve.journal.store import RunStore
         from moevolve.records import RunFinished
-        from moevolve.store import RunStore
 
         with TemporaryDirectory(prefix="moevolve-doctor-") as folder:
             path = Path(folder) / "run"

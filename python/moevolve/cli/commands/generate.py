@@ -16,9 +16,9 @@ from moevolve.cli.prompts import Request, from_arguments, from_stdin, tools_of
 from moevolve.errors import UsageError
 
 if TYPE_CHECKING:
-    from moevolve.policy.chat import ChatStream, Conversation
-    from moevolve.policy.completion import Completion
-    from moevolve.policy.engine import Engine
+    from moevolve.models.chat import ChatStream, Conversation
+    from moevolve.models.engine import Engine
+    from moevolve.protocol.completion import Completion
 
 BATCH = 64
 """Completions that are computed together."""
@@ -99,8 +99,8 @@ def execute(options: argparse.Namespace) -> int:
         if request.messages and not options.chat:
             raise UsageError("the requests hold messages, which are for a chat: add --chat")
 
-    from moevolve.policy.checkpoint import seed_checkpoint
-    from moevolve.policy.engine import Engine
+    from moevolve.models.checkpoint import seed_checkpoint
+    from moevolve.models.engine import Engine
 
     engine = Engine.load(options.model or seed_checkpoint(), threads=options.threads)
     for note in engine.native.notes:
@@ -151,7 +151,7 @@ class _Draw:
     def __init__(
         self, options: argparse.Namespace, engine: Engine, tools: tuple[dict[str, Any], ...]
     ) -> None:
-        from moevolve.policy.engine import heat_of
+        from moevolve.models.engine import heat_of
 
         self._options = options
         self._engine = engine
@@ -201,7 +201,7 @@ class _Draw:
         )
 
     def _conversation(self, request: Request) -> Conversation:
-        from moevolve.policy.chat import conversation
+        from moevolve.models.chat import conversation
 
         tools = self._tools if request.tools is None else request.tools
         return conversation(request.conversation(self._options.system), tools)
@@ -237,7 +237,7 @@ class _Draw:
         return answers
 
     def _raw(self, sample: Completion) -> Completion:
-        from moevolve.policy.completion import Completion
+        from moevolve.protocol.completion import Completion
 
         return Completion(
             text=self._engine.text(sample.tokens, None),

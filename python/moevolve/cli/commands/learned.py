@@ -33,10 +33,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from moevolve._native import RunStore as Native
+    from moevolve.journal.store import RunStore
     from moevolve.serve.deployed import FOLDER, Deployed
     from moevolve.serve.interactions import Interactions
     from moevolve.serve.learning import erase
-    from moevolve.store import RunStore
 
     path = options.folder / FOLDER
     if not Native.is_run(path):

@@ -8,8 +8,8 @@ from pathlib import Path
 from moevolve.cli import output
 from moevolve.cli.reading import RUNS, summary_at
 from moevolve.errors import MoevolveError, UsageError
+from moevolve.journal.store import list_runs
 from moevolve.report.summary import Summary
-from moevolve.store import list_runs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,8 @@ from moevolve.cli import output
 from moevolve.errors import UsageError
 
 if TYPE_CHECKING:
-    from moevolve.policy.cards import Card
-    from moevolve.policy.plan import Plan
+    from moevolve.models.cards import Card
+    from moevolve.models.plan import Plan
 
 CONTEXT = 4096
 SHOWN = ("stored", "bf16", "fp8", "q8_0", "q6_k", "q5_k", "q4_k")
@@ -33,8 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from moevolve.policy.cards import CARDS, this_machine
-    from moevolve.policy.plan import Plan
+    from moevolve.models.cards import CARDS, this_machine
+    from moevolve.models.plan import Plan
 
     plan = Plan.of(options.model)
     context = min(CONTEXT, plan.positions or CONTEXT) if options.context is None else options.context
@@ -102,7 +102,7 @@ def _sizes(plan: Plan, model: Path, context: int, batch: int) -> list[str]:
 
 def _table(plan: Plan, cards: tuple[Card, ...], context: int, batch: int) -> list[str]:
     """Rooms by memory and format; cards of one memory share a row."""
-    from moevolve.policy.plan import RESERVED
+    from moevolve.models.plan import RESERVED
 
     formats = [name for name in SHOWN if name in plan.weights]
     rows: dict[int, list[str]] = {}

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from moevolve.evolve import run
+    from moevolve.loop import run
 
     summary = summary_at(options.run)
     heads: list[str] = []

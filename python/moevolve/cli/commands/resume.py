@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from moevolve.cli.reading import summary_at
-    from moevolve.evolve import run
+    from moevolve.loop import run
 
     path: Path = options.run
     before = summary_at(path)

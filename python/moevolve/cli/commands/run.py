@@ -71,7 +71,7 @@ def execute(options: argparse.Namespace) -> int:
             f"Watch it: moevolve watch {out}"
         )
 
-    from moevolve.evolve import run
+    from moevolve.loop import run
 
     # The shipped seed's presets are known to fit; of any other model it is told first what it will take.
     told = (lambda expected: say(expected.sentence())) if config.policy.checkpoint else None
@@ -122,8 +122,8 @@ def _preset(options: argparse.Namespace) -> str:
 
 def _told(config: Config) -> Config:
     """Says what a run on a server will be and may cost; returns its configuration as it goes on record."""
-    from moevolve.evolve.endpoint import settled
-    from moevolve.evolve.estimate import estimate
+    from moevolve.loop.endpoint import settled
+    from moevolve.loop.estimate import estimate
     from moevolve.report.sentences import amount
 
     asked, config = config, settled(config)

@@ -22,7 +22,7 @@ def execute(options: argparse.Namespace) -> int:
         from moevolve.report import terminal
 
         terminal.console().print(terminal.show(summary))
-        from moevolve.evolve import forecast
+        from moevolve.loop import forecast
 
         if (expected := forecast.load(options.run)) is not None:
             print(f"{expected.sentence()}; took {summary.seconds / 60:.0f} minutes")

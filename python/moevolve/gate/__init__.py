@@ -1,0 +1,1 @@
+"""The statistical decision about a candidate."""

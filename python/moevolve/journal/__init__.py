@@ -1,0 +1,1 @@
+"""A run's store and what every reader makes of it."""

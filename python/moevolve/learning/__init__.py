@@ -1,0 +1,1 @@
+"""Training stages: distillation of confirmed answers, reinforcement by policy losses."""

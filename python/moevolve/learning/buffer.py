@@ -1,0 +1,103 @@
+"""The training buffer: answers that the sealed grader confirmed, kept for rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+
+import msgspec
+
+from moevolve.rollouts.attempts import Attempt, Part
+from moevolve.tasks.splits import split_of
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """One confirmed answer: the text a variant gave, never the gold text."""
+
+    prompt: str
+    answer: str
+    skill: str
+    level: int
+    cycle: int
+
+
+class Buffer:
+    """Confirmed answers in the order they came, one a prompt, the oldest dropped beyond `capacity`."""
+
+    def __init__(self, capacity: int, items: Iterable[Confirmed] = ()) -> None:
+        self.capacity = capacity
+        self._items: dict[str, Confirmed] = {item.prompt: item for item in items}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def items(self) -> list[Confirmed]:
+        """All answers, oldest first."""
+        return list(self._items.values())
+
+    def add(self, attempts: Iterable[Attempt], cycle: int, *, confirmed_only: bool = True) -> int:
+        """Takes the successful attempts (all of them when not `confirmed_only`); returns how many were new."""
+        taken = 0
+        for attempt in attempts:
+            task = attempt.task
+            if (confirmed_only and not attempt.verdict.success) or not attempt.answer:
+                continue
+            taken += task.prompt not in self._items
+            self._put(Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle))
+        return taken
+
+    def add_parts(self, attempts: Sequence[Attempt], parts: Mapping[int, Sequence[Part]], cycle: int) -> int:
+        """Takes what confirmed answers were put together from, so that the weights stay sure of what the program asks.
+
+        A part counts as confirmed where its text stands in a confirmed answer. Only prompts of the train split are taken:
+        a short part may well be a task of its own. Returns how many were taken.
+        """
+        taken = 0
+        for index, attempt in enumerate(attempts):
+            if not attempt.verdict.success:
+                continue
+            task = attempt.task
+            for prompt, text in parts.get(index, ()):
+                if (
+                    prompt == task.prompt
+                    or not text
+                    or text not in attempt.answer
+                    or split_of(prompt) != "train"
+                ):
+                    continue
+                self._put(Confirmed(prompt, text, task.skill, task.level, cycle))
+                taken += 1
+        return taken
+
+    def _put(self, item: Confirmed) -> None:
+        # A prompt seen again moves to the end, so that it counts as recent.
+        self._items.pop(item.prompt, None)
+        self._items[item.prompt] = item
+        while len(self._items) > self.capacity:
+            self._items.pop(next(iter(self._items)))
+
+    def batches(
+        self, cycle: int, steps: int, size: int, recent: float, draw: Random
+    ) -> list[list[Confirmed]]:
+        """Draws `steps` batches: a share `recent` from this cycle's answers, the rest from all.
+
+        This cycle's answers are drawn as they come: attempts went where most is to be learned. Rehearsal picks a skill
+        first, so that none is forgotten.
+        """
+        now = [item for item in self._items.values() if item.cycle == cycle]
+        all_ = _by_skill(self._items.values())
+        batches = []
+        for _ in range(steps):
+            batch = []
+            for _ in range(size):
+                items = now if now and draw.random() < recent else all_[draw.randrange(len(all_))]
+                batch.append(items[draw.randrange(len(items))])
+            batches.append(batch)
+        return batches
+
+
+def _by_skill(items: Iterable[Confirmed]) -> list[list[Confirmed]]:
+    pools: dict[str, list[Confirmed]] = {}
+    for item in items:
+        pools.setdefault(item.skill, []).append(item)
+    return [pool for _, pool in sorted(pools.items())]

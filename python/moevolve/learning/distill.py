@@ -1,0 +1,60 @@
+"""Learning by distillation: confirmed answers, the program's amplified ones included, go into the weights.
+
+Rejection sampling with supervised steps: cross-entropy on the answer's tokens and the end token, with the
+optimiser of `training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from moevolve.learning.buffer import Buffer
+from moevolve.learning.schedule import Schedule
+from moevolve.learning.training import Progress, refresh
+from moevolve.models.engine import Engine
+from moevolve.models.positions import training_positions
+from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.records import Recipe, Trained
+
+
+def distill(
+    engine: Engine,
+    buffer: Buffer,
+    recipe: Recipe,
+    cycle: int,
+    draw: Random,
+    report: Callable[[Trained], None],
+    *,
+    prompts: Prompts | None = None,
+    spread: bool = True,
+    schedule: Schedule = "linear",
+) -> int:
+    """Trains `engine` in place; returns the number of trained tokens.
+
+    Args:
+        engine: a copy that becomes the candidate.
+        buffer: confirmed answers.
+        recipe: learning rate, steps, batch size and mixture.
+        cycle: the cycle whose answers count as recent.
+        draw: source of batches and positions.
+        report: takes progress records.
+        prompts: how texts become the model's tokens, the same as in attempts; None learns the bare texts.
+        spread: draw positions as `training_positions` does, instead of counting from 0.
+        schedule: of the learning rate.
+    """
+    native = engine.native
+    prompts = prompts or BarePrompts(engine)
+    refresh(engine)
+    progress = Progress(cycle, recipe, report, schedule)
+    for step, batch in enumerate(
+        buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw), start=1
+    ):
+        examples: list[tuple[list[int], int, int | list[int], float]] = []
+        for item in batch:
+            prompt = prompts.ask(item.prompt)
+            ids = prompt + prompts.say(item.answer)
+            positions = training_positions(len(ids), draw) if spread else 0
+            examples.append((ids, len(prompt), positions, 1.0))
+        progress.add(step, native.train_step(examples, progress.rate(step), norms=progress.due(step)))
+    return progress.trained

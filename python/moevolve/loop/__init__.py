@@ -1,0 +1,1 @@
+"""One run: stages over the archive, its snapshot, its beginning and end."""

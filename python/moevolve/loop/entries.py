@@ -1,0 +1,130 @@
+"""Records of the journal, made from what the loop works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from moevolve.gate.betting import GateVerdict
+from moevolve.journal.archive import Variant
+from moevolve.records import (
+    Attempted,
+    Decision,
+    Evaluated,
+    Gated,
+    Level,
+    Proposed,
+    Screened,
+    VariantAdded,
+)
+from moevolve.rollouts.attempts import Attempt, tally
+from moevolve.rollouts.scoring import score
+
+
+def variant_added(variant: Variant) -> VariantAdded:
+    """A node that has joined the archive."""
+    return VariantAdded(
+        variant=variant.id,
+        parent=variant.parent,
+        cycle=variant.cycle,
+        level=variant.level,  # type: ignore[arg-type]
+        weights=variant.weights,
+        program=variant.program,
+        operator=variant.operator,
+        summary=variant.summary,
+        score=variant.score,
+    )
+
+
+def proposed(child: Variant, files: Sequence[str], level: Level) -> Proposed:
+    """A candidate with the files that it changes."""
+    assert child.parent is not None, "only the seed has no parent, and nobody proposed it"
+    return Proposed(
+        cycle=child.cycle,
+        level=level,
+        variant=child.id,
+        parent=child.parent,
+        operator=child.operator,
+        summary=child.summary,
+        files=list(files),
+    )
+
+
+def screened(child: Variant, attempts: Sequence[Attempt], baseline: float, *, passed: bool) -> Screened:
+    """A candidate's score on train tasks, with its failures other than wrong answers."""
+    failures: dict[str, int] = {}
+    for attempt in attempts:
+        failure = attempt.verdict.failure
+        if failure is not None and failure != "wrong":
+            failures[failure] = failures.get(failure, 0) + 1
+    assert child.score is not None, "a screened candidate has a score"
+    return Screened(
+        cycle=child.cycle,
+        variant=child.id,
+        score=child.score,
+        baseline=baseline,
+        n=len(attempts),
+        passed=passed,
+        failures=dict(sorted(failures.items())),
+    )
+
+
+def attempted(
+    cycle: int,
+    source: Literal["direct", "program"],
+    variant: str,
+    attempts: Sequence[Attempt],
+    tokens: int,
+) -> Attempted:
+    """A stage of attempts, tallied."""
+    return Attempted(
+        cycle=cycle,
+        stage=source,
+        variant=variant,
+        source=source,
+        tallies=tally(attempts),
+        tokens=tokens,
+    )
+
+
+def evaluated(
+    cycle: int,
+    split: Literal["sealed", "dev"],
+    when: Literal["initial", "cycle", "final"],
+    variant: str,
+    attempts: Sequence[Attempt],
+    tokens: int,
+) -> Evaluated:
+    """A score with its interval and its skills."""
+    interval, skills = score(attempts)
+    return Evaluated(
+        cycle=cycle, split=split, when=when, variant=variant, score=interval, skills=skills, tokens=tokens
+    )
+
+
+def gated(
+    candidate: Variant,
+    champion: Variant,
+    level: Level,
+    decision: Decision,
+    verdict: GateVerdict,
+    alpha: float,
+    cycle: int,
+) -> Gated:
+    """A decision of the gate."""
+    return Gated(
+        cycle=cycle,
+        level=level,
+        candidate=candidate.id,
+        champion=champion.id,
+        decision=decision,
+        reason=verdict.reason,
+        n=verdict.n,
+        wins=verdict.wins,
+        losses=verdict.losses,
+        gain=verdict.gain,
+        evidence=verdict.evidence,
+        alpha=alpha,
+        skills=verdict.skills,
+        vetoes=list(verdict.vetoes),
+    )

@@ -1,0 +1,291 @@
+"""Runs on disk: start one, resume one, do one again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moevolve.agents.genome import Genome
+from moevolve.agents.host import Limits, ProgramHost
+from moevolve.config import Config
+from moevolve.errors import DivergedError, SpendingLimitError, UsageError
+from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.loop import forecast, model
+from moevolve.loop import snapshot as snapshots
+from moevolve.loop.cycle import Loop
+from moevolve.loop.ledger import Ledger
+from moevolve.loop.shelf import Shelf
+from moevolve.memory.lessons import LessonBook
+from moevolve.models.engine import Engine
+from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
+
+if TYPE_CHECKING:
+    from moevolve.models.endpoint.client import Client
+
+    Source = Engine | Client
+    """What answers a run: the engine, or a server."""
+
+OnEvent = Callable[[Entry], None]
+OnState = Callable[[State], None]
+OnEstimate = Callable[[forecast.Estimate], None]
+
+SETTINGS = "run.toml"
+"""The resolved configuration inside a run's folder."""
+
+
+class StopRule:
+    """Says before each cycle whether there is time for it: a number of cycles, a time limit, or both.
+
+    The clock only ends a run, it decides nothing inside one; how many cycles there were is on record.
+    """
+
+    def __init__(self, cycles: int | None, minutes: float | None) -> None:
+        self.cycles = cycles
+        self.minutes = minutes
+        self._longest = 0.0
+
+    def seen(self, seconds: float) -> None:
+        """Notes how long a cycle took."""
+        self._longest = max(self._longest, seconds)
+
+    def another(self, done: int, seconds: float) -> bool:
+        """Whether to begin a cycle after `done` cycles and `seconds`."""
+        if self.cycles is not None and done >= self.cycles:
+            return False
+        return self.minutes is None or seconds + self._longest * 1.15 <= self.minutes * 60
+
+    def share(self, done: float, seconds: float) -> float:
+        """Share of the run that is behind after `done` cycles and `seconds`."""
+        shares = [done / self.cycles] if self.cycles else []
+        if self.minutes:
+            shares.append(seconds / (self.minutes * 60))
+        return min(1.0, max(shares, default=0.0))
+
+
+def start(
+    config: Config,
+    out: Path,
+    on_event: OnEvent | None = None,
+    on_state: OnState | None = None,
+    on_estimate: OnEstimate | None = None,
+) -> Path:
+    """Runs a new experiment in the folder `out`; returns the folder.
+
+    Args:
+        config: the configuration.
+        out: a folder that holds no run yet.
+        on_event: told every record.
+        on_state: told what is being done.
+        on_estimate: told what the run will take, before it starts; without it nothing is estimated.
+
+    Raises:
+        UsageError: the folder holds a run already, or the configuration cannot be used, or the run does not fit in
+            memory or time where an estimate is asked for.
+        CheckpointError: the policy's checkpoint cannot be loaded.
+    """
+    config, source = _opened(config)
+    with closing(source):
+        expected = None
+        if on_estimate is not None and isinstance(source, Engine):
+            expected = forecast.estimate(config, source)
+            on_estimate(expected)
+        with RunStore.create(out) as store:
+            if expected is not None:
+                forecast.save(expected, store.path)
+            return _begin(config, store, source, on_event, on_state)
+
+
+def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
+    """Goes on with an unfinished run from its last finished cycle; a finished one is left as it is.
+
+    Raises:
+        StoreBusyError: another process writes the run.
+        DivergedError: what is done again differs from what is on record.
+    """
+    with RunStore.open(out, write=True) as store:
+        if not len(store):
+            # Killed before its first record: nothing is lost but the start.
+            config, source = _opened(_configuration(out))
+            with closing(source):
+                return _begin(config, store, source, on_event, on_state)
+        first = store.entries(0, 1)[0].record
+        assert isinstance(first, RunStarted)
+        config = Config.from_canonical(first.config)
+        if isinstance(store.entries(len(store) - 1, 1)[0].record, RunFinished):
+            return out
+        rule = StopRule(config.cycles, config.minutes)
+        with closing(_source(config)) as source:
+            return _drive(config, store, source, rule, on_event, on_state)
+
+
+def replay(
+    source: Path, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
+) -> tuple[str, str]:
+    """Does a run again in the empty folder `scratch`, as many cycles as it had; returns both journal heads.
+
+    A server is not asked again: its answers come from the run's record.
+
+    Raises:
+        DivergedError: a record differs; the message names the first one.
+    """
+    with RunStore.open(source) as store:
+        entries = store.entries()
+        head = store.head()
+    if not entries or not isinstance(entries[0].record, RunStarted):
+        raise UsageError(f"{source} holds no record yet: there is nothing to replay")
+    config = Config.from_canonical(entries[0].record.config)
+    finished = isinstance(entries[-1].record, RunFinished)
+    cycles = sum(
+        isinstance(entry.record, CycleFinished if not finished else CycleStarted) for entry in entries
+    )
+
+    def compare(entry: Entry) -> None:
+        if entry.seq < len(entries) and entry.record != entries[entry.seq].record:
+            raise DivergedError(
+                f"replay differs at record {entry.seq}: on file {type(entries[entry.seq].record).__name__}, "
+                f"now {type(entry.record).__name__}"
+            )
+        if on_event is not None:
+            on_event(entry)
+
+    rule = StopRule(cycles, None)
+    with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
+        engine = None if config.policy.endpoint else model.load(config)
+        _drive(config, store, engine, rule, compare, on_state, close=finished, recorded=recorded)
+        return head, store.head()
+
+
+def _begin(
+    config: Config, store: RunStore, source: Source, on_event: OnEvent | None, on_state: OnState | None
+) -> Path:
+    beside = store.path / ".run.toml.partial"
+    beside.write_text(config.toml(), encoding="utf-8")
+    beside.replace(store.path / SETTINGS)
+    return _drive(config, store, source, StopRule(config.cycles, config.minutes), on_event, on_state)
+
+
+def _configuration(out: Path) -> Config:
+    if not (out / SETTINGS).is_file():
+        raise UsageError(
+            f"{out} holds neither records nor {SETTINGS}: remove the folder and start the run again"
+        )
+    return Config.load(out / SETTINGS)
+
+
+def _opened(config: Config) -> tuple[Config, Source]:
+    """The configuration as it goes on record, and what answers."""
+    if config.policy.endpoint is not None:
+        from moevolve.loop import endpoint
+
+        config = endpoint.settled(config)
+        return config, endpoint.client(config)
+    engine = model.load(config)
+    return model.settled(config, engine), engine
+
+
+def _source(config: Config) -> Source:
+    """What answers a run that is on record."""
+    if config.policy.endpoint is not None:
+        from moevolve.loop import endpoint
+
+        return endpoint.client(config)
+    return model.load(config)
+
+
+@contextmanager
+def closing(source: Source) -> Iterator[Source]:
+    """Lets go of a server's connections in the end."""
+    try:
+        yield source
+    finally:
+        if not isinstance(source, Engine):
+            source.close()
+
+
+def _shelf(
+    config: Config, store: RunStore, source: Source | None, ledger: Ledger, recorded: RunStore | None
+) -> tuple[Shelf, Callable[[], str], int]:
+    """The run's shelf, what puts the first weights on it, and how many parameters they have."""
+    if isinstance(source, Engine):
+        engine, shelf = source, Shelf(store, source, model.prompts(config, source))
+        return shelf, lambda: shelf.keep(engine), engine.parameters
+    from moevolve.loop.endpoint import EndpointShelf
+    from moevolve.models.endpoint.policy import Nobody
+    from moevolve.models.endpoint.tape import Tape
+
+    tape = Tape(store, lambda: ledger.cursor, recorded)
+    remote = EndpointShelf(store, config, source or Nobody(), tape, ledger.cursor)
+    return remote, lambda: remote.weights, 0
+
+
+def _drive(
+    config: Config,
+    store: RunStore,
+    source: Source | None,
+    rule: StopRule,
+    on_event: OnEvent | None,
+    on_state: OnState | None,
+    *,
+    close: bool = True,
+    recorded: RunStore | None = None,
+) -> Path:
+    tasks = model.tasks(config)
+    state = snapshots.latest(store)
+    ledger = Ledger(store, state.cursor if state else 0, on_event, on_state)
+    shelf, first_weights, parameters = _shelf(config, store, source, ledger, recorded)
+    run = config.run_name()
+    memory = MemoryStore(store.path.parent / "memory")
+    host = ProgramHost(
+        Limits(
+            memory_mb=config.sandbox.memory_mb,
+            seconds=config.sandbox.seconds,
+            improve_requests=config.evolve.requests,
+        ),
+        config.sandbox.strict,
+    )
+
+    done = state.cycle if state else 0
+
+    def progress(what: str, share: float) -> None:
+        cycles = f"/{rule.cycles}" if rule.cycles else ""
+        within = min(done + share, rule.cycles or done + share)
+        where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
+        ledger.state(where + what, rule.share(within, ledger.seconds))
+
+    loop = Loop(config, run, tasks, shelf, host, LessonBook(memory, run), ledger, progress)
+    try:
+        if state is None:
+            progress("loading the policy", 0.0)
+            loop.start(first_weights(), parameters)
+            _write_program(store, shelf.genome(loop.archive[loop.state.champion].program))
+        else:
+            loop.restore(state)
+        while rule.another(done, ledger.seconds):
+            began = time.monotonic()
+            try:
+                loop.cycle()
+            except SpendingLimitError as error:
+                loop.cut(error)
+                break
+            rule.seen(time.monotonic() - began)
+            done = loop.state.cycle
+        if close:
+            loop.finish()
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        ledger.state(
+            "interrupted" if stopped else "failed",
+            rule.share(done, ledger.seconds),
+            status="stopped" if stopped else "failed",
+            error=None if stopped else str(error),
+        )
+        raise
+    ledger.state("finished", 1.0, status="finished" if close else "stopped")
+    return store.path
+
+
+def _write_program(store: RunStore, genome: Genome) -> None:
+    genome.write(store.path / "program")

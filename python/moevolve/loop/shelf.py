@@ -1,0 +1,81 @@
+"""Weights and programs by content hash: the parts that variants are put together from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from moevolve.agents.genome import Genome
+from moevolve.errors import StoreError
+from moevolve.journal.store import RunStore
+from moevolve.models.engine import Engine
+from moevolve.models.engine_policy import EnginePolicy
+from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.protocol.policy import Policy
+from moevolve.records import Metered
+
+
+class Shelf:
+    """A run's weights (files under `weights/`) and programs (blobs in the store).
+
+    Args:
+        store: the run.
+        engine: a loaded engine that gives the architecture and the tokenizer; its weights are not kept.
+        prompts: how texts become the model's tokens; None asks with the bare texts.
+    """
+
+    def __init__(self, store: RunStore, engine: Engine, prompts: Prompts | None = None) -> None:
+        self._store = store
+        self._engine = engine
+        self.prompts = prompts or BarePrompts(engine)
+        self._policies: dict[str, EnginePolicy] = {}
+        store.weights_dir.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, engine: Engine) -> str:
+        """Writes an engine's weights; returns their hash."""
+        weights = engine.native.fingerprint()
+        file = self._file(weights)
+        if not file.exists():
+            engine.native.write_weights(str(file))
+        return weights
+
+    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> Policy:
+        """The policy with these weights; keeps it and the ones named in `among` loaded."""
+        for held in [held for held in self._policies if held not in (*among, weights)]:
+            del self._policies[held]
+        if weights not in self._policies:
+            self._policies[weights] = EnginePolicy(self.engine(weights), weights, self.prompts)
+        return self._policies[weights]
+
+    def engine(self, weights: str) -> Engine:
+        """A fresh engine with these weights, for training or serving."""
+        file = self._file(weights)
+        if not file.exists():
+            raise StoreError(f"weights {weights[:12]} are missing: {file} is gone, so this run cannot go on")
+        engine = self._engine.clone()
+        engine.native.read_weights(str(file))
+        return engine
+
+    def bill(self, cycle: int, stage: str) -> list[Metered]:
+        """What a server charged since the last bill: nothing, since no server answers here."""
+        return []
+
+    def release(self) -> None:
+        """Frees what was laid aside of a spending limit for the last evaluation; there is no limit here."""
+
+    def hold(self, genome: Genome) -> str:
+        """Stores a program; returns its hash."""
+        return self._store.put_blob(encode(genome))
+
+    def genome(self, program: str) -> Genome:
+        """The program of this hash."""
+        return Genome(files=msgspec.msgpack.decode(self._store.blob(program), type=dict[str, str]))
+
+    def _file(self, weights: str) -> Path:
+        return self._store.weights_dir / f"{weights}.safetensors"
+
+
+def encode(genome: Genome) -> bytes:
+    """A program as stored: MessagePack of path -> source, paths in order."""
+    return msgspec.msgpack.encode(dict(sorted(genome.files.items())))

@@ -1,0 +1,1 @@
+"""What answers prompts: the engine on this machine, or a server."""

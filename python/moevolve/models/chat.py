@@ -1,0 +1,215 @@
+"""Conversations with a model, through the template that came with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from moevolve.errors import UsageError
+from moevolve.models.reply import ReplyFormat, ReplyParser
+from moevolve.models.stream import TextStream
+from moevolve.models.template import ChatTemplate
+from moevolve.models.turns import Event, MalformedCall, Reply, ToolCall
+from moevolve.protocol.completion import Completion
+
+if TYPE_CHECKING:
+    from moevolve.models.engine import Engine
+
+MOST = 1024
+"""New tokens of a turn where nobody says another number; fewer where the model's context ends before."""
+
+TOOL_USE = "tool_use"
+"""Name of the template for conversations with tools, where a model has one apart."""
+
+
+class ChatCompletion(Completion, frozen=True):
+    """A sampled turn. `text` is as the model wrote it, marks included; the rest is what was read from it."""
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    malformed: tuple[MalformedCall, ...] = ()
+
+    def message(self) -> dict[str, Any]:
+        """The turn as a message for the next call's conversation."""
+        return Reply(
+            content=self.content,
+            reasoning=self.reasoning,
+            tool_calls=self.tool_calls,
+            malformed=self.malformed,
+        ).message()
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """What a model is to answer."""
+
+    messages: tuple[dict[str, Any], ...]
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+class Chat:
+    """A model's way to converse: its template, and the format of its turns.
+
+    Args:
+        engine: the model.
+        origin: what to call the model in errors.
+
+    Raises:
+        UsageError: the model has no template.
+        CheckpointError: its template is broken.
+    """
+
+    def __init__(self, engine: Engine, origin: str) -> None:
+        sources = engine.native.chat_templates
+        source = engine.native.chat_template
+        if source is None:
+            raise UsageError(
+                f"{origin} has no chat template, so it is no chat model: leave `chat` out to complete text"
+            )
+        self._engine = engine
+        self._origin = origin
+        self.template = ChatTemplate(source, engine.native.special, origin)
+        self._with_tools = self.template
+        if TOOL_USE in sources:
+            self._with_tools = ChatTemplate(sources[TOOL_USE], engine.native.special, origin)
+        self.format = ReplyFormat.of(source + sources.get(TOOL_USE, ""))
+
+    def prompt(self, conversation: Conversation, **variables: Any) -> str:
+        """The text that the model goes on from; `variables` are the template's own, such as `enable_thinking`."""
+        template = self._with_tools if conversation.tools else self.template
+        if conversation.tools and "tools" not in template.source:
+            raise UsageError(
+                f"the chat template of {self._origin} knows no tools: the model would not see them"
+            )
+        return template.render(conversation.messages, conversation.tools, **variables)
+
+    def ids(
+        self, conversation: Conversation, max_tokens: int | None = None, **variables: Any
+    ) -> tuple[list[int], int]:
+        """The prompt's tokens, and the most that may follow."""
+        ids = self._engine.encode(self.prompt(conversation, **variables), whole=False)
+        return ids, self._room(ids, max_tokens)
+
+    def stream(
+        self,
+        conversation: Conversation,
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        place: tuple[int, int] = (0, 0),
+        **variables: Any,
+    ) -> ChatStream:
+        """One turn as it is drawn; arguments as of `complete`, `place` as of `Engine.stream`."""
+        prompt = self.prompt(conversation, **variables)
+        ids = self._engine.encode(prompt, whole=False)
+        tokens = self._engine.stream(
+            ids,
+            max_tokens=self._room(ids, max_tokens),
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            place=place,
+            marks=self.format.marks,
+        )
+        return ChatStream(tokens, self.format.parser(prompt, conversation.tools))
+
+    def complete(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_tokens: int | None = None,
+        n: int = 1,
+        temperature: float | None = None,
+        top_p: float = 1.0,
+        seed: int = 0,
+        first: int = 0,
+        **variables: Any,
+    ) -> list[tuple[ChatCompletion, ...]]:
+        """Answers every conversation `n` times, all in one batch.
+
+        Args:
+            conversations: each with its own tools.
+            max_tokens: most new tokens a turn; None takes 1024, or what the model's context has room for.
+            n, temperature, top_p, seed, first: as of `Engine.generate`.
+            variables: the template's own, such as `enable_thinking`.
+
+        Raises:
+            UsageError: the template refuses a conversation, or an argument is out of range.
+        """
+        prompts = [self.prompt(conversation, **variables) for conversation in conversations]
+        rows = [self._engine.encode(prompt, whole=False) for prompt in prompts]
+        answers = self._engine.generate(
+            rows,
+            max_tokens=[self._room(ids, max_tokens) for ids in rows],
+            n=n,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            first=first,
+        )
+        return [
+            tuple(self._read(sample, prompt, conversation) for sample in samples)
+            for samples, prompt, conversation in zip(answers, prompts, conversations, strict=True)
+        ]
+
+    def _read(self, sample: Completion, prompt: str, conversation: Conversation) -> ChatCompletion:
+        text = self._engine.text(sample.tokens, self.format.marks)
+        reply, _ = self.format.read(text, prompt, conversation.tools)
+        return _completed(msgspec.structs.replace(sample, text=text), reply)
+
+    def _room(self, ids: Sequence[int], wanted: int | None) -> int:
+        if wanted is not None:
+            return wanted
+        positions = self._engine.positions
+        if positions is None:
+            return MOST
+        if positions <= len(ids):
+            raise UsageError(
+                f"the conversation takes {len(ids)} tokens; {self._origin} has room for {positions}, its answer included"
+            )
+        return min(MOST, positions - len(ids))
+
+
+class ChatStream:
+    """A turn under way: an iterator of events, then the `completion`."""
+
+    def __init__(self, stream: TextStream, parser: ReplyParser) -> None:
+        self._stream = stream
+        self._parser = parser
+
+    def __iter__(self) -> Iterator[Event]:
+        for piece in self._stream:
+            if piece.text:
+                yield from self._parser.feed(piece.text)
+        yield from self._parser.finish()
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """The turn as drawn so far."""
+        return _completed(self._stream.completion, self._parser.reply())
+
+
+def _completed(sample: Completion, reply: Reply) -> ChatCompletion:
+    return ChatCompletion(
+        text=sample.text,
+        tokens=sample.tokens,
+        logprobs=sample.logprobs,
+        finish=sample.finish,
+        content=reply.content,
+        reasoning=reply.reasoning,
+        tool_calls=reply.tool_calls,
+        malformed=reply.malformed,
+    )
+
+
+def conversation(
+    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
+) -> Conversation:
+    """Messages and tools of any mapping type as a `Conversation`."""
+    return Conversation(
+        messages=tuple(dict(message) for message in messages), tools=tuple(dict(tool) for tool in tools or ())
+    )

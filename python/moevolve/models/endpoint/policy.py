@@ -1,0 +1,154 @@
+"""A server as the loop's policy: rounds of requests answered at once, everything counted, everything on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from moevolve.config import Config
+from moevolve.errors import DivergedError, EndpointError
+from moevolve.models.endpoint.client import Done
+from moevolve.models.endpoint.exchange import Exchange
+from moevolve.models.endpoint.meter import Meter
+from moevolve.models.endpoint.speech import Speech
+from moevolve.models.endpoint.tape import Tape
+from moevolve.protocol.requests import POLICY, GenerateRequest, Reply, Unanswered
+
+AT_ONCE = 32
+"""Exchanges that one commit puts on record while a round is under way."""
+
+
+class Asker(Protocol):
+    """Who exchanges are made with; see `Client.ask`."""
+
+    def ask(self, requests: Sequence[GenerateRequest], done: Done) -> None: ...
+
+
+class Nobody:
+    """Stands in for the server in a replay.
+
+    Raises:
+        DivergedError: whenever it is asked.
+    """
+
+    def ask(self, requests: Sequence[GenerateRequest], done: Done) -> None:
+        raise DivergedError(
+            f"the replay asks the server {len(requests)} things that the run never asked, "
+            f"first {requests[0].prompt[:80]!r}; the build or machine has changed"
+        )
+
+
+class EndpointPolicy:
+    """One model of one server.
+
+    A request's answer is asked for once in a run: whoever asks the same with the same key gets the same, and pays
+    nothing. Exchanges are counted in the order of the requests, whatever order they ended in and whoever ended them,
+    so the journal depends on neither the concurrency nor on what was on record before.
+
+    Args:
+        config: the run's configuration.
+        speech: how the model is spoken to.
+        asker: the client, or `Nobody` in a replay.
+        tape: the exchanges on record.
+        meter: the account.
+        used: digests of the requests that the run has paid for already.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        speech: Speech,
+        asker: Asker,
+        tape: Tape,
+        meter: Meter,
+        used: set[str] | None = None,
+    ) -> None:
+        assert config.policy.model is not None, "this run has no endpoint"
+        self.weights = identity(config.policy.model)
+        self.meter = meter
+        self._section = config.endpoint
+        self._speech = speech
+        self._asker = asker
+        self._tape = tape
+        self._used = used if used is not None else set()
+        self._streak = 0
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far, as the server reports them."""
+        return self.meter.generated
+
+    def answer(self, requests: Sequence[GenerateRequest]) -> list[Reply]:
+        """Answers a round; see `Policy`.
+
+        Raises:
+            EndpointError: the server cannot go on, or `give_up` requests have failed in a row.
+            SpendingLimitError: the limit leaves no room for what is still to be asked.
+            DivergedError: a replay asks what the run did not.
+        """
+        names = [self._speech.digest(request) for request in requests]
+        fresh: dict[str, GenerateRequest] = {}
+        for name, request in zip(names, requests, strict=True):
+            if name in self._used or name in fresh:
+                self.meter.reuse()
+            else:
+                fresh[name] = request
+        found: dict[str, Exchange] = {}
+        for part in self.meter.affordable(list(fresh.items())):
+            found |= self._exchanges(part)
+            for name, request in part:
+                self.meter.use(name, request, found[name])
+                self._used.add(name)
+        return [self._reply(found.get(name) or self._recorded(name)) for name in names]
+
+    def _exchanges(self, wanted: Sequence[tuple[str, GenerateRequest]]) -> dict[str, Exchange]:
+        """Every exchange of `wanted`: from the record, or from the server and then on record."""
+        found = {name: exchange for name, _ in wanted if (exchange := self._tape.find(name)) is not None}
+        missing = [(name, request) for name, request in wanted if name not in found]
+        if not missing:
+            return found
+        waiting: list[tuple[str, Exchange]] = []
+        failed: list[tuple[str, Exchange]] = []
+
+        def done(place: int, exchange: Exchange) -> None:
+            name = missing[place][0]
+            found[name] = exchange
+            # A failure is final once the run goes on with it; until then a resumed run may ask again.
+            (waiting if exchange.failure is None else failed).append((name, exchange))
+            if len(waiting) >= AT_ONCE:
+                self._tape.keep(waiting)
+                waiting.clear()
+
+        try:
+            self._asker.ask([request for _, request in missing], done)
+        finally:
+            self._tape.keep(waiting)
+        for name, _ in missing:
+            self._watch(found[name])
+        self._tape.keep(failed)
+        return found
+
+    def _watch(self, exchange: Exchange) -> None:
+        """Ends the run when the server seems to be gone, rather than let every attempt of it fail."""
+        self._streak = 0 if exchange.failure in (None, "rejected") else self._streak + 1
+        if self._streak >= self._section.give_up:
+            raise EndpointError(
+                f"{self._streak} requests in a row failed for good, the last one with {exchange.failure} "
+                f"({exchange.detail}): the server seems to be gone"
+            )
+
+    def _recorded(self, name: str) -> Exchange:
+        exchange = self._tape.find(name)
+        assert exchange is not None, "what the run has used is on record"
+        return exchange
+
+    def _reply(self, exchange: Exchange) -> Reply:
+        if exchange.failure is None:
+            return [self._speech.read(text) for text in exchange.texts]
+        kind = "rejected" if exchange.failure == "rejected" else POLICY
+        return Unanswered(failure=kind, detail=f"{exchange.failure}: {exchange.detail}"[:500])
+
+
+def identity(model: str) -> str:
+    """What stands where a run on weights names their hash."""
+    return f"endpoint:{model}"

@@ -1,0 +1,1 @@
+"""What an improver is told, and what its edits make of a program."""

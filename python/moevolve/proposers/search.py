@@ -1,0 +1,158 @@
+"""Program search: what an improver is told, and what its edits make of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from moevolve.agents.brief import Brief, Failure, LearnReport, SkillReport, Success, TrialReport
+from moevolve.agents.genome import Genome
+from moevolve.config import Config
+from moevolve.journal.archive import Archive, Variant
+from moevolve.records import Edit
+from moevolve.rollouts.attempts import Attempt
+from moevolve.skills.mastery import Mastery
+
+FAILURES = 48
+"""Failed attempts an improver is shown."""
+SUCCESSES = 16
+"""Confirmed attempts of each skill that an improver is shown."""
+HISTORY = 64
+"""Past proposals an improver is shown, newest last."""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What became of one proposal; improvers read this history."""
+
+    cycle: int
+    operator: str
+    summary: str
+    gain: float
+    decision: str
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A child program that an improver asked for."""
+
+    genome: Genome
+    operator: str
+    summary: str
+    files: list[str]
+    solves_differently: bool
+    """Whether anything but `improve.py` and `learn.py` changed, so that a score can show it."""
+
+
+def skill_reports(direct: Mastery, program: Mastery) -> list[SkillReport]:
+    """Estimated success by skill and level, of the bare policy and of the champion with its program."""
+    return [
+        SkillReport(
+            path=path,
+            direct=list(direct.estimates(path).values()),
+            program=list(program.estimates(path).values()),
+            first=low,
+        )
+        for path, (low, _) in direct.levels.items()
+    ]
+
+
+def trial_reports(trials: Sequence[Trial]) -> list[TrialReport]:
+    """The newest proposals and what became of them."""
+    return [
+        TrialReport(cycle=t.cycle, operator=t.operator, summary=t.summary, gain=t.gain, decision=t.decision)
+        for t in trials[-HISTORY:]
+    ]
+
+
+def report_for(cycle: int, trials: Sequence[Trial], direct: Mastery, program: Mastery) -> LearnReport:
+    """What `learn.py` is told before a learning stage."""
+    return LearnReport(
+        cycle=cycle,
+        skills=skill_reports(direct, program),
+        history=[t for t in trial_reports(trials) if t.operator.startswith(("distill", "reinforce"))],
+    )
+
+
+def brief_for(
+    cycle: int,
+    trials: Sequence[Trial],
+    config: Config,
+    archive: Archive,
+    parent: Variant,
+    genome: Genome,
+    tried: Sequence[Attempt],
+    direct: Mastery,
+    program: Mastery,
+) -> Brief:
+    """What `improve.py` is told: source, history, scores by skill, failures, budget and metric. Never a gold answer."""
+    return Brief(
+        source=dict(sorted(genome.files.items())),
+        skills=skill_reports(direct, program),
+        failures=[
+            Failure(
+                prompt=attempt.task.prompt,
+                skill=attempt.task.skill,
+                level=attempt.task.level,
+                answer=attempt.answer,
+                failure=attempt.verdict.failure or "wrong",
+            )
+            for attempt in [a for a in tried if not a.verdict.success][:FAILURES]
+        ],
+        successes=successes(tried),
+        history=trial_reports(trials),
+        lineage=[variant.summary for variant in archive.lineage(parent.id)],
+        candidates=config.evolve.candidates,
+        cycle=cycle,
+        metric="mean success over skills and levels, one attempt a task",
+    )
+
+
+def successes(tried: Sequence[Attempt]) -> list[Success]:
+    """Confirmed attempts, the longest of each skill first: routes are tried out against them."""
+    by_skill: dict[str, list[Attempt]] = {}
+    for attempt in tried:
+        if attempt.verdict.success:
+            by_skill.setdefault(attempt.task.skill, []).append(attempt)
+    chosen = []
+    for _, attempts in sorted(by_skill.items()):
+        attempts.sort(key=lambda attempt: (-attempt.task.level, attempt.task.prompt))
+        chosen += [
+            Success(prompt=a.task.prompt, skill=a.task.skill, level=a.task.level, answer=a.answer)
+            for a in attempts[:SUCCESSES]
+        ]
+    return chosen
+
+
+def children(
+    genome: Genome, candidates: Sequence[Sequence[Edit]], known: set[str], hold: Callable[[Genome], str]
+) -> list[Proposal]:
+    """Applies each candidate's edits; drops programs that did not change or are in the archive already.
+
+    Args:
+        genome: the parent's program.
+        candidates: one list of edits a candidate.
+        known: hashes of the archive's programs.
+        hold: stores a program and returns its hash.
+    """
+    proposals = []
+    seen = set(known)
+    for edits in candidates:
+        files = dict(genome.files)
+        for edit in edits:
+            files[edit.path] = edit.text
+        child = Genome(files=files)
+        name = hold(child)
+        changed = sorted(path for path in files if files[path] != genome.files.get(path))
+        if not changed or name in seen:
+            continue
+        seen.add(name)
+        proposals.append(
+            Proposal(
+                genome=child,
+                operator="+".join(dict.fromkeys(edit.operator for edit in edits)),
+                summary="; ".join(edit.summary for edit in edits),
+                files=changed,
+                solves_differently=any(path not in ("improve.py", "learn.py") for path in changed),
+            )
+        )
+    return proposals

@@ -1,0 +1,1 @@
+"""What crosses a joint between rooms: frozen structs without logic."""

@@ -1,0 +1,1 @@
+"""Attempts of a variant on tasks, graded and tallied."""

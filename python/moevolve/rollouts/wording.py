@@ -1,0 +1,92 @@
+"""How tasks are put to an instruct model, and how its replies are read.
+
+The suite's prompts are terse (`rev:bdca=`): made for the shipped seed. An instruct model gets the skill's summary as its
+instruction, a few solved tasks as earlier turns, and the payload as the question. Programs, lessons and graders see the
+suite's own texts on either side, so one program works with any model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from moevolve.models.prompts import Message
+from moevolve.tasks.skill import Skill
+from moevolve.tasks.suite import Suite
+
+INSTRUCTION = "Reply with the result alone."
+
+_LETTERS = re.compile(r"[A-Za-z]{2,}")
+
+
+class Wording:
+    """Prompts as conversations, and replies as answers.
+
+    Args:
+        suite: its skills' summaries and verbs, and the train tasks that are shown solved.
+        shots: solved tasks before the question; a skill without known answers has none.
+        levels: lowest and highest level of the run; solved tasks come from its lowest levels.
+        spell: put blanks between the letters of a payload, so that a tokenizer of whole words sees every letter.
+    """
+
+    def __init__(self, suite: Suite, *, shots: int, levels: tuple[int, int], spell: bool) -> None:
+        self.shots = shots
+        self.spell = spell
+        self._suite = suite
+        self._levels = levels
+        self._verbs = {
+            verb: skill for skill in suite.skills.values() if (verb := skill.verb or _prefix(suite, skill))
+        }
+        self._before = cache(self._earlier)
+
+    def messages(self, prompt: str) -> list[Message]:
+        """The conversation that asks `prompt`: a prompt of no known verb is asked as it is."""
+        verb, colon, payload = prompt.partition(":")
+        if not colon or verb not in self._verbs:
+            return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}]
+        return [*self._before(verb), {"role": "user", "content": self.question(payload)}]
+
+    def question(self, payload: str) -> str:
+        """`bdca=` as `b d c a =`."""
+        text = payload.removesuffix("=").strip()
+        return f"{self.said(text)} ="
+
+    def said(self, answer: str) -> str:
+        """An answer as the model writes it: `read(said(answer))` is the answer."""
+        return _LETTERS.sub(lambda found: " ".join(found[0]), answer) if self.spell else answer
+
+    def read(self, reply: str) -> str:
+        """The answer in a reply: its first line, the spelling undone."""
+        line = next(iter(reply.strip().splitlines()), "").strip()
+        parts = line.split()
+        return "".join(parts) if self.spell and all(len(part) == 1 for part in parts) else line
+
+    def _earlier(self, verb: str) -> Sequence[Message]:
+        skill = self._verbs[verb]
+        said: list[Message] = [{"role": "system", "content": f"{_sentence(skill.summary)} {INSTRUCTION}"}]
+        for prompt, answer in self._solved(skill):
+            said.append({"role": "user", "content": self.question(prompt.partition(":")[2])})
+            said.append({"role": "assistant", "content": self.said(answer)})
+        return tuple(said)
+
+    def _solved(self, skill: Skill) -> list[tuple[str, str]]:
+        """Train tasks with their answers; the same in every run, and never of another split."""
+        low = max(self._levels[0], skill.levels[0])
+        high = min(self._levels[1], skill.levels[1])
+        levels = [low + shot % max(1, high - low + 1) for shot in range(self.shots)]
+        tasks = [
+            self._suite.draw("train", skill.path, level, "shots", shot) for shot, level in enumerate(levels)
+        ]
+        return [(task.prompt, task.answer) for task in tasks if task.answer is not None]
+
+
+def _prefix(suite: Suite, skill: Skill) -> str:
+    """What all of a skill's prompts seem to begin with, up to a colon; empty where they do not."""
+    prompts = [suite.draw("train", skill.path, skill.levels[0], "prefix", again).prompt for again in range(4)]
+    found = {prompt.partition(":")[0] if ":" in prompt else "" for prompt in prompts}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _sentence(summary: str) -> str:
+    return summary[:1].upper() + summary[1:].rstrip(".") + "."

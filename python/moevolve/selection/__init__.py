@@ -1,0 +1,1 @@
+"""Which variant of the archive is changed next."""

@@ -1,0 +1,58 @@
+"""Parent choice: which variant of the archive is changed next."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import Protocol
+
+from moevolve.errors import UsageError
+from moevolve.journal.archive import Archive, Variant
+
+
+class ParentPolicy(Protocol):
+    """Chooses a variant to change; a function of the archive and the generator alone."""
+
+    def choose(self, archive: Archive, rng: Random) -> Variant: ...
+
+
+class DgmParents:
+    """The Darwin Goedel Machine's rule (arXiv 2505.22954, appendix A): good ones more often, much-used ones
+    less.
+
+    p proportional to sigmoid(slope * (score - midpoint)) / (1 + number of children). No variant is ever
+    excluded. One without a score of its own (a child by weights keeps its parent's program) counts with its
+    nearest ancestor's, and with the midpoint when none has any.
+
+    Args:
+        slope: how sharply scores tell, 10 in the paper.
+        midpoint: the score of weight one half, .5 in the paper.
+    """
+
+    def __init__(self, slope: float = 10.0, midpoint: float = 0.5) -> None:
+        self.slope = slope
+        self.midpoint = midpoint
+
+    def probabilities(self, archive: Archive) -> dict[str, float]:
+        """Variant -> probability of being chosen, in the archive's order."""
+        shares: dict[str, float] = {}
+        for variant in archive:
+            quality = 1 / (1 + math.exp(-self.slope * (self._score(archive, variant) - self.midpoint)))
+            shares[variant.id] = quality / (1 + len(archive.children(variant.id)))
+        total = sum(shares.values())
+        return {id: share / total for id, share in shares.items()}
+
+    def choose(self, archive: Archive, rng: Random) -> Variant:
+        """Draws a parent.
+
+        Raises:
+            UsageError: the archive is empty.
+        """
+        if not len(archive):
+            raise UsageError("an empty archive has no parent to choose")
+        chances = self.probabilities(archive)
+        return archive[rng.choices(list(chances), list(chances.values()))[0]]
+
+    def _score(self, archive: Archive, variant: Variant) -> float:
+        scores = (ancestor.score for ancestor in reversed(archive.lineage(variant.id)))
+        return next((score for score in scores if score is not None), self.midpoint)

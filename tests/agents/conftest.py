@@ -1,0 +1,104 @@
+"""A scripted policy for programs: right up to a length, wrong above it, and never an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from moevolve.agents.genome import Genome, seed_genome
+from moevolve.agents.host import Limits, ProgramHost
+from moevolve.protocol.requests import GenerateRequest
+
+
+def parities(digits: str) -> str:
+    return "".join(str(sum(map(int, digits[: end + 1])) % 2) for end in range(len(digits)))
+
+
+def collapsed(text: str) -> str:
+    return "".join(letter for index, letter in enumerate(text) if index == 0 or text[index - 1] != letter)
+
+
+def shifted(text: str) -> str:
+    return "".join("a" if letter == "z" else chr(ord(letter) + 1) for letter in text)
+
+
+def pair(payload: str, sign: str) -> tuple[int, int]:
+    left, right = payload.split(sign)
+    return int(left), int(right)
+
+
+SKILLS: dict[str, Callable[[str], str]] = {
+    "rev": lambda p: p[::-1],
+    "srt": lambda p: "".join(sorted(p)),
+    "ddp": collapsed,
+    "cae": shifted,
+    "add": lambda p: str(sum(pair(p, "+"))),
+    "sub": lambda p: str(pair(p, "-")[0] - pair(p, "-")[1]),
+    "cmp": lambda p: str(max(pair(p, ","))),
+    "cnt": lambda p: str(p.count("x")),
+    "par": parities,
+    "srv": lambda p: "".join(sorted(p, reverse=True)),
+    "crv": lambda p: shifted(p)[::-1],
+    "drv": lambda p: collapsed(p)[::-1],
+}
+
+
+def truth(prompt: str) -> str:
+    verb, _, payload = prompt.partition(":")
+    return SKILLS[verb](payload.removesuffix("="))
+
+
+@dataclass
+class Oracle:
+    """Answers payloads of up to `limit` characters rightly, longer and senseless ones with `?`."""
+
+    limit: int = 8
+    rounds: list[list[GenerateRequest]] = field(default_factory=list)
+
+    def text(self, prompt: str) -> str:
+        if len(prompt) - len("rev:=") > self.limit:
+            return "?"
+        try:
+            return truth(prompt)
+        except (KeyError, ValueError):
+            return "?"
+
+    def __call__(self, requests: list[GenerateRequest]) -> list[list[str]]:
+        self.rounds.append(list(requests))
+        return [[self.text(request.prompt)] * request.n for request in requests]
+
+
+@pytest.fixture
+def oracle() -> Oracle:
+    return Oracle()
+
+
+@pytest.fixture(scope="session")
+def fresh_oracle() -> type[Oracle]:
+    return Oracle
+
+
+@pytest.fixture(scope="session")
+def host() -> ProgramHost:
+    return ProgramHost(Limits(seconds=20.0, step_seconds=0.5))
+
+
+@pytest.fixture(scope="session")
+def hasty() -> ProgramHost:
+    """A host for programs that are expected to die."""
+    return ProgramHost(Limits(memory_mb=128, seconds=1.0, step_seconds=0.2))
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[..., Genome]:
+    """Builds a genome whose `solve` has the given body."""
+
+    def build(body: str, head: str = "") -> Genome:
+        lines = "\n".join(f"    {line}" for line in body.strip("\n").split("\n"))
+        return Genome(
+            files=seed_genome().files | {"solve.py": f"{head}\nasync def solve(task, agent):\n{lines}\n"}
+        )
+
+    return build

@@ -1,0 +1,85 @@
+"""What becomes of attempts whose policy does not answer."""
+
+from __future__ import annotations
+
+from moevolve.protocol.requests import GenerateRequest, PublicTask, Reply, Unanswered
+
+
+def tasks(*prompts: str) -> list[PublicTask]:
+    return [PublicTask(prompt=prompt, skill="text/reverse") for prompt in prompts]
+
+
+def failing(oracle, failure: str = "policy"):
+    """Answers like `oracle`, but for prompts that hold `lost`."""
+
+    def answer(requests: list[GenerateRequest]) -> list[Reply]:
+        return [
+            Unanswered(failure=failure, detail="timeout") if "lost" in request.prompt else texts
+            for request, texts in zip(requests, oracle(requests), strict=True)
+        ]
+
+    return answer
+
+
+ASK = """
+[answer] = await agent.generate(task.prompt)
+return answer
+"""
+
+
+def test_an_unanswered_request_ends_its_attempt_alone(host, oracle, program):
+    outcomes = host.solve(
+        program(ASK), tasks("rev:abc=", "rev:lost=", "rev:cd="), failing(oracle), None, [1, 2, 3]
+    )
+    assert [outcome.answer for outcome in outcomes] == ["cba", None, "dc"]
+    assert [outcome.failure for outcome in outcomes] == [None, "policy", None]
+    assert outcomes[1].detail == "timeout"
+
+
+def test_a_refused_request_is_told_apart(host, oracle, program):
+    [outcome] = host.solve(program(ASK), tasks("rev:lost="), failing(oracle, "rejected"), None, [1])
+    assert outcome.failure == "rejected"
+
+
+def test_what_an_attempt_asks_beside_a_lost_request_does_not_disturb_its_siblings(host, oracle, program):
+    genome = program(
+        """
+if task.prompt == "rev:lost=":
+    await agent.gather(agent.generate(task.prompt), agent.recall("x"), agent.generate("rev:a="))
+[first] = await agent.generate(task.prompt)
+[again] = await agent.generate(task.prompt)
+return again
+"""
+    )
+    outcomes = host.solve(genome, tasks("rev:lost=", "rev:ab="), failing(oracle), None, [1, 2])
+    assert [outcome.failure for outcome in outcomes] == ["policy", None]
+    assert outcomes[1].answer == "ba"
+
+
+def test_a_program_that_will_not_go_leaves_its_siblings_alone(host, oracle, program):
+    genome = program(
+        """
+try:
+    [answer] = await agent.generate(task.prompt)
+except BaseException:
+    [answer] = await agent.generate("rev:x=")
+[answer] = await agent.generate(task.prompt)
+return answer
+"""
+    )
+    outcomes = host.solve(genome, tasks("rev:lost=", "rev:ab="), failing(oracle), None, [1, 2])
+    assert [outcome.failure for outcome in outcomes] == ["policy", None]
+
+
+def test_a_program_cannot_blame_the_policy(host, oracle, program):
+    genome = program(
+        """
+import gc
+for found in gc.get_objects():
+    if type(found).__name__ == "Rounds":
+        found.finish = lambda value: (None, "policy", "not me")
+return "x"
+"""
+    )
+    [outcome] = host.solve(genome, tasks("rev:ab="), oracle, None, [1])
+    assert outcome.failure == "malformed"

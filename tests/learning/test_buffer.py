@@ -1,0 +1,51 @@
+"""The training buffer keeps confirmed answers and mixes them for rehearsal."""
+
+from random import Random
+
+from moevolve.learning.buffer import Buffer
+from moevolve.rollouts.attempts import Attempt
+from moevolve.tasks.task import Task, Verdict
+
+
+def attempt(prompt: str, skill: str = "text/sort", success: bool = True, answer: str = "x") -> Attempt:
+    task = Task(skill=skill, level=1, seed=0, prompt=prompt, answer="gold")
+    verdict = Verdict(score=float(success), success=success, failure=None if success else "wrong", detail="")
+    return Attempt(task, answer, verdict)
+
+
+def test_only_confirmed_answers_are_kept_and_never_the_gold_text() -> None:
+    buffer = Buffer(10)
+    assert buffer.add([attempt("a"), attempt("b", success=False)], cycle=1) == 1
+    assert [(item.prompt, item.answer) for item in buffer.items()] == [("a", "x")]
+
+
+def test_the_unfiltered_null_keeps_wrong_answers_too() -> None:
+    buffer = Buffer(10)
+    buffer.add([attempt("a"), attempt("b", success=False)], cycle=1, confirmed_only=False)
+    assert len(buffer) == 2
+
+
+def test_one_answer_a_prompt_and_the_oldest_go_first() -> None:
+    buffer = Buffer(3)
+    buffer.add([attempt(prompt) for prompt in "abca"], cycle=1)
+    buffer.add([attempt("d")], cycle=2)
+    assert [item.prompt for item in buffer.items()] == ["c", "a", "d"]
+
+
+def test_batches_follow_the_generator_and_hold_the_recent_share() -> None:
+    buffer = Buffer(1000)
+    buffer.add([attempt(f"old {i}") for i in range(200)], cycle=1)
+    buffer.add([attempt(f"new {i}") for i in range(200)], cycle=2)
+    first = buffer.batches(2, 20, 50, 0.6, Random(7))
+    assert first == buffer.batches(2, 20, 50, 0.6, Random(7))
+    recent = sum(item.cycle == 2 for batch in first for item in batch) / 1000
+    assert 0.75 < recent < 0.85  # .6, and half of the rest
+
+
+def test_rehearsal_gives_skills_equal_turns_whatever_their_number_of_answers() -> None:
+    buffer = Buffer(1000)
+    buffer.add([attempt(f"s{i}", "text/sort") for i in range(300)], cycle=1)
+    buffer.add([attempt(f"r{i}", "text/reverse") for i in range(3)], cycle=1)
+    [batch] = buffer.batches(1, 1, 600, 0.0, Random(3))
+    share = sum(item.skill == "text/reverse" for item in batch) / 600
+    assert 0.4 < share < 0.6

@@ -1,0 +1,59 @@
+"""A client of a scripted server, with a clock that only waiting moves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from scripted_endpoint import KEY, MODEL, FakeTime, ScriptedEndpoint  # noqa: E402
+
+from moevolve.config import Config  # noqa: E402
+from moevolve.models.endpoint.client import Client  # noqa: E402
+from moevolve.models.endpoint.exchange import Exchange  # noqa: E402
+from moevolve.models.endpoint.pacing import Pace  # noqa: E402
+from moevolve.models.endpoint.secret import Secret  # noqa: E402
+from moevolve.models.endpoint.speech import Speech  # noqa: E402
+from moevolve.protocol.requests import GenerateRequest  # noqa: E402
+
+Ask = Callable[..., list[Exchange]]
+
+
+def request(prompt: str = "rev:abc=", n: int = 1, key: int = 7) -> GenerateRequest:
+    return GenerateRequest(task=0, prompt=prompt, n=n, temperature=0.0, top_p=1.0, max_tokens=16, key=key)
+
+
+@pytest.fixture
+def a_request() -> Callable[..., GenerateRequest]:
+    return request
+
+
+@pytest.fixture
+def still() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def ask(still: FakeTime) -> Iterator[Ask]:
+    """Asks a server requests, with `[endpoint]` settings; gives their exchanges in order."""
+    clients: list[Client] = []
+
+    def asked(
+        server: ScriptedEndpoint | str, *requests: GenerateRequest, **settings: object
+    ) -> list[Exchange]:
+        url = server if isinstance(server, str) else server.url
+        given = {f"endpoint.{name}": value for name, value in settings.items()}
+        config = Config.load("small", {"policy.endpoint": url, "policy.model": MODEL, **given})
+        pace = Pace(config.endpoint.per_minute, still.clock, still.wait)
+        clients.append(Client(config, Secret(KEY, "TEST_KEY"), Speech(MODEL, config.endpoint), pace))
+        found: dict[int, Exchange] = {}
+        clients[-1].ask(requests, found.__setitem__)
+        return [found[place] for place in sorted(found)]
+
+    yield asked
+    for client in clients:
+        client.close()

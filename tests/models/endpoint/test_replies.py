@@ -1,0 +1,126 @@
+"""What is read out of a server's answers, whatever they hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moevolve.models.endpoint.replies import EXCERPT, asked_to_wait, read
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=10,
+)
+KNOWN = ["choices", "usage", "message", "content", "error", "prompt_tokens", "completion_tokens", "code"]
+near_misses = st.recursive(
+    json_values,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KNOWN), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def now() -> float:
+    return 1_700_000_000.0
+
+
+def get(body: object, status: int = 200, api: str = "chat", **headers: str):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read(status, {n.replace("_", "-"): v for n, v in headers.items()}, raw, api, now)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.integers(100, 999))
+def test_any_bytes_are_read_without_an_error(body: bytes, status: int) -> None:
+    call = get(body, status)
+    assert (call.failure is None) == bool(call.texts)
+    assert len(call.detail) <= EXCERPT + 40 and call.detail.isprintable()
+
+
+@settings(deadline=None)
+@given(near_misses, st.integers(100, 999), st.sampled_from(["chat", "completions"]))
+def test_any_json_is_read_without_an_error(body: object, status: int, api: str) -> None:
+    call = get(body, status, api)
+    assert (call.failure is None) == bool(call.texts)
+    if call.usage is not None:
+        assert 0 <= call.usage.cached <= call.usage.prompt
+
+
+@settings(deadline=None)
+@given(st.text(max_size=30))
+def test_any_wish_to_wait_is_a_number_of_seconds(text: str) -> None:
+    for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset-requests"):
+        assert asked_to_wait({name: text, "x-ratelimit-remaining-requests": "0"}, now) >= 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        ({"retry-after": "Tue, 14 Nov 2023 22:00:00 GMT"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "soon"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m1s"}, 361.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms"}, 0.02),
+        ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_servers_say_in_several_ways_how_long_to_wait(headers: dict[str, str], seconds: float) -> None:
+    assert asked_to_wait(headers, now) == pytest.approx(seconds)
+
+
+def test_an_answer_that_came_holds_nobody_up_unless_it_was_the_last() -> None:
+    said = {"choices": [{"message": {"content": "x"}}]}
+    assert get(said, x_ratelimit_reset_requests="9s", x_ratelimit_remaining_requests="5").hold == 0
+    assert get(said, x_ratelimit_reset_requests="9s", x_ratelimit_remaining_requests="0").hold == 9
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"message": "no"}, "rejected"),
+        (401, {"message": "no"}, "auth"),
+        (402, {"message": "no"}, "quota"),
+        (403, "no", "auth"),
+        (404, {"message": "no"}, "missing"),
+        (307, {}, "missing"),
+        (408, {}, "timeout"),
+        (422, {}, "rejected"),
+        (429, {"code": "rate_limit_exceeded"}, "rate_limited"),
+        (429, {"type": "insufficient_quota"}, "quota"),
+        (500, "oops", "server_error"),
+        (503, {}, "server_error"),
+        (504, {}, "timeout"),
+        (529, {}, "server_error"),
+        (204, {}, "malformed"),
+    ],
+)
+def test_every_refusal_has_its_type(status: int, error: object, kind: str) -> None:
+    assert get({"error": error}, status).failure == kind
+
+
+def test_a_silent_model_answered_with_nothing() -> None:
+    call = get({"choices": [{"message": {"content": None, "reasoning_content": "hm"}}]})
+    assert call.texts == [""] and call.failure is None
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_brackets_without_end_are_malformed(status: int) -> None:
+    call = get(b'{"choices":' + b"[" * 10**6, status)
+    assert call.failure == ("malformed" if status == 200 else "rejected")
+
+
+def test_usage_that_makes_no_sense_is_no_usage() -> None:
+    said = {
+        "choices": [{"message": {"content": "x"}}],
+        "usage": {"prompt_tokens": -4, "completion_tokens": 1},
+    }
+    call = get(said)
+    assert call.texts == ["x"] and call.usage is None and call.answered

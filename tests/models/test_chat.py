@@ -1,0 +1,136 @@
+"""Conversations over an engine that says what the test wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from chat_samples import CHATML, MINIMAX, PARALLEL, WEATHER
+from scripted_native import ScriptedNative
+
+from moevolve.errors import CheckpointError, UsageError
+from moevolve.models.chat import ChatCompletion, conversation
+from moevolve.models.engine import Engine
+from moevolve.models.turns import ContentDelta, ReasoningDelta, ToolCallEnd
+
+USER = {"role": "user", "content": "hi"}
+
+
+def engine(answer: Any, template: str | None = MINIMAX, **options: Any) -> tuple[Engine, ScriptedNative]:
+    native = ScriptedNative(answer, template, **options)
+    return Engine(native, "the model"), native  # type: ignore[arg-type]
+
+
+def test_a_turn_is_read_into_its_parts() -> None:
+    model, native = engine(PARALLEL)
+    answer = model.chat([USER], [WEATHER], seed=3)
+    assert answer.reasoning == "The person wants two cities." and answer.content == "I look both up."
+    assert [call.arguments["city"][:3] for call in answer.tool_calls] == ["São", "\nif"]
+    assert answer.text == PARALLEL and answer.finish == "stop"
+    assert len(answer.tokens) == len(answer.logprobs)
+    ((prompt, _, most, heat, nucleus),) = native.asked
+    assert prompt.endswith("]~b]ai\n<think>\n") and (most, heat, nucleus) == (1024, 0.0, 1.0)
+
+
+def test_the_stream_says_what_the_whole_turn_says() -> None:
+    model, native = engine(PARALLEL)
+    stream = model.chats.stream(conversation([USER], [WEATHER]))
+    events = list(stream)
+    assert stream.completion == model.chat([USER], [WEATHER])
+    assert native.asked[0] == native.asked[1]
+    assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == stream.completion.reasoning
+    assert "".join(e.text for e in events if isinstance(e, ContentDelta)) == stream.completion.content
+    assert tuple(e.call for e in events if isinstance(e, ToolCallEnd)) == stream.completion.tool_calls
+
+
+def test_events_come_while_tokens_do() -> None:
+    model, _ = engine("Thinking.</think>Yes, and more.")
+    stream = model.chats.stream(conversation([USER], None))
+    run = iter(stream)
+    assert next(run) == ReasoningDelta(text="T")
+    assert stream.completion.reasoning == "T" and len(stream.completion.tokens) == 1
+
+
+def test_a_conversation_goes_on() -> None:
+    model, native = engine(lambda prompt: "so.</think>\nfirst" if "more" not in prompt else "</think>second")
+    first = model.chat([USER])
+    second = model.chat([USER, first.message(), {"role": "user", "content": "more"}])
+    assert (first.content, first.reasoning, second.content) == ("first", "so.", "second")
+    assert "]~b]ai\nfirst[e~[" in native.asked[1][0]
+
+
+def test_a_turn_that_is_cut_off_says_so() -> None:
+    model, _ = engine(PARALLEL)
+    answer = model.chat([USER], [WEATHER], max_tokens=120)
+    assert answer.finish == "length" and answer.tool_calls == ()
+    assert [failed.reason for failed in answer.malformed] == ["the text ends inside the call"]
+
+
+def test_special_tokens_other_than_marks_do_not_show() -> None:
+    model, _ = engine("<think>a</think>b<|im_start|>c", CHATML)
+    answer = model.chat([USER])
+    assert (answer.reasoning, answer.content, answer.text) == ("a", "bc", "<think>a</think>bc")
+
+
+def test_samples_are_those_of_one_call_however_they_are_grouped() -> None:
+    model, native = engine("</think>x")
+    asked = [conversation([{"role": "user", "content": text}], None) for text in "abc"]
+    whole = model.chats.complete(asked, n=2)
+    keys = [key for _, key, *_ in native.asked]
+    native.asked.clear()
+    parts = model.chats.complete(asked[:1], n=2) + model.chats.complete(asked[1:], n=2, first=1)
+    assert parts == whole and [key for _, key, *_ in native.asked] == keys
+    assert all(isinstance(sample, ChatCompletion) for samples in whole for sample in samples)
+
+
+def test_a_turn_fits_into_the_context() -> None:
+    model, native = engine("</think>x", positions=200)
+    prompt = len(native.encode(model.chats.prompt(conversation([USER], None))))
+    model.chat([USER])
+    assert native.asked[0][2] == 200 - prompt
+    with pytest.raises(UsageError, match="the model has room for 200"):
+        model.chat([{"role": "user", "content": "x" * 300}])
+
+
+def test_a_model_without_a_template_does_not_chat() -> None:
+    with pytest.raises(UsageError, match="the model has no chat template"):
+        engine("x", None)[0].chat([USER])
+
+
+def test_a_broken_template_is_named() -> None:
+    with pytest.raises(CheckpointError, match="the chat template of the model is broken: line 1"):
+        engine("x", "{% if %}")[0].chat([USER])
+
+
+def test_a_template_takes_variables() -> None:
+    model, native = engine("x", CHATML)
+    model.chat([USER], enable_thinking=False)
+    assert native.asked[0][0].endswith("<think>\n\n</think>\n\n")
+
+
+def test_a_template_that_knows_no_tools_refuses_them() -> None:
+    with pytest.raises(UsageError, match="the chat template of the model knows no tools"):
+        engine("x", "{{ messages[0].content }}")[0].chat([USER], [WEATHER])
+
+
+def test_a_template_for_tools_counts_where_there_are_tools() -> None:
+    model, native = engine("<think>a</think>b", "plain")
+    native.named["tool_use"] = CHATML
+    assert model.chat([USER], [WEATHER]).content == "b" and native.asked[0][0].startswith("<|im_start|>")
+    model.chat([USER])
+    assert native.asked[1][0] == "plain"
+
+
+def test_plain_streams_draw_what_generate_draws() -> None:
+    model, native = engine("aé🙂<eos>b", None)
+    stream = model.stream("p", max_tokens=50, temperature=0.5, seed=4, place=(0, 0))
+    text = "".join(piece.text for piece in stream)
+    ((sample,),) = model.generate(["p"], max_tokens=50, temperature=0.5, seed=4)
+    assert text == sample.text == stream.completion.text == "aé🙂b"
+    assert stream.completion == sample and native.asked[0] == native.asked[1]
+
+
+@pytest.mark.parametrize("options", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}])
+def test_a_stream_refuses_what_generate_refuses(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        engine("x", None)[0].stream("p", **options)

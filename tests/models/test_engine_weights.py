@@ -1,0 +1,46 @@
+"""Weights that stay as their file has them, through the engine as people load it."""
+
+from __future__ import annotations
+
+import pytest
+
+from moevolve.errors import UsageError
+from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.engine import Engine
+
+PROMPTS = ["rev:abc=", "add:12+7="]
+
+
+@pytest.fixture(scope="module")
+def stored() -> Engine:
+    return Engine.load(seed_checkpoint(), weights="stored", threads=1)
+
+
+def test_they_answer_as_trainable_ones(stored: Engine) -> None:
+    trainable = Engine.load(seed_checkpoint(), weights="trainable", threads=1)
+    answers = [[samples.text for samples in engine.generate(PROMPTS)] for engine in (stored, trainable)]
+    assert answers[0] == answers[1]
+    assert stored.native.fingerprint() == trainable.native.fingerprint()
+
+
+def test_a_step_is_refused_with_the_way_out(stored: Engine) -> None:
+    with pytest.raises(UsageError, match='weights="trainable"'):
+        stored.native.train_step([([5, 6, 7], 1, 0, 1.0)], 1e-3)
+
+
+def test_a_precision_counts_in_training_alone() -> None:
+    engines = [Engine.load(seed_checkpoint(), weights="stored", precision=name) for name in ("f32", "bf16")]
+    assert [engine.native.precision for engine in engines] == ["f32", "bf16"]
+    assert len({str(engine.generate(PROMPTS)) for engine in engines}) == 1
+    example = ([5, 6, 7], 1, 0, 1.0)
+    norms = []
+    for engine in engines:
+        engine.adapt(4)
+        norms.append(engine.native.train_step([example], 1e-3)["gradient_norm"])
+    assert norms[0] != norms[1]
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(UsageError, match="auto, trainable or stored"):
+        Engine.load(seed_checkpoint(), weights="frozen")

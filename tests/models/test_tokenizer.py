@@ -1,0 +1,62 @@
+"""What the engine reads from tokenizer files beside the vocabulary."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moevolve.models.engine import Engine
+
+MODEL = Path(__file__).parents[1] / "fixtures" / "model" / "text" / "checkpoint"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    shutil.copytree(MODEL, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def configured(checkpoint: Path, **settings: Any) -> Engine:
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return Engine.load(checkpoint)
+
+
+def test_templates_by_name(checkpoint: Path) -> None:
+    assert configured(checkpoint).native.chat_templates == {}
+    assert configured(checkpoint, chat_template="a").native.chat_templates == {"default": "a"}
+    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    engine = configured(checkpoint, chat_template=named)
+    assert engine.native.chat_templates == {"default": "d", "tool_use": "t"}
+    assert engine.native.chat_template == "d"
+    (checkpoint / "chat_template.jinja").write_text("file", encoding="utf-8")
+    engine = configured(checkpoint, chat_template=named)
+    assert engine.native.chat_template == "file" and engine.native.chat_templates["tool_use"] == "t"
+
+
+@pytest.mark.parametrize("template", [3, None, [1, {"name": "x"}], {"default": "a"}])
+def test_settings_that_hold_no_template(checkpoint: Path, template: Any) -> None:
+    assert configured(checkpoint, chat_template=template).native.chat_template is None
+
+
+def test_plain_text_begins_as_the_tokenizer_says_and_a_chat_as_the_template_says(checkpoint: Path) -> None:
+    file = checkpoint / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<unk>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"<unk>": {"id": "<unk>", "ids": [2], "tokens": ["<unk>"]}},
+    }
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    engine = configured(checkpoint, chat_template="{{ messages[0].content }}")
+    assert engine.encode("ab") == [2, *engine.native.encode("ab")]
+    assert engine.encode([5, 6]) == [5, 6]
+    messages = [{"role": "user", "content": "ab"}]
+    ((plain,),) = engine.generate([engine.native.encode("ab")], max_tokens=5)
+    assert engine.chat(messages, max_tokens=5).tokens == plain.tokens
+    ((begun,),) = engine.generate(["ab"], max_tokens=5)
+    assert begun == engine.generate([[2, *engine.native.encode("ab")]], max_tokens=5)[0][0]
