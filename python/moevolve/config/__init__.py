@@ -1,0 +1,161 @@
+"""A run's configuration: read strictly from TOML, written back as TOML, stored as canonical JSON.
+
+- A field's type, range and meaning stand in one place, its annotation (`schema`): reader, writer and `init` use it (`io`).
+- Everything unknown or impossible is a `ConfigError` that names the file, the full dotted key and a way out.
+- A preset is a TOML file of the package; what a file leaves out has the defaults of the schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import msgspec
+from msgspec import Meta
+
+from moevolve.config import io
+from moevolve.config.io import nearest, parse_settings, presets
+from moevolve.config.schema import (
+    AttemptsSection,
+    EndpointSection,
+    EvolveSection,
+    GateSection,
+    LearnSection,
+    PolicySection,
+    SandboxSection,
+    Section,
+    SuiteSection,
+    WordingSection,
+)
+from moevolve.errors import ConfigError
+from moevolve.records import Arm
+
+ARMS: tuple[str, ...] = get_args(Arm)
+
+__all__ = [
+    "ARMS",
+    "Config",
+    "EndpointSection",
+    "LearnSection",
+    "PolicySection",
+    "nearest",
+    "parse_settings",
+    "presets",
+]
+
+
+class Config(Section, frozen=True):
+    """A resolved configuration. Equal configurations give equal runs."""
+
+    name: Annotated[
+        str, Meta(description="What the run is called", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    ] = "run"
+    seed: Annotated[
+        int, Meta(description="The one number that every draw comes from", ge=0, le=2**63 - 1)
+    ] = 0
+    arm: Annotated[Arm, Meta(description="Which parts of the loop are on: " + ", ".join(ARMS))] = "full"
+    cycles: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Most cycles; left out: as many as fit in `minutes`"),
+    ] = None
+    minutes: Annotated[
+        Annotated[float, Meta(gt=0.0)] | None, Meta(description="Time limit of the run, minutes")
+    ] = None
+    suite: SuiteSection = SuiteSection()
+    policy: PolicySection = PolicySection()
+    endpoint: EndpointSection = EndpointSection()
+    wording: WordingSection = WordingSection()
+    attempts: AttemptsSection = AttemptsSection()
+    learn: LearnSection = LearnSection()
+    gate: GateSection = GateSection()
+    evolve: EvolveSection = EvolveSection()
+    sandbox: SandboxSection = SandboxSection()
+
+    def __post_init__(self) -> None:
+        if self.cycles is None and self.minutes is None:
+            raise ValueError("a run needs an end: give `cycles`, `minutes` or both")
+        if self.arm == "sft" and self.learn.loss != "sft":
+            raise ValueError("arm sft trains without reward, so `learn.loss` must be sft there")
+
+    @classmethod
+    def load(cls, source: str | Path, settings: Mapping[str, Any] | None = None) -> Config:
+        """Reads a preset by name, or a TOML file.
+
+        Args:
+            source: a preset's name or the path of a TOML file.
+            settings: dotted key -> value, on top of what the file says.
+
+        Raises:
+            UsageError: no such preset or file.
+            ConfigError: a key or value that cannot be used.
+        """
+        text, where, name, folder = io.read(source)
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{where} is not TOML: {error}") from None
+        data.setdefault("name", name)
+        for key, value in (settings or {}).items():
+            io.put(data, key, value)
+        config = io.convert(data, Config, where)
+        return msgspec.structs.replace(
+            config,
+            policy=io.absolute(config.policy, "checkpoint", folder),
+            endpoint=io.absolute(config.endpoint, "prices", folder),
+        )
+
+    def override(
+        self,
+        *,
+        seed: int | None = None,
+        cycles: int | None = None,
+        minutes: float | None = None,
+        arm: str | None = None,
+    ) -> Config:
+        """This configuration with some of the first choices made anew.
+
+        `cycles` alone takes the time limit away, so that the run has exactly as many; `minutes` alone takes
+        the number of cycles away.
+
+        Raises:
+            ConfigError: a value out of range, or an unknown arm.
+        """
+        data = msgspec.to_builtins(self)
+        if cycles is not None or minutes is not None:
+            data |= {"cycles": cycles, "minutes": minutes}
+        data |= {key: value for key, value in (("seed", seed), ("arm", arm)) if value is not None}
+        return io.convert(data, Config, "the command's options")
+
+    def canonical(self) -> str:
+        """The configuration as JSON with sorted keys: what the journal holds."""
+        return msgspec.json.encode(self, order="sorted").decode()
+
+    @classmethod
+    def from_canonical(cls, text: str) -> Config:
+        """Reads what `canonical` wrote.
+
+        Raises:
+            ConfigError: another version of Moevolve wrote it.
+        """
+        try:
+            return io.convert(
+                msgspec.json.decode(text, type=dict[str, Any]), Config, "the run's stored configuration"
+            )
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"the run's stored configuration is not JSON: {error}") from None
+
+    def run_name(self) -> str:
+        """A name that equal configurations share and others do not, such as `quickstart-11-5f0c83aa`."""
+        digest = hashlib.blake2b(self.canonical().encode(), digest_size=4).hexdigest()
+        return f"{self.name}-{self.seed}-{digest}"
+
+    def toml(self, *, comments: bool = False) -> str:
+        """The configuration as TOML; `Config.load` reads the same one back.
+
+        Args:
+            comments: puts each key's meaning before it, and keys without a value as comments.
+        """
+        return "".join(f"{line}\n" for line in io.toml(self, comments))

@@ -1,0 +1,263 @@
+"""The tables of a run's configuration: a field's type, range and meaning stand in its annotation.
+
+Reader, writer and `init` use nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from moevolve.records import Recipe
+
+Rate = Annotated[float, Meta(gt=0.0, le=1.0)]
+LevelNumber = Annotated[int, Meta(ge=1, le=64)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a table of the file."""
+
+
+class SuiteSection(Section, frozen=True):
+    name: Annotated[str, Meta(description="Which suite of tasks", min_length=1)] = "primer"
+    skills: Annotated[
+        tuple[str, ...], Meta(description="Skills that the run works on; left empty: all of the suite")
+    ] = ()
+    levels: Annotated[
+        tuple[LevelNumber, LevelNumber], Meta(description="Lowest and highest level that the run works on")
+    ] = (1, 16)
+    sealed_per_cell: Annotated[
+        int, Meta(description="Sealed tasks per (skill, level): the score before and after", ge=1, le=1000)
+    ] = 8
+    dev_per_cell: Annotated[
+        int, Meta(description="Dev tasks per (skill, level): the curve, once a cycle", ge=1, le=1000)
+    ] = 2
+
+    def __post_init__(self) -> None:
+        if self.levels[0] > self.levels[1]:
+            raise ValueError(f"levels must be [lowest, highest], not {list(self.levels)}")
+        if len(set(self.skills)) < len(self.skills):
+            raise ValueError("skills must each be named once")
+
+
+class PolicySection(Section, frozen=True):
+    checkpoint: Annotated[
+        str | None,
+        Meta(
+            description="A checkpoint's folder (Hugging Face layout) or GGUF file; left out: the shipped seed"
+        ),
+    ] = None
+    threads: Annotated[int, Meta(description="Threads of the engine; 0 takes every core", ge=0, le=1024)] = 0
+    precision: Annotated[
+        Literal["auto", "f32", "bf16"],
+        Meta(
+            description="What products round their operands to; auto: bf16 where the CPU multiplies it faster"
+        ),
+    ] = "auto"
+    max_tokens: Annotated[int, Meta(description="Most tokens of one direct answer", ge=1, le=4096)] = 24
+    temperature: Annotated[float, Meta(description="Temperature of direct attempts", ge=0.0, le=10.0)] = 1.0
+    endpoint: Annotated[
+        str | None,
+        Meta(description="Base address of an OpenAI-compatible server that answers instead, up to its /v1"),
+    ] = None
+    model: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="The server's name of the model")
+    ] = None
+    key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None,
+        Meta(description="Environment variable that holds the server's key; never the key itself"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.endpoint is None:
+            if self.model is not None or self.key_env is not None:
+                raise ValueError("model and key_env belong to an endpoint: give `endpoint` too")
+            return
+        if self.checkpoint is not None:
+            raise ValueError("either `checkpoint` or `endpoint` answers, not both")
+        if self.model is None:
+            raise ValueError("an endpoint needs `model`, the server's name of the model")
+        address = urlsplit(self.endpoint)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError("endpoint must be an address such as http://127.0.0.1:8000/v1")
+        if address.username or address.password or address.query or address.fragment:
+            raise ValueError(
+                "endpoint must be a plain address: a key goes into the environment variable that `key_env` names"
+            )
+
+
+Price = Annotated[float, Meta(ge=0.0, le=1e6)]
+
+
+class EndpointSection(Section, frozen=True):
+    """How a server is asked, and what it costs. Nothing here matters to a run on weights."""
+
+    api: Annotated[Literal["chat", "completions"], Meta(description="Which of the server's interfaces")] = (
+        "chat"
+    )
+    system: Annotated[str | None, Meta(description="System prompt of every chat request")] = None
+    token_field: Annotated[
+        Literal["max_tokens", "max_completion_tokens"],
+        Meta(description="What the server calls the most tokens of an answer"),
+    ] = "max_tokens"
+    concurrency: Annotated[int, Meta(description="Requests under way at once", ge=1, le=1024)] = 8
+    retries: Annotated[int, Meta(description="Further tries after a failed call", ge=0, le=100)] = 5
+    timeout: Annotated[float, Meta(description="Most seconds of one call", gt=0.0, le=86_400.0)] = 120.0
+    per_minute: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Most calls a minute; left out: as the server allows"),
+    ] = None
+    give_up: Annotated[
+        int, Meta(description="Requests failed in a row, retries and all, that end the run", ge=1, le=10**6)
+    ] = 64
+    prices: Annotated[
+        str | None,
+        Meta(description="TOML file of prices; the run keeps the model's own in the keys below"),
+    ] = None
+    currency: Annotated[str, Meta(description="What prices are in", min_length=1, max_length=16)] = "USD"
+    price_input: Annotated[Price | None, Meta(description="Price of 10^6 prompt tokens")] = None
+    price_cached: Annotated[
+        Price | None, Meta(description="Price of 10^6 prompt tokens that the server had cached")
+    ] = None
+    price_output: Annotated[Price | None, Meta(description="Price of 10^6 generated tokens")] = None
+    most_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Spending limit in tokens, read and generated; the run ends before it is passed"),
+    ] = None
+    most_cost: Annotated[
+        Annotated[float, Meta(gt=0.0)] | None, Meta(description="Spending limit in money; needs prices")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if (self.price_input is None) != (self.price_output is None):
+            raise ValueError("give `price_input` and `price_output`, or neither")
+        if self.most_cost is not None and self.price_input is None and self.prices is None:
+            raise ValueError("`most_cost` needs prices: give `prices`, or `price_input` and `price_output`")
+
+
+class WordingSection(Section, frozen=True):
+    style: Annotated[
+        Literal["auto", "bare", "chat"],
+        Meta(
+            description="The suite's texts as they are, or conversations; auto: chat where a checkpoint has a template"
+        ),
+    ] = "auto"
+    shots: Annotated[int, Meta(description="Solved train tasks shown before the question", ge=0, le=64)] = 2
+    spell: Annotated[bool, Meta(description="Write the letters of a payload apart")] = True
+
+
+class AttemptsSection(Section, frozen=True):
+    tasks: Annotated[
+        int, Meta(description="Train tasks a cycle, direct and through the program", ge=1, le=10**6)
+    ] = 768
+    samples: Annotated[int, Meta(description="Direct attempts per task", ge=1, le=256)] = 4
+
+
+class LearnSection(Section, frozen=True):
+    method: Annotated[
+        Literal["auto", "full", "lora"],
+        Meta(
+            description="Train all weights, or a low-rank adapter; auto: lora for a GGUF file or above 1e8 parameters"
+        ),
+    ] = "auto"
+    buffer: Annotated[int, Meta(description="Confirmed answers kept for training", ge=1, le=10**7)] = 20_000
+    steps: Annotated[
+        int, Meta(description="Most steps of a learning stage, whatever its recipe asks for", ge=0, le=10**5)
+    ] = 400
+    batch: Annotated[
+        int, Meta(description="Most answers of a step, whatever its recipe asks for", ge=1, le=4096)
+    ] = 256
+    learning_rate: Annotated[
+        tuple[Rate, Rate], Meta(description="Lowest and highest learning rate that a recipe may ask for")
+    ] = (1e-5, 1e-2)
+    positions: Annotated[
+        Literal["auto", "plain", "spread"],
+        Meta(
+            description="Positions of training sequences, from 0 or spread at random; auto: spread with bare texts"
+        ),
+    ] = "auto"
+    loss: Annotated[
+        Literal["sft", "cispo", "grpo", "dapo", "dr_grpo"],
+        Meta(
+            description="sft: confirmed answers by cross-entropy; the others: this cycle's direct attempts, right and wrong"
+        ),
+    ] = "sft"
+    clip: Annotated[
+        tuple[Annotated[float, Meta(ge=0.0, le=1.0)], Annotated[float, Meta(gt=0.0, le=100.0)]],
+        Meta(description="How far below and above 1 a loss bounds the ratio; cispo has no bound below"),
+    ] = (0.2, 4.0)
+    schedule: Annotated[
+        Literal["linear", "cosine"],
+        Meta(description="How the learning rate falls after its warm-up, to a tenth"),
+    ] = "linear"
+    rank: Annotated[int, Meta(description="Rank of an adapter", ge=1, le=1024)] = 8
+    scale: Annotated[
+        float, Meta(description="An adapter's alpha: it counts alpha/rank times", gt=0.0, le=4096.0)
+    ] = 16.0
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Matrices that an adapter stands beside, such as q_proj; left empty: all of a layer"
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.learning_rate[0] > self.learning_rate[1]:
+            raise ValueError(f"learning_rate must be [lowest, highest], not {list(self.learning_rate)}")
+
+    def bounded(self, recipe: Recipe) -> Recipe:
+        """What a recipe asks for, as far as this run grants it."""
+        low, high = self.learning_rate
+        return msgspec.structs.replace(
+            recipe,
+            steps=min(recipe.steps, self.steps),
+            batch=min(recipe.batch, self.batch),
+            learning_rate=min(high, max(low, recipe.learning_rate)),
+        )
+
+
+class GateSection(Section, frozen=True):
+    alpha: Annotated[
+        float, Meta(description="Bound on the probability of a false promotion", gt=0.0, lt=1.0)
+    ] = 0.01
+    margin: Annotated[
+        float, Meta(description="How much a skill may lose before it vetoes", ge=0.0, lt=1.0)
+    ] = 0.05
+    min_n: Annotated[int, Meta(description="Least paired tasks before a promotion", ge=1, le=10**6)] = 192
+    max_n: Annotated[int, Meta(description="Most paired tasks of a decision", ge=1, le=10**6)] = 1536
+    batch: Annotated[int, Meta(description="Paired tasks between two looks", ge=1, le=10**5)] = 96
+
+    def __post_init__(self) -> None:
+        if self.min_n > self.max_n:
+            raise ValueError(f"min_n must be at most max_n, but {self.min_n} > {self.max_n}")
+
+
+class EvolveSection(Section, frozen=True):
+    candidates: Annotated[
+        int, Meta(description="Programs that an improver proposes at once", ge=1, le=1000)
+    ] = 8
+    screen: Annotated[int, Meta(description="Train tasks that screen a proposal", ge=1, le=10**5)] = 192
+    margin: Annotated[
+        float,
+        Meta(description="Lead on the screening tasks that takes a proposal to the gate", ge=0.0, lt=1.0),
+    ] = 0.0
+    generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
+    requests: Annotated[
+        int, Meta(description="Requests that an improver may make to try its ideas out", ge=0, le=10**6)
+    ] = 4096
+
+
+class SandboxSection(Section, frozen=True):
+    strict: Annotated[bool, Meta(description="Refuse to run where a layer of the sandbox is missing")] = False
+    memory_mb: Annotated[
+        int, Meta(description="Address space of a program's process, MiB", ge=64, le=10**6)
+    ] = 512
+    seconds: Annotated[
+        float,
+        Meta(
+            description="Most seconds of a program's process, the policy's time left out", gt=0.0, le=86_400.0
+        ),
+    ] = 60.0
