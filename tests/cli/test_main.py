@@ -11,10 +11,11 @@ from types import ModuleType
 
 import pytest
 
-from moevolve.cli.main import COMMANDS, main
+from moevolve.cli.main import main
+from moevolve.cli.parsers import COMMANDS
 from moevolve.errors import ConfigError, MoevolveError, SafetyError, StoreBusyError
 
-STARTING = ["run", "resume", "watch", "init", "serve", "learned"]
+STARTING = ["run", "resume", "watch", "init", "serve", "learned", "completion"]
 READING = ["show", "ls", "report", "compare", "diff", "replay", "generate", "plan", "skills", "doctor"]
 CONTRACT = {*STARTING, *READING}
 

@@ -18,26 +18,8 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from moevolve import __version__
+from moevolve.cli.parsers import COMMANDS, command_parser
 from moevolve.errors import MoevolveError
-
-COMMANDS = {
-    "run": "start a run from a preset or a TOML file",
-    "resume": "go on with a run that was interrupted",
-    "watch": "follow a run on a live screen",
-    "show": "a run's figures",
-    "ls": "the runs in a folder",
-    "report": "a run's report, in the terminal and as an HTML page",
-    "compare": "runs side by side",
-    "diff": "what two variants of a run differ in",
-    "replay": "do a run again and compare the journals",
-    "generate": "let a model complete prompts, or chat with it",
-    "serve": "answer OpenAI's clients with a model, or a run's champion",
-    "learned": "what a server that learns has kept and learnt",
-    "plan": "what a model weighs, and where it fits",
-    "skills": "a suite's skill tree, or a run's",
-    "doctor": "what is in force on this machine",
-    "init": "write a commented configuration to start from",
-}
 
 INTERRUPTED = 130
 
@@ -71,15 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _execute(name: str, words: Sequence[str]) -> int:
-    module = import_module(f"moevolve.cli.commands.{name}")
-    parser = argparse.ArgumentParser(prog=f"moevolve {name}", description=module.__doc__, allow_abbrev=False)
-    module.arguments(parser)
+    parser = command_parser(name)
     try:
         options = parser.parse_args(words)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     try:
-        code = int(module.execute(options))
+        code = int(import_module(f"moevolve.cli.commands.{name}").execute(options))
         sys.stdout.flush()
         return code
     except MoevolveError as error:
