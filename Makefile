@@ -109,6 +109,7 @@ $(PARITY)/.made: tests/parity/requirements.txt
 	$(SAY) "Making .venv-parity: torch and transformers, llama.cpp and a small model, 3 GB to fetch, 6 GB on disk, 10 minutes to build"
 	@test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
 	@$(PARITY)/bin/python -m pip install --progress-bar on -r tests/parity/requirements.txt
+	@$(PARITY)/bin/python -m pip install --quiet --no-deps kt-kernel==0.7.2
 	@touch $@
 
 parity-env: $(PARITY)/.made ## the environment that parity and bench need

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import kt_peer
 from measure import clock, in_process, note, quiet
 from moevolve import _native
 
@@ -77,6 +78,8 @@ def sides(size: tuple[int, int, int, int], threads: int) -> Iterator[tuple[str, 
     for experts in EXPERTS:
         base.experts.config._experts_implementation = experts
         yield f"transformers {experts} f32", runner(base, experts)
+    if kt_peer.available():
+        yield "kt-kernel bf16", kt_peer.experts(base, chosen, threads)
     # Routers stay f32 in transformers' mixed checkpoints too, but here the whole block is converted, its fastest form.
     half = base.to(torch.bfloat16)
     for experts in EXPERTS:
@@ -130,7 +133,7 @@ def worker(threads: int, rounds: int, size: tuple[int, int, int, int]) -> list[d
     for tokens in TOKENS:
         seconds = {name: statistics.median(t) for (name, n), t in times.items() if n == tokens}
         least = {name: min(t) for (name, n), t in times.items() if n == tokens}
-        rivals = [name for name in seconds if not name.startswith("moevolve")]
+        rivals = [name for name in seconds if name.startswith("transformers")]
         rival = min(rivals, key=seconds.__getitem__)
         results.append(
             {
@@ -143,6 +146,9 @@ def worker(threads: int, rounds: int, size: tuple[int, int, int, int]) -> list[d
                 "ratio": seconds[rival] / seconds["moevolve bf16"],
                 "ratio_of_least": min(least[r] for r in rivals) / least["moevolve bf16"],
                 "ratio_f32": min(seconds[r] for r in rivals if r.endswith("f32")) / seconds["moevolve f32"],
+                "ratio_kt": seconds["kt-kernel bf16"] / seconds["moevolve bf16"]
+                if "kt-kernel bf16" in seconds
+                else None,
                 "gap": {name: errors[name, tokens] for name in seconds},
             }
         )
@@ -177,7 +183,7 @@ def table(results: list[dict[str, Any]]) -> None:
         "one block, microseconds, medians; the ratio is to transformers' fastest of f32 and bf16, grouped_mm and eager"
     )
     print(
-        "size, threads, tokens             ours bf16   ours f32  their f32  their bf16    ratio   f32 alone   rival"
+        "size, threads, tokens             ours bf16   ours f32  their f32  their bf16    ratio   f32 alone   kt-kernel    ratio   rival"
     )
     for r in results:
         us = r["microseconds"]
@@ -187,6 +193,7 @@ def table(results: list[dict[str, Any]]) -> None:
         }
         where = f"{tuple(r['size'])!s:<22} {r['threads']} {r['tokens']:>4}"
         verdict = "met" if r["ratio"] >= TARGET else "MISSED"
+        kt = "" if r["ratio_kt"] is None else f"{us['kt-kernel bf16']:>10,.0f}   {r['ratio_kt']:5.2f}x"
         print(
             f"{where}    {us['moevolve bf16']:>10,.0f} {us['moevolve f32']:>10,.0f} "
             f"{best['f32']:>10,.0f} {best['bf16']:>11,.0f}"
