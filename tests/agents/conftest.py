@@ -9,6 +9,7 @@ import pytest
 
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import Limits, ProgramHost
+from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest
 
 
@@ -50,6 +51,12 @@ def truth(prompt: str) -> str:
     return SKILLS[verb](payload.removesuffix("="))
 
 
+def completion(text: str) -> Completion:
+    """A completion of one token a letter and an end token."""
+    tokens = [ord(letter) for letter in text]
+    return Completion(text, tokens, [-0.5] * (len(text) + 1), "stop")
+
+
 @dataclass
 class Oracle:
     """Answers payloads of up to `limit` characters rightly, longer and senseless ones with `?`."""
@@ -65,9 +72,9 @@ class Oracle:
         except (KeyError, ValueError):
             return "?"
 
-    def __call__(self, requests: list[GenerateRequest]) -> list[list[str]]:
+    def __call__(self, requests: list[GenerateRequest]) -> list[list[Completion]]:
         self.rounds.append(list(requests))
-        return [[self.text(request.prompt)] * request.n for request in requests]
+        return [[completion(self.text(str(request.prompt)))] * request.n for request in requests]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def test_the_seed_asks_once_and_greedily(host, oracle):
     assert [outcome.failure for outcome in outcomes] == [None, None]
     assert [(outcome.requests, outcome.tokens) for outcome in outcomes] == [(1, 4), (1, 4)]
     [requests] = oracle.rounds
-    assert [(request.task, request.n, request.temperature) for request in requests] == [
+    assert [(request.attempt, request.n, request.sampling.temperature) for request in requests] == [
         (0, 1, 0.0),
         (1, 1, 0.0),
     ]
@@ -40,7 +40,7 @@ return first[0]
 """
     )
     host.solve(genome, tasks("rev:ab=", "rev:xy="), oracle, None, [1, 2])
-    assert [[request.task for request in requests] for requests in oracle.rounds] == [[0, 1], [0]]
+    assert [[request.attempt for request in requests] for requests in oracle.rounds] == [[0, 1], [0]]
 
 
 def test_gathered_requests_are_one_round_in_their_order(host, oracle, program):
@@ -76,7 +76,7 @@ return (await agent.generate(repr(draws)))[0]
         host.solve(genome, tasks(*prompts), oracle, None, keys)
         found: dict[int, list[tuple[str, int]]] = {}
         for request in (request for requests in oracle.rounds for request in requests):
-            found.setdefault(keys[request.task], []).append((request.prompt, request.key))
+            found.setdefault(keys[request.attempt], []).append((request.prompt, request.key))
         return found
 
     together = asked(["rev:a=", "rev:b=", "rev:c="], [7, 8, 9])

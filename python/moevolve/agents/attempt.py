@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from moevolve.protocol.completion import Completion
+
 FAILURES = frozenset({"error", "malformed", "budget", "timeout"})
 """Failures that a process may report of an attempt by itself; the host alone finds `crash`, `policy`, `rejected`."""
 
@@ -28,7 +30,7 @@ class Attempt:
         self.tokens_left = tokens_left
         self.requests = 0
         self.tokens = 0
-        self.completions: list[str] = []
+        self.completions: list[Completion] = []
         self.open = True
         self.dismissed = False
         """Ended by the host; its process has still to say so."""
@@ -47,12 +49,12 @@ class Attempt:
         self.requests += 1
         return True
 
-    def receive(self, texts: list[str]) -> None:
+    def receive(self, completions: list[Completion]) -> None:
         """Notes the completions of a request."""
-        spent = sum(len(text) + 1 for text in texts)
+        spent = sum(completion.count for completion in completions)
         self.tokens += spent
         self.tokens_left -= spent
-        self.completions += texts
+        self.completions += completions
 
     def dismiss(self, failure: str, detail: str) -> None:
         """Ends the attempt while its process waits for a reply."""

@@ -20,7 +20,9 @@ from moevolve.agents.process import Process
 from moevolve.agents.provenance import built_from
 from moevolve.agents.wire import Replies, Round, Start, WireLesson, decode_candidates
 from moevolve.errors import SandboxError
+from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall, Reply, Unanswered
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.records import Edit, Recipe
 
@@ -244,22 +246,24 @@ class ProgramHost:
             oversized = wanted.n > limits.samples or len(wanted.prompt) > limits.prompt
             if attempt.grant(oversized):
                 request = GenerateRequest(
-                    task=wanted.task,
+                    attempt=wanted.task,
                     prompt=wanted.prompt,
+                    sampling=Sampling(
+                        max_tokens=min(limits.max_tokens, max(limits.least_tokens, wanted.max_tokens)),
+                        temperature=wanted.temperature,
+                        top_p=wanted.top_p,
+                    ),
                     n=wanted.n,
-                    temperature=wanted.temperature,
-                    top_p=wanted.top_p,
-                    max_tokens=min(limits.max_tokens, max(limits.least_tokens, wanted.max_tokens)),
                     key=key(attempt.key, "request", attempt.requests),
                 )
                 granted.append((place, request))
         if granted:
             for (place, request), given in zip(granted, answer([r for _, r in granted]), strict=True):
-                attempt = attempts[request.task]
+                attempt = attempts[request.attempt]
                 if isinstance(given, Unanswered) and lenient:
-                    given = [""] * request.n
+                    given = [Completion("", [], [], "stop")] * request.n
                 if not isinstance(given, Unanswered):
-                    texts[place] = given
+                    texts[place] = [completion.text for completion in given]
                     attempt.receive(given)
                 elif attempt.open:
                     attempt.dismiss(given.failure, given.detail)
@@ -279,7 +283,7 @@ class ProgramHost:
             failure is None
             and answer is not None
             and provenance
-            and not built_from(answer, attempt.completions)
+            and not built_from(answer, [completion.text for completion in attempt.completions])
         ):
             failure, detail = "provenance", "the answer is not put together from the policy's completions"
         return Outcome(

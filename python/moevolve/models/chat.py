@@ -11,7 +11,7 @@ from moevolve.errors import UsageError
 from moevolve.models.reply import ReplyFormat, ReplyParser
 from moevolve.models.stream import TextStream
 from moevolve.models.template import ChatTemplate
-from moevolve.models.turns import Event, MalformedCall, Reply, ToolCall
+from moevolve.models.turns import Event, MalformedCall, Reply
 from moevolve.protocol.completion import Completion
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ class ChatCompletion(Completion, frozen=True):
     """A sampled turn. `text` is as the model wrote it, marks included; the rest is what was read from it."""
 
     content: str = ""
-    reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
     malformed: tuple[MalformedCall, ...] = ()
 
     def message(self) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from moevolve.errors import UsageError
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.randomness import key
 
@@ -26,26 +27,27 @@ class EnginePolicy:
         self.prompts = prompts or BarePrompts(engine)
         self.generated = 0
 
-    def answer(self, requests: Sequence[GenerateRequest]) -> list[list[str]]:
-        """Answers a round: one list of `n` texts per request, in the order of the requests."""
+    def answer(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """Answers a round: `n` completions per request, in the order of the requests."""
         native = self.engine.native
         batch = [
             (
-                self.prompts.ask(request.prompt),
+                self.prompts.ask(_text(request)),
                 [key(request.key, sample) for sample in range(request.n)],
-                request.max_tokens,
-                request.temperature,
-                request.top_p,
+                request.sampling.max_tokens,
+                request.sampling.temperature,
+                request.sampling.top_p,
             )
             for request in requests
         ]
-        texts = []
+        replies = []
         for samples in native.generate(batch):
             self.generated += sum(len(tokens) + 1 for tokens, _, _ in samples)
-            texts.append([self.prompts.read(tokens) for tokens, _, _ in samples])
-        return texts
+            replies.append([Completion(self.prompts.read(sample[0]), *sample) for sample in samples])
+        return replies
 
-    def reload(self, file: Path, weights: str) -> None:
-        """Takes the weights of `file`, whose content hash is `weights`."""
-        self.engine.native.read_weights(str(file))
-        self.weights = weights
+
+def _text(request: GenerateRequest) -> str:
+    if not isinstance(request.prompt, str):
+        raise UsageError("this policy answers texts, not conversations")
+    return request.prompt

@@ -6,18 +6,7 @@ from typing import Any
 
 import msgspec
 
-
-class ToolCall(msgspec.Struct, frozen=True):
-    """One well-formed call. Calls of one turn are meant in parallel; `index` is the place among them."""
-
-    index: int
-    name: str
-    arguments: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """A name within the turn, for the tool's answer to refer to."""
-        return f"call_{self.index}"
+from moevolve.protocol.messages import ToolCall as ToolCall
 
 
 class MalformedCall(msgspec.Struct, frozen=True):

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.protocol.messages import ToolCall
+
 
 class Completion(msgspec.Struct, frozen=True):
-    """One sampled answer. `logprobs` are natural logs under temperature 1, one per token."""
+    """One sampled answer, whoever sampled it.
+
+    `logprobs` are natural logs under temperature 1, one per token and one more where an end token was drawn. A server
+    tells neither tokens nor logprobs: both are empty there.
+    """
 
     text: str
     tokens: list[int]
     logprobs: list[float]
     finish: str
-    """`stop` when an end token was drawn, `length` at the token limit."""
+    """`stop` when an end token or stop text came, `length` at the token limit, `tool_calls` where tools are called."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    usage: int | None = None
+    """Tokens as a server counted them."""
+
+    @property
+    def logprob(self) -> float | None:
+        """Log-probability of the whole answer, its end included; None where it is not known."""
+        return sum(self.logprobs) if self.logprobs else None
+
+    @property
+    def count(self) -> int:
+        """Tokens drawn, an end token included."""
+        return max(len(self.tokens), len(self.logprobs)) if self.usage is None else self.usage
 
 
 class Samples(tuple[Completion, ...]):

@@ -22,7 +22,7 @@ class Policy(Protocol):
         ...
 
     def answer(self, requests: Sequence[GenerateRequest]) -> Sequence[Reply]:
-        """Answers a round: `n` texts per request, in the order of the requests.
+        """Answers a round: `n` completions per request, in the order of the requests.
 
         A request that cannot be answered gets an `Unanswered` in their place, and the others theirs all the same.
         """

@@ -1,32 +1,58 @@
-"""What crosses the joint between a program, the host that runs it, and the policy that answers."""
+"""Requests of attempts, and what becomes of them: one form from the program's wire to whoever answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import Message, Tool
+from moevolve.protocol.sampling import Sampling
 from moevolve.records import Lesson, Struct
 
 
 class PublicTask(Struct, frozen=True):
-    """What a program sees of a task. The answer and the seed stay outside."""
+    """A task as a program sees it. The answer and the seed stay outside."""
 
     prompt: str
     skill: str
 
 
 class GenerateRequest(Struct, frozen=True):
-    """One prompt of a round, for the policy to answer with `n` texts.
+    """One prompt of a round, for the policy to answer with `n` completions.
 
     `key` depends on the attempt's key and the request's index within the attempt alone, so an answer does not
-    depend on what else is in the round.
+    depend on what else is in the round; sample `i` draws from (key, i).
     """
 
-    task: int
-    prompt: str
+    attempt: int
+    """Index of the attempt that asks, in its call."""
+    prompt: str | tuple[Message, ...]
+    sampling: Sampling
     n: int
-    temperature: float
-    top_p: float
-    max_tokens: int
+    key: int
+    worded: bool = True
+    """A text is put to a chat model in the suite's wording; a conversation goes to it as it is, always."""
+    tools: tuple[Tool, ...] = ()
+    schema: dict[str, Any] | None = None
+    """JSON schema that the answer must fit."""
+
+
+class RecallRequest(Struct, frozen=True):
+    """A query of memory: the best `k` lessons of a skill."""
+
+    attempt: int
+    skill: str
+    query: str
+    k: int
+
+
+class ToolRequest(Struct, frozen=True):
+    """A call of a tool that the suite grants; `key` as of a generation request."""
+
+    attempt: int
+    tool: str
+    arguments: dict[str, Any]
     key: int
 
 
@@ -35,14 +61,14 @@ POLICY = "policy"
 
 
 class Unanswered(Struct, frozen=True):
-    """Stands in place of a request's texts where the policy gave none."""
+    """Stands in place of a request's completions where the policy gave none."""
 
     failure: str
     """`policy`, or `rejected` where the request itself was refused: that is the attempt's own doing."""
     detail: str
 
 
-Reply = list[str] | Unanswered
+Reply = list[Completion] | Unanswered
 
 
 class Outcome(Struct, frozen=True):
@@ -55,14 +81,14 @@ class Outcome(Struct, frozen=True):
     `rejected` (it refused the request)."""
     detail: str
     tokens: int
-    """Characters generated for the attempt, with one more per completion for its end."""
+    """Tokens generated for the attempt, end tokens included."""
     requests: int
-    completions: list[str]
-    """Every text the attempt received, in the order of its requests."""
+    completions: list[Completion]
+    """Every completion that the attempt received, in the order of its requests."""
 
 
 Answer = Callable[[list[GenerateRequest]], Sequence[Reply]]
-"""The policy: `n` texts per request, or why there are none, in the order of the requests."""
+"""The policy: `n` completions per request, or why there are none, in the order of the requests."""
 
 Recall = Callable[[str, str, int], Sequence[Lesson]]
 """Memory: the best `k` lessons of (skill, query)."""

@@ -11,6 +11,7 @@ from moevolve.agents.host import ProgramHost
 from moevolve.memory.lessons import LessonBook
 from moevolve.protocol.policy import Policy
 from moevolve.protocol.requests import POLICY, Answer, GenerateRequest, PublicTask, Reply, Unanswered
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.records import Tally
 from moevolve.rollouts.grading import Grader
@@ -106,27 +107,26 @@ class Attempter:
         self, policy: Policy, tasks: Sequence[Task], samples: int, temperature: float, stage: Stage
     ) -> list[Attempt]:
         """`samples` attempts of the bare policy on every task, sampled at `temperature`."""
+        sampling = Sampling(max_tokens=self.max_tokens, temperature=temperature)
         requests = [
             GenerateRequest(
-                task=index,
+                attempt=index,
                 prompt=task.prompt,
+                sampling=sampling,
                 n=samples,
-                temperature=temperature,
-                top_p=1.0,
-                max_tokens=self.max_tokens,
                 key=key(*stage, "direct", index),
             )
             for index, task in enumerate(tasks)
         ]
         attempts = []
-        for index, (task, texts) in enumerate(zip(tasks, policy.answer(requests), strict=True)):
-            if isinstance(texts, Unanswered):
-                verdict = Verdict(score=0.0, success=False, failure=texts.failure, detail=texts.detail)
+        for index, (task, reply) in enumerate(zip(tasks, policy.answer(requests), strict=True)):
+            if isinstance(reply, Unanswered):
+                verdict = Verdict(score=0.0, success=False, failure=reply.failure, detail=reply.detail)
                 attempts += [Attempt(task, "", verdict)] * samples
                 continue
-            for sample, text in enumerate(texts):
-                verdict = self.grader.grade(task, text, stage, index * samples + sample)
-                attempts.append(Attempt(task, text, verdict))
+            for sample, completion in enumerate(reply):
+                verdict = self.grader.grade(task, completion.text, stage, index * samples + sample)
+                attempts.append(Attempt(task, completion.text, verdict))
         return attempts
 
 
@@ -135,9 +135,9 @@ def _listening(answer: Answer, parts: dict[int, list[Part]], start: int) -> Answ
 
     def listen(requests: list[GenerateRequest]) -> Sequence[Reply]:
         replies = answer(requests)
-        for request, texts in zip(requests, replies, strict=True):
-            if request.n == 1 and not isinstance(texts, Unanswered):
-                parts.setdefault(start + request.task, []).append((request.prompt, texts[0]))
+        for request, reply in zip(requests, replies, strict=True):
+            if request.n == 1 and isinstance(request.prompt, str) and not isinstance(reply, Unanswered):
+                parts.setdefault(start + request.attempt, []).append((request.prompt, reply[0].text))
         return replies
 
     return listen

@@ -28,6 +28,7 @@ from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import BarePrompts
 from moevolve.protocol.requests import GenerateRequest
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key, rng
 from moevolve.records import (
     CycleFinished,
@@ -338,18 +339,16 @@ def _answers(
     """The bare policy's likeliest answers."""
     requests = [
         GenerateRequest(
-            task=place,
+            attempt=place,
             prompt=task.prompt,
+            sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=0.0),
             n=1,
-            temperature=0.0,
-            top_p=1.0,
-            max_tokens=config.policy.max_tokens,
             key=key(*stage, place),
         )
         for place, task in enumerate(drawn)
     ]
     replies = EnginePolicy(engine, "", model.prompts(config, engine)).answer(requests)
-    return [reply[0] if isinstance(reply, list) else "" for reply in replies]
+    return [reply[0].text for reply in replies]
 
 
 def main() -> int:

@@ -19,12 +19,15 @@ from moevolve.models.endpoint.pacing import Pace  # noqa: E402
 from moevolve.models.endpoint.secret import Secret  # noqa: E402
 from moevolve.models.endpoint.speech import Speech  # noqa: E402
 from moevolve.protocol.requests import GenerateRequest  # noqa: E402
+from moevolve.protocol.sampling import Sampling  # noqa: E402
 
 Ask = Callable[..., list[Exchange]]
 
 
 def request(prompt: str = "rev:abc=", n: int = 1, key: int = 7) -> GenerateRequest:
-    return GenerateRequest(task=0, prompt=prompt, n=n, temperature=0.0, top_p=1.0, max_tokens=16, key=key)
+    return GenerateRequest(
+        attempt=0, prompt=prompt, sampling=Sampling(max_tokens=16, temperature=0.0), n=n, key=key
+    )
 
 
 @pytest.fixture

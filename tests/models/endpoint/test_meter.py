@@ -14,6 +14,7 @@ from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.meter import KEPT_BACK, Meter
 from moevolve.models.endpoint.speech import EACH, OVERHEAD, Speech
 from moevolve.protocol.requests import GenerateRequest
+from moevolve.protocol.sampling import Sampling
 
 SAID = Speech("m", EndpointSection())
 READ = 36 + OVERHEAD + EACH
@@ -22,7 +23,9 @@ PRICED = EndpointSection(price_input=1.0, price_cached=0.5, price_output=2.0)
 
 
 def request(prompt: str = "x" * 36, n: int = 1, most: int = 100, key: int = 1) -> GenerateRequest:
-    return GenerateRequest(task=0, prompt=prompt, n=n, temperature=1.0, top_p=1.0, max_tokens=most, key=key)
+    return GenerateRequest(
+        attempt=0, prompt=prompt, sampling=Sampling(max_tokens=most, temperature=1.0), n=n, key=key
+    )
 
 
 def exchange(prompt: int = 10, completion: int = 5, **more: object) -> Exchange:

@@ -7,6 +7,7 @@ import pytest
 from moevolve.config import EndpointSection
 from moevolve.models.endpoint.speech import Speech
 from moevolve.protocol.requests import GenerateRequest
+from moevolve.protocol.sampling import Sampling
 from moevolve.rollouts.wording import Wording
 from moevolve.tasks.suite import suite
 
@@ -14,7 +15,9 @@ WORDED = Wording(suite("primer"), shots=1, levels=(1, 2), spell=True)
 
 
 def request(prompt: str = "rev:abc=", n: int = 1, most: int = 100, key: int = 1) -> GenerateRequest:
-    return GenerateRequest(task=0, prompt=prompt, n=n, temperature=1.0, top_p=1.0, max_tokens=most, key=key)
+    return GenerateRequest(
+        attempt=0, prompt=prompt, sampling=Sampling(max_tokens=most, temperature=1.0), n=n, key=key
+    )
 
 
 def test_a_bare_prompt_is_one_message() -> None:

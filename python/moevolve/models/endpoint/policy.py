@@ -12,6 +12,7 @@ from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.meter import Meter
 from moevolve.models.endpoint.speech import Speech
 from moevolve.models.endpoint.tape import Tape
+from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import POLICY, GenerateRequest, Reply, Unanswered
 
 AT_ONCE = 32
@@ -144,7 +145,7 @@ class EndpointPolicy:
 
     def _reply(self, exchange: Exchange) -> Reply:
         if exchange.failure is None:
-            return [self._speech.read(text) for text in exchange.texts]
+            return [Completion(self._speech.read(text), [], [], "stop") for text in exchange.texts]
         kind = "rejected" if exchange.failure == "rejected" else POLICY
         return Unanswered(failure=kind, detail=f"{exchange.failure}: {exchange.detail}"[:500])
 

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from moevolve.config import EndpointSection
+from moevolve.errors import UsageError
 from moevolve.models.prompts import Message, Wording
+from moevolve.protocol import messages as protocol
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.randomness import key
 
@@ -42,15 +44,17 @@ class Speech:
         return said | {
             "model": self._model,
             "n": n,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            self._section.token_field: request.max_tokens,
+            "temperature": request.sampling.temperature,
+            "top_p": request.sampling.top_p,
+            self._section.token_field: request.sampling.max_tokens,
             # Servers that heed it answer alike when asked alike; 31 bits, since some read a C int.
             "seed": key(request.key, "seed", part) >> 33,
         }
 
-    def messages(self, prompt: str) -> list[Message]:
+    def messages(self, prompt: str | tuple[protocol.Message, ...]) -> list[Message]:
         """The conversation that asks `prompt`."""
+        if not isinstance(prompt, str):
+            raise UsageError("this policy answers texts, not conversations")
         said = self._wording.messages(prompt) if self._wording else [{"role": "user", "content": prompt}]
         system = self._section.system
         if not system:
@@ -71,9 +75,9 @@ class Speech:
             self._section.api,
             self.messages(request.prompt) if self._section.api == "chat" else request.prompt,
             request.n,
-            request.temperature,
-            request.top_p,
-            request.max_tokens,
+            request.sampling.temperature,
+            request.sampling.top_p,
+            request.sampling.max_tokens,
             request.key,
         )
         return hashlib.blake2b(_encode(parts), digest_size=32).hexdigest()
@@ -85,5 +89,5 @@ class Speech:
             said = self.messages(request.prompt)
             read = sum(len(message["content"].encode()) + EACH for message in said)
         else:
-            read = len(request.prompt.encode())
-        return request.n * (read + OVERHEAD), request.n * request.max_tokens
+            read = len(str(request.prompt).encode())
+        return request.n * (read + OVERHEAD), request.n * request.sampling.max_tokens
