@@ -1,8 +1,8 @@
-"""kt-kernel's experts as a rival: KTransformers' CPU kernels (the wheel `kt-kernel`), methods BF16 and INT8.
+"""kt-kernel's experts as a rival: KTransformers' CPU kernels (the wheel `kt-kernel`), method BF16.
 
-The wheel wants one version of torch by its metadata and works with others, since its extension takes addresses of memory: it is
-installed without its dependencies (`make parity-env`). It computes the experts alone; who is chosen, and how much each counts, is
-told to it, outside the clock.
+The wheel wants one version of torch by its metadata and works with others, since its extension takes addresses of
+memory: it is installed without its dependencies (`make parity-env`). It computes the experts alone; the choice of
+experts and their weights are computed outside the clock.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 LONGEST = 512
@@ -29,7 +30,7 @@ def _silent() -> Iterator[None]:
     """Its narration on stdout away: stdout is data here."""
     sys.stdout.flush()
     kept = os.dup(1)
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         try:
             yield
