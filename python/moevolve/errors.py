@@ -40,7 +40,7 @@ class StoreBusyError(StoreError):
 
 
 class SchemaError(StoreError):
-    """The run folder was written by a newer version of Moevolve."""
+    """Another version of Moevolve wrote the run folder: a newer one, or one whose runs can be read only."""
 
     exit_code = 2
 

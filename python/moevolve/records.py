@@ -8,13 +8,15 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA_VERSION = 2
-"""Version of this file's structs; a reader refuses a store with a higher one."""
+SCHEMA_VERSION = 3
+"""Version of this file's structs; a reader refuses a store with a higher one, and reads lower ones."""
 
 Level = Literal["weights", "program"]
 Arm = Literal["full", "weights", "program", "random-reward", "sft"]
 Status = Literal["running", "paused", "finished", "failed", "stopped"]
 Decision = Literal["promote", "archive", "discard"]
+Answers = Literal["policy", "any"]
+"""Whose an answer may be: built from the policy's completions alone, or computed by the program as well."""
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +33,10 @@ class Interval(Struct, frozen=True):
 
 
 class SkillScore(Struct, frozen=True):
-    """One leaf's share of an evaluation. `level` is its mastered level, 0 before any is."""
+    """One leaf's share of an evaluation: the mean score of `n` answered tasks."""
 
     score: float
     n: int
-    level: int
 
 
 class Tally(Struct, frozen=True):
@@ -86,9 +87,10 @@ class RunStarted(Struct, frozen=True, tag="run_started", tag_field="kind"):
     seed: int
     arm: Arm
     suite: str
+    answers: Answers
     skills: list[SkillInfo]
     config: str
-    """The resolved configuration as canonical JSON."""
+    """The resolved configuration as canonical JSON: every setting in force."""
     champion: str
     weights: str
     program: str
@@ -99,7 +101,8 @@ class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
     """A node of the archive; rejected ones are nodes too. `weights` and `program` are content hashes."""
 
     variant: str
-    parent: str | None
+    parents: list[str]
+    """The variant it was made from first, then those that its other half comes from; empty for the first variant."""
     cycle: int
     level: Level | Literal["seed"]
     weights: str
@@ -107,11 +110,11 @@ class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
     operator: str
     summary: str
     score: float | None
-    """Screening score, a cheap estimate on train tasks; None before any."""
+    """Its own screening score, a cheap estimate on train tasks; None where it was not screened."""
 
 
 class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
-    """A score over fresh tasks. `split` is `sealed` (initial and final only) or `dev` (the curve, once a cycle)."""
+    """A score. `split` is `sealed` (initial and final, the same tasks) or `dev` (initial and once a cycle, fresh tasks)."""
 
     cycle: int
     split: Literal["sealed", "dev"]
@@ -120,6 +123,9 @@ class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
     score: Interval
     skills: dict[str, SkillScore]
     tokens: int
+    tallies: list[Tally] = []
+    outcomes: list[float | None] = []
+    """Of the sealed split: each task's score in the tasks' order, None where it was not answered."""
 
 
 class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
@@ -145,7 +151,10 @@ class Learned(Struct, frozen=True, tag="learned", tag_field="kind"):
     lessons: int
     confirmed: int
     buffer: int
-    recipe: Recipe
+    recipe: Recipe | None
+    """The recipe in force; None where nothing is trained."""
+    tokens: int | None = None
+    """Tokens drawn for it (rehearsal); None where the attempts on record drew them."""
 
 
 class Trained(Struct, frozen=True, tag="trained", tag_field="kind"):
@@ -190,6 +199,20 @@ class Screened(Struct, frozen=True, tag="screened", tag_field="kind"):
     failures: dict[str, int] = {}
 
 
+class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind"):
+    """The choice among one generation's candidates: which goes to the gate, and which do not."""
+
+    cycle: int
+    chosen: str | None
+    """None where no candidate beat the baseline by the margin."""
+    not_chosen: list[str]
+    """Candidates that passed the screening, and another one was better."""
+    unscreened: list[str]
+    """Candidates without a score: edits of `improve.py` or `learn.py` alone, whose worth shows later."""
+    tokens: int
+    """Tokens drawn by the generation: proposals, baseline and screening."""
+
+
 class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     """A decision of the gate on fresh paired tasks."""
 
@@ -209,8 +232,21 @@ class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     alpha: float
     skills: dict[str, float]
     """Mean paired difference per skill."""
+    tokens: int | None
+    """Tokens drawn for the comparison; None where they were not counted."""
     vetoes: list[str] = []
     """Skills whose non-inferiority failed."""
+
+
+class RolledBack(Struct, frozen=True, tag="rolled_back", tag_field="kind"):
+    """An earlier champion made the champion again, without a comparison."""
+
+    cycle: int
+    champion: str
+    """The champion from now on."""
+    before: str
+    """The champion until now."""
+    reason: str
 
 
 class Guarded(Struct, frozen=True, tag="guarded", tag_field="kind"):
@@ -225,6 +261,7 @@ class CycleFinished(Struct, frozen=True, tag="cycle_finished", tag_field="kind")
     cycle: int
     champion: str
     tokens_generated: int
+    """Since the journal's first record, like the two below."""
     tokens_trained: int
     lessons: int
     variants: int
@@ -274,12 +311,21 @@ Record = (
     | Trained
     | Proposed
     | Screened
+    | Chosen
     | Gated
+    | RolledBack
     | Guarded
     | CycleFinished
     | Metered
     | RunFinished
 )
+
+
+class Sandbox(Struct, frozen=True):
+    """The walls around programs on the machine of one session. Beside the chain: a replay elsewhere has its own."""
+
+    layers: list[str]
+    missing: list[str]
 
 
 class Timing(Struct, frozen=True):

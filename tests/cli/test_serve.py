@@ -143,7 +143,7 @@ def test_a_run_is_followed(served: Callable[..., Served], tmp_path: Path) -> Non
 def _promotion(weights: str) -> list[Any]:
     added = VariantAdded(
         variant="v0001",
-        parent="v0000",
+        parents=["v0000"],
         cycle=1,
         level="weights",
         weights=weights,
@@ -166,6 +166,7 @@ def _promotion(weights: str) -> list[Any]:
         evidence=9.0,
         alpha=0.05,
         skills={},
+        tokens=0,
     )
     return [added, gated]
 

@@ -18,6 +18,7 @@ def started() -> RunStarted:
         seed=1,
         arm="full",
         suite="primer",
+        answers="policy",
         skills=[],
         config="{}",
         champion="v0",

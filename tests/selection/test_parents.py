@@ -12,7 +12,18 @@ from moevolve.selection.parents import DgmParents
 
 
 def variant(id: str, parent: str | None, score: float | None) -> Variant:
-    return Variant(id, parent, 0, "weights", "program", "program", "operator", "summary", score, "kept")
+    return Variant(
+        id,
+        [parent] if parent else [],
+        0,
+        "weights",
+        "program",
+        "program",
+        "operator",
+        "summary",
+        score,
+        "kept",
+    )
 
 
 def archive(*rows: tuple[str, str | None, float | None]) -> Archive:

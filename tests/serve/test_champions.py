@@ -17,7 +17,7 @@ from moevolve.serve.champions import Champions
 def variant(name: str, weights: str) -> VariantAdded:
     return VariantAdded(
         variant=name,
-        parent=None,
+        parents=[],
         cycle=9,
         level="weights",
         weights=weights,
@@ -43,6 +43,7 @@ def gated(name: str, decision: str) -> Gated:
         evidence=9.0,
         alpha=0.05,
         skills={},
+        tokens=0,
     )
 
 

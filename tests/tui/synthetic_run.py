@@ -72,10 +72,13 @@ def evaluated(cycle: int, split: str, when: str, variant: str) -> Evaluated:
         when=when,  # type: ignore[arg-type]
         variant=variant,
         score=Interval(mean=mean, low=mean - half, high=mean + half, n=1536 if split == "sealed" else 480),
-        skills={
-            path: SkillScore(score=value, n=128, level=int(value * 12)) for path, value in scores.items()
-        },
+        skills={path: SkillScore(score=value, n=128) for path, value in scores.items()},
         tokens=20_000,
+        tallies=[
+            Tally(skill=path, level=level, attempts=8, successes=8 * (level <= int(value * 12)))
+            for path, value in scores.items()
+            for level in range(1, 17)
+        ],
     )
 
 
@@ -99,6 +102,7 @@ def gated(cycle: int, level: str, candidate: str, champion: str, decision: str, 
         evidence=3.4 if decision == "promote" else -0.4,
         alpha=0.05,
         skills={path: gain for path in LEAVES},
+        tokens=9_000,
         vetoes=["number/add"] if decision == "archive" else [],
     )
 
@@ -110,6 +114,7 @@ def records() -> Iterator[Record]:
         seed=11,
         arm="full",
         suite="primer",
+        answers="policy",
         skills=[SkillInfo(path=path, summary=path, levels=(1, 16)) for path in LEAVES],
         config='{"cycles": 8, "seed": 11}',
         champion="v0000",
@@ -119,7 +124,7 @@ def records() -> Iterator[Record]:
     )
     yield VariantAdded(
         variant="v0000",
-        parent=None,
+        parents=[],
         cycle=0,
         level="seed",
         weights="w0",

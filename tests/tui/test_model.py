@@ -27,7 +27,7 @@ def test_a_whole_run_folds_to_its_story() -> None:
 def test_scores_and_levels_are_the_first_and_the_latest_evaluation() -> None:
     skill = folded().skills["text/reverse"]
     assert skill.before and skill.now
-    assert (skill.before.level, skill.now.level) == (6, 11)
+    assert skill.levels == (6, 11)
     assert skill.now.score > skill.before.score
 
 
@@ -61,7 +61,7 @@ def test_a_variant_added_after_its_gate_keeps_its_fate() -> None:
     name = next(name for name, node in model.variants.items() if node.fate == "promoted")
     added = VariantAdded(
         variant=name,
-        parent="v0000",
+        parents=["v0000"],
         cycle=1,
         level="weights",
         weights="w",
@@ -105,7 +105,7 @@ def test_text_from_programs_is_harmless_in_every_field() -> None:
     model = RunModel()
     nasty = VariantAdded(
         variant="v1",
-        parent=None,
+        parents=[],
         cycle=1,
         level="program",
         weights="",

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from moevolve.journal.intervals import mastered_level
 from moevolve.records import (
     Arm,
     Attempted,
@@ -21,6 +22,7 @@ from moevolve.records import (
     Learned,
     Proposed,
     Record,
+    RolledBack,
     RunFinished,
     RunStarted,
     Screened,
@@ -57,6 +59,8 @@ class SkillView:
     now: SkillScore | None = None
     attempts: int = 0
     successes: int = 0
+    range: tuple[int, int] = (1, 1)
+    levels: tuple[int, int] | None = None
 
 
 @dataclass
@@ -155,10 +159,14 @@ class RunModel:
                 self.champion = record.champion
                 self.planned = planned_cycles(record.config)
                 for leaf in record.skills:
-                    self._skill(leaf.path)
+                    self._skill(leaf.path).range = leaf.levels
             case VariantAdded():
                 node = self._variant(record.variant)
-                node.parent, node.cycle, node.level = record.parent, record.cycle, record.level
+                node.parent, node.cycle, node.level = (
+                    next(iter(record.parents), None),
+                    record.cycle,
+                    record.level,
+                )
                 node.what = plain(record.summary or record.operator)
                 node.screening = record.score if record.score is not None else node.screening
                 if record.level == "seed":
@@ -169,6 +177,10 @@ class RunModel:
                     skill = self._skill(path)
                     skill.before = skill.before or share
                     skill.now = share
+                    cells = {t.level: (t.successes, t.attempts) for t in record.tallies if t.skill == path}
+                    if cells:
+                        level = mastered_level(cells, skill.range)[0]
+                        skill.levels = (skill.levels[0] if skill.levels else level, level)
             case CycleStarted():
                 self.cycle, self.champion = record.cycle, record.champion
             case Attempted():
@@ -191,6 +203,8 @@ class RunModel:
                     node.fate = "screened"
             case Gated():
                 self._decide(record)
+            case RolledBack():
+                self.champion = record.champion
             case CycleFinished():
                 self.champion = record.champion
                 self.generated, self.trained = record.tokens_generated, record.tokens_trained
@@ -222,7 +236,10 @@ class RunModel:
 
     def initial(self) -> Interval | None:
         """The sealed score before the first cycle."""
-        return next((point.score for point in self.points if point.when == "initial"), None)
+        return next(
+            (point.score for point in self.points if point.when == "initial" and point.split == "sealed"),
+            None,
+        )
 
     def latest(self) -> Point | None:
         """The newest evaluation, if one came after the initial one."""

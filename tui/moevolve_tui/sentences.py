@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from moevolve.records import (
     Attempted,
+    Chosen,
     CycleFinished,
     CycleStarted,
     Evaluated,
@@ -13,6 +14,7 @@ from moevolve.records import (
     Metered,
     Proposed,
     Record,
+    RolledBack,
     RunFinished,
     RunStarted,
     Screened,
@@ -52,7 +54,7 @@ def sentence(record: Record) -> tuple[str, Tone]:
         case VariantAdded(level="seed"):
             return f"Seed variant {short(record.variant)}", "quiet"
         case VariantAdded():
-            parent = f" from {short(record.parent)}" if record.parent else ""
+            parent = f" from {short(record.parents[0])}" if record.parents else ""
             return f"New {record.level} variant {short(record.variant)}{parent}: {_what(record)}", "quiet"
         case Evaluated():
             when = {"initial": "before", "cycle": f"after cycle {record.cycle}", "final": "at the end"}[
@@ -110,6 +112,21 @@ def sentence(record: Record) -> tuple[str, Tone]:
                 f"{gain(record.gain)} on {counted(record.n, 'paired task')} "
                 f"({record.wins} won, {record.losses} lost){vetoes}{reason}",
                 "good" if record.decision == "promote" else "warn" if record.decision == "archive" else "bad",
+            )
+        case Chosen():
+            others = (
+                f"{counted(len(record.not_chosen), 'other')} passed"
+                if record.not_chosen
+                else "no other passed"
+            )
+            return (
+                f"Chosen for the gate: {short(record.chosen) if record.chosen else 'none'}; {others}",
+                "plain",
+            )
+        case RolledBack():
+            return (
+                f"Rolled back from {short(record.before)} to {short(record.champion)}: {plain(record.reason)}",
+                "warn",
             )
         case Guarded():
             detail = f": {plain(record.detail)}" if record.detail else ""

@@ -1,4 +1,4 @@
-"""The archive: a tree of all variants that a run has made, rejected ones included.
+"""The archive: a graph of all variants that a run has made, rejected ones included.
 
 Nothing is ever taken out. Stepping stones that scored low at first have led to the best variants of other
 systems (Darwin Goedel Machine, arXiv 2505.22954: 50 % with its archive, 23 % without).
@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from moevolve.errors import UsageError
-
-VariantStatus = Literal["candidate", "champion", "kept", "rejected"]
 
 
 class Variant(msgspec.Struct, frozen=True):
     """One individual: weights and program by content hash, and where it came from."""
 
     id: str
-    parent: str | None
+    parents: list[str]
+    """The variant it was made from first, then those that its other half comes from; empty for the first."""
     cycle: int
     weights: str
     program: str
@@ -30,13 +29,13 @@ class Variant(msgspec.Struct, frozen=True):
     operator: str
     summary: str
     score: float | None
-    """A cheap estimate on train tasks; None before any."""
+    """Its own screening score, a cheap estimate on train tasks; None where it was not screened."""
     status: str
     """`candidate` before its gate, then `champion`, `kept` or `rejected`."""
 
 
 class Archive:
-    """A tree of variants, in the order in which they were added."""
+    """A graph of variants, in the order in which they were added; a tree by first parents."""
 
     def __init__(self) -> None:
         self._variants: dict[str, Variant] = {}
@@ -46,23 +45,25 @@ class Archive:
         """Adds a node and returns it.
 
         Raises:
-            UsageError: the id is taken, or the parent is not here.
+            UsageError: the id is taken, or a parent is not here.
         """
         if variant.id in self._variants:
             raise UsageError(f"variant {variant.id} is in the archive already")
-        if variant.parent is not None:
-            self._children[self[variant.parent].id].append(variant.id)
+        for index, parent in enumerate(variant.parents):
+            below = self._children[self[parent].id]
+            if index == 0:
+                below.append(variant.id)
         self._variants[variant.id] = variant
         self._children[variant.id] = []
         return variant
 
     def update(self, id: str, **changes: Any) -> Variant:
-        """Replaces fields of a node (not its id or parent) and returns it.
+        """Replaces fields of a node (not its id or parents) and returns it.
 
         Raises:
             UsageError: no such variant, or a field that cannot change.
         """
-        if fixed := {"id", "parent"} & changes.keys():
+        if fixed := {"id", "parents"} & changes.keys():
             raise UsageError(f"variant {id}: {', '.join(sorted(fixed))} cannot change")
         self._variants[id] = msgspec.structs.replace(self[id], **changes)
         return self._variants[id]
@@ -89,22 +90,18 @@ class Archive:
         return len(self._variants)
 
     def children(self, id: str) -> list[Variant]:
-        """Direct children, oldest first."""
+        """Variants whose first parent this is, oldest first."""
         return [self._variants[child] for child in self._children[self[id].id]]
 
     def lineage(self, id: str) -> list[Variant]:
-        """From the root down to the variant itself."""
-        path = [self[id]]
-        while path[-1].parent is not None:
-            path.append(self[path[-1].parent])
-        return path[::-1]
-
-    def descendants(self, id: str) -> list[Variant]:
-        """All variants below, depth first; not the variant itself."""
-        below: list[Variant] = []
-        for child in self.children(id):
-            below += [child, *self.descendants(child.id)]
-        return below
+        """The variant and all that its weights and its program come from, oldest first."""
+        line = {self[id].id}
+        waiting = [id]
+        while waiting:
+            fresh = [parent for parent in self[waiting.pop()].parents if parent not in line]
+            line.update(fresh)
+            waiting += fresh
+        return [variant for variant in self if variant.id in line]
 
     @property
     def champion(self) -> Variant | None:

@@ -17,22 +17,51 @@ import msgspec
 
 from moevolve import _native
 from moevolve.errors import StoreError, UsageError
-from moevolve.records import SCHEMA_VERSION, Entry, Lesson, Record, RunFinished, State, Status, Timing
+from moevolve.journal.version2 import upgrade
+from moevolve.records import (
+    SCHEMA_VERSION,
+    Entry,
+    Lesson,
+    Record,
+    RunFinished,
+    Sandbox,
+    State,
+    Status,
+    Timing,
+)
 
 Put = tuple[str, str, bytes | None]
 """(table, key, value), or None as the value to delete the key."""
 
 _PAGE = 4096
 """Entries or lessons fetched by one call, so that no read transaction is long."""
+_SANDBOX = "sandbox"
+"""Table of the walls around programs, by the journal's length at a session's start."""
 _LONGEST_TEXT = 2000
 """Characters of `State.stage` and `State.error` that are kept."""
 
 # Sorted dicts: equal records have equal hashes, however their dicts were filled.
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
-_decode_record = msgspec.msgpack.Decoder(Record).decode
+_records: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 _decode_timing = msgspec.msgpack.Decoder(Timing).decode
+_decode_sandbox = msgspec.msgpack.Decoder(Sandbox).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 _decode_lesson = msgspec.msgpack.Decoder(Lesson).decode
+
+
+def decode_record(body: bytes) -> Record:
+    """The record of a journal entry's body, of this schema version or an older one.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    try:
+        return _records.decode(body)
+    except msgspec.ValidationError as error:
+        try:
+            return upgrade(body)
+        except (msgspec.DecodeError, KeyError):
+            raise error from None
 
 
 class RunStore:
@@ -149,7 +178,7 @@ class RunStore:
 
     def _entry(self, seq: int, hash: str, timing: bytes, body: bytes) -> Entry:
         try:
-            return Entry(seq=seq, record=_decode_record(body), timing=_decode_timing(timing), hash=hash)
+            return Entry(seq=seq, record=decode_record(body), timing=_decode_timing(timing), hash=hash)
         except msgspec.DecodeError as error:
             raise StoreError(f"entry {seq} of {self.path} is no record of this version: {error}") from error
 
@@ -189,7 +218,22 @@ class RunStore:
         """A table's rows whose key starts with `prefix`, by key, or from the last one back."""
         return self._native.scan(table, prefix, limit=limit, reverse=reverse)
 
-    # The writer's state
+    # The writer's machine and state
+
+    def set_sandbox(self, sandbox: Sandbox) -> None:
+        """Notes the walls around programs in the session that begins at the journal's end; outside the chain."""
+        self.put(_SANDBOX, f"{len(self):012d}", _encode(sandbox))
+
+    def sandbox(self) -> Sandbox | None:
+        """The walls that were there in every session, and those that were missing in any; None if none was noted."""
+        sessions = [_decode_sandbox(value) for _, value in self.scan(_SANDBOX)]
+        if not sessions:
+            return None
+        everywhere = set.intersection(*(set(session.layers) for session in sessions))
+        missing = set[str]().union(*(session.missing for session in sessions))
+        return Sandbox(
+            layers=[layer for layer in sessions[-1].layers if layer in everywhere], missing=sorted(missing)
+        )
 
     def set_state(self, state: State) -> None:
         """Says what the writer is doing. Cheap: not synced, outside the chain. Works on a full disk, too."""

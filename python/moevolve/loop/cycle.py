@@ -28,6 +28,7 @@ from moevolve.protocol.policy import Policy
 from moevolve.randomness import key, rng
 from moevolve.records import (
     Attempted,
+    Chosen,
     CycleFinished,
     CycleStarted,
     Decision,
@@ -110,7 +111,7 @@ class Loop:
         genome = seed_genome()
         program = self.shelf.hold(genome)
         self.state = Snapshot(champion=SEED, trainee=weights, next_variant=1)
-        self._add(Variant(SEED, None, 0, weights, program, "seed", "seed", "as shipped", None, "champion"))
+        self._add(Variant(SEED, [], 0, weights, program, "seed", "seed", "as shipped", None, "champion"))
         self.ledger.write(
             [
                 RunStarted(
@@ -118,6 +119,7 @@ class Loop:
                     seed=self.config.seed,
                     arm=self.config.arm,
                     suite=self.config.suite.name,
+                    answers="policy",
                     skills=[
                         SkillInfo(path=path, summary=skill.summary, levels=skill.levels)
                         for path, skill in sorted(self.suite.skills.items())
@@ -133,7 +135,8 @@ class Loop:
         )
         self._progress("scoring the seed on the sealed split", 0.0)
         initial = self._evaluate(0, "sealed", "initial")
-        self._close([initial])
+        self._progress("scoring the seed on the dev split", 0.0)
+        self._close([initial, self._evaluate(0, "dev", "initial")])
 
     def restore(self, state: Snapshot) -> None:
         """Goes back to the end of a finished cycle."""
@@ -257,7 +260,7 @@ class Loop:
                     lessons=lessons,
                     confirmed=confirmed,
                     buffer=len(self.buffer),
-                    recipe=recipe or Recipe(steps=0),
+                    recipe=recipe,
                 )
             ]
         )
@@ -293,7 +296,9 @@ class Loop:
         del engine  # What it keeps for training is the largest thing in memory, and the gate loads two more.
         summary = f"{recipe.steps} steps at {recipe.learning_rate:g} {learnt}"
         operator = operator if trial_program is None else f"{operator} with a new recipe"
-        child = self._child(champion, cycle, weights, program, "weights", operator, summary)
+        # Its weights go on from the learner's, and it carries the program whose recipe is tried.
+        parents = self._parents(champion, weights=self.state.trainee, program=program)
+        child = self._child(parents, cycle, weights, program, "weights", operator, summary)
         self.ledger.write(
             [
                 entries.variant_added(child),
@@ -381,17 +386,30 @@ class Loop:
         stage = (seed, cycle, "screen", generation)
         baseline = self.attempter.program(policy, genome, tasks, stage, self.state.champion)
         base = mean(baseline)
-        best: tuple[float, Variant] | None = None
+        screened: list[Variant] = []
         for index, proposal in enumerate(proposals):
             share = done + 0.2 / config.generations * index / len(proposals)
             self._progress(f"screening candidate {index + 1}/{len(proposals)}: {proposal.summary}", share)
-            found = self._screen(cycle, parent, proposal, policy, tasks, stage, base)
-            if found is not None and (best is None or found[0] > best[0]):
-                best = found
-        self.state.tokens_generated += policy.generated - before
+            screened.append(self._screen(cycle, parent, proposal, policy, tasks, stage, base))
+        spent = policy.generated - before
+        self.state.tokens_generated += spent
         self._bill(cycle, f"screen {generation}")
+        passed = [variant for variant in screened if variant.score is not None and variant.status == "kept"]
+        # Of equals the first.
+        best = max(passed, key=lambda variant: variant.score or 0.0, default=None)
+        self.ledger.write(
+            [
+                Chosen(
+                    cycle=cycle,
+                    chosen=best.id if best else None,
+                    not_chosen=[variant.id for variant in passed if variant is not best],
+                    unscreened=[variant.id for variant in screened if variant.score is None],
+                    tokens=spent,
+                )
+            ]
+        )
         if best is not None:
-            self._gate(cycle, "program", best[1], done + 0.2 / config.generations)
+            self._gate(cycle, "program", best, done + 0.2 / config.generations)
 
     def _screen(
         self,
@@ -402,22 +420,21 @@ class Loop:
         tasks: Sequence[Task],
         stage: tuple[int | str, ...],
         base: float,
-    ) -> tuple[float, Variant] | None:
-        """Adds a proposal to the archive and compares it with the champion; returns (gain, variant) if it passes."""
+    ) -> Variant:
+        """Adds a proposal to the archive and compares it with the champion; it is `kept` if it passes."""
         weights = self.archive[self.state.champion].weights
+        parents = self._parents(parent, weights=weights)
         if not proposal.solves_differently:
             # Nothing to measure yet: an edit of improve.py shows in its children, one of learn.py in training.
-            child = self._child(parent, cycle, weights, "", "program", proposal.operator, proposal.summary)
-            child = self.archive.update(
-                child.id, program=self.shelf.hold(proposal.genome), score=parent.score, status="kept"
-            )
+            child = self._child(parents, cycle, weights, "", "program", proposal.operator, proposal.summary)
+            child = self.archive.update(child.id, program=self.shelf.hold(proposal.genome), status="kept")
             if "learn.py" in proposal.files and self.state.recipe_program is None:
                 self.state.recipe_program = child.program
             self.ledger.write(
                 [entries.variant_added(child), entries.proposed(child, proposal.files, "program")]
             )
-            return None
-        child = self._child(parent, cycle, weights, "", "program", proposal.operator, proposal.summary)
+            return child
+        child = self._child(parents, cycle, weights, "", "program", proposal.operator, proposal.summary)
         attempts = self.attempter.program(policy, proposal.genome, tasks, stage, child.id)
         value = mean(attempts)
         passed = value > base + self.config.evolve.margin
@@ -435,7 +452,7 @@ class Loop:
             ]
         )
         self.state.trials.append(Trial(cycle, proposal.operator, proposal.summary, value - base, "screened"))
-        return (value - base, child) if passed else None
+        return child
 
     # ------------------------------------------------------------------ the gate
 
@@ -481,10 +498,13 @@ class Loop:
             if pairs.unanswered >= config.max_n:
                 gate.give_up(f"the policy left {pairs.unanswered} paired tasks unanswered")
             batch += 1
-        self.state.tokens_generated += sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
+        spent = sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
+        self.state.tokens_generated += spent
         decision = verdict.decision
         self._bill(cycle, f"gate {candidate.id}")
-        self.ledger.write([entries.gated(candidate, champion, level, decision, verdict, config.alpha, cycle)])
+        self.ledger.write(
+            [entries.gated(candidate, champion, level, decision, verdict, config.alpha, cycle, spent)]
+        )
         status = {"promote": "champion", "archive": "kept", "discard": "rejected"}[decision]
         self.archive.update(candidate.id, status=status)
         if decision == "promote":
@@ -541,9 +561,18 @@ class Loop:
         self.archive.add(variant)
         return variant
 
+    def _parents(self, first: Variant, *, weights: str, program: str | None = None) -> list[str]:
+        """`first`, then the variants that weights and program come from where they are not its own."""
+        parents = [first.id]
+        if weights != first.weights:
+            parents.append(next(variant.id for variant in self.archive if variant.weights == weights))
+        if program is not None and program != first.program:
+            parents.append(next(variant.id for variant in self.archive if variant.program == program))
+        return list(dict.fromkeys(parents))
+
     def _child(
         self,
-        parent: Variant,
+        parents: list[str],
         cycle: int,
         weights: str,
         program: str,
@@ -554,5 +583,5 @@ class Loop:
         name = f"v{self.state.next_variant:04d}"
         self.state.next_variant += 1
         return self._add(
-            Variant(name, parent.id, cycle, weights, program, level, operator, summary, None, "candidate")
+            Variant(name, parents, cycle, weights, program, level, operator, summary, None, "candidate")
         )

@@ -17,7 +17,7 @@ from moevolve.records import (
     Screened,
     VariantAdded,
 )
-from moevolve.rollouts.attempts import Attempt, tally
+from moevolve.rollouts.attempts import Attempt, answered, tally
 from moevolve.rollouts.scoring import score
 
 
@@ -25,7 +25,7 @@ def variant_added(variant: Variant) -> VariantAdded:
     """A node that has joined the archive."""
     return VariantAdded(
         variant=variant.id,
-        parent=variant.parent,
+        parents=variant.parents,
         cycle=variant.cycle,
         level=variant.level,  # type: ignore[arg-type]
         weights=variant.weights,
@@ -38,12 +38,11 @@ def variant_added(variant: Variant) -> VariantAdded:
 
 def proposed(child: Variant, files: Sequence[str], level: Level) -> Proposed:
     """A candidate with the files that it changes."""
-    assert child.parent is not None, "only the seed has no parent, and nobody proposed it"
     return Proposed(
         cycle=child.cycle,
         level=level,
         variant=child.id,
-        parent=child.parent,
+        parent=child.parents[0],
         operator=child.operator,
         summary=child.summary,
         files=list(files),
@@ -95,11 +94,27 @@ def evaluated(
     attempts: Sequence[Attempt],
     tokens: int,
 ) -> Evaluated:
-    """A score with its interval and its skills."""
+    """A score with its interval, its skills and its tallies; of the sealed split each task's outcome as well."""
     interval, skills = score(attempts)
     return Evaluated(
-        cycle=cycle, split=split, when=when, variant=variant, score=interval, skills=skills, tokens=tokens
+        cycle=cycle,
+        split=split,
+        when=when,
+        variant=variant,
+        score=interval,
+        skills=skills,
+        tokens=tokens,
+        tallies=tally(answered(attempts)),
+        outcomes=[outcome(attempt) for attempt in attempts] if split == "sealed" else [],
     )
+
+
+def outcome(attempt: Attempt) -> float | None:
+    """An attempt's score, None where it was not answered; whole numbers as such, which take one byte on file."""
+    if not attempt.answered:
+        return None
+    value = attempt.verdict.score
+    return int(value) if value == int(value) else value
 
 
 def gated(
@@ -110,6 +125,7 @@ def gated(
     verdict: GateVerdict,
     alpha: float,
     cycle: int,
+    tokens: int,
 ) -> Gated:
     """A decision of the gate."""
     return Gated(
@@ -127,4 +143,5 @@ def gated(
         alpha=alpha,
         skills=verdict.skills,
         vetoes=list(verdict.vetoes),
+        tokens=tokens,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.errors import SchemaError
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
@@ -42,6 +43,16 @@ def save(snapshot: Snapshot) -> tuple[str, str, bytes]:
 
 
 def latest(store: RunStore) -> Snapshot | None:
-    """The newest snapshot on file, or None before the first cycle began."""
+    """The newest snapshot on file, or None before the first cycle began.
+
+    Raises:
+        SchemaError: an older version wrote it.
+    """
     rows = store.scan(TABLE)
-    return msgspec.msgpack.decode(rows[-1][1], type=Snapshot) if rows else None
+    try:
+        return msgspec.msgpack.decode(rows[-1][1], type=Snapshot) if rows else None
+    except msgspec.ValidationError as error:
+        raise SchemaError(
+            f"an older version of Moevolve wrote {store.path}: it can be read, and not gone on with; "
+            "`moevolve run` starts a new run with its settings from run.toml"
+        ) from error

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Literal
 
 from moevolve.journal.archive import Archive, Variant
-from moevolve.records import Entry, Gated, Proposed, RunStarted, Screened, Struct, VariantAdded
+from moevolve.records import Entry, Gated, Proposed, RolledBack, RunStarted, Screened, Struct, VariantAdded
 
 Standing = Literal["champion", "kept", "rejected", "candidate"]
-"""`moevolve.journal.archive.VariantStatus`, as the journal tells it."""
 
 
 class LineageRow(Struct, frozen=True):
@@ -36,7 +35,7 @@ def archive_of(entries: Iterable[Entry]) -> Archive:
         archive.add(
             Variant(
                 record.variant,
-                record.parent,
+                record.parents,
                 record.cycle,
                 record.weights,
                 record.program,
@@ -56,14 +55,16 @@ def lineage(entries: Iterable[Entry]) -> list[LineageRow]:
     added = {record.variant: record for record in _added(entries)}
     children: dict[str | None, list[str]] = {}
     for record in added.values():
-        children.setdefault(record.parent if record.parent in added else None, []).append(record.variant)
+        children.setdefault(
+            record.parents[0] if record.parents and record.parents[0] in added else None, []
+        ).append(record.variant)
     champion: str | None = next(
         (name for name, standing in standings.items() if standing == "champion"), None
     )
     ancestors = set()
     while champion is not None and champion not in ancestors:
         ancestors.add(champion)
-        champion = added[champion].parent if champion in added else None
+        champion = next(iter(added[champion].parents), None) if champion in added else None
     rows = []
     waiting = [(name, 0) for name in reversed(children.get(None, []))]
     while waiting:
@@ -72,7 +73,7 @@ def lineage(entries: Iterable[Entry]) -> list[LineageRow]:
         rows.append(
             LineageRow(
                 variant=name,
-                parent=record.parent,
+                parent=next(iter(record.parents), None),
                 depth=depth,
                 level=record.level,
                 cycle=record.cycle,
@@ -106,6 +107,9 @@ def _standings(entries: Iterable[Entry]) -> dict[str, Standing]:
             standings[record.variant] = "kept"
         elif isinstance(record, Screened):
             standings[record.variant] = "kept" if record.passed else "rejected"
+        elif isinstance(record, RolledBack):
+            standings[champion], champion = "kept", record.champion
+            standings[champion] = "champion"
         elif isinstance(record, Gated):
             if record.decision == "promote":
                 if champion in standings:

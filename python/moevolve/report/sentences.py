@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from moevolve.records import (
     Attempted,
+    Chosen,
     CycleFinished,
     CycleStarted,
     Evaluated,
@@ -15,6 +16,7 @@ from moevolve.records import (
     Metered,
     Proposed,
     Record,
+    RolledBack,
     RunFinished,
     RunStarted,
     Screened,
@@ -92,6 +94,11 @@ def sentence(record: Record) -> str:
                 f"gate, {record.level}: {record.candidate} {_DECISIONS[record.decision]}, "
                 f"gain {record.gain:+.3f} on {record.n} tasks ({plain(record.reason)}){vetoes}"
             )
+        case Chosen():
+            rest = f"{len(record.not_chosen)} others passed, {len(record.unscreened)} have no score yet"
+            return f"chosen for the gate: {record.chosen or 'none'} ({rest})"
+        case RolledBack():
+            return f"rolled back from {record.before} to {record.champion} ({plain(record.reason)})"
         case Guarded():
             return f"guard {plain(record.guard)}: {record.vetoed:,} of {record.checked:,} vetoed"
         case CycleFinished():

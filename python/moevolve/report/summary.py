@@ -17,9 +17,12 @@ from typing import Literal, Protocol
 import msgspec
 
 from moevolve.journal import figures
+from moevolve.journal.intervals import independent_gain as gain_interval
+from moevolve.journal.intervals import mastered_level
 from moevolve.records import (
     Arm,
     Attempted,
+    Chosen,
     CycleFinished,
     Entry,
     Evaluated,
@@ -30,6 +33,7 @@ from moevolve.records import (
     Level,
     Metered,
     Proposed,
+    RolledBack,
     RunFinished,
     RunStarted,
     Screened,
@@ -40,7 +44,6 @@ from moevolve.records import (
     Trained,
     VariantAdded,
 )
-from moevolve.report.interval import gain_interval
 
 SIGNIFICANT = 4
 """Decimals of scores in the summary."""
@@ -307,16 +310,25 @@ def _skills(
                 attempts[tally.skill] = attempts.get(tally.skill, 0) + tally.attempts
     before: dict[str, SkillScore] = initial.skills if initial else {}
     after: dict[str, SkillScore] = latest.skills if latest else {}
+    then, now = _levels(started, initial), _levels(started, latest)
     return {
         path: SkillFigures(
-            level=after[path].level if path in after else 0,
+            level=now.get(path, 0),
             initial=_short(before[path].score) if path in before else None,
             final=_short(after[path].score) if path in after else None,
             attempts=attempts.get(path, 0),
-            initial_level=before[path].level if path in before else 0,
+            initial_level=then.get(path, 0),
         )
         for path in sorted({info.path for info in started.skills} | before.keys() | after.keys())
     }
+
+
+def _levels(started: RunStarted, evaluated: Evaluated | None) -> dict[str, int]:
+    cells: dict[str, dict[int, tuple[float, float]]] = {}
+    for tally in evaluated.tallies if evaluated else []:
+        cells.setdefault(tally.skill, {})[tally.level] = (tally.successes, tally.attempts)
+    ranges = {info.path: info.levels for info in started.skills}
+    return {path: mastered_level(each, ranges[path])[0] for path, each in cells.items() if path in ranges}
 
 
 def _promotions(records: Sequence[object]) -> Promotions:
@@ -346,6 +358,8 @@ def _champion(records: Sequence[object], started: RunStarted) -> str:
     for record in reversed(records):
         if isinstance(record, RunFinished | CycleFinished):
             return record.champion
+        if isinstance(record, RolledBack):
+            return record.champion
         if isinstance(record, Gated) and record.decision == "promote":
             return record.candidate
     return started.champion
@@ -358,8 +372,8 @@ def _tokens(entries: Sequence[Entry]) -> tuple[int, int]:
         record = entry.record
         if isinstance(record, CycleFinished):
             return generated + record.tokens_generated, trained + record.tokens_trained
-        if isinstance(record, Evaluated | Attempted):
-            generated += record.tokens
+        if isinstance(record, Evaluated | Attempted | Gated | Chosen | Learned):
+            generated += record.tokens or 0
         elif isinstance(record, Trained):
             trained += record.tokens
     return generated, trained

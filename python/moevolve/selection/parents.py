@@ -22,7 +22,7 @@ class DgmParents:
 
     p proportional to sigmoid(slope * (score - midpoint)) / (1 + number of children). No variant is ever
     excluded. One without a score of its own (a child by weights keeps its parent's program) counts with its
-    nearest ancestor's, and with the midpoint when none has any.
+    nearest first parent's, and with the midpoint when none has any.
 
     Args:
         slope: how sharply scores tell, 10 in the paper.
@@ -54,5 +54,6 @@ class DgmParents:
         return archive[rng.choices(list(chances), list(chances.values()))[0]]
 
     def _score(self, archive: Archive, variant: Variant) -> float:
-        scores = (ancestor.score for ancestor in reversed(archive.lineage(variant.id)))
-        return next((score for score in scores if score is not None), self.midpoint)
+        while variant.score is None and variant.parents:
+            variant = archive[variant.parents[0]]
+        return self.midpoint if variant.score is None else variant.score

@@ -9,7 +9,7 @@ from moevolve.errors import StoreError, UsageError
 from moevolve.journal.store import RunStore
 from moevolve.loop import model
 from moevolve.models.engine import Engine
-from moevolve.records import Gated, RunStarted, VariantAdded
+from moevolve.records import Gated, RolledBack, RunStarted, VariantAdded
 
 
 class Champion(msgspec.Struct, frozen=True):
@@ -46,8 +46,8 @@ class Champions:
             match entry.record:
                 case VariantAdded(variant=variant, weights=weights):
                     self._weights[variant] = weights
-                case Gated(decision="promote", candidate=candidate):
-                    self._champion = candidate
+                case Gated(decision="promote", candidate=champion) | RolledBack(champion=champion):
+                    self._champion = champion
                 case _:
                     pass
         self._cursor += len(entries)

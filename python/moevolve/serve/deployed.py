@@ -18,7 +18,7 @@ from moevolve.journal.store import RunStore
 from moevolve.loop import model as checkpoints
 from moevolve.loop.ledger import Ledger
 from moevolve.models.engine import Engine
-from moevolve.records import CycleStarted, Gated, Record, RunStarted, SkillInfo, VariantAdded
+from moevolve.records import CycleStarted, Gated, Record, RolledBack, RunStarted, SkillInfo, VariantAdded
 from moevolve.serve.champions import Champion, Champions
 
 FOLDER = "deployed"
@@ -79,20 +79,11 @@ class Deployed:
             raise UsageError(f"{name} was no champion here: {', '.join(dict.fromkeys(history))} were")
         self.record(
             [
-                Gated(
+                RolledBack(
                     cycle=self.cycles,
-                    level="weights",
-                    candidate=name,
-                    champion=current.variant,
-                    decision="promote",
+                    champion=name,
+                    before=current.variant,
                     reason="rolled back on request",
-                    n=0,
-                    wins=0,
-                    losses=0,
-                    gain=0.0,
-                    evidence=0.0,
-                    alpha=1.0,
-                    skills={},
                 )
             ]
         )
@@ -105,8 +96,8 @@ class Deployed:
             match entry.record:
                 case RunStarted(champion=champion):
                     found.append(champion)
-                case Gated(decision="promote", candidate=candidate):
-                    found.append(candidate)
+                case Gated(decision="promote", candidate=champion) | RolledBack(champion=champion):
+                    found.append(champion)
                 case _:
                     pass
         return found
@@ -167,6 +158,7 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         seed=config.seed,
         arm="weights",
         suite=config.suite.name if skills else "",
+        answers="policy",
         skills=[*skills, feedback],
         config=config.canonical(),
         champion=SEED,
@@ -176,7 +168,7 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
     )
     variant = VariantAdded(
         variant=SEED,
-        parent=None,
+        parents=[],
         cycle=0,
         level="seed",
         weights=weights,

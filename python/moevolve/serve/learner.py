@@ -89,10 +89,12 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         NotEnough: there is nothing to learn from.
     """
     with RunStore.open(folder) as store:
-        first = store.entries(0, 1)[0].record
+        records = [entry.record for entry in store.entries()]
+        first = records[0]
         assert isinstance(first, RunStarted), "a run begins with this record"
-        cycle = 1 + sum(isinstance(entry.record, CycleStarted) for entry in store.entries())
-        variants = sum(isinstance(entry.record, VariantAdded) for entry in store.entries())
+        cycle = 1 + sum(isinstance(record, CycleStarted) for record in records)
+        variants = sum(isinstance(record, VariantAdded) for record in records)
+        past = next((record for record in reversed(records) if isinstance(record, CycleFinished)), None)
         champions = Champions(store)
         champion = champions.newest()
         kept = Interactions(store)
@@ -105,11 +107,19 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         lessons = _lessons(folder, parts.train, first.run, cycle, champion.variant)
         recipe = FULL if theirs.adapter is None else ADAPTER
         tasks = model.tasks(champions.config) if first.suite else None
-        known = _rehearsal(ours, tasks, champions.config, (first.seed, cycle)) if tasks else []
+        known: list[Confirmed] = []
+        rehearsed = 0
+        if tasks:
+            known, rehearsed = _rehearsal(ours, tasks, champions.config, (first.seed, cycle))
         buffer = _buffer(parts.train, known, theirs, cycle)
         tell(
             Learned(
-                cycle=cycle, lessons=lessons, confirmed=len(parts.train), buffer=len(buffer), recipe=recipe
+                cycle=cycle,
+                lessons=lessons,
+                confirmed=len(parts.train),
+                buffer=len(buffer),
+                recipe=recipe,
+                tokens=rehearsed,
             )
         )
         tokens = 0
@@ -136,7 +146,7 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         tell(
             VariantAdded(
                 variant=name,
-                parent=champion.variant,
+                parents=[champion.variant],
                 cycle=cycle,
                 level="weights",
                 weights=weights,
@@ -163,9 +173,9 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
             CycleFinished(
                 cycle=cycle,
                 champion=name if gated.decision == "promote" else champion.variant,
-                tokens_generated=0,
-                tokens_trained=tokens,
-                lessons=lessons,
+                tokens_generated=(past.tokens_generated if past else 0) + rehearsed + (gated.tokens or 0),
+                tokens_trained=(past.tokens_trained if past else 0) + tokens,
+                lessons=(past.lessons if past else 0) + lessons,
                 variants=variants + 1,
             )
         )
@@ -210,10 +220,12 @@ def lesson_id(interaction: str) -> str:
     return hashlib.blake2b(f"deployed/{interaction}".encode(), digest_size=12).hexdigest()
 
 
-def _rehearsal(engine: Engine, tasks: Suite, config: Config, stage: tuple[int, int]) -> list[Confirmed]:
-    """What the champion can do already: its own answers to train tasks of the run's skills that the grader confirms."""
+def _rehearsal(
+    engine: Engine, tasks: Suite, config: Config, stage: tuple[int, int]
+) -> tuple[list[Confirmed], int]:
+    """The champion's own answers to train tasks of the run's skills that the grader confirms, and the tokens drawn."""
     drawn = _drawn(tasks, config, "train", REHEARSED, (*stage, "deployed rehearsal"))
-    answers = _answers(engine, drawn, config, (*stage, "deployed rehearsal"))
+    answers, tokens = _answers(engine, drawn, config, (*stage, "deployed rehearsal"))
     prompts, native = model.prompts(config, engine), engine.native
     return [
         Confirmed(
@@ -225,7 +237,7 @@ def _rehearsal(engine: Engine, tasks: Suite, config: Config, stage: tuple[int, i
         )
         for task, answer in zip(drawn, answers, strict=True)
         if answer and tasks.grade(task, answer).success
-    ]
+    ], tokens
 
 
 def _buffer(train: Sequence[Claim], known: Sequence[Confirmed], engine: Engine, cycle: int) -> Buffer:
@@ -263,8 +275,9 @@ def _gate(
     verdict = gate.verdict if gate.verdict.decision else gate.give_up(f"no proof in {len(judge)} answers")
     decision, reason = verdict.decision, f"feedback of {len(parts.judges)} other clients: {verdict.reason}"
     skills, vetoes = dict(verdict.skills), list(verdict.vetoes)
+    tokens = 0
     if decision == "promote" and tasks is not None:
-        check = _check(ours, theirs, tasks, champions, (*stage, "deployed check"))
+        check, tokens = _check(ours, theirs, tasks, champions, (*stage, "deployed check"))
         skills |= check.skills
         reason += f"; skills: {check.gain:+.3f} over {check.n} tasks"
         if check.decision == "discard" or check.vetoes or check.gain < -champions.config.gate.margin:
@@ -286,6 +299,7 @@ def _gate(
         alpha=ALPHA,
         skills=skills,
         vetoes=vetoes,
+        tokens=tokens,
     )
 
 
@@ -302,16 +316,17 @@ def likelihoods(engine: Engine, judge: Sequence[Claim]) -> list[float]:
 
 def _check(
     ours: Engine, theirs: Engine, tasks: Suite, champions: Champions, stage: tuple[int | str, ...]
-) -> GateVerdict:
-    """The run's skills on fresh tasks of its gate split, candidate beside champion, one answer each without a program."""
+) -> tuple[GateVerdict, int]:
+    """The run's skills on fresh tasks of its gate split, candidate beside champion, one answer each without a program.
+
+    Returns the verdict and the tokens drawn.
+    """
     config = champions.config
     drawn = _drawn(tasks, config, "gate", CHECKS, stage)
+    answered = [_answers(engine, drawn, config, stage) for engine in (theirs, ours)]
     scores = [
-        [
-            tasks.grade(task, answer).score
-            for task, answer in zip(drawn, _answers(engine, drawn, config, stage), strict=True)
-        ]
-        for engine in (theirs, ours)
+        [tasks.grade(task, answer).score for task, answer in zip(drawn, answers, strict=True)]
+        for answers, _ in answered
     ]
     gate = PairedGate(
         alpha=ALPHA,
@@ -321,7 +336,7 @@ def _check(
         skills=sorted(tasks.skills),
     )
     gate.update([(task.skill, new, old) for task, new, old in zip(drawn, *scores, strict=True)])
-    return gate.verdict
+    return gate.verdict, sum(tokens for _, tokens in answered)
 
 
 def _drawn(tasks: Suite, config: Config, split: str, count: int, stage: tuple[int | str, ...]) -> list[Task]:
@@ -335,8 +350,8 @@ def _drawn(tasks: Suite, config: Config, split: str, count: int, stage: tuple[in
 
 def _answers(
     engine: Engine, drawn: Sequence[Task], config: Config, stage: tuple[int | str, ...]
-) -> list[str]:
-    """The bare policy's likeliest answers."""
+) -> tuple[list[str], int]:
+    """The bare policy's likeliest answers, and the tokens drawn."""
     requests = [
         GenerateRequest(
             attempt=place,
@@ -347,8 +362,8 @@ def _answers(
         )
         for place, task in enumerate(drawn)
     ]
-    replies = EnginePolicy(engine, "", model.prompts(config, engine)).answer(requests)
-    return [reply[0].text for reply in replies]
+    policy = EnginePolicy(engine, "", model.prompts(config, engine))
+    return [reply[0].text for reply in policy.answer(requests)], policy.generated
 
 
 def main() -> int:

@@ -31,9 +31,7 @@ def _descend(skills: list[SkillView], depth: int, rows: list[TreeRow]) -> None:
     for name in names:
         below = [s for s in skills if s.path.count("/") >= depth and s.path.split("/")[depth] == name]
         leaf = len(below) == 1 and below[0].path.count("/") == depth
-        levels = (
-            (below[0].before.level, below[0].now.level) if leaf and below[0].before and below[0].now else None
-        )
+        levels = below[0].levels if leaf else None
         rows.append(
             TreeRow(
                 name,

@@ -1,0 +1,107 @@
+"""Intervals of what a journal holds: of a score, of a gain, of the level that is mastered. All at 95 %."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+
+from moevolve.records import Interval
+
+MASTERED = 0.8
+"""Success from which a level counts as mastered."""
+Z = NormalDist().inv_cdf(0.975)
+
+
+def wilson(successes: float, n: int) -> Interval:
+    """Wilson's score interval of a success rate (E. B. Wilson, 1927). `n` verdicts, `successes` of them good."""
+    if n == 0:
+        return Interval(mean=0.0, low=0.0, high=1.0, n=0)
+    mean = successes / n
+    centre = (mean + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(mean * (1 - mean) / n + Z * Z / (4 * n * n))
+    return Interval(mean=mean, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
+
+
+def independent_gain(before: Interval, after: Interval) -> tuple[float, float]:
+    """Interval of `after - before` where the two were scored on different tasks, from their own intervals.
+
+    The square-and-add rule (Newcombe 1998, Statistics in Medicine 17:873-890, method 10).
+    """
+    gain = after.mean - before.mean
+    low = math.hypot(after.mean - after.low, before.high - before.mean)
+    high = math.hypot(after.high - after.mean, before.mean - before.low)
+    return max(-1.0, gain - low), min(1.0, gain + high)
+
+
+def paired_gain(
+    before: Sequence[float | None], after: Sequence[float | None]
+) -> tuple[float, tuple[float, float]] | None:
+    """Mean difference and its interval over the tasks that both sides answered; None where there is none.
+
+    Two pairs are added, half of one better and half of one worse: for scores of 0 and 1 this is the adjusted Wald
+    interval of Agresti and Min (Statistics in Medicine 24:729-740, 2005).
+    """
+    gains = [b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    if not gains:
+        return None
+    n = len(gains) + 2
+    gain, centre = math.fsum(gains) / len(gains), math.fsum(gains) / n
+    variance = (math.fsum(each * each for each in gains) + 1) / n - centre * centre
+    half = Z * math.sqrt(variance / n)
+    return gain, (max(-1.0, centre - half), min(1.0, centre + half))
+
+
+def mastered_level(
+    tallies: Mapping[int, tuple[float, float]], levels: tuple[int, int]
+) -> tuple[int, tuple[int, int]]:
+    """Mastered level and its interval: median and quantiles of the level's posterior; 0 is none.
+
+    A skill masters levels up to some one, each with a success drawn evenly from [MASTERED, 1], and those above with
+    one from [0, MASTERED]; which one it is, is as likely for each before any attempt.
+
+    Args:
+        tallies: level -> (successes, attempts); they may be fractions where older ones count for less.
+        levels: the lowest and the highest.
+    """
+    low, high = levels
+    posterior = [0.0]
+    for level in range(low, high + 1):
+        successes, attempts = tallies.get(level, (0.0, 0.0))
+        above = 1 - _beta(MASTERED, successes + 1, attempts - successes + 1)
+        odds = (max(above, 1e-12) / (1 - MASTERED)) / (max(1 - above, 1e-12) / MASTERED)
+        posterior.append(posterior[-1] + math.log(odds))
+    most = max(posterior)
+    shares = [math.exp(each - most) for each in posterior]
+    whole = sum(shares)
+    quantiles = []
+    for share in (0.5, 0.025, 0.975):
+        index, reached = 0, shares[0]
+        while reached < share * whole and index < len(shares) - 1:
+            index += 1
+            reached += shares[index]
+        quantiles.append(low + index - 1 if index else 0)
+    return quantiles[0], (quantiles[1], quantiles[2])
+
+
+def _beta(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22)."""
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    # Lentz's method; a few dozen steps reach the last bits for all a and b that counts come to.
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    fraction = d
+    for m in range(1, 500):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / (1 + numerator * d)
+            c = 1 + numerator / c
+            fraction *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return front * fraction / a
