@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import msgspec
 
-from moevolve.rollouts.attempts import Attempt, Part
+from moevolve.protocol.rollouts import Part
+from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.splits import split_of
 
 
@@ -46,18 +47,18 @@ class Buffer:
             self._put(Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle))
         return taken
 
-    def add_parts(self, attempts: Sequence[Attempt], parts: Mapping[int, Sequence[Part]], cycle: int) -> int:
+    def add_parts(self, attempts: Sequence[Attempt], parts: Sequence[Sequence[Part]], cycle: int) -> int:
         """Takes what confirmed answers were put together from, so that the weights stay sure of what the program asks.
 
         A part counts as confirmed where its text stands in a confirmed answer. Only prompts of the train split are taken:
         a short part may well be a task of its own. Returns how many were taken.
         """
         taken = 0
-        for index, attempt in enumerate(attempts):
+        for attempt, pieces in zip(attempts, parts, strict=True):
             if not attempt.verdict.success:
                 continue
             task = attempt.task
-            for prompt, text in parts.get(index, ()):
+            for prompt, text in pieces:
                 if (
                     prompt == task.prompt
                     or not text

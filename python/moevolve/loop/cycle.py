@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from moevolve.agents.genome import Genome, seed_genome
+from moevolve.agents.genome import seed_genome
 from moevolve.agents.host import ProgramHost
 from moevolve.config import Config
 from moevolve.errors import SpendingLimitError
@@ -19,12 +19,12 @@ from moevolve.loop import entries
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.arms import switches
 from moevolve.loop.ledger import Ledger
-from moevolve.loop.shelf import Shelf
 from moevolve.loop.snapshot import Snapshot
+from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonBook
 from moevolve.models.engine import Engine
 from moevolve.proposers.search import Proposal, Trial, brief_for, children, report_for
-from moevolve.protocol.policy import Policy
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key, rng
 from moevolve.records import (
     Attempted,
@@ -43,8 +43,11 @@ from moevolve.records import (
     SkillInfo,
     Trained,
 )
-from moevolve.rollouts.attempts import Attempt, Attempter, Part, answered, tally
-from moevolve.rollouts.grading import CoinGrader, SealedGrader
+from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
+from moevolve.rollouts.counting import Usage
+from moevolve.rollouts.executors.local import LocalExecutor
+from moevolve.rollouts.grading import CoinGrader, Grader, SealedGrader
+from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
 from moevolve.rollouts.scoring import mean
 from moevolve.selection.parents import DgmParents
 from moevolve.skills.curriculum import allocate, by_amplification, by_practice
@@ -64,7 +67,7 @@ class Loop:
         config: the resolved configuration.
         run: the run's name; two runs of one configuration share it.
         suite: the tasks.
-        shelf: weights and programs.
+        store: weights and programs.
         host: runs programs.
         lessons: the run's memory.
         ledger: the journal.
@@ -76,7 +79,7 @@ class Loop:
         config: Config,
         run: str,
         suite: Suite,
-        shelf: Shelf,
+        store: VariantStore,
         host: ProgramHost,
         lessons: LessonBook,
         ledger: Ledger,
@@ -85,14 +88,15 @@ class Loop:
         self.config = config
         self.run = run
         self.suite = suite
-        self.shelf = shelf
+        self.store = store
         self.lessons = lessons
         self.ledger = ledger
         self.arm = switches(config)
         self.host = host
         self.sealed = SealedGrader(suite)
         grader = self.sealed if self.arm.verdicts else CoinGrader()
-        self.attempter = Attempter(host, grader, lessons, config.policy.max_tokens)
+        self.runner = RolloutRunner(LocalExecutor(host, store.policies, store.genome, lessons.recall), grader)
+        self.checked = self.vetoed = 0
         self.parents = DgmParents()
         self.state = Snapshot()
         self.archive = Archive()
@@ -109,7 +113,7 @@ class Loop:
     def start(self, weights: str, parameters: int) -> None:
         """Writes the first records and scores the seed on the sealed split."""
         genome = seed_genome()
-        program = self.shelf.hold(genome)
+        program = self.store.hold(genome)
         self.state = Snapshot(champion=SEED, trainee=weights, next_variant=1)
         self._add(Variant(SEED, [], 0, weights, program, "seed", "seed", "as shipped", None, "champion"))
         self.ledger.write(
@@ -152,7 +156,7 @@ class Loop:
     def finish(self) -> None:
         """Scores the champion on the same sealed tasks and closes the journal."""
         self._progress("scoring the champion on the sealed split", 1.0)
-        self.shelf.release()
+        self.store.release()
         scored: list[Record] = []
         try:
             scored.append(self._evaluate(self.state.cycle, "sealed", "final"))
@@ -173,7 +177,7 @@ class Loop:
         cycle = self.state.cycle + 1
         self.ledger.write([CycleStarted(cycle=cycle, champion=self.state.champion)])
         self.lessons.open_cycle(cycle)
-        self.attempter.answers_checked = self.attempter.answers_vetoed = 0
+        self.checked = self.vetoed = 0
         tried = self._learn(cycle) if self.arm.learns else self._practise(cycle, None)[0]
         if self.arm.searches:
             for generation in range(self.config.evolve.generations):
@@ -183,8 +187,8 @@ class Loop:
         guard = Guarded(
             cycle=cycle,
             guard="provenance",
-            checked=self.attempter.answers_checked,
-            vetoed=self.attempter.answers_vetoed,
+            checked=self.checked,
+            vetoed=self.vetoed,
             detail="answers are put together from the policy's completions",
         )
         self.state.cycle = cycle
@@ -212,8 +216,7 @@ class Loop:
         config = self.config.attempts
         share = recipe.program_share if recipe else 1.0
         focus = recipe.focus if recipe else 0.0
-        policy, genome = self._champion()
-        variant = self.state.champion
+        variant = self.archive[self.state.champion]
         seen: dict[str, list[Attempt]] = {}
 
         direct_tasks = round(config.tasks * (1 - share))
@@ -222,25 +225,32 @@ class Loop:
             weights = by_practice(self.direct, self.through)
             tasks = self._tasks("train", cycle, "direct", weights, direct_tasks, focus)
             stage = (self.config.seed, cycle, "direct")
-            before = policy.generated
-            attempts = self.attempter.direct(
-                policy, tasks, config.samples, self.config.policy.temperature, stage
+            [direct] = self._roll(
+                RolloutRequest(
+                    variant=variant.id,
+                    weights=variant.weights,
+                    program=None,
+                    tasks=tasks,
+                    stage=stage,
+                    samples=config.samples,
+                    sampling=Sampling(
+                        max_tokens=self.config.policy.max_tokens, temperature=self.config.policy.temperature
+                    ),
+                )
             )
-            seen["direct"] = attempts
-            self._attempted(entries.attempted(cycle, "direct", variant, attempts, policy.generated - before))
+            seen["direct"] = direct.attempts
+            self._attempted(entries.attempted(cycle, "direct", variant.id, direct.attempts, direct.tokens))
         program_tasks = config.tasks - direct_tasks
         if program_tasks:
             self._progress("attempts through the program", 0.1)
             weights = by_amplification(self.direct, self.through)
             tasks = self._tasks("train", cycle, "program", weights, program_tasks, focus)
             stage = (self.config.seed, cycle, "program")
-            before = policy.generated
-            parts: dict[int, list[Part]] = {}
-            attempts = self.attempter.program(policy, genome, tasks, stage, variant, parts=parts)
+            [through] = self._roll(self._request(variant, tasks, stage, parts=True))
             if self.arm.learns and self.arm.filters:
-                self.buffer.add_parts(attempts, parts, cycle)
-            seen["program"] = attempts
-            self._attempted(entries.attempted(cycle, "program", variant, attempts, policy.generated - before))
+                self.buffer.add_parts(through.attempts, through.parts, cycle)
+            seen["program"] = through.attempts
+            self._attempted(entries.attempted(cycle, "program", variant.id, through.attempts, through.tokens))
 
         for source, mastery in (("direct", self.direct), ("program", self.through)):
             if source in seen:
@@ -251,7 +261,9 @@ class Loop:
         for attempts in seen.values():
             confirmed += self.buffer.add(answered(attempts), cycle, confirmed_only=self.arm.filters)
         latest = answered(seen.get("program") or seen.get("direct") or [])
-        lessons = self.lessons.write(cycle, variant, ((a.task, a.answer, a.verdict.success) for a in latest))
+        lessons = self.lessons.write(
+            cycle, variant.id, ((a.task, a.answer, a.verdict.success) for a in latest)
+        )
         self.state.lessons += lessons
         self.ledger.write(
             [
@@ -272,7 +284,7 @@ class Loop:
         trial_program = self.state.recipe_program
         program = trial_program or champion.program
         recipe = self.host.recipe(
-            self.shelf.genome(program),
+            self.store.genome(program),
             report_for(cycle, self.state.trials, self.direct, self.through),
             key(self.config.seed, cycle, "recipe"),
         )
@@ -280,7 +292,7 @@ class Loop:
         tried, drawn = self._practise(cycle, recipe)
         if not len(self.buffer) or not recipe.steps:
             return tried
-        engine = self.shelf.engine(self.state.trainee)
+        engine = self.store.engine(self.state.trainee)
 
         def report(record: Record) -> None:
             step = getattr(record, "step", 0)
@@ -292,7 +304,7 @@ class Loop:
         if not tokens:
             return tried
         self.state.tokens_trained += tokens
-        weights = self.shelf.keep(engine)
+        weights = self.store.keep(engine)
         del engine  # What it keeps for training is the largest thing in memory, and the gate loads two more.
         summary = f"{recipe.steps} steps at {recipe.learning_rate:g} {learnt}"
         operator = operator if trial_program is None else f"{operator} with a new recipe"
@@ -332,12 +344,12 @@ class Loop:
                 cycle,
                 draw,
                 report,
-                prompts=self.shelf.prompts,
+                prompts=self.store.prompts,
                 spread=spread,
                 schedule=learn.schedule,
             )
             return tokens, "on confirmed answers", "distill"
-        drew = self.shelf.engine(champion.weights)
+        drew = self.store.engine(champion.weights)
         tokens = reinforce(
             engine,
             drawn,
@@ -348,7 +360,7 @@ class Loop:
             drew=drew,
             loss=learn.loss,
             clip=learn.clip,
-            prompts=self.shelf.prompts,
+            prompts=self.store.prompts,
             spread=spread,
             schedule=learn.schedule,
         )
@@ -367,34 +379,63 @@ class Loop:
             self.config,
             self.archive,
             parent,
-            self.shelf.genome(parent.program),
+            self.store.genome(parent.program),
             tried,
             self.direct,
             self.through,
         )
-        policy, genome = self._champion()
-        before = policy.generated
+        champion = self.archive[self.state.champion]
+        policy = self.store.policies([champion.weights])[champion.weights]
+        usage = Usage()
         candidates = self.host.improve(
-            self.shelf.genome(parent.program), brief, key(seed, cycle, "improve", generation), policy.answer
+            self.store.genome(parent.program),
+            brief,
+            key(seed, cycle, "improve", generation),
+            lambda requests: usage.answer(policy, requests),
         )
+        self.state.tokens_generated += usage.tokens
         self._bill(cycle, f"improve {generation}")
         known = {variant.program for variant in self.archive}
-        proposals = children(self.shelf.genome(parent.program), candidates, known, self.shelf.hold)
+        proposals = children(self.store.genome(parent.program), candidates, known, self.store.hold)
+        born = [
+            self._child(
+                self._parents(parent, weights=champion.weights),
+                cycle,
+                champion.weights,
+                self.store.hold(proposal.genome),
+                "program",
+                proposal.operator,
+                proposal.summary,
+            )
+            for proposal in proposals
+        ]
         tasks = self._tasks(
             "train", cycle, f"screen/{generation}", dict.fromkeys(self.cells, 1.0), config.screen, 0.0
         )
         stage = (seed, cycle, "screen", generation)
-        baseline = self.attempter.program(policy, genome, tasks, stage, self.state.champion)
-        base = mean(baseline)
-        screened: list[Variant] = []
-        for index, proposal in enumerate(proposals):
-            share = done + 0.2 / config.generations * index / len(proposals)
-            self._progress(f"screening candidate {index + 1}/{len(proposals)}: {proposal.summary}", share)
-            screened.append(self._screen(cycle, parent, proposal, policy, tasks, stage, base))
-        spent = policy.generated - before
-        self.state.tokens_generated += spent
+        differing = [
+            child for child, proposal in zip(born, proposals, strict=True) if proposal.solves_differently
+        ]
+        self._progress(f"screening {len(differing)} candidates", done + 0.05 / config.generations)
+        baseline, *found = self._roll(
+            *(self._request(variant, tasks, stage) for variant in (champion, *differing))
+        )
+        screened = dict(zip((child.id for child in differing), found, strict=True))
+        base = mean(baseline.attempts)
+        passed: list[Variant] = []
+        for child, proposal in zip(born, proposals, strict=True):
+            if child.id in screened:
+                child = self._screened(child, proposal, screened[child.id].attempts, base)
+                passed += [child] if child.status == "kept" else []
+                continue
+            # Nothing to measure yet: an edit of improve.py shows in its children, one of learn.py in training.
+            child = self.archive.update(child.id, status="kept")
+            if "learn.py" in proposal.files and self.state.recipe_program is None:
+                self.state.recipe_program = child.program
+            self.ledger.write(
+                [entries.variant_added(child), entries.proposed(child, proposal.files, "program")]
+            )
         self._bill(cycle, f"screen {generation}")
-        passed = [variant for variant in screened if variant.score is not None and variant.status == "kept"]
         # Of equals the first.
         best = max(passed, key=lambda variant: variant.score or 0.0, default=None)
         self.ledger.write(
@@ -403,47 +444,21 @@ class Loop:
                     cycle=cycle,
                     chosen=best.id if best else None,
                     not_chosen=[variant.id for variant in passed if variant is not best],
-                    unscreened=[variant.id for variant in screened if variant.score is None],
-                    tokens=spent,
+                    unscreened=[child.id for child in born if child.id not in screened],
+                    tokens=usage.tokens + sum(rollouts.tokens for rollouts in (baseline, *found)),
                 )
             ]
         )
         if best is not None:
             self._gate(cycle, "program", best, done + 0.2 / config.generations)
 
-    def _screen(
-        self,
-        cycle: int,
-        parent: Variant,
-        proposal: Proposal,
-        policy: Policy,
-        tasks: Sequence[Task],
-        stage: tuple[int | str, ...],
-        base: float,
+    def _screened(
+        self, child: Variant, proposal: Proposal, attempts: Sequence[Attempt], base: float
     ) -> Variant:
-        """Adds a proposal to the archive and compares it with the champion; it is `kept` if it passes."""
-        weights = self.archive[self.state.champion].weights
-        parents = self._parents(parent, weights=weights)
-        if not proposal.solves_differently:
-            # Nothing to measure yet: an edit of improve.py shows in its children, one of learn.py in training.
-            child = self._child(parents, cycle, weights, "", "program", proposal.operator, proposal.summary)
-            child = self.archive.update(child.id, program=self.shelf.hold(proposal.genome), status="kept")
-            if "learn.py" in proposal.files and self.state.recipe_program is None:
-                self.state.recipe_program = child.program
-            self.ledger.write(
-                [entries.variant_added(child), entries.proposed(child, proposal.files, "program")]
-            )
-            return child
-        child = self._child(parents, cycle, weights, "", "program", proposal.operator, proposal.summary)
-        attempts = self.attempter.program(policy, proposal.genome, tasks, stage, child.id)
+        """Puts a candidate's screening score on record; the candidate is `kept` if it passes."""
         value = mean(attempts)
         passed = value > base + self.config.evolve.margin
-        child = self.archive.update(
-            child.id,
-            program=self.shelf.hold(proposal.genome),
-            score=value,
-            status="kept" if passed else "rejected",
-        )
+        child = self.archive.update(child.id, score=value, status="kept" if passed else "rejected")
         self.ledger.write(
             [
                 entries.variant_added(child),
@@ -451,7 +466,8 @@ class Loop:
                 entries.screened(child, attempts, base, passed=passed),
             ]
         )
-        self.state.trials.append(Trial(cycle, proposal.operator, proposal.summary, value - base, "screened"))
+        trial = Trial(child.cycle, proposal.operator, proposal.summary, value - base, "screened")
+        self.state.trials.append(trial)
         return child
 
     # ------------------------------------------------------------------ the gate
@@ -463,13 +479,6 @@ class Loop:
         """
         config = self.config.gate
         champion = self.archive[self.state.champion]
-        ours = self.shelf.policy(champion.weights, among=(candidate.weights,))
-        theirs = self.shelf.policy(candidate.weights, among=(champion.weights,))
-        champion_genome, candidate_genome = (
-            self.shelf.genome(champion.program),
-            self.shelf.genome(candidate.program),
-        )
-        generated = sum({id(p): p.generated for p in (ours, theirs)}.values())
         gate = PairedGate(
             alpha=config.alpha,
             margin=config.margin,
@@ -478,7 +487,7 @@ class Loop:
             skills=sorted(self.suite.skills),
         )
         pairs = Pairs(sorted(self.suite.skills))
-        batch = 0
+        batch = spent = 0
         while (verdict := gate.verdict).decision is None:
             self._progress(
                 f"gate, {level}: {candidate.id} against {champion.id}, {verdict.n} tasks",
@@ -492,14 +501,14 @@ class Loop:
             rounds = -(-config.batch // len(paths))
             cells = [(path, draw.randint(low, high)) for _ in range(rounds) for path in paths]
             tasks = self.suite.sample("gate", cells, *stage)
-            first = self.attempter.program(theirs, candidate_genome, tasks, stage, candidate.id)
-            second = self.attempter.program(ours, champion_genome, tasks, stage, champion.id)
-            gate.update(pairs.take(first, second))
+            theirs, ours = self._roll(
+                self._request(candidate, tasks, stage), self._request(champion, tasks, stage)
+            )
+            spent += theirs.tokens + ours.tokens
+            gate.update(pairs.take(theirs.attempts, ours.attempts))
             if pairs.unanswered >= config.max_n:
                 gate.give_up(f"the policy left {pairs.unanswered} paired tasks unanswered")
             batch += 1
-        spent = sum({id(p): p.generated for p in (ours, theirs)}.values()) - generated
-        self.state.tokens_generated += spent
         decision = verdict.decision
         self._bill(cycle, f"gate {candidate.id}")
         self.ledger.write(
@@ -510,7 +519,7 @@ class Loop:
         if decision == "promote":
             self.archive.update(champion.id, status="kept")
             self.state.champion = candidate.id
-            candidate_genome.write(self.ledger.store.path / "program")
+            self.store.genome(candidate.program).write(self.ledger.store.path / "program")
             if level == "program":
                 # What was counted for the old program says little about the new one.
                 self.through.fade(FADE)
@@ -519,9 +528,34 @@ class Loop:
 
     # ------------------------------------------------------------------ small parts
 
-    def _champion(self) -> tuple[Policy, Genome]:
-        champion = self.archive[self.state.champion]
-        return self.shelf.policy(champion.weights), self.shelf.genome(champion.program)
+    def _request(
+        self,
+        variant: Variant,
+        tasks: Sequence[Task],
+        stage: Stage,
+        *,
+        parts: bool = False,
+        grader: Grader | None = None,
+    ) -> RolloutRequest:
+        """One attempt through a variant's program on every task."""
+        return RolloutRequest(
+            variant=variant.id,
+            weights=variant.weights,
+            program=variant.program,
+            tasks=tasks,
+            stage=stage,
+            parts=parts,
+            grader=grader,
+        )
+
+    def _roll(self, *requests: RolloutRequest) -> list[Rollouts]:
+        """Runs rollouts and adds what they took to the run's and the cycle's counts."""
+        found = self.runner.run(*requests)
+        for rollouts in found:
+            self.state.tokens_generated += rollouts.tokens
+            self.checked += rollouts.checked
+            self.vetoed += rollouts.vetoed
+        return found
 
     def _tasks(
         self, split: str, cycle: int, stage: str, weights: dict[tuple[str, int], float], n: int, focus: float
@@ -538,22 +572,18 @@ class Loop:
         cells = [cell for cell in self.cells for _ in range(each)]
         stage = (self.config.seed, 0, "sealed") if split == "sealed" else (self.config.seed, cycle, "dev")
         tasks = self.suite.sample(split, cells, *stage)
-        policy, genome = self._champion()
-        before = policy.generated
-        attempts = self.attempter.program(policy, genome, tasks, stage, self.state.champion, self.sealed)
-        spent = policy.generated - before
-        self.state.tokens_generated += spent
+        champion = self.archive[self.state.champion]
+        [scored] = self._roll(self._request(champion, tasks, stage, grader=self.sealed))
         self._bill(cycle, f"{split} {when}" if split == "sealed" else split)
-        return entries.evaluated(cycle, split, when, self.state.champion, attempts, spent)
+        return entries.evaluated(cycle, split, when, champion.id, scored.attempts, scored.tokens)
 
     def _attempted(self, record: Attempted) -> None:
-        self.state.tokens_generated += record.tokens
         self.ledger.write([record])
         self._bill(record.cycle, record.stage)
 
     def _bill(self, cycle: int, stage: str) -> None:
         """Puts what a server charged for a stage on record."""
-        bill = self.shelf.bill(cycle, stage)
+        bill = self.store.bill(cycle, stage)
         if bill:
             self.ledger.write(bill)
 

@@ -1,6 +1,8 @@
-"""A run whose policy is a server: what its configuration comes to, and its side of the shelf."""
+"""A run whose policy is a server: what its configuration comes to, and its variants."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -8,7 +10,7 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
 from moevolve.loop import model
-from moevolve.loop.shelf import Shelf
+from moevolve.loop.variants import VariantStore
 from moevolve.models.endpoint.client import Client
 from moevolve.models.endpoint.meter import Meter
 from moevolve.models.endpoint.policy import Asker, EndpointPolicy
@@ -17,6 +19,7 @@ from moevolve.models.endpoint.secret import Secret
 from moevolve.models.endpoint.speech import Speech
 from moevolve.models.endpoint.tape import Tape
 from moevolve.models.engine import Engine
+from moevolve.protocol.policy import Policy
 from moevolve.records import Metered
 from moevolve.rollouts.wording import Wording
 
@@ -72,7 +75,7 @@ def client(config: Config) -> Client:
     return Client(config, Secret.read(config.policy.key_env), speech(config))
 
 
-class EndpointShelf(Shelf):
+class EndpointVariants(VariantStore):
     """Programs of a run whose weights are a server's: one policy for every variant.
 
     Args:
@@ -102,9 +105,9 @@ class EndpointShelf(Shelf):
     def keep(self, engine: Engine) -> str:
         raise UsageError("this run's policy is an endpoint: it has no weights to keep")
 
-    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> EndpointPolicy:
-        """The one policy there is."""
-        return self._policy
+    def policies(self, weights: Sequence[str]) -> dict[str, Policy]:
+        """The one policy there is, whatever it is called."""
+        return dict.fromkeys(weights, self._policy)
 
     def engine(self, weights: str) -> Engine:
         raise UsageError("this run's policy is an endpoint: it has no weights to load")

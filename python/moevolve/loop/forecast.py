@@ -21,7 +21,7 @@ from moevolve.models.plan import Plan
 from moevolve.models.prompts import Prompts
 from moevolve.randomness import key
 from moevolve.records import Recipe
-from moevolve.rollouts.attempts import AT_ONCE
+from moevolve.rollouts.executors.local import COHORT
 from moevolve.tasks.suite import Suite
 
 FILE = "estimate.json"
@@ -180,7 +180,7 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
     learned = max(LEARNED, 2 * lengths.longest)
     low, high = config.suite.levels
     sealed = len(model.tasks(config).skills) * (high - low + 1) * config.suite.sealed_per_cell
-    most = min(AT_ONCE, max(config.attempts.tasks, sealed))
+    most = min(COHORT, max(config.attempts.tasks, sealed))
     parts = {
         "base weights": base if adapted else 0,
         "weights that train, and copies": 8 * own * (LOADED + adapted),

@@ -17,7 +17,7 @@ from moevolve.loop import forecast, model
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.cycle import Loop
 from moevolve.loop.ledger import Ledger
-from moevolve.loop.shelf import Shelf
+from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonBook
 from moevolve.models.engine import Engine
 from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
@@ -205,19 +205,19 @@ def closing(source: Source) -> Iterator[Source]:
             source.close()
 
 
-def _shelf(
+def _variants(
     config: Config, store: RunStore, source: Source | None, ledger: Ledger, recorded: RunStore | None
-) -> tuple[Shelf, Callable[[], str], int]:
-    """The run's shelf, what puts the first weights on it, and how many parameters they have."""
+) -> tuple[VariantStore, Callable[[], str], int]:
+    """The run's variants, what writes the first weights, and how many parameters they have."""
     if isinstance(source, Engine):
-        engine, shelf = source, Shelf(store, source, model.prompts(config, source))
-        return shelf, lambda: shelf.keep(engine), engine.parameters
-    from moevolve.loop.endpoint import EndpointShelf
+        engine, variants = source, VariantStore(store, source, model.prompts(config, source))
+        return variants, lambda: variants.keep(engine), engine.parameters
+    from moevolve.loop.endpoint import EndpointVariants
     from moevolve.models.endpoint.policy import Nobody
     from moevolve.models.endpoint.tape import Tape
 
     tape = Tape(store, lambda: ledger.cursor, recorded)
-    remote = EndpointShelf(store, config, source or Nobody(), tape, ledger.cursor)
+    remote = EndpointVariants(store, config, source or Nobody(), tape, ledger.cursor)
     return remote, lambda: remote.weights, 0
 
 
@@ -235,7 +235,7 @@ def _drive(
     tasks = model.tasks(config)
     state = snapshots.latest(store)
     ledger = Ledger(store, state.cursor if state else 0, on_event, on_state)
-    shelf, first_weights, parameters = _shelf(config, store, source, ledger, recorded)
+    variants, first_weights, parameters = _variants(config, store, source, ledger, recorded)
     run = config.run_name()
     memory = MemoryStore(store.path.parent / "memory")
     host = ProgramHost(
@@ -255,12 +255,12 @@ def _drive(
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
         ledger.state(where + what, rule.share(within, ledger.seconds))
 
-    loop = Loop(config, run, tasks, shelf, host, LessonBook(memory, run), ledger, progress)
+    loop = Loop(config, run, tasks, variants, host, LessonBook(memory, run), ledger, progress)
     try:
         if state is None:
             progress("loading the policy", 0.0)
             loop.start(first_weights(), parameters)
-            _write_program(store, shelf.genome(loop.archive[loop.state.champion].program))
+            _write_program(store, variants.genome(loop.archive[loop.state.champion].program))
         else:
             loop.restore(state)
         while rule.another(done, ledger.seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from moevolve.protocol.policy import Policy
 from moevolve.records import Metered
 
 
-class Shelf:
+class VariantStore:
     """A run's weights (files under `weights/`) and programs (blobs in the store).
 
     Args:
@@ -29,7 +30,7 @@ class Shelf:
         self._store = store
         self._engine = engine
         self.prompts = prompts or BarePrompts(engine)
-        self._policies: dict[str, EnginePolicy] = {}
+        self._policies: dict[str, Policy] = {}
         store.weights_dir.mkdir(parents=True, exist_ok=True)
 
     def keep(self, engine: Engine) -> str:
@@ -40,13 +41,14 @@ class Shelf:
             engine.native.write_weights(str(file))
         return weights
 
-    def policy(self, weights: str, *, among: tuple[str, ...] = ()) -> Policy:
-        """The policy with these weights; keeps it and the ones named in `among` loaded."""
-        for held in [held for held in self._policies if held not in (*among, weights)]:
+    def policies(self, weights: Sequence[str]) -> dict[str, Policy]:
+        """The policies with these weights, which stay loaded until others are wanted."""
+        for held in [held for held in self._policies if held not in weights]:
             del self._policies[held]
-        if weights not in self._policies:
-            self._policies[weights] = EnginePolicy(self.engine(weights), weights, self.prompts)
-        return self._policies[weights]
+        for name in weights:
+            if name not in self._policies:
+                self._policies[name] = EnginePolicy(self.engine(name), name, self.prompts)
+        return dict(self._policies)
 
     def engine(self, weights: str) -> Engine:
         """A fresh engine with these weights, for training or serving."""

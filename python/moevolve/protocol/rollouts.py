@@ -1,0 +1,72 @@
+"""Rollouts as data: what an executor is given, and what it gives back. A job holds no answer, no grader and no seed.
+
+All randomness of an attempt comes from its key, so a result is a function of its job alone: whichever machine or process
+works on it, beside whatever else, in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from moevolve.protocol.requests import Outcome, PublicTask
+from moevolve.protocol.sampling import Sampling
+from moevolve.records import Struct
+
+
+class RolloutJob(Struct, frozen=True):
+    """Attempts of one variant on some tasks: through its program, or by its bare policy where `program` is None."""
+
+    weights: str
+    """Content hash."""
+    program: str | None
+    """Content hash."""
+    tasks: tuple[PublicTask, ...]
+    keys: tuple[int, ...]
+    """One a task."""
+    samples: int = 1
+    """Attempts of the bare policy on a task; a program makes one."""
+    sampling: Sampling | None = None
+    """The bare policy's; a program says for itself how it samples."""
+    parts: bool = False
+    """Return what the program asked for once each, with the answers."""
+
+
+Part = tuple[str, str]
+"""A request of a program, and its one completion."""
+
+
+class RolloutResult(Struct, frozen=True):
+    """What became of a job."""
+
+    outcomes: list[Outcome]
+    """In the order of the tasks; `samples` in a row of each."""
+    tokens: int
+    """Drawn for the job."""
+    requests: int
+    checked: int = 0
+    """Answers of programs whose provenance was checked."""
+    vetoed: int = 0
+    """Those that the policy did not give."""
+    parts: list[list[Part]] = []
+    """By task, where the job wants them."""
+
+
+class Batch(Protocol):
+    """Jobs that an executor has taken."""
+
+    def results(self) -> list[RolloutResult]:
+        """One result a job, in their order. Before this call the policy has answered nothing."""
+        ...
+
+    def cancel(self) -> None:
+        """Drops the jobs."""
+        ...
+
+
+class Executor(Protocol):
+    """Where rollouts run."""
+
+    def submit(self, jobs: Sequence[RolloutJob]) -> Batch:
+        """Takes jobs and prepares them, as far as that needs no answer of the policy."""
+        ...

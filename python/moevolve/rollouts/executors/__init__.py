@@ -1,0 +1,1 @@
+"""Executors of rollouts, each behind `moevolve.protocol.rollouts.Executor`."""

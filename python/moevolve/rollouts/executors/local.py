@@ -1,0 +1,216 @@
+"""Rollouts on this machine: sandboxed processes beside the policy, so that it answers one cohort while others compute.
+
+A job's tasks are cut into cohorts, each in a thread that drives one sandboxed process. Cohorts take turns in a fixed order:
+the policy answers the first one's round, then the second's, and comes back to the first, whose program has gone on in the
+meantime. So the order of requests, and with it a server's bill, depends on no clock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import islice
+
+from moevolve.agents.genome import Genome
+from moevolve.agents.host import ProgramHost
+from moevolve.protocol.completion import Completion
+from moevolve.protocol.policy import Policy
+from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, Recall, Reply, Unanswered
+from moevolve.protocol.rollouts import Part, RolloutJob, RolloutResult
+from moevolve.records import Lesson
+from moevolve.rollouts.counting import Usage
+from moevolve.rollouts.executors.lane import Lane
+
+COHORT = 384
+"""Most attempts that share one sandboxed process and its rounds."""
+LEAST = 48
+"""Attempts below which a cohort is not cut in two."""
+LANES = 4
+"""Cohorts under way at one time."""
+
+Policies = Callable[[Sequence[str]], dict[str, Policy]]
+"""Policies of these weights, all of them loaded."""
+
+
+class LocalExecutor:
+    """Runs jobs on this machine.
+
+    Args:
+        host: runs programs in the sandbox.
+        policies: gives the policies of some weights.
+        programs: gives a program by its hash.
+        recall: what programs may recall.
+    """
+
+    def __init__(
+        self, host: ProgramHost, policies: Policies, programs: Callable[[str], Genome], recall: Recall
+    ) -> None:
+        self.host = host
+        self.policies = policies
+        self.programs = programs
+        self._recall = recall
+        self._memory = threading.Lock()
+
+    def submit(self, jobs: Sequence[RolloutJob]) -> LocalBatch:
+        """Takes jobs; the first cohorts' processes start at once."""
+        return LocalBatch(self, jobs)
+
+    def recall(self, skill: str, query: str, k: int) -> Sequence[Lesson]:
+        """Memory, for one thread at a time."""
+        with self._memory:
+            return self._recall(skill, query, k)
+
+
+class _Cohort:
+    """Some attempts of one job, and what they came to.
+
+    Args:
+        executor: what runs them.
+        job: whose attempts they are.
+        which: of the job's tasks.
+    """
+
+    def __init__(self, executor: LocalExecutor, job: RolloutJob, which: slice) -> None:
+        self.weights = job.weights
+        self.usage = Usage()
+        self.parts: list[list[Part]] = []
+        self.outcomes: list[Outcome] = []
+        self._executor = executor
+        self._job = job
+        self._which = which
+        self._lane: Lane[list[Outcome]] | None = None
+
+    def start(self) -> None:
+        """Starts the cohort's thread, and with it its sandboxed process."""
+        self._lane = Lane(self._bare if self._job.program is None else self._program)
+
+    def step(self, policy: Policy) -> bool:
+        """Waits for the cohort's next round and answers it; whether there was one."""
+        assert self._lane is not None, "the cohort has been started"
+        event = self._lane.next()
+        if isinstance(event, Future):
+            self.outcomes = event.result()
+            return False
+        replies = self.usage.answer(policy, event)
+        if self.parts:
+            self._note(event, replies)
+        self._lane.reply(replies)
+        return True
+
+    def drop(self) -> None:
+        """Ends a cohort that nobody waits for."""
+        if self._lane is not None:
+            self._lane.drop()
+
+    def _program(self, answer: Answer) -> list[Outcome]:
+        job, executor = self._job, self._executor
+        assert job.program is not None, "a bare policy has its own way"
+        tasks = job.tasks[self._which]
+        if job.parts:
+            self.parts = [[] for _ in tasks]
+        return executor.host.solve(
+            executor.programs(job.program), tasks, answer, executor.recall, job.keys[self._which]
+        )
+
+    def _bare(self, answer: Answer) -> list[Outcome]:
+        job = self._job
+        assert job.sampling is not None, "the bare policy is told how to sample"
+        requests = [
+            GenerateRequest(attempt=index, prompt=task.prompt, sampling=job.sampling, n=job.samples, key=key)
+            for index, (task, key) in enumerate(
+                zip(job.tasks[self._which], job.keys[self._which], strict=True)
+            )
+        ]
+        outcomes = []
+        for reply in answer(requests):
+            if isinstance(reply, Unanswered):
+                outcomes += [_outcome(None, reply)] * job.samples
+            else:
+                outcomes += [_outcome(completion, None) for completion in reply]
+        return outcomes
+
+    def _note(self, requests: Sequence[GenerateRequest], replies: Sequence[Reply]) -> None:
+        for request, reply in zip(requests, replies, strict=True):
+            if request.n == 1 and isinstance(request.prompt, str) and not isinstance(reply, Unanswered):
+                self.parts[request.attempt].append((request.prompt, reply[0].text))
+
+
+class LocalBatch:
+    """Jobs under way.
+
+    Args:
+        executor: whose they are.
+        jobs: the jobs.
+    """
+
+    def __init__(self, executor: LocalExecutor, jobs: Sequence[RolloutJob]) -> None:
+        self._executor = executor
+        self._jobs = jobs
+        self._cohorts = [
+            [_Cohort(executor, job, which) for which in cut(len(job.tasks), len(jobs))] for job in jobs
+        ]
+        self._waiting = iter([cohort for cohorts in self._cohorts for cohort in cohorts])
+        self._running: deque[_Cohort] = deque()
+        self._fill()
+
+    def results(self) -> list[RolloutResult]:
+        """One result a job, in their order."""
+        policies = self._executor.policies([job.weights for job in self._jobs])
+        try:
+            while self._running:
+                if self._running[0].step(policies[self._running[0].weights]):
+                    self._running.rotate(-1)
+                else:
+                    self._running.popleft()
+                    self._fill()
+        except BaseException:
+            self.cancel()
+            raise
+        return [_result(job, cohorts) for job, cohorts in zip(self._jobs, self._cohorts, strict=True)]
+
+    def cancel(self) -> None:
+        """Ends what is under way; what has not begun never does."""
+        while self._running:
+            self._running.popleft().drop()
+        self._waiting = iter(())
+
+    def _fill(self) -> None:
+        for cohort in islice(self._waiting, LANES - len(self._running)):
+            cohort.start()
+            self._running.append(cohort)
+
+
+def cut(tasks: int, jobs: int) -> list[slice]:
+    """Cohorts of a job: as few as `COHORT` allows, but two where it is the only job and not small."""
+    count = -(-tasks // COHORT)
+    if jobs == 1 and count == 1 and tasks >= 2 * LEAST:
+        count = 2
+    bounds = [tasks * index // max(1, count) for index in range(count + 1)]
+    return [slice(low, high) for low, high in zip(bounds, bounds[1:], strict=False)]
+
+
+def _result(job: RolloutJob, cohorts: Sequence[_Cohort]) -> RolloutResult:
+    outcomes = [outcome for cohort in cohorts for outcome in cohort.outcomes]
+    through = job.program is not None
+    return RolloutResult(
+        outcomes=outcomes,
+        tokens=sum(cohort.usage.tokens for cohort in cohorts),
+        requests=sum(cohort.usage.requests for cohort in cohorts),
+        checked=len(outcomes) if through else 0,
+        vetoed=sum(outcome.failure == "provenance" for outcome in outcomes) if through else 0,
+        parts=[parts for cohort in cohorts for parts in cohort.parts],
+    )
+
+
+def _outcome(completion: Completion | None, unanswered: Unanswered | None) -> Outcome:
+    """The outcome of one sample of the bare policy."""
+    return Outcome(
+        answer=completion.text if completion else None,
+        failure=unanswered.failure if unanswered else None,
+        detail=unanswered.detail if unanswered else "",
+        tokens=completion.count if completion else 0,
+        requests=1,
+        completions=[completion] if completion else [],
+    )

@@ -1,0 +1,128 @@
+"""Rollouts from tasks to verdicts: jobs for an executor, and grades for what comes back.
+
+Grading stays here, outside of the executor: where a job runs, nobody knows an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from moevolve.protocol.requests import Outcome, PublicTask
+from moevolve.protocol.rollouts import Batch, Executor, RolloutJob, RolloutResult
+from moevolve.protocol.sampling import Sampling
+from moevolve.randomness import key
+from moevolve.rollouts.attempts import Attempt, Rollouts
+from moevolve.rollouts.grading import Grader
+from moevolve.tasks.task import Task, Verdict
+
+Stage = tuple[int | str, ...]
+
+
+class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant on some tasks.
+
+    Two variants on the same `stage` draw the same random numbers, which makes their comparison a paired one.
+    """
+
+    variant: str
+    """Its name tells a null grader's coins apart."""
+    weights: str
+    program: str | None
+    """None for the bare policy."""
+    tasks: Sequence[Task]
+    stage: Stage
+    samples: int = 1
+    sampling: Sampling | None = None
+    """The bare policy's."""
+    parts: bool = False
+    grader: Grader | None = None
+    """None for the runner's own."""
+
+    def job(self) -> RolloutJob:
+        """The same without anything that a program must not see."""
+        kind = "direct" if self.program is None else "attempt"
+        return RolloutJob(
+            weights=self.weights,
+            program=self.program,
+            tasks=tuple(PublicTask(prompt=task.prompt, skill=task.skill) for task in self.tasks),
+            keys=tuple(key(*self.stage, kind, index) for index in range(len(self.tasks))),
+            samples=self.samples,
+            sampling=self.sampling,
+            parts=self.parts,
+        )
+
+
+class Running:
+    """Rollouts that an executor has taken.
+
+    Args:
+        batch: the executor's side.
+        requests: what was wanted.
+        grader: decides about answers where a request names no grader.
+    """
+
+    def __init__(self, batch: Batch, requests: Sequence[RolloutRequest], grader: Grader) -> None:
+        self._batch = batch
+        self._requests = requests
+        self._grader = grader
+
+    def results(self) -> list[Rollouts]:
+        """Graded rollouts, one a request, in their order."""
+        return [
+            _graded(request, result, request.grader or self._grader)
+            for request, result in zip(self._requests, self._batch.results(), strict=True)
+        ]
+
+    def cancel(self) -> None:
+        """Drops them; the policy has answered nothing for them."""
+        self._batch.cancel()
+
+
+class RolloutRunner:
+    """Runs rollouts and grades them.
+
+    Args:
+        executor: where they run.
+        grader: decides about answers.
+    """
+
+    def __init__(self, executor: Executor, grader: Grader) -> None:
+        self._executor = executor
+        self._grader = grader
+
+    def submit(self, requests: Sequence[RolloutRequest]) -> Running:
+        """Prepares rollouts; see `Executor.submit`."""
+        return Running(self._executor.submit([request.job() for request in requests]), requests, self._grader)
+
+    def run(self, *requests: RolloutRequest) -> list[Rollouts]:
+        """Graded rollouts, one a request, in their order.
+
+        A crash, a time-out, an answer that the policy did not give or a policy that does not answer is a verdict with that
+        failure.
+        """
+        return self.submit(requests).results()
+
+
+def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> Rollouts:
+    through = request.program is not None
+    stage = (*request.stage, request.variant) if through else request.stage
+    return Rollouts(
+        attempts=[
+            _attempt(request.tasks[index // request.samples], outcome, grader, stage, index)
+            for index, outcome in enumerate(result.outcomes)
+        ],
+        tokens=result.tokens,
+        checked=result.checked,
+        vetoed=result.vetoed,
+        parts=result.parts,
+    )
+
+
+def _attempt(task: Task, outcome: Outcome, grader: Grader, stage: Stage, index: int) -> Attempt:
+    if outcome.failure is None and outcome.answer is not None:
+        return Attempt(task, outcome.answer, grader.grade(task, outcome.answer, stage, index))
+    failure = outcome.failure or "malformed"
+    verdict = Verdict(score=0.0, success=False, failure=failure, detail=outcome.detail)
+    return Attempt(task, outcome.answer or "", verdict)
