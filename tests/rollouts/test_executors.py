@@ -177,7 +177,7 @@ def test_a_runner_grades_what_any_executor_gives_back() -> None:
     [rollouts] = RolloutRunner(recorded, Exact()).run(request)
     assert [attempt.verdict.success for attempt in rollouts.attempts] == [True, False]
     assert rollouts.attempts[1].verdict.failure == "crash"
-    assert (rollouts.tokens, rollouts.checked) == (9, 2)
+    assert (rollouts.counts.tokens, rollouts.counts.checked) == (9, 2)
 
 
 def test_a_job_holds_no_answer() -> None:

@@ -1,4 +1,4 @@
-"""Parent choice by the Darwin Goedel Machine's formula."""
+"""Parent choice: the Darwin Goedel Machine's formula, and the rules it is compared with."""
 
 import math
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 
 from moevolve.errors import UsageError
 from moevolve.journal.archive import Archive, Variant
-from moevolve.selection.parents import DgmParents
+from moevolve.selection.parents import SELECTIONS, BestSelection, DgmSelection, RandomSelection
 
 
 def variant(id: str, parent: str | None, score: float | None) -> Variant:
@@ -38,7 +38,7 @@ def sigmoid(x: float) -> float:
 
 
 def test_the_formula() -> None:
-    chances = DgmParents().probabilities(archive(("a", None, 0.5), ("b", "a", 0.7), ("c", "a", 0.4)))
+    chances = DgmSelection().probabilities(archive(("a", None, 0.5), ("b", "a", 0.7), ("c", "a", 0.4)))
     raw = {"a": 0.5 / 3, "b": sigmoid(2.0), "c": sigmoid(-1.0)}
     for id, weight in raw.items():
         assert math.isclose(chances[id], weight / sum(raw.values()))
@@ -46,12 +46,12 @@ def test_the_formula() -> None:
 
 
 def test_no_variant_is_ever_excluded() -> None:
-    chances = DgmParents().probabilities(archive(("a", None, 1.0), ("b", "a", 0.0), ("c", "b", 0.0)))
+    chances = DgmSelection().probabilities(archive(("a", None, 1.0), ("b", "a", 0.0), ("c", "b", 0.0)))
     assert all(chance > 0 for chance in chances.values())
 
 
 def test_without_a_score_the_nearest_ancestors_counts() -> None:
-    policy = DgmParents()
+    policy = DgmSelection()
     family = archive(("a", None, None), ("b", "a", 0.9), ("c", "b", None), ("d", "c", None))
     chances = policy.probabilities(family)
     assert math.isclose(chances["b"], chances["c"])  # one child each, one score
@@ -61,7 +61,7 @@ def test_without_a_score_the_nearest_ancestors_counts() -> None:
 
 def test_the_choice_follows_the_probabilities_and_the_generator() -> None:
     family = archive(("a", None, 0.5), ("b", "a", 0.8), ("c", "a", 0.2))
-    policy = DgmParents()
+    policy = DgmSelection()
     rng = Random(3)
     seen = Counter(policy.choose(family, rng).id for _ in range(4000))
     for id, chance in policy.probabilities(family).items():
@@ -69,6 +69,20 @@ def test_the_choice_follows_the_probabilities_and_the_generator() -> None:
     assert policy.choose(family, Random(5)) == policy.choose(family, Random(5))
 
 
-def test_an_empty_archive_is_named() -> None:
+def test_the_best_is_the_champion() -> None:
+    family = archive(("a", None, 0.5), ("b", "a", 0.8), ("c", "a", 0.9))
+    family.update("b", status="champion")
+    assert BestSelection().choose(family, Random(0)).id == "b"
+
+
+def test_a_random_choice_gives_every_variant_its_turn() -> None:
+    family = archive(("a", None, 0.0), ("b", "a", 1.0), ("c", "a", None))
+    rng = Random(1)
+    seen = Counter(RandomSelection().choose(family, rng).id for _ in range(3000))
+    assert all(abs(seen[id] / 3000 - 1 / 3) < 0.05 for id in "abc")
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_every_rule_names_an_empty_archive(name: str) -> None:
     with pytest.raises(UsageError, match="empty archive"):
-        DgmParents().choose(Archive(), Random(0))
+        SELECTIONS[name]().choose(Archive(), Random(0))

@@ -236,6 +236,17 @@ class GateSection(Section, frozen=True):
 
 
 class EvolveSection(Section, frozen=True):
+    selection: Annotated[
+        Literal["dgm", "best", "random"],
+        Meta(
+            description="Which variant is changed next: dgm draws good ones more often and much-used ones less, "
+            "best takes the champion, random any"
+        ),
+    ] = "dgm"
+    proposers: Annotated[
+        tuple[Literal["improver"], ...],
+        Meta(description="Who proposes programs: improver is the parent's own improve.py", min_length=1),
+    ] = ("improver",)
     candidates: Annotated[
         int, Meta(description="Programs that an improver proposes at once", ge=1, le=1000)
     ] = 8

@@ -9,7 +9,6 @@ from moevolve.gate.betting import GateVerdict
 from moevolve.journal.archive import Variant
 from moevolve.records import (
     Attempted,
-    Decision,
     Evaluated,
     Gated,
     Level,
@@ -121,19 +120,19 @@ def gated(
     candidate: Variant,
     champion: Variant,
     level: Level,
-    decision: Decision,
     verdict: GateVerdict,
     alpha: float,
     cycle: int,
     tokens: int,
 ) -> Gated:
-    """A decision of the gate."""
+    """A decision of the gate; the verdict holds one."""
+    assert verdict.decision is not None, "an undecided comparison is no record"
     return Gated(
         cycle=cycle,
         level=level,
         candidate=candidate.id,
         champion=champion.id,
-        decision=decision,
+        decision=verdict.decision,
         reason=verdict.reason,
         n=verdict.n,
         wins=verdict.wins,

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moevolve.agents.genome import Genome
 from moevolve.agents.host import Limits, ProgramHost
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.journal.writer import JournalWriter
+from moevolve.loop import cycle as cycles
 from moevolve.loop import forecast, model
 from moevolve.loop import snapshot as snapshots
-from moevolve.loop.cycle import Loop
-from moevolve.loop.ledger import Ledger
+from moevolve.loop.context import RunContext
 from moevolve.loop.variants import VariantStore
-from moevolve.memory.lessons import LessonBook
+from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
 from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
 
@@ -206,7 +206,7 @@ def closing(source: Source) -> Iterator[Source]:
 
 
 def _variants(
-    config: Config, store: RunStore, source: Source | None, ledger: Ledger, recorded: RunStore | None
+    config: Config, store: RunStore, source: Source | None, journal: JournalWriter, recorded: RunStore | None
 ) -> tuple[VariantStore, Callable[[], str], int]:
     """The run's variants, what writes the first weights, and how many parameters they have."""
     if isinstance(source, Engine):
@@ -216,8 +216,8 @@ def _variants(
     from moevolve.models.endpoint.policy import Nobody
     from moevolve.models.endpoint.tape import Tape
 
-    tape = Tape(store, lambda: ledger.cursor, recorded)
-    remote = EndpointVariants(store, config, source or Nobody(), tape, ledger.cursor)
+    tape = Tape(store, lambda: journal.cursor, recorded)
+    remote = EndpointVariants(store, config, source or Nobody(), tape, journal.cursor)
     return remote, lambda: remote.weights, 0
 
 
@@ -232,60 +232,59 @@ def _drive(
     close: bool = True,
     recorded: RunStore | None = None,
 ) -> Path:
-    tasks = model.tasks(config)
     state = snapshots.latest(store)
-    ledger = Ledger(store, state.cursor if state else 0, on_event, on_state)
-    variants, first_weights, parameters = _variants(config, store, source, ledger, recorded)
-    run = config.run_name()
-    memory = MemoryStore(store.path.parent / "memory")
-    host = ProgramHost(
-        Limits(
-            memory_mb=config.sandbox.memory_mb,
-            seconds=config.sandbox.seconds,
-            improve_requests=config.evolve.requests,
-        ),
-        config.sandbox.strict,
+    journal = JournalWriter(store, state.cursor if state else 0, on_event, on_state)
+    variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
+    name = config.run_name()
+    limits = Limits(
+        memory_mb=config.sandbox.memory_mb,
+        seconds=config.sandbox.seconds,
+        improve_requests=config.evolve.requests,
     )
-
     done = state.cycle if state else 0
 
     def progress(what: str, share: float) -> None:
         cycles = f"/{rule.cycles}" if rule.cycles else ""
         within = min(done + share, rule.cycles or done + share)
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
-        ledger.state(where + what, rule.share(within, ledger.seconds))
+        journal.state(where + what, rule.share(within, journal.seconds))
 
-    loop = Loop(config, run, tasks, variants, host, LessonBook(memory, run), ledger, progress)
+    run = RunContext(
+        config,
+        name,
+        model.tasks(config),
+        variants,
+        ProgramHost(limits, config.sandbox.strict),
+        LessonMemory(MemoryStore(store.path.parent / "memory"), name),
+        journal,
+        progress,
+    )
     try:
         if state is None:
             progress("loading the policy", 0.0)
-            loop.start(first_weights(), parameters)
-            _write_program(store, variants.genome(loop.archive[loop.state.champion].program))
+            cycles.start(run, first_weights(), parameters)
+            variants.genome(run.champion.program).write(store.path / "program")
         else:
-            loop.restore(state)
-        while rule.another(done, ledger.seconds):
+            run.restore(state)
+        while rule.another(done, journal.seconds):
             began = time.monotonic()
             try:
-                loop.cycle()
+                cycles.cycle(run)
             except SpendingLimitError as error:
-                loop.cut(error)
+                cycles.cut(run, error)
                 break
             rule.seen(time.monotonic() - began)
-            done = loop.state.cycle
+            done = run.state.cycle
         if close:
-            loop.finish()
+            cycles.finish(run)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
-        ledger.state(
+        journal.state(
             "interrupted" if stopped else "failed",
-            rule.share(done, ledger.seconds),
+            rule.share(done, journal.seconds),
             status="stopped" if stopped else "failed",
             error=None if stopped else str(error),
         )
         raise
-    ledger.state("finished", 1.0, status="finished" if close else "stopped")
+    journal.state("finished", 1.0, status="finished" if close else "stopped")
     return store.path
-
-
-def _write_program(store: RunStore, genome: Genome) -> None:
-    genome.write(store.path / "program")

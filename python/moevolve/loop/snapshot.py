@@ -8,7 +8,7 @@ from moevolve.errors import SchemaError
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
-from moevolve.proposers.search import Trial
+from moevolve.proposers.search import ProposalOutcome
 
 TABLE = "snapshot"
 
@@ -20,7 +20,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     cursor: int = 0
     """Journal entries up to here."""
     champion: str = ""
-    trainee: str = ""
+    learner: str = ""
     """Weights that the next learning stage starts from: the champion's, or a candidate that was not discarded."""
     recipe_program: str | None = None
     """A proposed program whose `learn.py` the next learning stage tries."""
@@ -30,7 +30,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """Bare policy: (skill, level, successes, attempts), older counts faded."""
     program: list[tuple[str, int, float, float]] = []
     """The champion with its program, likewise."""
-    trials: list[Trial] = []
+    outcomes: list[ProposalOutcome] = []
     tokens_generated: int = 0
     tokens_trained: int = 0
     lessons: int = 0

@@ -16,7 +16,7 @@ PER_CELL = 2
 """Successes and failures kept of one (skill, level) in one cycle, each."""
 
 
-class LessonBook:
+class LessonMemory:
     """The lessons of one run inside the memory that runs share.
 
     Args:

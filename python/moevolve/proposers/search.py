@@ -22,8 +22,8 @@ HISTORY = 64
 """Past proposals an improver is shown, newest last."""
 
 
-class Trial(msgspec.Struct, frozen=True):
-    """What became of one proposal; improvers read this history."""
+class ProposalOutcome(msgspec.Struct, frozen=True):
+    """What became of one proposal; proposers read this history."""
 
     cycle: int
     operator: str
@@ -56,26 +56,28 @@ def skill_reports(direct: Mastery, program: Mastery) -> list[SkillReport]:
     ]
 
 
-def trial_reports(trials: Sequence[Trial]) -> list[TrialReport]:
+def trial_reports(outcomes: Sequence[ProposalOutcome]) -> list[TrialReport]:
     """The newest proposals and what became of them."""
     return [
         TrialReport(cycle=t.cycle, operator=t.operator, summary=t.summary, gain=t.gain, decision=t.decision)
-        for t in trials[-HISTORY:]
+        for t in outcomes[-HISTORY:]
     ]
 
 
-def report_for(cycle: int, trials: Sequence[Trial], direct: Mastery, program: Mastery) -> LearnReport:
+def report_for(
+    cycle: int, outcomes: Sequence[ProposalOutcome], direct: Mastery, program: Mastery
+) -> LearnReport:
     """What `learn.py` is told before a learning stage."""
     return LearnReport(
         cycle=cycle,
         skills=skill_reports(direct, program),
-        history=[t for t in trial_reports(trials) if t.operator.startswith(("distill", "reinforce"))],
+        history=[t for t in trial_reports(outcomes) if t.operator.startswith(("distill", "reinforce"))],
     )
 
 
 def brief_for(
     cycle: int,
-    trials: Sequence[Trial],
+    outcomes: Sequence[ProposalOutcome],
     config: Config,
     archive: Archive,
     parent: Variant,
@@ -99,7 +101,7 @@ def brief_for(
             for attempt in [a for a in tried if not a.verdict.success][:FAILURES]
         ],
         successes=successes(tried),
-        history=trial_reports(trials),
+        history=trial_reports(outcomes),
         lineage=[variant.summary for variant in archive.lineage(parent.id)],
         candidates=config.evolve.candidates,
         cycle=cycle,

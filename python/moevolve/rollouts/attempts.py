@@ -25,16 +25,28 @@ class Attempt(msgspec.Struct, frozen=True):
         return self.verdict.failure != POLICY
 
 
-class Rollouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Graded attempts of one variant, and what they took."""
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What attempts took, and how many answers a guard has looked at."""
 
-    attempts: list[Attempt]
-    """In the order of the tasks."""
-    tokens: int
-    """Drawn for them."""
+    tokens: int = 0
+    """Drawn by the policy."""
     checked: int = 0
     """Answers whose provenance was checked."""
     vetoed: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            tokens=self.tokens + other.tokens,
+            checked=self.checked + other.checked,
+            vetoed=self.vetoed + other.vetoed,
+        )
+
+
+class Rollouts(msgspec.Struct, frozen=True):
+    """Graded attempts of one variant, in the order of the tasks."""
+
+    attempts: list[Attempt]
+    counts: Counts
     parts: list[list[Part]] = []
     """By task, where they were wanted: what a program asked for once each, with the answers."""
 

@@ -13,7 +13,7 @@ from moevolve.protocol.requests import Outcome, PublicTask
 from moevolve.protocol.rollouts import Batch, Executor, RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
-from moevolve.rollouts.attempts import Attempt, Rollouts
+from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
 from moevolve.rollouts.grading import Grader
 from moevolve.tasks.task import Task, Verdict
 
@@ -109,14 +109,12 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
     through = request.program is not None
     stage = (*request.stage, request.variant) if through else request.stage
     return Rollouts(
-        attempts=[
+        [
             _attempt(request.tasks[index // request.samples], outcome, grader, stage, index)
             for index, outcome in enumerate(result.outcomes)
         ],
-        tokens=result.tokens,
-        checked=result.checked,
-        vetoed=result.vetoed,
-        parts=result.parts,
+        Counts(tokens=result.tokens, checked=result.checked, vetoed=result.vetoed),
+        result.parts,
     )
 
 

@@ -10,13 +10,13 @@ from moevolve.errors import UsageError
 from moevolve.journal.archive import Archive, Variant
 
 
-class ParentPolicy(Protocol):
-    """Chooses a variant to change; a function of the archive and the generator alone."""
+class Selection(Protocol):
+    """A rule that chooses a variant to change: a function of the archive and the generator alone."""
 
     def choose(self, archive: Archive, rng: Random) -> Variant: ...
 
 
-class DgmParents:
+class DgmSelection:
     """The Darwin Goedel Machine's rule (arXiv 2505.22954, appendix A): good ones more often, much-used ones
     less.
 
@@ -48,8 +48,7 @@ class DgmParents:
         Raises:
             UsageError: the archive is empty.
         """
-        if not len(archive):
-            raise UsageError("an empty archive has no parent to choose")
+        _members(archive)
         chances = self.probabilities(archive)
         return archive[rng.choices(list(chances), list(chances.values()))[0]]
 
@@ -57,3 +56,41 @@ class DgmParents:
         while variant.score is None and variant.parents:
             variant = archive[variant.parents[0]]
         return self.midpoint if variant.score is None else variant.score
+
+
+class BestSelection:
+    """The champion, always: a hill climb, without stepping stones."""
+
+    def choose(self, archive: Archive, rng: Random) -> Variant:
+        """The champion; the first variant where there is none.
+
+        Raises:
+            UsageError: the archive is empty.
+        """
+        return archive.champion or _members(archive)[0]
+
+
+class RandomSelection:
+    """Every variant alike."""
+
+    def choose(self, archive: Archive, rng: Random) -> Variant:
+        """Draws a parent.
+
+        Raises:
+            UsageError: the archive is empty.
+        """
+        return rng.choice(_members(archive))
+
+
+SELECTIONS: dict[str, type[Selection]] = {
+    "dgm": DgmSelection,
+    "best": BestSelection,
+    "random": RandomSelection,
+}
+"""Rules by the name that a run file gives them."""
+
+
+def _members(archive: Archive) -> list[Variant]:
+    if not len(archive):
+        raise UsageError("an empty archive has no parent to choose")
+    return list(archive)

@@ -15,8 +15,8 @@ from moevolve import _native
 from moevolve.config import Config, PolicySection
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
+from moevolve.journal.writer import JournalWriter
 from moevolve.loop import model as checkpoints
-from moevolve.loop.ledger import Ledger
 from moevolve.models.engine import Engine
 from moevolve.records import CycleStarted, Gated, Record, RolledBack, RunStarted, SkillInfo, VariantAdded
 from moevolve.serve.champions import Champion, Champions
@@ -39,7 +39,7 @@ class Deployed:
         self.store = store
         self.champions = Champions(store)
         self._threads = threads
-        self.ledger = Ledger(store, len(store))
+        self.journal = JournalWriter(store, len(store))
 
     @cached_property
     def base(self) -> Engine:
@@ -61,7 +61,7 @@ class Deployed:
 
     def record(self, records: Sequence[Record]) -> None:
         """Puts records on file."""
-        self.ledger.write(records)
+        self.journal.write(records)
 
     def roll_back(self, variant: str | None) -> Champion:
         """Makes an earlier champion the champion again: `variant`, or the one before the current.
@@ -177,4 +177,4 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         summary="as served first",
         score=None,
     )
-    Ledger(store, 0).write([started, variant])
+    JournalWriter(store, 0).write([started, variant])

@@ -1,4 +1,4 @@
-"""The loop's hand on the journal: it appends what is new and checks what is already on record.
+"""The journal's writer: appends what is new and checks what is on record already.
 
 A resumed run starts again at the last finished cycle and does the cycle in progress once more. Up to the journal's end
 each record must equal the one on file; from there on records are appended. So a run that was killed anywhere ends with
@@ -18,7 +18,7 @@ from moevolve.records import Entry, Record, State, Timing
 Put = tuple[str, str, bytes]
 
 
-class Ledger:
+class JournalWriter:
     """Writes one run's records in order.
 
     Args:

@@ -1,0 +1,202 @@
+"""One run's state and tools, which its stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from moevolve.agents.host import ProgramHost
+from moevolve.config import Config
+from moevolve.journal.archive import Archive, Variant
+from moevolve.journal.writer import JournalWriter
+from moevolve.learning.buffer import Buffer
+from moevolve.loop import snapshot as snapshots
+from moevolve.loop.arms import switches
+from moevolve.loop.snapshot import Snapshot
+from moevolve.loop.variants import VariantStore
+from moevolve.memory.lessons import LessonMemory
+from moevolve.proposers.proposer import PROPOSERS
+from moevolve.randomness import rng
+from moevolve.records import Level, Record
+from moevolve.rollouts.attempts import Counts, Rollouts
+from moevolve.rollouts.executors.local import LocalExecutor
+from moevolve.rollouts.grading import CoinGrader, Grader, SealedGrader
+from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
+from moevolve.selection.parents import SELECTIONS
+from moevolve.skills.curriculum import allocate
+from moevolve.skills.mastery import Mastery
+from moevolve.tasks.suite import Suite
+from moevolve.tasks.task import Task
+
+
+class RunContext:
+    """One run.
+
+    Args:
+        config: the resolved configuration.
+        run: the run's name; two runs of one configuration share it.
+        suite: the tasks.
+        store: weights and programs.
+        host: runs programs.
+        lessons: the run's memory.
+        journal: takes the records.
+        progress: takes what is being done, and which share of the cycle is behind.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: str,
+        suite: Suite,
+        store: VariantStore,
+        host: ProgramHost,
+        lessons: LessonMemory,
+        journal: JournalWriter,
+        progress: Callable[[str, float], None],
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.suite = suite
+        self.store = store
+        self.host = host
+        self.lessons = lessons
+        self.journal = journal
+        self.progress = progress
+        self.arm = switches(config)
+        self.sealed = SealedGrader(suite)
+        executor = LocalExecutor(host, store.policies, store.genome, lessons.recall)
+        self.runner = RolloutRunner(executor, self.sealed if self.arm.verdicts else CoinGrader())
+        self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
+        self.selection = SELECTIONS[config.evolve.selection]()
+        self.skills = sorted(suite.skills)
+        low, high = config.suite.levels
+        levels = dict.fromkeys(self.skills, (low, high))
+        self.cells = [(path, level) for path in self.skills for level in range(low, high + 1)]
+        self.direct = Mastery(levels)
+        self.through = Mastery(levels)
+        self.buffer = Buffer(config.learn.buffer)
+        self.archive = Archive()
+        self.state = Snapshot()
+        self.counts = Counts()
+        """Of the cycle under way."""
+
+    @property
+    def champion(self) -> Variant:
+        """The variant that the next cycle starts from."""
+        return self.archive[self.state.champion]
+
+    def restore(self, state: Snapshot) -> None:
+        """Goes back to the end of a finished cycle."""
+        self.state = state
+        self.archive = Archive()
+        for variant in state.variants:
+            self.archive.add(variant)
+        self.buffer = Buffer(self.config.learn.buffer, state.buffer)
+        for mastery, table in ((self.direct, state.direct), (self.through, state.program)):
+            for counts in table:
+                mastery.observe(*counts)
+
+    def close(self, records: Sequence[Record]) -> None:
+        """Writes a cycle's last records together with the snapshot that the next cycle starts from."""
+        self.state.cursor = self.journal.cursor + len(records)
+        self.state.buffer = self.buffer.items()
+        self.state.direct = self.direct.table()
+        self.state.program = self.through.table()
+        self.state.variants = list(self.archive)
+        self.journal.write(records, puts=[snapshots.save(self.state)])
+
+    def tasks(
+        self,
+        split: str,
+        cycle: int,
+        stage: str,
+        count: int,
+        weights: dict[tuple[str, int], float] | None = None,
+        focus: float = 0.0,
+    ) -> list[Task]:
+        """`count` tasks, shared out over (skill, level) by `weights`; evenly without."""
+        seed = self.config.seed
+        even = dict.fromkeys(self.cells, 1.0)
+        cells = allocate(weights or even, count, focus, rng(seed, cycle, stage, "cells"))
+        return self.suite.sample(split, cells, seed, cycle, stage)
+
+    def rollouts(
+        self,
+        variant: Variant,
+        tasks: Sequence[Task],
+        stage: Stage,
+        *,
+        parts: bool = False,
+        grader: Grader | None = None,
+    ) -> RolloutRequest:
+        """One attempt through a variant's program on every task."""
+        return RolloutRequest(
+            variant=variant.id,
+            weights=variant.weights,
+            program=variant.program,
+            tasks=tasks,
+            stage=stage,
+            parts=parts,
+            grader=grader,
+        )
+
+    def roll(self, *requests: RolloutRequest) -> list[Rollouts]:
+        """Runs rollouts and counts what they took."""
+        found = self.runner.run(*requests)
+        for rollouts in found:
+            self.count(rollouts.counts)
+        return found
+
+    def count(self, counts: Counts) -> None:
+        """Adds what a stage took to the cycle's and the run's counts."""
+        self.counts += counts
+        self.state.tokens_generated += counts.tokens
+
+    def bill(self, cycle: int, stage: str) -> None:
+        """Puts what a server charged for a stage on record."""
+        if bill := self.store.bill(cycle, stage):
+            self.journal.write(bill)
+
+    def child(
+        self,
+        parent: Variant,
+        cycle: int,
+        weights: str,
+        program: str,
+        level: Level,
+        operator: str,
+        summary: str,
+    ) -> Variant:
+        """Adds a candidate to the archive.
+
+        Args:
+            parent: the variant whose half was changed.
+            cycle: the cycle under way.
+            weights: the candidate's.
+            program: the candidate's.
+            level: which of the two is new.
+            operator: what made the change.
+            summary: the change in words.
+        """
+        name = f"v{self.state.next_variant:04d}"
+        self.state.next_variant += 1
+        # What is new comes from the parent or, for weights, from the learner's; the other half may be another variant's.
+        halves = [("weights", self.state.learner if level == "weights" else weights)]
+        halves += [("program", program)] if level == "weights" else []
+        parents = [parent.id]
+        for half, value in halves:
+            if value != getattr(parent, half):
+                parents.append(next(v.id for v in self.archive if getattr(v, half) == value))
+        return self.archive.add(
+            Variant(
+                name,
+                list(dict.fromkeys(parents)),
+                cycle,
+                weights,
+                program,
+                level,
+                operator,
+                summary,
+                None,
+                "candidate",
+            )
+        )

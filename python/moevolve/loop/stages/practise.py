@@ -1,0 +1,85 @@
+"""Practice: attempts on train tasks, and what memory, mastery and the training buffer take from their verdicts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from moevolve.loop import entries
+from moevolve.loop.context import RunContext
+from moevolve.protocol.sampling import Sampling
+from moevolve.records import Learned, Recipe
+from moevolve.rollouts.attempts import Attempt, answered, tally
+from moevolve.rollouts.runner import RolloutRequest
+from moevolve.skills.curriculum import by_amplification, by_practice
+
+FADE = 0.4
+"""Share of older counts that is left after a cycle, or once the program has changed: they describe another variant."""
+
+
+Source = Literal["direct", "program"]
+SOURCES: tuple[Source, Source] = ("direct", "program")
+
+
+class Practice(msgspec.Struct, frozen=True):
+    """Answered attempts of one cycle."""
+
+    latest: list[Attempt]
+    """Through the program, or by the bare policy where there were none."""
+    direct: list[Attempt]
+    """By the bare policy."""
+
+
+def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
+    """Attempts by the bare policy (several samples a task) and through the program, in the recipe's shares."""
+    run.progress("attempts on train tasks", 0.02)
+    requests = _requests(run, cycle, recipe)
+    found = dict(zip(requests, run.roll(*requests.values()), strict=True))
+    for source, rollouts in found.items():
+        tokens = rollouts.counts.tokens
+        run.journal.write([entries.attempted(cycle, source, run.champion.id, rollouts.attempts, tokens)])
+        run.bill(cycle, source)
+        if rollouts.parts and run.arm.learns and run.arm.filters:
+            run.buffer.add_parts(rollouts.attempts, rollouts.parts, cycle)
+    confirmed = 0
+    for source, rollouts in found.items():
+        attempts = answered(rollouts.attempts)
+        mastery = run.direct if source == "direct" else run.through
+        mastery.fade(FADE)
+        for t in tally(attempts):
+            mastery.observe(t.skill, t.level, t.successes, t.attempts)
+        confirmed += run.buffer.add(attempts, cycle, confirmed_only=run.arm.filters)
+    direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
+    latest = through or direct
+    seen = ((attempt.task, attempt.answer, attempt.verdict.success) for attempt in latest)
+    lessons = run.lessons.write(cycle, run.champion.id, seen)
+    run.state.lessons += lessons
+    run.journal.write(
+        [Learned(cycle=cycle, lessons=lessons, confirmed=confirmed, buffer=len(run.buffer), recipe=recipe)]
+    )
+    return Practice(latest, direct)
+
+
+def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source, RolloutRequest]:
+    """The rollouts of both sources; one without tasks is left out."""
+    config, seed, champion = run.config, run.config.seed, run.champion
+    bare = round(config.attempts.tasks * (1 - recipe.program_share)) if recipe else 0
+    focus = recipe.focus if recipe else 0.0
+    requests: dict[Source, RolloutRequest] = {}
+    if bare:
+        weights = by_practice(run.direct, run.through)
+        requests["direct"] = RolloutRequest(
+            variant=champion.id,
+            weights=champion.weights,
+            program=None,
+            tasks=run.tasks("train", cycle, "direct", bare, weights, focus),
+            stage=(seed, cycle, "direct"),
+            samples=config.attempts.samples,
+            sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
+        )
+    if through := config.attempts.tasks - bare:
+        weights = by_amplification(run.direct, run.through)
+        tasks = run.tasks("train", cycle, "program", through, weights, focus)
+        requests["program"] = run.rollouts(champion, tasks, (seed, cycle, "program"), parts=True)
+    return requests

@@ -1,0 +1,48 @@
+"""Who proposes edits of a program, each behind one Protocol and under a name that a run file gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from moevolve.agents.brief import Brief
+from moevolve.agents.genome import Genome
+from moevolve.agents.host import ProgramHost, Proposals
+from moevolve.protocol.requests import Answer
+
+
+class ProposalContext(msgspec.Struct, frozen=True):
+    """What a proposer works with, beside its brief."""
+
+    program: Genome
+    """The parent's."""
+    key: int
+    """Source of all of its randomness."""
+    answer: Answer
+    """The champion's policy."""
+
+
+class Proposer(Protocol):
+    """Writes edits of a program; a failure is data, with no candidates and the reason."""
+
+    def propose(self, brief: Brief, context: ProposalContext) -> Proposals: ...
+
+
+class Improver:
+    """The program's own `improve.py`, in the sandbox.
+
+    Args:
+        host: runs it.
+    """
+
+    def __init__(self, host: ProgramHost) -> None:
+        self._host = host
+
+    def propose(self, brief: Brief, context: ProposalContext) -> Proposals:
+        return self._host.propose(context.program, brief, context.key, context.answer)
+
+
+PROPOSERS: dict[str, Callable[[ProgramHost], Proposer]] = {"improver": Improver}
+"""Proposers by the name that a run file gives them."""
