@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from moevolve.agents.genome import Genome, seed_genome
-from moevolve.agents.host import Limits, ProgramHost
+from moevolve.agents.host import ProgramHost
+from moevolve.config import RolesSection, SandboxSection
+from moevolve.config.roles import ImproverSection, LearnerSection, RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest
 
@@ -77,6 +79,13 @@ class Oracle:
         return [[completion(self.text(str(request.prompt)))] * request.n for request in requests]
 
 
+def roles(**limits: float) -> RolesSection:
+    """Default roles but for some limits."""
+    return RolesSection(
+        solver=RoleSection(**limits), improver=ImproverSection(**limits), learner=LearnerSection(**limits)
+    )
+
+
 @pytest.fixture
 def oracle() -> Oracle:
     return Oracle()
@@ -89,13 +98,13 @@ def fresh_oracle() -> type[Oracle]:
 
 @pytest.fixture(scope="session")
 def host() -> ProgramHost:
-    return ProgramHost(Limits(seconds=20.0, step_seconds=0.5))
+    return ProgramHost(roles(seconds=20.0, step_seconds=0.5))
 
 
 @pytest.fixture(scope="session")
 def hasty() -> ProgramHost:
     """A host for programs that are expected to die."""
-    return ProgramHost(Limits(memory_mb=128, seconds=1.0, step_seconds=0.2))
+    return ProgramHost(roles(seconds=1.0, step_seconds=0.2), SandboxSection(memory_mb=128))
 
 
 @pytest.fixture(scope="session")

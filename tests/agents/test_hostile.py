@@ -10,7 +10,7 @@ import pytest
 from moevolve.agents.genome import Genome
 from moevolve.protocol.requests import PublicTask
 
-ASK = "\nreturn (await agent.generate(task.prompt, temperature=0))[0]"
+ASK = "\nreturn (await agent.generate(task.prompt, temperature=0)).text"
 """Ends a program's `solve` honestly."""
 
 
@@ -46,10 +46,10 @@ FIRST = "if task.prompt == 'rev:ax=':\n    "
         ("open('/tmp/trace', 'w')", "error", "Error"),
         ("import moevolve", "error", "ModuleNotFoundError"),
         ("await agent.call('shell', command='ls')", "error", "ToolError"),
-        ("await agent.generate(7)", "error", "TypeError"),
+        ("await agent.generate(7)", "rejected", "$.prompt"),
         ("await agent.generate('p', temperature=float('nan'))", "error", "ValueError"),
-        ("await agent.generate('p' * 100_000)", "budget", ""),
-        ("await agent.generate('p', n=10**9)", "budget", ""),
+        ("await agent.generate('p' * 100_000)", "budget", "roles.solver.prompt_chars allows 2048"),
+        ("await agent.generate('p', n=10**9)", "budget", "roles.solver.completions allows 32"),
         ("while True:\n        await agent.generate('p')", "budget", ""),
         ("await agent.gather(*[agent.generate('p') for _ in range(1000)])", "budget", ""),
         ("import asyncio\n    await asyncio.sleep(1)", "error", ""),
@@ -97,6 +97,7 @@ def test_a_frame_may_not_name_foreign_attempts(host, oracle, program):
 import json, sys
 def forged(self, message):
     import os
+    message = json.loads(message)
     message["done"] = [[99, "x", None, ""]]
     body = json.dumps(message).encode()
     os.write(self.output, len(body).to_bytes(4, "little") + body)

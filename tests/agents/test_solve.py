@@ -36,7 +36,7 @@ def test_all_attempts_share_a_round(host, oracle, program):
 first = await agent.generate(task.prompt, n=2)
 if task.prompt == "rev:ab=":
     await agent.generate("rev:cd=")
-return first[0]
+return first.text
 """
     )
     host.solve(genome, tasks("rev:ab=", "rev:xy="), oracle, None, [1, 2])
@@ -47,9 +47,9 @@ def test_gathered_requests_are_one_round_in_their_order(host, oracle, program):
     genome = program(
         """
 async def twice(text):
-    [a] = await agent.generate(f"rev:{text}=", temperature=0)
-    [b] = await agent.generate(f"rev:{a}=", temperature=0)
-    return b
+    a = await agent.generate(f"rev:{text}=", temperature=0)
+    b = await agent.generate(f"rev:{a.text}=", temperature=0)
+    return b.text
 return "".join(await agent.gather(twice("ab"), twice("cd"), twice("ef")))
 """
     )
@@ -67,7 +67,7 @@ import time
 draws = [agent.rng.random(), random.random(), hash("text"), time.time(), len({object()})]
 await agent.generate(repr(draws))
 draws.append(random.random())
-return (await agent.generate(repr(draws)))[0]
+return (await agent.generate(repr(draws))).text
 """
     )
 
@@ -100,7 +100,7 @@ def test_recall_gives_what_memory_gives(host, oracle, program):
     genome = program(
         """
 [lesson] = await agent.recall(task.prompt, k=2)
-return (await agent.generate(lesson.prompt))[0] if (lesson.answer, lesson.level) == ("ba", 3) else ""
+return (await agent.generate(lesson.prompt)).text if (lesson.answer, lesson.level) == ("ba", 3) else ""
 """
     )
     [outcome] = host.solve(genome, tasks("rev:xy="), oracle, recall, [1])
@@ -112,7 +112,7 @@ def test_files_import_each_other_and_print_is_harmless(host, oracle, program):
     genome = program(
         "print('chatter' * 1000)\nreturn await answer(agent, task)", head="from more import answer"
     )
-    more = "async def answer(agent, task):\n    return (await agent.generate(task.prompt))[0]\n"
+    more = "async def answer(agent, task):\n    return (await agent.generate(task.prompt)).text\n"
     genome = type(genome)(files=genome.files | {"more.py": more})
     [outcome] = host.solve(genome, tasks("rev:ab="), oracle, None, [1])
     assert (outcome.answer, outcome.failure) == ("ba", None)
@@ -122,8 +122,8 @@ def test_budget_shows_what_is_left(host, oracle, program):
     genome = program(
         """
 before = agent.budget.requests
-[text] = await agent.generate(task.prompt)
-return text if agent.budget.requests == before - 1 else ""
+[completion] = await agent.generate(task.prompt)
+return completion.text if agent.budget.requests == before - 1 else ""
 """
     )
     [outcome] = host.solve(genome, tasks("rev:ab="), oracle, None, [1])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moevolve.agents.inside.agent import Completion, Completions
 from moevolve.agents.operators import stages
 from moevolve.agents.provenance import built_from
 from moevolve.protocol.requests import PublicTask
@@ -18,10 +19,10 @@ class Agent:
         self.policy = policy
         self.given = []
 
-    async def generate(self, prompt, *, n=1, temperature=1.0, top_p=1.0, max_tokens=None):
-        texts = [self.policy(prompt)] * n
-        self.given += texts
-        return texts
+    async def generate(self, prompt, n=1, **settings):
+        text = self.policy(prompt)
+        self.given += [text] * n
+        return Completions([Completion(text, "stop", None, len(text))] * n)
 
     async def gather(self, *coroutines):
         return [await coroutine for coroutine in coroutines]

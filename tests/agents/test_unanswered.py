@@ -22,8 +22,8 @@ def failing(oracle, failure: str = "policy"):
 
 
 ASK = """
-[answer] = await agent.generate(task.prompt)
-return answer
+answer = await agent.generate(task.prompt)
+return answer.text
 """
 
 
@@ -46,9 +46,9 @@ def test_what_an_attempt_asks_beside_a_lost_request_does_not_disturb_its_sibling
         """
 if task.prompt == "rev:lost=":
     await agent.gather(agent.generate(task.prompt), agent.recall("x"), agent.generate("rev:a="))
-[first] = await agent.generate(task.prompt)
-[again] = await agent.generate(task.prompt)
-return again
+first = await agent.generate(task.prompt)
+again = await agent.generate(task.prompt)
+return again.text
 """
     )
     outcomes = host.solve(genome, tasks("rev:lost=", "rev:ab="), failing(oracle), None, [1, 2])
@@ -60,11 +60,11 @@ def test_a_program_that_will_not_go_leaves_its_siblings_alone(host, oracle, prog
     genome = program(
         """
 try:
-    [answer] = await agent.generate(task.prompt)
+    answer = await agent.generate(task.prompt)
 except BaseException:
-    [answer] = await agent.generate("rev:x=")
-[answer] = await agent.generate(task.prompt)
-return answer
+    answer = await agent.generate("rev:x=")
+answer = await agent.generate(task.prompt)
+return answer.text
 """
     )
     outcomes = host.solve(genome, tasks("rev:lost=", "rev:ab="), failing(oracle), None, [1, 2])

@@ -41,7 +41,9 @@ def test_a_later_decision_of_the_gate_takes_longer() -> None:
     assert most.read > least.read
 
 
-@pytest.mark.parametrize("key", ["attempts.tasks", "evolve.candidates", "evolve.screen", "evolve.requests"])
+@pytest.mark.parametrize(
+    "key", ["attempts.tasks", "evolve.candidates", "evolve.screen", "roles.improver.requests"]
+)
 def test_more_of_anything_is_more_work(key: str) -> None:
     _, (less, _) = work_of(config(**{key: 5}), LENGTHS, THREE)
     _, (more, _) = work_of(config(**{key: 50}), LENGTHS, THREE)

@@ -25,8 +25,8 @@ TWICE = Genome(
     | {
         "solve.py": """
 async def solve(task, agent):
-    first = (await agent.generate(task.prompt, max_tokens=8))[0]
-    second = (await agent.generate(first + "!", max_tokens=8))[0]
+    first = (await agent.generate(task.prompt, max_tokens=8)).text
+    second = (await agent.generate(first + "!", max_tokens=8)).text
     return second
 """
     }

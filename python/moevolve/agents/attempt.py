@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
+from moevolve.randomness import key
 
-FAILURES = frozenset({"error", "malformed", "budget", "timeout"})
-"""Failures that a process may report of an attempt by itself; the host alone finds `crash`, `policy`, `rejected`."""
+FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
+"""Failures that a process may report of an attempt by itself; the host alone finds `crash` and `policy`."""
 
 
 class Attempt:
@@ -13,24 +15,26 @@ class Attempt:
 
     Args:
         skill: whose lessons it may recall.
-        key: source of its randomness.
-        requests_left: requests it may make.
-        tokens_left: characters that may be generated for it.
+        attempt_key: source of its randomness.
+        role: what it is, by the name of its limits in the run file.
+        limits: what it may spend.
     """
 
     __slots__ = (
-        "skill", "key", "requests_left", "tokens_left", "requests", "tokens", "completions", "open", "dismissed",
+        "skill", "key", "role", "limits", "requests", "tokens", "completions", "pieces", "open", "dismissed",
         "answer", "failure", "detail",
     )  # fmt: skip
 
-    def __init__(self, skill: str, key: int, requests_left: int, tokens_left: int) -> None:
+    def __init__(self, skill: str, attempt_key: int, role: str, limits: RoleSection) -> None:
         self.skill = skill
-        self.key = key
-        self.requests_left = requests_left
-        self.tokens_left = tokens_left
+        self.key = attempt_key
+        self.role = role
+        self.limits = limits
         self.requests = 0
         self.tokens = 0
         self.completions: list[Completion] = []
+        self.pieces: list[Completion] = []
+        """Those that an answer may be put together from."""
         self.open = True
         self.dismissed = False
         """Ended by the host; its process has still to say so."""
@@ -38,23 +42,33 @@ class Attempt:
         self.failure: str | None = None
         self.detail = ""
 
-    def grant(self, oversized: bool) -> bool:
+    def grant(self) -> bool:
         """Counts a request if the attempt may make it; otherwise the attempt is over."""
         if not self.open:
             return False
-        if oversized or self.requests_left <= 0 or self.tokens_left <= 0:
-            self.dismiss("budget", f"spent {self.requests} requests and {self.tokens} characters")
+        if self.requests >= self.limits.requests or self.tokens >= self.limits.tokens:
+            self.dismiss("budget", self.spent())
             return False
-        self.requests_left -= 1
         self.requests += 1
         return True
 
-    def receive(self, completions: list[Completion]) -> None:
-        """Notes the completions of a request."""
-        spent = sum(completion.count for completion in completions)
-        self.tokens += spent
-        self.tokens_left -= spent
+    def request_key(self) -> int:
+        """Source of randomness of the request that was granted last."""
+        return key(self.key, "request", self.requests)
+
+    def spent(self) -> str:
+        """The account in words, with the keys of the run file that would allow more."""
+        return (
+            f"spent {self.requests} requests and {self.tokens} tokens; roles.{self.role}.requests = "
+            f"{self.limits.requests}, roles.{self.role}.tokens = {self.limits.tokens}"
+        )
+
+    def receive(self, completions: list[Completion], tokens: int, *, whole: bool) -> None:
+        """Notes a request's completions of `tokens` tokens; an answer may be put together from `whole` ones alone."""
+        self.tokens += tokens
         self.completions += completions
+        if whole:
+            self.pieces += completions
 
     def dismiss(self, failure: str, detail: str) -> None:
         """Ends the attempt while its process waits for a reply."""

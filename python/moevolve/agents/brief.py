@@ -46,6 +46,31 @@ class TrialReport(Struct, frozen=True):
     decision: str
 
 
+class BriefLimits(Struct, frozen=True):
+    """Limits of one call of an improver."""
+
+    candidates: int
+    """Candidates that are looked at; more are dropped."""
+    files: int
+    """Files of a program."""
+    file_chars: int
+    """Characters of a file."""
+    requests: int
+    """Requests to the policy; 0 where it is not to be asked."""
+    completions: int
+    """Completions of one request."""
+    max_tokens: int
+    """Tokens of one completion."""
+    tokens: int
+    """Tokens of all completions together."""
+    prompt_chars: int
+    """Characters of one prompt."""
+    seconds: float
+    """Wall-clock time of the call, the policy's left out."""
+    step_seconds: float
+    """Processor time between two requests."""
+
+
 class Brief(Struct, frozen=True):
     """What an improver knows."""
 
@@ -63,8 +88,8 @@ class Brief(Struct, frozen=True):
     metric: str
     successes: list[Success] = []
     """Lets an improver try a route against answers that are known to be right."""
-    requests_left: int = 0
-    """Policy requests that this call may make; the host fills it in."""
+    limits: BriefLimits | None = None
+    """The host fills it in."""
 
 
 class LearnReport(Struct, frozen=True):

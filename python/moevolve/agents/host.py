@@ -7,26 +7,29 @@ depend on which attempts share the process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from moevolve.agents import kinds
 from moevolve.agents.attempt import Attempt
-from moevolve.agents.brief import Brief, LearnReport
-from moevolve.agents.genome import Genome, unusable
+from moevolve.agents.brief import Brief, BriefLimits, LearnReport
+from moevolve.agents.gateway import Gateway, Kind, named
+from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, unusable
+from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.process import Process
 from moevolve.agents.provenance import built_from
-from moevolve.agents.wire import Replies, Round, Start, WireLesson, decode_candidates
+from moevolve.agents.wire import Start, decode_candidates
+from moevolve.config import RolesSection, SandboxSection
+from moevolve.config.roles import RoleSection
 from moevolve.errors import SandboxError
-from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall, Reply, Unanswered
-from moevolve.protocol.sampling import Sampling
+from moevolve.protocol.requests import Answer, Outcome, PublicTask, Recall
 from moevolve.randomness import key
 from moevolve.records import Edit, Recipe
 
-__all__ = ["Limits", "Proposals", "ProgramHost"]
+__all__ = ["ProgramHost", "Proposals"]
 
 MOST_CANDIDATES = 64
 
@@ -57,13 +60,23 @@ class ProgramHost:
     """Runs the three files of a program.
 
     Args:
-        limits: what a program may spend.
-        strict: refuse to run with a sandbox layer missing.
+        roles: what a program may spend as solver, improver and learner.
+        sandbox: bounds of its processes.
+        tools: what it may call; None grants nothing.
+        more: further kinds of requests, by name.
     """
 
-    def __init__(self, limits: Limits | None = None, strict: bool = False) -> None:
-        self.limits = limits or Limits()
-        self.strict = strict
+    def __init__(
+        self,
+        roles: RolesSection | None = None,
+        sandbox: SandboxSection | None = None,
+        tools: Toolbox | None = None,
+        more: Mapping[str, Kind[Any, Any]] | None = None,
+    ) -> None:
+        self.roles = roles or RolesSection()
+        self.sandbox = sandbox or SandboxSection()
+        self.tools = tools
+        self.more = dict(more or {})
 
     def solve(
         self,
@@ -95,12 +108,13 @@ class ProgramHost:
             raise ValueError(f"{len(tasks)} tasks and {len(keys)} keys")
         if not tasks:
             return []
+        role = self.roles.solver
         attempts = [
-            Attempt(task.skill, attempt_key, self.limits.requests, self.limits.tokens)
+            Attempt(task.skill, attempt_key, "solver", role)
             for task, attempt_key in zip(tasks, keys, strict=True)
         ]
-        self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"), self.limits)
-        return [self._outcome(attempt, provenance) for attempt in attempts]
+        self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"))
+        return [_outcome(attempt, provenance) for attempt in attempts]
 
     def improve(
         self,
@@ -125,11 +139,9 @@ class ProgramHost:
 
         Edits of files that no program may have are dropped with their candidate.
         """
-        limits = msgspec.structs.replace(
-            self.limits, requests=self.limits.improve_requests, tokens=self.limits.improve_tokens
-        )
-        brief = msgspec.structs.replace(brief, requests_left=limits.requests if answer else 0)
-        attempt = self._single("improve", genome, brief, key, limits, answer, recall)
+        role = _without(self.roles.improver, answer)
+        brief = msgspec.structs.replace(brief, limits=_brief_limits(role))
+        attempt = self._single("improve", genome, brief, key, "improver", role, answer, recall)
         candidates: list[list[Edit]] = []
         failure, detail = attempt.failure, attempt.detail
         if failure is None:
@@ -145,7 +157,8 @@ class ProgramHost:
 
     def recipe(self, genome: Genome, report: LearnReport, key: int) -> Recipe:
         """What the program's `learn.py` decides, clamped to its bounds; the default recipe if it fails."""
-        attempt = self._single("recipe", genome, report, key, self.limits, None, None)
+        role = _without(self.roles.learner, None)
+        attempt = self._single("recipe", genome, report, key, "learner", role, None, None)
         if attempt.failure is not None:
             return Recipe()
         try:
@@ -165,14 +178,15 @@ class ProgramHost:
         genome: Genome,
         argument: _Argument,
         attempt_key: int,
-        limits: Limits,
+        name: str,
+        role: RoleSection,
         answer: Answer | None,
         recall: Recall | None,
     ) -> Attempt:
-        attempt = Attempt("", attempt_key, limits.requests if answer else 0, limits.tokens)
-        raw = msgspec.Raw(msgspec.json.encode(argument))
+        attempt = Attempt("", attempt_key, name, role)
         nothing = [PublicTask(prompt="", skill="")]
-        self._serve(mode, genome, nothing, [attempt], answer or _unasked, recall, raw, limits)
+        raw = msgspec.Raw(msgspec.json.encode(argument))
+        self._serve(mode, genome, nothing, [attempt], answer, recall, raw)
         return attempt
 
     def _serve(
@@ -181,36 +195,44 @@ class ProgramHost:
         genome: Genome,
         tasks: Sequence[PublicTask],
         attempts: list[Attempt],
-        answer: Answer,
+        answer: Answer | None,
         recall: Recall | None,
         argument: msgspec.Raw,
-        limits: Limits,
     ) -> None:
         """Runs one process from its start to the end of all attempts, or to its own."""
         fault = unusable(genome.files)
         if fault is not None:
             _fail(attempts, "error", fault)
             return
+        role = attempts[0].limits
         start = Start(
             mode=mode,
             files=genome.files,
             tasks=[(task.prompt, task.skill) for task in tasks],
             seeds=[key(attempt.key, "rng") for attempt in attempts],
-            limits={name: value for name, value in msgspec.structs.asdict(limits).items() if name != "frame"}
-            | {"requests": attempts[0].requests_left},
+            limits={
+                "requests": role.requests,
+                "tokens": role.tokens,
+                "answer": role.answer_chars,
+                "step_seconds": role.step_seconds,
+            },
             argument=argument,
         )
-        process = Process(start, limits, self.strict)
+        gateway = Gateway(kinds.table(answer, recall, self.tools, lenient=mode != "solve") | self.more)
+        limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
+        process = Process(start, limits, self.sandbox.strict)
         try:
             while any(attempt.open for attempt in attempts):
                 asked = process.round()
-                replies = self._answer(asked, attempts, answer, recall, limits, lenient=mode != "solve")
+                for done in asked.done:
+                    named(attempts, done.attempt).report(done.answer, done.failure, done.detail)
+                replies = gateway.serve(asked.requests, attempts)
                 if any(attempt.open for attempt in attempts):
-                    if not asked.requests and not asked.recalls:
+                    if not asked.requests:
                         raise ValueError("a round that asks nothing while attempts are open")
                     process.reply(replies)
         except TimeoutError:
-            _fail(attempts, "timeout", f"its process used more than {limits.seconds:g} s")
+            _fail(attempts, "timeout", f"its process used more than {role.seconds:g} s")
         except ValueError as error:
             _fail(attempts, "malformed", f"its process sent no proper message: {error}"[:500])
         except SandboxError as error:
@@ -218,96 +240,49 @@ class ProgramHost:
         finally:
             process.close()
 
-    def _answer(
-        self,
-        asked: Round,
-        attempts: list[Attempt],
-        answer: Answer,
-        recall: Recall | None,
-        limits: Limits,
-        *,
-        lenient: bool,
-    ) -> Replies:
-        """Checks a round and answers it.
 
-        A request that the policy leaves unanswered ends its attempt; `lenient` gives it empty texts instead, since one
-        of an improver's many questions is not worth its proposals.
-
-        Raises:
-            ValueError: it names an attempt that does not exist or has ended.
-        """
-        for done in asked.done:
-            _named(attempts, done.task).report(done.answer, done.failure, done.detail)
-        texts: list[list[str] | None] = [None] * len(asked.requests)
-        granted: list[tuple[int, GenerateRequest]] = []
-        for place in sorted(range(len(asked.requests)), key=lambda place: asked.requests[place].task):
-            wanted = asked.requests[place]
-            attempt = _named(attempts, wanted.task)
-            oversized = wanted.n > limits.samples or len(wanted.prompt) > limits.prompt
-            if attempt.grant(oversized):
-                request = GenerateRequest(
-                    attempt=wanted.task,
-                    prompt=wanted.prompt,
-                    sampling=Sampling(
-                        max_tokens=min(limits.max_tokens, max(limits.least_tokens, wanted.max_tokens)),
-                        temperature=wanted.temperature,
-                        top_p=wanted.top_p,
-                    ),
-                    n=wanted.n,
-                    key=key(attempt.key, "request", attempt.requests),
-                )
-                granted.append((place, request))
-        if granted:
-            for (place, request), given in zip(granted, answer([r for _, r in granted]), strict=True):
-                attempt = attempts[request.attempt]
-                if isinstance(given, Unanswered) and lenient:
-                    given = [Completion("", [], [], "stop")] * request.n
-                if not isinstance(given, Unanswered):
-                    texts[place] = [completion.text for completion in given]
-                    attempt.receive(given)
-                elif attempt.open:
-                    attempt.dismiss(given.failure, given.detail)
-        lessons: list[list[WireLesson]] = []
-        for query in asked.recalls:
-            attempt = _named(attempts, query.task)
-            allowed = attempt.grant(query.k > limits.recalled or len(query.query) > limits.prompt)
-            found = recall(attempt.skill, query.query, query.k) if recall is not None and allowed else ()
-            lessons.append([WireLesson(x.prompt, x.answer, x.skill, x.level, x.success) for x in found])
-        return Replies(requests=texts, recalls=lessons)
-
-    def _outcome(self, attempt: Attempt, provenance: bool) -> Outcome:
-        answer, failure, detail = attempt.answer, attempt.failure, attempt.detail
-        if failure is None and (answer is None or len(answer) > self.limits.answer):
-            answer, failure, detail = None, "malformed", "no answer of a proper length"
-        if (
-            failure is None
-            and answer is not None
-            and provenance
-            and not built_from(answer, [completion.text for completion in attempt.completions])
-        ):
-            failure, detail = "provenance", "the answer is not put together from the policy's completions"
-        return Outcome(
-            answer=answer,
-            failure=failure,
-            detail=detail,
-            tokens=attempt.tokens,
-            requests=attempt.requests,
-            completions=attempt.completions,
-        )
+def _outcome(attempt: Attempt, provenance: bool) -> Outcome:
+    answer, failure, detail = attempt.answer, attempt.failure, attempt.detail
+    if failure is None and (answer is None or len(answer) > attempt.limits.answer_chars):
+        answer, failure, detail = None, "malformed", "no answer of a proper length"
+    if (
+        failure is None
+        and answer is not None
+        and provenance
+        and not built_from(answer, [c.text for c in attempt.pieces])
+    ):
+        failure, detail = "provenance", "the answer is not put together from the policy's completions"
+    return Outcome(
+        answer=answer,
+        failure=failure,
+        detail=detail,
+        tokens=attempt.tokens,
+        requests=attempt.requests,
+        completions=attempt.completions,
+    )
 
 
-def _named(attempts: list[Attempt], task: int) -> Attempt:
-    if task >= len(attempts) or not (attempts[task].open or attempts[task].dismissed):
-        raise ValueError(f"attempt {task} is not open")
-    return attempts[task]
+def _without(role: RoleSection, answer: Answer | None) -> RoleSection:
+    """The role's limits; without a policy it may make no requests."""
+    return role if answer is not None else msgspec.structs.replace(role, requests=0)
+
+
+def _brief_limits(role: RoleSection) -> BriefLimits:
+    return BriefLimits(
+        candidates=MOST_CANDIDATES,
+        files=MOST_FILES,
+        file_chars=MOST_CHARACTERS,
+        requests=role.requests,
+        completions=role.completions,
+        max_tokens=role.longest,
+        tokens=role.tokens,
+        prompt_chars=role.prompt_chars,
+        seconds=role.seconds,
+        step_seconds=role.step_seconds,
+    )
 
 
 def _fail(attempts: list[Attempt], failure: str, detail: str) -> None:
     for attempt in attempts:
         if attempt.open:
             attempt.end(None, failure, detail)
-
-
-def _unasked(requests: list[GenerateRequest]) -> list[Reply]:
-    """Stands in for the policy where none is granted; no request gets this far."""
-    raise AssertionError(f"{len(requests)} requests were granted without a policy")

@@ -1,4 +1,4 @@
-"""What a program may spend. Far above what an honest one needs, so that no result hangs on a clock."""
+"""Bounds of a sandboxed process. Far above what an honest program needs, so that no result hangs on a clock."""
 
 from __future__ import annotations
 
@@ -6,31 +6,11 @@ from moevolve.records import Struct
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of one sandboxed call; per attempt unless it says otherwise."""
+    """Bounds of one process, all its attempts together; what one attempt may spend is its role's."""
 
     memory_mb: int = 512
-    """Address space of the process."""
+    """Address space."""
     seconds: float = 60.0
-    """Wall-clock time of the process for the whole call, the policy's time not counted."""
-    step_seconds: float = 5.0
-    """Processor time of one attempt between two requests."""
-    requests: int = 96
-    samples: int = 32
-    """Completions of one request."""
-    prompt: int = 2048
-    """Characters of a prompt or a recall query."""
-    tokens: int = 16_384
-    """Characters generated for one attempt."""
-    max_tokens: int = 32
-    """Default and largest length of one completion."""
-    least_tokens: int = 8
-    """Shorter completions would let a program cut the policy's words into letters and spell its own
-    answer."""
-    answer: int = 4096
-    """Characters of an answer."""
-    recalled: int = 32
-    """Lessons of one recall."""
-    improve_requests: int = 4096
-    improve_tokens: int = 400_000
+    """Wall-clock time of the whole call, the policy's time not counted."""
     frame: int = 32 << 20
     """Bytes of one message from the process."""

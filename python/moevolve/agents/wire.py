@@ -7,7 +7,7 @@ fit is the program's failure `malformed`.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,56 +15,37 @@ Index = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class WireRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A prompt for the policy."""
+    """One request: its kind, the attempt that makes it, and what the kind's own form reads (see `gateway`)."""
 
-    task: Index
-    prompt: str
-    n: Annotated[int, msgspec.Meta(ge=1)]
-    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=8.0)]
-    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
-
-
-class WireRecall(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A query of memory."""
-
-    task: Index
-    query: str
-    k: Annotated[int, msgspec.Meta(ge=1)]
+    kind: Annotated[str, msgspec.Meta(max_length=64)]
+    attempt: Index
+    arguments: msgspec.Raw
 
 
 class WireDone(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An attempt that ended: with an answer, or with a failure and its detail."""
 
-    task: Index
+    attempt: Index
     answer: str | None
     failure: str | None
     detail: Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a process says when every attempt is blocked or done. The last round asks nothing."""
+    """Requests of all attempts when each is blocked or done; the last round has none."""
 
     requests: list[WireRequest]
-    recalls: list[WireRecall]
     done: list[WireDone]
 
 
-class WireLesson(msgspec.Struct, frozen=True, array_like=True):
-    """A lesson as a program sees it."""
-
-    prompt: str
-    answer: str
-    skill: str
-    level: int
-    success: bool
-
-
 class Replies(msgspec.Struct, frozen=True):
-    """Answers to a round, in its order; None tells an attempt that it is over its budget and ended."""
+    """Answers to a round, in its order.
 
-    requests: list[list[str] | None]
-    recalls: list[list[WireLesson]]
+    Each is (tokens, value), or (tokens, None, error, detail) for an error that is raised in the program; None tells an
+    attempt that it is over its budget and ended.
+    """
+
+    replies: list[Any]
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -77,6 +58,7 @@ class Start(msgspec.Struct, frozen=True):
     """(prompt, skill); one empty pair for `improve` and `recipe`."""
     seeds: list[int]
     limits: dict[str, float]
+    """What is left to spend, for the program to see; the host counts for itself."""
     argument: msgspec.Raw
     """The brief or the report."""
 

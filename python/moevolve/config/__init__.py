@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from moevolve.config import io
 from moevolve.config.io import nearest, parse_settings, presets
+from moevolve.config.roles import RolesSection
 from moevolve.config.schema import (
     AttemptsSection,
     EndpointSection,
@@ -41,6 +42,8 @@ __all__ = [
     "EndpointSection",
     "LearnSection",
     "PolicySection",
+    "RolesSection",
+    "SandboxSection",
     "nearest",
     "parse_settings",
     "presets",
@@ -72,6 +75,7 @@ class Config(Section, frozen=True):
     learn: LearnSection = LearnSection()
     gate: GateSection = GateSection()
     evolve: EvolveSection = EvolveSection()
+    roles: RolesSection = RolesSection()
     sandbox: SandboxSection = SandboxSection()
 
     def __post_init__(self) -> None:
@@ -142,10 +146,16 @@ class Config(Section, frozen=True):
         """
         try:
             return io.convert(
-                msgspec.json.decode(text, type=dict[str, Any]), Config, "the run's stored configuration"
+                io.moved(msgspec.json.decode(text, type=dict[str, Any])),
+                Config,
+                "the run's stored configuration",
             )
         except msgspec.DecodeError as error:
             raise ConfigError(f"the run's stored configuration is not JSON: {error}") from None
+
+    def limits(self) -> RolesSection:
+        """The roles' limits as they are in force."""
+        return self.roles.resolved(self.policy.max_tokens)
 
     def run_name(self) -> str:
         """A name that equal configurations share and others do not, such as `quickstart-11-5f0c83aa`."""

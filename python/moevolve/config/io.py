@@ -20,6 +20,12 @@ from moevolve.records import Arm
 
 PRESETS = "moevolve.presets"
 
+MOVED = {
+    "evolve.requests": ("roles.improver.requests",),
+    "sandbox.seconds": ("roles.solver.seconds", "roles.improver.seconds"),
+}
+"""Keys of earlier versions, and the keys that hold the same now."""
+
 _Section = TypeVar("_Section", bound=Section)
 
 
@@ -101,6 +107,17 @@ def put(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = value
 
 
+def moved(data: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration, keys of earlier versions in their present tables."""
+    for key, homes in MOVED.items():
+        table, _, last = key.partition(".")
+        if last in data.get(table, {}):
+            value = data[table].pop(last)
+            for home in homes:
+                put(data, home, value)
+    return data
+
+
 def convert(data: Mapping[str, Any], root: type[_Section], where: str) -> _Section:
     """The configuration in decoded TOML or JSON; `where` names its source in errors.
 
@@ -144,6 +161,8 @@ def _unknown(
         kind = fields.get(key)
         if kind is None:
             home = next((f" (it belongs in [{table}])" for table in _homes(root, key, "")), "")
+            if f"{prefix}{key}" in MOVED:
+                home = f" (it is `{MOVED[f'{prefix}{key}'][0]}` now)"
             yield f"unknown key `{prefix}{key}`{home or nearest(key, list(fields)) or _known(prefix, fields)}"
         elif isinstance(kind, type) and issubclass(kind, Section) and isinstance(value, Mapping):
             yield from _unknown(value, kind, root, f"{prefix}{key}.")

@@ -57,7 +57,9 @@ class PolicySection(Section, frozen=True):
             description="What products round their operands to; auto: bf16 where the CPU multiplies it faster"
         ),
     ] = "auto"
-    max_tokens: Annotated[int, Meta(description="Most tokens of one direct answer", ge=1, le=4096)] = 24
+    max_tokens: Annotated[
+        int, Meta(description="Most tokens of a completion; roles may set their own", ge=1, le=4096)
+    ] = 24
     temperature: Annotated[float, Meta(description="Temperature of direct attempts", ge=0.0, le=10.0)] = 1.0
     endpoint: Annotated[
         str | None,
@@ -256,9 +258,6 @@ class EvolveSection(Section, frozen=True):
         Meta(description="Lead on the screening tasks that takes a proposal to the gate", ge=0.0, lt=1.0),
     ] = 0.0
     generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
-    requests: Annotated[
-        int, Meta(description="Requests that an improver may make to try its ideas out", ge=0, le=10**6)
-    ] = 4096
 
 
 class SandboxSection(Section, frozen=True):
@@ -266,9 +265,3 @@ class SandboxSection(Section, frozen=True):
     memory_mb: Annotated[
         int, Meta(description="Address space of a program's process, MiB", ge=64, le=10**6)
     ] = 512
-    seconds: Annotated[
-        float,
-        Meta(
-            description="Most seconds of a program's process, the policy's time left out", gt=0.0, le=86_400.0
-        ),
-    ] = 60.0

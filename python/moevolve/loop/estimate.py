@@ -48,7 +48,7 @@ def estimate(config: Config) -> Estimate:
     cells = len(tasks.skills) * (high - low + 1)
     evolve, gate = config.evolve, config.gate
     steady = config.attempts.tasks + cells * config.suite.dev_per_cell
-    probes = min(PROBES, evolve.requests)
+    probes = min(PROBES, config.roles.improver.requests)
     search = evolve.generations * (probes + evolve.screen)
     most = evolve.generations * (probes + evolve.screen * (1 + evolve.candidates) + 2 * gate.max_n)
     draw = rng(config.seed, "estimate")

@@ -152,7 +152,8 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
         gates += 1
     if arm.searches:
         cycle += asked(
-            search.generations * (search.requests + (1 + search.candidates) * search.screen * ASKED)
+            search.generations
+            * (config.roles.improver.requests + (1 + search.candidates) * search.screen * ASKED)
         )
         gates += search.generations
     least, most = (cycle + asked(2 * gates * n * ASKED) for n in (gate.min_n, gate.max_n))

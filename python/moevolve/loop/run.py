@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moevolve.agents.host import Limits, ProgramHost
+from moevolve.agents.host import ProgramHost
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal.store import MemoryStore, RunStore
@@ -236,11 +236,6 @@ def _drive(
     journal = JournalWriter(store, state.cursor if state else 0, on_event, on_state)
     variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
     name = config.run_name()
-    limits = Limits(
-        memory_mb=config.sandbox.memory_mb,
-        seconds=config.sandbox.seconds,
-        improve_requests=config.evolve.requests,
-    )
     done = state.cycle if state else 0
 
     def progress(what: str, share: float) -> None:
@@ -254,7 +249,7 @@ def _drive(
         name,
         model.tasks(config),
         variants,
-        ProgramHost(limits, config.sandbox.strict),
+        ProgramHost(config.limits(), config.sandbox),
         LessonMemory(MemoryStore(store.path.parent / "memory"), name),
         journal,
         progress,

@@ -43,3 +43,8 @@ class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
+
+    def described(self) -> dict[str, Any]:
+        """The tool in OpenAI's form, as servers and chat templates read it."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}

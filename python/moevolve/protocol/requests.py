@@ -45,6 +45,8 @@ class RecallRequest(Struct, frozen=True):
     skill: str
     query: str
     k: int
+    budget: int | None
+    """Most characters of the lessons together."""
 
 
 class ToolRequest(Struct, frozen=True):

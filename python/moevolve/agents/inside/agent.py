@@ -1,17 +1,27 @@
-"""The whole world that a program sees: the policy, memory, a source of randomness, and what is left to
-spend."""
+"""The whole world that a program sees: the policy, memory, tools, a source of randomness, and what is left to spend."""
+
+from json import JSONEncoder
+
+_encode = JSONEncoder(allow_nan=False).encode
 
 
 class BudgetExceeded(Exception):
-    """More requests, tokens or text than one attempt may spend."""
+    """More requests, tokens or text than a limit of the role allows; the message names the limit."""
+
+
+class RequestRefused(Exception):
+    """A request that is malformed, or that the policy cannot answer."""
 
 
 class ToolError(Exception):
-    """A tool that the suite does not grant."""
+    """A tool that the suite does not grant, or that failed."""
+
+
+ERRORS = {"budget": BudgetExceeded, "tool": ToolError}
 
 
 class Lesson:
-    """What memory kept of an earlier attempt."""
+    """A graded attempt of the past, as memory keeps it."""
 
     __slots__ = ("prompt", "answer", "skill", "level", "success")
 
@@ -24,7 +34,7 @@ class Lesson:
 
 
 class Task:
-    """What a program sees of a task."""
+    """A task without its answer."""
 
     __slots__ = ("prompt", "skill")
 
@@ -34,7 +44,7 @@ class Task:
 
 
 class Budget:
-    """What is left of an attempt's requests and tokens."""
+    """The rest of an attempt's requests and tokens."""
 
     __slots__ = ("requests", "tokens")
 
@@ -43,26 +53,94 @@ class Budget:
         self.tokens = tokens
 
 
-class _Wants:
-    """An awaitable that blocks its coroutine on requests and gives their replies."""
+class ToolCall:
+    """A call that the model asks for: `id`, `name`, and `arguments` as a dictionary."""
 
-    __slots__ = ("wants",)
+    __slots__ = ("id", "name", "arguments")
 
-    def __init__(self, wants):
-        self.wants = wants
+    def __init__(self, id, name, arguments):
+        self.id = id
+        self.name = name
+        self.arguments = arguments
+
+
+class Completion:
+    """One answer of the policy.
+
+    `finish` is `stop`, `length` or `tool_calls`, `logprob` the log-probability of the whole (None where a server does
+    not tell), `tokens` how many were generated.
+    """
+
+    __slots__ = ("text", "finish", "logprob", "tokens", "tool_calls", "reasoning")
+
+    def __init__(self, text, finish, logprob, tokens, tool_calls=(), reasoning=""):
+        self.text = text
+        self.finish = finish
+        self.logprob = logprob
+        self.tokens = tokens
+        self.tool_calls = [ToolCall(*call) for call in tool_calls] if tool_calls else ()
+        self.reasoning = reasoning
+
+    def message(self):
+        """The answer as a message for the next request's conversation."""
+        message = {"role": "assistant", "content": self.text}
+        if self.reasoning:
+            message["reasoning"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in self.tool_calls
+            ]
+        return message
+
+
+class Completions(list):
+    """The completions of one request; what is asked of the list itself is the first one's."""
+
+    text = property(lambda self: self[0].text)
+    finish = property(lambda self: self[0].finish)
+    logprob = property(lambda self: self[0].logprob)
+    tool_calls = property(lambda self: self[0].tool_calls)
+
+    def message(self):
+        """The first completion as a message."""
+        return self[0].message()
+
+
+class _Request:
+    """An awaitable that blocks its coroutine on one request, charges the budget, and gives the answer's value."""
+
+    __slots__ = ("budget", "kind", "arguments")
+
+    def __init__(self, budget, kind, arguments):
+        self.budget = budget
+        self.kind = kind
+        self.arguments = arguments
 
     def __await__(self):
-        replies = yield self.wants
-        return replies
+        budget = self.budget
+        if budget.requests <= 0 or budget.tokens <= 0:
+            raise BudgetExceeded(f"no requests or tokens left: {budget.requests} and {budget.tokens}")
+        arguments = _encode(self.arguments)
+        budget.requests -= 1
+        [reply] = yield [(self.kind, arguments)]
+        if len(reply) > 2:
+            raise ERRORS.get(reply[2], RequestRefused)(reply[3])
+        budget.tokens -= reply[0]
+        return reply[1]
 
 
 class _Together:
-    """Runs coroutines side by side: what they ask for at one time goes into one round."""
+    """Runs coroutines side by side: their requests of one time go into one round."""
 
     __slots__ = ("coroutines",)
 
     def __init__(self, coroutines):
-        self.coroutines = coroutines
+        self.coroutines = [c.__await__() if isinstance(c, _Request) else c for c in coroutines]
 
     def __await__(self):
         results = [None] * len(self.coroutines)
@@ -85,13 +163,19 @@ class _Together:
 
 
 class Agent:
-    """One attempt's view of the policy and of memory."""
+    """One attempt's view of the policy, of memory and of tools.
 
-    __slots__ = ("budget", "_limits", "_seed", "_rng")
+    The methods below are the requests that every run answers. Any other name is sent as a request of that kind, its
+    arguments by name: the host says what there is, and refuses the rest by name.
+    """
+
+    __slots__ = ("budget", "_seed", "_rng")
+
+    workspace = None
+    """The folder of the task's files; None where a task has none."""
 
     def __init__(self, limits, seed):
         self.budget = Budget(limits["requests"], limits["tokens"])
-        self._limits = limits
         self._seed = seed
         self._rng = None
 
@@ -104,49 +188,48 @@ class Agent:
             self._rng = Random(self._seed)
         return self._rng
 
-    async def generate(self, prompt, *, n=1, temperature=1.0, top_p=1.0, max_tokens=None):
-        """Asks the policy; returns `n` completions. Temperature 0 takes the likeliest token each time.
+    async def generate(self, prompt, **settings):
+        """Completions of a text, or of a conversation: messages in OpenAI's form.
+
+        Settings: `n`, `max_tokens`, `temperature` (0 takes the likeliest token each time), `top_p`, `top_k`, `min_p`,
+        `frequency_penalty`, `presence_penalty`, `repetition_penalty`, `stop` (a text or several), `tools` and `schema`
+        (JSON schemas), `worded` (false: to a chat model as it is written, without the suite's wording).
 
         Raises:
-            BudgetExceeded: the attempt has spent what it may.
+            BudgetExceeded: the attempt has spent its share, or a setting is above its role's limit.
+            RequestRefused: a setting that is unknown, impossible, or that the policy cannot honour.
         """
-        limits = self._limits
-        if max_tokens is None:
-            max_tokens = limits["max_tokens"]
-        if not isinstance(prompt, str):
-            raise TypeError(f"a prompt is text, not {type(prompt).__name__}")
-        if not isinstance(n, int) or not isinstance(max_tokens, int):
-            raise TypeError("n and max_tokens are whole numbers")
-        temperature, top_p = float(temperature), float(top_p)
-        if not (0.0 <= temperature <= 8.0 and 0.0 < top_p <= 1.0 and n >= 1 and max_tokens >= 1):
-            raise ValueError(f"cannot generate with n={n}, {temperature=}, {top_p=}, {max_tokens=}")
-        if n > limits["samples"] or len(prompt) > limits["prompt"]:
-            raise BudgetExceeded(f"one request with {n} samples of {len(prompt)} characters")
-        self._spend()
-        wants = [("generate", prompt, n, temperature, top_p, min(max_tokens, limits["max_tokens"]))]
-        [texts] = await _Wants(wants)
-        self.budget.tokens -= sum(len(text) + 1 for text in texts)
-        return texts
+        settings["prompt"] = prompt
+        return Completions(
+            [Completion(*fields) for fields in await _Request(self.budget, "generate", settings)]
+        )
 
     async def gather(self, *coroutines):
         """Runs coroutines of this attempt side by side and returns their results in order."""
         return await _Together(coroutines)
 
-    async def recall(self, query, k=4):
-        """The `k` lessons of this task's skill that fit `query` best, best first."""
-        if not isinstance(query, str) or not isinstance(k, int) or k < 1:
-            raise TypeError("recall takes text and a positive number")
-        if k > self._limits["recalled"] or len(query) > self._limits["prompt"]:
-            raise BudgetExceeded(f"recall of {k} lessons by {len(query)} characters")
-        self._spend()
-        [lessons] = await _Wants([("recall", query, k)])
+    async def recall(self, query, k=4, budget=None):
+        """The `k` lessons of this task's skill that fit `query` best, best first, in at most `budget` characters."""
+        lessons = await _Request(self.budget, "recall", {"query": query, "k": k, "budget": budget})
         return [Lesson(*lesson) for lesson in lessons]
 
-    async def call(self, tool, **arguments):
-        """Calls a tool that the suite grants."""
-        raise ToolError(f"this suite grants no tool {tool!r}")
+    async def remember(self, text):
+        """Gives memory a text to keep."""
+        return await _Request(self.budget, "remember", {"text": text})
 
-    def _spend(self):
-        if self.budget.requests <= 0 or self.budget.tokens <= 0:
-            raise BudgetExceeded("no requests or tokens left")
-        self.budget.requests -= 1
+    async def call(self, tool, **arguments):
+        """The result of a tool that the suite grants.
+
+        Raises:
+            ToolError: no such tool is granted, or it failed.
+        """
+        return await _Request(self.budget, "call", {"tool": tool, "arguments": arguments})
+
+    async def tools(self, query=""):
+        """The granted tools whose name or description holds a word of `query`, ready for `generate(tools=)`."""
+        return await _Request(self.budget, "tools", {"query": query})
+
+    def __getattr__(self, kind):
+        if kind.startswith("_"):
+            raise AttributeError(kind)
+        return lambda **arguments: _Request(self.budget, kind, arguments)

@@ -2,10 +2,8 @@
 
 import _signal
 
-from agent import BudgetExceeded
+from agent import BudgetExceeded, RequestRefused
 from loader import reseed
-
-KINDS = {"generate", "recall"}
 
 
 class StepTimeout(BaseException):
@@ -20,7 +18,7 @@ class Rounds:
     """Runs attempts to their end.
 
     Args:
-        exchange: sends a round (requests, recalls, done) and returns the replies to both lists.
+        exchange: sends a round (requests, done) and returns the replies to the requests.
         step_seconds: processor time of one step.
         finish: turns what a coroutine returned into (answer, failure, detail).
     """
@@ -46,18 +44,13 @@ class Rounds:
             if wants is not None:
                 blocked[index] = wants
         while blocked:
-            requests = [
-                (i, *want[1:]) for i, wants in blocked.items() for want in wants if want[0] == "generate"
-            ]
-            recalls = [
-                (i, *want[1:]) for i, wants in blocked.items() for want in wants if want[0] == "recall"
-            ]
+            requests = [(kind, index, text) for index, wants in blocked.items() for kind, text in wants]
             done, self.done = self.done, []
-            answers, lessons = map(iter, self.exchange(requests, recalls, done))
+            answers = iter(self.exchange(requests, done))
             self.count += 1
             following = {}
             for index, wants in blocked.items():
-                replies = [next(answers) if want[0] == "generate" else next(lessons) for want in wants]
+                replies = [next(answers) for _ in wants]
                 if None in replies:
                     dismiss(coroutines[index])
                     self.done.append((index, None, "budget", "the host ended the attempt"))
@@ -66,7 +59,7 @@ class Rounds:
                 if wants is not None:
                     following[index] = wants
             blocked = following
-        self.exchange([], [], self.done)
+        self.exchange([], self.done)
 
     def step(self, index, coroutine, replies, seed):
         """Runs one attempt to its next request; returns what it wants, or None if it ended."""
@@ -77,7 +70,7 @@ class Rounds:
                 wants = coroutine.send(replies)
             finally:
                 _signal.setitimer(_signal.ITIMER_PROF, 0)
-            if isinstance(wants, list) and all(isinstance(w, tuple) and w and w[0] in KINDS for w in wants):
+            if isinstance(wants, list) and all(map(is_request, wants)):
                 return wants
             coroutine.close()
             ending = (None, "error", "it awaited something that is not the agent's")
@@ -87,10 +80,17 @@ class Rounds:
             ending = (None, "timeout", f"no request within {self.step_seconds:g} s of processor time")
         except BudgetExceeded as error:
             ending = (None, "budget", short(error))
+        except RequestRefused as error:
+            ending = (None, "rejected", short(error))
         except BaseException as error:  # noqa: BLE001  whatever a program raises is data
             ending = (None, "error", short(error))
         self.done.append((index, *ending))
         return None
+
+
+def is_request(want):
+    """Whether `want` is (kind, JSON of its arguments)."""
+    return isinstance(want, tuple) and len(want) == 2 and all(isinstance(part, str) for part in want)
 
 
 def dismiss(coroutine):

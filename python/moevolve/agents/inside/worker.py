@@ -30,7 +30,7 @@ class Frames:
         return json.loads(self._exactly(length))
 
     def write(self, message):
-        body = json.dumps(message).encode()
+        body = message.encode()
         data = memoryview(len(body).to_bytes(4, "little") + body)
         while data:
             data = data[os.write(self.output, data) :]
@@ -106,10 +106,10 @@ def main():
     mode, limits = start["mode"], start["limits"]
     loader.install(start["files"], sys.argv[1])
 
-    def exchange(requests, recalls, done):
-        frames.write({"requests": requests, "recalls": recalls, "done": done})
-        replies = frames.read()
-        return replies["requests"], replies["recalls"]
+    def exchange(requests, done):
+        asked = ",".join([f"[{json.dumps(kind)},{index},{text}]" for kind, index, text in requests])
+        frames.write(f'{{"requests":[{asked}],"done":{json.dumps(done)}}}')
+        return frames.read()["replies"]
 
     finish = {"solve": text_answer(limits["answer"]), "improve": candidates_answer, "recipe": recipe_answer}[
         mode

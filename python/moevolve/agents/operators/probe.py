@@ -36,11 +36,9 @@ class Remembering:
         self.known = {}
         self.asked = set()
 
-    async def generate(self, prompt, *, n=1, temperature=1.0, top_p=1.0, max_tokens=None):
-        if temperature != 0 or n != 1:
-            return await self.agent.generate(
-                prompt, n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens
-            )
+    async def generate(self, prompt, **settings):
+        if settings != {"temperature": 0}:
+            return await self.agent.generate(prompt, **settings)
         if prompt not in self.asked:
             self.asked.add(prompt)
             self.known[prompt] = await self.agent.generate(prompt, temperature=0)

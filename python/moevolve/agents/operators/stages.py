@@ -7,8 +7,7 @@ alone: the program decides what to ask and in which order to put the answers, ne
 
 async def ask(agent, prompt):
     """One question, one answer: the likeliest."""
-    [answer] = await agent.generate(prompt, temperature=0)
-    return answer
+    return (await agent.generate(prompt, temperature=0)).text
 
 
 async def dispatch(agent, prompt):
@@ -69,12 +68,17 @@ def most_frequent(answers):
     return max(answers, key=answers.count)
 
 
+def texts(*given):
+    """The texts of completions, in order."""
+    return [completion.text for completions in given for completion in completions]
+
+
 async def vote(agent, prompt, samples, temperature):
     """The likeliest answer and some samples; the most frequent wins."""
     first, others = await agent.gather(
         agent.generate(prompt, temperature=0), agent.generate(prompt, n=samples, temperature=temperature)
     )
-    return most_frequent(first + others)
+    return most_frequent(texts(first, others))
 
 
 async def settle(agent, prompt, samples):
@@ -88,7 +92,7 @@ async def retry(agent, prompt, samples, temperature):
     if answer and len(answer) < len(prompt):
         return answer
     others = await agent.generate(prompt, n=samples, temperature=temperature)
-    return most_frequent([other for other in others if other and len(other) < len(prompt)] or [answer])
+    return most_frequent([other for other in texts(others) if other and len(other) < len(prompt)] or [answer])
 
 
 async def split(agent, prompt, size, above, cut_at, join, samples):
@@ -195,7 +199,7 @@ async def doubt(agent, prompt, samples, temperature, agreement, size, cut_at, jo
     first, others = await agent.gather(
         agent.generate(prompt, temperature=0), agent.generate(prompt, n=samples, temperature=temperature)
     )
-    answers = first + others
+    answers = texts(first, others)
     answer = most_frequent(answers)
     if answers.count(answer) >= agreement * len(answers):
         return answer
@@ -209,12 +213,13 @@ async def verified(agent, prompt, samples, temperature, through):
     first, others = await agent.gather(
         agent.generate(prompt, temperature=0), agent.generate(prompt, n=samples, temperature=temperature)
     )
-    distinct = list(dict.fromkeys(first + others))
+    answers = texts(first, others)
+    distinct = list(dict.fromkeys(answers))
     backs = await agent.gather(*[ask(agent, question(through, answer)) for answer in distinct])
     for answer, back in zip(distinct, backs, strict=True):
         if back == payload:
             return answer
-    return most_frequent(first + others)
+    return most_frequent(answers)
 
 
 async def swapped(agent, prompt, samples, temperature):
@@ -231,7 +236,7 @@ async def swapped(agent, prompt, samples, temperature):
         agent.generate(prompt, n=samples, temperature=temperature),
         agent.generate(other, n=samples, temperature=temperature),
     )
-    return most_frequent([answer for answers in given for answer in answers])
+    return most_frequent(texts(*given))
 
 
 async def window(agent, prompt, size, above, samples):

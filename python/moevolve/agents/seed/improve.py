@@ -132,7 +132,7 @@ async def improve(brief, agent):
             tried.add(summary)
             candidates.append([Edit("solve.py", edited, operator, summary)])
 
-    found = await probe.probe(agent, skills) if brief.requests_left else {}
+    found = await probe.probe(agent, skills) if brief.limits.requests else {}
     fresh = proven(skills, found, source.routes(source.parse(text)))
     names = list(fresh)
     for chosen in (fresh, *({verb: fresh[verb] for verb in names[i : i + AT_ONCE]} for i in (0, AT_ONCE))):
@@ -146,7 +146,7 @@ async def improve(brief, agent):
             break
         name = rng.choices(list(OPERATOR_WEIGHTS), list(OPERATOR_WEIGHTS.values()))[0]
         try:
-            propose(name, *edit(text, name, skills, verbs, found, bool(brief.requests_left), rng))
+            propose(name, *edit(text, name, skills, verbs, found, bool(brief.limits.requests), rng))
         except Inapplicable:
             continue
     candidates = candidates[: brief.candidates]

@@ -3,8 +3,7 @@
 
 async def ask(agent, prompt):
     """One question, one answer: the likeliest."""
-    [answer] = await agent.generate(prompt, temperature=0)
-    return answer
+    return (await agent.generate(prompt, temperature=0)).text
 
 
 ROUTES = {}

@@ -1,0 +1,24 @@
+"""The kinds of requests that a program may make; see `gateway`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moevolve.agents.gateway import Kind
+from moevolve.agents.kinds.generate import Generate
+from moevolve.agents.kinds.memory import RecallLessons, Remember
+from moevolve.agents.kinds.tools import CallTool, FindTools, Toolbox
+from moevolve.protocol.requests import Answer, Recall
+
+
+def table(
+    answer: Answer | None, recall: Recall | None, tools: Toolbox | None, *, lenient: bool
+) -> dict[str, Kind[Any, Any]]:
+    """The kinds of one call; see `Generate` for `lenient`."""
+    return {
+        "generate": Generate(answer, lenient=lenient),
+        "recall": RecallLessons(recall),
+        "remember": Remember(),
+        "call": CallTool(tools),
+        "tools": FindTools(tools),
+    }
