@@ -48,41 +48,45 @@ def best(repeat: Any, count: int, tokens: int) -> float:
 
 def train() -> float:
     """Tokens a second of training steps of the shipped seed: 128 sequences of 40 tokens, 4 to 12 of them answers."""
+    from moevolve.protocol.training import Example
+
     engine = _seed()
-    vocabulary = engine.native.vocab_size
+    vocabulary = engine.vocab_size
     rows = [[(7 * row + 13 * at) % vocabulary for at in range(40)] for row in range(128)]
-    batch = [(ids, 36 - index % 9, 0, 1.0) for index, ids in enumerate(rows)]
-    return best(lambda: engine.native.train_step(batch, 1e-4), 8, 128 * 40)
+    batch = [Example(tokens=ids, start=36 - index % 9) for index, ids in enumerate(rows)]
+    return best(lambda: engine.train(batch, 1e-4), 8, 128 * 40)
 
 
 def generate() -> float:
     """New tokens a second of greedy generation: 64 prompts of 16 tokens, 32 new ones each."""
     engine = _seed()
-    vocabulary = engine.native.vocab_size
-    requests = [
-        ([(7 * row + 13 * at) % vocabulary for at in range(16)], [row], 32, 0.0, 1.0) for row in range(64)
-    ]
-    drawn = sum(len(samples[0][0]) for samples in engine.native.generate(requests))
-    return best(lambda: engine.native.generate(requests), 10, drawn)
+    vocabulary = engine.vocab_size
+    prompts = [[(7 * row + 13 * at) % vocabulary for at in range(16)] for row in range(64)]
+    drawn = sum(len(samples.tokens) for samples in engine.generate(prompts, max_tokens=32))
+    return best(lambda: engine.generate(prompts, max_tokens=32), 10, drawn)
 
 
 def decode(model: str) -> float:
     """Tokens a second of one request after another."""
-    from moevolve import _native
+    from moevolve.models.engine import Engine
 
-    engine = _native.Engine.load(model, 2)
-    ids = engine.encode("The sea is wide and the sky above it is blue; the ships that sail there")
-    drawn = len(list(engine.stream(ids, 0, 64, 0.0, 1.0)))
-    return best(lambda: list(engine.stream(ids, 0, 64, 0.0, 1.0)), 4, drawn)
+    engine = Engine.load(model, threads=2)
+    ids = engine.encode(
+        "The sea is wide and the sky above it is blue; the ships that sail there", whole=False
+    )
+    drawn = len(list(engine.stream(ids, max_tokens=64)))
+    return best(lambda: list(engine.stream(ids, max_tokens=64)), 4, drawn)
 
 
 def prompt(model: str) -> float:
     """Tokens a second of reading a prompt of 512."""
-    from moevolve import _native
+    from moevolve.models.engine import Engine
 
-    engine = _native.Engine.load(model, 2)
-    ids = engine.encode("The sea is wide and the sky above it is blue; the ships sail there. " * 64)[:512]
-    return best(lambda: next(iter(engine.stream(ids, 0, 1, 0.0, 1.0)), None), 4, 512)
+    engine = Engine.load(model, threads=2)
+    ids = engine.encode(
+        "The sea is wide and the sky above it is blue; the ships sail there. " * 64, whole=False
+    )[:512]
+    return best(lambda: next(iter(engine.stream(ids, max_tokens=1)), None), 4, 512)
 
 
 def serve() -> dict[str, float]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import measure
+from moevolve.protocol.sampling import Sampling, TokenRequest
 from seed_model import CONFIG, both, operations, peaks, random_ids, torch
 
 ROWS, LENGTH, NEW, ROUNDS = 64, 16, 32, 15
@@ -38,8 +39,9 @@ def worker(threads: int, rounds: int) -> measure.Measured:
     engines, models = both(threads)
     rows = random_ids(ROWS, LENGTH)
     ids = torch.tensor(rows)
-    requests = [(row, [index], NEW, 0.0, 1.0) for index, row in enumerate(rows)]
-    tokens = {name: [samples[0][0] for samples in e.generate(requests)] for name, e in engines.items()}
+    greedy = Sampling(max_tokens=NEW, temperature=0.0)
+    requests = [TokenRequest(row, greedy, [index]) for index, row in enumerate(rows)]
+    tokens = {name: [samples.tokens for samples in e.complete(requests)] for name, e in engines.items()}
     expected = tokens["moevolve f32"]
     same = sum(a == b for a, b in zip(tokens["moevolve"], expected, strict=True)) / ROWS
     measure.note(f"  {same:.0%} of the samples in {engines['moevolve'].precision} are those of f32")
@@ -51,7 +53,7 @@ def worker(threads: int, rounds: int) -> measure.Measured:
 
         return run
 
-    sides = {name: counted(partial(engine.generate, requests)) for name, engine in engines.items()}
+    sides = {name: counted(partial(engine.complete, requests)) for name, engine in engines.items()}
     for name, model in models.items():
         generate = generator(model, ids)
         theirs = generate()[:, LENGTH:].tolist()

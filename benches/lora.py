@@ -19,6 +19,7 @@ from random import Random
 
 import measure
 from moevolve.models.engine import TARGETS, Engine
+from moevolve.protocol.training import Example
 from smollm2 import model_file
 
 RANK, ALPHA, RATE = 8, 16.0, 2e-4
@@ -34,10 +35,10 @@ def batch(rows: int, length: int) -> list[list[int]]:
 def ours(rows: list[list[int]], threads: int, checkpointing: bool):
     engine = Engine.load(model_file(), threads=threads, precision="fastest", weights="stored")
     engine.adapt(RANK, ALPHA)
-    engine.native.checkpointing = checkpointing
-    engine.native.reset_optimizer(0.9, 0.999, 1e-8, 0.0, 1.0, 0.0)
-    examples: list[tuple[list[int], int, int | list[int], float]] = [(ids, 1, 0, 1.0) for ids in rows]
-    return lambda: float(engine.native.train_step(examples, RATE)["loss"])
+    engine.checkpointing = checkpointing
+    engine.reset_optimizer(beta2=0.999, weight_decay=0.0)
+    examples = [Example(tokens=ids, start=1) for ids in rows]
+    return lambda: engine.train(examples, RATE).loss
 
 
 def theirs(rows: list[list[int]], threads: int, folder: Path):

@@ -10,21 +10,21 @@ import argparse
 import math
 from array import array
 
-from moevolve import _native
+from typing_extensions import Buffer
+
 from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.engine import Engine
 from moevolve.seed import examples
 from moevolve.tasks.suite import suite
 
 RATE = 3e-4
 
 
-def load(precision: str) -> _native.Engine:
-    engine = _native.Engine.load(seed_checkpoint())
-    engine.precision = precision
-    return engine
+def load(precision: str) -> Engine:
+    return Engine.load(seed_checkpoint(), precision=precision)
 
 
-def floats(tensor: _native.Tensor) -> array[float]:
+def floats(tensor: Buffer) -> array[float]:
     values: array[float] = array("f")
     values.frombytes(memoryview(tensor).cast("B"))
     return values
@@ -55,7 +55,7 @@ def main() -> None:
         f"{per_tensor[-1]:.4f} in the worst"
     )
 
-    rows = [ids for ids, *_ in batch[:64]]
+    rows = [example.tokens for example in batch[:64]]
     differences, sizes, worst = 0.0, 0.0, 0.0
     for ids in rows:
         a, b = floats(near.logits([ids])), floats(exact.logits([ids]))
@@ -69,14 +69,14 @@ def main() -> None:
         for step in range(1 + options.samples // len(batch))
         for example in examples(tasks, exact, 2, step)
     ]
-    requests = [
-        (ids[:start], [i], 40, 0.0, 1.0) for i, (ids, start, _, _) in enumerate(drawn[: options.samples])
-    ]
-    ours = [samples[0][0] for samples in exact.generate(requests)]
-    theirs = [samples[0][0] for samples in near.generate(requests)]
+    drawn = drawn[: options.samples]
+    prompts = [example.tokens[: example.start] for example in drawn]
+    ours, theirs = (
+        [samples.tokens for samples in engine.generate(prompts, max_tokens=40)] for engine in (exact, near)
+    )
     same = sum(a == b for a, b in zip(ours, theirs, strict=True))
-    print(f"greedy answers: {same} of {len(requests)} the same")
-    right = [ids[start:-1] for ids, start, _, _ in drawn[: options.samples]]
+    print(f"greedy answers: {same} of {len(prompts)} the same")
+    right = [example.tokens[example.start : -1] for example in drawn]
     correct = [sum(list(a) == b for a, b in zip(side, right, strict=True)) for side in (ours, theirs)]
     print(f"greedy answers that equal the reference: f32 {correct[0]}, bf16 {correct[1]}")
 
@@ -85,7 +85,7 @@ def main() -> None:
     curve = []
     for step in range(options.steps):
         batch = examples(tasks, exact, 3, step)
-        curve.append([engine.train_step(batch, RATE)["loss"] for engine in (exact, near)])
+        curve.append([engine.train(batch, RATE).loss for engine in (exact, near)])
     for end in (10, options.steps // 2, options.steps):
         some = curve[max(0, end - 10) : end]
         means = [sum(pair[i] for pair in some) / len(some) for i in (0, 1)]

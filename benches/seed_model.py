@@ -10,6 +10,7 @@ from typing import Any
 
 from measure import clock
 from moevolve import _native
+from moevolve.models.engine import Engine
 from moevolve.seed import CONFIG
 
 try:
@@ -26,18 +27,17 @@ PRECISIONS = {"moevolve": "fastest", "moevolve f32": "f32"}
 """Our sides: products rounded to bf16 where the processor multiplies it faster, which runs use, and exact ones."""
 
 
-def both(threads: int) -> tuple[dict[str, _native.Engine], dict[str, Any]]:
+def both(threads: int) -> tuple[dict[str, Engine], dict[str, Any]]:
     """The engine in both precisions, and one transformers model for each implementation, with equal weights."""
     torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     # Without an end token every sample runs to its limit on both sides.
-    engine = _native.Engine.create(
-        json.dumps(CONFIG | {"eos_token_id": None, "pad_token_id": None}), None, 1, threads
-    )
+    config = json.dumps(CONFIG | {"eos_token_id": None, "pad_token_id": None})
+    engine = Engine.create(config, seed=1, threads=threads)
     models = {}
     with tempfile.TemporaryDirectory() as folder:
-        engine.save(folder, "f32")
+        engine.save(folder, dtype="f32")
         for experts in EXPERTS:
             model = transformers.MiniMaxM2ForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, attn_implementation="sdpa", experts_implementation=experts

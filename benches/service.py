@@ -21,7 +21,7 @@ import measure
 import moevolve
 from moevolve import Engine
 from moevolve.models.scheduler import Scheduler
-from moevolve.protocol.sampling import Sampling
+from moevolve.protocol.sampling import Sampling, TokenRequest
 from moevolve.randomness import key
 
 CLIENTS, NEW, PROMPT, SHARED, GUESSES = 64, 32, 24, 384, 8
@@ -35,7 +35,6 @@ TEXT = (
     "    if shape.kind == 'square':\n        return shape.side * shape.side\n    raise ValueError(shape.kind)\n"
 )
 
-Request = tuple[list[int], Sampling, list[int]]
 Tokens = list[list[int]]
 
 
@@ -49,15 +48,15 @@ def packaged() -> Path:
 
 def ids(engine: Engine, count: int, *place: int | str) -> list[int]:
     """Random tokens past the special ones."""
-    first = min(100, engine.native.vocab_size // 4)
-    return [first + key(1, *place, n) % (engine.native.vocab_size - first) for n in range(count)]
+    first = min(100, engine.vocab_size // 4)
+    return [first + key(1, *place, n) % (engine.vocab_size - first) for n in range(count)]
 
 
-def together(engine: Engine, requests: list[Request]) -> Tokens:
+def together(engine: Engine, requests: list[TokenRequest]) -> Tokens:
     return [one.tokens for samples in Scheduler(engine).complete(requests) for one in samples]
 
 
-def in_turn(engine: Engine, requests: list[Request]) -> Tokens:
+def in_turn(engine: Engine, requests: list[TokenRequest]) -> Tokens:
     scheduler = Scheduler(engine)
     return [scheduler.complete([request])[0][0].tokens for request in requests]
 
@@ -65,7 +64,7 @@ def in_turn(engine: Engine, requests: list[Request]) -> Tokens:
 def company(engine: Engine) -> tuple[Callable[[], Tokens], Callable[[], Tokens]]:
     """Clients served together, and one after another."""
     sampling = Sampling(max_tokens=NEW, ignore_eos=True)
-    requests = [(ids(engine, PROMPT, "company", n), sampling, [n]) for n in range(CLIENTS)]
+    requests = [TokenRequest(ids(engine, PROMPT, "company", n), sampling, [n]) for n in range(CLIENTS)]
     return lambda: together(engine, requests), lambda: in_turn(engine, requests)
 
 
@@ -74,9 +73,11 @@ def sharing(engine: Engine) -> tuple[Callable[[], Tokens], Callable[[], Tokens]]
     sampling = Sampling(max_tokens=8, ignore_eos=True)
     start = ids(engine, SHARED, "start")
 
-    def requests(alike: bool) -> list[Request]:
+    def requests(alike: bool) -> list[TokenRequest]:
         starts = [start if alike else ids(engine, SHARED, "start", n) for n in range(8)]
-        return [(start + ids(engine, 8, "end", n), sampling, [n]) for n, start in enumerate(starts)]
+        return [
+            TokenRequest(start + ids(engine, 8, "end", n), sampling, [n]) for n, start in enumerate(starts)
+        ]
 
     alike, unlike = requests(True), requests(False)
     return lambda: together(engine, alike), lambda: together(engine, unlike)
@@ -88,7 +89,7 @@ def guessing(engine: Engine) -> tuple[Callable[[], Tokens], Callable[[], Tokens]
 
     def side(guesses: int) -> Callable[[], Tokens]:
         sampling = Sampling(max_tokens=5 * NEW, temperature=0.0, speculate=guesses, ignore_eos=True)
-        return lambda: together(engine, [(prompt, sampling, [0])])
+        return lambda: together(engine, [TokenRequest(prompt, sampling, [0])])
 
     return side(GUESSES), side(0)
 
@@ -106,7 +107,7 @@ def flat() -> bool:
     sizes = []
     for part in range(5):
         requests = [
-            (ids(engine, 1 + n % 40, "flat", part, n), Sampling(max_tokens=1 + n % 6), [n])
+            TokenRequest(ids(engine, 1 + n % 40, "flat", part, n), Sampling(max_tokens=1 + n % 6), [n])
             for n in range(2000)
         ]
         scheduler.complete(requests)
@@ -131,7 +132,7 @@ def main() -> int:
     path = options.model or packaged()
     engine = Engine.load(path, threads=options.threads)
     scheduler = Scheduler(engine)
-    print(f"{path.name}, {options.threads} threads, kernels {engine.native.isa}")
+    print(f"{path.name}, {options.threads} threads, kernels {engine.isa}")
     print(f"  {scheduler.slots} slots; at most {scheduler.limit / 2**30:.1f} GiB of keys and values")
     met = True
     for name, make in {"company": company, "sharing": sharing, "guessing": guessing}.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import measure
-from moevolve import _native
+from moevolve.models.engine import Engine
 
 NEW, PROMPT, ROUNDS, AGREE = 64, 512, 7, 9
 TARGETS = {"decode": 0.8, "prompt": 0.5}
@@ -74,7 +74,7 @@ def theirs(peer: Any, ids: list[int], count: int) -> list[int]:
     return out
 
 
-def fork(engine: _native.Engine, ids: list[int], ours: list[int], other: list[int]) -> tuple[int, float]:
+def fork(engine: Engine, ids: list[int], ours: list[int], other: list[int]) -> tuple[int, float]:
     """Where two continuations part, and by how much the log-probability of the first leads there."""
     at = next(
         (i for i, (a, b) in enumerate(zip(ours, other, strict=False)) if a != b), min(len(ours), len(other))
@@ -86,13 +86,13 @@ def fork(engine: _native.Engine, ids: list[int], ours: list[int], other: list[in
     return at, row[first] - row[second]
 
 
-def agreement(engine: _native.Engine, peer: Any) -> int:
+def agreement(engine: Engine, peer: Any) -> int:
     """Prints every prompt's verdict; returns how many continuations are the same."""
     equal = 0
     for question in QUESTIONS:
-        ids = engine.encode(chat(question))
+        ids = engine.encode(chat(question), whole=False)
         assert ids == peer.tokenize(chat(question).encode(), add_bos=False, special=True), question
-        ((ours, _, _),) = engine.generate([(ids, [0], NEW, 0.0, 1.0)])[0]
+        ours = engine.generate([ids], max_tokens=NEW)[0].tokens
         other = theirs(peer, ids, NEW)
         if ours == other:
             equal += 1
@@ -103,9 +103,9 @@ def agreement(engine: _native.Engine, peer: Any) -> int:
     return equal
 
 
-def speeds(engine: _native.Engine, peer: Any) -> dict[str, tuple[float, float]]:
+def speeds(engine: Engine, peer: Any) -> dict[str, tuple[float, float]]:
     """Tokens per second, ours and theirs, of decoding and of reading a prompt; rounds interleaved."""
-    ids = engine.encode(chat(" ".join(QUESTIONS)) * 8)[:PROMPT]
+    ids = engine.encode(chat(" ".join(QUESTIONS)) * 8, whole=False)[:PROMPT]
     start = ids[:16]
 
     def read_theirs() -> None:
@@ -113,8 +113,8 @@ def speeds(engine: _native.Engine, peer: Any) -> dict[str, tuple[float, float]]:
         peer.eval(ids)
 
     measured = {
-        "decode": [lambda: list(engine.stream(start, 0, NEW, 0.0, 1.0)), lambda: theirs(peer, start, NEW)],
-        "prompt": [lambda: next(iter(engine.stream(ids, 0, 1, 0.0, 1.0)), None), read_theirs],
+        "decode": [lambda: list(engine.stream(start, max_tokens=NEW)), lambda: theirs(peer, start, NEW)],
+        "prompt": [lambda: next(iter(engine.stream(ids, max_tokens=1)), None), read_theirs],
     }
     counts = {"decode": NEW, "prompt": PROMPT}
     times: dict[str, list[list[float]]] = {name: [[], []] for name in measured}
@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument("--require", action="store_true", help="exit 1 when a target is missed")
     options = parser.parse_args()
     path, threads = model_file(), options.threads
-    engine = _native.Engine.load(path, threads)
+    engine = Engine.load(path, threads=threads)
     peer = llama(path, threads)
     print(f"{path.name}, {threads} threads, kernels {engine.isa}")
     equal = agreement(engine, peer)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import measure
+from moevolve.protocol.training import Example
 from seed_model import CONFIG, both, operations, peaks, random_ids, torch
 
 ROWS, LENGTH, ROUNDS = 128, 40, 15
@@ -44,7 +45,7 @@ def worker(threads: int, rounds: int) -> measure.Measured:
     engines, models = both(threads)
     rows = random_ids(ROWS, LENGTH)
     starts = [LENGTH - 4 - row % 9 for row in range(ROWS)]
-    batch = [(ids, start, 0, 1.0) for ids, start in zip(rows, starts, strict=True)]
+    batch = [Example(tokens=ids, start=start) for ids, start in zip(rows, starts, strict=True)]
     ids = torch.tensor(rows)
     labels = ids.clone()
     for row, start in enumerate(starts):
@@ -58,7 +59,7 @@ def worker(threads: int, rounds: int) -> measure.Measured:
         engine.reset_optimizer()
 
     def ours(engine: Any) -> int:
-        engine.train_step(batch, RATE)
+        engine.train(batch, RATE)
         return ROWS * LENGTH
 
     sides: dict[str, Callable[[], int]] = {name: partial(ours, engine) for name, engine in engines.items()}

@@ -10,12 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Completion", "Engine", "Run", "Task", "evolve", "skill", "suite"]
+__all__ = [
+    "Completion",
+    "Engine",
+    "Example",
+    "Rollout",
+    "Run",
+    "Sampling",
+    "Task",
+    "evolve",
+    "skill",
+    "suite",
+]
 
 _HOMES = {
     "Completion": "moevolve.protocol.completion",
     "Engine": "moevolve.models.engine",
+    "Example": "moevolve.protocol.training",
+    "Rollout": "moevolve.protocol.training",
     "Run": "moevolve.api",
+    "Sampling": "moevolve.protocol.sampling",
     "Task": "moevolve.tasks.task",
     "evolve": "moevolve.api",
     "skill": "moevolve.tasks.suite",
@@ -26,6 +40,8 @@ if TYPE_CHECKING:
     from moevolve.api import Run, evolve
     from moevolve.models.engine import Engine
     from moevolve.protocol.completion import Completion
+    from moevolve.protocol.sampling import Sampling
+    from moevolve.protocol.training import Example, Rollout
     from moevolve.tasks.suite import skill, suite
     from moevolve.tasks.task import Task
 

@@ -10,10 +10,13 @@ __all__ = [
     "Engine",
     "MemoryStore",
     "MoeLayer",
+    "PolicyReport",
+    "Progress",
     "RunStore",
+    "Sample",
     "SandboxedProcess",
     "Scheduler",
-    "Stream",
+    "StepReport",
     "Tensor",
     "__version__",
     "plan",
@@ -173,30 +176,29 @@ class Engine:
             UsageError: a token outside the vocabulary, or more positions than the model has.
         """
 
-    def generate(
-        self, requests: list[tuple[list[int], list[int], int, float, float]]
-    ) -> list[list[tuple[list[int], list[float], str]]]:
-        """Samples continuations; each depends on its own prompt, settings and key alone.
-
-        Args:
-            requests: (prompt, keys, max_tokens, temperature, top_p): one sample a key of 64 bits; the prompt is
-                read once for all of them. Temperature 0 is greedy.
+    def generate(self, requests: Sequence[_Request]) -> list[list[Sample]]:
+        """Draws all samples of some requests to their ends, without stop texts; each depends on its own prompt, settings and
+        key alone, and a prompt is read once for all its samples.
 
         Returns:
-            For each request and key: tokens without the end token, log-probabilities at temperature 1 of all that
-            was drawn (the end token included), and "stop" or "length".
+            One list a request, one sample a key.
 
         Raises:
-            UsageError: an empty prompt, an unknown token, an impossible temperature or nucleus.
+            UsageError: an empty prompt, an unknown token, or an impossible setting.
         """
 
-    def stream(self, ids: list[int], key: int, max_tokens: int, temperature: float, top_p: float) -> Stream:
-        """One sample, drawn token by token: the same tokens as `generate` draws for this key.
+    def scheduler(self, slots: int = 64, memory: int = 0) -> Scheduler:
+        """A scheduler for requests as they come, over this engine's weights. Weights that change meanwhile count for what is
+        read after.
 
-        Weights that change meanwhile count for what is drawn after; what was read before stays as it was.
+        Args:
+            slots: samples that are drawn together, at most.
+            memory: most bytes of keys and values; 0 takes what all slots need at the model's last position, but at most
+                half of the memory that is free.
 
         Raises:
-            UsageError: as `generate`.
+            UsageError: no slots.
+            CapacityError: the memory holds nothing.
         """
 
     def reset_optimizer(
@@ -219,24 +221,12 @@ class Engine:
             bias_rate: how far a step moves each selection bias towards balanced experts; 0 leaves them alone.
         """
 
-    def train_step(
-        self,
-        batch: list[tuple[list[int], int, int | list[int], float]],
-        learning_rate: float,
-        norms: bool = False,
-    ) -> dict[str, Any]:
-        """One step on a batch of (ids, answer_start, positions, weight); positions are an offset, or one a token.
-
-        The loss is the weighted mean over all answer tokens, ids[answer_start:], of the cross-entropy given what
+    def train_step(self, batch: Sequence[_Example], learning_rate: float, norms: bool = False) -> StepReport:
+        """One step on a batch: the weighted mean over all answer tokens, tokens[start:], of the cross-entropy given what
         stands before them. Where there is an adapter, it alone is changed.
 
         Args:
             norms: tell the norms of the experts' gradients too.
-
-        Returns:
-            "loss" before the step, "tokens" (answer tokens), "gradient_norm" before clipping, "expert_load": per layer
-            each expert's share of the routed tokens, and "expert_gradient" if asked for: per layer the norm of the
-            gradient of each expert's weights, before clipping.
 
         Raises:
             UsageError: an example that cannot be learnt, or weights that do not train.
@@ -245,9 +235,7 @@ class Engine:
 
     def policy_step(
         self,
-        batch: list[
-            tuple[list[int], int, int | list[int], float | list[float], list[float], list[float] | None, int]
-        ],
+        batch: Sequence[_Rollout],
         learning_rate: float,
         loss: str = "cispo",
         clip_low: float = 0.2,
@@ -255,26 +243,8 @@ class Engine:
         kl: float = 0.0,
         length: int = 0,
         norms: bool = False,
-    ) -> dict[str, Any]:
-        """One step on sampled answers, ids[answer_start:], under a policy's loss.
-
-        With r the ratio of a token's probability to the one it was drawn with and A its advantage:
-        "cispo" (MiniMax-M1, 2025) is -min(r, 1 + clip_high) A ln pi, whose weight is not differentiated; "grpo"
-        (DeepSeekMath, 2024), "dapo" (2025) and "dr_grpo" (2025) are -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A).
-        cispo and dapo are means over all tokens, grpo over each answer's tokens and then over answers, dr_grpo sums over
-        `length` and then means over answers.
-
-        Args:
-            batch: (ids, answer_start, positions, advantage, old, reference, age): the advantage of the answer or one a
-                token, log-probabilities under the policy that drew it and under the reference (or None), one an answer
-                token, and how many updates old it is.
-            clip_low, clip_high: distances of the ratio's bounds from 1.
-            kl: weight of e^d - d - 1, d = ln pi_reference - ln pi.
-            length: tokens that dr_grpo divides by.
-
-        Returns:
-            As `train_step`, and means over the tokens: "ratio", "largest_ratio", "clipped" (share at the bound), "drift"
-            ((r - 1) - ln r), "apart" (|ln r|), "kl" from the reference, "entropy" in nats; "age" (mean) and "oldest".
+    ) -> StepReport:
+        """One step on sampled answers, tokens[start:], under a policy's loss; see `moevolve.Engine.reinforce`.
 
         Raises:
             UsageError: an unknown loss, a number out of range, or an answer whose lists do not fit.
@@ -283,9 +253,7 @@ class Engine:
 
     def policy_gradients(
         self,
-        batch: list[
-            tuple[list[int], int, int | list[int], float | list[float], list[float], list[float] | None, int]
-        ],
+        batch: Sequence[_Rollout],
         loss: str = "cispo",
         clip_low: float = 0.2,
         clip_high: float = 0.28,
@@ -294,10 +262,8 @@ class Engine:
     ) -> tuple[float, dict[str, Tensor]]:
         """The loss of `policy_step` and its gradient by name, as of `gradients`."""
 
-    def logprobs(
-        self, batch: list[tuple[list[int], int, int | list[int]]], base: bool = False
-    ) -> list[list[float]]:
-        """Log-probability of each answer token given what stands before it, of (ids, answer_start, positions).
+    def logprobs(self, batch: Sequence[_Sequence], base: bool = False) -> list[list[float]]:
+        """Log-probability of each answer token, tokens[start:], given what stands before it.
 
         Args:
             base: leave the adapter out.
@@ -348,22 +314,80 @@ class Engine:
     """Whether training keeps each layer's input alone and computes the rest again: a third more work, much less memory,
     and the same bits."""
 
-    def gradients(
-        self, batch: list[tuple[list[int], int, int | list[int], float]]
-    ) -> tuple[float, dict[str, Tensor]]:
+    def gradients(self, batch: Sequence[_Example]) -> tuple[float, dict[str, Tensor]]:
         """The loss of `train_step` and its gradient by every tensor's released name; an adapter's by PEFT's."""
 
-@final
-class Stream:
-    """Iterator of (token, log-probability at temperature 1) over one sample, without its end token."""
+# --- training
+@type_check_only
+class _Sequence(Protocol):
+    """An answer and what stands before it: `Example` or `Rollout` of `moevolve.protocol.training`."""
 
-    def __iter__(self) -> Stream: ...
-    def __next__(self) -> tuple[int, float]: ...
     @property
-    def finish(self) -> str | None:
-        """ "stop" after an end token, "length" at the limit; None while tokens are left."""
+    def tokens(self) -> Sequence[int]: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def positions(self) -> int | list[int]: ...
 
-# --- scheduler
+@type_check_only
+class _Example(_Sequence, Protocol):
+    @property
+    def weight(self) -> float: ...
+
+@type_check_only
+class _Rollout(_Sequence, Protocol):
+    @property
+    def advantage(self) -> float | list[float] | None:
+        """A number, or one an answer token."""
+
+    @property
+    def logprobs(self) -> list[float]: ...
+    @property
+    def reference(self) -> list[float] | None: ...
+    @property
+    def age(self) -> int: ...
+
+@final
+class StepReport:
+    """What a step saw: `moevolve.protocol.training.StepReport` has the units."""
+
+    @property
+    def loss(self) -> float: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def gradient_norm(self) -> float: ...
+    @property
+    def expert_load(self) -> list[list[float]]: ...
+    @property
+    def expert_gradient(self) -> list[list[float]]: ...
+    @property
+    def policy(self) -> PolicyReport | None: ...
+
+@final
+class PolicyReport:
+    """What a policy's tokens were like: `moevolve.protocol.training.PolicyReport` has the units."""
+
+    @property
+    def ratio(self) -> float: ...
+    @property
+    def max_ratio(self) -> float: ...
+    @property
+    def clip_fraction(self) -> float: ...
+    @property
+    def approx_kl(self) -> float: ...
+    @property
+    def abs_log_ratio(self) -> float: ...
+    @property
+    def reference_kl(self) -> float: ...
+    @property
+    def entropy(self) -> float: ...
+    @property
+    def age(self) -> float: ...
+    @property
+    def max_age(self) -> int: ...
+
+# --- generation
 @type_check_only
 class _Sampling(Protocol):
     """What a request says about its draws: `moevolve.protocol.sampling.Sampling`."""
@@ -395,28 +419,68 @@ class _Sampling(Protocol):
     @property
     def ignore_eos(self) -> bool: ...
 
+@type_check_only
+class _Request(Protocol):
+    """A prompt, its settings and keys: `moevolve.protocol.sampling.TokenRequest`."""
+
+    @property
+    def prompt(self) -> Sequence[int]: ...
+    @property
+    def sampling(self) -> _Sampling: ...
+    @property
+    def keys(self) -> Sequence[int]: ...
+
+@final
+class Sample:
+    """One finished sample."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """Without the end token."""
+
+    @property
+    def logprobs(self) -> list[float]:
+        """Natural logs at temperature 1, before penalties and biases, of all that was drawn, the end token included."""
+
+    @property
+    def top(self) -> list[list[tuple[int, float]]]:
+        """The likeliest tokens with theirs, one list a log-probability, if they are asked for."""
+
+    @property
+    def finish(self) -> str:
+        """ "stop" after an end token, "length" at the limit."""
+
+@final
+class Progress:
+    """What one step did to one sample."""
+
+    @property
+    def request(self) -> int: ...
+    @property
+    def sample(self) -> int:
+        """Its index among the request's keys."""
+
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def logprobs(self) -> list[float]: ...
+    @property
+    def top(self) -> list[list[tuple[int, float]]]: ...
+    @property
+    def finish(self) -> str | None:
+        """ "stop", "length", "cancelled", or None while it goes on."""
+
 @final
 class Scheduler:
-    """Requests under way on an engine: they wait in order, share its rounds, and leave as they end.
+    """Requests under way on an engine: they wait in order, share its steps, and leave as they end.
 
     A sample depends on the weights, its prompt, its key and its settings alone. Keys and values lie in blocks of
     sixteen tokens that texts with the same beginning share. All methods release the GIL while they work, and may be
     called from several threads; `step` excludes other calls on the engine.
-
-    Args:
-        engine: whose weights answer. Weights that change meanwhile count for what is read after.
-        slots: samples that are drawn together, at most.
-        memory: most bytes of keys and values; 0 takes what all slots need at the model's last position, but at most half
-            of the memory that is free.
-
-    Raises:
-        UsageError: no slots.
-        CapacityError: the memory holds nothing.
     """
 
-    def __new__(cls, engine: Engine, slots: int = 64, memory: int = 0) -> Scheduler: ...
-    def add(self, ids: list[int], keys: list[int], sampling: _Sampling) -> int:
-        """Takes a request in, one sample a key of 64 bits; returns its number.
+    def add(self, request: _Request) -> int:
+        """Takes a request in, one sample a key of 64 bits; returns its number. Stop texts are the caller's.
 
         Raises:
             UsageError: an empty prompt, an unknown token, or an impossible setting.
@@ -426,14 +490,11 @@ class Scheduler:
     def cancel(self, request: int, sample: int | None = None) -> bool:
         """Ends a request, or one sample of it, in the next round; False if nothing of it is under way."""
 
-    def step(
-        self,
-    ) -> list[tuple[int, int, list[int], list[float], list[list[tuple[int, float]]], str | None]]:
-        """One round: lets in what fits, then draws a token, or several if guesses came true, for every sample with a slot.
+    def step(self) -> list[Progress]:
+        """Lets in what fits, then draws a token, or several if draft tokens came true, for every sample with a slot.
 
         Returns:
-            (request, sample, tokens without the end token, log-probabilities at temperature 1 of all that was drawn, the
-            alternatives if asked for, "stop", "length", "cancelled" or None), by request and sample. Empty when idle.
+            By request and sample. Empty when idle.
         """
 
     @property

@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from moevolve import _native
 from moevolve.models.engine import Engine
 from moevolve.models.positions import training_positions
 from moevolve.models.tokenizer import EOS, VOCABULARY, character_tokenizer
+from moevolve.protocol.training import Example
 from moevolve.randomness import rng
 from moevolve.tasks.suite import Suite, suite
 
@@ -32,7 +32,6 @@ PEAK_RATE = 3e-3
 WARM_UP = 60
 SEED_FOLDER = Path(__file__).parent / "models" / "seed"
 
-Example = tuple[list[int], int, int | list[int], float]
 
 CONFIG = {
     "architectures": ["MiniMaxM2ForCausalLM"],
@@ -72,8 +71,8 @@ def learning_rate(step: int, steps: int) -> float:
     return PEAK_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def examples(tasks: Suite, engine: _native.Engine, seed: int, step: int) -> list[Example]:
-    """One batch: (ids, where the answer starts, positions, weight) a task."""
+def examples(tasks: Suite, engine: Engine, seed: int, step: int) -> list[Example]:
+    """One batch, an example a task."""
     draw = rng(seed, "seed", step)
     paths = sorted(tasks.skills)
     skill_shares = [EMPHASIS.get(path, 1.0) for path in paths]
@@ -83,10 +82,10 @@ def examples(tasks: Suite, engine: _native.Engine, seed: int, step: int) -> list
         path = draw.choices(paths, skill_shares)[0]
         level = draw.choices(range(1, LEVELS + 1), shares)[0]
         task = tasks.draw("train", path, level, seed, step, index)
-        prompt = engine.encode(task.prompt)
-        answer = engine.encode(task.answer or "") + [EOS]
-        ids = prompt + answer
-        batch.append((ids, len(prompt), training_positions(len(ids), draw), 1.0))
+        prompt = engine.encode(task.prompt, whole=False)
+        tokens = prompt + engine.encode(task.answer or "", whole=False) + [EOS]
+        positions = training_positions(len(tokens), draw)
+        batch.append(Example(tokens=tokens, start=len(prompt), positions=positions))
     return batch
 
 
@@ -109,24 +108,24 @@ def mean(success: dict[str, list[float]], levels: int) -> float:
 def make(out: Path, *, seed: int, steps: int, threads: int) -> None:
     """Trains the checkpoint, saves it as bf16 in `out`, and prints its success by skill and level."""
     tasks = suite("primer")
-    native = _native.Engine.create(json.dumps(CONFIG), character_tokenizer(), seed, threads)
-    native.reset_optimizer(0.9, 0.95, 1e-8, 0.01, 1.0, 1e-3)
+    engine = Engine.create(json.dumps(CONFIG), character_tokenizer(), seed=seed, threads=threads)
+    engine.reset_optimizer(bias_rate=1e-3)
     started = time.monotonic()
     seen = 0
     for step in range(steps):
-        report = native.train_step(examples(tasks, native, seed, step), learning_rate(step, steps))
-        seen += report["tokens"]
+        report = engine.train(examples(tasks, engine, seed, step), learning_rate(step, steps))
+        seen += report.tokens
         if step % 50 == 49 or step + 1 == steps:
             took = time.monotonic() - started
             left = took / (step + 1) * (steps - step - 1)
             print(
-                f"step {step + 1}/{steps}  loss {report['loss']:.4f}  {took:.0f} s, {left:.0f} s left",
+                f"step {step + 1}/{steps}  loss {report.loss:.4f}  {took:.0f} s, {left:.0f} s left",
                 file=sys.stderr,
             )
         if step % 500 == 499:
-            success = by_level(tasks, Engine(native), seed, 4)
+            success = by_level(tasks, engine, seed, 4)
             print(f"  levels 1-12 {mean(success, 12):.3f}  1-16 {mean(success, 16):.3f}", file=sys.stderr)
-    native.save(str(out), "bf16")
+    engine.save(out, dtype="bf16")
     success = by_level(tasks, Engine.load(out, threads=threads), seed, 16)
     for path, row in success.items():
         print(f"{path:24}" + " ".join(f"{value:.2f}" for value in row))

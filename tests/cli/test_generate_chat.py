@@ -99,7 +99,7 @@ def test_conversations_come_from_a_file(
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     assert main(["generate", "--chat", "--system", "shared", "--file", str(file)]) == 0
     assert capsys.readouterr().out == "o\nt\nt\n"
-    first, second, third = (prompt for prompt, *_ in native.asked)
+    first, second, third = (draw.prompt for draw in native.asked)
     assert "shared" in first and "<tool>" in first
     assert "own" in second and "shared" not in second and "<tool>" not in second
     assert "shared" in third
@@ -135,7 +135,7 @@ def test_batches_draw_what_one_would(
     native.asked.clear()
     monkeypatch.setattr("moevolve.cli.commands.generate.BATCH", 4)
     assert main(words) == 0
-    assert native.asked == whole and len({key for _, key, *_ in whole}) == 14
+    assert native.asked == whole and len({draw.key for draw in whole}) == 14
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from seed_run import run_of_the_seed
 from moevolve.journal.store import RunStore
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
+from moevolve.protocol.training import Example
 from moevolve.records import Gated, Timing, VariantAdded
 
 PATIENCE = 60.0
@@ -125,13 +126,13 @@ def test_a_run_is_followed(served: Callable[..., Served], tmp_path: Path) -> Non
     run_of_the_seed(tmp_path / "run")
     engine = Engine.load(seed_checkpoint(), threads=1)
     ids = engine.encode("rev:abc=cba")
-    engine.native.reset_optimizer()
-    engine.native.train_step([(ids, 8, 0, 1.0)], 1e-3)
-    weights = engine.native.fingerprint()
+    engine.reset_optimizer()
+    engine.train([Example(tokens=ids, start=8)], 1e-3)
+    weights = engine.weights_hash
     server = served(tmp_path / "run", "--follow")
     assert server.told["model"] == "run"
     before = server.ask()["system_fingerprint"]
-    engine.native.write_weights(str(tmp_path / "run" / "weights" / f"{weights}.safetensors"))
+    engine.write_weights(tmp_path / "run" / "weights" / f"{weights}.safetensors")
     with RunStore.open(tmp_path / "run", write=True) as store:
         store.append(_promotion(weights), Timing(at=1.0))
     while (now := server.ask()["system_fingerprint"]) == before:

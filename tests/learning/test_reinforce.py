@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.learning.reinforce import Loss, advantages, groups_of, reinforce
+from moevolve.learning.reinforce import groups_of, reinforce
+from moevolve.models.advantages import Loss, advantages
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts
+from moevolve.protocol.training import Example
 from moevolve.records import Recipe, Trained
 from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.task import Task, Verdict
@@ -37,14 +39,14 @@ MIXED = [attempt("rev:abc=", "cba", 1.0), attempt("rev:abc=", "abc", 0.0), attem
 def test_an_advantage_is_a_reward_less_its_groups_mean(engine: Engine) -> None:
     (group,) = groups_of(MIXED, engine, BarePrompts(engine))
     assert [answer.advantage for answer in group] == pytest.approx([2 / 3, -1 / 3, -1 / 3])
-    assert all(len(answer.old) == len(answer.ids) - answer.start for answer in group)
+    assert all(len(answer.logprobs) == len(answer.tokens) - answer.start for answer in group)
 
 
 def test_groups_of_one_reward_say_nothing(engine: Engine) -> None:
     alike = [attempt("rev:dab=", "bad", 1.0)] * 3 + [attempt("rev:fed=", "fed", 0.0)] * 3
     assert groups_of(alike, engine, BarePrompts(engine)) == []
     reports: list[Trained] = []
-    before = engine.native.fingerprint()
+    before = engine.weights_hash
     trained = reinforce(
         engine,
         alike,
@@ -57,7 +59,7 @@ def test_groups_of_one_reward_say_nothing(engine: Engine) -> None:
         clip=(0.2, 4.0),
     )
     assert (trained, reports) == (0, [])
-    assert engine.native.fingerprint() == before
+    assert engine.weights_hash == before
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=2, max_size=16), st.sampled_from(LOSSES))
@@ -81,7 +83,7 @@ def test_the_better_answer_of_a_group_grows_likelier(engine: Engine, loss: Loss)
     learner = engine.clone()
     prompts = BarePrompts(engine)
     asked = prompts.ask("rev:abc=")
-    rows = [(asked + prompts.say(each.answer), len(asked), 0) for each in MIXED]
+    rows = [Example(tokens=asked + prompts.say(each.answer), start=len(asked)) for each in MIXED]
     reports: list[Trained] = []
     recipe = Recipe(steps=4, batch=6, learning_rate=1e-3)
     reinforce(
@@ -97,11 +99,11 @@ def test_the_better_answer_of_a_group_grows_likelier(engine: Engine, loss: Loss)
         spread=False,
         schedule="cosine",
     )
-    before = [sum(each) for each in engine.native.logprobs(rows)]
-    after = [sum(each) for each in learner.native.logprobs(rows)]
+    before = [sum(each) for each in engine.logprobs(rows)]
+    after = [sum(each) for each in learner.logprobs(rows)]
     assert after[0] - before[0] > max(after[1] - before[1], after[2] - before[2])
     assert reports[-1].step == 4
-    assert {"ratio", "clipped", "age"} <= set(reports[-1].policy)
+    assert {"ratio", "clip_fraction", "approx_kl", "age"} <= set(reports[-1].policy)
     assert len(reports[-1].expert_gradient) == len(reports[-1].expert_load)
 
 
@@ -120,5 +122,5 @@ def test_what_is_trained_depends_on_the_draw_alone(engine: Engine) -> None:
             loss="cispo",
             clip=(0.2, 4.0),
         )
-        weights.append(learner.native.fingerprint())
+        weights.append(learner.weights_hash)
     assert weights[0] == weights[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 
 from moevolve import _native
+from moevolve.protocol.training import Example, Rollout
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
 GOLDEN = ("plain", "odd", "text", "qwen3_moe", "olmoe", "mixtral", "llama", "qwen3")
@@ -66,6 +70,14 @@ class Arrays(Mapping[str, list[float]]):
         self.path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
+def examples(rows: list[Any]) -> list[Example]:
+    """Rows of a fixture: tokens, where the answer starts, positions, weight."""
+    return [
+        Example(tokens=tokens, start=start, positions=positions, weight=weight)
+        for tokens, start, positions, weight in rows
+    ]
+
+
 class Training:
     """What torch and PEFT computed in training one golden model."""
 
@@ -76,12 +88,13 @@ class Training:
         self.arrays = Arrays(folder / "expected.safetensors")
 
     @property
-    def batch(self) -> list[tuple[list[int], int, int | list[int], float]]:
-        return [tuple(example) for example in self.expected["batch"]]
+    def batch(self) -> list[Example]:
+        return examples(self.expected["batch"])
 
     @property
-    def rollouts(self) -> list[Any]:
-        return [tuple(rollout) for rollout in self.expected["rollouts"]]
+    def rollouts(self) -> list[Rollout]:
+        names = ("tokens", "start", "positions", "advantage", "logprobs", "reference", "age")
+        return [Rollout(**dict(zip(names, row, strict=True))) for row in self.expected["rollouts"]]
 
 
 class Golden:
@@ -98,8 +111,8 @@ class Golden:
         return _native.Engine.load(str(self.checkpoint), threads)
 
     @property
-    def batch(self) -> list[tuple[list[int], int, int | list[int], float]]:
-        return [tuple(example) for example in self.expected["batch"]]
+    def batch(self) -> list[Example]:
+        return examples(self.expected["batch"])
 
     def training(self) -> Training:
         """What torch computed in training it; see tests/parity/make_training_fixtures.py."""

@@ -9,6 +9,7 @@ from array import array
 from pathlib import Path
 
 import pytest
+from requests_of import request
 
 from moevolve import _native
 from moevolve.errors import CheckpointError
@@ -51,8 +52,8 @@ def test_fp8_logits_agree_with_transformers(fp8, flat, far):
 
 
 def test_fp8_continues_as_transformers(fp8):
-    samples = fp8.load().generate([(prompt, [0], 12, 0.0, 1.0) for prompt in fp8.expected["prompts"]])
-    assert [tokens for ((tokens, _, _),) in samples] == fp8.expected["generations"]
+    samples = fp8.load().generate([request(prompt, [0], 12, 0.0) for prompt in fp8.expected["prompts"]])
+    assert [sample.tokens for (sample,) in samples] == fp8.expected["generations"]
 
 
 def test_fp8_is_saved_without_its_quantisation(fp8, tmp_path, flat, far, read_arrays):

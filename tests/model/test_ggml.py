@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests_of import request
 
 from moevolve import _native
+from moevolve.protocol.training import Example
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "ggml.json").read_text())
 # Sines, cosines and a few exponentials are the C library's, there and here.
@@ -42,14 +44,15 @@ def test_logits_are_llama_cpps_bit_by_bit(case):
 
 def test_greedy_texts_are_llama_cpps(case):
     engine, said = case
-    requests = [(one["prompt"], [0], 24, 0.0, 1.0) for one in said]
+    requests = [request(one["prompt"], [0], 24, 0.0) for one in said]
     # All at once: who else is read in the same rounds changes nothing.
-    for one, ((tokens, _, _),) in zip(said, engine.generate(requests), strict=True):
-        assert tokens == one["tokens"]
+    for one, (sample,) in zip(said, engine.generate(requests), strict=True):
+        assert sample.tokens == one["tokens"]
 
 
 def test_a_drawn_token_has_the_probability_that_the_whole_text_gives_it(case):
     engine, said = case
     prompt = said[2]["prompt"]
-    ((tokens, logprobs, _),) = engine.generate([(prompt, [3], 12, 1.0, 1.0)])[0]
-    assert engine.logprobs([(prompt + tokens, len(prompt), 0)])[0] == pytest.approx(logprobs, abs=1e-5)
+    (sample,) = engine.generate([request(prompt, [3], 12)])[0]
+    whole = Example(tokens=prompt + sample.tokens, start=len(prompt))
+    assert engine.logprobs([whole])[0] == pytest.approx(sample.logprobs, abs=1e-5)

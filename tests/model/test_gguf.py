@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests_of import request
 
 import moevolve
 from moevolve import _native
@@ -197,9 +198,9 @@ def test_a_narrow_seed_still_reverses(tmp_path, format, bits):
     engine.save(file, format)
     assert file.stat().st_size * 8 / engine.parameters < bits
     narrow = _native.Engine.load(file, 1)
-    request = [(engine.encode(PROMPT), [1], 12, 0.0, 1.0)]
+    asked = [request(engine.encode(PROMPT), [1], 12, 0.0)]
     if format in ("f16", "q8_0"):
-        assert narrow.generate(request)[0][0][0] == engine.generate(request)[0][0][0]
+        assert narrow.generate(asked)[0][0].tokens == engine.generate(asked)[0][0].tokens
     plan = json.loads(_native.plan(file))
     assert plan["parameters"] == json.loads(_native.plan(SEED))["parameters"]
     assert plan["stored_bytes"] < file.stat().st_size

@@ -45,8 +45,8 @@ def test_steps_agree_with_torch(trained, loss):
     rate = optimise(engine, training)
     for step in expected["steps"]:
         told = engine.policy_step(training.rollouts, rate, loss, **expected["settings"])
-        assert told["loss"] == pytest.approx(step["loss"], abs=1e-4)
-        assert told["gradient_norm"] == pytest.approx(step["gradient_norm"], rel=1e-4)
+        assert told.loss == pytest.approx(step["loss"], abs=1e-4)
+        assert told.gradient_norm == pytest.approx(step["gradient_norm"], rel=1e-4)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -70,8 +70,8 @@ def test_supervised_steps_of_an_adapter_agree_with_torch(goldens, flat):
     rate = optimise(engine, training)
     for step in training.expected["sft"]:
         told = engine.train_step(training.batch, rate)
-        assert told["loss"] == pytest.approx(step["loss"], abs=1e-4)
-        assert told["gradient_norm"] == pytest.approx(step["gradient_norm"], rel=1e-4)
+        assert told.loss == pytest.approx(step["loss"], abs=1e-4)
+        assert told.gradient_norm == pytest.approx(step["gradient_norm"], rel=1e-4)
 
 
 def test_an_adapter_that_peft_saved_gives_pefts_logits(goldens):
@@ -91,14 +91,16 @@ def test_an_adapter_that_peft_saved_gives_pefts_logits(goldens):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_statistics_are_those_of_the_tokens(trained, loss):
     engine, training = trained
-    sequences = [rollout[:3] for rollout in training.rollouts]
-    new = [x for row in engine.logprobs(sequences) for x in row]
-    old = [x for rollout in training.rollouts for x in rollout[4]]
+    new = [x for row in engine.logprobs(training.rollouts) for x in row]
+    old = [x for rollout in training.rollouts for x in rollout.logprobs]
     told = engine.policy_step(training.rollouts, 0.0, loss, **training.expected["losses"][loss]["settings"])
     ratios = [math.exp(a - b) for a, b in zip(new, old, strict=True)]
-    assert told["tokens"] == len(ratios)
-    assert told["ratio"] == pytest.approx(sum(ratios) / len(ratios), rel=1e-4)
-    assert told["largest_ratio"] == pytest.approx(max(ratios), rel=1e-4)
-    assert told["drift"] == pytest.approx(sum(r - 1 - math.log(r) for r in ratios) / len(ratios), rel=1e-3)
-    assert 0 < told["clipped"] < 1
-    assert told["oldest"] == len(training.rollouts) - 1
+    policy = told.policy
+    assert told.tokens == len(ratios)
+    assert policy.ratio == pytest.approx(sum(ratios) / len(ratios), rel=1e-4)
+    assert policy.max_ratio == pytest.approx(max(ratios), rel=1e-4)
+    assert policy.approx_kl == pytest.approx(sum(r - 1 - math.log(r) for r in ratios) / len(ratios), rel=1e-3)
+    log_ratios = [abs(a - b) for a, b in zip(new, old, strict=True)]
+    assert policy.abs_log_ratio == pytest.approx(sum(log_ratios) / len(log_ratios), rel=1e-4)
+    assert 0 < policy.clip_fraction < 1 and policy.entropy > 0
+    assert policy.max_age == len(training.rollouts) - 1

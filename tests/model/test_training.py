@@ -6,8 +6,10 @@ import math
 from array import array
 
 import pytest
+from msgspec.structs import replace
 
 from moevolve.errors import MoevolveError
+from moevolve.protocol.training import Example
 
 
 def norm(values):
@@ -76,8 +78,8 @@ def test_steps_equal_torch_adamw(goldens, tmp_path, read_arrays):
         golden = goldens[name]
         engine = golden.load()
         for report, expected in zip(optimise(engine, golden), golden.expected["steps"], strict=True):
-            assert report["loss"] == pytest.approx(expected["loss"], abs=2e-4)
-            assert report["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
+            assert report.loss == pytest.approx(expected["loss"], abs=2e-4)
+            assert report.gradient_norm == pytest.approx(expected["gradient_norm"], rel=1e-3)
         trained = weights(engine, tmp_path, read_arrays)
         reference = golden.arrays.group("trained.")
         assert set(trained) == set(reference)
@@ -93,7 +95,7 @@ def test_steps_equal_torch_adamw(goldens, tmp_path, read_arrays):
 def test_training_lowers_the_loss(golden):
     engine = golden.load()
     engine.reset_optimizer()
-    losses = [engine.train_step(golden.batch, 1e-2)["loss"] for _ in range(20)]
+    losses = [engine.train_step(golden.batch, 1e-2).loss for _ in range(20)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -101,9 +103,9 @@ def test_a_step_reports_tokens_and_expert_load(golden):
     engine = golden.load()
     engine.reset_optimizer()
     report = engine.train_step(golden.batch, 1e-3)
-    assert report["tokens"] == sum(len(ids) - start for ids, start, _, _ in golden.batch)
-    assert len(report["expert_load"]) == golden.config["num_hidden_layers"]
-    for layer in report["expert_load"]:
+    assert report.tokens == sum(len(example.tokens) - example.start for example in golden.batch)
+    assert len(report.expert_load) == golden.config["num_hidden_layers"]
+    for layer in report.expert_load:
         assert len(layer) == golden.experts
         assert min(layer) >= 0
 
@@ -123,9 +125,9 @@ def test_training_does_not_depend_on_threads(golden):
 def test_a_position_offset_changes_nothing_but_rounding(goldens):
     """Rotary positions are relative."""
     engine = goldens["plain"].load()
-    (ids, start, _, weight) = goldens["plain"].batch[0]
-    near, _ = engine.gradients([(ids, start, 0, weight)])
-    far_off, _ = engine.gradients([(ids, start, 100, weight)])
+    example = goldens["plain"].batch[0]
+    near, _ = engine.gradients([replace(example, positions=0)])
+    far_off, _ = engine.gradients([replace(example, positions=100)])
     assert near == pytest.approx(far_off, abs=1e-4)
 
 
@@ -133,7 +135,7 @@ def test_weight_zero_leaves_an_example_out(goldens, flat, far):
     golden = goldens["plain"]
     engine = golden.load()
     first, second, *_ = golden.batch
-    _, both = engine.gradients([first, (second[0], second[1], second[2], 0.0)])
+    _, both = engine.gradients([first, replace(second, weight=0.0)])
     _, alone = engine.gradients([first])
     name = "model.embed_tokens.weight"
     a, b = flat(both[name]), flat(alone[name])
@@ -150,7 +152,7 @@ def test_the_selection_bias_moves_by_its_own_rate_only(goldens, tmp_path, read_a
     engine.train_step(golden.batch, 1e-2)
     assert weights(engine, tmp_path, read_arrays)[name] == before
     engine.reset_optimizer(bias_rate=0.125)
-    load = engine.train_step(golden.batch, 0.0)["expert_load"][0]
+    load = engine.train_step(golden.batch, 0.0).expert_load[0]
     after = weights(engine, tmp_path, read_arrays)[name]
     busiest, idlest = load.index(max(load)), load.index(min(load))
     assert after[busiest] <= before[busiest]
@@ -163,24 +165,23 @@ def test_a_loss_that_is_not_finite_leaves_the_weights(goldens):
     engine = golden.load()
     engine.reset_optimizer()
     before = engine.fingerprint()
-    (ids, start, offset, _) = golden.batch[0]
     with pytest.raises((MoevolveError, ValueError)):
-        engine.train_step([(ids, start, offset, math.inf)], 1e-3)
+        engine.train_step([replace(golden.batch[0], weight=math.inf)], 1e-3)
     assert engine.fingerprint() == before
-    assert math.isfinite(engine.train_step(golden.batch, 1e-3)["loss"])
+    assert math.isfinite(engine.train_step(golden.batch, 1e-3).loss)
 
 
 @pytest.mark.parametrize(
-    "example",
-    [([], 0, 0, 1.0), ([1, 2], 2, 0, 1.0), ([1, 2], 5, 0, 1.0), ([1, 99], 1, 0, 1.0)],
+    ("tokens", "start"),
+    [([], 0), ([1, 2], 2), ([1, 2], 5), ([1, 99], 1)],
     ids=["empty", "no answer", "answer past the end", "unknown token"],
 )
-def test_an_example_that_cannot_be_learnt_is_refused(goldens, example):
+def test_an_example_that_cannot_be_learnt_is_refused(goldens, tokens, start):
     engine = goldens["plain"].load()
     engine.reset_optimizer()
     before = engine.fingerprint()
     with pytest.raises((MoevolveError, ValueError)):
-        engine.train_step([example], 1e-3)
+        engine.train_step([Example(tokens=tokens, start=start)], 1e-3)
     assert engine.fingerprint() == before
 
 

@@ -12,6 +12,7 @@ from moevolve.errors import CheckpointError, UsageError
 from moevolve.models.chat import ChatCompletion, conversation
 from moevolve.models.engine import Engine
 from moevolve.models.turns import ContentDelta, ReasoningDelta, ToolCallEnd
+from moevolve.protocol.sampling import Sampling
 
 USER = {"role": "user", "content": "hi"}
 
@@ -27,9 +28,10 @@ def test_a_turn_is_read_into_its_parts() -> None:
     assert answer.reasoning == "The person wants two cities." and answer.content == "I look both up."
     assert [call.arguments["city"][:3] for call in answer.tool_calls] == ["São", "\nif"]
     assert answer.text == PARALLEL and answer.finish == "stop"
-    assert len(answer.tokens) == len(answer.logprobs)
-    ((prompt, _, most, heat, nucleus),) = native.asked
-    assert prompt.endswith("]~b]ai\n<think>\n") and (most, heat, nucleus) == (1024, 0.0, 1.0)
+    assert len(answer.tokens) + 1 == len(answer.logprobs)
+    (draw,) = native.asked
+    assert draw.prompt.endswith("]~b]ai\n<think>\n")
+    assert draw.sampling == Sampling(max_tokens=1024, temperature=0.0)
 
 
 def test_the_stream_says_what_the_whole_turn_says() -> None:
@@ -56,7 +58,7 @@ def test_a_conversation_goes_on() -> None:
     first = model.chat([USER])
     second = model.chat([USER, first.message(), {"role": "user", "content": "more"}])
     assert (first.content, first.reasoning, second.content) == ("first", "so.", "second")
-    assert "]~b]ai\nfirst[e~[" in native.asked[1][0]
+    assert "]~b]ai\nfirst[e~[" in native.asked[1].prompt
 
 
 def test_a_turn_that_is_cut_off_says_so() -> None:
@@ -76,10 +78,10 @@ def test_samples_are_those_of_one_call_however_they_are_grouped() -> None:
     model, native = engine("</think>x")
     asked = [conversation([{"role": "user", "content": text}], None) for text in "abc"]
     whole = model.chats.complete(asked, n=2)
-    keys = [key for _, key, *_ in native.asked]
+    keys = [draw.key for draw in native.asked]
     native.asked.clear()
-    parts = model.chats.complete(asked[:1], n=2) + model.chats.complete(asked[1:], n=2, first=1)
-    assert parts == whole and [key for _, key, *_ in native.asked] == keys
+    parts = model.chats.complete(asked[:1], n=2) + model.chats.complete(asked[1:], n=2, offset=1)
+    assert parts == whole and [draw.key for draw in native.asked] == keys
     assert all(isinstance(sample, ChatCompletion) for samples in whole for sample in samples)
 
 
@@ -87,7 +89,7 @@ def test_a_turn_fits_into_the_context() -> None:
     model, native = engine("</think>x", positions=200)
     prompt = len(native.encode(model.chats.prompt(conversation([USER], None))))
     model.chat([USER])
-    assert native.asked[0][2] == 200 - prompt
+    assert native.asked[0].sampling.max_tokens == 200 - prompt
     with pytest.raises(UsageError, match="the model has room for 200"):
         model.chat([{"role": "user", "content": "x" * 300}])
 
@@ -105,7 +107,7 @@ def test_a_broken_template_is_named() -> None:
 def test_a_template_takes_variables() -> None:
     model, native = engine("x", CHATML)
     model.chat([USER], enable_thinking=False)
-    assert native.asked[0][0].endswith("<think>\n\n</think>\n\n")
+    assert native.asked[0].prompt.endswith("<think>\n\n</think>\n\n")
 
 
 def test_a_template_that_knows_no_tools_refuses_them() -> None:
@@ -116,21 +118,70 @@ def test_a_template_that_knows_no_tools_refuses_them() -> None:
 def test_a_template_for_tools_counts_where_there_are_tools() -> None:
     model, native = engine("<think>a</think>b", "plain")
     native.named["tool_use"] = CHATML
-    assert model.chat([USER], [WEATHER]).content == "b" and native.asked[0][0].startswith("<|im_start|>")
+    assert model.chat([USER], [WEATHER]).content == "b" and native.asked[0].prompt.startswith("<|im_start|>")
     model.chat([USER])
-    assert native.asked[1][0] == "plain"
+    assert native.asked[1].prompt == "plain"
 
 
 def test_plain_streams_draw_what_generate_draws() -> None:
-    model, native = engine("aé🙂<eos>b", None)
-    stream = model.stream("p", max_tokens=50, temperature=0.5, seed=4, place=(0, 0))
+    model, native = engine("aé🙂<|im_end|>b", None)
+    stream = model.stream("p", max_tokens=50, temperature=0.5, seed=4, index=0, sample=0)
     text = "".join(piece.text for piece in stream)
     ((sample,),) = model.generate(["p"], max_tokens=50, temperature=0.5, seed=4)
     assert text == sample.text == stream.completion.text == "aé🙂b"
     assert stream.completion == sample and native.asked[0] == native.asked[1]
 
 
-@pytest.mark.parametrize("options", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}])
-def test_a_stream_refuses_what_generate_refuses(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
-        engine("x", None)[0].stream("p", **options)
+def test_a_stop_text_ends_streams_chats_and_completions_alike() -> None:
+    model, _ = engine("</think>one two END three")
+    sampling = Sampling(max_tokens=90, temperature=0.0, stop=("END", "never"))
+    ((whole,),) = model.generate(["p"], sampling=sampling)
+    stream = model.stream("p", sampling=sampling)
+    shown = "".join(piece.text for piece in stream)
+    assert (shown, stream.finish) == (whole.text, whole.finish) == ("one two ", "stop")
+    assert stream.completion == whole and model.decode(whole.tokens).endswith("END")
+    answer = model.chat([USER], sampling=sampling)
+    assert (answer.content, answer.finish, answer.text) == ("one two ", "stop", "</think>one two ")
+
+
+WRONG = {
+    "max_tokens": 0,
+    "temperature": -1.0,
+    "top_p": 0.0,
+    "top_k": -1,
+    "min_p": 1.5,
+    "repetition_penalty": 0.0,
+    "presence_penalty": float("nan"),
+    "top_logprobs": 21,
+    "speculate": -1,
+    "stop": ["a", ""],
+    "stop_tokens": [-4],
+    "logit_bias": {3: float("inf")},
+}
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items())
+def test_a_setting_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
+    model, _ = engine("x", None)
+    for call in (lambda **settings: model.generate(["p"], **settings), lambda **s: model.stream("p", **s)):
+        with pytest.raises(UsageError, match=name):
+            call(**{name: value})
+
+
+def test_settings_are_known_and_come_one_way() -> None:
+    model, _ = engine("x", None)
+    with pytest.raises(UsageError, match="no sampling setting 'best_of'"):
+        model.generate(["p"], best_of=3)
+    with pytest.raises(UsageError, match="sampling settings: Expected `float`"):
+        model.generate(["p"], min_p="a")
+    with pytest.raises(UsageError, match="give `sampling` or max_tokens, not both"):
+        model.generate(["p"], sampling=Sampling(max_tokens=3), max_tokens=4)
+    with pytest.raises(UsageError, match="at least 1 sample"):
+        model.generate(["p"], n=0)
+
+
+def test_a_temperature_that_nobody_chose_is_greedy_for_one_sample_alone() -> None:
+    model, native = engine("x", None)
+    model.generate(["p"])
+    model.generate(["p"], n=2)
+    assert [draw.sampling.temperature for draw in native.asked] == [0.0, 1.0, 1.0]

@@ -7,6 +7,7 @@ import pytest
 from moevolve.errors import UsageError
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
+from moevolve.protocol.training import Example
 
 PROMPTS = ["rev:abc=", "add:12+7="]
 
@@ -20,23 +21,23 @@ def test_they_answer_as_trainable_ones(stored: Engine) -> None:
     trainable = Engine.load(seed_checkpoint(), weights="trainable", threads=1)
     answers = [[samples.text for samples in engine.generate(PROMPTS)] for engine in (stored, trainable)]
     assert answers[0] == answers[1]
-    assert stored.native.fingerprint() == trainable.native.fingerprint()
+    assert stored.weights_hash == trainable.weights_hash
 
 
 def test_a_step_is_refused_with_the_way_out(stored: Engine) -> None:
     with pytest.raises(UsageError, match='weights="trainable"'):
-        stored.native.train_step([([5, 6, 7], 1, 0, 1.0)], 1e-3)
+        stored.train([Example(tokens=[5, 6, 7], start=1)], 1e-3)
 
 
 def test_a_precision_counts_in_training_alone() -> None:
     engines = [Engine.load(seed_checkpoint(), weights="stored", precision=name) for name in ("f32", "bf16")]
-    assert [engine.native.precision for engine in engines] == ["f32", "bf16"]
+    assert [engine.precision for engine in engines] == ["f32", "bf16"]
     assert len({str(engine.generate(PROMPTS)) for engine in engines}) == 1
-    example = ([5, 6, 7], 1, 0, 1.0)
+    example = Example(tokens=[5, 6, 7], start=1)
     norms = []
     for engine in engines:
         engine.adapt(4)
-        norms.append(engine.native.train_step([example], 1e-3)["gradient_norm"])
+        norms.append(engine.train([example], 1e-3).gradient_norm)
     assert norms[0] != norms[1]
     assert norms[0] == pytest.approx(norms[1], rel=0.02)
 
@@ -44,3 +45,9 @@ def test_a_precision_counts_in_training_alone() -> None:
 def test_another_word_is_refused() -> None:
     with pytest.raises(UsageError, match="auto, trainable or stored"):
         Engine.load(seed_checkpoint(), weights="frozen")
+
+
+def test_a_device_that_this_build_lacks_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="device 'cuda' is not in this build: cpu is"):
+        Engine.load(seed_checkpoint(), device="cuda")
+    assert Engine.load(seed_checkpoint(), device="cpu", threads=1).threads == 1

@@ -7,15 +7,15 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from moevolve import Engine, _native
+from moevolve import Engine
 from moevolve.errors import CapacityError, UsageError
 from moevolve.models.scheduler import Scheduler
-from moevolve.protocol.sampling import Event, Sampling
+from moevolve.protocol.sampling import Event, Sampling, TokenRequest
 from moevolve.randomness import key
 
 MODELS = Path(__file__).parents[1] / "fixtures" / "model"
@@ -37,14 +37,16 @@ samplings = st.builds(
     speculate=st.sampled_from([0, 1, 5]),
     ignore_eos=st.booleans(),
 )
-requests = st.tuples(ids, samplings, st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))
+requests = st.builds(
+    TokenRequest, ids, samplings, st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4)
+)
 
 
 def model(threads: int = 1, **changes: object) -> Engine:
     """A tiny model with random weights that are far from uniform."""
     config = json.loads((MODELS / "odd" / "checkpoint" / "config.json").read_text())
     config |= {"initializer_range": 0.4, "max_position_embeddings": 160, "vocab_size": 20} | changes
-    return Engine(_native.Engine.create(json.dumps(config), None, 5, threads))
+    return Engine.create(json.dumps(config), seed=5, threads=threads)
 
 
 @pytest.fixture(scope="module", params=["trainable", "stored"])
@@ -83,13 +85,12 @@ def joined(events: list[Event]) -> dict[tuple[int, int], tuple[list[object], str
     return {place: (tokens, ends.get(place)) for place, tokens in drawn.items()}
 
 
-def alone(engine: Engine, request: tuple[list[int], Sampling, list[int]]) -> list[object]:
+def alone(engine: Engine, request: TokenRequest) -> list[object]:
     """What each sample draws when it is the only one there ever was."""
-    prompt, sampling, keys = request
     out = []
-    for one in keys:
+    for one in request.keys:
         scheduler = Scheduler(engine, slots=1)
-        scheduler.submit(prompt, sampling, keys=[one])
+        scheduler.submit(replace(request, keys=[one]))
         out += joined(drain(scheduler)).values()
     return out
 
@@ -106,11 +107,11 @@ def test_neither_company_nor_cancelling_changes_what_a_sample_draws(engine, arri
     block = Scheduler(engine, slots=1).limit // 10  # 160 positions are ten blocks.
     scheduler = Scheduler(engine, slots=slots, memory=block * (7 + spare))
     plan = []
-    for at, ((prompt, sampling, keys), pause, life) in enumerate(arrivals):
-        prompt = (shared * 3)[:40] + prompt if at % 2 else prompt
-        plan.append((prompt, sampling, keys, pause, life))
+    for at, (request, pause, life) in enumerate(arrivals):
+        longer = replace(request, prompt=(shared * 3)[:40] + request.prompt)
+        plan.append((longer if at % 2 else request, pause, life))
     events: list[Event] = []
-    numbers: dict[int, tuple[list[int], Sampling, list[int]]] = {}
+    numbers: dict[int, TokenRequest] = {}
     lives: dict[int, int] = {}
 
     def round_() -> None:
@@ -123,9 +124,9 @@ def test_neither_company_nor_cancelling_changes_what_a_sample_draws(engine, arri
             lives[number] -= 1
         events += scheduler.round()
 
-    for prompt, sampling, keys, pause, life in plan:
-        number = scheduler.submit(prompt, sampling, keys=keys)
-        numbers[number] = (prompt, sampling, keys)
+    for request, pause, life in plan:
+        number = scheduler.submit(request)
+        numbers[number] = request
         if life is not None:
             lives[number] = life
         for _ in range(pause):
@@ -135,7 +136,7 @@ def test_neither_company_nor_cancelling_changes_what_a_sample_draws(engine, arri
     events += scheduler.round()
 
     told = joined(events)
-    assert len(told) == sum(len(keys) for _, _, keys in numbers.values())
+    assert len(told) == sum(len(request.keys) for request in numbers.values())
     for number, request in numbers.items():
         for sample, (tokens, finish) in enumerate(alone(engine, request)):
             drawn, end = told[number, sample]
@@ -149,20 +150,31 @@ def test_neither_company_nor_cancelling_changes_what_a_sample_draws(engine, arri
 @SLOW
 @given(request=requests, guesses=st.integers(1, 9))
 def test_speculation_changes_nothing(engine, request, guesses):
-    prompt, sampling, keys = request
-    prompt = prompt * 2  # Something to look up.
+    twice = replace(request, prompt=request.prompt * 2)  # Something to look up.
     plain, guessed = (
-        joined(run(engine, (prompt, msgspec.structs.replace(sampling, speculate=n), keys)))
+        joined(run(engine, replace(twice, sampling=replace(request.sampling, speculate=n))))
         for n in (0, guesses)
     )
     assert plain == guessed
 
 
-def run(engine: Engine, request: tuple[list[int], Sampling, list[int]]) -> list[Event]:
+def run(engine: Engine, request: TokenRequest) -> list[Event]:
     scheduler = Scheduler(engine)
-    prompt, sampling, keys = request
-    scheduler.submit(prompt, sampling, keys=keys)
+    scheduler.submit(request)
     return drain(scheduler)
+
+
+@SLOW
+@given(several=st.lists(requests, max_size=4))
+def test_a_batch_draws_what_the_scheduler_draws(engine, several):
+    told = [sample for request in several for sample in alone(engine, request)]
+    completed = [sample for samples in engine.complete(several) for sample in samples]
+    for (drawn, finish), completion in zip(told, completed, strict=True):
+        assert (completion.tokens, completion.finish) == ([one.token for one in drawn], finish)
+        assert completion.logprobs[: len(drawn)] == [one.logprob for one in drawn]
+        assert completion.top_logprobs == (
+            tuple(one.top for one in drawn) if any(one.top for one in drawn) else ()
+        )
 
 
 def test_completions_are_those_of_the_engine(texts):
@@ -170,7 +182,10 @@ def test_completions_are_those_of_the_engine(texts):
     expected = texts.generate(prompts, n=3, max_tokens=20, seed=4)
     keys = [[key(4, "generate", index, sample) for sample in range(3)] for index in range(3)]
     found = Scheduler(texts, slots=2).complete(
-        [(texts.encode(prompt), Sampling(max_tokens=20), keys[n]) for n, prompt in enumerate(prompts)]
+        [
+            TokenRequest(texts.encode(prompt), Sampling(max_tokens=20), keys[n])
+            for n, prompt in enumerate(prompts)
+        ]
     )
     assert [tuple(samples) for samples in found] == [tuple(samples) for samples in expected]
 
@@ -185,13 +200,13 @@ def test_completions_are_those_of_the_engine(texts):
 def test_a_stop_text_ends_a_sample_where_it_first_begins(texts, start, length, chosen, speculate):
     plain = Sampling(max_tokens=30, temperature=1.3, ignore_eos=True)
     prompt = texts.encode("ab")
-    ((whole,),) = Scheduler(texts).complete([(prompt, plain, [chosen])])
+    ((whole,),) = Scheduler(texts).complete([TokenRequest(prompt, plain, [chosen])])
     stop = whole.text[start : start + length]
     if not stop:
         return
-    sampling = msgspec.structs.replace(plain, stop=("\u2603", stop), speculate=speculate)
+    sampling = replace(plain, stop=("\u2603", stop), speculate=speculate)
     scheduler = Scheduler(texts)
-    ((cut,),) = scheduler.complete([(prompt, sampling, [chosen])])
+    ((cut,),) = scheduler.complete([TokenRequest(prompt, sampling, [chosen])])
     assert (cut.text, cut.finish) == (whole.text[: whole.text.index(stop)], "stop")
     assert cut.tokens == whole.tokens[: len(cut.tokens)]
     assert cut.logprobs == whole.logprobs[: len(cut.tokens)]
@@ -206,7 +221,7 @@ def test_a_stop_text_ends_a_sample_where_it_first_begins(texts, start, length, c
 def test_text_is_held_back_only_while_a_stop_text_may_begin_in_it(texts):
     sampling = Sampling(max_tokens=12, temperature=1.0, ignore_eos=True, stop=("never this",))
     scheduler = Scheduler(texts)
-    scheduler.submit(texts.encode("ab"), sampling, keys=[3])
+    scheduler.submit(TokenRequest(texts.encode("ab"), sampling, [3]))
     shown, drawn = "", []
     for event in drain(scheduler):
         drawn += [one.token for one in event.drawn]
@@ -218,14 +233,13 @@ def test_text_is_held_back_only_while_a_stop_text_may_begin_in_it(texts):
 
 def test_stop_texts_need_a_tokenizer(engine):
     with pytest.raises(UsageError, match="stop at tokens"):
-        Scheduler(engine).submit([5], Sampling(max_tokens=1, stop=("a",)), keys=[1])
+        Scheduler(engine).submit(TokenRequest([5], Sampling(max_tokens=1, stop=("a",)), [1]))
 
 
 def test_alternatives_are_the_likeliest_tokens(engine):
     scheduler = Scheduler(engine)
-    scheduler.submit(
-        [5, 6], Sampling(max_tokens=6, temperature=0.0, top_logprobs=4, ignore_eos=True), keys=[1]
-    )
+    sampling = Sampling(max_tokens=6, temperature=0.0, top_logprobs=4, ignore_eos=True)
+    scheduler.submit(TokenRequest([5, 6], sampling, [1]))
     for event in drain(scheduler):
         for one in event.drawn:
             assert len(one.top) == 4
@@ -238,7 +252,7 @@ def test_what_can_never_fit_is_refused_and_leaves_nothing_behind(engine):
     scheduler = Scheduler(engine, memory=2 * block)
     fits, large = Sampling(max_tokens=8), Sampling(max_tokens=80)
     with pytest.raises(CapacityError, match=str(2 * block)):
-        scheduler.complete([([5] * 8, fits, [1]), ([5] * 8, large, [1])])
+        scheduler.complete([TokenRequest([5] * 8, fits, [1]), TokenRequest([5] * 8, large, [1])])
     drain(scheduler)
     assert (scheduler.busy, scheduler.waiting, scheduler.memory) == (0, 0, 0)
     with pytest.raises(CapacityError):
@@ -248,11 +262,11 @@ def test_what_can_never_fit_is_refused_and_leaves_nothing_behind(engine):
 
 
 def test_completing_keeps_what_others_draw_for_the_next_round(engine):
-    request = ([5, 6, 7], Sampling(max_tokens=9), [1, 2])
+    request = TokenRequest([5, 6, 7], Sampling(max_tokens=9), [1, 2])
     expected = alone(engine, request)
     scheduler = Scheduler(engine)
-    number = scheduler.submit(request[0], request[1], keys=request[2])
-    scheduler.complete([([8, 9], Sampling(max_tokens=20, ignore_eos=True), [3])])
+    number = scheduler.submit(request)
+    scheduler.complete([TokenRequest([8, 9], Sampling(max_tokens=20, ignore_eos=True), [3])])
     told = joined(drain(scheduler))
     assert [told[number, sample] for sample in range(2)] == expected
 
@@ -261,14 +275,14 @@ def test_threads_submit_and_cancel_while_another_makes_rounds(engine):
     """Eight threads with forty requests each, a quarter of them cancelled: every sample ends once, as it would alone."""
     sampling = Sampling(max_tokens=6)
     prompts = [[5 + n, 6, 7 + n] for n in range(8)]
-    expected = [alone(engine, (prompt, sampling, [1, 2])) for prompt in prompts]
+    expected = [alone(engine, TokenRequest(prompt, sampling, [1, 2])) for prompt in prompts]
     scheduler = Scheduler(engine, slots=6)
     numbers: list[dict[int, int]] = [{} for _ in prompts]
     doomed: set[int] = set()
 
     def client(at: int) -> None:
         for turn in range(40):
-            number = scheduler.submit(prompts[at], sampling, keys=[1, 2])
+            number = scheduler.submit(TokenRequest(prompts[at], sampling, [1, 2]))
             numbers[at][number] = turn
             if turn % 4 == 0:
                 doomed.add(number)
@@ -296,10 +310,10 @@ def test_threads_submit_and_cancel_while_another_makes_rounds(engine):
 def test_an_engine_outlives_its_schedulers_and_they_its_owner(engine):
     """A swap: the old scheduler drains on its own engine while the new one already answers on another."""
     other = model(1, initializer_range=0.3)
-    request = ([5, 6, 7], Sampling(max_tokens=12, ignore_eos=True), [1])
+    request = TokenRequest([5, 6, 7], Sampling(max_tokens=12, ignore_eos=True), [1])
     expected = [alone(one, request)[0] for one in (engine, other)]
     schedulers = [Scheduler(engine), Scheduler(other)]
-    numbers = [one.submit(request[0], request[1], keys=request[2]) for one in schedulers]
+    numbers = [one.submit(request) for one in schedulers]
     del other
     events: list[list[Event]] = [[], []]
     while any(one.busy or one.waiting for one in schedulers):
@@ -309,12 +323,11 @@ def test_an_engine_outlives_its_schedulers_and_they_its_owner(engine):
 
 
 def test_texts_are_read_and_written_while_the_engine_is_at_work(texts):
-    work = threading.Thread(
-        target=texts.native.generate, args=([([5, 6], list(range(4000)), 200, 1.0, 1.0)],)
-    )
+    request = TokenRequest([5, 6], Sampling(max_tokens=200), range(4000))
+    work = threading.Thread(target=texts.complete, args=([request],))
     work.start()
     decoded = 0
     while work.is_alive():
-        texts.native.decode(texts.native.encode("ab"))
+        texts.decode(texts.encode("ab"))
         decoded += 1
     assert decoded > 20

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from moevolve.models.stream import TextStream
 from moevolve.models.text_decoder import WINDOW, TextDecoder
+from moevolve.models.text_reader import TextReader
+from moevolve.protocol.sampling import Drawn
 
 
 def as_bytes(ids: list[int]) -> str:
@@ -33,17 +36,35 @@ def as_words(ids: list[int]) -> str:
     return text.removeprefix(" ")
 
 
-class Drawn:
+class Draw:
     """A draw that is over when its tokens are."""
+
+    end_logprob = None
 
     def __init__(self, tokens: list[int]) -> None:
         self._tokens = tokens
         self.finish: str | None = None
 
-    def __iter__(self) -> Iterator[tuple[int, float]]:
-        for place, token in enumerate(self._tokens):
-            yield token, -float(place)
+    def __iter__(self) -> Iterator[Drawn]:
+        for index, token in enumerate(self._tokens):
+            yield Drawn(token, -float(index))
         self.finish = "stop"
+
+
+class Bytes:
+    """A vocabulary of bytes, of which 0 is a special token."""
+
+    has_tokenizer = True
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        return as_bytes(list(ids))
+
+    def shows(self, token: int, marks: Sequence[str] | None = ()) -> bool:
+        return token != 0 or marks is None
+
+
+def stream_of(draw: Draw, stop: tuple[str, ...] = ()) -> TextStream:
+    return TextStream(draw, TextReader(Bytes(), (), stop))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]).filter(lambda c: c != "\ufffd")))
@@ -89,7 +110,7 @@ def test_a_token_costs_the_same_wherever_it_stands(data: bytes) -> None:
 
 
 def test_each_token_is_one_piece_and_the_last_takes_what_is_held() -> None:
-    stream = TextStream(Drawn(list("a€".encode()) + [0xE2, 0x82]), as_bytes)
+    stream = stream_of(Draw(list("a€".encode()) + [0xE2, 0x82]))
     assert stream.finish is None
     pieces = list(stream)
     assert [piece.text for piece in pieces] == ["a", "", "", "€", "", "\ufffd"]
@@ -102,16 +123,56 @@ def test_each_token_is_one_piece_and_the_last_takes_what_is_held() -> None:
 def test_a_piece_comes_before_the_next_token_is_drawn() -> None:
     seen: list[int] = []
 
-    class Watched(Drawn):
-        def __iter__(self) -> Iterator[tuple[int, float]]:
-            for token, logprob in super().__iter__():
-                seen.append(token)
-                yield token, logprob
+    class Watched(Draw):
+        def __iter__(self) -> Iterator[Drawn]:
+            for one in super().__iter__():
+                seen.append(one.token)
+                yield one
 
-    run = iter(TextStream(Watched([97, 98]), as_bytes))
+    run = iter(stream_of(Watched([97, 98])))
     assert next(run).text == "a" and seen == [97]
 
 
 def test_tokens_that_do_not_show_have_no_text() -> None:
-    stream = TextStream(Drawn([97, 0, 98]), as_bytes, lambda token: token != 0)
+    stream = stream_of(Draw([97, 0, 98]))
     assert [piece.text for piece in stream] == ["a", "", "b"]
+
+
+def cut(text: str, stops: list[str]) -> str:
+    """The text before the stop text that is complete first; of those that end together the longest counts."""
+    ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(ends)[1]] if ends else text
+
+
+@given(st.text("ab<€", max_size=30), st.lists(st.text("ab<€", min_size=1, max_size=4), max_size=3), st.data())
+def test_text_ends_before_the_stop_text_however_tokens_arrive(text: str, stops: list[str], data: Any) -> None:
+    reader = TextReader(Bytes(), (), stops)
+    left, shown, finish = list(text.encode()), "", None
+    read = 0
+    while finish is None:
+        size = data.draw(st.integers(1, 9))
+        tokens, left = left[:size], left[size:]
+        reading = reader.read(tokens, None if left else "length")
+        shown, finish, read = shown + reading.text, reading.finish, read + len(reading.offsets)
+        assert cut(text, stops).startswith(shown)
+    assert shown == cut(text, stops)
+    stopped = any(stop in text for stop in stops)
+    assert finish == ("stop" if stopped else "length") and (reader.stop in stops) == stopped
+    # No token is read behind the one that completes the stop text.
+    seen = text.encode()[:read].decode("utf-8", "ignore")
+    assert any(seen.endswith(stop) for stop in stops) == stopped or not stopped
+    assert "".join(piece.text for piece in stream_of(Draw(list(text.encode())), tuple(stops))) == shown
+
+
+def test_a_stop_text_ends_the_draw() -> None:
+    draw = Draw(list(b"one END two"))
+    stream = stream_of(draw, ("END",))
+    assert "".join(piece.text for piece in stream) == "one "
+    assert draw.finish is None and stream.finish == "stop"
+    assert stream.completion.tokens == list(b"one END")
+
+
+def test_marks_that_hold_each_other_end_with_the_first_that_is_complete() -> None:
+    for stops, shown in ((("bcd", "c"), "ab"), (("abcd", "cd"), ""), (("ab", "abc"), "")):
+        assert stream_of(Draw(list(b"abcd")), stops).completion.text == ""
+        assert "".join(piece.text for piece in stream_of(Draw(list(b"abcd")), stops)) == shown

@@ -26,20 +26,20 @@ def configured(checkpoint: Path, **settings: Any) -> Engine:
 
 
 def test_templates_by_name(checkpoint: Path) -> None:
-    assert configured(checkpoint).native.chat_templates == {}
-    assert configured(checkpoint, chat_template="a").native.chat_templates == {"default": "a"}
+    assert configured(checkpoint).chat_templates == {}
+    assert configured(checkpoint, chat_template="a").chat_templates == {"default": "a"}
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
     engine = configured(checkpoint, chat_template=named)
-    assert engine.native.chat_templates == {"default": "d", "tool_use": "t"}
-    assert engine.native.chat_template == "d"
+    assert engine.chat_templates == {"default": "d", "tool_use": "t"}
+    assert engine.chat_template == "d"
     (checkpoint / "chat_template.jinja").write_text("file", encoding="utf-8")
     engine = configured(checkpoint, chat_template=named)
-    assert engine.native.chat_template == "file" and engine.native.chat_templates["tool_use"] == "t"
+    assert engine.chat_template == "file" and engine.chat_templates["tool_use"] == "t"
 
 
 @pytest.mark.parametrize("template", [3, None, [1, {"name": "x"}], {"default": "a"}])
 def test_settings_that_hold_no_template(checkpoint: Path, template: Any) -> None:
-    assert configured(checkpoint, chat_template=template).native.chat_template is None
+    assert configured(checkpoint, chat_template=template).chat_template is None
 
 
 def test_plain_text_begins_as_the_tokenizer_says_and_a_chat_as_the_template_says(checkpoint: Path) -> None:
@@ -53,10 +53,10 @@ def test_plain_text_begins_as_the_tokenizer_says_and_a_chat_as_the_template_says
     }
     file.write_text(json.dumps(tokenizer), encoding="utf-8")
     engine = configured(checkpoint, chat_template="{{ messages[0].content }}")
-    assert engine.encode("ab") == [2, *engine.native.encode("ab")]
+    assert engine.encode("ab") == [2, *engine.encode("ab", whole=False)]
     assert engine.encode([5, 6]) == [5, 6]
     messages = [{"role": "user", "content": "ab"}]
-    ((plain,),) = engine.generate([engine.native.encode("ab")], max_tokens=5)
+    ((plain,),) = engine.generate([engine.encode("ab", whole=False)], max_tokens=5)
     assert engine.chat(messages, max_tokens=5).tokens == plain.tokens
     ((begun,),) = engine.generate(["ab"], max_tokens=5)
-    assert begun == engine.generate([[2, *engine.native.encode("ab")]], max_tokens=5)[0][0]
+    assert begun == engine.generate([[2, *engine.encode("ab", whole=False)]], max_tokens=5)[0][0]

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, FineGrainedFP8Config, PreTrainedModel
 
 Example = tuple[list[int], int, int | list[int], float]
-"""(ids, where the answer starts, position offset or one position a token, weight), as `Engine.train_step` takes it."""
+"""(ids, where the answer starts, position offset or one position a token, weight)."""
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+-*=,:. ()<>[]?!"
 

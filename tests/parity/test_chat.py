@@ -20,6 +20,8 @@ from moevolve.models.engine import Engine
 from moevolve.models.reply import ReplyFormat
 from moevolve.models.stream import TextStream
 from moevolve.models.template import ChatTemplate
+from moevolve.models.text_reader import TextReader
+from moevolve.protocol.sampling import Drawn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
@@ -78,13 +80,14 @@ def test_a_real_vocabulary_streams_whole_characters(smollm2: Path) -> None:
     text = "Grüße, 日本語, 🙂👩\u200d👩\u200d👧 and <|im_end|> ends"
     ids = engine.encode(text)
 
-    class Drawn:
+    class Draw:
         finish = "stop"
+        end_logprob = None
 
         def __iter__(self) -> Any:
-            return iter([(token, 0.0) for token in ids])
+            return iter([Drawn(token, 0.0) for token in ids])
 
-    pieces = list(TextStream(Drawn(), lambda some: engine.native.decode(some, False)))
+    pieces = list(TextStream(Draw(), TextReader(engine, None)))
     assert "".join(piece.text for piece in pieces) == text
     assert not any("\ufffd" in piece.text for piece in pieces)
     options: dict[str, Any] = {"max_tokens": 24, "temperature": 1.0, "seed": 3}

@@ -13,6 +13,7 @@ if "MOEVOLVE_PARITY" not in os.environ:
     pytest.skip("needs llama-cpp-python: run `make parity`", allow_module_level=True)
 
 import moevolve
+import typed
 from moevolve import _native
 from small_models import FAMILIES, PLAIN, SIZES, wide
 
@@ -46,7 +47,7 @@ def greedy(llm, ids: list[int], eos: list[int], most: int) -> list[int]:
 
 
 def ours(engine, ids: list[int], most: int) -> list[int]:
-    return engine.generate([(ids, [1], most, 0.0, 1.0)])[0][0][0]
+    return engine.generate([typed.greedy(ids, most)])[0][0].tokens
 
 
 def agree(engine, ids: list[int], theirs: list[int], tie: float) -> None:

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 import fp8
 import reference as ref
+import typed
 from moevolve import _native
 
 SHAPES = {
@@ -143,7 +144,7 @@ def test_gradients(pair):
     model.zero_grad()
     theirs = ref.masked_loss(model, batch)
     theirs.backward()
-    loss, gradients = engine.gradients(batch)
+    loss, gradients = engine.gradients(typed.examples(batch))
     assert abs(loss - theirs.item()) < 1e-4
     expected = ref.released(model, gradients=True)
     assert set(gradients) == set(expected)
@@ -155,10 +156,10 @@ def test_gradients(pair):
 def test_greedy(pair):
     model, shape, seed, engine, _ = pair
     prompts = ref.draw_ids(shape, [4, 11, 1, 7, 2, 30], seed + 2)
-    ours = engine.generate([(prompt, [0], 16, 0.0, 1.0) for prompt in prompts])
-    for ((tokens, _, _),), prompt in zip(ours, prompts, strict=True):
+    ours = engine.generate([typed.greedy(prompt, 16) for prompt in prompts])
+    for (sample,), prompt in zip(ours, prompts, strict=True):
         theirs, lead = ref.greedy(model, prompt, 16)
-        assert tokens == theirs or lead < 1e-4
+        assert sample.tokens == theirs or lead < 1e-4
 
 
 def test_transformers_generate_says_the_same(pair):
@@ -167,8 +168,8 @@ def test_transformers_generate_says_the_same(pair):
     theirs = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=12)[
         0, len(prompt) :
     ].tolist()
-    ((ours, _, finish),) = engine.generate([(prompt, [0], 12, 0.0, 1.0)])[0]
-    assert ours + ([shape.eos] if finish == "stop" else []) == theirs
+    (sample,) = engine.generate([typed.greedy(prompt, 12)])[0]
+    assert sample.tokens + ([shape.eos] if sample.finish == "stop" else []) == theirs
 
 
 def test_transformers_loads_what_we_save(pair, tmp_path):
@@ -207,7 +208,9 @@ def test_steps_equal_adamw(pair):
         ref.masked_loss(theirs, batch).backward()
         norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
         optimizer.step()
-        assert ours.train_step(batch, 1e-3)["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
+        assert ours.train_step(typed.examples(batch), 1e-3).gradient_norm == pytest.approx(
+            norm.item(), rel=1e-3
+        )
     ours.write_weights(str(folder / "trained.safetensors"))
     trained = load_file(folder / "trained.safetensors")
     for name, value in ref.released(theirs).items():

@@ -14,6 +14,7 @@ import torch
 
 import losses
 import reference as ref
+import typed
 from moevolve import _native
 
 SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
@@ -52,7 +53,7 @@ def test_policy_losses_of_whole_models(family, seed, loss, tmp_path):
     rollouts = losses.draw_rollouts(model, batch, seed)
     expected = losses.loss_of(model, rollouts, loss)
     expected.backward()
-    value, gradients = engine.policy_gradients(rollouts, loss, **losses.LOSSES[loss])
+    value, gradients = engine.policy_gradients(typed.rollouts(rollouts), loss, **losses.LOSSES[loss])
     assert abs(value - expected.item()) < 1e-4
     close(gradients, ref.released(model, gradients=True))
 
@@ -93,7 +94,7 @@ def test_an_adapter_of_peft_is_ours(family, seed, stored, tmp_path):
     for row, theirs in zip(tensor(engine.logits(ids)), ref.logits(adapted, ids), strict=True):
         assert (row[: len(theirs)] - theirs).abs().max() < 1e-4
     ref.masked_loss(adapted, batch).backward()
-    close(engine.gradients(batch)[1], named(adapted))
+    close(engine.gradients(typed.examples(batch))[1], named(adapted))
 
 
 @pytest.mark.parametrize(("family", "seed"), DENSE)
@@ -101,7 +102,7 @@ def test_an_adapter_of_ours_is_pefts(family, seed, tmp_path):
     model, shape, engine, batch = drawn(family, seed, tmp_path / "model")
     engine.adapt(2 + seed % 5, 9.0, TARGETS[seed % 2 :: 2], seed % 2 == 1, seed)
     for _ in range(4):
-        engine.train_step(batch, 1e-2)
+        engine.train_step(typed.examples(batch), 1e-2)
     engine.save_adapter(tmp_path / "adapter", str(tmp_path / "model"))
     adapted = peft.PeftModel.from_pretrained(model, tmp_path / "adapter").eval()
     ids = ref.draw_ids(shape, [9, 40, 1, 17], seed)

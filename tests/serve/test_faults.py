@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from scripted_native import ScriptedNative, ScriptedStream
+from scripted_native import ScriptedNative
 from serving import PATIENCE, Serving, sse
-from stream_scheduler import StreamScheduler
 
 from moevolve.errors import MoevolveError
 from moevolve.models.engine import Engine
+from moevolve.models.scheduler import Scheduler
 from moevolve.serve.limits import Limits
 
 Start = Callable[..., Serving]
@@ -29,13 +29,8 @@ class Endless(ScriptedNative):
     def __init__(self) -> None:
         super().__init__("", positions=1 << 30)
 
-    def stream(self, ids: list[int], key: int, most: int, heat: float, nucleus: float) -> ScriptedStream:
-        return _Forever([], most)
-
-
-class _Forever(ScriptedStream):
-    def __iter__(self) -> Iterator[tuple[int, float]]:
-        return repeat((ord("x"), -0.5))
+    def draw(self, ids: list[int], key: int, sampling: Any) -> Iterator[int]:
+        return repeat(ord("x"))
 
 
 def scripted(answer: Any = "x", template: str | None = None) -> Engine:
@@ -73,7 +68,7 @@ def test_a_killed_client_frees_its_slot_within_a_second(serving: Start, stream: 
 
 
 def test_a_client_that_leaves_the_queue_frees_its_place(serving: Start) -> None:
-    server = serving(endless(), scheduler=lambda engine: StreamScheduler(engine, slots=1))
+    server = serving(endless(), scheduler=lambda engine: Scheduler(engine, slots=1))
     with server.client.stream("POST", "/v1/completions", json={**LONG, "stream": True}):
         with pytest.raises(httpx2.ReadTimeout):
             server.post("/v1/completions", LONG, timeout=0.3)
@@ -232,7 +227,7 @@ def test_a_full_queue_answers_429(serving: Start) -> None:
     server = serving(
         endless(),
         Limits(queue=1, grace_seconds=1),
-        scheduler=lambda engine: StreamScheduler(engine, slots=1),
+        scheduler=lambda engine: Scheduler(engine, slots=1),
     )
     with server.client.stream("POST", "/v1/completions", json={**LONG, "stream": True, "n": 2}):
         server.until(lambda figures: figures["busy"] + figures["waiting"] == 2)
@@ -257,8 +252,9 @@ def test_a_request_that_takes_too_long_ends(serving: Start, stream: bool) -> Non
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_failing_engine_is_told_to_whoever_waits(serving: Start, stream: bool) -> None:
-    server = serving(endless())
-    broken = threading.Timer(0.2, lambda: setattr(server.schedulers[0], "failure", MoevolveError("no luck")))
+    engine = endless()
+    server = serving(engine)
+    broken = threading.Timer(0.2, lambda: setattr(engine.native, "failure", MoevolveError("no luck")))
     broken.start()
     answer = server.post("/v1/completions", {**LONG, "stream": stream})
     if stream:

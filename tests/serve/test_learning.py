@@ -222,4 +222,4 @@ def test_the_next_server_goes_on_with_the_champion(tmp_path: Path) -> None:
     with opened(tmp_path / "learn", None, 1) as second:
         assert second.store.path.name == FOLDER
         assert second.champion().variant == "v0001" and second.cycles == 1
-        assert second.engine(second.champion()).native.fingerprint() == second.champion().weights
+        assert second.engine(second.champion()).weights_hash == second.champion().weights

@@ -9,8 +9,9 @@ from typing import Any
 import openai
 import pytest
 from chat_samples import CHATML, MINIMAX, PARALLEL, WEATHER
+from msgspec.structs import astuple
 from scripted_native import ScriptedNative
-from serving import Serving
+from serving import Serving, sse
 
 from moevolve.models.engine import Engine
 
@@ -81,6 +82,49 @@ def test_a_sample_with_a_seed_is_that_of_the_engine(
     own = seed_model.generate(["rev:abc=", "sort:cab="], n=4, seed=7, max_tokens=12, temperature=1.0)
     assert [choice.index for choice in answer.choices] == list(range(8))
     assert [choice.text for choice in answer.choices] == [sample.text for row in own for sample in row]
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"temperature": 0.0},
+    {"temperature": 1.3, "top_k": 4},
+    {"temperature": 0.8, "top_p": 0.7, "min_p": 0.05},
+    {"temperature": 1.0, "frequency_penalty": 1.5, "presence_penalty": -0.5, "repetition_penalty": 1.3},
+    {"temperature": 1.0, "logit_bias": {4: 3.0, 9: -100.0}, "ignore_eos": True},
+    {"temperature": 1.5, "stop": ["a", "cb"], "top_logprobs": 2},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_the_engine_draws_what_the_server_draws(
+    serving: Start, seed_model: Engine, settings: dict[str, Any]
+) -> None:
+    server, prompts = serving(seed_model), ["rev:abc=", "sort:cabd="]
+    own = seed_model.generate(prompts, n=3, seed=11, max_tokens=16, **settings)
+    asked = {name: value for name, value in settings.items() if name != "top_logprobs"}
+    if "logit_bias" in asked:
+        asked["logit_bias"] = {str(token): bias for token, bias in asked["logit_bias"].items()}
+    alternatives = settings.get("top_logprobs", 0)
+    body = {"prompt": prompts, "n": 3, "seed": 11, "max_tokens": 16, "logprobs": alternatives, **asked}
+    answer = server.post("/v1/completions", body).json()
+    samples = [sample for row in own for sample in row]
+    for choice, sample in zip(answer["choices"], samples, strict=True):
+        assert (choice["text"], choice["finish_reason"]) == (sample.text, sample.finish)
+        told = choice["logprobs"]
+        # A stop text's own tokens are not told.
+        texts = [seed_model.decode([token], special=True) for token in sample.tokens][: len(told["tokens"])]
+        assert told["tokens"] == texts and ("stop" in settings or len(texts) == len(sample.tokens))
+        assert told["token_logprobs"] == pytest.approx(sample.logprobs[: len(texts)], abs=0)
+        for named, top in zip(told["top_logprobs"] or [], sample.top_logprobs, strict=False):
+            assert named == {seed_model.decode([token], special=True): logprob for token, logprob in top}
+    assert answer["usage"]["completion_tokens"] == sum(len(sample.tokens) for sample in samples)
+    events = sse(server.post("/v1/completions", {**body, "stream": True}).text)[:-1]
+    for index, sample in enumerate(samples):
+        pieces = [choice for event in events for choice in event["choices"] if choice["index"] == index]
+        assert "".join(piece["text"] for piece in pieces) == sample.text
+        stream = seed_model.stream(
+            prompts[index // 3], index=index // 3, sample=index % 3, seed=11, max_tokens=16, **settings
+        )
+        assert "".join(piece.text for piece in stream) == sample.text and stream.completion == sample
 
 
 def test_n_chats(serving: Start, client_of: Any, seed_model: Engine) -> None:
@@ -202,8 +246,8 @@ def test_another_model_is_not_here(serving: Start, client_of: Any) -> None:
 
 
 def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
-    server = serving(scripted("x"))
-    client_of(server).chat.completions.create(
+    engine = scripted("x")
+    client_of(serving(engine)).chat.completions.create(
         model="test",
         messages=USER,
         temperature=0.5,
@@ -221,7 +265,7 @@ def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
             "unknown": {"is": "fine"},
         },
     )
-    (sampling,) = server.schedulers[0].submitted
+    ((_, _, sampling),) = map(astuple, engine.native.asked)  # type: ignore[attr-defined]
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p) == (0.5, 0.9, 5, 0.05)
     assert (sampling.frequency_penalty, sampling.presence_penalty) == (0.1, -0.2)
     assert (sampling.repetition_penalty, sampling.logit_bias) == (1.1, ((120, -100.0),))
@@ -256,4 +300,4 @@ def test_a_developer_speaks_as_the_system(serving: Start, client_of: Any) -> Non
     client = client_of(serving(engine))
     told = [{"role": "developer", "content": "be brief"}, *USER]
     client.chat.completions.create(model="test", messages=told)
-    assert "system\nbe brief" in engine.native.asked[0][0]  # type: ignore[attr-defined]
+    assert "system\nbe brief" in engine.native.asked[0].prompt  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from scripted_native import ScriptedNative
 from serving import PATIENCE, Serving, sse
 
 from moevolve.models.engine import Engine
+from moevolve.protocol.training import Example
 
 Start = Callable[..., Serving]
 LENGTH = 2000
@@ -69,10 +70,10 @@ def test_new_requests_go_to_the_new_weights_while_an_old_stream_goes_on(serving:
 
 def test_weights_that_learn_are_swapped_under_a_chat_service(serving: Start, seed_model: Engine) -> None:
     taught = seed_model.clone()
-    taught.native.reset_optimizer()
+    taught.reset_optimizer()
     ids = taught.encode("rev:abc=zzz")
     for _ in range(5):
-        taught.native.train_step([(ids, 8, 0, 1.0)], 1e-2)
+        taught.train([Example(tokens=ids, start=8)], 1e-2)
     asked: dict[str, Any] = {
         "messages": [{"role": "user", "content": "rev:abcdefgh="}],
         "max_tokens": 40,

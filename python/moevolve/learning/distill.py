@@ -15,6 +15,7 @@ from moevolve.learning.training import Progress, refresh
 from moevolve.models.engine import Engine
 from moevolve.models.positions import training_positions
 from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.protocol.training import Example
 from moevolve.records import Recipe, Trained
 
 
@@ -43,18 +44,17 @@ def distill(
         spread: draw positions as `training_positions` does, instead of counting from 0.
         schedule: of the learning rate.
     """
-    native = engine.native
     prompts = prompts or BarePrompts(engine)
     refresh(engine)
     progress = Progress(cycle, recipe, report, schedule)
     for step, batch in enumerate(
         buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw), start=1
     ):
-        examples: list[tuple[list[int], int, int | list[int], float]] = []
+        examples = []
         for item in batch:
             prompt = prompts.ask(item.prompt)
-            ids = prompt + prompts.say(item.answer)
-            positions = training_positions(len(ids), draw) if spread else 0
-            examples.append((ids, len(prompt), positions, 1.0))
-        progress.add(step, native.train_step(examples, progress.rate(step), norms=progress.due(step)))
+            tokens = prompt + prompts.say(item.answer)
+            positions = training_positions(len(tokens), draw) if spread else 0
+            examples.append(Example(tokens=tokens, start=len(prompt), positions=positions))
+        progress.add(step, engine.train(examples, progress.rate(step), norms=progress.due(step)))
     return progress.trained

@@ -2,57 +2,30 @@
 
 A group is one task's answers, and an advantage is a reward less the group's mean; GRPO and DAPO divide by the group's
 deviation too, CISPO and Dr. GRPO do not. Groups whose answers were all right or all wrong say nothing and are left out, as
-in DAPO. What the advantages then go into is the engine's matter (`policy_step`).
+in DAPO. What the advantages then go into is the engine's matter (`Engine.reinforce`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from moevolve.learning.schedule import Schedule
 from moevolve.learning.training import Progress, refresh
+from moevolve.models.advantages import Loss, advantages
 from moevolve.models.engine import Engine
 from moevolve.models.positions import training_positions
 from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.protocol.training import Example, Rollout
 from moevolve.records import Recipe, Trained
 from moevolve.rollouts.attempts import Attempt
-
-Loss = Literal["cispo", "grpo", "dapo", "dr_grpo"]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A drawn answer in tokens, its end included. It is the text that was graded: what else was drawn is left out."""
-
-    ids: list[int]
-    start: int
-    advantage: float
-    old: list[float]
-    """Log-probability of each answer token under the policy that drew it."""
-
-
-def advantages(rewards: Sequence[float], loss: Loss) -> list[float]:
-    """Of one group; nothing if the rewards are all alike.
-
-    >>> advantages([1.0, 0.0, 0.0, 1.0], "cispo")
-    [0.5, -0.5, -0.5, 0.5]
-    """
-    if min(rewards) == max(rewards):
-        return []
-    mean = sum(rewards) / len(rewards)
-    apart = [reward - mean for reward in rewards]
-    if loss in ("grpo", "dapo"):
-        deviation = (sum(x * x for x in apart) / len(apart)) ** 0.5
-        return [x / deviation for x in apart]
-    return apart
 
 
 def groups_of(
     attempts: Sequence[Attempt], drew: Engine, prompts: Prompts, loss: Loss = "cispo"
-) -> list[list[Answer]]:
+) -> list[list[Rollout]]:
     """One group a task whose answers differ in reward, in the order of the tasks.
 
     Args:
@@ -67,16 +40,15 @@ def groups_of(
             by_task.setdefault(attempt.task.prompt, []).append(attempt)
     groups = []
     for prompt, group in by_task.items():
-        found = advantages([attempt.verdict.score for attempt in group], loss)
-        if not found:
+        gains = advantages([attempt.verdict.score for attempt in group], loss)
+        if not gains:
             continue
         asked = prompts.ask(prompt)
-        rows = [asked + prompts.say(attempt.answer) for attempt in group]
-        olds = drew.native.logprobs([(ids, len(asked), 0) for ids in rows])
+        rows = [Example(tokens=asked + prompts.say(attempt.answer), start=len(asked)) for attempt in group]
         groups.append(
             [
-                Answer(ids, len(asked), advantage, old)
-                for ids, advantage, old in zip(rows, found, olds, strict=True)
+                Rollout(tokens=row.tokens, start=row.start, logprobs=logprobs, advantage=gain)
+                for row, logprobs, gain in zip(rows, drew.logprobs(rows), gains, strict=True)
             ]
         )
     return groups
@@ -118,28 +90,18 @@ def reinforce(
         return 0
     refresh(engine)
     progress = Progress(cycle, recipe, report, schedule)
-    longest = max(len(answer.old) for group in groups for answer in group)
-    waiting: list[list[Answer]] = []
+    longest = max(len(answer.logprobs) for group in groups for answer in group)
+    waiting: list[list[Rollout]] = []
     for step in range(1, recipe.steps + 1):
-        batch: list[
-            tuple[list[int], int, int | list[int], float | list[float], list[float], list[float] | None, int]
-        ] = []
+        batch: list[Rollout] = []
         while len(batch) < recipe.batch:
             if not waiting:
                 waiting = draw.sample(groups, len(groups))
             for answer in waiting.pop():
-                positions = training_positions(len(answer.ids), draw) if spread else 0
-                batch.append(
-                    (answer.ids, answer.start, positions, answer.advantage, answer.old, None, step - 1)
-                )
-        result = engine.native.policy_step(
-            batch,
-            progress.rate(step),
-            loss,
-            clip_low=clip[0],
-            clip_high=clip[1],
-            length=longest,
-            norms=progress.due(step),
+                positions = training_positions(len(answer.tokens), draw) if spread else 0
+                batch.append(replace(answer, positions=positions, age=step - 1))
+        result = engine.reinforce(
+            batch, progress.rate(step), loss=loss, clip=clip, length=longest, norms=progress.due(step)
         )
         progress.add(step, result)
     return progress.trained

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from moevolve.learning.schedule import Schedule, rate_at
 from moevolve.models.engine import Engine
+from moevolve.protocol.training import PolicyReport, StepReport
 from moevolve.records import Recipe, Trained
 
 REPORTS = 6
 """Progress records of one stage."""
-TOLD = ("ratio", "largest_ratio", "clipped", "drift", "entropy", "age")
-"""What a policy's loss says of itself, of a step's tokens."""
+STATISTICS = ("ratio", "max_ratio", "clip_fraction", "approx_kl", "entropy", "age")
+"""Fields of a `PolicyReport` that go on record, as means over the steps."""
 
 
 def refresh(engine: Engine) -> None:
     """AdamW started anew: a stage depends on the weights it starts from and on its batches alone."""
-    engine.native.reset_optimizer(0.9, 0.95, 1e-8, 0.01, 1.0, 1e-3)
+    engine.reset_optimizer(bias_rate=1e-3)
 
 
 class Progress:
@@ -42,7 +42,7 @@ class Progress:
         self._schedule = schedule
         self._cycle, self._recipe, self._report = cycle, recipe, report
         self._every = max(1, recipe.steps // REPORTS)
-        self._steps: list[Mapping[str, Any]] = []
+        self._steps: list[StepReport] = []
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 1."""
@@ -52,10 +52,10 @@ class Progress:
         """Whether there is a record after this step."""
         return step % self._every == 0 or step == self._recipe.steps
 
-    def add(self, step: int, result: Mapping[str, Any]) -> None:
+    def add(self, step: int, result: StepReport) -> None:
         """Takes what the engine says of a step, counted from 1."""
         self._steps.append(result)
-        self.trained += result["tokens"]
+        self.trained += result.tokens
         if not self.due(step):
             return
         steps, self._steps = self._steps, []
@@ -64,20 +64,26 @@ class Progress:
                 cycle=self._cycle,
                 step=step,
                 steps=self._recipe.steps,
-                loss=_mean(steps, "loss"),
-                gradient_norm=_mean(steps, "gradient_norm"),
+                loss=_mean([each.loss for each in steps]),
+                gradient_norm=_mean([each.gradient_norm for each in steps]),
                 learning_rate=self.rate(step),
-                tokens=sum(each["tokens"] for each in steps),
-                expert_load=result["expert_load"],
-                expert_gradient=result.get("expert_gradient", []),
-                policy={name: _mean(steps, name) for name in TOLD if name in result},
+                tokens=sum(each.tokens for each in steps),
+                expert_load=result.expert_load,
+                expert_gradient=result.expert_gradient,
+                policy=_policy([each.policy for each in steps if each.policy is not None]),
             )
         )
 
 
-def _mean(steps: list[Mapping[str, Any]], name: str) -> float:
+def _policy(reports: list[PolicyReport]) -> dict[str, float]:
+    if not reports:
+        return {}
+    return {name: _mean([getattr(report, name) for report in reports]) for name in STATISTICS}
+
+
+def _mean(values: list[float]) -> float:
     # From 0 and in order: the sum that earlier runs have on record.
     total = 0.0
-    for each in steps:
-        total += each[name]
-    return total / len(steps)
+    for value in values:
+        total += value
+    return total / len(values)

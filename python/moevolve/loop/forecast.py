@@ -13,12 +13,15 @@ import msgspec
 from moevolve.agents.host import RECIPE_BOUNDS
 from moevolve.config import Config
 from moevolve.errors import UsageError
+from moevolve.learning.training import refresh
 from moevolve.loop import model
 from moevolve.loop.arms import ARMS
 from moevolve.models.cards import this_machine
 from moevolve.models.engine import Engine
 from moevolve.models.plan import Plan
 from moevolve.models.prompts import Prompts
+from moevolve.protocol.sampling import Sampling, TokenRequest
+from moevolve.protocol.training import Example
 from moevolve.randomness import key
 from moevolve.records import Recipe
 from moevolve.rollouts.executors.local import COHORT
@@ -162,7 +165,7 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
 
 def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> dict[str, int]:
     """Bytes at the peak, by what they hold."""
-    threads = engine.native.threads
+    threads = engine.threads
     adapted = engine.adapter is not None
     own = engine.adapter["parameters"] if engine.adapter is not None else plan.parameters
     base = (plan.stored_bytes or 8 * plan.parameters) if adapted else 8 * plan.parameters
@@ -204,12 +207,12 @@ def speed_of(engine: Engine, prompts: Prompts, config: Config, tasks: Suite) -> 
     cells = [cells[index % len(cells)] for index in range(TRIED)]
     drawn = tasks.sample("train", cells, "estimate")
     asked = [prompts.ask(task.prompt) for task in drawn]
-    native = engine.native
 
     def generate(most: int) -> tuple[float, int]:
         began = time.perf_counter()
-        samples = native.generate([(ids, [key("estimate", most)], most, 1.0, 1.0) for ids in asked])
-        tokens = sum(len(tokens) for each in samples for tokens, _, _ in each)
+        sampling, keys = Sampling(max_tokens=most), [key("estimate", most)]
+        samples = engine.complete([TokenRequest(ids, sampling, keys) for ids in asked])
+        tokens = sum(len(each.tokens) for each in samples)
         return time.perf_counter() - began, tokens
 
     generate(1)  # The first call also maps the file and makes the buffers.
@@ -218,16 +221,16 @@ def speed_of(engine: Engine, prompts: Prompts, config: Config, tasks: Suite) -> 
     read = sum(map(len, asked))
     trained = read / max(reading, 1e-9)
     if ARMS[config.arm].learns:
-        copy = engine.clone().native
-        copy.reset_optimizer(0.9, 0.95, 1e-8, 0.01, 1.0, 1e-3)
-        batch: list[tuple[list[int], int, int | list[int], float]] = [
-            (ids + prompts.say(task.answer or ""), len(ids), 0, 1.0)
+        copy = engine.clone()
+        refresh(copy)
+        batch = [
+            Example(tokens=ids + prompts.say(task.answer or ""), start=len(ids))
             for ids, task in zip(asked, drawn, strict=True)
         ]
         batch = batch[: config.learn.batch]
         began = time.perf_counter()
-        copy.train_step(batch, config.learn.learning_rate[0])
-        trained = sum(len(ids) for ids, _, _, _ in batch) / (time.perf_counter() - began)
+        copy.train(batch, config.learn.learning_rate[0])
+        trained = sum(len(example.tokens) for example in batch) / (time.perf_counter() - began)
     return Speed(read=read / reading, drawn=tokens / max(both - reading, 1e-3), trained=trained)
 
 

@@ -42,7 +42,7 @@ def load(config: Config) -> Engine:
         # What trains as a whole becomes f32, whatever its size or format; beneath an adapter it stays as it is.
         weights="auto" if adapts else "trainable",
     )
-    if not engine.native.has_tokenizer:
+    if not engine.has_tokenizer:
         raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
     if adapts:
         engine.adapt(learn.rank, learn.scale, learn.targets or TARGETS, seed=config.seed)
@@ -63,8 +63,8 @@ def settled(config: Config, engine: Engine) -> Config:
     style = config.wording.style
     if style == "auto":
         shipped = config.policy.checkpoint is None
-        style = "bare" if shipped or engine.native.chat_template is None else "chat"
-    if style == "chat" and engine.native.chat_template is None:
+        style = "bare" if shipped or engine.chat_template is None else "chat"
+    if style == "chat" and engine.chat_template is None:
         raise UsageError(
             f"{checkpoint(config)} has no chat template, so it cannot be asked in conversations: name a chat model "
             f"with --model PATH, or set wording.style=bare"
@@ -75,7 +75,7 @@ def settled(config: Config, engine: Engine) -> Config:
     replace = msgspec.structs.replace
     return replace(
         config,
-        policy=replace(config.policy, precision=engine.native.precision),
+        policy=replace(config.policy, precision=engine.precision),
         wording=replace(config.wording, style=style),
         learn=replace(config.learn, positions=positions, method="full" if engine.adapter is None else "lora"),
     )

@@ -35,10 +35,10 @@ class VariantStore:
 
     def keep(self, engine: Engine) -> str:
         """Writes an engine's weights; returns their hash."""
-        weights = engine.native.fingerprint()
+        weights = engine.weights_hash
         file = self._file(weights)
         if not file.exists():
-            engine.native.write_weights(str(file))
+            engine.write_weights(file)
         return weights
 
     def policies(self, weights: Sequence[str]) -> dict[str, Policy]:
@@ -56,7 +56,7 @@ class VariantStore:
         if not file.exists():
             raise StoreError(f"weights {weights[:12]} are missing: {file} is gone, so this run cannot go on")
         engine = self._engine.clone()
-        engine.native.read_weights(str(file))
+        engine.read_weights(file)
         return engine
 
     def bill(self, cycle: int, stage: str) -> list[Metered]:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.models.reply import ReplyFormat, ReplyParser
+from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
 from moevolve.models.template import ChatTemplate
 from moevolve.models.turns import Event, MalformedCall, Reply
-from moevolve.protocol.completion import Completion
+from moevolve.protocol.completion import Completion, Samples
+from moevolve.protocol.sampling import Sampling, TokenRequest
+from moevolve.randomness import key
 
-if TYPE_CHECKING:
-    from moevolve.models.engine import Engine
-
-MOST = 1024
+MAX_TOKENS = 1024
 """New tokens of a turn where nobody says another number; fewer where the model's context ends before."""
 
 TOOL_USE = "tool_use"
 """Name of the template for conversations with tools, where a model has one apart."""
 
 
-class ChatCompletion(Completion, frozen=True):
+class ChatCompletion(Completion, frozen=True, omit_defaults=False):
     """A sampled turn. `text` is as the model wrote it, marks included; the rest is what was read from it."""
 
     content: str = ""
@@ -47,11 +47,27 @@ class Conversation(msgspec.Struct, frozen=True):
     tools: tuple[dict[str, Any], ...] = ()
 
 
+class Conversant(Protocol):
+    """A model of this machine, as far as a conversation needs one."""
+
+    @property
+    def chat_template(self) -> str | None: ...
+    @property
+    def chat_templates(self) -> dict[str, str]: ...
+    @property
+    def special(self) -> dict[str, str]: ...
+    @property
+    def positions(self) -> int | None: ...
+    def encode(self, prompt: str | Sequence[int], *, whole: bool = True) -> list[int]: ...
+    def complete(self, requests: Sequence[TokenRequest]) -> list[Samples]: ...
+    def begin(self, request: TokenRequest) -> TextStream: ...
+
+
 class Chat:
     """A model's way to converse: its template, and the format of its turns.
 
     Args:
-        engine: the model.
+        model: what answers.
         origin: what to call the model in errors.
 
     Raises:
@@ -59,19 +75,18 @@ class Chat:
         CheckpointError: its template is broken.
     """
 
-    def __init__(self, engine: Engine, origin: str) -> None:
-        sources = engine.native.chat_templates
-        source = engine.native.chat_template
+    def __init__(self, model: Conversant, origin: str) -> None:
+        sources, source = model.chat_templates, model.chat_template
         if source is None:
             raise UsageError(
                 f"{origin} has no chat template, so it is no chat model: leave `chat` out to complete text"
             )
-        self._engine = engine
+        self._model = model
         self._origin = origin
-        self.template = ChatTemplate(source, engine.native.special, origin)
+        self.template = ChatTemplate(source, model.special, origin)
         self._with_tools = self.template
         if TOOL_USE in sources:
-            self._with_tools = ChatTemplate(sources[TOOL_USE], engine.native.special, origin)
+            self._with_tools = ChatTemplate(sources[TOOL_USE], model.special, origin)
         self.format = ReplyFormat.of(source + sources.get(TOOL_USE, ""))
 
     def prompt(self, conversation: Conversation, **variables: Any) -> str:
@@ -87,89 +102,98 @@ class Chat:
         self, conversation: Conversation, max_tokens: int | None = None, **variables: Any
     ) -> tuple[list[int], int]:
         """The prompt's tokens, and the most that may follow."""
-        ids = self._engine.encode(self.prompt(conversation, **variables), whole=False)
+        ids = self._model.encode(self.prompt(conversation, **variables), whole=False)
         return ids, self._room(ids, max_tokens)
 
     def stream(
         self,
         conversation: Conversation,
         *,
+        index: int = 0,
+        sample: int = 0,
+        seed: int = 0,
+        sampling: Sampling | None = None,
         max_tokens: int | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        seed: int = 0,
-        place: tuple[int, int] = (0, 0),
         **variables: Any,
     ) -> ChatStream:
-        """One turn as it is drawn; arguments as of `complete`, `place` as of `Engine.stream`."""
+        """One turn as it is drawn: sample `sample` of conversation `index` of the call to `complete` that draws the same."""
         prompt = self.prompt(conversation, **variables)
-        ids = self._engine.encode(prompt, whole=False)
-        tokens = self._engine.stream(
-            ids,
-            max_tokens=self._room(ids, max_tokens),
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            place=place,
-            marks=self.format.marks,
-        )
-        return ChatStream(tokens, self.format.parser(prompt, conversation.tools))
+        keys = [key(seed, "generate", index, sample)]
+        request = self._request(prompt, keys, sampling, max_tokens, temperature, top_p)
+        return ChatStream(self._model.begin(request), self.format.parser(prompt, conversation.tools))
 
     def complete(
         self,
         conversations: Sequence[Conversation],
         *,
-        max_tokens: int | None = None,
         n: int = 1,
+        seed: int = 0,
+        offset: int = 0,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
         temperature: float | None = None,
         top_p: float = 1.0,
-        seed: int = 0,
-        first: int = 0,
         **variables: Any,
     ) -> list[tuple[ChatCompletion, ...]]:
         """Answers every conversation `n` times, all in one batch.
 
         Args:
             conversations: each with its own tools.
+            n, seed, offset: as of `Engine.generate`.
+            sampling: all settings at once, in place of the three that follow.
             max_tokens: most new tokens a turn; None takes 1024, or what the model's context has room for.
-            n, temperature, top_p, seed, first: as of `Engine.generate`.
+            temperature, top_p: as of `Engine.generate`.
             variables: the template's own, such as `enable_thinking`.
 
         Raises:
             UsageError: the template refuses a conversation, or an argument is out of range.
         """
         prompts = [self.prompt(conversation, **variables) for conversation in conversations]
-        rows = [self._engine.encode(prompt, whole=False) for prompt in prompts]
-        answers = self._engine.generate(
-            rows,
-            max_tokens=[self._room(ids, max_tokens) for ids in rows],
-            n=n,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            first=first,
-        )
+        requests = []
+        for index, prompt in enumerate(prompts, offset):
+            keys = [key(seed, "generate", index, sample) for sample in range(n)]
+            requests.append(self._request(prompt, keys, sampling, max_tokens, temperature, top_p))
         return [
             tuple(self._read(sample, prompt, conversation) for sample in samples)
-            for samples, prompt, conversation in zip(answers, prompts, conversations, strict=True)
+            for samples, prompt, conversation in zip(
+                self._model.complete(requests), prompts, conversations, strict=True
+            )
         ]
 
+    def _request(
+        self,
+        prompt: str,
+        keys: list[int],
+        sampling: Sampling | None,
+        max_tokens: int | None,
+        temperature: float | None,
+        top_p: float,
+    ) -> TokenRequest:
+        ids = self._model.encode(prompt, whole=False)
+        if sampling is None:
+            room = self._room(ids, max_tokens)
+            sampling = resolve(None, len(keys), max_tokens=room, temperature=temperature, top_p=top_p)
+        else:
+            sampling = resolve(sampling, len(keys))
+        return TokenRequest(ids, sampling, keys, self.format.marks)
+
     def _read(self, sample: Completion, prompt: str, conversation: Conversation) -> ChatCompletion:
-        text = self._engine.text(sample.tokens, self.format.marks)
-        reply, _ = self.format.read(text, prompt, conversation.tools)
-        return _completed(msgspec.structs.replace(sample, text=text), reply)
+        reply, _ = self.format.read(sample.text, prompt, conversation.tools)
+        return _completed(sample, reply)
 
     def _room(self, ids: Sequence[int], wanted: int | None) -> int:
         if wanted is not None:
             return wanted
-        positions = self._engine.positions
+        positions = self._model.positions
         if positions is None:
-            return MOST
+            return MAX_TOKENS
         if positions <= len(ids):
             raise UsageError(
                 f"the conversation takes {len(ids)} tokens; {self._origin} has room for {positions}, its answer included"
             )
-        return min(MOST, positions - len(ids))
+        return min(MAX_TOKENS, positions - len(ids))
 
 
 class ChatStream:
@@ -197,6 +221,7 @@ def _completed(sample: Completion, reply: Reply) -> ChatCompletion:
         tokens=sample.tokens,
         logprobs=sample.logprobs,
         finish=sample.finish,
+        top_logprobs=sample.top_logprobs,
         content=reply.content,
         reasoning=reply.reasoning,
         tool_calls=reply.tool_calls,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from moevolve.errors import UsageError
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, Prompts
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest
+from moevolve.protocol.sampling import TokenRequest
 from moevolve.randomness import key
 
 
@@ -29,21 +32,20 @@ class EnginePolicy:
 
     def answer(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """Answers a round: `n` completions per request, in the order of the requests."""
-        native = self.engine.native
         batch = [
-            (
+            TokenRequest(
                 self.prompts.ask(_text(request)),
+                request.sampling,
                 [key(request.key, sample) for sample in range(request.n)],
-                request.sampling.max_tokens,
-                request.sampling.temperature,
-                request.sampling.top_p,
             )
             for request in requests
         ]
         replies = []
-        for samples in native.generate(batch):
-            self.generated += sum(len(tokens) + 1 for tokens, _, _ in samples)
-            replies.append([Completion(self.prompts.read(sample[0]), *sample) for sample in samples])
+        for samples in self.engine.complete(batch):
+            self.generated += sum(len(completion.tokens) + 1 for completion in samples)
+            replies.append(
+                [replace(completion, text=self.prompts.read(completion)) for completion in samples]
+            )
         return replies
 
 

@@ -5,10 +5,10 @@ Attempts, programs' requests and training examples all go through the same objec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from moevolve.models.engine import Engine
+from moevolve.protocol.completion import Completion
 
 Message = dict[str, str]
 
@@ -40,7 +40,7 @@ class Prompts(Protocol):
         """Tokens that it would answer with, the end token included."""
         ...
 
-    def read(self, tokens: Sequence[int]) -> str:
+    def read(self, completion: Completion) -> str:
         """The answer in what it drew."""
         ...
 
@@ -53,16 +53,16 @@ class BarePrompts:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._native = engine.native
+        self._engine = engine
 
     def ask(self, prompt: str) -> list[int]:
-        return self._native.encode(prompt)
+        return self._engine.encode(prompt, whole=False)
 
     def say(self, answer: str) -> list[int]:
-        return self._native.encode(answer) + self._native.eos[:1]
+        return self._engine.encode(answer, whole=False) + self._engine.eos[:1]
 
-    def read(self, tokens: Sequence[int]) -> str:
-        return self._native.decode(list(tokens))
+    def read(self, completion: Completion) -> str:
+        return completion.text
 
 
 class ChatPrompts:
@@ -87,8 +87,7 @@ class ChatPrompts:
         return self._engine.encode(text, whole=False)
 
     def say(self, answer: str) -> list[int]:
-        native = self._engine.native
-        return native.encode(self._wording.said(answer)) + native.eos[:1]
+        return self._engine.encode(self._wording.said(answer), whole=False) + self._engine.eos[:1]
 
-    def read(self, tokens: Sequence[int]) -> str:
-        return self._wording.read(self._engine.native.decode(list(tokens)))
+    def read(self, completion: Completion) -> str:
+        return self._wording.read(completion.text)

@@ -1,4 +1,4 @@
-"""Text that arrives in pieces, searched for tags: what may be the beginning of one is held back, nothing else."""
+"""Text that arrives in pieces, searched for marks: what may be the beginning of one is held back, nothing else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Generator
 
 
 class Tags:
-    """A set of literal marks to look for."""
+    """A set of literal marks to look for: tags of a format, or stop texts. The one that is complete first counts, and of
+    those that end together the longest."""
 
     def __init__(self, *marks: str) -> None:
+        # One that holds another before its own end is never complete first.
+        marks = tuple(mark for mark in marks if not any(other in mark[:-1] for other in marks))
         self.pattern = re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)))
         self.beginnings = frozenset(mark[:end] for mark in marks for end in range(1, len(mark)))
         self.held = max(len(mark) for mark in marks) - 1
@@ -28,6 +31,11 @@ class Scan:
         self._at = 0
         self.ended = False
 
+    @property
+    def holds(self) -> bool:
+        """Whether text is left that nobody took."""
+        return self._at < len(self._text)
+
     def push(self, piece: str) -> None:
         """More text."""
         self._text = self._text[self._at :] + piece
@@ -39,14 +47,14 @@ class Scan:
         Returns:
             The text before the mark, and the mark. Without a mark: what certainly belongs to none, and None.
         """
-        found = tags.pattern.search(self._text, self._at)
-        if found:
-            before = self._text[self._at : found.start()]
-            self._at = found.end()
-            return before, found.group()
+        match = tags.pattern.search(self._text, self._at)
+        if match:
+            before = self._text[self._at : match.start()]
+            self._at = match.end()
+            return before, match.group()
         end = len(self._text)
         if not self.ended:
-            # Marks hold no mark of their own, so the longest suffix that begins one is the one to wait for.
+            # The longest suffix that begins a mark is the one to wait for.
             for start in range(max(self._at, end - tags.held), end):
                 if self._text[start:] in tags.beginnings:
                     end = start

@@ -1,77 +1,16 @@
-"""Requests that share an engine: taken in from any thread, answered round by round."""
+"""Requests that share an engine: taken in from any thread, answered step by step."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Iterator, Sequence
 
 from moevolve import _native
 from moevolve.errors import UsageError
-from moevolve.models.engine import Engine
-from moevolve.models.text_decoder import TextDecoder
+from moevolve.models.decoder import Decoder
+from moevolve.models.text_reader import TextReader
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.sampling import Drawn, Event, Sampling
-
-__all__ = ["Drawn", "Event", "Sampling", "Scheduler"]
-
-
-class _Watch:
-    """Looks out for stop texts in one sample."""
-
-    def __init__(self, stop: tuple[str, ...], engine: Engine) -> None:
-        self._stop = tuple(text for text in stop if text)
-        self._longest = max(map(len, self._stop)) - 1
-        self._shows = engine.shows
-        self._decoder = TextDecoder(lambda ids: engine.native.decode(ids, False))
-        self._held = ""
-        """The end of the text, where a stop text may begin in it."""
-
-    def push(self, tokens: Sequence[int], finish: str | None) -> tuple[int, str, bool]:
-        """Takes drawn tokens: how many come up to a stop text's end, the text to show, and whether a stop text came."""
-        shown = ""
-        for count, token in enumerate(tokens, 1):
-            self._held += self._decoder.push(token) if self._shows(token) else ""
-            found = [at for text in self._stop if (at := self._held.find(text)) >= 0]
-            if found:
-                return count, shown + self._held[: min(found)], True
-            cut = len(self._held) - self._beginning()
-            shown, self._held = shown + self._held[:cut], self._held[cut:]
-        if finish is not None:
-            shown += self._held + self._decoder.finish()
-        return len(tokens), shown, False
-
-    def _beginning(self) -> int:
-        """Characters at the end that a stop text may begin with."""
-        for length in range(min(self._longest, len(self._held)), 0, -1):
-            if any(text.startswith(self._held[-length:]) for text in self._stop):
-                return length
-        return 0
-
-
-class _Progress(msgspec.Struct):
-    """What one round did to one sample."""
-
-    request: int
-    sample: int
-    tokens: list[int]
-    logprobs: list[float]
-    """One more than tokens where the end token came."""
-    top: list[list[tuple[int, float]]]
-    finish: str | None
-    text: str | None
-
-    def event(self) -> Event:
-        tops: Sequence[Sequence[tuple[int, float]]] = self.top or [()] * len(self.tokens)
-        drawn = zip(self.tokens, self.logprobs, tops, strict=False)  # The end token is not told.
-        return Event(
-            request=self.request,
-            sample=self.sample,
-            drawn=tuple(Drawn(token, logprob, tuple(top)) for token, logprob, top in drawn),
-            finish=self.finish,
-            text=self.text,
-        )
+from moevolve.protocol.sampling import Drawn, Event, TokenRequest
 
 
 class Scheduler:
@@ -91,31 +30,31 @@ class Scheduler:
         CapacityError: the memory holds nothing.
     """
 
-    def __init__(self, engine: Engine, *, slots: int = 64, memory: int | None = None) -> None:
+    def __init__(self, engine: Decoder, *, slots: int = 64, memory: int | None = None) -> None:
         self.engine = engine
-        self._native = _native.Scheduler(engine.native, slots, 0 if memory is None else max(memory, 1))
+        self._native = engine.native.scheduler(slots, 0 if memory is None else max(memory, 1))
         self._lock = threading.Lock()
-        self._watched: dict[tuple[int, int], _Watch | None] = {}
-        """Samples with stop texts that the engine has not ended; None once a stop text came."""
-        self._untold: list[_Progress] = []
+        self._readers: dict[tuple[int, int], TextReader] = {}
+        """Of samples with stop texts that the engine has not ended; one that met its stop text waits for that."""
+        self._pending: list[Event] = []
         """What `complete` saw of others' requests."""
 
-    def submit(self, ids: Sequence[int], sampling: Sampling, *, keys: Sequence[int]) -> int:
+    def submit(self, request: TokenRequest) -> int:
         """Takes a request in, one sample a key; returns its number.
 
         Raises:
             UsageError: an empty prompt, an unknown token, an impossible setting, or stop texts without a tokenizer.
             CapacityError: a sample would need more memory than there is; names both figures.
         """
-        watched = any(sampling.stop)
-        if watched and not self.engine.native.has_tokenizer:
+        stop = request.sampling.stop
+        if stop and not self.engine.has_tokenizer:
             raise UsageError("this checkpoint has no tokenizer.json: stop at tokens instead of texts")
         with self._lock:
-            request = self._native.add(list(ids), list(keys), sampling)
-            if watched:
-                for sample in range(len(keys)):
-                    self._watched[request, sample] = _Watch(sampling.stop, self.engine)
-        return request
+            number = self._native.add(request)
+            if stop:
+                for sample in range(len(request.keys)):
+                    self._readers[number, sample] = TextReader(self.engine, request.marks, stop)
+        return number
 
     def cancel(self, request: int) -> None:
         """Ends a request in the next round; nothing happens if it has ended."""
@@ -123,13 +62,11 @@ class Scheduler:
 
     def round(self) -> list[Event]:
         """Draws once for every sample with a slot; events by request and sample, empty when idle."""
-        untold, self._untold = self._untold, []
-        return [progress.event() for progress in untold + self._round()]
+        pending, self._pending = self._pending, []
+        return pending + self._step()
 
-    def complete(
-        self, requests: Sequence[tuple[Sequence[int], Sampling, Sequence[int]]]
-    ) -> list[list[Completion]]:
-        """Answers (ids, sampling, keys): one completion a key, in order. What it does for others' requests, `round` tells.
+    def complete(self, requests: Sequence[TokenRequest]) -> list[list[Completion]]:
+        """Answers requests: one completion a key, in order. What it does for others' requests, `round` tells.
 
         A completion's tokens run to the one that completes a stop text, its text to where the stop text begins.
 
@@ -138,29 +75,30 @@ class Scheduler:
         """
         numbers: list[int] = []
         try:
-            for ids, sampling, keys in requests:
-                numbers.append(self.submit(ids, sampling, keys=keys))
+            for request in requests:
+                numbers.append(self.submit(request))
         except UsageError:
             for number in numbers:
                 self.cancel(number)
             raise
-        parts: dict[tuple[int, int], list[_Progress]] = {
-            (number, sample): []
-            for number, (_, _, keys) in zip(numbers, requests, strict=True)
-            for sample in range(len(keys))
-        }
+        samples = [
+            (number, sample)
+            for number, request in zip(numbers, requests, strict=True)
+            for sample in range(len(request.keys))
+        ]
+        parts: dict[tuple[int, int], list[Event]] = {sample: [] for sample in samples}
         left = len(parts)
         while left:
-            for progress in self._round():
-                mine = parts.get((progress.request, progress.sample))
+            for event in self._step():
+                mine = parts.get((event.request, event.sample))
                 if mine is None:
-                    self._untold.append(progress)
+                    self._pending.append(event)
                 else:
-                    mine.append(progress)
-                    left -= progress.finish is not None
+                    mine.append(event)
+                    left -= event.finish is not None
         return [
-            [self._completion(parts[number, sample]) for sample in range(len(keys))]
-            for number, (_, _, keys) in zip(numbers, requests, strict=True)
+            [self._completion(parts[number, sample], request) for sample in range(len(request.keys))]
+            for number, request in zip(numbers, requests, strict=True)
         ]
 
     @property
@@ -188,36 +126,87 @@ class Scheduler:
         """Bytes that `memory` never exceeds."""
         return self._native.memory["limit"]
 
-    def _round(self) -> list[_Progress]:
-        told = []
-        for request, sample, tokens, logprobs, top, finish in self._native.step():
-            place = request, sample
-            text = None
-            with self._lock:
-                watching = place in self._watched
-                watch = self._watched.get(place)
-                if finish is not None:
-                    self._watched.pop(place, None)
-            if watching and watch is None:
-                continue  # Its end was told when the stop text came.
-            if watch is not None:
-                count, text, stopped = watch.push(tokens, finish)
-                if stopped:
-                    tokens, logprobs, top = tokens[:count], logprobs[:count], top[:count]
-                    if finish is None:
-                        with self._lock:
-                            self._watched[place] = None
-                        self._native.cancel(request, sample)
-                    finish = "stop"
-            told.append(_Progress(request, sample, tokens, logprobs, top, finish, text))
-        return told
+    def _step(self) -> list[Event]:
+        steps = self._native.step()
+        with self._lock:  # A request that is being taken in has its readers before its events are looked at.
+            if not self._readers:
+                return [_event(progress) for progress in steps]
+            readers = [self._reader(progress) for progress in steps]
+        events = []
+        for progress, reader in zip(steps, readers, strict=True):
+            if reader is None:
+                events.append(_event(progress))
+            elif reader.stop is None:
+                event = _event(progress, reader)
+                events.append(event)
+                if event.stop is not None and progress.finish is None:
+                    self._native.cancel(progress.request, progress.sample)
+        return events
 
-    def _completion(self, parts: Sequence[_Progress]) -> Completion:
-        tokens = [token for part in parts for token in part.tokens]
-        watched = parts[-1].text is not None
+    def _reader(self, progress: _native.Progress) -> TextReader | None:
+        place = progress.request, progress.sample
+        return self._readers.get(place) if progress.finish is None else self._readers.pop(place, None)
+
+    def _completion(self, parts: Sequence[Event], request: TokenRequest) -> Completion:
+        drawn = [one for part in parts for one in part.drawn]
+        tokens = [one.token for one in drawn]
+        ends = [part.end_logprob for part in parts if part.end_logprob is not None]
+        if request.sampling.stop:
+            text = "".join(part.text or "" for part in parts)
+        else:
+            text = self.engine.text(tokens, request.marks)
         return Completion(
-            text="".join(part.text or "" for part in parts) if watched else self.engine.text(tokens),
+            text=text,
             tokens=tokens,
-            logprobs=[logprob for part in parts for logprob in part.logprobs],
+            logprobs=[one.logprob for one in drawn] + ends,
             finish=parts[-1].finish or "cancelled",
+            top_logprobs=tuple(one.top for one in drawn) if request.sampling.top_logprobs else (),
         )
+
+
+class SampleStream:
+    """One sample as it is drawn: an iterator of tokens, the end token left out.
+
+    Args:
+        engine: whose weights answer. Weights that change meanwhile count for what is drawn after.
+        request: of one key; its stop texts are the reader's to look for.
+
+    Raises:
+        UsageError, CapacityError: as `Scheduler.submit`.
+    """
+
+    def __init__(self, engine: Decoder, request: TokenRequest) -> None:
+        self._native = engine.native.scheduler(1, 0)
+        self._native.add(request)
+        self.finish: str | None = None
+        """`stop` after an end token, `length` at the limit; None while tokens are left."""
+        self.end_logprob: float | None = None
+        """Log-probability of the end token that came."""
+
+    def __iter__(self) -> Iterator[Drawn]:
+        finish = None
+        while finish is None:
+            for progress in self._native.step():
+                event = _event(progress)
+                yield from event.drawn
+                finish = event.finish
+        self.finish, self.end_logprob = finish, event.end_logprob
+
+
+def _event(progress: _native.Progress, reader: TextReader | None = None) -> Event:
+    tokens, logprobs, tops = progress.tokens, progress.logprobs, progress.top
+    end = logprobs[-1] if len(logprobs) > len(tokens) else None
+    drawn = tuple(map(Drawn, tokens, logprobs, map(tuple, tops)) if tops else map(Drawn, tokens, logprobs))
+    if reader is None:
+        return Event(progress.request, progress.sample, drawn, progress.finish, end_logprob=end)
+    reading = reader.read(tokens, progress.finish)
+    return Event(
+        request=progress.request,
+        sample=progress.sample,
+        drawn=drawn[: len(reading.offsets)],
+        finish=reading.finish,
+        text=reading.text,
+        offsets=reading.offsets,
+        stop=reading.stop,
+        end_logprob=end if reading.stop is None else None,
+    )

@@ -7,7 +7,7 @@ import msgspec
 from moevolve.protocol.messages import ToolCall
 
 
-class Completion(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sampled answer, whoever sampled it.
 
     `logprobs` are natural logs under temperature 1, one per token and one more where an end token was drawn. A server
@@ -23,6 +23,8 @@ class Completion(msgspec.Struct, frozen=True):
     reasoning: str = ""
     usage: int | None = None
     """Tokens as a server counted them."""
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """Where the request asks for them: for each of `tokens` the likeliest ones with their log-probabilities."""
 
     @property
     def logprob(self) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -20,7 +22,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float = 1.0
     """Counts the prompt's tokens too; the other two penalties do not."""
     stop: tuple[str, ...] = ()
-    """Texts that end a sample; the completion ends before them."""
+    """Texts that end a sample; the completion ends before the one that is complete first."""
     stop_tokens: tuple[int, ...] = ()
     """Tokens that end a sample, besides the model's own."""
     logit_bias: tuple[tuple[int, float], ...] = ()
@@ -28,9 +30,21 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: int = 0
     """Alternatives told with each token, at most 20."""
     speculate: int = 0
-    """Most tokens guessed a round, from what followed the same tokens before; changes the speed alone."""
+    """Most draft tokens a step, from what followed the same tokens before; changes the speed alone."""
     ignore_eos: bool = False
     """The model's end tokens are tokens like others."""
+
+
+class TokenRequest(msgspec.Struct, frozen=True):
+    """A prompt in tokens, how it is continued, and the samples that continue it: one form for every caller of an engine."""
+
+    prompt: Sequence[int]
+    """Token ids, at least one."""
+    sampling: Sampling
+    keys: Sequence[int]
+    """One sample a key of 64 bits; the key is all the randomness of a sample."""
+    marks: Sequence[str] | None = ()
+    """Special tokens that show in the text, as of `Engine.text`; stop texts are looked for in what shows."""
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -45,14 +59,20 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Progress of one sample in one round."""
+    """Progress of one sample in one step."""
 
     request: int
     sample: int
-    """Its place among the request's keys."""
+    """Its index among the request's keys."""
     drawn: tuple[Drawn, ...]
     """Without the end token; up to the token that completes a stop text."""
     finish: str | None
     """None while it goes on, then `stop`, `length` or `cancelled`."""
     text: str | None = None
     """Where the request has stop texts, what may be shown now: whole characters, and no beginning of a stop text."""
+    offsets: tuple[int, ...] = ()
+    """Beside `text`: where each token's text begins in the whole text, in characters."""
+    stop: str | None = None
+    """The stop text that ended the sample."""
+    end_logprob: float | None = None
+    """Log-probability of the end token that ended it."""

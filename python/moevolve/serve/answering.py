@@ -15,15 +15,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.models.chat import MOST, conversation
-from moevolve.protocol.sampling import Drawn, Event, Sampling
+from moevolve.models.chat import MAX_TOKENS, conversation
+from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.serve.bodies import Asked, ChatAsked, CompletionAsked
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
 from moevolve.serve.driver import Ticket
 from moevolve.serve.failures import RequestError, error_body, wrong
 from moevolve.serve.interactions import Interaction
 from moevolve.serve.reading import client_of
-from moevolve.serve.samples import SampleReader
+from moevolve.serve.samples import SampleReader, joined
 from moevolve.serve.service import Deployment, Keep, Service
 
 COMPLETION_TOKENS = 16
@@ -33,18 +33,10 @@ SLOWEST = 30.0
 """Seconds that a client may take to read what is left once the answer's time is over."""
 
 
-class Draw(msgspec.Struct, frozen=True):
-    """One prompt as the scheduler takes it."""
-
-    ids: list[int]
-    sampling: Sampling
-    keys: list[int]
-
-
 class Job(msgspec.Struct, frozen=True):
     """A request that is ready to be drawn; choices stand prompt by prompt, sample by sample."""
 
-    draws: list[Draw]
+    draws: list[TokenRequest]
     choices: list[Choice]
     kind: str
     """`object` of a whole answer."""
@@ -55,11 +47,11 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def prompt_tokens(self) -> int:
-        return sum(len(draw.ids) for draw in self.draws)
+        return sum(len(draw.prompt) for draw in self.draws)
 
     @property
     def over(self) -> bool:
-        """Whether every choice has ended; one may have by a stop text before its sample did."""
+        """Whether every choice has ended."""
         return all(choice.reader.finish is not None for choice in self.choices)
 
     @property
@@ -75,26 +67,26 @@ class Job(msgspec.Struct, frozen=True):
 def completion_job(asked: CompletionAsked, service: Service, deployment: Deployment, seed: int) -> Job:
     """Reads the prompts of a completion."""
     engine = deployment.engine
-    draws: list[Draw] = []
+    draws: list[TokenRequest] = []
     choices: list[Choice] = []
     for place, prompt in enumerate(asked.prompts):
         ids = engine.encode(prompt)
-        if not ids or any(not 0 <= token < engine.native.vocab_size for token in ids):
-            raise wrong("prompt", f"at least one token, each below {engine.native.vocab_size}")
+        if not ids or any(not 0 <= token < engine.vocab_size for token in ids):
+            raise wrong("prompt", f"at least one token, each below {engine.vocab_size}")
         most = _room(deployment, len(ids), asked.limit, COMPLETION_TOKENS)
         sampling = asked.sampling(
             most,
-            engine.native.vocab_size,
+            engine.vocab_size,
             top_logprobs=asked.logprobs or 0,
             speculate=service.speculate,
         )
-        draws.append(Draw(ids=ids, sampling=sampling, keys=asked.keys(place, seed)))
+        draws.append(TokenRequest(ids, sampling, asked.keys(place, seed)))
         echo = (prompt if isinstance(prompt, str) else engine.text(prompt)) if asked.echo else ""
         choices += [
             TextChoice(
                 place * asked.samples + sample,
                 engine,
-                SampleReader(engine, (), asked.stops),
+                SampleReader(engine),
                 asked.logprobs,
                 echo,
             )
@@ -112,10 +104,10 @@ def chat_job(asked: ChatAsked, service: Service, deployment: Deployment, seed: i
     ids = engine.encode(prompt, whole=False)
     if not ids:
         raise wrong("messages", "the chat template makes no text of this conversation")
-    most = _room(deployment, len(ids), asked.limit, MOST)
+    most = _room(deployment, len(ids), asked.limit, MAX_TOKENS)
     alternatives = (asked.top_logprobs or 0) if asked.logprobs else None
     sampling = asked.sampling(
-        most, engine.native.vocab_size, top_logprobs=alternatives or 0, speculate=service.speculate
+        most, engine.vocab_size, top_logprobs=alternatives or 0, speculate=service.speculate
     )
     number = secrets.token_hex(12)
     form = engine.chats.format
@@ -123,7 +115,7 @@ def chat_job(asked: ChatAsked, service: Service, deployment: Deployment, seed: i
         ChatChoice(
             sample,
             engine,
-            SampleReader(engine, form.marks, asked.stops),
+            SampleReader(engine, form.marks),
             form.parser(prompt, talk.tools),
             alternatives,
             number,
@@ -131,7 +123,7 @@ def chat_job(asked: ChatAsked, service: Service, deployment: Deployment, seed: i
         for sample in range(asked.samples)
     ]
     return Job(
-        draws=[Draw(ids=ids, sampling=sampling, keys=asked.keys(0, seed))],
+        draws=[TokenRequest(ids, sampling, asked.keys(0, seed), form.marks)],
         choices=choices,
         kind="chat.completion",
         piece="chat.completion.chunk",
@@ -192,7 +184,7 @@ async def answer(
             service.admit(samples)
             tickets = []
             for draw in job.draws:
-                ticket = deployment.driver.submit(draw.ids, draw.sampling, draw.keys)
+                ticket = deployment.driver.submit(draw)
                 stack.callback(deployment.driver.release, ticket)
                 tickets.append(ticket)
         except UsageError as error:
@@ -227,7 +219,7 @@ def _keep(keep: Keep, deployment: Deployment, job: Job, client: str) -> None:
                 id=job.name if len(job.draws) == 1 else f"{job.name}.{place}",
                 client=client,
                 at=time.time_ns() // 1_000_000,
-                prompt=deployment.engine.native.decode(draw.ids, False),
+                prompt=deployment.engine.decode(draw.prompt, special=True),
                 answers=answers,
                 weights=deployment.weights,
             )
@@ -256,18 +248,16 @@ class _Told:
         return {**self._base, "object": self.job.piece, "choices": choices, "usage": usage}
 
 
-Progress = tuple[Choice, Sequence[Drawn], str | None]
-"""A choice, its newest tokens, and why it ended if it has."""
+Progress = tuple[Choice, Event]
+"""A choice, and what is new of it."""
 
 
 def _merged(choices: Sequence[Choice], events: Sequence[Event]) -> list[Progress]:
-    """Events that came while nobody looked, one entry a sample: who is behind is told in larger pieces."""
-    drawn: dict[int, list[Drawn]] = {}
-    finish: dict[int, str | None] = {}
+    """Events that came while nobody looked, one a sample: who is behind is told in larger pieces."""
+    samples: dict[int, list[Event]] = {}
     for event in events:
-        drawn.setdefault(event.sample, []).extend(event.drawn)
-        finish[event.sample] = event.finish
-    return [(choices[sample], tokens, finish[sample]) for sample, tokens in drawn.items()]
+        samples.setdefault(event.sample, []).append(event)
+    return [(choices[sample], joined(several)) for sample, several in samples.items()]
 
 
 async def _progress(told: _Told, tickets: Sequence[Ticket]) -> AsyncIterator[list[Progress]]:
@@ -311,8 +301,8 @@ def _late(seconds: float) -> RequestError:
 async def _whole(told: _Told, tickets: Sequence[Ticket], receive: Receive) -> Response:
     async def draw() -> None:
         async for progress in _progress(told, tickets):
-            for choice, drawn, finish in progress:
-                choice.take(drawn, finish)
+            for choice, event in progress:
+                choice.take(event)
             if told.job.over:
                 return
 
@@ -392,7 +382,7 @@ class EventStream(Response):
             while True:
                 async with asyncio.timeout_at(deadline):
                     progress = await anext(rounds)
-                pieces = [piece for choice, drawn, why in progress for piece in choice.take(drawn, why)]
+                pieces = [piece for choice, event in progress for piece in choice.take(event)]
                 data = b"".join(_sse(told.piece([piece])) for piece in pieces)
                 if told.job.over:
                     end = data + (_sse(told.piece([], told.job.usage)) if self._usage else b"")

@@ -199,7 +199,7 @@ def _model(service: Service) -> dict[str, Any]:
         "owned_by": "moevolve",
         "weights": service.current.weights,
         "context": engine.positions,
-        "chat": engine.native.chat_template is not None,
+        "chat": engine.chat_template is not None,
     }
 
 

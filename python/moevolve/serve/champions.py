@@ -81,5 +81,5 @@ class Champions:
         if not file.is_file():
             raise StoreError(f"the weights of {champion.variant} are missing: {file} is gone")
         engine = base.clone()
-        engine.native.read_weights(str(file))
+        engine.read_weights(file)
         return engine

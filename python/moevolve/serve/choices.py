@@ -10,13 +10,13 @@ from moevolve.models.engine import Engine
 from moevolve.models.reply import ReplyParser
 from moevolve.models.turns import (
     ContentDelta,
-    Event,
     ReasoningDelta,
     ToolCall,
     ToolCallEnd,
     ToolCallFailed,
 )
-from moevolve.protocol.sampling import Drawn
+from moevolve.models.turns import Event as TurnEvent
+from moevolve.protocol.sampling import Event
 from moevolve.serve.samples import SampleReader, Told
 
 
@@ -29,8 +29,8 @@ class Choice(Protocol):
         """What a stream says of it before the first token."""
         ...
 
-    def take(self, drawn: Sequence[Drawn], finish: str | None) -> list[dict[str, Any]]:
-        """A round's tokens as pieces of a stream."""
+    def take(self, event: Event) -> list[dict[str, Any]]:
+        """What an event adds, as pieces of a stream."""
         ...
 
     def whole(self) -> dict[str, Any]:
@@ -63,8 +63,8 @@ class TextChoice:
     def open(self) -> list[dict[str, Any]]:
         return [self._piece(self._prompt, (), None)] if self._prompt else []
 
-    def take(self, drawn: Sequence[Drawn], finish: str | None) -> list[dict[str, Any]]:
-        more = self.reader.take(drawn, finish)
+    def take(self, event: Event) -> list[dict[str, Any]]:
+        more = self.reader.take(event)
         self._text.append(more.text)
         if self._most is not None:
             self._tokens.extend(more.tokens)
@@ -129,8 +129,8 @@ class ChatChoice:
     def open(self) -> list[dict[str, Any]]:
         return [self._piece({"role": "assistant", "content": ""}, (), None)]
 
-    def take(self, drawn: Sequence[Drawn], finish: str | None) -> list[dict[str, Any]]:
-        more = self.reader.take(drawn, finish)
+    def take(self, event: Event) -> list[dict[str, Any]]:
+        more = self.reader.take(event)
         if self._most is not None:
             self._tokens.extend(more.tokens)
         events = self._parser.feed(more.text) if more.text else []
@@ -169,7 +169,7 @@ class ChatChoice:
             "finish_reason": self._finish(self.reader.finish),
         }
 
-    def _deltas(self, event: Event) -> list[dict[str, Any]]:
+    def _deltas(self, event: TurnEvent) -> list[dict[str, Any]]:
         match event:
             case ReasoningDelta(text=text):
                 return [{"reasoning_content": text}]
@@ -234,4 +234,4 @@ def _entry(engine: Engine, token: int, logprob: float) -> dict[str, Any]:
 
 
 def _token(engine: Engine, token: int) -> str:
-    return engine.native.decode([token], False) if engine.native.has_tokenizer else str(token)
+    return engine.decode([token], special=True) if engine.has_tokenizer else str(token)

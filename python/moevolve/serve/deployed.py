@@ -150,8 +150,8 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         engine = checkpoints.load(config)
         config = checkpoints.settled(config, engine)
     store.weights_dir.mkdir(parents=True, exist_ok=True)
-    weights = engine.native.fingerprint()
-    engine.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))
+    weights = engine.weights_hash
+    engine.write_weights(store.weights_dir / f"{weights}.safetensors")
     feedback = SkillInfo(path=SKILL, summary="what clients call a good answer", levels=(1, 1))
     started = RunStarted(
         run=f"{config.run_name()}-deployed",

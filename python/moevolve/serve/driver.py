@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from moevolve.errors import MoevolveError
-from moevolve.protocol.sampling import Event, Sampling
+from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.serve.failures import RequestError, ending
 
 
@@ -25,7 +25,7 @@ class Rounds(Protocol):
     def memory(self) -> int: ...
     @property
     def limit(self) -> int: ...
-    def submit(self, ids: Sequence[int], sampling: Sampling, *, keys: Sequence[int]) -> int: ...
+    def submit(self, request: TokenRequest) -> int: ...
     def cancel(self, request: int) -> None: ...
     def round(self) -> list[Event]: ...
 
@@ -130,7 +130,7 @@ class Driver:
         """What ended the thread, if it did not end well."""
         return self._failure
 
-    def submit(self, ids: Sequence[int], sampling: Sampling, keys: Sequence[int]) -> Ticket:
+    def submit(self, request: TokenRequest) -> Ticket:
         """Begins a request.
 
         Raises:
@@ -140,9 +140,9 @@ class Driver:
             raise self._failure
         if self._ended:
             raise ending()
-        ticket = Ticket(len(keys), self._loop)
+        ticket = Ticket(len(request.keys), self._loop)
         with self._lock:
-            number = self.scheduler.submit(ids, sampling, keys=keys)
+            number = self.scheduler.submit(request)
             self._tickets[number] = ticket
             self._numbers[ticket] = number
         self.outstanding += ticket.samples

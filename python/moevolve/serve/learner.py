@@ -29,6 +29,7 @@ from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import BarePrompts
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.protocol.sampling import Sampling
+from moevolve.protocol.training import Example
 from moevolve.randomness import key, rng
 from moevolve.records import (
     CycleFinished,
@@ -139,8 +140,8 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
             prompts=BarePrompts(theirs),
             spread=champions.config.learn.positions == "spread",
         )
-        weights = theirs.native.fingerprint()
-        theirs.native.write_weights(str(store.weights_dir / f"{weights}.safetensors"))
+        weights = theirs.weights_hash
+        theirs.write_weights(store.weights_dir / f"{weights}.safetensors")
         name = f"v{variants:04d}"
         summary = f"{len(parts.train)} answers that {len(parts.trainers)} clients stand for"
         tell(
@@ -226,11 +227,11 @@ def _rehearsal(
     """The champion's own answers to train tasks of the run's skills that the grader confirms, and the tokens drawn."""
     drawn = _drawn(tasks, config, "train", REHEARSED, (*stage, "deployed rehearsal"))
     answers, tokens = _answers(engine, drawn, config, (*stage, "deployed rehearsal"))
-    prompts, native = model.prompts(config, engine), engine.native
+    prompts = model.prompts(config, engine)
     return [
         Confirmed(
-            native.decode(prompts.ask(task.prompt), False),
-            native.decode(prompts.say(answer)[:-1], False),
+            engine.decode(prompts.ask(task.prompt), special=True),
+            engine.decode(prompts.say(answer)[:-1], special=True),
             task.skill,
             task.level,
             0,
@@ -243,7 +244,7 @@ def _rehearsal(
 def _buffer(train: Sequence[Claim], known: Sequence[Confirmed], engine: Engine, cycle: int) -> Buffer:
     """What is trained on: the claims, and what must not be forgotten."""
     items = [Confirmed(claim.prompt, claim.answer, SKILL, 1, cycle) for claim in train]
-    fitting = [item for item in items if len(engine.native.encode(item.prompt + item.answer)) < LONGEST]
+    fitting = [item for item in items if len(engine.encode(item.prompt + item.answer, whole=False)) < LONGEST]
     return Buffer(len(known) + len(fitting) + 1, [*known, *fitting])
 
 
@@ -258,7 +259,7 @@ def _gate(
     champion: str,
 ) -> Gated:
     """Both gates' decision as one record; the second is asked only if the first says yes."""
-    judge = [c for c in parts.judge if len(ours.native.encode(c.prompt + c.answer)) < LONGEST]
+    judge = [c for c in parts.judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
     gate = PairedGate(
         alpha=ALPHA,
         margin=0.0,
@@ -305,13 +306,12 @@ def _gate(
 
 def likelihoods(engine: Engine, judge: Sequence[Claim]) -> list[float]:
     """How likely each answer is, its end included, as the geometric mean of its tokens' probabilities."""
-    native = engine.native
-    rows: list[tuple[list[int], int, int | list[int]]] = []
+    prompts = BarePrompts(engine)
+    rows = []
     for claim in judge:
-        prompt = native.encode(claim.prompt)
-        ids = prompt + native.encode(claim.answer) + native.eos[:1]
-        rows.append((ids, len(prompt), 0))
-    return [math.exp(math.fsum(each) / len(each)) for each in native.logprobs(rows)]
+        prompt = prompts.ask(claim.prompt)
+        rows.append(Example(tokens=prompt + prompts.say(claim.answer), start=len(prompt)))
+    return [math.exp(math.fsum(each) / len(each)) for each in engine.logprobs(rows)]
 
 
 def _check(

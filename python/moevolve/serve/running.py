@@ -88,7 +88,7 @@ def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> 
     with ExitStack() as stack:
         listener = stack.enter_context(bound(options.host, options.port))
         source = _source(options, stack)
-        for note in source.engine.native.notes:
+        for note in source.engine.notes:
             say(f"moevolve: {note}")
         return asyncio.run(_serve(options, source, listener, say, ready))
 
@@ -151,7 +151,7 @@ async def _serve(
     async def begin() -> None:
         nonlocal following
         drawing = service.current.driver.scheduler
-        chat = "chats" if source.engine.native.chat_template else "no chat template: completions only"
+        chat = "chats" if source.engine.chat_template else "no chat template: completions only"
         say(f"serving {source.told} as {name!r} ({chat})")
         say(
             f"{drawing.slots} slots, at most {drawing.limit / (1 << 20):,.0f} MiB of keys and values; "

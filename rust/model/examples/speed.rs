@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use moevolve_kernels::{Isa, Precision};
-use moevolve_model::{Engine, Example, Request};
+use moevolve_model::{Engine, Example, Request, Sampling};
 
 const CONFIG: &str = r#"{"model_type": "minimax_m2", "vocab_size": 128, "hidden_size": 128, "intermediate_size": 128,
     "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 16,
@@ -62,9 +62,11 @@ fn main() -> moevolve_model::Result<()> {
             let request = |i: usize| Request {
                 prompt: tokens(i, 24),
                 keys: vec![i as u64],
-                max_tokens: 32,
-                temperature: 0.0,
-                top_p: 1.0,
+                sampling: Sampling {
+                    max_tokens: 32,
+                    temperature: 0.0,
+                    ..Sampling::default()
+                },
             };
             let requests: Vec<Request> = (0..64).map(request).collect();
             let time = median(|| drop(engine.generate(&requests)));

@@ -38,5 +38,5 @@ pub use checkpoint::Keep;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
 pub use objective::{Objective, Rollout};
-pub use schedule::{Event, Finish, Sampling, Scheduler, Stream};
+pub use schedule::{Event, Finish, Sampling, Scheduler};
 pub use train::{Optimizer, PolicyReport, StepReport};

@@ -9,7 +9,6 @@ mod lookup;
 mod pool;
 mod sampling;
 mod sequence;
-mod stream;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +21,6 @@ use lane::Lane;
 use pool::Pool;
 pub use sampling::{Drawn, Finish, MOST_TOP, Sampling, Top};
 use sequence::{Sequence, blocks};
-pub use stream::Stream;
 
 /// Memory that stays between calls that bring their own requests, in bytes.
 const KEPT: usize = 64 << 20;

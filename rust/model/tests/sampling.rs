@@ -4,7 +4,7 @@ mod common;
 
 use common::{create, ids, odd, request, with};
 use moevolve_kernels::Isa;
-use moevolve_model::{Engine, Sample};
+use moevolve_model::{Engine, Finish, Sample};
 use serde_json::json;
 
 fn one(
@@ -122,7 +122,7 @@ fn no_sample_goes_past_the_last_position() {
     let sample = one(&mut engine, 1, 18, 0, 1_000_000, 0.0);
     // Positions 18 and 19 are read; the token that the last one predicts is given, not read.
     assert_eq!(sample.tokens.len(), 3);
-    assert!(!sample.stopped);
+    assert_eq!(sample.finish, Finish::Length);
     assert!(engine.generate(&[request(1, 21, &[0], 1, 0.0)]).is_err());
 }
 
@@ -135,7 +135,8 @@ fn any_end_token_stops() {
         .generate(&[request(2, 6, &keys, 60, 1.5)])
         .expect("a good request")
         .remove(0);
-    let stopped = samples.iter().filter(|sample| sample.stopped).count();
+    let ended = |sample: &Sample| sample.finish == Finish::Stop;
+    let stopped = samples.iter().filter(|sample| ended(sample)).count();
     assert!(stopped > 50, "{stopped} of 200");
     for sample in samples {
         assert!(
@@ -146,7 +147,7 @@ fn any_end_token_stops() {
         );
         assert_eq!(
             sample.logprobs.len(),
-            sample.tokens.len() + usize::from(sample.stopped)
+            sample.tokens.len() + usize::from(ended(&sample))
         );
     }
 }

@@ -65,13 +65,8 @@ fn rounds_draw_what_a_whole_call_draws() {
         let mut engine = create(&odd(), threads);
         let scheduler = engine.scheduler(slots, 0).expect("a scheduler");
         for request in &requests {
-            let sampling = Sampling {
-                temperature: request.temperature,
-                top_p: request.top_p,
-                ..sampling(request.max_tokens)
-            };
             scheduler
-                .add(&request.prompt, &request.keys, sampling)
+                .add(&request.prompt, &request.keys, request.sampling.clone())
                 .expect("a good request");
         }
         let told = drain(&mut engine, &scheduler);
@@ -79,7 +74,7 @@ fn rounds_draw_what_a_whole_call_draws() {
         assert_eq!(told.len(), expected.clone().count());
         for ((tokens, logprobs, finish), expected) in told.values().zip(expected) {
             assert_eq!((tokens, logprobs), (&expected.tokens, &expected.logprobs));
-            assert_eq!(*finish == Some(Finish::Stop), expected.stopped);
+            assert_eq!(*finish, Some(expected.finish));
         }
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{create, odd, with};
-use moevolve_model::{Engine, Keep, Request};
+use moevolve_model::{Engine, Keep, Request, Sampling};
 use serde_json::json;
 
 fn logits(engine: &mut Engine) -> Vec<f32> {
@@ -15,9 +15,11 @@ fn greedy(engine: &mut Engine) -> Vec<u32> {
     let request = Request {
         prompt: vec![3, 9, 27],
         keys: vec![1],
-        max_tokens: 20,
-        temperature: 0.0,
-        top_p: 1.0,
+        sampling: Sampling {
+            max_tokens: 20,
+            temperature: 0.0,
+            ..Sampling::default()
+        },
     };
     engine.generate(&[request]).expect("samples")[0][0]
         .tokens

@@ -1,129 +1,19 @@
-//! The engine for Python: `Engine` over `moevolve_model::Engine`, and `Tensor`, a float buffer.
+//! The engine for Python: `Engine` over `moevolve_model::Engine`.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_int, c_void};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moevolve_model::tokenizer::Tokenizer;
 use moevolve_model::{
-    AdapterSettings, Engine as Model, Error, Finish, Keep, Objective, Optimizer, Request,
-    Stream as Sampling,
+    AdapterSettings, Engine as Model, Error, Keep, Objective, Optimizer, Request,
 };
-use pyo3::exceptions::PyBufferError;
-use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::PyDict;
 
-use crate::training::{self, ExampleArguments, RolloutArguments, SequenceArguments};
-
-const FLOAT: &CStr = c"f";
-
-/// Float32 values in C order; see the stub for the documentation.
-#[pyclass(module = "moevolve._native", frozen)]
-pub struct Tensor {
-    values: Vec<f32>,
-    shape: Vec<isize>,
-    /// Bytes from one element of each dimension to the next.
-    strides: Vec<isize>,
-}
-
-impl Tensor {
-    pub fn new(values: Vec<f32>, shape: impl IntoIterator<Item = usize>) -> Self {
-        let shape: Vec<isize> = shape.into_iter().map(|n| n as isize).collect();
-        let mut strides = vec![size_of::<f32>() as isize; shape.len()];
-        for i in (1..shape.len()).rev() {
-            strides[i - 1] = strides[i] * shape[i];
-        }
-        Self {
-            values,
-            shape,
-            strides,
-        }
-    }
-
-    fn nested<'py>(
-        &self,
-        py: Python<'py>,
-        values: &[f32],
-        shape: &[isize],
-    ) -> PyResult<Bound<'py, PyList>> {
-        match shape {
-            [] | [_] => PyList::new(py, values),
-            [rows, inner @ ..] => {
-                let size = inner.iter().product::<isize>() as usize;
-                let list = PyList::empty(py);
-                for row in 0..*rows as usize {
-                    list.append(self.nested(py, &values[row * size..][..size], inner)?)?;
-                }
-                Ok(list)
-            }
-        }
-    }
-}
-
-#[pymethods]
-impl Tensor {
-    #[getter]
-    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, &self.shape)
-    }
-
-    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        self.nested(py, &self.values, &self.shape)
-    }
-
-    fn __len__(&self) -> usize {
-        self.shape.first().map_or(0, |&n| n as usize)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Tensor(shape={:?}, dtype=float32)", self.shape)
-    }
-
-    /// # Safety
-    /// Called by the interpreter with a view to fill; the view keeps this frozen object alive.
-    unsafe fn __getbuffer__(
-        slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
-        flags: c_int,
-    ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
-        }
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            return Err(PyBufferError::new_err("a Tensor is read-only"));
-        }
-        let asks = |flag: c_int| flags & flag == flag;
-        let this = slf.get();
-        (*view).buf = this.values.as_ptr().cast_mut().cast::<c_void>();
-        (*view).len = size_of_val(&this.values[..]) as isize;
-        (*view).itemsize = size_of::<f32>() as isize;
-        (*view).readonly = 1;
-        (*view).format = if asks(ffi::PyBUF_FORMAT) {
-            FLOAT.as_ptr().cast_mut()
-        } else {
-            std::ptr::null_mut()
-        };
-        (*view).ndim = this.shape.len() as c_int;
-        let dimensions = |values: &[isize], wanted| {
-            if wanted {
-                values.as_ptr().cast_mut()
-            } else {
-                std::ptr::null_mut()
-            }
-        };
-        (*view).shape = dimensions(&this.shape, asks(ffi::PyBUF_ND));
-        (*view).strides = dimensions(&this.strides, asks(ffi::PyBUF_STRIDES));
-        (*view).suboffsets = std::ptr::null_mut();
-        (*view).internal = std::ptr::null_mut();
-        (*view).obj = slf.into_any().into_ptr();
-        Ok(())
-    }
-}
-
-type RequestArguments = (Vec<u32>, Vec<u64>, usize, f32, f32);
-type SampleResult = (Vec<u32>, Vec<f32>, &'static str);
+use crate::generation::{RequestArgument, Sample, Scheduler};
+use crate::tensor::Tensor;
+use crate::training::{self, ExampleArgument, RolloutArgument, SequenceArgument, StepReport};
 
 /// A loaded model; see the stub for the documentation of its methods.
 #[pyclass(module = "moevolve._native", frozen)]
@@ -168,39 +58,6 @@ impl Engine {
     ) -> PyResult<T> {
         py.detach(|| read(self.tokenizer.as_deref().ok_or(Error::NoTokenizer)?))
             .map_err(|error| raise(py, &error))
-    }
-}
-
-/// One sample as an iterator; see the stub.
-#[pyclass(module = "moevolve._native", frozen)]
-struct Stream {
-    engine: Py<Engine>,
-    /// The sample, and whether its end was told.
-    state: Mutex<(Sampling, bool)>,
-}
-
-#[pymethods]
-impl Stream {
-    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<(u32, f32)>> {
-        let engine = self.engine.get();
-        engine.work(py, |model| {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = model.advance(&mut state.0);
-            state.1 |= next.is_none();
-            Ok(next)
-        })
-    }
-
-    #[getter]
-    fn finish(&self, py: Python<'_>) -> Option<&'static str> {
-        py.detach(|| {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.0.finish().filter(|_| state.1).map(Finish::name)
-        })
     }
 }
 
@@ -332,47 +189,17 @@ impl Engine {
     fn generate(
         &self,
         py: Python<'_>,
-        requests: Vec<RequestArguments>,
-    ) -> PyResult<Vec<Vec<SampleResult>>> {
-        let request = |(prompt, keys, max_tokens, temperature, top_p)| Request {
-            prompt,
-            keys,
-            max_tokens,
-            temperature,
-            top_p,
-        };
-        let requests: Vec<Request> = requests.into_iter().map(request).collect();
+        requests: Vec<RequestArgument>,
+    ) -> PyResult<Vec<Vec<Sample>>> {
+        let requests: Vec<Request> = requests.into_iter().map(Request::from).collect();
         let samples = self.work(py, |model| model.generate(&requests))?;
-        let finish = |stopped| if stopped { "stop" } else { "length" };
-        let one = |samples: Vec<moevolve_model::Sample>| {
-            samples
-                .into_iter()
-                .map(|s| (s.tokens, s.logprobs, finish(s.stopped)))
-                .collect()
-        };
+        let one = |samples: Vec<_>| samples.into_iter().map(Sample::from).collect();
         Ok(samples.into_iter().map(one).collect())
     }
 
-    fn stream(
-        slf: Bound<'_, Self>,
-        ids: Vec<u32>,
-        key: u64,
-        max_tokens: usize,
-        temperature: f32,
-        top_p: f32,
-    ) -> PyResult<Stream> {
-        let request = Request {
-            prompt: ids,
-            keys: vec![key],
-            max_tokens,
-            temperature,
-            top_p,
-        };
-        let sampling = slf.get().work(slf.py(), |model| model.stream(&request))?;
-        Ok(Stream {
-            engine: slf.unbind(),
-            state: Mutex::new((sampling, false)),
-        })
+    #[pyo3(signature = (slots=64, memory=0))]
+    fn scheduler(slf: Bound<'_, Self>, slots: usize, memory: usize) -> PyResult<Scheduler> {
+        Scheduler::new(slf, slots, memory)
     }
 
     #[pyo3(signature = (beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.01, clip=1.0, bias_rate=0.0))]
@@ -404,22 +231,22 @@ impl Engine {
     }
 
     #[pyo3(signature = (batch, learning_rate, norms=false))]
-    fn train_step<'py>(
+    fn train_step(
         &self,
-        py: Python<'py>,
-        batch: Vec<ExampleArguments>,
+        py: Python<'_>,
+        batch: Vec<ExampleArgument>,
         learning_rate: f32,
         norms: bool,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<StepReport> {
         let batch = training::examples(batch);
         let report = self.work(py, |model| model.train_step(&batch, learning_rate, norms))?;
-        training::step(py, report)
+        StepReport::new(py, report)
     }
 
     fn gradients<'py>(
         &self,
         py: Python<'py>,
-        batch: Vec<ExampleArguments>,
+        batch: Vec<ExampleArgument>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
         let batch = training::examples(batch);
         let (loss, tensors) = self.work(py, |model| model.gradients(&batch))?;
@@ -431,10 +258,10 @@ impl Engine {
         clippy::too_many_arguments,
         reason = "each is a keyword on the Python side"
     )]
-    fn policy_step<'py>(
+    fn policy_step(
         &self,
-        py: Python<'py>,
-        batch: Vec<RolloutArguments>,
+        py: Python<'_>,
+        batch: Vec<RolloutArgument>,
         learning_rate: f32,
         loss: &str,
         clip_low: f32,
@@ -442,13 +269,13 @@ impl Engine {
         kl: f32,
         length: usize,
         norms: bool,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<StepReport> {
         let batch = training::rollouts(batch);
         let report = self.work(py, |model| {
             let objective = Objective::new(loss, clip_low, clip_high, kl, length)?;
             model.policy_step(&batch, &objective, learning_rate, norms)
         })?;
-        training::step(py, report)
+        StepReport::new(py, report)
     }
 
     #[pyo3(signature = (batch, loss="cispo", clip_low=0.2, clip_high=0.28, kl=0.0, length=0))]
@@ -459,7 +286,7 @@ impl Engine {
     fn policy_gradients<'py>(
         &self,
         py: Python<'py>,
-        batch: Vec<RolloutArguments>,
+        batch: Vec<RolloutArgument>,
         loss: &str,
         clip_low: f32,
         clip_high: f32,
@@ -478,10 +305,10 @@ impl Engine {
     fn logprobs(
         &self,
         py: Python<'_>,
-        batch: Vec<SequenceArguments>,
+        batch: Vec<SequenceArgument>,
         base: bool,
     ) -> PyResult<Vec<Vec<f32>>> {
-        let batch = training::sequences(batch);
+        let batch: Vec<_> = batch.into_iter().map(Into::into).collect();
         self.work(py, |model| model.logprobs(&batch, base))
     }
 
@@ -583,6 +410,5 @@ pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
 /// Adds this room's classes to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Tensor>()?;
-    module.add_class::<Engine>()?;
-    module.add_class::<Stream>()
+    module.add_class::<Engine>()
 }

@@ -10,7 +10,8 @@ use moevolve_kernels::{Isa, LANES, Precision};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
-use crate::engine::{Tensor, usage};
+use crate::engine::usage;
+use crate::tensor::Tensor;
 
 /// A packed block; see the stub for the documentation.
 #[pyclass(module = "moevolve._native", frozen)]

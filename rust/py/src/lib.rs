@@ -4,19 +4,21 @@ use pyo3::prelude::*;
 
 mod engine;
 mod experts;
+mod generation;
 mod plan;
 mod sandbox;
-mod scheduler;
 mod store;
+mod tensor;
 mod training;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     engine::register(module)?;
+    generation::register(module)?;
     experts::register(module)?;
     plan::register(module)?;
-    scheduler::register(module)?;
+    training::register(module)?;
     store::register(module)?;
     sandbox::register(module)?;
     Ok(())

@@ -1,26 +1,11 @@
 //! What training takes and tells, between Python and the model.
 
-use moevolve_model::{Example, PolicyReport, Positions, Rollout, StepReport, Tensor as Values};
+use moevolve_model::{Example, Positions, Rollout, StepReport as Report, Tensor as Values};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::engine::Tensor;
-
-/// (ids, answer_start, positions, weight).
-pub type ExampleArguments = (Vec<u32>, usize, PositionArgument, f32);
-/// (ids, answer_start, positions).
-pub type SequenceArguments = (Vec<u32>, usize, PositionArgument);
-/// (ids, answer_start, positions, advantage, old log-probabilities, reference's or None, age).
-pub type RolloutArguments = (
-    Vec<u32>,
-    usize,
-    PositionArgument,
-    AdvantageArgument,
-    Vec<f32>,
-    Option<Vec<f32>>,
-    u32,
-);
+use crate::tensor::Tensor;
 
 /// An offset, or one position a token.
 #[derive(FromPyObject)]
@@ -45,75 +30,134 @@ pub enum AdvantageArgument {
     Each(Vec<f32>),
 }
 
-pub fn examples(batch: Vec<ExampleArguments>) -> Vec<Example> {
-    let example = |(ids, answer_start, positions, weight): ExampleArguments| Example {
-        ids,
-        answer_start,
-        positions: positions.into(),
-        weight,
-    };
-    batch.into_iter().map(example).collect()
+/// Fields of `moevolve.protocol.training.Example` in tokens.
+#[derive(FromPyObject)]
+pub struct ExampleArgument {
+    tokens: Vec<u32>,
+    start: usize,
+    positions: PositionArgument,
+    weight: f32,
 }
 
-/// Sequences whose weights do not matter.
-pub fn sequences(batch: Vec<SequenceArguments>) -> Vec<Example> {
-    let weigh = |(ids, start, positions): SequenceArguments| (ids, start, positions, 1.0);
-    examples(batch.into_iter().map(weigh).collect())
+/// Fields that an example and a rollout share.
+#[derive(FromPyObject)]
+pub struct SequenceArgument {
+    tokens: Vec<u32>,
+    start: usize,
+    positions: PositionArgument,
 }
 
-pub fn rollouts(batch: Vec<RolloutArguments>) -> Vec<Rollout> {
-    let rollout = |arguments: RolloutArguments| {
-        let (ids, answer_start, positions, advantage, old, reference, age) = arguments;
-        let tokens = ids.len().saturating_sub(answer_start);
-        Rollout {
-            ids,
-            answer_start,
-            positions: positions.into(),
-            advantages: match advantage {
+/// Fields of `moevolve.protocol.training.Rollout`.
+#[derive(FromPyObject)]
+pub struct RolloutArgument {
+    tokens: Vec<u32>,
+    start: usize,
+    positions: PositionArgument,
+    advantage: AdvantageArgument,
+    logprobs: Vec<f32>,
+    reference: Option<Vec<f32>>,
+    age: u32,
+}
+
+impl From<ExampleArgument> for Example {
+    fn from(argument: ExampleArgument) -> Self {
+        Self {
+            ids: argument.tokens,
+            answer_start: argument.start,
+            positions: argument.positions.into(),
+            weight: argument.weight,
+        }
+    }
+}
+
+/// An example whose weight does not matter.
+impl From<SequenceArgument> for Example {
+    fn from(argument: SequenceArgument) -> Self {
+        Self {
+            ids: argument.tokens,
+            answer_start: argument.start,
+            positions: argument.positions.into(),
+            weight: 1.0,
+        }
+    }
+}
+
+impl From<RolloutArgument> for Rollout {
+    fn from(argument: RolloutArgument) -> Self {
+        let tokens = argument.tokens.len().saturating_sub(argument.start);
+        Self {
+            ids: argument.tokens,
+            answer_start: argument.start,
+            positions: argument.positions.into(),
+            advantages: match argument.advantage {
                 AdvantageArgument::One(one) => vec![one; tokens],
                 AdvantageArgument::Each(each) => each,
             },
-            old,
-            reference: reference.unwrap_or_default(),
-            age,
+            old: argument.logprobs,
+            reference: argument.reference.unwrap_or_default(),
+            age: argument.age,
         }
-    };
-    batch.into_iter().map(rollout).collect()
+    }
 }
 
-/// A step's report as the stub describes it.
-pub fn step<'py>(py: Python<'py>, report: StepReport) -> PyResult<Bound<'py, PyDict>> {
-    let told = PyDict::new(py);
-    told.set_item("loss", report.loss)?;
-    told.set_item("tokens", report.tokens)?;
-    told.set_item("gradient_norm", report.gradient_norm)?;
-    told.set_item("expert_load", report.expert_load)?;
-    if !report.expert_gradient.is_empty() {
-        told.set_item("expert_gradient", report.expert_gradient)?;
+pub fn examples(batch: Vec<ExampleArgument>) -> Vec<Example> {
+    batch.into_iter().map(Example::from).collect()
+}
+
+pub fn rollouts(batch: Vec<RolloutArgument>) -> Vec<Rollout> {
+    batch.into_iter().map(Rollout::from).collect()
+}
+
+/// What a step saw; see the stub.
+#[pyclass(module = "moevolve._native", frozen, get_all)]
+pub struct StepReport {
+    loss: f64,
+    tokens: usize,
+    gradient_norm: f64,
+    expert_load: Vec<Vec<f64>>,
+    expert_gradient: Vec<Vec<f64>>,
+    policy: Option<Py<PolicyReport>>,
+}
+
+/// What a policy's tokens were like; see the stub.
+#[pyclass(module = "moevolve._native", frozen, get_all)]
+pub struct PolicyReport {
+    ratio: f64,
+    max_ratio: f64,
+    clip_fraction: f64,
+    approx_kl: f64,
+    abs_log_ratio: f64,
+    reference_kl: f64,
+    entropy: f64,
+    age: f64,
+    max_age: u32,
+}
+
+impl StepReport {
+    pub fn new(py: Python<'_>, report: Report) -> PyResult<Self> {
+        let policy = report.policy.map(|policy| {
+            let policy = PolicyReport {
+                ratio: policy.ratio,
+                max_ratio: policy.largest_ratio,
+                clip_fraction: policy.clipped,
+                approx_kl: policy.drift,
+                abs_log_ratio: policy.apart,
+                reference_kl: policy.kl,
+                entropy: policy.entropy,
+                age: policy.age,
+                max_age: policy.oldest,
+            };
+            Py::new(py, policy)
+        });
+        Ok(Self {
+            loss: report.loss,
+            tokens: report.tokens,
+            gradient_norm: report.gradient_norm,
+            expert_load: report.expert_load,
+            expert_gradient: report.expert_gradient,
+            policy: policy.transpose()?,
+        })
     }
-    if let Some(policy) = report.policy {
-        let PolicyReport {
-            ratio,
-            largest_ratio,
-            clipped,
-            drift,
-            apart,
-            kl,
-            entropy,
-            age,
-            oldest,
-        } = policy;
-        told.set_item("ratio", ratio)?;
-        told.set_item("largest_ratio", largest_ratio)?;
-        told.set_item("clipped", clipped)?;
-        told.set_item("drift", drift)?;
-        told.set_item("apart", apart)?;
-        told.set_item("kl", kl)?;
-        told.set_item("entropy", entropy)?;
-        told.set_item("age", age)?;
-        told.set_item("oldest", oldest)?;
-    }
-    Ok(told)
 }
 
 /// Gradients by name.
@@ -128,4 +172,10 @@ pub fn gradients<'py>(
         told.set_item(name, Tensor::new(values, tensor.dims().iter().copied()))?;
     }
     Ok(told)
+}
+
+/// Adds this room's classes to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PolicyReport>()?;
+    module.add_class::<StepReport>()
 }

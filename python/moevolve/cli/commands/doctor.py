@@ -81,17 +81,17 @@ def _engine() -> Finding:
         from moevolve.models.checkpoint import seed_checkpoint
         from moevolve.models.engine import Engine
 
-        native = Engine.load(seed_checkpoint(), precision="fastest").native
+        engine = Engine.load(seed_checkpoint(), precision="fastest")
     except MoevolveError as error:
         return Finding(name="engine", ok=False, value="the seed policy does not load", advice=str(error))
     except ImportError as error:
         return Finding(name="engine", ok=False, value="the native module does not load", advice=str(error))
-    words = "tokenizer in place" if native.has_tokenizer else "NO tokenizer"
+    words = "tokenizer in place" if engine.has_tokenizer else "NO tokenizer"
     return Finding(
         name="engine",
-        ok=native.has_tokenizer,
-        value=f"{native.isa} kernels, {native.precision} products, {native.threads} threads; "
-        f"seed of {native.parameters:,} parameters, {words}",
+        ok=engine.has_tokenizer,
+        value=f"{engine.isa} kernels, {engine.precision} products, {engine.threads} threads; "
+        f"seed of {engine.parameters:,} parameters, {words}",
     )
 
 

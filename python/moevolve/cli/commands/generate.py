@@ -103,7 +103,7 @@ def execute(options: argparse.Namespace) -> int:
     from moevolve.models.engine import Engine
 
     engine = Engine.load(options.model or seed_checkpoint(), threads=options.threads)
-    for note in engine.native.notes:
+    for note in engine.notes:
         output.say(f"moevolve: {note}")
     draw = _Draw(options, engine, tools)
     if talks:
@@ -111,7 +111,7 @@ def execute(options: argparse.Namespace) -> int:
 
         opening = () if options.system is None else ({"role": "system", "content": options.system},)
         return talk(lambda told, turns: draw.turn(Request(messages=told), (turns, 0)), opening)
-    if not (options.chat or options.raw or options.json or options.jsonl) and engine.native.chat_template:
+    if not (options.chat or options.raw or options.json or options.jsonl) and engine.chat_template:
         output.say(
             "moevolve: this model has a chat template: --chat talks to it (--raw leaves this note out)"
         )
@@ -128,11 +128,13 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _print_json(draw: _Draw, requests: list[Request], *, lines: bool) -> None:
+    from msgspec import to_builtins
+
     told: list[dict[str, Any]] = []
     for index, sample, completion in draw.batches(requests):
         asked = draw.asked(requests[index])
         if lines:
-            output.line({"index": index, "sample": sample, **asked, **_fields(completion)})
+            output.line({"index": index, "sample": sample, **asked, **to_builtins(completion)})
         elif sample == 0:
             told.append({**asked, "completions": [completion]})
         else:
@@ -141,22 +143,18 @@ def _print_json(draw: _Draw, requests: list[Request], *, lines: bool) -> None:
         output.data(told)
 
 
-def _fields(completion: Completion) -> dict[str, Any]:
-    return {name: getattr(completion, name) for name in completion.__struct_fields__}
-
-
 class _Draw:
     """One model under one set of options."""
 
     def __init__(
         self, options: argparse.Namespace, engine: Engine, tools: tuple[dict[str, Any], ...]
     ) -> None:
-        from moevolve.models.engine import heat_of
-
         self._options = options
         self._engine = engine
         self._tools = tools
-        self._heat = heat_of(options.temperature, options.n)
+        self._temperature = options.temperature
+        if options.temperature is None:
+            self._temperature = 0.0 if options.n == 1 else 1.0
         self._most = 64 if options.max_tokens is None else options.max_tokens
         if options.chat:
             _ = engine.chats  # a model that cannot chat says so before anything else
@@ -194,10 +192,11 @@ class _Draw:
         return self._engine.chats.stream(
             self._conversation(request),
             max_tokens=self._options.max_tokens,
-            temperature=self._heat,
+            temperature=self._temperature,
             top_p=self._options.top_p,
             seed=self._options.seed,
-            place=place,
+            index=place[0],
+            sample=place[1],
         )
 
     def _conversation(self, request: Request) -> Conversation:
@@ -214,10 +213,10 @@ class _Draw:
                     [self._conversation(request) for request in requests],
                     max_tokens=options.max_tokens,
                     n=options.n,
-                    temperature=self._heat,
+                    temperature=self._temperature,
                     top_p=options.top_p,
                     seed=options.seed,
-                    first=first,
+                    offset=first,
                 )
             )
         else:
@@ -226,10 +225,10 @@ class _Draw:
                     [request.prompt or "" for request in requests],
                     max_tokens=self._most,
                     n=options.n,
-                    temperature=self._heat,
+                    temperature=self._temperature,
                     top_p=options.top_p,
                     seed=options.seed,
-                    first=first,
+                    offset=first,
                 )
             )
         if options.raw:
@@ -255,10 +254,11 @@ class _Draw:
         stream = self._engine.stream(
             prompt,
             max_tokens=most,
-            temperature=self._heat,
+            temperature=self._temperature,
             top_p=options.top_p,
             seed=options.seed,
-            place=place,
+            index=place[0],
+            sample=place[1],
             marks=None if options.raw else (),
         )
         return (piece.text for piece in stream)

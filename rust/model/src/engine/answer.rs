@@ -5,8 +5,8 @@ use moevolve_kernels::loss::log_sum_exp;
 use super::{Engine, Example, Logits, Request, Sample};
 use crate::batch::{Packed, Positions};
 use crate::decoder::{Inference, Network};
-use crate::error::{Error, Result};
-use crate::schedule::{Event, Finish, Sampling, Scheduler, Stream};
+use crate::error::Result;
+use crate::schedule::{Event, Finish, Scheduler};
 
 /// Tokens of a forward pass that go through the network together.
 const CHUNK: usize = 640;
@@ -78,7 +78,7 @@ impl Engine {
         };
         for request in requests {
             // Those before a wrong one go with their scheduler.
-            scheduler.add(&request.prompt, &request.keys, request.sampling())?;
+            scheduler.add(&request.prompt, &request.keys, request.sampling.clone())?;
         }
         self.rotary.extend(scheduler.reach());
         let mut events = scheduler.finish(self.network(), self.edition).into_iter();
@@ -86,7 +86,9 @@ impl Engine {
         let sample = |event: Event| Sample {
             tokens: event.drawn.tokens,
             logprobs: event.drawn.logprobs,
-            stopped: event.finish == Some(Finish::Stop),
+            top: event.drawn.top,
+            // Whatever ends is told why.
+            finish: event.finish.unwrap_or(Finish::Length),
         };
         let samples = |request: &Request| {
             let events = events.by_ref().take(request.keys.len());
@@ -100,41 +102,15 @@ impl Engine {
     /// `memory` bounds the bytes of keys and values; 0 takes what all slots need at the model's last position, but at
     /// most half of the free memory.
     pub fn scheduler(&self, slots: usize, memory: usize) -> Result<Scheduler> {
-        Scheduler::new(self.network(), self.hands(), slots, memory)
+        // One sample alone has all threads for its products.
+        let lanes = self.hands().min(slots.max(1));
+        Scheduler::new(self.network(), lanes, slots, memory)
     }
 
     /// One round of a scheduler that [`Self::scheduler`] made: what came of it, by request and sample.
     pub fn step(&mut self, scheduler: &Scheduler) -> Vec<Event> {
         self.rotary.extend(scheduler.reach());
         scheduler.step(self.network(), self.edition)
-    }
-
-    /// Begins one sample, of the request's first key, that is drawn token by token.
-    pub fn stream(&mut self, request: &Request) -> Result<Stream> {
-        let Some(&key) = request.keys.first() else {
-            return Err(Error::Request("a stream needs a key".to_owned()));
-        };
-        let stream = Stream::new(self.network(), &request.prompt, key, request.sampling())?;
-        self.rotary.extend(stream.reach());
-        Ok(stream)
-    }
-
-    /// The next token of a stream that this engine began, with its log-probability, or None at the end.
-    ///
-    /// Weights that changed meanwhile count from here on; what was read before stays as it was.
-    pub fn advance(&mut self, stream: &mut Stream) -> Option<(u32, f32)> {
-        stream.next(self.network(), self.edition)
-    }
-}
-
-impl Request {
-    fn sampling(&self) -> Sampling {
-        Sampling {
-            max_tokens: self.max_tokens,
-            temperature: self.temperature,
-            top_p: self.top_p,
-            ..Sampling::default()
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the engine is asked, and what it answers.
 
 use crate::batch::Positions;
+use crate::schedule::{Finish, Sampling, Top};
 
 /// One training example: cross-entropy of `ids[answer_start..]`, each predicted from what stands before it.
 #[derive(Clone, Debug)]
@@ -23,21 +24,19 @@ impl Example {
 pub struct Request {
     pub prompt: Vec<u32>,
     pub keys: Vec<u64>,
-    pub max_tokens: usize,
-    /// 0 is greedy.
-    pub temperature: f32,
-    pub top_p: f32,
+    pub sampling: Sampling,
 }
 
 /// A continuation.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Without the end token.
     pub tokens: Vec<u32>,
     /// At temperature 1, the end token's included.
     pub logprobs: Vec<f32>,
-    /// Whether an end token came, rather than the limit.
-    pub stopped: bool,
+    /// The likeliest tokens beside each, if the request asks for them.
+    pub top: Vec<Top>,
+    pub finish: Finish,
 }
 
 /// Logits of ragged rows: (rows, longest, vocabulary), NaN past each row's end.

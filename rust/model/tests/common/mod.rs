@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use moevolve_model::adapter::TARGETS;
-use moevolve_model::{AdapterSettings, Engine, Example, Keep, Positions, Request};
+use moevolve_model::{AdapterSettings, Engine, Example, Keep, Positions, Request, Sampling};
 use serde_json::{Map, Value, json};
 
 /// Sizes of which none fills a vector, with grouped heads, half of each head rotated, and three experts a token.
@@ -199,8 +199,11 @@ pub fn request(
     Request {
         prompt: ids(seed, n),
         keys: keys.to_vec(),
-        max_tokens,
-        temperature,
-        top_p: 0.95,
+        sampling: Sampling {
+            max_tokens,
+            temperature,
+            top_p: 0.95,
+            ..Sampling::default()
+        },
     }
 }

@@ -1,6 +1,6 @@
-//! The generation service for Python: `Scheduler` over `moevolve_model::Scheduler`.
+//! Generation for Python: requests and their settings, what comes of them, and `Scheduler` over `moevolve_model::Scheduler`.
 
-use moevolve_model::{Event, Finish, Sampling, Scheduler as Service};
+use moevolve_model::{Event, Finish, Request, Sampling, Scheduler as Service};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -44,27 +44,77 @@ impl From<SamplingArgument> for Sampling {
     }
 }
 
-type EventResult = (
-    u64,
-    usize,
-    Vec<u32>,
-    Vec<f32>,
-    Vec<Vec<(u32, f32)>>,
-    Option<&'static str>,
-);
+/// Fields of `moevolve.protocol.sampling.TokenRequest` that matter here.
+#[derive(FromPyObject)]
+pub struct RequestArgument {
+    prompt: Vec<u32>,
+    keys: Vec<u64>,
+    sampling: SamplingArgument,
+}
+
+impl From<RequestArgument> for Request {
+    fn from(argument: RequestArgument) -> Self {
+        Self {
+            prompt: argument.prompt,
+            keys: argument.keys,
+            sampling: argument.sampling.into(),
+        }
+    }
+}
+
+/// One finished sample; see the stub.
+#[pyclass(module = "moevolve._native", frozen, get_all)]
+pub struct Sample {
+    tokens: Vec<u32>,
+    logprobs: Vec<f32>,
+    top: Vec<Vec<(u32, f32)>>,
+    finish: &'static str,
+}
+
+impl From<moevolve_model::Sample> for Sample {
+    fn from(sample: moevolve_model::Sample) -> Self {
+        Self {
+            tokens: sample.tokens,
+            logprobs: sample.logprobs,
+            top: sample.top,
+            finish: sample.finish.name(),
+        }
+    }
+}
+
+/// What one round did to one sample; see the stub.
+#[pyclass(module = "moevolve._native", frozen, get_all)]
+pub struct Progress {
+    request: u64,
+    sample: usize,
+    tokens: Vec<u32>,
+    logprobs: Vec<f32>,
+    top: Vec<Vec<(u32, f32)>>,
+    finish: Option<&'static str>,
+}
+
+impl From<Event> for Progress {
+    fn from(event: Event) -> Self {
+        Self {
+            request: event.request,
+            sample: event.sample,
+            tokens: event.drawn.tokens,
+            logprobs: event.drawn.logprobs,
+            top: event.drawn.top,
+            finish: event.finish.map(Finish::name),
+        }
+    }
+}
 
 /// Requests under way on an engine; see the stub.
 #[pyclass(module = "moevolve._native", frozen)]
-struct Scheduler {
+pub struct Scheduler {
     engine: Py<Engine>,
     inner: Service,
 }
 
-#[pymethods]
 impl Scheduler {
-    #[new]
-    #[pyo3(signature = (engine, slots=64, memory=0))]
-    fn new(engine: Bound<'_, Engine>, slots: usize, memory: usize) -> PyResult<Self> {
+    pub fn new(engine: Bound<'_, Engine>, slots: usize, memory: usize) -> PyResult<Self> {
         let made = |model: &mut moevolve_model::Engine| model.scheduler(slots, memory);
         let inner = engine.get().work(engine.py(), made)?;
         Ok(Self {
@@ -72,15 +122,17 @@ impl Scheduler {
             inner,
         })
     }
+}
 
-    fn add(
-        &self,
-        py: Python<'_>,
-        ids: Vec<u32>,
-        keys: Vec<u64>,
-        sampling: SamplingArgument,
-    ) -> PyResult<u64> {
-        py.detach(|| self.inner.add(&ids, &keys, sampling.into()))
+#[pymethods]
+impl Scheduler {
+    fn add(&self, py: Python<'_>, request: RequestArgument) -> PyResult<u64> {
+        let Request {
+            prompt,
+            keys,
+            sampling,
+        } = request.into();
+        py.detach(|| self.inner.add(&prompt, &keys, sampling))
             .map_err(|error| raise(py, &error))
     }
 
@@ -89,21 +141,10 @@ impl Scheduler {
         py.detach(|| self.inner.cancel(request, sample))
     }
 
-    fn step(&self, py: Python<'_>) -> PyResult<Vec<EventResult>> {
+    fn step(&self, py: Python<'_>) -> PyResult<Vec<Progress>> {
         let engine = self.engine.get();
         let events = engine.work(py, |model| Ok(model.step(&self.inner)))?;
-        let told = |event: Event| {
-            let drawn = event.drawn;
-            (
-                event.request,
-                event.sample,
-                drawn.tokens,
-                drawn.logprobs,
-                drawn.top,
-                event.finish.map(Finish::name),
-            )
-        };
-        Ok(events.into_iter().map(told).collect())
+        Ok(events.into_iter().map(Progress::from).collect())
     }
 
     #[getter]
@@ -132,7 +173,9 @@ impl Scheduler {
     }
 }
 
-/// Adds this room's class to the module.
+/// Adds this room's classes to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Sample>()?;
+    module.add_class::<Progress>()?;
     module.add_class::<Scheduler>()
 }

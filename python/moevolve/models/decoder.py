@@ -1,0 +1,245 @@
+"""A decoder on this machine: loaded and saved weights, texts to tokens and back, next-token scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from os import PathLike, fspath
+from typing import Self
+
+from moevolve import _native
+from moevolve.errors import UsageError
+
+DEVICES = ("cpu",)
+"""Where the network's blocks are computed."""
+
+
+class Decoder:
+    """A decoder of one of the six families: MiniMax-M2, Qwen3-MoE, OLMoE, Mixtral, Llama, Qwen3.
+
+    Calls on one decoder exclude each other; texts become tokens, and tokens texts, beside them.
+
+    Args:
+        native: the loaded decoder; use `load` or `create`.
+        origin: what to call the model in errors.
+    """
+
+    def __init__(self, native: _native.Engine, origin: str = "this model") -> None:
+        self.native = native
+        self.origin = origin
+        self._hidden: dict[int, str] = {}
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        precision: str = "f32",
+        weights: str = "auto",
+        adapter: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Loads a GGUF file, or a Hugging Face folder (config.json, safetensors, tokenizer.json where there is one).
+
+        Args:
+            path: the file or folder.
+            device: what computes, `cpu`.
+            threads: CPU threads; 0 takes all cores. Results do not depend on it.
+            precision: what the operands of products are rounded to, `f32` or `bf16`; `fastest` takes bf16 where the
+                processor multiplies it at twice the rate. Sums and weights are f32 in either. Stored weights are
+                multiplied in their own format, and only the way back through them, in training, is rounded.
+            weights: `trainable` decodes them into f32, 8 to 12 bytes a parameter; `stored` keeps them mapped as the
+                file has them, for reading, or for training an adapter; `auto` stores what has more than 1e8 parameters or
+                is quantised.
+            adapter: folder of a LoRA adapter in PEFT's layout to put beside the weights.
+
+        Raises:
+            CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
+            UsageError: a device that this build lacks, an unknown precision, or another word for the weights.
+        """
+        if device not in DEVICES:
+            raise UsageError(f"device {device!r} is not in this build: {', '.join(DEVICES)} is")
+        native = _native.Engine.load(fspath(path), threads, weights)
+        if precision != native.precision:
+            native.precision = precision
+        if adapter is not None:
+            native.load_adapter(fspath(adapter))
+        return cls(native, fspath(path))
+
+    @classmethod
+    def create(cls, config: str, tokenizer: str | None = None, *, seed: int = 0, threads: int = 0) -> Self:
+        """Random weights for a configuration: normal matrices, norms of one, selection biases of zero.
+
+        Args:
+            config: text of a config.json.
+            tokenizer: text of a tokenizer.json.
+            seed: draws the weights.
+            threads: as of `load`.
+
+        Raises:
+            CheckpointError: the configuration or the tokenizer cannot be used.
+        """
+        return cls(_native.Engine.create(config, tokenizer, seed, threads))
+
+    def clone(self) -> Self:
+        """A copy with weights, or an adapter, of its own and a fresh optimiser; stored weights are shared."""
+        return type(self)(self.native.clone(), self.origin)
+
+    def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
+        """Writes a folder that transformers loads, or, where the name ends in `.gguf`, a file that llama.cpp runs.
+
+        An adapter is merged into what is written; `save_adapter` writes it alone.
+
+        Args:
+            path: the folder, made if it does not exist, or the file.
+            dtype: `f32`, `bf16` or `f16`, None for what was loaded; of a GGUF file `f32`, `f16`, `q8_0`, `q4_0` or
+                `q4_k`, None for `f16`.
+
+        Raises:
+            CheckpointError: it cannot be written, or GGUF has no place for a part of the model; the message names it.
+        """
+        self.native.save(fspath(path), dtype)
+
+    @property
+    def weights_hash(self) -> str:
+        """BLAKE3 in hex over the name, shape and f32 values of every tensor that trains: all of them, or the adapter's."""
+        return self.native.fingerprint()
+
+    def write_weights(self, file: str | PathLike[str]) -> str:
+        """Writes what trains as f32 into one safetensors file, atomically; returns the BLAKE3 hash of its bytes."""
+        return self.native.write_weights(fspath(file))
+
+    def read_weights(self, file: str | PathLike[str]) -> None:
+        """Takes the weights of a file, the adapter's where there is one; on an error the old ones stay.
+
+        Raises:
+            CheckpointError: names the tensor that is missing, left over, of another shape, or not finite.
+        """
+        self.native.read_weights(fspath(file))
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return self.native.parameters
+
+    @property
+    def threads(self) -> int:
+        """CPU threads in use."""
+        return self.native.threads
+
+    @property
+    def isa(self) -> str:
+        """The kernels in force: `avx512bf16`, `avx512`, `avx2` or `scalar`."""
+        return self.native.isa
+
+    @property
+    def precision(self) -> str:
+        """What the operands of products are rounded to, `f32` or `bf16`; set it to change it.
+
+        Raises:
+            UsageError: another name.
+        """
+        return self.native.precision
+
+    @precision.setter
+    def precision(self, name: str) -> None:
+        self.native.precision = name
+
+    @property
+    def config(self) -> str:
+        """The text of config.json as it would be saved."""
+        return self.native.config()
+
+    @cached_property
+    def positions(self) -> int | None:
+        """Most tokens of a sequence, where the model's configuration says so."""
+        positions = json.loads(self.native.config()).get("max_position_embeddings")
+        return positions if isinstance(positions, int) else None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.native.vocab_size
+
+    @property
+    def eos(self) -> list[int]:
+        """Tokens that end a text."""
+        return self.native.eos
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether texts can be encoded and decoded."""
+        return self.native.has_tokenizer
+
+    @property
+    def chat_templates(self) -> dict[str, str]:
+        """All chat templates (jinja) by name; one without a name is the `default`."""
+        return self.native.chat_templates
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template, the one named `default` of several."""
+        return self.native.chat_template
+
+    @property
+    def special(self) -> dict[str, str]:
+        """Texts of special tokens by their role, such as `eos_token`."""
+        return self.native.special
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What could not be taken over exactly from the model's file."""
+        return self.native.notes
+
+    def logits(self, ids: Sequence[Sequence[int]]) -> _native.Tensor:
+        """Next-token scores, float32 of shape (batch, time, vocabulary).
+
+        The result supports the buffer protocol, so `numpy.asarray` reads it without a copy. Rows of unequal length
+        are right-padded; padded positions hold NaN.
+        """
+        return self.native.logits([list(row) for row in ids])
+
+    def encode(self, prompt: str | Sequence[int], *, whole: bool = True) -> list[int]:
+        """Token ids; ids pass through.
+
+        Args:
+            prompt: a text; special tokens that it spells count as such.
+            whole: put the tokenizer's own special tokens around it, such as a beginning of text.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
+        if not isinstance(prompt, str):
+            return list(prompt)
+        if not self.native.has_tokenizer:
+            raise UsageError("this checkpoint has no tokenizer.json: pass token ids instead of text")
+        return self.native.encode(prompt, whole)
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Text of token ids; `special` tokens are left out unless asked for.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
+        return self.native.decode(list(ids), not special)
+
+    def text(self, ids: Sequence[int], marks: Sequence[str] | None = ()) -> str:
+        """Text of token ids without special tokens but those that `marks` names, or with all of them for None.
+
+        Empty without a tokenizer.
+        """
+        if not self.native.has_tokenizer:
+            return ""
+        return self.native.decode([token for token in ids if self.shows(token, marks)], False)
+
+    def shows(self, token: int, marks: Sequence[str] | None = ()) -> bool:
+        """Whether a token has a place in the text: every one but special tokens that `marks` does not name."""
+        if marks is None:
+            return True
+        if token not in self._hidden:
+            special = not self.native.decode([token])
+            self._hidden[token] = self.native.decode([token], False) if special else ""
+        text = self._hidden[token]
+        return not text or text in marks

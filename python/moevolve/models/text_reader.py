@@ -1,0 +1,99 @@
+"""One sample's tokens read as text while they are drawn, up to a stop text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from moevolve.models.scan import Scan, Tags
+from moevolve.models.text_decoder import TextDecoder
+
+
+class Vocabulary(Protocol):
+    """A model's tokens as texts."""
+
+    @property
+    def has_tokenizer(self) -> bool: ...
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str: ...
+    def shows(self, token: int, marks: Sequence[str] | None = ()) -> bool: ...
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Text that newly drawn tokens bring."""
+
+    text: str
+    """What may be shown now: whole characters, and no beginning of a stop text."""
+    offsets: tuple[int, ...]
+    """Where the text of each token that was read begins in the whole text; those behind a stop text are not read."""
+    finish: str | None
+    """Why the sample has ended, `stop` where a stop text is complete."""
+    stop: str | None
+    """The stop text."""
+
+
+class TextReader:
+    """Text of one sample, token by token; what may be the beginning of a stop text is held back.
+
+    Of several stop texts the one that is complete first counts, so the text does not depend on how tokens cut it.
+
+    Args:
+        vocabulary: decodes; without a tokenizer every text is empty.
+        marks: special tokens that show, as of `Engine.text`.
+        stop: texts that end the sample and are not part of it.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, marks: Sequence[str] | None = (), stop: Sequence[str] = ()
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._marks = marks
+        self._decoder = TextDecoder(lambda ids: vocabulary.decode(ids, special=True))
+        self._stops = Tags(*stop) if stop else None
+        self._scan = Scan()
+        self.length = 0
+        """Characters decoded so far, those held back included: where the next token's text begins."""
+        self.stop: str | None = None
+        """The stop text that is complete."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether text is held back."""
+        return self._decoder.holds or self._scan.holds
+
+    def push(self, token: int) -> str:
+        """Takes a token; returns the text that may be shown with it. Nothing counts behind a stop text."""
+        if not self._vocabulary.has_tokenizer or not self._vocabulary.shows(token, self._marks):
+            return ""
+        return self._show(self._decoder.push(token))
+
+    def finish(self) -> str:
+        """What was held back, at the end of the sample."""
+        self._scan.ended = True
+        return self._show(self._decoder.finish())
+
+    def read(self, tokens: Sequence[int], finish: str | None) -> Reading:
+        """Takes newly drawn tokens, and why the sample ended with them if it did."""
+        parts, offsets = [], []
+        for token in tokens:
+            offsets.append(self.length)
+            parts.append(self.push(token))
+            if self.stop is not None:
+                break
+        if finish is not None and self.stop is None:
+            parts.append(self.finish())
+        return Reading(
+            text="".join(parts),
+            offsets=tuple(offsets),
+            finish=finish if self.stop is None else "stop",
+            stop=self.stop,
+        )
+
+    def _show(self, text: str) -> str:
+        self.length += len(text)
+        if self._stops is None:
+            return text
+        self._scan.push(text)
+        before, self.stop = self._scan.take(self._stops)
+        return before
