@@ -65,7 +65,7 @@ class Broken(Echo):
 
 def executor(policy: Policy, program: Genome = TWICE) -> LocalExecutor:
     return LocalExecutor(
-        ProgramHost(), lambda weights: dict.fromkeys(weights, policy), lambda _: program, lambda *_: []
+        lambda weights: dict.fromkeys(weights, policy), ProgramHost(), lambda _: program, lambda *_: []
     )
 
 

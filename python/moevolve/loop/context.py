@@ -63,7 +63,7 @@ class RunContext:
         self.progress = progress
         self.arm = switches(config)
         self.sealed = SealedGrader(suite)
-        executor = LocalExecutor(host, store.policies, store.genome, lessons.recall)
+        executor = LocalExecutor(store.policies, host, store.genome, lessons.recall)
         self.runner = RolloutRunner(executor, self.sealed if self.arm.verdicts else CoinGrader())
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
         self.selection = SELECTIONS[config.evolve.selection]()

@@ -118,7 +118,7 @@ def outcome(attempt: Attempt) -> float | None:
 
 def gated(
     candidate: Variant,
-    champion: Variant,
+    champion: str,
     level: Level,
     verdict: GateVerdict,
     alpha: float,
@@ -131,7 +131,7 @@ def gated(
         cycle=cycle,
         level=level,
         candidate=candidate.id,
-        champion=champion.id,
+        champion=champion,
         decision=verdict.decision,
         reason=verdict.reason,
         n=verdict.n,

@@ -14,11 +14,13 @@ from pathlib import Path
 from moevolve import _native
 from moevolve.config import Config, PolicySection
 from moevolve.errors import UsageError
+from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
+from moevolve.loop import entries
 from moevolve.loop import model as checkpoints
 from moevolve.models.engine import Engine
-from moevolve.records import CycleStarted, Gated, Record, RolledBack, RunStarted, SkillInfo, VariantAdded
+from moevolve.records import CycleStarted, Gated, Record, RolledBack, RunStarted, SkillInfo
 from moevolve.serve.champions import Champion, Champions
 
 FOLDER = "deployed"
@@ -166,15 +168,5 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         program="",
         parameters=engine.parameters,
     )
-    variant = VariantAdded(
-        variant=SEED,
-        parents=[],
-        cycle=0,
-        level="seed",
-        weights=weights,
-        program="",
-        operator="seed",
-        summary="as served first",
-        score=None,
-    )
-    JournalWriter(store, 0).write([started, variant])
+    seed = Variant(SEED, [], 0, weights, "", "seed", "seed", "as served first", None, "champion")
+    JournalWriter(store, 0).write([started, entries.variant_added(seed)])

@@ -47,7 +47,7 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
     run.count(pairs.counts)
     run.bill(cycle, f"gate {candidate.id}")
     tokens = pairs.counts.tokens
-    run.journal.write([entries.gated(candidate, champion, level, verdict, config.alpha, cycle, tokens)])
+    run.journal.write([entries.gated(candidate, champion.id, level, verdict, config.alpha, cycle, tokens)])
     run.archive.update(candidate.id, status=STATUS[verdict.decision])
     if verdict.decision == "promote":
         run.archive.update(champion.id, status="kept")

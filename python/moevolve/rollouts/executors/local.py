@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 
 from moevolve.agents.genome import Genome
 from moevolve.agents.host import ProgramHost
+from moevolve.errors import UsageError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
 from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, Recall, Reply, Unanswered
@@ -30,24 +31,36 @@ LEAST = 48
 LANES = 4
 """Cohorts under way at one time."""
 
-Policies = Callable[[Sequence[str]], dict[str, Policy]]
+Policies = Callable[[Sequence[str]], Mapping[str, Policy]]
 """Policies of these weights, all of them loaded."""
+
+
+def _no_program(program: str) -> Genome:
+    raise UsageError(f"this executor asks bare policies, and program {program[:12]} is none")
+
+
+def _nothing(skill: str, query: str, k: int) -> Sequence[Lesson]:
+    return ()
 
 
 class LocalExecutor:
     """Runs jobs on this machine.
 
     Args:
-        host: runs programs in the sandbox.
         policies: gives the policies of some weights.
-        programs: gives a program by its hash.
+        host: runs programs in the sandbox.
+        programs: gives a program by its hash; none where jobs ask bare policies alone.
         recall: what programs may recall.
     """
 
     def __init__(
-        self, host: ProgramHost, policies: Policies, programs: Callable[[str], Genome], recall: Recall
+        self,
+        policies: Policies,
+        host: ProgramHost | None = None,
+        programs: Callable[[str], Genome] = _no_program,
+        recall: Recall = _nothing,
     ) -> None:
-        self.host = host
+        self.host = host or ProgramHost()
         self.policies = policies
         self.programs = programs
         self._recall = recall

@@ -1,0 +1,117 @@
+"""Two comparisons that a candidate of clients' feedback must pass: other clients' answers, and the skills of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from moevolve.config import Config
+from moevolve.gate.betting import GateVerdict, PairedGate
+from moevolve.gate.driver import KnownPairs, RolloutPairs, Sides, decide
+from moevolve.models.engine import Engine
+from moevolve.models.prompts import BarePrompts
+from moevolve.protocol.policy import Policy
+from moevolve.protocol.sampling import Sampling
+from moevolve.protocol.training import Example
+from moevolve.randomness import rng
+from moevolve.rollouts.executors.local import LocalExecutor
+from moevolve.rollouts.grading import SealedGrader
+from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
+from moevolve.serve.claims import Claim
+from moevolve.serve.deployed import SKILL
+from moevolve.tasks.suite import Suite
+
+ALPHA = 0.05
+"""Bound on the probability that a candidate that is no better passes the feedback's gate."""
+BATCH = 8
+"""Claims between two looks of the gate."""
+CHECKS = 192
+"""Tasks of the run's skills on which a candidate must not be worse."""
+LONGEST = 512
+"""Tokens of a claim; longer ones are left out."""
+
+
+class SkillTasks:
+    """Tasks of a run's skills, with the bare policy's likeliest answers.
+
+    Args:
+        config: the run's.
+        suite: its tasks.
+        policies: by weights; more may join.
+    """
+
+    def __init__(self, config: Config, suite: Suite, policies: Mapping[str, Policy]) -> None:
+        self.config = config
+        self.skills = sorted(suite.skills)
+        self.runner = RolloutRunner(LocalExecutor(lambda _: policies), SealedGrader(suite))
+        self._suite = suite
+
+    def rollouts(self, weights: Sequence[str], split: str, count: int, stage: Stage) -> list[RolloutRequest]:
+        """Each of `weights` on the same tasks: about `count`, as many of each skill, at levels that the run works on."""
+        low, high = self.config.suite.levels
+        draw = rng(*stage)
+        rounds = max(1, count // len(self.skills))
+        cells = [(path, draw.randint(low, high)) for _ in range(rounds) for path in self.skills]
+        tasks = self._suite.sample(split, cells, *stage)
+        sampling = Sampling(max_tokens=self.config.policy.max_tokens, temperature=0.0)
+        return [
+            RolloutRequest(
+                variant=each, weights=each, program=None, tasks=tasks, stage=stage, sampling=sampling
+            )
+            for each in weights
+        ]
+
+
+def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[Claim]) -> GateVerdict:
+    """The candidate `theirs` beside the champion `ours`, by how likely they find what other clients stand for."""
+    fitting = [c for c in judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
+    least = max(1, len(fitting))
+    gate = PairedGate(alpha=ALPHA, margin=0.0, min_n=min(BATCH, least), max_n=least, skills=[SKILL])
+    scores = zip(likelihoods(theirs, fitting), likelihoods(ours, fitting), strict=True)
+    return decide(gate, KnownPairs([(SKILL, new, old) for new, old in scores], BATCH))
+
+
+def with_skills(
+    verdict: GateVerdict, tasks: SkillTasks, candidate: str, champion: str, stage: Stage
+) -> tuple[GateVerdict, int]:
+    """A promotion as the run's skills see it: taken back if they lose. Returns it, and the tokens drawn.
+
+    Args:
+        verdict: the feedback's.
+        tasks: of the run's skills.
+        candidate: its weights.
+        champion: its weights.
+        stage: where the tasks are drawn from.
+    """
+
+    def sides(batch: int) -> Sides | None:
+        if batch:
+            return None
+        ours, theirs = tasks.rollouts((candidate, champion), "gate", CHECKS, stage)
+        return ours, theirs
+
+    rounds = max(1, CHECKS // len(tasks.skills))
+    n = rounds * len(tasks.skills)
+    margin = tasks.config.gate.margin
+    gate = PairedGate(alpha=ALPHA, margin=margin, min_n=n, max_n=n, skills=tasks.skills)
+    pairs = RolloutPairs(tasks.runner, sides, tasks.skills, n)
+    check = decide(gate, pairs)
+    reason = f"{verdict.reason}; skills: {check.gain:+.3f} over {check.n} tasks"
+    verdict = msgspec.structs.replace(verdict, skills=verdict.skills | check.skills, reason=reason)
+    if check.decision == "discard" or check.vetoes or check.gain < -margin:
+        verdict = msgspec.structs.replace(
+            verdict, decision="archive", vetoes=check.vetoes, reason=f"{reason}, which is a loss"
+        )
+    return verdict, pairs.counts.tokens
+
+
+def likelihoods(engine: Engine, judge: Sequence[Claim]) -> list[float]:
+    """How likely each answer is, its end included, as the geometric mean of its tokens' probabilities."""
+    prompts = BarePrompts(engine)
+    rows = []
+    for claim in judge:
+        prompt = prompts.ask(claim.prompt)
+        rows.append(Example(tokens=prompt + prompts.say(claim.answer), start=len(prompt)))
+    return [math.exp(math.fsum(each) / len(each)) for each in engine.logprobs(rows)]
