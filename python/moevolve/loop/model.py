@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import UsageError
-from moevolve.models.checkpoint import seed_checkpoint
-from moevolve.models.engine import TARGETS, Engine
-from moevolve.models.plan import Plan
+from moevolve.models.configured import checkpoint as checkpoint
+from moevolve.models.configured import configured
+from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.rollouts.wording import Wording
 from moevolve.tasks.suite import Suite, suite
 
-SMALL = 10**8
-"""Parameters up to which all weights train where nobody says otherwise."""
-
-
-def checkpoint(config: Config) -> Path:
-    """Where the model lies that a run starts from."""
-    return Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
-
 
 def load(config: Config) -> Engine:
-    """The model, ready to learn by the configured method.
-
-    Raises:
-        CheckpointError: it cannot be loaded.
-        UsageError: it has no tokenizer, or lacks what the adapter should stand beside.
-    """
-    path = checkpoint(config)
-    precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
-    learn = config.learn
-    adapts = learn.method == "lora" or (learn.method == "auto" and large(path))
-    engine = Engine.load(
-        path,
-        threads=config.policy.threads,
-        precision=precision,
-        # What trains as a whole becomes f32, whatever its size or format; beneath an adapter it stays as it is.
-        weights="auto" if adapts else "trainable",
-    )
-    if not engine.has_tokenizer:
-        raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
-    if adapts:
-        engine.adapt(learn.rank, learn.scale, learn.targets or TARGETS, seed=config.seed)
-    return engine
-
-
-def large(path: Path) -> bool:
-    """Whether a model is trained by an adapter where nobody says otherwise."""
-    return path.suffix == ".gguf" or Plan.of(path).parameters > SMALL
+    """The model, ready to learn by the configured method; errors as of `configured`."""
+    return configured(config, Engine)
 
 
 def settled(config: Config, engine: Engine) -> Config:

@@ -15,6 +15,16 @@ DEVICES = ("cpu",)
 """Where the network's blocks are computed."""
 
 
+def check_device(device: str) -> None:
+    """Refuses a device by its name.
+
+    Raises:
+        UsageError: this build computes elsewhere.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} is not in this build: {', '.join(DEVICES)} is")
+
+
 class Decoder:
     """A decoder of one of the six families: MiniMax-M2, Qwen3-MoE, OLMoE, Mixtral, Llama, Qwen3.
 
@@ -37,8 +47,8 @@ class Decoder:
         *,
         device: str = "cpu",
         threads: int = 0,
-        precision: str = "f32",
-        weights: str = "auto",
+        precision: str | None = None,
+        weights: str | None = None,
         adapter: str | PathLike[str] | None = None,
     ) -> Self:
         """Loads a GGUF file, or a Hugging Face folder (config.json, safetensors, tokenizer.json where there is one).
@@ -47,22 +57,21 @@ class Decoder:
             path: the file or folder.
             device: what computes, `cpu`.
             threads: CPU threads; 0 takes all cores. Results do not depend on it.
-            precision: what the operands of products are rounded to, `f32` or `bf16`; `fastest` takes bf16 where the
+            precision: what the operands of products are rounded to, `f32` (None) or `bf16`; `fastest` takes bf16 where the
                 processor multiplies it at twice the rate. Sums and weights are f32 in either. Stored weights are
                 multiplied in their own format, and only the way back through them, in training, is rounded.
             weights: `trainable` decodes them into f32, 8 to 12 bytes a parameter; `stored` keeps them mapped as the
-                file has them, for reading, or for training an adapter; `auto` stores what has more than 1e8 parameters or
-                is quantised.
+                file has them, for reading, or for training an adapter; `auto` (None) stores what has more than 1e8
+                parameters or is quantised.
             adapter: folder of a LoRA adapter in PEFT's layout to put beside the weights.
 
         Raises:
             CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
             UsageError: a device that this build lacks, an unknown precision, or another word for the weights.
         """
-        if device not in DEVICES:
-            raise UsageError(f"device {device!r} is not in this build: {', '.join(DEVICES)} is")
-        native = _native.Engine.load(fspath(path), threads, weights)
-        if precision != native.precision:
+        check_device(device)
+        native = _native.Engine.load(fspath(path), threads, weights or "auto")
+        if precision not in (None, native.precision):
             native.precision = precision
         if adapter is not None:
             native.load_adapter(fspath(adapter))

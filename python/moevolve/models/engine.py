@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Unpack
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 from moevolve import _native
+from moevolve.errors import UsageError
+from moevolve.models.champions import champion_of
 from moevolve.models.chat import Chat, ChatCompletion, conversation
+from moevolve.models.decoder import check_device
 from moevolve.models.sampling import Settings, resolve
 from moevolve.models.scheduler import SampleStream, Scheduler
 from moevolve.models.stream import TextStream
@@ -29,6 +34,41 @@ class Engine(TrainableDecoder):
     It draws through the scheduler that `serve` draws through: the same prompt, settings and seed give the same tokens here
     and there.
     """
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        precision: str | None = None,
+        weights: str | None = None,
+        adapter: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Loads a model: a GGUF file, a Hugging Face folder, or the champion of a run's folder.
+
+        Args:
+            path: the file or folder.
+            device, threads, precision, weights, adapter: as of `Decoder.load`; of a run, whose configuration says how its
+                model is computed, `device` and `threads` alone.
+
+        Raises:
+            CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
+            UsageError: a device that this build lacks, an unknown precision, another word for the weights, or a run that
+                holds no weights.
+            StoreError: a run whose weights are gone.
+        """
+        if not _native.RunStore.is_run(path):
+            return super().load(
+                path, device=device, threads=threads, precision=precision, weights=weights, adapter=adapter
+            )
+        if (precision, weights, adapter) != (None, None, None):
+            raise UsageError(f"{path} is a run: leave precision, weights and adapter to its configuration")
+        check_device(device)
+        champion = champion_of(Path(path), cls, threads)
+        champion.origin = fspath(path)
+        return champion
 
     def generate(
         self,

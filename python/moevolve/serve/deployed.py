@@ -19,9 +19,9 @@ from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import entries
 from moevolve.loop import model as checkpoints
+from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
 from moevolve.records import CycleStarted, Gated, Record, RolledBack, RunStarted, SkillInfo
-from moevolve.serve.champions import Champion, Champions
 
 FOLDER = "deployed"
 SKILL = "deployed/feedback"
@@ -39,7 +39,7 @@ class Deployed:
 
     def __init__(self, store: RunStore, threads: int) -> None:
         self.store = store
-        self.champions = Champions(store)
+        self.champions = Champions(store, Engine)
         self._threads = threads
         self.journal = JournalWriter(store, len(store))
 
@@ -141,7 +141,7 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
     skills = []
     if run:
         with RunStore.open(folder) as source:
-            champions = Champions(source)
+            champions = Champions(source, Engine)
             engine = champions.engine(champions.base(threads), champions.newest())
             first = source.entries(0, 1)[0].record
             assert isinstance(first, RunStarted), "a run begins with this record"

@@ -22,6 +22,7 @@ from moevolve.journal.store import MemoryStore, RunStore
 from moevolve.learning.buffer import Buffer, Confirmed
 from moevolve.learning.distill import distill
 from moevolve.loop import entries, model
+from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import BarePrompts
@@ -38,7 +39,6 @@ from moevolve.records import (
     VariantAdded,
 )
 from moevolve.rollouts.runner import Stage
-from moevolve.serve.champions import Champion, Champions
 from moevolve.serve.claims import Claim, Parts, claims, parted
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
@@ -83,7 +83,7 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         cycle = 1 + sum(isinstance(record, CycleStarted) for record in records)
         variants = sum(isinstance(record, VariantAdded) for record in records)
         past = next((record for record in reversed(records) if isinstance(record, CycleFinished)), None)
-        champions = Champions(store)
+        champions = Champions(store, Engine)
         champion = champions.newest()
         kept = Interactions(store)
         parts = parted(claims(kept.all(), kept.feedback()), first.seed, cycle)

@@ -15,8 +15,8 @@ import msgspec
 
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.store import MemoryStore
+from moevolve.models.champions import Champion
 from moevolve.records import Gated, Record
-from moevolve.serve.champions import Champion
 from moevolve.serve.deployed import Deployed
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.learner import NOTHING, lesson_id, memory_of

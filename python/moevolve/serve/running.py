@@ -14,11 +14,11 @@ import msgspec
 from moevolve import _native
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.store import RunStore
+from moevolve.models.champions import Champions
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.models.scheduler import Scheduler
 from moevolve.serve.app import HERE, application
-from moevolve.serve.champions import Champions
 from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.learning import Learning
 from moevolve.serve.learning_routes import learning_routes
@@ -66,7 +66,7 @@ class _Source(msgspec.Struct, frozen=True):
     engine: Engine
     weights: str
     told: str
-    champions: Champions | None = None
+    champions: Champions[Engine] | None = None
     base: Engine | None = None
     deployed: Deployed | None = None
 
@@ -102,7 +102,7 @@ def _source(options: Options, stack: ExitStack) -> _Source:
         return _Source(deployed.engine(champion), champion.weights, told, deployed=deployed)
     if path is not None and _native.RunStore.is_run(path):
         store = stack.enter_context(RunStore.open(path))
-        champions = Champions(store)
+        champions = Champions(store, Engine)
         champion = champions.newest()
         base = champions.base(options.threads)
         engine = champions.engine(base, champion)

@@ -1,14 +1,16 @@
-"""A run's champion as weights to serve: found in its journal, and followed there while the run goes on."""
+"""A run's champion as a model: read off its journal, and followed there while the run goes on."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Generic
 
 import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import StoreError, UsageError
 from moevolve.journal.store import RunStore
-from moevolve.loop import model
-from moevolve.models.engine import Engine
+from moevolve.models.configured import Model, configured
 from moevolve.records import Gated, RolledBack, RunStarted, VariantAdded
 
 
@@ -19,23 +21,25 @@ class Champion(msgspec.Struct, frozen=True):
     weights: str
 
 
-class Champions:
-    """Reads a run's journal from where it was read before. A program is not served, its variant's weights are.
+class Champions(Generic[Model]):
+    """Reads a run's journal from where it was read before. A program is no part of the model, its variant's weights are.
 
     Args:
         store: the run, open for reading.
+        kind: class of the models.
 
     Raises:
         UsageError: the run holds no record yet.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, kind: type[Model]) -> None:
         self._store = store
+        self._kind = kind
         self._cursor = 0
         self._weights: dict[str, str] = {}
         first = store.entries(0, 1)
         if not first or not isinstance(first[0].record, RunStarted):
-            raise UsageError(f"{store.path} holds no record yet: there is no champion to serve")
+            raise UsageError(f"{store.path} holds no record yet: there is no champion yet")
         self.config = Config.from_canonical(first[0].record.config)
         self._champion = first[0].record.champion
 
@@ -57,22 +61,26 @@ class Champions:
             )
         return Champion(self._champion, self._weights[self._champion])
 
-    def base(self, threads: int = 0) -> Engine:
-        """An engine of the run's architecture; its weights are those that the run began with.
+    def base(self, threads: int = 0) -> Model:
+        """A model of the run's architecture; its weights are those that the run began with.
 
         Raises:
             CheckpointError: the run's checkpoint is gone.
             UsageError: the run's policy is an endpoint.
         """
         if self.config.policy.endpoint is not None:
-            raise UsageError(
-                f"{self._store.path} has an endpoint for its policy: there are no weights to serve"
-            )
+            raise UsageError(f"{self._store.path} has an endpoint for its policy: there are no weights here")
         policy = msgspec.structs.replace(self.config.policy, threads=threads)
-        return model.load(msgspec.structs.replace(self.config, policy=policy))
+        return configured(msgspec.structs.replace(self.config, policy=policy), self._kind)
 
-    def engine(self, base: Engine, champion: Champion) -> Engine:
-        """A copy of `base` with the champion's weights.
+    def engine(self, base: Model, champion: Champion) -> Model:
+        """A copy of `base` with the champion's weights; errors as of `read`."""
+        engine = base.clone()
+        self.read(engine, champion)
+        return engine
+
+    def read(self, model: Model, champion: Champion) -> None:
+        """Gives a model of the run's architecture the champion's weights.
 
         Raises:
             StoreError: the weights' file is gone.
@@ -80,6 +88,19 @@ class Champions:
         file = self._store.weights_dir / f"{champion.weights}.safetensors"
         if not file.is_file():
             raise StoreError(f"the weights of {champion.variant} are missing: {file} is gone")
-        engine = base.clone()
-        engine.read_weights(file)
-        return engine
+        model.read_weights(file)
+
+
+def champion_of(folder: Path, kind: type[Model], threads: int = 0) -> Model:
+    """The newest champion of the run in a folder, which may go on meanwhile.
+
+    Raises:
+        UsageError: the run holds no record yet, or its policy is an endpoint.
+        CheckpointError: the checkpoint that the run began with is gone.
+        StoreError: the champion's weights are gone.
+    """
+    with RunStore.open(folder) as store:
+        champions = Champions(store, kind)
+        model = champions.base(threads)
+        champions.read(model, champions.newest())
+        return model

@@ -1,0 +1,52 @@
+"""The model that a run's configuration names, loaded as the run trains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from moevolve.config import Config
+from moevolve.errors import UsageError
+from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.plan import Plan
+from moevolve.models.trainable import TARGETS, TrainableDecoder
+
+Model = TypeVar("Model", bound=TrainableDecoder)
+
+SMALL = 10**8
+"""Parameters up to which all weights train where nobody says otherwise."""
+
+
+def checkpoint(config: Config) -> Path:
+    """Path of the model that a run starts from."""
+    return Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
+
+
+def configured(config: Config, kind: type[Model]) -> Model:
+    """The model, ready to learn by the configured method.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+        UsageError: it has no tokenizer, or lacks what the adapter should stand beside.
+    """
+    path = checkpoint(config)
+    precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
+    learn = config.learn
+    adapts = learn.method == "lora" or (learn.method == "auto" and large(path))
+    model = kind.load(
+        path,
+        threads=config.policy.threads,
+        precision=precision,
+        # What trains as a whole becomes f32, whatever its size or format; beneath an adapter it stays as it is.
+        weights="auto" if adapts else "trainable",
+    )
+    if not model.has_tokenizer:
+        raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
+    if adapts:
+        model.adapt(learn.rank, learn.scale, learn.targets or TARGETS, seed=config.seed)
+    return model
+
+
+def large(path: Path) -> bool:
+    """Whether a model is trained by an adapter where nobody says otherwise."""
+    return path.suffix == ".gguf" or Plan.of(path).parameters > SMALL
