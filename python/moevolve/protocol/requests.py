@@ -73,6 +73,18 @@ class Unanswered(Struct, frozen=True):
 Reply = list[Completion] | Unanswered
 
 
+class Piece(Struct, frozen=True):
+    """A whole completion inside an answer: the index of its first character, its text, and the prompt that asked for it.
+
+    `prompt` is None where the completion says nothing about its prompt alone: it was cut, or nothing of the task was in
+    its prompt.
+    """
+
+    start: int
+    text: str
+    prompt: str | None
+
+
 class Outcome(Struct, frozen=True):
     """What became of one attempt."""
 
@@ -87,6 +99,8 @@ class Outcome(Struct, frozen=True):
     requests: int
     completions: list[Completion]
     """Every completion that the attempt received, in the order of its requests."""
+    pieces: tuple[Piece, ...] = ()
+    """Completions that a plan's answer is put together from."""
 
 
 Answer = Callable[[list[GenerateRequest]], Sequence[Reply]]

@@ -1,0 +1,172 @@
+"""Attempts by plans: tasks side by side, a round of questions one batch for the policy, budgets held inside the round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from moevolve.agents.limits import Limits
+from moevolve.agents.plans.check import check
+from moevolve.agents.plans.evaluate import Ask, Asking, Evaluation, OverBudget
+from moevolve.agents.plans.expression import PlanError, Text
+from moevolve.agents.plans.values import Value, spelt
+from moevolve.protocol.completion import Completion
+from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall, Unanswered
+from moevolve.protocol.sampling import Sampling
+from moevolve.randomness import key
+from moevolve.tasks.cutters import Cutter
+
+
+class _Attempt:
+    """One task under way: its generator, what it asks now, what it spent, how it ended."""
+
+    def __init__(self, index: int, seed: int, run: Asking) -> None:
+        self.index = index
+        self.seed = seed
+        self.run = run
+        self.asks: list[Ask] = []
+        self.requests = 0
+        self.tokens = 0
+        self.completions: list[Completion] = []
+        self.value: Value | None = None
+        self.failure: str | None = None
+        self.detail = ""
+
+    def advance(self, given: list[list[str]] | None) -> None:
+        """Goes on to the next questions, or to the end."""
+        try:
+            self.asks = next(self.run) if given is None else self.run.send(given)
+        except StopIteration as stop:
+            self.value, self.asks = stop.value, []
+        except OverBudget as error:
+            self.fail("budget", str(error))
+
+    def fail(self, failure: str, detail: str) -> None:
+        self.failure, self.detail, self.asks = failure, detail, []
+        self.run.close()
+
+    def outcome(self, limits: Limits) -> Outcome:
+        value, failure, detail = self.value, self.failure, self.detail
+        if failure is None and value is not None:
+            if len(value.text) > limits.answer:
+                failure, detail = "malformed", f"an answer of {len(value.text):,} characters"
+            elif spelt(value):
+                failure, detail = "malformed", "the answer is spelt from pieces that are too short"
+        return Outcome(
+            answer=None if value is None or failure is not None else value.text,
+            failure=failure,
+            detail=detail,
+            tokens=self.tokens,
+            requests=self.requests,
+            completions=self.completions,
+            pieces=() if value is None or failure is not None else value.pieces,
+        )
+
+
+def attempts(
+    plans: Mapping[str, Text | PlanError],
+    tasks: Sequence[PublicTask],
+    keys: Sequence[int],
+    answer: Answer,
+    recall: Recall | None,
+    cutters: Mapping[str, Cutter],
+    limits: Limits,
+) -> list[Outcome]:
+    """One attempt on every task by the plan of its skill.
+
+    Args:
+        plans: skill -> its plan as decoded, or why there is none: attempts of that skill fail as `malformed`.
+        tasks: as programs see them.
+        keys: one key a task; each request draws from (key, index of the request).
+        answer: the policy.
+        recall: memory; None recalls nothing.
+        cutters: what the suite grants.
+        limits: what one attempt may spend.
+
+    Returns:
+        One outcome a task, in order.
+    """
+    refused: dict[str, str] = {}
+    checked: dict[str, Text] = {}
+    for skill, plan in plans.items():
+        try:
+            if isinstance(plan, PlanError):
+                raise plan
+            check(plan, cutters)
+            checked[skill] = plan
+        except PlanError as error:
+            refused[skill] = str(error)
+    under_way: list[_Attempt] = []
+    everyone: list[_Attempt] = []
+    for index, (task, seed) in enumerate(zip(tasks, keys, strict=True)):
+        plan_of = checked.get(task.skill)
+        evaluation = Evaluation(task.prompt, cutters, _lessons(recall, task))
+        attempt = _Attempt(index, seed, evaluation.text(plan_of) if plan_of is not None else _nothing())
+        everyone.append(attempt)
+        if plan_of is None:
+            attempt.fail("malformed", refused.get(task.skill, f"no plan for {task.skill}"))
+            continue
+        attempt.advance(None)
+        under_way.append(attempt)
+    while under_way := [attempt for attempt in under_way if attempt.asks and _granted(attempt, limits)]:
+        _answer(under_way, answer, limits)
+    return [attempt.outcome(limits) for attempt in everyone]
+
+
+def _granted(attempt: _Attempt, limits: Limits) -> bool:
+    """Whether the whole of what an attempt asks now is within its budget, at worst."""
+    asks = attempt.asks
+    most = sum(ask.n for ask in asks) * limits.max_tokens
+    if any(not ask.prompt for ask in asks):
+        attempt.fail("rejected", "an empty prompt")
+    elif any(len(ask.prompt) > limits.prompt for ask in asks):
+        attempt.fail("budget", f"a prompt of more than {limits.prompt:,} characters")
+    elif attempt.requests + len(asks) > limits.requests:
+        attempt.fail("budget", f"more than {limits.requests} requests")
+    elif attempt.tokens + most > limits.tokens:
+        attempt.fail(
+            "budget", f"more than {limits.tokens:,} tokens, if all completions are as long as they may be"
+        )
+    return attempt.failure is None
+
+
+def _answer(under_way: Sequence[_Attempt], answer: Answer, limits: Limits) -> None:
+    """One round: every question of every attempt in one batch."""
+    batch = [
+        GenerateRequest(
+            attempt=attempt.index,
+            prompt=ask.prompt,
+            sampling=Sampling(max_tokens=limits.max_tokens, temperature=ask.temperature),
+            n=ask.n,
+            key=key(attempt.seed, "request", attempt.requests + offset),
+        )
+        for attempt in under_way
+        for offset, ask in enumerate(attempt.asks)
+    ]
+    replies = iter(answer(batch))
+    for attempt in under_way:
+        given = [next(replies) for _ in attempt.asks]
+        attempt.requests += len(given)
+        texts: list[list[str]] = []
+        for reply in given:
+            if isinstance(reply, Unanswered):
+                attempt.fail(reply.failure, reply.detail)
+                break
+            attempt.tokens += sum(completion.count for completion in reply)
+            attempt.completions += reply
+            texts.append([completion.text for completion in reply])
+        else:
+            attempt.advance(texts)
+
+
+def _nothing() -> Asking:
+    """An evaluation that ends before it begins."""
+    return Value("")
+    yield
+
+
+def _lessons(recall: Recall | None, task: PublicTask) -> Callable[[int], str]:
+    def text(k: int) -> str:
+        lessons = recall(task.skill, task.prompt, k) if recall is not None else ()
+        return "".join(f"{lesson.prompt}{lesson.answer};" for lesson in reversed(lessons) if lesson.success)
+
+    return text
