@@ -5,8 +5,9 @@ own at lengths where it is reliable. So each skill's candidates are run on such 
 what agrees is kept. First every kind of route at one part size, then the best kind at other sizes.
 """
 
+import plan
+
 from . import stages
-from .stages import ask, question
 
 EXAMPLES = 8
 """Payloads of a skill that its candidates are tried on."""
@@ -21,35 +22,6 @@ AT_ONCE = 48
 """Trials of one gathering; requests are bounded by stopping between two."""
 
 
-class _Pause:
-    """Waits for one round without asking anything."""
-
-    def __await__(self):
-        yield []
-
-
-class Remembering:
-    """An agent that asks each greedy question once, however many trials need its answer."""
-
-    def __init__(self, agent):
-        self.agent = agent
-        self.known = {}
-        self.asked = set()
-
-    async def generate(self, prompt, **settings):
-        if settings != {"temperature": 0}:
-            return await self.agent.generate(prompt, **settings)
-        if prompt not in self.asked:
-            self.asked.add(prompt)
-            self.known[prompt] = await self.agent.generate(prompt, temperature=0)
-        while prompt not in self.known:
-            await _Pause()
-        return self.known[prompt]
-
-    async def gather(self, *coroutines):
-        return await self.agent.gather(*coroutines)
-
-
 def kinds(verb, payload, by_sign):
     """Kinds of routes worth trying on a skill with such a payload; `above` is 0, so that they split always.
 
@@ -60,9 +32,9 @@ def kinds(verb, payload, by_sign):
     """
     common = {"size": FIRST_SIZE, "above": 0}
     if any(sign in payload for sign in "+-"):
-        return [("columns", {"size": 2, "above": 0, "samples": 1}), ("steps", {"above": 0})]
+        return [("columns", {"size": 2, "above": 0, "samples": 1}), ("steps", {})]
     if "," in payload:
-        return [("window", {"size": 2, "above": 0, "samples": 1})]
+        return [("window", {"size": 2, "above": 0, "say": say, "samples": 1}) for say in (4, 0)]
     found = [
         ("split", common | {"cut_at": how, "join": join, "samples": 1})
         for how in ("change", "even", "range")
@@ -84,8 +56,9 @@ async def references(agent, skill):
     if len(pairs) >= EXAMPLES // 2:
         return pairs
     cut = sorted({_shortened(payload) for payload in skill.failed[: 2 * EXAMPLES]})[: EXAMPLES - len(pairs)]
-    answers = await agent.gather(*[ask(agent, question(skill.verb, payload)) for payload in cut])
-    return pairs + list(zip(cut, answers, strict=True))
+    prompts = [f"{skill.verb}:{payload}=" for payload in cut]
+    answers = await agent.gather(*[agent.generate(prompt, temperature=0) for prompt in prompts])
+    return pairs + [(payload, answer[0].text) for payload, answer in zip(cut, answers, strict=True)]
 
 
 def _shortened(payload):
@@ -97,27 +70,23 @@ def _shortened(payload):
 
 
 async def agreement(agent, verb, stage, parameters, pairs):
-    """Share of the pairs on which a route gives the trusted answer; a route that raises gives none."""
-    run = getattr(stages, stage)
+    """Share of the pairs on which a route gives the trusted answer; a route that is no plan gives none."""
     pairs = [pair for pair in pairs if len(pair[0]) > parameters.get("size", 0)]
     if len(pairs) < FEWEST:
         return 0.0
-    answers = await agent.gather(*[_attempt(run, agent, question(verb, p), parameters) for p, _ in pairs])
-    return sum(answer == trusted for answer, (_, trusted) in zip(answers, pairs, strict=True)) / len(pairs)
-
-
-async def _attempt(run, agent, prompt, parameters):
     try:
-        return await run(agent, prompt, **parameters)
-    except (ValueError, IndexError, KeyError):
-        return None
+        made = getattr(stages, stage)(plan.Task(verb, ""), **parameters)
+    except (TypeError, RecursionError):
+        return 0.0
+    answers = await agent.evaluate(made, [f"{verb}:{payload}=" for payload, _ in pairs])
+    return sum(answer == trusted for answer, (_, trusted) in zip(answers, pairs, strict=True)) / len(pairs)
 
 
 async def _scores(agent, trials):
     """Agreement of each trial (verb, stage, parameters, pairs), as far as the budget goes."""
     scores = []
     for start in range(0, len(trials), AT_ONCE):
-        if agent.agent.budget.requests < AT_ONCE * EXAMPLES * 3:
+        if agent.budget.requests < AT_ONCE * EXAMPLES * 3:
             break
         part = trials[start : start + AT_ONCE]
         scores += await agent.gather(*[agreement(agent, *trial) for trial in part])
@@ -131,7 +100,6 @@ async def probe(agent, skills):
         agent: whose policy is asked; a few thousand short greedy requests.
         skills: `survey.Skill`s, in the order in which to spend the budget.
     """
-    agent = Remembering(agent)
     pairs = dict(
         zip(
             [skill.verb for skill in skills],

@@ -8,6 +8,8 @@ import ast
 from functools import lru_cache
 
 ROUTES = "ROUTES"
+ROOTS = ("solve", "dispatch")
+"""Functions of a program that stay whether anything calls them or not."""
 _PREFIX = "route_"
 
 
@@ -21,7 +23,7 @@ def _stages():
     path = __file__.rpartition("/")[0] + "/stages.py"
     with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib doubles the sandbox's start-up time
         tree = ast.parse(file.read())
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def parse(text):
@@ -45,7 +47,7 @@ def render(tree):
     ast.fix_missing_locations(tree)
     text, before = "", None
     for node in tree.body:
-        apart = any(isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) for n in (before, node))
+        apart = any(isinstance(n, ast.FunctionDef) for n in (before, node))
         text += ("" if before is None else "\n\n" if apart else "") + ast.unparse(node) + "\n"
         before = node
     again = parse(text)
@@ -57,7 +59,7 @@ def render(tree):
 
 def functions(tree):
     """Names of the functions that a module defines at its top."""
-    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
 
 
 def table(tree):
@@ -95,7 +97,7 @@ def graft(tree, name):
 
 def routes(tree):
     """Verb -> (stage, parameters) of every route that has the form the operators build."""
-    bodies = {n.name: n for n in tree.body if isinstance(n, ast.AsyncFunctionDef)}
+    bodies = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     found = {}
     _, entries = table(tree)
     for verb, value in zip(entries.keys, entries.values, strict=True):
@@ -108,7 +110,7 @@ def routes(tree):
 
 def _call(function):
     match function.body:
-        case [ast.Return(value=ast.Await(value=ast.Call(func=ast.Name(id=stage), keywords=keywords)))]:
+        case [ast.Return(value=ast.Call(func=ast.Name(id=stage), keywords=keywords))]:
             try:
                 return stage, {word.arg: ast.literal_eval(word.value) for word in keywords}
             except ValueError:
@@ -123,24 +125,24 @@ def set_route(tree, verb, stage, parameters):
     name = _PREFIX + "".join(letter if letter.isalnum() else "_" for letter in verb)
     call = ast.Call(
         func=ast.Name(stage, ast.Load()),
-        args=[ast.Name("agent", ast.Load()), ast.Name("prompt", ast.Load())],
+        args=[ast.Name("task", ast.Load())],
         keywords=[ast.keyword(arg=word, value=_literal(value)) for word, value in parameters.items()],
     )
-    function = ast.AsyncFunctionDef(
+    function = ast.FunctionDef(
         name=name,
         args=ast.arguments(
             posonlyargs=[],
-            args=[ast.arg("agent"), ast.arg("prompt")],
+            args=[ast.arg("task")],
             kwonlyargs=[],
             kw_defaults=[],
             defaults=[],
         ),
-        body=[ast.Return(ast.Await(call))],
+        body=[ast.Return(call)],
         decorator_list=[],
     )
-    if "type_params" in ast.AsyncFunctionDef._fields:
+    if "type_params" in ast.FunctionDef._fields:
         function.type_params = []
-    tree.body[:] = [n for n in tree.body if not (isinstance(n, ast.AsyncFunctionDef) and n.name == name)]
+    tree.body[:] = [n for n in tree.body if not (isinstance(n, ast.FunctionDef) and n.name == name)]
     node, entries = table(tree)
     tree.body.insert(tree.body.index(node), function)
     _forget(entries, verb)
@@ -158,9 +160,9 @@ def drop_route(tree, verb):
 
 def prune(tree):
     """Removes functions that nothing reaches from `solve` and the table."""
-    named = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    named = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     roots = [n for n in tree.body if n not in named.values()] + [
-        named[n] for n in ("solve", "ask") if n in named
+        named[n] for n in ROOTS if n in named
     ]
     reached, wanted = set(), roots
     while wanted:
@@ -168,7 +170,7 @@ def prune(tree):
         for name in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & named.keys() - reached:
             reached.add(name)
             wanted.append(named[name])
-    keep = reached | {"solve", "ask"}
+    keep = reached | set(ROOTS)
     tree.body[:] = [n for n in tree.body if getattr(n, "name", None) not in named.keys() - keep]
 
 

@@ -18,7 +18,7 @@ STAGES = {
     "carry": {"size": SIZES, "above": ABOVE, "samples": SAMPLES},
     "fold": {"size": SIZES, "above": ABOVE, "through": VERB, "glue": ("+", ",", ""), "samples": SAMPLES},
     "columns": {"size": (2, 3, 4), "above": ABOVE, "samples": SAMPLES},
-    "steps": {"above": ABOVE},
+    "steps": {},
     "chain": {"verbs": VERB},
     "doubt": {
         "samples": (4, 8),
@@ -29,7 +29,7 @@ STAGES = {
         "join": JOINS,
     },
     "verified": {"samples": (4, 8), "temperature": (0.5, 0.8, 1.0), "through": VERB},
-    "window": {"size": (2, 3, 4), "above": ABOVE, "samples": SAMPLES},
+    "window": {"size": (2, 3, 4), "above": ABOVE, "say": (0, 3, 4), "samples": SAMPLES},
     "swapped": {"samples": (4, 8), "temperature": (0.4, 0.7)},
     "recalled": {"k": (1, 2, 4)},
 }

@@ -1,13 +1,17 @@
 """What a brief says about each skill: its verb, how weak it is, and up to which length the bare policy is
 safe."""
 
-from .stages import parse
-
 SAFE = 0.88
 """Success, relative to the skill's best level, from which a level counts as safe to ask directly. Relative,
 since estimates from few attempts are drawn toward the middle."""
 HOPELESS = 0.5
 """A skill whose best level is below this has no safe level."""
+
+
+def parse(prompt):
+    """Verb and payload of a prompt."""
+    verb, _, payload = prompt.partition(":")
+    return verb, payload.removesuffix("=")
 
 
 class Skill:

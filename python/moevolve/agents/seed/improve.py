@@ -50,6 +50,8 @@ def kind(route):
 
 def fitted(skill, stage, parameters):
     """A probed route that leaves alone what the bare policy does safely."""
+    if "above" not in parameters:
+        return stage, parameters
     return stage, parameters | {"above": max(skill.safe, parameters.get("size", 0))}
 
 

@@ -1,18 +1,14 @@
-"""How this variant answers a task: by the route of the prompt's verb, or by asking once."""
+"""How this variant answers a task: by the plan of its verb, or by asking once."""
 
-
-async def ask(agent, prompt):
-    """One question, one answer: the likeliest."""
-    return (await agent.generate(prompt, temperature=0)).text
-
+import plan
 
 ROUTES = {}
 
 
-async def dispatch(agent, prompt):
-    """Answers any prompt, a part of a task included."""
-    return await ROUTES.get(prompt.partition(":")[0], ask)(agent, prompt)
+def dispatch(task):
+    """A plan for any task, a part of another one included."""
+    return ROUTES[task.verb](task) if task.verb in ROUTES else plan.ask(task.prompt)
 
 
-async def solve(task, agent):
-    return await dispatch(agent, task.prompt)
+def solve(task):
+    return dispatch(task)
