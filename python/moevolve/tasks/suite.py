@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from moevolve.errors import UsageError
 from moevolve.randomness import key
+from moevolve.records import Answers
 from moevolve.skills.tree import Node, grow
+from moevolve.tasks.cutters import GENERAL, Cutter
 from moevolve.tasks.registry import registered, skill
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import SPLITS, split_of
@@ -32,13 +34,24 @@ class Suite:
     Args:
         name: what runs call it.
         skills: its leaves.
+        answers: `policy` where an answer must be made of the policy's words, by plans; `any` where a program may compute.
+        cutters: ways to take a text apart that plans may use.
 
     Raises:
         UsageError: two skills with one path, or a path that is also a branch.
     """
 
-    def __init__(self, name: str, skills: Iterable[Skill]) -> None:
+    def __init__(
+        self,
+        name: str,
+        skills: Iterable[Skill],
+        *,
+        answers: Answers = "any",
+        cutters: Mapping[str, Cutter] = GENERAL,
+    ) -> None:
         self.name = name
+        self.answers: Answers = answers
+        self.cutters = dict(cutters)
         self.skills: dict[str, Skill] = {}
         for leaf in sorted(skills, key=lambda leaf: leaf.path):
             if leaf.path in self.skills:
@@ -58,7 +71,8 @@ class Suite:
         Raises:
             UsageError: there is no such skill; names the nearest.
         """
-        return Suite(self.name, [self[path] for path in paths])
+        chosen = [self[path] for path in paths]
+        return Suite(self.name, chosen, answers=self.answers, cutters=self.cutters)
 
     def __getitem__(self, path: str) -> Skill:
         """The skill at `path`.
@@ -128,11 +142,15 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
         UsageError: no such suite, or `user` while no skill is registered.
     """
     skills: list[Skill] = []
+    cutters = dict(GENERAL)
+    answers: set[Answers] = set()
     for part in name.split("+"):
         if part == "primer":
-            from moevolve.tasks.primer import PRIMER
+            from moevolve.tasks.primer import CUTTERS, PRIMER
 
             skills += PRIMER
+            cutters |= CUTTERS
+            answers.add("policy")
         elif part == "user":
             own = registered()
             if not own:
@@ -140,9 +158,11 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
                     "suite 'user' is empty: import the module that defines skills with @mv.skill first"
                 )
             skills += own
+            answers.add("any")
         else:
             raise UsageError(f"no suite {part!r}{nearest(part, SUITES)}")
-    return Suite(name, [*skills, *extra])
+    whose: Answers = "policy" if answers == {"policy"} else "any"
+    return Suite(name, [*skills, *extra], answers=whose, cutters=cutters)
 
 
 SUITES = ("primer", "user")

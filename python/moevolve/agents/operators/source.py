@@ -161,9 +161,7 @@ def drop_route(tree, verb):
 def prune(tree):
     """Removes functions that nothing reaches from `solve` and the table."""
     named = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-    roots = [n for n in tree.body if n not in named.values()] + [
-        named[n] for n in ROOTS if n in named
-    ]
+    roots = [n for n in tree.body if n not in named.values()] + [named[n] for n in ROOTS if n in named]
     reached, wanted = set(), roots
     while wanted:
         node = wanted.pop()

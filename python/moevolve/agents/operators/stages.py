@@ -39,7 +39,9 @@ def retry(task, samples, temperature):
 
 def answers(task, size, above, cut_at, samples):
     """The parts of a long payload, each answered by itself."""
-    return task.payload.cut(size, cut_at, above=above).each(lambda part: settle(question(task, part), samples))
+    return task.payload.cut(size, cut_at, above=above).each(
+        lambda part: settle(question(task, part), samples)
+    )
 
 
 def split(task, size, above, cut_at, join, samples):

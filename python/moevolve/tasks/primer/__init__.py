@@ -6,10 +6,11 @@ of ten, so that a small model that has seen short payloads knows all symbols and
 """
 
 from moevolve.tasks.primer.compose import COMPOSE
+from moevolve.tasks.primer.cutters import CUTTERS
 from moevolve.tasks.primer.number import NUMBER
 from moevolve.tasks.primer.text import TEXT
 from moevolve.tasks.skill import Skill
 
 PRIMER: tuple[Skill, ...] = (*TEXT, *NUMBER, *COMPOSE)
 
-__all__ = ["PRIMER"]
+__all__ = ["CUTTERS", "PRIMER"]
