@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import moevolve
-from moevolve.agents.limits import Limits
 from moevolve.agents.plans.expression import decode
 from moevolve.agents.plans.run import attempts
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import PublicTask
 from moevolve.tasks import cutters
@@ -49,7 +49,7 @@ def run(stage, policy, prompt, **parameters):
     """The answer of a stage as a plan, and nothing where the attempt fails."""
     task = plan.Task(prompt.partition(":")[0], "any/skill")
     made = decode(json.dumps(plan.node(getattr(stages, stage)(task, **parameters))))
-    limits = Limits(requests=1000, tokens=10**6)
+    limits = RoleSection(requests=1000, tokens=10**6)
     [outcome] = attempts(
         {"any/skill": made},
         [PublicTask(prompt=prompt, skill="any/skill")],

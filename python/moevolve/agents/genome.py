@@ -18,7 +18,7 @@ MOST_CHARACTERS = 64 << 10
 """Of one file."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\.py")
-_RESERVED = {"agent.py", "contract.py", "loader.py", "operators.py", "rounds.py", "worker.py"}
+_RESERVED = {"agent.py", "contract.py", "loader.py", "operators.py", "plan.py", "rounds.py", "worker.py"}
 
 
 class Genome(Struct, frozen=True):

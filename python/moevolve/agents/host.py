@@ -19,8 +19,8 @@ from moevolve.agents.gateway import Gateway, Kind, named
 from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, unusable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
+from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.agents.process import Process
-from moevolve.agents.provenance import built_from
 from moevolve.agents.wire import Start, decode_candidates
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
@@ -28,6 +28,7 @@ from moevolve.errors import SandboxError
 from moevolve.protocol.requests import Answer, Outcome, PublicTask, Recall
 from moevolve.randomness import key
 from moevolve.records import Edit, Recipe
+from moevolve.tasks.cutters import GENERAL, Cutter
 
 __all__ = ["ProgramHost", "Proposals"]
 
@@ -63,6 +64,7 @@ class ProgramHost:
         roles: what a program may spend as solver, improver and learner.
         sandbox: bounds of its processes.
         tools: what it may call; None grants nothing.
+        cutters: ways to take a text apart that its plans may use.
         more: further kinds of requests, by name.
     """
 
@@ -71,11 +73,13 @@ class ProgramHost:
         roles: RolesSection | None = None,
         sandbox: SandboxSection | None = None,
         tools: Toolbox | None = None,
+        cutters: Mapping[str, Cutter] = GENERAL,
         more: Mapping[str, Kind[Any, Any]] | None = None,
     ) -> None:
         self.roles = roles or RolesSection()
         self.sandbox = sandbox or SandboxSection()
         self.tools = tools
+        self.cutters = cutters
         self.more = dict(more or {})
 
     def solve(
@@ -85,10 +89,8 @@ class ProgramHost:
         answer: Answer,
         recall: Recall | None,
         keys: Sequence[int],
-        *,
-        provenance: bool = True,
     ) -> list[Outcome]:
-        """One attempt of `genome` on every task.
+        """One attempt of `genome` on every task, where its `solve` is a coroutine that answers with texts.
 
         Args:
             genome: the program.
@@ -96,7 +98,6 @@ class ProgramHost:
             answer: the policy.
             recall: memory; None recalls nothing.
             keys: one key a task; all of an attempt's randomness comes from it.
-            provenance: fail answers that are not put together from the attempt's completions.
 
         Returns:
             One outcome a task, in order; whatever one attempt does, the others have theirs.
@@ -114,7 +115,32 @@ class ProgramHost:
             for task, attempt_key in zip(tasks, keys, strict=True)
         ]
         self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"))
-        return [_outcome(attempt, provenance) for attempt in attempts]
+        return [_outcome(attempt) for attempt in attempts]
+
+    def behaviour(self, genome: Genome, verbs: Mapping[str, str], seed: int) -> Behaviour:
+        """The plans that the program's `solve` returns, called once a skill with a task whose texts are opaque.
+
+        Args:
+            genome: the program.
+            verbs: skill -> the word that its prompts begin with.
+            seed: source of the program's randomness.
+        """
+        skills = sorted(verbs)
+        attempts = [
+            Attempt(skill, key(seed, skill), "solver", _without(self.roles.solver, None)) for skill in skills
+        ]
+        tasks = [PublicTask(prompt=verbs[skill], skill=skill) for skill in skills]
+        self._serve("plan", genome, tasks, attempts, None, None, msgspec.Raw(b"null"))
+        made = dict(zip(skills, attempts, strict=True))
+        plans = {skill: attempt.answer for skill, attempt in made.items() if attempt.answer is not None}
+        if plans and all(plan == "null" for plan in plans.values()):
+            return Behaviour({}, computes=True)
+        refused = {
+            skill: f"{attempt.failure}: {attempt.detail}"
+            for skill, attempt in made.items()
+            if attempt.answer is None
+        }
+        return Behaviour(plans, refused)
 
     def improve(
         self,
@@ -218,7 +244,9 @@ class ProgramHost:
             },
             argument=argument,
         )
-        gateway = Gateway(kinds.table(answer, recall, self.tools, lenient=mode != "solve") | self.more)
+        gateway = Gateway(
+            kinds.table(answer, recall, self.tools, self.cutters, lenient=mode != "solve") | self.more
+        )
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
         process = Process(start, limits, self.sandbox.strict)
         try:
@@ -241,17 +269,10 @@ class ProgramHost:
             process.close()
 
 
-def _outcome(attempt: Attempt, provenance: bool) -> Outcome:
+def _outcome(attempt: Attempt) -> Outcome:
     answer, failure, detail = attempt.answer, attempt.failure, attempt.detail
     if failure is None and (answer is None or len(answer) > attempt.limits.answer_chars):
         answer, failure, detail = None, "malformed", "no answer of a proper length"
-    if (
-        failure is None
-        and answer is not None
-        and provenance
-        and not built_from(answer, [c.text for c in attempt.pieces])
-    ):
-        failure, detail = "provenance", "the answer is not put together from the policy's completions"
     return Outcome(
         answer=answer,
         failure=failure,

@@ -52,10 +52,10 @@ class Start(msgspec.Struct, frozen=True):
     """The first message to a process."""
 
     mode: str
-    """`solve`, `improve` or `recipe`."""
+    """`solve`, `plan`, `improve` or `recipe`."""
     files: dict[str, str]
     tasks: list[tuple[str, str]]
-    """(prompt, skill); one empty pair for `improve` and `recipe`."""
+    """(prompt, skill); (verb, skill) for `plan`, one empty pair for `improve` and `recipe`."""
     seeds: list[int]
     limits: dict[str, float]
     """What is left to spend, for the program to see; the host counts for itself."""

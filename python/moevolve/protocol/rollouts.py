@@ -45,9 +45,9 @@ class RolloutResult(Struct, frozen=True):
     """Drawn for the job."""
     requests: int
     checked: int = 0
-    """Answers of programs whose provenance was checked."""
+    """Attempts by plans, whose answers are made of the policy's words."""
     vetoed: int = 0
-    """Those that the policy did not give."""
+    """Those whose plan was refused, or whose answer was spelt from pieces that are too short."""
     parts: list[list[Part]] = []
     """By task, where the job wants them."""
 

@@ -31,7 +31,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     """Drawn by the policy."""
     checked: int = 0
-    """Answers whose provenance was checked."""
+    """Attempts by plans; see `RolloutResult`."""
     vetoed: int = 0
 
     def __add__(self, other: Counts) -> Counts:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from moevolve.agents.limits import Limits
 from moevolve.agents.plans.expression import PlanError, Text, decode
 from moevolve.agents.plans.run import attempts
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, Unanswered
 from moevolve.tasks.primer.cutters import CUTTERS
@@ -46,7 +46,7 @@ def scripted(requests: Sequence[GenerateRequest]) -> list[Reply]:
 def run(plan: ModuleType, solve: Callable[[Any], Any], prompt: str, **options: Any) -> Outcome:
     verb = prompt.partition(":")[0]
     expression: Text | PlanError = decode(json.dumps(plan.node(solve(plan.Task(verb, SKILL)))))
-    given = {"answer": scripted, "recall": None, "cutters": CUTTERS, "limits": Limits()} | options
+    given = {"answer": scripted, "recall": None, "cutters": CUTTERS, "limits": RoleSection()} | options
     [outcome] = attempts({SKILL: expression}, [PublicTask(prompt=prompt, skill=SKILL)], [7], **given)
     return outcome
 
@@ -166,9 +166,11 @@ def test_a_budget_holds_inside_a_round(plan: ModuleType) -> None:
     def greedy(task: Any) -> Any:
         return task.payload.cut(2).each(lambda part: plan.ask(f"rev:{part}=")).join()
 
-    outcome = run(plan, greedy, "rev:abcdefgh=", limits=Limits(requests=3))
+    outcome = run(plan, greedy, "rev:abcdefgh=", limits=RoleSection(requests=3))
     assert (outcome.failure, outcome.requests) == ("budget", 0)
-    sampled = run(plan, lambda task: plan.vote(task.prompt, samples=32), "rev:ab=", limits=Limits(tokens=99))
+    sampled = run(
+        plan, lambda task: plan.vote(task.prompt, samples=32), "rev:ab=", limits=RoleSection(tokens=99)
+    )
     assert (sampled.failure, sampled.tokens) == ("budget", 0)
 
 
@@ -194,7 +196,7 @@ def test_one_bad_plan_harms_no_other_skill(plan: ModuleType) -> None:
         "a/b": PlanError("x"),
     }
     tasks = [PublicTask(prompt="rev:ab=", skill=skill) for skill in (SKILL, "text/sort", "a/b", "c/d")]
-    outcomes = attempts(plans, tasks, range(4), scripted, None, CUTTERS, Limits())
+    outcomes = attempts(plans, tasks, range(4), scripted, None, CUTTERS, RoleSection())
     assert [outcome.failure for outcome in outcomes] == [None, "malformed", "malformed", "malformed"]
     assert outcomes[0].answer == "ba"
 
@@ -208,8 +210,8 @@ def test_an_attempt_does_not_depend_on_its_company(plan: ModuleType) -> None:
 
     expression = decode(json.dumps(plan.node(plan.vote(plan.Task("rev", SKILL).prompt))))
     tasks = [PublicTask(prompt=f"rev:{text}=", skill=SKILL) for text in ("ab", "abc", "abcd")]
-    attempts({SKILL: expression}, tasks, [3, 4, 5], noting, None, CUTTERS, Limits())
+    attempts({SKILL: expression}, tasks, [3, 4, 5], noting, None, CUTTERS, RoleSection())
     together = [pair for pair in seen if pair[0] == "rev:abc="]
     seen.clear()
-    attempts({SKILL: expression}, tasks[1:2], [4], noting, None, CUTTERS, Limits())
+    attempts({SKILL: expression}, tasks[1:2], [4], noting, None, CUTTERS, RoleSection())
     assert seen == together

@@ -70,6 +70,19 @@ def text_answer(most):
     return finish
 
 
+def plan_answer(value):
+    """How `solve` must end where it is called with an opaque task: with a plan, or, as a coroutine, without one."""
+    if hasattr(value, "send") and hasattr(value, "close"):
+        value.close()
+        return "null", None, ""
+    try:
+        import plan
+
+        return json.dumps(plan.node(value)), None, ""
+    except (TypeError, ValueError, RecursionError) as error:
+        return None, "malformed", f"solve returned no plan: {short(error)}"
+
+
 def candidates_answer(value):
     """How `improve` must end: with lists of edits. What does not compile is left out."""
     kept = []
@@ -111,20 +124,27 @@ def main():
         frames.write(f'{{"requests":[{asked}],"done":{json.dumps(done)}}}')
         return frames.read()["replies"]
 
-    finish = {"solve": text_answer(limits["answer"]), "improve": candidates_answer, "recipe": recipe_answer}[
-        mode
-    ]
+    finish = {
+        "solve": text_answer(limits["answer"]),
+        "plan": plan_answer,
+        "improve": candidates_answer,
+        "recipe": recipe_answer,
+    }[mode]
     rounds = Rounds(exchange, limits["step_seconds"], finish)
     loader.still_clock(lambda: rounds.count)
     agents = [Agent(limits, seed) for seed in start["seeds"]]
 
     async def load():
-        module = __import__({"solve": "solve", "improve": "improve", "recipe": "learn"}[mode])
-        return getattr(module, mode)
+        file, name = {"recipe": ("learn", "recipe"), "plan": ("solve", "solve")}.get(mode, (mode, mode))
+        return getattr(__import__(file), name)
 
     async def attempt(function, index):
         if mode == "solve":
             return await function(Task(*start["tasks"][index]), agents[index])
+        if mode == "plan":
+            import plan
+
+            return function(plan.Task(*start["tasks"][index]))
         argument = view(start["argument"])
         return await function(argument, agents[index]) if mode == "improve" else function(argument)
 

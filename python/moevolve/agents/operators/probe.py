@@ -58,7 +58,7 @@ async def references(agent, skill):
     cut = sorted({_shortened(payload) for payload in skill.failed[: 2 * EXAMPLES]})[: EXAMPLES - len(pairs)]
     prompts = [f"{skill.verb}:{payload}=" for payload in cut]
     answers = await agent.gather(*[agent.generate(prompt, temperature=0) for prompt in prompts])
-    return pairs + [(payload, answer[0].text) for payload, answer in zip(cut, answers, strict=True)]
+    return pairs + [(payload, answer.text) for payload, answer in zip(cut, answers, strict=True)]
 
 
 def _shortened(payload):
@@ -78,7 +78,7 @@ async def agreement(agent, verb, stage, parameters, pairs):
         made = getattr(stages, stage)(plan.Task(verb, ""), **parameters)
     except (TypeError, RecursionError):
         return 0.0
-    answers = await agent.evaluate(made, [f"{verb}:{payload}=" for payload, _ in pairs])
+    answers = await agent.evaluate(plan=made.node, prompts=[f"{verb}:{payload}=" for payload, _ in pairs])
     return sum(answer == trusted for answer, (_, trusted) in zip(answers, pairs, strict=True)) / len(pairs)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from moevolve.agents.limits import Limits
-from moevolve.agents.plans.check import check
 from moevolve.agents.plans.evaluate import Ask, Asking, Evaluation, OverBudget
 from moevolve.agents.plans.expression import PlanError, Text
 from moevolve.agents.plans.values import Value, spelt
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall, Unanswered
 from moevolve.protocol.sampling import Sampling
@@ -44,10 +43,10 @@ class _Attempt:
         self.failure, self.detail, self.asks = failure, detail, []
         self.run.close()
 
-    def outcome(self, limits: Limits) -> Outcome:
+    def outcome(self, limits: RoleSection) -> Outcome:
         value, failure, detail = self.value, self.failure, self.detail
         if failure is None and value is not None:
-            if len(value.text) > limits.answer:
+            if len(value.text) > limits.answer_chars:
                 failure, detail = "malformed", f"an answer of {len(value.text):,} characters"
             elif spelt(value):
                 failure, detail = "malformed", "the answer is spelt from pieces that are too short"
@@ -69,12 +68,12 @@ def attempts(
     answer: Answer,
     recall: Recall | None,
     cutters: Mapping[str, Cutter],
-    limits: Limits,
+    limits: RoleSection,
 ) -> list[Outcome]:
     """One attempt on every task by the plan of its skill.
 
     Args:
-        plans: skill -> its plan as decoded, or why there is none: attempts of that skill fail as `malformed`.
+        plans: skill -> its plan, which `check` has accepted, or why there is none: its attempts fail as `malformed`.
         tasks: as programs see them.
         keys: one key a task; each request draws from (key, index of the request).
         answer: the policy.
@@ -85,41 +84,33 @@ def attempts(
     Returns:
         One outcome a task, in order.
     """
-    refused: dict[str, str] = {}
-    checked: dict[str, Text] = {}
-    for skill, plan in plans.items():
-        try:
-            if isinstance(plan, PlanError):
-                raise plan
-            check(plan, cutters)
-            checked[skill] = plan
-        except PlanError as error:
-            refused[skill] = str(error)
     under_way: list[_Attempt] = []
     everyone: list[_Attempt] = []
     for index, (task, seed) in enumerate(zip(tasks, keys, strict=True)):
-        plan_of = checked.get(task.skill)
-        evaluation = Evaluation(task.prompt, cutters, _lessons(recall, task))
-        attempt = _Attempt(index, seed, evaluation.text(plan_of) if plan_of is not None else _nothing())
+        plan = plans.get(task.skill, PlanError(f"no plan for {task.skill}"))
+        if isinstance(plan, PlanError):
+            attempt = _Attempt(index, seed, _nothing())
+            attempt.fail("malformed", str(plan))
+        else:
+            attempt = _Attempt(
+                index, seed, Evaluation(task.prompt, cutters, _lessons(recall, task)).text(plan)
+            )
+            attempt.advance(None)
+            under_way.append(attempt)
         everyone.append(attempt)
-        if plan_of is None:
-            attempt.fail("malformed", refused.get(task.skill, f"no plan for {task.skill}"))
-            continue
-        attempt.advance(None)
-        under_way.append(attempt)
     while under_way := [attempt for attempt in under_way if attempt.asks and _granted(attempt, limits)]:
         _answer(under_way, answer, limits)
     return [attempt.outcome(limits) for attempt in everyone]
 
 
-def _granted(attempt: _Attempt, limits: Limits) -> bool:
+def _granted(attempt: _Attempt, limits: RoleSection) -> bool:
     """Whether the whole of what an attempt asks now is within its budget, at worst."""
     asks = attempt.asks
-    most = sum(ask.n for ask in asks) * limits.max_tokens
+    most = sum(ask.n for ask in asks) * limits.longest
     if any(not ask.prompt for ask in asks):
         attempt.fail("rejected", "an empty prompt")
-    elif any(len(ask.prompt) > limits.prompt for ask in asks):
-        attempt.fail("budget", f"a prompt of more than {limits.prompt:,} characters")
+    elif any(len(ask.prompt) > limits.prompt_chars for ask in asks):
+        attempt.fail("budget", f"a prompt of more than {limits.prompt_chars:,} characters")
     elif attempt.requests + len(asks) > limits.requests:
         attempt.fail("budget", f"more than {limits.requests} requests")
     elif attempt.tokens + most > limits.tokens:
@@ -129,13 +120,13 @@ def _granted(attempt: _Attempt, limits: Limits) -> bool:
     return attempt.failure is None
 
 
-def _answer(under_way: Sequence[_Attempt], answer: Answer, limits: Limits) -> None:
+def _answer(under_way: Sequence[_Attempt], answer: Answer, limits: RoleSection) -> None:
     """One round: every question of every attempt in one batch."""
     batch = [
         GenerateRequest(
             attempt=attempt.index,
             prompt=ask.prompt,
-            sampling=Sampling(max_tokens=limits.max_tokens, temperature=ask.temperature),
+            sampling=Sampling(max_tokens=limits.longest, temperature=ask.temperature),
             n=ask.n,
             key=key(attempt.seed, "request", attempt.requests + offset),
         )

@@ -13,8 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 
+import msgspec
+
 from moevolve.agents.genome import Genome
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.plans.behaviour import Behaviour
+from moevolve.agents.plans.run import attempts
 from moevolve.errors import UsageError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
@@ -23,6 +27,7 @@ from moevolve.protocol.rollouts import Part, RolloutJob, RolloutResult
 from moevolve.records import Lesson
 from moevolve.rollouts.counting import Usage
 from moevolve.rollouts.executors.lane import Lane
+from moevolve.tasks.suite import Suite
 
 COHORT = 384
 """Most attempts that share one sandboxed process and its rounds."""
@@ -35,8 +40,13 @@ Policies = Callable[[Sequence[str]], Mapping[str, Policy]]
 """Policies of these weights, all of them loaded."""
 
 
-def _no_program(program: str) -> Genome:
-    raise UsageError(f"this executor asks bare policies, and program {program[:12]} is none")
+class Programs(msgspec.Struct, frozen=True):
+    """A run's programs: who runs them, for which suite, and their source and plans by content hash."""
+
+    host: ProgramHost
+    suite: Suite
+    genome: Callable[[str], Genome]
+    behaviour: Callable[[str], Behaviour]
 
 
 def _nothing(skill: str, query: str, k: int) -> Sequence[Lesson]:
@@ -48,19 +58,16 @@ class LocalExecutor:
 
     Args:
         policies: gives the policies of some weights.
-        host: runs programs in the sandbox.
-        programs: gives a program by its hash; none where jobs ask bare policies alone.
+        programs: the run's programs; None where jobs are of bare policies alone.
         recall: what programs may recall.
     """
 
     def __init__(
         self,
         policies: Policies,
-        host: ProgramHost | None = None,
-        programs: Callable[[str], Genome] = _no_program,
+        programs: Programs | None = None,
         recall: Recall = _nothing,
     ) -> None:
-        self.host = host or ProgramHost()
         self.policies = policies
         self.programs = programs
         self._recall = recall
@@ -107,8 +114,6 @@ class _Cohort:
             self.outcomes = event.result()
             return False
         replies = self.usage.answer(policy, event)
-        if self.parts:
-            self._note(event, replies)
         self._lane.reply(replies)
         return True
 
@@ -118,14 +123,21 @@ class _Cohort:
             self._lane.drop()
 
     def _program(self, answer: Answer) -> list[Outcome]:
-        job, executor = self._job, self._executor
-        assert job.program is not None, "a bare policy has its own way"
-        tasks = job.tasks[self._which]
+        job, programs, recall = self._job, self._executor.programs, self._executor.recall
+        if job.program is None or programs is None:
+            raise UsageError("this executor runs bare policies alone")
+        tasks, keys = job.tasks[self._which], job.keys[self._which]
+        behaviour = programs.behaviour(job.program)
+        if behaviour.computes and programs.suite.answers == "any":
+            if job.parts:
+                self.parts = [[] for _ in tasks]  # Nothing says which of its questions an answer stands on.
+            return programs.host.solve(programs.genome(job.program), tasks, answer, recall, keys)
+        cutters = programs.suite.cutters
+        plans = behaviour.expressions(cutters)
+        outcomes = attempts(plans, tasks, keys, answer, recall, cutters, programs.host.roles.solver)
         if job.parts:
-            self.parts = [[] for _ in tasks]
-        return executor.host.solve(
-            executor.programs(job.program), tasks, answer, executor.recall, job.keys[self._which]
-        )
+            self.parts = [[(p.prompt, p.text) for p in o.pieces if p.prompt is not None] for o in outcomes]
+        return outcomes
 
     def _bare(self, answer: Answer) -> list[Outcome]:
         job = self._job
@@ -143,11 +155,6 @@ class _Cohort:
             else:
                 outcomes += [_outcome(completion, None) for completion in reply]
         return outcomes
-
-    def _note(self, requests: Sequence[GenerateRequest], replies: Sequence[Reply]) -> None:
-        for request, reply in zip(requests, replies, strict=True):
-            if request.n == 1 and isinstance(request.prompt, str) and not isinstance(reply, Unanswered):
-                self.parts[request.attempt].append((request.prompt, reply[0].text))
 
 
 class LocalBatch:
@@ -212,7 +219,7 @@ def _result(job: RolloutJob, cohorts: Sequence[_Cohort]) -> RolloutResult:
         tokens=sum(cohort.usage.tokens for cohort in cohorts),
         requests=sum(cohort.usage.requests for cohort in cohorts),
         checked=len(outcomes) if through else 0,
-        vetoed=sum(outcome.failure == "provenance" for outcome in outcomes) if through else 0,
+        vetoed=sum(outcome.failure == "malformed" for outcome in outcomes) if through else 0,
         parts=[parts for cohort in cohorts for parts in cohort.parts],
     )
 
