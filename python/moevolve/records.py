@@ -47,7 +47,7 @@ class Tally(Struct, frozen=True):
     attempts: int
     successes: int
     failures: dict[str, int] = {}
-    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `provenance`, `crash`,
+    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `crash`,
     `rejected` (the policy refused a request), `policy` (it did not answer; such attempts are in no mean)."""
 
 
@@ -111,6 +111,8 @@ class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
     summary: str
     score: float | None
     """Its own screening score, a cheap estimate on train tasks; None where it was not screened."""
+    behaviour: str | None = None
+    """Content hash of what its program's `solve` returned for each skill; None where no program answers."""
 
 
 class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):

@@ -50,8 +50,8 @@ class Buffer:
     def add_parts(self, attempts: Sequence[Attempt], parts: Sequence[Sequence[Part]], cycle: int) -> int:
         """Takes what confirmed answers were put together from, so that the weights stay sure of what the program asks.
 
-        A part counts as confirmed where its text stands in a confirmed answer. Only prompts of the train split are taken:
-        a short part may well be a task of its own. Returns how many were taken.
+        A part is a whole completion at its own place in a confirmed answer, to a prompt with a piece of the task in it. Only
+        prompts of the train split are taken: a short part may well be a task of its own. Returns how many were taken.
         """
         taken = 0
         for attempt, pieces in zip(attempts, parts, strict=True):
@@ -59,12 +59,7 @@ class Buffer:
                 continue
             task = attempt.task
             for prompt, text in pieces:
-                if (
-                    prompt == task.prompt
-                    or not text
-                    or text not in attempt.answer
-                    or split_of(prompt) != "train"
-                ):
+                if prompt == task.prompt or not text or split_of(prompt) != "train":
                     continue
                 self._put(Confirmed(prompt, text, task.skill, task.level, cycle))
                 taken += 1

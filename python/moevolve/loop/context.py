@@ -11,6 +11,7 @@ from moevolve.journal.writer import JournalWriter
 from moevolve.learning.buffer import Buffer
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.arms import switches
+from moevolve.loop.behaviours import Behaviours
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
@@ -18,7 +19,7 @@ from moevolve.proposers.proposer import PROPOSERS
 from moevolve.randomness import rng
 from moevolve.records import Level, Record
 from moevolve.rollouts.attempts import Counts, Rollouts
-from moevolve.rollouts.executors.local import LocalExecutor
+from moevolve.rollouts.executors.local import LocalExecutor, Programs
 from moevolve.rollouts.grading import CoinGrader, Grader, SealedGrader
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
 from moevolve.selection.parents import SELECTIONS
@@ -63,7 +64,9 @@ class RunContext:
         self.progress = progress
         self.arm = switches(config)
         self.sealed = SealedGrader(suite)
-        executor = LocalExecutor(store.policies, host, store.genome, lessons.recall)
+        self.behaviours = Behaviours(journal.store, store, host, suite)
+        programs = Programs(host, suite, store.genome, self.behaviours.of)
+        executor = LocalExecutor(store.policies, programs, lessons.recall)
         self.runner = RolloutRunner(executor, self.sealed if self.arm.verdicts else CoinGrader())
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
         self.selection = SELECTIONS[config.evolve.selection]()

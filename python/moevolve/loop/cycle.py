@@ -13,6 +13,7 @@ from moevolve.loop.stages.practise import practise
 from moevolve.loop.stages.score import score
 from moevolve.loop.stages.search import search
 from moevolve.records import (
+    Answers,
     CycleFinished,
     CycleStarted,
     Guarded,
@@ -24,6 +25,12 @@ from moevolve.records import (
 from moevolve.rollouts.attempts import Counts
 
 SEED = "v0000"
+
+WHOSE: dict[Answers, str] = {
+    "policy": "answers are plans over the policy's words",
+    "any": "the program may compute its answers",
+}
+"""What the guard of answers says of a suite."""
 
 
 def start(run: RunContext, weights: str, parameters: int) -> None:
@@ -46,7 +53,7 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
                 seed=run.config.seed,
                 arm=run.config.arm,
                 suite=run.config.suite.name,
-                answers="policy",
+                answers=run.suite.answers,
                 skills=[
                     SkillInfo(path=path, summary=skill.summary, levels=skill.levels)
                     for path, skill in sorted(run.suite.skills.items())
@@ -57,7 +64,7 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
                 program=program,
                 parameters=parameters,
             ),
-            entries.variant_added(seed),
+            entries.variant_added(seed, run.behaviours.name(program)),
         ]
     )
     run.progress("scoring the seed on the sealed split", 0.0)
@@ -80,10 +87,10 @@ def cycle(run: RunContext) -> None:
     dev = score(run, number, "dev", "cycle")
     guard = Guarded(
         cycle=number,
-        guard="provenance",
+        guard="answers",
         checked=run.counts.checked,
         vetoed=run.counts.vetoed,
-        detail="answers are put together from the policy's completions",
+        detail=WHOSE[run.suite.answers],
     )
     run.state.cycle = number
     finished = CycleFinished(

@@ -20,8 +20,8 @@ from moevolve.rollouts.attempts import Attempt, answered, tally
 from moevolve.rollouts.scoring import score
 
 
-def variant_added(variant: Variant) -> VariantAdded:
-    """A node that has joined the archive."""
+def variant_added(variant: Variant, behaviour: str) -> VariantAdded:
+    """A node that has joined the archive, with the content hash of its program's behaviour."""
     return VariantAdded(
         variant=variant.id,
         parents=variant.parents,
@@ -32,6 +32,7 @@ def variant_added(variant: Variant) -> VariantAdded:
         operator=variant.operator,
         summary=variant.summary,
         score=variant.score,
+        behaviour=behaviour,
     )
 
 

@@ -244,12 +244,13 @@ def _drive(
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
         journal.state(where + what, rule.share(within, journal.seconds))
 
+    suite = model.tasks(config)
     run = RunContext(
         config,
         name,
-        model.tasks(config),
+        suite,
         variants,
-        ProgramHost(config.limits(), config.sandbox),
+        ProgramHost(config.limits(), config.sandbox, cutters=suite.cutters),
         LessonMemory(MemoryStore(store.path.parent / "memory"), name),
         journal,
         progress,

@@ -91,8 +91,7 @@ class Outcome(Struct, frozen=True):
     answer: str | None
     failure: str | None
     """None, or `error` (it raised), `malformed` (no usable answer or message), `budget`, `timeout`, `crash`
-    (its process died), `provenance` (the policy did not give this answer), `policy` (the policy did not answer),
-    `rejected` (it refused the request)."""
+    (its process died), `policy` (the policy did not answer), `rejected` (it refused the request)."""
     detail: str
     tokens: int
     """Tokens generated for the attempt, end tokens included."""

@@ -52,7 +52,12 @@ def learn(run: RunContext, cycle: int) -> list[Attempt]:
         f"{recipe.steps} steps at {recipe.learning_rate:g} {learnt}",
     )
     files = ["learn.py"] if proposed else []
-    run.journal.write([entries.variant_added(child), entries.proposed(child, files, "weights")])
+    run.journal.write(
+        [
+            entries.variant_added(child, run.behaviours.name(child.program)),
+            entries.proposed(child, files, "weights"),
+        ]
+    )
     verdict = gate(run, cycle, "weights", child, 0.4)
     back = verdict.decision == "discard" or bool(verdict.vetoes)
     run.state.learner = run.champion.weights if back else weights

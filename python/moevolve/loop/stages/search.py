@@ -125,14 +125,17 @@ def _screen(
             child = run.archive.update(child.id, status="kept")
             if "learn.py" in proposal.files and run.state.recipe_program is None:
                 run.state.recipe_program = child.program
-            records += [entries.variant_added(child), entries.proposed(child, proposal.files, "program")]
+            records += [
+                entries.variant_added(child, run.behaviours.name(child.program)),
+                entries.proposed(child, proposal.files, "program"),
+            ]
             continue
         score = mean(attempts)
         better = score > base + run.config.evolve.margin
         child = run.archive.update(child.id, score=score, status="kept" if better else "rejected")
         passed += [child] if better else []
         records += [
-            entries.variant_added(child),
+            entries.variant_added(child, run.behaviours.name(child.program)),
             entries.proposed(child, proposal.files, "program"),
             entries.screened(child, attempts, base, passed=better),
         ]

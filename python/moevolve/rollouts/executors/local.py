@@ -22,7 +22,7 @@ from moevolve.agents.plans.run import attempts
 from moevolve.errors import UsageError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, Recall, Reply, Unanswered
+from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, Recall, Unanswered
 from moevolve.protocol.rollouts import Part, RolloutJob, RolloutResult
 from moevolve.records import Lesson
 from moevolve.rollouts.counting import Usage
