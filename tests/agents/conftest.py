@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from moevolve.agents.genome import Genome, seed_genome
-from moevolve.agents.host import ProgramHost
-from moevolve.config import RolesSection, SandboxSection
-from moevolve.config.roles import ImproverSection, LearnerSection, RoleSection
-from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import GenerateRequest
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+
+import plan_module  # noqa: E402
+
+from moevolve.agents.genome import Genome, seed_genome  # noqa: E402
+from moevolve.agents.host import ProgramHost  # noqa: E402
+from moevolve.agents.plans.run import attempts  # noqa: E402
+from moevolve.config import RolesSection, SandboxSection  # noqa: E402
+from moevolve.config.roles import ImproverSection, LearnerSection, RoleSection  # noqa: E402
+from moevolve.protocol.completion import Completion  # noqa: E402
+from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask  # noqa: E402
+from moevolve.tasks.primer.cutters import CUTTERS  # noqa: E402
+
+plan_module.load()
 
 
 def parities(digits: str) -> str:
@@ -98,7 +108,20 @@ def fresh_oracle() -> type[Oracle]:
 
 @pytest.fixture(scope="session")
 def host() -> ProgramHost:
-    return ProgramHost(roles(seconds=20.0, step_seconds=0.5))
+    return ProgramHost(roles(seconds=20.0, step_seconds=0.5), cutters=CUTTERS)
+
+
+def by_plans(host: ProgramHost, genome: Genome, tasks: list[PublicTask], answer: Callable) -> list[Outcome]:
+    """Outcomes of a program in plans; a skill's verb is the one that its first task begins with."""
+    verbs = {task.skill: task.prompt.partition(":")[0] for task in reversed(tasks)}
+    plans = host.behaviour(genome, verbs, 1).expressions(CUTTERS)
+    return attempts(plans, tasks, range(1, len(tasks) + 1), answer, None, CUTTERS, host.roles.solver)
+
+
+@pytest.fixture(scope="session")
+def solve() -> Callable[..., list[Outcome]]:
+    """(host, genome, tasks, policy) -> outcomes of a program in plans."""
+    return by_plans
 
 
 @pytest.fixture(scope="session")

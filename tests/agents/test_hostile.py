@@ -33,7 +33,6 @@ FIRST = "if task.prompt == 'rev:ax=':\n    "
         ("return 42", "malformed", "int"),
         ("return None", "malformed", "NoneType"),
         ("return 'x' * 100_000", "malformed", "100000"),
-        ("return 'spelt by itself'", "provenance", "completions"),
         ("while True:\n        pass", "timeout", "processor time"),
         ("import os\n    while True: os.write(2, b'noise' * 1000)", "timeout", "processor time"),
         ("b'x' * (1 << 40)", "error", "MemoryError"),
@@ -59,7 +58,7 @@ FIRST = "if task.prompt == 'rev:ax=':\n    "
 def test_one_attempt_fails_and_the_others_do_not(host, oracle, program, deed, failure, detail):
     first, *others = outcomes(host, program(FIRST + deed + ASK), oracle)
     assert (first.failure, detail in first.detail) == (failure, True), first
-    assert first.answer is None or failure == "provenance"
+    assert first.answer is None
     assert [(other.answer, other.failure) for other in others] == [("xb", None), ("xc", None)]
 
 

@@ -28,7 +28,7 @@ def payload(verb: str, level: int, rng: random.Random) -> str:
     return ("+" if verb == "add" else "-").join(map(str, numbers))
 
 
-def measure(host, oracle, genome):
+def measure(host, oracle, genome, solve):
     """Outcomes of a program over all skills and levels 1-12: mean by skill, and the attempts."""
     rng = random.Random(5)
     tasks = [
@@ -39,7 +39,7 @@ def measure(host, oracle, genome):
     ]
     exact = type(oracle)(limit=1000).text
     public = [PublicTask(prompt=prompt, skill=f"any/{verb}") for verb, _, prompt in tasks]
-    outcomes = host.solve(genome, public, oracle, None, list(range(len(tasks))))
+    outcomes = solve(host, genome, public, oracle)
     return [
         (task, outcome.answer, outcome.answer == exact(task[2]))
         for task, outcome in zip(tasks, outcomes, strict=True)
@@ -81,19 +81,19 @@ def success(attempts) -> float:
 
 
 @pytest.fixture(scope="module")
-def start(host, fresh_oracle):
-    return measure(host, fresh_oracle(), seed_genome())
+def start(host, fresh_oracle, solve):
+    return measure(host, fresh_oracle(), seed_genome(), solve)
 
 
 @pytest.mark.parametrize("with_successes", [True, False])
-def test_the_first_call_opens_the_levels_that_splitting_opens(host, oracle, start, with_successes):
+def test_the_first_call_opens_the_levels_that_splitting_opens(host, oracle, solve, start, with_successes):
     changes = {} if with_successes else {"successes": []}
     proposals = host.propose(seed_genome(), brief_of(start, seed_genome(), **changes), 3, oracle)
     assert proposals.failure is None, proposals.detail
     assert len(proposals.candidates) == 6
     assert 0 < proposals.requests < 3000
     child = seed_genome().edited(proposals.candidates[0])
-    after = measure(host, oracle, child)
+    after = measure(host, oracle, child, solve)
     assert success(after) > success(start) + 0.25
     found = source.routes(ast.parse(child.files["solve.py"]))
     for verb, join in {"rev": "reversed", "crv": "reversed", "cae": "order", "ddp": "order"}.items():
@@ -128,7 +128,7 @@ def test_what_was_tried_is_not_proposed_again(host, start):
     assert not summaries & {edit.summary for candidate in again for edit in candidate}
 
 
-def test_generations_keep_improving_or_hold(host, oracle, start):
+def test_generations_keep_improving_or_hold(host, oracle, start, solve):
     genome, history, score = seed_genome(), [], success(start)
     attempts = start
     for cycle in range(4):
@@ -136,7 +136,7 @@ def test_generations_keep_improving_or_hold(host, oracle, start):
         best = (score, genome, attempts)
         for candidate in host.improve(genome, brief, cycle, oracle):
             child = genome.edited(candidate)
-            measured = measure(host, oracle, child)
+            measured = measure(host, oracle, child, solve)
             history.append(
                 TrialReport(
                     cycle=cycle + 1,

@@ -10,19 +10,31 @@ import pytest
 from moevolve.agents.brief import TrialReport
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.operators import Inapplicable, routes, source, space, tuning
+from moevolve.agents.plans.expression import PlanError
+from moevolve.agents.plans.run import attempts
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import PublicTask
+from moevolve.tasks.primer.cutters import CUTTERS
 
 VERBS = ["add", "cae", "cmp", "par", "rev", "srt"]
-PROMPTS = ["rev:abcdefghij=", "add:123+45=", "cmp:12,93=", "par:1234567890=", "srt:cab=", "unknown", "::=="]
+PROMPTS = ["rev:abcdefghij=", "add:123+45=", "cmp:12,93=", "par:1234567890=", "srt:cab=", "cae:=", "cae:x"]
 
 
 def solves(host, oracle, text: str) -> None:
-    """The program runs on every kind of prompt, and what it answers is the policy's."""
+    """The program has a plan for every verb, and each plan ends on every kind of prompt."""
     genome = Genome(files=seed_genome().files | {"solve.py": text})
-    tasks = [PublicTask(prompt=prompt, skill="") for prompt in PROMPTS]
-    outcomes = host.solve(genome, tasks, oracle, None, list(range(len(tasks))))
-    # A chain of skills may run in circles; everything else has to end by itself.
-    assert {outcome.failure for outcome in outcomes} <= {None, "budget", "provenance"}, outcomes
+    behaviour = host.behaviour(genome, {verb: verb for verb in VERBS}, 1)
+    # A chain of skills may run in circles; everything else is a plan.
+    assert all("RecursionError" in reason for reason in behaviour.refused.values()), behaviour.refused
+    plans = behaviour.expressions(CUTTERS)
+    tasks = [PublicTask(prompt=prompt, skill=prompt.partition(":")[0]) for prompt in PROMPTS]
+    tasks = [task for task in tasks if task.skill in behaviour.plans]
+    outcomes = attempts(plans, tasks, range(len(tasks)), oracle, None, CUTTERS, RoleSection())
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        refused = isinstance(plans[task.skill], PlanError)
+        assert outcome.failure in (
+            ("malformed",) if refused else (None, "budget", "rejected", "malformed")
+        ), outcome
 
 
 def random_edit(text: str, rng: random.Random) -> str:

@@ -12,8 +12,8 @@ def tasks(*prompts: str) -> list[PublicTask]:
     return [PublicTask(prompt=prompt, skill="text/reverse") for prompt in prompts]
 
 
-def test_the_seed_asks_once_and_greedily(host, oracle):
-    outcomes = host.solve(seed_genome(), tasks("rev:abc=", "srt:cab="), oracle, None, [1, 2])
+def test_the_seed_asks_once_and_greedily(host, oracle, solve):
+    outcomes = solve(host, seed_genome(), tasks("rev:abc=", "srt:cab="), oracle)
     assert [outcome.answer for outcome in outcomes] == ["cba", "abc"]
     assert [outcome.failure for outcome in outcomes] == [None, None]
     assert [(outcome.requests, outcome.tokens) for outcome in outcomes] == [(1, 4), (1, 4)]

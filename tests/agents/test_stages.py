@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
+import plan
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import moevolve
+from moevolve.agents.operators import stages
 from moevolve.agents.plans.expression import decode
 from moevolve.agents.plans.run import attempts
 from moevolve.config.roles import RoleSection
@@ -18,15 +17,6 @@ from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import PublicTask
 from moevolve.tasks import cutters
 from moevolve.tasks.primer.cutters import CUTTERS
-
-INSIDE = Path(moevolve.__file__).parent / "agents/inside"
-sys.path.insert(0, str(INSIDE))
-
-import plan  # noqa: E402
-
-from moevolve.agents.operators import stages  # noqa: E402
-
-sys.path.remove(str(INSIDE))
 
 
 class Policy:
@@ -188,3 +178,22 @@ def test_verified_prefers_the_answer_that_inverts():
 
 def test_swapped_asks_both_orders(oracle):
     assert run("swapped", oracle.text, "cmp:12,93=", samples=2, temperature=0.5) == "93"
+
+
+def test_chain_goes_through_the_programs_own_routes(host, oracle):
+    from moevolve.agents.genome import seed_genome
+    from moevolve.agents.operators import routes
+
+    split = {"size": 4, "above": 8, "cut_at": "even", "samples": 1}
+    chosen = {
+        "crv": ("chain", {"verbs": ("cae", "rev")}),
+        "cae": ("split", split | {"join": "order"}),
+        "rev": ("split", split | {"join": "reversed"}),
+    }
+    seed = seed_genome()
+    text, _ = routes.add(seed.files["solve.py"], chosen)
+    behaviour = host.behaviour(type(seed)(files=seed.files | {"solve.py": text}), {"crv": "crv"}, 1)
+    task = PublicTask(prompt="crv:abcdefghij=", skill="crv")
+    plans = behaviour.expressions(CUTTERS)
+    [outcome] = attempts(plans, [task], [1], oracle, None, CUTTERS, RoleSection())
+    assert (outcome.answer, outcome.failure) == ("kjihgfedcb", None)

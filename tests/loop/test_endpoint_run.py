@@ -221,7 +221,7 @@ async def solve(task, agent):
     def look() -> str:
         genome = Genome(files=seed_genome().files | {"solve.py": source})
         task = PublicTask(prompt="rev:a=", skill="text/reverse")
-        [outcome] = ProgramHost().solve(genome, [task], lambda asked: [], None, [1], provenance=False)
+        [outcome] = ProgramHost().solve(genome, [task], lambda asked: [], None, [1])
         assert outcome.answer is not None, outcome.detail
         return outcome.answer
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Sequence
 
 import pytest
 
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.errors import EndpointError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
 from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, Unanswered
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
-from moevolve.rollouts.executors.local import COHORT, LEAST, LocalExecutor, cut
+from moevolve.rollouts.executors.local import COHORT, LEAST, LocalExecutor, Programs, cut
 from moevolve.rollouts.grading import CoinGrader
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner
+from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task, Verdict
 
 TWICE = Genome(
@@ -64,9 +67,10 @@ class Broken(Echo):
 
 
 def executor(policy: Policy, program: Genome = TWICE) -> LocalExecutor:
-    return LocalExecutor(
-        lambda weights: dict.fromkeys(weights, policy), ProgramHost(), lambda _: program, lambda *_: []
+    programs = Programs(
+        ProgramHost(), Suite("any", []), lambda _: program, lambda _: Behaviour({}, computes=True)
     )
+    return LocalExecutor(lambda weights: dict.fromkeys(weights, policy), programs)
 
 
 def job(count: int, name: str = "a", **more: object) -> RolloutJob:
@@ -104,13 +108,19 @@ def test_a_result_counts_what_its_own_job_took() -> None:
     assert (large.tokens, large.requests, large.checked) == (200, 200, 100)
 
 
-def test_parts_are_what_each_attempt_asked_for_once() -> None:
-    [result] = executor(Echo()).submit([job(2 * LEAST, parts=True)]).results()
-    asked = [[prompt for prompt, _ in parts] for parts in result.parts]
-    assert [prompts[0] for prompts in asked] == [f"a{index}=" for index in range(2 * LEAST)]
-    assert all(
-        parts[1][1] == outcome.answer for parts, outcome in zip(result.parts, result.outcomes, strict=True)
+def test_parts_are_the_completions_that_an_answer_by_plan_is_made_of() -> None:
+    half = ["ask", ["concat", [["literal", "h:"], ["variable", 0], ["literal", "="]]]]
+    plan = ["join", ["each", ["cut", ["payload"], 3, "even", 0], [0, half]], False]
+    behaviour = Behaviour({"text/sort": json.dumps(plan)})
+    policy = Echo()
+    programs = Programs(
+        ProgramHost(), Suite("primer", [], answers="policy"), lambda _: TWICE, lambda _: behaviour
     )
+    by_plan = LocalExecutor(lambda weights: dict.fromkeys(weights, policy), programs)
+    [result] = by_plan.submit([job(100, "a:bcdefg", parts=True)]).results()
+    for parts, outcome in zip(result.parts, result.outcomes, strict=True):
+        assert [prompt[:2] for prompt, _ in parts] == ["h:"] * len(parts)
+        assert "".join(text for _, text in parts) == outcome.answer
 
 
 def test_the_bare_policy_gives_every_task_its_samples() -> None:

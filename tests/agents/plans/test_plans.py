@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from moevolve.agents.plans.expression import PlanError, Text, decode
+from moevolve.agents.plans.behaviour import Behaviour
+from moevolve.agents.plans.expression import PlanError, Text, decode, encode
 from moevolve.agents.plans.run import attempts
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
@@ -190,11 +191,8 @@ def test_an_empty_prompt_is_rejected_and_what_the_policy_leaves_open_has_its_fai
 
 def test_one_bad_plan_harms_no_other_skill(plan: ModuleType) -> None:
     good = decode(json.dumps(plan.node(plan.ask(plan.Task("rev", SKILL).prompt))))
-    plans: dict[str, Text | PlanError] = {
-        SKILL: good,
-        "text/sort": decode('["payload"]'),
-        "a/b": PlanError("x"),
-    }
+    made = {SKILL: encode(good).decode(), "text/sort": '["payload"]'}
+    plans = Behaviour(made, {"a/b": "error: x"}).expressions(CUTTERS)
     tasks = [PublicTask(prompt="rev:ab=", skill=skill) for skill in (SKILL, "text/sort", "a/b", "c/d")]
     outcomes = attempts(plans, tasks, range(4), scripted, None, CUTTERS, RoleSection())
     assert [outcome.failure for outcome in outcomes] == [None, "malformed", "malformed", "malformed"]

@@ -131,7 +131,7 @@ def _answer(under_way: Sequence[_Attempt], answer: Answer, limits: RoleSection) 
             key=key(attempt.seed, "request", attempt.requests + offset),
         )
         for attempt in under_way
-        for offset, ask in enumerate(attempt.asks)
+        for offset, ask in enumerate(attempt.asks, 1)
     ]
     replies = iter(answer(batch))
     for attempt in under_way:
