@@ -20,8 +20,8 @@ from moevolve.rollouts.attempts import Attempt, answered, tally
 from moevolve.rollouts.scoring import score
 
 
-def variant_added(variant: Variant, behaviour: str) -> VariantAdded:
-    """A node that has joined the archive, with the content hash of its program's behaviour."""
+def variant_added(variant: Variant, behaviour: str | None = None) -> VariantAdded:
+    """A node that has joined the archive, with the content hash of its program's behaviour where a program answers."""
     return VariantAdded(
         variant=variant.id,
         parents=variant.parents,
