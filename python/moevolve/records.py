@@ -14,7 +14,8 @@ SCHEMA_VERSION = 3
 Level = Literal["weights", "program"]
 Arm = Literal["full", "weights", "program", "random-reward", "sft"]
 Status = Literal["running", "paused", "finished", "failed", "stopped"]
-Decision = Literal["promote", "archive", "discard"]
+Decision = Literal["promote", "archive", "discard", "void"]
+"""`void`: no decision, since too many pairs had no answer."""
 Answers = Literal["policy", "any"]
 """Whose an answer may be: built from the policy's completions alone, or computed by the program as well."""
 
@@ -232,12 +233,21 @@ class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     evidence: float
     """Log of the e-value for 'better'; promotion needs at least log(1/alpha)."""
     alpha: float
+    """The decision's share of the run's error budget."""
     skills: dict[str, float]
     """Mean paired difference per skill."""
     tokens: int | None
     """Tokens drawn for the comparison; None where they were not counted."""
     vetoes: list[str] = []
     """Skills whose non-inferiority failed."""
+    rule: str = ""
+    """How the budget is shared out between decisions."""
+    spent: float | None = None
+    """What the run's decisions have spent of it, this one included: the bound on a false promotion so far."""
+    bounds: dict[str, float] = {}
+    """Lower bound of each skill's difference to its best confirmed level."""
+    missing: int = 0
+    """Pairs that neither side had an answer for; they are not among the `n`."""
 
 
 class RolledBack(Struct, frozen=True, tag="rolled_back", tag_field="kind"):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from moevolve.gate.betting import GateVerdict, PairedGate
-from moevolve.gate.driver import KnownPairs, RolloutPairs, Sides, decide
+from moevolve.gate.betting import GateVerdict, Paired, PairedGate
+from moevolve.gate.driver import KnownPairs, Match, RolloutPairs, decide, paired
 from moevolve.protocol.requests import Outcome
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
+from moevolve.rollouts.attempts import Attempt
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner
 from moevolve.tasks.task import Task, Verdict
 
@@ -75,16 +76,16 @@ TASKS = [Task(prompt=f"{index}", answer="x", skill=SKILLS[index % 2], level=1) f
 
 
 def rollouts(executor: Recorded, candidate: str, champion: str, batches: int = 99) -> RolloutPairs:
-    def sides(batch: int) -> Sides | None:
+    def matches(batch: int) -> list[Match] | None:
         if batch >= batches:
             return None
         ours, theirs = (
             RolloutRequest(variant=name, weights=name, program="p", tasks=TASKS, stage=(batch,))
             for name in (candidate, champion)
         )
-        return ours, theirs
+        return [Match(ours, theirs)]
 
-    return RolloutPairs(RolloutRunner(executor, Exact()), sides, SKILLS, patience=20)
+    return RolloutPairs(RolloutRunner(executor, Exact()), matches)
 
 
 @pytest.mark.parametrize(
@@ -107,20 +108,47 @@ def test_the_next_batch_is_prepared_while_one_is_answered_and_dropped_if_nobody_
     assert (source.counts.tokens, source.counts.checked) == (20 * batches, 16 * batches)
 
 
-def test_a_policy_that_does_not_answer_ends_the_comparison_without_a_promotion() -> None:
-    verdict = decide(gate(), rollouts(Recorded(), "mute", "bad"))
-    assert (verdict.decision, verdict.n) == ("archive", 0)
-    assert verdict.reason == "the policy left 24 paired tasks unanswered"
+def test_a_policy_that_answers_neither_side_ends_the_comparison_without_a_decision() -> None:
+    verdict = decide(gate(), rollouts(Recorded(), "mute", "mute"))
+    assert (verdict.decision, verdict.n, verdict.missing) == ("void", 0, 8)
+
+
+def test_a_side_that_alone_is_not_answered_loses() -> None:
+    assert decide(gate(), rollouts(Recorded(), "mute", "good")).decision == "discard"
+
+
+def test_pairs_with_the_holder_of_a_best_level_are_told_from_those_with_the_champion() -> None:
+    requests = [
+        RolloutRequest(variant=name, weights=name, program="p", tasks=TASKS[:2], stage=(0, name))
+        for name in ("good", "bad")
+    ]
+    source = RolloutPairs(
+        RolloutRunner(Recorded(), Exact()),
+        lambda batch: [Match(*requests), Match(requests[1], requests[0], best=True)] if not batch else None,
+    )
+    assert source.next() == [
+        Paired("a", 1.0, 0.0),
+        Paired("b", 1.0, 0.0),
+        Paired("a", 0.0, 1.0, best=True),
+        Paired("b", 0.0, 1.0, best=True),
+    ]
+    assert source.next() is None
+
+
+def test_an_unanswered_attempt_has_no_score() -> None:
+    mute = Attempt(TASKS[0], "", Verdict(score=0.0, success=False, failure="policy"))
+    wrong = Attempt(TASKS[0], "y", Verdict(score=0.0, success=False, failure="wrong"))
+    assert paired([mute, wrong], [wrong, mute]) == [Paired("a", None, 0.0), Paired("a", 0.0, None)]
 
 
 def test_a_comparison_without_more_tasks_is_given_up() -> None:
     verdict = decide(gate(max_n=400), rollouts(Recorded(), "good", "good", batches=2))
-    assert (verdict.decision, verdict.n, verdict.reason) == ("archive", 16, "no tasks are left")
+    assert (verdict.decision, verdict.n, verdict.reason) == ("archive", 16, "no fresh tasks are left")
 
 
 def test_known_scores_are_looked_at_batch_by_batch() -> None:
     looks: list[GateVerdict] = []
-    pairs = [(SKILLS[index % 2], 0.5, 0.5) for index in range(20)]
+    pairs = [Paired(SKILLS[index % 2], 0.5, 0.5) for index in range(20)]
     verdict = decide(gate(max_n=400), KnownPairs(pairs, 8), looks.append)
     assert [look.n for look in looks] == [0, 8, 16, 20]
     assert (verdict.decision, verdict.reason) == ("archive", "no proof in 20 pairs")

@@ -37,7 +37,7 @@ from moevolve_tui.sentences import sentence
 from moevolve_tui.untrusted import plain
 
 Fate = Literal["seed", "proposed", "screened", "promoted", "archived", "discarded"]
-_FATES: dict[str, Fate] = {"promote": "promoted", "archive": "archived", "discard": "discarded"}
+_FATES: dict[str, Fate] = {"promote": "promoted", "archive": "archived", "discard": "discarded", "void": "archived"}
 
 
 @dataclass

@@ -25,7 +25,7 @@ from moevolve_tui.drawing.lines import Tone
 from moevolve_tui.figures import amount, counted, gain, interval, score
 from moevolve_tui.untrusted import plain
 
-_DECISIONS = {"promote": "PROMOTED", "archive": "Kept in the archive:", "discard": "Discarded"}
+_DECISIONS = {"promote": "PROMOTED", "archive": "Kept in the archive:", "discard": "Discarded", "void": "Undecided:"}
 
 
 def short(name: str) -> str:

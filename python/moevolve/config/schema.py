@@ -223,13 +223,27 @@ class LearnSection(Section, frozen=True):
 
 class GateSection(Section, frozen=True):
     alpha: Annotated[
-        float, Meta(description="Bound on the probability of a false promotion", gt=0.0, lt=1.0)
-    ] = 0.01
-    margin: Annotated[
-        float, Meta(description="How much a skill may lose before it vetoes", ge=0.0, lt=1.0)
+        float,
+        Meta(description="Bound on the probability that a run ever makes a false promotion", gt=0.0, lt=1.0),
     ] = 0.05
+    margin: Annotated[
+        float,
+        Meta(
+            description="Loss of a skill against its best confirmed level that is excluded before a promotion",
+            ge=0.0,
+            lt=1.0,
+        ),
+    ] = 0.05
+    skill_alpha: Annotated[
+        float,
+        Meta(description="Error rate, for each skill, of calling it unharmed in a decision", gt=0.0, lt=1.0),
+    ] = 0.01
     min_n: Annotated[int, Meta(description="Least paired tasks before a promotion", ge=1, le=10**6)] = 192
-    max_n: Annotated[int, Meta(description="Most paired tasks of a decision", ge=1, le=10**6)] = 1536
+    max_n: Annotated[int, Meta(description="Most paired tasks to show a gain with", ge=1, le=10**6)] = 3072
+    confirm_n: Annotated[
+        int,
+        Meta(description="Most further ones to show every skill unharmed, once a gain is", ge=0, le=10**6),
+    ] = 6144
     batch: Annotated[int, Meta(description="Paired tasks between two looks", ge=1, le=10**5)] = 96
 
     def __post_init__(self) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from moevolve.gate.betting import GateVerdict, PairedGate
-from moevolve.gate.pairing import Pair, Pairs
-from moevolve.rollouts.attempts import Counts
+import msgspec
+
+from moevolve.gate.betting import GateVerdict, Paired, PairedGate
+from moevolve.rollouts.attempts import Attempt, Counts
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Running
 
 
@@ -20,7 +21,7 @@ class PairSource(Protocol):
     exhausted: str
     """Why there are no more pairs, in words."""
 
-    def next(self) -> list[Pair] | None:
+    def next(self) -> list[Paired] | None:
         """The next batch; None where there are no more."""
         ...
 
@@ -59,12 +60,12 @@ class KnownPairs:
         batch: pairs between two looks.
     """
 
-    def __init__(self, pairs: Sequence[Pair], batch: int) -> None:
+    def __init__(self, pairs: Sequence[Paired], batch: int) -> None:
         self.exhausted = f"no proof in {len(pairs)} pairs"
         self._pairs = list(pairs)
         self._batch = batch
 
-    def next(self) -> list[Pair] | None:
+    def next(self) -> list[Paired] | None:
         taken, self._pairs = self._pairs[: self._batch], self._pairs[self._batch :]
         return taken or None
 
@@ -72,8 +73,14 @@ class KnownPairs:
         self._pairs = []
 
 
-Sides = tuple[RolloutRequest, RolloutRequest]
-"""The candidate's rollouts and the champion's, on the same tasks with the same keys."""
+class Match(msgspec.Struct, frozen=True):
+    """Two rollouts on the same tasks with the same keys."""
+
+    candidate: RolloutRequest
+    other: RolloutRequest
+    """The champion's, or those of the variant that holds the skills' best levels."""
+    best: bool = False
+    """Whether it is the latter."""
 
 
 class RolloutPairs:
@@ -81,47 +88,58 @@ class RolloutPairs:
 
     Args:
         runner: runs and grades the rollouts.
-        sides: gives the requests of a batch by its number; None where there are no more.
-        skills: the skills that tasks come from.
-        patience: pairs without an answer after which there are no more.
+        matches: gives the matches of a batch by its number; None where there are no more.
     """
 
-    def __init__(
-        self,
-        runner: RolloutRunner,
-        sides: Callable[[int], Sides | None],
-        skills: Sequence[str],
-        patience: int,
-    ) -> None:
-        self.exhausted = "no tasks are left"
+    def __init__(self, runner: RolloutRunner, matches: Callable[[int], Sequence[Match] | None]) -> None:
+        self.exhausted = "no fresh tasks are left"
         self.counts = Counts()
         """What the comparison took."""
         self._runner = runner
-        self._sides = sides
-        self._pairs = Pairs(skills)
-        self._patience = patience
+        self._matches = matches
         self._batch = 0
-        self._ahead: Running | None = None
+        self._ahead: tuple[Sequence[Match], Running] | None = None
 
-    def next(self) -> list[Pair] | None:
-        if self._pairs.unanswered >= self._patience:
-            self.exhausted = f"the policy left {self._pairs.unanswered} paired tasks unanswered"
-            return None
-        running = self._ahead or self._submit()
+    def next(self) -> list[Paired] | None:
+        current = self._ahead or self._submit()
         self._ahead = None
-        if running is None:
+        if current is None:
             return None
         self._ahead = self._submit()
-        candidate, champion = running.results()
-        self.counts += candidate.counts + champion.counts
-        return self._pairs.take(candidate.attempts, champion.attempts)
+        matches, running = current
+        rolled = running.results()
+        self.counts = sum((rollouts.counts for rollouts in rolled), self.counts)
+        return [
+            pair
+            for match, ours, theirs in zip(matches, rolled[::2], rolled[1::2], strict=True)
+            for pair in paired(ours.attempts, theirs.attempts, best=match.best)
+        ]
 
     def close(self) -> None:
         if self._ahead is not None:
-            self._ahead.cancel()
+            self._ahead[1].cancel()
             self._ahead = None
 
-    def _submit(self) -> Running | None:
-        sides = self._sides(self._batch)
+    def _submit(self) -> tuple[Sequence[Match], Running] | None:
+        matches = self._matches(self._batch)
         self._batch += 1
-        return None if sides is None else self._runner.submit(sides)
+        if matches is None:
+            return None
+        requests = [request for match in matches for request in (match.candidate, match.other)]
+        return matches, self._runner.submit(requests)
+
+
+def paired(candidate: Sequence[Attempt], other: Sequence[Attempt], *, best: bool = False) -> list[Paired]:
+    """The attempts of two variants, task by task.
+
+    An attempt that the policy left unanswered has no score; what that means for its pair the gate decides.
+    """
+    return [
+        Paired(
+            ours.task.skill,
+            ours.verdict.score if ours.answered else None,
+            theirs.verdict.score if theirs.answered else None,
+            best,
+        )
+        for ours, theirs in zip(candidate, other, strict=True)
+    ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from moevolve.agents.host import ProgramHost
 from moevolve.config import Config
+from moevolve.gate.finite import pools
 from moevolve.journal.archive import Archive, Variant
 from moevolve.journal.writer import JournalWriter
 from moevolve.learning.buffer import Buffer
@@ -86,6 +88,11 @@ class RunContext:
     def champion(self) -> Variant:
         """The variant that the next cycle starts from."""
         return self.archive[self.state.champion]
+
+    @cached_property
+    def few_tasks(self) -> dict[str, int]:
+        """Skill -> tasks of its gate split, where these are few enough to be spent by a decision."""
+        return pools(self.suite, self.config.suite.levels)
 
     def restore(self, state: Snapshot) -> None:
         """Goes back to the end of a finished cycle."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from moevolve.agents.genome import seed_genome
 from moevolve.errors import SpendingLimitError
+from moevolve.gate import confirmed
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
@@ -42,7 +44,13 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
         parameters: their number.
     """
     program = run.store.hold(seed_genome())
-    run.state = Snapshot(champion=SEED, learner=weights, next_variant=1)
+    run.state = Snapshot(
+        champion=SEED,
+        learner=weights,
+        next_variant=1,
+        spending=AlphaSpending(alpha=run.config.gate.alpha),
+        best_levels=confirmed.begin(run.skills, SEED),
+    )
     seed = run.archive.add(
         Variant(SEED, [], 0, weights, program, "seed", "seed", "as shipped", None, "champion")
     )

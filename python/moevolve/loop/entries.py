@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moevolve.gate.betting import GateVerdict
+from moevolve.gate.spending import RULE, AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.records import (
     Attempted,
@@ -125,8 +126,9 @@ def gated(
     alpha: float,
     cycle: int,
     tokens: int,
+    spending: AlphaSpending | None = None,
 ) -> Gated:
-    """A decision of the gate; the verdict holds one."""
+    """A decision of the gate; the verdict holds one. `spending` is the error budget before it, where the run has one."""
     assert verdict.decision is not None, "an undecided comparison is no record"
     return Gated(
         cycle=cycle,
@@ -144,4 +146,8 @@ def gated(
         skills=verdict.skills,
         vetoes=list(verdict.vetoes),
         tokens=tokens,
+        rule=RULE if spending else "",
+        spent=spending.after(promoted=verdict.decision == "promote").spent if spending else None,
+        bounds=verdict.bounds,
+        missing=verdict.missing,
     )

@@ -50,7 +50,9 @@ def estimate(config: Config) -> Estimate:
     steady = config.attempts.tasks + cells * config.suite.dev_per_cell
     probes = min(PROBES, config.roles.improver.requests)
     search = evolve.generations * (probes + evolve.screen)
-    most = evolve.generations * (probes + evolve.screen * (1 + evolve.candidates) + 2 * gate.max_n)
+    most = evolve.generations * (
+        probes + evolve.screen * (1 + evolve.candidates) + 2 * (gate.max_n + gate.confirm_n)
+    )
     draw = rng(config.seed, "estimate")
     said = endpoint.speech(config)
     paths = sorted(tasks.skills)

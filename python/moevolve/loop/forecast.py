@@ -159,7 +159,7 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
             * (config.roles.improver.requests + (1 + search.candidates) * search.screen * ASKED)
         )
         gates += search.generations
-    least, most = (cycle + asked(2 * gates * n * ASKED) for n in (gate.min_n, gate.max_n))
+    least, most = (cycle + asked(2 * gates * n * ASKED) for n in (gate.min_n, gate.max_n + gate.confirm_n))
     return asked(2 * cells * config.suite.sealed_per_cell * ASKED), (least, most)
 
 
@@ -260,7 +260,7 @@ def estimate(config: Config, engine: Engine) -> Estimate:
             raise UsageError(
                 f"not one cycle fits in {config.minutes:g} minutes: both sealed scores take about {scores:.1f} and a "
                 f"cycle {cycle[0]:.1f} to {cycle[1]:.1f}; raise `minutes`, or lower `attempts.tasks`, `learn.steps`, "
-                f"`gate.max_n` or `wording.shots`"
+                f"`gate.max_n`, `gate.confirm_n` or `wording.shots`"
             )
         cycles = fit if cycles is None else min(cycles, fit)
     return Estimate(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from moevolve.errors import SchemaError
+from moevolve.gate.confirmed import BestLevel
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
@@ -35,6 +37,12 @@ class Snapshot(msgspec.Struct, kw_only=True):
     tokens_trained: int = 0
     lessons: int = 0
     next_variant: int = 0
+    spending: AlphaSpending = AlphaSpending()
+    """The gate's error budget."""
+    best_levels: dict[str, BestLevel] = {}
+    """Skill -> its best confirmed level."""
+    spent_tasks: list[int] = []
+    """The gate's ledger of tasks of finite skills."""
 
 
 def save(snapshot: Snapshot) -> tuple[str, str, bytes]:

@@ -26,7 +26,12 @@ from moevolve.records import (
 )
 
 _SPLITS = {"initial": "sealed score before", "cycle": "dev score", "final": "sealed score after"}
-_DECISIONS = {"promote": "promoted", "archive": "kept in the archive", "discard": "discarded"}
+_DECISIONS = {
+    "promote": "promoted",
+    "archive": "kept in the archive",
+    "discard": "discarded",
+    "void": "undecided",
+}
 
 
 def plain(text: str) -> str:

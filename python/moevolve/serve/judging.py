@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from moevolve.config import Config
-from moevolve.gate.betting import GateVerdict, PairedGate
-from moevolve.gate.driver import KnownPairs, RolloutPairs, Sides, decide
+from moevolve.gate.betting import GateVerdict, Paired, PairedGate
+from moevolve.gate.driver import KnownPairs, Match, RolloutPairs, decide
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts
 from moevolve.protocol.policy import Policy
@@ -68,9 +68,11 @@ def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[Claim]) -> GateVer
     """The candidate `theirs` beside the champion `ours`, by how likely they find what other clients stand for."""
     fitting = [c for c in judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
     least = max(1, len(fitting))
-    gate = PairedGate(alpha=ALPHA, margin=0.0, min_n=min(BATCH, least), max_n=least, skills=[SKILL])
+    gate = PairedGate(
+        alpha=ALPHA, margin=0.0, min_n=min(BATCH, least), max_n=least, skills=[SKILL], skill_alpha=ALPHA
+    )
     scores = zip(likelihoods(theirs, fitting), likelihoods(ours, fitting), strict=True)
-    return decide(gate, KnownPairs([(SKILL, new, old) for new, old in scores], BATCH))
+    return decide(gate, KnownPairs([Paired(SKILL, new, old) for new, old in scores], BATCH))
 
 
 def with_skills(
@@ -86,17 +88,17 @@ def with_skills(
         stage: where the tasks are drawn from.
     """
 
-    def sides(batch: int) -> Sides | None:
+    def matches(batch: int) -> list[Match] | None:
         if batch:
             return None
         ours, theirs = tasks.rollouts((candidate, champion), "gate", CHECKS, stage)
-        return ours, theirs
+        return [Match(ours, theirs)]
 
     rounds = max(1, CHECKS // len(tasks.skills))
     n = rounds * len(tasks.skills)
     margin = tasks.config.gate.margin
     gate = PairedGate(alpha=ALPHA, margin=margin, min_n=n, max_n=n, skills=tasks.skills)
-    pairs = RolloutPairs(tasks.runner, sides, tasks.skills, n)
+    pairs = RolloutPairs(tasks.runner, matches)
     check = decide(gate, pairs)
     reason = f"{verdict.reason}; skills: {check.gain:+.3f} over {check.n} tasks"
     verdict = msgspec.structs.replace(verdict, skills=verdict.skills | check.skills, reason=reason)

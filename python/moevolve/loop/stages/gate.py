@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from moevolve.gate import confirmed
 from moevolve.gate.betting import GateVerdict, PairedGate
-from moevolve.gate.driver import RolloutPairs, Sides, decide
+from moevolve.gate.driver import Match, RolloutPairs, decide
+from moevolve.gate.finite import SpentTasks
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
@@ -11,9 +15,12 @@ from moevolve.loop.stages.practise import FADE
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
 from moevolve.records import Level
+from moevolve.tasks.task import Task
 
-STATUS = {"promote": "champion", "archive": "kept", "discard": "rejected"}
+STATUS = {"promote": "champion", "archive": "kept", "discard": "rejected", "void": "kept"}
 """What a candidate becomes by the gate's decision."""
+DRY = 3
+"""Batches in a row in which a skill has no fresh task, after which none is expected."""
 
 
 def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: float) -> GateVerdict:
@@ -32,24 +39,35 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
         share = done + 0.1 * min(1.0, verdict.n / config.max_n)
         run.progress(f"gate, {level}: {candidate.id} against {champion.id}, {verdict.n} tasks", share)
 
+    holders = confirmed.elsewhere(run.state.best_levels, champion.id)
+    few = min((len(run.skills) * tasks for tasks in run.few_tasks.values()), default=config.min_n)
     test = PairedGate(
-        alpha=config.alpha,
+        alpha=run.state.spending.level,
         margin=config.margin,
-        min_n=config.min_n,
+        min_n=min(config.min_n, few),
         max_n=config.max_n,
         skills=run.skills,
+        skill_alpha=config.skill_alpha,
+        confirm_n=config.confirm_n,
+        batch=config.batch,
+        best=list(holders),
     )
-    pairs = RolloutPairs(
-        run.runner, lambda batch: _sides(run, cycle, candidate, batch), run.skills, config.max_n
-    )
+    draws = _Draws(run, cycle, test, candidate, holders)
+    pairs = RolloutPairs(run.runner, draws.matches)
     verdict = decide(test, pairs, watch)
     assert verdict.decision is not None, "the gate has decided"
     run.count(pairs.counts)
     run.bill(cycle, f"gate {candidate.id}")
     tokens = pairs.counts.tokens
-    run.journal.write([entries.gated(candidate, champion.id, level, verdict, config.alpha, cycle, tokens)])
+    before = run.state.spending
+    run.journal.write(
+        [entries.gated(candidate, champion.id, level, verdict, before.level, cycle, tokens, before)]
+    )
+    run.state.spending = before.after(promoted=verdict.decision == "promote")
+    run.state.spent_tasks = draws.spent.table()
     run.archive.update(candidate.id, status=STATUS[verdict.decision])
     if verdict.decision == "promote":
+        run.state.best_levels = confirmed.promoted(run.state.best_levels, test, candidate.id, champion.id)
         run.archive.update(champion.id, status="kept")
         run.state.champion = candidate.id
         run.store.genome(candidate.program).write(run.journal.store.path / "program")
@@ -62,12 +80,57 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
     return verdict
 
 
-def _sides(run: RunContext, cycle: int, candidate: Variant, batch: int) -> Sides:
-    """Both variants on the tasks of one batch: whole rounds of skills, so that the gate has seen each equally often."""
-    stage = (run.config.seed, cycle, "gate", candidate.id, batch)
-    draw = rng(*stage)
-    low, high = run.config.suite.levels
-    rounds = -(-run.config.gate.batch // len(run.skills))
-    cells = [(path, draw.randint(low, high)) for _ in range(rounds) for path in run.skills]
-    tasks = run.suite.sample("gate", cells, *stage)
-    return run.rollouts(candidate, tasks, stage), run.rollouts(run.champion, tasks, stage)
+class _Draws:
+    """The tasks of a decision, batch by batch as the gate asks for them.
+
+    Args:
+        run: the run.
+        cycle: the cycle under way.
+        test: the gate.
+        candidate: a member of the archive.
+        holders: skill -> the variant that holds its best level, where that is not the champion.
+    """
+
+    def __init__(
+        self, run: RunContext, cycle: int, test: PairedGate, candidate: Variant, holders: Mapping[str, str]
+    ) -> None:
+        self.spent = SpentTasks(run.few_tasks, run.state.spent_tasks)
+        self._run = run
+        self._cycle = cycle
+        self._test = test
+        self._candidate = candidate
+        self._holders = holders
+        self._dry = 0
+
+    def matches(self, batch: int) -> list[Match] | None:
+        """One match with the champion, and one with every variant that holds a best level asked for."""
+        run = self._run
+        stage = (run.config.seed, self._cycle, "gate", self._candidate.id, batch)
+        draw = rng(*stage)
+        low, high = run.config.suite.levels
+        wants = self._test.wants()
+        cells = [
+            (want.skill, draw.randint(low, high), want.best)
+            for turn in range(max(want.n for want in wants))
+            for want in wants
+            if turn < want.n
+        ]
+        tasks = run.suite.sample("gate", [cell[:2] for cell in cells], *stage)
+        fresh = self.spent.take(tasks)
+        drawn: dict[tuple[bool, str], list[Task]] = {}
+        for index in fresh:
+            skill, _, best = cells[index]
+            other = self._holders[skill] if best else run.champion.id
+            drawn.setdefault((best, other), []).append(tasks[index])
+        missed = {want.skill for want in wants} - {cells[index][0] for index in fresh}
+        self._dry = self._dry + 1 if missed else 0
+        if self._dry == DRY:
+            return None
+        return [
+            Match(
+                run.rollouts(self._candidate, chosen, (*stage, other) if best else stage),
+                run.rollouts(run.archive[other], chosen, (*stage, other) if best else stage),
+                best,
+            )
+            for (best, other), chosen in sorted(drawn.items())
+        ]
