@@ -105,7 +105,7 @@ def quickstart(minutes: float, seed: int) -> dict[str, float]:
     from moevolve.config import Config
     from moevolve.journal.store import RunStore
     from moevolve.loop import run as runs
-    from moevolve.report.summary import summarise
+    from moevolve.report.summary import figures_of
 
     seen: Counter[str] = Counter()
     ended = threading.Event()
@@ -124,7 +124,7 @@ def quickstart(minutes: float, seed: int) -> dict[str, float]:
         ended.set()
         watcher.join()
         with RunStore.open(out) as store:
-            shown = summarise(store)
+            shown = figures_of(store)
     score = shown["score"]
     return {
         "quickstart cycles": shown["cycles"],

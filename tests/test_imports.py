@@ -25,7 +25,6 @@ HEAVY = (
     "numpy",
     "transformers",
     "jinja2",
-    "pygal",
     "rich",
     "lmdb",
     "moevolve_tui",

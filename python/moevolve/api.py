@@ -10,11 +10,11 @@ from pathlib import Path
 from moevolve.config import Config
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.archive import Archive
+from moevolve.journal.reader import read
 from moevolve.journal.store import MemoryStore, RunStore
 from moevolve.loop import run as runs
-from moevolve.records import Arm, Entry, Evaluated, Interval, Lesson, RunStarted
-from moevolve.report.lineage import archive_of
-from moevolve.report.summary import summarise
+from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted
+from moevolve.report.summary import figures_of
 
 
 class Run:
@@ -59,20 +59,21 @@ class Run:
     @property
     def champion(self) -> str:
         """The current champion's name in the archive."""
-        return str(self.summary["champion"])
+        with RunStore.open(self.path) as store:
+            return read(store).view.champion
 
     @property
     def score(self) -> Interval | None:
         """The newest score: the sealed one at the end, the dev one while it runs."""
         with RunStore.open(self.path) as store:
-            scores = [e.record.score for e in store.entries() if isinstance(e.record, Evaluated)]
-        return scores[-1] if scores else None
+            curve = read(store).view.curve
+        return curve[-1].score if curve else None
 
     @property
     def archive(self) -> Archive:
         """Every variant so far, with its lineage."""
         with RunStore.open(self.path) as store:
-            return archive_of(store.entries())
+            return read(store).archive()
 
     @property
     def memory(self) -> RunMemory:
@@ -87,7 +88,7 @@ class Run:
     def summary(self) -> dict[str, object]:
         """What `moevolve show --json` prints."""
         with RunStore.open(self.path) as store:
-            return summarise(store)
+            return figures_of(store)
 
 
 class RunMemory:

@@ -49,13 +49,13 @@ class TestPlain:
         shown = PlainDisplay(clock)
         shown.state(state("gate, 96 tasks"))
         shown.state(state("gate, 192 tasks"))
-        assert capsys.readouterr().err == "   30 s  ... gate, 96 tasks (25%, 1:30 left)\n"
+        assert capsys.readouterr().err == "   0:30  ... gate, 96 tasks (25%, 1:30 left)\n"
         clock.now = 11.0
         shown.state(state("gate, 288 tasks"))
         shown.state(state("training, 60 steps", eta=None))
         assert capsys.readouterr().err.splitlines() == [
-            "   30 s  ... gate, 288 tasks (25%, 1:30 left)",
-            "   30 s  ... training, 60 steps (25%)",
+            "   0:30  ... gate, 288 tasks (25%, 1:30 left)",
+            "   0:30  ... training, 60 steps (25%)",
         ]
 
 
@@ -90,10 +90,10 @@ class TestLive:
             shown.state(state("cycle 3/8: gate, weights"))
 
         text = self.drawn(fill)
-        assert " 25%" in text and "30 s, 1:30 left" in text
+        assert " 25%" in text and "0:30, 1:30 left" in text
         assert "cycle 3/8: gate, weights" in text
-        assert "score 0.400 > 0.600 [0.570, 0.630] (sealed)" in text
-        assert "run finished after 2 cycles" in text
+        assert "dev .380 > .600 ±.030" in text
+        assert "Run finished after 2 cycles" in text
 
     @pytest.mark.parametrize("width", [20, 40, 80, 200])
     def test_it_fits_the_terminal(self, width: int) -> None:
@@ -140,7 +140,7 @@ class TestRun:
         assert (config.seed, config.arm, config.cycles, config.minutes) == (7, "weights", 3, None)
         assert out == Path("runs/small-7-1")
         assert "Promoted: weights 2 of 2 proposed" in shown.out and "0.600 [0.570, 0.630]" in shown.out
-        assert "cycle 1 starts from" in shown.err and "cycle 1 starts from" not in shown.out
+        assert "Cycle 1 starts from" in shown.err and "Cycle 1 starts from" not in shown.out
 
     def test_json_display_prints_nothing_but_entries(
         self, loop: Any, recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -111,7 +111,7 @@ def test_a_defect_keeps_its_traceback(failing: Callable[[BaseException], None]) 
 def test_help_loads_nothing_that_is_not_needed() -> None:
     program = (
         "import sys; from moevolve.cli.main import main; main(['--help']); "
-        "heavy = {'rich', 'msgspec', 'jinja2', 'pygal', 'textual', 'numpy', 'torch', 'moevolve._native'}; "
+        "heavy = {'rich', 'msgspec', 'jinja2', 'textual', 'numpy', 'torch', 'moevolve._native'}; "
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -121,7 +121,7 @@ def test_help_loads_nothing_that_is_not_needed() -> None:
 def test_reading_a_run_as_json_draws_no_tables() -> None:
     program = (
         "import sys; import moevolve.cli.commands.show; "
-        "heavy = {'rich', 'jinja2', 'pygal', 'textual', 'numpy'}; "
+        "heavy = {'rich', 'jinja2', 'textual', 'numpy'}; "
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

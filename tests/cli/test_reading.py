@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import Command, Recorded
+from older_run import write_older_run
 from synthetic_journal import SKILLS
 
 pytest.importorskip("moevolve.journal.store")
@@ -39,7 +40,9 @@ class TestShow:
 
     def test_a_run_that_was_killed_is_stopped(self, recorded: Recorded, moevolve: Command) -> None:
         shown = said(moevolve("show", recorded(status="running"), "--json"))
-        assert (shown["status"], shown["score"]["final_split"]) == ("stopped", "dev")
+        assert shown["status"] == "stopped"
+        assert "final" not in shown["score"] and "gain" not in shown["score"]
+        assert shown["dev"]["gain"] == pytest.approx(shown["dev"]["final"] - shown["dev"]["initial"])
 
     def test_no_run_there_is_a_usage_error_that_names_the_nearest(
         self, recorded: Recorded, moevolve: Command
@@ -101,7 +104,7 @@ class TestReport:
     ) -> None:
         path = recorded()
         shown = said(moevolve("report", path, "--json"))
-        assert len(shown["gates"]) == 4 and len(shown["curve"]) == 4
+        assert len(shown["gates"]) == 4 and len(shown["curve"]) == 5
         assert not (path / "report.html").exists()
         said(moevolve("report", path, "--json", "--html", tmp_path / "page.html"))
         assert (tmp_path / "page.html").exists()
@@ -154,4 +157,30 @@ class TestSkills:
         shown = said(moevolve("skills", path, "--json"))
         assert [row["path"] for row in shown["skills"]] == list(SKILLS)
         assert shown["skills"][0]["figures"]["final"] == 0.6
-        assert re.search(r"reverse\s+4 > 6", moevolve("skills", path).stdout)
+        assert re.search(r"reverse\s+4 \(3-4\)\s+6 \(5-6\)", moevolve("skills", path).stdout)
+
+
+class TestOlderVersion:
+    """A run of schema version 2 is read by every command that reads."""
+
+    def test_it_is_shown_listed_reported_and_compared(self, moevolve: Command, tmp_path: Path) -> None:
+        path = tmp_path / "runs" / "older"
+        head = write_older_run(path)
+        assert said(moevolve("show", path, "--json"))["journal"]["head"] == head
+        [row] = said(moevolve("ls", "--json"))
+        assert (row["status"], row["score"]["n"]) == ("finished", 192)
+        report = moevolve("report", path)
+        assert report.returncode == 0 and "v0002" in report.stdout
+        assert "not chosen" in (path / "report.html").read_text(encoding="utf-8")
+        assert "subtract" in moevolve("skills", path).stdout
+        assert moevolve("compare", path, path).returncode == 0
+
+    def test_its_programs_are_compared(self, moevolve: Command, tmp_path: Path) -> None:
+        write_older_run(tmp_path / "older")
+        shown = said(moevolve("diff", tmp_path / "older", "seed", "champion", "--json"))
+        assert shown["a"]["parents"] == [] and "columns" in shown["diff"]
+
+    def test_it_is_replayed_no_more(self, moevolve: Command, tmp_path: Path) -> None:
+        write_older_run(tmp_path / "older")
+        done = moevolve("replay", tmp_path / "older")
+        assert done.returncode == 2 and "older version" in done.stderr

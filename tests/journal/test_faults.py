@@ -12,6 +12,7 @@ import store_samples as samples
 
 from moevolve import _native
 from moevolve.errors import SchemaError, StorageFullError, StoreBusyError, StoreError, UsageError
+from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.records import SCHEMA_VERSION
 
@@ -25,7 +26,7 @@ def test_a_second_writer_is_told_the_pid_of_the_first_and_may_read(tmp_path):
             RunStore.open(tmp_path / "run", write=True)
         assert busy.value.exit_code == 2
         with RunStore.open(tmp_path / "run") as reader:
-            assert (len(reader), reader.writer_alive(), reader.status()) == (3, True, "running")
+            assert (len(reader), reader.writer_alive(), read(reader).status) == (3, True, "running")
             assert reader.state().pid == writer.pid
     finally:
         writer.communicate("")
@@ -36,10 +37,10 @@ def test_a_killed_writer_leaves_its_records_and_a_free_lock(tmp_path):
     reader = RunStore.open(tmp_path / "run")
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
-    assert (reader.writer_alive(), reader.status(), reader.verify()) == (False, "stopped", 3)
+    assert (reader.writer_alive(), read(reader).status, reader.verify()) == (False, "stopped", 3)
     with RunStore.open(tmp_path / "run", write=True) as store:
         store.append(samples.cycles([3]), samples.TIMING)
-        assert reader.status() == "running"
+        assert read(reader).status == "running"
     assert reader.verify() == 4
     reader.close()
 

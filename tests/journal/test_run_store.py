@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moevolve.errors import StoreError, UsageError
+from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore, list_runs
 from moevolve.records import Attempted, Entry, Tally, Timing
 
@@ -123,10 +124,10 @@ def test_a_closed_store_says_so(tmp_path):
 
 def test_the_status_follows_the_state_while_the_writer_lives(tmp_path):
     with RunStore.create(tmp_path / "run") as store:
-        assert store.status() == "running"
+        assert read(store).status == "running"
         for status in ("running", "paused", "failed", "finished"):
             store.set_state(samples.state(status))
-            assert store.status() == status
+            assert read(store).status == status
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_without_a_writer_the_journal_decides(tmp_path, said, ended, status):
             store.set_state(samples.state(said))
     with RunStore.open(tmp_path / "run") as reader:
         assert not reader.writer_alive()
-        assert reader.status() == status
+        assert read(reader).status == status
 
 
 def test_a_long_error_is_cut_to_fit(tmp_path):

@@ -27,6 +27,7 @@ from scripted_endpoint import (  # noqa: E402
 
 from moevolve.config import Config  # noqa: E402
 from moevolve.errors import DivergedError, EndpointError, UsageError  # noqa: E402
+from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop import endpoint  # noqa: E402
 from moevolve.loop.run import replay, resume, start  # noqa: E402
@@ -336,7 +337,7 @@ def test_a_server_that_goes_away_ends_the_run_and_resume_goes_on(tmp_path: Path)
         with pytest.raises(EndpointError, match="seems to be gone"):
             start(config, tmp_path / "run")
     with RunStore.open(tmp_path / "run") as store:
-        assert store.status() == "failed"
+        assert read(store).status == "failed"
     with pytest.MonkeyPatch.context() as patch, serving(kindly) as other:
         _redirected(patch, server, other)
         resume(tmp_path / "run")

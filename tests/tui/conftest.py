@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from textual.app import App
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fixtures")]
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from moevolve.records import (
     Attempted,
+    Chosen,
     CycleFinished,
     CycleStarted,
     Entry,
@@ -134,6 +135,7 @@ def records() -> Iterator[Record]:
         score=None,
     )
     yield evaluated(0, "sealed", "initial", "v0000")
+    yield evaluated(0, "dev", "initial", "v0000")
     champion, number = "v0000", 0
     for cycle in range(1, CYCLES + 1):
         yield CycleStarted(cycle=cycle, champion=champion)
@@ -170,6 +172,17 @@ def records() -> Iterator[Record]:
             number += 1
             name = f"v{number:04}"
             what = "distil 60 steps" if level == "weights" else OPERATORS[cycle % len(OPERATORS)]
+            yield VariantAdded(
+                variant=name,
+                parents=[champion],
+                cycle=cycle,
+                level=level,  # type: ignore[arg-type]
+                weights=f"w{number}",
+                program=f"p{number}",
+                operator="distil" if level == "weights" else what.split(" ")[0],
+                summary=what,
+                score=None,
+            )
             yield Proposed(
                 cycle=cycle,
                 level=level,  # type: ignore[arg-type]
@@ -180,15 +193,19 @@ def records() -> Iterator[Record]:
                 files=[] if level == "weights" else ["solve.py"],
             )
             passed = not (level == "program" and cycle == 5)
-            yield Screened(
-                cycle=cycle,
-                variant=name,
-                score=0.5 + 0.02 * cycle,
-                baseline=0.5,
-                n=96,
-                passed=passed,
-                failures={},
-            )
+            if level == "program":
+                yield Screened(
+                    cycle=cycle,
+                    variant=name,
+                    score=0.5 + 0.02 * cycle,
+                    baseline=0.5,
+                    n=96,
+                    passed=passed,
+                    failures={},
+                )
+                yield Chosen(
+                    cycle=cycle, chosen=name if passed else None, not_chosen=[], unscreened=[], tokens=2_000
+                )
             if passed:
                 decision = ["promote", "archive", "promote", "discard", "promote"][(number * 3) % 5]
                 gain = {"promote": 0.043, "archive": 0.011, "discard": -0.031}[decision]
@@ -220,6 +237,15 @@ def entries() -> list[Entry]:
         Entry(seq=seq, record=record, timing=Timing(at=4.0 * seq, took=3.5), hash=f"{seq:064x}")
         for seq, record in enumerate(records())
     ]
+
+
+def middle() -> int:
+    """Entries up to the dev score of cycle 4."""
+    return 1 + next(
+        index
+        for index, record in enumerate(records())
+        if isinstance(record, Evaluated) and record.split == "dev" and record.cycle == 4
+    )
 
 
 def state_at(count: int, status: str = "running", pid: int = 1) -> State:

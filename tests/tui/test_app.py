@@ -2,19 +2,21 @@ from pathlib import Path
 
 import pytest
 import synthetic_run as synthetic
+from memory_run import MemoryRun
 from textual.pilot import Pilot
 from textual.widgets import Input
-from tui_harness import MemoryFolder, app_over, drive, screen_text, settled
+from tui_harness import app_over, drive, screen_text, settled
 
 from moevolve_tui.app import main
 from moevolve_tui.help import HelpScreen
 from moevolve_tui.reader import Reader
 
 ENTRIES = synthetic.entries()
+MIDDLE = synthetic.middle()
 
 
-def folder_at(count: int) -> MemoryFolder:
-    return MemoryFolder(ENTRIES[:count], synthetic.state_at(count))
+def folder_at(count: int) -> MemoryRun:
+    return MemoryRun(ENTRIES[:count], synthetic.state_at(count))
 
 
 def shows(lines: list[str], text: str) -> bool:
@@ -35,16 +37,16 @@ def test_new_entries_move_curve_tree_and_log() -> None:
         assert [line[:38] for line in before[curve]] != [line[:38] for line in after[curve]]
         assert [line[41:] for line in before[tree]] != [line[41:] for line in after[tree]]
         assert before[log] != after[log]
-        assert shows(after[log], app.model.log[-1].text[:40])
+        assert shows(after[log], app.model.line(app.model.entries - 1).text[:40])
 
     drive(app, script)
 
 
 def test_four_panes_share_80x24() -> None:
-    app = app_over(folder_at(61))
+    app = app_over(folder_at(MIDDLE))
 
     async def script(pilot: Pilot[str]) -> None:
-        await settled(pilot, lambda: app.model.entries == 61)
+        await settled(pilot, lambda: app.model.entries == MIDDLE)
         assert all(pane.size.width >= 36 and pane.size.height >= 4 for pane in app.panes)
         lines = screen_text(app)
         assert len(lines) == 24 and max(map(len, lines)) <= 80
@@ -56,10 +58,10 @@ def test_four_panes_share_80x24() -> None:
 
 @pytest.mark.parametrize("size", [(40, 12), (60, 24), (80, 15), (20, 5), (300, 100)])
 def test_any_size_shows_something_and_survives(size: tuple[int, int]) -> None:
-    app = app_over(folder_at(61))
+    app = app_over(folder_at(MIDDLE))
 
     async def script(pilot: Pilot[str]) -> None:
-        await settled(pilot, lambda: app.model.entries == 61)
+        await settled(pilot, lambda: app.model.entries == MIDDLE)
         for key in ("2", "3", "4", "1", "z", "z", "question_mark", "escape"):
             await pilot.press(key)
         assert shows(screen_text(app), "1 Score")
@@ -68,10 +70,10 @@ def test_any_size_shows_something_and_survives(size: tuple[int, int]) -> None:
 
 
 def test_keys_focus_and_zoom_panes() -> None:
-    app = app_over(folder_at(61))
+    app = app_over(folder_at(MIDDLE))
 
     async def script(pilot: Pilot[str]) -> None:
-        await settled(pilot, lambda: app.model.entries == 61)
+        await settled(pilot, lambda: app.model.entries == MIDDLE)
         await pilot.press("3")
         assert app.focused is app.panes[2]
         await pilot.press("tab")
@@ -98,7 +100,7 @@ def test_the_filter_narrows_the_log_and_escape_clears_it() -> None:
         await pilot.press("slash", *"promoted", "q")
         assert app.is_running and app.query_one(Input).value == "promotedq"
         await pilot.press("backspace", "enter")
-        promoted = [line for line in app.model.log if "PROMOTED" in line.text]
+        promoted = [seq for seq in range(100) if "PROMOTED" in app.model.line(seq).text]
         assert app.log_pane.count() == len(promoted) > 0
         assert app.focused is app.log_pane
         await pilot.press("escape")
@@ -149,16 +151,16 @@ def test_news_that_comes_while_help_is_open_is_taken() -> None:
         await settled(pilot, lambda: app.model.entries == 40)
         await pilot.press("escape")
         await pilot.pause()
-        assert shows(screen_text(app), app.model.log[-1].text[:40])
+        assert shows(screen_text(app), app.model.line(app.model.entries - 1).text[:40])
 
     drive(app, script)
 
 
 def test_a_picture_is_written_beside_the_watcher(tmp_path: Path) -> None:
-    app = app_over(folder_at(61), screenshots=tmp_path)
+    app = app_over(folder_at(MIDDLE), screenshots=tmp_path)
 
     async def script(pilot: Pilot[str]) -> None:
-        await settled(pilot, lambda: app.model.entries == 61)
+        await settled(pilot, lambda: app.model.entries == MIDDLE)
         await pilot.press("s", "s")
         await pilot.pause()
         assert sorted(file.name for file in tmp_path.iterdir()) == [
@@ -171,7 +173,7 @@ def test_a_picture_is_written_beside_the_watcher(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_written_is_said_and_survived(tmp_path: Path) -> None:
-    app = app_over(folder_at(61), screenshots=tmp_path / "missing")
+    app = app_over(folder_at(MIDDLE), screenshots=tmp_path / "missing")
 
     async def script(pilot: Pilot[str]) -> None:
         await pilot.press("s")
@@ -182,7 +184,7 @@ def test_a_picture_that_cannot_be_written_is_said_and_survived(tmp_path: Path) -
 
 
 def test_waiting_is_said_and_ends_with_the_first_record() -> None:
-    folder = MemoryFolder(alive=False)
+    folder = MemoryRun(alive=False)
     started: list[Path] = []
     app = app_over(None)
     app._reader = Reader(lambda: started[0] if started else None, lambda _: folder)

@@ -57,7 +57,7 @@ def test_an_empty_folder_is_a_run_that_starts_later(tmp_path: Path) -> None:
     folder.rmdir()
     run_in(folder, 4)
     news = reader.poll()
-    assert news is not None and [entry.record for entry in news.entries] == RECORDS[:4]
+    assert news is not None and [record for _, record, _ in news.records] == RECORDS[:4]
 
 
 def test_no_runs_at_all_is_one_message(tmp_path: Path) -> None:

@@ -1,31 +1,38 @@
 import math
 
+import msgspec
 import pytest
 import synthetic_run as synthetic
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_run import MemoryRun
 
+from moevolve.journal.drawing.braille import Canvas
+from moevolve.journal.drawing.curve import curve_lines, cycle_axis, value_axis
+from moevolve.journal.drawing.lines import Line, fit, spread, text_of, width_of
+from moevolve.journal.scores import Point
 from moevolve.records import Interval
-from moevolve_tui.drawing.braille import Canvas
-from moevolve_tui.drawing.curve import curve_lines, cycle_axis, value_axis
 from moevolve_tui.drawing.heading import heading_lines
 from moevolve_tui.drawing.journal import matches
-from moevolve_tui.drawing.lineage import lineage_rows, variant_line
-from moevolve_tui.drawing.lines import Line, fit, spread, text_of, width_of
+from moevolve_tui.drawing.lineage import FATES, variant_line
 from moevolve_tui.drawing.skills import bar, skill_line, tree_rows
-from moevolve_tui.model import LogLine, Point, RunModel
+from moevolve_tui.model import RunModel
+
+MIDDLE = synthetic.middle()
 
 
 def folded(count: int | None = None, status: str = "running") -> RunModel:
+    run = MemoryRun(synthetic.entries()[:count])
     model = RunModel()
-    for entry in synthetic.entries()[:count]:
-        model.fold(entry)
+    model.attach(run)
+    model.fold(list(run.records()))
     model.observe(synthetic.state_at(count or 100, status), alive=status == "running")
     return model
 
 
 def point(mean: float, half: float = 0.02, cycle: int = 0) -> Point:
-    return Point(cycle, "dev", "cycle", Interval(mean=mean, low=mean - half, high=mean + half, n=100))
+    score = Interval(mean=mean, low=mean - half, high=mean + half, n=100)
+    return Point(cycle=cycle, split="dev", when="cycle", score=score, seconds=0.0, variant="v")
 
 
 @given(st.text(max_size=30), st.integers(0, 40))
@@ -53,13 +60,13 @@ def test_braille_dots_stand_where_they_are_set() -> None:
 @pytest.mark.parametrize(("width", "height"), [(40, 9), (72, 24), (200, 60), (10, 3), (3, 1), (14, 4)])
 @pytest.mark.parametrize("count", [0, 1, 3, 40, None])
 def test_the_curve_fills_its_pane_at_any_size(width: int, height: int, count: int | None) -> None:
-    lines = curve_lines(folded(count), width, height)
+    lines = curve_lines(folded(count).view, width, height)
     assert len(lines) == height
     assert {width_of(line) for line in lines} == {width}
 
 
 def test_the_curve_rises_with_the_score() -> None:
-    lines = curve_lines(folded(), 60, 20)
+    lines = curve_lines(folded().view, 60, 20)
     marks = [
         (row, column)
         for row, line in enumerate(lines)
@@ -87,22 +94,30 @@ def test_the_value_axis_holds_every_interval_inside_zero_and_one(means: list[flo
 
 
 def test_a_score_that_is_no_number_does_not_poison_the_axis() -> None:
-    model = folded(40)
-    model.points.append(Point(3, "dev", "cycle", Interval(mean=math.nan, low=math.nan, high=math.inf, n=0)))
-    assert len(curve_lines(model, 40, 10)) == 10
+    view = folded(40).view
+    nan = Interval(mean=math.nan, low=math.nan, high=math.inf, n=0)
+    view.curve.append(msgspec.structs.replace(view.curve[-1], score=nan))
+    assert len(curve_lines(view, 40, 10)) == 10
+
+
+def test_a_long_curve_is_drawn_from_as_many_points_as_can_be_told_apart() -> None:
+    view = folded(40).view
+    view.curve[:] = [point(0.4 + cycle / 10_000, cycle=cycle) for cycle in range(5000)]
+    lines = curve_lines(view, 60, 10)
+    assert "4" in text_of(lines[-1]) and {width_of(line) for line in lines} == {60}
 
 
 def test_the_cycle_axis_shows_a_near_plan_and_grows_towards_a_far_one() -> None:
-    near, far, open_end = folded(40), folded(40), folded(40)
+    near, far, open_end = folded(40).view, folded(40).view, folded(40).view
     far.planned, open_end.planned = 1000, None
-    assert cycle_axis(near) == 8
-    assert cycle_axis(far) == 24
-    assert cycle_axis(open_end) == 4
-    assert cycle_axis(folded(None, "finished")) == 8.5
+    assert cycle_axis(near, ended=False) == 8
+    assert cycle_axis(far, ended=False) == 24
+    assert cycle_axis(open_end, ended=False) == 4
+    assert cycle_axis(folded().view, ended=True) == 8.5
 
 
 def test_the_tree_lists_branches_before_their_leaves() -> None:
-    rows = tree_rows(folded())
+    rows = tree_rows(folded().view)
     assert [row.name for row in rows if not row.leaf] == ["compose", "number", "text"]
     assert [row.name for row in rows if row.depth == 1][:3] == [
         "caesar_reverse",
@@ -116,14 +131,15 @@ def test_the_tree_lists_branches_before_their_leaves() -> None:
 
 @pytest.mark.parametrize("width", [37, 48, 100])
 def test_a_skill_line_shows_score_and_level_before_and_now(width: int) -> None:
-    rows = {row.name: skill_line(row, width) for row in tree_rows(folded())}
-    assert ".50→.98" in text_of(rows["reverse"]) and "L6→11" in text_of(rows["reverse"])
+    rows = {row.name: skill_line(row, width) for row in tree_rows(folded().view)}
+    assert ".50→.98" in text_of(rows["reverse"]) and "L11" in text_of(rows["reverse"])
+    assert rows["reverse"][-1][1] == "good" and rows["subtract"][-1][1] == "quiet"
     assert text_of(rows["subtract"]).rstrip().endswith("L3")
     assert all(width_of(line) <= width for line in rows.values())
 
 
 def test_skills_before_any_score_are_listed_without_one() -> None:
-    rows = tree_rows(folded(1))
+    rows = tree_rows(folded(1).view)
     assert len(rows) == 15
     assert "–" in text_of(skill_line(rows[1], 37))
 
@@ -133,35 +149,45 @@ def test_a_bar_has_its_width_whatever_it_shows(before: float, now: float, width:
     assert width_of(bar(before, now, width)) == width
 
 
-def test_the_lineage_shows_fate_level_and_gain_newest_first() -> None:
+def test_the_lineage_shows_fate_level_and_gain() -> None:
     model = folded()
-    rows = lineage_rows(model)
-    assert [node.variant for node in rows][:2] == ["v0016", "v0015"]
-    lines = {node.variant: text_of(variant_line(node, model.champion, 40)) for node in rows}
+    variants = model.view.variants
+    lines = {
+        variants.name(row): text_of(variant_line(model.view, row, model.words(row), 40))
+        for row in range(len(variants))
+    }
     assert lines["v0016"].startswith("✗ v0016  P c8   -.031")
     assert lines["v0015"].startswith("★ v0015  W c8   +.043")
-    assert "screened out from" in text_of(variant_line(model.variants["v0010"], model.champion, 90))
+    row = variants.row("v0010")
+    assert row is not None
+    assert "screened out from" in text_of(variant_line(model.view, row, "", 90))
+
+
+def test_every_fate_has_a_mark() -> None:
+    from moevolve.journal.variants import FATES as ALL
+
+    assert set(FATES) == set(ALL)
 
 
 def test_the_heading_says_who_how_far_and_how_good() -> None:
-    top, below = (text_of(line) for line in heading_lines(folded(61), 244.0, 80))
+    top, below = (text_of(line) for line in heading_lines(folded(MIDDLE), 244.0, 80))
     assert (
-        top.startswith("● running  first  full  seed 11") and "cycle 4/8" in top and top.endswith("eta 4:12")
+        top.startswith("● running  first  full  seed 11") and "cycle 4/8" in top and top.endswith("eta 4:44")
     )
     assert "sealed .443 ±.020" in below and "dev .550 ±.035 +.107" in below
 
 
 def test_the_heading_says_how_to_go_on_after_a_stop() -> None:
-    model = folded(61)
-    model.observe(synthetic.state_at(61), alive=False)
+    model = folded(MIDDLE)
+    model.observe(synthetic.state_at(MIDDLE), alive=False)
     assert "`moevolve resume` goes on" in text_of(heading_lines(model, 1.0, 140)[1])
 
 
 @given(st.integers(1, 250))
 def test_the_heading_keeps_to_its_width(width: int) -> None:
-    assert {width_of(line) for line in heading_lines(folded(61), 244.0, width)} == {width}
+    assert {width_of(line) for line in heading_lines(folded(MIDDLE), 244.0, width)} == {width}
 
 
 def test_the_filter_wants_every_word_in_any_case() -> None:
-    line = LogLine(0, 0.0, "PROMOTED weights v0003", "good")
-    assert matches(line, "promoted v0003") and matches(line, "") and not matches(line, "promoted v0004")
+    text = "PROMOTED weights v0003"
+    assert matches(text, "promoted v0003") and matches(text, "") and not matches(text, "promoted v0004")

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import synthetic_run as synthetic
-from tui_harness import MemoryFolder
+from memory_run import MemoryRun
 
 from moevolve.errors import SchemaError, StoreError, UsageError
 from moevolve.records import Entry
@@ -11,49 +11,49 @@ from moevolve_tui.reader import CHUNK, PATIENCE, Reader
 ENTRIES = synthetic.entries()
 
 
-def reader_of(folder: MemoryFolder) -> Reader:
+def reader_of(folder: MemoryRun) -> Reader:
     return Reader(lambda: Path("run"), lambda _: folder)
 
 
 def test_a_poll_brings_what_is_new_and_nothing_twice() -> None:
-    folder = MemoryFolder(ENTRIES[:3])
+    folder = MemoryRun(ENTRIES[:3])
     reader = reader_of(folder)
     first = reader.poll()
-    assert first is not None and [entry.seq for entry in first.entries] == [0, 1, 2]
+    assert first is not None and [seq for seq, _, _ in first.records] == [0, 1, 2]
     assert reader.poll() is None
     folder.written = ENTRIES[:5]
     second = reader.poll()
-    assert second is not None and [entry.seq for entry in second.entries] == [3, 4]
+    assert second is not None and [seq for seq, _, _ in second.records] == [3, 4]
 
 
 def test_a_changed_state_is_news_without_entries() -> None:
-    folder = MemoryFolder(ENTRIES[:3], synthetic.state_at(3))
+    folder = MemoryRun(ENTRIES[:3], synthetic.state_at(3))
     reader = reader_of(folder)
     reader.poll()
     folder.alive = False
     news = reader.poll()
-    assert news is not None and not news.entries and not news.alive
+    assert news is not None and not news.records and not news.alive
 
 
 def test_a_long_journal_comes_in_pieces() -> None:
-    folder = MemoryFolder([ENTRIES[2]] * (CHUNK + 5))
+    folder = MemoryRun([ENTRIES[2]] * (CHUNK + 5))
     reader = reader_of(folder)
     first, second = reader.poll(), reader.poll()
-    assert first and first.more and len(first.entries) == CHUNK
-    assert second and not second.more and len(second.entries) == 5
+    assert first and first.more and len(first.records) == CHUNK
+    assert second and not second.more and len(second.records) == 5
 
 
 def test_it_waits_for_a_run_that_starts_later() -> None:
     here: list[Path] = []
-    reader = Reader(lambda: here[0] if here else None, lambda _: MemoryFolder(ENTRIES[:1]))
+    reader = Reader(lambda: here[0] if here else None, lambda _: MemoryRun(ENTRIES[:1]))
     assert all(reader.poll() is None for _ in range(PATIENCE * 3))
     here.append(Path("run"))
     news = reader.poll()
-    assert news is not None and len(news.entries) == 1
+    assert news is not None and len(news.records) == 1
 
 
 def test_a_folder_that_never_becomes_a_run_is_given_up_with_its_reason() -> None:
-    def alien(_: Path) -> MemoryFolder:
+    def alien(_: Path) -> MemoryRun:
         raise UsageError("no run in here")
 
     reader = Reader(lambda: Path("here"), alien)
@@ -63,7 +63,7 @@ def test_a_folder_that_never_becomes_a_run_is_given_up_with_its_reason() -> None
 
 
 def test_a_newer_schema_is_given_up_at_once() -> None:
-    def newer(_: Path) -> MemoryFolder:
+    def newer(_: Path) -> MemoryRun:
         raise SchemaError("schema 9 is newer than 1")
 
     news = Reader(lambda: Path("here"), newer).poll()
@@ -71,7 +71,7 @@ def test_a_newer_schema_is_given_up_at_once() -> None:
 
 
 def test_a_fault_while_reading_is_told_once_and_passes() -> None:
-    class Flaky(MemoryFolder):
+    class Flaky(MemoryRun):
         broken = False
 
         def entries(self, start: int = 0, limit: int | None = None) -> Sequence[Entry]:

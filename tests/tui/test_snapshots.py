@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import synthetic_run as synthetic
+from memory_run import MemoryRun
 from textual.pilot import Pilot
-from tui_harness import MemoryFolder, app_over, drive, settled
+from tui_harness import app_over, drive, settled
 
 from moevolve_tui.app import WatchApp
 
 ENTRIES = synthetic.entries()
+MIDDLE = synthetic.middle()
 SIZES = [(80, 24), (120, 40)]
 Compare = Callable[[WatchApp, str], None]
 
@@ -17,7 +19,7 @@ Compare = Callable[[WatchApp, str], None]
 def picture(
     compare: Compare,
     name: str,
-    folder: MemoryFolder | None,
+    folder: MemoryRun | None,
     size: tuple[int, int],
     keys: tuple[str, ...] = (),
     theme: str = "",
@@ -38,8 +40,8 @@ def picture(
     drive(app, script, size)
 
 
-def running(count: int = 61) -> MemoryFolder:
-    return MemoryFolder(ENTRIES[:count], synthetic.state_at(count))
+def running(count: int = MIDDLE) -> MemoryRun:
+    return MemoryRun(ENTRIES[:count], synthetic.state_at(count))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -49,7 +51,7 @@ def test_running(matches_snapshot: Compare, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_finished(matches_snapshot: Compare, size: tuple[int, int]) -> None:
-    folder = MemoryFolder(ENTRIES, synthetic.state_at(len(ENTRIES), "finished"), alive=False)
+    folder = MemoryRun(ENTRIES, synthetic.state_at(len(ENTRIES), "finished"), alive=False)
     picture(matches_snapshot, "finished", folder, size)
 
 
@@ -63,7 +65,7 @@ def test_just_started(matches_snapshot: Compare) -> None:
 
 
 def test_stopped(matches_snapshot: Compare) -> None:
-    folder = running(61)
+    folder = running(MIDDLE)
     folder.alive = False
     picture(matches_snapshot, "stopped", folder, (80, 24))
 

@@ -1,38 +1,17 @@
 """What the TUI's tests share: a run folder in memory, and an app over it at a fixed size and time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from memory_run import MemoryRun
 from textual.pilot import Pilot
 
-from moevolve.records import Entry, State
 from moevolve_tui.app import WatchApp
 from moevolve_tui.reader import Reader
 
 
-class MemoryFolder:
-    """A run folder in memory: tests add entries, the reader reads them."""
-
-    def __init__(self, entries: Sequence[Entry] = (), state: State | None = None, alive: bool = True) -> None:
-        self.written = list(entries)
-        self.said = state
-        self.alive = alive
-
-    def __len__(self) -> int:
-        return len(self.written)
-
-    def entries(self, start: int = 0, limit: int | None = None) -> Sequence[Entry]:
-        return self.written[start:] if limit is None else self.written[start : start + limit]
-
-    def state(self) -> State | None:
-        return self.said
-
-    def writer_alive(self) -> bool:
-        return self.alive
-
-
-def app_over(folder: MemoryFolder | None, screenshots: Path = Path()) -> WatchApp:
+def app_over(folder: MemoryRun | None, screenshots: Path = Path()) -> WatchApp:
     """An app over a folder in memory, or over none yet; its clock stands still."""
     reader = Reader(lambda: Path("runs/first") if folder is not None else None, lambda _: folder)  # type: ignore[arg-type, return-value]
     return WatchApp(reader, place="runs/first", clock=lambda: 100.0, screenshots=screenshots)

@@ -22,10 +22,10 @@ from textual.widgets import Footer, Input
 from textual.worker import get_current_worker
 
 from moevolve.errors import MoevolveError
+from moevolve.journal.text import line
 from moevolve_tui.help import HelpScreen
 from moevolve_tui.model import RunModel
 from moevolve_tui.reader import News, Reader
-from moevolve_tui.untrusted import plain
 from moevolve_tui.widgets.curve import CurvePane
 from moevolve_tui.widgets.heading import Heading
 from moevolve_tui.widgets.lineage import LineagePane
@@ -87,13 +87,14 @@ class WatchApp(App[str]):
         self.animation_level = "none"
         self.model = RunModel()
         self.model.stage = (
-            f"Waiting for a run in {plain(place)}; it is shown as soon as it starts" if place else ""
+            f"Waiting for a run in {line(place)}; it is shown as soon as it starts" if place else ""
         )
         self._reader = reader
         self._clock = clock
         self._heard = clock()
         self._screenshots = screenshots
         self._leaving = threading.Event()
+        self._taken = threading.Event()
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
         self.heading = Heading(self.model)
         self.log_pane = LogPane(4, self.model)
@@ -125,9 +126,13 @@ class WatchApp(App[str]):
         while not (worker.is_cancelled or self._leaving.is_set()):
             news = self._reader.poll()
             if news is not None:
+                self._taken.clear()
                 self.post_message(Arrived(news))
                 if news.fatal:
                     return
+                # One piece at a time: keys that were pressed meanwhile come before the next.
+                while not (self._taken.wait(0.1) or worker.is_cancelled or self._leaving.is_set()):
+                    pass
             if news is None or not news.more:
                 self._leaving.wait(POLL_SECONDS)
 
@@ -137,11 +142,12 @@ class WatchApp(App[str]):
         if news.fatal:
             self.exit(result=news.fault, return_code=2)
             return
-        self.heading.fault = plain(news.fault)
+        self.heading.fault = line(news.fault)
         if not news.fault:
             before = self.model.seconds
-            for entry in news.entries:
-                self.model.fold(entry)
+            if news.folder is not None and not self.model.entries:
+                self.model.attach(news.folder)
+            self.model.fold(news.records)
             self.model.observe(news.state, news.alive)
             if self.model.seconds != before:
                 self._heard = self._clock()
@@ -149,6 +155,7 @@ class WatchApp(App[str]):
                 for pane in self.panes:
                     pane.renew()
         self._tick()
+        self._taken.set()
 
     def _tick(self) -> None:
         """Time goes on between two records of a run that runs."""

@@ -22,7 +22,7 @@ TEXT = """\
  [$warning]◆[/] sealed score with its 95 % interval, always on the same tasks
  [$primary]━[/] dev score of each cycle, fresh tasks;  [$primary 60%]░[/] its 95 % band
  [$success]w[/] [$accent]p[/] under the curve: weights, program promoted in that cycle
- ✔ promoted  ○ archived  ✗ discarded  · screened out  ★ champion"""
+ ✔ promoted  ○ kept  ✗ discarded  · screened out  ◌ not chosen  ★ champion"""
 
 
 class HelpScreen(ModalScreen[None]):

@@ -3,13 +3,16 @@
 A poll is one short read; between polls nothing is held, so a watcher can neither block nor break the run.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+
+import msgspec
 
 from moevolve.errors import MoevolveError, SchemaError
-from moevolve.records import Entry, State
+from moevolve.journal.reader import Readable
+from moevolve.records import Record, State
 
 CHUNK = 1000
 """Entries of one poll: a long journal arrives in pieces, and the screen answers in between."""
@@ -17,20 +20,12 @@ PATIENCE = 20
 """Polls for which a folder may fail to open: a run that is just being created is not yet whole."""
 
 
-class RunFolder(Protocol):
-    """What the reader needs of `moevolve.journal.store.RunStore`."""
-
-    def __len__(self) -> int: ...
-    def entries(self, start: int = 0, limit: int | None = None) -> Sequence[Entry]: ...
-    def state(self) -> State | None: ...
-    def writer_alive(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class News:
+class News(msgspec.Struct, frozen=True, kw_only=True):
     """What changed since the poll before."""
 
-    entries: Sequence[Entry] = ()
+    folder: Readable | None = None
+    records: Sequence[tuple[int, Record, float]] = ()
+    """Sequence number, record and time of each."""
     state: State | None = None
     alive: bool = False
     more: bool = False
@@ -49,10 +44,10 @@ class Reader:
         open_run: opens it for reading.
     """
 
-    def __init__(self, locate: Callable[[], Path | None], open_run: Callable[[Path], RunFolder]) -> None:
+    def __init__(self, locate: Callable[[], Path | None], open_run: Callable[[Path], Readable]) -> None:
         self._locate = locate
         self._open = open_run
-        self._folder: RunFolder | None = None
+        self._folder: Readable | None = None
         self._next = 0
         self._failures = 0
         self._last: tuple[State | None, bool, str] | None = None
@@ -79,14 +74,17 @@ class Reader:
         # In this order: a writer that says its last word and ends in between has then been heard.
         alive = self._folder.writer_alive()
         state = self._folder.state()
-        entries = self._folder.entries(self._next, CHUNK)
-        self._next += len(entries)
+        records = list(self._folder.records(self._next, CHUNK))
+        self._next += len(records)
         self._failures = 0
-        return self._changed(News(entries=entries, state=state, alive=alive, more=len(entries) == CHUNK))
+        news = News(
+            folder=self._folder, records=records, state=state, alive=alive, more=len(records) == CHUNK
+        )
+        return self._changed(news)
 
     def _changed(self, news: News) -> News | None:
         seen = (news.state, news.alive, news.fault)
-        if not news.entries and seen == self._last:
+        if not news.records and seen == self._last:
             return None
         self._last = seen
         return news

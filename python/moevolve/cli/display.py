@@ -16,8 +16,9 @@ from typing import Protocol, Self
 import msgspec
 
 from moevolve.cli.output import line, say
+from moevolve.journal.figures import duration
+from moevolve.journal.view import describe
 from moevolve.records import Entry, State
-from moevolve.report.sentences import duration, sentence
 
 MODES = ("auto", "full", "plain", "json", "none")
 QUIET_SECONDS = 10.0
@@ -94,7 +95,7 @@ class PlainDisplay(Silent):
         self._said = clock()
 
     def event(self, entry: Entry) -> None:
-        self._say(entry.timing.at, sentence(entry.record))
+        self._say(entry.timing.at, describe(entry.record)[0])
 
     def state(self, state: State) -> None:
         # A stage that only counts on is the same stage.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,11 +16,23 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.records import CycleStarted, Entry, Evaluated, Gated, RunStarted, State, Trained
-from moevolve.report.chart import sparkline
-from moevolve.report.sentences import duration, plain, sentence
+from moevolve.journal.figures import duration, interval, score
+from moevolve.journal.kinds import Tone
+from moevolve.journal.text import line
+from moevolve.journal.view import RunView, describe
+from moevolve.records import Entry, State, Trained
 
 EVENTS = 6
+BLOCKS = "▁▂▃▄▅▆▇█"
+STYLES: dict[Tone, str] = {
+    "head": "bold",
+    "good": "bold green",
+    "warn": "yellow",
+    "bad": "yellow",
+    "sealed": "bold",
+    "curve": "bold",
+}
+"""Tone of a sentence -> its style; any other is dim."""
 REFRESH = 4
 """Pictures a second."""
 
@@ -40,9 +52,9 @@ class LiveDisplay:
             status="running", pid=0, stage="loading the policy", done=0.0, seconds=0.0, eta=None
         )
         self._heard = clock()
-        self._title = ""
-        self._scores: list[Evaluated] = []
+        self._view = RunView()
         self._events: deque[tuple[float, str, str]] = deque(maxlen=EVENTS)
+        self._trained = False
         self._spinner = Spinner("dots")
         self._live = Live(self, console=console, refresh_per_second=REFRESH, redirect_stdout=False)
 
@@ -56,14 +68,12 @@ class LiveDisplay:
         self._live.stop()
 
     def event(self, entry: Entry) -> None:
-        record = entry.record
-        if isinstance(record, RunStarted):
-            self._title = f"{record.run}  seed {record.seed}, arm {record.arm}"
-        elif isinstance(record, Evaluated):
-            self._scores.append(record)
-        if isinstance(record, Trained) and self._events and self._events[-1][1].startswith("trained "):
+        self._view.fold([entry])
+        text, tone = describe(entry.record)
+        if isinstance(entry.record, Trained) and self._trained:
             self._events.pop()
-        self._events.append((entry.timing.at, sentence(record), self._tone(record)))
+        self._trained = isinstance(entry.record, Trained)
+        self._events.append((entry.timing.at, text, STYLES.get(tone, "dim")))
 
     def state(self, state: State) -> None:
         self._state = state
@@ -82,32 +92,35 @@ class LiveDisplay:
             ProgressBar(total=1.0, completed=state.done),
             f"{duration(state.seconds + since)}{left}",
         )
-        if self._title:
-            yield Text(plain(self._title), style="bold", no_wrap=True, overflow="ellipsis")
+        if started := self._view.started:
+            title = f"{line(started.run)}  seed {started.seed}, arm {started.arm}"
+            yield Text(title, style="bold", no_wrap=True, overflow="ellipsis")
         yield head
         stage = Text(no_wrap=True, overflow="ellipsis", style="cyan")
         if state.status == "running":
             stage.append(f"{self._spinner.render(self._clock())} ")
-        yield stage.append(plain(state.stage))
+        yield stage.append(line(state.stage))
         yield self._score()
         for at, text, style in self._events:
             yield Text(f"{duration(at):>7}  {text}", style=style, no_wrap=True, overflow="ellipsis")
 
     def _score(self) -> Text:
-        if not self._scores:
+        """The dev score with its gain since the first one; before any the sealed score."""
+        view = self._view
+        first, newest = view.point("dev") or view.point("sealed"), view.point("dev", newest=True)
+        if first is None:
             return Text("score: not measured yet", style="dim")
-        first, last = self._scores[0].score, self._scores[-1].score
-        trend = sparkline([found.score.mean for found in self._scores[-40:]])
-        text = Text(f"score {first.mean:.3f}", no_wrap=True, overflow="ellipsis")
-        if len(self._scores) > 1:
-            text.append(f" > {last.mean:.3f}", style="bold")
-            text.append(f" [{last.low:.3f}, {last.high:.3f}] ({self._scores[-1].split})  ")
+        text = Text(f"{first.split} {score(first.score.mean, 3)}", no_wrap=True, overflow="ellipsis")
+        if newest is None:
+            text.append(f", {interval(first.score)}  ")
         else:
-            text.append(f" [{first.low:.3f}, {first.high:.3f}]  ")
-        text.append(trend, style="green")
+            text.append(f" > {interval(newest.score)}  ", style="bold")
+        means = [point.score.mean for point in view.curve if point.split == first.split]
+        text.append(sparkline(means[-40:]), style="green")
         return text
 
-    def _tone(self, record: object) -> str:
-        if isinstance(record, Gated):
-            return "bold green" if record.decision == "promote" else "yellow"
-        return "bold" if isinstance(record, Evaluated | CycleStarted) else "dim"
+
+def sparkline(values: Sequence[float]) -> str:
+    """One block a value in [0, 1]."""
+    steps = len(BLOCKS) - 1
+    return "".join(BLOCKS[round(steps * min(1.0, max(0.0, value)))] for value in values)

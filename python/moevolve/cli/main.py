@@ -80,7 +80,9 @@ def _execute(name: str, words: Sequence[str]) -> int:
 
 
 def _refuse(message: str, code: int = 2) -> int:
-    print(f"moevolve: {message}", file=sys.stderr)
+    from moevolve.journal.text import lines
+
+    print(f"moevolve: {lines(message)}", file=sys.stderr)
     return code
 
 

@@ -6,6 +6,8 @@ import sys
 
 import msgspec
 
+from moevolve.journal.text import lines
+
 
 def data(value: object) -> None:
     """Prints a value as indented JSON."""
@@ -18,5 +20,5 @@ def line(value: object) -> None:
 
 
 def say(text: str) -> None:
-    """Tells the person what is going on."""
-    print(text, file=sys.stderr, flush=True)
+    """Tells the person what is going on; what others wrote into the text steers no terminal."""
+    print(lines(text), file=sys.stderr, flush=True)

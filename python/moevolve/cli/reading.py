@@ -8,8 +8,9 @@ from pathlib import Path
 
 from moevolve.config import nearest
 from moevolve.errors import UsageError
+from moevolve.journal.reader import RunReader, read
 from moevolve.journal.store import RunStore, list_runs
-from moevolve.report.summary import Summary, summary_of
+from moevolve.report.summary import Summary, summarise
 
 RUNS = Path("runs")
 """Where runs lie unless a command says otherwise."""
@@ -33,13 +34,23 @@ def opened(path: Path) -> Iterator[RunStore]:
         yield store
 
 
+@contextmanager
+def followed(path: Path) -> Iterator[tuple[RunReader, Summary]]:
+    """A run's view and its figures, with the store open for more.
+
+    Raises:
+        UsageError: no run there, or nothing recorded yet.
+    """
+    with opened(path) as store:
+        reader = read(store)
+        yield reader, summarise(reader, store.head(), store.sandbox())
+
+
 def summary_at(path: Path) -> Summary:
     """A run's figures.
 
     Raises:
         UsageError: no run there, or nothing recorded yet.
     """
-    with opened(path) as store:
-        summary = summary_of(store)
-    assert summary is not None, "opened() yields runs with records"
-    return summary
+    with followed(path) as (_, summary):
+        return summary

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING
 
 from moevolve.cli.interrupting import begun
 from moevolve.cli.output import say
+from moevolve.journal.text import lines
 from moevolve.models.turns import (
     ContentDelta,
     Event,
@@ -24,13 +24,12 @@ from moevolve.protocol.completion import Completion
 if TYPE_CHECKING:
     from moevolve.models.chat import ChatStream
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DIM, PLAIN = "\x1b[2m", "\x1b[22m"
 
 
 def _shown(text: str, to: IO[str]) -> str:
     """A model's text without what would steer the terminal."""
-    return _CONTROL.sub("\ufffd", text) if to.isatty() else text
+    return lines(text) if to.isatty() else text
 
 
 class Teller:
@@ -101,7 +100,7 @@ class Teller:
 
     def _failed(self, failed: MalformedCall) -> None:
         self._end()
-        print(f"moevolve: a malformed tool call: {failed.reason}", file=sys.stderr)
+        say(f"moevolve: a malformed tool call: {failed.reason}")
         self._write(failed.text)
         self._end()
 

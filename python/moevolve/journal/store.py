@@ -16,17 +16,15 @@ from types import TracebackType
 import msgspec
 
 from moevolve import _native
-from moevolve.errors import StoreError, UsageError
+from moevolve.errors import SchemaError, StoreError, UsageError
 from moevolve.journal.version2 import upgrade
 from moevolve.records import (
     SCHEMA_VERSION,
     Entry,
     Lesson,
     Record,
-    RunFinished,
     Sandbox,
     State,
-    Status,
     Timing,
 )
 
@@ -156,6 +154,38 @@ class RunStore:
                 break
         return found
 
+    def records(self, start: int = 0, limit: int | None = None) -> Iterator[tuple[int, Record, float]]:
+        """(sequence number, record, seconds since the first entry) from `start` on, read page by page."""
+        decode, timing_of = _records.decode, _decode_timing
+        while limit is None or limit > 0:
+            ask = _PAGE if limit is None else min(_PAGE, limit)
+            rows = self._native.entries(start, ask)
+            for seq, hash, timing, body in rows:
+                try:
+                    record = decode(body)
+                except msgspec.DecodeError:
+                    record = self._entry(seq, hash, timing, body).record
+                yield seq, record, timing_of(timing).at
+            start += len(rows)
+            limit = None if limit is None else limit - len(rows)
+            if len(rows) < ask:
+                return
+
+    def require_current(self) -> None:
+        """Makes sure that this version wrote the run, so that it can be gone on with or done again.
+
+        Raises:
+            SchemaError: an older version did.
+        """
+        for _, _, _, body in self._native.entries(0, 1):
+            try:
+                _records.decode(body)
+            except msgspec.ValidationError:
+                raise SchemaError(
+                    f"an older version of Moevolve wrote {self.path}: it can be read, and neither gone on with nor "
+                    f"done again; `moevolve run {self.path}/run.toml` starts a new run with its settings"
+                ) from None
+
     def head(self) -> str:
         """The newest link of the chain in hexadecimal; 64 zeros while there is no entry."""
         return self._native.head()
@@ -243,7 +273,7 @@ class RunStore:
         )
 
     def state(self) -> State | None:
-        """What the writer said last, as it said it; see `status` for what is true now."""
+        """What the writer said last, as it said it; see `status_of` for what is true now."""
         data = self._native.state()
         try:
             return None if data is None else _decode_state(data)
@@ -253,20 +283,6 @@ class RunStore:
     def writer_alive(self) -> bool:
         """Whether a process has the run open for writing now."""
         return self._native.writer_alive()
-
-    def status(self) -> Status:
-        """What the run is doing: a writer that died leaves it `stopped`, unless its last record ended it."""
-        alive = self.writer_alive()
-        # After the question: a writer that says its last word and ends in between has been heard.
-        state = self.state()
-        if alive and state is not None:
-            return state.status
-        length = len(self)
-        if length and isinstance(self.entries(length - 1, 1)[0].record, RunFinished):
-            return "finished"
-        if state is not None and state.status == "failed":
-            return "failed"
-        return "running" if alive else "stopped"
 
 
 class MemoryStore:

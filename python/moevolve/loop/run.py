@@ -111,6 +111,7 @@ def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None 
             config, source = _opened(_configuration(out))
             with closing(source):
                 return _begin(config, store, source, on_event, on_state)
+        store.require_current()
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         config = Config.from_canonical(first.config)
@@ -132,6 +133,7 @@ def replay(
         DivergedError: a record differs; the message names the first one.
     """
     with RunStore.open(source) as store:
+        store.require_current()
         entries = store.entries()
         head = store.head()
     if not entries or not isinstance(entries[0].record, RunStarted):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from moevolve.errors import SchemaError
 from moevolve.gate.confirmed import BestLevel
 from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
@@ -51,16 +50,6 @@ def save(snapshot: Snapshot) -> tuple[str, str, bytes]:
 
 
 def latest(store: RunStore) -> Snapshot | None:
-    """The newest snapshot on file, or None before the first cycle began.
-
-    Raises:
-        SchemaError: an older version wrote it.
-    """
+    """The newest snapshot on file, or None before the first cycle began."""
     rows = store.scan(TABLE)
-    try:
-        return msgspec.msgpack.decode(rows[-1][1], type=Snapshot) if rows else None
-    except msgspec.ValidationError as error:
-        raise SchemaError(
-            f"an older version of Moevolve wrote {store.path}: it can be read, and not gone on with; "
-            "`moevolve run` starts a new run with its settings from run.toml"
-        ) from error
+    return msgspec.msgpack.decode(rows[-1][1], type=Snapshot) if rows else None

@@ -9,9 +9,10 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import StoreError, UsageError
+from moevolve.journal.reader import RunReader
 from moevolve.journal.store import RunStore
+from moevolve.journal.view import RunView
 from moevolve.models.configured import Model, configured
-from moevolve.records import Gated, RolledBack, RunStarted, VariantAdded
 
 
 class Champion(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class Champion(msgspec.Struct, frozen=True):
 
 
 class Champions(Generic[Model]):
-    """Reads a run's journal from where it was read before. A program is no part of the model, its variant's weights are.
+    """Follows a run's journal. A program is no part of the model, its variant's weights are.
 
     Args:
         store: the run, open for reading.
@@ -35,31 +36,28 @@ class Champions(Generic[Model]):
     def __init__(self, store: RunStore, kind: type[Model]) -> None:
         self._store = store
         self._kind = kind
-        self._cursor = 0
-        self._weights: dict[str, str] = {}
-        first = store.entries(0, 1)
-        if not first or not isinstance(first[0].record, RunStarted):
+        self._reader = RunReader(store)
+        self._reader.refresh()
+        if self._reader.view.started is None:
             raise UsageError(f"{store.path} holds no record yet: there is no champion yet")
-        self.config = Config.from_canonical(first[0].record.config)
-        self._champion = first[0].record.champion
+        self.started = self._reader.started
+        self.config = Config.from_canonical(self.started.config)
+
+    @property
+    def view(self) -> RunView:
+        """The run as it is on record now."""
+        self._reader.refresh()
+        return self._reader.view
 
     def newest(self) -> Champion:
         """The champion by what is on record now."""
-        entries = self._store.entries(self._cursor)
-        for entry in entries:
-            match entry.record:
-                case VariantAdded(variant=variant, weights=weights):
-                    self._weights[variant] = weights
-                case Gated(decision="promote", candidate=champion) | RolledBack(champion=champion):
-                    self._champion = champion
-                case _:
-                    pass
-        self._cursor += len(entries)
-        if self._champion not in self._weights:
+        view = self.view
+        row = view.variants.row(view.champion)
+        if row is None:
             raise StoreError(
-                f"{self._store.path} names the champion {self._champion} and holds no such variant"
+                f"{self._store.path} names the champion {view.champion} and holds no such variant"
             )
-        return Champion(self._champion, self._weights[self._champion])
+        return Champion(view.champion, self._reader.variant(row).weights)
 
     def base(self, threads: int = 0) -> Model:
         """A model of the run's architecture; its weights are those that the run began with.

@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from moevolve.records import Entry
+from moevolve.journal.figures import amount, bounds, decimals, duration, evidence, level, signed
+from moevolve.journal.reader import RunReader
+from moevolve.journal.text import line
+from moevolve.journal.variants import Fate
+from moevolve.journal.view import describe
+from moevolve.records import Struct
 from moevolve.report import svg
-from moevolve.report.lineage import lineage
-from moevolve.report.sentences import amount, duration, sentence
 from moevolve.report.summary import Summary
-from moevolve.report.terminal import evidence
+from moevolve.report.terminal import change, sealed
 
 EVENTS = 2000
 """Most events in the page, the newest."""
+ROWS = 2000
+"""Most variants in the page: the newest, and the champion's ancestors."""
 
 
-def page(summary: Summary, entries: Sequence[Entry]) -> str:
+class LineageRow(Struct, frozen=True):
+    """A variant in the order of a tree that is read from the top."""
+
+    variant: str
+    depth: int
+    level: str
+    cycle: int
+    fate: Fate
+    score: float | None
+    gain: float | None
+    also_from: str
+    """The second parent, where weights and program come from two variants."""
+    summary: str
+    champion: bool
+    ancestor: bool
+    """Whether it is the champion or one of the champion's ancestors."""
+
+
+def lineage(reader: RunReader) -> Iterator[LineageRow]:
+    """The variants as a tree, children under their first parent in order of birth."""
+    variants = reader.view.variants
+    crowned = variants.row(reader.view.champion)
+    ancestors = set(variants.ancestry(crowned)) if crowned is not None else set()
+    for row, depth in variants.tree():
+        if row in ancestors or row >= len(variants) - ROWS:
+            yield LineageRow(
+                variant=line(variants.name(row)),
+                depth=depth,
+                level=variants.level(row),
+                cycle=variants.cycle(row),
+                fate=variants.fate(row),
+                score=variants.screening(row),
+                gain=variants.gain(row),
+                also_from=", ".join(line(variants.name(parent)) for parent in variants.parents(row)[1:]),
+                summary=line(reader.variant(row).summary),
+                champion=row == crowned,
+                ancestor=row in ancestors,
+            )
+
+
+def page(summary: Summary, reader: RunReader) -> str:
     """The page's text.
 
     Args:
         summary: the run's figures.
-        entries: its journal.
+        reader: its journal, read to the end.
     """
     environment = Environment(
         loader=PackageLoader("moevolve.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -32,19 +77,27 @@ def page(summary: Summary, entries: Sequence[Entry]) -> str:
         "amount": amount,
         "duration": duration,
         "evidence": evidence,
-        "interval": lambda ci: f"[{ci[0]:.3f}, {ci[1]:.3f}]" if ci else "",
-        "score": lambda value: "-" if value is None else f"{value:.3f}",
-        "signed": lambda value: "-" if value is None else f"{value:+.3f}",
-        "signed_interval": lambda ci: f"[{ci[0]:+.3f}, {ci[1]:+.3f}]" if ci else "",
+        "interval": bounds,
+        "line": line,
+        "score": decimals,
+        "signed": signed,
+        "signed_interval": lambda ci: bounds(ci, sign=True),
         "tone": lambda ci: "good" if ci and ci[0] > 0 else "bad" if ci and ci[1] < 0 else "",
     }
-    training = svg.training(entries)
+    first = max(0, reader.view.entries - EVENTS)
+    training = svg.training(reader.view.losses)
     return environment.get_template("report.html.j2").render(
         s=summary,
-        lineage=lineage(entries),
-        events=[(entry.timing.at, sentence(entry.record)) for entry in entries[-EVENTS:]],
-        # The charts are elements that pygal has escaped itself.
+        level=level,
+        split="sealed" if sealed(summary) else "dev",
+        change=lambda skill: change(summary, skill),
+        lineage=list(lineage(reader)),
+        events=[
+            (entry.timing.at, describe(entry.record)[0])
+            for entry in map(reader.entry, range(first, reader.view.entries))
+        ],
+        # The charts are elements whose texts are escaped.
         scores_svg=Markup(svg.scores(summary.curve)) if summary.curve else "",
-        skills_svg=Markup(svg.skills(summary.skills)) if summary.skills else "",
+        skills_svg=Markup(svg.skills(summary.skills)) if sealed(summary) and summary.skills else "",
         training_svg=Markup(training) if training else "",
     )

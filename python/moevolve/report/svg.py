@@ -2,112 +2,130 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from xml.etree import ElementTree
+from html import escape
+from typing import TypeVar
 
-import pygal  # type: ignore[import-untyped]
-from pygal.style import Style  # type: ignore[import-untyped]
-
-from moevolve.records import Entry, Trained
-from moevolve.report.sentences import plain
+from moevolve.journal.text import line
+from moevolve.journal.view import Losses
 from moevolve.report.summary import CurvePoint, SkillFigures
 
-ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
-
-FONT = "system-ui, sans-serif"
-STYLE = Style(
-    background="transparent",
-    plot_background="transparent",
-    foreground="#57606a",
-    foreground_strong="#24292f",
-    foreground_subtle="#8b949e",
-    guide_stroke_color="#d8dee4",
-    major_guide_stroke_color="#d8dee4",
-    colors=("#1f6feb", "#1a7f37", "#bf8700"),
-    font_family=FONT,
-    label_font_size=12,
-    major_label_font_size=12,
-    legend_font_size=13,
-    title_font_size=15,
-    stroke_width="2",
-)
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 320, 52, 16, 36, 44
+BLUE, GREEN, GREY, LINE = "#1f6feb", "#1a7f37", "#57606a", "#d8dee4"
+Each = TypeVar("Each")
+MOST = 400
+"""Points of a curve that are drawn; of more, evenly chosen ones."""
 
 
 def scores(curve: Sequence[CurvePoint]) -> str:
     """The dev curve and the sealed scores by cycle, each point with its 95 % interval."""
-    cycles = sorted({point.cycle for point in curve})
-    chart = _chart(pygal.Line, "Score by cycle, with 95 % intervals", range=_range(curve), show_dots=True)
-    chart.x_labels = [str(cycle) for cycle in cycles]
-    for split, name in (("dev", "dev tasks, fresh each cycle"), ("sealed", "sealed tasks, before and after")):
-        # Of two scores of one split and cycle the later one counts.
-        points = {point.cycle: point for point in curve if point.split == split}
-        if points:
-            # Nothing was measured between the two sealed scores: no line leads from one to the other.
-            values = [_point(points.get(cycle)) for cycle in cycles]
-            chart.add(name, values, stroke=split == "dev", dots_size=3 if split == "dev" else 5)
-    return _render(chart, "scores")
+    last = max([point.cycle for point in curve] + [1])
+    low = math.floor(min(point.low for point in curve) * 10) / 10
+    high = max(math.ceil(max(point.high for point in curve) * 10) / 10, low + 0.1)
+    parts = _axes("Score by cycle, with 95 % intervals", low, high, _steps(last))
+    dev = _chosen([point for point in curve if point.split == "dev"])
+    parts.append(_path([(_x(point.cycle / last), _y(point.score, low, high)) for point in dev], BLUE))
+    for point in [*dev, *(point for point in curve if point.split == "sealed")]:
+        colour, radius = (BLUE, 3) if point.split == "dev" else (GREEN, 5)
+        x = _x(point.cycle / last)
+        ends = _y(point.low, low, high), _y(point.high, low, high)
+        parts.append(
+            f'<line class="ci" x1="{x:.1f}" x2="{x:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}" stroke="{colour}"/>'
+        )
+        y = _y(point.score, low, high)
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}">'
+            f"<title>cycle {point.cycle}, {point.split}: {point.score:.3f}</title></circle>"
+        )
+    legend = [("dev tasks, fresh each cycle", BLUE), ("sealed tasks, before and after", GREEN)]
+    return _svg(HEIGHT, [*parts, *_legend(legend, HEIGHT)])
 
 
 def skills(figures: Mapping[str, SkillFigures]) -> str:
-    """Each skill's score before and after."""
-    chart = _chart(
-        pygal.HorizontalBar, "Skills before and after", range=(0, 1), height=90 + 34 * max(1, len(figures))
-    )
-    # The chart grows upwards; the first skill belongs at the top.
-    rows = list(figures.items())[::-1]
-    chart.x_labels = [plain(path) for path, _ in rows]
-    chart.add("before", [figure.initial for _, figure in rows])
-    chart.add("after", [figure.final for _, figure in rows])
-    return _render(chart, "skills")
+    """Each skill's sealed score before and after."""
+    height, label = 70 + 30 * len(figures), 210
+    parts = [_text(WIDTH / 2, 20, "Skills before and after, sealed tasks", anchor="middle", size=15)]
+    for index, (path, figure) in enumerate(figures.items()):
+        y = TOP + 30 * index
+        parts.append(_text(label - 8, y + 16, line(path, 32), anchor="end"))
+        for value, colour, offset in ((figure.initial, GREY, 2), (figure.final, GREEN, 13)):
+            if value is not None:
+                width = (WIDTH - label - 60) * min(1.0, max(0.0, value))
+                parts.append(
+                    f'<rect x="{label}" y="{y + offset}" width="{width:.1f}" height="10" fill="{colour}"/>'
+                )
+                parts.append(_text(label + width + 5, y + offset + 9, f"{value:.3f}", size=10))
+    return _svg(height, [*parts, *_legend([("before", GREY), ("after", GREEN)], height)])
 
 
-def training(entries: Sequence[Entry]) -> str | None:
+def training(losses: Losses) -> str | None:
     """Training loss over all learning stages; None where nothing was trained."""
-    losses = [entry.record for entry in entries if isinstance(entry.record, Trained)]
-    if not losses:
+    values = _chosen([each if math.isfinite(each) else 0.0 for each in losses.values])
+    if not values:
         return None
-    chart = _chart(pygal.Line, "Training loss", show_dots=len(losses) < 60)
-    chart.x_labels = [f"{record.cycle}" if record.step == record.steps else "" for record in losses]
-    chart.x_title = "cycle, at its last step"
-    chart.add("loss", [record.loss for record in losses])
-    return _render(chart, "training")
+    top = max(max(values), 1e-9)
+    marks = {}
+    for index, cycle in enumerate(losses.cycles):
+        marks[cycle] = (index + 1) / len(losses.cycles)
+    every = len(marks) // 20 + 1
+    parts = _axes("Training loss", 0.0, top, [(marks[c], str(c)) for c in list(marks)[every - 1 :: every]])
+    steps = max(1, len(values) - 1)
+    parts.append(_path([(_x(i / steps), _y(value, 0.0, top)) for i, value in enumerate(values)], BLUE))
+    return _svg(HEIGHT, [*parts, *_legend([("loss, by cycle at its last step", BLUE)], HEIGHT)])
 
 
-def _chart(kind: type[pygal.graph.graph.Graph], title: str, **options: object) -> pygal.graph.graph.Graph:
-    defaults: dict[str, object] = {
-        "title": title,
-        "style": STYLE,
-        "js": [],
-        "width": 860,
-        "height": 340,
-        "legend_at_bottom": True,
-        "legend_at_bottom_columns": 2,
-        "margin": 12,
-        "print_values": False,
-        "max_scale": 8,
-    }
-    return kind(**(defaults | options))
+def _chosen(points: Sequence[Each]) -> list[Each]:
+    step = len(points) // MOST + 1
+    return list(points[::-step][::-1])
 
 
-def _point(point: CurvePoint | None) -> dict[str, object] | None:
-    if point is None:
-        return None
-    return {"value": point.score, "ci": {"low": point.low, "high": point.high}}
+def _steps(last: int) -> list[tuple[float, str]]:
+    every = next(n * 10**power for power in range(9) for n in (1, 2, 5) if last / (n * 10**power) <= 20)
+    return [(cycle / last, str(cycle)) for cycle in range(0, last + 1, every)]
 
 
-def _range(curve: Sequence[CurvePoint]) -> tuple[float, float]:
-    if not curve:
-        return 0.0, 1.0
-    low = min(point.low for point in curve)
-    high = max(point.high for point in curve)
-    return max(0.0, int(low * 10) / 10), min(1.0, (int(high * 10) + 1) / 10)
+def _x(share: float) -> float:
+    return LEFT + share * (WIDTH - LEFT - RIGHT)
 
 
-def _render(chart: pygal.graph.graph.Graph, name: str) -> str:
-    # pygal names the picture at random, and writes a script and comments with the date into it.
-    chart.uuid = name
-    root = chart.render_tree()
-    for parent in list(root.iter()):
-        for child in [child for child in parent if child.tag in ("script", ElementTree.Comment)]:
-            parent.remove(child)
-    return ElementTree.tostring(root, encoding="unicode")
+def _y(value: float, low: float, high: float) -> float:
+    return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM - 16)
+
+
+def _axes(title: str, low: float, high: float, below: Sequence[tuple[float, str]]) -> list[str]:
+    parts = [_text(WIDTH / 2, 20, title, anchor="middle", size=15)]
+    for index in range(6):
+        value = low + (high - low) * index / 5
+        y = _y(value, low, high)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE}"/>')
+        parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}", anchor="end"))
+    parts += [_text(_x(share), HEIGHT - BOTTOM, name, anchor="middle") for share, name in below]
+    return parts
+
+
+def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
+    where = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{where}" fill="none" stroke="{colour}" stroke-width="2"/>'
+
+
+def _legend(names: Sequence[tuple[str, str]], height: int) -> list[str]:
+    return [
+        part
+        for index, (name, colour) in enumerate(names)
+        for part in (
+            f'<rect x="{LEFT + 300 * index}" y="{height - 18}" width="10" height="10" fill="{colour}"/>',
+            _text(LEFT + 300 * index + 16, height - 9, name),
+        )
+    ]
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{GREY}">{escape(text)}</text>'
+
+
+def _svg(height: int, parts: Sequence[str]) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
+    )

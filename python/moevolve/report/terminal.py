@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -13,10 +11,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.journal import figures
-from moevolve.report.chart import chart
-from moevolve.report.sentences import amount, duration, plain
-from moevolve.report.summary import Cost, GateFigures, StageCost, Summary
+from moevolve.journal.drawing.curve import curve_lines
+from moevolve.journal.drawing.lines import text_of
+from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
+from moevolve.journal.text import line
+from moevolve.journal.view import RunView
+from moevolve.report.summary import Cost, GateFigures, Score, SkillFigures, Summary
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
@@ -24,6 +24,8 @@ WIDE = 110
 """Columns beside name and arm that a comparison needs for a score and its interval on one line."""
 NAME_WIDTH = 32
 """A run's longer name goes over several lines, so that its figures stay readable."""
+CURVE = 78
+"""Columns of the curve."""
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -45,12 +47,14 @@ def show(summary: Summary) -> Group:
     return Group(*parts)
 
 
-def report(summary: Summary) -> Group:
-    """`show`, with the curve and every decision of the gate."""
+def report(summary: Summary, view: RunView) -> Group:
+    """`show`, with the curve and the decisions of the gate."""
     parts: list[RenderableType] = [heading(summary), scores(summary)]
     if summary.curve:
-        parts += [Text("\nScore by cycle: ◆ sealed, ● dev, bars are 95 % intervals", style="bold")]
-        parts += [Text("\n".join(chart(summary.curve)))]
+        parts += [
+            Text("\nScore by cycle: ◆ sealed, ━ dev, with 95 % intervals; w and p: promotions", style="bold")
+        ]
+        parts += [Text("\n".join(text_of(each).rstrip() for each in curve_lines(view, CURVE, 16)))]
     parts += [skills(summary), promotions(summary)]
     if summary.gates:
         parts.append(decisions(summary.gates))
@@ -65,68 +69,86 @@ def heading(summary: Summary) -> Text:
     """The run in two or three lines."""
     colour = {"running": "cyan", "finished": "green", "failed": "red"}.get(summary.status, "yellow")
     text = Text.assemble(
-        (plain(summary.run), "bold"),
+        (line(summary.run), "bold"),
         "  ",
         (summary.status, colour),
-        f"  seed {summary.seed}, arm {summary.arm}, {_count(summary.cycles, 'cycle')}, ",
+        f"  seed {summary.seed}, arm {summary.arm}, {counted(summary.cycles, 'cycle')}, ",
         f"{duration(summary.seconds)}\n",
-        f"champion {summary.champion} of {_count(summary.variants, 'variant')}; ",
+        f"champion {summary.champion} of {counted(summary.variants, 'variant')}; ",
         f"{amount(summary.tokens.generated)} tokens generated, {amount(summary.tokens.trained)} trained; ",
         f"{summary.memory.lessons:,} lessons; journal {summary.journal.entries:,} entries, "
         f"head {summary.journal.head[:16]}",
     )
     if summary.error:
-        text.append(f"\n{plain(summary.error)}", style="red")
+        text.append(f"\n{line(summary.error)}", style="red")
     elif summary.status == "running" and summary.stage:
-        text.append(f"\n{plain(summary.stage)}", style="cyan")
+        text.append(f"\n{line(summary.stage)}", style="cyan")
     return text
 
 
 def scores(summary: Summary) -> Table:
-    """Before, after, gain, each with its interval."""
-    score = summary.score
-    where = "sealed tasks" if score.final_split == "sealed" else "dev tasks so far"
+    """Before, after, gain, each with its interval: on the sealed split, and on the dev split so far."""
     table = plain_table("Score")
-    for name in ("before", f"after ({where})", "gain"):
+    table.add_column("split")
+    for name in ("before", "after", "gain", "tasks"):
         table.add_column(name, justify="right")
-    table.add_column("tasks", justify="right")
-    if score.initial is None or score.final is None:
-        table.add_row("not scored yet", "", "", "")
-    else:
-        table.add_row(
-            f"{score.initial:.3f} {_interval(score.initial_ci)}",
-            f"{score.final:.3f} {_interval(score.final_ci)}",
-            Text(
-                f"{_signed(score.gain)} {_interval(score.gain_ci, signed=True)}",
-                style=_tone(score.gain, score.gain_ci),
-            ),
-            f"{score.n:,}",
-        )
+    for name, score in (("sealed", summary.score), ("dev", summary.dev)):
+        if score.initial is not None:
+            table.add_row(name, *_measured(score), f"{score.n:,}")
+    if not table.rows:
+        table.add_row("not scored yet", "", "", "", "")
     return table
+
+
+def _measured(score: Score, join: str = " ", note: str = "") -> tuple[RenderableType, RenderableType, Text]:
+    """Before, after and gain; what was not measured is blank."""
+    return (
+        f"{decimals(score.initial)}{join}{bounds(score.initial_ci)}",
+        f"{decimals(score.final)}{note}{join}{bounds(score.final_ci)}",
+        Text(
+            f"{signed(score.gain)}{join}{bounds(score.gain_ci, sign=True)}",
+            style=_tone(score.gain, score.gain_ci),
+        ),
+    )
 
 
 def skills(summary: Summary) -> Table:
-    """Each leaf of the skill tree before and after."""
-    table = plain_table("Skills")
+    """Each leaf of the skill tree before and after, and the level it masters with its 95 % interval."""
+    table = plain_table(f"Skills ({'sealed' if sealed(summary) else 'dev'} tasks)")
     table.add_column("skill")
-    for name in ("before", "after", "gain", "level", "attempts"):
+    for name in ("before", "after", "gain", "level before", "level", "attempts"):
         table.add_column(name, justify="right")
     for path, skill in summary.skills.items():
-        gain = None if skill.initial is None or skill.final is None else skill.final - skill.initial
+        before, after = change(summary, skill)
+        gain = None if before is None or after is None else after - before
         table.add_row(
-            plain(path),
-            decimals(skill.initial),
-            decimals(skill.final),
-            Text(
-                _signed(gain),
-                style="green" if gain and gain >= 0.05 else "red" if gain and gain <= -0.05 else "",
-            ),
-            f"{skill.initial_level} > {skill.level}"
-            if skill.level != skill.initial_level
-            else str(skill.level),
+            line(path),
+            decimals(before),
+            decimals(after),
+            signed(gain),
+            level(skill.initial_level, skill.initial_level_ci),
+            Text(level(skill.level, skill.level_ci), style=_moved(skill)),
             f"{skill.attempts:,}",
         )
     return table
+
+
+def sealed(summary: Summary) -> bool:
+    """Whether changes are shown on the sealed split: it was scored twice, or the dev split never."""
+    return summary.score.final is not None or summary.dev.initial is None
+
+
+def change(summary: Summary, skill: SkillFigures) -> tuple[float | None, float | None]:
+    """A skill's score before and after, both on the split to show."""
+    return (skill.initial, skill.final) if sealed(summary) else (skill.dev_initial, skill.dev_final)
+
+
+def _moved(skill: SkillFigures) -> str:
+    """The colour of a level: none unless its interval has left the first one."""
+    before, after = skill.initial_level_ci, skill.level_ci
+    if before is None or after is None:
+        return ""
+    return "green" if after[0] > before[1] else "red" if after[1] < before[0] else ""
 
 
 def promotions(summary: Summary) -> RenderableType:
@@ -155,25 +177,20 @@ def decisions(gates: Sequence[GateFigures], title: str = "Decisions of the gate"
     table.add_column("won-lost of n", justify="right", no_wrap=True)
     table.expand = True
     for gate in gates:
-        what = Text(plain(": ".join(dict.fromkeys(part for part in (gate.operator, gate.summary) if part))))
+        what = Text(line(": ".join(dict.fromkeys(part for part in (gate.operator, gate.summary) if part))))
         if gate.decision != "promote":
-            what.append(f" ({plain(gate.reason)})", style="dim")
+            what.append(f" ({line(gate.reason)})", style="dim")
         table.add_row(
             str(gate.cycle),
             gate.level,
-            plain(gate.candidate),
+            line(gate.candidate),
             *([gate.decision] if mixed else []),
             what,
-            _signed(gate.gain),
-            evidence(gate),
+            signed(gate.gain),
+            evidence(gate.evidence),
             f"{gate.wins}-{gate.losses} of {gate.n}",
         )
     return table
-
-
-def evidence(gate: GateFigures) -> str:
-    """The e-value for "better": how many times likelier than under "no better"."""
-    return f"e^{gate.evidence:.1f}" if abs(gate.evidence) > 6.9 else f"{math.exp(gate.evidence):.3g} : 1"
 
 
 def guards(summary: Summary) -> Table:
@@ -183,7 +200,7 @@ def guards(summary: Summary) -> Table:
     table.add_column("checked", justify="right")
     table.add_column("vetoed", justify="right")
     for name, guard in summary.guards.items():
-        table.add_row(plain(name), f"{guard.checked:,}", f"{guard.vetoed:,}")
+        table.add_row(line(name), f"{guard.checked:,}", f"{guard.vetoed:,}")
     return table
 
 
@@ -191,31 +208,21 @@ def cost(spent: Cost) -> Group:
     """What a server was asked and what it charged, by kind of stage."""
     table = plain_table("Asked of the server")
     table.add_column("stage")
-    for name in ("requests", "tokens", f"cost {plain(spent.currency)}".rstrip(), "failed"):
+    for name in ("requests", "tokens", f"cost {line(spent.currency)}".rstrip(), "failed"):
         table.add_column(name, justify="right")
-    kinds: dict[str, list[StageCost]] = {}
     for stage in spent.stages:
-        # One line for all gates, all screenings and so on.
-        name, _, which = stage.stage.partition(" ")
-        kinds.setdefault(stage.stage if which in ("initial", "final", "short") else name, []).append(stage)
-    for name, stages in kinds.items():
-        money = (
-            "-"
-            if spent.money is None
-            else figures.money(sum((Decimal(stage.cost or 0) for stage in stages), Decimal(0)))
-        )
         table.add_row(
-            plain(name),
-            f"{sum(stage.requests for stage in stages):,}",
-            f"{sum(stage.tokens for stage in stages):,}",
-            money,
-            f"{sum(stage.failed for stage in stages):,}",
+            line(stage.stage),
+            f"{stage.requests:,}",
+            f"{stage.tokens:,}",
+            stage.cost or "",
+            f"{stage.failed:,}",
         )
     table.add_row(
         Text("the whole run", style="bold"),
         f"{spent.requests:,}",
         f"{spent.prompt_tokens + spent.completion_tokens:,}",
-        spent.money or "-",
+        spent.money or "",
         f"{sum(spent.failures.values()):,}",
     )
     notes = [f"{spent.prompt_tokens:,} tokens read, {spent.cached_tokens:,} of them cached"]
@@ -223,7 +230,7 @@ def cost(spent: Cost) -> Group:
     if spent.unmetered:
         notes.append(f"{spent.unmetered:,} calls came without usage figures and are in no sum")
     if spent.faults:
-        notes.append("failed calls: " + ", ".join(f"{n:,} {plain(kind)}" for kind, n in spent.faults.items()))
+        notes.append("failed calls: " + ", ".join(f"{n:,} {line(kind)}" for kind, n in spent.faults.items()))
     return Group(table, Text("; ".join(notes)))
 
 
@@ -247,19 +254,15 @@ def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table
         score, counts = summary.score, summary.promotions
         unfinished = "" if summary.status == "finished" else f" ({summary.status})"
         promoted = f"{counts.weights.accepted}/{counts.program.accepted}"
-        join = " " if wide else "\n"
-        gain = f"{_signed(score.gain)}{join}{_interval(score.gain_ci, signed=True)}"
-        figures: list[RenderableType] = [
-            f"{decimals(score.initial)}{join}{_interval(score.initial_ci)}",
-            f"{decimals(score.final)}{unfinished}{join}{_interval(score.final_ci)}",
-            Text(gain, style=_tone(score.gain, score.gain_ci)),
+        columns: list[RenderableType] = [
+            *_measured(score, " " if wide else "\n", unfinished),
             duration(summary.seconds),
             amount(summary.tokens.generated + summary.tokens.trained),
         ]
         if wide:
-            table.add_row(plain(name), summary.arm, str(summary.seed), *figures, promoted)
+            table.add_row(line(name), summary.arm, str(summary.seed), *columns, promoted)
         else:
-            table.add_row(f"{plain(name)}\n{summary.arm}, {summary.seed}\n{promoted} promoted", *figures)
+            table.add_row(f"{line(name)}\n{summary.arm}, {summary.seed}\n{promoted} promoted", *columns)
     return table
 
 
@@ -273,10 +276,10 @@ def listing(runs: Mapping[str, Summary | str]) -> Table:
         table.add_column(name, justify="right")
     for name, summary in runs.items():
         if isinstance(summary, str):
-            table.add_row(plain(name), Text(plain(summary), style="red"))
+            table.add_row(line(name), Text(line(summary), style="red"))
             continue
         table.add_row(
-            plain(name),
+            line(name),
             summary.status,
             summary.arm,
             str(summary.seed),
@@ -300,27 +303,7 @@ def plain_table(title: str) -> Table:
     )
 
 
-def decimals(value: float | None) -> str:
-    """A score, or `-` for none."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3f}"
-
-
-def _interval(interval: tuple[float, float] | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return ""
-    low, high = interval
-    return f"[{low:+.3f}, {high:+.3f}]" if signed else f"[{low:.3f}, {high:.3f}]"
-
-
 def _tone(gain: float | None, interval: tuple[float, float] | None) -> str:
     if gain is None or interval is None:
         return ""
     return "bold green" if interval[0] > 0 else "bold red" if interval[1] < 0 else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.records import SkillInfo
-from moevolve.report.sentences import plain
+from moevolve.journal.figures import decimals, level
+from moevolve.journal.text import line
 from moevolve.report.summary import Summary
-from moevolve.report.terminal import decimals, plain_table
+from moevolve.report.terminal import change, plain_table
 from moevolve.skills.tree import grow
 from moevolve.tasks.validation import Report
 
@@ -29,24 +29,29 @@ def tree(title: str, columns: Sequence[str], leaves: Mapping[str, Sequence[str]]
         table.add_column(name, overflow="fold")
     for branch, path in _nodes(leaves):
         shown = Text(
-            f"{'  ' * path.count('/')}{plain(path.rpartition('/')[2])}", style="bold" if branch else ""
+            f"{'  ' * path.count('/')}{line(path.rpartition('/')[2])}", style="bold" if branch else ""
         )
-        table.add_row(shown, *(plain(cell) for cell in ([] if branch else leaves[path])))
+        table.add_row(shown, *(line(cell) for cell in ([] if branch else leaves[path])))
     return table
 
 
-def standing(summary: Summary, infos: Mapping[str, SkillInfo]) -> Table:
-    """How a run stands on its tree."""
+def standing(summary: Summary, asks: Mapping[str, str]) -> Table:
+    """How a run stands on its tree.
+
+    Args:
+        summary: the run's figures.
+        asks: a leaf's path -> what its tasks ask.
+    """
     return tree(
         summary.run,
-        ("level", "before", "after", "attempts", "asks"),
+        ("level before", "level", "before", "after", "attempts", "asks"),
         {
             path: (
-                f"{figures.initial_level} > {figures.level}",
-                decimals(figures.initial),
-                decimals(figures.final),
+                level(figures.initial_level, figures.initial_level_ci),
+                level(figures.level, figures.level_ci),
+                *(decimals(score) for score in change(summary, figures)),
                 f"{figures.attempts:,}",
-                infos[path].summary if path in infos else "",
+                asks.get(path, ""),
             )
             for path, figures in summary.skills.items()
         },

@@ -21,7 +21,7 @@ from moevolve.loop import entries
 from moevolve.loop import model as checkpoints
 from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
-from moevolve.records import CycleStarted, Gated, Record, RolledBack, RunStarted, SkillInfo
+from moevolve.records import Record, RolledBack, RunStarted, SkillInfo
 
 FOLDER = "deployed"
 SKILL = "deployed/feedback"
@@ -51,7 +51,7 @@ class Deployed:
     @property
     def cycles(self) -> int:
         """Learning cycles that have begun."""
-        return sum(isinstance(entry.record, CycleStarted) for entry in self.store.entries())
+        return self.champions.view.cycles_started
 
     def champion(self) -> Champion:
         """What is to be served."""
@@ -93,16 +93,7 @@ class Deployed:
 
     def history(self) -> list[str]:
         """Champions in order, one entry for each time that one became it."""
-        found = []
-        for entry in self.store.entries():
-            match entry.record:
-                case RunStarted(champion=champion):
-                    found.append(champion)
-                case Gated(decision="promote", candidate=champion) | RolledBack(champion=champion):
-                    found.append(champion)
-                case _:
-                    pass
-        return found
+        return list(self.champions.view.champion_history)
 
 
 @contextmanager
@@ -143,9 +134,7 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         with RunStore.open(folder) as source:
             champions = Champions(source, Engine)
             engine = champions.engine(champions.base(threads), champions.newest())
-            first = source.entries(0, 1)[0].record
-            assert isinstance(first, RunStarted), "a run begins with this record"
-            config, skills = Config.from_canonical(first.config), first.skills
+            config, skills = champions.config, champions.started.skills
     else:
         path = None if model is None else str(model.resolve())
         config = Config(name="deployed", cycles=0, policy=PolicySection(checkpoint=path, threads=threads))

@@ -35,8 +35,6 @@ from moevolve.records import (
     Lesson,
     Recipe,
     Record,
-    RunStarted,
-    VariantAdded,
 )
 from moevolve.rollouts.runner import Stage
 from moevolve.serve.claims import Claim, Parts, claims, parted
@@ -77,13 +75,10 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         NotEnough: there is nothing to learn from.
     """
     with RunStore.open(folder) as store:
-        records = [entry.record for entry in store.entries()]
-        first = records[0]
-        assert isinstance(first, RunStarted), "a run begins with this record"
-        cycle = 1 + sum(isinstance(record, CycleStarted) for record in records)
-        variants = sum(isinstance(record, VariantAdded) for record in records)
-        past = next((record for record in reversed(records) if isinstance(record, CycleFinished)), None)
         champions = Champions(store, Engine)
+        first, past = champions.started, champions.view
+        cycle = 1 + past.cycles_started
+        variants = len(past.variants)
         champion = champions.newest()
         kept = Interactions(store)
         parts = parted(claims(kept.all(), kept.feedback()), first.seed, cycle)
@@ -143,9 +138,9 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
             CycleFinished(
                 cycle=cycle,
                 champion=name if verdict.decision == "promote" else champion.variant,
-                tokens_generated=(past.tokens_generated if past else 0) + rehearsed + drawn,
-                tokens_trained=(past.tokens_trained if past else 0) + trained,
-                lessons=(past.lessons if past else 0) + lessons,
+                tokens_generated=past.generated + rehearsed + drawn,
+                tokens_trained=past.trained + trained,
+                lessons=past.lessons + lessons,
                 variants=variants + 1,
             )
         )

@@ -4,6 +4,7 @@
 //! What was measured by a clock is stored beside the body and is not hashed. An entry's value in the database is
 //! `hash (32) || length of timing (u32 little-endian) || timing || body`, its key the sequence number, big-endian.
 
+use std::ops::Range;
 use std::path::Path;
 
 use heed::byteorder::BigEndian;
@@ -20,6 +21,9 @@ pub const GENESIS: Hash = Hash::from_bytes([0; 32]);
 
 /// Entries whose hashes are checked within one read transaction.
 pub(crate) const STRIDE: usize = 4096;
+
+/// Entries read at once from which on their pages are let go of: who reads so many goes through the journal.
+const LONG: usize = 1024;
 
 /// What a writer appends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,17 +121,26 @@ impl Journal {
         limit: usize,
     ) -> Result<Vec<Entry>, Fault> {
         let mut found = Vec::new();
+        let mut read = std::ptr::null()..std::ptr::null();
         for item in self.entries.range(txn, &(start..))?.take(limit) {
             let (seq, value) = item?;
             let Some(stored) = Stored::split(value) else {
                 return Err(cut(path, seq).into());
             };
+            if found.is_empty() {
+                read = value.as_ptr_range();
+            }
+            read.start = read.start.min(value.as_ptr());
+            read.end = read.end.max(value.as_ptr_range().end);
             found.push(Entry {
                 seq,
                 hash: stored.hash,
                 body: stored.body.to_vec(),
                 timing: stored.timing.to_vec(),
             });
+        }
+        if found.len() >= LONG {
+            release(read);
         }
         Ok(found)
     }
@@ -173,6 +186,19 @@ impl Journal {
             head,
             more: next - from == STRIDE as u64,
         })
+    }
+}
+
+/// Takes the pages between two places of the map out of this process's memory. They stay in the system's cache, and
+/// a later read maps them again; so a reader's memory does not grow with the journal.
+fn release(read: Range<*const u8>) {
+    const PAGE: usize = 4096;
+    let start = (read.start as usize).next_multiple_of(PAGE);
+    let length = (read.end as usize).saturating_sub(start) / PAGE * PAGE;
+    if length > 0 {
+        // SAFETY: both ends lie in LMDB's map, which is shared, of a file and never written through: dropping its
+        // pages changes no byte that anybody reads. Where it fails, nothing but memory is lost.
+        let _ = unsafe { nix::libc::madvise(start as *mut _, length, nix::libc::MADV_DONTNEED) };
     }
 }
 

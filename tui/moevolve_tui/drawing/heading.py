@@ -1,9 +1,12 @@
 """The two lines at the top: which run, how it stands, how far it is."""
 
-from moevolve_tui.drawing.lines import Line, Tone, spread, width_of
-from moevolve_tui.figures import amount, duration, gain, interval
+from __future__ import annotations
+
+from moevolve.journal.drawing.lines import Line, spread, width_of
+from moevolve.journal.figures import amount, duration, gain, interval
+from moevolve.journal.kinds import Tone
+from moevolve.journal.text import line
 from moevolve_tui.model import RunModel
-from moevolve_tui.sentences import short
 
 STATUS: dict[str, tuple[str, Tone]] = {
     "waiting": ("○", "warn"),
@@ -25,16 +28,16 @@ def _identity(model: RunModel, seconds: float, width: int) -> Line:
     dot, tone = STATUS[model.status]
     left: Line = [(f"{dot} {model.status}", tone)]
     if model.run:
-        left.append((f"  {short(model.run)}", "head"))
-    if model.arm:
-        left.append((f"  {model.arm}  seed {model.seed}", "quiet"))
-        if width >= 110:
-            left.append((f"  {model.suite}, {amount(model.parameters)} parameters", "quiet"))
+        left.append((f"  {line(model.run, 12)}", "head"))
     right: Line = []
-    if model.arm:
-        of = f"/{model.planned}" if model.planned else ""
+    view = model.view
+    if started := view.started:
+        left.append((f"  {started.arm}  seed {started.seed}", "quiet"))
+        if width >= 110:
+            left.append((f"  {line(started.suite)}, {amount(started.parameters)} parameters", "quiet"))
+        of = f"/{view.planned}" if view.planned else ""
         right = [
-            (f"cycle {model.cycle}{of} ", "plain"),
+            (f"cycle {view.cycle}{of} ", "plain"),
             *_progress(model),
             (f" {duration(seconds)}", "plain"),
         ]
@@ -60,27 +63,24 @@ def _standing(model: RunModel, width: int, fault: str) -> Line:
             [],
             width,
         )
+    view = model.view
     left: Line = []
-    initial, latest = model.initial(), model.latest()
-    if initial:
-        left += [("sealed ", "quiet"), (interval(initial), "sealed")]
-    if latest:
-        label = " → " if latest.split == "sealed" else "  dev "
-        left += [
-            (label, "quiet"),
-            (interval(latest.score), "sealed" if latest.split == "sealed" else "curve"),
-        ]
-        if initial:
-            change = latest.score.mean - initial.mean
-            left.append((f" {gain(change)}", "good" if change > 0 else "bad"))
-    for level, (accepted, decided) in model.decisions.items():
+    sealed, final, dev = view.point("sealed"), view.point("sealed", newest=True), view.point("dev")
+    if sealed:
+        left += [("sealed ", "quiet"), (interval(sealed.score), "sealed")]
+    if final:
+        left += [(" → ", "quiet"), (interval(final.score), "sealed")]
+    elif dev:
+        newest = view.point("dev", newest=True) or dev
+        left += [("  dev ", "quiet"), (interval(newest.score), "curve")]
+    # A gain is between two scores of one split.
+    if change := view.sealed_gain if final else view.dev_gain:
+        left.append((f" {gain(change.gain)}", "good" if change.gain > 0 else "bad"))
+    for level, (accepted, decided) in view.decisions.items():
         if decided:
-            left += [
-                (f"  {level[0]} ", "quiet"),
-                (f"{accepted}/{decided}", "weights" if level == "weights" else "program"),
-            ]
-    if width >= 110 and model.generated:
-        left.append((f"  {amount(model.generated)} tokens  {amount(model.lessons)} lessons", "quiet"))
+            left += [(f"  {level[0]} ", "quiet"), (f"{accepted}/{decided}", level)]
+    if width >= 110 and view.generated:
+        left.append((f"  {amount(view.generated)} tokens  {amount(view.lessons)} lessons", "quiet"))
     stage = model.error if model.status == "failed" and model.error else model.stage
     if model.status == "stopped":
         stage = "`moevolve resume` goes on"

@@ -1,13 +1,15 @@
 """The event log: one line a record, with the run's time in front."""
 
-from moevolve_tui.drawing.lines import Line, fit
-from moevolve_tui.figures import duration
+from __future__ import annotations
+
+from moevolve.journal.drawing.lines import Line, fit
+from moevolve.journal.figures import duration
 from moevolve_tui.model import LogLine
 
 
-def matches(line: LogLine, wanted: str) -> bool:
-    """Whether every word of the filter occurs in the line, in any case and order."""
-    text = line.text.casefold()
+def matches(text: str, wanted: str) -> bool:
+    """Whether every word of the filter occurs in the text, in any case and order."""
+    text = text.casefold()
     return all(word in text for word in wanted.casefold().split())
 
 

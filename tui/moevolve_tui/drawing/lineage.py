@@ -1,48 +1,50 @@
 """The lineage: every variant the run made, rejected ones too, newest first."""
 
-from moevolve_tui.drawing.lines import Line, Tone, fit, spread
-from moevolve_tui.figures import gain, score
-from moevolve_tui.model import Fate, RunModel, VariantView
-from moevolve_tui.sentences import short
+from __future__ import annotations
 
-FATES: dict[Fate, tuple[str, Tone, str]] = {
-    "seed": ("●", "head", "seed"),
-    "proposed": ("…", "quiet", "at the gate"),
-    "screened": ("·", "faint", "screened out"),
-    "promoted": ("✔", "good", "promoted"),
-    "archived": ("○", "warn", "archived"),
-    "discarded": ("✗", "bad", "discarded"),
+from moevolve.journal.drawing.lines import Line, fit, spread
+from moevolve.journal.figures import counted, gain, score
+from moevolve.journal.kinds import Tone
+from moevolve.journal.text import line
+from moevolve.journal.variants import Fate
+from moevolve.journal.view import RunView
+
+FATES: dict[Fate, tuple[str, Tone]] = {
+    "seed": ("●", "head"),
+    "proposed": ("…", "quiet"),
+    "screened": ("…", "quiet"),
+    "chosen": ("…", "warn"),
+    "not chosen": ("◌", "quiet"),
+    "not screened": ("◌", "faint"),
+    "screened out": ("·", "faint"),
+    "promoted": ("✔", "good"),
+    "kept": ("○", "warn"),
+    "discarded": ("✗", "bad"),
+    "rolled back": ("↶", "bad"),
 }
-"""Fate -> mark, tone, words. The mark alone tells them apart, for those who see no colour."""
+"""Fate -> mark and tone. The mark alone tells them apart, for those who see no colour."""
 
 
-def lineage_rows(model: RunModel) -> list[VariantView]:
-    """Variants, newest first."""
-    return list(reversed(model.variants.values()))
-
-
-def variant_line(node: VariantView, champion: str, width: int) -> Line:
-    """`✔ c3 W v0007 +.041 distil 60 steps`; a star marks the champion; wide panes name the parent."""
-    mark, tone, words = FATES[node.fate]
-    crowned = node.variant == champion
-    level: Tone = "quiet" if node.level == "seed" else node.level
-    change = (
-        gain(node.gain)
-        if node.gain is not None
-        else f"~{score(node.screening)}"
-        if node.screening is not None
-        else ""
-    )
+def variant_line(view: RunView, row: int, words: str, width: int) -> Line:
+    """`✔ v0007  W c3   +.041 distil 60 steps`; a star marks the champion; wide panes name fate and parents."""
+    variants = view.variants
+    name, fate, kind = line(variants.name(row), 12), variants.fate(row), variants.level(row)
+    mark, tone = FATES[fate]
+    crowned = variants.name(row) == view.champion
+    level: Tone = "quiet" if kind == "seed" else kind
+    measured, screened = variants.gain(row), variants.screening(row)
+    change = gain(measured) if measured is not None else "" if screened is None else f"~{score(screened)}"
     left: Line = [
         ("★" if crowned else mark, "mark" if crowned else tone),
-        (f" {short(node.variant):<6}", "head" if crowned else "plain"),
-        (f" {node.level[0].upper()}", level),
-        (f" c{node.cycle:<2}", "quiet"),
-        (f" {change:>6} ", tone if node.gain is not None else "quiet"),
-        (node.what, "plain" if node.fate in ("promoted", "proposed", "seed") else "quiet"),
+        (f" {name:<6}", "head" if crowned else "plain"),
+        (f" {kind[0].upper()}", level),
+        (f" c{variants.cycle(row):<2}", "quiet"),
+        (f" {change:>6} ", tone if measured is not None else "quiet"),
+        (words, "plain" if fate in ("promoted", "proposed", "chosen", "seed") else "quiet"),
     ]
     if width < 64:
         return fit(left, width)
-    parent = f" from {short(node.parent)}" if node.parent else ""
-    tasks = f", {node.tasks} tasks" if node.tasks else ""
-    return spread(left, [(f" {words}{tasks}{parent}", tone)], width)
+    parents = ", ".join(line(variants.name(parent), 12) for parent in variants.parents(row))
+    origin = f" from {parents}" if parents else ""
+    tasks = f", {counted(variants.tasks(row), 'task')}" if variants.tasks(row) else ""
+    return spread(left, [(f" {fate}{tasks}{origin}", tone)], width)

@@ -1,45 +1,49 @@
 """The skill tree: every branch and leaf with its score before and now, and the level it masters."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from moevolve_tui.drawing.lines import Line, Tone, fit
-from moevolve_tui.figures import score
-from moevolve_tui.model import RunModel, SkillView
+import msgspec
+
+from moevolve.journal.drawing.lines import Line, fit
+from moevolve.journal.figures import score
+from moevolve.journal.kinds import Tone
+from moevolve.journal.scores import LevelInterval, Skill
+from moevolve.journal.view import RunView
 
 
-@dataclass
-class TreeRow:
-    """A node in reading order. Scores are means over the leaves below it; None before any evaluation."""
+class TreeRow(msgspec.Struct, frozen=True):
+    """A node in reading order. Scores are means over the leaves below it; None where one was not measured."""
 
     name: str
     depth: int
     leaf: bool
     before: float | None
     now: float | None
-    levels: tuple[int, int] | None
+    first_level: LevelInterval | None
+    level: LevelInterval | None
 
 
-def tree_rows(model: RunModel) -> list[TreeRow]:
+def tree_rows(view: RunView) -> list[TreeRow]:
     """The tree, depth first, names in order; a branch aggregates its children."""
     rows: list[TreeRow] = []
-    _descend(sorted(model.skills.values(), key=lambda skill: skill.path.split("/")), 0, rows)
+    _descend(sorted(view.skills.values(), key=lambda skill: skill.path.split("/")), 0, rows)
     return rows
 
 
-def _descend(skills: list[SkillView], depth: int, rows: list[TreeRow]) -> None:
+def _descend(skills: list[Skill], depth: int, rows: list[TreeRow]) -> None:
     names = dict.fromkeys(skill.path.split("/")[depth] for skill in skills if skill.path.count("/") >= depth)
     for name in names:
         below = [s for s in skills if s.path.count("/") >= depth and s.path.split("/")[depth] == name]
         leaf = len(below) == 1 and below[0].path.count("/") == depth
-        levels = below[0].levels if leaf else None
         rows.append(
             TreeRow(
                 name,
                 depth,
                 leaf,
-                _mean([s.before.score for s in below if s.before]),
-                _mean([s.now.score for s in below if s.now]),
-                levels,
+                _mean([s.before for s in below if s.before is not None]),
+                _mean([s.now for s in below if s.now is not None]),
+                below[0].first_level if leaf else None,
+                below[0].level if leaf else None,
             )
         )
         if not leaf:
@@ -51,15 +55,16 @@ def _mean(values: list[float]) -> float | None:
 
 
 def skill_line(row: TreeRow, width: int) -> Line:
-    """`reverse        ━━━━━╸── .52→1.00 L5→8` in `width` cells."""
-    figures = (
-        f"{score(row.before)}→{score(row.now)}" if row.before is not None and row.now is not None else "–"
-    )
-    level = f"L{row.levels[0]}→{row.levels[1]}" if row.levels else ""
-    if row.levels and row.levels[0] == row.levels[1]:
-        level = f"L{row.levels[1]}"
-    rose = row.levels is not None and row.levels[1] > row.levels[0]
-    fell = row.levels is not None and row.levels[1] < row.levels[0]
+    """`reverse        ━━━━━╸── .52→1.00 L6-8` in `width` cells: the level's 95 % interval, toned once it has moved."""
+    figures = "–" if row.before is None else score(row.before)
+    if row.before is not None and row.now is not None:
+        figures += f"→{score(row.now)}"
+    level, ends = "", row.level[1] if row.level else None
+    if ends:
+        level = f"L{ends[0]}" if ends[0] == ends[1] else f"L{ends[0]}-{ends[1]}"
+    rose = fell = False
+    if ends and row.first_level:
+        rose, fell = ends[0] > row.first_level[1][1], ends[1] < row.first_level[1][0]
     name_width = min(22, max(13, width - 22))
     bar_width = max(4, min(24, width - name_width - 18))
     name = [(" " * row.depth + row.name, "plain" if row.leaf else "head")]
@@ -77,8 +82,10 @@ def skill_line(row: TreeRow, width: int) -> Line:
 
 def bar(before: float | None, now: float | None, width: int) -> Line:
     """A bar of half cells: what there was, then what was gained (or lost) in its own tone."""
-    if before is None or now is None:
+    if before is None:
         return [("─" * width, "faint")]
+    if now is None:
+        now = before
     first, second = sorted((_halves(before, width), _halves(now, width)))
     tone: Tone = "good" if now >= before else "bad"
     line: Line = [("━" * (first // 2), "curve")]

@@ -1,14 +1,14 @@
 """Pane 1: the score curve. It always fills its pane."""
 
-from moevolve_tui.drawing.curve import curve_lines
-from moevolve_tui.drawing.lines import Line
+from moevolve.journal.drawing.curve import curve_lines
+from moevolve.journal.drawing.lines import Line
 from moevolve_tui.widgets.pane import Pane
 
 
 class CurvePane(Pane):
     NAME = "Score"
 
-    _drawn: tuple[int, int, int] = (-1, -1, -1)
+    _drawn: tuple[object, ...] = ()
     _lines: list[Line]
 
     def titled(self) -> str:
@@ -19,9 +19,19 @@ class CurvePane(Pane):
 
     def draw(self, index: int, width: int) -> Line:
         height = self.count()
-        if self._drawn != (self.model.revision, width, height):
-            self._lines = curve_lines(self.model, width, height)
-            self._drawn = (self.model.revision, width, height)
+        drawn = (self.model.revision, self.model.status, width, height)
+        if self._drawn != drawn:
+            waiting = self.model.status == "waiting"
+            self._lines = curve_lines(
+                self.model.view,
+                width,
+                height,
+                ended=self.model.status in ("finished", "failed", "stopped"),
+                message="Waiting for the run's first record"
+                if waiting
+                else "No score yet: the sealed test comes first",
+            )
+            self._drawn = drawn
         return self._lines[index]
 
     def renew(self) -> None:

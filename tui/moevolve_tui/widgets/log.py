@@ -1,14 +1,18 @@
 """Pane 4: the event log, with a filter, following the newest line or standing still."""
 
+from array import array
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.markup import escape
 
+from moevolve.journal.drawing.lines import Line
 from moevolve_tui.drawing.journal import log_line, matches
-from moevolve_tui.drawing.lines import Line
-from moevolve_tui.model import LogLine, RunModel
+from moevolve_tui.model import RunModel
 from moevolve_tui.widgets.pane import Pane
+
+SCAN = 2000
+"""Entries that a filter looks at before it lets others work."""
 
 
 class LogPane(Pane):
@@ -20,34 +24,41 @@ class LogPane(Pane):
     def __init__(self, number: int, model: RunModel) -> None:
         self.follow = True
         self.wanted = ""
-        self._shown: list[LogLine] = []
+        self._matching = array("q")
+        """Entries that match the filter, of those up to `_seen`."""
         self._seen = 0
         super().__init__(number, model)
 
     def titled(self) -> str:
-        count = len(self._shown)
+        count = self.count()
         lines = (
-            f"{count:,} of {len(self.model.log):,} match \\[{escape(self.wanted)}]"
+            f"{count:,} of {self.model.entries:,} match \\[{escape(self.wanted)}]"
             if self.wanted
             else f"{count:,} records"
         )
         return f"{super().titled()}  {lines}  {'following' if self.follow else 'standing still, f follows'}"
 
     def count(self) -> int:
-        return len(self._shown)
+        return len(self._matching) if self.wanted else self.model.entries
 
     def draw(self, index: int, width: int) -> Line:
-        return log_line(self._shown[index], width)
+        return log_line(self.model.line(self._matching[index] if self.wanted else index), width)
 
     def filter(self, wanted: str) -> None:
         """Shows only lines that hold every word of `wanted`."""
-        self.wanted, self._shown, self._seen = wanted, [], 0
+        self.wanted, self._matching, self._seen = wanted, array("q"), 0
         self.renew()
 
     def renew(self) -> None:
-        fresh = self.model.log[self._seen :]
-        self._seen = len(self.model.log)
-        self._shown += [line for line in fresh if matches(line, self.wanted)] if self.wanted else fresh
+        if self.wanted:
+            until = min(self.model.entries, self._seen + SCAN)
+            for seq in range(self._seen, until):
+                if matches(self.model.line(seq).text, self.wanted):
+                    self._matching.append(seq)
+            self._seen = until
+            if until < self.model.entries:
+                # The rest of a long journal after the keys that were pressed meanwhile.
+                self.call_later(self.renew)
         super().renew()
         self._to_newest()
 

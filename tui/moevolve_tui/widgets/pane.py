@@ -10,7 +10,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from moevolve_tui.drawing.lines import TONES, Line, Tone
+from moevolve.journal.drawing.lines import Line
+from moevolve.journal.kinds import TONES, Tone
 from moevolve_tui.model import RunModel
 
 

@@ -1,6 +1,6 @@
 """Pane 2: the skill tree."""
 
-from moevolve_tui.drawing.lines import Line
+from moevolve.journal.drawing.lines import Line
 from moevolve_tui.drawing.skills import TreeRow, skill_line, tree_rows
 from moevolve_tui.widgets.pane import Pane
 
@@ -20,5 +20,5 @@ class SkillsPane(Pane):
         return skill_line(self._rows[index], width)
 
     def renew(self) -> None:
-        self._rows = tree_rows(self.model)
+        self._rows = tree_rows(self.model.view)
         super().renew()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import msgspec
@@ -12,8 +13,9 @@ from moevolve.cli import output
 from moevolve.cli.reading import opened
 from moevolve.config import nearest
 from moevolve.errors import UsageError
+from moevolve.journal.reader import RunReader, read
+from moevolve.journal.text import lines
 from moevolve.records import VariantAdded
-from moevolve.report.summary import summary_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     with opened(options.run) as store:
-        variants = {e.record.variant: e.record for e in store.entries() if isinstance(e.record, VariantAdded)}
-        summary = summary_of(store)
-        assert summary is not None, "opened() yields runs with records"
-        names = {"champion": summary.champion, "seed": next(iter(variants), "")}
-        first, second = (
-            _variant(names.get(name, name), variants, options.run) for name in (options.a, options.b)
-        )
+        reader = read(store)
+        first, second = (_variant(name, reader, options.run) for name in (options.a, options.b))
         before, after = (
             Genome(files=msgspec.msgpack.decode(store.blob(variant.program), type=dict[str, str]))
             for variant in (first, second)
@@ -55,14 +52,17 @@ def execute(options: argparse.Namespace) -> int:
     )
     print(f"weights: {weights}")
     print(f"program: {'changed' if text else 'the same'}")
-    print(text, end="")
+    print(lines(text) if sys.stdout.isatty() else text, end="")
     return 0
 
 
-def _variant(name: str, variants: dict[str, VariantAdded], run: Path) -> VariantAdded:
-    if name not in variants:
+def _variant(name: str, reader: RunReader, run: Path) -> VariantAdded:
+    variants = reader.view.variants
+    row = 0 if name == "seed" else variants.row(reader.view.champion if name == "champion" else name)
+    if row is None or row >= len(variants):
+        names = [variants.name(row) for row in range(len(variants))]
         raise UsageError(
-            f"{run} has no variant `{name}`{nearest(name, list(variants))}: it has {len(variants)}, "
+            f"{run} has no variant `{name}`{nearest(name, names)}: it has {len(variants)}, "
             f"and `seed` and `champion` name two of them"
         )
-    return variants[name]
+    return reader.variant(row)

@@ -49,8 +49,8 @@ def _row(path: str, summary: Summary | str) -> dict[str, object]:
         "arm": summary.arm,
         "cycles": summary.cycles,
         "seconds": summary.seconds,
-        "initial": summary.score.initial,
-        "final": summary.score.final,
+        "score": summary.score,
+        "dev": summary.dev,
         "entries": summary.journal.entries,
         "head": summary.journal.head,
     }

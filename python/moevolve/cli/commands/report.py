@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from moevolve.cli import output
-from moevolve.cli.reading import opened
-from moevolve.report.summary import summary_of
+from moevolve.cli.reading import followed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,19 +20,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    with opened(options.run) as store:
-        entries, summary = store.entries(), summary_of(store)
-    assert summary is not None, "opened() yields runs with records"
-    if options.json:
-        output.data(summary)
-    else:
-        from moevolve.report import terminal
+    with followed(options.run) as (reader, summary):
+        if options.json:
+            output.data(summary)
+        else:
+            from moevolve.report import terminal
 
-        terminal.console().print(terminal.report(summary))
-    if options.html or not options.json:
-        from moevolve.report.html import page
+            terminal.console().print(terminal.report(summary, reader.view))
+        if options.html or not options.json:
+            from moevolve.report.html import page
 
-        file: Path = options.html or options.run / "report.html"
-        file.write_text(page(summary, entries), encoding="utf-8")
-        output.say(f"Wrote {file}")
+            file: Path = options.html or options.run / "report.html"
+            file.write_text(page(summary, reader), encoding="utf-8")
+            output.say(f"Wrote {file}")
     return 0

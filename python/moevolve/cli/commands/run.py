@@ -122,9 +122,9 @@ def _preset(options: argparse.Namespace) -> str:
 
 def _told(config: Config) -> Config:
     """Says what a run on a server will be and may cost; returns its configuration as it goes on record."""
+    from moevolve.journal.figures import amount
     from moevolve.loop.endpoint import settled
     from moevolve.loop.estimate import estimate
-    from moevolve.report.sentences import amount
 
     asked, config = config, settled(config)
     say(f"{config.policy.model} at {config.policy.endpoint} answers; its weights stay as they are.")

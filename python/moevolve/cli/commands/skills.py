@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 
 from moevolve.cli import output
-from moevolve.cli.reading import opened
-from moevolve.records import RunStarted
-from moevolve.report.summary import summary_of
+from moevolve.cli.reading import followed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,21 +73,15 @@ def _example(example: object) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with opened(options.run) as store:
-        first, summary = store.entries(0, 1)[0].record, summary_of(store)
-    assert summary is not None, "opened() yields runs with records"
-    infos = {info.path: info for info in first.skills} if isinstance(first, RunStarted) else {}
+    with followed(options.run) as (reader, summary):
+        asks = {path: skill.summary for path, skill in reader.view.skills.items()}
     if options.json:
         output.data(
             {
                 "run": summary.run,
                 "suite": summary.suite,
                 "skills": [
-                    {
-                        "path": path,
-                        "summary": infos[path].summary if path in infos else "",
-                        "figures": figures,
-                    }
+                    {"path": path, "summary": asks[path], "figures": figures}
                     for path, figures in summary.skills.items()
                 ],
             }
@@ -97,5 +89,5 @@ def _run(options: argparse.Namespace) -> int:
     else:
         from moevolve.report import terminal, trees
 
-        terminal.console().print(trees.standing(summary, infos))
+        terminal.console().print(trees.standing(summary, asks))
     return 0

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import msgspec
 
+from moevolve.journal.text import line
+
 FATAL = frozenset({"auth", "quota", "missing"})
 """Failures that no further try and no other request can mend: the run ends."""
 LASTING = FATAL | {"rejected"}
@@ -124,8 +126,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
 
 def excerpt(body: bytes) -> str:
     """The beginning of a server's message, in one printable line."""
-    text = " ".join(body[: 4 * EXCERPT].decode("utf-8", "replace").split())
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)[:EXCERPT]
+    return line(body[: 4 * EXCERPT].decode("utf-8", "replace"), EXCERPT)
 
 
 def asked_to_wait(headers: Mapping[str, str], now: Callable[[], float]) -> float:

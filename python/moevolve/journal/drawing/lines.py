@@ -1,25 +1,11 @@
 """A line of text in named tones. Which colour a tone has is the stylesheet's business."""
 
-from typing import Literal, get_args
+from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
-Tone = Literal[
-    "plain",
-    "head",
-    "quiet",
-    "faint",
-    "good",
-    "bad",
-    "warn",
-    "curve",
-    "band",
-    "sealed",
-    "weights",
-    "program",
-    "mark",
-]
-TONES: tuple[Tone, ...] = get_args(Tone)
+from moevolve.journal.kinds import Tone
+
 Span = tuple[str, Tone]
 Line = list[Span]
 

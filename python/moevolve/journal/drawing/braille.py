@@ -4,7 +4,10 @@ The chart libraries for Textual cost five to eight times the CPU of this for the
 shares its two cores with the run.
 """
 
-from moevolve_tui.drawing.lines import Line, Tone
+from __future__ import annotations
+
+from moevolve.journal.drawing.lines import Line
+from moevolve.journal.kinds import Tone
 
 _BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800

@@ -1,12 +1,15 @@
-"""The score curve: dev score of every cycle with its 95 % band, sealed scores as marks with error bars."""
+"""The score curve: dev scores by cycle with their 95 % band, sealed scores as marks with error bars."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from moevolve_tui.drawing.braille import Canvas
-from moevolve_tui.drawing.lines import Line, Span, fit
-from moevolve_tui.figures import score
-from moevolve_tui.model import Point, RunModel
+from moevolve.journal.drawing.braille import Canvas
+from moevolve.journal.drawing.lines import Line, Span, fit
+from moevolve.journal.figures import score
+from moevolve.journal.scores import Point
+from moevolve.journal.view import RunView
 
 Place = Callable[[float], int]
 
@@ -16,16 +19,31 @@ _LEAST_SPAN = 0.08
 """A flat curve is shown flat: the axis never spans less than this."""
 
 
-def curve_lines(model: RunModel, width: int, height: int) -> list[Line]:
-    """The chart in `height` lines of `width` cells: plot, axis with promotion marks, cycle labels."""
-    points = [point for point in model.points if _drawable(point)]
+def curve_lines(
+    view: RunView,
+    width: int,
+    height: int,
+    *,
+    ended: bool = True,
+    message: str = "No score yet: the sealed test comes first",
+) -> list[Line]:
+    """The chart in `height` lines of `width` cells: plot, axis with promotion marks, cycle labels.
+
+    Args:
+        view: the run.
+        width: cells of a line.
+        height: lines, three at least.
+        ended: whether the run goes on no more, so that the axis keeps no room for it.
+        message: what is said before any score.
+    """
+    points = [point for point in view.curve if _drawable(point)]
     rows = height - 2
     if width < _GUTTER + 8 or rows < 2:
         return [fit([("too small to draw", "quiet")], width) for _ in range(height)]
     if not points:
-        return _message(model, width, height)
+        return _message(message, width, height)
     low, high, step = value_axis(points, rows)
-    last = cycle_axis(model)
+    last = cycle_axis(view, ended=ended)
     columns = width - _GUTTER - 1
     canvas = Canvas(columns, rows)
 
@@ -36,9 +54,10 @@ def curve_lines(model: RunModel, width: int, height: int) -> list[Line]:
         return round((high - min(max(value, low), high)) / (high - low) * (canvas.height - 1))
 
     _grid(canvas, low, high, step, y_of)
-    curve = [point for point in points if point.split == "dev"]
     marks = [point for point in points if point.split == "sealed"]
-    path = [point for point in points if point.when == "initial"][:1] + curve
+    path = [point for point in points if point.split == "dev"]
+    # More points than columns cannot be told apart; the newest one stays.
+    path = path[:: -(len(path) // columns + 1)][::-1]
     _band(canvas, path, x_of, y_of)
     for a, b in zip(path, path[1:], strict=False):
         for thickness in range(2 if rows >= 12 else 1):
@@ -49,16 +68,17 @@ def curve_lines(model: RunModel, width: int, height: int) -> list[Line]:
                 y_of(b.score.mean) + thickness,
             )
             canvas.line(*ends, "curve")
-    for point in curve:
+    for point in path:
         _blob(canvas, x_of(point.cycle), y_of(point.score.mean))
     for point in marks:
-        x = x_of(place(point, model))
+        # The final score stands just after the last cycle.
+        x = x_of(last if point.when == "final" else point.cycle)
         canvas.line(x, y_of(point.score.high), x, y_of(point.score.low), "sealed")
         canvas.glyph(x, y_of(point.score.mean), "◆", "sealed")
 
     labels = {min(rows - 1, y_of(value) // 4): value for value in _ticks(low, high, step)}
     lines = [_plot_row(canvas, row, labels) for row in range(rows)]
-    lines.append(_axis(model, columns, x_of))
+    lines.append(_axis(view, columns, x_of))
     lines.append(_cycles(last, columns, x_of))
     return [fit(line, width) for line in lines]
 
@@ -79,32 +99,15 @@ def value_axis(points: list[Point], rows: int) -> tuple[float, float, float]:
     )
 
 
-def cycle_axis(model: RunModel) -> float:
+def cycle_axis(view: RunView, *, ended: bool) -> float:
     """The cycle at the right edge: the plan while it is near, otherwise room to grow."""
-    reached = max([model.cycle, *(point.cycle for point in model.points)])
-    if any(point.when == "final" for point in model.points):
+    reached = max(view.cycle, view.curve[-1].cycle if view.curve else 0)
+    if view.curve and view.curve[-1].when == "final":
         return reached + 0.5
-    if model.status in ("finished", "failed", "stopped"):
+    if ended:
         return max(1.0, float(reached))
     roomy = max(4, math.ceil(reached * 1.25))
-    return float(min(model.planned, max(roomy, 24)) if model.planned else roomy)
-
-
-def place(point: Point, model: RunModel) -> float:
-    """Where a point stands on the cycle axis; the final sealed score stands just after the last cycle."""
-    return point.cycle if point.when != "final" else max(p.cycle for p in model.points) + 0.5
-
-
-def legend() -> Line:
-    """What the marks mean."""
-    return [
-        ("◆", "sealed"),
-        (" sealed  ", "quiet"),
-        ("━", "curve"),
-        (" dev  ", "quiet"),
-        ("░", "band"),
-        (" 95 %", "quiet"),
-    ]
+    return float(min(view.planned, max(roomy, 24)) if view.planned else roomy)
 
 
 def _drawable(point: Point) -> bool:
@@ -148,10 +151,10 @@ def _plot_row(canvas: Canvas, row: int, labels: dict[int, float]) -> Line:
     return [label, ("┤" if row in labels else "│", "faint"), *canvas.row(row)]
 
 
-def _axis(model: RunModel, columns: int, x_of: Place) -> Line:
+def _axis(view: RunView, columns: int, x_of: Place) -> Line:
     """The bottom line; `w` and `p` stand where weights and programs were promoted."""
     cells: list[Span] = [("─", "faint")] * columns
-    for cycle, level in model.promotions:
+    for cycle, level in view.promotions:
         column = min(columns - 1, x_of(cycle) // 2)
         if cells[column][0] != "─" and column + 1 < columns:
             column += 1
@@ -171,12 +174,7 @@ def _cycles(last: float, columns: int, x_of: Place) -> Line:
     return [("cycle ", "quiet"), ("".join(row[:columns]), "quiet")]
 
 
-def _message(model: RunModel, width: int, height: int) -> list[Line]:
-    text = (
-        "Waiting for the run's first record"
-        if model.status == "waiting"
-        else "No score yet: the sealed test comes first"
-    )
+def _message(message: str, width: int, height: int) -> list[Line]:
     lines: list[Line] = [[] for _ in range(height)]
-    lines[height // 2] = [(text.center(width), "quiet")]
+    lines[height // 2] = [(message.center(width), "quiet")]
     return [fit(line, width) for line in lines]

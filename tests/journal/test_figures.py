@@ -1,7 +1,7 @@
 import pytest
 
+from moevolve.journal import figures
 from moevolve.records import Interval
-from moevolve_tui import figures
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve_tui.untrusted import plain
+from moevolve.journal.text import line, lines
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,25 @@ from moevolve_tui.untrusted import plain
     ],
 )
 def test_escapes_and_controls_go_and_words_stay(dirty: str, clean: str) -> None:
-    assert plain(dirty) == clean
+    assert line(dirty) == clean
 
 
 @given(st.text())
 def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
-    shown = plain(text)
+    shown = line(text)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
-    assert plain(shown) == shown
+    assert line(shown) == shown
 
 
 def test_long_text_is_cut() -> None:
-    assert plain("x" * 1000, limit=10) == "x" * 9 + "…"
+    assert line("x" * 1000, limit=10) == "x" * 9 + "…"
+
+
+def test_marks_that_hide_or_reorder_text_are_gone_from_lines_too() -> None:
+    text = "rm \u202e -rf\u2069 \u200bx\n\tdone\x1b[2J\r"
+    assert lines(text) == "rm \ufffd -rf\ufffd \ufffdx\n\tdone\ufffd[2J\ufffd"
+
+
+@given(st.text(), st.integers(0, 40))
+def test_lines_may_come_in_pieces(text: str, cut: int) -> None:
+    assert lines(text[:cut]) + lines(text[cut:]) == lines(text)

@@ -1,0 +1,139 @@
+"""The course of a run: its beginning and end, its cycles, what memory took, what guards vetoed, what a server charged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from moevolve.journal.figures import amount, counted
+from moevolve.journal.kinds.registry import Said, folds, says
+from moevolve.journal.text import line
+from moevolve.records import CycleFinished, CycleStarted, Guarded, Learned, Metered, RunFinished, RunStarted
+
+if TYPE_CHECKING:
+    from moevolve.journal.view import RunView
+
+
+@says(RunStarted)
+def _started(record: RunStarted) -> Said:
+    size = f"{amount(record.parameters)} parameters" if record.parameters else line(record.weights)
+    return (
+        f"Run {line(record.run)} starts: seed {record.seed}, arm {record.arm}, "
+        f"{counted(len(record.skills), 'skill')} of {line(record.suite)}, {size}",
+        "head",
+    )
+
+
+@folds(RunStarted)
+def _start(view: RunView, record: RunStarted, seq: int, at: float) -> None:
+    view.started = record
+    view.planned = planned_cycles(record.config)
+    view.champion = record.champion
+    view.champion_history.append(record.champion)
+    for leaf in record.skills:
+        skill = view.skill(leaf.path)
+        skill.summary, skill.levels = line(leaf.summary), leaf.levels
+
+
+def planned_cycles(config: str) -> int | None:
+    """`cycles` of a run's configuration, None where it is unset or no configuration of this version."""
+    try:
+        table = msgspec.json.decode(config)
+    except msgspec.DecodeError:
+        return None
+    cycles = table.get("cycles") if isinstance(table, dict) else None
+    return cycles if isinstance(cycles, int) and cycles > 0 else None
+
+
+@says(CycleStarted)
+def _cycle_started(record: CycleStarted) -> Said:
+    return f"Cycle {record.cycle} starts from {line(record.champion)}", "head"
+
+
+@folds(CycleStarted)
+def _start_cycle(view: RunView, record: CycleStarted, seq: int, at: float) -> None:
+    view.cycle = record.cycle
+    view.cycles_started += 1
+    view.fade()
+
+
+@says(CycleFinished)
+def _cycle_finished(record: CycleFinished) -> Said:
+    return (
+        f"Cycle {record.cycle} done: champion {line(record.champion)}, "
+        f"{counted(record.variants, 'variant')}, {counted(record.lessons, 'lesson')}",
+        "head",
+    )
+
+
+@folds(CycleFinished)
+def _finish_cycle(view: RunView, record: CycleFinished, seq: int, at: float) -> None:
+    view.cycles = record.cycle
+    # Schema version 2 counted what gate and screening drew here alone.
+    view.generated = max(view.generated, record.tokens_generated)
+    view.trained = max(view.trained, record.tokens_trained)
+    view.close_generation()
+
+
+@says(RunFinished)
+def _finished(record: RunFinished) -> Said:
+    return f"Run finished after {counted(record.cycles, 'cycle')}; champion {line(record.champion)}", "head"
+
+
+@folds(RunFinished)
+def _finish(view: RunView, record: RunFinished, seq: int, at: float) -> None:
+    view.finished = True
+    view.close_generation()
+
+
+@says(Learned)
+def _learned(record: Learned) -> Said:
+    kept = f"Kept {counted(record.lessons, 'lesson')} and {counted(record.confirmed, 'confirmed answer')}"
+    return f"{kept}; {record.buffer:,} in the buffer", "plain"
+
+
+@folds(Learned)
+def _learn(view: RunView, record: Learned, seq: int, at: float) -> None:
+    view.lessons += record.lessons
+    view.generated += record.tokens or 0
+    view.recipe = record.recipe
+
+
+@says(Guarded)
+def _guarded(record: Guarded) -> Said:
+    detail = f": {line(record.detail)}" if record.detail else ""
+    return (
+        f"Guard {line(record.guard)} vetoed {record.vetoed:,} of {record.checked:,}{detail}",
+        "bad" if record.vetoed else "quiet",
+    )
+
+
+@folds(Guarded)
+def _guard(view: RunView, record: Guarded, seq: int, at: float) -> None:
+    checked, vetoed = view.guards.get(record.guard, (0, 0))
+    view.guards[record.guard] = (checked + record.checked, vetoed + record.vetoed)
+
+
+@says(Metered)
+def _metered(record: Metered) -> Said:
+    parts = [
+        counted(record.requests, "request"),
+        f"{record.prompt_tokens + record.completion_tokens:,} tokens",
+    ]
+    if record.cost is not None:
+        parts.append(f"{line(record.cost)} {line(record.currency)}")
+    if record.unmetered:
+        parts.append(f"{record.unmetered:,} calls without usage figures")
+    retried = sum(record.faults.values()) - sum(record.failures.values())
+    if retried > 0:
+        parts.append(f"{retried:,} calls made again")
+    if record.failures:
+        kinds = ", ".join(f"{count:,} {line(kind)}" for kind, count in sorted(record.failures.items()))
+        parts.append(f"failed: {kinds}")
+    return f"Asked the server for {line(record.stage)}: {', '.join(parts)}", "quiet"
+
+
+@folds(Metered)
+def _meter(view: RunView, record: Metered, seq: int, at: float) -> None:
+    view.spent.add(record)

@@ -1,0 +1,90 @@
+"""What was measured and trained: evaluations, attempts, progress of training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moevolve.journal.figures import counted, interval
+from moevolve.journal.kinds.registry import Said, folds, says
+from moevolve.journal.scores import Point
+from moevolve.journal.text import line
+from moevolve.records import Attempted, Evaluated, Trained
+
+if TYPE_CHECKING:
+    from moevolve.journal.view import RunView
+
+
+@says(Evaluated)
+def _evaluated(record: Evaluated) -> Said:
+    when = {"initial": "before", "cycle": f"after cycle {record.cycle}", "final": "at the end"}[record.when]
+    return (
+        f"{record.split.capitalize()} score {when}: {interval(record.score)} "
+        f"on {counted(record.score.n, 'task')}",
+        "sealed" if record.split == "sealed" else "curve",
+    )
+
+
+@folds(Evaluated)
+def _evaluate(view: RunView, record: Evaluated, seq: int, at: float) -> None:
+    view.generated += record.tokens
+    view.curve.append(
+        Point(
+            cycle=record.cycle,
+            split=record.split,
+            when=record.when,
+            score=record.score,
+            seconds=at,
+            variant=record.variant,
+        )
+    )
+    if record.split == "sealed":
+        view.outcomes[record.when == "final"] = record.outcomes
+    for path, share in record.skills.items():
+        view.skill(path).measure(record.split, share)
+    view.count(record.tallies)
+    view.note_levels()
+
+
+@says(Attempted)
+def _attempted(record: Attempted) -> Said:
+    attempts = sum(tally.attempts for tally in record.tallies)
+    successes = sum(tally.successes for tally in record.tallies)
+    counts: dict[str, int] = {}
+    for tally in record.tallies:
+        for kind, count in tally.failures.items():
+            counts[kind] = counts.get(kind, 0) + count
+    through = "through the program" if record.source == "program" else "by the bare policy"
+    return f"{successes:,} of {attempts:,} attempts right {through}{failures(counts)}", "plain"
+
+
+@folds(Attempted)
+def _attempt(view: RunView, record: Attempted, seq: int, at: float) -> None:
+    view.generated += record.tokens
+    for tally in record.tallies:
+        skill = view.skill(tally.skill)
+        skill.attempts += tally.attempts
+        skill.successes += tally.successes
+    if record.source == "program":
+        view.count(record.tallies)
+
+
+@says(Trained)
+def _trained(record: Trained) -> Said:
+    return (
+        f"Trained {record.step}/{record.steps}: loss {record.loss:.3f}, "
+        f"gradient {record.gradient_norm:.2f}, rate {record.learning_rate:.1e}",
+        "quiet",
+    )
+
+
+@folds(Trained)
+def _train(view: RunView, record: Trained, seq: int, at: float) -> None:
+    view.loss = record.loss
+    view.trained += record.tokens
+    view.losses.append(record.cycle, record.loss)
+
+
+def failures(counts: dict[str, int]) -> str:
+    """Failures other than wrong answers, by type: `; 2 timeout`."""
+    named = [f"{count:,} {line(kind)}" for kind, count in sorted(counts.items()) if count and kind != "wrong"]
+    return "; " + ", ".join(named) if named else ""

@@ -1,0 +1,149 @@
+"""What became of variants: proposals, screening, the choice, the gate, rollbacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moevolve.journal.figures import counted, gain, score
+from moevolve.journal.kinds.registry import Said, Tone, folds, says
+from moevolve.journal.kinds.scores import failures
+from moevolve.journal.text import line
+from moevolve.journal.variants import Fate
+from moevolve.records import Chosen, Gated, Proposed, RolledBack, Screened, VariantAdded
+
+if TYPE_CHECKING:
+    from moevolve.journal.view import RunView
+
+_DECISIONS: dict[str, tuple[str, Fate, Tone]] = {
+    "promote": ("PROMOTED", "promoted", "good"),
+    "archive": ("Kept in the archive:", "kept", "warn"),
+    "discard": ("Discarded", "discarded", "bad"),
+}
+
+
+def what(record: VariantAdded | Proposed) -> str:
+    """What a variant changes, with the operator that made it."""
+    operator, summary = line(record.operator), line(record.summary)
+    return f"{operator}, {summary}" if operator and summary and operator != summary else operator or summary
+
+
+@says(VariantAdded)
+def _added(record: VariantAdded) -> Said:
+    if record.level == "seed":
+        return f"Seed variant {line(record.variant)}", "quiet"
+    parents = " and ".join(line(parent) for parent in record.parents)
+    origin = f" from {parents}" if parents else ""
+    return f"New {record.level} variant {line(record.variant)}{origin}: {what(record)}", "quiet"
+
+
+@folds(VariantAdded)
+def _add(view: RunView, record: VariantAdded, seq: int, at: float) -> None:
+    view.variants.add(record, seq)
+
+
+@says(Proposed)
+def _proposed(record: Proposed) -> Said:
+    files = ", ".join(line(name) for name in record.files)
+    return (
+        f"Candidate {line(record.variant)} ({record.level}): {what(record)}"
+        + (f" [{files}]" if files else ""),
+        "quiet",
+    )
+
+
+@folds(Proposed)
+def _propose(view: RunView, record: Proposed, seq: int, at: float) -> None:
+    view.proposed[record.level] += 1
+    row = view.variants.row(record.variant)
+    if row is not None and record.level == "program":
+        view.undecided.append(row)
+
+
+@says(Screened)
+def _screened(record: Screened) -> Said:
+    fate = "passes" if record.passed else "stays out"
+    return (
+        f"{line(record.variant)} screened {score(record.score)} against {score(record.baseline)} "
+        f"on {counted(record.n, 'task')}: {fate}{failures(record.failures)}",
+        "plain" if record.passed else "quiet",
+    )
+
+
+@folds(Screened)
+def _screen(view: RunView, record: Screened, seq: int, at: float) -> None:
+    view.screened += 1
+    row = view.variants.row(record.variant)
+    if row is not None:
+        view.variants.screen(row, record.score)
+        if view.variants.fate(row) == "proposed":
+            view.variants.settle(row, "screened" if record.passed else "screened out")
+
+
+@says(Chosen)
+def _chosen(record: Chosen) -> Said:
+    passed = f"{counted(len(record.not_chosen), 'other')} passed" if record.not_chosen else ""
+    without = f"{len(record.unscreened):,} without a score yet" if record.unscreened else ""
+    rest = ", ".join(part for part in (passed, without) if part)
+    chosen = f"{line(record.chosen)} goes to the gate" if record.chosen else "No candidate goes to the gate"
+    return chosen + (f"; {rest}" if rest else ""), "plain" if record.chosen else "quiet"
+
+
+@folds(Chosen)
+def _choose(view: RunView, record: Chosen, seq: int, at: float) -> None:
+    view.generated += record.tokens
+    settled: list[tuple[Fate, list[str]]] = [
+        ("chosen", [record.chosen] if record.chosen else []),
+        ("not chosen", record.not_chosen),
+        ("not screened", record.unscreened),
+    ]
+    for fate, names in settled:
+        for name in names:
+            if (row := view.variants.row(name)) is not None:
+                view.variants.settle(row, fate)
+    view.close_generation()
+
+
+@says(Gated)
+def _gated(record: Gated) -> Said:
+    words, _, tone = _DECISIONS[record.decision]
+    vetoes = f"; vetoed by {', '.join(line(skill) for skill in record.vetoes)}" if record.vetoes else ""
+    reason = "" if record.decision == "promote" else f"; {line(record.reason)}"
+    return (
+        f"{words} {record.level} {line(record.candidate)}: "
+        f"{gain(record.gain)} on {counted(record.n, 'paired task')} "
+        f"({record.wins} won, {record.losses} lost){vetoes}{reason}",
+        tone,
+    )
+
+
+@folds(Gated)
+def _gate(view: RunView, record: Gated, seq: int, at: float) -> None:
+    view.generated += record.tokens or 0
+    view.gates.append(seq)
+    decided = view.decisions[record.level]
+    decided[1] += 1
+    row = view.variants.row(record.candidate)
+    if row is not None:
+        view.variants.settle(row, _DECISIONS[record.decision][1])
+        view.variants.decide(row, record.gain, record.n)
+    if record.decision == "promote":
+        decided[0] += 1
+        view.promotions.append((record.cycle, record.level))
+        view.crown(record.candidate)
+        # What was counted for the champion before says less about this one.
+        view.fade()
+
+
+@says(RolledBack)
+def _rolled_back(record: RolledBack) -> Said:
+    return f"Rolled back from {line(record.before)} to {line(record.champion)}: {line(record.reason)}", "warn"
+
+
+@folds(RolledBack)
+def _roll_back(view: RunView, record: RolledBack, seq: int, at: float) -> None:
+    row = view.variants.row(record.before)
+    if row is not None and view.variants.fate(row) == "promoted":
+        view.variants.settle(row, "rolled back")
+    view.rollbacks += 1
+    view.crown(record.champion)
+    view.fade()

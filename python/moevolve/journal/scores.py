@@ -1,0 +1,79 @@
+"""Scores of a run and its skills, each kept by its split, so that gains are between like splits only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from moevolve.journal.intervals import independent_gain, mastered_level
+from moevolve.records import Interval, SkillScore
+
+Split = Literal["sealed", "dev"]
+LevelInterval = tuple[int, tuple[int, int]]
+"""A mastered level and its 95 % interval."""
+
+
+class Point(msgspec.Struct, frozen=True, gc=False):
+    """One evaluation on the curve. `seconds` are since the run's first entry."""
+
+    cycle: int
+    split: Split
+    when: Literal["initial", "cycle", "final"]
+    score: Interval
+    seconds: float
+    variant: str
+
+
+class Skill(msgspec.Struct):
+    """A leaf of the tree: its first and newest score by split, and what was tried by level."""
+
+    path: str
+    summary: str = ""
+    levels: tuple[int, int] = (1, 1)
+    attempts: int = 0
+    successes: int = 0
+    first: dict[str, SkillScore] = {}
+    newest: dict[str, SkillScore] = {}
+    tries: dict[int, tuple[float, float]] = {}
+    """Level -> (successes, attempts) of the champion with its program; what older champions did counts for less."""
+    first_level: LevelInterval | None = None
+
+    def measure(self, split: Split, share: SkillScore) -> None:
+        """Takes an evaluation's score."""
+        if split in self.first:
+            self.newest[split] = share
+        else:
+            self.first[split] = share
+
+    @property
+    def split(self) -> Split:
+        """The split to show a change on: the sealed one once it was scored twice."""
+        return "sealed" if "sealed" in self.newest or "dev" not in self.first else "dev"
+
+    @property
+    def before(self) -> float | None:
+        """The first score on the split to show."""
+        return share.score if (share := self.first.get(self.split)) else None
+
+    @property
+    def now(self) -> float | None:
+        """The newest score on the same split; None while there is only one."""
+        return share.score if (share := self.newest.get(self.split)) else None
+
+    @property
+    def level(self) -> LevelInterval | None:
+        """The mastered level with its interval; None before any attempt."""
+        return mastered_level(self.tries, self.levels) if self.tries else None
+
+
+class Gain(msgspec.Struct, frozen=True):
+    """A difference of two scores of one split, with its interval."""
+
+    gain: float
+    interval: tuple[float, float]
+
+
+def independent(before: Interval, after: Interval) -> Gain:
+    """The gain between two scores on different tasks."""
+    return Gain(after.mean - before.mean, independent_gain(before, after))

@@ -1,0 +1,178 @@
+"""One view of a run, folded from its journal record by record: whatever a reader shows stands here.
+
+It is bounded: counts, columns and offsets, never a sentence or an object for each entry. A new record costs the same
+however long the journal is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterable
+
+from moevolve.journal.costs import Spent
+from moevolve.journal.intervals import paired_gain
+from moevolve.journal.kinds import FOLDS, SENTENCES, Said
+from moevolve.journal.scores import Gain, Point, Skill, independent
+from moevolve.journal.text import line
+from moevolve.journal.variants import Variants
+from moevolve.records import Entry, Level, Recipe, Record, RunStarted, State, Status, Tally
+
+FADE = 0.4
+"""What is left of older tries once a cycle begins or the champion changes: they describe another variant."""
+
+
+def describe(record: Record) -> Said:
+    """A record as one line of harmless text, and its tone."""
+    return SENTENCES[type(record)](record)
+
+
+def status_of(finished: bool, state: State | None, alive: bool) -> Status:
+    """The run's status: a writer that died leaves it `stopped`, unless the journal's last record ended it.
+
+    Args:
+        finished: whether the journal holds the run's end.
+        state: what the writer said last.
+        alive: whether a process has the run open for writing.
+    """
+    if finished:
+        return "finished"
+    if alive:
+        # A run that goes on has not said so yet.
+        return "running" if state is None or state.status == "stopped" else state.status
+    return "failed" if state is not None and state.status == "failed" else "stopped"
+
+
+class Losses:
+    """Training loss by record, in columns."""
+
+    def __init__(self) -> None:
+        self.cycles = array("i")
+        self.values = array("f")
+
+    def append(self, cycle: int, loss: float) -> None:
+        self.cycles.append(cycle)
+        self.values.append(loss)
+
+
+class RunView:
+    """A run as its journal tells it. `take` and `fold` are the ways in."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.seconds = 0.0
+        self.started: RunStarted | None = None
+        self.planned: int | None = None
+        """Cycles that the run means to do; None where minutes alone limit it."""
+        self.finished = False
+        self.champion = ""
+        self.champion_history: deque[str] = deque(maxlen=10_000)
+        """Champions in order, one entry for each time that one became it; the newest of very many."""
+        self.cycle = 0
+        """The cycle that began last."""
+        self.cycles = 0
+        """Cycles that have finished."""
+        self.cycles_started = 0
+        self.variants = Variants()
+        self.undecided = array("i")
+        """Program candidates proposed since the last choice; without a record of it their fate is settled here."""
+        self.proposed: dict[Level, int] = {"weights": 0, "program": 0}
+        self.decisions: dict[Level, list[int]] = {"weights": [0, 0], "program": [0, 0]}
+        """Level -> [accepted, decided]."""
+        self.promotions: list[tuple[int, Level]] = []
+        self.gates = array("q")
+        """Sequence numbers of the gate's decisions."""
+        self.screened = 0
+        self.rollbacks = 0
+        self.curve: list[Point] = []
+        self.outcomes: list[list[float | None]] = [[], []]
+        """Scores of the sealed tasks, before and after."""
+        self.skills: dict[str, Skill] = {}
+        self.guards: dict[str, tuple[int, int]] = {}
+        """Guard -> (checked, vetoed)."""
+        self.generated = 0
+        self.trained = 0
+        self.lessons = 0
+        self.recipe: Recipe | None = None
+        self.loss: float | None = None
+        self.losses = Losses()
+        self.spent = Spent()
+
+    def take(self, seq: int, record: Record, at: float) -> None:
+        """Takes the next record; `at` is in seconds since the run's first entry."""
+        self.entries = seq + 1
+        if at > self.seconds:
+            self.seconds = at
+        FOLDS[type(record)](self, record, seq, at)
+
+    def fold(self, entries: Iterable[Entry]) -> RunView:
+        """Takes entries; returns the view."""
+        for entry in entries:
+            self.take(entry.seq, entry.record, entry.timing.at)
+        return self
+
+    def skill(self, path: str) -> Skill:
+        """A leaf of the tree by its path, made harmless."""
+        found = self.skills.get(path)
+        if found is None:
+            path = line(path)
+            found = self.skills.setdefault(path, Skill(path))
+        return found
+
+    def count(self, tallies: Iterable[Tally]) -> None:
+        """Adds tries of the champion with its program."""
+        for tally in tallies:
+            skill = self.skill(tally.skill)
+            wins, tries = skill.tries.get(tally.level, (0.0, 0.0))
+            skill.tries[tally.level] = (wins + tally.successes, tries + tally.attempts)
+
+    def fade(self) -> None:
+        """Lets tries count for less: the champion is another one."""
+        for skill in self.skills.values():
+            skill.tries = {level: (w * FADE, n * FADE) for level, (w, n) in skill.tries.items()}
+
+    def note_levels(self) -> None:
+        """Notes each skill's level the first time that there is one."""
+        for skill in self.skills.values():
+            if skill.first_level is None and skill.tries:
+                skill.first_level = skill.level
+
+    def crown(self, variant: str) -> None:
+        """Makes a variant the champion."""
+        self.champion = variant
+        self.champion_history.append(variant)
+
+    def close_generation(self) -> None:
+        """Settles candidates whose choice is not on record, as the loop made it: the gate saw one, or none."""
+        for row in self.undecided:
+            fate = self.variants.fate(row)
+            if fate == "screened":
+                self.variants.settle(row, "not chosen")
+            elif fate == "proposed":
+                self.variants.settle(row, "not screened")
+        del self.undecided[:]
+
+    def point(self, split: str, *, newest: bool = False) -> Point | None:
+        """The first or the newest score on a split; None while there is none, or as the newest only one."""
+        points = [point for point in self.curve if point.split == split]
+        if newest:
+            return points[-1] if len(points) > 1 else None
+        return points[0] if points else None
+
+    @property
+    def sealed_gain(self) -> Gain | None:
+        """The gain on the sealed tasks: paired, or of two intervals where outcomes are not on record."""
+        before, after = self.point("sealed"), self.point("sealed", newest=True)
+        if before is None or after is None:
+            return None
+        first, last = self.outcomes
+        if first and len(first) == len(last):
+            found = paired_gain(first, last)
+            return None if found is None else Gain(*found)
+        return independent(before.score, after.score)
+
+    @property
+    def dev_gain(self) -> Gain | None:
+        """The gain on the dev split, each score on fresh tasks."""
+        before, after = self.point("dev"), self.point("dev", newest=True)
+        return None if before is None or after is None else independent(before.score, after.score)
