@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from moevolve.errors import StoreError, UsageError
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore, list_runs
-from moevolve.records import Attempted, Entry, Tally, Timing
+from moevolve.records import Attempted, Entry, Sandbox, Tally, Timing
 
 
 def test_records_come_back_as_they_were(tmp_path):
@@ -177,3 +177,13 @@ def test_an_entry_keeps_its_hash_as_text(tmp_path):
         entry = store.entries()[0]
     assert msgspec.json.decode(msgspec.json.encode(entry), type=Entry) == entry
     assert len(entry.hash) == 64
+
+
+def test_the_walls_of_every_session_are_told_and_the_weakest_counts(tmp_path):
+    with RunStore.create(tmp_path / "run") as store:
+        assert store.sandbox() is None
+        store.set_sandbox(Sandbox(layers=["landlock", "seccomp", "limits"], missing=[]))
+        store.append([samples.started()], samples.TIMING)
+        store.set_sandbox(Sandbox(layers=["seccomp", "limits"], missing=["landlock"]))
+        assert store.sandbox() == Sandbox(layers=["seccomp", "limits"], missing=["landlock"])
+        assert len(store) == 1

@@ -14,7 +14,7 @@ from older_run import write_older_run
 from synthetic_journal import SKILLS, entries, records
 
 from moevolve.journal.store import RunStore
-from moevolve.records import Evaluated, Metered, Sandbox, State
+from moevolve.records import Evaluated, Gated, Metered, Sandbox, State
 from moevolve.report import terminal
 from moevolve.report.summary import figures_of
 
@@ -73,6 +73,15 @@ def test_json_has_every_field_of_the_contract() -> None:
     assert {"level", "level_ci", "initial", "final", "attempts"} <= shown["skills"]["text/reverse"].keys()
     assert shown["guards"] == {"provenance": {"checked": 1000, "vetoed": 1}}
     assert "false_promotion_bound" not in shown
+
+
+def test_the_bound_on_false_promotions_is_what_the_gate_has_spent() -> None:
+    spent = iter((0.001, 0.002, 0.004, 0.005))
+    found = [
+        msgspec.structs.replace(record, spent=next(spent)) if isinstance(record, Gated) else record
+        for record in records()
+    ]
+    assert summarised(entries(found)).false_promotion_bound == 0.005
 
 
 def test_a_finished_run_scores_on_the_sealed_split_before_and_after() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from moevolve import _native
 from moevolve.agents.limits import Limits
 from moevolve.agents.wire import Replies, Round, Start, decode_round, encode
+from moevolve.records import Sandbox
 
 _HERE = Path(__file__).resolve().parent
 INSIDE = _HERE / "inside"
@@ -37,8 +38,23 @@ def _paths() -> tuple[str, list[str], list[str]]:
 
 
 def layers() -> dict[str, Any]:
-    """The sandbox layers that are in force on this machine, for `doctor`."""
+    """The sandbox layers that are in force on this machine, as probed."""
     return _native.probe()
+
+
+def in_force() -> Sandbox:
+    """The sandbox layers of this machine by name, for `doctor` and for the run's store."""
+    probed = layers()
+    named = [
+        ("namespaces " + " ".join(probed["namespaces"]), probed["namespaces"]),
+        ("private root", probed["private_root"]),
+        (f"Landlock ABI {probed['landlock_abi']}", probed["landlock_abi"]),
+        ("seccomp", probed["seccomp"]),
+        ("limits", True),
+    ]
+    return Sandbox(
+        layers=[name for name, there in named if there], missing=[str(layer) for layer in probed["missing"]]
+    )
 
 
 class Process:

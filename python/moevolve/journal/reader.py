@@ -128,6 +128,7 @@ _STATUS: dict[Fate, str] = {
     "not chosen": "kept",
     "promoted": "kept",
     "kept": "kept",
+    "undecided": "kept",
     "rolled back": "kept",
 }
 """Fate -> status of a variant in the archive."""

@@ -23,6 +23,7 @@ Fate = Literal[
     "promoted",
     "kept",
     "discarded",
+    "undecided",
     "rolled back",
 ]
 """What became of a variant. `proposed`, `screened` and `chosen` wait for what comes next."""

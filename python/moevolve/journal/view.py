@@ -82,6 +82,8 @@ class RunView:
         self.promotions: list[tuple[int, Level]] = []
         self.gates = array("q")
         """Sequence numbers of the gate's decisions."""
+        self.error_spent: float | None = None
+        """Bound on the probability that any promotion so far was false; None where the gate shares out no budget."""
         self.screened = 0
         self.rollbacks = 0
         self.curve: list[Point] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.process import in_force
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal.store import MemoryStore, RunStore
@@ -235,6 +236,7 @@ def _drive(
     recorded: RunStore | None = None,
 ) -> Path:
     state = snapshots.latest(store)
+    store.set_sandbox(in_force())
     journal = JournalWriter(store, state.cursor if state else 0, on_event, on_state)
     variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
     name = config.run_name()

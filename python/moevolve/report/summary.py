@@ -220,6 +220,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
                 for level, (accepted, _) in view.decisions.items()
             }
         ),
+        false_promotion_bound=view.error_spent,
         guards={
             name: GuardFigures(checked=checked, vetoed=vetoed)
             for name, (checked, vetoed) in sorted(view.guards.items())

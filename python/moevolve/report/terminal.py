@@ -40,11 +40,7 @@ def console(file: TextIO | None = None) -> Console:
 def show(summary: Summary) -> Group:
     """Everything about a run on one screen: scores, skills, promotions, guards."""
     parts: list[RenderableType] = [heading(summary), scores(summary), skills(summary), promotions(summary)]
-    if summary.guards:
-        parts.append(guards(summary))
-    if summary.cost is not None:
-        parts.append(cost(summary.cost))
-    return Group(*parts)
+    return Group(*parts, *_ending(summary))
 
 
 def report(summary: Summary, view: RunView) -> Group:
@@ -58,11 +54,18 @@ def report(summary: Summary, view: RunView) -> Group:
     parts += [skills(summary), promotions(summary)]
     if summary.gates:
         parts.append(decisions(summary.gates))
-    if summary.guards:
-        parts.append(guards(summary))
+    return Group(*parts, *_ending(summary))
+
+
+def _ending(summary: Summary) -> list[RenderableType]:
+    """Guards, the walls around programs, and what a server charged, as far as there are any."""
+    parts: list[RenderableType] = [guards(summary)] if summary.guards else []
+    if walls := summary.sandbox:
+        without = f"; MISSING: {', '.join(map(line, walls.missing))}" if walls.missing else ""
+        parts.append(Text(f"\nSandbox: {', '.join(map(line, walls.layers))}{without}"))
     if summary.cost is not None:
         parts.append(cost(summary.cost))
-    return Group(*parts)
+    return parts
 
 
 def heading(summary: Summary) -> Text:
@@ -72,7 +75,8 @@ def heading(summary: Summary) -> Text:
         (line(summary.run), "bold"),
         "  ",
         (summary.status, colour),
-        f"  seed {summary.seed}, arm {summary.arm}, {counted(summary.cycles, 'cycle')}, ",
+        f"  answers by {'the policy alone' if summary.answers == 'policy' else 'policy and program'}; "
+        f"seed {summary.seed}, arm {summary.arm}, {counted(summary.cycles, 'cycle')}, ",
         f"{duration(summary.seconds)}\n",
         f"champion {summary.champion} of {counted(summary.variants, 'variant')}; ",
         f"{amount(summary.tokens.generated)} tokens generated, {amount(summary.tokens.trained)} trained; ",

@@ -20,6 +20,7 @@ FATES: dict[Fate, tuple[str, Tone]] = {
     "promoted": ("✔", "good"),
     "kept": ("○", "warn"),
     "discarded": ("✗", "bad"),
+    "undecided": ("?", "warn"),
     "rolled back": ("↶", "bad"),
 }
 """Fate -> mark and tone. The mark alone tells them apart, for those who see no colour."""

@@ -97,24 +97,16 @@ def _engine() -> Finding:
 
 def _sandbox() -> Finding:
     try:
-        from moevolve.agents.process import layers
+        from moevolve.agents.process import in_force
 
-        found = layers()
+        walls = in_force()
     except ImportError as error:
         return Finding(name="sandbox", ok=False, value="the native module does not load", advice=str(error))
-    missing = [str(layer) for layer in found["missing"]]
-    landlock = found["landlock_abi"]
-    parts = [
-        "namespaces " + (" ".join(found["namespaces"]) or "none"),
-        "root of its own" if found["private_root"] else "no root of its own",
-        f"Landlock ABI {landlock}" if landlock else "no Landlock",
-        "seccomp" if found["seccomp"] else "no seccomp",
-        "limits",
-    ]
+    missing = walls.missing
     return Finding(
         name="sandbox",
         ok=not missing,
-        value=", ".join(parts),
+        value=", ".join(walls.layers),
         advice=f"missing: {', '.join(missing)}; `sandbox.strict = true` refuses to run without them"
         if missing
         else "",

@@ -18,6 +18,7 @@ _DECISIONS: dict[str, tuple[str, Fate, Tone]] = {
     "promote": ("PROMOTED", "promoted", "good"),
     "archive": ("Kept in the archive:", "kept", "warn"),
     "discard": ("Discarded", "discarded", "bad"),
+    "void": ("Undecided:", "undecided", "warn"),
 }
 
 
@@ -120,6 +121,8 @@ def _gated(record: Gated) -> Said:
 def _gate(view: RunView, record: Gated, seq: int, at: float) -> None:
     view.generated += record.tokens or 0
     view.gates.append(seq)
+    if record.spent is not None:
+        view.error_spent = record.spent
     decided = view.decisions[record.level]
     decided[1] += 1
     row = view.variants.row(record.candidate)
