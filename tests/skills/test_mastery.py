@@ -1,4 +1,4 @@
-"""Mastery: what is estimated, what is mastered, how branches aggregate."""
+"""Mastery: what is estimated from attempts."""
 
 import math
 
@@ -17,19 +17,6 @@ def mastery(*rows: tuple[str, int, float, float]) -> Mastery:
     for row in rows:
         made.observe(*row)
     return made
-
-
-def test_a_level_is_mastered_with_all_levels_below_it() -> None:
-    known = mastery(
-        ("text/sort", 1, 10, 10), ("text/sort", 2, 8, 10), ("text/sort", 3, 7, 10), ("text/sort", 4, 10, 10)
-    )
-    assert known.mastered("text/sort") == 2
-    assert known.mastered("text/reverse") == 0
-
-
-def test_a_few_attempts_prove_no_mastery() -> None:
-    assert mastery(("text/sort", 1, 3, 3)).mastered("text/sort") == 0
-    assert mastery(("text/sort", 1, 4, 4)).mastered("text/sort") == 1
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 20), st.integers(0, 20)), max_size=12))
@@ -53,21 +40,6 @@ def test_fading_lets_new_attempts_tell() -> None:
     known.fade(0.05)
     known.observe("text/sort", 1, 20, 20)
     assert known.tries("text/sort", 1) == (20.0, 25.0)
-    assert known.mastered("text/sort") == 1
-
-
-def test_branches_aggregate_their_children() -> None:
-    known = mastery(("text/sort", 1, 8, 8), ("text/sort", 2, 8, 8), ("number/add", 1, 4, 4))
-    standings = {standing.path: standing for standing in known.standings()}
-    assert list(standings) == ["", "number", "number/add", "text", "text/reverse", "text/sort"]
-    assert standings["text/sort"].level == 2
-    assert standings["text"].level == 1  # the mean of 2 and 0
-    assert standings["text"].attempts == 16
-    assert standings[""].level == 1  # the mean of its branches
-    assert standings[""].attempts == 20
-    assert (
-        standings["text"].success == (standings["text/sort"].success + standings["text/reverse"].success) / 2
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import msgspec
+from collections.abc import Mapping
 
 from moevolve.errors import UsageError
-from moevolve.skills.tree import Node, grow
 
-MASTERED = 0.8
-"""Success from which a level counts as mastered, together with all levels below it."""
-ENOUGH = 4.0
-"""Attempts that a level needs before its success says anything about mastery."""
 PRIOR = 2.0
 """Attempts that the prior of an estimate is worth."""
 SLOPE = 0.85
 """A level never tried is expected to succeed this many times as often as the level below."""
 UNKNOWN = 0.5
 """What is expected of the lowest level before any attempt."""
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How well a node of the tree is known; inner nodes aggregate their children."""
-
-    path: str
-    level: float
-    """Mastered level of a leaf, 0 before any; the children's mean for an inner node."""
-    success: float
-    """Mean estimated success over the leaf's levels; the children's mean for an inner node."""
-    attempts: float
 
 
 class Mastery:
@@ -83,50 +65,7 @@ class Mastery:
             found[level] = expected
         return found
 
-    def mastered(self, skill: str) -> int:
-        """The highest level that succeeds often enough, with all levels below it; 0 before any."""
-        low, high = self._range(skill)
-        best = 0
-        for level in range(low, high + 1):
-            wins, tries = self.tries(skill, level)
-            if tries < ENOUGH or wins < MASTERED * tries:
-                break
-            best = level
-        return best
-
-    def standings(self) -> list[Standing]:
-        """Every node of the tree, parents before their children; the root has the path ""."""
-        found: dict[str, Standing] = {}
-        _stand(self, grow(self.levels), found)
-        return [found[node.path] for _, node in grow(self.levels).walk() if node.path in found]
-
     def _range(self, skill: str) -> tuple[int, int]:
         if skill not in self.levels:
             raise UsageError(f"no skill {skill!r}; there are {', '.join(self.levels)}")
         return self.levels[skill]
-
-
-def _stand(mastery: Mastery, node: Node, found: dict[str, Standing]) -> Standing:
-    if node.leaf:
-        estimates = mastery.estimates(node.path)
-        standing = Standing(
-            path=node.path,
-            level=float(mastery.mastered(node.path)),
-            success=_mean(estimates.values()),
-            attempts=sum(mastery.tries(node.path, level)[1] for level in estimates),
-        )
-    else:
-        below = [_stand(mastery, child, found) for child in node.children]
-        standing = Standing(
-            path=node.path,
-            level=_mean(child.level for child in below),
-            success=_mean(child.success for child in below),
-            attempts=sum(child.attempts for child in below),
-        )
-    found[node.path] = standing
-    return standing
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
