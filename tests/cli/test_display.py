@@ -16,6 +16,7 @@ from synthetic_journal import entries, records
 from moevolve.cli.display import JsonDisplay, PlainDisplay, Silent, display
 from moevolve.cli.live import LiveDisplay
 from moevolve.errors import MoevolveError
+from moevolve.journal.view import RunView
 from moevolve.records import State
 
 
@@ -94,6 +95,13 @@ class TestLive:
         assert "cycle 3/8: gate, weights" in text
         assert "dev .380 > .600 ±.030" in text
         assert "Run finished after 2 cycles" in text
+
+    def test_a_run_that_goes_on_shows_what_is_on_record(self) -> None:
+        file = io.StringIO()
+        console = Console(file=file, width=80, height=24, force_terminal=False)
+        past = RunView().fold(entries(records(finished=False)))
+        console.print(LiveDisplay(console, Clock(), past))
+        assert "synthetic-11" in file.getvalue() and "dev .380 > .640 ±.030" in file.getvalue()
 
     @pytest.mark.parametrize("width", [20, 40, 80, 200])
     def test_it_fits_the_terminal(self, width: int) -> None:

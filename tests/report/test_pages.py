@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from rich.console import Console, RenderableType
 from synthetic_journal import entries, records
 
 from moevolve.cli.live import sparkline
-from moevolve.records import Entry, Gated, Proposed, Record, RunStarted, VariantAdded
+from moevolve.records import Entry, Evaluated, Gated, Interval, Proposed, Record, RunStarted, VariantAdded
 from moevolve.report import html, svg, terminal, trees
 
 HOSTILE = '<script src="https://evil.example/x.js"></script>\x1b[2J[bold]\n& "quoted"'
@@ -108,6 +109,17 @@ def test_the_page_shows_scores_skills_gates_lineage_and_events() -> None:
         assert wanted in text
     assert text.count("<svg") == 3
     assert "Cycle 2 starts from" in text
+
+
+def test_a_score_that_is_no_number_spoils_no_page() -> None:
+    def without_number(record: Record) -> Record:
+        if isinstance(record, Evaluated) and record.split == "dev":
+            nan = Interval(mean=math.nan, low=-math.inf, high=math.inf, n=0)
+            return msgspec.structs.replace(record, score=nan)
+        return record
+
+    found = entries([without_number(record) for record in records()])
+    assert "–" in page(found) and "–" in report(found)
 
 
 def test_the_page_is_the_same_bytes_every_time() -> None:

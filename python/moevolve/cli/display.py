@@ -17,7 +17,7 @@ import msgspec
 
 from moevolve.cli.output import line, say
 from moevolve.journal.figures import duration
-from moevolve.journal.view import describe
+from moevolve.journal.view import RunView, describe
 from moevolve.records import Entry, State
 
 MODES = ("auto", "full", "plain", "json", "none")
@@ -39,15 +39,15 @@ class Display(Protocol):
         """The run does something else now."""
 
 
-def display(mode: str) -> Display:
-    """The display of this name; see `MODES`."""
+def display(mode: str, past: RunView | None = None) -> Display:
+    """The display of this name, see `MODES`; `past` is what is on record of the run already."""
     if mode == "auto":
         mode = "full" if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" else "plain"
     if mode == "full":
         # rich takes a tenth of a second to load, and only this display draws with it.
         from moevolve.cli.live import LiveDisplay
 
-        return LiveDisplay()
+        return LiveDisplay(past=past)
     if mode == "plain":
         return PlainDisplay()
     return JsonDisplay() if mode == "json" else Silent()

@@ -9,6 +9,7 @@ from pathlib import Path
 from moevolve.cli.display import MODES, display
 from moevolve.cli.output import say
 from moevolve.errors import DivergedError, MoevolveError
+from moevolve.journal.view import RunView
 from moevolve.records import Entry, State
 
 Drive = Callable[[Callable[[Entry], None], Callable[[State], None]], object]
@@ -24,16 +25,16 @@ def display_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def drive(work: Drive, mode: str) -> None:
-    """Does `work` with a display of this mode."""
-    with display(mode) as shown:
+def drive(work: Drive, mode: str, past: RunView | None = None) -> None:
+    """Does `work` with a display of this mode, which knows what is on record of the run already."""
+    with display(mode, past) as shown:
         work(shown.event, shown.state)
 
 
-def to_its_end(work: Drive, out: Path, mode: str) -> int:
+def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -> int:
     """Drives a run, says how to go on if it ends early, and prints its table when it has ended well."""
     try:
-        drive(work, mode)
+        drive(work, mode, past)
     except (KeyboardInterrupt, MoevolveError) as error:
         if _resumable(error) and (out / "journal").is_dir():
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")

@@ -43,16 +43,22 @@ class LiveDisplay:
     Args:
         console: where to draw.
         clock: seconds that only grow.
+        past: what is on record of a run that goes on.
     """
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        past: RunView | None = None,
+    ) -> None:
         console = console or Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
         self._clock = clock
         self._state = State(
             status="running", pid=0, stage="loading the policy", done=0.0, seconds=0.0, eta=None
         )
         self._heard = clock()
-        self._view = RunView()
+        self._view = past or RunView()
         self._events: deque[tuple[float, str, str]] = deque(maxlen=EVENTS)
         self._trained = False
         self._spinner = Spinner("dots")

@@ -19,7 +19,10 @@ MOST = 400
 
 
 def scores(curve: Sequence[CurvePoint]) -> str:
-    """The dev curve and the sealed scores by cycle, each point with its 95 % interval."""
+    """The dev curve and the sealed scores by cycle, each point with its 95 % interval; nothing where none is a number."""
+    curve = [point for point in curve if math.isfinite(point.score + point.low + point.high)]
+    if not curve:
+        return ""
     last = max([point.cycle for point in curve] + [1])
     low = math.floor(min(point.low for point in curve) * 10) / 10
     high = max(math.ceil(max(point.high for point in curve) * 10) / 10, low + 0.1)

@@ -15,13 +15,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from moevolve.cli.reading import summary_at
+    from moevolve.cli.reading import followed
     from moevolve.loop import run
 
     path: Path = options.run
-    before = summary_at(path)
+    with followed(path) as (reader, before):
+        past = reader.view
     if before.status == "finished":
         say(f"{path} has finished: there is nothing to resume.")
     elif options.display != "json":
         say(f"Going on with {path} after {before.cycles} finished cycles.")
-    return to_its_end(lambda event, state: run.resume(path, event, state), path, options.display)
+    return to_its_end(lambda event, state: run.resume(path, event, state), path, options.display, past)
