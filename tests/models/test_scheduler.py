@@ -68,8 +68,8 @@ def texts() -> Engine:
 def drain(scheduler: Scheduler) -> list[Event]:
     events = []
     while scheduler.busy or scheduler.waiting:
-        events += scheduler.round()
-    return events + scheduler.round()
+        events += scheduler.step()
+    return events + scheduler.step()
 
 
 def joined(events: list[Event]) -> dict[tuple[int, int], tuple[list[object], str | None]]:
@@ -122,7 +122,7 @@ def test_neither_company_nor_cancelling_changes_what_a_sample_draws(engine, arri
             scheduler.cancel(number)
         for number in lives:
             lives[number] -= 1
-        events += scheduler.round()
+        events += scheduler.step()
 
     for request, pause, life in plan:
         number = scheduler.submit(request)
@@ -133,7 +133,7 @@ def test_neither_company_nor_cancelling_changes_what_a_sample_draws(engine, arri
             round_()
     while scheduler.busy or scheduler.waiting:
         round_()
-    events += scheduler.round()
+    events += scheduler.step()
 
     told = joined(events)
     assert len(told) == sum(len(request.keys) for request in numbers.values())
@@ -293,8 +293,8 @@ def test_threads_submit_and_cancel_while_another_makes_rounds(engine):
         thread.start()
     events = []
     while any(thread.is_alive() for thread in threads) or scheduler.busy or scheduler.waiting:
-        events += scheduler.round()
-    events += scheduler.round()
+        events += scheduler.step()
+    events += scheduler.step()
     told = joined(events)
     assert len(told) == 8 * 40 * 2
     for at, mine in enumerate(numbers):
@@ -318,7 +318,7 @@ def test_an_engine_outlives_its_schedulers_and_they_its_owner(engine):
     events: list[list[Event]] = [[], []]
     while any(one.busy or one.waiting for one in schedulers):
         for heard, one in zip(events, schedulers, strict=True):
-            heard += one.round()
+            heard += one.step()
     assert [joined(heard)[number, 0] for heard, number in zip(events, numbers, strict=True)] == expected
 
 

@@ -17,7 +17,7 @@ class Scheduler:
     """Requests under way on one engine, answered together.
 
     A sample depends on the weights, its prompt, its key and its settings alone, never on what else is under way. One
-    thread drives `round` or `complete`; any may submit and cancel.
+    thread drives `step` or `complete`; any may submit and cancel.
 
     Args:
         engine: whose weights answer.
@@ -57,16 +57,16 @@ class Scheduler:
         return number
 
     def cancel(self, request: int) -> None:
-        """Ends a request in the next round; nothing happens if it has ended."""
+        """Ends a request in the next step; nothing happens if it has ended."""
         self._native.cancel(request)
 
-    def round(self) -> list[Event]:
+    def step(self) -> list[Event]:
         """Draws once for every sample with a slot; events by request and sample, empty when idle."""
         pending, self._pending = self._pending, []
-        return pending + self._step()
+        return pending + self._advance()
 
     def complete(self, requests: Sequence[TokenRequest]) -> list[list[Completion]]:
-        """Answers requests: one completion a key, in order. What it does for others' requests, `round` tells.
+        """Answers requests: one completion a key, in order. What it does for others' requests, `step` tells.
 
         A completion's tokens run to the one that completes a stop text, its text to where the stop text begins.
 
@@ -89,7 +89,7 @@ class Scheduler:
         parts: dict[tuple[int, int], list[Event]] = {sample: [] for sample in samples}
         left = len(parts)
         while left:
-            for event in self._step():
+            for event in self._advance():
                 mine = parts.get((event.request, event.sample))
                 if mine is None:
                     self._pending.append(event)
@@ -126,7 +126,7 @@ class Scheduler:
         """Bytes that `memory` never exceeds."""
         return self._native.memory["limit"]
 
-    def _step(self) -> list[Event]:
+    def _advance(self) -> list[Event]:
         steps = self._native.step()
         with self._lock:  # A request that is being taken in has its readers before its events are looked at.
             if not self._readers:

@@ -17,10 +17,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moevolve.errors import MoevolveError
-from moevolve.serve.answering import answer, chat_job, completion_job
-from moevolve.serve.bodies import ChatAsked, CompletionAsked
+from moevolve.serve.completions import answer
 from moevolve.serve.failures import RequestError, error_body
+from moevolve.serve.jobs import chat_job, completion_job
 from moevolve.serve.reading import body_of, decode, json_response
+from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Service
 
 LINGER = 2.0
@@ -50,12 +51,12 @@ def application(
     """
 
     async def completions(request: Request) -> Response:
-        asked = decode(await body_of(request, service.limits), CompletionAsked)
-        return await answer(service, request, asked, len(asked.prompts), completion_job)
+        body = decode(await body_of(request, service.limits), CompletionRequest)
+        return await answer(service, request, body, len(body.prompts), completion_job)
 
     async def chat(request: Request) -> Response:
-        asked = decode(await body_of(request, service.limits), ChatAsked)
-        return await answer(service, request, asked, 1, chat_job)
+        body = decode(await body_of(request, service.limits), ChatRequest)
+        return await answer(service, request, body, 1, chat_job)
 
     async def models(request: Request) -> Response:
         return json_response({"object": "list", "data": [_model(service)]})

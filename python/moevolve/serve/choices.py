@@ -17,7 +17,7 @@ from moevolve.models.turns import (
 )
 from moevolve.models.turns import Event as TurnEvent
 from moevolve.protocol.sampling import Event
-from moevolve.serve.samples import SampleReader, Told
+from moevolve.serve.samples import OffsetToken, SampleReader
 
 
 class Choice(Protocol):
@@ -45,7 +45,7 @@ class TextChoice:
         index: its place in the answer.
         engine: the model.
         reader: reads its tokens.
-        logprobs: alternatives told with each token, None for no log-probabilities at all.
+        logprobs: alternatives of each token, None for no log-probabilities at all.
         prompt: what is repeated before it.
     """
 
@@ -58,7 +58,7 @@ class TextChoice:
         self._most = logprobs
         self._prompt = prompt
         self._text = [prompt]
-        self._tokens: list[Told] = []
+        self._tokens: list[OffsetToken] = []
 
     def open(self) -> list[dict[str, Any]]:
         return [self._piece(self._prompt, (), None)] if self._prompt else []
@@ -75,7 +75,7 @@ class TextChoice:
     def whole(self) -> dict[str, Any]:
         return self._piece("".join(self._text), self._tokens, self.reader.finish)
 
-    def _piece(self, text: str, tokens: Sequence[Told], finish: str | None) -> dict[str, Any]:
+    def _piece(self, text: str, tokens: Sequence[OffsetToken], finish: str | None) -> dict[str, Any]:
         return {
             "index": self.index,
             "text": text,
@@ -83,7 +83,7 @@ class TextChoice:
             "finish_reason": finish,
         }
 
-    def _logprobs(self, tokens: Sequence[Told], most: int) -> dict[str, Any]:
+    def _logprobs(self, tokens: Sequence[OffsetToken], most: int) -> dict[str, Any]:
         top = [
             {_token(self._engine, token): logprob for token, logprob in told.drawn.top[:most]}
             for told in tokens
@@ -104,7 +104,7 @@ class ChatChoice:
         engine: the model.
         reader: reads its tokens.
         parser: reads the turn.
-        logprobs: alternatives told with each token, None for no log-probabilities at all.
+        logprobs: alternatives of each token, None for no log-probabilities at all.
         name: what its tool calls' ids begin with.
     """
 
@@ -123,7 +123,7 @@ class ChatChoice:
         self._parser = parser
         self._most = logprobs
         self._name = name
-        self._tokens: list[Told] = []
+        self._tokens: list[OffsetToken] = []
         self._calls: list[ToolCall] = []
 
     def open(self) -> list[dict[str, Any]]:
@@ -192,7 +192,9 @@ class ChatChoice:
             case _:
                 return []
 
-    def _piece(self, delta: dict[str, Any], tokens: Sequence[Told], finish: str | None) -> dict[str, Any]:
+    def _piece(
+        self, delta: dict[str, Any], tokens: Sequence[OffsetToken], finish: str | None
+    ) -> dict[str, Any]:
         return {
             "index": self.index,
             "delta": delta,
@@ -206,7 +208,7 @@ class ChatChoice:
     def _id(self, place: int) -> str:
         return f"call_{self._name}_{self.index}_{place}"
 
-    def _logprobs(self, tokens: Sequence[Told]) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[OffsetToken]) -> dict[str, Any] | None:
         if self._most is None:
             return None
         return {

@@ -1,4 +1,4 @@
-"""One thread that drives a scheduler, and tickets through which asyncio hears of what was drawn."""
+"""One thread that drives a scheduler, and handles through which asyncio hears of what was drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.serve.failures import RequestError, ending
 
 
-class Rounds(Protocol):
+class RequestScheduler(Protocol):
     """What the driver needs of a scheduler."""
 
     @property
@@ -27,7 +27,7 @@ class Rounds(Protocol):
     def limit(self) -> int: ...
     def submit(self, request: TokenRequest) -> int: ...
     def cancel(self, request: int) -> None: ...
-    def round(self) -> list[Event]: ...
+    def step(self) -> list[Event]: ...
 
 
 GAP = 0.001
@@ -35,7 +35,7 @@ GAP = 0.001
 LONGEST_GAP = 0.1
 
 
-class Ticket:
+class RequestHandle:
     """One request of the scheduler's, as asyncio waits for it. Belongs to the loop's thread.
 
     The first tokens and the last are told at once. In between, the more samples are under way, the longer a request
@@ -59,7 +59,7 @@ class Ticket:
         return not self._left or self._failure is not None
 
     def hear(self, events: Sequence[Event], gap: float) -> None:
-        """Takes a round's events; tells them `gap` seconds after the ones before, or at once if they are the last."""
+        """Takes a step's events; tells them `gap` seconds after the ones before, or at once if they are the last."""
         self._events.extend(events)
         self._left.difference_update(event.sample for event in events if event.finish is not None)
         now = self._loop.time()
@@ -77,12 +77,12 @@ class Ticket:
         self._news.set()
 
     def fail(self, failure: MoevolveError) -> None:
-        """Ends the ticket with an error, unless it has ended."""
+        """Ends the handle with an error, unless it has ended."""
         if not self.done:
             self._failure = failure
             self._ring()
 
-    async def rounds(self) -> AsyncIterator[list[Event]]:
+    async def events(self) -> AsyncIterator[list[Event]]:
         """What was drawn since the last time, in order, until every sample has finished.
 
         Raises:
@@ -101,24 +101,24 @@ class Ticket:
 
 
 class Driver:
-    """Drives `scheduler.round()` in a thread of its own while there is work.
+    """Drives `scheduler.step()` in a thread of its own while there is work.
 
     Args:
         scheduler: what draws.
-        loop: where tickets live.
+        loop: where handles live.
     """
 
-    def __init__(self, scheduler: Rounds, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, scheduler: RequestScheduler, loop: asyncio.AbstractEventLoop) -> None:
         self.scheduler = scheduler
         self.slots = scheduler.slots
-        """Samples that are drawn at once; the scheduler itself may be asked only between rounds."""
+        """Samples that are drawn at once; the scheduler itself may be asked only between steps."""
         self.outstanding = 0
         """Samples that are drawn or wait."""
         self._loop = loop
-        self._tickets: dict[int, Ticket] = {}
-        self._numbers: dict[Ticket, int] = {}
+        self._handles: dict[int, RequestHandle] = {}
+        self._numbers: dict[RequestHandle, int] = {}
         self._lock = threading.Lock()
-        """Held while a request enters and while a round's events leave, so that none leaves before it is known."""
+        """Held while a request enters and while a step's events leave, so that none leaves before it is known."""
         self._work = threading.Event()
         self._ended = False
         self._failure: MoevolveError | None = None
@@ -130,7 +130,7 @@ class Driver:
         """What ended the thread, if it did not end well."""
         return self._failure
 
-    def submit(self, request: TokenRequest) -> Ticket:
+    def submit(self, request: TokenRequest) -> RequestHandle:
         """Begins a request.
 
         Raises:
@@ -140,34 +140,34 @@ class Driver:
             raise self._failure
         if self._ended:
             raise ending()
-        ticket = Ticket(len(request.keys), self._loop)
+        handle = RequestHandle(len(request.keys), self._loop)
         with self._lock:
             number = self.scheduler.submit(request)
-            self._tickets[number] = ticket
-            self._numbers[ticket] = number
-        self.outstanding += ticket.samples
+            self._handles[number] = handle
+            self._numbers[handle] = number
+        self.outstanding += handle.samples
         self._work.set()
-        return ticket
+        return handle
 
-    def release(self, ticket: Ticket) -> None:
-        """Forgets a ticket; what it has not finished is cancelled."""
-        number = self._numbers.pop(ticket, None)
+    def release(self, handle: RequestHandle) -> None:
+        """Forgets a handle; what it has not finished is cancelled."""
+        number = self._numbers.pop(handle, None)
         if number is None:
             return
-        self.outstanding -= ticket.samples
+        self.outstanding -= handle.samples
         with self._lock:
-            del self._tickets[number]
-        if not ticket.done:
+            del self._handles[number]
+        if not handle.done:
             self.scheduler.cancel(number)
             self._work.set()
 
     def fail_all(self, failure: MoevolveError) -> None:
-        """Ends every ticket with an error."""
-        for ticket in list(self._numbers):
-            ticket.fail(failure)
+        """Ends every handle with an error."""
+        for handle in list(self._numbers):
+            handle.fail(failure)
 
     async def stop(self) -> None:
-        """Ends the thread after its round."""
+        """Ends the thread after its step."""
         self._ended = True
         self._work.set()
         await asyncio.to_thread(self._thread.join)
@@ -178,7 +178,7 @@ class Driver:
             self._work.clear()
             while not self._ended:
                 try:
-                    events = self.scheduler.round()
+                    events = self.scheduler.step()
                 except MoevolveError as error:
                     self._failed(error)
                     return
@@ -193,19 +193,19 @@ class Driver:
                 return
 
     def _tell(self, events: list[Event]) -> None:
-        heard: dict[Ticket, list[Event]] = {}
+        heard: dict[RequestHandle, list[Event]] = {}
         with self._lock:
             for event in events:
-                ticket = self._tickets.get(event.request)
-                if ticket is not None:
-                    heard.setdefault(ticket, []).append(event)
+                handle = self._handles.get(event.request)
+                if handle is not None:
+                    heard.setdefault(handle, []).append(event)
         if heard:
             self._loop.call_soon_threadsafe(self._hand_over, heard)
 
-    def _hand_over(self, heard: dict[Ticket, list[Event]]) -> None:
+    def _hand_over(self, heard: dict[RequestHandle, list[Event]]) -> None:
         gap = min(LONGEST_GAP, GAP * (self.outstanding - 1))
-        for ticket, events in heard.items():
-            ticket.hear(events, gap)
+        for handle, events in heard.items():
+            handle.hear(events, gap)
 
     def _failed(self, error: MoevolveError) -> None:
         self._failure = RequestError(500, f"the engine failed: {error}", code="engine_failed")

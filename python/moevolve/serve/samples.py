@@ -10,18 +10,18 @@ from moevolve.models.text_reader import TextReader, Vocabulary
 from moevolve.protocol.sampling import Drawn, Event
 
 
-class Told(msgspec.Struct, frozen=True):
+class OffsetToken(msgspec.Struct, frozen=True):
     """A token that has a place in the answer: where its text begins, in characters."""
 
     drawn: Drawn
     offset: int
 
 
-class More(msgspec.Struct, frozen=True):
+class SampleDelta(msgspec.Struct, frozen=True):
     """What events add to a sample."""
 
     text: str
-    tokens: tuple[Told, ...]
+    tokens: tuple[OffsetToken, ...]
     finish: str | None
 
 
@@ -38,21 +38,21 @@ class SampleReader:
         self._reader = TextReader(vocabulary, marks)
         self._shown = 0
         """Characters handed out."""
-        self._held: list[Told] = []
+        self._held: list[OffsetToken] = []
         self.parts: list[str] = []
         """The text so far."""
         self.drawn = 0
         """Tokens drawn, those of a stop text included."""
         self.finish: str | None = None
 
-    def take(self, event: Event) -> More:
+    def take(self, event: Event) -> SampleDelta:
         """What an event, or several in one, adds."""
         text, offsets = event.text, event.offsets
         if text is None:
             reading = self._reader.read([one.token for one in event.drawn], event.finish)
             text, offsets = reading.text, reading.offsets
         self.drawn += len(event.drawn)
-        self._held += map(Told, event.drawn, offsets)
+        self._held += map(OffsetToken, event.drawn, offsets)
         self._shown += len(text)
         self.parts.append(text)
         self.finish = event.finish
@@ -61,7 +61,7 @@ class SampleReader:
         last = self._shown if over and event.stop is None else self._shown - 1
         count = sum(told.offset <= last for told in self._held)
         tokens, self._held = tuple(self._held[:count]), [] if over else self._held[count:]
-        return More(text=text, tokens=tokens, finish=self.finish)
+        return SampleDelta(text=text, tokens=tokens, finish=self.finish)
 
 
 def joined(events: Sequence[Event]) -> Event:

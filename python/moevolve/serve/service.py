@@ -12,7 +12,7 @@ import msgspec
 from moevolve.errors import MoevolveError
 from moevolve.models.engine import Engine
 from moevolve.randomness import key
-from moevolve.serve.driver import Driver, Rounds
+from moevolve.serve.driver import Driver, RequestScheduler
 from moevolve.serve.failures import RequestError, ending
 from moevolve.serve.interactions import Interaction
 from moevolve.serve.limits import Limits
@@ -67,7 +67,7 @@ class Service:
         self,
         name: str,
         limits: Limits,
-        scheduler: Callable[[Engine], Rounds],
+        scheduler: Callable[[Engine], RequestScheduler],
         *,
         seed: int | None = None,
         speculate: int = 0,

@@ -28,7 +28,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What completions and chats have in common. `None` counts as left out."""
 
     model: str | None = None
@@ -102,17 +102,19 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
                 name, f"at least {low:g}" if high is None else f"it lies between {low:g} and {high:g}"
             )
 
-    def sampling(self, most: int, vocabulary: int, *, top_logprobs: int = 0, speculate: int = 0) -> Sampling:
+    def sampling(
+        self, max_tokens: int, vocabulary: int, *, top_logprobs: int = 0, speculate: int = 0
+    ) -> Sampling:
         """How tokens are drawn.
 
         Args:
-            most: new tokens a sample.
+            max_tokens: new tokens a sample.
             vocabulary: number of tokens, for the biases.
-            top_logprobs: alternatives told with each token.
-            speculate: most tokens guessed a step.
+            top_logprobs: alternatives of each token.
+            speculate: most draft tokens a step.
         """
         return Sampling(
-            max_tokens=most,
+            max_tokens=max_tokens,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=min(max(0, self.top_k or 0), vocabulary),
@@ -127,10 +129,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             ignore_eos=bool(self.ignore_eos),
         )
 
-    def keys(self, place: int, fallback: int) -> list[int]:
+    def keys(self, index: int, fallback: int) -> list[int]:
         """The samples' keys: those of `Engine.generate` with this seed, or fresh ones where none is asked for."""
         seed = fallback if self.seed is None else self.seed
-        return [key(seed, "generate", place, sample) for sample in range(self.samples)]
+        return [key(seed, "generate", index, sample) for sample in range(self.samples)]
 
     def _biases(self, vocabulary: int) -> tuple[tuple[int, float], ...]:
         if not self.logit_bias:
@@ -147,7 +149,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted(biases))
 
 
-class CompletionAsked(Asked, frozen=True, kw_only=True):
+class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     """POST /v1/completions."""
 
     prompt: str | list[str | int | list[int]]
@@ -179,7 +181,7 @@ class CompletionAsked(Asked, frozen=True, kw_only=True):
             raise unsupported("echo", "log-probabilities of the prompt are not told")
 
 
-class ChatAsked(Asked, frozen=True, kw_only=True):
+class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     """POST /v1/chat/completions."""
 
     messages: list[dict[str, Any]]
@@ -211,7 +213,7 @@ class ChatAsked(Asked, frozen=True, kw_only=True):
         return self.chat_template_kwargs or {}
 
     @property
-    def told(self) -> list[dict[str, Any]]:
+    def conversation(self) -> list[dict[str, Any]]:
         """The conversation as templates are written for: `developer` under its older name, no null content."""
         return [
             {
@@ -228,14 +230,14 @@ class ChatAsked(Asked, frozen=True, kw_only=True):
             raise wrong("messages", "at least one message")
         if taken := OWN_VARIABLES & self.variables.keys():
             raise wrong("chat_template_kwargs", f"{', '.join(sorted(taken))} come from the conversation")
-        for place, message in enumerate(self.messages):
-            _check_message(f"messages[{place}]", message)
-        for place, tool in enumerate(self.tools or []):
+        for index, message in enumerate(self.messages):
+            _check_message(f"messages[{index}]", message)
+        for index, tool in enumerate(self.tools or []):
             function = tool.get("function")
             named = isinstance(function, dict) and isinstance(function.get("name"), str)
             if tool.get("type") != "function" or not named:
                 raise wrong(
-                    f"tools[{place}]", 'a tool is {"type": "function", "function": {"name": ..., ...}}'
+                    f"tools[{index}]", 'a tool is {"type": "function", "function": {"name": ..., ...}}'
                 )
         if self.tool_choice not in (None, "none", "auto"):
             raise unsupported("tool_choice", "`none` or `auto`: the model is not forced to call")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.serve.bodies import ChatAsked, CompletionAsked
 from moevolve.serve.failures import RequestError
 from moevolve.serve.reading import decode
+from moevolve.serve.schemas import ChatRequest, CompletionRequest
 
 VALUES = st.recursive(
     st.none()
@@ -24,12 +24,12 @@ VALUES = st.recursive(
     ),
     max_leaves=6,
 )
-KEYS = sorted({*CompletionAsked.__struct_fields__, *ChatAsked.__struct_fields__})
+KEYS = sorted({*CompletionRequest.__struct_fields__, *ChatRequest.__struct_fields__})
 BODIES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8)
 MESSAGE: dict[str, Any] = {"role": "user", "content": "a"}
 
 
-@pytest.mark.parametrize("kind", [CompletionAsked, ChatAsked])
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
 @given(body=BODIES)
 def test_any_json_is_taken_or_refused(kind: Any, body: dict[str, Any]) -> None:
     whole = {"prompt": "a", "messages": [MESSAGE], **body}
@@ -50,7 +50,7 @@ def test_any_json_is_taken_or_refused(kind: Any, body: dict[str, Any]) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
     with pytest.raises(RequestError):
-        decode(body, ChatAsked)
+        decode(body, ChatRequest)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
     [("ab", ["ab"]), (["a", "b"], ["a", "b"]), ([5, 6], [[5, 6]]), ([[5], [6, 7]], [[5], [6, 7]])],
 )
 def test_prompts_are_texts_or_tokens_one_or_several(prompt: Any, prompts: list[Any]) -> None:
-    assert decode(json.dumps({"prompt": prompt}).encode(), CompletionAsked).prompts == prompts
+    assert decode(json.dumps({"prompt": prompt}).encode(), CompletionRequest).prompts == prompts
 
 
 def test_a_seed_draws_what_it_drew_before() -> None:
     body = json.dumps({"prompt": "a", "seed": 3, "n": 2}).encode()
-    first, second = (decode(body, CompletionAsked).keys(0, fallback) for fallback in (1, 2))
+    first, second = (decode(body, CompletionRequest).keys(0, fallback) for fallback in (1, 2))
     assert first == second and len(set(first)) == 2
-    plain = decode(b'{"prompt": "a"}', CompletionAsked)
+    plain = decode(b'{"prompt": "a"}', CompletionRequest)
     assert plain.keys(0, 1) != plain.keys(0, 2)

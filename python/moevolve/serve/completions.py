@@ -1,0 +1,287 @@
+"""From a checked request to its answer, whole or as a stream of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from moevolve.errors import MoevolveError, UsageError
+from moevolve.protocol.sampling import Event
+from moevolve.serve.choices import Choice
+from moevolve.serve.driver import RequestHandle
+from moevolve.serve.failures import RequestError, error_body, wrong
+from moevolve.serve.interactions import Interaction
+from moevolve.serve.jobs import Job
+from moevolve.serve.reading import client_of
+from moevolve.serve.samples import joined
+from moevolve.serve.schemas import GenerationRequest
+from moevolve.serve.service import Deployment, Keep, Service
+
+SLOWEST = 30.0
+"""Seconds that a client may take to read what is left once the answer's time is over."""
+
+
+Prepare = Callable[[Any, Service, Deployment, int], Job]
+
+
+async def answer(
+    service: Service, request: Request, body: GenerationRequest, prompts: int, prepare: Prepare
+) -> Response:
+    """Answers a request whose body has been read.
+
+    Args:
+        service: the model.
+        request: whose client is watched.
+        body: its decoded body.
+        prompts: how many there are in it.
+        prepare: makes the job; runs beside the loop, as long prompts take their time.
+
+    Raises:
+        RequestError: the answer is a status.
+    """
+    if body.model is not None and body.model != service.name:
+        raise RequestError(
+            404,
+            f"there is no model {body.model!r} here: {service.name!r} is served",
+            param="model",
+            code="model_not_found",
+        )
+    samples = prompts * body.samples
+    if samples > service.limits.samples:
+        raise wrong("n", f"{samples} samples in one request; {service.limits.samples} at most")
+    service.admit(samples)
+    with ExitStack() as stack:
+        deployment = stack.enter_context(service.lease())
+        service.counts.requests += 1
+        seed = service.fresh_seed()
+        try:
+            job = await asyncio.to_thread(prepare, body, service, deployment, seed)
+            service.admit(samples)
+            handles = []
+            for draw in job.draws:
+                handle = deployment.driver.submit(draw)
+                stack.callback(deployment.driver.release, handle)
+                handles.append(handle)
+        except UsageError as error:
+            raise RequestError(400, str(error)) from error
+        service.counts.prompt_tokens += job.prompt_tokens
+        stack.callback(_count, service, job)
+        if service.keep is not None:
+            stack.callback(_keep, service.keep, deployment, job, client_of(request, body.user))
+        envelope = _Envelope(service, deployment, job)
+        if not body.stream:
+            return await _whole(envelope, handles, request.receive)
+        return EventStream(envelope, handles, body.tells_usage, stack.pop_all())
+
+
+def _count(service: Service, job: Job) -> None:
+    service.counts.completion_tokens += sum(choice.reader.drawn for choice in job.choices)
+    if job.over:
+        service.counts.finished += 1
+    else:
+        service.counts.cancelled += 1
+
+
+def _keep(keep: Keep, deployment: Deployment, job: Job, client: str) -> None:
+    """Keeps a request that was answered to its end, one interaction a prompt."""
+    if not job.over:
+        return
+    choices = iter(job.choices)
+    for index, draw in enumerate(job.draws):
+        answers = ["".join(next(choices).reader.parts) for _ in draw.keys]
+        keep(
+            Interaction(
+                id=job.name if len(job.draws) == 1 else f"{job.name}.{index}",
+                client=client,
+                at=time.time_ns() // 1_000_000,
+                prompt=deployment.engine.decode(draw.prompt, special=True),
+                answers=answers,
+                weights=deployment.weights,
+            )
+        )
+
+
+class _Envelope:
+    """An answer's envelope."""
+
+    def __init__(self, service: Service, deployment: Deployment, job: Job) -> None:
+        self.job = job
+        self.seconds = service.limits.request_seconds
+        self._base = {
+            "id": job.name,
+            "created": int(time.time()),
+            "model": service.name,
+            "system_fingerprint": deployment.weights[:16],
+        }
+
+    def whole(self) -> dict[str, Any]:
+        job = self.job
+        choices = [choice.whole() for choice in job.choices]
+        return {**self._base, "object": job.kind, "choices": choices, "usage": job.usage}
+
+    def piece(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> dict[str, Any]:
+        return {**self._base, "object": self.job.piece, "choices": choices, "usage": usage}
+
+
+Progress = tuple[Choice, Event]
+"""A choice, and what is new of it."""
+
+
+def _merged(choices: Sequence[Choice], events: Sequence[Event]) -> list[Progress]:
+    """Events that came while nobody looked, one a sample: who is behind is told in larger pieces."""
+    samples: dict[int, list[Event]] = {}
+    for event in events:
+        samples.setdefault(event.sample, []).append(event)
+    return [(choices[sample], joined(several)) for sample, several in samples.items()]
+
+
+async def _progress(envelope: _Envelope, handles: Sequence[RequestHandle]) -> AsyncIterator[list[Progress]]:
+    """What all handles bring, as it comes."""
+    choices = iter(envelope.job.choices)
+    groups = [[next(choices) for _ in range(handle.samples)] for handle in handles]
+    if len(handles) == 1:
+        async for events in handles[0].events():
+            yield _merged(groups[0], events)
+        return
+    merged: asyncio.Queue[list[Progress] | MoevolveError | None] = asyncio.Queue()
+
+    async def forward(index: int, handle: RequestHandle) -> None:
+        try:
+            async for events in handle.events():
+                merged.put_nowait(_merged(groups[index], events))
+            merged.put_nowait(None)
+        except MoevolveError as error:
+            merged.put_nowait(error)
+
+    tasks = [asyncio.create_task(forward(index, handle)) for index, handle in enumerate(handles)]
+    try:
+        left = len(tasks)
+        while left:
+            news = await merged.get()
+            if news is None:
+                left -= 1
+            elif isinstance(news, MoevolveError):
+                raise news
+            else:
+                yield news
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _late(seconds: float) -> RequestError:
+    return RequestError(504, f"no end of the answer within {seconds:g} seconds", code="timeout")
+
+
+async def _whole(envelope: _Envelope, handles: Sequence[RequestHandle], receive: Receive) -> Response:
+    async def draw() -> None:
+        async for progress in _progress(envelope, handles):
+            for choice, event in progress:
+                choice.take(event)
+            if envelope.job.over:
+                return
+
+    drawing = asyncio.create_task(draw())
+    leaving = asyncio.create_task(_left(receive))
+    try:
+        async with asyncio.timeout(envelope.seconds):
+            await asyncio.wait((drawing, leaving), return_when=asyncio.FIRST_COMPLETED)
+    except TimeoutError as error:
+        raise _late(envelope.seconds) from error
+    finally:
+        leaving.cancel()
+        if not drawing.done():
+            drawing.cancel()
+    if not drawing.done():
+        return Response(status_code=499)  # nobody is there to read it
+    drawing.result()
+    return Response(msgspec.json.encode(envelope.whole()), media_type="application/json")
+
+
+async def _left(receive: Receive) -> None:
+    """Returns once the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """A stream of server-sent events, left as soon as its client is gone.
+
+    Args:
+        envelope: the answer's envelope.
+        handles: what is drawn.
+        usage: end with the token counts.
+        held: what is let go at the end, however it comes.
+    """
+
+    def __init__(
+        self, envelope: _Envelope, handles: Sequence[RequestHandle], usage: bool, held: ExitStack
+    ) -> None:
+        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        del self.headers["content-length"]
+        self._envelope = envelope
+        self._handles = handles
+        self._usage = usage
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            # Who reads so slowly that the events are long over is cut off.
+            async with asyncio.timeout(self._envelope.seconds + SLOWEST):
+                await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        except TimeoutError:
+            pass
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+            self._held.close()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for data, last in self._events():
+            await send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def _events(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """What is sent, and whether it is the last of it: each is a write, so the end comes in one."""
+        envelope = self._envelope
+        deadline = asyncio.get_running_loop().time() + envelope.seconds
+        end = b""
+        try:
+            opening = [piece for choice in envelope.job.choices for piece in choice.open()]
+            if opening:
+                yield b"".join(_sse(envelope.piece([piece])) for piece in opening), False
+            steps = aiter(_progress(envelope, self._handles))
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    progress = await anext(steps)
+                pieces = [piece for choice, event in progress for piece in choice.take(event)]
+                data = b"".join(_sse(envelope.piece([piece])) for piece in pieces)
+                if envelope.job.over:
+                    end = data + (_sse(envelope.piece([], envelope.job.usage)) if self._usage else b"")
+                    break
+                if data:
+                    yield data, False
+        except TimeoutError:
+            end = _sse(_late(envelope.seconds).body())
+        except RequestError as error:
+            end = _sse(error.body())
+        except MoevolveError as error:
+            end = _sse(error_body(500, str(error)))
+        yield end + b"data: [DONE]\n\n", True
+
+
+def _sse(value: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
