@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from moevolve.journal.store import RunStore
-from moevolve.loop import forecast
+from moevolve.loop.estimate import engine as estimates
 from moevolve.records import Evaluated, Gated, Interval, RunFinished
 
 MOEVOLVE = [sys.executable, "-m", "moevolve.cli.main"]
@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct):
     cycles: int
     minutes: float
     peak: int
-    expected: forecast.Estimate
+    expected: estimates.Estimate
 
     @property
     def apart(self) -> bool:
@@ -92,7 +92,7 @@ def outcome(arm: str, out: Path) -> Outcome:
     scores = {r.when: r.score for r in records if isinstance(r, Evaluated) and r.split == "sealed"}
     gates = [record for record in records if isinstance(record, Gated)]
     (end,) = (record for record in records if isinstance(record, RunFinished))
-    expected = forecast.load(out)
+    expected = estimates.load(out)
     assert expected is not None, "a run with --model keeps its estimate"
     return Outcome(
         arm=arm,

@@ -8,7 +8,7 @@ from command_line import Command
 from moevolve.config import Config
 from moevolve.errors import ConfigError
 from moevolve.loop.endpoint import settled
-from moevolve.loop.estimate import estimate
+from moevolve.loop.estimate.endpoint import estimate
 
 SERVER = {"policy.endpoint": "http://127.0.0.1:9/v1", "policy.model": "m"}
 

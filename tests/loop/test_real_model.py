@@ -17,8 +17,8 @@ from moevolve.cli.commands import show
 from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
-from moevolve.loop import forecast
-from moevolve.loop.forecast import Estimate
+from moevolve.loop.estimate import engine as estimates
+from moevolve.loop.estimate.engine import Estimate
 from moevolve.loop.run import replay, start
 from moevolve.models.tokenizer import BOS, EOS, VOCABULARY, character_tokenizer
 from moevolve.records import Attempted, Evaluated, Learned, Record, RunFinished, RunStarted, Trained
@@ -136,7 +136,7 @@ def test_replay_gives_the_same_head(run: Path, tmp_path: Path) -> None:
 
 def test_an_estimate_is_told_before_the_start_and_kept(run: Path, told: list[Estimate]) -> None:
     (expected,) = told
-    assert forecast.load(run) == expected
+    assert estimates.load(run) == expected
     assert expected.cycles == 1
     assert 0 < expected.minutes[0] <= expected.minutes[1]
     assert expected.bytes > 0
@@ -158,7 +158,7 @@ def test_a_run_without_room_in_time_is_refused_before_it_starts(model: Path, tmp
 def test_a_run_without_room_in_memory_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "available", lambda: 1 << 20)
+    monkeypatch.setattr(estimates, "available", lambda: 1 << 20)
     with pytest.raises(UsageError, match=r"needs about .* GiB of memory and this machine has 0.0 GiB free"):
         start(real(model), tmp_path / "run", on_estimate=lambda expected: None)
 

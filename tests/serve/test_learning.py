@@ -17,7 +17,7 @@ from moevolve.journal.store import MemoryStore
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.records import Gated, VariantAdded
-from moevolve.serve.claims import claims, parted
+from moevolve.serve.consensus import consensus_labels, train_judge_split
 from moevolve.serve.deployed import FOLDER, Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.learner import learn
@@ -99,7 +99,7 @@ def test_a_flood_of_false_feedback_from_one_client_does_not_pass_the_gate(deploy
     flooder = next(
         name
         for name in (f"eve{number}" for number in itertools.count())
-        if name in parted([*_claims("ann"), *_claims(name)], 0, 1).trainers
+        if name in train_judge_split([*_claims("ann"), *_claims(name)], 0, 1).trainers
     )
     teach(deployed, "ann", 40, lambda answer: answer)
     teach(deployed, flooder, 300, lambda answer: "z" * len(answer))
@@ -115,7 +115,7 @@ def test_a_flood_of_false_feedback_from_one_client_does_not_pass_the_gate(deploy
 
 def _claims(client: str) -> Any:
     kept = [Interaction(id=client, client=client, at=0, prompt=client, answers=["a"], weights="")]
-    return claims(kept, [Feedback(id=client, choice=0, client=client, at=0, score=1)])
+    return consensus_labels(kept, [Feedback(id=client, choice=0, client=client, at=0, score=1)])
 
 
 def test_one_flood_among_many_changes_little(deployed: Deployed) -> None:
@@ -123,11 +123,11 @@ def test_one_flood_among_many_changes_little(deployed: Deployed) -> None:
         teach(deployed, name, 20, lambda answer: answer)
     teach(deployed, "eve", 500, lambda answer: "z" * len(answer))
     kept = Interactions(deployed.store)
-    found = claims(kept.all(), kept.feedback())
+    found = consensus_labels(kept.all(), kept.feedback())
     for cycle in range(6):
-        parts = parted(found, 0, cycle)
-        for part in (parts.train, parts.judge):
-            false = sum(claim.supporters == ("eve",) for claim in part)
+        split = train_judge_split(found, 0, cycle)
+        for part in (split.train, split.judge):
+            false = sum(label.supporters == ("eve",) for label in part)
             assert false <= 40
 
 

@@ -9,7 +9,7 @@ import msgspec
 from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
-from moevolve.loop import model
+from moevolve.loop import resolve
 from moevolve.loop.variants import VariantStore
 from moevolve.models.endpoint.client import Client
 from moevolve.models.endpoint.meter import Meter
@@ -61,7 +61,7 @@ def speech(config: Config) -> Speech:
     worded = None
     if wording.style == "chat":
         worded = Wording(
-            model.tasks(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell
+            resolve.suite(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell
         )
     return Speech(config.policy.model, config.endpoint, worded)
 

@@ -15,9 +15,10 @@ from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal.store import MemoryStore, RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
-from moevolve.loop import forecast, model
+from moevolve.loop import resolve
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.context import RunContext
+from moevolve.loop.estimate import engine as estimates
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
-OnEstimate = Callable[[forecast.Estimate], None]
+OnEstimate = Callable[[estimates.Estimate], None]
 
 SETTINGS = "run.toml"
 """The resolved configuration inside a run's folder."""
@@ -91,11 +92,11 @@ def start(
     with closing(source):
         expected = None
         if on_estimate is not None and isinstance(source, Engine):
-            expected = forecast.estimate(config, source)
+            expected = estimates.estimate(config, source)
             on_estimate(expected)
         with RunStore.create(out) as store:
             if expected is not None:
-                forecast.save(expected, store.path)
+                estimates.save(expected, store.path)
             return _begin(config, store, source, on_event, on_state)
 
 
@@ -156,7 +157,7 @@ def replay(
 
     rule = StopRule(cycles, None)
     with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
-        engine = None if config.policy.endpoint else model.load(config)
+        engine = None if config.policy.endpoint else resolve.engine(config)
         _drive(config, store, engine, rule, compare, on_state, close=finished, recorded=recorded)
         return head, store.head()
 
@@ -185,8 +186,8 @@ def _opened(config: Config) -> tuple[Config, Source]:
 
         config = endpoint.settled(config)
         return config, endpoint.client(config)
-    engine = model.load(config)
-    return model.settled(config, engine), engine
+    engine = resolve.engine(config)
+    return resolve.settled(config, engine), engine
 
 
 def _source(config: Config) -> Source:
@@ -195,7 +196,7 @@ def _source(config: Config) -> Source:
         from moevolve.loop import endpoint
 
         return endpoint.client(config)
-    return model.load(config)
+    return resolve.engine(config)
 
 
 @contextmanager
@@ -213,7 +214,7 @@ def _variants(
 ) -> tuple[VariantStore, Callable[[], str], int]:
     """The run's variants, what writes the first weights, and how many parameters they have."""
     if isinstance(source, Engine):
-        engine, variants = source, VariantStore(store, source, model.prompts(config, source))
+        engine, variants = source, VariantStore(store, source, resolve.prompts(config, source))
         return variants, lambda: variants.keep(engine), engine.parameters
     from moevolve.loop.endpoint import EndpointVariants
     from moevolve.models.endpoint.policy import Nobody
@@ -248,7 +249,7 @@ def _drive(
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
         journal.state(where + what, rule.share(within, journal.seconds))
 
-    suite = model.tasks(config)
+    suite = resolve.suite(config)
     run = RunContext(
         config,
         name,

@@ -17,8 +17,7 @@ from moevolve.errors import UsageError
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
-from moevolve.loop import entries
-from moevolve.loop import model as checkpoints
+from moevolve.loop import entries, resolve
 from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
 from moevolve.records import Record, RolledBack, RunStarted, SkillInfo
@@ -138,8 +137,8 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
     else:
         path = None if model is None else str(model.resolve())
         config = Config(name="deployed", cycles=0, policy=PolicySection(checkpoint=path, threads=threads))
-        engine = checkpoints.load(config)
-        config = checkpoints.settled(config, engine)
+        engine = resolve.engine(config)
+        config = resolve.settled(config, engine)
     store.weights_dir.mkdir(parents=True, exist_ok=True)
     weights = engine.weights_hash
     engine.write_weights(store.weights_dir / f"{weights}.safetensors")

@@ -19,18 +19,18 @@ from moevolve.randomness import rng
 from moevolve.rollouts.executors.local import LocalExecutor
 from moevolve.rollouts.grading import SealedGrader
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
-from moevolve.serve.claims import Claim
+from moevolve.serve.consensus import ConsensusLabel
 from moevolve.serve.deployed import SKILL
 from moevolve.tasks.suite import Suite
 
 ALPHA = 0.05
 """Bound on the probability that a candidate that is no better passes the feedback's gate."""
 BATCH = 8
-"""Claims between two looks of the gate."""
+"""Labels between two looks of the gate."""
 CHECKS = 192
 """Tasks of the run's skills on which a candidate must not be worse."""
 LONGEST = 512
-"""Tokens of a claim; longer ones are left out."""
+"""Tokens of a label; longer ones are left out."""
 
 
 class SkillTasks:
@@ -64,7 +64,7 @@ class SkillTasks:
         ]
 
 
-def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[Claim]) -> GateVerdict:
+def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel]) -> GateVerdict:
     """The candidate `theirs` beside the champion `ours`, by how likely they find what other clients stand for."""
     fitting = [c for c in judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
     least = max(1, len(fitting))
@@ -109,11 +109,11 @@ def with_skills(
     return verdict, pairs.counts.tokens
 
 
-def likelihoods(engine: Engine, judge: Sequence[Claim]) -> list[float]:
+def likelihoods(engine: Engine, judge: Sequence[ConsensusLabel]) -> list[float]:
     """How likely each answer is, its end included, as the geometric mean of its tokens' probabilities."""
     prompts = BarePrompts(engine)
     rows = []
-    for claim in judge:
-        prompt = prompts.ask(claim.prompt)
-        rows.append(Example(tokens=prompt + prompts.say(claim.answer), start=len(prompt)))
+    for label in judge:
+        prompt = prompts.ask(label.prompt)
+        rows.append(Example(tokens=prompt + prompts.say(label.answer), start=len(prompt)))
     return [math.exp(math.fsum(each) / len(each)) for each in engine.logprobs(rows)]

@@ -21,7 +21,7 @@ from moevolve.journal.archive import Variant
 from moevolve.journal.store import MemoryStore, RunStore
 from moevolve.learning.buffer import Buffer, Confirmed
 from moevolve.learning.distill import distill
-from moevolve.loop import entries, model
+from moevolve.loop import entries, resolve
 from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
@@ -37,13 +37,13 @@ from moevolve.records import (
     Record,
 )
 from moevolve.rollouts.runner import Stage
-from moevolve.serve.claims import Claim, Parts, claims, parted
+from moevolve.serve.consensus import ConsensusLabel, TrainJudgeSplit, consensus_labels, train_judge_split
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
 from moevolve.serve.judging import ALPHA, LONGEST, SkillTasks, by_feedback, with_skills
 
 LEAST = 8
-"""Claims to train on, and claims to judge by, below which there is nothing to learn yet."""
+"""Labels to train on, and labels to judge by, below which there is nothing to learn yet."""
 REHEARSED = 480
 """Tasks of the run's skills that the champion answers once more, so that learning does not cost it what it can do."""
 
@@ -81,28 +81,28 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         variants = len(past.variants)
         champion = champions.newest()
         kept = Interactions(store)
-        parts = parted(claims(kept.all(), kept.feedback()), first.seed, cycle)
-        _enough(parts)
+        split = train_judge_split(consensus_labels(kept.all(), kept.feedback()), first.seed, cycle)
+        _enough(split)
         base = champions.base(threads)
         ours = champions.engine(base, champion)
         theirs = champions.engine(base, champion)
         tell(CycleStarted(cycle=cycle, champion=champion.variant))
-        lessons = _lessons(folder, parts.train, first.run, cycle, champion.variant)
+        lessons = _lessons(folder, split.train, first.run, cycle, champion.variant)
         recipe = FULL if theirs.adapter is None else ADAPTER
         policies: dict[str, Policy] = {}
         tasks = None
         if first.suite:
-            prompts = model.prompts(champions.config, base)
+            prompts = resolve.prompts(champions.config, base)
             policies[champion.weights] = EnginePolicy(ours, champion.weights, prompts)
-            tasks = SkillTasks(champions.config, model.tasks(champions.config), policies)
+            tasks = SkillTasks(champions.config, resolve.suite(champions.config), policies)
         stage = (first.seed, cycle)
         known, rehearsed = _rehearsal(ours, tasks, champion, stage) if tasks else ([], 0)
-        buffer = _buffer(parts.train, known, theirs, cycle)
+        buffer = _buffer(split.train, known, theirs, cycle)
         tell(
             Learned(
                 cycle=cycle,
                 lessons=lessons,
-                confirmed=len(parts.train),
+                confirmed=len(split.train),
                 buffer=len(buffer),
                 recipe=recipe,
                 tokens=rehearsed,
@@ -120,13 +120,13 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         )
         weights = theirs.weights_hash
         theirs.write_weights(store.weights_dir / f"{weights}.safetensors")
-        summary = f"{len(parts.train)} answers that {len(parts.trainers)} clients stand for"
+        summary = f"{len(split.train)} answers that {len(split.trainers)} clients stand for"
         name, parents = f"v{variants:04d}", [champion.variant]
         child = Variant(name, parents, cycle, weights, "", "weights", "feedback", summary, None, "candidate")
         tell(entries.variant_added(child))
         tell(entries.proposed(child, [], "weights"))
-        verdict = by_feedback(ours, theirs, parts.judge)
-        reason = f"feedback of {len(parts.judges)} other clients: {verdict.reason}"
+        verdict = by_feedback(ours, theirs, split.judge)
+        reason = f"feedback of {len(split.judges)} other clients: {verdict.reason}"
         verdict, drawn = msgspec.structs.replace(verdict, reason=reason), 0
         if verdict.decision == "promote" and tasks:
             policies[weights] = EnginePolicy(theirs, weights, prompts)
@@ -146,29 +146,29 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         )
 
 
-def _enough(parts: Parts) -> None:
-    if len(parts.train) < LEAST or len(parts.judge) < LEAST:
+def _enough(split: TrainJudgeSplit) -> None:
+    if len(split.train) < LEAST or len(split.judge) < LEAST:
         raise NotEnough(
-            f"{len(parts.train)} answers of {len(parts.trainers)} clients to learn from and {len(parts.judge)} of "
-            f"{len(parts.judges)} others to judge by: at least {LEAST} each are needed, from two clients or more"
+            f"{len(split.train)} answers of {len(split.trainers)} clients to learn from and {len(split.judge)} of "
+            f"{len(split.judges)} others to judge by: at least {LEAST} each are needed, from two clients or more"
         )
 
 
-def _lessons(folder: Path, train: Iterable[Claim], run: str, cycle: int, variant: str) -> int:
+def _lessons(folder: Path, train: Iterable[ConsensusLabel], run: str, cycle: int, variant: str) -> int:
     lessons = [
         Lesson(
-            id=lesson_id(claim.sources[0]),
+            id=lesson_id(label.sources[0]),
             skill=SKILL,
             level=1,
-            text=f"{claim.prompt}{claim.answer}",
-            prompt=claim.prompt,
-            answer=claim.answer,
+            text=f"{label.prompt}{label.answer}",
+            prompt=label.prompt,
+            answer=label.answer,
             success=True,
             run=run,
             cycle=cycle,
             variant=variant,
         )
-        for claim in train
+        for label in train
     ]
     with MemoryStore(memory_of(folder)) as memory:
         memory.put(lessons)
@@ -192,7 +192,7 @@ def _rehearsal(
     [rollouts] = tasks.runner.run(
         *tasks.rollouts([champion.weights], "train", REHEARSED, (*stage, "deployed rehearsal"))
     )
-    prompts = model.prompts(tasks.config, engine)
+    prompts = resolve.prompts(tasks.config, engine)
     return [
         Confirmed(
             engine.decode(prompts.ask(attempt.task.prompt), special=True),
@@ -206,9 +206,11 @@ def _rehearsal(
     ], rollouts.counts.tokens
 
 
-def _buffer(train: Sequence[Claim], known: Sequence[Confirmed], engine: Engine, cycle: int) -> Buffer:
-    """What is trained on: the claims, and what must not be forgotten."""
-    items = [Confirmed(claim.prompt, claim.answer, SKILL, 1, cycle) for claim in train]
+def _buffer(
+    train: Sequence[ConsensusLabel], known: Sequence[Confirmed], engine: Engine, cycle: int
+) -> Buffer:
+    """What is trained on: the labels, and what must not be forgotten."""
+    items = [Confirmed(label.prompt, label.answer, SKILL, 1, cycle) for label in train]
     fitting = [item for item in items if len(engine.encode(item.prompt + item.answer, whole=False)) < LONGEST]
     return Buffer(len(known) + len(fitting) + 1, [*known, *fitting])
 

@@ -124,7 +124,7 @@ def _told(config: Config) -> Config:
     """Says what a run on a server will be and may cost; returns its configuration as it goes on record."""
     from moevolve.journal.figures import amount
     from moevolve.loop.endpoint import settled
-    from moevolve.loop.estimate import estimate
+    from moevolve.loop.estimate.endpoint import estimate
 
     asked, config = config, settled(config)
     say(f"{config.policy.model} at {config.policy.endpoint} answers; its weights stay as they are.")

@@ -22,8 +22,8 @@ def execute(options: argparse.Namespace) -> int:
         from moevolve.report import terminal
 
         terminal.console().print(terminal.show(summary))
-        from moevolve.loop import forecast
+        from moevolve.loop.estimate import engine as estimates
 
-        if (expected := forecast.load(options.run)) is not None:
+        if (expected := estimates.load(options.run)) is not None:
             print(f"{expected.sentence()}; took {summary.seconds / 60:.0f} minutes")
     return 0

@@ -1,4 +1,4 @@
-"""A run's own model: where it lies, how it is loaded to learn, and how it is spoken to."""
+"""A configuration as what a run works with: its engine, its suite, its prompts, and the settings in force."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from moevolve.models.configured import configured
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.rollouts.wording import Wording
-from moevolve.tasks.suite import Suite, suite
+from moevolve.tasks.suite import Suite
+from moevolve.tasks.suite import suite as suites
 
 
-def load(config: Config) -> Engine:
+def engine(config: Config) -> Engine:
     """The model, ready to learn by the configured method; errors as of `configured`."""
     return configured(config, Engine)
 
@@ -46,13 +47,13 @@ def settled(config: Config, engine: Engine) -> Config:
     )
 
 
-def tasks(config: Config) -> Suite:
+def suite(config: Config) -> Suite:
     """The suite that a run works on.
 
     Raises:
         UsageError: the configuration names a suite or skill that does not exist.
     """
-    whole = suite(config.suite.name)
+    whole = suites(config.suite.name)
     return whole.only(config.suite.skills) if config.suite.skills else whole
 
 
@@ -62,5 +63,5 @@ def prompts(config: Config, engine: Engine) -> Prompts:
     if wording.style != "chat":
         return BarePrompts(engine)
     return ChatPrompts(
-        engine, Wording(tasks(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell)
+        engine, Wording(suite(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell)
     )

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from moevolve.config import Config
-from moevolve.loop import forecast
-from moevolve.loop.forecast import Lengths, Speed, Work, work_of
+from moevolve.loop.estimate import engine as estimates
+from moevolve.loop.estimate.work import Lengths, Speed, Work, work_of
 from moevolve.tasks.suite import suite
 
 LENGTHS = Lengths(prompt=10.0, answer=2.0, longest=14)
@@ -56,13 +56,13 @@ def test_time_is_the_sum_of_each_kind_of_work_at_its_speed() -> None:
 
 
 def test_what_this_machine_can_give_is_told() -> None:
-    there = forecast.available()
+    there = estimates.available()
     assert there is None or there > 0
 
 
 def test_an_estimate_is_kept_beside_a_run_and_missing_where_none_was_made(tmp_path: Path) -> None:
-    assert forecast.load(tmp_path) is None
-    made = forecast.Estimate(
+    assert estimates.load(tmp_path) is None
+    made = estimates.Estimate(
         minutes=(1.0, 2.0),
         cycle_minutes=(0.5, 1.0),
         cycles=2,
@@ -70,8 +70,8 @@ def test_an_estimate_is_kept_beside_a_run_and_missing_where_none_was_made(tmp_pa
         speed=Speed(read=1000.0, drawn=100.0, trained=50.0),
         lengths=LENGTHS,
     )
-    forecast.save(made, tmp_path)
-    assert forecast.load(tmp_path) == made
+    estimates.save(made, tmp_path)
+    assert estimates.load(tmp_path) == made
     assert made.sentence().startswith("Estimated: 2 cycles in 1 to 2 minutes, 1.0 GiB of memory")
     one = msgspec.structs.replace(made, cycles=1)
     assert "1 cycle in" in one.sentence()

@@ -4,7 +4,7 @@
   more), or against one. An answer counts once more than half of the prompt's voters are for it.
 - A client who is an answer's only supporter has as many of these as clients usually have, and no more: a flood from one
   client is cut to the size of the others' parts.
-- Some clients' claims are trained on; the others' are what the candidate is judged by. Who is which is drawn anew in each
+- Some clients' labels are trained on; the others' are what the candidate is judged by. Who is which is drawn anew in each
   cycle.
 """
 
@@ -23,7 +23,7 @@ SHARE = 2
 """A client may be the only supporter of this many times as many answers as the median client."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class ConsensusLabel(msgspec.Struct, frozen=True):
     """An answer that clients stand for."""
 
     prompt: str
@@ -38,10 +38,11 @@ class _Ballot(msgspec.Struct):
     at: tuple[int, str, int]
     source: str
     supports: str | None
-    opposes: str | None
 
 
-def claims(interactions: Iterable[Interaction], feedback: Iterable[Feedback]) -> list[Claim]:
+def consensus_labels(
+    interactions: Iterable[Interaction], feedback: Iterable[Feedback]
+) -> list[ConsensusLabel]:
     """Answers with a majority of their prompt's voters, by the age of the prompt."""
     kept = {interaction.id: interaction for interaction in interactions}
     ballots: dict[str, dict[str, _Ballot]] = {interaction.prompt: {} for interaction in kept.values()}
@@ -56,7 +57,6 @@ def claims(interactions: Iterable[Interaction], feedback: Iterable[Feedback]) ->
             supports=verdict.correction
             if verdict.correction is not None
             else (said if verdict.score >= GOOD else None),
-            opposes=said if verdict.score < GOOD else None,
         )
         votes = ballots[interaction.prompt]
         if verdict.client not in votes or votes[verdict.client].at < ballot.at:
@@ -67,50 +67,50 @@ def claims(interactions: Iterable[Interaction], feedback: Iterable[Feedback]) ->
             supporters = sorted(name for name, b in votes.items() if b.supports == answer)
             if 2 * len(supporters) > len(votes):
                 sources = sorted({votes[name].source for name in supporters})
-                found.append(Claim(prompt, answer, tuple(supporters), tuple(sources)))
+                found.append(ConsensusLabel(prompt, answer, tuple(supporters), tuple(sources)))
     return found
 
 
-def capped(found: Sequence[Claim]) -> list[Claim]:
-    """The claims without what goes beyond any client's part; the newest of each client stay."""
+def cap(found: Sequence[ConsensusLabel]) -> list[ConsensusLabel]:
+    """The labels without what goes beyond any client's part; the newest of each client stay."""
     alone: dict[str, int] = {}
-    for claim in found:
-        if len(claim.supporters) == 1:
-            alone[claim.supporters[0]] = alone.get(claim.supporters[0], 0) + 1
+    for label in found:
+        if len(label.supporters) == 1:
+            alone[label.supporters[0]] = alone.get(label.supporters[0], 0) + 1
     if not alone:
         return list(found)
     counts = sorted(alone.values())
     most = SHARE * counts[(len(counts) - 1) // 2]
     left = dict.fromkeys(alone, most)
     kept = []
-    for claim in reversed(found):
-        if len(claim.supporters) == 1:
-            if not left[claim.supporters[0]]:
+    for label in reversed(found):
+        if len(label.supporters) == 1:
+            if not left[label.supporters[0]]:
                 continue
-            left[claim.supporters[0]] -= 1
-        kept.append(claim)
+            left[label.supporters[0]] -= 1
+        kept.append(label)
     return kept[::-1]
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """One cycle's division of the claims."""
+class TrainJudgeSplit(msgspec.Struct, frozen=True):
+    """One cycle's division of the labels."""
 
-    train: list[Claim]
-    judge: list[Claim]
-    """Claims of other clients, on other prompts."""
+    train: list[ConsensusLabel]
+    judge: list[ConsensusLabel]
+    """Labels of other clients, on other prompts."""
     trainers: tuple[str, ...]
     judges: tuple[str, ...]
 
 
-def parted(found: Sequence[Claim], seed: int, cycle: int) -> Parts:
-    """Divides the clients into two halves and the claims with them; claims that both halves support are trained on."""
-    clients = sorted({name for claim in found for name in claim.supporters})
+def train_judge_split(found: Sequence[ConsensusLabel], seed: int, cycle: int) -> TrainJudgeSplit:
+    """Divides the clients into two halves and the labels with them; labels that both halves support are trained on."""
+    clients = sorted({name for label in found for name in label.supporters})
     order = sorted(clients, key=lambda name: (key(seed, "deployed", cycle, name), name))
     trainers = frozenset(order[: len(order) // 2])
     judges = frozenset(order) - trainers
-    train = capped([claim for claim in found if trainers & set(claim.supporters)])
-    known = {claim.prompt for claim in train}
-    judge = capped(
-        [claim for claim in found if not trainers & set(claim.supporters) and claim.prompt not in known]
+    train = cap([label for label in found if trainers & set(label.supporters)])
+    known = {label.prompt for label in train}
+    judge = cap(
+        [label for label in found if not trainers & set(label.supporters) and label.prompt not in known]
     )
-    return Parts(train, judge, tuple(sorted(trainers)), tuple(sorted(judges)))
+    return TrainJudgeSplit(train, judge, tuple(sorted(trainers)), tuple(sorted(judges)))

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from moevolve.config import Config
-from moevolve.loop import endpoint, model
+from moevolve.loop import endpoint, resolve
 from moevolve.models.endpoint.prices import price_of
 from moevolve.models.endpoint.speech import Speech
 from moevolve.randomness import rng
@@ -43,7 +43,7 @@ def estimate(config: Config) -> Estimate:
 
     A program that splits tasks asks more often; a request that the run made before costs nothing.
     """
-    tasks = model.tasks(config)
+    tasks = resolve.suite(config)
     low, high = config.suite.levels
     cells = len(tasks.skills) * (high - low + 1)
     evolve, gate = config.evolve, config.gate

@@ -1,0 +1,1 @@
+"""Estimates of a run before it starts: by an engine on this machine, by a server."""
