@@ -184,3 +184,12 @@ class TestOlderVersion:
         write_older_run(tmp_path / "older")
         done = moevolve("replay", tmp_path / "older")
         assert done.returncode == 2 and "older version" in done.stderr
+
+
+def test_report_plots_the_curve_alone(recorded: Recorded, moevolve: Command, tmp_path: Path) -> None:
+    run = recorded()
+    plotted = moevolve("report", run, "--json", "--plot", "curve.svg")
+    assert plotted.returncode == 0, plotted.stderr
+    assert (tmp_path / "curve.svg").read_text().startswith("<svg")
+    refused = moevolve("report", run, "--plot", "curve.png")
+    assert (refused.returncode, "ends in .svg" in refused.stderr) == (2, True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moevolve.cli import output
 from moevolve.cli.reading import followed
+from moevolve.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +15,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="where the page goes (default: DIR/report.html)"
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="write the score curve alone, as SVG")
     parser.add_argument(
         "--json", action="store_true", help="print the figures as JSON; the page only with --html"
     )
 
 
 def execute(options: argparse.Namespace) -> int:
+    if options.plot is not None and options.plot.suffix != ".svg":
+        raise UsageError(f"--plot writes SVG: name a file that ends in .svg, not {options.plot}")
     with followed(options.run) as (reader, summary):
         if options.json:
             output.data(summary)
@@ -33,4 +37,12 @@ def execute(options: argparse.Namespace) -> int:
             file: Path = options.html or options.run / "report.html"
             file.write_text(page(summary, reader), encoding="utf-8")
             output.say(f"Wrote {file}")
+        if options.plot is not None:
+            from moevolve.report import svg
+
+            curve = svg.scores(summary.curve)
+            if not curve:
+                raise UsageError(f"{options.run} has no score to plot yet")
+            options.plot.write_text(curve, encoding="utf-8")
+            output.say(f"Wrote {options.plot}")
     return 0
