@@ -84,6 +84,7 @@ lint: develop
 types: develop
 	$(SAY) "Checking types, and the stub of moevolve._native against the module"
 	$(BIN)/mypy python/moevolve tui/moevolve_tui
+	$(BIN)/mypy --config-file tests/mypy.ini tests benches
 	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest.txt --mypy-config-file pyproject.toml moevolve._native
 
 # --- distributions

@@ -76,7 +76,7 @@ class Server:
         """Asks train tasks and corrects the answers."""
         tasks = PRIMER.sample("train", [(skill, level)] * count, "feedback bench", client)
         for task, answer in zip(tasks, self.answer(client, [t.prompt for t in tasks]), strict=True):
-            verdict = {"id": answer["id"], "score": 0, "correction": truth(task.answer)}
+            verdict = {"id": answer["id"], "score": 0, "correction": truth(task.answer or "")}
             self.call(client, "/v1/feedback", verdict)
 
     def learn(self) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from measure import clock
@@ -64,7 +65,7 @@ def operations(config: dict[str, Any], asked: float = 1.0) -> float:
 def random_ids(rows: int, length: int) -> list[list[int]]:
     """Token ids without specials."""
     generator = torch.Generator().manual_seed(7)
-    return torch.randint(4, int(CONFIG["vocab_size"]), (rows, length), generator=generator).tolist()
+    return torch.randint(4, int(str(CONFIG["vocab_size"])), (rows, length), generator=generator).tolist()
 
 
 def peaks(threads: int) -> dict[str, float]:
@@ -72,7 +73,9 @@ def peaks(threads: int) -> dict[str, float]:
     n, rates = 1024, {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
-        rates[f"torch {str(dtype).removeprefix('torch.')}"] = 2 * n**3 / least(lambda a=a, b=b: a @ b) / 1e9
+        rates[f"torch {str(dtype).removeprefix('torch.')}"] = (
+            2 * n**3 / least(partial(torch.matmul, a, b)) / 1e9
+        )
     rows, width = 1536, 512
     weights = [torch.randn(count) * 0.05 for count in (width, 1, 2 * width * width, width * width)]
     x = torch.randn(rows, width).numpy()
@@ -85,9 +88,7 @@ def peaks(threads: int) -> dict[str, float]:
             precision=precision,
             threads=threads,
         )
-        rates[f"ours {precision}"] = (
-            6 * rows * width * width / least(lambda layer=layer: layer.forward(x)) / 1e9
-        )
+        rates[f"ours {precision}"] = 6 * rows * width * width / least(partial(layer.forward, x)) / 1e9
     return rates
 
 

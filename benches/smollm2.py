@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def llama(path: Path, threads: int) -> Any:
 def theirs(peer: Any, ids: list[int], count: int) -> list[int]:
     """Greedy tokens of llama.cpp."""
     peer.reset()
-    out = []
+    out: list[int] = []
     for token in peer.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
         if token == peer.token_eos() or len(out) == count:
             break
@@ -79,8 +80,7 @@ def fork(engine: Engine, ids: list[int], ours: list[int], other: list[int]) -> t
     at = next(
         (i for i, (a, b) in enumerate(zip(ours, other, strict=False)) if a != b), min(len(ours), len(other))
     )
-    scores = memoryview(engine.logits([ids + ours[:at]]))
-    row = [scores[0, scores.shape[1] - 1, token] for token in range(engine.vocab_size)]
+    row = engine.logits([ids + ours[:at]]).tolist()[0][-1]
     eos = engine.eos[0]
     first, second = (texts[at] if at < len(texts) else eos for texts in (ours, other))
     return at, row[first] - row[second]
@@ -112,7 +112,7 @@ def speeds(engine: Engine, peer: Any) -> dict[str, tuple[float, float]]:
         peer.reset()
         peer.eval(ids)
 
-    measured = {
+    measured: dict[str, list[Callable[[], object]]] = {
         "decode": [lambda: list(engine.stream(start, max_tokens=NEW)), lambda: theirs(peer, start, NEW)],
         "prompt": [lambda: next(iter(engine.stream(ids, max_tokens=1)), None), read_theirs],
     }

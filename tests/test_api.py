@@ -57,6 +57,6 @@ def test_a_users_skill_joins_the_suite_and_runs(tmp_path: Path) -> None:
             "[gate]\nmin_n = 26\nmax_n = 52\nbatch = 20\n[evolve]\ncandidates = 2\nscreen = 26\n"
         )
         done = mv.evolve(settings, out=tmp_path / "run").wait()
-        assert "text/double" in done.summary["skills"]
+        assert "text/double" in done.summary["skills"]  # type: ignore[operator]
     finally:
         registry.forget("text/double")

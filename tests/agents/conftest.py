@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,7 @@ class Oracle:
         return [[completion(self.text(str(request.prompt)))] * request.n for request in requests]
 
 
-def roles(**limits: float) -> RolesSection:
+def roles(**limits: Any) -> RolesSection:
     """Default roles but for some limits."""
     return RolesSection(
         solver=RoleSection(**limits), improver=ImproverSection(**limits), learner=LearnerSection(**limits)

@@ -87,7 +87,7 @@ def start(host, fresh_oracle, solve):
 
 @pytest.mark.parametrize("with_successes", [True, False])
 def test_the_first_call_opens_the_levels_that_splitting_opens(host, oracle, solve, start, with_successes):
-    changes = {} if with_successes else {"successes": []}
+    changes: dict[str, list] = {} if with_successes else {"successes": []}
     proposals = host.propose(seed_genome(), brief_of(start, seed_genome(), **changes), 3, oracle)
     assert proposals.failure is None, proposals.detail
     assert len(proposals.candidates) == 6
@@ -129,7 +129,8 @@ def test_what_was_tried_is_not_proposed_again(host, start):
 
 
 def test_generations_keep_improving_or_hold(host, oracle, start, solve):
-    genome, history, score = seed_genome(), [], success(start)
+    genome, score = seed_genome(), success(start)
+    history: list[TrialReport] = []
     attempts = start
     for cycle in range(4):
         brief = brief_of(attempts, genome, history=history, candidates=4, cycle=cycle + 1)

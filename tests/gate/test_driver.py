@@ -124,7 +124,11 @@ def test_pairs_with_the_holder_of_a_best_level_are_told_from_those_with_the_cham
     ]
     source = RolloutPairs(
         RolloutRunner(Recorded(), Exact()),
-        lambda batch: [Match(*requests), Match(requests[1], requests[0], best=True)] if not batch else None,
+        lambda batch: (
+            [Match(requests[0], requests[1]), Match(requests[1], requests[0], best=True)]
+            if not batch
+            else None
+        ),
     )
     assert source.next() == [
         Paired("a", 1.0, 0.0),

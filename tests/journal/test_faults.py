@@ -27,7 +27,8 @@ def test_a_second_writer_is_told_the_pid_of_the_first_and_may_read(tmp_path):
         assert busy.value.exit_code == 2
         with RunStore.open(tmp_path / "run") as reader:
             assert (len(reader), reader.writer_alive(), read(reader).status) == (3, True, "running")
-            assert reader.state().pid == writer.pid
+            state = reader.state()
+            assert state is not None and state.pid == writer.pid
     finally:
         writer.communicate("")
 
@@ -89,14 +90,16 @@ def test_a_limit_on_file_size_is_a_full_disk_and_nothing_is_lost(tmp_path):
     assert count > 0
     with RunStore.open(tmp_path / "run", write=True) as store:
         assert store.verify() == count
-        assert store.state().error.startswith(str(tmp_path / "run"))
+        state = store.state()
+        assert state is not None and state.error is not None
+        assert state.error.startswith(str(tmp_path / "run"))
         store.append(samples.cycles([1]), samples.TIMING)
 
 
 def test_a_disk_without_space_is_said_and_everything_stays_readable(tmp_path):
     unshare = shutil.which("unshare")
     mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
-    inside = [unshare, "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(tmp_path)]
+    inside = [str(unshare), "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(tmp_path)]
     if unshare is None or subprocess.run([*inside, "true"], capture_output=True).returncode:
         pytest.skip("this machine does not let a test mount a small disk")
     done = filled(tmp_path / "run", inside=inside)

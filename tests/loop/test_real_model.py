@@ -124,7 +124,7 @@ def test_the_shelf_holds_adapters_alone(run: Path) -> None:
 
 def test_a_recipe_stays_in_its_bounds(run: Path) -> None:
     (learned,) = of(journal(run)[1], Learned)
-    assert isinstance(learned, Learned)
+    assert isinstance(learned, Learned) and learned.recipe is not None
     assert (learned.recipe.steps, learned.recipe.batch) == (2, 8)
     assert 1e-4 <= learned.recipe.learning_rate <= 1e-3
 

@@ -92,7 +92,7 @@ def llama() -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], list[float
             ("ffn_up", INNER, HIDDEN),
             ("ffn_down", HIDDEN, INNER),
         ]:
-            add(f"blk.{layer}.{name}.weight", *shape)
+            add(f"blk.{layer}.{name}.weight", *map(int, shape))
     return metadata, tensors
 
 
@@ -210,7 +210,7 @@ def test_a_narrow_seed_still_reverses(tmp_path, format, bits):
 
 def test_what_llama_cpp_lacks_is_refused_before_a_file_exists(tmp_path):
     words = {"<eos>": 0, "a": 1, "two words": 2}
-    tokenizer = {
+    tokenizer: dict = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
         "model": {"type": "WordLevel", "vocab": words, "unk_token": "<eos>"},

@@ -20,7 +20,7 @@ EXAMPLES = [
 ]
 
 
-def loaded(weights: str = "stored", **options: str | Path) -> Engine:
+def loaded(weights: str = "stored", **options: Any) -> Engine:
     return Engine.load(seed_checkpoint(), weights=weights, threads=1, **options)
 
 
@@ -54,7 +54,7 @@ def test_what_is_written_and_read_is_the_adapter_alone(tmp_path: Path) -> None:
     engine = taught(loaded())
     file = tmp_path / "adapter.safetensors"
     engine.write_weights(file)
-    assert file.stat().st_size < 5 * 4 * engine.adapter["parameters"]
+    assert file.stat().st_size < 5 * 4 * (engine.adapter or {})["parameters"]
     other = loaded()
     other.adapt(4, 8.0)
     other.read_weights(file)

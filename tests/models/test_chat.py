@@ -171,9 +171,9 @@ def test_a_setting_out_of_range_is_refused_by_name(name: str, value: Any) -> Non
 def test_settings_are_known_and_come_one_way() -> None:
     model, _ = engine("x", None)
     with pytest.raises(UsageError, match="no sampling setting 'best_of'"):
-        model.generate(["p"], best_of=3)
+        model.generate(["p"], best_of=3)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="sampling settings: Expected `float`"):
-        model.generate(["p"], min_p="a")
+        model.generate(["p"], min_p="a")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="give `sampling` or max_tokens, not both"):
         model.generate(["p"], sampling=Sampling(max_tokens=3), max_tokens=4)
     with pytest.raises(UsageError, match="at least 1 sample"):

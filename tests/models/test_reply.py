@@ -282,7 +282,7 @@ def test_events_are_the_whole_reply(text: str, form: ReplyFormat, prompt: str) -
     assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == reply.reasoning
     assert [e.call for e in events if isinstance(e, ToolCallEnd)] == list(reply.tool_calls)
     assert [e.call for e in events if isinstance(e, ToolCallFailed)] == list(reply.malformed)
-    indices = [call.index for call in (*reply.tool_calls, *reply.malformed)]
+    indices = [call.index for call in reply.tool_calls] + [call.index for call in reply.malformed]
     assert sorted(indices) == list(range(len(indices)))
     for call in reply.tool_calls:
         told = "".join(e.json for e in events if isinstance(e, ToolCallArguments) and e.index == call.index)

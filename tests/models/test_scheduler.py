@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from moevolve import Engine
 from moevolve.errors import CapacityError, UsageError
 from moevolve.models.scheduler import Scheduler
-from moevolve.protocol.sampling import Event, Sampling, TokenRequest
+from moevolve.protocol.sampling import Drawn, Event, Sampling, TokenRequest
 from moevolve.randomness import key
 
 MODELS = Path(__file__).parents[1] / "fixtures" / "model"
@@ -72,9 +72,9 @@ def drain(scheduler: Scheduler) -> list[Event]:
     return events + scheduler.step()
 
 
-def joined(events: list[Event]) -> dict[tuple[int, int], tuple[list[object], str | None]]:
+def joined(events: list[Event]) -> dict[tuple[int, int], tuple[list[Drawn], str | None]]:
     """All that was drawn of each sample, and how it ended."""
-    drawn: dict[tuple[int, int], list[object]] = defaultdict(list)
+    drawn: dict[tuple[int, int], list[Drawn]] = defaultdict(list)
     ends: dict[tuple[int, int], str | None] = {}
     for event in events:
         place = event.request, event.sample
@@ -85,9 +85,9 @@ def joined(events: list[Event]) -> dict[tuple[int, int], tuple[list[object], str
     return {place: (tokens, ends.get(place)) for place, tokens in drawn.items()}
 
 
-def alone(engine: Engine, request: TokenRequest) -> list[object]:
+def alone(engine: Engine, request: TokenRequest) -> list[tuple[list[Drawn], str | None]]:
     """What each sample draws when it is the only one there ever was."""
-    out = []
+    out: list[tuple[list[Drawn], str | None]] = []
     for one in request.keys:
         scheduler = Scheduler(engine, slots=1)
         scheduler.submit(replace(request, keys=[one]))

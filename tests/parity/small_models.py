@@ -34,7 +34,7 @@ WIDE = {
 
 def wide(name: str) -> dict[str, Any]:
     """The configuration of a family of [`FAMILIES`] with wide heads."""
-    config = SIZES | {"model_type": name.split()[0]} | FAMILIES[name] | WIDE
+    config: dict[str, Any] = {**SIZES, "model_type": name.split()[0], **FAMILIES[name], **WIDE}
     if name == "llama":
         return config | {"rope_parameters": LLAMA3}
     if name == "minimax_m2":

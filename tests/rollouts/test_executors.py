@@ -47,11 +47,11 @@ class Echo:
         self._refused = refused
 
     def answer(self, requests: Sequence[GenerateRequest]) -> list[Reply]:
-        self.rounds.append([request.prompt for request in requests])
+        self.rounds.append([str(request.prompt) for request in requests])
         self.generated += sum(request.n for request in requests)
         return [
             Unanswered(failure="policy", detail="it slept")
-            if self._refused and request.prompt.startswith(self._refused)
+            if self._refused and str(request.prompt).startswith(self._refused)
             else [Completion(f"{request.prompt[-4:]}{request.key % 97}", [1], [0.0], "stop")] * request.n
             for request in requests
         ]

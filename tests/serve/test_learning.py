@@ -50,7 +50,7 @@ def teach(deployed: Deployed, client: str, count: int, correct: Callable[[str], 
         id = f"{client}-{place}"
         kept.keep(Interaction(id=id, client=client, at=place, prompt=task.prompt, answers=["?"], weights=""))
         kept.judge(
-            Feedback(id=id, choice=0, client=client, at=place, score=0, correction=correct(task.answer))
+            Feedback(id=id, choice=0, client=client, at=place, score=0, correction=correct(task.answer or ""))
         )
 
 

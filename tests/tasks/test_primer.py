@@ -42,10 +42,10 @@ def expected(task: Task) -> str:
             assert first >= second
             return str(first - second)
         case "cmp":
-            first, second = payload.split(",")
-            assert len(first) == len(second)
-            assert first != second
-            return str(max(int(first), int(second)))
+            left, right = payload.split(",")
+            assert len(left) == len(right)
+            assert left != right
+            return str(max(int(left), int(right)))
         case "cnt":
             return str(payload.count("x"))
         case "par":
