@@ -16,7 +16,7 @@ LLAMA3 = PLAIN | {
     "original_max_position_embeddings": 32,
 }  # fmt: skip
 YARN = PLAIN | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     "minimax_m2": EXPERTS | {"rotary_dim": 8, "rope_parameters": PLAIN | {"partial_rotary_factor": 0.5}},
     "qwen3_moe": EXPERTS | {"norm_topk_prob": True},
     "olmoe": EXPERTS | {"num_key_value_heads": 4},
