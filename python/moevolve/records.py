@@ -214,6 +214,8 @@ class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind"):
     """Candidates without a score: edits of `improve.py` or `learn.py` alone, whose worth shows later."""
     tokens: int
     """Tokens drawn by the generation: proposals, baseline and screening."""
+    gain: float | None = None
+    """The chosen one's gain over the baseline, corrected for having been chosen as the best; None where none was."""
 
 
 class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):

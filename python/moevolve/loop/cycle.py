@@ -10,6 +10,7 @@ from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
+from moevolve.loop.stages.gate import finite_data
 from moevolve.loop.stages.learn import learn
 from moevolve.loop.stages.practise import practise
 from moevolve.loop.stages.score import score
@@ -75,6 +76,8 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
             entries.variant_added(seed, run.behaviours.name(program)),
         ]
     )
+    if run.few_tasks:
+        run.journal.write([finite_data(run)])
     run.progress("scoring the seed on the sealed split", 0.0)
     initial = score(run, 0, "sealed", "initial")
     run.progress("scoring the seed on the dev split", 0.0)

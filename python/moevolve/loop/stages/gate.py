@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from moevolve.gate import confirmed
 from moevolve.gate.betting import GateVerdict, PairedGate
 from moevolve.gate.driver import Match, RolloutPairs, decide
-from moevolve.gate.finite import SpentTasks
+from moevolve.gate.finite import SpentTasks, detectable
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.loop.stages.practise import FADE
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
-from moevolve.records import Level
+from moevolve.records import Guarded, Level
 from moevolve.tasks.task import Task
 
 STATUS = {"promote": "champion", "archive": "kept", "discard": "rejected", "void": "kept"}
@@ -78,6 +78,17 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
         ProposalOutcome(cycle, candidate.operator, candidate.summary, verdict.gain, verdict.decision)
     )
     return verdict
+
+
+def finite_data(run: RunContext) -> Guarded:
+    """What the gate's tasks can show where a skill has only so many: known before the first of them is spent."""
+    n = len(run.skills) * min(run.few_tasks.values())
+    least = detectable(n, run.state.spending.level)
+    can = "show no gain at all" if least is None else f"cannot show less than {least:+.2f}"
+    detail = (
+        f"{n} gate tasks in whole rounds of skills {can}; each counts once, and a decision spends its tasks"
+    )
+    return Guarded(cycle=0, guard="finite data", checked=n, vetoed=0, detail=detail)
 
 
 class _Draws:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import msgspec
+
+from moevolve.gate.screening import corrected_best, standard_error
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
@@ -48,19 +52,27 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
         for proposal in proposals
     ]
     run.progress(f"screening {len(candidates)} candidates", done + 0.05 / of)
-    passed, records, drawn = _screen(run, cycle, generation, candidates)
+    screening = _screen(run, cycle, generation, candidates)
     run.bill(cycle, f"screen {generation}")
     # Of equals the first.
-    best = max(passed, key=lambda variant: variant.score or 0.0, default=None)
+    best = max(screening.passed, key=lambda variant: variant.score or 0.0, default=None)
+    gain = None
+    if best is not None:
+        gains = [math.fsum(each) / len(each) for each in screening.differences.values() if each]
+        error = standard_error(screening.differences[best.id])
+        draw = rng(run.config.seed, cycle, "screen", generation, "chosen")
+        gain = corrected_best(gains, error, draw) if gains else 0.0
+        best = run.archive.update(best.id, score=min(1.0, max(0.0, screening.baseline + gain)))
     run.journal.write(
         [
-            *records,
+            *screening.records,
             Chosen(
                 cycle=cycle,
                 chosen=best.id if best else None,
-                not_chosen=[variant.id for variant in passed if variant is not best],
+                not_chosen=[each.id for each in screening.passed if best is None or each.id != best.id],
                 unscreened=[child.id for child, proposal in candidates if not proposal.solves_differently],
-                tokens=tokens + drawn,
+                tokens=tokens + screening.tokens,
+                gain=gain,
             ),
         ]
     )
@@ -101,13 +113,22 @@ def _propose(
     return children(program, edits, known, run.store.hold), usage.tokens
 
 
+class _Screening(msgspec.Struct, frozen=True):
+    """A comparison of candidates with the champion on train tasks."""
+
+    passed: list[Variant]
+    records: list[Record]
+    baseline: float
+    """The champion's score."""
+    differences: dict[str, list[float]]
+    """By candidate, in order: paired differences to the champion on the tasks that both had an answer for."""
+    tokens: int
+
+
 def _screen(
     run: RunContext, cycle: int, generation: int, candidates: Sequence[tuple[Variant, Proposal]]
-) -> tuple[list[Variant], list[Record], int]:
-    """Compares candidates with the champion on train tasks.
-
-    Returns those that passed, the records of all, and the tokens drawn.
-    """
+) -> _Screening:
+    """Compares candidates with the champion on train tasks."""
     tasks = run.tasks("train", cycle, f"screen/{generation}", run.config.evolve.screen)
     stage = (run.config.seed, cycle, "screen", generation)
     differing = [child for child, proposal in candidates if proposal.solves_differently]
@@ -142,4 +163,13 @@ def _screen(
         run.state.outcomes.append(
             ProposalOutcome(cycle, child.operator, child.summary, score - base, "screened")
         )
-    return passed, records, sum(rollouts.counts.tokens for rollouts in (baseline, *found))
+    differences = {
+        name: [
+            ours.verdict.score - theirs.verdict.score
+            for ours, theirs in zip(attempts, baseline.attempts, strict=True)
+            if ours.answered and theirs.answered
+        ]
+        for name, attempts in screened.items()
+    }
+    tokens = sum(rollouts.counts.tokens for rollouts in (baseline, *found))
+    return _Screening(passed, records, base, differences, tokens)
