@@ -135,6 +135,8 @@ bench: develop parity-env ## measure training and generation against transformer
 	PYTHONPATH=python $(PARITY)/bin/python benches/smollm2.py
 	$(SAY) "LoRA on SmolLM2, beside PEFT"
 	PYTHONPATH=python $(PARITY)/bin/python benches/lora.py
+	$(SAY) "Simulating the gate's errors and power (about 3 minutes)"
+	$(BIN)/python benches/gate.py --require
 	$(SAY) "Measuring 64 clients of a server beside one (about a minute)"
 	$(BIN)/python benches/serve.py
 	$(SAY) "Measuring the generation service (about 3 minutes)"
