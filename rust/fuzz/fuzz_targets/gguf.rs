@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use moevolve_model::error::Result;
-use moevolve_model::gguf::{self, Gguf, names, tokenizer};
-use moevolve_model::tokenizer::Tokenizer;
+use moevolve_checkpoint::gguf::{Gguf, tokenizer};
+use moevolve_checkpoint::{Result, Tokenizer};
+use moevolve_model::checkpoint::gguf::{config, names};
 
 fn read(bytes: &[u8]) -> Result<()> {
     let header = Gguf::parse(bytes, "model.gguf")?;
-    let config = gguf::config(&header)?;
+    let config = config(&header)?;
     names::pieces(&header, &names::Naming::of(&config.fields))?;
     if let Some(text) = tokenizer::read(&header)? {
         let path = Path::new("model.gguf");

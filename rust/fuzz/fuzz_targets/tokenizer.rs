@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use moevolve_model::tokenizer::Tokenizer;
+use moevolve_checkpoint::Tokenizer;
 
 fuzz_target!(|text: &str| {
     if let Ok(tokenizer) = Tokenizer::parse(text, None, 4096, Path::new("tokenizer.json")) {

@@ -4,10 +4,10 @@ use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::route::Rule;
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
 use crate::family::{Description, Family, QkNorm, Window};
 use crate::fields::Fields;
 use crate::positions;
+use moevolve_checkpoint::{Error, Result};
 
 /// Sizes and kind of the network. Unknown fields of the file are kept and saved again.
 #[derive(Clone, Debug)]

@@ -10,9 +10,10 @@ mod save;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::DType;
+use moevolve_checkpoint::Tokenizer;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::rope::{Angles, Rotary};
+use moevolve_kernels::stored::Format;
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
@@ -26,7 +27,6 @@ use crate::layout::Layout;
 use crate::parameters::Parameters;
 use crate::schedule::Scheduler;
 use crate::stored::{Ggml, Stored};
-use crate::tokenizer::Tokenizer;
 use crate::train::{Optimizer, Trainer};
 
 pub use requests::{Example, Logits, Request, Sample};
@@ -48,7 +48,8 @@ pub struct Engine {
     checkpointing: bool,
     team: Team,
     rotary: Rotary,
-    dtype: DType,
+    /// What weights are saved as unless somebody says otherwise.
+    dtype: Format,
     tokenizer: Option<Arc<Tokenizer>>,
     generation: Option<Map<String, Value>>,
     optimizer: Optimizer,
@@ -85,11 +86,8 @@ impl Engine {
                 "makes a model of {:.0} parameters; this engine draws up to 1e10",
                 config.parameters()
             );
-            return Err(Error::Config {
-                file: "config".to_owned(),
-                key: "hidden_size".to_owned(),
-                reason,
-            });
+            let (file, key) = ("config".to_owned(), "hidden_size".to_owned());
+            return Err(moevolve_checkpoint::Error::Config { file, key, reason }.into());
         }
         let layout = Layout::new(&config);
         let parameters = Parameters::random(&config, &layout, seed);
@@ -105,7 +103,7 @@ impl Engine {
                 layout,
                 parameters,
                 stored: None,
-                dtype: DType::F32,
+                dtype: Format::F32,
                 tokenizer,
                 generation,
             },

@@ -5,20 +5,9 @@ use std::path::Path;
 /// One error for the crate; bindings turn `is_checkpoint` into `CheckpointError` and `is_usage` into `UsageError`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{file}: {key}: {reason}")]
-    Config {
-        file: String,
-        key: String,
-        reason: String,
-    },
-    #[error("{file}: {reason}")]
-    File { file: String, reason: String },
-    #[error("{file}: tensor {name}: {reason}")]
-    Tensor {
-        file: String,
-        name: String,
-        reason: String,
-    },
+    /// What is wrong with which file, key or tensor.
+    #[error(transparent)]
+    Checkpoint(#[from] moevolve_checkpoint::Error),
     #[error("{0}")]
     Request(String),
     #[error("{0}")]
@@ -39,32 +28,22 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// An error of a whole file.
     pub fn file(path: &Path, reason: impl ToString) -> Self {
-        // One line, whatever a library's message looks like.
-        let reason = reason
-            .to_string()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        Self::File {
-            file: path.display().to_string(),
-            reason,
-        }
+        moevolve_checkpoint::Error::file(path, reason).into()
     }
 
     /// The checkpoint is torn, alien or inconsistent.
     pub fn is_checkpoint(&self) -> bool {
-        matches!(
-            self,
-            Self::Config { .. } | Self::File { .. } | Self::Tensor { .. }
-        )
+        matches!(self, Self::Checkpoint(error) if error.is_checkpoint())
     }
 
     /// The caller asked for something impossible.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Request(_) | Self::Capacity(_) | Self::NoTokenizer | Self::Frozen
-        )
+        match self {
+            Self::Checkpoint(error) => error.is_usage(),
+            Self::Request(_) | Self::Capacity(_) | Self::NoTokenizer | Self::Frozen => true,
+            Self::NotFinite { .. } => false,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use moevolve_checkpoint::{Error, Result};
 
 pub struct Fields<'a> {
     pub file: &'a str,

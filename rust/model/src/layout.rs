@@ -41,6 +41,11 @@ impl Axis {
         self.places().map(|place| padded[place]).collect()
     }
 
+    /// Padded place of a true index.
+    fn place(self, index: usize) -> usize {
+        index / self.size * padded(self.size) + index % self.size
+    }
+
     /// Padded place of each true index.
     pub fn places(self) -> impl Iterator<Item = usize> {
         (0..self.groups)
@@ -89,6 +94,22 @@ impl Named {
             out.extend(self.columns.places().map(|column| row[column]));
         }
         out
+    }
+
+    /// Appends rows of the tensor without padding; the rows of a vector are its numbers.
+    pub fn extract_rows(&self, parameters: &[f32], rows: Range<usize>, out: &mut Vec<f32>) {
+        let Axis { groups, size } = self.columns;
+        match self.rows {
+            None => out.extend(rows.map(|i| parameters[self.at + self.columns.place(i)])),
+            Some(axis) => {
+                for row in rows {
+                    let row = &parameters[self.at + axis.place(row) * self.columns.padded()..];
+                    for group in 0..groups {
+                        out.extend_from_slice(&row[group * padded(size)..][..size]);
+                    }
+                }
+            }
+        }
     }
 
     /// Puts values without padding into the parameters.

@@ -2,7 +2,7 @@
 //! OLMoE, Mixtral, Llama.
 //!
 //! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
-//! move tensors between Hugging Face files and the flat parameters through Candle, [`decoder`] and [`backward`]
+//! move tensors between files (`moevolve-checkpoint`) and the flat parameters, [`decoder`] and [`backward`]
 //! are the network block by block over `moevolve-kernels`, and [`train`] and [`schedule`] drive it.
 
 pub mod adapter;
@@ -15,19 +15,19 @@ pub mod engine;
 pub mod error;
 pub mod family;
 mod fields;
-pub mod gguf;
 pub mod layout;
 pub mod objective;
 pub mod parameters;
 pub mod plan;
 mod positions;
-pub mod raw;
 mod reverse;
 pub mod schedule;
 pub mod stored;
-pub mod tokenizer;
 pub mod train;
 pub mod weights;
+
+/// The tensors of `tokenizer.json` and others that files need: see `moevolve-checkpoint`.
+pub use moevolve_checkpoint::Tokenizer;
 
 /// Gradients are told as Candle's tensors.
 pub use candle_core::Tensor;

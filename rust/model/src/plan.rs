@@ -8,8 +8,10 @@ use moevolve_kernels::stored::{FP8_BLOCK, Format};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
-use crate::gguf::{self, Gguf};
+use crate::checkpoint::gguf;
+use moevolve_checkpoint::files::{MappedFile, read_object};
+use moevolve_checkpoint::gguf::Gguf;
+use moevolve_checkpoint::{Error, Result};
 use shape::Shape;
 
 /// The formats that a plan weighs, by the names it gives them.
@@ -133,28 +135,22 @@ pub fn of_path(path: &Path) -> Result<Plan> {
     } else {
         path.to_owned()
     };
-    let place = file.display().to_string();
-    if file
+    let is_gguf = file
         .extension()
-        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
-    {
-        return of_gguf(&file, &place);
+        .is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    if is_gguf {
+        return of_gguf(&file);
     }
-    let text = std::fs::read_to_string(&file).map_err(|e| Error::file(&file, e))?;
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(map)) => of(&map, &place),
-        Ok(_) => Err(Error::file(&file, "is not a JSON object")),
-        Err(e) => Err(Error::file(&file, format!("is not JSON: {e}"))),
+    match read_object(&file)? {
+        Some(map) => of(&map, &file.display().to_string()),
+        None => Err(Error::file(&file, "does not exist")),
     }
 }
 
-fn of_gguf(path: &Path, place: &str) -> Result<Plan> {
-    let file = std::fs::File::open(path).map_err(|e| Error::file(path, e))?;
-    // SAFETY: read only, as numbers and checked text, until this function returns; a file that shrinks meanwhile ends
-    // the process, as with every reader of mapped weights.
-    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::file(path, e))?;
-    let gguf = Gguf::parse(&bytes, place)?;
-    let mut plan = of(&gguf::config_fields(&gguf)?, place)?;
+fn of_gguf(path: &Path) -> Result<Plan> {
+    let file = MappedFile::open(path)?;
+    let gguf = Gguf::parse(&file, &file.name)?;
+    let mut plan = of(&gguf::config_fields(&gguf)?, &file.name)?;
     let stored: usize = gguf.tensors.iter().map(|tensor| tensor.range.len()).sum();
     plan.stored_bytes = Some(stored as u64);
     Ok(plan)

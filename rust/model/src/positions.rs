@@ -4,9 +4,9 @@
 use moevolve_kernels::frequencies::Scaling;
 use serde_json::{Map, Value, json};
 
-use crate::error::Result;
 use crate::family::{Description, Family};
 use crate::fields::Fields;
+use moevolve_checkpoint::Result;
 
 pub struct Rotary {
     pub rotated: usize,

@@ -5,22 +5,22 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use moevolve_checkpoint::tensors::not_finite;
+use moevolve_checkpoint::{Result, TensorView, Tensors};
 use moevolve_kernels::ggml::{Company, WIDEST};
 use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Format, Product, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, Precision};
 
 use crate::config::Config;
-use crate::error::Result;
 use crate::layout::{Axis, Layout, Matrix, Named, bias_names};
 use crate::parameters::Parameters;
-use crate::raw::Raw;
-use crate::weights::{Raws, not_finite, nothing_left, take};
+use crate::weights::nothing_left;
 
 /// A matrix of the layout, or the part of a stacked one that a tensor fills.
 #[derive(Clone, Debug)]
 struct Piece {
-    raw: Raw,
+    raw: TensorView,
     /// Rows of the layout, padded.
     height: usize,
 }
@@ -63,25 +63,25 @@ pub fn obstacle(layout: &Layout) -> Option<&'static str> {
 impl Stored {
     /// Takes every tensor of the layout: none missing, none left over, every shape right, every number finite.
     ///
-    /// `place` names the checkpoint where a tensor is missing. `as_ggml`: of a
-    /// GGUF file.
+    /// `as_ggml`: of a GGUF file.
     pub fn assemble(
-        mut raws: Raws,
+        mut tensors: Tensors,
         config: &Config,
         layout: &Layout,
         as_ggml: Option<Ggml>,
-        place: &str,
         team: &Team,
     ) -> Result<Self> {
         // ggml multiplies bf16 by the processor's own instruction, which adds up in yet another order.
-        let known = raws.values().all(|raw| raw.format != Format::Bf16);
+        let known = tensors
+            .iter()
+            .all(|(_, tensor)| tensor.format != Format::Bf16);
         let mut stored = Self {
             ggml: as_ggml.filter(|_| known && layout.widths.head <= WIDEST),
             ..Self::default()
         };
         for named in &layout.named {
             let shape = named.shape();
-            let raw = take(&mut raws, &named.name, &shape, place)?;
+            let raw = tensors.take(&named.name, &shape)?;
             check(&named.name, &raw, team)?;
             if let Some(rows) = named.rows {
                 let height = rows.padded();
@@ -96,13 +96,13 @@ impl Stored {
             }
         }
         for name in bias_names(config) {
-            let raw = take(&mut raws, &name, &[config.experts], place)?;
+            let raw = tensors.take(&name, &[config.experts])?;
             check(&name, &raw, team)?;
             let mut values = vec![0.0; config.experts];
             raw.decode(0, &mut values);
             stored.bias.extend(values);
         }
-        nothing_left(raws, config)?;
+        nothing_left(tensors, config)?;
         Ok(stored)
     }
 
@@ -199,13 +199,20 @@ impl Stored {
         self.bias.chunks_exact(experts).nth(layer).unwrap_or(&[])
     }
 
-    /// A tensor's numbers without padding.
-    pub fn numbers(&self, named: &Named) -> Vec<f32> {
+    /// Appends rows of a tensor without padding; the rows of a vector are its numbers.
+    pub fn rows(&self, named: &Named, rows: Range<usize>, out: &mut Vec<f32>) {
         match self.pieces.get(&named.at) {
-            Some(piece) => piece.raw.values(),
+            Some(piece) => {
+                let matrix = piece.raw.matrix();
+                for row in rows {
+                    let start = out.len();
+                    out.resize(start + matrix.inp, 0.0);
+                    matrix.decode_row(row, &mut out[start..]);
+                }
+            }
             None => {
                 let at = self.places[&named.at];
-                named.columns.gather(&self.vectors[at..])
+                out.extend_from_slice(&named.columns.gather(&self.vectors[at..])[rows]);
             }
         }
     }
@@ -214,7 +221,9 @@ impl Stored {
     pub fn to_parameters(&self, layout: &Layout) -> Parameters {
         let mut values = vec![0.0; layout.total];
         for named in &layout.named {
-            named.insert(&self.numbers(named), &mut values);
+            let mut numbers = Vec::new();
+            self.rows(named, 0..named.shape()[0], &mut numbers);
+            named.insert(&numbers, &mut values);
         }
         Parameters::new(values, self.bias.clone(), layout)
     }
@@ -234,10 +243,10 @@ pub struct Job<'a> {
 const CHECKED: usize = 64;
 
 /// Refuses numbers that are not finite.
-fn check(name: &str, raw: &Raw, team: &Team) -> Result<()> {
+fn check(name: &str, raw: &TensorView, team: &Team) -> Result<()> {
     let (matrix, bytes) = (raw.matrix(), raw.bytes());
     if let Some(at) = raw.scales.iter().position(|scale| !scale.is_finite()) {
-        return Err(not_finite(name, raw, at * FP8_BLOCK, raw.scales[at]));
+        return Err(not_finite(&raw.file, name, at * FP8_BLOCK, raw.scales[at]));
     }
     let row = matrix.format.row_bytes(matrix.inp);
     // The first in the file, whichever thread sees one first.
@@ -254,7 +263,7 @@ fn check(name: &str, raw: &Raw, team: &Team) -> Result<()> {
         at => {
             let mut values = vec![0.0; matrix.inp];
             matrix.decode_row(at / matrix.inp, &mut values);
-            Err(not_finite(name, raw, at, values[at % matrix.inp]))
+            Err(not_finite(&raw.file, name, at, values[at % matrix.inp]))
         }
     }
 }

@@ -167,7 +167,7 @@ proptest! {
         }
         match Engine::create(&config.to_string(), None, 0, 1) {
             Ok(_) => {}
-            Err(Error::Config { key, .. }) => prop_assert!(!key.is_empty()),
+            Err(Error::Checkpoint(moevolve_checkpoint::Error::Config { key, .. })) => prop_assert!(!key.is_empty()),
             Err(other) => prop_assert!(false, "{other}"),
         }
     }

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{create, edit, families, odd, with};
+use moevolve_checkpoint::Error;
 use moevolve_kernels::frequencies::Scaling;
-use moevolve_model::Error;
 use moevolve_model::config::Config;
 use serde_json::{Value, json};
 
@@ -238,7 +238,9 @@ fn what_is_not_built_is_refused_by_name() {
     ] {
         let config = with(family(name), &changes);
         match Config::parse(&config.to_string(), "config.json") {
-            Err(Error::Config { key: named, .. }) => assert_eq!(named, key, "{changes:?}"),
+            Err(Error::Config { key: named, .. }) => {
+                assert_eq!(named, key, "{changes:?}")
+            }
             other => panic!("{changes:?}: {other:?}"),
         }
     }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use moevolve_model::tokenizer::Tokenizer;
 use moevolve_model::{
-    AdapterSettings, Engine as Model, Error, Keep, Objective, Optimizer, Request,
+    AdapterSettings, Engine as Model, Error, Keep, Objective, Optimizer, Request, Tokenizer,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -150,12 +149,12 @@ impl Engine {
 
     #[pyo3(signature = (text, add_special=false))]
     fn encode(&self, py: Python<'_>, text: &str, add_special: bool) -> PyResult<Vec<u32>> {
-        self.read(py, |tokenizer| tokenizer.encode(text, add_special))
+        self.read(py, |tokenizer| Ok(tokenizer.encode(text, add_special)?))
     }
 
     #[pyo3(signature = (ids, skip_special=true))]
     fn decode(&self, py: Python<'_>, ids: Vec<u32>, skip_special: bool) -> PyResult<String> {
-        self.read(py, |tokenizer| tokenizer.decode(&ids, skip_special))
+        self.read(py, |tokenizer| Ok(tokenizer.decode(&ids, skip_special)?))
     }
 
     #[getter]

@@ -10,7 +10,7 @@ use crate::engine::raise;
 fn plan(py: Python<'_>, path: PathBuf) -> PyResult<String> {
     py.detach(|| moevolve_model::plan::of_path(&path))
         .map(|plan| plan.to_json())
-        .map_err(|error| raise(py, &error))
+        .map_err(|error| raise(py, &error.into()))
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

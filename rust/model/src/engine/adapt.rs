@@ -1,17 +1,15 @@
 //! An adapter beside the engine's weights: made, read, written as PEFT does, merged.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use moevolve_checkpoint::files::{read_text, write_atomically};
+use moevolve_checkpoint::{Error as FileError, TensorSpec, Tensors, safetensors};
+use moevolve_kernels::stored::Format;
 use serde_json::{Map, Value, json};
 
 use super::Engine;
 use crate::adapter::{Adapter, Settings};
-use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
-use crate::raw;
-use crate::weights::{self, Raws};
 
 /// PEFT's names for the two files of a folder.
 const CONFIG: &str = "adapter_config.json";
@@ -105,7 +103,7 @@ impl Engine {
         });
         self.write_adapter(&folder.join(WEIGHTS))?;
         let text = format!("{config:#}\n");
-        write_atomically(&folder.join(CONFIG), text.as_bytes())
+        Ok(write_atomically(&folder.join(CONFIG), text.as_bytes())?)
     }
 
     /// Puts the adapter of a folder that PEFT or [`Self::save_adapter`] wrote beside the weights.
@@ -122,17 +120,19 @@ impl Engine {
     /// The adapter's tensors as one file under PEFT's names; returns the hash of its bytes.
     pub(super) fn write_adapter(&self, file: &Path) -> Result<String> {
         let adapter = self.adapter_or_error()?;
-        let failed = |e: candle_core::Error| Error::file(file, e);
-        let mut tensors = Vec::new();
-        for (name, shape, values) in adapter.tensors(&adapter.values) {
-            let tensor = Tensor::from_vec(values, &shape, &Device::Cpu).map_err(failed)?;
-            tensors.push((name, tensor.to_dtype(DType::F32).map_err(failed)?));
-        }
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let bytes =
-            safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::file(file, e))?;
-        write_atomically(file, &bytes)?;
-        Ok(blake3::hash(&bytes).to_hex().to_string())
+        let tensors = adapter.tensors(&adapter.values);
+        let spec = |(name, shape, _): &(String, [usize; 2], Vec<f32>)| TensorSpec {
+            name: name.clone(),
+            shape: shape.to_vec(),
+            format: Format::F32,
+        };
+        let specs: Vec<_> = tensors.iter().map(spec).collect();
+        let hash = safetensors::write(file, ("format", "pt"), &specs, &mut |index, rows, out| {
+            let (_, [_, width], values) = &tensors[index];
+            out.extend_from_slice(&values[rows.start * width..rows.end * width]);
+            Ok(())
+        });
+        Ok(hash?)
     }
 
     /// The adapter with its tensors from a file.
@@ -160,28 +160,20 @@ pub(super) fn fingerprint(adapter: &Adapter) -> String {
 
 /// All tensors of a file, none missing, none left over, every number finite.
 fn fill(adapter: &mut Adapter, file: &Path) -> Result<()> {
-    let place = file.display().to_string();
-    let mut raws: Raws = raw::safetensors(file)?.into_iter().collect();
-    adapter.fill(|name, shape| {
-        let raw = weights::take(&mut raws, name, shape, &place)?;
-        weights::finite(name, &raw)
-    })?;
-    match raws.pop_first() {
-        None => Ok(()),
-        Some((name, raw)) => Err(Error::Tensor {
-            file: raw.place,
-            name,
-            reason: "is beside no matrix that the adapter's configuration targets".to_owned(),
-        }),
+    let mut tensors = Tensors::new(file.display().to_string());
+    for (name, tensor) in safetensors::read(file)? {
+        tensors.insert(name, tensor)?;
     }
+    adapter.fill(|name, shape| Ok(tensors.take(name, shape)?.finite_values(name)?))?;
+    Ok(tensors.finish("is beside no matrix that the adapter's configuration targets")?)
 }
 
 /// Reads PEFT's configuration strictly: what this engine would compute otherwise is refused by its key.
-fn settings(file: &Path) -> Result<Settings> {
-    let text = std::fs::read_to_string(file).map_err(|e| Error::file(file, e))?;
+fn settings(file: &Path) -> std::result::Result<Settings, FileError> {
+    let text = read_text(file)?;
     let parsed: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|e| Error::file(file, e))?;
-    let wrong = |key: &str, reason: &str| Error::Config {
+        serde_json::from_str(&text).map_err(|e| FileError::file(file, e))?;
+    let wrong = |key: &str, reason: &str| FileError::Config {
         file: file.display().to_string(),
         key: key.to_owned(),
         reason: reason.to_owned(),

@@ -7,11 +7,12 @@ use candle_core::{Device, Tensor};
 use super::{Engine, Example};
 use crate::adapter::Adapter;
 use crate::batch::Positions;
+use crate::checkpoint::huggingface;
 use crate::error::{Error, Result};
 use crate::objective::{Objective, Rollout};
 use crate::parameters::Parameters;
 use crate::train::{Optimizer, PolicyReport, StepReport, Trained, Update, sampled, taught};
-use crate::weights::{self, Raws};
+use crate::weights::{self, Released};
 
 /// What trains, read and not yet taken.
 pub(super) enum Read {
@@ -42,18 +43,17 @@ impl Engine {
         if self.adapter.is_some() {
             return Ok(Read::Adapter(self.read_adapter(file)?));
         }
-        let mut raws = Raws::new();
-        weights::read_file(file, &self.config, &mut raws)?;
-        weights::join_scales(&mut raws)?;
-        let place = file.display().to_string();
-        let parameters = weights::assemble(raws, &self.config, &self.layout, &place)?;
+        let tensors = huggingface::tensors(file, &self.config)?;
+        let parameters = weights::assemble(tensors, &self.config, &self.layout)?;
         Ok(Read::Whole(parameters))
     }
 
     /// Hash of what was read, as [`Self::fingerprint`] gives it.
     pub(super) fn fingerprint_of(&self, read: &Read) -> String {
         match read {
-            Read::Whole(parameters) => weights::fingerprint(parameters, &self.config, &self.layout),
+            Read::Whole(parameters) => {
+                Released::new(&self.config, &self.layout, parameters, None).fingerprint()
+            }
             Read::Adapter(adapter) => super::adapt::fingerprint(adapter),
         }
     }
@@ -209,16 +209,23 @@ impl Engine {
 
     fn named_gradients(&self) -> Result<Vec<(String, Tensor)>> {
         let gradient = self.trainer.gradient();
-        let failed = |e: candle_core::Error| Error::Request(e.to_string());
+        let tensor = |(name, shape, values): (String, Vec<usize>, Vec<f32>)| {
+            let tensor = Tensor::from_vec(values, shape, &Device::Cpu);
+            Ok((name, tensor.map_err(|e| Error::Request(e.to_string()))?))
+        };
         match &self.adapter {
-            None => weights::tensors(&gradient, None, &self.config, &self.layout).map_err(failed),
+            None => self
+                .layout
+                .named
+                .iter()
+                .map(|named| (named.name.clone(), named.shape(), named.extract(&gradient)))
+                .map(tensor)
+                .collect(),
             Some(adapter) => adapter
                 .tensors(&gradient)
                 .into_iter()
-                .map(|(name, shape, values)| {
-                    let tensor = Tensor::from_vec(values, &shape, &Device::Cpu).map_err(failed)?;
-                    Ok((name, tensor))
-                })
+                .map(|(name, shape, values)| (name, shape.to_vec(), values))
+                .map(tensor)
                 .collect(),
         }
     }

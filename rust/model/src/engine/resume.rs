@@ -1,13 +1,12 @@
 //! Training that is left and taken up again to the bit: weights, moments, step, and the caller's source of randomness.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use moevolve_checkpoint::{TensorSpec, safetensors as files};
+use moevolve_kernels::stored::Format;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 use crate::train::Optimizer;
 
@@ -48,21 +47,17 @@ impl Engine {
             state: state.to_owned(),
         };
         let record = serde_json::to_string(&record).map_err(|e| Error::file(&file, e))?;
-        let moments = |values: &[f32]| Tensor::new(values, &Device::Cpu);
-        let tensors = [
-            (
-                "first",
-                moments(&o.first).map_err(|e| Error::file(&file, e))?,
-            ),
-            (
-                "second",
-                moments(&o.second).map_err(|e| Error::file(&file, e))?,
-            ),
-        ];
-        let metadata = HashMap::from([(KEY.to_owned(), record)]);
-        let bytes =
-            safetensors::serialize(tensors, Some(metadata)).map_err(|e| Error::file(&file, e))?;
-        write_atomically(&file, &bytes)
+        let moments = [("first", &o.first), ("second", &o.second)];
+        let specs = moments.map(|(name, values)| TensorSpec {
+            name: name.to_owned(),
+            shape: vec![values.len()],
+            format: Format::F32,
+        });
+        files::write(&file, (KEY, &record), &specs, &mut |index, rows, out| {
+            out.extend_from_slice(&moments[index].1[rows]);
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Takes training up where [`Self::save_training`] left it, on a model of the same architecture and adapter; returns

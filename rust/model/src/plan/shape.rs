@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use moevolve_checkpoint::{Error, Result};
 
 /// Wide integers: products of a few sizes of 31 bits are exact, so only a total has to be checked.
 pub struct Shape {

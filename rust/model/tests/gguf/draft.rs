@@ -1,6 +1,6 @@
 //! GGUF files written by hand, to be wrong in one place.
 
-use moevolve_model::gguf::Gguf;
+use moevolve_checkpoint::gguf::Gguf;
 
 /// A file by hand: metadata as given, one f32 tensor of 4 numbers.
 pub struct Draft {

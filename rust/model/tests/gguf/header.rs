@@ -1,6 +1,7 @@
 //! What a torn header says, and one of another network.
 
-use moevolve_model::gguf::{Gguf, Value, config};
+use moevolve_checkpoint::gguf::{Gguf, Value};
+use moevolve_model::checkpoint::gguf::config;
 
 use crate::draft::{Draft, text, typed};
 

@@ -1,7 +1,8 @@
 //! Tokenizers there and back, and those that only llama.cpp has.
 
+use moevolve_checkpoint::gguf::{Gguf, Value, tokenizer};
 use moevolve_model::Engine;
-use moevolve_model::gguf::{Gguf, Value, config_fields, tokenizer};
+use moevolve_model::checkpoint::gguf::config_fields;
 use serde_json::json;
 
 use crate::common::{odd, with};

@@ -9,11 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use measure::peak_of;
+use moevolve_checkpoint::gguf::{Gguf, tokenizer};
+use moevolve_checkpoint::{Error, Tokenizer};
 use moevolve_kernels::team::Team;
+use moevolve_model::checkpoint::gguf::{config, config_fields, names};
 use moevolve_model::checkpoint::{Checkpoint, Keep};
-use moevolve_model::gguf::{Gguf, config_fields, names, tokenizer};
-use moevolve_model::tokenizer::Tokenizer;
-use moevolve_model::{Error, plan};
+use moevolve_model::plan;
 use mutate::Mutator;
 
 /// Mutations of each kind, times what the variable says.
@@ -112,7 +113,7 @@ fn gguf_configurations_names_and_tokenizers() {
         let fields = config_fields(&gguf)?;
         plan::of(&fields, "model.gguf")?;
         names::pieces(&gguf, &names::Naming::of(&fields))?;
-        let config = moevolve_model::gguf::config(&gguf)?;
+        let config = config(&gguf)?;
         if let Some(text) = tokenizer::read(&gguf)? {
             let path = Path::new("model.gguf");
             Tokenizer::parse(

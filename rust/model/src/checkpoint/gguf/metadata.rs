@@ -1,10 +1,11 @@
 //! A configuration as the metadata of one of llama.cpp's architectures, or why it has none.
 
+use moevolve_checkpoint::gguf::Entry;
 use serde_json::{Map, Value as Json};
 
-use super::describe::{ARCHITECTURES, SIGMOID};
+use super::config::{ARCHITECTURES, SIGMOID};
+use super::export::Target;
 use super::rope::Llama3;
-use super::write::{Entry, Target};
 use crate::config::Config;
 
 /// The fields of `config.json`, with every default spelt out.

@@ -2,15 +2,14 @@
 //!
 //! Two things differ beside the names. GGUF stacks the experts of a layer into one tensor, fastest dimension last in
 //! [`TensorInfo::shape`]: (experts, out, inp). And files of the architecture `llama` hold the rows of the query and key
-//! projections in another order, see [`interleave`].
+//! projections in another order, see [`released_row`].
 
 use std::ops::Range;
 
+use moevolve_checkpoint::gguf::{Gguf, TensorInfo};
+use moevolve_checkpoint::{Error, Result};
 use moevolve_kernels::stored::Format;
 use serde_json::{Map, Value};
-
-use super::header::{Gguf, TensorInfo};
-use crate::error::{Error, Result};
 
 /// Factors of the rotation's frequencies; part of the configuration, not of the weights.
 pub const ROPE_FREQS: &str = "rope_freqs.weight";
@@ -271,38 +270,27 @@ fn stack(
     Ok(())
 }
 
-/// Released rows to those of a `llama` file: row 2i + j of a head is row i + j·half of the released one.
+/// The released row that a row of a `llama` file is, in heads of `head` rows: row 2i + j of a head is row i + j·half.
 ///
-/// Released checkpoints rotate dimension i with i + half, llama.cpp's `llama` rotates 2i with 2i + 1. A row may be any
-/// number of bytes, so quantised rows are permuted exactly.
-pub fn interleave(bytes: &[u8], rows: usize, heads: usize) -> Result<Vec<u8>> {
-    permute(bytes, rows, heads, |half, row| row / 2 + row % 2 * half)
+/// Released checkpoints rotate dimension i with i + half, llama.cpp's `llama` rotates 2i with 2i + 1.
+pub fn released_row(row: usize, head: usize) -> usize {
+    let within = row % head;
+    row - within + within / 2 + within % 2 * (head / 2)
 }
 
-/// The opposite of [`interleave`]: rows of a `llama` file in the released order.
+/// Rows of a `llama` file in the released order. A row may be any number of bytes, so quantised rows are permuted exactly.
 pub fn separate(bytes: &[u8], rows: usize, heads: usize) -> Result<Vec<u8>> {
-    permute(bytes, rows, heads, |half, row| row % half * 2 + row / half)
-}
-
-fn permute(
-    bytes: &[u8],
-    rows: usize,
-    heads: usize,
-    source: impl Fn(usize, usize) -> usize,
-) -> Result<Vec<u8>> {
     let fits =
         heads > 0 && rows > 0 && rows.is_multiple_of(2 * heads) && bytes.len().is_multiple_of(rows);
     if !fits {
         let reason = format!("{} bytes are not {rows} rows of {heads} heads", bytes.len());
         return Err(Error::Request(reason));
     }
-    let (head, row_bytes) = (rows / heads, bytes.len() / rows);
-    let mut out = Vec::with_capacity(bytes.len());
-    for first in (0..rows).step_by(head) {
-        for row in 0..head {
-            let from = first + source(head / 2, row);
-            out.extend_from_slice(&bytes[from * row_bytes..][..row_bytes]);
-        }
+    let row_bytes = bytes.len() / rows;
+    let mut out = vec![0; bytes.len()];
+    for (row, bytes) in bytes.chunks_exact(row_bytes.max(1)).enumerate() {
+        let at = released_row(row, rows / heads) * row_bytes;
+        out[at..at + row_bytes].copy_from_slice(bytes);
     }
     Ok(out)
 }

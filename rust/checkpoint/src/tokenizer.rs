@@ -1,7 +1,6 @@
 //! Text to ids and back through `tokenizer.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +8,8 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
-use crate::gguf::write::Texts;
+use crate::files::{read_text, write_atomically};
 
 const FILE: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
@@ -22,6 +20,17 @@ const DEFAULT: &str = "default";
 
 /// Special tokens that templates may name.
 const ROLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+/// The texts of a tokenizer's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Texts<'a> {
+    /// `tokenizer.json`.
+    pub tokenizer: Option<&'a str>,
+    /// `tokenizer_config.json`.
+    pub settings: Option<&'a str>,
+    /// A chat template in a file of its own.
+    pub template: Option<&'a str>,
+}
 
 /// A tokenizer and the very files it came from, so that saving changes nothing.
 #[derive(Clone)]
@@ -42,14 +51,13 @@ impl Tokenizer {
         if !path.exists() {
             return Ok(None);
         }
-        let read = |path: &Path| fs::read_to_string(path).map_err(|e| Error::file(path, e));
-        let json = read(&path)?;
-        let settings = folder.join(SETTINGS);
-        let settings = settings.exists().then(|| read(&settings)).transpose()?;
-        let template = folder.join(TEMPLATE);
-        let template = template.exists().then(|| read(&template)).transpose()?;
-        let mut tokenizer = Self::parse(&json, settings, vocabulary, &path)?;
-        tokenizer.template = template.map(Into::into);
+        let optional = |name: &str| {
+            let path = folder.join(name);
+            path.exists().then(|| read_text(&path)).transpose()
+        };
+        let json = read_text(&path)?;
+        let mut tokenizer = Self::parse(&json, optional(SETTINGS)?, vocabulary, &path)?;
+        tokenizer.template = optional(TEMPLATE)?.map(Into::into);
         Ok(Some(tokenizer))
     }
 

@@ -1,14 +1,13 @@
 //! The network's sizes from the metadata, as the fields that a `config.json` would have.
 
+use moevolve_checkpoint::Result;
+use moevolve_checkpoint::gguf::{Gguf, Value};
+use moevolve_kernels::stored::{Format, decode_row};
 use serde_json::{Map, Value as Json, json};
 
-use super::header::Gguf;
 use super::names::ROPE_FREQS;
 use super::rope::Llama3;
-use super::value::Value;
 use crate::config::Config;
-use crate::error::Result;
-use moevolve_kernels::stored::{Format, decode_row};
 
 /// Architectures that can be read, and the model types behind them; `llama` with experts is `mixtral`.
 pub(super) const ARCHITECTURES: [(&str, &str); 6] = [

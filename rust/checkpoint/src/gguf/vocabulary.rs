@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::entry::Entry;
 use super::pre::Rule;
 use super::tokenizer::{
     ADD_BOS, ADD_SPACE, CONTROL, MERGES, MODEL, NORMAL, PRE, ROLES, SCORES, TEMPLATE, TOKENS,
     TYPES, USER_DEFINED,
 };
-use super::write::Entry;
 
 const UNKNOWN: i32 = 2;
 const UNUSED: i32 = 5;

@@ -10,7 +10,7 @@ use super::value::{Array, Value};
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"GGUF";
-pub(super) const ALIGNMENT: &str = "general.alignment";
+const ALIGNMENT: &str = "general.alignment";
 /// Where the tensors begin, if the file does not say otherwise.
 pub(super) const DEFAULT_ALIGNMENT: usize = 32;
 const LARGEST_ALIGNMENT: i128 = 1 << 20;
@@ -235,7 +235,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// An error that names a metadata key.
-    pub(super) fn wrong<T>(&self, key: &str, reason: impl Into<String>) -> Result<T> {
+    pub fn wrong<T>(&self, key: &str, reason: impl Into<String>) -> Result<T> {
         Err(Error::Config {
             file: self.file.clone(),
             key: shown(key),
@@ -244,7 +244,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// An error that names a tensor.
-    pub(super) fn torn(&self, name: &str, reason: String) -> Error {
+    pub fn torn(&self, name: &str, reason: String) -> Error {
         Error::Tensor {
             file: self.file.clone(),
             name: shown(name),
@@ -257,7 +257,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// A whole number that fits 31 bits, if the key is there.
-    pub(super) fn size(&self, key: &str) -> Result<Option<usize>> {
+    pub fn size(&self, key: &str) -> Result<Option<usize>> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(&Value::Integer(n @ 0..=0x7fff_ffff)) => Ok(Some(n as usize)),
@@ -266,7 +266,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// A finite number, if the key is there.
-    pub(super) fn number(&self, key: &str) -> Result<Option<f64>> {
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(&Value::Float(x)) if x.is_finite() => Ok(Some(x)),
@@ -276,7 +276,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// A string, if the key is there.
-    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>> {
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(&Value::String(text)) => Ok(Some(text)),
@@ -285,7 +285,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// False or true, if the key is there.
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(&Value::Bool(flag)) => Ok(Some(flag)),
@@ -294,7 +294,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// An array, if the key is there.
-    pub(super) fn array(&self, key: &str) -> Result<Option<Array<'a>>> {
+    pub fn array(&self, key: &str) -> Result<Option<Array<'a>>> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(&Value::Array(array)) => Ok(Some(array)),

@@ -1,0 +1,19 @@
+//! GGUF files: a header of typed metadata and a directory of tensors, then the tensors, one after another.
+//!
+//! Reading: [`Gguf::parse`] over the bytes of a mapped file, [`tokenizer`] for the text side. Writing: [`write()`], with
+//! [`vocabulary`] for the text side. The format is specified in ggml's `docs/gguf.md`; what llama.cpp expects of
+//! metadata is read from its converter.
+
+mod cursor;
+mod entry;
+mod header;
+mod pre;
+pub mod tokenizer;
+mod value;
+pub mod vocabulary;
+mod write;
+
+pub use entry::Entry;
+pub use header::{Gguf, TensorInfo};
+pub use value::{Array, Kind, Value};
+pub use write::write;
