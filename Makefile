@@ -20,7 +20,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart build develop test test-rust test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
+.PHONY: help quickstart build develop test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,24 @@ test-rust: $(VENV)/.made
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --release --workspace --exclude moevolve-py; \
 	else cargo test --release --workspace --exclude moevolve-py; fi
+
+# What reads bytes that others wrote, where an overflow would be a wrong offset.
+CHECKED := -p moevolve-checkpoint -p moevolve-store
+
+test-rust-checked: ## the Rust tests of whatever reads files, with overflow checks and debug assertions
+	$(SAY) "Running Rust tests with overflow checks and debug assertions"
+	cargo test --profile checked $(CHECKED)
+
+miri: ## the worker pool under miri: data races, leaks, undefined behaviour; needs nightly with miri
+	$(SAY) "Running the worker pool under miri"
+	MIRIFLAGS="-Zmiri-many-seeds=0..8" cargo +nightly miri test -p moevolve-kernels --test team
+
+doc: ## the Rust documentation, without a warning
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
+
+fuzz-build: ## compile the fuzz targets
+	$(SAY) "Compiling the fuzz targets"
+	RUSTC_BOOTSTRAP=1 cargo build --manifest-path rust/fuzz/Cargo.toml
 
 test-python: develop
 	$(SAY) "Running the Python tests"
