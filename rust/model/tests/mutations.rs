@@ -2,42 +2,19 @@
 //! is asked for than the files' size justifies. `MOEVOLVE_MUTATIONS=25` makes them a hundred thousand.
 
 mod common;
+#[path = "hostile/measure.rs"]
+mod measure;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use common::{create, families};
+use measure::peak_of;
 use moevolve_kernels::sample::uniform;
 use moevolve_model::Engine;
 use moevolve_model::config::Config;
 use serde_json::{Map, Value, json};
-
-/// The system's allocator, with the bytes in use and the most there have been.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(used, Ordering::Relaxed);
-        System.alloc(layout)
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        System.dealloc(at, layout);
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Bytes in memory for each byte of a file: values and panels, both padded to vectors, and the text of the header.
 const PER_BYTE: usize = 64;
@@ -197,10 +174,7 @@ impl Whole {
             .expect("listed")
             .map(|file| file.expect("an entry").metadata().expect("a size").len() as usize)
             .sum();
-        let before = USED.load(Ordering::Relaxed);
-        MOST.store(before, Ordering::Relaxed);
-        let loaded = catch_unwind(AssertUnwindSafe(|| Engine::load(place, 1)));
-        let most = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        let (loaded, most) = peak_of(|| catch_unwind(AssertUnwindSafe(|| Engine::load(place, 1))));
         assert!(
             most <= PER_BYTE * size + ALWAYS,
             "{case}: {most} bytes in memory for {size} in files"
@@ -249,8 +223,7 @@ fn damage(
     mut make: impl FnMut(&Whole, &mut Draw) -> Vec<(String, Vec<u8>)>,
 ) {
     // Memory is counted for the whole process: one kind at a time.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = measure::alone();
     let times = std::env::var("MOEVOLVE_MUTATIONS").ok();
     let each = each * times.and_then(|n| n.parse().ok()).unwrap_or(1);
     let mut spared = 0;

@@ -86,16 +86,18 @@ impl Tensor {
         }
         let asks = |flag: c_int| flags & flag == flag;
         let this = slf.get();
-        (*view).buf = this.values.as_ptr().cast_mut().cast::<c_void>();
-        (*view).len = size_of_val(&this.values[..]) as isize;
-        (*view).itemsize = size_of::<f32>() as isize;
-        (*view).readonly = 1;
-        (*view).format = if asks(ffi::PyBUF_FORMAT) {
+        // SAFETY: the interpreter's view is not null, so it is a whole `Py_buffer` that is ours to fill.
+        let view = unsafe { &mut *view };
+        view.buf = this.values.as_ptr().cast_mut().cast::<c_void>();
+        view.len = size_of_val(&this.values[..]) as isize;
+        view.itemsize = size_of::<f32>() as isize;
+        view.readonly = 1;
+        view.format = if asks(ffi::PyBUF_FORMAT) {
             FLOAT.as_ptr().cast_mut()
         } else {
             std::ptr::null_mut()
         };
-        (*view).ndim = this.shape.len() as c_int;
+        view.ndim = this.shape.len() as c_int;
         let dimensions = |values: &[isize], wanted| {
             if wanted {
                 values.as_ptr().cast_mut()
@@ -103,11 +105,11 @@ impl Tensor {
                 std::ptr::null_mut()
             }
         };
-        (*view).shape = dimensions(&this.shape, asks(ffi::PyBUF_ND));
-        (*view).strides = dimensions(&this.strides, asks(ffi::PyBUF_STRIDES));
-        (*view).suboffsets = std::ptr::null_mut();
-        (*view).internal = std::ptr::null_mut();
-        (*view).obj = slf.into_any().into_ptr();
+        view.shape = dimensions(&this.shape, asks(ffi::PyBUF_ND));
+        view.strides = dimensions(&this.strides, asks(ffi::PyBUF_STRIDES));
+        view.suboffsets = std::ptr::null_mut();
+        view.internal = std::ptr::null_mut();
+        view.obj = slf.into_any().into_ptr();
         Ok(())
     }
 }

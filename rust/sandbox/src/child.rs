@@ -127,6 +127,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
         if copy < 0 {
             return Err(setup(io::Error::last_os_error()));
         }
+        // SAFETY: the fresh descriptor is nobody else's.
         Ok(unsafe { OwnedFd::from_raw_fd(copy) })
     };
     Ok((raise(read)?, raise(write)?))

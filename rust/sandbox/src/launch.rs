@@ -195,6 +195,7 @@ extern "C" fn enter(argument: *mut c_void) -> c_int {
     match set_up(shared) {
         // SAFETY: _exit ends this process without running the parent's exit handlers.
         Ok(()) => unsafe { libc::_exit(0) },
+        // SAFETY: the parent, which owns `shared`, waits until this process ends.
         Err(failure) => unsafe {
             ptr::write_volatile(&raw mut shared.failure, Some(failure));
             libc::_exit(127)
@@ -206,11 +207,9 @@ pub(crate) type Step = std::result::Result<(), Failure>;
 
 pub(crate) fn check(step: &'static str, result: c_long) -> std::result::Result<c_long, Failure> {
     if result < 0 {
-        // SAFETY: reads this thread's errno.
-        Err(Failure {
-            step,
-            errno: unsafe { *libc::__errno_location() },
-        })
+        // SAFETY: the pointer is to this thread's errno.
+        let errno = unsafe { *libc::__errno_location() };
+        Err(Failure { step, errno })
     } else {
         Ok(result)
     }
@@ -252,9 +251,8 @@ fn set_up(shared: &Shared) -> Step {
     if let Some(program) = &launch.program {
         for (target, stream) in program.streams.iter().enumerate() {
             // SAFETY: both descriptors are valid; the parent keeps its ends above 2.
-            check("streams", unsafe {
-                c_long::from(libc::dup2(stream.as_raw_fd(), target as c_int))
-            })?;
+            let result = unsafe { libc::dup2(stream.as_raw_fd(), target as c_int) };
+            check("streams", c_long::from(result))?;
         }
     }
     close_others();
@@ -264,9 +262,8 @@ fn set_up(shared: &Shared) -> Step {
             rlim_max: limit,
         };
         // SAFETY: `value` lives through the call.
-        check("limits", unsafe {
-            c_long::from(libc::setrlimit(resource as _, &raw const value))
-        })?;
+        let result = unsafe { libc::setrlimit(resource as _, &raw const value) };
+        check("limits", c_long::from(result))?;
     }
     restrict(launch)?;
     if let Some(program) = &launch.program {

@@ -209,6 +209,7 @@ impl Shared {
         // SAFETY: the folder is on a local disk and only LMDB changes its files; the registry opens it once.
         let env = match unsafe { choice.open(folder) } {
             // A run that someone else owns can still be read.
+            // SAFETY: as above; reading changes nothing.
             Err(heed::Error::Io(error)) if !create && read_only(&error) => unsafe {
                 choice.flags(EnvFlags::READ_ONLY).open(folder)
             },

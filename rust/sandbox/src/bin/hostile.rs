@@ -36,14 +36,14 @@ fn main() {
         }
         "forks" => {
             let mut started = 0;
-            while started < 4096 && unsafe { child() } > 0 {
+            while started < 4096 && fork() > 0 {
                 started += 1;
             }
             format!("ok: {started}")
         }
         "grandchild" => {
             // The grandchild says the process id that it has outside, then stays for ever.
-            if unsafe { child() } == 0 {
+            if fork() == 0 {
                 let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
                 say(&status);
                 loop {
@@ -52,20 +52,25 @@ fn main() {
             }
             return;
         }
+        // SAFETY: takes a number only.
         "unshare" => number(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into()),
+        // SAFETY: asks to be traced; the other arguments are not read.
         "trace" => number(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }),
+        // SAFETY: the operation takes numbers only.
         "keys" => number(unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 0) }),
         "mount" => {
             let none = std::ptr::null();
-            number(
-                unsafe { libc::mount(c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr(), 0, none) }
-                    .into(),
-            )
+            let (source, target, kind) = (c"none".as_ptr(), c"/".as_ptr(), c"tmpfs".as_ptr());
+            // SAFETY: the strings are null-terminated, and null means no data.
+            number(unsafe { libc::mount(source, target, kind, 0, none) }.into())
         }
+        // SAFETY: signal 0 only asks whether one may.
         "signal" => number(unsafe { libc::kill(object.parse().unwrap_or(0), 0) }.into()),
-        "identity" => format!("ok: pid {} uid {}", std::process::id(), unsafe {
-            libc::geteuid()
-        }),
+        "identity" => {
+            // SAFETY: cannot fail and touches no memory.
+            let user = unsafe { libc::geteuid() };
+            format!("ok: pid {} uid {user}", std::process::id())
+        }
         "huge" => {
             let _ = std::io::stdout().write_all(&u32::MAX.to_le_bytes());
             return;
@@ -83,7 +88,8 @@ fn main() {
 }
 
 /// Forks a process that only waits; 0 in the child.
-unsafe fn child() -> libc::pid_t {
+fn fork() -> libc::pid_t {
+    // SAFETY: this program has one thread, so the child may do anything.
     unsafe { libc::fork() }
 }
 
