@@ -48,7 +48,7 @@ def child(path: str, dtype: str) -> None:
     """Makes the model, saves it, prints bytes in memory before the save, at its peak, and of the files."""
     from moevolve.models.engine import Engine
 
-    engine = Engine.create(json.dumps(CONFIG), None, 1, 1)
+    engine = Engine.create(json.dumps(CONFIG), threads=1)
     forget()
     before = resident("VmRSS")
     engine.save(path, dtype)
