@@ -127,6 +127,16 @@ class TestCompare:
         text = moevolve("compare", *paths).stdout
         assert len(re.findall(r"\[[+-]?0\.\d{3}, [+-]?0\.\d{3}\]", text)) == 6
 
+    def test_what_lies_beside_the_runs_is_left_out(
+        self, recorded: Recorded, moevolve: Command, tmp_path: Path
+    ) -> None:
+        path = recorded()
+        (tmp_path / "runs" / "memory" / "journal").mkdir(parents=True)
+        done = moevolve("compare", path, tmp_path / "runs" / "memory", "--json")
+        assert [row["path"] for row in said(done)] == [str(path)]
+        assert "memory holds no run" in done.stderr
+        assert moevolve("compare", tmp_path / "runs" / "memory").returncode == 2
+
     def test_one_missing_run_is_a_usage_error(self, recorded: Recorded, moevolve: Command) -> None:
         assert moevolve("compare", recorded(), "nowhere").returncode == 2
 

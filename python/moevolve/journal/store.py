@@ -378,6 +378,11 @@ class MemoryStore:
             raise StoreError(f"memory {self.path} holds a lesson of another version: {error}") from error
 
 
+def is_run(path: Path) -> bool:
+    """Whether the folder looks like a run, without opening it."""
+    return _native.RunStore.is_run(path)
+
+
 def list_runs(root: Path) -> list[Path]:
     """The runs in the folder `root` and in its subfolders, two levels deep, by path.
 

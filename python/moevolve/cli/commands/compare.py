@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moevolve.cli import output
 from moevolve.cli.reading import summary_at
+from moevolve.journal.store import is_run
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    found = {str(path): summary_at(path) for path in options.runs}
+    # A shell's `runs/*` names what lies beside the runs as well, such as their memory.
+    others = [path for path in options.runs if path.exists() and not is_run(path)]
+    if len(others) < len(options.runs):
+        for path in others:
+            output.say(f"{path} holds no run: left out")
+    else:
+        others = []
+    found = {str(path): summary_at(path) for path in options.runs if path not in others}
     if options.json:
         output.data(
             [
