@@ -7,7 +7,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_run import MemoryRun, read_entries
 from older_run import write_older_run
@@ -29,6 +29,7 @@ from moevolve.records import (
     RunStarted,
     Screened,
     State,
+    Tally,
     Timing,
     VariantAdded,
 )
@@ -201,6 +202,12 @@ def test_tokens_go_on_counting_after_the_newest_cycle() -> None:
     assert view_of(entries(records(cycles=2))).generated == 2 * CYCLE_TOKENS + SEED_TOKENS
 
 
+def test_no_level_beyond_those_tried_is_claimed() -> None:
+    view = view_of(entries(records())[:1])
+    view.count([Tally(skill="number/add", level=level, attempts=40, successes=40) for level in range(1, 7)])
+    assert view.skills["number/add"].level == (6, (6, 6))
+
+
 def test_a_level_has_an_interval_that_tries_of_older_champions_widen() -> None:
     view = view_of(entries(records(cycles=2)))
     level, (low, high) = view.skills["number/add"].level or (0, (0, 0))
@@ -212,6 +219,7 @@ def test_a_level_has_an_interval_that_tries_of_older_champions_widen() -> None:
     assert view_of(entries(records())[:1]).skills["number/add"].level is None
 
 
+@settings(deadline=None)
 @given(st.integers(1, 70), st.data())
 def test_a_view_is_the_same_in_however_many_pieces_it_was_read(length: int, data: st.DataObject) -> None:
     found = entries(records(cycles=3))[:length]

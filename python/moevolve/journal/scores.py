@@ -63,8 +63,10 @@ class Skill(msgspec.Struct):
 
     @property
     def level(self) -> LevelInterval | None:
-        """The mastered level with its interval; None before any attempt."""
-        return mastered_level(self.tries, self.levels) if self.tries else None
+        """The mastered level with its interval, of the levels that were tried; None before any attempt."""
+        if not self.tries:
+            return None
+        return mastered_level(self.tries, (min(self.levels[0], *self.tries), max(self.tries)))
 
 
 class Gain(msgspec.Struct, frozen=True):
