@@ -30,6 +30,7 @@ def test_escapes_and_controls_go_and_words_stay(dirty: str, clean: str) -> None:
 @given(st.text())
 def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
     shown = line(text)
+    assert shown.isprintable()
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
     assert line(shown) == shown
 

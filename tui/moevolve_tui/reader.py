@@ -14,7 +14,7 @@ from moevolve.errors import MoevolveError, SchemaError
 from moevolve.journal.reader import Readable
 from moevolve.records import Record, State
 
-CHUNK = 1000
+CHUNK = 2048
 """Entries of one poll: a long journal arrives in pieces, and the screen answers in between."""
 PATIENCE = 20
 """Polls for which a folder may fail to open: a run that is just being created is not yet whole."""

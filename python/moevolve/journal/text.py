@@ -33,6 +33,8 @@ def line(text: str, limit: int = 400) -> str:
     visible = _HIDDEN.sub("", _SPACES.sub(" ", _ESCAPES.sub("", text)))
     # Spaces around what was hidden have become neighbours.
     shown = _SPACES.sub(" ", visible).strip()
+    if not shown.isprintable():
+        shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

@@ -11,7 +11,7 @@ from moevolve_tui.drawing.journal import log_line, matches
 from moevolve_tui.model import RunModel
 from moevolve_tui.widgets.pane import Pane
 
-SCAN = 2000
+SCAN = 500
 """Entries that a filter looks at before it lets others work."""
 
 
@@ -27,6 +27,7 @@ class LogPane(Pane):
         self._matching = array("q")
         """Entries that match the filter, of those up to `_seen`."""
         self._seen = 0
+        self._scanning = False
         super().__init__(number, model)
 
     def titled(self) -> str:
@@ -56,11 +57,15 @@ class LogPane(Pane):
                 if matches(self.model.line(seq).text, self.wanted):
                     self._matching.append(seq)
             self._seen = until
-            if until < self.model.entries:
+            if until < self.model.entries and not self._scanning:
                 # The rest of a long journal after the keys that were pressed meanwhile.
-                self.call_later(self.renew)
+                self._scanning = self.call_later(self._scan)
         super().renew()
         self._to_newest()
+
+    def _scan(self) -> None:
+        self._scanning = False
+        self.renew()
 
     def toggle_follow(self) -> None:
         self.follow = not self.follow
