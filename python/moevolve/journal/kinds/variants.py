@@ -86,6 +86,8 @@ def _chosen(record: Chosen) -> Said:
     without = f"{len(record.unscreened):,} without a score yet" if record.unscreened else ""
     rest = ", ".join(part for part in (passed, without) if part)
     chosen = f"{line(record.chosen)} goes to the gate" if record.chosen else "No candidate goes to the gate"
+    if record.gain is not None:
+        chosen += f", {gain(record.gain)} expected of it"
     return chosen + (f"; {rest}" if rest else ""), "plain" if record.chosen else "quiet"
 
 
