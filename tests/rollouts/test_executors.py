@@ -11,6 +11,7 @@ import pytest
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.plans.behaviour import Behaviour
+from moevolve.config.roles import RoleSection
 from moevolve.errors import EndpointError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
@@ -136,6 +137,12 @@ def test_the_bare_policy_gives_every_task_its_samples() -> None:
     assert len(result.outcomes) == 300 and result.tokens == 300 and result.checked == 0
     assert [outcome.failure for outcome in result.outcomes[21:24]] == ["policy"] * 3
     assert result.outcomes[0].answer == "a0=0"
+
+
+def test_the_limits_of_a_job_are_in_force() -> None:
+    poor = RoleSection(requests=1)
+    [result] = executor(Echo()).submit([job(2, limits=poor)]).results()
+    assert [outcome.failure for outcome in result.outcomes] == ["budget", "budget"]
 
 
 def test_nothing_is_asked_before_results_are_wanted() -> None:

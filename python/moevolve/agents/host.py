@@ -89,6 +89,8 @@ class ProgramHost:
         answer: Answer,
         recall: Recall | None,
         keys: Sequence[int],
+        *,
+        limits: RoleSection | None = None,
     ) -> list[Outcome]:
         """One attempt of `genome` on every task, where its `solve` is a coroutine that answers with texts.
 
@@ -98,6 +100,7 @@ class ProgramHost:
             answer: the policy.
             recall: memory; None recalls nothing.
             keys: one key a task; all of an attempt's randomness comes from it.
+            limits: what an attempt may spend; None for the host's own solver.
 
         Returns:
             One outcome a task, in order; whatever one attempt does, the others have theirs.
@@ -109,7 +112,7 @@ class ProgramHost:
             raise ValueError(f"{len(tasks)} tasks and {len(keys)} keys")
         if not tasks:
             return []
-        role = self.roles.solver
+        role = limits or self.roles.solver
         attempts = [
             Attempt(task.skill, attempt_key, "solver", role)
             for task, attempt_key in zip(tasks, keys, strict=True)

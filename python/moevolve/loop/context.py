@@ -145,6 +145,7 @@ class RunContext:
             program=variant.program,
             tasks=tasks,
             stage=stage,
+            limits=self.host.roles.solver,
             parts=parts,
             grader=grader,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import Outcome, PublicTask
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Struct
@@ -24,6 +25,8 @@ class RolloutJob(Struct, frozen=True):
     tasks: tuple[PublicTask, ...]
     keys: tuple[int, ...]
     """One a task."""
+    limits: RoleSection | None = None
+    """Of a program's attempts; None for the executor's own."""
     samples: int = 1
     """Attempts of the bare policy on a task; a program makes one."""
     sampling: Sampling | None = None

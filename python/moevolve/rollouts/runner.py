@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import Outcome, PublicTask
 from moevolve.protocol.rollouts import Batch, Executor, RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
@@ -33,6 +34,8 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     """None for the bare policy."""
     tasks: Sequence[Task]
     stage: Stage
+    limits: RoleSection | None = None
+    """Of a program's attempts; None for the executor's own."""
     samples: int = 1
     sampling: Sampling | None = None
     """The bare policy's."""
@@ -48,6 +51,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
             program=self.program,
             tasks=tuple(PublicTask(prompt=task.prompt, skill=task.skill) for task in self.tasks),
             keys=tuple(key(*self.stage, kind, index) for index in range(len(self.tasks))),
+            limits=self.limits,
             samples=self.samples,
             sampling=self.sampling,
             parts=self.parts,

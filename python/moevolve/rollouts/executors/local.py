@@ -131,10 +131,12 @@ class _Cohort:
         if behaviour.computes and programs.suite.answers == "any":
             if job.parts:
                 self.parts = [[] for _ in tasks]  # Nothing says which of its questions an answer stands on.
-            return programs.host.solve(programs.genome(job.program), tasks, answer, recall, keys)
-        cutters = programs.suite.cutters
+            return programs.host.solve(
+                programs.genome(job.program), tasks, answer, recall, keys, limits=job.limits
+            )
+        cutters, limits = programs.suite.cutters, job.limits or programs.host.roles.solver
         plans = behaviour.expressions(cutters)
-        outcomes = attempts(plans, tasks, keys, answer, recall, cutters, programs.host.roles.solver)
+        outcomes = attempts(plans, tasks, keys, answer, recall, cutters, limits)
         if job.parts:
             self.parts = [[(p.prompt, p.text) for p in o.pieces if p.prompt is not None] for o in outcomes]
         return outcomes
