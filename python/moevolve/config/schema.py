@@ -105,6 +105,12 @@ class EndpointSection(Section, frozen=True):
         Literal["max_tokens", "max_completion_tokens"],
         Meta(description="What the server calls the most tokens of an answer"),
     ] = "max_tokens"
+    extensions: Annotated[
+        tuple[Literal["top_k", "min_p", "repetition_penalty", "reasoning_content"], ...],
+        Meta(
+            description="Fields beyond OpenAI's interface that the server takes; programs may use them then"
+        ),
+    ] = ()
     concurrency: Annotated[int, Meta(description="Requests under way at once", ge=1, le=1024)] = 8
     retries: Annotated[int, Meta(description="Further tries after a failed call", ge=0, le=100)] = 5
     timeout: Annotated[float, Meta(description="Most seconds of one call", gt=0.0, le=86_400.0)] = 120.0

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace
+import msgspec
 
 from moevolve.errors import UsageError
+from moevolve.models.chat import Conversation
 from moevolve.models.engine import Engine
+from moevolve.models.messages import in_openai_form
 from moevolve.models.prompts import BarePrompts, Prompts
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import GenerateRequest
+from moevolve.protocol.messages import Message
+from moevolve.protocol.requests import GenerateRequest, Reply, Unanswered
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.randomness import key
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    """A conversation that the model is to answer."""
+
+    conversation: Conversation
+    prompt: str
+    """Its text through the model's template."""
 
 
 class EnginePolicy:
     """One set of weights that answers prompts.
 
+    Texts go through `prompts`; conversations, texts with tools, and unworded texts to a chat model go through the model's
+    own template as they are.
+
     Args:
         engine: the decoder with these weights; it must carry a tokenizer.
         weights: content hash of the weights, the file's name under `weights/`.
-        prompts: how texts become its tokens; None asks with the bare texts.
+        prompts: how a suite's texts become its tokens; None asks with the bare texts.
     """
 
     def __init__(self, engine: Engine, weights: str, prompts: Prompts | None = None) -> None:
@@ -29,27 +43,67 @@ class EnginePolicy:
         self.weights = weights
         self.prompts = prompts or BarePrompts(engine)
         self.generated = 0
+        self._bare = isinstance(self.prompts, BarePrompts)
 
-    def answer(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
-        """Answers a round: `n` completions per request, in the order of the requests."""
-        batch = [
-            TokenRequest(
-                self.prompts.ask(_text(request)),
-                request.sampling,
-                [key(request.key, sample) for sample in range(request.n)],
-            )
-            for request in requests
-        ]
-        replies = []
-        for samples in self.engine.complete(batch):
-            self.generated += sum(len(completion.tokens) + 1 for completion in samples)
-            replies.append(
-                [replace(completion, text=self.prompts.read(completion)) for completion in samples]
-            )
-        return replies
+    def answer(self, requests: Sequence[GenerateRequest]) -> list[Reply]:
+        """Answers a round; see `Policy`. What this model cannot do is `rejected`, with the reason."""
+        replies: list[Reply | None] = [None] * len(requests)
+        batch: list[TokenRequest] = []
+        turns: list[_Turn | None] = []
+        for index, request in enumerate(requests):
+            try:
+                asked, turn = self._asked(request)
+            except UsageError as error:
+                replies[index] = Unanswered(failure="rejected", detail=str(error)[:500])
+            else:
+                batch.append(asked)
+                turns.append(turn)
+        drawn = zip(self.engine.complete(batch), turns, strict=True)
+        return [reply if reply is not None else self._read(*next(drawn)) for reply in replies]
 
+    def _asked(self, request: GenerateRequest) -> tuple[TokenRequest, _Turn | None]:
+        """The request in tokens, and the conversation where it is one.
 
-def _text(request: GenerateRequest) -> str:
-    if not isinstance(request.prompt, str):
-        raise UsageError("this policy answers texts, not conversations")
-    return request.prompt
+        Raises:
+            UsageError: this model cannot answer it.
+        """
+        keys = [key(request.key, sample) for sample in range(request.n)]
+        if request.schema is not None:
+            raise UsageError("schema: this engine cannot hold an answer to a JSON schema; ask without one")
+        prompt = request.prompt
+        if isinstance(prompt, str):
+            if not request.tools and (request.worded or self._bare):
+                return TokenRequest(self.prompts.ask(prompt), request.sampling, keys), None
+            prompt = (Message("user", prompt),)
+        chat = self.engine.chats
+        conversation = Conversation(
+            messages=tuple(in_openai_form(m, text_arguments=False, reasoning=True) for m in prompt),
+            tools=tuple(tool.described() for tool in request.tools),
+        )
+        text = chat.prompt(conversation)
+        ids = self.engine.encode(text, whole=False)
+        room = self.engine.positions
+        if room is not None and len(ids) >= room:
+            raise UsageError(f"the conversation takes {len(ids)} tokens, and the model has room for {room}")
+        marks = chat.format.marks
+        return TokenRequest(ids, request.sampling, keys, marks), _Turn(conversation, text)
+
+    def _read(self, samples: Sequence[Completion], turn: _Turn | None) -> list[Completion]:
+        self.generated += sum([completion.count for completion in samples])
+        if turn is not None:
+            return [self._turn(completion, turn) for completion in samples]
+        if self._bare:
+            return list(samples)
+        return [msgspec.structs.replace(each, text=self.prompts.read(each)) for each in samples]
+
+    def _turn(self, completion: Completion, turn: _Turn) -> Completion:
+        """The turn taken apart; a call that is torn or malformed stays in its text."""
+        reply, _ = self.engine.chats.format.read(completion.text, turn.prompt, turn.conversation.tools)
+        texts = [reply.content, *(call.text for call in reply.malformed)]
+        return msgspec.structs.replace(
+            completion,
+            text="\n".join(text for text in texts if text),
+            finish="tool_calls" if reply.tool_calls else completion.finish,
+            tool_calls=reply.tool_calls,
+            reasoning=reply.reasoning,
+        )

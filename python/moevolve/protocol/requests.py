@@ -32,7 +32,7 @@ class GenerateRequest(Struct, frozen=True):
     n: int
     key: int
     worded: bool = True
-    """A text is put to a chat model in the suite's wording; a conversation goes to it as it is, always."""
+    """A text is put to a chat model in the suite's wording. Conversations, and texts with tools, go as they are."""
     tools: tuple[Tool, ...] = ()
     schema: dict[str, Any] | None = None
     """JSON schema that the answer must fit."""

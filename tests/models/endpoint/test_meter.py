@@ -13,6 +13,7 @@ from moevolve.errors import SpendingLimitError
 from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.meter import KEPT_BACK, Meter
 from moevolve.models.endpoint.speech import EACH, OVERHEAD, Speech
+from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.protocol.sampling import Sampling
 
@@ -29,7 +30,12 @@ def request(prompt: str = "x" * 36, n: int = 1, most: int = 100, key: int = 1) -
 
 
 def exchange(prompt: int = 10, completion: int = 5, **more: object) -> Exchange:
-    return Exchange(texts=["x"], prompt_tokens=prompt, completion_tokens=completion, **more)  # type: ignore[arg-type]
+    return Exchange(
+        completions=[Completion("x", [], [], "stop")],
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        **more,
+    )  # type: ignore[arg-type]
 
 
 figures = st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
@@ -72,7 +78,7 @@ def test_bills_vouch_for_what_was_said() -> None:
     seals = []
     for texts in (["yes"], ["no"]):
         meter = Meter(PRICED, SAID)
-        meter.use("a", request(), Exchange(texts=texts))
+        meter.use("a", request(), Exchange(completions=[Completion(text, [], [], "stop") for text in texts]))
         seals.append(meter.bill(1, "dev"))
     assert seals[0] is not None and seals[1] is not None and seals[0].exchanges != seals[1].exchanges
 

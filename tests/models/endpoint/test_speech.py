@@ -29,7 +29,7 @@ def test_a_worded_prompt_is_a_conversation_and_its_answer_is_read_back() -> None
     said = speech.messages("rev:abc=")
     assert [message["role"] for message in said] == ["system", "user", "assistant", "user"]
     assert said[-1]["content"] == "a b c ="
-    assert speech.read("c b a\n") == "cba"
+    assert speech.read("c b a\n", request()) == "cba"
 
 
 @pytest.mark.parametrize("worded", [None, WORDED])

@@ -19,6 +19,7 @@ from moevolve.models.endpoint.pacing import PATIENCE, Pace
 from moevolve.models.endpoint.replies import EXCERPT, FATAL, LASTING, Call, read
 from moevolve.models.endpoint.secret import Secret
 from moevolve.models.endpoint.speech import PATHS, Speech
+from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest
 
 if TYPE_CHECKING:
@@ -104,16 +105,16 @@ class Client:
                 group.create_task(one(place, request))
 
     async def _exchange(self, request: GenerateRequest) -> Exchange:
-        """Calls until there are `n` texts, or until trying again is no use."""
-        texts: list[str] = []
+        """Calls until there are `n` completions, or until trying again is no use."""
+        completions: list[Completion] = []
         calls = prompt = cached = completion = unmetered = failed = 0
         faults: Counter[str] = Counter()
         failure: str | None = None
         detail = ""
-        while len(texts) < request.n:
+        while len(completions) < request.n:
             await self._pace.turn()
             # A server that ignores `n` is asked again for what is missing.
-            call = await self._call(request, request.n - len(texts), len(texts))
+            call = await self._call(request, request.n - len(completions), len(completions))
             calls += 1
             if call.usage is not None:
                 prompt += call.usage.prompt
@@ -124,7 +125,7 @@ class Client:
             if call.hold:
                 self._pace.hold(call.hold)
             if call.failure is None:
-                texts += call.texts[: request.n - len(texts)]
+                completions += call.completions[: request.n - len(completions)]
                 continue
             faults[call.failure] += 1
             failed += 1
@@ -135,11 +136,11 @@ class Client:
                 or failed > self._section.retries
                 or (call.failure == "rate_limited" and call.hold > PATIENCE)
             ):
-                failure, detail, texts = call.failure, call.detail, []
+                failure, detail, completions = call.failure, call.detail, []
                 break
             await self._pace.back_off(request.key, failed)
         return Exchange(
-            texts=texts,
+            completions=completions,
             failure=failure,
             detail=detail,
             calls=calls,
@@ -170,8 +171,12 @@ class Client:
             return Call(failure="refused", detail=self._excerpt(error))
         except httpx2.HTTPError as error:
             return Call(failure="truncated" if begun else "dropped", detail=self._excerpt(error))
-        texts = [self._secret.hidden(text) for text in call.texts]
-        return msgspec.structs.replace(call, texts=texts, detail=self._secret.hidden(call.detail))
+        completions = self._secret.hidden(msgspec.to_builtins(call.completions))
+        return msgspec.structs.replace(
+            call,
+            completions=msgspec.convert(completions, list[Completion]),
+            detail=self._secret.hidden(call.detail),
+        )
 
     async def _read(self, answer: httpx2.Response) -> Call:
         parts: list[bytes] = []
@@ -186,7 +191,7 @@ class Client:
         return read(answer.status_code, headers, whole, self._section.api, time.time)
 
     def _excerpt(self, error: Exception) -> str:
-        return self._secret.hidden(f"{type(error).__name__}: {error}")[:EXCERPT]
+        return str(self._secret.hidden(f"{type(error).__name__}: {error}"))[:EXCERPT]
 
 
 def _loopback(address: str) -> bool:

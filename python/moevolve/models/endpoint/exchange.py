@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.protocol.completion import Completion
+
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """How a request ended and what it took. No clock is in here: a replay works with the very same values."""
 
-    texts: list[str]
-    """One text a sample; empty where the request failed."""
+    completions: list[Completion]
+    """One a sample; empty where the request failed."""
     failure: str | None = None
     """Type of the last call's failure, where the request failed for good."""
     detail: str = ""
@@ -23,6 +25,11 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int = 0
     unmetered: int = 0
     """Answered calls without usage figures."""
+
+    @property
+    def texts(self) -> list[str]:
+        """The completions' texts."""
+        return [completion.text for completion in self.completions]
 
     def content(self) -> bytes:
         """The exchange as bytes; equal ones have equal bytes."""

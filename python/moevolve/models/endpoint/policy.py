@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from moevolve.config import Config
 from moevolve.errors import DivergedError, EndpointError
 from moevolve.models.endpoint.client import Done
@@ -35,7 +37,7 @@ class Nobody:
     def ask(self, requests: Sequence[GenerateRequest], done: Done) -> None:
         raise DivergedError(
             f"the replay asks the server {len(requests)} things that the run never asked, "
-            f"first {requests[0].prompt[:80]!r}; the build or machine has changed"
+            f"first {str(requests[0].prompt)[:80]!r}; the build or machine has changed"
         )
 
 
@@ -87,6 +89,17 @@ class EndpointPolicy:
             SpendingLimitError: the limit leaves no room for what is still to be asked.
             DivergedError: a replay asks what the run did not.
         """
+        refused = {
+            index: Unanswered(failure="rejected", detail=reason)
+            for index, request in enumerate(requests)
+            if (reason := self._speech.refusal(request)) is not None
+        }
+        asked = [request for index, request in enumerate(requests) if index not in refused]
+        replies = iter(self._replies(asked))
+        return [refused[index] if index in refused else next(replies) for index in range(len(requests))]
+
+    def _replies(self, requests: Sequence[GenerateRequest]) -> list[Reply]:
+        """The replies to requests that the server can be asked."""
         names = [self._speech.digest(request) for request in requests]
         fresh: dict[str, GenerateRequest] = {}
         for name, request in zip(names, requests, strict=True):
@@ -100,7 +113,10 @@ class EndpointPolicy:
             for name, request in part:
                 self.meter.use(name, request, found[name])
                 self._used.add(name)
-        return [self._reply(found.get(name) or self._recorded(name)) for name in names]
+        return [
+            self._reply(request, found.get(name) or self._recorded(name))
+            for name, request in zip(names, requests, strict=True)
+        ]
 
     def _exchanges(self, wanted: Sequence[tuple[str, GenerateRequest]]) -> dict[str, Exchange]:
         """Every exchange of `wanted`: from the record, or from the server and then on record."""
@@ -143,11 +159,17 @@ class EndpointPolicy:
         assert exchange is not None, "what the run has used is on record"
         return exchange
 
-    def _reply(self, exchange: Exchange) -> Reply:
+    def _reply(self, request: GenerateRequest, exchange: Exchange) -> Reply:
         if exchange.failure is None:
-            return [Completion(self._speech.read(text), [], [], "stop") for text in exchange.texts]
+            return [self._read(request, completion) for completion in exchange.completions]
         kind = "rejected" if exchange.failure == "rejected" else POLICY
         return Unanswered(failure=kind, detail=f"{exchange.failure}: {exchange.detail}"[:500])
+
+    def _read(self, request: GenerateRequest, completion: Completion) -> Completion:
+        # Where the server does not say, the most counts that it can have been.
+        usage = request.sampling.max_tokens if completion.usage is None else completion.usage
+        text = self._speech.read(completion.text, request)
+        return msgspec.structs.replace(completion, text=text, usage=usage)
 
 
 def identity(model: str) -> str:

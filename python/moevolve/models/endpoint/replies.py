@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from moevolve.journal.text import line
+from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import ToolCall
 
 FATAL = frozenset({"auth", "quota", "missing"})
 """Failures that no further try and no other request can mend: the run ends."""
@@ -34,7 +36,7 @@ class Usage(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one call."""
 
-    texts: list[str] = []
+    completions: list[Completion] = []
     failure: str | None = None
     detail: str = ""
     usage: Usage | None = None
@@ -43,14 +45,33 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     hold: float = 0.0
     """Seconds for which the server wants no more calls."""
 
+    @property
+    def texts(self) -> list[str]:
+        """The completions' texts."""
+        return [completion.text for completion in self.completions]
+
 
 class _Message(msgspec.Struct):
     content: str | None = None
+    tool_calls: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
 
 
 class _Choice(msgspec.Struct):
     message: _Message | None = None
     text: str | None = None
+    finish_reason: Any = None
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function
+    id: str | None = None
 
 
 class _Reply(msgspec.Struct):
@@ -110,18 +131,44 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
         return broken(
             "truncated" if cut else "malformed", f"{'cut' if cut else 'no'} JSON: {excerpt(body)!r}"
         )
-    texts = []
-    for choice in choices:
+    completions = []
+    for place, choice in enumerate(choices):
+        # The server counts its choices together; shares that add up to the whole are as good as any.
+        share = None
+        if usage is not None:
+            share = usage.completion * (place + 1) // len(choices) - usage.completion * place // len(choices)
+        finish = choice.finish_reason if choice.finish_reason in ("length", "tool_calls") else "stop"
         if api == "chat" and choice.message is not None:
-            # Some models think aloud elsewhere and leave this empty: an empty answer, not a broken one.
-            texts.append(choice.message.content or "")
+            completions.append(_turn(choice.message, finish, share))
         elif api != "chat" and choice.text is not None:
-            texts.append(choice.text)
+            completions.append(Completion(choice.text, [], [], finish, usage=share))
         else:
             return broken("malformed", f"a choice without a {'message' if api == 'chat' else 'text'}")
-    if not texts:
+    if not completions:
         return broken("malformed", "no choices")
-    return Call(texts=texts, usage=usage, answered=True, hold=exhausted)
+    return Call(completions=completions, usage=usage, answered=True, hold=exhausted)
+
+
+def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
+    """A turn; what was meant as a call and cannot be read as one stays in its text."""
+    # Some models think aloud elsewhere and leave this empty: an empty answer, not a broken one.
+    texts = [message.content or ""]
+    calls: list[ToolCall] = []
+    for said in message.tool_calls if isinstance(message.tool_calls, list) else []:
+        try:
+            call = msgspec.convert(said, _ToolCall)
+            arguments = call.function.arguments
+            if isinstance(arguments, str):
+                arguments = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
+        except UNREADABLE:
+            texts.append(msgspec.json.encode(said).decode())
+        else:
+            calls.append(ToolCall(len(calls), call.function.name, arguments, call.id or ""))
+    reasoning = next(
+        (text for text in (message.reasoning_content, message.reasoning) if isinstance(text, str)), ""
+    )
+    text = "\n".join(text for text in texts if text)
+    return Completion(text, [], [], finish, tuple(calls), reasoning, usage)
 
 
 def excerpt(body: bytes) -> str:

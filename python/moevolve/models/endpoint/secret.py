@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import msgspec
 
@@ -59,9 +60,17 @@ class Secret:
                 body = plain
         return body.replace(self._key.encode(), HIDDEN.encode())
 
-    def hidden(self, text: str) -> str:
-        """A text without the key, however the bytes that it came from spelled it."""
-        return text.replace(self._key, HIDDEN) if self._key else text
+    def hidden(self, value: Any) -> Any:
+        """A text, or every text in a value of JSON, without the key, however the bytes that it came from spelled it."""
+        if not self._key:
+            return value
+        if isinstance(value, str):
+            return value.replace(self._key, HIDDEN)
+        if isinstance(value, dict):
+            return {self.hidden(name): self.hidden(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.hidden(inner) for inner in value]
+        return value
 
     def __repr__(self) -> str:
         return f"Secret({self._name})"
