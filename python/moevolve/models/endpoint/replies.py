@@ -173,7 +173,8 @@ def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
 
 def excerpt(body: bytes) -> str:
     """The beginning of a server's message, in one printable line."""
-    return line(body[: 4 * EXCERPT].decode("utf-8", "replace"), EXCERPT)
+    shown = line(body[: 4 * EXCERPT].decode("utf-8", "replace"), EXCERPT)
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
 
 
 def asked_to_wait(headers: Mapping[str, str], now: Callable[[], float]) -> float:
