@@ -587,6 +587,14 @@ class SandboxedProcess:
     def pid(self) -> int:
         """Process id in this process's namespace."""
 
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers in force around it."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the layers that this machine does not offer."""
+
     def send(self, body: bytes, seconds: float) -> None:
         """Writes one frame within `seconds`.
 
@@ -595,12 +603,13 @@ class SandboxedProcess:
             SandboxError: the child is gone.
         """
 
-    def receive(self, most: int, seconds: float) -> bytes:
-        """Reads one frame of at most `most` bytes within `seconds`.
+    def receive(self, most: int, seconds: float, *, values: int = 1 << 19, depth: int = 32) -> bytes:
+        """Reads one frame, a JSON message of at most `most` bytes, `values` values and `depth` open brackets, within
+        `seconds`. Bounds are checked while it arrives.
 
         Raises:
             TimeoutError: no whole frame arrived in time.
-            ValueError: the child announced a larger frame.
+            ValueError: the child announced a larger frame, or it holds more.
             SandboxError: the child is gone.
         """
 
@@ -619,8 +628,10 @@ def spawn(
     *,
     memory: int,
     cpu_seconds: int,
+    hidden: Sequence[str | os.PathLike[str]] = ...,
     open_files: int = 32,
     processes: int = 1,
+    warm: bool = False,
     strict: bool = False,
 ) -> SandboxedProcess:
     """Starts a child under every layer that works here; it dies with the thread that called this.
@@ -633,17 +644,19 @@ def spawn(
         executable: files and folders that may be read and executed, the dynamic loader included.
         memory: address space in bytes.
         cpu_seconds: processor time.
+        hidden: files and folders below readable ones that stay closed.
         open_files: open descriptors.
-        processes: processes and threads; 1 forbids starting any.
+        processes: processes of the user; 1 forbids starting any. Threads are forbidden always.
+        warm: the child may fork, what it forks may not.
         strict: refuse if a layer is missing.
 
     Raises:
-        SafetyError: strict, and a layer is missing.
+        SafetyError: strict, and a layer is missing; or `warm`, and the virtual clock is.
         SandboxError: a step of the setup failed.
     """
 
-def probe() -> dict[str, Any]:
-    """The layers in force: `namespaces`, `private_root`, `landlock_abi` (0: none), `seccomp`, and `missing`."""
+def probe() -> dict[str, list[str]]:
+    """The names of the `layers` in force, and of those that are `missing`."""
 
 # --- store
 @final

@@ -69,7 +69,7 @@ def test_one_attempt_fails_and_the_others_do_not(host, oracle, program, deed, fa
         ("import os\n    os.abort()", "crash"),
         ("import os\n    os.write(4, b'\\xff' * 64); os._exit(0)", "malformed"),
         ("import os\n    os.write(4, b'\\x05\\0\\0\\0hello'); os._exit(0)", "malformed"),
-        ("import sys\n    sys.modules['__main__'].Frames.write = print\n    while True: pass", "timeout"),
+        ("import sys\n    sys.modules['worker'].Frames.write = print\n    while True: pass", "timeout"),
         (
             "import _signal\n    _signal.signal(_signal.SIGPROF, _signal.SIG_IGN)\n    while True: pass",
             "timeout",
@@ -100,7 +100,7 @@ def forged(self, message):
     message["done"] = [[99, "x", None, ""]]
     body = json.dumps(message).encode()
     os.write(self.output, len(body).to_bytes(4, "little") + body)
-sys.modules["__main__"].Frames.write = forged
+sys.modules["worker"].Frames.write = forged
 """
     found = outcomes(host, program("return ''", head), oracle)
     assert {outcome.failure for outcome in found} == {"malformed"}

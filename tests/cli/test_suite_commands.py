@@ -61,7 +61,7 @@ class TestDoctor:
 
     def test_text_has_a_line_a_finding(self, moevolve: Command) -> None:
         done = moevolve("doctor")
-        assert re.search(r"^(ok|!!)  sandbox\s+namespaces", done.stdout, re.MULTILINE)
+        assert re.search(r"^(ok|!!)  sandbox\s+.*limits$", done.stdout, re.MULTILINE)
 
 
 def test_watching_without_a_terminal_says_what_to_do_instead(moevolve: Command) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from moevolve import _native
-from moevolve.agents.process import _paths, layers
+from moevolve.agents.process import in_force
+from moevolve.agents.readable import interpreter_files
 from moevolve.errors import SafetyError, SandboxError
 
 ECHO = """
@@ -23,15 +24,18 @@ while True:
 
 
 def spawn(code: str, **changes):
-    interpreter, readable, executable = _paths()
-    fields = {"memory": 256 << 20, "cpu_seconds": 5} | changes
-    return _native.spawn(interpreter, ["-I", "-S", "-c", code], [], readable, executable, **fields)
+    paths = interpreter_files()
+    fields = {"memory": 256 << 20, "cpu_seconds": 5, "hidden": paths.hidden} | changes
+    arguments = ["-I", "-S", "-c", code]
+    return _native.spawn(paths.interpreter, arguments, [], paths.readable, paths.executable, **fields)
 
 
-def test_probe_names_the_layers():
-    found = layers()
-    assert set(found) == {"namespaces", "private_root", "landlock_abi", "seccomp", "missing"}
-    assert found["missing"] == [] or any(found["missing"])
+def test_probe_names_the_in_force():
+    walls = in_force()
+    assert not set(walls.layers) & set(walls.missing)
+    assert {"landlock", "seccomp", "virtual clock", "pid namespace"} <= {*walls.layers, *walls.missing}
+    process = spawn(ECHO)
+    assert ([*process.layers, "limits"], process.missing) == (walls.layers, walls.missing)
 
 
 def test_frames_go_there_and_back():
@@ -43,7 +47,7 @@ def test_frames_go_there_and_back():
 
 
 def test_a_deadline_is_a_timeout_error():
-    process = spawn("import time; time.sleep(60)")
+    process = spawn("while True: pass")
     with pytest.raises(TimeoutError):
         process.receive(10, 0.02)
     with pytest.raises(TimeoutError):
@@ -68,7 +72,7 @@ def test_a_program_that_is_not_there_is_named():
 
 
 def test_strict_refuses_only_what_is_incomplete():
-    if layers()["missing"]:
+    if in_force().missing:
         with pytest.raises(SafetyError):
             spawn(ECHO, strict=True)
     else:

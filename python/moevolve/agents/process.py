@@ -1,15 +1,14 @@
-"""The sandboxed Python process: what it may read, and the exchange of rounds with it."""
+"""The sandboxed Python process: its start, and the exchange of rounds with it."""
 
 from __future__ import annotations
 
-import sys
-import sysconfig
+import marshal
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from moevolve import _native
 from moevolve.agents.limits import Limits
+from moevolve.agents.readable import interpreter_files
 from moevolve.agents.wire import Replies, Round, Start, decode_round, encode
 from moevolve.records import Sandbox
 
@@ -20,40 +19,34 @@ OPERATORS = _HERE / "operators"
 ENVIRONMENT = [("PYTHONHASHSEED", "0"), ("LC_ALL", "C.UTF-8")]
 """The whole environment; so `-P -s -S` isolate as `-I` does, without ignoring the fixed hash seed."""
 
-
-@cache
-def _paths() -> tuple[str, list[str], list[str]]:
-    """(interpreter, readable, executable): the standard library, the loader's folders, our own two, and no
-    more."""
-    interpreter = str(Path(getattr(sys, "_base_executable", None) or sys.executable).resolve())
-    library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})).resolve()
-    system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"]
-    readable = [str(library), str(INSIDE), str(OPERATORS), "/etc/ld.so.cache", *system]
-    executable = [interpreter, "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
-    shared = sysconfig.get_config_var("LIBDIR")
-    if sysconfig.get_config_var("Py_ENABLE_SHARED") and shared:
-        readable += [str(path.resolve()) for path in Path(shared).glob("libpython3*.so*")]
-        readable += [str(path) for path in Path(shared).glob("libpython3*.so*")]
-    return interpreter, readable, executable
-
-
-def layers() -> dict[str, Any]:
-    """The sandbox layers that are in force on this machine, as probed."""
-    return _native.probe()
+FLAGS = ["-P", "-s", "-S", "-B", "-X", "utf8"]
+"""Switches of the interpreter: no site, nothing of the user's, nothing written."""
 
 
 def in_force() -> Sandbox:
-    """The sandbox layers of this machine by name, for `doctor` and for the run's store."""
-    probed = layers()
-    named = [
-        ("namespaces " + " ".join(probed["namespaces"]), probed["namespaces"]),
-        ("private root", probed["private_root"]),
-        (f"Landlock ABI {probed['landlock_abi']}", probed["landlock_abi"]),
-        ("seccomp", probed["seccomp"]),
-        ("limits", True),
-    ]
-    return Sandbox(
-        layers=[name for name, there in named if there], missing=[str(layer) for layer in probed["missing"]]
+    """The sandbox layers that are in force on this machine, by name, and those that are missing."""
+    probed = _native.probe()
+    return Sandbox(layers=[*probed["layers"], "limits"], missing=probed["missing"])
+
+
+BOOT = """
+import marshal, os
+def more(count):
+    part = os.read(0, count)
+    return part + more(count - len(part)) if part and len(part) < count else part
+modules = marshal.loads(more(int.from_bytes(more(4), "little")))
+exec(modules["boot"])
+import worker
+"""
+"""What the interpreter is told to do: take the first message for its modules, and begin."""
+
+
+@cache
+def _modules() -> bytes:
+    """The code of the modules inside, for an interpreter of this version: compiled here once, instead of there each time."""
+    sources = sorted(INSIDE.glob("*.py"))
+    return marshal.dumps(
+        {source.stem: compile(source.read_bytes(), f"inside/{source.name}", "exec") for source in sources}
     )
 
 
@@ -66,15 +59,16 @@ class Process:
     """
 
     def __init__(self, start: Start, limits: Limits, strict: bool) -> None:
-        interpreter, readable, executable = _paths()
+        paths = interpreter_files()
         self._limits = limits
         self._clock = limits.seconds
         self._native = _native.spawn(
-            interpreter,
-            ["-P", "-s", "-S", "-B", "-X", "utf8", str(INSIDE / "worker.py"), str(OPERATORS)],
+            paths.interpreter,
+            [*FLAGS, "-c", BOOT, str(OPERATORS)],
             ENVIRONMENT,
-            readable,
-            executable,
+            [*paths.readable, str(OPERATORS)],
+            paths.executable,
+            hidden=paths.hidden,
             memory=limits.memory_mb << 20,
             cpu_seconds=int(limits.seconds) + 2,
             strict=strict,
@@ -95,6 +89,7 @@ class Process:
         try:
             if self._first is not None:
                 first, self._first = self._first, None
+                self._native.send(_modules(), self._clock)
                 self._native.send(first, self._clock)
             return decode_round(self._native.receive(self._limits.frame, self._clock))
         finally:

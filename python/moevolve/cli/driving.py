@@ -32,7 +32,15 @@ def drive(work: Drive, mode: str, past: RunView | None = None) -> None:
 
 
 def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -> int:
-    """Drives a run, says how to go on if it ends early, and prints its table when it has ended well."""
+    """Drives a run, says which walls its programs lack, how to go on if it ends early, and prints its table when it has
+    ended well."""
+    from moevolve.agents.process import in_force
+
+    missing = in_force().missing
+    if missing:
+        say(
+            f"moevolve: programs run without some layers of the sandbox: {', '.join(missing)}; see `moevolve doctor`"
+        )
     try:
         drive(work, mode, past)
     except (KeyboardInterrupt, MoevolveError) as error:

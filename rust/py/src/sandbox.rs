@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use moevolve_sandbox::{Child, Error, Limits, Policy, probe, spawn};
+use moevolve_sandbox::{Bounds, Child, Error, Forks, Limits, Policy, probe, spawn};
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -34,17 +34,25 @@ impl SandboxedProcess {
         }
     }
 
+    #[pyo3(signature = (most, seconds, *, values=1 << 19, depth=32))]
     fn receive<'py>(
         &mut self,
         py: Python<'py>,
         most: usize,
         seconds: f64,
+        values: usize,
+        depth: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let deadline = deadline(seconds);
+        let bounds = Bounds {
+            bytes: most,
+            values,
+            depth,
+        };
         loop {
             let until = deadline.min(Instant::now() + SLICE);
             let frame = py
-                .detach(|| self.child.receive(most, until))
+                .detach(|| self.child.receive(&bounds, until))
                 .map_err(|error| raise(py, &error))?;
             match frame {
                 Some(body) => return Ok(PyBytes::new(py, &body)),
@@ -59,6 +67,16 @@ impl SandboxedProcess {
 
     fn close(&mut self, py: Python<'_>) -> String {
         py.detach(|| self.child.end())
+    }
+
+    #[getter]
+    fn layers(&self) -> Vec<String> {
+        self.child.layers().in_force()
+    }
+
+    #[getter]
+    fn missing(&self) -> Vec<String> {
+        self.child.layers().missing()
     }
 
     #[getter]
@@ -84,8 +102,10 @@ fn pause(py: Python<'_>, deadline: Instant) -> PyResult<()> {
 /// A missing layer under `strict` is a refusal for safety, an oversized frame a bad value, all else a `SandboxError`.
 fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
-        Error::FrameTooLarge { .. } => return PyValueError::new_err(error.to_string()),
-        Error::Incomplete { .. } => "SafetyError",
+        Error::FrameTooLarge { .. } | Error::FrameTooRich { .. } => {
+            return PyValueError::new_err(error.to_string());
+        }
+        Error::Incomplete { .. } | Error::Needs { .. } => "SafetyError",
         _ => "SandboxError",
     };
     match py
@@ -101,7 +121,7 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 #[pyfunction]
-#[pyo3(name = "spawn", signature = (program, arguments, environment, readable, executable, *, memory, cpu_seconds, open_files=32, processes=1, strict=false))]
+#[pyo3(name = "spawn", signature = (program, arguments, environment, readable, executable, *, memory, cpu_seconds, hidden=Vec::new(), open_files=32, processes=1, warm=false, strict=false))]
 #[expect(
     clippy::too_many_arguments,
     reason = "each is a keyword on the Python side"
@@ -115,15 +135,16 @@ fn spawn_process(
     executable: Vec<PathBuf>,
     memory: u64,
     cpu_seconds: u64,
+    hidden: Vec<PathBuf>,
     open_files: u64,
     processes: u64,
+    warm: bool,
     strict: bool,
 ) -> PyResult<SandboxedProcess> {
     let limits = Limits {
         memory,
         cpu_seconds,
         open_files,
-        processes,
         file_size: 0,
     };
     let policy = Policy {
@@ -132,6 +153,12 @@ fn spawn_process(
         environment,
         readable,
         executable,
+        hidden,
+        forks: match (warm, processes) {
+            (true, _) => Forks::First,
+            (false, 0 | 1) => Forks::Nobody,
+            (false, processes) => Forks::Everybody { processes },
+        },
         limits,
         strict,
     };
@@ -147,10 +174,7 @@ fn spawn_process(
 fn probe_layers(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let layers = py.detach(probe);
     let told = PyDict::new(py);
-    told.set_item("namespaces", layers.namespaces())?;
-    told.set_item("private_root", layers.private_root)?;
-    told.set_item("landlock_abi", layers.landlock_abi)?;
-    told.set_item("seccomp", layers.seccomp)?;
+    told.set_item("layers", layers.in_force())?;
     told.set_item("missing", layers.missing())?;
     Ok(told)
 }

@@ -1,160 +1,37 @@
 //! A running child: framed messages under deadlines, its last words, and its end.
 
-use std::ffi::CString;
 use std::fmt::Write as _;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Error, Result};
-use crate::filesystem::{self, Root, text_of};
-use crate::launch::{Launch, Program, launch};
-use crate::layers::probe;
-use crate::policy::Policy;
-use crate::syscalls;
+use crate::frames::{Bounds, Scan};
+use crate::layers::{Layers, probe};
+use crate::leash::Leash;
+use crate::listener::Listener;
 
 /// Bytes of stderr that are kept, the newest.
 const STDERR_KEPT: usize = 4096;
 /// Bytes of a frame's length prefix, little-endian.
 const PREFIX: usize = 4;
 
-/// Starts a child under every layer that works here.
-///
-/// The kernel kills the child when the thread that called this ends, so keep that thread while the child serves.
-///
-/// # Errors
-/// [`Error::Incomplete`] if the policy is strict and a layer is missing, [`Error::Setup`] if a step fails.
-pub fn spawn(policy: &Policy) -> Result<Child> {
-    let layers = probe();
-    if policy.strict {
-        let missing = layers.missing();
-        if !missing.is_empty() {
-            return Err(Error::Incomplete {
-                missing: missing.join(", "),
-            });
-        }
-    }
-    let (child_input, input) = pipe()?;
-    let (output, child_output) = pipe()?;
-    let (errors, child_errors) = pipe()?;
-    for ours in [&input, &output, &errors] {
-        non_blocking(ours)?;
-    }
-    let arguments = policy
-        .arguments
-        .iter()
-        .map(|text| argument(text.clone()))
-        .collect::<Result<_>>()?;
-    let environment = policy
-        .environment
-        .iter()
-        .map(|(name, value)| argument(format!("{name}={value}")))
-        .collect::<Result<_>>()?;
-    let limits = &policy.limits;
-    let prepared = Launch {
-        namespaces: layers.flags,
-        root: if layers.private_root {
-            Some(Root::plan(policy)?)
-        } else {
-            None
-        },
-        landlock: if layers.landlock_abi > 0 {
-            filesystem::rules(policy)?
-        } else {
-            None
-        },
-        filters: if layers.seccomp {
-            syscalls::filters(limits.processes > 1)?
-        } else {
-            Vec::new()
-        },
-        limits: vec![
-            (libc::RLIMIT_AS as _, limits.memory),
-            (libc::RLIMIT_CPU as _, limits.cpu_seconds),
-            (libc::RLIMIT_NOFILE as _, limits.open_files),
-            (libc::RLIMIT_NPROC as _, limits.processes),
-            (libc::RLIMIT_FSIZE as _, limits.file_size),
-            (libc::RLIMIT_CORE as _, 0),
-            (libc::RLIMIT_MEMLOCK as _, 0),
-            (libc::RLIMIT_MSGQUEUE as _, 0),
-        ],
-        program: Some(Program::new(
-            text_of(&policy.program)?,
-            arguments,
-            environment,
-            [child_input, child_output, child_errors],
-        )),
-    };
-    let pid = launch(&prepared)?;
-    Ok(Child {
-        pid,
-        status: None,
-        input,
-        output,
-        errors,
-        pending: Vec::new(),
-        said: Vec::new(),
-    })
-}
-
-fn argument(text: String) -> Result<CString> {
-    CString::new(text.as_str()).map_err(|_| Error::Argument(text))
-}
-
-/// A pipe whose ends are both above 2, so that putting one onto a standard stream never overwrites another.
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let setup = |source| Error::Setup {
-        step: "pipe",
-        source,
-    };
-    let mut ends = [0; 2];
-    // SAFETY: `ends` has room for the two descriptors, which are then owned here alone.
-    let ends = unsafe {
-        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) < 0 {
-            return Err(setup(io::Error::last_os_error()));
-        }
-        ends.map(|end| OwnedFd::from_raw_fd(end))
-    };
-    let [read, write] = ends;
-    let raise = |end: OwnedFd| {
-        if end.as_raw_fd() > 2 {
-            return Ok(end);
-        }
-        // SAFETY: duplicates a descriptor that we own; the copy is owned by the result.
-        let copy = unsafe { libc::fcntl(end.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
-        if copy < 0 {
-            return Err(setup(io::Error::last_os_error()));
-        }
-        // SAFETY: the fresh descriptor is nobody else's.
-        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-    };
-    Ok((raise(read)?, raise(write)?))
-}
-
-fn non_blocking(end: &OwnedFd) -> Result<()> {
-    // SAFETY: sets a flag of a descriptor that we own.
-    if unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
-        return Err(Error::Setup {
-            step: "pipe",
-            source: io::Error::last_os_error(),
-        });
-    }
-    Ok(())
-}
-
 /// A sandboxed process. Dropping it kills the whole tree.
 #[derive(Debug)]
 pub struct Child {
-    pid: libc::pid_t,
-    status: Option<libc::c_int>,
-    input: OwnedFd,
-    output: OwnedFd,
-    errors: OwnedFd,
+    pub(crate) pid: libc::pid_t,
+    pub(crate) status: Option<libc::c_int>,
+    pub(crate) input: OwnedFd,
+    pub(crate) output: OwnedFd,
+    pub(crate) errors: OwnedFd,
+    /// Calls that the host answers; `None` without the layer, or once all who could call are gone.
+    pub(crate) listener: Option<Listener>,
+    pub(crate) leash: Option<Leash>,
     /// Bytes of a frame that has not arrived completely.
-    pending: Vec<u8>,
-    said: Vec<u8>,
+    pub(crate) pending: Vec<u8>,
+    pub(crate) scan: Scan,
+    pub(crate) said: Vec<u8>,
 }
 
 impl Child {
@@ -195,23 +72,27 @@ impl Child {
         Ok(done)
     }
 
-    /// Reads one frame of at most `most` bytes; `None` if it is not complete at `until` (call again to go on).
+    /// Reads one frame, a JSON message within `bounds`; `None` if it is not complete at `until` (call again to go on).
     ///
     /// # Errors
-    /// [`Error::FrameTooLarge`] before any of its bytes is read, [`Error::Ended`] if the child is gone.
-    pub fn receive(&mut self, most: usize, until: Instant) -> Result<Option<Vec<u8>>> {
+    /// [`Error::FrameTooLarge`] before any of its bytes is read, [`Error::FrameTooRich`] as soon as it is,
+    /// [`Error::Ended`] if the child is gone.
+    pub fn receive(&mut self, bounds: &Bounds, until: Instant) -> Result<Option<Vec<u8>>> {
         let mut buffer = [0u8; 1 << 16];
         loop {
             let wanted = match self.pending.first_chunk::<PREFIX>() {
                 None => PREFIX,
                 Some(prefix) => {
                     let length = u32::from_le_bytes(*prefix) as usize;
-                    if length > most {
+                    if length > bounds.bytes {
+                        let most = bounds.bytes;
                         return Err(Error::FrameTooLarge { length, most });
                     }
+                    self.scan.look(&self.pending[PREFIX..], bounds)?;
                     if self.pending.len() == PREFIX + length {
-                        let body = self.pending.split_off(PREFIX);
-                        self.pending.clear();
+                        self.scan = Scan::default();
+                        let mut body = std::mem::take(&mut self.pending);
+                        body.drain(..PREFIX);
                         return Ok(Some(body));
                     }
                     PREFIX + length
@@ -230,7 +111,7 @@ impl Child {
         }
     }
 
-    /// Waits until the child can take or has given bytes; drains stderr meanwhile. False at `until`.
+    /// Waits until the child can take or has given bytes; drains stderr and answers calls meanwhile. False at `until`.
     fn wait(&mut self, writing: bool, until: Instant) -> Result<bool> {
         let mut stderr_open = true;
         loop {
@@ -239,25 +120,37 @@ impl Child {
                 left.as_millis().min(60_000) as i32 + i32::from(!left.is_zero()),
             )
             .unwrap_or(PollTimeout::MAX);
-            let (ready, spoke) = {
-                let (stream, event) = if writing {
-                    (&self.input, PollFlags::POLLOUT)
-                } else {
-                    (&self.output, PollFlags::POLLIN)
-                };
-                let mut polled = [
-                    PollFd::new(stream.as_fd(), event),
-                    PollFd::new(self.errors.as_fd(), PollFlags::POLLIN),
-                ];
-                let watched = if stderr_open { 2 } else { 1 };
-                match poll(&mut polled[..watched], timeout) {
-                    Ok(_) | Err(nix::Error::EINTR) => {}
-                    Err(error) => return Err(Error::Pipe(error.into())),
-                }
-                let any = |fd: &PollFd| fd.revents().is_some_and(|events| !events.is_empty());
-                (any(&polled[0]), stderr_open && any(&polled[1]))
+            let (stream, event) = if writing {
+                (&self.input, PollFlags::POLLOUT)
+            } else {
+                (&self.output, PollFlags::POLLIN)
             };
-            if spoke {
+            let mut polled = vec![PollFd::new(stream.as_fd(), event)];
+            let others = [
+                self.listener.as_ref().map(Listener::as_fd),
+                stderr_open.then(|| self.errors.as_fd()),
+            ];
+            let read = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            polled.extend(others.iter().flatten().copied().map(read));
+            match poll(&mut polled, timeout) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(Error::Pipe(error.into())),
+            }
+            let mut events = polled
+                .iter()
+                .map(|fd| fd.revents().unwrap_or(PollFlags::empty()))
+                .collect::<Vec<_>>()
+                .into_iter();
+            let ready = events.next().is_some_and(|events| !events.is_empty());
+            if let Some(listener) = &mut self.listener {
+                let events = events.next().unwrap_or(PollFlags::empty());
+                if events.contains(PollFlags::POLLIN) {
+                    listener.serve();
+                } else if !events.is_empty() {
+                    self.listener = None;
+                }
+            }
+            if events.next().is_some_and(|events| !events.is_empty()) {
                 stderr_open = self.listen();
             }
             if ready {
@@ -314,6 +207,12 @@ impl Child {
         }
     }
 
+    /// Names of the layers in force around it.
+    #[must_use]
+    pub fn layers(&self) -> &'static Layers {
+        probe()
+    }
+
     /// Kills the child and everything it started, waits for it, and says how it ended.
     pub fn end(&mut self) -> String {
         let status = self.status.unwrap_or_else(|| self.kill_and_reap());
@@ -353,9 +252,9 @@ impl Child {
     fn exited(&self) -> bool {
         // SAFETY: siginfo_t is plain data that waitid fills; si_pid stays 0 if nothing has exited.
         unsafe {
-            let mut found = std::mem::zeroed::<libc::siginfo_t>();
+            let mut exit = std::mem::zeroed::<libc::siginfo_t>();
             let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-            libc::waitid(libc::P_PID, self.id(), &raw mut found, flags) == 0 && found.si_pid() != 0
+            libc::waitid(libc::P_PID, self.id(), &raw mut exit, flags) == 0 && exit.si_pid() != 0
         }
     }
 

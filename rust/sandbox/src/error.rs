@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of the sandbox. The child's own misbehaviour is the last three variants.
+/// An error of the sandbox. The child's own misbehaviour is the last four variants.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setup step failed, in the parent or in the child before it executed.
@@ -36,6 +36,14 @@ pub enum Error {
         /// The missing layers.
         missing: String,
     },
+    /// What the policy asks for hangs on a layer that is missing.
+    #[error("{what} need the sandbox's layer '{layer}', which this machine does not offer")]
+    Needs {
+        /// What was asked for.
+        what: &'static str,
+        /// The missing layer.
+        layer: &'static str,
+    },
     /// The child closed its pipe or died; `how` says which exit or signal, `stderr` is its last output.
     #[error("the sandboxed process ended ({how}){}", tail(.stderr))]
     Ended {
@@ -51,6 +59,14 @@ pub enum Error {
         length: usize,
         /// Allowed length in bytes.
         most: usize,
+    },
+    /// A frame holds more values or levels than allowed.
+    #[error("the sandboxed process sent a message of more than {values} values or {depth} levels")]
+    FrameTooRich {
+        /// Allowed number of values.
+        values: usize,
+        /// Allowed number of levels.
+        depth: usize,
     },
     /// The pipes failed.
     #[error("exchange with the sandboxed process failed: {0}")]

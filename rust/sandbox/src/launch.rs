@@ -8,12 +8,13 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
-
-use seccompiler::BpfProgram;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::filesystem::Root;
 use crate::mounts::private_root;
+use crate::restrict::restrict;
+use crate::syscalls::Filters;
 
 /// Inside its user namespace the child is this ordinary user, so executing gains no capabilities.
 const INNER_ID: u32 = 1000;
@@ -26,9 +27,11 @@ pub(crate) struct Launch {
     /// Mounts of the private root; needs the mount namespace.
     pub root: Option<Root>,
     /// Landlock rules.
-    pub landlock: Option<OwnedFd>,
-    /// Seccomp filters in the order of installation.
-    pub filters: Vec<BpfProgram>,
+    pub landlock: Option<Arc<OwnedFd>>,
+    /// Seccomp filters.
+    pub filters: Option<Filters>,
+    /// Where the child sends the listener, if the filters have one.
+    pub socket: Option<OwnedFd>,
     /// `(resource, limit)`.
     pub limits: Vec<(c_uint, u64)>,
     /// What to execute; `None` only tries the layers and exits with 0.
@@ -64,6 +67,10 @@ impl Pointers {
 }
 
 impl Program {
+    pub(crate) fn path(&self) -> &CStr {
+        &self.path
+    }
+
     pub(crate) fn new(
         path: CString,
         arguments: Vec<CString>,
@@ -256,15 +263,6 @@ fn set_up(shared: &Shared) -> Step {
         }
     }
     close_others();
-    for &(resource, limit) in &launch.limits {
-        let value = libc::rlimit {
-            rlim_cur: limit,
-            rlim_max: limit,
-        };
-        // SAFETY: `value` lives through the call.
-        let result = unsafe { libc::setrlimit(resource as _, &raw const value) };
-        check("limits", c_long::from(result))?;
-    }
     restrict(launch)?;
     if let Some(program) = &launch.program {
         // SAFETY: path and lists are null-terminated and live in `launch`.
@@ -327,63 +325,4 @@ fn close_others() {
             }
         }
     }
-}
-
-/// `struct __user_cap_header_struct` and two `__user_cap_data_struct` of capset(2), version 3.
-#[repr(C)]
-struct CapabilityHeader {
-    version: u32,
-    pid: c_int,
-}
-
-/// Gives up privileges for good: capabilities, Landlock, seccomp.
-fn restrict(launch: &Launch) -> Step {
-    const VERSION_3: u32 = 0x2008_0522;
-    /// SECBIT_NOROOT and SECBIT_NO_SETUID_FIXUP with their locks.
-    const SECURE_BITS: libc::c_ulong = 0b1111;
-    const ADDR_NO_RANDOMIZE: libc::c_ulong = 0x004_0000;
-    // SAFETY: structs and programs outlive the calls that read them.
-    unsafe {
-        // Object addresses leak into results (hash order of plain objects); the same program must see the same ones.
-        libc::personality(ADDR_NO_RANDOMIZE);
-        // Fails without privileges, where there is nothing to lock.
-        libc::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS, 0, 0, 0);
-        let header = CapabilityHeader {
-            version: VERSION_3,
-            pid: 0,
-        };
-        let none = [0u32; 6];
-        check(
-            "capabilities",
-            libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()),
-        )?;
-        check(
-            "no new privileges",
-            c_long::from(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
-        )?;
-        if let Some(rules) = &launch.landlock {
-            check(
-                "landlock",
-                libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0),
-            )?;
-        }
-        for filter in &launch.filters {
-            let program = libc::sock_fprog {
-                len: filter.len() as u16,
-                filter: filter.as_ptr().cast_mut().cast(),
-            };
-            let mode = libc::SECCOMP_MODE_FILTER;
-            check(
-                "seccomp",
-                c_long::from(libc::prctl(
-                    libc::PR_SET_SECCOMP,
-                    mode,
-                    &raw const program,
-                    0,
-                    0,
-                )),
-            )?;
-        }
-    }
-    Ok(())
 }

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use crate::error::Error;
 use crate::filesystem::{self, Root};
 use crate::launch::{Launch, launch};
-use crate::policy::Policy;
+use crate::listener;
+use crate::policy::{Forks, Policy};
 use crate::syscalls;
 
 /// Name and flag of every namespace, in the order of reports.
@@ -29,38 +30,41 @@ pub struct Layers {
     pub landlock_abi: i32,
     /// Whether the system-call filter can be installed.
     pub seccomp: bool,
+    /// Whether the host can answer clocks and entropy in the child's place.
+    pub virtual_clock: bool,
 }
 
 impl Layers {
-    /// Names of the namespaces in force.
-    #[must_use]
-    pub fn namespaces(&self) -> Vec<&'static str> {
-        NAMESPACES
+    /// Every layer by name, and whether it is in force.
+    fn named(&self) -> impl Iterator<Item = (String, bool)> {
+        let spaces = NAMESPACES
             .iter()
-            .filter(|(_, flag)| self.flags & flag != 0)
-            .map(|(name, _)| *name)
+            .map(|(name, flag)| (format!("{name} namespace"), self.flags & flag != 0));
+        let others = [
+            ("private root", self.private_root),
+            ("landlock", self.landlock_abi > 0),
+            ("seccomp", self.seccomp),
+            ("virtual clock", self.virtual_clock),
+        ];
+        spaces.chain(others.map(|(name, there)| (name.to_owned(), there)))
+    }
+
+    /// Names of the layers in force; resource limits are, always.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<String> {
+        self.named()
+            .filter(|(_, there)| *there)
+            .map(|(name, _)| name)
             .collect()
     }
 
     /// Names of the layers that are not in force; empty if the sandbox is complete.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let spaces = NAMESPACES.iter().filter(|(_, flag)| self.flags & flag == 0);
-        let mut missing: Vec<_> = spaces
-            .map(|(name, _)| format!("{name} namespace"))
-            .collect();
-        let others = [
-            ("private root", self.private_root),
-            ("landlock", self.landlock_abi > 0),
-            ("seccomp", self.seccomp),
-        ];
-        missing.extend(
-            others
-                .iter()
-                .filter(|(_, there)| !there)
-                .map(|(name, _)| (*name).to_owned()),
-        );
-        missing
+        self.named()
+            .filter(|(_, there)| !there)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     fn try_out(&self) -> Result<(), Error> {
@@ -68,10 +72,15 @@ impl Layers {
             readable: vec!["/usr".into()],
             ..Policy::default()
         };
+        // Our end stays open until the child has sent its listener.
+        let (_ours, theirs) = listener::sockets().map_err(|source| Error::Setup {
+            step: "virtual clock",
+            source,
+        })?;
         let attempt = Launch {
             namespaces: self.flags,
             root: if self.private_root {
-                Some(Root::plan(&policy)?)
+                Some(Root::plan(&policy, self.landlock_abi > 0)?)
             } else {
                 None
             },
@@ -81,10 +90,12 @@ impl Layers {
                 None
             },
             filters: if self.seccomp {
-                syscalls::filters(false)?
+                let answers = self.virtual_clock;
+                Some(syscalls::filters(Forks::Nobody, answers, None)?)
             } else {
-                Vec::new()
+                None
             },
+            socket: Some(theirs),
             limits: Vec::new(),
             program: None,
         };
@@ -111,6 +122,7 @@ pub fn probe() -> &'static Layers {
             private_root: true,
             landlock_abi: filesystem::landlock_abi(),
             seccomp: true,
+            virtual_clock: true,
         };
         while let Err(error) = layers.try_out() {
             let step = if let Error::Setup { step, .. } = error {
@@ -121,7 +133,11 @@ pub fn probe() -> &'static Layers {
             match step {
                 "private root" => layers.private_root = false,
                 "landlock" | "landlock rules" => layers.landlock_abi = 0,
-                "seccomp" | "seccomp program" => layers.seccomp = false,
+                "virtual clock" => layers.virtual_clock = false,
+                "seccomp" | "seccomp program" => {
+                    layers.seccomp = false;
+                    layers.virtual_clock = false;
+                }
                 _ => match weaker.pop() {
                     Some(flags) => {
                         layers.flags = flags;

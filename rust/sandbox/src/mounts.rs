@@ -8,6 +8,8 @@ use std::os::fd::RawFd;
 use crate::filesystem::Root;
 use crate::launch::{Failure, Step, check};
 
+/// Places of a private root at most.
+const MOST: usize = 256;
 /// Where the private root is put together; any folder that every system has.
 const STAGE: &CStr = c"/tmp";
 
@@ -22,7 +24,7 @@ pub(crate) fn private_root(root: &Root) -> Step {
             STEP,
             c_long::from(libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC)),
         )? as RawFd;
-        let mut trees = [-1 as RawFd; 64];
+        let mut trees = [-1 as RawFd; MOST];
         if root.places.len() > trees.len() {
             return Err(Failure {
                 step: STEP,
@@ -97,9 +99,9 @@ pub(crate) fn private_root(root: &Root) -> Step {
                     FROM_HANDLE,
                 ),
             )?;
-            check(STEP, seal(target, here, RECURSIVE))?;
         }
-        check(STEP, seal(c".".as_ptr(), libc::AT_FDCWD, 0))?;
+        cover(root)?;
+        check(STEP, seal(c".".as_ptr(), libc::AT_FDCWD, RECURSIVE))?;
         check(
             STEP,
             libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()),
@@ -109,6 +111,32 @@ pub(crate) fn private_root(root: &Root) -> Step {
             c_long::from(libc::umount2(c".".as_ptr(), libc::MNT_DETACH)),
         )?;
         check(STEP, c_long::from(libc::chdir(c"/".as_ptr())))?;
+    }
+    Ok(())
+}
+
+/// Puts an empty folder or file over every hidden path.
+fn cover(root: &Root) -> Step {
+    const STEP: &str = "private root";
+    const FOLDER: &CStr = c".empty";
+    const FILE: &CStr = c".nothing";
+    if root.covers.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: every pointer is a null-terminated string.
+    unsafe {
+        libc::mkdir(FOLDER.as_ptr(), 0o555);
+        let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC;
+        libc::close(libc::open(FILE.as_ptr(), flags, 0o444));
+        for (path, is_folder) in &root.covers {
+            let empty = if *is_folder { FOLDER } else { FILE };
+            let none = std::ptr::null();
+            let (from, to) = (empty.as_ptr(), path.as_ptr());
+            let bound = libc::mount(from, to, none, libc::MS_BIND, none.cast());
+            check(STEP, c_long::from(bound))?;
+        }
+        libc::rmdir(FOLDER.as_ptr());
+        libc::unlink(FILE.as_ptr());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a child may run, read and spend.
+//! What a child may run, read, start and spend.
 
 use std::path::PathBuf;
 
@@ -11,9 +11,6 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Open files (`RLIMIT_NOFILE`).
     pub open_files: u64,
-    /// Processes and threads. 1 forbids starting any by seccomp, for every user; above that `RLIMIT_NPROC` counts,
-    /// from which the kernel exempts root.
-    pub processes: u64,
     /// Size of a written file in bytes (`RLIMIT_FSIZE`); pipes are not files.
     pub file_size: u64,
 }
@@ -24,10 +21,25 @@ impl Default for Limits {
             memory: 512 << 20,
             cpu_seconds: 60,
             open_files: 32,
-            processes: 1,
             file_size: 0,
         }
     }
+}
+
+/// Who may start processes. Namespaces and threads are refused to everybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forks {
+    /// One process and no other.
+    #[default]
+    Nobody,
+    /// The child itself, not what it started: a warm interpreter that forks attempts. The host decides about
+    /// every fork, so this needs the virtual clock's layer.
+    First,
+    /// Every process; `RLIMIT_NPROC` bounds their number, from which the kernel exempts root.
+    Everybody {
+        /// Most processes of the user.
+        processes: u64,
+    },
 }
 
 /// A child to start: everything it gets is named here.
@@ -43,6 +55,10 @@ pub struct Policy {
     pub readable: Vec<PathBuf>,
     /// Files and folders that may be read and executed, the dynamic loader included.
     pub executable: Vec<PathBuf>,
+    /// Files and folders below readable ones that stay closed. Without a private root their names still show.
+    pub hidden: Vec<PathBuf>,
+    /// Who may start processes.
+    pub forks: Forks,
     /// Resource limits.
     pub limits: Limits,
     /// Refuse to start if a layer is missing.

@@ -1,9 +1,5 @@
 """The whole world that a program sees: the policy, memory, tools, a source of randomness, and what is left to spend."""
 
-from json import JSONEncoder
-
-_encode = JSONEncoder(allow_nan=False).encode
-
 
 class BudgetExceeded(Exception):
     """More requests, tokens or text than a limit of the role allows; the message names the limit."""
@@ -125,7 +121,9 @@ class _Request:
         budget = self.budget
         if budget.requests <= 0 or budget.tokens <= 0:
             raise BudgetExceeded(f"no requests or tokens left: {budget.requests} and {budget.tokens}")
-        arguments = _encode(self.arguments)
+        from codec import dumps  # Beside this module inside, and nowhere else.
+
+        arguments = dumps(self.arguments)
         budget.requests -= 1
         [reply] = yield [(self.kind, arguments)]
         if len(reply) > 2:

@@ -1,8 +1,25 @@
-"""A program's files as modules, and a world without clocks and dice of its own."""
+"""A program's files as modules, and a step's time and entropy."""
 
+import _signal
 import sys
+import time
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import PathFinder, spec_from_file_location
+from _functools import partial
+
+REFUSED = {"_ctypes", "_testcapi", "_testinternalcapi", "_xxsubinterpreters", "ctypes"}
+"""Modules that lead around the interpreter; their files are out of reach as well."""
+
+RESEED = 77
+"""Number of the clock whose setting begins time and entropy anew from a number: the host answers it."""
+
+STEADY = 78
+"""Number of the clock that a program's steady clocks read."""
+
+STEADY_NAMES = ("monotonic", "perf_counter", "process_time", "thread_time")
+
+STARTS = 1 << 62
+"""How many beginnings there are."""
 
 
 class SourceFinder:
@@ -13,6 +30,8 @@ class SourceFinder:
         self.operators = operators
 
     def find_spec(self, name, path=None, target=None):
+        if name in REFUSED:
+            raise ModuleNotFoundError(f"the sandbox has no module {name!r}", name=name)
         if f"{name}.py" in self.files:
             return ModuleSpec(name, self, origin=f"{name}.py")
         if name == "operators":
@@ -34,27 +53,39 @@ class SourceFinder:
 
 
 def install(files, operators):
-    """Makes the program's files importable, before anything else of the same name."""
+    """Makes the program's files importable, before anything else of the same name, and leaves timers to the worker."""
     sys.meta_path.insert(0, SourceFinder(files, operators))
+    for name in ("setitimer", "alarm"):
+        setattr(_signal, name, _no_timer)
 
 
-def still_clock(rounds):
-    """Lets every clock of `time` show the number of rounds: nothing a program decides hangs on how fast it
-    ran.
+def _no_timer(*arguments):
+    raise PermissionError("a program sets no timers: what it decides would hang on how fast it runs")
 
-    A guard against accidents, not against intent: what a program does on purpose, the gate's fresh tasks
-    judge.
+
+def virtual_clock(rounds):
+    """Whether the host answers clocks and entropy.
+
+    Where it does, the steady clocks of `time` become one that the interpreter does not read for itself. Where it does
+    not, all clocks show the number of rounds, a guard against accidents only: the run says that the layer is missing.
     """
-    import time
-
-    for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
-        setattr(time, name, lambda: float(rounds()))
-        setattr(time, f"{name}_ns", lambda: rounds() * 1_000_000_000)
-    time.sleep = lambda seconds: None
+    try:
+        time.clock_settime_ns(RESEED, 0)
+        seconds, nanoseconds = partial(time.clock_gettime, STEADY), partial(time.clock_gettime_ns, STEADY)
+        names, virtual = STEADY_NAMES, True
+    except OSError:
+        seconds, nanoseconds = (lambda: float(rounds())), (lambda: rounds() * 1_000_000_000)
+        names, virtual = ("time", *STEADY_NAMES), False
+        time.sleep = lambda seconds: None
+        _begin[0] = lambda clock, start: None
+    for name in names:
+        setattr(time, name, seconds)
+        setattr(time, f"{name}_ns", nanoseconds)
+    return virtual
 
 
 class _Seeded:
-    """Loads the module `random` and seeds it at once: by itself it would ask the system for a seed."""
+    """Loads the module `random` and seeds it with the step, as for those that import it later."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -70,10 +101,15 @@ class _Seeded:
 _step = [0]
 """Seed of the step that runs now."""
 
+_begin = [time.clock_settime_ns]
+"""What begins time and entropy."""
+
 
 def reseed(seed, step):
-    """Seeds the module `random` for one step of one attempt, now or when the step imports it."""
+    """Begins time, entropy and the module `random` anew for one step of one attempt: nothing of an earlier step, or of
+    another attempt's, shows."""
     _step[0] = seed * 1009 + step
+    _begin[0](RESEED, _step[0] % STARTS)
     module = sys.modules.get("random")
     if module is not None:
         module.seed(_step[0])

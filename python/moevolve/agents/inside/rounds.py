@@ -1,6 +1,7 @@
 """Attempts as coroutines: step each until it asks or ends, then ask for all of them at once."""
 
 import _signal
+from _signal import setitimer
 
 from agent import BudgetExceeded, RequestRefused
 from loader import reseed
@@ -65,11 +66,11 @@ class Rounds:
         """Runs one attempt to its next request; returns what it wants, or None if it ended."""
         reseed(seed, self.count)
         try:
-            _signal.setitimer(_signal.ITIMER_PROF, self.step_seconds, self.step_seconds)
+            setitimer(_signal.ITIMER_PROF, self.step_seconds, self.step_seconds)
             try:
                 wants = coroutine.send(replies)
             finally:
-                _signal.setitimer(_signal.ITIMER_PROF, 0)
+                setitimer(_signal.ITIMER_PROF, 0)
             if isinstance(wants, list) and all(map(is_request, wants)):
                 return wants
             coroutine.close()

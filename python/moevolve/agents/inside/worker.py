@@ -1,4 +1,4 @@
-"""Entry of the sandboxed process: `python -P -s -S worker.py OPERATORS_FOLDER`, frames on stdin and stdout.
+"""The sandboxed process: imported as its first module, with the operators' folder as argument; frames on stdin and stdout.
 
 Standard library only. Nothing here is a defence: a program may rewrite this module in memory. The defences
 are the kernel's layers around the process and the host, which checks all that comes out.
@@ -7,13 +7,10 @@ are the kernel's layers around the process and the host, which checks all that c
 import os
 import sys
 
-sys.path.insert(0, __file__.rpartition("/")[0])
-
-import json  # noqa: E402
-
-import loader  # noqa: E402
-from agent import Agent, Task  # noqa: E402
-from rounds import Rounds, short  # noqa: E402
+import loader
+from agent import Agent, Task
+from codec import dumps, loads
+from rounds import Rounds, short
 
 
 class Frames:
@@ -27,7 +24,7 @@ class Frames:
 
     def read(self):
         length = int.from_bytes(self._exactly(4), "little")
-        return json.loads(self._exactly(length))
+        return loads(self._exactly(length))
 
     def write(self, message):
         body = message.encode()
@@ -78,7 +75,7 @@ def plan_answer(value):
     try:
         import plan
 
-        return json.dumps(plan.node(value)), None, ""
+        return dumps(plan.node(value)), None, ""
     except (TypeError, ValueError, RecursionError) as error:
         return None, "malformed", f"solve returned no plan: {short(error)}"
 
@@ -97,7 +94,7 @@ def candidates_answer(value):
         pass
     except (TypeError, AttributeError) as error:
         return None, "malformed", f"improve returned no list of edits: {short(error)}"
-    return json.dumps(kept), None, ""
+    return dumps(kept), None, ""
 
 
 def recipe_answer(value):
@@ -106,7 +103,7 @@ def recipe_answer(value):
         fields = {name: float(getattr(value, name)) for name in type(value).__slots__}
     except (TypeError, ValueError, AttributeError) as error:
         return None, "malformed", f"recipe returned no Recipe: {short(error)}"
-    return json.dumps(fields), None, ""
+    return dumps(fields), None, ""
 
 
 async def failing(error):
@@ -120,8 +117,8 @@ def main():
     loader.install(start["files"], sys.argv[1])
 
     def exchange(requests, done):
-        asked = ",".join([f"[{json.dumps(kind)},{index},{text}]" for kind, index, text in requests])
-        frames.write(f'{{"requests":[{asked}],"done":{json.dumps(done)}}}')
+        asked = ",".join([f"[{dumps(kind)},{index},{text}]" for kind, index, text in requests])
+        frames.write(f'{{"requests":[{asked}],"done":{dumps(done)}}}')
         return frames.read()["replies"]
 
     finish = {
@@ -131,7 +128,7 @@ def main():
         "recipe": recipe_answer,
     }[mode]
     rounds = Rounds(exchange, limits["step_seconds"], finish)
-    loader.still_clock(lambda: rounds.count)
+    loader.virtual_clock(lambda: rounds.count)
     agents = [Agent(limits, seed) for seed in start["seeds"]]
 
     async def load():
