@@ -251,7 +251,8 @@ class ProgramHost:
             kinds.table(answer, recall, self.tools, self.cutters, lenient=mode != "solve") | self.more
         )
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
-        process = Process(start, limits, self.sandbox.strict)
+        isolation = self.sandbox.isolation if mode == "solve" else "batch"
+        process = Process(start, limits, self.sandbox.strict, isolation)
         try:
             while any(attempt.open for attempt in attempts):
                 asked = process.round()

@@ -10,6 +10,7 @@ from moevolve import _native
 from moevolve.agents.limits import Limits
 from moevolve.agents.readable import interpreter_files
 from moevolve.agents.wire import Replies, Round, Start, decode_round, encode
+from moevolve.config.schema import Isolation
 from moevolve.records import Sandbox
 
 _HERE = Path(__file__).resolve().parent
@@ -28,6 +29,9 @@ def in_force() -> Sandbox:
     probed = _native.probe()
     return Sandbox(layers=[*probed["layers"], "limits"], missing=probed["missing"])
 
+
+MOST_FILES = 1024
+"""Open files of a process that carries the rounds of forked attempts: two of each, and its own."""
 
 BOOT = """
 import marshal, os
@@ -58,19 +62,21 @@ class Process:
         SandboxError: the process cannot be started.
     """
 
-    def __init__(self, start: Start, limits: Limits, strict: bool) -> None:
+    def __init__(self, start: Start, limits: Limits, strict: bool, isolation: Isolation = "batch") -> None:
         paths = interpreter_files()
         self._limits = limits
         self._clock = limits.seconds
         self._native = _native.spawn(
             paths.interpreter,
-            [*FLAGS, "-c", BOOT, str(OPERATORS)],
+            [*FLAGS, "-c", BOOT, str(OPERATORS), isolation],
             ENVIRONMENT,
             [*paths.readable, str(OPERATORS)],
             paths.executable,
             hidden=paths.hidden,
             memory=limits.memory_mb << 20,
             cpu_seconds=int(limits.seconds) + 2,
+            open_files=MOST_FILES if isolation == "attempt" else 32,
+            warm=isolation == "attempt",
             strict=strict,
         )
         self._first: bytes | None = encode(start)

@@ -280,8 +280,18 @@ class EvolveSection(Section, frozen=True):
     generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
 
 
+Isolation = Literal["batch", "attempt"]
+
+
 class SandboxSection(Section, frozen=True):
     strict: Annotated[bool, Meta(description="Refuse to run where a layer of the sandbox is missing")] = False
     memory_mb: Annotated[
         int, Meta(description="Address space of a program's process, MiB", ge=64, le=10**6)
     ] = 512
+    isolation: Annotated[
+        Isolation,
+        Meta(
+            description="What a process holds: `batch`, attempts that trust each other, since they can read and change one "
+            "another; `attempt`, one attempt each, forked from a warm interpreter"
+        ),
+    ] = "batch"

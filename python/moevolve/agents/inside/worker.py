@@ -23,8 +23,7 @@ class Frames:
         os.close(0)
 
     def read(self):
-        length = int.from_bytes(self._exactly(4), "little")
-        return loads(self._exactly(length))
+        return read(self.input)
 
     def write(self, message):
         body = message.encode()
@@ -32,15 +31,21 @@ class Frames:
         while data:
             data = data[os.write(self.output, data) :]
 
-    def _exactly(self, count):
-        parts = []
-        while count:
-            part = os.read(self.input, min(count, 1 << 20))
-            if not part:
-                os._exit(0)
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+
+def read(descriptor):
+    """One message from a descriptor; ends the process at its end."""
+    return loads(_exactly(descriptor, int.from_bytes(_exactly(descriptor, 4), "little")))
+
+
+def _exactly(descriptor, count):
+    parts = []
+    while count:
+        part = os.read(descriptor, min(count, 1 << 20))
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def view(value):
@@ -113,14 +118,29 @@ async def failing(error):
 def main():
     frames = Frames()
     start = frames.read()
-    mode, limits = start["mode"], start["limits"]
-    loader.install(start["files"], sys.argv[1])
 
     def exchange(requests, done):
         asked = ",".join([f"[{dumps(kind)},{index},{text}]" for kind, index, text in requests])
         frames.write(f'{{"requests":[{asked}],"done":{dumps(done)}}}')
         return frames.read()["replies"]
 
+    if sys.argv[2] == "attempt":
+        import apart
+
+        apart.run(start, exchange, play, read)
+    else:
+        play(start, exchange)
+
+
+def play(start, exchange):
+    """Runs the attempts of a start in this process.
+
+    Args:
+        start: the host's first message.
+        exchange: sends a round (requests, done) and returns the replies.
+    """
+    mode, limits = start["mode"], start["limits"]
+    loader.install(start["files"], sys.argv[1])
     finish = {
         "solve": text_answer(limits["answer"]),
         "plan": plan_answer,
