@@ -1,4 +1,4 @@
-"""Attempts of their own: `isolation = "attempt"` keeps siblings out of each other's memory; `"batch"` does not, and says so."""
+"""Attempts of their own: `isolation = "attempt"` keeps siblings out of each other's memory; `"batch"` does not."""
 
 from __future__ import annotations
 
