@@ -5,11 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use moevolve_kernels::Isa;
 use moevolve_kernels::gemm::multiply;
-use moevolve_kernels::ggml::Company;
-use moevolve_kernels::stored::{Format, Matrix, Product, Scratch, products};
+use moevolve_kernels::stored::{FloatSums, Format, Matrix, Product, Scratch, products};
 use moevolve_kernels::team::Team;
+use moevolve_kernels::{BatchClass, Isa};
 
 /// Least time of a call over half a second.
 fn least(mut work: impl FnMut()) -> f64 {
@@ -63,7 +62,7 @@ fn main() {
     let (out, rows) = (576, 512);
     let (a, b) = (numbers(rows * inp), numbers(inp * out));
     let mut c = vec![0.0; rows * out];
-    let prompt: Vec<Company> = (0..rows).map(|row| Company::of(row, rows)).collect();
+    let prompt: Vec<BatchClass> = (0..rows).map(|row| BatchClass::of(row, rows)).collect();
     let operations = (2 * rows * inp * out) as f64;
     let single = least(|| multiply(isa, rows, inp, out, &a, &b, &mut c, false));
     println!(
@@ -104,8 +103,8 @@ fn main() {
                 y,
                 y_stride: out,
                 add: false,
-                as_ggml: false,
-                company: if rows < prompt.len() { &[] } else { &prompt },
+                sums: FloatSums::Chains,
+                classes: if rows < prompt.len() { &[] } else { &prompt },
             };
             products(isa, &team, &mut [product], &mut scratch);
         };

@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
-use crate::ggml;
+use crate::arithmetic::Arithmetic;
+use crate::combine::gather_sum;
 use crate::panels::{GradientScratch, Panels, weight_gradient};
 use crate::route::{Routing, Rule};
 use crate::rows::gather;
-use crate::simd::{Simd, dot, sigmoid};
-use crate::{Isa, LANES, padded, reserve};
+use crate::swiglu::{swiglu, swiglu_backward};
+use crate::{Isa, padded, reserve};
 
 /// Widths of the block; `hidden` and `intermediate` are padded.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +71,6 @@ pub trait Products {
         activations: &mut [f32],
         outputs: &mut [f32],
     );
-
-    /// Whether tokens are routed and experts added up in ggml's arithmetic.
-    fn as_ggml(&self) -> bool {
-        false
-    }
 }
 
 /// Weights packed in panels, at their places.
@@ -128,35 +124,32 @@ impl Products for PackedBlock<'_> {
     }
 }
 
-/// The way back through products, over weights in whatever form they lie and whichever of them train.
-pub trait Reverse {
-    /// `dx` (rows, inp) = `dy` (rows, out) times the matrix at `place`, added to `dx` if `add`.
-    #[allow(clippy::too_many_arguments)]
-    fn back(
+/// The backward pass of a block's products, over weights in whatever form they lie and whichever of them train.
+pub trait BackwardProducts {
+    /// `dx` (rows, inp) = `dy` (rows, out) times the matrix at `range`, added to `dx` if `add`.
+    fn input_gradient(
         &mut self,
-        place: &Range<usize>,
+        range: &Range<usize>,
         rows: usize,
-        out: usize,
-        inp: usize,
+        out_inp: (usize, usize),
         dy: &[f32],
         dx: &mut [f32],
         add: bool,
     );
 
     /// Accumulates the gradient of what trains of that matrix: `dy` (rows, out), `x` (rows, inp).
-    fn gradient(
+    fn weight_gradient(
         &mut self,
-        place: &Range<usize>,
+        range: &Range<usize>,
         rows: usize,
-        out: usize,
-        inp: usize,
+        out_inp: (usize, usize),
         dy: &[f32],
         x: &[f32],
     );
 }
 
 /// Weights packed in panels at their places, all of which train.
-pub struct PackedReverse<'a> {
+pub struct PackedBackward<'a> {
     pub isa: Isa,
     /// Packed for [`crate::panels::Side::Backward`].
     pub panels: &'a Panels,
@@ -165,32 +158,30 @@ pub struct PackedReverse<'a> {
     pub scratch: &'a mut GradientScratch,
 }
 
-impl Reverse for PackedReverse<'_> {
-    fn back(
+impl BackwardProducts for PackedBackward<'_> {
+    fn input_gradient(
         &mut self,
-        place: &Range<usize>,
+        range: &Range<usize>,
         rows: usize,
-        out: usize,
-        inp: usize,
+        (out, inp): (usize, usize),
         dy: &[f32],
         dx: &mut [f32],
         add: bool,
     ) {
         self.panels
-            .multiply(self.isa, place, rows, out, inp, dy, dx, add);
+            .multiply(self.isa, range, rows, out, inp, dy, dx, add);
     }
 
-    fn gradient(
+    fn weight_gradient(
         &mut self,
-        place: &Range<usize>,
+        range: &Range<usize>,
         rows: usize,
-        out: usize,
-        inp: usize,
+        (out, inp): (usize, usize),
         dy: &[f32],
         x: &[f32],
     ) {
-        let precision = self.panels.precision_of(place);
-        let dw = &mut self.gradient[place.clone()];
+        let precision = self.panels.precision_of(range);
+        let dw = &mut self.gradient[range.clone()];
         weight_gradient(self.isa, precision, rows, out, inp, dy, x, dw, self.scratch);
     }
 }
@@ -201,6 +192,7 @@ impl Reverse for PackedReverse<'_> {
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     isa: Isa,
+    arithmetic: &Arithmetic,
     shape: Shape,
     products: &dyn Products,
     bias: &[f32],
@@ -228,8 +220,7 @@ pub fn forward(
         reserve(&mut routing.scores, tokens * padded(experts));
         products.scores(tokens, h, &mut routing.scores);
     }
-    let as_ggml = products.as_ggml();
-    routing.route(isa, rule, tokens, experts, chosen, bias, as_ggml);
+    routing.route(isa, arithmetic, rule, tokens, experts, chosen, bias);
     gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
     products.experts(
         routing,
@@ -238,8 +229,7 @@ pub fn forward(
         &mut saved.activations[..copies * intermediate],
         &mut scratch.outputs[..copies * hidden],
     );
-    let combine = if as_ggml { ggml::combine } else { combine };
-    combine(
+    (arithmetic.combine)(
         isa,
         hidden,
         chosen,
@@ -251,7 +241,7 @@ pub fn forward(
     );
 }
 
-/// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients go where `reverse` has them.
+/// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients go where `products` has them.
 ///
 /// `dout` is the gradient of the block's output; the residual's share is the caller's.
 #[allow(clippy::too_many_arguments)]
@@ -259,7 +249,7 @@ pub fn backward(
     isa: Isa,
     shape: Shape,
     places: &Places,
-    reverse: &mut dyn Reverse,
+    products: &mut dyn BackwardProducts,
     tokens: usize,
     h: &[f32],
     dout: &[f32],
@@ -298,7 +288,14 @@ pub fn backward(
         let dgate_up =
             &mut scratch.dgate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
         let (down, up) = (&places.down[e], &places.gate_up[e]);
-        reverse.back(down, n, hidden, intermediate, outputs, dactivations, false);
+        products.input_gradient(
+            down,
+            n,
+            (hidden, intermediate),
+            outputs,
+            dactivations,
+            false,
+        );
         let weights = &routing.slot_weights[rows.clone()];
         swiglu_backward(
             isa,
@@ -312,184 +309,17 @@ pub fn backward(
             dgate_up,
             &mut scratch.dweights[rows],
         );
-        reverse.gradient(down, n, hidden, intermediate, outputs, activations);
-        reverse.gradient(up, n, 2 * intermediate, hidden, dgate_up, inputs);
-        reverse.back(up, n, 2 * intermediate, hidden, dgate_up, outputs, false);
+        products.weight_gradient(down, n, (hidden, intermediate), outputs, activations);
+        products.weight_gradient(up, n, (2 * intermediate, hidden), dgate_up, inputs);
+        products.input_gradient(up, n, (2 * intermediate, hidden), dgate_up, outputs, false);
     }
     if rule == Rule::Dense {
         dh[..tokens * hidden].fill(0.0);
     } else {
         let dlogits = &mut scratch.dlogits[..tokens * width];
         routing.backward(width, &scratch.dweights, dlogits);
-        reverse.back(&places.router, tokens, width, hidden, dlogits, dh, false);
-        reverse.gradient(&places.router, tokens, width, hidden, dlogits, h);
+        products.input_gradient(&places.router, tokens, (width, hidden), dlogits, dh, false);
+        products.weight_gradient(&places.router, tokens, (width, hidden), dlogits, h);
     }
     gather_sum(isa, hidden, chosen, &routing.slots, &scratch.outputs, dh);
-}
-
-kernel! {
-    /// `activations` (rows, width) = silu(gate) ∘ up, of rows [gate, up].
-    pub fn swiglu = swiglu_body(width: usize, gate_up: &[f32], activations: &mut [f32])
-}
-
-kernel! {
-    /// `out[t]` = `residual[t]` + Σ_k weights[t, k] rows[slots[t, k]], best expert first.
-    pub fn combine = combine_body(width: usize, chosen: usize, slots: &[u32], weights: &[f32], rows: &[f32], residual: &[f32], out: &mut [f32])
-}
-
-kernel! {
-    /// `out[t]` += Σ_k rows[slots[t, k]].
-    pub fn gather_sum = gather_sum_body(width: usize, chosen: usize, slots: &[u32], rows: &[f32], out: &mut [f32])
-}
-
-kernel! {
-    /// Per copy: dweight = dact · act, then `dout` and dact times the routing weight, and dact through SwiGLU.
-    pub fn swiglu_backward = swiglu_backward_body(width: usize, hidden: usize, weights: &[f32], gate_up: &[f32], activations: &[f32], dactivations: &[f32], dout: &mut [f32], dgate_up: &mut [f32], dweights: &mut [f32])
-}
-
-/// How silu is computed.
-pub(crate) trait Silu {
-    unsafe fn of<S: Simd>(x: S) -> S;
-}
-
-/// x times the sigmoid.
-struct BySigmoid;
-
-impl Silu for BySigmoid {
-    #[inline(always)]
-    unsafe fn of<S: Simd>(x: S) -> S {
-        x.mul(sigmoid(x))
-    }
-}
-
-#[inline(always)]
-unsafe fn swiglu_body<S: Simd>(width: usize, gate_up: &[f32], activations: &mut [f32]) {
-    gate::<S, BySigmoid>(width, gate_up, activations);
-}
-
-#[inline(always)]
-pub(crate) unsafe fn gate<S: Simd, A: Silu>(
-    width: usize,
-    gate_up: &[f32],
-    activations: &mut [f32],
-) {
-    let rows = activations.len() / width;
-    assert!(width.is_multiple_of(LANES) && gate_up.len() >= rows * 2 * width);
-    for row in 0..rows {
-        let gate = gate_up.as_ptr().add(row * 2 * width);
-        let to = activations.as_mut_ptr().add(row * width);
-        let mut j = 0;
-        while j < width {
-            A::of(S::load(gate.add(j)))
-                .mul(S::load(gate.add(width + j)))
-                .store(to.add(j));
-            j += LANES;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn combine_body<S: Simd>(
-    width: usize,
-    chosen: usize,
-    slots: &[u32],
-    weights: &[f32],
-    rows: &[f32],
-    residual: &[f32],
-    out: &mut [f32],
-) {
-    let tokens = slots.len() / chosen;
-    assert!(width.is_multiple_of(LANES) && weights.len() == slots.len());
-    assert!(residual.len() >= tokens * width && out.len() >= tokens * width);
-    for t in 0..tokens {
-        let to = out.as_mut_ptr().add(t * width);
-        let mut from = residual.as_ptr().add(t * width);
-        for k in t * chosen..(t + 1) * chosen {
-            let weight = S::splat(weights[k]);
-            let row = rows[slots[k] as usize * width..][..width].as_ptr();
-            let mut j = 0;
-            while j < width {
-                weight
-                    .fma(S::load(row.add(j)), S::load(from.add(j)))
-                    .store(to.add(j));
-                j += LANES;
-            }
-            from = to;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn gather_sum_body<S: Simd>(
-    width: usize,
-    chosen: usize,
-    slots: &[u32],
-    rows: &[f32],
-    out: &mut [f32],
-) {
-    let tokens = slots.len() / chosen;
-    assert!(width.is_multiple_of(LANES) && out.len() >= tokens * width);
-    for t in 0..tokens {
-        let to = out.as_mut_ptr().add(t * width);
-        for &slot in &slots[t * chosen..(t + 1) * chosen] {
-            let row = rows[slot as usize * width..][..width].as_ptr();
-            let mut j = 0;
-            while j < width {
-                S::load(to.add(j)).add(S::load(row.add(j))).store(to.add(j));
-                j += LANES;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn swiglu_backward_body<S: Simd>(
-    width: usize,
-    hidden: usize,
-    weights: &[f32],
-    gate_up: &[f32],
-    activations: &[f32],
-    dactivations: &[f32],
-    dout: &mut [f32],
-    dgate_up: &mut [f32],
-    dweights: &mut [f32],
-) {
-    let rows = weights.len();
-    assert!(width.is_multiple_of(LANES) && hidden.is_multiple_of(LANES) && dweights.len() == rows);
-    assert!(gate_up.len() >= rows * 2 * width && dgate_up.len() >= rows * 2 * width);
-    assert!(
-        activations.len() >= rows * width
-            && dactivations.len() >= rows * width
-            && dout.len() >= rows * hidden
-    );
-    let one = S::splat(1.0);
-    for row in 0..rows {
-        let dact = dactivations.as_ptr().add(row * width);
-        *dweights.as_mut_ptr().add(row) =
-            dot::<S>(dact, activations.as_ptr().add(row * width), width);
-        let weight = S::splat(weights[row]);
-        let dout = dout.as_mut_ptr().add(row * hidden);
-        let mut j = 0;
-        while j < hidden {
-            S::load(dout.add(j)).mul(weight).store(dout.add(j));
-            j += LANES;
-        }
-        let gate = gate_up.as_ptr().add(row * 2 * width);
-        let dgate = dgate_up.as_mut_ptr().add(row * 2 * width);
-        let mut j = 0;
-        while j < width {
-            let (x, up) = (S::load(gate.add(j)), S::load(gate.add(width + j)));
-            let s = sigmoid(x);
-            let slope = S::load(dact.add(j)).mul(weight);
-            let silu = x.mul(s);
-            slope.mul(silu).store(dgate.add(width + j));
-            // silu' = s + x s (1 - s)
-            slope
-                .mul(up)
-                .mul(one.sub(s).fma(silu, s))
-                .store(dgate.add(j));
-            j += LANES;
-        }
-    }
 }

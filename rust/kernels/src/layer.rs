@@ -3,10 +3,13 @@
 //! Parts are (expert, block of columns): first gate, up and SwiGLU, then down. The same sums in the same order as in
 //! [`crate::experts::forward`], so the same bits, on any number of threads.
 
-use crate::experts::{Shape, combine, swiglu};
+use crate::arithmetic::OWN;
+use crate::combine::combine;
+use crate::experts::Shape;
 use crate::panels::{Panels, PanelsMut, Precision, Side};
 use crate::route::{Routing, Rule};
 use crate::shared::Shared;
+use crate::swiglu::swiglu;
 use crate::team::Team;
 use crate::{Isa, LANES, bf16, gemm, padded, reserve};
 
@@ -392,7 +395,7 @@ impl Layer {
             );
         });
         let routing = &mut self.routing;
-        routing.route(isa, rule, tokens, experts, chosen, &self.bias, false);
+        routing.route(isa, &OWN, rule, tokens, experts, chosen, &self.bias);
     }
 }
 

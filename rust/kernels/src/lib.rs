@@ -16,8 +16,11 @@
 mod dispatch;
 
 pub mod adamw;
+pub mod arithmetic;
 pub mod attention;
+mod batch_class;
 pub mod bf16;
+pub mod combine;
 pub mod experts;
 pub mod frequencies;
 pub mod gemm;
@@ -30,11 +33,15 @@ pub mod rope;
 pub mod route;
 pub mod rows;
 pub mod sample;
+pub mod scores;
 mod shared;
 pub mod simd;
 pub mod stored;
+pub mod swiglu;
 pub mod team;
 
+pub use arithmetic::Arithmetic;
+pub use batch_class::BatchClass;
 pub use dispatch::Isa;
 pub use panels::Precision;
 pub use simd::LANES;

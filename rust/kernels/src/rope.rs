@@ -14,17 +14,25 @@ pub struct Rotary {
     angles: Angles,
     /// What cosines and sines are multiplied by.
     factor: f32,
-    /// Whether products are fused and rounded as in ggml: those of a pair's first dimension are fused, those of its
-    /// second rounded before. Otherwise those with sines are fused.
-    as_ggml: bool,
+    pairs: Pairs,
     cosine: Vec<f32>,
-    /// As in ggml: `cosine` of the first half, which is zero there.
+    /// [`Pairs::HalfFused`]: `cosine` of the first half, which is zero there.
     fused: Vec<f32>,
     ahead: Vec<f32>,
     behind: Vec<f32>,
 }
 
-/// What pairs of dimensions are turned by.
+/// Which products of a pair are fused with the sums that take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// Those with sines.
+    Fused,
+    /// As in ggml: that with the cosine for a pair's first dimension, that with the sine for its second; the others are
+    /// rounded before.
+    HalfFused,
+}
+
+/// Angles by which pairs of dimensions are rotated.
 #[derive(Clone, Debug)]
 pub enum Angles {
     /// The position times each.
@@ -75,7 +83,7 @@ impl Angles {
 
 impl Rotary {
     /// Rotation of the first dimensions of `head` (padded), two for each angle; cosines and sines times `factor`.
-    pub fn new(head: usize, angles: Angles, factor: f32, as_ggml: bool) -> Self {
+    pub fn new(head: usize, angles: Angles, factor: f32, pairs: Pairs) -> Self {
         let half = angles.pairs();
         assert!(head.is_multiple_of(LANES) && 2 * half <= head);
         Self {
@@ -83,7 +91,7 @@ impl Rotary {
             half,
             angles,
             factor,
-            as_ggml,
+            pairs,
             cosine: Vec::new(),
             fused: Vec::new(),
             ahead: Vec::new(),
@@ -113,7 +121,7 @@ impl Rotary {
         for position in self.cosine.len() / self.head..positions {
             let start = position * self.head;
             self.cosine.resize(start + self.head, 1.0);
-            if self.as_ggml {
+            if self.pairs == Pairs::HalfFused {
                 self.fused.resize(start + self.head, 0.0);
             }
             self.ahead.resize(start + self.head, 0.0);
@@ -121,7 +129,7 @@ impl Rotary {
             for (i, angle) in self.angles.at(position).into_iter().enumerate() {
                 let (sin, cos) = angle.sin_cos();
                 let (sin, cos) = (sin * self.factor, cos * self.factor);
-                if self.as_ggml {
+                if self.pairs == Pairs::HalfFused {
                     self.fused[start + i] = cos;
                     self.cosine[start + i] = 0.0;
                 } else {
@@ -169,14 +177,14 @@ unsafe fn rotate_body<S: Simd>(
                 );
                 let (later, earlier) =
                     (S::load(from.add(j + half)), S::load(from.add(j).sub(half)));
-                let turned = if rotary.as_ggml {
+                let rotated = if rotary.pairs == Pairs::HalfFused {
                     let fused = S::load(rotary.fused.as_ptr().add(at + j));
                     let rounded = later.mul(ahead).add(x.mul(cosine));
                     earlier.fma(behind, x.fma(fused, rounded))
                 } else {
                     earlier.fma(behind, later.fma(ahead, x.mul(cosine)))
                 };
-                turned.store(to.add(j));
+                rotated.store(to.add(j));
                 j += LANES;
             }
         }

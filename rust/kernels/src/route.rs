@@ -1,9 +1,7 @@
 //! Routing: scores by a family's rule, selection, weights, and the order by expert.
 
-use crate::ggml;
-use crate::loss::exponentials;
-use crate::simd::{Simd, sigmoid};
-use crate::{LANES, padded};
+use crate::arithmetic::Arithmetic;
+use crate::{Isa, padded};
 
 /// How a router's logits z become a selection S and the weights of its experts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,17 +49,17 @@ impl Routing {
     /// Routes `tokens` tokens from the router's logits (tokens, padded experts), which become the scores.
     ///
     /// `bias` has one number an expert, or none; a dense rule reads neither it nor the logits. Of equal sums the
-    /// lower index wins. `as_ggml`: in ggml's arithmetic.
+    /// lower index wins.
     #[allow(clippy::too_many_arguments)]
     pub fn route(
         &mut self,
-        isa: crate::Isa,
+        isa: Isa,
+        arithmetic: &Arithmetic,
         rule: Rule,
         tokens: usize,
         experts: usize,
         chosen: usize,
         bias: &[f32],
-        as_ggml: bool,
     ) {
         assert!(chosen <= experts && (bias.is_empty() || bias.len() == experts));
         (self.rule, self.among, self.chosen) = (rule, experts, chosen);
@@ -78,33 +76,23 @@ impl Routing {
                 self.offsets[1] = tokens;
             }
             Rule::Sigmoid => {
-                let scores = &mut self.scores[..tokens * width];
-                if as_ggml {
-                    ggml::sigmoid_rows(scores);
-                } else {
-                    sigmoid_rows(isa, scores);
-                }
-                self.select(tokens, bias, true, as_ggml);
+                (arithmetic.sigmoid_rows)(isa, &mut self.scores[..tokens * width]);
+                self.select(arithmetic, tokens, bias, true);
             }
             Rule::Softmax { normalised } => {
-                let softmax_rows = if as_ggml {
-                    ggml::softmax_rows
-                } else {
-                    softmax_rows
-                };
-                softmax_rows(isa, experts, width, &mut self.scores[..tokens * width]);
-                self.select(tokens, bias, normalised, as_ggml);
+                let scores = &mut self.scores[..tokens * width];
+                (arithmetic.softmax_rows)(isa, experts, width, scores);
+                self.select(arithmetic, tokens, bias, normalised);
             }
         }
         self.sort(tokens * chosen);
     }
 
     /// Takes the experts with the largest score plus bias of every token.
-    fn select(&mut self, tokens: usize, bias: &[f32], normalised: bool, as_ggml: bool) {
+    fn select(&mut self, arithmetic: &Arithmetic, tokens: usize, bias: &[f32], normalised: bool) {
         let (experts, chosen, width) = (self.among, self.chosen, padded(self.among));
         for scores in self.scores[..tokens * width].chunks_exact(width) {
             let first = self.experts.len();
-            let mut mass = 0.0;
             for _ in 0..chosen {
                 let mut best = None;
                 for e in 0..experts {
@@ -117,14 +105,12 @@ impl Routing {
                 let (e, _) = best.expect("chosen <= experts leaves one free");
                 self.experts.push(e as u32);
                 self.offsets[e + 1] += 1;
-                mass += scores[e];
             }
-            if as_ggml {
-                let chosen = self.experts[first..].iter();
-                let sum: f64 = chosen.map(|&e| f64::from(scores[e as usize])).sum();
-                mass = (sum as f32).max(ggml::LEAST);
-            }
-            let mass = if normalised { mass } else { 1.0 };
+            let mass = if normalised {
+                (arithmetic.mass)(scores, &self.experts[first..])
+            } else {
+                1.0
+            };
             for i in first..first + chosen {
                 self.weights.push(scores[self.experts[i] as usize] / mass);
             }
@@ -182,42 +168,6 @@ impl Routing {
                     Rule::Dense => 0.0,
                 };
             }
-        }
-    }
-}
-
-kernel! {
-    /// Softmax over the first `experts` of each row of `width` floats, in place; zero in the padding.
-    pub fn softmax_rows = softmax_rows_body(experts: usize, width: usize, x: &mut [f32])
-}
-
-kernel! {
-    /// σ in place; the length is a multiple of [`LANES`].
-    pub fn sigmoid_rows = sigmoid_rows_body(x: &mut [f32])
-}
-
-#[inline(always)]
-unsafe fn sigmoid_rows_body<S: Simd>(x: &mut [f32]) {
-    assert!(x.len().is_multiple_of(LANES));
-    let (x, end) = (x.as_mut_ptr(), x.len());
-    let mut j = 0;
-    while j < end {
-        sigmoid(S::load(x.add(j))).store(x.add(j));
-        j += LANES;
-    }
-}
-
-#[inline(always)]
-unsafe fn softmax_rows_body<S: Simd>(experts: usize, width: usize, x: &mut [f32]) {
-    assert!(width.is_multiple_of(LANES) && experts <= width);
-    for row in x.chunks_exact_mut(width) {
-        let row = row.as_mut_ptr();
-        let (_, sum) = exponentials::<S>(experts, width, row, row, true);
-        let share = S::splat(sum);
-        let mut j = 0;
-        while j < width {
-            S::load(row.add(j)).div(share).store(row.add(j));
-            j += LANES;
         }
     }
 }

@@ -4,11 +4,9 @@ mod common;
 
 use common::{apart, dot, doubles, everywhere, random_rows, slope};
 use moevolve_kernels::Isa;
-use std::sync::Arc;
-
 use moevolve_kernels::attention::{
-    Block, Heads, Memory, Saved, attend, attend_backward, attend_blocks, block, remember,
-    remember_in_block,
+    Heads, KeyValues, Line, Queries, Saved, append, append_to_block, attend, attend_backward,
+    attend_blocks, block,
 };
 use moevolve_kernels::{LANES, padded};
 use proptest::prelude::*;
@@ -42,23 +40,32 @@ fn case(groups: usize, key_heads: usize, true_width: usize, positions: usize, se
     }
 }
 
+fn queries<'a>(last: &'a [u32], values: &'a [f32]) -> Queries<'a> {
+    Queries {
+        values,
+        last,
+        classes: &[],
+        order: &[],
+    }
+}
+
 impl Case {
     fn stride(&self) -> usize {
         padded(self.positions)
     }
 
-    fn memory(&self) -> (Vec<f32>, Vec<f32>) {
+    fn cache(&self) -> (Vec<f32>, Vec<f32>) {
         let row = self.heads.keys * self.heads.width;
         let size = row * self.stride();
         let (mut keys, mut values) = (vec![0.0; size], vec![0.0; size]);
         let (from, to) = ((&self.keys[..], row), (&self.values[..], row));
-        remember(
+        append(
             self.heads,
             self.positions,
             0,
             from,
             to,
-            None,
+            &[],
             self.stride(),
             &mut keys,
             &mut values,
@@ -67,8 +74,8 @@ impl Case {
     }
 
     fn attend(&self, isa: Isa) -> (Vec<f32>, Vec<f32>) {
-        let (keys, values) = self.memory();
-        let memory = Memory {
+        let (keys, values) = self.cache();
+        let cache = KeyValues {
             keys: &keys,
             values: &values,
             stride: self.stride(),
@@ -78,10 +85,8 @@ impl Case {
         attend(
             isa,
             self.heads,
-            memory,
-            &self.last,
-            &self.queries,
-            None,
+            cache,
+            queries(&self.last, &self.queries),
             &mut probabilities,
             true,
             &mut out,
@@ -132,15 +137,15 @@ proptest! {
     #[test]
     fn one_row_against_a_cache_equals_the_whole(groups in 1usize..6, n in 2usize..40, seed: u64) {
         let case = case(groups, 2, 12, n, seed);
-        let (keys, values) = case.memory();
+        let (keys, values) = case.cache();
         let row = case.heads.queries * case.heads.width;
         for isa in Isa::available() {
             let (whole, _) = case.attend(isa);
-            let memory = Memory { keys: &keys, values: &values, stride: case.stride() };
+            let cache = KeyValues { keys: &keys, values: &values, stride: case.stride() };
             let mut probabilities = vec![0.0; case.heads.queries * case.stride()];
             let mut out = vec![0.0; row];
             let (last, query) = ([n as u32 - 1], &case.queries[(n - 1) * row..]);
-            attend(isa, case.heads, memory, &last, query, None, &mut probabilities, false, &mut out);
+            attend(isa, case.heads, cache, queries(&last, query), &mut probabilities, false, &mut out);
             prop_assert_eq!(&out[..], &whole[(n - 1) * row..]);
         }
     }
@@ -149,15 +154,16 @@ proptest! {
     fn blocks_give_the_bits_of_the_whole(groups in 1usize..6, keys in 1usize..3, width in 1usize..36, n in 1usize..70, layer in 0usize..3, seed: u64) {
         let case = case(groups, keys, width, n, seed);
         let row = case.heads.keys * case.heads.width;
-        let mut blocks: Vec<Block> = (0..n.div_ceil(LANES)).map(|_| block(case.heads, 3)).collect();
+        let mut blocks: Vec<Box<[Line]>> = (0..n.div_ceil(LANES)).map(|_| block(3 * case.heads.lines())).collect();
         for t in 0..n {
-            let at = Arc::get_mut(&mut blocks[t / LANES]).expect("nobody else holds it");
-            remember_in_block(case.heads, layer, t % LANES, &case.keys[t * row..], &case.values[t * row..], None, at);
+            let at = &mut blocks[t / LANES];
+            append_to_block(case.heads, layer, t % LANES, &case.keys[t * row..], &case.values[t * row..], &[], at);
         }
+        let blocks: Vec<&[Line]> = blocks.iter().map(|block| &block[..]).collect();
         for isa in Isa::available() {
             let mut scratch = vec![f32::NAN; case.heads.queries * case.stride()];
             let mut out = vec![f32::NAN; case.queries.len()];
-            attend_blocks(isa, case.heads, &blocks, layer, &case.last, &case.queries, None, &mut scratch, &mut out);
+            attend_blocks(isa, case.heads, &blocks, layer, queries(&case.last, &case.queries), &mut scratch, &mut out);
             prop_assert_eq!(out, case.attend(isa).0);
         }
     }
@@ -173,7 +179,7 @@ proptest! {
         let dout = random_rows(n * heads.queries, width, heads.width, seed ^ 3);
         let row = heads.keys * heads.width;
         let mut transposed = vec![0.0; row * stride];
-        remember(heads, n, 0, (&case.values, row), (&case.values, row), None, stride, &mut transposed, &mut vec![0.0; row * stride]);
+        append(heads, n, 0, (&case.values, row), (&case.values, row), &[], stride, &mut transposed, &mut vec![0.0; row * stride]);
         let found = everywhere(|isa| {
             let (_, probabilities) = case.attend(isa);
             let saved = Saved { keys: &case.keys, values: &transposed, queries: &case.queries, probabilities: &probabilities, stride };

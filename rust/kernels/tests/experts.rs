@@ -3,8 +3,9 @@
 mod common;
 
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
+use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{
-    PackedBlock, PackedReverse, Places, Saved, Scratch, Shape, backward, forward,
+    PackedBackward, PackedBlock, Places, Saved, Scratch, Shape, backward, forward,
 };
 use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::panels::{Panels, Precision, Side};
@@ -163,6 +164,7 @@ impl Case {
         let mut scratch = Scratch::default();
         forward(
             isa,
+            &OWN,
             self.shape,
             &block,
             &self.bias,
@@ -267,10 +269,10 @@ proptest! {
             let mut dh = vec![f32::NAN; case.h.len()];
             let mut dparameters = vec![0.0; case.parameters.len()];
             let mut scratch = GradientScratch::default();
-            let mut reverse =
-                PackedReverse { isa, panels: &panels, gradient: &mut dparameters, scratch: &mut scratch };
+            let mut products =
+                PackedBackward { isa, panels: &panels, gradient: &mut dparameters, scratch: &mut scratch };
             backward(
-                isa, case.shape, &case.places, &mut reverse, case.tokens, &case.h, &dout, &mut dh, &saved,
+                isa, case.shape, &case.places, &mut products, case.tokens, &case.h, &dout, &mut dh, &saved,
                 &mut Scratch::default(),
             );
             [dh, dparameters].concat()

@@ -7,7 +7,7 @@ use common::{cases, doubles, everywhere, random, random_rows};
 use moevolve_kernels::ggml::{rms_norm, round_to_half, swiglu};
 use moevolve_kernels::norm::Norm;
 use moevolve_kernels::padded;
-use moevolve_kernels::rope::{Angles, Rotary, rotate};
+use moevolve_kernels::rope::{Angles, Pairs, Rotary, rotate};
 use proptest::prelude::*;
 
 #[test]
@@ -59,7 +59,7 @@ proptest! {
     fn rotations_fuse_the_first_of_each_pair(rotated in 1usize..20, position in 0u32..600, scale in prop::sample::select(vec![1.0f32, 0.25]), seed: u64) {
         let (rotated, width) = (2 * rotated, padded(2 * rotated));
         let divisors: Vec<f32> = random(rotated / 2, seed ^ 1).iter().map(|x| x + 2.0).collect();
-        let mut rotary = Rotary::new(width, Angles::chain(rotated, 1e5, scale, divisors.clone()), 1.0, true);
+        let mut rotary = Rotary::new(width, Angles::chain(rotated, 1e5, scale, divisors.clone()), 1.0, Pairs::HalfFused);
         rotary.extend(601);
         let x = random_rows(1, rotated, width, seed);
         let margin = rotary.margin();

@@ -2,15 +2,13 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use common::ggml::{exponential, half, rows_product, tree};
 use common::{cases, everywhere, random};
 use moevolve_kernels::attention::{
-    Block, Heads, Memory, attend, attend_blocks, block, remember, remember_in_block,
+    Heads, KeyValues, Line, Queries, append, append_to_block, block,
 };
-use moevolve_kernels::ggml::{AsGgml, Company, round_to_half};
-use moevolve_kernels::{Isa, LANES, padded};
+use moevolve_kernels::ggml::{attend, attend_blocks, round_to_half};
+use moevolve_kernels::{BatchClass, Isa, LANES, padded};
 use proptest::prelude::*;
 
 struct Case {
@@ -91,48 +89,50 @@ impl Case {
             .collect()
     }
 
-    fn company(&self, prompt: usize) -> Vec<Company> {
+    fn classes(&self, prompt: usize) -> Vec<BatchClass> {
         (0..self.positions)
-            .map(|t| Company::of(t, prompt))
+            .map(|t| BatchClass::of(t, prompt))
             .collect()
+    }
+
+    fn queries<'a>(&'a self, last: &'a [u32], classes: &'a [BatchClass]) -> Queries<'a> {
+        Queries {
+            values: &self.queries,
+            last,
+            classes,
+            order: &self.order,
+        }
     }
 
     fn attend(&self, isa: Isa, prompt: usize) -> Vec<f32> {
         let (row, stride) = (self.heads.keys * self.heads.width, padded(self.positions));
         let (mut keys, mut values) = (vec![0.0; row * stride], vec![0.0; row * stride]);
         let (from, to) = ((&self.keys[..], row), (&self.values[..], row));
-        let order = Some(&self.order[..]);
-        remember(
+        append(
             self.heads,
             self.positions,
             0,
             from,
             to,
-            order,
+            &self.order,
             stride,
             &mut keys,
             &mut values,
         );
-        let memory = Memory {
+        let cache = KeyValues {
             keys: &keys,
             values: &values,
             stride,
         };
-        let company = self.company(prompt);
-        let as_ggml = Some(AsGgml {
-            order: &self.order,
-            company: &company,
-        });
+        let classes = self.classes(prompt);
         let last: Vec<u32> = (0..self.positions as u32).collect();
         let mut probabilities = vec![f32::NAN; self.heads.queries * stride];
         let mut out = vec![f32::NAN; self.queries.len()];
         attend(
             isa,
             self.heads,
-            memory,
-            &last,
-            &self.queries,
-            as_ggml,
+            cache,
+            self.queries(&last, &classes),
             &mut probabilities,
             false,
             &mut out,
@@ -166,19 +166,18 @@ proptest! {
     fn blocks_give_the_bits_of_the_whole(groups in 1usize..6, keys in 1usize..3, n in 1usize..70, prompt in 0usize..70, seed: u64) {
         let case = case(groups, keys, 64, n, seed);
         let row = case.heads.keys * case.heads.width;
-        let mut blocks: Vec<Block> = (0..n.div_ceil(LANES)).map(|_| block(case.heads, 2)).collect();
-        let order = Some(&case.order[..]);
+        let mut blocks: Vec<Box<[Line]>> = (0..n.div_ceil(LANES)).map(|_| block(2 * case.heads.lines())).collect();
         for t in 0..n {
-            let at = Arc::get_mut(&mut blocks[t / LANES]).expect("nobody else holds it");
-            remember_in_block(case.heads, 1, t % LANES, &case.keys[t * row..], &case.values[t * row..], order, at);
+            let at = &mut blocks[t / LANES];
+            append_to_block(case.heads, 1, t % LANES, &case.keys[t * row..], &case.values[t * row..], &case.order, at);
         }
+        let blocks: Vec<&[Line]> = blocks.iter().map(|block| &block[..]).collect();
         let last: Vec<u32> = (0..n as u32).collect();
         for isa in Isa::available() {
             let mut scratch = vec![f32::NAN; case.heads.queries * padded(n)];
             let mut out = vec![f32::NAN; case.queries.len()];
-            let company = case.company(prompt);
-            let as_ggml = Some(AsGgml { order: &case.order, company: &company });
-            attend_blocks(isa, case.heads, &blocks, 1, &last, &case.queries, as_ggml, &mut scratch, &mut out);
+            let classes = case.classes(prompt);
+            attend_blocks(isa, case.heads, &blocks, 1, case.queries(&last, &classes), &mut scratch, &mut out);
             prop_assert_eq!(out, case.attend(isa, prompt));
         }
     }

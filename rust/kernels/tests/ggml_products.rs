@@ -5,12 +5,11 @@ mod common;
 
 use common::ggml::{half, rows_product, tree};
 use common::{cases, everywhere, random};
-use moevolve_kernels::ggml::Company;
 use moevolve_kernels::stored::{
-    Format, Matrix, Product, Scratch, encode, from_f16, products, to_f16,
+    FloatSums, Format, Matrix, Product, Scratch, encode, from_f16, products, to_f16,
 };
 use moevolve_kernels::team::Team;
-use moevolve_kernels::{Isa, padded};
+use moevolve_kernels::{BatchClass, Isa, padded};
 use proptest::prelude::*;
 
 /// A block's scale, minimum and 32 integers.
@@ -143,9 +142,9 @@ fn bytes_of(x: &[f32], fours: bool) -> (f32, Vec<i32>) {
     (1.0 / inverse, quanta.collect())
 }
 
-/// ggml's inner product of a row of Q4_K, Q5_K or Q6_K with `x`, which it multiplies in this company.
-fn nested_product(format: Format, row: &[u8], x: &[f32], company: Company) -> f32 {
-    let fours = company.fours && format == Format::Q4K;
+/// ggml's inner product of a row of Q4_K, Q5_K or Q6_K with `x`, which it multiplies in this batch class.
+fn nested_product(format: Format, row: &[u8], x: &[f32], class: BatchClass) -> f32 {
+    let fours = class.fours && format == Format::Q4K;
     let (mut chains, mut minima) = (vec![0.0f32; 8], 0.0f32);
     for (block, x) in row
         .chunks_exact(format.block_bytes())
@@ -183,7 +182,7 @@ fn nested_product(format: Format, row: &[u8], x: &[f32], company: Company) -> f3
             continue;
         }
         let least = least.iter().sum::<i32>() as f32;
-        if company.eights {
+        if class.eights {
             let whole = dots.iter().sum::<i32>() - (0..16).map(over).sum::<i32>();
             let whole = least.mul_add(-block.minimum, whole as f32 * block.scale);
             chains[0] = whole.mul_add(by, chains[0]);
@@ -226,7 +225,13 @@ fn activations(n: usize, coarse: bool, seed: u64) -> Vec<f32> {
     x
 }
 
-fn multiply(isa: Isa, matrix: Matrix<'_>, rows: usize, x: &[f32], company: &[Company]) -> Vec<f32> {
+fn multiply(
+    isa: Isa,
+    matrix: Matrix<'_>,
+    rows: usize,
+    x: &[f32],
+    classes: &[BatchClass],
+) -> Vec<f32> {
     let (x_stride, y_stride) = (matrix.inp, matrix.out);
     let mut y = vec![f32::NAN; rows * matrix.out];
     let product = Product {
@@ -237,8 +242,8 @@ fn multiply(isa: Isa, matrix: Matrix<'_>, rows: usize, x: &[f32], company: &[Com
         y: &mut y,
         y_stride,
         add: false,
-        as_ggml: true,
-        company,
+        sums: FloatSums::Ggml,
+        classes,
     };
     products(isa, &Team::new(1), &mut [product], &mut Scratch::default());
     y
@@ -268,17 +273,17 @@ proptest! {
     #[test]
     fn nested_products_add_up_as_ggml_does(
         format in prop::sample::select(vec![Format::Q4K, Format::Q5K, Format::Q6K]),
-        out in 1usize..40, blocks in 1usize..4, company in prop::collection::vec(any::<(bool, bool)>(), 1..20), coarse: bool, seed: u64,
+        out in 1usize..40, blocks in 1usize..4, classes in prop::collection::vec(any::<(bool, bool)>(), 1..20), coarse: bool, seed: u64,
     ) {
-        let company: Vec<Company> = company.into_iter().map(|(fours, eights)| Company { twos: true, fours, eights }).collect();
-        let (inp, rows) = (256 * blocks, company.len());
+        let classes: Vec<BatchClass> = classes.into_iter().map(|(fours, eights)| BatchClass { twos: true, fours, eights }).collect();
+        let (inp, rows) = (256 * blocks, classes.len());
         let bytes = random_blocks(format, out * blocks, seed);
         let x = activations(rows * inp, coarse, seed ^ 1);
         let matrix = Matrix { format, bytes: &bytes, out, inp, scales: &[] };
-        let y = everywhere(|isa| multiply(isa, matrix, rows, &x, &company));
-        for (row, (x, &company)) in x.chunks_exact(inp).zip(&company).enumerate() {
+        let y = everywhere(|isa| multiply(isa, matrix, rows, &x, &classes));
+        for (row, (x, &class)) in x.chunks_exact(inp).zip(&classes).enumerate() {
             for (column, weights) in bytes.chunks_exact(format.row_bytes(inp)).enumerate() {
-                let expected = nested_product(format, weights, x, company);
+                let expected = nested_product(format, weights, x, class);
                 prop_assert_eq!(y[row * out + column].to_bits(), expected.to_bits());
             }
         }
@@ -310,10 +315,10 @@ proptest! {
         let weights = random(out * inp, seed);
         let bytes = encode(format, &weights).unwrap_or_else(|| weights.iter().flat_map(|x| x.to_le_bytes()).collect());
         let weights: Vec<f32> = if format == Format::F16 { weights.iter().map(|&x| half(x)).collect() } else { weights };
-        let company: Vec<Company> = twos.iter().map(|&twos| Company { twos, ..Company::default() }).collect();
-        let x = random(company.len() * inp, seed ^ 1);
+        let classes: Vec<BatchClass> = twos.iter().map(|&twos| BatchClass { twos, ..BatchClass::default() }).collect();
+        let x = random(classes.len() * inp, seed ^ 1);
         let matrix = Matrix { format, bytes: &bytes, out, inp, scales: &[] };
-        let y = everywhere(|isa| multiply(isa, matrix, company.len(), &x, &company));
+        let y = everywhere(|isa| multiply(isa, matrix, classes.len(), &x, &classes));
         for (row, (x, twos)) in x.chunks_exact(inp).zip(twos).enumerate() {
             let together = twos && out % 4 == 0 && inp % 16 == 0;
             for (column, weights) in weights.chunks_exact(inp).enumerate() {
@@ -356,22 +361,22 @@ fn products_are_those_that_ggml_computed() {
             inp: 512,
             scales: &[],
         };
-        let company = [0, 7].map(|prompt| Company::of(0, prompt + 1));
-        for (company, expected) in company.iter().zip(floats(expected).chunks_exact(2)) {
-            let y = everywhere(|isa| multiply(isa, matrix, 1, &x, &[*company]));
+        let classes = [0, 7].map(|prompt| BatchClass::of(0, prompt + 1));
+        for (class, expected) in classes.iter().zip(floats(expected).chunks_exact(2)) {
+            let y = everywhere(|isa| multiply(isa, matrix, 1, &x, &[*class]));
             assert_eq!(y, expected, "{}", format.name());
         }
     }
 }
 
 #[test]
-fn a_token_is_in_the_company_of_its_batch() {
+fn a_token_has_the_class_of_its_batch() {
     let of = |position, prompt| {
-        let Company {
+        let BatchClass {
             twos,
             fours,
             eights,
-        } = Company::of(position, prompt);
+        } = BatchClass::of(position, prompt);
         assert_eq!(
             twos,
             position < prompt && prompt % 512 != 1,

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{cases, everywhere, random, random_rows};
+use moevolve_kernels::arithmetic::GGML;
 use moevolve_kernels::experts::{Products, Saved, Scratch, Shape, forward};
 use moevolve_kernels::route::{Routing, Rule};
 use moevolve_kernels::{Isa, padded};
@@ -18,7 +19,7 @@ proptest! {
         let logits: Vec<f32> = random_rows(3, experts, width, seed).iter().map(|x| 5.0 * x).collect();
         let found = everywhere(|isa| {
             let mut routing = Routing { scores: logits.clone(), ..Routing::default() };
-            routing.route(isa, rule, 3, experts, chosen, &[], true);
+            routing.route(isa, &GGML, rule, 3, experts, chosen, &[]);
             routing.weights.iter().copied().chain(routing.experts.iter().map(|&e| e as f32)).collect()
         });
         let (weights, picked) = found.split_at(3 * chosen);
@@ -64,10 +65,6 @@ impl Products for Given<'_> {
     fn experts(&self, _: &Routing, _: &[f32], _: &mut [f32], _: &mut [f32], outputs: &mut [f32]) {
         outputs.copy_from_slice(&self.outputs[..outputs.len()]);
     }
-
-    fn as_ggml(&self) -> bool {
-        true
-    }
 }
 
 #[test]
@@ -90,6 +87,7 @@ fn experts_are_rounded_before_they_are_added_and_the_residual_comes_last() {
         let mut scratch = Scratch::default();
         forward(
             isa,
+            &GGML,
             shape,
             &products,
             &[],

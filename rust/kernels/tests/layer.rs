@@ -3,6 +3,7 @@
 mod common;
 
 use common::{everywhere, random};
+use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{PackedBlock, Places, Saved, Scratch, Shape, forward};
 use moevolve_kernels::layer::{Layer, Weights};
 use moevolve_kernels::panels::{Panels, Side};
@@ -109,6 +110,7 @@ impl Case {
         };
         forward(
             isa,
+            &OWN,
             self.shape,
             &block,
             &self.bias,

@@ -4,7 +4,7 @@ mod common;
 
 use common::{apart, everywhere, random};
 use moevolve_kernels::loss::{cross_entropy, entropy, log_sum_exp};
-use moevolve_kernels::route::sigmoid_rows;
+use moevolve_kernels::scores::sigmoid_rows;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 

@@ -5,7 +5,7 @@ mod common;
 use common::{apart, everywhere, random_rows};
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::padded;
-use moevolve_kernels::rope::{Angles, Rotary, rotate};
+use moevolve_kernels::rope::{Angles, Pairs, Rotary, rotate};
 use proptest::prelude::*;
 
 fn plain(rotated: usize, theta: f32) -> Angles {
@@ -32,7 +32,7 @@ proptest! {
         let width = padded(head);
         let positions = [0u32, 1, 7, 300];
         let theta = 10_000.0f32;
-        let mut rotary = Rotary::new(width, plain(rotated, theta), 1.0, false);
+        let mut rotary = Rotary::new(width, plain(rotated, theta), 1.0, Pairs::Fused);
         rotary.extend(301);
         let x = random_rows(positions.len() * heads, head, width, seed);
         let y = turn(&rotary, heads, &positions, &x, false);
@@ -56,9 +56,9 @@ proptest! {
 
 #[test]
 fn extending_in_steps_changes_nothing() {
-    let mut one = Rotary::new(16, plain(8, 1e4), 1.0, false);
+    let mut one = Rotary::new(16, plain(8, 1e4), 1.0, Pairs::Fused);
     one.extend(100);
-    let mut two = Rotary::new(16, plain(8, 1e4), 1.0, false);
+    let mut two = Rotary::new(16, plain(8, 1e4), 1.0, Pairs::Fused);
     two.extend(3);
     two.extend(50);
     two.extend(100);

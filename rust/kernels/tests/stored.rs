@@ -1,12 +1,12 @@
-//! Products with stored weights: the same bits everywhere, near the exact product, independent of the company.
+//! Products with stored weights: the same bits everywhere, near the exact product, independent of other rows.
 
 mod common;
 
 use common::{apart, cases, doubles, everywhere, product, random};
 use moevolve_kernels::panels::Precision;
 use moevolve_kernels::stored::{
-    BackScratch, FP8_BLOCK, Format, Matrix, Product, Scratch, back, embed, from_f16, products,
-    to_f16,
+    BackScratch, FP8_BLOCK, FloatSums, Format, Matrix, Product, Scratch, back, embed, from_f16,
+    products, to_f16,
 };
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, padded};
@@ -93,8 +93,8 @@ fn multiply(isa: Isa, team: &Team, stored: &Stored, rows: usize, x: &[f32]) -> V
         y: &mut y,
         y_stride: stored.out,
         add: false,
-        as_ggml: false,
-        company: &[],
+        sums: FloatSums::Chains,
+        classes: &[],
     };
     products(isa, team, &mut [product], &mut Scratch::default());
     y
@@ -164,8 +164,8 @@ proptest! {
         let begin = random(rows * (out + 3), 5);
         let (mut y, mut z) = (begin.clone(), vec![0.0; rows * 33]);
         let mut jobs = [
-            Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, as_ggml: false, company: &[] },
-            Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, as_ggml: false, company: &[] },
+            Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, sums: FloatSums::Chains, classes: &[] },
+            Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, sums: FloatSums::Chains, classes: &[] },
         ];
         products(isa, &Team::new(3), &mut jobs, &mut Scratch::default());
         for row in 0..rows {
@@ -200,8 +200,8 @@ fn scratch_serves_products_of_all_sizes() {
             y: &mut y,
             y_stride: 40,
             add: false,
-            as_ggml: false,
-            company: &[],
+            sums: FloatSums::Chains,
+            classes: &[],
         };
         products(Isa::best(), &team, &mut [product], &mut scratch);
         assert_eq!(y, expected, "{}", format.name());

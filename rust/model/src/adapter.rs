@@ -3,18 +3,20 @@
 //! The A's of matrices that lie over one another in the layout lie over one another too, and their B's stand on the
 //! diagonal of one matrix, so that one product serves all; what is off the diagonal stays zero.
 
-use std::cell::RefCell;
+mod lora;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use moevolve_kernels::panels::{GradientScratch, Panels, Precision, Side, weight_gradient};
+use moevolve_kernels::panels::{Panels, Precision, Side};
 use moevolve_kernels::sample::uniform;
-use moevolve_kernels::team::Team;
-use moevolve_kernels::{Isa, padded, reserve};
+use moevolve_kernels::{Isa, padded};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::{Axis, Layout, Matrix};
+
+pub use lora::{Lora, Scratch};
 
 /// What can be adapted, by the names that most families use; the experts' own names are understood too.
 pub const TARGETS: [&str; 7] = [
@@ -26,9 +28,6 @@ pub const TARGETS: [&str; 7] = [
     "up_proj",
     "down_proj",
 ];
-
-/// Rows that a thread takes at a time.
-const ROWS: usize = 32;
 
 /// What an adapter is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,19 +110,6 @@ pub struct Adapter {
     /// Packed, B times the scale.
     forward: Panels,
     backward: Panels,
-}
-
-/// Buffers of the way back that hold nothing between calls.
-#[derive(Clone, Debug, Default)]
-pub struct Scratch {
-    inner: Vec<f32>,
-    slopes: Vec<f32>,
-    packed: GradientScratch,
-}
-
-thread_local! {
-    /// A x of a thread's rows; its threads live as long as the engine's.
-    static INNER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Adapter {
@@ -247,122 +233,6 @@ impl Adapter {
                 let (start, out, inp) = (matrix.range.start, matrix.out, matrix.inp);
                 forward.pack(isa, start, out, inp, &scaled);
                 backward.pack(isa, start, out, inp, &scaled);
-            }
-        }
-    }
-
-    /// y (rows, out) += (alpha / rank) B A x, x (rows, inp), beside the matrix of the layout that begins at `place`.
-    pub fn add(&self, isa: Isa, team: &Team, place: usize, rows: usize, x: &[f32], y: &mut [f32]) {
-        let Some(Unit { a, b, .. }) = self.units.get(&place) else {
-            return;
-        };
-        let mut parts: Vec<_> = y[..rows * b.out]
-            .chunks_mut(ROWS * b.out)
-            .zip(x[..rows * a.inp].chunks(ROWS * a.inp))
-            .collect();
-        team.each(&mut parts, &|(y, x), _| {
-            let rows = y.len() / b.out;
-            INNER.with_borrow_mut(|inner| {
-                reserve(inner, rows * a.out);
-                self.forward
-                    .multiply(isa, &a.range, rows, a.inp, a.out, x, inner, false);
-                self.forward
-                    .multiply(isa, &b.range, rows, b.inp, b.out, inner, y, true);
-            });
-        });
-    }
-
-    /// dx (rows, inp) += dy (rows, out) (alpha / rank) B A.
-    #[allow(clippy::too_many_arguments)]
-    pub fn back(
-        &self,
-        isa: Isa,
-        place: usize,
-        rows: usize,
-        dy: &[f32],
-        dx: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let Some(Unit { a, b, .. }) = self.units.get(&place) else {
-            return;
-        };
-        let slopes = &mut scratch.slopes;
-        reserve(slopes, rows * a.out);
-        self.backward
-            .multiply(isa, &b.range, rows, b.out, b.inp, dy, slopes, false);
-        self.backward
-            .multiply(isa, &a.range, rows, a.out, a.inp, slopes, dx, true);
-    }
-
-    /// Accumulates the gradients of A and B, in the layout of the values; what is off B's diagonal gets some too, see
-    /// [`Self::mask`].
-    #[allow(clippy::too_many_arguments)]
-    pub fn gradient(
-        &self,
-        isa: Isa,
-        place: usize,
-        rows: usize,
-        dy: &[f32],
-        x: &[f32],
-        gradient: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let Some(Unit { a, b, .. }) = self.units.get(&place) else {
-            return;
-        };
-        let Scratch {
-            inner,
-            slopes,
-            packed,
-        } = scratch;
-        reserve(inner, rows * a.out);
-        reserve(slopes, rows * a.out);
-        self.forward
-            .multiply(isa, &a.range, rows, a.inp, a.out, x, inner, false);
-        let scale = self.settings.scale();
-        inner[..rows * a.out].iter_mut().for_each(|x| *x *= scale);
-        let db = &mut gradient[b.range.clone()];
-        weight_gradient(
-            isa,
-            Precision::F32,
-            rows,
-            b.out,
-            b.inp,
-            dy,
-            inner,
-            db,
-            packed,
-        );
-        self.backward
-            .multiply(isa, &b.range, rows, b.out, b.inp, dy, slopes, false);
-        let da = &mut gradient[a.range.clone()];
-        weight_gradient(
-            isa,
-            Precision::F32,
-            rows,
-            a.out,
-            a.inp,
-            slopes,
-            x,
-            da,
-            packed,
-        );
-    }
-
-    /// Sets what is off the diagonal of the B's to zero, and what stands beside a matrix that is no target.
-    pub fn mask(&self, gradient: &mut [f32]) {
-        let width = padded(self.settings.rank);
-        for unit in self.units.values().filter(|unit| !unit.is_full()) {
-            let rows = gradient[unit.b.range.clone()].chunks_exact_mut(unit.b.inp);
-            for (row, values) in rows.enumerate() {
-                let of =
-                    |part: &&Part| (part.first.0..part.first.0 + part.rows.padded()).contains(&row);
-                let own = unit.parts.iter().find(of).map(|part| part.first.1);
-                for (at, x) in values.iter_mut().enumerate() {
-                    if !own.is_some_and(|own| (own..own + width).contains(&at)) {
-                        *x = 0.0;
-                    }
-                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::ggml::Company;
+use moevolve_kernels::BatchClass;
 
 /// Rotary positions of a sequence.
 #[derive(Clone, Debug)]
@@ -35,24 +35,24 @@ impl Positions {
     }
 }
 
-/// Rows of a packed batch that ask a question of a layer: all, or those whose answer is used.
+/// Rows of a packed batch that a layer computes: all of them, or those whose output is used.
 #[derive(Clone, Debug, Default)]
-pub struct Asking {
+pub struct QueryRows {
     /// Packed row of each.
     pub rows: Vec<u32>,
     /// Its index in its own sequence, the last key it may see.
     pub last: Vec<u32>,
     /// Its rotary position.
     pub positions: Vec<u32>,
-    /// What llama.cpp would multiply it together with.
-    pub company: Vec<Company>,
+    /// Its batch class in llama.cpp.
+    pub classes: Vec<BatchClass>,
     /// Part of each sequence in the lists above.
     pub spans: Vec<Range<usize>>,
-    /// Whether all rows ask, in order.
+    /// Whether these are all rows, in order.
     pub whole: bool,
 }
 
-impl Asking {
+impl QueryRows {
     fn open(&mut self) {
         self.spans.push(self.rows.len()..self.rows.len());
     }
@@ -62,7 +62,7 @@ impl Asking {
         self.rows.push(row as u32);
         self.last.push(index as u32);
         self.positions.push(position as u32);
-        self.company.push(Company::of(index, prompt));
+        self.classes.push(BatchClass::of(index, prompt));
         if let Some(span) = self.spans.last_mut() {
             span.end += 1;
         }
@@ -72,7 +72,7 @@ impl Asking {
         self.rows.clear();
         self.last.clear();
         self.positions.clear();
-        self.company.clear();
+        self.classes.clear();
         self.spans.clear();
     }
 
@@ -90,9 +90,9 @@ impl Asking {
 pub struct Packed {
     pub ids: Vec<u32>,
     /// Every row.
-    pub every: Asking,
+    pub all: QueryRows,
     /// Rows whose output is used: the last layer and the head compute no others.
-    pub asked: Asking,
+    pub outputs: QueryRows,
     /// Length of the longest sequence.
     pub longest: usize,
 }
@@ -100,26 +100,32 @@ pub struct Packed {
 impl Packed {
     pub fn clear(&mut self) {
         self.ids.clear();
-        self.every.clear();
-        self.asked.clear();
-        self.every.whole = true;
+        self.all.clear();
+        self.outputs.clear();
+        self.all.whole = true;
         self.longest = 0;
     }
 
-    /// Adds a sequence of a prompt and more, with its rotary positions; its outputs at `asked` are used.
-    pub fn push(&mut self, ids: &[u32], prompt: usize, positions: &Positions, asked: Range<usize>) {
-        self.every.open();
-        self.asked.open();
+    /// Adds a sequence of a prompt and more, with its rotary positions; its outputs at `outputs` are used.
+    pub fn push(
+        &mut self,
+        ids: &[u32],
+        prompt: usize,
+        positions: &Positions,
+        outputs: Range<usize>,
+    ) {
+        self.all.open();
+        self.outputs.open();
         for (index, &id) in ids.iter().enumerate() {
             let row = self.ids.len();
             self.ids.push(id);
-            self.every.push(row, index, positions.at(index), prompt);
-            if asked.contains(&index) {
-                self.asked.push(row, index, positions.at(index), prompt);
+            self.all.push(row, index, positions.at(index), prompt);
+            if outputs.contains(&index) {
+                self.outputs.push(row, index, positions.at(index), prompt);
             }
         }
         self.longest = self.longest.max(ids.len());
-        self.asked.whole = self.asked.len() == self.every.len();
+        self.outputs.whole = self.outputs.len() == self.all.len();
     }
 
     pub fn len(&self) -> usize {
@@ -129,4 +135,17 @@ impl Packed {
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
+}
+
+/// One sequence's rows of a batch whose keys and values lie in blocks of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Paged<'a> {
+    /// Ids of its blocks, in order of positions.
+    pub blocks: &'a [u32],
+    /// Position of its first row.
+    pub first: usize,
+    /// Its rows.
+    pub tokens: usize,
+    /// Those of them, the last ones, whose output is used.
+    pub outputs: usize,
 }

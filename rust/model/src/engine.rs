@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use moevolve_checkpoint::Tokenizer;
+use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::rope::{Angles, Rotary};
 use moevolve_kernels::stored::Format;
@@ -18,15 +19,17 @@ use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Lora};
+use crate::backend::cpu::Cpu;
 use crate::checkpoint::{self, Checkpoint, Keep};
 use crate::config::Config;
-use crate::decoder::Network;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::linear::Weights;
+use crate::network::Keep as Kept;
 use crate::parameters::Parameters;
 use crate::schedule::Scheduler;
-use crate::stored::{Ggml, Stored};
+use crate::stored::{Ggml, Mapped};
 use crate::train::{Optimizer, Trainer};
 
 pub use requests::{Example, Logits, Request, Sample};
@@ -39,13 +42,11 @@ pub struct Engine {
     layout: Layout,
     /// Trainable weights; empty while `stored` holds them.
     parameters: Parameters,
-    stored: Option<Arc<Stored>>,
+    stored: Option<Mapped>,
     /// Trains beside the weights, which do not where there is one.
     adapter: Option<Adapter>,
-    /// What the way back through stored weights rounds to.
-    back: Precision,
-    /// Whether training keeps a layer's input alone and computes the rest again.
-    checkpointing: bool,
+    /// What training keeps of a forward pass.
+    keep: Kept,
     team: Team,
     rotary: Rotary,
     /// What weights are saved as unless somebody says otherwise.
@@ -121,16 +122,18 @@ impl Engine {
             tokenizer,
             generation,
         } = checkpoint;
-        let as_ggml = stored.as_ref().and_then(Stored::ggml);
+        let stored = stored.map(|stored| Mapped {
+            weights: Arc::new(stored),
+            precision: Precision::F32,
+        });
         Ok(Self {
-            rotary: rotary(&config, layout.widths.head, as_ggml),
+            rotary: rotary(&config, layout.widths.head, stored.as_ref()),
             config,
             layout,
             parameters,
-            stored: stored.map(Arc::new),
+            stored,
             adapter: None,
-            back: Precision::F32,
-            checkpointing: false,
+            keep: Kept::All,
             team,
             dtype,
             tokenizer: tokenizer.map(Arc::new),
@@ -151,8 +154,7 @@ impl Engine {
             parameters: self.parameters.clone(),
             stored: self.stored.clone(),
             adapter: self.adapter.clone(),
-            back: self.back,
-            checkpointing: self.checkpointing,
+            keep: self.keep,
             team: Team::new(self.team.threads()),
             rotary: self.rotary.clone(),
             dtype: self.dtype,
@@ -194,19 +196,22 @@ impl Engine {
 
     /// What the operands of products are rounded to; of stored weights, in training alone.
     pub fn precision(&self) -> Precision {
-        if self.stored.is_some() {
-            return self.back;
+        match &self.stored {
+            Some(mapped) => mapped.precision,
+            None => self.parameters.precision(),
         }
-        self.parameters.precision()
     }
 
     /// Computes in another precision from now on; the weights themselves stay f32. Stored weights are multiplied in
     /// their own format whatever it is, and only the way back through them is rounded.
     pub fn set_precision(&mut self, precision: Precision) {
-        self.back = precision;
-        if self.stored.is_none() && precision != self.precision() {
-            self.edition += 1;
-            self.parameters.set_precision(precision, &self.layout);
+        match &mut self.stored {
+            Some(mapped) => mapped.precision = precision,
+            None if precision != self.parameters.precision() => {
+                self.edition += 1;
+                self.parameters.set_precision(precision, &self.layout);
+            }
+            None => {}
         }
     }
 
@@ -223,11 +228,15 @@ impl Engine {
     /// Whether training keeps each layer's input alone and computes its activations again on the way back: a third more
     /// work for a fraction of the memory, and the same bits.
     pub fn checkpointing(&self) -> bool {
-        self.checkpointing
+        self.keep == Kept::Inputs
     }
 
     pub fn set_checkpointing(&mut self, checkpointing: bool) {
-        self.checkpointing = checkpointing;
+        self.keep = if checkpointing {
+            Kept::Inputs
+        } else {
+            Kept::All
+        };
         // Buffers of the other way would stay as they are.
         self.trainer = Trainer::default();
     }
@@ -245,23 +254,44 @@ impl Engine {
         self.tokenizer.is_some()
     }
 
-    fn network(&self) -> Network<'_> {
-        Network {
+    /// The weights without an adapter.
+    fn base(&self) -> &dyn Weights {
+        match &self.stored {
+            Some(mapped) => mapped,
+            None => &self.parameters,
+        }
+    }
+
+    /// The weights with the adapter, if there is one.
+    fn lora(&self) -> Option<Lora<'_>> {
+        let base = self.base();
+        let adapter = self.adapter.as_ref()?;
+        Some(Lora { base, adapter })
+    }
+
+    /// The network with these weights on the processor.
+    fn cpu<'a>(&'a self, weights: &'a dyn Weights) -> Cpu<'a> {
+        Cpu {
             config: &self.config,
             layout: &self.layout,
-            parameters: &self.parameters,
-            stored: self.stored.as_deref(),
-            adapter: self.adapter.as_ref(),
-            precision: self.back,
+            weights,
             team: &self.team,
             rotary: &self.rotary,
             isa: self.isa,
         }
     }
 
-    /// Threads that each take whole rows or samples: of a stored network one, whose products the team splits.
-    fn hands(&self) -> usize {
-        if self.stored.is_some() {
+    /// Calls `work` with the network, adapter included.
+    fn with_cpu<T>(&self, work: impl FnOnce(Cpu<'_>) -> T) -> T {
+        match self.lora() {
+            Some(lora) => work(self.cpu(&lora)),
+            None => work(self.cpu(self.base())),
+        }
+    }
+
+    /// Workers that each take whole rows or samples: one where the team splits every product.
+    fn workers(&self) -> usize {
+        if self.base().splits_products() {
             1
         } else {
             self.team.threads()
@@ -294,10 +324,13 @@ impl Engine {
     }
 }
 
-/// The rotation of heads of this padded width; `as_ggml`: with ggml's roundings.
-fn rotary(config: &Config, head: usize, as_ggml: Option<&Ggml>) -> Rotary {
+/// The rotation of heads of this padded width.
+fn rotary(config: &Config, head: usize, stored: Option<&Mapped>) -> Rotary {
     let (rotated, theta) = (config.rotated, config.theta as f32);
-    let angles = match (config.scaling, as_ggml) {
+    let angles = match (
+        config.scaling,
+        stored.and_then(|mapped| mapped.weights.ggml()),
+    ) {
         (Scaling::Plain | Scaling::Llama3 { .. }, Some(Ggml { divisors, .. })) => {
             Angles::chain(rotated, theta, 1.0, divisors.clone())
         }
@@ -307,7 +340,8 @@ fn rotary(config: &Config, head: usize, as_ggml: Option<&Ggml>) -> Rotary {
         (scaling, _) => Angles::Frequencies(scaling.frequencies(rotated, theta)),
     };
     let factor = config.scaling.attention();
-    Rotary::new(head, angles, factor, as_ggml.is_some())
+    let arithmetic = stored.map_or(&OWN, Weights::arithmetic);
+    Rotary::new(head, angles, factor, arithmetic.pairs)
 }
 
 fn available() -> usize {

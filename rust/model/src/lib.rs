@@ -2,25 +2,27 @@
 //! OLMoE, Mixtral, Llama.
 //!
 //! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
-//! move tensors between files (`moevolve-checkpoint`) and the flat parameters, [`decoder`] and [`backward`]
-//! are the network block by block over `moevolve-kernels`, and [`train`] and [`schedule`] drive it.
+//! move tensors between files (`moevolve-checkpoint`) and the flat parameters. [`network`] is the one walk over the
+//! layers, [`backend`] what computes its blocks, [`linear`] how they multiply by a weight; [`train`] and [`schedule`]
+//! drive them.
 
 pub mod adapter;
-pub mod backward;
+pub mod backend;
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
-pub mod decoder;
 pub mod engine;
 pub mod error;
 pub mod family;
 mod fields;
 pub mod layout;
+pub mod linear;
+pub mod network;
 pub mod objective;
+pub mod optimizer;
 pub mod parameters;
 pub mod plan;
 mod positions;
-mod reverse;
 pub mod schedule;
 pub mod stored;
 pub mod train;

@@ -75,10 +75,10 @@ impl Objective {
     }
 
     /// One token.
-    pub fn token(&self, aim: Aim, logprob: f32) -> Token {
+    pub fn token(&self, target: TokenTarget, logprob: f32) -> Token {
         let new = f64::from(logprob);
-        let advantage = f64::from(aim.advantage);
-        let apart = new - f64::from(aim.old);
+        let advantage = f64::from(target.advantage);
+        let apart = new - f64::from(target.old);
         let ratio = apart.exp();
         let (low, high) = (1.0 - f64::from(self.low), 1.0 + f64::from(self.high));
         let (mut loss, mut slope, clipped);
@@ -94,7 +94,7 @@ impl Objective {
             slope = if clipped { 0.0 } else { -free };
         }
         let mut divergence = 0.0;
-        if let Some(reference) = aim.reference {
+        if let Some(reference) = target.reference {
             let d = f64::from(reference) - new;
             divergence = d.exp() - d - 1.0;
             loss += f64::from(self.kl) * divergence;
@@ -111,9 +111,19 @@ impl Objective {
     }
 }
 
-/// What a token is judged by.
+/// What the output rows of a batch are to say, and how it counts.
+pub struct LossTargets<'a> {
+    /// One a row.
+    pub tokens: &'a [u32],
+    /// Each row's share in the loss of the batch.
+    pub scale: &'a mut [f32],
+    /// A policy's objective and each row's target, where the loss is not cross-entropy.
+    pub policy: Option<(&'a Objective, &'a [TokenTarget])>,
+}
+
+/// What a policy's loss of one token depends on beside its log-probability.
 #[derive(Clone, Copy, Debug)]
-pub struct Aim {
+pub struct TokenTarget {
     pub advantage: f32,
     /// Log-probability under the policy that drew it.
     pub old: f32,
@@ -149,8 +159,8 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    pub fn aim(&self, token: usize) -> Aim {
-        Aim {
+    pub fn target(&self, token: usize) -> TokenTarget {
+        TokenTarget {
             advantage: self.advantages[token],
             old: self.old[token],
             reference: self.reference.get(token).copied(),

@@ -1,11 +1,18 @@
 //! The weights: flat values, and the packed panels that products read.
 
-use moevolve_kernels::panels::{Panels, PanelsMut, Side};
+use std::ops::Range;
+
+use moevolve_kernels::arithmetic::{Arithmetic, OWN};
+use moevolve_kernels::experts::{PackedBlock, Products};
+use moevolve_kernels::panels::{Panels, PanelsMut, Side, weight_gradient};
+use moevolve_kernels::rows::gather;
 use moevolve_kernels::sample::uniform;
+use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, Precision};
 
 use crate::config::Config;
 use crate::layout::{Layout, Matrix, bias_names};
+use crate::linear::{ExpertOutputs, ExpertRows, Product, Scratch, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -103,6 +110,96 @@ impl Parameters {
         self.bias
             .get(layer * experts..(layer + 1) * experts)
             .unwrap_or(&[])
+    }
+}
+
+impl Weights for Parameters {
+    fn arithmetic(&self) -> &'static Arithmetic {
+        &OWN
+    }
+
+    fn splits_products(&self) -> bool {
+        false
+    }
+
+    fn vector(&self, range: &Range<usize>) -> &[f32] {
+        &self.values[range.clone()]
+    }
+
+    fn selection_bias(&self, layer: usize, experts: usize) -> &[f32] {
+        self.bias(layer, experts)
+    }
+
+    fn embed(&self, isa: Isa, matrix: &Matrix, ids: &[u32], out: &mut [f32]) {
+        let values = &self.values[matrix.range.clone()];
+        gather(isa, matrix.inp, ids, values, out);
+    }
+
+    fn forward(&self, isa: Isa, _: &Team, products: &mut [Product<'_>], add: bool) {
+        for Product {
+            matrix, rows, x, y, ..
+        } in products
+        {
+            let Matrix { range, out, inp } = matrix;
+            self.forward
+                .multiply(isa, range, *rows, *inp, *out, x, y, add);
+        }
+    }
+
+    /// One expert after another: its activations are still in the cache when they are needed.
+    fn experts(&self, isa: Isa, _: &Team, rows: &ExpertRows<'_>, out: ExpertOutputs<'_>) {
+        let block = PackedBlock {
+            isa,
+            shape: rows.shape,
+            places: rows.places,
+            panels: &self.forward,
+        };
+        let ExpertOutputs {
+            gate_up,
+            activations,
+            outputs,
+        } = out;
+        block.experts(rows.routing, rows.inputs, gate_up, activations, outputs);
+    }
+
+    fn backward(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        rows: usize,
+        dy: &[f32],
+        dx: &mut [f32],
+        add: bool,
+        _: &mut Scratch,
+    ) {
+        let Matrix { range, out, inp } = matrix;
+        self.backward
+            .multiply(isa, range, rows, *out, *inp, dy, dx, add);
+    }
+
+    fn trained(&self) -> usize {
+        self.values.len()
+    }
+
+    fn trains_all(&self) -> bool {
+        true
+    }
+
+    fn gradient(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        rows: usize,
+        dy: &[f32],
+        x: &[f32],
+        gradient: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let Matrix { range, out, inp } = matrix;
+        let precision = self.backward.precision_of(range);
+        let dw = &mut gradient[range.clone()];
+        let packed = &mut scratch.packed;
+        weight_gradient(isa, precision, rows, *out, *inp, dy, x, dw, packed);
     }
 }
 

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moevolve_kernels::LANES;
 
-use crate::decoder::Network;
+use crate::backend::cpu::Memory as HostMemory;
+use crate::backend::{Backend, Device};
 use crate::error::{Error, Result};
 use lane::Lane;
 use pool::Pool;
@@ -135,33 +136,34 @@ impl Shared {
 }
 
 /// Requests under way on one engine. Requests may be added and cancelled from any thread; one at a time makes rounds.
-pub struct Scheduler {
+pub struct Scheduler<D: Device = HostMemory> {
     shared: Mutex<Shared>,
-    rounds: Mutex<Rounds>,
+    rounds: Mutex<Rounds<D>>,
+    /// The memory behind the pool's ids.
+    cache: D::KvCache,
     vocabulary: usize,
     positions: usize,
     block_bytes: usize,
 }
 
-struct Rounds {
-    lanes: Vec<Lane>,
+struct Rounds<D: Device> {
+    lanes: Vec<Lane<D>>,
     /// The engine's weights when its blocks were read.
     edition: u64,
 }
 
-impl Scheduler {
+impl<D: Device> Scheduler<D> {
     /// A scheduler for a network, in `lanes` that each take a thread.
     ///
     /// `memory` bounds the bytes of keys and values; 0 takes what all slots need, but at most half of the free memory.
     pub(crate) fn new(
-        network: Network<'_>,
+        backend: &impl Backend<Device = D>,
         lanes: usize,
         slots: usize,
         memory: usize,
     ) -> Result<Self> {
-        let (heads, layers) = (network.heads(), network.config.layers);
-        let positions = network.config.positions;
-        let block_bytes = layers * heads.lines() * LANES * size_of::<f32>();
+        let config = backend.host().config;
+        let (positions, block_bytes) = (config.positions, backend.block_bytes());
         let limit = if memory > 0 {
             memory / block_bytes
         } else {
@@ -180,7 +182,7 @@ impl Scheduler {
             shared: Mutex::new(Shared {
                 lanes,
                 slots,
-                pool: Pool::new(heads, layers, limit),
+                pool: Pool::new(limit),
                 waiting: VecDeque::new(),
                 waiting_samples: 0,
                 busy: 0,
@@ -194,7 +196,8 @@ impl Scheduler {
                 lanes: (0..lanes).map(|_| Lane::default()).collect(),
                 edition: 0,
             }),
-            vocabulary: network.config.vocabulary,
+            cache: backend.kv_cache(),
+            vocabulary: config.vocabulary,
             positions,
             block_bytes,
         })
@@ -305,16 +308,16 @@ impl Scheduler {
     }
 
     /// One round of every lane. `edition` tells the weights apart: what others read is not shared.
-    pub(crate) fn step(&self, network: Network<'_>, edition: u64) -> Vec<Event> {
+    pub(crate) fn step(&self, backend: &impl Backend<Device = D>, edition: u64) -> Vec<Event> {
         let mut rounds = lock(&self.rounds);
         let mut events = {
             let mut shared = lock(&self.shared);
             rounds.settle(&mut shared, edition);
             std::mem::take(&mut shared.events)
         };
-        let shared = &self.shared;
-        network.team.each(&mut rounds.lanes, &|lane, _| {
-            lane.round(network, shared, false);
+        let (shared, cache) = (&self.shared, &self.cache);
+        backend.host().team.each(&mut rounds.lanes, &|lane, _| {
+            lane.round(backend, cache, shared, false);
         });
         for lane in &mut rounds.lanes {
             events.append(&mut lane.events);
@@ -324,16 +327,16 @@ impl Scheduler {
     }
 
     /// Rounds until everything has ended: one event a sample, by request and sample.
-    pub(crate) fn finish(&self, network: Network<'_>, edition: u64) -> Vec<Event> {
+    pub(crate) fn finish(&self, backend: &impl Backend<Device = D>, edition: u64) -> Vec<Event> {
         let mut rounds = lock(&self.rounds);
         let mut events = {
             let mut shared = lock(&self.shared);
             rounds.settle(&mut shared, edition);
             std::mem::take(&mut shared.events)
         };
-        let shared = &self.shared;
-        network.team.each(&mut rounds.lanes, &|lane, _| {
-            while lane.round(network, shared, true) {}
+        let (shared, cache) = (&self.shared, &self.cache);
+        backend.host().team.each(&mut rounds.lanes, &|lane, _| {
+            while lane.round(backend, cache, shared, true) {}
         });
         for lane in &mut rounds.lanes {
             events.append(&mut lane.events);
@@ -341,12 +344,13 @@ impl Scheduler {
         let mut shared = lock(&self.shared);
         shared.pool.forget();
         shared.pool.trim(KEPT / self.block_bytes);
+        backend.trim_kv(&self.cache, shared.pool.count());
         events.sort_by_key(|event| (event.request, event.sample));
         events
     }
 }
 
-impl Rounds {
+impl<D: Device> Rounds<D> {
     /// What must come before the lanes begin: cancelled samples leave, and what other weights read is not known any more.
     fn settle(&mut self, shared: &mut Shared, edition: u64) {
         for (request, sample) in std::mem::take(&mut shared.cancelled) {

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moevolve_checkpoint::tensors::not_finite;
 use moevolve_checkpoint::{Result, TensorView, Tensors};
-use moevolve_kernels::ggml::{Company, WIDEST};
-use moevolve_kernels::stored::{self, BackScratch, FP8_BLOCK, Format, Product, Scratch};
+use moevolve_kernels::arithmetic::{Arithmetic, GGML, OWN};
+use moevolve_kernels::ggml::WIDEST;
+use moevolve_kernels::stored::{self, FP8_BLOCK, Format, Scratch};
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, LANES, Precision};
 
 use crate::config::Config;
 use crate::layout::{Axis, Layout, Matrix, Named, bias_names};
+use crate::linear::{self, Product, Weights};
 use crate::parameters::Parameters;
 use crate::weights::nothing_left;
 
@@ -63,12 +65,12 @@ pub fn obstacle(layout: &Layout) -> Option<&'static str> {
 impl Stored {
     /// Takes every tensor of the layout: none missing, none left over, every shape right, every number finite.
     ///
-    /// `as_ggml`: of a GGUF file.
+    /// `ggml`: of a GGUF file.
     pub fn assemble(
         mut tensors: Tensors,
         config: &Config,
         layout: &Layout,
-        as_ggml: Option<Ggml>,
+        ggml: Option<Ggml>,
         team: &Team,
     ) -> Result<Self> {
         // ggml multiplies bf16 by the processor's own instruction, which adds up in yet another order.
@@ -76,7 +78,7 @@ impl Stored {
             .iter()
             .all(|(_, tensor)| tensor.format != Format::Bf16);
         let mut stored = Self {
-            ggml: as_ggml.filter(|_| known && layout.widths.head <= WIDEST),
+            ggml: ggml.filter(|_| known && layout.widths.head <= WIDEST),
             ..Self::default()
         };
         for named in &layout.named {
@@ -111,23 +113,27 @@ impl Stored {
         self.ggml.as_ref()
     }
 
+    /// The order of operations in every block.
+    fn arithmetic(&self) -> &'static Arithmetic {
+        if self.ggml.is_some() { &GGML } else { &OWN }
+    }
+
     /// A vector of the layout.
-    pub fn vector(&self, range: &Range<usize>) -> &[f32] {
+    fn vector(&self, range: &Range<usize>) -> &[f32] {
         &self.vectors[self.places[&range.start]..][..range.len()]
     }
 
-    /// y (rows, padded out) = x (rows, padded inp) Wᵀ for each job, added to y if `add`; all jobs side by side.
-    pub fn multiply(&self, isa: Isa, team: &Team, jobs: &mut [Job<'_>], add: bool) {
+    fn multiply(&self, isa: Isa, team: &Team, jobs: &mut [Product<'_>], add: bool) {
         let mut scratch = self.pool().pop().unwrap_or_default();
         // The parts of stacked matrices lie in the same rows of y, so first all first parts, then all second.
         for part in 0..2 {
             let mut products = Vec::with_capacity(jobs.len());
-            for Job {
+            for Product {
                 matrix,
                 rows,
                 x,
                 y,
-                company,
+                classes,
             } in &mut *jobs
             {
                 let mut pieces = self.pieces.range(matrix.range.clone());
@@ -141,7 +147,7 @@ impl Stored {
                         row[first + kept.out..first + piece.height].fill(0.0);
                     }
                 }
-                products.push(Product {
+                products.push(stored::Product {
                     matrix: kept,
                     rows: *rows,
                     x,
@@ -149,8 +155,8 @@ impl Stored {
                     y: &mut y[first..],
                     y_stride: matrix.out,
                     add,
-                    as_ggml: self.ggml.is_some(),
-                    company,
+                    sums: self.arithmetic().float_sums,
+                    classes,
                 });
             }
             if !products.is_empty() {
@@ -164,29 +170,8 @@ impl Stored {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// dx (rows, padded inp) = dy (rows, padded out) W of the matrix at `place`, added to dx if `add`.
-    #[allow(clippy::too_many_arguments)]
-    pub fn back(
-        &self,
-        isa: Isa,
-        precision: Precision,
-        place: &Range<usize>,
-        (rows, out, inp): (usize, usize, usize),
-        dy: &[f32],
-        dx: &mut [f32],
-        mut add: bool,
-        scratch: &mut BackScratch,
-    ) {
-        for (at, piece) in self.pieces.range(place.clone()) {
-            let matrix = piece.raw.matrix();
-            let dy = &dy[(at - place.start) / inp..];
-            stored::back(isa, precision, matrix, rows, dy, out, dx, add, scratch);
-            add = true;
-        }
-    }
-
     /// Rows of a matrix as f32, `width` floats apart.
-    pub fn embed(&self, range: &Range<usize>, ids: &[u32], width: usize, out: &mut [f32]) {
+    fn embed(&self, range: &Range<usize>, ids: &[u32], width: usize, out: &mut [f32]) {
         let matrix = self.pieces[&range.start].raw.matrix();
         for (&id, out) in ids.iter().zip(out.chunks_exact_mut(width)) {
             matrix.decode_row(id as usize, &mut out[..matrix.inp]);
@@ -229,14 +214,82 @@ impl Stored {
     }
 }
 
-/// One product of a layer: `x` (rows, padded inp), `y` (rows, padded out).
-pub struct Job<'a> {
-    pub matrix: &'a Matrix,
-    pub rows: usize,
-    pub x: &'a [f32],
-    pub y: &'a mut [f32],
-    /// See [`Product::company`].
-    pub company: &'a [Company],
+/// Stored weights of one engine; others may share them.
+#[derive(Clone)]
+pub struct Mapped {
+    pub weights: Arc<Stored>,
+    /// What the operands of the backward pass's products are rounded to.
+    pub precision: Precision,
+}
+
+impl Weights for Mapped {
+    fn arithmetic(&self) -> &'static Arithmetic {
+        self.weights.arithmetic()
+    }
+
+    fn key_order(&self) -> &[u32] {
+        self.weights.ggml().map_or(&[], |ggml| &ggml.order)
+    }
+
+    fn splits_products(&self) -> bool {
+        true
+    }
+
+    fn vector(&self, range: &Range<usize>) -> &[f32] {
+        self.weights.vector(range)
+    }
+
+    fn selection_bias(&self, layer: usize, experts: usize) -> &[f32] {
+        self.weights.bias(layer, experts)
+    }
+
+    fn embed(&self, _: Isa, matrix: &Matrix, ids: &[u32], out: &mut [f32]) {
+        self.weights.embed(&matrix.range, ids, matrix.inp, out);
+    }
+
+    fn forward(&self, isa: Isa, team: &Team, products: &mut [Product<'_>], add: bool) {
+        self.weights.multiply(isa, team, products, add);
+    }
+
+    fn backward(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        rows: usize,
+        dy: &[f32],
+        dx: &mut [f32],
+        mut add: bool,
+        scratch: &mut linear::Scratch,
+    ) {
+        let (precision, scratch) = (self.precision, &mut scratch.mapped);
+        let Matrix { range, out, inp } = matrix;
+        for (at, piece) in self.weights.pieces.range(range.clone()) {
+            let piece = piece.raw.matrix();
+            let dy = &dy[(at - range.start) / inp..];
+            stored::back(isa, precision, piece, rows, dy, *out, dx, add, scratch);
+            add = true;
+        }
+    }
+
+    fn trained(&self) -> usize {
+        0
+    }
+
+    fn trains_all(&self) -> bool {
+        false
+    }
+
+    fn gradient(
+        &self,
+        _: Isa,
+        _: &Matrix,
+        _: usize,
+        _: &[f32],
+        _: &[f32],
+        _: &mut [f32],
+        _: &mut linear::Scratch,
+    ) {
+    }
 }
 
 /// Rows that a thread looks through at a time.

@@ -196,12 +196,12 @@ fn the_clipped_losses_match_finite_differences_of_their_tokens() {
         let objective = Objective::new(kind, 0.2, 0.3, 0.1, 8).expect("good numbers");
         for rollout in rollouts() {
             for token in 0..rollout.old.len() {
-                let aim = rollout.aim(token);
+                let target = rollout.target(token);
                 for new in [-4.0f32, -3.1, -2.9, -1.0] {
-                    let at = |x: f32| objective.token(aim, x).loss;
+                    let at = |x: f32| objective.token(target, x).loss;
                     let step = 1.0 / 1024.0;
                     let expected = (at(new + step) - at(new - step)) / (2.0 * f64::from(step));
-                    let found = objective.token(aim, new).slope;
+                    let found = objective.token(target, new).slope;
                     assert!(
                         (found - expected).abs() < 1e-3,
                         "{kind}: {found} {expected}"
@@ -217,12 +217,12 @@ fn cispo_keeps_every_tokens_gradient_and_bounds_its_weight() {
     let objective = Objective::new("cispo", 1.0, 1.0, 0.0, 0).expect("good numbers");
     for rollout in rollouts() {
         for token in 0..rollout.old.len() {
-            let aim = rollout.aim(token);
+            let target = rollout.target(token);
             for new in [-9.0f32, -3.0, -0.1] {
-                let told = objective.token(aim, new);
-                let weight = f64::from(new - aim.old).exp().min(2.0);
-                assert!((told.slope + weight * f64::from(aim.advantage)).abs() < 1e-5);
-                assert_eq!(told.clipped, f64::from(new - aim.old).exp() > 2.0);
+                let told = objective.token(target, new);
+                let weight = f64::from(new - target.old).exp().min(2.0);
+                assert!((told.slope + weight * f64::from(target.advantage)).abs() < 1e-5);
+                assert_eq!(told.clipped, f64::from(new - target.old).exp() > 2.0);
             }
         }
     }

@@ -1,27 +1,69 @@
 //! Attention forward: scores, probabilities, and the values they weigh.
 
-use super::{Block, Heads, Memory, products};
+use super::{Heads, KeyValues, Line, products};
 use crate::LANES;
-use crate::ggml::{AsGgml, Company, attend_row as attend_row_as_ggml};
+use crate::batch_class::BatchClass;
 use crate::simd::{Simd, exp};
 
+/// Query rows of one sequence.
+#[derive(Clone, Copy)]
+pub struct Queries<'a> {
+    /// (rows, query heads × width), rotated.
+    pub values: &'a [f32],
+    /// The last position that each row sees.
+    pub last: &'a [u32],
+    /// The batch class of each row, which ggml's arithmetic depends on; empty if every row is alone.
+    pub classes: &'a [BatchClass],
+    /// Which dimension of a key stands where in the cache, as ggml's arithmetic adds them up; empty if each in its own place.
+    pub order: &'a [u32],
+}
+
 kernel! {
-    /// As [`attend`] without keeping, over a sequence in blocks: `last` and `out` are of one or more rows of it.
+    /// As [`attend`] without keeping, over a sequence in blocks, of which `layer` counts: rows are one or more of it.
     ///
-    /// `scratch` has room for (query heads, positions rounded up to blocks). `as_ggml`: in ggml's arithmetic.
-    pub fn attend_blocks = attend_blocks_body(heads: Heads, blocks: &[Block], layer: usize, last: &[u32], queries: &[f32], as_ggml: Option<AsGgml<'_>>, scratch: &mut [f32], out: &mut [f32])
+    /// `scratch` has room for (query heads, positions rounded up to blocks).
+    pub fn attend_blocks = attend_blocks_body(heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {
     /// Attends from each query row to positions 0..=`last[row]`.
     ///
-    /// `queries` and `out` are (rows, query heads × width). `probabilities` is (rows, query heads, stride) if
-    /// `keep`, else scratch for one row. `as_ggml`: in ggml's arithmetic.
-    pub fn attend = attend_body(heads: Heads, memory: Memory<'_>, last: &[u32], queries: &[f32], as_ggml: Option<AsGgml<'_>>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
+    /// `out` is (rows, query heads × width); `probabilities` is (rows, query heads, stride) if `keep`, else scratch for
+    /// one row.
+    pub fn attend = attend_body(heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
 }
 
-/// Where a key head's keys and values lie, sixteen positions at a time.
-pub(crate) trait Places: Copy {
+/// The arithmetic of a query row.
+pub(crate) trait RowKernel {
+    /// Panics if the queries are not such as this arithmetic takes.
+    fn check(heads: Heads, queries: Queries<'_>);
+
+    /// `G` heads of one row, which share a key head; `probability` is left as it was used.
+    unsafe fn attend<S: Simd, const G: usize>(
+        row: Row<'_>,
+        cache: impl KeyValueBlocks,
+        query: *const f32,
+        probability: *mut f32,
+        out: *mut f32,
+    );
+}
+
+/// One query row.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    /// Of a head.
+    pub width: usize,
+    /// From a head's probabilities to the next one's.
+    pub stride: usize,
+    pub scale: f32,
+    /// The last position that it sees.
+    pub last: usize,
+    pub alone: bool,
+    pub order: &'a [u32],
+}
+
+/// A key head's keys and values, sixteen positions at a time.
+pub(crate) trait KeyValueBlocks: Copy {
     /// A block's keys: one dimension after another, [`Self::step`] floats apart.
     unsafe fn keys(self, block: usize) -> *const f32;
     /// Its values, row after row.
@@ -38,7 +80,7 @@ struct Whole {
     width: usize,
 }
 
-impl Places for Whole {
+impl KeyValueBlocks for Whole {
     #[inline(always)]
     unsafe fn keys(self, block: usize) -> *const f32 {
         self.keys.add(block * LANES)
@@ -58,28 +100,22 @@ impl Places for Whole {
 /// A sequence in blocks; offsets are in lines.
 #[derive(Clone, Copy)]
 struct InBlocks<'a> {
-    blocks: &'a [Block],
+    blocks: &'a [&'a [Line]],
     keys: usize,
     values: usize,
 }
 
-impl Places for InBlocks<'_> {
+impl KeyValueBlocks for InBlocks<'_> {
     #[inline(always)]
     unsafe fn keys(self, block: usize) -> *const f32 {
-        self.blocks
-            .get_unchecked(block)
-            .as_ptr()
-            .add(self.keys)
-            .cast()
+        let block = self.blocks.get_unchecked(block).as_ptr();
+        block.add(self.keys).cast()
     }
 
     #[inline(always)]
     unsafe fn values(self, block: usize) -> *const f32 {
-        self.blocks
-            .get_unchecked(block)
-            .as_ptr()
-            .add(self.values)
-            .cast()
+        let block = self.blocks.get_unchecked(block).as_ptr();
+        block.add(self.values).cast()
     }
 
     #[inline(always)]
@@ -88,164 +124,200 @@ impl Places for InBlocks<'_> {
     }
 }
 
-fn check_order(heads: Heads, as_ggml: Option<AsGgml<'_>>) {
-    if let Some(AsGgml { order, .. }) = as_ggml {
-        let inside = order.iter().all(|&d| (d as usize) < heads.width);
-        assert!(order.len() == heads.width && inside);
-    }
-}
-
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn attend_blocks_body<S: Simd>(
     heads: Heads,
-    blocks: &[Block],
+    blocks: &[&[Line]],
     layer: usize,
-    last: &[u32],
-    queries: &[f32],
-    as_ggml: Option<AsGgml<'_>>,
+    queries: Queries<'_>,
     scratch: &mut [f32],
     out: &mut [f32],
 ) {
-    let (width, group, lines) = (heads.width, heads.group(), heads.lines());
-    let row_width = heads.queries * width;
-    let stride = blocks.len() * LANES;
-    assert!(width.is_multiple_of(LANES));
-    assert!(last.iter().all(|&t| (t as usize) < stride));
-    assert!(blocks.iter().all(|b| b.len() >= (layer + 1) * lines));
-    assert!(queries.len() >= last.len() * row_width && out.len() >= last.len() * row_width);
-    assert!(scratch.len() >= heads.queries * stride);
-    check_order(heads, as_ggml);
-    for key_head in 0..heads.keys {
-        let keys = layer * lines + key_head * width;
-        let places = InBlocks {
-            blocks,
-            keys,
-            values: keys + lines / 2,
-        };
-        let (at, row) = (key_head * group * width, key_head * group * stride);
-        attend_rows::<S>(
-            heads,
-            stride,
-            last,
-            places,
-            queries.as_ptr().add(at),
-            as_ggml,
-            scratch.as_mut_ptr().add(row),
-            0,
-            out.as_mut_ptr().add(at),
-        );
-    }
+    attend_blocks_with::<S, Own>(heads, blocks, layer, queries, scratch, out);
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn attend_body<S: Simd>(
     heads: Heads,
-    memory: Memory<'_>,
-    last: &[u32],
-    queries: &[f32],
-    as_ggml: Option<AsGgml<'_>>,
+    cache: KeyValues<'_>,
+    queries: Queries<'_>,
     probabilities: &mut [f32],
     keep: bool,
     out: &mut [f32],
 ) {
-    memory.check(heads, last);
-    let (width, stride, group) = (heads.width, memory.stride, heads.group());
-    let row_width = heads.queries * width;
-    assert!(queries.len() >= last.len() * row_width && out.len() >= last.len() * row_width);
-    let kept = if keep { last.len() } else { 1 };
-    assert!(probabilities.len() >= kept * heads.queries * stride);
-    check_order(heads, as_ggml);
+    attend_with::<S, Own>(heads, cache, queries, probabilities, keep, out);
+}
+
+#[inline(always)]
+pub(crate) unsafe fn attend_blocks_with<S: Simd, K: RowKernel>(
+    heads: Heads,
+    blocks: &[&[Line]],
+    layer: usize,
+    queries: Queries<'_>,
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let (width, group, lines) = (heads.width, heads.group(), heads.lines());
+    let stride = blocks.len() * LANES;
+    assert!(blocks.iter().all(|b| b.len() >= (layer + 1) * lines));
+    assert!(scratch.len() >= heads.queries * stride);
+    check::<K>(heads, stride, queries, out);
     for key_head in 0..heads.keys {
-        let places = Whole {
-            keys: memory.keys.as_ptr().add(key_head * width * stride),
-            values: memory.values.as_ptr().add(key_head * width * stride),
-            stride,
-            width,
+        let keys = layer * lines + key_head * width;
+        let cache = InBlocks {
+            blocks,
+            keys,
+            values: keys + lines / 2,
         };
-        let (at, row) = (key_head * group * width, key_head * group * stride);
-        attend_rows::<S>(
+        let row = key_head * group * stride;
+        let probabilities = scratch.as_mut_ptr().add(row);
+        attend_rows::<S, K>(
             heads,
             stride,
-            last,
-            places,
-            queries.as_ptr().add(at),
-            as_ggml,
-            probabilities.as_mut_ptr().add(row),
-            if keep { heads.queries * stride } else { 0 },
-            out.as_mut_ptr().add(at),
+            queries,
+            key_head,
+            cache,
+            probabilities,
+            0,
+            out,
         );
     }
 }
 
-/// Every query row's heads that share a key head; probabilities of a head are `stride` floats apart, of a row `kept`.
+#[inline(always)]
+pub(crate) unsafe fn attend_with<S: Simd, K: RowKernel>(
+    heads: Heads,
+    cache: KeyValues<'_>,
+    queries: Queries<'_>,
+    probabilities: &mut [f32],
+    keep: bool,
+    out: &mut [f32],
+) {
+    cache.check(heads);
+    let (width, stride, group) = (heads.width, cache.stride, heads.group());
+    let kept = if keep { queries.last.len() } else { 1 };
+    assert!(probabilities.len() >= kept * heads.queries * stride);
+    check::<K>(heads, stride, queries, out);
+    for key_head in 0..heads.keys {
+        let whole = Whole {
+            keys: cache.keys.as_ptr().add(key_head * width * stride),
+            values: cache.values.as_ptr().add(key_head * width * stride),
+            stride,
+            width,
+        };
+        let row = key_head * group * stride;
+        let probabilities = probabilities.as_mut_ptr().add(row);
+        let kept = if keep { heads.queries * stride } else { 0 };
+        attend_rows::<S, K>(
+            heads,
+            stride,
+            queries,
+            key_head,
+            whole,
+            probabilities,
+            kept,
+            out,
+        );
+    }
+}
+
+fn check<K: RowKernel>(heads: Heads, stride: usize, queries: Queries<'_>, out: &[f32]) {
+    let (rows, row_width) = (queries.last.len(), heads.queries * heads.width);
+    assert!(heads.width.is_multiple_of(LANES));
+    assert!(queries.last.iter().all(|&t| (t as usize) < stride));
+    assert!(queries.values.len() >= rows * row_width && out.len() >= rows * row_width);
+    K::check(heads, queries);
+}
+
+/// Every query row's heads that share a key head; probabilities of a row are `kept` floats apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn attend_rows<S: Simd>(
+unsafe fn attend_rows<S: Simd, K: RowKernel>(
     heads: Heads,
     stride: usize,
-    last: &[u32],
-    places: impl Places,
-    queries: *const f32,
-    as_ggml: Option<AsGgml<'_>>,
+    queries: Queries<'_>,
+    key_head: usize,
+    cache: impl KeyValueBlocks,
     probabilities: *mut f32,
     kept: usize,
+    out: &mut [f32],
+) {
+    let (width, group) = (heads.width, heads.group());
+    for (index, &last) in queries.last.iter().enumerate() {
+        let at = (index * heads.queries + key_head * group) * width;
+        let (query, out) = (queries.values.as_ptr().add(at), out.as_mut_ptr().add(at));
+        let probability = probabilities.add(index * kept);
+        let row = Row {
+            width,
+            stride,
+            scale: heads.scale,
+            last: last as usize,
+            alone: BatchClass::alone(queries.classes, index),
+            order: queries.order,
+        };
+        head_blocks!(group, head => attend_heads::<S, K>(
+            row,
+            cache,
+            query.add(head * width),
+            probability.add(head * stride),
+            out.add(head * width),
+        ));
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_heads<S: Simd, K: RowKernel, const G: usize>(
+    row: Row<'_>,
+    cache: impl KeyValueBlocks,
+    query: *const f32,
+    probability: *mut f32,
     out: *mut f32,
 ) {
-    let (width, group, scale) = (heads.width, heads.group(), heads.scale);
-    for (row, &last) in last.iter().enumerate() {
-        let (at, last) = (row * heads.queries * width, last as usize);
-        let (query, out) = (queries.add(at), out.add(at));
-        let probability = probabilities.add(row * kept);
-        if let Some(as_ggml) = as_ggml {
-            let alone = Company::alone(as_ggml.company, row);
-            head_blocks!(group, head => attend_row_as_ggml::<S>(
-                as_ggml.order,
-                alone,
-                width,
-                stride,
-                scale,
-                last,
-                places,
-                query.add(head * width),
-                probability.add(head * stride),
-                out.add(head * width),
-            ));
-        } else {
-            head_blocks!(group, head => attend_row::<S>(
-                width,
-                stride,
-                scale,
-                last,
-                places,
-                query.add(head * width),
-                probability.add(head * stride),
-                out.add(head * width),
-            ));
-        }
+    K::attend::<S, G>(row, cache, query, probability, out);
+}
+
+/// Chains of fused multiply-adds, two for a score and two for a value.
+struct Own;
+
+impl RowKernel for Own {
+    fn check(_: Heads, queries: Queries<'_>) {
+        assert!(queries.order.is_empty(), "keys stand in their own order");
+    }
+
+    #[inline(always)]
+    unsafe fn attend<S: Simd, const G: usize>(
+        row: Row<'_>,
+        cache: impl KeyValueBlocks,
+        query: *const f32,
+        probability: *mut f32,
+        out: *mut f32,
+    ) {
+        attend_row::<S, G>(row, cache, query, probability, out);
     }
 }
 
 /// `G` heads of one query row.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn attend_row<S: Simd, const G: usize>(
-    width: usize,
-    stride: usize,
-    scale: f32,
-    last: usize,
-    places: impl Places,
+    row: Row<'_>,
+    cache: impl KeyValueBlocks,
     query: *const f32,
     probability: *mut f32,
     out: *mut f32,
 ) {
+    let Row {
+        width,
+        stride,
+        scale,
+        last,
+        ..
+    } = row;
     let zero = S::splat(0.0);
     let blocks = last / LANES + 1;
     let visible = last % LANES + 1;
     let mut tops = [S::splat(f32::NEG_INFINITY); G];
     for block in 0..blocks {
-        let mut scores = products::<S, G>(width, places.step(), places.keys(block), query, width);
+        let mut scores = products::<S, G>(width, cache.step(), cache.keys(block), query, width);
         let count = if block + 1 == blocks { visible } else { LANES };
         for h in 0..G {
             scores[h] = scores[h]
@@ -278,7 +350,7 @@ unsafe fn attend_row<S: Simd, const G: usize>(
         let (mut even, mut odd) = ([zero; G], [zero; G]);
         for block in 0..blocks {
             let count = if block + 1 == blocks { visible } else { LANES };
-            let (values, row) = (places.values(block), probability.add(block * LANES));
+            let (values, row) = (cache.values(block), probability.add(block * LANES));
             let mut t = 0;
             while t + 2 <= count {
                 let (value, next) = (

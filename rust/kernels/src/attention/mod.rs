@@ -2,48 +2,46 @@
 //!
 //! Keys are stored transposed, (key heads, head, stride), so that a vector holds sixteen positions of one
 //! dimension; values are (key heads, stride, head). Training lays a whole sequence out so; generation keeps it in
-//! [`Block`]s of sixteen positions, which sequences may share. Both give the same bits.
+//! blocks of sixteen positions, which sequences may share. Both give the same bits.
 
-/// Calls `$each::<S, G>(..., first head of the block)` for blocks of 4, 2 and 1 heads of a group.
+/// Calls `$each::<..., G>(..., first head of the block)` for blocks of 4, 2 and 1 heads of a group.
 macro_rules! head_blocks {
-    ($group:expr, $head:ident => $each:ident::<$S:ident>($($argument:expr),* $(,)?)) => {{
+    ($group:expr, $head:ident => $each:ident::<$($T:ident),+>$arguments:tt) => {{
         let mut $head = 0;
         while $head < $group {
             match $group - $head {
-                1 => { $each::<$S, 1>($($argument),*); $head += 1; }
-                2 | 3 => { $each::<$S, 2>($($argument),*); $head += 2; }
-                _ => { $each::<$S, 4>($($argument),*); $head += 4; }
+                1 => { head_blocks!(@call $each, [$($T),+], 1, $arguments); $head += 1; }
+                2 | 3 => { head_blocks!(@call $each, [$($T),+], 2, $arguments); $head += 2; }
+                _ => { head_blocks!(@call $each, [$($T),+], 4, $arguments); $head += 4; }
             }
         }
     }};
+    (@call $each:ident, [$($T:ident),+], $heads:literal, ($($argument:expr),* $(,)?)) => {
+        $each::<$($T),+, $heads>($($argument),*)
+    };
 }
 
 mod backward;
 mod forward;
 
-use std::sync::Arc;
-
 use crate::LANES;
 use crate::simd::Simd;
 
 pub use backward::{Saved, attend_backward};
-pub(crate) use forward::Places;
-pub use forward::{attend, attend_blocks};
+pub(crate) use forward::{KeyValueBlocks, Row, RowKernel, attend_blocks_with, attend_with};
+pub use forward::{Queries, attend, attend_blocks};
 
 /// Sixteen floats that lie in one line of the processor's cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct Line(pub [f32; LANES]);
 
-/// Keys and values of [`LANES`] positions in every layer; each layer has [`Heads::lines`] of it.
+/// A block of zeros, `lines` long: keys and values of [`LANES`] positions in every layer, [`Heads::lines`] each.
 ///
 /// A layer's part is its keys, (key heads, head width) lines of one position a lane, then its values,
 /// (key heads, positions, head width).
-pub type Block = Arc<[Line]>;
-
-/// A block of zeros for so many layers.
-pub fn block(heads: Heads, layers: usize) -> Block {
-    std::iter::repeat_n(Line([0.0; LANES]), layers * heads.lines()).collect()
+pub fn block(lines: usize) -> Box<[Line]> {
+    std::iter::repeat_n(Line([0.0; LANES]), lines).collect()
 }
 
 /// Head counts and widths.
@@ -64,7 +62,7 @@ impl Heads {
         self.queries / self.keys
     }
 
-    /// Lines of a [`Block`] that one layer has.
+    /// Lines of a block that one layer has.
     pub fn lines(self) -> usize {
         2 * self.keys * self.width
     }
@@ -72,7 +70,7 @@ impl Heads {
 
 /// Keys and values of one sequence.
 #[derive(Clone, Copy)]
-pub struct Memory<'a> {
+pub struct KeyValues<'a> {
     /// (key heads, head width, stride); lanes past the last position must be finite.
     pub keys: &'a [f32],
     /// (key heads, stride, head width).
@@ -81,74 +79,73 @@ pub struct Memory<'a> {
     pub stride: usize,
 }
 
-impl Memory<'_> {
-    fn check(&self, heads: Heads, last: &[u32]) {
+impl KeyValues<'_> {
+    fn check(&self, heads: Heads) {
         let room = heads.keys * heads.width * self.stride;
         assert!(heads.width.is_multiple_of(LANES) && self.stride.is_multiple_of(LANES));
         assert!(self.keys.len() >= room && self.values.len() >= room);
-        assert!(last.iter().all(|&t| (t as usize) < self.stride));
     }
 }
 
-/// Writes the key and value rows of one sequence, from position `at` on, into its memory.
+/// Writes the key and value rows of one sequence, from position `at` on, into its cache.
 ///
-/// `keys` and `values` are rows of `heads.keys * heads.width` floats that begin `step` floats apart. `order`: which
-/// dimension of a key stands where in memory, if not each in its own place.
+/// `keys` and `values` are rows of `heads.keys * heads.width` floats that begin `step` floats apart. `order` as for
+/// [`Queries::order`].
 #[allow(clippy::too_many_arguments)]
-pub fn remember(
+pub fn append(
     heads: Heads,
     rows: usize,
     at: usize,
     (keys, key_step): (&[f32], usize),
     (values, value_step): (&[f32], usize),
-    order: Option<&[u32]>,
+    order: &[u32],
     stride: usize,
-    key_memory: &mut [f32],
-    value_memory: &mut [f32],
+    key_cache: &mut [f32],
+    value_cache: &mut [f32],
 ) {
     assert!(at + rows <= stride);
     for head in 0..heads.keys {
         let start = head * heads.width * stride;
-        let key_memory = &mut key_memory[start..][..heads.width * stride];
-        let value_memory = &mut value_memory[start..][..heads.width * stride];
+        let key_cache = &mut key_cache[start..][..heads.width * stride];
+        let value_cache = &mut value_cache[start..][..heads.width * stride];
         for row in 0..rows {
             let key = &keys[row * key_step + head * heads.width..][..heads.width];
             for d in 0..heads.width {
-                key_memory[d * stride + at + row] = key[from(order, d)];
+                key_cache[d * stride + at + row] = key[from(order, d)];
             }
             let value = &values[row * value_step + head * heads.width..][..heads.width];
-            value_memory[(at + row) * heads.width..][..heads.width].copy_from_slice(value);
+            value_cache[(at + row) * heads.width..][..heads.width].copy_from_slice(value);
         }
     }
 }
 
-/// The dimension that stands in place `d`.
-fn from(order: Option<&[u32]>, d: usize) -> usize {
-    order.map_or(d, |order| order[d] as usize)
+/// The dimension that stands at offset `d`.
+fn from(order: &[u32], d: usize) -> usize {
+    order.get(d).map_or(d, |&from| from as usize)
 }
 
 /// Writes the key and value of one position, each `heads.keys * heads.width` floats, into a layer's part of its block.
 ///
-/// `place` is the position's in the block; `order` as for [`remember`].
-pub fn remember_in_block(
+/// `offset` is the position's in the block; `order` as for [`Queries::order`].
+pub fn append_to_block(
     heads: Heads,
     layer: usize,
-    place: usize,
+    offset: usize,
     key: &[f32],
     value: &[f32],
-    order: Option<&[u32]>,
+    order: &[u32],
     block: &mut [Line],
 ) {
     let (width, half) = (heads.width, heads.lines() / 2);
     let (keys, values) = block[layer * 2 * half..][..2 * half].split_at_mut(half);
     for (keys, key) in keys.chunks_exact_mut(width).zip(key.chunks_exact(width)) {
         for (d, line) in keys.iter_mut().enumerate() {
-            line.0[place] = key[from(order, d)];
+            line.0[offset] = key[from(order, d)];
         }
     }
     let lines = width / LANES;
     for (head, value) in value[..half].chunks_exact(width).enumerate() {
-        let at = (head * LANES + place) * lines;
+        let at = (head * LANES + offset) * lines;
         for (line, value) in values[at..].iter_mut().zip(value.chunks_exact(LANES)) {
             line.0.copy_from_slice(value);
         }

@@ -1,9 +1,11 @@
 use std::ops::Range;
 
-use super::company::Company;
 use super::exponential::exp;
 use crate::LANES;
-use crate::attention::Places;
+use crate::attention::{
+    Heads, KeyValueBlocks, KeyValues, Line, Queries, Row, RowKernel, attend_blocks_with,
+    attend_with,
+};
 use crate::simd::Simd;
 
 /// Vectors that ggml's inner product of two rows keeps apart.
@@ -13,14 +15,60 @@ const PAIRS: usize = 2;
 /// The widest head that attention in ggml's arithmetic takes.
 pub const WIDEST: usize = 512;
 
-/// What attention needs to know to add up as ggml does. Queries, keys and values are rounded already, see
-/// [`round_to_half`], and keys stand in memory in `order`.
-#[derive(Clone, Copy, Debug)]
-pub struct AsGgml<'a> {
-    /// The dimensions of a head in the order in which the file has them.
-    pub order: &'a [u32],
-    /// Of each query row.
-    pub company: &'a [Company],
+kernel! {
+    /// As [`crate::attention::attend_blocks`].
+    pub fn attend_blocks = attend_blocks_body(heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+}
+
+kernel! {
+    /// As [`crate::attention::attend`]: queries, keys and values are rounded already, see [`round_to_half`], and keys stand
+    /// in the cache in the order in which the file has a head's dimensions.
+    pub fn attend = attend_body(heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
+}
+
+#[inline(always)]
+unsafe fn attend_blocks_body<S: Simd>(
+    heads: Heads,
+    blocks: &[&[Line]],
+    layer: usize,
+    queries: Queries<'_>,
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    attend_blocks_with::<S, RowOrPair>(heads, blocks, layer, queries, scratch, out);
+}
+
+#[inline(always)]
+unsafe fn attend_body<S: Simd>(
+    heads: Heads,
+    cache: KeyValues<'_>,
+    queries: Queries<'_>,
+    probabilities: &mut [f32],
+    keep: bool,
+    out: &mut [f32],
+) {
+    attend_with::<S, RowOrPair>(heads, cache, queries, probabilities, keep, out);
+}
+
+/// Sums as of ggml's product of two rows for a row alone, else as of its product of many.
+struct RowOrPair;
+
+impl RowKernel for RowOrPair {
+    fn check(heads: Heads, queries: Queries<'_>) {
+        let inside = queries.order.iter().all(|&d| (d as usize) < heads.width);
+        assert!(queries.order.len() == heads.width && heads.width <= WIDEST && inside);
+    }
+
+    #[inline(always)]
+    unsafe fn attend<S: Simd, const G: usize>(
+        row: Row<'_>,
+        cache: impl KeyValueBlocks,
+        query: *const f32,
+        probability: *mut f32,
+        out: *mut f32,
+    ) {
+        attend_row::<S, G>(row, cache, query, probability, out);
+    }
 }
 
 kernel! {
@@ -43,20 +91,21 @@ unsafe fn round_to_half_body<S: Simd>(rows: usize, width: usize, step: usize, x:
 
 /// `G` heads of a query row that sees positions 0..=`last`; leaves the probabilities, rounded, in `probability`.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
-    order: &[u32],
-    alone: bool,
-    width: usize,
-    stride: usize,
-    scale: f32,
-    last: usize,
-    places: impl Places,
+unsafe fn attend_row<S: Simd, const G: usize>(
+    row: Row<'_>,
+    cache: impl KeyValueBlocks,
     queries: *const f32,
     probability: *mut f32,
     out: *mut f32,
 ) {
-    assert!(width <= WIDEST);
+    let Row {
+        width,
+        stride,
+        scale,
+        last,
+        alone,
+        order,
+    } = row;
     let mut ordered = [[0.0f32; WIDEST]; G];
     for h in 0..G {
         for d in 0..width {
@@ -67,8 +116,8 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     let mut tops = [S::splat(f32::NEG_INFINITY); G];
     for block in 0..blocks {
         let terms = Dimensions {
-            keys: places.keys(block),
-            step: places.step(),
+            keys: cache.keys(block),
+            step: cache.step(),
         };
         let mut scores = sum::<S, G>(terms, width, ordered.as_ptr().cast(), WIDEST, alone);
         let count = if block + 1 == blocks {
@@ -102,7 +151,7 @@ pub(crate) unsafe fn attend_row<S: Simd, const G: usize>(
     }
     let mut d = 0;
     while d < width {
-        let terms = Positions { places, width, d };
+        let terms = Positions { cache, width, d };
         let sums = sum::<S, G>(terms, last + 1, probability, stride, alone);
         for h in 0..G {
             sums[h].store(out.add(h * width + d));
@@ -137,18 +186,18 @@ impl Terms for Dimensions {
 /// Sixteen dimensions of a position's value, from `d` on.
 #[derive(Clone, Copy)]
 struct Positions<P> {
-    places: P,
+    cache: P,
     width: usize,
     d: usize,
 }
 
-impl<P: Places> Terms for Positions<P> {
+impl<P: KeyValueBlocks> Terms for Positions<P> {
     // llama.cpp has room for whole multiples of 256 positions, and weighs those after the last one with zero.
     const PADDED: bool = true;
 
     #[inline(always)]
     unsafe fn at(self, i: usize) -> *const f32 {
-        let values = self.places.values(i / LANES);
+        let values = self.cache.values(i / LANES);
         values.add(i % LANES * self.width + self.d)
     }
 }

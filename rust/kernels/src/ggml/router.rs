@@ -1,23 +1,29 @@
 use super::exponential::exp;
-use crate::LANES;
 use crate::simd::Simd;
+use crate::{Isa, LANES};
 
 /// The least that normalised weights are divided by: the smallest normal number of half precision.
-pub(crate) const LEAST: f32 = 6.103_515_6e-5;
+const LEAST: f32 = 6.103_515_6e-5;
 
 kernel! {
-    /// As [`crate::route::softmax_rows`]: what is left over after whole vectors goes through the system's `expf`, and sums
+    /// As [`crate::scores::softmax_rows`]: what is left over after whole vectors goes through the system's `expf`, and sums
     /// are f64.
     pub fn softmax_rows = softmax_rows_body(experts: usize, width: usize, x: &mut [f32])
 }
 
 kernel! {
-    /// As [`crate::experts::combine`]: products are rounded before they are added, the residual comes last.
+    /// As [`crate::combine::combine`]: products are rounded before they are added, the residual comes last.
     pub fn combine = combine_body(width: usize, chosen: usize, slots: &[u32], weights: &[f32], rows: &[f32], residual: &[f32], out: &mut [f32])
 }
 
-/// As [`crate::route::sigmoid_rows`], through the system's `expf`.
-pub(crate) fn sigmoid_rows(x: &mut [f32]) {
+/// As [`crate::scores::mass`]: the sum is f64, and never nothing.
+pub fn mass(scores: &[f32], chosen: &[u32]) -> f32 {
+    let sum: f64 = chosen.iter().map(|&e| f64::from(scores[e as usize])).sum();
+    (sum as f32).max(LEAST)
+}
+
+/// As [`crate::scores::sigmoid_rows`], through the system's `expf`.
+pub fn sigmoid_rows(_: Isa, x: &mut [f32]) {
     for x in x {
         *x = 1.0 / (1.0 + (-*x).exp());
     }

@@ -1,9 +1,9 @@
 use super::exponential::exp;
-use crate::experts::{Silu, gate};
 use crate::simd::Simd;
+use crate::swiglu::{Silu, gate};
 
 kernel! {
-    /// As [`crate::experts::swiglu`]: x / (1 + e^-x), times up.
+    /// As [`crate::swiglu::swiglu`]: x / (1 + e^-x), times up.
     pub fn swiglu = swiglu_body(width: usize, gate_up: &[f32], activations: &mut [f32])
 }
 

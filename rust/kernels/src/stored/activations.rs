@@ -6,7 +6,7 @@
 use super::narrow::{from_f16, to_f16};
 use super::unpack::BLOCK;
 use crate::LANES;
-use crate::ggml::Company;
+use crate::batch_class::BatchClass;
 use crate::simd::Simd;
 
 /// Largest magnitudes below this count as zero: their inverses would overflow.
@@ -58,9 +58,9 @@ impl Parts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Together {
     None,
-    /// See [`Company::fours`].
+    /// See [`BatchClass::fours`].
     Fours,
-    /// See [`Company::eights`].
+    /// See [`BatchClass::eights`].
     Eights,
 }
 
@@ -82,9 +82,9 @@ pub(super) struct Reading {
 kernel! {
     /// Rounds rows `first..first + count` of `x` (rows, stride) of `inp` columns, whole groups but for the last row.
     ///
-    /// `blocks` holds those rows only, `company` is of all rows or empty. Where a value is not finite, its block's scale is
+    /// `blocks` holds those rows only, `classes` is of all rows or empty. Where a value is not finite, its block's scale is
     /// NaN, and so are the products.
-    pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, company: &[Company], blocks: &mut [Block])
+    pub fn quantise = quantise_body(reading: Reading, x: &[f32], stride: usize, inp: usize, first: usize, count: usize, classes: &[BatchClass], blocks: &mut [Block])
 }
 
 #[inline(always)]
@@ -96,7 +96,7 @@ unsafe fn quantise_body<S: Simd>(
     inp: usize,
     first: usize,
     count: usize,
-    company: &[Company],
+    classes: &[BatchClass],
     blocks: &mut [Block],
 ) {
     let per_row = inp / BLOCK;
@@ -107,14 +107,14 @@ unsafe fn quantise_body<S: Simd>(
         let group = reading.group.min(count - row);
         for inside in 0..group {
             let from = x.as_ptr().add((first + row + inside) * stride);
-            let company = company
+            let class = classes
                 .get(first + row + inside)
                 .copied()
                 .unwrap_or_default();
             let together = match reading.together {
                 Together::None => false,
-                Together::Fours => company.fours,
-                Together::Eights => company.eights,
+                Together::Fours => class.fours,
+                Together::Eights => class.eights,
             };
             let mut b = 0;
             while b < per_row {

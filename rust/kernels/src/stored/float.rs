@@ -8,7 +8,7 @@ use super::foresight::foresee;
 use super::format::{FP8_BLOCK, Format};
 use super::wide::Wide;
 use crate::LANES;
-use crate::ggml::Company;
+use crate::batch_class::BatchClass;
 
 /// In which order an output's products are added up.
 #[derive(Clone, Copy)]
@@ -17,7 +17,18 @@ pub(super) enum Order<'a> {
     Chains,
     /// As ggml has it: of rows that come with others sixteen chains as well, of the others 64, and columns that are left
     /// over one by one.
-    Ggml(&'a [Company]),
+    Ggml(&'a [BatchClass]),
+}
+
+/// How products with stored floats round and add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FloatSums {
+    /// Sixteen chains of fused multiply-adds.
+    #[default]
+    Chains,
+    /// As ggml: by halves with activations rounded to halves, and f32 and f16 in its orders, which depend on the row's
+    /// batch class.
+    Ggml,
 }
 
 /// Outputs of a tile.
@@ -50,11 +61,11 @@ pub(super) struct Outputs<'a> {
 impl Outputs<'_> {
     /// The rows from `row` on that are added up alike, and whether alone.
     fn run(&self, row: usize) -> (usize, bool) {
-        let Order::Ggml(company) = self.order else {
+        let Order::Ggml(classes) = self.order else {
             return (self.rows - row, false);
         };
-        let first = Company::alone(company, row);
-        let end = (row..self.rows).find(|&row| Company::alone(company, row) != first);
+        let first = BatchClass::alone(classes, row);
+        let end = (row..self.rows).find(|&row| BatchClass::alone(classes, row) != first);
         (end.unwrap_or(self.rows) - row, first)
     }
 }

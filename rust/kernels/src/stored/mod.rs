@@ -24,6 +24,7 @@ pub use back::{BackScratch, back};
 pub use decode::{decode_row, embed};
 pub use encode::encode;
 pub use finite::not_finite;
+pub use float::FloatSums;
 pub use format::{FP8_BLOCK, Format, Matrix};
 pub use narrow::{from_bf16, from_f16, from_fp8, to_bf16, to_f16};
 pub use products::{Product, Scratch, products};

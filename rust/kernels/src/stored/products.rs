@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::activations::{self, Block, Reading};
-use super::float::{self, Order, Outputs};
+use super::float::{self, FloatSums, Order, Outputs};
 use super::format::{Format, Matrix};
 use super::integer::{self, Panels};
 use super::unpack::{BLOCK, PANEL_ROWS};
-use crate::ggml::{Company, round_to_half};
+use crate::batch_class::BatchClass;
+use crate::ggml::round_to_half;
 use crate::shared::Shared;
 use crate::team::Team;
 use crate::{Isa, LANES, padded};
@@ -23,11 +24,10 @@ pub struct Product<'a> {
     pub y: &'a mut [f32],
     pub y_stride: usize,
     pub add: bool,
-    /// Whether floats are multiplied as in ggml: by halves with activations rounded to halves, and in its orders of
-    /// adding up. Quantised weights always are.
-    pub as_ggml: bool,
-    /// What each row comes together with in llama.cpp; empty if every row is alone.
-    pub company: &'a [Company],
+    /// How floats are added up; quantised weights have ggml's order always.
+    pub sums: FloatSums,
+    /// The batch class of each row; empty if every row is alone.
+    pub classes: &'a [BatchClass],
 }
 
 /// Memory that calls of [`products`] use again: it grows to what the largest needs.
@@ -105,7 +105,7 @@ const LEAST: usize = 64 * 1024;
 /// Computes all `jobs`.
 ///
 /// A quantised format rounds the activations to int8 in blocks (see [`super::activations`]) and multiplies integers
-/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on that row's `company`,
+/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on that row's class,
 /// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the team.
 ///
 /// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
@@ -118,7 +118,7 @@ pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut S
         );
         let (inp, out) = (job.matrix.inp, job.matrix.out);
         assert!(job.x_stride >= inp && job.y_stride >= out, "rows overlap");
-        let rows = job.company.len();
+        let rows = job.classes.len();
         assert!(rows == 0 || rows >= job.rows, "too few rows are told of");
         if job.rows > 0 {
             assert!(
@@ -165,7 +165,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
     for job in jobs.iter_mut() {
         let (format, inp) = (job.matrix.format, job.matrix.inp);
         let reading = integer::reading(isa, format);
-        let halves = job.as_ggml && format == Format::F16;
+        let halves = job.sums == FloatSums::Ggml && format == Format::F16;
         let source = Source {
             x: job.x.as_ptr(),
             stride: job.x_stride,
@@ -255,7 +255,7 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
                 plan.inp,
                 first,
                 rows,
-                job.company,
+                job.classes,
                 blocks,
             );
             return;
@@ -362,10 +362,10 @@ unsafe fn compute(
     } else {
         (floats[plan.at..].as_ptr(), padded(inp))
     };
-    let order = if !job.as_ggml || !matches!(format, Format::F32 | Format::F16) {
+    let order = if job.sums == FloatSums::Chains || !matches!(format, Format::F32 | Format::F16) {
         Order::Chains
     } else if inp.is_multiple_of(LANES) && job.matrix.out.is_multiple_of(4) {
-        Order::Ggml(job.company)
+        Order::Ggml(job.classes)
     } else {
         // Of such widths ggml multiplies each row alone.
         Order::Ggml(&[])

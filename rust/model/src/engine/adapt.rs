@@ -64,7 +64,7 @@ impl Engine {
         };
         let precision = self.precision();
         if let Some(stored) = self.stored.take() {
-            self.parameters = stored.to_parameters(&self.layout);
+            self.parameters = stored.weights.to_parameters(&self.layout);
         }
         adapter.merge_into(&mut self.parameters.values);
         self.parameters.set_precision(precision, &self.layout);

@@ -3,9 +3,11 @@
 use moevolve_kernels::loss::log_sum_exp;
 
 use super::{Engine, Example, Logits, Request, Sample};
+use crate::backend::Backend;
+use crate::backend::cpu::Cpu;
 use crate::batch::{Packed, Positions};
-use crate::decoder::{Inference, Network};
 use crate::error::Result;
+use crate::network::{Keep, Pass};
 use crate::schedule::{Event, Finish, Scheduler};
 
 /// Tokens of a forward pass that go through the network together.
@@ -25,7 +27,6 @@ impl Engine {
         self.rotary.extend(longest);
         let vocabulary = self.config.vocabulary;
         let mut values = vec![f32::NAN; rows.len() * longest * vocabulary];
-        let network = self.network();
         let mut jobs: Vec<(&[u32], &mut [f32])> = Vec::new();
         let mut rest = &mut values[..];
         for ids in rows {
@@ -35,11 +36,12 @@ impl Engine {
                 jobs.push((ids, row));
             }
         }
-        let share = jobs.len().div_ceil(self.hands()).max(1);
-        let mut hands: Vec<_> = jobs.chunks_mut(share).collect();
-        network
-            .team
-            .each(&mut hands, &|hand, _| read_logits(network, hand));
+        let share = jobs.len().div_ceil(self.workers()).max(1);
+        let mut parts: Vec<_> = jobs.chunks_mut(share).collect();
+        self.with_cpu(|cpu| {
+            self.team
+                .each(&mut parts, &|part, _| read_logits(&cpu, part));
+        });
         Ok(Logits {
             shape: [rows.len(), longest, vocabulary],
             values,
@@ -56,17 +58,19 @@ impl Engine {
         let reach = |example: &Example| example.positions.reach(example.ids.len());
         self.rotary
             .extend(batch.iter().filter_map(reach).max().unwrap_or(0));
-        let mut network = self.network();
-        if base {
-            network.adapter = None;
-        }
         let mut answers: Vec<(&Example, Vec<f32>)> =
             batch.iter().map(|example| (example, Vec::new())).collect();
-        let share = answers.len().div_ceil(self.hands()).max(1);
-        let mut hands: Vec<_> = answers.chunks_mut(share).collect();
-        network
-            .team
-            .each(&mut hands, &|hand, _| read_logprobs(network, hand));
+        let share = answers.len().div_ceil(self.workers()).max(1);
+        let mut parts: Vec<_> = answers.chunks_mut(share).collect();
+        let mut read = |cpu: Cpu<'_>| {
+            self.team
+                .each(&mut parts, &|part, _| read_logprobs(&cpu, part));
+        };
+        if base {
+            read(self.cpu(self.base()));
+        } else {
+            self.with_cpu(read);
+        }
         Ok(answers.into_iter().map(|(_, logprobs)| logprobs).collect())
     }
 
@@ -74,14 +78,15 @@ impl Engine {
     pub fn generate(&mut self, requests: &[Request]) -> Result<Vec<Vec<Sample>>> {
         let scheduler = match self.generator.take() {
             Some(scheduler) => scheduler,
-            None => self.scheduler(SLOTS * self.hands(), 0)?,
+            None => self.scheduler(SLOTS * self.workers(), 0)?,
         };
         for request in requests {
             // Those before a wrong one go with their scheduler.
             scheduler.add(&request.prompt, &request.keys, request.sampling.clone())?;
         }
         self.rotary.extend(scheduler.reach());
-        let mut events = scheduler.finish(self.network(), self.edition).into_iter();
+        let events = self.with_cpu(|cpu| scheduler.finish(&cpu, self.edition));
+        let mut events = events.into_iter();
         self.generator = Some(scheduler);
         let sample = |event: Event| Sample {
             tokens: event.drawn.tokens,
@@ -103,21 +108,21 @@ impl Engine {
     /// most half of the free memory.
     pub fn scheduler(&self, slots: usize, memory: usize) -> Result<Scheduler> {
         // One sample alone has all threads for its products.
-        let lanes = self.hands().min(slots.max(1));
-        Scheduler::new(self.network(), lanes, slots, memory)
+        let workers = self.workers().min(slots.max(1));
+        self.with_cpu(|cpu| Scheduler::new(&cpu, workers, slots, memory))
     }
 
     /// One round of a scheduler that [`Self::scheduler`] made: what came of it, by request and sample.
     pub fn step(&mut self, scheduler: &Scheduler) -> Vec<Event> {
         self.rotary.extend(scheduler.reach());
-        scheduler.step(self.network(), self.edition)
+        self.with_cpu(|cpu| scheduler.step(&cpu, self.edition))
     }
 }
 
 /// Fills the logits of some rows, as many together as a chunk holds.
-fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
-    let mut pass = Inference::default();
-    let (vocabulary, width) = (network.config.vocabulary, network.layout.widths.vocabulary);
+fn read_logits(cpu: &Cpu<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
+    let mut pass = Pass::default();
+    let (vocabulary, width) = (cpu.config.vocabulary, cpu.layout.widths.vocabulary);
     let mut rest = jobs;
     while !rest.is_empty() {
         let mut batch = Packed::default();
@@ -128,9 +133,10 @@ fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
             batch.push(ids, ids.len(), &Positions::From(0), 0..ids.len());
             n += 1;
         }
-        pass.run(network, &batch, |_, _| {});
+        pass.packed(cpu, &batch, Keep::Nothing, |_, _| {});
         let (now, later) = rest.split_at_mut(n);
-        let mut logits = pass.last.logits.chunks_exact(width);
+        let logits = cpu.logits_of(&pass.head);
+        let mut logits = logits.chunks_exact(width);
         for (ids, out) in now {
             for (to, from) in out
                 .chunks_exact_mut(vocabulary)
@@ -145,9 +151,9 @@ fn read_logits(network: Network<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
 }
 
 /// Fills the log-probabilities of some answers, as many together as a chunk holds.
-fn read_logprobs(network: Network<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
-    let mut pass = Inference::default();
-    let (vocabulary, width) = (network.config.vocabulary, network.layout.widths.vocabulary);
+fn read_logprobs(cpu: &Cpu<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
+    let mut pass = Pass::default();
+    let (vocabulary, width) = (cpu.config.vocabulary, cpu.layout.widths.vocabulary);
     let mut rest = jobs;
     while !rest.is_empty() {
         let mut batch = Packed::default();
@@ -161,16 +167,17 @@ fn read_logprobs(network: Network<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
                 ..
             } = rest[n].0;
             let read = ids.len() - 1;
-            let asked = answer_start - 1..read;
-            batch.push(&ids[..read], *answer_start, positions, asked);
+            let outputs = answer_start - 1..read;
+            batch.push(&ids[..read], *answer_start, positions, outputs);
             n += 1;
         }
-        pass.run(network, &batch, |_, _| {});
+        pass.packed(cpu, &batch, Keep::Nothing, |_, _| {});
         let (now, later) = rest.split_at_mut(n);
-        let mut logits = pass.last.logits.chunks_exact(width);
+        let logits = cpu.logits_of(&pass.head);
+        let mut logits = logits.chunks_exact(width);
         for (example, out) in now {
             for (&id, row) in example.ids[example.answer_start..].iter().zip(&mut logits) {
-                out.push(row[id as usize] - log_sum_exp(network.isa, vocabulary, row));
+                out.push(row[id as usize] - log_sum_exp(cpu.isa, vocabulary, row));
             }
         }
         rest = later;

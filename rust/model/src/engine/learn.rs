@@ -10,8 +10,9 @@ use crate::batch::Positions;
 use crate::checkpoint::huggingface;
 use crate::error::{Error, Result};
 use crate::objective::{Objective, Rollout};
+use crate::optimizer::{Optimizer, Trained, Update};
 use crate::parameters::Parameters;
-use crate::train::{Optimizer, PolicyReport, StepReport, Trained, Update, sampled, taught};
+use crate::train::{PolicyReport, StepReport, sampled, taught};
 use crate::weights::{self, Released};
 
 /// What trains, read and not yet taken.
@@ -171,8 +172,8 @@ impl Engine {
         let reach = |example: &Example| example.positions.reach(example.ids.len());
         self.prepare(batch.iter().filter_map(reach).max())?;
         let mut trainer = std::mem::take(&mut self.trainer);
-        let (network, checkpointing) = (self.network(), self.checkpointing);
-        let loss = trainer.accumulate(network, &taught(batch), None, checkpointing);
+        let sequences = taught(batch);
+        let loss = self.with_cpu(|cpu| trainer.accumulate(&cpu, &sequences, None, self.keep));
         self.trainer = trainer;
         Ok(loss)
     }
@@ -184,9 +185,8 @@ impl Engine {
         let reach = |rollout: &Rollout| rollout.positions.reach(rollout.ids.len());
         self.prepare(batch.iter().filter_map(reach).max())?;
         let mut trainer = std::mem::take(&mut self.trainer);
-        let (network, checkpointing) = (self.network(), self.checkpointing);
-        let sequences = sampled(objective, batch);
-        let loss = trainer.accumulate(network, &sequences, Some(objective), checkpointing);
+        let (sequences, objective) = (sampled(objective, batch), Some(objective));
+        let loss = self.with_cpu(|cpu| trainer.accumulate(&cpu, &sequences, objective, self.keep));
         self.trainer = trainer;
         Ok(loss)
     }

@@ -13,7 +13,7 @@ use crate::weights::Released;
 impl Engine {
     /// The weights under released names, without the adapter.
     fn released(&self) -> Released<'_> {
-        let stored = self.stored.as_deref();
+        let stored = self.stored.as_ref().map(|stored| &*stored.weights);
         Released::new(&self.config, &self.layout, &self.parameters, stored)
     }
 

@@ -1,67 +1,71 @@
 //! One thread's samples, and their rounds: let in, read and drawn together, told, let go.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use moevolve_kernels::attention::{attend_blocks, remember_in_block};
-use moevolve_kernels::{LANES, reserve};
+use moevolve_kernels::{LANES, padded};
 
 use super::pool::Pool;
 use super::sampling::{Draws, Finish, Scratch};
 use super::sequence::{Sequence, blocks};
 use super::{Event, Shared, lock};
-use crate::batch::Asking;
-use crate::decoder::{Inference, Network};
-
-/// Prompt tokens that a round reads: while samples wait for their next token, and while none does.
-///
-/// A stored network's products are split over the threads and its rounds take long: it reads less at a time.
-const READ: [usize; 2] = [256, 1024];
-const READ_STORED: [usize; 2] = [64, 256];
-
-/// Query rows of one sequence that a thread attends from at a time.
-const ATTENDED: usize = 32;
+use crate::backend::{Backend, Device};
+use crate::batch::{Paged, QueryRows};
+use crate::network::{Keep, KeyValues, Pass};
 
 /// Samples that are read and drawn together.
-#[derive(Default)]
-pub struct Lane {
+pub struct Lane<D: Device> {
     pub sequences: Vec<Sequence>,
     pub events: Vec<Event>,
-    pass: Inference,
+    pass: Pass<D>,
     ids: Vec<u32>,
-    every: Asking,
-    asked: Asking,
+    all: QueryRows,
+    outputs: QueryRows,
     /// One a thread.
-    scratch: Vec<Mutex<(Scratch, Vec<f32>)>>,
+    scratch: Vec<Mutex<Scratch>>,
 }
 
-/// A sequence, which of the rows that ask are its, and where their results go.
-type Part<'a> = (&'a Sequence, Range<usize>, &'a mut [f32]);
+impl<D: Device> Default for Lane<D> {
+    fn default() -> Self {
+        Self {
+            sequences: Vec::new(),
+            events: Vec::new(),
+            pass: Pass::default(),
+            ids: Vec::new(),
+            all: QueryRows::default(),
+            outputs: QueryRows::default(),
+            scratch: Vec::new(),
+        }
+    }
+}
 
-impl Lane {
+impl<D: Device> Lane<D> {
     /// Samples it has, those that begin when their prompt is read among them.
     pub fn samples(&self) -> usize {
         self.sequences.iter().map(|s| 1 + s.forks.len()).sum()
     }
 
     /// One round; false if there was nothing to do. `whole` keeps tokens back until their sample has ended.
-    pub fn round(&mut self, network: Network<'_>, shared: &Mutex<Shared>, whole: bool) -> bool {
+    pub fn round<B: Backend<Device = D>>(
+        &mut self,
+        backend: &B,
+        cache: &D::KvCache,
+        shared: &Mutex<Shared>,
+        whole: bool,
+    ) -> bool {
         {
             let mut shared = lock(shared);
-            let reads = if network.stored.is_some() {
-                READ_STORED
-            } else {
-                READ
-            };
+            let reads = backend.prefill();
             self.admit(&mut shared, reads);
             self.plan(&mut shared.pool, reads);
+            backend.reserve_kv(cache, shared.pool.count());
         }
         if self.ids.is_empty() {
             return false;
         }
-        self.read(network);
-        self.draw(network);
-        self.settle(&mut lock(shared), whole);
+        self.read(backend, cache);
+        self.draw(backend);
+        let mut shared = lock(shared);
+        self.settle(backend, cache, &mut shared, whole);
         true
     }
 
@@ -131,8 +135,8 @@ impl Lane {
     /// Chooses what this round reads: a token of each sample and its guesses, then prompts in order, up to a bound.
     fn plan(&mut self, pool: &mut Pool, reads: [usize; 2]) {
         self.ids.clear();
-        self.every.clear();
-        self.asked.clear();
+        self.all.clear();
+        self.outputs.clear();
         let decoding = self.sequences.iter().any(|s| !s.reading());
         let mut budget = reads[usize::from(!decoding)];
         for at in 0..self.sequences.len() {
@@ -168,10 +172,13 @@ impl Lane {
                 pool.take(&mut sequence.table);
                 sequence.promised -= 1;
             }
+            let written = &sequence.table[sequence.read / LANES..reach];
+            let own = sequence.fed == 0 || written.iter().all(|&id| pool.owns(id));
+            assert!(own, "a block that is written is its sequence's own");
             self.place(at);
         }
-        self.every.whole = true;
-        self.asked.whole = self.asked.len() == self.every.len();
+        self.all.whole = true;
+        self.outputs.whole = self.outputs.len() == self.all.len();
     }
 
     /// Puts a sequence's rows into the batch.
@@ -182,89 +189,32 @@ impl Lane {
         for (index, &id) in known.iter().chain(&sequence.guesses).enumerate() {
             let (row, position) = (self.ids.len(), read + index);
             self.ids.push(id);
-            let asked = (index >= fed - rows).then_some(&mut self.asked);
-            for asking in std::iter::once(&mut self.every).chain(asked) {
-                asking.push(row, position, position, sequence.prompt);
+            let output = (index >= fed - rows).then_some(&mut self.outputs);
+            for list in std::iter::once(&mut self.all).chain(output) {
+                list.push(row, position, position, sequence.prompt);
             }
         }
     }
 
-    /// The network over the batch: keys and values into the sequences' blocks, logits of the asked rows.
-    fn read(&mut self, network: Network<'_>) {
-        let (heads, w) = (network.heads(), network.layout.widths);
-        let threads = network.team.threads();
-        self.scratch
-            .resize_with(threads.max(self.scratch.len()), Mutex::default);
-        let Inference {
-            activations: a,
-            buffers,
-            output,
-            last,
-        } = &mut self.pass;
-        network.embed(&self.ids, &mut a.input);
-        let layers = &network.layout.layers;
-        for (index, layer) in layers.iter().enumerate() {
-            let end = index + 1 == layers.len();
-            let asking = if end { &self.asked } else { &self.every };
-            network.project(layer, &self.every, asking, a, buffers);
-            let mut row = 0;
-            for sequence in &mut self.sequences {
-                for position in sequence.read..sequence.read + sequence.fed {
-                    let block = &mut sequence.table.blocks[position / LANES];
-                    let block = Arc::get_mut(block).expect("a block that is written is its own");
-                    let key = &a.keys[row * w.keys..];
-                    let value = &a.key_values[(2 * row + 1) * w.keys..];
-                    let (place, order) = (position % LANES, network.ggml());
-                    remember_in_block(heads, index, place, key, value, order, block);
-                    row += 1;
-                }
-            }
-            if asking.is_empty() {
-                return;
-            }
-            reserve(&mut a.attended, asking.len() * w.queries);
-            let mut parts: Vec<Part<'_>> = Vec::new();
-            let (mut row, mut rest) = (0, &mut a.attended[..]);
-            for sequence in &self.sequences {
-                let mut left = if end { sequence.rows } else { sequence.fed };
-                while left > 0 {
-                    let count = left.min(ATTENDED);
-                    let (now, later) = rest.split_at_mut(count * w.queries);
-                    rest = later;
-                    parts.push((sequence, row..row + count, now));
-                    row += count;
-                    left -= count;
-                }
-            }
-            let (scratch, queries) = (&self.scratch, &a.queries);
-            network
-                .team
-                .each(&mut parts, &|(sequence, rows, out), thread| {
-                    let blocks = &sequence.table.blocks[..];
-                    let mut scratch = lock(&scratch[thread]);
-                    reserve(&mut scratch.1, heads.queries * blocks.len() * LANES);
-                    let scratch = &mut scratch.1;
-                    attend_blocks(
-                        network.isa,
-                        heads,
-                        blocks,
-                        index,
-                        &asking.last[rows.clone()],
-                        &queries[rows.start * w.queries..],
-                        network.attends_as_ggml(&asking.company[rows.clone()]),
-                        scratch,
-                        out,
-                    );
-                });
-            network.finish(index, asking, a, buffers, output);
-            std::mem::swap(&mut a.input, output);
-        }
-        network.logits(self.asked.len(), &a.input, last);
+    /// The network over the batch: keys and values into the sequences' blocks, logits of the output rows.
+    fn read<B: Backend<Device = D>>(&mut self, backend: &B, cache: &D::KvCache) {
+        let sequences: Vec<Paged<'_>> = self.sequences.iter().map(Sequence::paged).collect();
+        let attention = KeyValues::Paged {
+            cache,
+            sequences: &sequences,
+        };
+        let (ids, all, outputs) = (&self.ids, &self.all, &self.outputs);
+        let keep = Keep::Nothing;
+        self.pass
+            .forward(backend, ids, all, outputs, &attention, keep, |_, _| {});
     }
 
     /// Draws for every sequence with logits: tokens while they are those that were guessed, and one more.
-    fn draw(&mut self, network: Network<'_>) {
-        let width = network.layout.widths.vocabulary;
+    fn draw<B: Backend<Device = D>>(&mut self, backend: &B) {
+        let host = backend.host();
+        let width = padded(host.config.vocabulary);
+        let threads = host.team.threads().max(self.scratch.len());
+        self.scratch.resize_with(threads, Mutex::default);
         let mut row = 0;
         let mut parts: Vec<(&mut Sequence, usize)> = Vec::new();
         for sequence in &mut self.sequences {
@@ -274,8 +224,8 @@ impl Lane {
             }
             row += rows;
         }
-        let (scratch, logits) = (&self.scratch, &self.pass.last.logits);
-        network.team.each(&mut parts, &|(sequence, first), thread| {
+        let (scratch, logits) = (&self.scratch, backend.logits_of(&self.pass.head));
+        host.team.each(&mut parts, &|(sequence, first), thread| {
             let mut scratch = lock(&scratch[thread]);
             let Sequence {
                 sampling,
@@ -289,9 +239,9 @@ impl Lane {
             for guess in guesses.iter().map(Some).chain([None]) {
                 let Some(row) = row.next() else { break };
                 for fork in &mut *forks {
-                    fork.draw(network, sampling, row, &mut scratch.0);
+                    fork.draw(host, sampling, row, &mut scratch);
                 }
-                let token = draws.draw(network, sampling, row, &mut scratch.0);
+                let token = draws.draw(host, sampling, row, &mut scratch);
                 ids.extend(token);
                 if draws.finish.is_some() || token.as_ref() != guess {
                     break;
@@ -301,7 +251,14 @@ impl Lane {
     }
 
     /// Tells what was drawn; finished samples leave, those that waited for their prompt begin.
-    fn settle(&mut self, shared: &mut Shared, whole: bool) {
+    fn settle<B: Backend<Device = D>>(
+        &mut self,
+        backend: &B,
+        cache: &D::KvCache,
+        shared: &mut Shared,
+        whole: bool,
+    ) {
+        let copy = |from, to| backend.copy_kv(cache, from, to);
         let mut begun = Vec::new();
         let mut at = 0;
         while at < self.sequences.len() {
@@ -317,7 +274,7 @@ impl Lane {
             }
             let each = sequence.each;
             for draws in std::mem::take(&mut sequence.forks) {
-                let mut one = sequence.fork(draws, each, &mut shared.pool);
+                let mut one = sequence.fork(draws, each, &mut shared.pool, copy);
                 if let Some(event) = one.event(whole) {
                     self.events.push(event);
                 }

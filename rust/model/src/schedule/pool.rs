@@ -1,9 +1,8 @@
-//! Memory for keys and values: blocks of sixteen positions, shared where samples begin alike, bounded.
+//! Ids of key-value blocks of sixteen positions: shared where samples begin alike, bounded. Their memory is the backend's.
 
 use std::collections::{BTreeMap, HashMap};
 
 use moevolve_kernels::LANES;
-use moevolve_kernels::attention::{Block, Heads, block};
 
 /// What a chain of blocks is called whose tokens are known; 0 is the empty one.
 pub type Chain = u64;
@@ -14,23 +13,8 @@ type Key = (Chain, [u32; LANES]);
 /// Idle blocks that are kept for later requests: this part of the limit.
 const KEPT: usize = 4;
 
-/// Blocks of one sequence, in order of positions.
-#[derive(Debug, Default)]
-pub struct Table {
-    pub blocks: Vec<Block>,
-    ids: Vec<u32>,
-}
-
-impl Table {
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    fn push(&mut self, id: u32, block: Block) {
-        self.ids.push(id);
-        self.blocks.push(block);
-    }
-}
+/// Ids of one sequence's blocks, in order of positions.
+pub type Table = Vec<u32>;
 
 /// A block's standing.
 #[derive(Debug, Default)]
@@ -45,7 +29,6 @@ struct Standing {
 struct Known {
     key: Key,
     chain: Chain,
-    block: Block,
     idle_since: u64,
 }
 
@@ -54,12 +37,10 @@ struct Known {
 /// A sequence is let in only if all blocks that it may ever need are promised to it, so none waits half-way.
 #[derive(Debug)]
 pub struct Pool {
-    heads: Heads,
-    layers: usize,
     /// Most blocks.
     limit: usize,
     standing: Vec<Standing>,
-    free: Vec<(u32, Block)>,
+    free: Vec<u32>,
     /// Blocks that sequences hold.
     live: usize,
     /// Blocks that sequences may still ask for.
@@ -72,10 +53,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(heads: Heads, layers: usize, limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
-            heads,
-            layers,
             limit,
             standing: Vec::new(),
             free: Vec::new(),
@@ -91,6 +70,11 @@ impl Pool {
     /// Blocks that may be promised now.
     pub fn available(&self) -> usize {
         self.limit - self.live - self.promised
+    }
+
+    /// Blocks that have had an id: all ids are below.
+    pub fn count(&self) -> usize {
+        self.standing.len()
     }
 
     pub fn limit(&self) -> usize {
@@ -123,20 +107,25 @@ impl Pool {
         if self.free.is_empty() && self.standing.len() == self.limit {
             self.forget_oldest();
         }
-        let (id, block) = self.free.pop().unwrap_or_else(|| {
+        let id = self.free.pop().unwrap_or_else(|| {
             self.standing.push(Standing::default());
-            let id = self.standing.len() as u32 - 1;
-            (id, block(self.heads, self.layers))
+            self.standing.len() as u32 - 1
         });
         self.standing[id as usize].users = 1;
-        table.push(id, block);
+        table.push(id);
+    }
+
+    /// Whether one sequence alone holds a block that is not known by its tokens: it may write it.
+    pub fn owns(&self, id: u32) -> bool {
+        let standing = &self.standing[id as usize];
+        standing.users == 1 && standing.known.is_none()
     }
 
     /// Adds a block that another sequence holds already.
     pub fn share(&mut self, from: &Table, at: usize, table: &mut Table) {
-        let id = from.ids[at];
+        let id = from[at];
         self.standing[id as usize].users += 1;
-        table.push(id, from.blocks[at].clone());
+        table.push(id);
     }
 
     /// Adds the block with these tokens after a chain, if it is known; returns its chain.
@@ -149,7 +138,7 @@ impl Pool {
             self.live += 1;
         }
         standing.users += 1;
-        table.push(id, known.block.clone());
+        table.push(id);
         Some(known.chain)
     }
 
@@ -165,12 +154,11 @@ impl Pool {
             return known.chain;
         }
         self.chains += 1;
-        let id = table.ids[at];
+        let id = table[at];
         self.known.insert(key, id);
         self.standing[id as usize].known = Some(Known {
             key,
             chain: self.chains,
-            block: table.blocks[at].clone(),
             idle_since: 0,
         });
         self.chains
@@ -178,8 +166,7 @@ impl Pool {
 
     /// Takes a sequence's blocks back; known ones are kept while there is room.
     pub fn release(&mut self, table: Table) {
-        let Table { blocks, ids } = table;
-        for (id, block) in ids.into_iter().zip(blocks).rev() {
+        for id in table.into_iter().rev() {
             let standing = &mut self.standing[id as usize];
             standing.users -= 1;
             if standing.users > 0 {
@@ -191,7 +178,7 @@ impl Pool {
                 known.idle_since = self.clock;
                 self.idle.insert(self.clock, id);
             } else {
-                self.free.push((id, block));
+                self.free.push(id);
             }
         }
         while self.idle.len() > self.limit / KEPT {
@@ -204,7 +191,7 @@ impl Pool {
             && let Some(known) = self.standing[id as usize].known.take()
         {
             self.known.remove(&known.key);
-            self.free.push((id, known.block));
+            self.free.push(id);
         }
     }
 
@@ -218,11 +205,11 @@ impl Pool {
         }
     }
 
-    /// Gives memory back to the system beyond so many blocks; nothing may be held or kept.
+    /// Takes the ids from `blocks` on out of use, if nothing is held or kept.
     pub fn trim(&mut self, blocks: usize) {
         if self.used() == 0 && self.standing.len() > blocks {
             // Free ids in order, so that those left are the first.
-            self.free.sort_unstable_by_key(|&(id, _)| id);
+            self.free.sort_unstable();
             self.free.truncate(blocks);
             self.standing.truncate(blocks);
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use moevolve_kernels::loss::log_sum_exp;
 use moevolve_kernels::sample::{Cuts, draw, greedy, largest, uniform};
 
-use crate::decoder::Network;
+use crate::backend::Host;
 use crate::error::{Error, Result};
 
 /// Alternatives that are told with a token, at most.
@@ -196,12 +196,12 @@ impl Draws {
     /// Draws the next token from a padded row of logits; None for an end token.
     pub fn draw(
         &mut self,
-        network: Network<'_>,
+        host: Host<'_>,
         sampling: &Sampling,
         row: &[f32],
         scratch: &mut Scratch,
     ) -> Option<u32> {
-        let vocabulary = network.config.vocabulary;
+        let vocabulary = host.config.vocabulary;
         let Scratch { logits, weights } = scratch;
         let bent = self.bend(sampling, &row[..vocabulary], logits);
         let token = if sampling.temperature == 0.0 {
@@ -214,7 +214,7 @@ impl Draws {
                 weights,
             )
         };
-        let mass = log_sum_exp(network.isa, vocabulary, row);
+        let mass = log_sum_exp(host.isa, vocabulary, row);
         self.news.logprobs.push(row[token] - mass);
         if sampling.top > 0 {
             let top = largest(&row[..vocabulary], sampling.top);
@@ -222,7 +222,7 @@ impl Draws {
             self.news.top.push(told.collect());
         }
         let token = token as u32;
-        let ends = !sampling.ignore_eos && network.config.eos.contains(&token);
+        let ends = !sampling.ignore_eos && host.config.eos.contains(&token);
         if ends || sampling.stop.contains(&token) {
             self.finish = Some(Finish::Stop);
             return None;

@@ -7,6 +7,7 @@ use moevolve_kernels::LANES;
 use super::pool::{Chain, Pool, Table};
 use super::sampling::{Draws, Sampling};
 use super::{Event, lookup};
+use crate::batch::Paged;
 
 /// One sample, or a prompt that is being read for several.
 pub struct Sequence {
@@ -72,6 +73,16 @@ impl Sequence {
     /// Tokens that are not read yet.
     pub fn unread(&self) -> usize {
         self.ids.len() - self.read
+    }
+
+    /// What this round reads of it.
+    pub fn paged(&self) -> Paged<'_> {
+        Paged {
+            blocks: &self.table,
+            first: self.read,
+            tokens: self.fed,
+            outputs: self.rows,
+        }
     }
 
     /// Whether its prompt is being read.
@@ -159,7 +170,15 @@ impl Sequence {
     }
 
     /// A sample of its own that continues the prompt, which has been read; `promised` blocks go along.
-    pub fn fork(&mut self, draws: Draws, promised: usize, pool: &mut Pool) -> Self {
+    ///
+    /// `copy` copies the block of an id to another's.
+    pub fn fork(
+        &mut self,
+        draws: Draws,
+        promised: usize,
+        pool: &mut Pool,
+        copy: impl Fn(u32, u32),
+    ) -> Self {
         let mut one = Self::new(
             self.request,
             Arc::clone(&self.sampling),
@@ -180,9 +199,7 @@ impl Sequence {
         if whole < self.table.len() {
             pool.take(&mut one.table);
             one.promised -= 1;
-            if let Some(to) = Arc::get_mut(&mut one.table.blocks[whole]) {
-                to.copy_from_slice(&self.table.blocks[whole]);
-            }
+            copy(self.table[whole], one.table[whole]);
         }
         one.read = self.prompt;
         one.known = self.known;

@@ -1,0 +1,276 @@
+//! Attention: queries, keys and values, and what they attend to, in packed sequences or in blocks of a cache.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use moevolve_kernels::attention::{KeyValues, Line, Queries, append};
+use moevolve_kernels::rope::rotate;
+use moevolve_kernels::rows::{add_row, gather};
+use moevolve_kernels::{LANES, padded, reserve};
+
+use super::{Activations, Cpu, KvCache, Workspace};
+use crate::batch::{Packed, Paged, QueryRows};
+use crate::layout::Layer;
+use crate::linear::Product;
+
+/// Query rows that a thread attends from at a time.
+const ATTENDED: usize = 32;
+
+/// Blocks of a sequence, its query rows, and where their results go.
+type Part<'a> = (&'a [&'a [Line]], Range<usize>, &'a mut [f32]);
+
+impl Cpu<'_> {
+    /// Some rows of a sequence as attention reads them, of all `queries` (rows, queries).
+    fn queries<'a>(
+        &'a self,
+        rows: &'a QueryRows,
+        part: Range<usize>,
+        queries: &'a [f32],
+    ) -> Queries<'a> {
+        Queries {
+            values: &queries[part.start * self.layout.widths.queries..],
+            last: &rows.last[part.clone()],
+            classes: &rows.classes[part],
+            order: self.weights.key_order(),
+        }
+    }
+
+    /// Queries, keys and values of a layer, normalised and rotated, from its input.
+    pub(super) fn project(
+        &self,
+        layer: &Layer,
+        all: &QueryRows,
+        rows: &QueryRows,
+        input: &[f32],
+        a: &mut Activations,
+        b: &mut Workspace,
+    ) {
+        let (tokens, count) = (all.len(), rows.len());
+        let w = self.layout.widths;
+        reserve(&mut a.input_inverse, tokens);
+        reserve(&mut a.normal, tokens * w.hidden);
+        reserve(&mut a.raw_queries, count * w.queries);
+        reserve(&mut a.key_values, tokens * 2 * w.keys);
+
+        let gain = &layer.input_norm;
+        self.normalise(tokens, input, gain, &mut a.normal, &mut a.input_inverse);
+        let query_normal = if rows.whole {
+            &a.normal
+        } else {
+            reserve(&mut a.query_normal, count * w.hidden);
+            let (from, to) = (&a.normal, &mut a.query_normal);
+            gather(self.isa, w.hidden, &rows.rows, from, to);
+            &a.query_normal
+        };
+        self.multiply(
+            &mut [
+                Product {
+                    matrix: &layer.query,
+                    rows: count,
+                    x: query_normal,
+                    y: &mut a.raw_queries,
+                    classes: &rows.classes,
+                },
+                Product {
+                    matrix: &layer.key_value,
+                    rows: tokens,
+                    x: &a.normal,
+                    y: &mut a.key_values,
+                    classes: &all.classes,
+                },
+            ],
+            false,
+        );
+
+        if let Some(biases) = &layer.biases {
+            let query = self.weights.vector(&biases.query);
+            let key_value = self.weights.vector(&biases.key_value);
+            add_row(self.isa, count, query, &mut a.raw_queries);
+            add_row(self.isa, tokens, key_value, &mut a.key_values);
+        }
+
+        let (heads, key_heads) = (self.config.heads, self.config.key_heads);
+        self.apply_rope(
+            layer.qk_norms.as_ref().map(|norms| &norms[0]),
+            heads,
+            &rows.positions,
+            (&a.raw_queries, w.queries),
+            &mut a.query_inverse,
+            &mut a.queries,
+            &mut b.unrotated,
+        );
+        self.apply_rope(
+            layer.qk_norms.as_ref().map(|norms| &norms[1]),
+            key_heads,
+            &all.positions,
+            (&a.key_values, 2 * w.keys),
+            &mut a.key_inverse,
+            &mut a.keys,
+            &mut b.unrotated,
+        );
+        let (isa, round) = (self.isa, self.weights.arithmetic().round_heads);
+        round(isa, count, w.queries, w.queries, &mut a.queries);
+        round(isa, tokens, w.keys, w.keys, &mut a.keys);
+        round(isa, tokens, w.keys, 2 * w.keys, &mut a.key_values[w.keys..]);
+    }
+
+    /// Heads normalised, if they have a gain, and rotated: from rows some floats apart to packed ones.
+    #[allow(clippy::too_many_arguments)]
+    fn apply_rope(
+        &self,
+        gain: Option<&Range<usize>>,
+        heads: usize,
+        positions: &[u32],
+        (raw, step): (&[f32], usize),
+        inverse: &mut Vec<f32>,
+        out: &mut Vec<f32>,
+        unrotated: &mut Vec<f32>,
+    ) {
+        let (rows, width) = (positions.len(), heads * self.layout.widths.head);
+        reserve(out, rows * width);
+        let between = self.rotary.frame(unrotated, rows * width);
+        match gain {
+            Some(gain) => {
+                let norm = self.heads_norm(heads);
+                reserve(inverse, rows * norm.groups);
+                let gain = self.weights.vector(gain);
+                (self.weights.arithmetic().rms_norm)(
+                    self.isa, norm, rows, raw, step, gain, between, width, inverse,
+                );
+            }
+            None => {
+                for (to, from) in between.chunks_exact_mut(width).zip(raw.chunks(step)) {
+                    to.copy_from_slice(&from[..width]);
+                }
+            }
+        }
+        rotate(
+            self.isa,
+            self.rotary,
+            heads,
+            positions,
+            unrotated,
+            out,
+            false,
+        );
+    }
+
+    /// Attention within each packed sequence; keeps the probabilities for the backward pass if `keep`.
+    pub(super) fn attend_packed(
+        &self,
+        batch: &Packed,
+        rows: &QueryRows,
+        keep: bool,
+        a: &mut Activations,
+        b: &mut Workspace,
+    ) {
+        let (heads, w) = (self.heads(), self.layout.widths);
+        let stride = padded(batch.longest);
+        let row = heads.queries * stride;
+        reserve(&mut a.attended, rows.len() * w.queries);
+        let kept = if keep {
+            rows.len()
+        } else {
+            rows.len().div_ceil(ATTENDED)
+        };
+        reserve(&mut a.probabilities, kept * row);
+        reserve(&mut b.key_cache, w.keys * stride);
+        reserve(&mut b.value_cache, w.keys * stride);
+        for (tokens, part) in batch.all.spans.iter().zip(&rows.spans) {
+            if part.is_empty() {
+                continue;
+            }
+            let keys = (&a.keys[tokens.start * w.keys..], w.keys);
+            let values = (
+                &a.key_values[tokens.start * 2 * w.keys + w.keys..],
+                2 * w.keys,
+            );
+            b.key_cache[..w.keys * stride].fill(0.0);
+            append(
+                heads,
+                tokens.len(),
+                0,
+                keys,
+                values,
+                self.weights.key_order(),
+                stride,
+                &mut b.key_cache,
+                &mut b.value_cache,
+            );
+            let cache = KeyValues {
+                keys: &b.key_cache,
+                values: &b.value_cache,
+                stride,
+            };
+            let (isa, attend) = (self.isa, self.weights.arithmetic().attend);
+            let attended = &mut a.attended[part.start * w.queries..part.end * w.queries];
+            if keep {
+                let kept = &mut a.probabilities[part.start * row..];
+                let queries = self.queries(rows, part.clone(), &a.queries);
+                attend(isa, heads, cache, queries, kept, true, attended);
+                continue;
+            }
+            let mut parts: Vec<_> = attended
+                .chunks_mut(ATTENDED * w.queries)
+                .zip(a.probabilities.chunks_mut(row))
+                .enumerate()
+                .collect();
+            self.team
+                .each(&mut parts, &|(index, (attended, scratch)), _| {
+                    let first = part.start + *index * ATTENDED;
+                    let part = first..part.end.min(first + ATTENDED);
+                    let queries = self.queries(rows, part, &a.queries);
+                    attend(isa, heads, cache, queries, scratch, false, attended);
+                });
+        }
+    }
+
+    /// Attention to the blocks of each sequence, whose rows follow one another in `rows`.
+    pub(super) fn attend_blocks(
+        &self,
+        layer: usize,
+        cache: &KvCache,
+        sequences: &[Paged<'_>],
+        rows: &QueryRows,
+        a: &mut Activations,
+        b: &mut Workspace,
+    ) {
+        let (heads, w) = (self.heads(), self.layout.widths);
+        let end = layer + 1 == self.layout.layers.len();
+        reserve(&mut a.attended, rows.len() * w.queries);
+        let threads = self.team.threads().max(b.scores.len());
+        b.scores.resize_with(threads, Mutex::default);
+        // SAFETY: this layer's rows are appended, and what others write meanwhile is no block of these sequences.
+        let blocks = unsafe { cache.blocks(sequences) };
+        let mut blocks = &blocks[..];
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        let (mut row, mut rest) = (0, &mut a.attended[..]);
+        for sequence in sequences {
+            let (own, others) = blocks.split_at(sequence.blocks.len());
+            blocks = others;
+            let mut left = if end {
+                sequence.outputs
+            } else {
+                sequence.tokens
+            };
+            while left > 0 {
+                let count = left.min(ATTENDED);
+                let (now, later) = rest.split_at_mut(count * w.queries);
+                rest = later;
+                parts.push((own, row..row + count, now));
+                row += count;
+                left -= count;
+            }
+        }
+        let (scores, queries) = (&b.scores, &a.queries);
+        let attend_blocks = self.weights.arithmetic().attend_blocks;
+        self.team.each(&mut parts, &|(blocks, part, out), thread| {
+            let queries = self.queries(rows, part.clone(), queries);
+            let mut scores = scores[thread]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            reserve(&mut scores, heads.queries * blocks.len() * LANES);
+            attend_blocks(self.isa, heads, blocks, layer, queries, &mut scores, out);
+        });
+    }
+}

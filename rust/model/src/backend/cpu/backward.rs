@@ -1,0 +1,428 @@
+//! The backward pass, block by block.
+
+use std::ops::Range;
+
+use moevolve_kernels::attention::{Saved, attend_backward};
+use moevolve_kernels::experts::{self, BackwardProducts};
+use moevolve_kernels::norm::rms_norm_backward;
+use moevolve_kernels::rope::rotate;
+use moevolve_kernels::rows::{scatter_add, sum_rows};
+use moevolve_kernels::{padded, reserve};
+
+use super::{Activations, Cpu, Head, Workspace};
+use crate::batch::{Packed, QueryRows};
+use crate::layout::Matrix;
+use crate::linear::Scratch;
+
+/// Gradients of activations.
+#[derive(Clone, Debug, Default)]
+pub struct ActivationGradients {
+    /// (rows, hidden): of the layer's output, then of its middle.
+    output: Vec<f32>,
+    /// (tokens, hidden): of the layer's input, where it does not compute all rows.
+    input: Vec<f32>,
+    /// (tokens, hidden): of a normalised input.
+    normal: Vec<f32>,
+    query_normal: Vec<f32>,
+    attended: Vec<f32>,
+    queries: Vec<f32>,
+    raw_queries: Vec<f32>,
+    keys: Vec<f32>,
+    raw_keys: Vec<f32>,
+    key_values: Vec<f32>,
+    scores: Vec<f32>,
+    weights: WeightBuffers,
+}
+
+#[derive(Clone, Debug, Default)]
+struct WeightBuffers {
+    scratch: Scratch,
+    /// Gradients of vectors that do not train.
+    frozen: Vec<f32>,
+}
+
+/// Gradients of weights, those that train.
+struct WeightGradients<'a> {
+    cpu: Cpu<'a>,
+    /// In the layout of what trains.
+    gradient: &'a mut [f32],
+    buffers: &'a mut WeightBuffers,
+}
+
+impl WeightGradients<'_> {
+    /// That of a vector of the layout.
+    fn vector(&mut self, range: &Range<usize>) -> &mut [f32] {
+        if self.cpu.weights.trains_all() {
+            return &mut self.gradient[range.clone()];
+        }
+        reserve(&mut self.buffers.frozen, range.len());
+        &mut self.buffers.frozen[..range.len()]
+    }
+
+    /// Adds the gradient of a bias: the sum of `rows` rows.
+    fn bias(&mut self, rows: usize, dy: &[f32], range: &Range<usize>) {
+        if self.cpu.weights.trains_all() {
+            sum_rows(self.cpu.isa, rows, dy, &mut self.gradient[range.clone()]);
+        }
+    }
+
+    /// dx = dy W, added to dx if `add`.
+    fn input(&mut self, matrix: &Matrix, rows: usize, dy: &[f32], dx: &mut [f32], add: bool) {
+        let (isa, scratch) = (self.cpu.isa, &mut self.buffers.scratch);
+        let weights = self.cpu.weights;
+        weights.backward(isa, matrix, rows, dy, dx, add, scratch);
+    }
+
+    /// Adds the gradient of a matrix.
+    fn matrix(&mut self, matrix: &Matrix, rows: usize, dy: &[f32], x: &[f32]) {
+        let (isa, scratch) = (self.cpu.isa, &mut self.buffers.scratch);
+        let weights = self.cpu.weights;
+        weights.gradient(isa, matrix, rows, dy, x, self.gradient, scratch);
+    }
+}
+
+impl BackwardProducts for WeightGradients<'_> {
+    fn input_gradient(
+        &mut self,
+        range: &Range<usize>,
+        rows: usize,
+        (out, inp): (usize, usize),
+        dy: &[f32],
+        dx: &mut [f32],
+        add: bool,
+    ) {
+        let range = range.clone();
+        self.input(&Matrix { range, out, inp }, rows, dy, dx, add);
+    }
+
+    fn weight_gradient(
+        &mut self,
+        range: &Range<usize>,
+        rows: usize,
+        (out, inp): (usize, usize),
+        dy: &[f32],
+        x: &[f32],
+    ) {
+        let range = range.clone();
+        self.matrix(&Matrix { range, out, inp }, rows, dy, x);
+    }
+}
+
+/// One block's backward pass.
+pub(super) struct Backward<'a> {
+    cpu: Cpu<'a>,
+    d: &'a mut ActivationGradients,
+    gradient: &'a mut [f32],
+}
+
+impl<'a> Cpu<'a> {
+    pub(super) fn backward_of<'b>(
+        &self,
+        gradient: &'b mut [f32],
+        d: &'b mut ActivationGradients,
+    ) -> Backward<'b>
+    where
+        'a: 'b,
+    {
+        Backward {
+            cpu: *self,
+            d,
+            gradient,
+        }
+    }
+
+    pub(super) fn scatter(&self, ids: &[u32], d: &ActivationGradients, gradient: &mut [f32]) {
+        if self.weights.trains_all() {
+            let embedding = &mut gradient[self.layout.embedding.range.clone()];
+            let hidden = self.layout.widths.hidden;
+            scatter_add(self.isa, hidden, ids, &d.output, embedding);
+        }
+    }
+}
+
+impl Backward<'_> {
+    pub(super) fn logits(self, rows: usize, output: &[f32], last: &Head) {
+        let Self {
+            cpu,
+            d: s,
+            gradient,
+        } = self;
+        let (w, isa) = (cpu.layout.widths, cpu.isa);
+        let head = &cpu.layout.head;
+        let mut weights = WeightGradients {
+            cpu,
+            gradient,
+            buffers: &mut s.weights,
+        };
+        reserve(&mut s.normal, rows * w.hidden);
+        reserve(&mut s.output, rows * w.hidden);
+        let logits = &last.logits;
+        weights.matrix(head, rows, logits, &last.normal);
+        weights.input(head, rows, logits, &mut s.normal, false);
+        rms_norm_backward(
+            isa,
+            cpu.hidden_norm(),
+            rows,
+            output,
+            w.hidden,
+            cpu.weights.vector(&cpu.layout.final_norm),
+            &last.inverse,
+            &s.normal,
+            w.hidden,
+            &mut s.output,
+            w.hidden,
+            false,
+            weights.vector(&cpu.layout.final_norm),
+        );
+    }
+
+    /// From the gradient of the layer's output in `slopes.output` to that of its middle, in the same buffer.
+    pub(super) fn mlp_or_moe(self, index: usize, rows: usize, a: &Activations, b: &mut Workspace) {
+        let Self {
+            cpu,
+            d: s,
+            gradient,
+        } = self;
+        let (layer, w, isa) = (&cpu.layout.layers[index], cpu.layout.widths, cpu.isa);
+        let mut weights = WeightGradients {
+            cpu,
+            gradient,
+            buffers: &mut s.weights,
+        };
+        reserve(&mut s.normal, rows * w.hidden);
+        experts::backward(
+            isa,
+            cpu.layout.shape(cpu.config),
+            &layer.experts,
+            &mut weights,
+            rows,
+            &a.middle_normal,
+            &s.output,
+            &mut s.normal,
+            &a.experts,
+            &mut b.experts,
+        );
+        rms_norm_backward(
+            isa,
+            cpu.hidden_norm(),
+            rows,
+            &a.middle,
+            w.hidden,
+            cpu.weights.vector(&layer.middle_norm),
+            &a.middle_inverse,
+            &s.normal,
+            w.hidden,
+            &mut s.output,
+            w.hidden,
+            true,
+            weights.vector(&layer.middle_norm),
+        );
+    }
+
+    /// To the gradients of the layer's queries, keys and values, still rotated.
+    pub(super) fn attention(
+        self,
+        index: usize,
+        batch: &Packed,
+        queries: &QueryRows,
+        a: &Activations,
+        b: &mut Workspace,
+    ) {
+        let Self {
+            cpu,
+            d: s,
+            gradient,
+        } = self;
+        let (layer, w, isa) = (&cpu.layout.layers[index], cpu.layout.widths, cpu.isa);
+        let (rows, tokens) = (queries.len(), batch.len());
+        let (heads, output) = (cpu.heads(), &layer.output);
+        let mut weights = WeightGradients {
+            cpu,
+            gradient,
+            buffers: &mut s.weights,
+        };
+        weights.matrix(output, rows, &s.output, &a.attended);
+        if let Some(biases) = &layer.biases {
+            weights.bias(rows, &s.output, &biases.output);
+        }
+        reserve(&mut s.attended, rows * w.queries);
+        weights.input(output, rows, &s.output, &mut s.attended, false);
+
+        reserve(&mut s.key_values, tokens * 2 * w.keys);
+        let dqueries = cpu.rotary.frame(&mut s.queries, rows * w.queries);
+        let dkeys = cpu.rotary.frame(&mut s.keys, tokens * w.keys);
+        dkeys.fill(0.0);
+        s.key_values[..tokens * 2 * w.keys].fill(0.0);
+        let stride = padded(batch.longest);
+        for (span, part) in batch.all.spans.iter().zip(&queries.spans) {
+            if part.is_empty() {
+                continue;
+            }
+            transpose_values(cpu, a, span, stride, &mut b.value_cache);
+            let saved = Saved {
+                keys: &a.keys[span.start * w.keys..],
+                values: &b.value_cache,
+                queries: &a.queries[part.start * w.queries..],
+                probabilities: &a.probabilities[part.start * heads.queries * stride..],
+                stride,
+            };
+            attend_backward(
+                isa,
+                heads,
+                saved,
+                &queries.last[part.clone()],
+                &s.attended[part.start * w.queries..],
+                &mut dqueries[part.start * w.queries..],
+                &mut dkeys[span.start * w.keys..],
+                &mut s.key_values[span.start * 2 * w.keys + w.keys..],
+                2 * w.keys,
+                &mut s.scores,
+            );
+        }
+    }
+
+    /// To the gradient of the layer's input, in `slopes.output`.
+    pub(super) fn projections(
+        self,
+        index: usize,
+        batch: &Packed,
+        queries: &QueryRows,
+        input: &[f32],
+        a: &Activations,
+    ) {
+        let Self {
+            cpu,
+            d: s,
+            gradient,
+        } = self;
+        let (layer, w, isa) = (&cpu.layout.layers[index], cpu.layout.widths, cpu.isa);
+        let (rows, tokens, rotary) = (queries.len(), batch.len(), cpu.rotary);
+        let mut weights = WeightGradients {
+            cpu,
+            gradient,
+            buffers: &mut s.weights,
+        };
+        // Rotated back, then through the norms.
+        let (heads, key_heads) = (cpu.config.heads, cpu.config.key_heads);
+        reserve(&mut s.raw_queries, rows * w.queries);
+        reserve(&mut s.raw_keys, tokens * w.keys);
+        let positions = &queries.positions;
+        rotate(
+            isa,
+            rotary,
+            heads,
+            positions,
+            &s.queries,
+            &mut s.attended,
+            true,
+        );
+        let positions = &batch.all.positions;
+        rotate(
+            isa,
+            rotary,
+            key_heads,
+            positions,
+            &s.keys,
+            &mut s.raw_keys,
+            true,
+        );
+        if let Some([query_norm, key_norm]) = &layer.qk_norms {
+            rms_norm_backward(
+                isa,
+                cpu.heads_norm(heads),
+                rows,
+                &a.raw_queries,
+                w.queries,
+                cpu.weights.vector(query_norm),
+                &a.query_inverse,
+                &s.attended,
+                w.queries,
+                &mut s.raw_queries,
+                w.queries,
+                false,
+                weights.vector(query_norm),
+            );
+            rms_norm_backward(
+                isa,
+                cpu.heads_norm(key_heads),
+                tokens,
+                &a.key_values,
+                2 * w.keys,
+                cpu.weights.vector(key_norm),
+                &a.key_inverse,
+                &s.raw_keys,
+                w.keys,
+                &mut s.key_values,
+                2 * w.keys,
+                false,
+                weights.vector(key_norm),
+            );
+        } else {
+            s.raw_queries[..rows * w.queries].copy_from_slice(&s.attended[..rows * w.queries]);
+            let keys = s.raw_keys[..tokens * w.keys].chunks_exact(w.keys);
+            for (to, from) in s.key_values.chunks_exact_mut(2 * w.keys).zip(keys) {
+                to[..w.keys].copy_from_slice(from);
+            }
+        }
+        if let Some(biases) = &layer.biases {
+            weights.bias(rows, &s.raw_queries, &biases.query);
+            weights.bias(tokens, &s.key_values, &biases.key_value);
+        }
+
+        let query_normal = if queries.whole {
+            &a.normal
+        } else {
+            &a.query_normal
+        };
+        let (query, key_value) = (&layer.query, &layer.key_value);
+        weights.matrix(query, rows, &s.raw_queries, query_normal);
+        weights.matrix(key_value, tokens, &s.key_values, &a.normal);
+        reserve(&mut s.normal, tokens * w.hidden);
+        weights.input(key_value, tokens, &s.key_values, &mut s.normal, false);
+        if queries.whole {
+            weights.input(query, rows, &s.raw_queries, &mut s.normal, true);
+        } else {
+            reserve(&mut s.query_normal, rows * w.hidden);
+            weights.input(query, rows, &s.raw_queries, &mut s.query_normal, false);
+            scatter_add(isa, w.hidden, &queries.rows, &s.query_normal, &mut s.normal);
+            reserve(&mut s.input, tokens * w.hidden);
+            s.input[..tokens * w.hidden].fill(0.0);
+            scatter_add(isa, w.hidden, &queries.rows, &s.output, &mut s.input);
+            std::mem::swap(&mut s.input, &mut s.output);
+        }
+        rms_norm_backward(
+            isa,
+            cpu.hidden_norm(),
+            tokens,
+            input,
+            w.hidden,
+            cpu.weights.vector(&layer.input_norm),
+            &a.input_inverse,
+            &s.normal,
+            w.hidden,
+            &mut s.output,
+            w.hidden,
+            true,
+            weights.vector(&layer.input_norm),
+        );
+    }
+}
+
+/// Values of one sequence as (key heads, head width, stride), zero past its end.
+fn transpose_values(
+    cpu: Cpu<'_>,
+    a: &Activations,
+    span: &Range<usize>,
+    stride: usize,
+    out: &mut Vec<f32>,
+) {
+    let w = cpu.layout.widths;
+    reserve(out, w.keys * stride);
+    out[..w.keys * stride].fill(0.0);
+    for (t, row) in span.clone().enumerate() {
+        let values = &a.key_values[row * 2 * w.keys + w.keys..][..w.keys];
+        for (d, &x) in values.iter().enumerate() {
+            out[d * stride + t] = x;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What follows attention in a layer: its output, the residual, and the block of experts or the dense one.
+
+use moevolve_kernels::experts::{self, Places, Products, Shape};
+use moevolve_kernels::route::Routing;
+use moevolve_kernels::rows::{add_row, gather};
+use moevolve_kernels::{BatchClass, padded, reserve};
+
+use super::{Activations, Cpu, Workspace};
+use crate::batch::QueryRows;
+use crate::layout::Matrix;
+use crate::linear::{ExpertOutputs, ExpertRows, Product};
+
+impl Cpu<'_> {
+    /// Output projection, residual and experts: from `attended` to the layer's output (rows, hidden).
+    pub(super) fn after_attention(
+        &self,
+        index: usize,
+        queries: &QueryRows,
+        input: &[f32],
+        a: &mut Activations,
+        b: &mut Workspace,
+        out: &mut Vec<f32>,
+    ) {
+        let (rows, w) = (queries.len(), self.layout.widths);
+        let layer = &self.layout.layers[index];
+        reserve(&mut a.middle, rows * w.hidden);
+        reserve(&mut a.middle_inverse, rows);
+        reserve(&mut a.middle_normal, rows * w.hidden);
+        reserve(out, rows * w.hidden);
+        if queries.whole {
+            a.middle[..rows * w.hidden].copy_from_slice(&input[..rows * w.hidden]);
+        } else {
+            gather(self.isa, w.hidden, &queries.rows, input, &mut a.middle);
+        }
+        let output = Product {
+            matrix: &layer.output,
+            rows,
+            x: &a.attended,
+            y: &mut a.middle,
+            classes: &queries.classes,
+        };
+        self.multiply(&mut [output], true);
+        if let Some(biases) = &layer.biases {
+            let bias = self.weights.vector(&biases.output);
+            add_row(self.isa, rows, bias, &mut a.middle);
+        }
+        self.normalise(
+            rows,
+            &a.middle,
+            &layer.middle_norm,
+            &mut a.middle_normal,
+            &mut a.middle_inverse,
+        );
+        // In the last layer llama.cpp computes the last token alone.
+        let last = index + 1 == self.layout.layers.len();
+        let block = Block {
+            cpu: *self,
+            shape: self.layout.shape(self.config),
+            places: &layer.experts,
+            classes: if last { &[] } else { &queries.classes },
+        };
+        experts::forward(
+            self.isa,
+            self.weights.arithmetic(),
+            block.shape,
+            &block,
+            self.weights.selection_bias(index, self.config.experts),
+            rows,
+            &a.middle_normal,
+            &a.middle,
+            out,
+            &mut a.experts,
+            &mut b.experts,
+        );
+    }
+}
+
+/// A layer's block of experts by the network's own weights.
+struct Block<'a> {
+    cpu: Cpu<'a>,
+    shape: Shape,
+    places: &'a Places,
+    /// See [`Product::classes`].
+    classes: &'a [BatchClass],
+}
+
+impl Products for Block<'_> {
+    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
+        let router = Matrix {
+            range: self.places.router.clone(),
+            out: padded(self.shape.experts),
+            inp: self.shape.hidden,
+        };
+        let product = Product {
+            matrix: &router,
+            rows: tokens,
+            x: h,
+            y: scores,
+            classes: self.classes,
+        };
+        self.cpu.multiply(&mut [product], false);
+    }
+
+    fn experts(
+        &self,
+        routing: &Routing,
+        inputs: &[f32],
+        gate_up: &mut [f32],
+        activations: &mut [f32],
+        outputs: &mut [f32],
+    ) {
+        let Cpu {
+            weights, isa, team, ..
+        } = self.cpu;
+        // How many rows go to the same expert is no property of a row: each is multiplied as if it came alone.
+        let classes = if self.shape.experts == 1 {
+            self.classes
+        } else {
+            &[]
+        };
+        let rows = ExpertRows {
+            shape: self.shape,
+            places: self.places,
+            arithmetic: weights.arithmetic(),
+            routing,
+            classes,
+            inputs,
+        };
+        let out = ExpertOutputs {
+            gate_up,
+            activations,
+            outputs,
+        };
+        weights.experts(isa, team, &rows, out);
+    }
+}

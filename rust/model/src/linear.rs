@@ -1,0 +1,150 @@
+//! Multiplying by a weight, in whatever form it is kept: dense and trainable ([`crate::parameters`]), mapped in its file's
+//! format ([`crate::stored`]), or either with LoRA beside it ([`crate::adapter`]).
+
+use std::ops::Range;
+
+use moevolve_kernels::experts::{Places, Shape};
+use moevolve_kernels::panels::GradientScratch;
+use moevolve_kernels::route::Routing;
+use moevolve_kernels::stored::BackScratch;
+use moevolve_kernels::team::Team;
+use moevolve_kernels::{Arithmetic, BatchClass, Isa};
+
+use crate::adapter;
+use crate::layout::Matrix;
+
+/// One product with a matrix of the layout: y (rows, padded out) = x (rows, padded inp) Wᵀ.
+pub struct Product<'a> {
+    pub matrix: &'a Matrix,
+    pub rows: usize,
+    pub x: &'a [f32],
+    pub y: &'a mut [f32],
+    /// The batch class of each row; empty if every row is alone.
+    pub classes: &'a [BatchClass],
+}
+
+/// Buffers of the backward pass that hold nothing between calls.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    pub(crate) packed: GradientScratch,
+    pub(crate) mapped: BackScratch,
+    pub(crate) lora: adapter::Scratch,
+}
+
+/// The rows of a block of experts, in expert order, and the block they go through.
+pub struct ExpertRows<'a> {
+    pub shape: Shape,
+    pub places: &'a Places,
+    pub arithmetic: &'static Arithmetic,
+    pub routing: &'a Routing,
+    /// The batch class of each row; empty if every row is alone.
+    pub classes: &'a [BatchClass],
+    /// (copies, hidden).
+    pub inputs: &'a [f32],
+}
+
+/// Where the results of a block's experts go.
+pub struct ExpertOutputs<'a> {
+    /// (copies, 2 × intermediate).
+    pub gate_up: &'a mut [f32],
+    /// (copies, intermediate).
+    pub activations: &'a mut [f32],
+    /// (copies, hidden).
+    pub outputs: &'a mut [f32],
+}
+
+/// All weights of a network, by their ranges in its layout.
+pub trait Weights: Send + Sync {
+    /// The order of operations that these weights ask for.
+    fn arithmetic(&self) -> &'static Arithmetic;
+
+    /// The order in which a cache has a key's dimensions; empty if each is in its own place.
+    fn key_order(&self) -> &[u32] {
+        &[]
+    }
+
+    /// Whether products are split over the team, rather than rows and samples.
+    fn splits_products(&self) -> bool;
+
+    /// A norm's gain or a bias.
+    fn vector(&self, range: &Range<usize>) -> &[f32];
+
+    /// Selection biases of a layer's router, one an expert; empty if it has none.
+    fn selection_bias(&self, layer: usize, experts: usize) -> &[f32];
+
+    /// Rows `ids` of a matrix as f32 in `out` (ids, padded inp).
+    fn embed(&self, isa: Isa, matrix: &Matrix, ids: &[u32], out: &mut [f32]);
+
+    /// Computes all products, added to their y if `add`.
+    fn forward(&self, isa: Isa, team: &Team, products: &mut [Product<'_>], add: bool);
+
+    /// The products of a block's experts, all of one kind side by side.
+    fn experts(&self, isa: Isa, team: &Team, rows: &ExpertRows<'_>, out: ExpertOutputs<'_>) {
+        let side_by_side =
+            |ranges: &[Range<usize>], (out, inp), mut x: &[f32], mut y: &mut [f32]| {
+                let matrix = |range: &Range<usize>| Matrix {
+                    range: range.clone(),
+                    out,
+                    inp,
+                };
+                let matrices: Vec<Matrix> = ranges.iter().map(matrix).collect();
+                let mut products = Vec::new();
+                for (e, matrix) in matrices.iter().enumerate() {
+                    let count = rows.routing.rows_of(e).len();
+                    let (x_now, x_later) = x.split_at(count * matrix.inp);
+                    let (y_now, y_later) = y.split_at_mut(count * matrix.out);
+                    (x, y) = (x_later, y_later);
+                    if count > 0 {
+                        products.push(Product {
+                            matrix,
+                            rows: count,
+                            x: x_now,
+                            y: y_now,
+                            classes: rows.classes,
+                        });
+                    }
+                }
+                self.forward(isa, team, &mut products, false);
+            };
+        let (hidden, inner) = (rows.shape.hidden, rows.shape.intermediate);
+        let (up, down) = (&rows.places.gate_up, &rows.places.down);
+        side_by_side(up, (2 * inner, hidden), rows.inputs, out.gate_up);
+        (rows.arithmetic.swiglu)(isa, inner, out.gate_up, out.activations);
+        side_by_side(down, (hidden, inner), out.activations, out.outputs);
+    }
+
+    /// dx (rows, inp) = dy (rows, out) W, added to dx if `add`.
+    #[allow(clippy::too_many_arguments)]
+    fn backward(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        rows: usize,
+        dy: &[f32],
+        dx: &mut [f32],
+        add: bool,
+        scratch: &mut Scratch,
+    );
+
+    /// Numbers that train, and that a gradient therefore has.
+    fn trained(&self) -> usize;
+
+    /// Whether every weight of the layout trains, norms, biases and the embedding among them.
+    fn trains_all(&self) -> bool;
+
+    /// Accumulates the gradient of what trains of a matrix, or beside it: dy (rows, out), x (rows, inp).
+    #[allow(clippy::too_many_arguments)]
+    fn gradient(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        rows: usize,
+        dy: &[f32],
+        x: &[f32],
+        gradient: &mut [f32],
+        scratch: &mut Scratch,
+    );
+
+    /// Sets to zero what [`Self::gradient`] accumulated of numbers that do not train.
+    fn mask(&self, _gradient: &mut [f32]) {}
+}
