@@ -3,6 +3,8 @@
 //! y = Σ_{e in S} w_e W2_e (silu(W1_e h) ∘ W3_e h), W1 and W3 stacked into one matrix per expert. The gradient of a
 //! routing weight is taken as dy · E(h) = (W2ᵀ dy) · act, so expert outputs need not be kept.
 
+mod packed;
+
 use std::ops::Range;
 
 use crate::arithmetic::Arithmetic;
@@ -10,8 +12,13 @@ use crate::combine::gather_sum;
 use crate::panels::{GradientScratch, Panels, weight_gradient};
 use crate::route::{Routing, Rule};
 use crate::rows::gather;
-use crate::swiglu::{swiglu, swiglu_backward};
+use crate::shared::Shared;
+use crate::swiglu::swiglu_backward;
+use crate::team::Team;
 use crate::{Isa, padded, reserve};
+use packed::TOKENS;
+
+pub use packed::{Buffers, PackedBlock};
 
 /// Widths of the block; `hidden` and `intermediate` are padded.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +41,44 @@ pub struct Places {
     pub down: Vec<Range<usize>>,
 }
 
+impl Places {
+    /// Those of a block by itself: the router, then every expert's matrices.
+    pub fn packed(shape: Shape) -> Self {
+        let routed = if shape.rule == Rule::Dense {
+            0
+        } else {
+            padded(shape.experts)
+        };
+        let (gates, size) = (routed * shape.hidden, shape.hidden * shape.intermediate);
+        let start = |e: usize| gates + 3 * e * size;
+        Self {
+            router: 0..gates,
+            gate_up: (0..shape.experts)
+                .map(|e| start(e)..start(e) + 2 * size)
+                .collect(),
+            down: (0..shape.experts)
+                .map(|e| start(e) + 2 * size..start(e + 1))
+                .collect(),
+        }
+    }
+
+    /// Numbers up to the end of the last expert.
+    pub fn total(&self) -> usize {
+        self.down.last().map_or(self.router.end, |range| range.end)
+    }
+}
+
 /// What the forward pass leaves for the backward pass.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     pub routing: Routing,
-    /// (copies, hidden): inputs in expert order.
+    pub copies: Copies,
+}
+
+/// Activations of a block's copies of its tokens, in expert order.
+#[derive(Clone, Debug, Default)]
+pub struct Copies {
+    /// (copies, hidden).
     pub inputs: Vec<f32>,
     /// (copies, 2 × intermediate).
     pub gate_up: Vec<f32>,
@@ -46,82 +86,42 @@ pub struct Saved {
     pub activations: Vec<f32>,
 }
 
+impl Copies {
+    /// Makes room for so many copies.
+    pub fn reserve(&mut self, shape: Shape, copies: usize) {
+        reserve(&mut self.inputs, copies * shape.hidden);
+        reserve(&mut self.gate_up, copies * 2 * shape.intermediate);
+        reserve(&mut self.activations, copies * shape.intermediate);
+    }
+}
+
 /// Buffers that hold nothing between calls.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     outputs: Vec<f32>,
+    buffers: Buffers,
     dactivations: Vec<f32>,
     dgate_up: Vec<f32>,
     dweights: Vec<f32>,
     dlogits: Vec<f32>,
 }
 
-/// The products of a block, over weights in whatever form they lie. Rows are in expert order.
+/// The products of a block, over weights in whatever form they lie.
 pub trait Products {
     /// `scores` (tokens, padded experts): the router's logits of `h` (tokens, hidden).
     fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]);
 
-    /// Every expert on its rows of `inputs` (copies, hidden): `gate_up` (copies, 2 × intermediate), through SwiGLU
-    /// `activations` (copies, intermediate), `outputs` (copies, hidden).
+    /// Every expert on its tokens of `h`: `outputs` (copies, hidden) in expert order, and what the backward pass reads in
+    /// `copies`, at least if `keep`.
     fn experts(
         &self,
         routing: &Routing,
-        inputs: &[f32],
-        gate_up: &mut [f32],
-        activations: &mut [f32],
+        h: &[f32],
+        keep: bool,
+        copies: &mut Copies,
+        buffers: &mut Buffers,
         outputs: &mut [f32],
     );
-}
-
-/// Weights packed in panels, at their places.
-pub struct PackedBlock<'a> {
-    pub isa: Isa,
-    pub shape: Shape,
-    pub places: &'a Places,
-    /// Packed for [`crate::panels::Side::Forward`].
-    pub panels: &'a Panels,
-}
-
-impl Products for PackedBlock<'_> {
-    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
-        let (router, width) = (&self.places.router, padded(self.shape.experts));
-        let hidden = self.shape.hidden;
-        self.panels
-            .multiply(self.isa, router, tokens, hidden, width, h, scores, false);
-    }
-
-    fn experts(
-        &self,
-        routing: &Routing,
-        inputs: &[f32],
-        gate_up: &mut [f32],
-        activations: &mut [f32],
-        outputs: &mut [f32],
-    ) {
-        let Self {
-            isa,
-            shape,
-            places,
-            panels,
-        } = *self;
-        let (hidden, inner) = (shape.hidden, shape.intermediate);
-        // One expert after another: its activations are still in the cache when they are needed.
-        for e in 0..shape.experts {
-            let rows = routing.rows_of(e);
-            let n = rows.len();
-            if n == 0 {
-                continue;
-            }
-            let inputs = &inputs[rows.start * hidden..];
-            let gate_up = &mut gate_up[rows.start * 2 * inner..][..n * 2 * inner];
-            let activations = &mut activations[rows.start * inner..][..n * inner];
-            let outputs = &mut outputs[rows.start * hidden..];
-            let (up, down) = (&places.gate_up[e], &places.down[e]);
-            panels.multiply(isa, up, n, hidden, 2 * inner, inputs, gate_up, false);
-            swiglu(isa, inner, gate_up, activations);
-            panels.multiply(isa, down, n, inner, hidden, activations, outputs, false);
-        }
-    }
 }
 
 /// The backward pass of a block's products, over weights in whatever form they lie and whichever of them train.
@@ -186,59 +186,79 @@ impl BackwardProducts for PackedBackward<'_> {
     }
 }
 
-/// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden).
-///
-/// `bias` is the selection bias, one an expert or none.
+/// What a block computes with, whatever its weights.
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    pub isa: Isa,
+    pub team: &'a Team,
+    pub arithmetic: &'a Arithmetic,
+    pub shape: Shape,
+    /// Selection bias, one an expert or none.
+    pub bias: &'a [f32],
+}
+
+/// `out` (tokens, hidden) = `residual` + the block applied to `h` (tokens, hidden); `keep`: for [`backward`].
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
-    isa: Isa,
-    arithmetic: &Arithmetic,
-    shape: Shape,
+    block: Block<'_>,
     products: &dyn Products,
-    bias: &[f32],
     tokens: usize,
     h: &[f32],
     residual: &[f32],
     out: &mut [f32],
+    keep: bool,
     saved: &mut Saved,
     scratch: &mut Scratch,
 ) {
+    let Block {
+        isa,
+        team,
+        arithmetic,
+        shape,
+        bias,
+    } = block;
     let Shape {
         hidden,
-        intermediate,
         experts,
         chosen,
         rule,
+        ..
     } = shape;
     let copies = tokens * chosen;
-    reserve(&mut saved.inputs, copies * hidden);
-    reserve(&mut saved.gate_up, copies * 2 * intermediate);
-    reserve(&mut saved.activations, copies * intermediate);
     reserve(&mut scratch.outputs, copies * hidden);
-    let routing = &mut saved.routing;
+    let Saved {
+        routing,
+        copies: kept,
+    } = saved;
     if rule != Rule::Dense {
-        reserve(&mut routing.scores, tokens * padded(experts));
-        products.scores(tokens, h, &mut routing.scores);
+        let width = padded(experts);
+        reserve(&mut routing.scores, tokens * width);
+        products.scores(tokens, h, &mut routing.scores[..tokens * width]);
     }
     routing.route(isa, arithmetic, rule, tokens, experts, chosen, bias);
-    gather(isa, hidden, &routing.tokens, h, &mut saved.inputs);
-    products.experts(
-        routing,
-        &saved.inputs[..copies * hidden],
-        &mut saved.gate_up[..copies * 2 * intermediate],
-        &mut saved.activations[..copies * intermediate],
-        &mut scratch.outputs[..copies * hidden],
-    );
-    (arithmetic.combine)(
-        isa,
-        hidden,
-        chosen,
-        &routing.slots,
-        &routing.weights,
-        &scratch.outputs,
-        residual,
-        out,
-    );
+    let Scratch {
+        outputs, buffers, ..
+    } = scratch;
+    let outputs = &mut outputs[..copies * hidden];
+    products.experts(routing, h, keep, kept, buffers, outputs);
+    let outputs = &*outputs;
+    let out = Shared::new(&mut out[..tokens * hidden]);
+    team.run(tokens.div_ceil(TOKENS), &|part, _| {
+        let tokens = part * TOKENS..tokens.min((part + 1) * TOKENS);
+        let copies = tokens.start * chosen..tokens.end * chosen;
+        // SAFETY: these tokens are this part's.
+        let out = unsafe { out.slice(tokens.start * hidden..tokens.end * hidden) };
+        (arithmetic.combine)(
+            isa,
+            hidden,
+            chosen,
+            &routing.slots[copies.clone()],
+            &routing.weights[copies],
+            outputs,
+            &residual[tokens.start * hidden..],
+            out,
+        );
+    });
 }
 
 /// Gradients of [`forward`]: `dh` (tokens, hidden) is written, the matrices' gradients go where `products` has them.
@@ -279,9 +299,11 @@ pub fn backward(
             continue;
         }
         let n = rows.len();
-        let activations = &saved.activations[rows.start * intermediate..][..n * intermediate];
-        let gate_up = &saved.gate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
-        let inputs = &saved.inputs[rows.start * hidden..][..n * hidden];
+        let activations =
+            &saved.copies.activations[rows.start * intermediate..][..n * intermediate];
+        let gate_up =
+            &saved.copies.gate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
+        let inputs = &saved.copies.inputs[rows.start * hidden..][..n * hidden];
         let outputs = &mut scratch.outputs[rows.start * hidden..][..n * hidden];
         let dactivations =
             &mut scratch.dactivations[rows.start * intermediate..][..n * intermediate];

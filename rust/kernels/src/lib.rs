@@ -25,7 +25,6 @@ pub mod experts;
 pub mod frequencies;
 pub mod gemm;
 pub mod ggml;
-pub mod layer;
 pub mod loss;
 pub mod norm;
 pub mod panels;

@@ -29,7 +29,7 @@ type Part<'a> = dyn Fn(usize, usize) + Sync + 'a;
 /// The caller's thread and `threads - 1` others.
 pub struct Team {
     state: Arc<State>,
-    hands: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
     /// Held by the caller whose job runs.
     busy: Mutex<()>,
 }
@@ -68,7 +68,7 @@ impl Team {
             wake: Condvar::new(),
             panic: Mutex::new(None),
         });
-        let hands = (1..threads.max(1))
+        let workers = (1..threads.max(1))
             .map_while(|thread| {
                 let state = Arc::clone(&state);
                 let name = format!("moevolve-{thread}");
@@ -81,14 +81,14 @@ impl Team {
             .collect();
         Self {
             state,
-            hands,
+            workers,
             busy: Mutex::new(()),
         }
     }
 
     /// Threads, the caller's among them.
     pub fn threads(&self) -> usize {
-        self.hands.len() + 1
+        self.workers.len() + 1
     }
 
     /// Calls `part(index, thread)` once for each index below `parts`, and returns when all are done.
@@ -97,7 +97,7 @@ impl Team {
     /// buffer, but must not change a result. A call from inside a part, or beside another caller's job, runs its
     /// parts on the calling thread. A panic of a part reaches the caller once all have stopped.
     pub fn run(&self, parts: usize, part: &(dyn Fn(usize, usize) + Sync)) {
-        let free = if parts > 1 && !self.hands.is_empty() {
+        let free = if parts > 1 && !self.workers.is_empty() {
             match self.busy.try_lock() {
                 Ok(guard) => Some(guard),
                 Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
@@ -171,8 +171,8 @@ impl Drop for Team {
             let _door = lock(&self.state.door);
             self.state.wake.notify_all();
         }
-        for hand in self.hands.drain(..) {
-            let _ = hand.join(); // Its panics were caught.
+        for worker in self.workers.drain(..) {
+            let _ = worker.join(); // Its panics were caught.
         }
     }
 }

@@ -5,11 +5,12 @@ mod common;
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
 use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{
-    PackedBackward, PackedBlock, Places, Saved, Scratch, Shape, backward, forward,
+    Block, PackedBackward, PackedBlock, Places, Saved, Scratch, Shape, backward, forward,
 };
 use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::panels::{Panels, Precision, Side};
 use moevolve_kernels::route::Rule;
+use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
@@ -155,23 +156,30 @@ impl Case {
     fn forward(&self, isa: Isa, residual: &[f32]) -> (Vec<f32>, Saved) {
         let panels = self.pack(isa, Side::Forward);
         let (mut saved, mut out) = (Saved::default(), vec![f32::NAN; self.h.len()]);
-        let block = PackedBlock {
+        let team = Team::new(1);
+        let products = PackedBlock {
             isa,
+            team: &team,
             shape: self.shape,
             places: &self.places,
             panels: &panels,
         };
+        let block = Block {
+            isa,
+            team: &team,
+            arithmetic: &OWN,
+            shape: self.shape,
+            bias: &self.bias,
+        };
         let mut scratch = Scratch::default();
         forward(
-            isa,
-            &OWN,
-            self.shape,
-            &block,
-            &self.bias,
+            block,
+            &products,
             self.tokens,
             &self.h,
             residual,
             &mut out,
+            true,
             &mut saved,
             &mut scratch,
         );

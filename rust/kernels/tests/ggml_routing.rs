@@ -4,8 +4,9 @@ mod common;
 
 use common::{cases, everywhere, random, random_rows};
 use moevolve_kernels::arithmetic::GGML;
-use moevolve_kernels::experts::{Products, Saved, Scratch, Shape, forward};
+use moevolve_kernels::experts::{Block, Buffers, Copies, Products, Saved, Scratch, Shape, forward};
 use moevolve_kernels::route::{Routing, Rule};
+use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
@@ -62,7 +63,15 @@ impl Products for Given<'_> {
         scores[..self.logits.len()].copy_from_slice(self.logits);
     }
 
-    fn experts(&self, _: &Routing, _: &[f32], _: &mut [f32], _: &mut [f32], outputs: &mut [f32]) {
+    fn experts(
+        &self,
+        _: &Routing,
+        _: &[f32],
+        _: bool,
+        _: &mut Copies,
+        _: &mut Buffers,
+        outputs: &mut [f32],
+    ) {
         outputs.copy_from_slice(&self.outputs[..outputs.len()]);
     }
 }
@@ -85,16 +94,21 @@ fn experts_are_rounded_before_they_are_added_and_the_residual_comes_last() {
     let run = |isa: Isa| {
         let (h, mut out, mut saved) = (vec![0.0; 64], vec![0.0; 64], Saved::default());
         let mut scratch = Scratch::default();
-        forward(
+        let block = Block {
             isa,
-            &GGML,
+            team: &Team::new(1),
+            arithmetic: &GGML,
             shape,
+            bias: &[],
+        };
+        forward(
+            block,
             &products,
-            &[],
             2,
             &h,
             &residual,
             &mut out,
+            false,
             &mut saved,
             &mut scratch,
         );

@@ -5,8 +5,8 @@ mod common;
 use common::{apart, cases, doubles, everywhere, product, random};
 use moevolve_kernels::panels::Precision;
 use moevolve_kernels::stored::{
-    BackScratch, FP8_BLOCK, FloatSums, Format, Matrix, Product, Scratch, back, embed, from_f16,
-    products, to_f16,
+    BackwardScratch, FP8_BLOCK, FloatSums, Format, Matrix, Product, Scratch, backward, embed,
+    from_f16, products, to_f16,
 };
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Isa, padded};
@@ -287,7 +287,7 @@ proptest! {
         for (precision, most) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2)] {
             let mut found = everywhere(|isa| {
                 let mut dx = start.clone();
-                back(isa, precision, stored.matrix(), rows, &dy, stride, &mut dx, add, &mut BackScratch::default());
+                backward(isa, precision, stored.matrix(), rows, &dy, stride, &mut dx, add, &mut BackwardScratch::default());
                 dx
             });
             // What is padding of dx stays as it was if added to, and is zero else.

@@ -77,7 +77,7 @@ pub trait Backend: Copy + Send + Sync {
         w: &mut Workspace<Self>,
     );
 
-    /// Attention within each packed sequence; `keep`: probabilities are kept for the backward pass.
+    /// Attention within each packed sequence; `keep`: what the backward pass reads is left in `a`.
     fn attend(
         &self,
         batch: &Packed,
@@ -107,12 +107,15 @@ pub trait Backend: Copy + Send + Sync {
         w: &mut Workspace<Self>,
     );
 
-    /// Attention's output, the residual, and the block of experts or the dense one: `out` (rows, hidden).
+    /// Attention's output, the residual, and the block of experts or the dense one: `out` (rows, hidden). `keep` as for
+    /// [`Self::attend`].
+    #[allow(clippy::too_many_arguments)]
     fn mlp_or_moe(
         &self,
         layer: usize,
         rows: &QueryRows,
         input: &Buffer<Self>,
+        keep: bool,
         a: &mut Activations<Self>,
         w: &mut Workspace<Self>,
         out: &mut Buffer<Self>,

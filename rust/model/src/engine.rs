@@ -58,7 +58,7 @@ pub struct Engine {
     /// Serves calls that bring all their requests at once; made when first asked.
     generator: Option<Scheduler>,
     /// Counts changes of the weights, so that no text read by earlier ones is taken for one read by these.
-    edition: u64,
+    weights_version: u64,
     isa: Isa,
 }
 
@@ -141,7 +141,7 @@ impl Engine {
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
             generator: None,
-            edition: 0,
+            weights_version: 0,
             isa: chosen_isa()?,
         })
     }
@@ -163,7 +163,7 @@ impl Engine {
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
             generator: None,
-            edition: 0,
+            weights_version: 0,
             isa: self.isa,
         }
     }
@@ -203,12 +203,12 @@ impl Engine {
     }
 
     /// Computes in another precision from now on; the weights themselves stay f32. Stored weights are multiplied in
-    /// their own format whatever it is, and only the way back through them is rounded.
+    /// their own format whatever it is, and only the backward pass through them is rounded.
     pub fn set_precision(&mut self, precision: Precision) {
         match &mut self.stored {
             Some(mapped) => mapped.precision = precision,
             None if precision != self.parameters.precision() => {
-                self.edition += 1;
+                self.weights_version += 1;
                 self.parameters.set_precision(precision, &self.layout);
             }
             None => {}
@@ -225,7 +225,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether training keeps each layer's input alone and computes its activations again on the way back: a third more
+    /// Whether training keeps each layer's input alone and computes its activations again in the backward pass: a third more
     /// work for a fraction of the memory, and the same bits.
     pub fn checkpointing(&self) -> bool {
         self.keep == Kept::Inputs

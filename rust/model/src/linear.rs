@@ -3,10 +3,11 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::experts::{Places, Shape};
+use moevolve_kernels::experts::{Buffers, Copies, Places, Shape};
 use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::route::Routing;
-use moevolve_kernels::stored::BackScratch;
+use moevolve_kernels::rows::gather;
+use moevolve_kernels::stored::BackwardScratch;
 use moevolve_kernels::team::Team;
 use moevolve_kernels::{Arithmetic, BatchClass, Isa};
 
@@ -27,11 +28,11 @@ pub struct Product<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     pub(crate) packed: GradientScratch,
-    pub(crate) mapped: BackScratch,
+    pub(crate) mapped: BackwardScratch,
     pub(crate) lora: adapter::Scratch,
 }
 
-/// The rows of a block of experts, in expert order, and the block they go through.
+/// The tokens of a block of experts, and the block they go through.
 pub struct ExpertRows<'a> {
     pub shape: Shape,
     pub places: &'a Places,
@@ -39,18 +40,10 @@ pub struct ExpertRows<'a> {
     pub routing: &'a Routing,
     /// The batch class of each row; empty if every row is alone.
     pub classes: &'a [BatchClass],
-    /// (copies, hidden).
-    pub inputs: &'a [f32],
-}
-
-/// Where the results of a block's experts go.
-pub struct ExpertOutputs<'a> {
-    /// (copies, 2 × intermediate).
-    pub gate_up: &'a mut [f32],
-    /// (copies, intermediate).
-    pub activations: &'a mut [f32],
-    /// (copies, hidden).
-    pub outputs: &'a mut [f32],
+    /// (tokens, hidden).
+    pub h: &'a [f32],
+    /// Whether the backward pass reads the copies.
+    pub keep: bool,
 }
 
 /// All weights of a network, by their ranges in its layout.
@@ -78,8 +71,27 @@ pub trait Weights: Send + Sync {
     /// Computes all products, added to their y if `add`.
     fn forward(&self, isa: Isa, team: &Team, products: &mut [Product<'_>], add: bool);
 
-    /// The products of a block's experts, all of one kind side by side.
-    fn experts(&self, isa: Isa, team: &Team, rows: &ExpertRows<'_>, out: ExpertOutputs<'_>) {
+    /// The products of a block's experts, as [`moevolve_kernels::experts::Products::experts`]: all of one kind side by side.
+    fn experts(
+        &self,
+        isa: Isa,
+        team: &Team,
+        rows: &ExpertRows<'_>,
+        copies: &mut Copies,
+        _: &mut Buffers,
+        outputs: &mut [f32],
+    ) {
+        let (shape, count) = (rows.shape, rows.routing.tokens.len());
+        let (hidden, inner) = (shape.hidden, shape.intermediate);
+        copies.reserve(shape, count);
+        let Copies {
+            inputs,
+            gate_up,
+            activations,
+        } = copies;
+        gather(isa, hidden, &rows.routing.tokens, rows.h, inputs);
+        let gate_up = &mut gate_up[..count * 2 * inner];
+        let activations = &mut activations[..count * inner];
         let side_by_side =
             |ranges: &[Range<usize>], (out, inp), mut x: &[f32], mut y: &mut [f32]| {
                 let matrix = |range: &Range<usize>| Matrix {
@@ -106,11 +118,10 @@ pub trait Weights: Send + Sync {
                 }
                 self.forward(isa, team, &mut products, false);
             };
-        let (hidden, inner) = (rows.shape.hidden, rows.shape.intermediate);
         let (up, down) = (&rows.places.gate_up, &rows.places.down);
-        side_by_side(up, (2 * inner, hidden), rows.inputs, out.gate_up);
-        (rows.arithmetic.swiglu)(isa, inner, out.gate_up, out.activations);
-        side_by_side(down, (hidden, inner), out.activations, out.outputs);
+        side_by_side(up, (2 * inner, hidden), inputs, gate_up);
+        (rows.arithmetic.swiglu)(isa, inner, gate_up, activations);
+        side_by_side(down, (hidden, inner), activations, outputs);
     }
 
     /// dx (rows, inp) = dy (rows, out) W, added to dx if `add`.

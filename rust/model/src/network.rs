@@ -115,10 +115,11 @@ impl<D: Device> Pass<D> {
             .get_disjoint_mut([layer % count, (layer + 1) % count])
             .expect("a layer's input is not its output");
         let (a, w) = (&mut self.activations[kept], &mut self.workspace);
+        let keep = self.keep != Keep::Nothing;
         backend.qkv(layer, all, rows, input, a, w);
         match *attention {
             KeyValues::Packed(batch) => {
-                backend.attend(batch, rows, self.keep != Keep::Nothing, a, w);
+                backend.attend(batch, rows, keep, a, w);
             }
             KeyValues::Paged { cache, sequences } => {
                 backend.append_kv(layer, cache, sequences, a);
@@ -128,7 +129,7 @@ impl<D: Device> Pass<D> {
             }
         }
         if !rows.is_empty() {
-            backend.mlp_or_moe(layer, rows, input, a, w, output);
+            backend.mlp_or_moe(layer, rows, input, keep, a, w, output);
         }
         a
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use moevolve_kernels::arithmetic::{Arithmetic, OWN};
-use moevolve_kernels::experts::{PackedBlock, Products};
+use moevolve_kernels::experts::{Buffers, Copies, PackedBlock, Products};
 use moevolve_kernels::panels::{Panels, PanelsMut, Side, weight_gradient};
 use moevolve_kernels::rows::gather;
 use moevolve_kernels::sample::uniform;
@@ -12,7 +12,7 @@ use moevolve_kernels::{Isa, Precision};
 
 use crate::config::Config;
 use crate::layout::{Layout, Matrix, bias_names};
-use crate::linear::{ExpertOutputs, ExpertRows, Product, Scratch, Weights};
+use crate::linear::{ExpertRows, Product, Scratch, Weights};
 
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -146,20 +146,23 @@ impl Weights for Parameters {
         }
     }
 
-    /// One expert after another: its activations are still in the cache when they are needed.
-    fn experts(&self, isa: Isa, _: &Team, rows: &ExpertRows<'_>, out: ExpertOutputs<'_>) {
+    fn experts(
+        &self,
+        isa: Isa,
+        team: &Team,
+        rows: &ExpertRows<'_>,
+        copies: &mut Copies,
+        buffers: &mut Buffers,
+        outputs: &mut [f32],
+    ) {
         let block = PackedBlock {
             isa,
+            team,
             shape: rows.shape,
             places: rows.places,
             panels: &self.forward,
         };
-        let ExpertOutputs {
-            gate_up,
-            activations,
-            outputs,
-        } = out;
-        block.experts(rows.routing, rows.inputs, gate_up, activations, outputs);
+        block.experts(rows.routing, rows.h, rows.keep, copies, buffers, outputs);
     }
 
     fn backward(

@@ -1,14 +1,14 @@
 //! The generation service: requests wait in order, are let in as slots and memory allow, and go through the network
-//! together, a token a round each; who has finished leaves, and the next begins.
+//! together, a token a step each; who has finished leaves, and the next begins.
 //!
 //! What a sample draws depends on the weights, its prompt, its key and its settings alone. Everything else, such as
-//! what else is in the batch, how prompts are cut into rounds, and which blocks are shared, changes when it is drawn.
+//! what else is in the batch, how prompts are cut into steps, and which blocks are shared, changes when it is drawn.
 
-mod lane;
-mod lookup;
+mod draft;
 mod pool;
 mod sampling;
 mod sequence;
+mod worker;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,15 +18,15 @@ use moevolve_kernels::LANES;
 use crate::backend::cpu::Memory as HostMemory;
 use crate::backend::{Backend, Device};
 use crate::error::{Error, Result};
-use lane::Lane;
 use pool::Pool;
 pub use sampling::{Drawn, Finish, MOST_TOP, Sampling, Top};
 use sequence::{Sequence, blocks};
+use worker::WorkerBatch;
 
 /// Memory that stays between calls that bring their own requests, in bytes.
 const KEPT: usize = 64 << 20;
 
-/// Progress of one sample in one round.
+/// Progress of one sample in one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub request: u64,
@@ -54,7 +54,7 @@ pub struct Memory {
     pub limit: usize,
     /// What samples hold, and what they may still need.
     pub reserved: usize,
-    /// What samples hold, and beginnings of texts that are kept for later requests.
+    /// What samples hold, and prefixes that are kept for later requests.
     pub used: usize,
 }
 
@@ -68,19 +68,19 @@ struct Waiting {
     samples: VecDeque<(usize, u64)>,
 }
 
-/// What lanes share, and other threads reach while a round is under way.
+/// What workers share, and other threads reach while a step is under way.
 struct Shared {
-    lanes: usize,
+    workers: usize,
     slots: usize,
     pool: Pool,
     waiting: VecDeque<Waiting>,
     waiting_samples: usize,
-    /// Samples in the lanes.
+    /// Samples in the workers.
     busy: usize,
     /// Samples of each request that have not ended.
     open: HashMap<u64, usize>,
     cancelled: Vec<(u64, Option<usize>)>,
-    /// Ended without a round.
+    /// Ended without a step.
     events: Vec<Event>,
     requests: u64,
     /// Positions that the requests so far may reach.
@@ -135,10 +135,10 @@ impl Shared {
     }
 }
 
-/// Requests under way on one engine. Requests may be added and cancelled from any thread; one at a time makes rounds.
+/// Requests under way on one engine. Requests may be added and cancelled from any thread; one at a time makes steps.
 pub struct Scheduler<D: Device = HostMemory> {
     shared: Mutex<Shared>,
-    rounds: Mutex<Rounds<D>>,
+    steps: Mutex<Steps<D>>,
     /// The memory behind the pool's ids.
     cache: D::KvCache,
     vocabulary: usize,
@@ -146,19 +146,19 @@ pub struct Scheduler<D: Device = HostMemory> {
     block_bytes: usize,
 }
 
-struct Rounds<D: Device> {
-    lanes: Vec<Lane<D>>,
+struct Steps<D: Device> {
+    workers: Vec<WorkerBatch<D>>,
     /// The engine's weights when its blocks were read.
-    edition: u64,
+    version: u64,
 }
 
 impl<D: Device> Scheduler<D> {
-    /// A scheduler for a network, in `lanes` that each take a thread.
+    /// A scheduler for a network, in `workers` that each take a thread.
     ///
     /// `memory` bounds the bytes of keys and values; 0 takes what all slots need, but at most half of the free memory.
     pub(crate) fn new(
         backend: &impl Backend<Device = D>,
-        lanes: usize,
+        workers: usize,
         slots: usize,
         memory: usize,
     ) -> Result<Self> {
@@ -180,7 +180,7 @@ impl<D: Device> Scheduler<D> {
         }
         Ok(Self {
             shared: Mutex::new(Shared {
-                lanes,
+                workers,
                 slots,
                 pool: Pool::new(limit),
                 waiting: VecDeque::new(),
@@ -192,9 +192,9 @@ impl<D: Device> Scheduler<D> {
                 requests: 0,
                 reach: 0,
             }),
-            rounds: Mutex::new(Rounds {
-                lanes: (0..lanes).map(|_| Lane::default()).collect(),
-                edition: 0,
+            steps: Mutex::new(Steps {
+                workers: (0..workers).map(|_| WorkerBatch::default()).collect(),
+                version: 0,
             }),
             cache: backend.kv_cache(),
             vocabulary: config.vocabulary,
@@ -269,7 +269,7 @@ impl<D: Device> Scheduler<D> {
         sampling.max_tokens.min(self.positions - prompt + 1)
     }
 
-    /// Ends a request, or one of its samples, in the next round; false if nothing of it is under way.
+    /// Ends a request, or one of its samples, in the next step; false if nothing of it is under way.
     pub fn cancel(&self, request: u64, sample: Option<usize>) -> bool {
         let mut shared = lock(&self.shared);
         let open = shared.open.contains_key(&request);
@@ -307,39 +307,39 @@ impl<D: Device> Scheduler<D> {
         lock(&self.shared).reach
     }
 
-    /// One round of every lane. `edition` tells the weights apart: what others read is not shared.
-    pub(crate) fn step(&self, backend: &impl Backend<Device = D>, edition: u64) -> Vec<Event> {
-        let mut rounds = lock(&self.rounds);
+    /// One step of every worker. `version` tells the weights apart: what others read is not shared.
+    pub(crate) fn step(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
+        let mut steps = lock(&self.steps);
         let mut events = {
             let mut shared = lock(&self.shared);
-            rounds.settle(&mut shared, edition);
+            steps.settle(&mut shared, version);
             std::mem::take(&mut shared.events)
         };
         let (shared, cache) = (&self.shared, &self.cache);
-        backend.host().team.each(&mut rounds.lanes, &|lane, _| {
-            lane.round(backend, cache, shared, false);
+        backend.host().team.each(&mut steps.workers, &|worker, _| {
+            worker.step(backend, cache, shared, false);
         });
-        for lane in &mut rounds.lanes {
-            events.append(&mut lane.events);
+        for worker in &mut steps.workers {
+            events.append(&mut worker.events);
         }
         events.sort_by_key(|event| (event.request, event.sample));
         events
     }
 
-    /// Rounds until everything has ended: one event a sample, by request and sample.
-    pub(crate) fn finish(&self, backend: &impl Backend<Device = D>, edition: u64) -> Vec<Event> {
-        let mut rounds = lock(&self.rounds);
+    /// Steps until everything has ended: one event a sample, by request and sample.
+    pub(crate) fn finish(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
+        let mut steps = lock(&self.steps);
         let mut events = {
             let mut shared = lock(&self.shared);
-            rounds.settle(&mut shared, edition);
+            steps.settle(&mut shared, version);
             std::mem::take(&mut shared.events)
         };
         let (shared, cache) = (&self.shared, &self.cache);
-        backend.host().team.each(&mut rounds.lanes, &|lane, _| {
-            while lane.round(backend, cache, shared, true) {}
+        backend.host().team.each(&mut steps.workers, &|worker, _| {
+            while worker.step(backend, cache, shared, true) {}
         });
-        for lane in &mut rounds.lanes {
-            events.append(&mut lane.events);
+        for worker in &mut steps.workers {
+            events.append(&mut worker.events);
         }
         let mut shared = lock(&self.shared);
         shared.pool.forget();
@@ -350,20 +350,20 @@ impl<D: Device> Scheduler<D> {
     }
 }
 
-impl<D: Device> Rounds<D> {
-    /// What must come before the lanes begin: cancelled samples leave, and what other weights read is not known any more.
-    fn settle(&mut self, shared: &mut Shared, edition: u64) {
+impl<D: Device> Steps<D> {
+    /// What must come before the workers begin: cancelled samples leave, and what other weights read is not known any more.
+    fn settle(&mut self, shared: &mut Shared, version: u64) {
         for (request, sample) in std::mem::take(&mut shared.cancelled) {
             shared.cancel_waiting(request, sample);
-            for lane in &mut self.lanes {
-                lane.cancel(request, sample, shared);
+            for worker in &mut self.workers {
+                worker.cancel(request, sample, shared);
             }
         }
-        if self.edition != edition {
-            self.edition = edition;
+        if self.version != version {
+            self.version = version;
             shared.pool.forget();
-            for lane in &mut self.lanes {
-                for sequence in &mut lane.sequences {
+            for worker in &mut self.workers {
+                for sequence in &mut worker.sequences {
                     sequence.known = None;
                 }
             }

@@ -266,7 +266,7 @@ impl Weights for Mapped {
         for (at, piece) in self.weights.pieces.range(range.clone()) {
             let piece = piece.raw.matrix();
             let dy = &dy[(at - range.start) / inp..];
-            stored::back(isa, precision, piece, rows, dy, *out, dx, add, scratch);
+            stored::backward(isa, precision, piece, rows, dy, *out, dx, add, scratch);
             add = true;
         }
     }

@@ -1,12 +1,13 @@
-//! One Mixture-of-Experts block for Python: `MoeLayer` over `moevolve_kernels::layer`.
+//! One Mixture-of-Experts block for Python: `MoeLayer`, whose forward pass is the decoder's.
 
 use std::sync::{Mutex, PoisonError};
 
-use moevolve_kernels::experts::Shape;
-use moevolve_kernels::layer::{Layer, Weights};
+use moevolve_kernels::arithmetic::OWN;
+use moevolve_kernels::experts::{Block, PackedBlock, Places, Saved, Scratch, Shape, forward};
+use moevolve_kernels::panels::{Panels, PanelsMut, Side};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::team::Team;
-use moevolve_kernels::{Isa, LANES, Precision};
+use moevolve_kernels::{Isa, LANES, Precision, padded};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
@@ -16,11 +17,13 @@ use crate::tensor::Tensor;
 /// A packed block; see the stub for the documentation.
 #[pyclass(module = "moevolve._native", frozen)]
 struct MoeLayer {
-    inner: Mutex<Layer>,
+    shape: Shape,
+    places: Places,
+    panels: Panels,
+    bias: Vec<f32>,
+    buffers: Mutex<(Saved, Scratch)>,
     team: Team,
     isa: Isa,
-    hidden: usize,
-    precision: Precision,
 }
 
 /// The floats of a contiguous buffer.
@@ -78,12 +81,10 @@ impl MoeLayer {
             .checked_mul(2 * hidden)
             .and_then(|n| n.checked_mul(intermediate))
             .ok_or_else(|| usage(py, "the sizes overflow"))?;
-        let weights = Weights {
-            router: floats(py, &router, "router", experts * hidden)?,
-            bias: floats(py, &bias, "bias", experts)?,
-            gate_up: floats(py, &gate_up, "gate_up", size)?,
-            down: floats(py, &down, "down", size / 2)?,
-        };
+        let router = floats(py, &router, "router", experts * hidden)?;
+        let bias = floats(py, &bias, "bias", experts)?;
+        let gate_up = floats(py, &gate_up, "gate_up", size)?;
+        let down = floats(py, &down, "down", size / 2)?;
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
         let team = Team::new(if threads == 0 { cores() } else { threads });
         let shape = Shape {
@@ -93,37 +94,94 @@ impl MoeLayer {
             chosen,
             rule: Rule::Sigmoid,
         };
-        let layer = py.detach(|| Layer::new(isa, &team, shape, precision, weights));
+        let places = Places::packed(shape);
+        let panels = py.detach(|| pack(isa, &team, shape, precision, [router, gate_up, down]));
         Ok(Self {
-            inner: Mutex::new(layer),
+            shape,
+            places,
+            panels,
+            bias: bias.to_vec(),
+            buffers: Mutex::default(),
             team,
             isa,
-            hidden,
-            precision,
         })
     }
 
     fn forward(&self, py: Python<'_>, x: PyBuffer<f32>) -> PyResult<Tensor> {
-        let tokens = x.item_count() / self.hidden;
-        let x = floats(py, &x, "x", tokens * self.hidden)?;
+        let hidden = self.shape.hidden;
+        let tokens = x.item_count() / hidden;
+        let x = floats(py, &x, "x", tokens * hidden)?;
+        let products = PackedBlock {
+            isa: self.isa,
+            team: &self.team,
+            shape: self.shape,
+            places: &self.places,
+            panels: &self.panels,
+        };
+        let block = Block {
+            isa: self.isa,
+            team: &self.team,
+            arithmetic: &OWN,
+            shape: self.shape,
+            bias: &self.bias,
+        };
         let out = py.detach(|| {
-            let mut out = vec![0.0; x.len()];
-            let mut layer = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            layer.forward(self.isa, &self.team, x, &mut out);
+            let (mut out, residual) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            let (saved, scratch) = &mut *buffers;
+            let keep = false;
+            forward(
+                block, &products, tokens, x, &residual, &mut out, keep, saved, scratch,
+            );
             out
         });
-        Ok(Tensor::new(out, [tokens, self.hidden]))
+        Ok(Tensor::new(out, [tokens, hidden]))
     }
 
     #[getter]
     fn precision(&self) -> &'static str {
-        self.precision.name()
+        self.panels.precision().name()
     }
 
     #[getter]
     fn isa(&self) -> &'static str {
         self.isa.name()
     }
+}
+
+/// Packs the router, and each expert's matrices by one thread of the team.
+fn pack(
+    isa: Isa,
+    team: &Team,
+    shape: Shape,
+    precision: Precision,
+    [router, gate_up, down]: [&[f32]; 3],
+) -> Panels {
+    let Places {
+        router: gates,
+        gate_up: ups,
+        ..
+    } = Places::packed(shape);
+    let (hidden, inner) = (shape.hidden, shape.intermediate);
+    let size = hidden * inner;
+    let total = gates.len() + 3 * shape.experts * size;
+    let mut panels = Panels::new(Side::Forward, precision, total, [gates.clone()]);
+    let mut padded_router = router.to_vec();
+    padded_router.resize(gates.len(), 0.0);
+    let (mut first, mut rest) = panels.whole().split(gates.len());
+    first.pack(isa, 0, padded(shape.experts), hidden, &padded_router);
+    let mut parts: Vec<(usize, PanelsMut<'_>, &[f32], &[f32])> = Vec::new();
+    let matrices = gate_up.chunks_exact(2 * size).zip(down.chunks_exact(size));
+    for (range, (gate_up, down)) in ups.iter().zip(matrices) {
+        let (part, after) = rest.split(3 * size);
+        parts.push((range.start, part, gate_up, down));
+        rest = after;
+    }
+    team.each(&mut parts, &|(start, part, gate_up, down), _| {
+        part.pack(isa, *start, 2 * inner, hidden, gate_up);
+        part.pack(isa, *start + 2 * size, hidden, inner, down);
+    });
+    panels
 }
 
 /// Adds this room's class to the module.

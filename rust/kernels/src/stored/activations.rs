@@ -3,8 +3,8 @@
 //! For integer products 32 values, or 256, become int8 with one scale: `x = scale * a`, `scale = max|x| / 127`, `a` to
 //! the nearest. Rows stand in groups, block after block, so that a tile reads its rows' blocks one after the other.
 
+use super::format::{BLOCK, Parts, Together};
 use super::narrow::{from_f16, to_f16};
-use super::unpack::BLOCK;
 use crate::LANES;
 use crate::batch_class::BatchClass;
 use crate::simd::Simd;
@@ -37,31 +37,6 @@ impl Block {
         sum: 0,
         together: false,
     };
-}
-
-/// How the 32 columns of a block are added up: each part's integer sum is scaled by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Parts {
-    /// One sum.
-    Whole = 1,
-    /// A sum for each sixteen columns, which have their own scales.
-    Halves = 2,
-    /// A sum for each four columns, and for each a chain over the blocks: see [`super::sums`].
-    Fours = 8,
-}
-
-impl Parts {
-    pub const MOST: usize = 8;
-}
-
-/// Rows that ggml adds up in another order than a row alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Together {
-    None,
-    /// See [`BatchClass::fours`].
-    Fours,
-    /// See [`BatchClass::eights`].
-    Eights,
 }
 
 /// How an integer format reads its activations.

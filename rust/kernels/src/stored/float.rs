@@ -4,9 +4,9 @@
 //! order ([`Order`]), so its bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
 //! the registers; many rows share rows of weights that are widened once.
 
-use super::foresight::foresee;
 use super::format::{FP8_BLOCK, Format};
-use super::wide::Wide;
+use super::prefetch::prefetch;
+use super::wide::{Bf16, F8, F16, F32, Weights, Wide};
 use crate::LANES;
 use crate::batch_class::BatchClass;
 
@@ -109,61 +109,13 @@ pub(super) fn scratch_floats(inp: usize) -> usize {
     TILE * crate::padded(inp)
 }
 
-/// How sixteen weights are read.
-trait Weights {
-    const BYTES: usize;
-    const SCALED: bool = false;
-    /// Whether ggml adds the columns that are left over in f64.
-    const IN_F64: bool = false;
-    unsafe fn sixteen<S: Wide>(from: *const u8) -> S;
-}
-
-struct Singles;
-struct Halves;
-struct Brains;
-struct Eighths;
-
-impl Weights for Singles {
-    const BYTES: usize = 4;
-    #[inline(always)]
-    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
-        S::load(from.cast())
-    }
-}
-
-impl Weights for Halves {
-    const BYTES: usize = 2;
-    const IN_F64: bool = true;
-    #[inline(always)]
-    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
-        S::from_f16(from)
-    }
-}
-
-impl Weights for Brains {
-    const BYTES: usize = 2;
-    #[inline(always)]
-    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
-        S::from_bf16(from)
-    }
-}
-
-impl Weights for Eighths {
-    const BYTES: usize = 1;
-    const SCALED: bool = true;
-    #[inline(always)]
-    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
-        S::from_fp8(from)
-    }
-}
-
 #[inline(always)]
 unsafe fn multiply_body<S: Wide>(job: Outputs<'_>, scratch: *mut f32) {
     match job.format {
-        Format::F32 => outputs::<S, Singles>(job, scratch),
-        Format::F16 => outputs::<S, Halves>(job, scratch),
-        Format::Bf16 => outputs::<S, Brains>(job, scratch),
-        Format::Fp8 => outputs::<S, Eighths>(job, scratch),
+        Format::F32 => outputs::<S, F32>(job, scratch),
+        Format::F16 => outputs::<S, F16>(job, scratch),
+        Format::Bf16 => outputs::<S, Bf16>(job, scratch),
+        Format::Fp8 => outputs::<S, F8>(job, scratch),
         _ => {}
     }
 }
@@ -255,7 +207,7 @@ unsafe fn alone<S: Wide, W: Weights>(inp: usize, weights: *const u8, x: *const f
     let mut column = 0;
     while column < whole {
         for _ in 0..W::BYTES {
-            foresee(later);
+            prefetch(later);
             later = later.wrapping_add(64);
         }
         for (j, chain) in chains.iter_mut().enumerate() {
@@ -337,22 +289,22 @@ unsafe fn rows<S: Wide>(
         if wide < TILE {
             for c in 0..wide {
                 let weights = weights.add(c * job.inp * 4);
-                tile::<S, Singles, 1, 1>(job, weights, scales, x, y.add(c));
+                tile::<S, F32, 1, 1>(job, weights, scales, x, y.add(c));
             }
             row += 1;
         } else if S::WIDE_TILE && left >= 4 {
-            tile::<S, Singles, 4, TILE>(job, weights, scales, x, y);
+            tile::<S, F32, 4, TILE>(job, weights, scales, x, y);
             row += 4;
         } else if left >= 2 && S::WIDE_TILE {
-            tile::<S, Singles, 2, TILE>(job, weights, scales, x, y);
+            tile::<S, F32, 2, TILE>(job, weights, scales, x, y);
             row += 2;
         } else if left >= 2 {
             let half = weights.add(2 * job.inp * 4);
-            tile::<S, Singles, 2, 2>(job, weights, scales, x, y);
-            tile::<S, Singles, 2, 2>(job, half, scales, x, y.add(2));
+            tile::<S, F32, 2, 2>(job, weights, scales, x, y);
+            tile::<S, F32, 2, 2>(job, half, scales, x, y.add(2));
             row += 2;
         } else {
-            tile::<S, Singles, 1, TILE>(job, weights, scales, x, y);
+            tile::<S, F32, 1, TILE>(job, weights, scales, x, y);
             row += 1;
         }
     }
@@ -387,7 +339,7 @@ unsafe fn tile<S: Wide, W: Weights, const ROWS: usize, const OUT: usize>(
         while column < end {
             if OUT == TILE && ROWS <= FEW {
                 for _ in 0..W::BYTES {
-                    foresee(later);
+                    prefetch(later);
                     later = later.wrapping_add(64);
                 }
             }

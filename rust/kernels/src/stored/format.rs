@@ -2,6 +2,34 @@
 
 use super::narrow;
 
+/// Columns that share one scale of the activations.
+pub(super) const BLOCK: usize = 32;
+
+/// How the 32 columns of a block are added up: each part's integer sum is scaled by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Parts {
+    /// One sum.
+    Whole = 1,
+    /// A sum for each sixteen columns, which have their own scales.
+    Halves = 2,
+    /// A sum for each four columns, and for each a chain over the blocks: see [`super::sums`].
+    Fours = 8,
+}
+
+impl Parts {
+    pub const MOST: usize = 8;
+}
+
+/// Rows that ggml adds up in another order than a row alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Together {
+    None,
+    /// See [`crate::BatchClass::fours`].
+    Fours,
+    /// See [`crate::BatchClass::eights`].
+    Eights,
+}
+
 /// How the numbers of a matrix are written. Blocks run along a row and never across rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {

@@ -7,38 +7,36 @@
 
 use std::hint::black_box;
 
-use super::activations::{Block, Parts, Reading, Together};
-use super::format::Format;
-use super::quads::Quads;
+use super::activations::{Block, Reading};
+use super::format::{BLOCK, Format, Parts, Together};
+use super::int8x4::Int8x4;
 use super::sums::{Sums, nine_chains, steps};
-use super::unpack::{
-    BLOCK, Layout, PANEL_MOST, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows,
-};
+use super::unpack::{Layout, PANEL_MOST, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows};
 use crate::Isa;
 use crate::simd::Simd;
 
-/// Compiles a body `unsafe fn body<Q: Quads>(arguments)` for every instruction set, behind one function: see `kernel!`.
+/// Compiles a body `unsafe fn body<Q: Int8x4>(arguments)` for every instruction set, behind one function: see `kernel!`.
 /// AVX-512 without its integer products runs as AVX2.
-macro_rules! quads_kernel {
+macro_rules! int8x4_kernel {
     ($(#[$meta:meta])* unsafe fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?) => {
         $(#[$meta])*
         pub(super) unsafe fn $name(isa: Isa, $($arg: $type),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             unsafe fn vnni($($arg: $type),*) $(-> $out)? {
-                $body::<super::quads::VnniQuads>($($arg),*)
+                $body::<super::int8x4::VnniInt8x4>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn avx2($($arg: $type),*) $(-> $out)? {
-                $body::<super::quads::Avx2Quads>($($arg),*)
+                $body::<super::int8x4::Avx2Int8x4>($($arg),*)
             }
             match isa.0 {
                 #[cfg(target_arch = "x86_64")]
                 crate::dispatch::Kind::Avx512Bf16 => vnni($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 crate::dispatch::Kind::Avx512 | crate::dispatch::Kind::Avx2 => avx2($($arg),*),
-                crate::dispatch::Kind::Scalar => $body::<super::quads::ScalarQuads>($($arg),*),
+                crate::dispatch::Kind::Scalar => $body::<super::int8x4::ScalarInt8x4>($($arg),*),
             }
         }
     };
@@ -61,7 +59,7 @@ pub(super) struct Panels {
     pub add: bool,
 }
 
-quads_kernel! {
+int8x4_kernel! {
     /// Computes `job`'s outputs. `scratch` holds a panel ([`scratch_bytes`]).
     ///
     /// # Safety
@@ -76,7 +74,7 @@ pub(super) fn scratch_bytes(inp: usize) -> usize {
 
 /// What `isa` wants of the activations for `format`, if that is quantised.
 pub(super) fn reading(isa: Isa, format: Format) -> Option<Reading> {
-    fn of<Q: Quads>(format: Format) -> Option<Reading> {
+    fn of<Q: Int8x4>(format: Format) -> Option<Reading> {
         Some(match format {
             Format::Q4_0 => reading_of::<Q, Q4_0>(),
             Format::Q4_1 => reading_of::<Q, Q4_1>(),
@@ -90,16 +88,16 @@ pub(super) fn reading(isa: Isa, format: Format) -> Option<Reading> {
     }
     match isa.0 {
         #[cfg(target_arch = "x86_64")]
-        crate::dispatch::Kind::Avx512Bf16 => of::<super::quads::VnniQuads>(format),
+        crate::dispatch::Kind::Avx512Bf16 => of::<super::int8x4::VnniInt8x4>(format),
         #[cfg(target_arch = "x86_64")]
         crate::dispatch::Kind::Avx512 | crate::dispatch::Kind::Avx2 => {
-            of::<super::quads::Avx2Quads>(format)
+            of::<super::int8x4::Avx2Int8x4>(format)
         }
-        crate::dispatch::Kind::Scalar => of::<super::quads::ScalarQuads>(format),
+        crate::dispatch::Kind::Scalar => of::<super::int8x4::ScalarInt8x4>(format),
     }
 }
 
-fn reading_of<Q: Quads, L: Layout>() -> Reading {
+fn reading_of<Q: Int8x4, L: Layout>() -> Reading {
     Reading {
         offset: if L::WIDE && !Q::BIASED { 0 } else { L::OFFSET },
         parts: L::PARTS,
@@ -111,7 +109,7 @@ fn reading_of<Q: Quads, L: Layout>() -> Reading {
 }
 
 /// Rows of activations whose sums fit in the registers.
-const fn group_of<Q: Quads>(parts: Parts) -> usize {
+const fn group_of<Q: Int8x4>(parts: Parts) -> usize {
     match parts {
         Parts::Fours => Q::ROWS_OF_FOURS,
         Parts::Whole | Parts::Halves => Q::ROWS,
@@ -119,7 +117,7 @@ const fn group_of<Q: Quads>(parts: Parts) -> usize {
 }
 
 #[inline(always)]
-unsafe fn multiply_body<Q: Quads>(job: Panels, scratch: *mut u8) {
+unsafe fn multiply_body<Q: Int8x4>(job: Panels, scratch: *mut u8) {
     match job.format {
         Format::Q4_0 => panels::<Q, Q4_0>(job, scratch),
         Format::Q4_1 => panels::<Q, Q4_1>(job, scratch),
@@ -133,7 +131,7 @@ unsafe fn multiply_body<Q: Quads>(job: Panels, scratch: *mut u8) {
 }
 
 #[inline(always)]
-unsafe fn panels<Q: Quads, L: Layout>(job: Panels, scratch: *mut u8) {
+unsafe fn panels<Q: Int8x4, L: Layout>(job: Panels, scratch: *mut u8) {
     let raw = scratch.add(job.inp / BLOCK * PANEL_MOST);
     let mut first = 0;
     while first < job.outputs {
@@ -198,7 +196,7 @@ const MOST_ROWS: usize = 8;
 
 /// The rows of a group that are alone, where each of them has [`nine_chains`], from the panel or by unpacking each unit.
 #[inline(always)]
-unsafe fn alone<Q: Quads, L: Layout, const MOST: usize>(
+unsafe fn alone<Q: Int8x4, L: Layout, const MOST: usize>(
     job: Panels,
     rows: usize,
     activations: *const Block,
@@ -241,7 +239,7 @@ unsafe fn alone<Q: Quads, L: Layout, const MOST: usize>(
 
 /// One group of rows: weights go from memory to the sums.
 #[inline(always)]
-unsafe fn few<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn few<Q: Int8x4, L: Layout, const ROWS: usize>(
     job: Panels,
     weights: *const u8,
     y: *mut f32,
@@ -298,7 +296,7 @@ struct Unit([u8; 8 * PANEL_MOST]);
 
 /// Many rows: the panel is unpacked once.
 #[inline(always)]
-unsafe fn many<Q: Quads, L: Layout>(
+unsafe fn many<Q: Int8x4, L: Layout>(
     job: Panels,
     weights: *const u8,
     y: *mut f32,
@@ -335,7 +333,7 @@ unsafe fn many<Q: Quads, L: Layout>(
 }
 
 #[inline(always)]
-unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn tile<Q: Int8x4, L: Layout, const ROWS: usize>(
     blocks: usize,
     panel: *const u8,
     activations: *const Block,
@@ -362,7 +360,7 @@ unsafe fn tile<Q: Quads, L: Layout, const ROWS: usize>(
 }
 
 #[inline(always)]
-unsafe fn store<Q: Quads, const ROWS: usize>(
+unsafe fn store<Q: Int8x4, const ROWS: usize>(
     sums: [Q::Floats; ROWS],
     of: [bool; ROWS],
     y: *mut f32,

@@ -5,22 +5,22 @@
 //! [`decode_row`] and [`embed`] give floats, and [`encode`] makes blocks from floats.
 
 mod activations;
-mod back;
+mod backward;
 mod decode;
 mod encode;
 mod finite;
 mod float;
-mod foresight;
 mod format;
+mod int8x4;
 mod integer;
 mod narrow;
+mod prefetch;
 mod products;
-mod quads;
 mod sums;
 mod unpack;
 mod wide;
 
-pub use back::{BackScratch, back};
+pub use backward::{BackwardScratch, backward};
 pub use decode::{decode_row, embed};
 pub use encode::encode;
 pub use finite::not_finite;

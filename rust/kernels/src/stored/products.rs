@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::activations::{self, Block, Reading};
 use super::float::{self, FloatSums, Order, Outputs};
-use super::format::{Format, Matrix};
+use super::format::{BLOCK, Format, Matrix};
 use super::integer::{self, Panels};
-use super::unpack::{BLOCK, PANEL_ROWS};
+use super::unpack::PANEL_ROWS;
 use crate::batch_class::BatchClass;
 use crate::ggml::round_to_half;
 use crate::shared::Shared;

@@ -10,19 +10,20 @@
 
 use std::hint::black_box;
 
-use super::activations::{Block, Parts, Together};
-use super::quads::Quads;
+use super::activations::Block;
+use super::format::{Parts, Together};
+use super::int8x4::Int8x4;
 use super::unpack::{Layout, PANEL_BLOCK};
 use crate::simd::Simd;
 
 /// The sums of a tile's rows; a format uses those that it has.
 #[derive(Clone, Copy)]
-pub(super) struct Sums<Q: Quads, const ROWS: usize> {
+pub(super) struct Sums<Q: Int8x4, const ROWS: usize> {
     chains: [[Q::Floats; Parts::MOST]; ROWS],
     minima: [Q::Floats; ROWS],
 }
 
-impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
+impl<Q: Int8x4, const ROWS: usize> Sums<Q, ROWS> {
     #[inline(always)]
     pub unsafe fn zero() -> Self {
         let zero = Q::Floats::splat(0.0);
@@ -50,7 +51,7 @@ impl<Q: Quads, const ROWS: usize> Sums<Q, ROWS> {
 
 /// Adds one unit's products as of rows that are `together` or alone.
 #[inline(always)]
-pub(super) unsafe fn steps<Q: Quads, L: Layout, const ROWS: usize>(
+pub(super) unsafe fn steps<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     together: bool,
@@ -80,7 +81,7 @@ struct Nested<Q> {
 /// Adds a unit's products, whose scales are integers, to one chain of products and one of minima, `group` blocks at a
 /// time.
 #[inline(always)]
-unsafe fn two_chains<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn two_chains<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     group: usize,
@@ -105,7 +106,7 @@ unsafe fn two_chains<Q: Quads, L: Layout, const ROWS: usize>(
 
 /// Adds a unit's products, whose scales are integers, to one chain, which the minima are taken from at once.
 #[inline(always)]
-unsafe fn one_chain<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn one_chain<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     sums: &mut Sums<Q, ROWS>,
@@ -124,7 +125,7 @@ unsafe fn one_chain<Q: Quads, L: Layout, const ROWS: usize>(
 
 /// The integer sums of a part of a block.
 #[inline(always)]
-unsafe fn dots<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn dots<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     part: usize,
@@ -152,7 +153,7 @@ unsafe fn dots<Q: Quads, L: Layout, const ROWS: usize>(
 
 /// Integer sums of `blocks` blocks.
 #[inline(always)]
-unsafe fn scaled<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn scaled<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     blocks: usize,
@@ -184,7 +185,7 @@ unsafe fn scaled<Q: Quads, L: Layout, const ROWS: usize>(
 
 /// A unit's scales as floats, and its minima with their signs turned.
 #[inline(always)]
-unsafe fn unit_floats<Q: Quads, L: Layout>(panel: *const u8) -> (Q::Floats, Q::Floats) {
+unsafe fn unit_floats<Q: Int8x4, L: Layout>(panel: *const u8) -> (Q::Floats, Q::Floats) {
     let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
     (
         Q::Floats::load(floats.cast()),
@@ -194,7 +195,7 @@ unsafe fn unit_floats<Q: Quads, L: Layout>(panel: *const u8) -> (Q::Floats, Q::F
 
 /// The integer scales of half a block, in the upper half of each lane and, but for Q4_K, in the lower one too.
 #[inline(always)]
-unsafe fn half_scales<Q: Quads, L: Layout>(panel: *const u8, half: usize) -> Q {
+unsafe fn half_scales<Q: Int8x4, L: Layout>(panel: *const u8, half: usize) -> Q {
     let second = matches!(L::PARTS, Parts::Halves) && half == 1;
     Q::load(panel.add(if second { 576 } else { 512 }))
 }
@@ -202,7 +203,7 @@ unsafe fn half_scales<Q: Quads, L: Layout>(panel: *const u8, half: usize) -> Q {
 /// Adds a unit's products, whose scales are integers, to eight chains of products, for each four columns of a block, and
 /// one of minima: of one row, whose blocks are `step` apart.
 #[inline(always)]
-pub(super) unsafe fn nine_chains<Q: Quads, L: Layout>(
+pub(super) unsafe fn nine_chains<Q: Int8x4, L: Layout>(
     panel: *const u8,
     activations: *const Block,
     step: usize,
@@ -254,7 +255,7 @@ pub(super) unsafe fn nine_chains<Q: Quads, L: Layout>(
 
 /// Adds one block's products, whose scales are floats.
 #[inline(always)]
-unsafe fn step<Q: Quads, L: Layout, const ROWS: usize>(
+unsafe fn step<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     sums: &mut Sums<Q, ROWS>,

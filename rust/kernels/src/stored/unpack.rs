@@ -4,13 +4,11 @@
 //! and sixteen minima where the format has them, or the scales of columns 16 to 31. These are floats, or integers whose
 //! floats follow a whole unit: see [`Layout::NESTED`].
 
-use super::activations::{Parts, Together};
-use super::foresight::foresee;
-use super::quads::Quads;
+use super::format::{Parts, Together};
+use super::int8x4::Int8x4;
+use super::prefetch::prefetch;
 use crate::simd::Simd;
 
-/// Columns that share one scale of the activations.
-pub(super) const BLOCK: usize = 32;
 /// Rows of a matrix in a panel.
 pub(super) const PANEL_ROWS: usize = 16;
 /// Bytes of a panel per block: 512 of quanta, 64 of scales, 64 of minima or second scales.
@@ -46,7 +44,7 @@ pub(super) trait Layout {
     ///
     /// # Safety
     /// The processor has the instruction set of `Q`, and the pointers are good for that.
-    unsafe fn unpack<Q: Quads>(rows: Rows, to: *mut u8);
+    unsafe fn unpack<Q: Int8x4>(rows: Rows, to: *mut u8);
 }
 
 pub(super) struct Q4_0;
@@ -59,7 +57,7 @@ pub(super) struct Q6K;
 
 /// A unit of sixteen stored rows, and where the same amount lies that is needed later.
 ///
-/// Sixteen rows are more streams than processors foresee; the next sixteen lie behind them in one piece, so for what
+/// Sixteen rows are more streams than processors prefetch; the next sixteen lie behind them in one piece, so for what
 /// is read here as much is asked for there.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
@@ -82,24 +80,24 @@ impl Rows {
 
     /// Asks for `LINES` lines of memory.
     #[inline(always)]
-    fn foresee<const LINES: usize>(&mut self) {
+    fn prefetch<const LINES: usize>(&mut self) {
         for _ in 0..LINES {
-            foresee(self.later);
+            prefetch(self.later);
             self.later = self.later.wrapping_add(64);
         }
     }
 
-    /// Sixteen bytes of each row: see [`Quads::columns`].
+    /// Sixteen bytes of each row: see [`Int8x4::columns`].
     #[inline(always)]
-    unsafe fn columns<Q: Quads>(&mut self, at: usize) -> [Q; 4] {
-        self.foresee::<4>();
+    unsafe fn columns<Q: Int8x4>(&mut self, at: usize) -> [Q; 4] {
+        self.prefetch::<4>();
         Q::columns(self.from.add(at), self.stride)
     }
 
     /// Four bytes of each row.
     #[inline(always)]
-    unsafe fn words<Q: Quads>(&mut self, at: usize) -> Q {
-        self.foresee::<1>();
+    unsafe fn words<Q: Int8x4>(&mut self, at: usize) -> Q {
+        self.prefetch::<1>();
         let mut words = [0u32; PANEL_ROWS];
         for (row, word) in words.iter_mut().enumerate() {
             let from = self.from.add(at + row * self.stride).cast::<u32>();
@@ -110,8 +108,8 @@ impl Rows {
 
     /// Two bytes of each row, as halves.
     #[inline(always)]
-    unsafe fn halves<Q: Quads>(&mut self, at: usize) -> Q::Floats {
-        self.foresee::<1>();
+    unsafe fn halves<Q: Int8x4>(&mut self, at: usize) -> Q::Floats {
+        self.prefetch::<1>();
         let mut words = [0u32; PANEL_ROWS];
         for (row, word) in words.iter_mut().enumerate() {
             let from = self.from.add(at + row * self.stride).cast::<u16>();
@@ -122,18 +120,18 @@ impl Rows {
 }
 
 #[inline(always)]
-unsafe fn store_scale<Q: Quads>(scale: Q::Floats, to: *mut u8) {
+unsafe fn store_scale<Q: Int8x4>(scale: Q::Floats, to: *mut u8) {
     scale.store(to.add(512).cast());
 }
 
 #[inline(always)]
-unsafe fn store_extra<Q: Quads>(extra: Q::Floats, to: *mut u8) {
+unsafe fn store_extra<Q: Int8x4>(extra: Q::Floats, to: *mut u8) {
     extra.store(to.add(576).cast());
 }
 
 /// Low nibbles to the first four vectors of `to`, high ones to the last four.
 #[inline(always)]
-unsafe fn nibbles<Q: Quads>(columns: [Q; 4], to: *mut u8) {
+unsafe fn nibbles<Q: Int8x4>(columns: [Q; 4], to: *mut u8) {
     let low = Q::splat(0x0f0f_0f0f);
     for (j, &column) in columns.iter().enumerate() {
         column.and(low).store(to.add(64 * j));
@@ -147,7 +145,7 @@ impl Layout for Q4_0 {
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         nibbles(rows.columns::<Q>(2), to);
         store_scale::<Q>(rows.halves::<Q>(0), to);
     }
@@ -161,7 +159,7 @@ impl Layout for Q4_1 {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         nibbles(rows.columns::<Q>(4), to);
         let both = rows.words::<Q>(0);
         store_scale::<Q>(both.halves(), to);
@@ -176,7 +174,7 @@ impl Layout for Q5_0 {
     const OFFSET: i32 = 16;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         let columns = rows.columns::<Q>(6);
         let fifth = rows.words::<Q>(2);
         let (low, one) = (Q::splat(0x0f0f_0f0f), Q::splat(0x0101_0101));
@@ -211,7 +209,7 @@ impl Layout for Q8_0 {
     const WIDE: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         let bias = Q::splat(if Q::BIASED { 0x8080_8080 } else { 0 });
         let (first, second) = (rows.columns::<Q>(2), rows.columns::<Q>(18));
         for j in 0..4 {
@@ -226,7 +224,7 @@ impl Layout for Q8_0 {
 ///
 /// See `six_bits`: the same for four parts and sixteen rows at once.
 #[inline(always)]
-unsafe fn part_scales<Q: Quads>([first, second, third]: [Q; 3]) -> ([Q; 2], [Q; 2]) {
+unsafe fn part_scales<Q: Int8x4>([first, second, third]: [Q; 3]) -> ([Q; 2], [Q; 2]) {
     let (six, four, two) = (
         Q::splat(0x3f3f_3f3f),
         Q::splat(0x0f0f_0f0f),
@@ -269,7 +267,7 @@ impl Layout for Q4K {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         let [both, first, second, third] = rows.columns::<Q>(0);
         let (scales, minima) = part_scales([first, second, third]);
         let byte = Q::splat(0xff);
@@ -311,7 +309,7 @@ impl Layout for Q5K {
     const OFFSET: i32 = 0;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         let [both, first, second, third] = rows.columns::<Q>(0);
         let (scales, minima) = part_scales([first, second, third]);
         let byte = Q::splat(0xff);
@@ -356,7 +354,7 @@ impl Layout for Q5K {
 
 /// The signed byte at the top of each lane in both halves of it.
 #[inline(always)]
-unsafe fn twice<Q: Quads>(x: Q) -> Q {
+unsafe fn twice<Q: Int8x4>(x: Q) -> Q {
     let upper = x.signed_right::<8>().and(Q::splat(0xffff_0000));
     upper.or(upper.right::<16>())
 }
@@ -369,7 +367,7 @@ impl Layout for Q6K {
     const OFFSET: i32 = 32;
 
     #[inline(always)]
-    unsafe fn unpack<Q: Quads>(mut rows: Rows, to: *mut u8) {
+    unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
         let floats = to.add(Self::BLOCKS * PANEL_BLOCK);
         rows.halves::<Q>(208).store(floats.cast());
         for (word, &parts) in rows.columns::<Q>(192).iter().enumerate() {

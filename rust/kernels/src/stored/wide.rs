@@ -12,6 +12,54 @@ pub(super) unsafe trait Wide: Simd {
     unsafe fn from_fp8(from: *const u8) -> Self;
 }
 
+/// How sixteen weights are read.
+pub(super) trait Weights {
+    const BYTES: usize;
+    const SCALED: bool = false;
+    /// Whether ggml adds the columns that are left over in f64.
+    const IN_F64: bool = false;
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S;
+}
+
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
+pub(super) struct F8;
+
+impl Weights for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::load(from.cast())
+    }
+}
+
+impl Weights for F16 {
+    const BYTES: usize = 2;
+    const IN_F64: bool = true;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::from_f16(from)
+    }
+}
+
+impl Weights for Bf16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::from_bf16(from)
+    }
+}
+
+impl Weights for F8 {
+    const BYTES: usize = 1;
+    const SCALED: bool = true;
+    #[inline(always)]
+    unsafe fn sixteen<S: Wide>(from: *const u8) -> S {
+        S::from_fp8(from)
+    }
+}
+
 // SAFETY: plain Rust.
 unsafe impl Wide for Scalar {
     #[inline(always)]

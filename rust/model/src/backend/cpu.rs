@@ -4,6 +4,7 @@ mod attention;
 mod backward;
 mod block;
 mod cache;
+mod gradients;
 mod loss;
 
 use std::borrow::Cow;
@@ -269,11 +270,12 @@ impl Backend for Cpu<'_> {
         layer: usize,
         rows: &QueryRows,
         input: &Vec<f32>,
+        keep: bool,
         a: &mut Activations,
         w: &mut Workspace,
         out: &mut Vec<f32>,
     ) {
-        self.after_attention(layer, rows, input, a, w, out);
+        self.after_attention(layer, rows, input, keep, a, w, out);
     }
 
     fn count_experts(&self, a: &Activations, load: &mut [u64]) {

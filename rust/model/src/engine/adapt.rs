@@ -38,7 +38,7 @@ impl Engine {
     /// Freezes the weights, stored or not, and puts an adapter beside them: from here it alone trains.
     pub fn adapt(&mut self, settings: Settings, seed: u64) -> Result<()> {
         self.refuse_second()?;
-        self.edition += 1;
+        self.weights_version += 1;
         self.adapter = Some(Adapter::new(settings, &self.config, &self.layout, seed)?);
         Ok(())
     }
@@ -57,7 +57,7 @@ impl Engine {
 
     /// Adds the adapter to the weights, which train from here: stored ones become f32.
     pub fn merge(&mut self) -> Result<()> {
-        self.edition += 1;
+        self.weights_version += 1;
         let Some(adapter) = self.adapter.take() else {
             let reason = "there is no adapter to merge: call adapt, or load one";
             return Err(Error::Request(reason.to_owned()));
@@ -112,7 +112,7 @@ impl Engine {
         let settings = settings(&folder.join(CONFIG))?;
         let mut fresh = Adapter::new(settings, &self.config, &self.layout, 0)?;
         fill(&mut fresh, &folder.join(WEIGHTS))?;
-        self.edition += 1;
+        self.weights_version += 1;
         self.adapter = Some(fresh);
         Ok(())
     }

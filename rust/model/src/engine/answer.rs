@@ -85,7 +85,7 @@ impl Engine {
             scheduler.add(&request.prompt, &request.keys, request.sampling.clone())?;
         }
         self.rotary.extend(scheduler.reach());
-        let events = self.with_cpu(|cpu| scheduler.finish(&cpu, self.edition));
+        let events = self.with_cpu(|cpu| scheduler.finish(&cpu, self.weights_version));
         let mut events = events.into_iter();
         self.generator = Some(scheduler);
         let sample = |event: Event| Sample {
@@ -102,7 +102,7 @@ impl Engine {
         Ok(requests.iter().map(samples).collect())
     }
 
-    /// A scheduler for requests as they come; only this engine may make its rounds.
+    /// A scheduler for requests as they come; only this engine may make its steps.
     ///
     /// `memory` bounds the bytes of keys and values; 0 takes what all slots need at the model's last position, but at
     /// most half of the free memory.
@@ -112,10 +112,10 @@ impl Engine {
         self.with_cpu(|cpu| Scheduler::new(&cpu, workers, slots, memory))
     }
 
-    /// One round of a scheduler that [`Self::scheduler`] made: what came of it, by request and sample.
+    /// One step of a scheduler that [`Self::scheduler`] made: what came of it, by request and sample.
     pub fn step(&mut self, scheduler: &Scheduler) -> Vec<Event> {
         self.rotary.extend(scheduler.reach());
-        self.with_cpu(|cpu| scheduler.step(&cpu, self.edition))
+        self.with_cpu(|cpu| scheduler.step(&cpu, self.weights_version))
     }
 }
 

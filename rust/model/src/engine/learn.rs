@@ -61,7 +61,7 @@ impl Engine {
 
     /// Computes with what was read from here on.
     pub(super) fn put(&mut self, read: Read) {
-        self.edition += 1;
+        self.weights_version += 1;
         match read {
             Read::Adapter(adapter) => self.adapter = Some(adapter),
             Read::Whole(parameters) => {
@@ -266,7 +266,7 @@ impl Engine {
         learning_rate: f32,
         norms: bool,
     ) -> Result<StepReport> {
-        self.edition += 1;
+        self.weights_version += 1;
         let trained = match &mut self.adapter {
             Some(adapter) => Trained::Adapter(adapter),
             None => Trained::Whole(&mut self.parameters),

@@ -78,7 +78,7 @@ impl Backend for Recorded<'_> {
         fn attend(batch: &Packed, rows: &QueryRows, keep: bool, a: &mut cpu::Activations, w: &mut cpu::Workspace);
         fn append_kv(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &cpu::Activations);
         fn attend_paged(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], rows: &QueryRows, a: &mut cpu::Activations, w: &mut cpu::Workspace);
-        fn mlp_or_moe(layer: usize, rows: &QueryRows, input: &Vec<f32>, a: &mut cpu::Activations, w: &mut cpu::Workspace, out: &mut Vec<f32>);
+        fn mlp_or_moe(layer: usize, rows: &QueryRows, input: &Vec<f32>, keep: bool, a: &mut cpu::Activations, w: &mut cpu::Workspace, out: &mut Vec<f32>);
         fn logits(rows: usize, output: &Vec<f32>, head: &mut cpu::Head);
         fn logits_backward(rows: usize, output: &Vec<f32>, head: &cpu::Head, d: &mut Gradients, gradient: &mut Vec<f32>);
         fn mlp_or_moe_backward(layer: usize, rows: &QueryRows, a: &cpu::Activations, w: &mut cpu::Workspace, d: &mut Gradients, gradient: &mut Vec<f32>);

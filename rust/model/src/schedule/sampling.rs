@@ -34,7 +34,7 @@ pub struct Sampling {
     pub ignore_eos: bool,
     /// Alternatives told with each token.
     pub top: usize,
-    /// Most tokens guessed ahead from the text so far.
+    /// Most tokens drafted ahead from the text so far.
     pub speculate: usize,
 }
 

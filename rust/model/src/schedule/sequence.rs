@@ -6,7 +6,7 @@ use moevolve_kernels::LANES;
 
 use super::pool::{Chain, Pool, Table};
 use super::sampling::{Draws, Sampling};
-use super::{Event, lookup};
+use super::{Event, draft};
 use crate::batch::Paged;
 
 /// One sample, or a prompt that is being read for several.
@@ -29,12 +29,12 @@ pub struct Sequence {
     pub draws: Draws,
     /// Samples that begin when the prompt is read.
     pub forks: Vec<Draws>,
-    /// Tokens that this round reads: of `ids`, then guesses.
+    /// Tokens that this step reads: of `ids`, then drafts.
     pub fed: usize,
-    pub guesses: Vec<u32>,
-    /// Rows of logits that it gets in this round: none, or one after its last token and after each guess.
+    pub drafts: Vec<u32>,
+    /// Rows of logits that it gets in this step: none, or one after its last token and after each draft.
     pub rows: usize,
-    /// Tokens that it pays to guess, by how well the last guesses did.
+    /// Tokens that it pays to draft, by how well the last drafts did.
     reach: usize,
 }
 
@@ -62,7 +62,7 @@ impl Sequence {
             draws,
             forks,
             fed: 0,
-            guesses: Vec::new(),
+            drafts: Vec::new(),
             rows: 0,
             each: 0,
             reach: sampling.speculate,
@@ -75,7 +75,7 @@ impl Sequence {
         self.ids.len() - self.read
     }
 
-    /// What this round reads of it.
+    /// What this step reads of it.
     pub fn paged(&self) -> Paged<'_> {
         Paged {
             blocks: &self.table,
@@ -91,11 +91,11 @@ impl Sequence {
     }
 
     /// Guesses what comes after its last token, where it asks for that.
-    pub fn guess(&mut self) {
-        self.guesses.clear();
+    pub fn draft(&mut self) {
+        self.drafts.clear();
         let most = self.reach.min(self.draws.left().saturating_sub(1));
         if most > 0 {
-            self.guesses.extend(lookup::continuation(&self.ids, most));
+            self.drafts.extend(draft::continuation(&self.ids, most));
         }
     }
 
@@ -142,23 +142,23 @@ impl Sequence {
             && self.ids[..end] == other.ids[..end]
     }
 
-    /// Counts this round's tokens as read, guesses as far as they were drawn.
+    /// Counts this step's tokens as read, drafts as far as they were drawn.
     pub fn settle(&mut self) {
-        let known = self.read + self.fed - self.guesses.len();
+        let known = self.read + self.fed - self.drafts.len();
         let drawn = if self.rows > 0 {
             self.ids.len() - known
         } else {
             0
         };
         self.read = if drawn > 0 {
-            // Whatever a guess's place holds, the last token is read in the next round.
+            // Whatever a draft's place holds, the last token is read in the next step.
             self.ids.len() - 1
         } else {
             known
         };
-        let guessed = self.guesses.len();
-        if guessed > 0 {
-            self.reach = if drawn > guessed {
+        let drafted = self.drafts.len();
+        if drafted > 0 {
+            self.reach = if drawn > drafted {
                 (2 * self.reach).min(self.sampling.speculate)
             } else {
                 drawn.max(1)
@@ -166,7 +166,7 @@ impl Sequence {
         }
         self.fed = 0;
         self.rows = 0;
-        self.guesses.clear();
+        self.drafts.clear();
     }
 
     /// A sample of its own that continues the prompt, which has been read; `promised` blocks go along.

@@ -3,16 +3,15 @@
 use std::ops::Range;
 
 use moevolve_kernels::attention::{Saved, attend_backward};
-use moevolve_kernels::experts::{self, BackwardProducts};
+use moevolve_kernels::experts;
 use moevolve_kernels::norm::rms_norm_backward;
 use moevolve_kernels::rope::rotate;
-use moevolve_kernels::rows::{scatter_add, sum_rows};
+use moevolve_kernels::rows::scatter_add;
 use moevolve_kernels::{padded, reserve};
 
+use super::gradients::{WeightBuffers, WeightGradients};
 use super::{Activations, Cpu, Head, Workspace};
 use crate::batch::{Packed, QueryRows};
-use crate::layout::Matrix;
-use crate::linear::Scratch;
 
 /// Gradients of activations.
 #[derive(Clone, Debug, Default)]
@@ -32,80 +31,6 @@ pub struct ActivationGradients {
     key_values: Vec<f32>,
     scores: Vec<f32>,
     weights: WeightBuffers,
-}
-
-#[derive(Clone, Debug, Default)]
-struct WeightBuffers {
-    scratch: Scratch,
-    /// Gradients of vectors that do not train.
-    frozen: Vec<f32>,
-}
-
-/// Gradients of weights, those that train.
-struct WeightGradients<'a> {
-    cpu: Cpu<'a>,
-    /// In the layout of what trains.
-    gradient: &'a mut [f32],
-    buffers: &'a mut WeightBuffers,
-}
-
-impl WeightGradients<'_> {
-    /// That of a vector of the layout.
-    fn vector(&mut self, range: &Range<usize>) -> &mut [f32] {
-        if self.cpu.weights.trains_all() {
-            return &mut self.gradient[range.clone()];
-        }
-        reserve(&mut self.buffers.frozen, range.len());
-        &mut self.buffers.frozen[..range.len()]
-    }
-
-    /// Adds the gradient of a bias: the sum of `rows` rows.
-    fn bias(&mut self, rows: usize, dy: &[f32], range: &Range<usize>) {
-        if self.cpu.weights.trains_all() {
-            sum_rows(self.cpu.isa, rows, dy, &mut self.gradient[range.clone()]);
-        }
-    }
-
-    /// dx = dy W, added to dx if `add`.
-    fn input(&mut self, matrix: &Matrix, rows: usize, dy: &[f32], dx: &mut [f32], add: bool) {
-        let (isa, scratch) = (self.cpu.isa, &mut self.buffers.scratch);
-        let weights = self.cpu.weights;
-        weights.backward(isa, matrix, rows, dy, dx, add, scratch);
-    }
-
-    /// Adds the gradient of a matrix.
-    fn matrix(&mut self, matrix: &Matrix, rows: usize, dy: &[f32], x: &[f32]) {
-        let (isa, scratch) = (self.cpu.isa, &mut self.buffers.scratch);
-        let weights = self.cpu.weights;
-        weights.gradient(isa, matrix, rows, dy, x, self.gradient, scratch);
-    }
-}
-
-impl BackwardProducts for WeightGradients<'_> {
-    fn input_gradient(
-        &mut self,
-        range: &Range<usize>,
-        rows: usize,
-        (out, inp): (usize, usize),
-        dy: &[f32],
-        dx: &mut [f32],
-        add: bool,
-    ) {
-        let range = range.clone();
-        self.input(&Matrix { range, out, inp }, rows, dy, dx, add);
-    }
-
-    fn weight_gradient(
-        &mut self,
-        range: &Range<usize>,
-        rows: usize,
-        (out, inp): (usize, usize),
-        dy: &[f32],
-        x: &[f32],
-    ) {
-        let range = range.clone();
-        self.matrix(&Matrix { range, out, inp }, rows, dy, x);
-    }
 }
 
 /// One block's backward pass.
@@ -176,7 +101,7 @@ impl Backward<'_> {
         );
     }
 
-    /// From the gradient of the layer's output in `slopes.output` to that of its middle, in the same buffer.
+    /// From the gradient of the layer's output in `output` to that of its middle, in the same buffer.
     pub(super) fn mlp_or_moe(self, index: usize, rows: usize, a: &Activations, b: &mut Workspace) {
         let Self {
             cpu,
@@ -281,7 +206,7 @@ impl Backward<'_> {
         }
     }
 
-    /// To the gradient of the layer's input, in `slopes.output`.
+    /// To the gradient of the layer's input, in `output`.
     pub(super) fn projections(
         self,
         index: usize,

@@ -1,6 +1,6 @@
 //! What follows attention in a layer: its output, the residual, and the block of experts or the dense one.
 
-use moevolve_kernels::experts::{self, Places, Products, Shape};
+use moevolve_kernels::experts::{self, Buffers, Copies, Places, Products, Shape};
 use moevolve_kernels::route::Routing;
 use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::{BatchClass, padded, reserve};
@@ -8,15 +8,17 @@ use moevolve_kernels::{BatchClass, padded, reserve};
 use super::{Activations, Cpu, Workspace};
 use crate::batch::QueryRows;
 use crate::layout::Matrix;
-use crate::linear::{ExpertOutputs, ExpertRows, Product};
+use crate::linear::{ExpertRows, Product};
 
 impl Cpu<'_> {
     /// Output projection, residual and experts: from `attended` to the layer's output (rows, hidden).
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn after_attention(
         &self,
         index: usize,
         queries: &QueryRows,
         input: &[f32],
+        keep: bool,
         a: &mut Activations,
         b: &mut Workspace,
         out: &mut Vec<f32>,
@@ -60,15 +62,19 @@ impl Cpu<'_> {
             classes: if last { &[] } else { &queries.classes },
         };
         experts::forward(
-            self.isa,
-            self.weights.arithmetic(),
-            block.shape,
+            experts::Block {
+                isa: self.isa,
+                team: self.team,
+                arithmetic: self.weights.arithmetic(),
+                shape: block.shape,
+                bias: self.weights.selection_bias(index, self.config.experts),
+            },
             &block,
-            self.weights.selection_bias(index, self.config.experts),
             rows,
             &a.middle_normal,
             &a.middle,
             out,
+            keep,
             &mut a.experts,
             &mut b.experts,
         );
@@ -104,9 +110,10 @@ impl Products for Block<'_> {
     fn experts(
         &self,
         routing: &Routing,
-        inputs: &[f32],
-        gate_up: &mut [f32],
-        activations: &mut [f32],
+        h: &[f32],
+        keep: bool,
+        copies: &mut Copies,
+        buffers: &mut Buffers,
         outputs: &mut [f32],
     ) {
         let Cpu {
@@ -124,13 +131,9 @@ impl Products for Block<'_> {
             arithmetic: weights.arithmetic(),
             routing,
             classes,
-            inputs,
+            h,
+            keep,
         };
-        let out = ExpertOutputs {
-            gate_up,
-            activations,
-            outputs,
-        };
-        weights.experts(isa, team, &rows, out);
+        weights.experts(isa, team, &rows, copies, buffers, outputs);
     }
 }

@@ -1,5 +1,6 @@
 //! Keys and values of sequences in blocks of sixteen positions, by id.
 
+use std::ops::Range;
 use std::slice;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -58,13 +59,12 @@ impl KvCache {
     pub unsafe fn blocks(&self, sequences: &[Paged<'_>]) -> Vec<&[Line]> {
         let blocks = self.lock();
         let ids = sequences.iter().flat_map(|sequence| sequence.blocks);
-        ids.map(|&id| slice::from_raw_parts(blocks[id as usize].as_ptr(), self.lines))
-            .collect()
-    }
-
-    /// Where the block with this id lies.
-    fn at(&self, id: u32) -> *mut Line {
-        self.lock()[id as usize].as_mut_ptr()
+        let read = |&id: &u32| {
+            let at = blocks[id as usize].as_ptr();
+            // SAFETY: the caller's word; a block's memory stays where it is as others are added.
+            unsafe { slice::from_raw_parts(at, self.lines) }
+        };
+        ids.map(read).collect()
     }
 
     /// Writes a layer's rows at the sequences' positions: `keys` (rows, width), `key_values` (rows, 2 × width) of which
@@ -80,18 +80,28 @@ impl KvCache {
         key_values: &[f32],
         order: &[u32],
     ) {
-        let mut row = 0;
+        let mut blocks = self.lock();
+        // Blocks that are written, and at which offsets.
+        let mut spans: Vec<(*mut Line, Range<usize>)> = Vec::new();
         for sequence in sequences {
             let (mut position, end) = (sequence.first, sequence.first + sequence.tokens);
             while position < end {
-                let at = self.at(sequence.blocks[position / LANES]);
-                // SAFETY: positions that are written lie in blocks of this sequence alone.
-                let block = unsafe { slice::from_raw_parts_mut(at, self.lines) };
-                for _ in position % LANES..LANES.min(end - position + position % LANES) {
-                    let (key, value) = (&keys[row * width..], &key_values[(2 * row + 1) * width..]);
-                    append_to_block(heads, layer, position % LANES, key, value, order, block);
-                    (row, position) = (row + 1, position + 1);
-                }
+                let id = sequence.blocks[position / LANES] as usize;
+                let offset = position % LANES;
+                let count = (end - position).min(LANES - offset);
+                spans.push((blocks[id].as_mut_ptr(), offset..offset + count));
+                position += count;
+            }
+        }
+        drop(blocks);
+        let mut row = 0;
+        for (at, offsets) in spans {
+            // SAFETY: a block that is written is one sequence's alone, and stays where it is.
+            let block = unsafe { slice::from_raw_parts_mut(at, self.lines) };
+            for offset in offsets {
+                let (key, value) = (&keys[row * width..], &key_values[(2 * row + 1) * width..]);
+                append_to_block(heads, layer, offset, key, value, order, block);
+                row += 1;
             }
         }
     }

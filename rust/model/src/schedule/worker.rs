@@ -1,4 +1,4 @@
-//! One thread's samples, and their rounds: let in, read and drawn together, told, let go.
+//! One thread's samples, and their steps: let in, read and drawn together, told, let go.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use crate::batch::{Paged, QueryRows};
 use crate::network::{Keep, KeyValues, Pass};
 
 /// Samples that are read and drawn together.
-pub struct Lane<D: Device> {
+pub struct WorkerBatch<D: Device> {
     pub sequences: Vec<Sequence>,
     pub events: Vec<Event>,
     pass: Pass<D>,
@@ -24,7 +24,7 @@ pub struct Lane<D: Device> {
     scratch: Vec<Mutex<Scratch>>,
 }
 
-impl<D: Device> Default for Lane<D> {
+impl<D: Device> Default for WorkerBatch<D> {
     fn default() -> Self {
         Self {
             sequences: Vec::new(),
@@ -38,14 +38,14 @@ impl<D: Device> Default for Lane<D> {
     }
 }
 
-impl<D: Device> Lane<D> {
+impl<D: Device> WorkerBatch<D> {
     /// Samples it has, those that begin when their prompt is read among them.
     pub fn samples(&self) -> usize {
         self.sequences.iter().map(|s| 1 + s.forks.len()).sum()
     }
 
-    /// One round; false if there was nothing to do. `whole` keeps tokens back until their sample has ended.
-    pub fn round<B: Backend<Device = D>>(
+    /// One step; false if there was nothing to do. `whole` keeps tokens back until their sample has ended.
+    pub fn step<B: Backend<Device = D>>(
         &mut self,
         backend: &B,
         cache: &D::KvCache,
@@ -83,13 +83,13 @@ impl<D: Device> Lane<D> {
         while unread < budget
             && let Some(first) = shared.waiting.front_mut()
         {
-            let fair = (shared.busy + shared.waiting_samples).div_ceil(shared.lanes);
+            let fair = (shared.busy + shared.waiting_samples).div_ceil(shared.workers);
             let most = first
                 .samples
                 .len()
                 .min(shared.slots - shared.busy)
                 .min(fair.saturating_sub(own))
-                .min(shared.slots.div_ceil(shared.lanes).saturating_sub(own));
+                .min(shared.slots.div_ceil(shared.workers).saturating_sub(own));
             if most == 0 {
                 break;
             }
@@ -132,7 +132,7 @@ impl<D: Device> Lane<D> {
         }
     }
 
-    /// Chooses what this round reads: a token of each sample and its guesses, then prompts in order, up to a bound.
+    /// Chooses what this step reads: a token of each sample and its drafts, then prompts in order, up to a bound.
     fn plan(&mut self, pool: &mut Pool, reads: [usize; 2]) {
         self.ids.clear();
         self.all.clear();
@@ -143,11 +143,11 @@ impl<D: Device> Lane<D> {
             let (before, rest) = self.sequences.split_at_mut(at);
             let sequence = &mut rest[0];
             if !sequence.reading() {
-                sequence.guess();
-                sequence.fed = sequence.unread() + sequence.guesses.len();
+                sequence.draft();
+                sequence.fed = sequence.unread() + sequence.drafts.len();
             } else {
                 sequence.adopt(pool);
-                // What another one reads in this round need not be read twice: it is there in the next.
+                // What another one reads in this step need not be read twice: it is there in the next.
                 let twice = before
                     .iter()
                     .any(|other| other.reading() && other.fed > 0 && sequence.reads_like(other));
@@ -165,7 +165,7 @@ impl<D: Device> Lane<D> {
             sequence.rows = if sequence.fed == 0 || sequence.fed < sequence.unread() {
                 0
             } else {
-                1 + sequence.guesses.len()
+                1 + sequence.drafts.len()
             };
             let reach = blocks(sequence.read + sequence.fed);
             while sequence.table.len() < reach {
@@ -185,8 +185,8 @@ impl<D: Device> Lane<D> {
     fn place(&mut self, at: usize) {
         let sequence = &self.sequences[at];
         let (read, fed, rows) = (sequence.read, sequence.fed, sequence.rows);
-        let known = &sequence.ids[read..][..fed - sequence.guesses.len()];
-        for (index, &id) in known.iter().chain(&sequence.guesses).enumerate() {
+        let known = &sequence.ids[read..][..fed - sequence.drafts.len()];
+        for (index, &id) in known.iter().chain(&sequence.drafts).enumerate() {
             let (row, position) = (self.ids.len(), read + index);
             self.ids.push(id);
             let output = (index >= fed - rows).then_some(&mut self.outputs);
@@ -209,7 +209,7 @@ impl<D: Device> Lane<D> {
             .forward(backend, ids, all, outputs, &attention, keep, |_, _| {});
     }
 
-    /// Draws for every sequence with logits: tokens while they are those that were guessed, and one more.
+    /// Draws for every sequence with logits: tokens while they are those that were drafted, and one more.
     fn draw<B: Backend<Device = D>>(&mut self, backend: &B) {
         let host = backend.host();
         let width = padded(host.config.vocabulary);
@@ -232,18 +232,18 @@ impl<D: Device> Lane<D> {
                 ids,
                 draws,
                 forks,
-                guesses,
+                drafts,
                 ..
             } = &mut **sequence;
             let mut row = logits[*first * width..].chunks_exact(width);
-            for guess in guesses.iter().map(Some).chain([None]) {
+            for draft in drafts.iter().map(Some).chain([None]) {
                 let Some(row) = row.next() else { break };
                 for fork in &mut *forks {
                     fork.draw(host, sampling, row, &mut scratch);
                 }
                 let token = draws.draw(host, sampling, row, &mut scratch);
                 ids.extend(token);
-                if draws.finish.is_some() || token.as_ref() != guess {
+                if draws.finish.is_some() || token.as_ref() != draft {
                     break;
                 }
             }

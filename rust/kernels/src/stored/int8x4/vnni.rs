@@ -1,11 +1,11 @@
 use std::arch::x86_64::*;
 
-use super::Quads;
+use super::Int8x4;
 use crate::simd::Avx512;
 
 /// One 512-bit register; products by `vpdpbusd`.
 #[derive(Clone, Copy)]
-pub(crate) struct VnniQuads(__m512i);
+pub(crate) struct VnniInt8x4(__m512i);
 
 /// Sixteen bytes of the rows `row`, `row + 4`, `row + 8` and `row + 12`.
 #[inline(always)]
@@ -25,7 +25,7 @@ unsafe fn four_rows(from: *const u8, stride: usize, row: usize) -> __m512i {
 }
 
 // SAFETY: the trait's contract; every method is one or a few AVX-512 F/BW/VNNI instructions.
-unsafe impl Quads for VnniQuads {
+unsafe impl Int8x4 for VnniInt8x4 {
     type Floats = Avx512;
     const BIASED: bool = true;
     const ROWS: usize = 8;

@@ -1,11 +1,11 @@
 use std::arch::x86_64::*;
 
-use super::Quads;
+use super::Int8x4;
 use crate::simd::Avx2;
 
 /// Two 256-bit registers; products by `vpmaddubsw`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2Quads(__m256i, __m256i);
+pub(crate) struct Avx2Int8x4(__m256i, __m256i);
 
 /// Four words of eight rows, transposed; `from` is at the first.
 #[inline(always)]
@@ -36,7 +36,7 @@ unsafe fn four_products(unsigned: __m256i, signed: __m256i) -> __m256i {
 }
 
 // SAFETY: the trait's contract; every method is a few AVX2 or F16C instructions.
-unsafe impl Quads for Avx2Quads {
+unsafe impl Int8x4 for Avx2Int8x4 {
     type Floats = Avx2;
     const BIASED: bool = false;
     const ROWS: usize = 3;

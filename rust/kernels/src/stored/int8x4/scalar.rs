@@ -1,10 +1,10 @@
-use super::Quads;
+use super::Int8x4;
 use crate::simd::{Scalar, Simd};
 use crate::stored::narrow::from_f16;
 
 /// Sixteen words in memory: what the vector instructions must equal.
 #[derive(Clone, Copy)]
-pub(crate) struct ScalarQuads([u32; 16]);
+pub(crate) struct ScalarInt8x4([u32; 16]);
 
 macro_rules! each {
     ($i:ident => $value:expr) => {{
@@ -12,12 +12,12 @@ macro_rules! each {
         for $i in 0..16 {
             out[$i] = $value;
         }
-        ScalarQuads(out)
+        ScalarInt8x4(out)
     }};
 }
 
 // SAFETY: plain Rust; only the pointers carry an obligation.
-unsafe impl Quads for ScalarQuads {
+unsafe impl Int8x4 for ScalarInt8x4 {
     type Floats = Scalar;
     const BIASED: bool = false;
     const ROWS: usize = 4;

@@ -1,4 +1,4 @@
-//! Guessing ahead from the text itself: what followed when its last tokens came before (Saxena 2023, prompt lookup).
+//! Draft tokens from the text itself: what followed when its last tokens came before (Saxena 2023, prompt lookup).
 
 /// Tokens whose earlier occurrence is looked for, from most to fewest.
 const LENGTHS: [usize; 2] = [3, 2];

@@ -7,10 +7,10 @@ mod scalar;
 mod vnni;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::Avx2Quads;
-pub(crate) use scalar::ScalarQuads;
+pub(crate) use avx2::Avx2Int8x4;
+pub(crate) use scalar::ScalarInt8x4;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use vnni::VnniQuads;
+pub(crate) use vnni::VnniInt8x4;
 
 use crate::simd::Simd;
 
@@ -19,7 +19,7 @@ use crate::simd::Simd;
 ///
 /// # Safety
 /// Methods may run only where the processor has the instruction set; pointers must be good for what is read.
-pub(crate) unsafe trait Quads: Copy {
+pub(crate) unsafe trait Int8x4: Copy {
     /// Sixteen floats on the same instruction set.
     type Floats: Simd;
     /// Whether [`Self::dot_signed`] wants its weights as unsigned bytes, 128 too large, and the sum corrected.

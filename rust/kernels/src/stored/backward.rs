@@ -1,4 +1,4 @@
-//! The way back through a stored matrix: its rows are decoded a few at a time, and multiplied as packed ones are.
+//! The backward pass through a stored matrix: its rows are decoded a few at a time, and multiplied as packed ones are.
 
 use super::format::Matrix;
 use crate::panels::Precision;
@@ -9,7 +9,7 @@ const DECODED: usize = 64;
 
 /// Buffers that hold nothing between calls.
 #[derive(Clone, Debug, Default)]
-pub struct BackScratch {
+pub struct BackwardScratch {
     decoded: Vec<f32>,
     single: Vec<f32>,
     half: Vec<u16>,
@@ -22,7 +22,7 @@ pub struct BackScratch {
 /// Both sides are rounded to `precision`. `dy` has at least the padded number of outputs in a row; what lies there past
 /// `matrix.out` must be finite and is multiplied by zero. Panics if the lengths do not fit.
 #[allow(clippy::too_many_arguments)]
-pub fn back(
+pub fn backward(
     isa: Isa,
     precision: Precision,
     matrix: Matrix<'_>,
@@ -31,7 +31,7 @@ pub fn back(
     dy_stride: usize,
     dx: &mut [f32],
     add: bool,
-    scratch: &mut BackScratch,
+    scratch: &mut BackwardScratch,
 ) {
     let (out, inp) = (padded(matrix.out), padded(matrix.inp));
     assert!(matrix.is_whole() && dy_stride >= out && dx.len() >= rows * inp);

@@ -2,7 +2,7 @@
 
 /// Asks for the line at `at`, which need not exist, in the second-level cache: the first holds too few rows.
 #[inline(always)]
-pub(super) fn foresee(at: *const u8) {
+pub(super) fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, which never faults; every x86-64 processor has it.
     unsafe {

@@ -1,0 +1,316 @@
+//! A block of experts whose weights are packed in panels.
+//!
+//! Its work is split over a team in parts of (expert, block of columns): first gate, up and SwiGLU, then down. No sum
+//! depends on how it is split, so the bits are the same on any number of threads, and as in a pass that is kept.
+
+use super::{Copies, Places, Products, Shape};
+use crate::panels::{Panels, Precision};
+use crate::route::Routing;
+use crate::rows::gather;
+use crate::shared::Shared;
+use crate::swiglu::swiglu;
+use crate::team::Team;
+use crate::{Isa, bf16, gemm, padded, reserve};
+
+/// Columns of a part: two panels, enough work to share and few enough to balance.
+const COLUMNS: usize = 2 * gemm::PANEL;
+
+/// Rows of a part of the router's product, of sorting, and of the combination.
+pub(super) const TOKENS: usize = 32;
+
+/// Multiply-adds below which a block is computed by the caller alone: waking others costs more.
+const SMALL: usize = 1 << 19;
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// Weights packed in panels, at their ranges.
+pub struct PackedBlock<'a> {
+    pub isa: Isa,
+    pub team: &'a Team,
+    pub shape: Shape,
+    pub places: &'a Places,
+    /// Packed for [`crate::panels::Side::Forward`].
+    pub panels: &'a Panels,
+}
+
+/// Buffers that hold nothing between calls.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers {
+    single: Operands<f32>,
+    half: Operands<u16>,
+}
+
+/// Operands of the products.
+#[derive(Clone, Debug, Default)]
+struct Operands<N> {
+    /// (copies, hidden), rows [`Number::apart`]: the input in expert order.
+    sorted: Vec<N>,
+    /// (copies, intermediate), rows [`Number::apart`].
+    activations: Vec<N>,
+    /// One a thread.
+    workers: Vec<Worker<N>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Worker<N> {
+    floats: Vec<f32>,
+    row: Vec<N>,
+}
+
+/// What the operands of products are stored as.
+trait Number: Copy + Default + Send + Sync {
+    /// From one row of `width` numbers to the next: a line of the cache more, because rows a power of two apart would
+    /// share a few of its sets.
+    fn apart(width: usize) -> usize {
+        width + LINE / size_of::<Self>()
+    }
+    fn round(isa: Isa, x: &[f32], out: &mut [Self]);
+    fn panels(panels: &Panels) -> &[Self];
+    /// As [`gemm::multiply`] for rows of `a` that lie [`Self::apart`].
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(
+        isa: Isa,
+        rows: usize,
+        depth: usize,
+        columns: usize,
+        a: &[Self],
+        panels: &[Self],
+        c: &mut [f32],
+    );
+}
+
+impl Number for f32 {
+    fn round(_: Isa, x: &[f32], out: &mut [Self]) {
+        out.copy_from_slice(x);
+    }
+    fn panels(panels: &Panels) -> &[Self] {
+        panels.single()
+    }
+    fn multiply(
+        isa: Isa,
+        rows: usize,
+        depth: usize,
+        columns: usize,
+        a: &[Self],
+        panels: &[Self],
+        c: &mut [f32],
+    ) {
+        let a_row = Self::apart(depth);
+        gemm::multiply_apart(isa, rows, depth, columns, a, a_row, panels, c, false);
+    }
+}
+
+impl Number for u16 {
+    fn round(isa: Isa, x: &[f32], out: &mut [Self]) {
+        bf16::round(isa, x, out);
+    }
+    fn panels(panels: &Panels) -> &[Self] {
+        panels.half()
+    }
+    fn multiply(
+        isa: Isa,
+        rows: usize,
+        depth: usize,
+        columns: usize,
+        a: &[Self],
+        panels: &[Self],
+        c: &mut [f32],
+    ) {
+        let a_row = Self::apart(depth);
+        bf16::multiply_rounded(isa, rows, depth, columns, a, a_row, panels, c, false);
+    }
+}
+
+impl Products for PackedBlock<'_> {
+    fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
+        let (router, width) = (&self.places.router, padded(self.shape.experts));
+        let hidden = self.shape.hidden;
+        let scores = Shared::new(scores);
+        self.share(tokens, tokens.div_ceil(TOKENS), &|part, _| {
+            let (first, end) = (part * TOKENS, tokens.min((part + 1) * TOKENS));
+            // SAFETY: these tokens are this part's.
+            let scores = unsafe { scores.slice(first * width..end * width) };
+            let h = &h[first * hidden..end * hidden];
+            self.panels.multiply(
+                self.isa,
+                router,
+                end - first,
+                hidden,
+                width,
+                h,
+                scores,
+                false,
+            );
+        });
+    }
+
+    fn experts(
+        &self,
+        routing: &Routing,
+        h: &[f32],
+        keep: bool,
+        copies: &mut Copies,
+        buffers: &mut Buffers,
+        outputs: &mut [f32],
+    ) {
+        match self.panels.precision() {
+            _ if keep => self.kept(routing, h, copies, outputs),
+            Precision::F32 => self.run(routing, h, &mut buffers.single, outputs),
+            Precision::Bf16 => self.run(routing, h, &mut buffers.half, outputs),
+        }
+    }
+}
+
+impl PackedBlock<'_> {
+    /// Calls `part(index, thread)` for each of so many parts of a block of `tokens` tokens.
+    fn share(&self, tokens: usize, parts: usize, part: &(dyn Fn(usize, usize) + Sync)) {
+        let Shape {
+            hidden,
+            intermediate,
+            chosen,
+            ..
+        } = self.shape;
+        if tokens * chosen * 3 * hidden * intermediate < SMALL {
+            (0..parts).for_each(|index| part(index, 0));
+        } else {
+            self.team.run(parts, part);
+        }
+    }
+
+    /// One expert after another, with all that the backward pass reads left in `copies`.
+    fn kept(&self, routing: &Routing, h: &[f32], copies: &mut Copies, outputs: &mut [f32]) {
+        let Self {
+            isa,
+            shape,
+            places,
+            panels,
+            ..
+        } = *self;
+        let (hidden, inner) = (shape.hidden, shape.intermediate);
+        copies.reserve(shape, routing.tokens.len());
+        gather(isa, hidden, &routing.tokens, h, &mut copies.inputs);
+        for e in 0..shape.experts {
+            let rows = routing.rows_of(e);
+            let n = rows.len();
+            if n == 0 {
+                continue;
+            }
+            let inputs = &copies.inputs[rows.start * hidden..];
+            let gate_up = &mut copies.gate_up[rows.start * 2 * inner..][..n * 2 * inner];
+            let activations = &mut copies.activations[rows.start * inner..][..n * inner];
+            let outputs = &mut outputs[rows.start * hidden..];
+            let (up, down) = (&places.gate_up[e], &places.down[e]);
+            panels.multiply(isa, up, n, hidden, 2 * inner, inputs, gate_up, false);
+            swiglu(isa, inner, gate_up, activations);
+            panels.multiply(isa, down, n, inner, hidden, activations, outputs, false);
+        }
+    }
+
+    /// Every expert by parts, with nothing left but the outputs.
+    fn run<N: Number>(
+        &self,
+        routing: &Routing,
+        h: &[f32],
+        operands: &mut Operands<N>,
+        outputs: &mut [f32],
+    ) {
+        let (isa, places) = (self.isa, self.places);
+        let Shape {
+            hidden,
+            intermediate: inner,
+            experts,
+            chosen,
+            ..
+        } = self.shape;
+        let copies = routing.tokens.len();
+        let tokens = copies / chosen;
+        let (input_row, inner_row) = (N::apart(hidden), N::apart(inner));
+        let Operands {
+            sorted,
+            activations,
+            workers,
+        } = operands;
+        reserve(sorted, copies * input_row);
+        reserve(activations, copies * inner_row);
+        reserve(workers, self.team.threads());
+        let workers = Shared::new(workers);
+        // SAFETY: one part at a time has this thread's number.
+        let worker = |thread: usize| unsafe { &mut workers.slice(thread..thread + 1)[0] };
+
+        let shared = Shared::new(sorted);
+        self.share(tokens, tokens.div_ceil(TOKENS), &|part, thread| {
+            let row = &mut worker(thread).row;
+            reserve(row, hidden);
+            for token in part * TOKENS..tokens.min((part + 1) * TOKENS) {
+                N::round(isa, &h[token * hidden..][..hidden], &mut row[..hidden]);
+                for &slot in &routing.slots[token * chosen..][..chosen] {
+                    // SAFETY: every copy has a slot of its own.
+                    unsafe { shared.put(slot as usize * input_row, &row[..hidden]) };
+                }
+            }
+        });
+
+        let sorted = &sorted[..];
+        let active: Vec<usize> = (0..experts)
+            .filter(|&e| !routing.rows_of(e).is_empty())
+            .collect();
+        // Panels of gate and up are apart only where no panel has columns of both.
+        let columns = if inner.is_multiple_of(gemm::PANEL) {
+            COLUMNS
+        } else {
+            inner
+        };
+        let blocks = inner.div_ceil(columns);
+        let shared = Shared::new(activations);
+        self.share(tokens, active.len() * blocks, &|part, thread| {
+            let (e, first) = (active[part / blocks], part % blocks * columns);
+            let wide = columns.min(inner - first);
+            let rows = routing.rows_of(e);
+            let n = rows.len();
+            let scratch = &mut worker(thread).floats;
+            reserve(scratch, 4 * n * wide);
+            let (both, rest) = scratch.split_at_mut(2 * n * wide);
+            let (product, activated) = rest.split_at_mut(n * wide);
+            let a = &sorted[rows.start * input_row..rows.end * input_row];
+            let matrix = &N::panels(self.panels)[places.gate_up[e].clone()];
+            if wide == inner {
+                N::multiply(isa, n, hidden, 2 * inner, a, matrix, both);
+            } else {
+                // Gate and up beside each other, as SwiGLU reads them.
+                for (side, start) in [first, inner + first].into_iter().enumerate() {
+                    let panels = &matrix[start * hidden..][..wide * hidden];
+                    N::multiply(isa, n, hidden, wide, a, panels, product);
+                    for (row, from) in product.chunks_exact(wide).take(n).enumerate() {
+                        both[(2 * row + side) * wide..][..wide].copy_from_slice(from);
+                    }
+                }
+            }
+            swiglu(isa, wide, both, &mut activated[..n * wide]);
+            for (row, from) in rows.zip(activated.chunks_exact(wide)) {
+                let at = row * inner_row + first;
+                // SAFETY: these rows are this expert's and these columns this part's.
+                N::round(isa, from, unsafe { shared.slice(at..at + wide) });
+            }
+        });
+
+        let activations = &activations[..];
+        let shared = Shared::new(outputs);
+        let blocks = hidden.div_ceil(COLUMNS);
+        self.share(tokens, active.len() * blocks, &|part, thread| {
+            let (e, first) = (active[part / blocks], part % blocks * COLUMNS);
+            let wide = COLUMNS.min(hidden - first);
+            let rows = routing.rows_of(e);
+            let scratch = &mut worker(thread).floats;
+            reserve(scratch, rows.len() * wide);
+            let a = &activations[rows.start * inner_row..rows.end * inner_row];
+            let matrix = &N::panels(self.panels)[places.down[e].clone()];
+            let panels = &matrix[first * inner..][..wide * inner];
+            N::multiply(isa, rows.len(), inner, wide, a, panels, scratch);
+            for (row, from) in rows.zip(scratch.chunks_exact(wide)) {
+                // SAFETY: these rows are this expert's and these columns this part's.
+                unsafe { shared.put(row * hidden + first, from) };
+            }
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! The block that is only read gives the bits of the one that is kept for training, in either precision, on any team.
+
+mod common;
+
+use common::{everywhere, random};
+use moevolve_kernels::arithmetic::OWN;
+use moevolve_kernels::experts::{Block, PackedBlock, Places, Saved, Scratch, Shape, forward};
+use moevolve_kernels::panels::{Panels, Side};
+use moevolve_kernels::route::Rule;
+use moevolve_kernels::team::Team;
+use moevolve_kernels::{Isa, Precision, padded};
+use proptest::prelude::*;
+
+const RULES: [Rule; 2] = [Rule::Sigmoid, Rule::Softmax { normalised: true }];
+
+struct Case {
+    shape: Shape,
+    places: Places,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    x: Vec<f32>,
+}
+
+impl Case {
+    fn new(shape: Shape, tokens: usize, seed: u64) -> Self {
+        let places = Places::packed(shape);
+        let mut weights = random(places.total(), seed);
+        weights[shape.experts * shape.hidden..places.router.end].fill(0.0);
+        Self {
+            shape,
+            places,
+            weights,
+            bias: random(shape.experts, seed ^ 1),
+            x: random(tokens * shape.hidden, seed ^ 4),
+        }
+    }
+
+    fn pack(&self, precision: Precision) -> Panels {
+        let Shape {
+            hidden,
+            intermediate,
+            experts,
+            ..
+        } = self.shape;
+        let Places {
+            router,
+            gate_up,
+            down,
+        } = &self.places;
+        let total = self.weights.len();
+        let mut panels = Panels::new(Side::Forward, precision, total, [router.clone()]);
+        let router = [(router, padded(experts), hidden)];
+        let up = gate_up
+            .iter()
+            .map(|range| (range, 2 * intermediate, hidden));
+        let down = down.iter().map(|range| (range, hidden, intermediate));
+        for (range, out, inp) in router.into_iter().chain(up).chain(down) {
+            let weights = &self.weights[range.clone()];
+            let isa = Isa::best();
+            panels.whole().pack(isa, range.start, out, inp, weights);
+        }
+        panels
+    }
+
+    fn run(&self, isa: Isa, team: &Team, panels: &Panels, keep: bool) -> Vec<f32> {
+        let (shape, places) = (self.shape, &self.places);
+        let block = Block {
+            isa,
+            team,
+            arithmetic: &OWN,
+            shape,
+            bias: &self.bias,
+        };
+        let products = PackedBlock {
+            isa,
+            team,
+            shape,
+            places,
+            panels,
+        };
+        let (mut saved, mut scratch) = (Saved::default(), Scratch::default());
+        let mut out = vec![f32::NAN; self.x.len()];
+        // Twice: buffers are used again.
+        for x in [&random(3 * shape.hidden, 8), &self.x] {
+            let residual = vec![0.0; x.len()];
+            let mut y = vec![f32::NAN; x.len()];
+            let tokens = x.len() / shape.hidden;
+            forward(
+                block,
+                &products,
+                tokens,
+                x,
+                &residual,
+                &mut y,
+                keep,
+                &mut saved,
+                &mut scratch,
+            );
+            out = y;
+        }
+        out
+    }
+}
+
+proptest! {
+    #![proptest_config(common::cases(24))]
+
+    #[test]
+    fn it_equals_the_kept_block(
+        rule in 0usize..2, experts in 1usize..20, chosen in 1usize..5, hidden in 1usize..12, intermediate in 1usize..12, tokens in 0usize..90, seed: u64,
+    ) {
+        let shape = Shape { hidden: 16 * hidden, intermediate: 16 * intermediate, experts, chosen: chosen.min(experts), rule: RULES[rule] };
+        let case = Case::new(shape, tokens, seed);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let panels = case.pack(precision);
+            let expected = case.run(Isa::best(), &Team::new(1), &panels, true);
+            for threads in [1, 3] {
+                let team = Team::new(threads);
+                let found = everywhere(|isa| case.run(isa, &team, &panels, false));
+                prop_assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{} {}", precision, threads);
+            }
+        }
+    }
+}
