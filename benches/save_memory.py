@@ -51,7 +51,7 @@ def child(path: str, dtype: str) -> None:
     engine = Engine.create(json.dumps(CONFIG), threads=1)
     forget()
     before = resident("VmRSS")
-    engine.save(path, dtype)
+    engine.save(path, dtype=dtype)
     peak = resident("VmHWM")
     target = Path(path)
     files = [target] if target.is_file() else list(target.iterdir())
@@ -64,7 +64,7 @@ def measure(kind: str, dtype: str) -> float:
         path = Path(folder) / ("model.gguf" if kind == "gguf" else "model")
         command = [sys.executable, __file__, "--child", str(path), dtype]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    before, peak, size = json.loads(out)
+    before, peak, size = map(int, json.loads(out))
     taken = (peak - before) / MIB
     print(f"{kind:12} {dtype:6} {size / MIB:8.0f} {before / MIB:12.0f} {taken:8.1f}", flush=True)
     return taken
