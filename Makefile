@@ -79,7 +79,7 @@ miri: ## the worker pool under miri: data races, leaks, undefined behaviour; nee
 	MIRIFLAGS="-Zmiri-many-seeds=0..8" cargo +nightly miri test -p moevolve-kernels --test team
 
 doc: ## the Rust documentation, without a warning
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --release --no-deps --workspace
 
 fuzz-build: ## compile the fuzz targets
 	$(SAY) "Compiling the fuzz targets"
@@ -89,7 +89,7 @@ test-python: develop
 	$(SAY) "Running the Python tests"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-check: lint types test packaging ## what must pass before a change lands
+check: lint types doc test packaging ## what must pass before a change lands
 
 lint: develop
 	$(SAY) "Checking format and lints"

@@ -5,7 +5,7 @@ use crate::{LANES, padded};
 
 /// Cosines and sines by position; grows on demand.
 ///
-/// y[j] = x[j] cos[j] + x[j + r/2] ahead[j] + x[j - r/2] behind[j], where `ahead` is -sin in the first half of the
+/// `y[j] = x[j] cos[j] + x[j + r/2] ahead[j] + x[j - r/2] behind[j]`, where `ahead` is -sin in the first half of the
 /// rotated dimensions, `behind` is sin in the second, and both are zero elsewhere: one form for any rotated width.
 #[derive(Clone, Debug)]
 pub struct Rotary {

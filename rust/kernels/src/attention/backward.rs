@@ -13,13 +13,13 @@ pub struct Saved<'a> {
     pub values: &'a [f32],
     /// Rotated queries (rows, query heads × width).
     pub queries: &'a [f32],
-    /// (rows, query heads, stride), as [`attend`] kept them.
+    /// (rows, query heads, stride), as `attend` kept them.
     pub probabilities: &'a [f32],
     pub stride: usize,
 }
 
 kernel! {
-    /// Gradients of [`attend`]: `dqueries` is written, `dkeys` and `dvalues` accumulate.
+    /// Gradients of `attend`: `dqueries` is written, `dkeys` and `dvalues` accumulate.
     ///
     /// `dkeys` has rows of key heads × width, `dvalues` the same rows `dvalue_step` floats apart. `scratch` grows once.
     pub fn attend_backward = attend_backward_body(heads: Heads, saved: Saved<'_>, last: &[u32], dout: &[f32], dqueries: &mut [f32], dkeys: &mut [f32], dvalues: &mut [f32], dvalue_step: usize, scratch: &mut Vec<f32>)

@@ -1,6 +1,6 @@
 //! Products with weights that are floats of 8, 16 or 32 bits: inner products in f32.
 //!
-//! Each output is sixteen chains of fused multiply-adds over the columns and then the tree of [`Simd::sum`], or in ggml's
+//! Each output is sixteen chains of fused multiply-adds over the columns and then the tree of `Simd::sum`, or in ggml's
 //! order ([`Order`]), so its bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
 //! the registers; many rows share rows of weights that are widened once.
 
