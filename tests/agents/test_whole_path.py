@@ -15,7 +15,7 @@ from moevolve.config import Config
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.tokenizer import BOS, EOS, VOCABULARY, character_tokenizer
-from moevolve.protocol.messages import Tool
+from moevolve.protocol.messages import Message, Tool
 from moevolve.protocol.requests import GenerateRequest, PublicTask, ToolRequest
 
 SHAPE = {
@@ -86,6 +86,6 @@ def test_a_program_uses_messages_tools_long_completions_and_stop_texts(program, 
     assert outcome.requests == 5
     assert outcome.tokens == sum(completion.count for completion in outcome.completions) == policy.generated
     assert asked[0].tools == Adder.tools and asked[1].sampling.stop
-    last = asked[2].prompt
+    last = [message for message in asked[2].prompt if isinstance(message, Message)]
     assert [message.role for message in last] == ["system", "user", "assistant", "tool"]
     assert last[-1].content == "5"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import ChatPrompts
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import Message, Tool
-from moevolve.protocol.requests import GenerateRequest, Unanswered
+from moevolve.protocol.requests import GenerateRequest, Reply, Unanswered
 from moevolve.protocol.sampling import Sampling
 
 FORECAST = Tool("weather", parameters=WEATHER["function"]["parameters"])
@@ -54,10 +55,18 @@ def texts(reply: list[Completion] | Unanswered) -> list[str]:
     return [completion.text for completion in reply]
 
 
+def single(replies: Sequence[Reply]) -> Completion:
+    """The one completion of the one reply."""
+    [reply] = replies
+    assert isinstance(reply, list), reply
+    [completion] = reply
+    return completion
+
+
 def test_a_turn_is_read_into_calls_reasoning_and_text() -> None:
     policy, native = scripted(PARALLEL)
     talk = (Message("system", "Brief."), Message("user", "Weather?"))
-    [[turn]] = policy.answer([request(talk, tools=(FORECAST,), sampling={"max_tokens": 1000})])
+    turn = single(policy.answer([request(talk, tools=(FORECAST,), sampling={"max_tokens": 1000})]))
     assert (turn.text, turn.reasoning) == ("I look both up.", "The person wants two cities.")
     assert (turn.finish, [call.name for call in turn.tool_calls]) == ("tool_calls", ["weather"] * 2)
     assert "Brief." in native.asked[0].prompt and "<tools>" in native.asked[0].prompt
@@ -66,8 +75,8 @@ def test_a_turn_is_read_into_calls_reasoning_and_text() -> None:
 
 def test_a_torn_call_stays_in_the_text() -> None:
     policy, _ = scripted("</think>so<minimax:tool_call><invoke name=")
-    [[turn]] = policy.answer(
-        [request((Message("user", "?"),), tools=(FORECAST,), sampling={"max_tokens": 99})]
+    turn = single(
+        policy.answer([request((Message("user", "?"),), tools=(FORECAST,), sampling={"max_tokens": 99})])
     )
     assert turn.tool_calls == () and turn.text.startswith("so\n") and "<invoke name=" in turn.text
 

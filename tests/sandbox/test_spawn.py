@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ while True:
 
 def spawn(code: str, **changes):
     paths = interpreter_files()
-    fields = {"memory": 256 << 20, "cpu_seconds": 5, "hidden": paths.hidden} | changes
+    fields: dict[str, Any] = {"memory": 256 << 20, "cpu_seconds": 5, "hidden": paths.hidden} | changes
     arguments = ["-I", "-S", "-c", code]
     return _native.spawn(paths.interpreter, arguments, [], paths.readable, paths.executable, **fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,13 +30,13 @@ def request(prompt: str = "x" * 36, n: int = 1, most: int = 100, key: int = 1) -
     )
 
 
-def exchange(prompt: int = 10, completion: int = 5, **more: object) -> Exchange:
+def exchange(prompt: int = 10, completion: int = 5, **more: Any) -> Exchange:
     return Exchange(
         completions=[Completion("x", [], [], "stop")],
         prompt_tokens=prompt,
         completion_tokens=completion,
         **more,
-    )  # type: ignore[arg-type]
+    )
 
 
 figures = st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
