@@ -1,5 +1,7 @@
 //! Thousands of damaged checkpoints: each is refused by name or is the same model, nothing panics, and no more memory
 //! is asked for than the files' size justifies. `MOEVOLVE_MUTATIONS=25` makes them a hundred thousand.
+//!
+//! One file above 400 lines: all damage is measured by one allocator, which counts for the whole process.
 
 mod common;
 #[path = "hostile/measure.rs"]

@@ -1,4 +1,6 @@
 //! The scheduler: order, bounds, sharing, and what each of them may not change.
+//!
+//! One file above 400 lines: the properties share one generator of requests and one reference that draws them alone.
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! The engine for Python: `Engine` over `moevolve_model::Engine`.
+//!
+//! One file above 400 lines: a `#[pymethods]` block is one, and this class is the engine's whole face.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

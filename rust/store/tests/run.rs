@@ -1,4 +1,6 @@
 //! What a run's store promises: order, chain, atomic batches, one writer, any number of readers.
+//!
+//! One file above 400 lines: every promise is held against the same small vocabulary of batches.
 
 use std::collections::BTreeMap;
 use std::path::Path;

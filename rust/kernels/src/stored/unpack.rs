@@ -3,6 +3,8 @@
 //! Per 32 columns a panel holds eight vectors (vector j: columns 4j to 4j + 3 of the sixteen rows), the sixteen scales,
 //! and sixteen minima where the format has them, or the scales of columns 16 to 31. These are floats, or integers whose
 //! floats follow a whole unit: see [`Layout::NESTED`].
+//!
+//! One file above 400 lines: one unpacking a format, in one table that the compiler specialises.
 
 use super::format::{Parts, Together};
 use super::int8x4::Int8x4;
