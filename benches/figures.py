@@ -125,9 +125,10 @@ def quickstart(minutes: float, seed: int) -> dict[str, float]:
         watcher.join()
         with RunStore.open(out) as store:
             shown = figures_of(store)
-    score = shown["score"]
+    score, tokens = shown["score"], shown["tokens"]
     return {
         "quickstart cycles": shown["cycles"],
+        "quickstart tokens a second": (tokens["generated"] + tokens["trained"]) / shown["seconds"],
         "quickstart seconds": shown["seconds"],
         "quickstart gain": score["final"] - score["initial"],
         "outside engine and grader": seen["other"] / max(1, seen.total()),
