@@ -117,3 +117,19 @@ def test_every_setting_is_in_force(seed) -> None:
     hot = {"temperature": 4.0, "max_tokens": 16}
     free, one = seed.answer([request(n=4, sampling=hot), request(n=4, sampling=hot | {"top_k": 1})])
     assert len(set(texts(free))) > 1 and set(texts(one)) == {"cba"}
+
+
+def test_what_the_engine_refuses_is_rejected_alone() -> None:
+    policy = EnginePolicy(Engine.load(seed_checkpoint(), threads=1), "seed")
+    odd = {"max_tokens": 8, "top_p": 5e-324}
+    prompts = ["rev:abc=", "", "srt:cab=", "a" * 2000, "rev:ab=", "rev:ba="]
+    batch = [
+        request(prompt, sampling=odd if index == 4 else {"max_tokens": 8})
+        for index, prompt in enumerate(prompts)
+    ]
+    replies = policy.answer(batch)
+    refused = [index for index, reply in enumerate(replies) if isinstance(reply, Unanswered)]
+    assert {1, 3} <= set(refused) <= {1, 3, 4}
+    assert all(reply.failure == "rejected" for reply in replies if isinstance(reply, Unanswered))
+    alone = policy.answer([batch[0]]) + policy.answer([batch[2]]) + policy.answer([batch[5]])
+    assert [replies[0], replies[2], replies[5]] == alone

@@ -58,8 +58,21 @@ class EnginePolicy:
             else:
                 batch.append(asked)
                 turns.append(turn)
-        drawn = zip(self.engine.complete(batch), turns, strict=True)
+        drawn = zip(self._drawn(batch), turns, strict=True)
         return [reply if reply is not None else self._read(*next(drawn)) for reply in replies]
+
+    def _drawn(self, batch: Sequence[TokenRequest]) -> list[Sequence[Completion] | Unanswered]:
+        """The samples of each request; one that the engine refuses (empty, too long, odd numbers) is `rejected`, alone.
+
+        A sample does not depend on its batch, so the refused ones are looked for by halves.
+        """
+        try:
+            return list(self.engine.complete(batch))
+        except UsageError as error:
+            if len(batch) == 1:
+                return [Unanswered(failure="rejected", detail=str(error)[:500])]
+        middle = len(batch) // 2
+        return [*self._drawn(batch[:middle]), *self._drawn(batch[middle:])]
 
     def _asked(self, request: GenerateRequest) -> tuple[TokenRequest, _Turn | None]:
         """The request in tokens, and the conversation where it is one.
@@ -88,7 +101,9 @@ class EnginePolicy:
         marks = chat.format.marks
         return TokenRequest(ids, request.sampling, keys, marks), _Turn(conversation, text)
 
-    def _read(self, samples: Sequence[Completion], turn: _Turn | None) -> list[Completion]:
+    def _read(self, samples: Sequence[Completion] | Unanswered, turn: _Turn | None) -> Reply:
+        if isinstance(samples, Unanswered):
+            return samples
         self.generated += sum([completion.count for completion in samples])
         if turn is not None:
             return [self._turn(completion, turn) for completion in samples]
