@@ -60,3 +60,36 @@ def test_a_users_skill_joins_the_suite_and_runs(tmp_path: Path) -> None:
         assert "text/double" in done.summary["skills"]  # type: ignore[operator]
     finally:
         registry.forget("text/double")
+
+
+@pytest.mark.parametrize("share", [1, 4])
+def test_a_check_that_raises_is_a_verdict_and_a_suite_that_cannot_grade_stops(
+    share: int, tmp_path: Path
+) -> None:
+    def check(answer: str) -> float:
+        if sum(map(ord, answer)) % share == 0:
+            raise ValueError("no number")
+        return 1.0
+
+    @mv.skill("text/odd")
+    def odd(rng: Random, level: int) -> mv.Task:
+        word = "".join(rng.choice("abcdefghij") for _ in range(level + 2))
+        return mv.Task(prompt=f"rev:{word}=", grade=check)
+
+    try:
+        settings = tmp_path / "own.toml"
+        settings.write_text(
+            'cycles = 1\n[suite]\nname = "user"\nlevels = [3, 6]\nsealed_per_cell = 8\n'
+            "dev_per_cell = 1\n[attempts]\ntasks = 12\nsamples = 2\n[learn]\nsteps = 2\n"
+            "[gate]\nmin_n = 6\nmax_n = 12\nconfirm_n = 6\nbatch = 6\n[evolve]\ncandidates = 1\nscreen = 6\n"
+        )
+        run = mv.evolve(settings, out=tmp_path / "run")
+        if share == 1:
+            with pytest.raises(UsageError, match="32 of 32 answers could not be graded(.|\n)*no number"):
+                run.wait()
+        else:
+            run.wait()
+            assert run.summary["status"] == "finished"
+            assert run.summary["answers"] == "any"
+    finally:
+        registry.forget("text/odd")

@@ -48,7 +48,7 @@ class Tally(Struct, frozen=True):
     attempts: int
     successes: int
     failures: dict[str, int] = {}
-    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `crash`,
+    """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `crash`, `check_error`,
     `rejected` (the policy refused a request), `policy` (it did not answer; such attempts are in no mean)."""
 
 

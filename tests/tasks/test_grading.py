@@ -63,8 +63,16 @@ def test_partial_credit_is_a_score_and_no_success() -> None:
 @pytest.mark.parametrize("score", [1.5, -0.1, math.nan, math.inf])
 def test_a_check_outside_of_the_unit_interval_is_named(score: float) -> None:
     task = Task(prompt="?", skill="text/odd", grade=lambda answer: score)
-    with pytest.raises(UsageError, match="text/odd"):
-        grade(task, "x")
+    verdict = grade(task, "x")
+    assert (verdict.score, verdict.success, verdict.failure) == (0.0, False, "check_error")
+    assert "text/odd" in verdict.detail
+
+
+@pytest.mark.parametrize("check", [lambda answer: int(answer), lambda answer: None, lambda answer: 1 / 0])
+def test_a_check_that_fails_is_a_verdict_with_its_traceback(check) -> None:
+    verdict = grade(Task(prompt="?", skill="text/odd", grade=check), "letters")
+    assert (verdict.score, verdict.success, verdict.failure) == (0.0, False, "check_error")
+    assert "Error" in verdict.detail
 
 
 def test_a_task_without_answer_and_check_is_named() -> None:

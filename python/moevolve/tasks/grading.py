@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 
 from moevolve.errors import UsageError
 from moevolve.tasks.task import Task, Verdict
@@ -10,6 +11,11 @@ from moevolve.tasks.task import Task, Verdict
 TOO_LONG = 2
 """An answer this many times as long as the gold one, plus `SLACK`, is not an attempt at it."""
 SLACK = 8
+
+CHECK_ERROR = "check_error"
+"""Failure of an attempt whose task's own check raised, or returned no score: it counts as no success, and ends no run."""
+LONGEST = 1000
+"""Characters of a check's traceback that are kept, its end first."""
 
 SUCCESS = Verdict(score=1.0, success=True)
 
@@ -24,14 +30,23 @@ def grade(task: Task, answer: str, alphabet: str | None = None) -> Verdict:
 
     Returns:
         Score 1 for the gold answer and 0 for every other, or the score of the task's own check. An answer
-        that is empty, far too long or made of other characters fails as `malformed`, any other as `wrong`.
+        that is empty, far too long or made of other characters fails as `malformed`, any other as `wrong`. A check that
+        raises, or returns anything but a number in [0, 1], fails as `check_error` with its traceback.
 
     Raises:
-        UsageError: the task's own check returned something outside of [0, 1].
+        UsageError: the task has neither an answer nor a check.
     """
     given = answer.strip()
     if task.grade is not None:
-        return _checked(task, given, task.grade(given))
+        try:
+            return _checked(task, given, task.grade(given))
+        except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict
+            return Verdict(
+                score=0.0,
+                success=False,
+                failure=CHECK_ERROR,
+                detail=traceback.format_exc()[-LONGEST:].strip(),
+            )
     if task.answer is None:
         raise UsageError(
             f"task {task.id} has neither an answer nor a check: give mv.Task(answer=...) or grade=..."
@@ -57,7 +72,7 @@ def _malformed(given: str, gold: str, alphabet: str | None) -> str | None:
 def _checked(task: Task, given: str, score: float) -> Verdict:
     value = float(score)
     if math.isnan(value) or not 0.0 <= value <= 1.0:
-        raise UsageError(f"the check of skill {task.skill!r} returned {score!r}, not a score in [0, 1]")
+        raise ValueError(f"the check of skill {task.skill!r} returned {score!r}, not a score in [0, 1]")
     if value == 1.0:
         return SUCCESS
     if not given:

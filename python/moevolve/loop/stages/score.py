@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+from moevolve.errors import UsageError
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.records import Evaluated
+from moevolve.tasks.grading import CHECK_ERROR
+from moevolve.tasks.task import Verdict
+
+MOST_BROKEN = 0.5
+"""Share of an evaluation's checks that may fail before the run stops: a score over the others would say nothing."""
 
 
 def score(
@@ -19,4 +26,19 @@ def score(
     tasks = run.suite.sample(split, [cell for cell in run.cells for _ in range(each)], *stage)
     [scored] = run.roll(run.rollouts(run.champion, tasks, stage, grader=run.sealed))
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
+    _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
     return entries.evaluated(cycle, split, when, run.champion.id, scored.attempts, scored.counts.tokens)
+
+
+def _refuse_broken_checks(verdicts: Sequence[Verdict]) -> None:
+    """Stops a run whose suite cannot grade.
+
+    Raises:
+        UsageError: most of an evaluation's checks raised or returned no score; shows one traceback.
+    """
+    broken = [verdict for verdict in verdicts if verdict.failure == CHECK_ERROR]
+    if len(broken) > MOST_BROKEN * len(verdicts):
+        raise UsageError(
+            f"{len(broken)} of {len(verdicts)} answers could not be graded, since the suite's own check failed; the first "
+            f"time:\n{broken[0].detail}"
+        )
