@@ -50,7 +50,7 @@ class BriefLimits(Struct, frozen=True):
     """Limits of one call of an improver."""
 
     candidates: int
-    """Candidates that are looked at; more are dropped."""
+    """Candidates that are looked at, as many as are asked for; more are dropped."""
     files: int
     """Files of a program."""
     file_chars: int

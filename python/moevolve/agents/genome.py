@@ -75,6 +75,8 @@ def unusable(program: Mapping[str, str]) -> str | None:
     for path, text in program.items():
         if not _NAME.fullmatch(path) or path in _RESERVED:
             return f"a program's file cannot be called {path!r}"
+        if "\0" in text:
+            return f"{path} holds NUL characters"
         if len(text) > MOST_CHARACTERS:
             return f"{path} has {len(text)} characters, more than {MOST_CHARACTERS}"
     return None

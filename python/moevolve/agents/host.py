@@ -21,7 +21,7 @@ from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.agents.process import Process
-from moevolve.agents.wire import Start, decode_candidates
+from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
 from moevolve.errors import SandboxError
@@ -31,8 +31,6 @@ from moevolve.records import Edit, Recipe
 from moevolve.tasks.cutters import GENERAL, Cutter
 
 __all__ = ["ProgramHost", "Proposals"]
-
-MOST_CANDIDATES = 64
 
 RECIPE_BOUNDS: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-5, 1e-2),
@@ -166,20 +164,24 @@ class ProgramHost:
     ) -> Proposals:
         """Lets `improve.py` propose; with `answer` it may try its ideas on the policy first.
 
-        Edits of files that no program may have are dropped with their candidate.
+        It gets as many candidates as the brief asks for; more are not looked at. One that is malformed, or has a file that
+        no program may have, is dropped alone.
         """
         role = _without(self.roles.improver, answer)
-        brief = msgspec.structs.replace(brief, limits=_brief_limits(role))
+        brief = msgspec.structs.replace(brief, limits=_brief_limits(role, brief.candidates))
         attempt = self._single("improve", genome, brief, key, "improver", role, answer, recall)
         candidates: list[list[Edit]] = []
         failure, detail = attempt.failure, attempt.detail
         if failure is None:
             try:
-                decoded = decode_candidates(attempt.answer or "")
+                proposals = decode_candidates(attempt.answer or "")
             except msgspec.DecodeError as error:
-                decoded, failure, detail = [], "malformed", str(error)
-            for proposed in decoded[:MOST_CANDIDATES]:
-                edits = [Edit(**msgspec.structs.asdict(edit)) for edit in proposed]
+                proposals, failure, detail = [], "malformed", str(error)
+            for proposed in proposals[: brief.candidates]:
+                try:
+                    edits = [Edit(**msgspec.structs.asdict(edit)) for edit in decode_edits(proposed)]
+                except msgspec.DecodeError:
+                    continue
                 if edits and unusable(genome.files | {edit.path: edit.text for edit in edits}) is None:
                     candidates.append(edits)
         return Proposals(candidates, failure, detail, attempt.tokens, attempt.requests)
@@ -292,9 +294,9 @@ def _without(role: RoleSection, answer: Answer | None) -> RoleSection:
     return role if answer is not None else msgspec.structs.replace(role, requests=0)
 
 
-def _brief_limits(role: RoleSection) -> BriefLimits:
+def _brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
     return BriefLimits(
-        candidates=MOST_CANDIDATES,
+        candidates=candidates,
         files=MOST_FILES,
         file_chars=MOST_CHARACTERS,
         requests=role.requests,

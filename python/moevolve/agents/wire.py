@@ -73,5 +73,6 @@ class WireEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 decode_round = msgspec.json.Decoder(Round, strict=True).decode
-decode_candidates = msgspec.json.Decoder(list[list[WireEdit]], strict=True).decode
+decode_candidates = msgspec.json.Decoder(list[msgspec.Raw], strict=True).decode
+decode_edits = msgspec.json.Decoder(list[WireEdit], strict=True).decode
 encode = msgspec.json.Encoder().encode

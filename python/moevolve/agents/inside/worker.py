@@ -86,20 +86,29 @@ def plan_answer(value):
 
 
 def candidates_answer(value):
-    """How `improve` must end: with lists of edits. What does not compile is left out."""
+    """How `improve` must end: with lists of edits. A candidate that does not compile is left out alone."""
     kept = []
     try:
         for candidate in value:
             edits = [candidate] if hasattr(candidate, "path") else list(candidate)
-            for edit in edits:
-                compile(edit.text, edit.path, "exec")
-            fields = ("path", "text", "operator", "summary")
-            kept.append([{field: str(getattr(edit, field)) for field in fields} for edit in edits])
-    except (SyntaxError, ValueError):
-        pass
+            fields = [{name: str(getattr(edit, name)) for name in EDIT_FIELDS} for edit in edits]
+            if all(compiles(edit) for edit in fields):
+                kept.append(fields)
     except (TypeError, AttributeError) as error:
         return None, "malformed", f"improve returned no list of edits: {short(error)}"
     return dumps(kept), None, ""
+
+
+EDIT_FIELDS = ("path", "text", "operator", "summary")
+
+
+def compiles(edit):
+    """Whether an edit's text is Python."""
+    try:
+        compile(edit["text"], edit["path"], "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def recipe_answer(value):
