@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Genome(Struct, frozen=True):
                 digest.update(data)
         return digest.hexdigest()
 
-    def edited(self, edits: list[Edit]) -> Genome:
+    def edited(self, edits: Sequence[Edit]) -> Genome:
         """The program after `edits`.
 
         Raises:

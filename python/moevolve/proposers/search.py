@@ -139,12 +139,9 @@ def children(
     proposals = []
     seen = set(known)
     for edits in candidates:
-        files = dict(genome.files)
-        for edit in edits:
-            files[edit.path] = edit.text
-        child = Genome(files=files)
+        child = genome.edited(edits)
         name = hold(child)
-        changed = sorted(path for path in files if files[path] != genome.files.get(path))
+        changed = sorted(path for path, text in child.files.items() if text != genome.files.get(path))
         if not changed or name in seen:
             continue
         seen.add(name)

@@ -120,10 +120,6 @@ def recipe_answer(value):
     return dumps(fields), None, ""
 
 
-async def failing(error):
-    raise error
-
-
 def main():
     frames = Frames()
     start = frames.read()
