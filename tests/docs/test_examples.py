@@ -28,6 +28,7 @@ from moevolve.cli.main import main  # noqa: E402
 from moevolve.cli.parsers import COMMANDS, command_parser, reference  # noqa: E402
 from moevolve.config import Config  # noqa: E402
 from moevolve.models.checkpoint import seed_checkpoint  # noqa: E402
+from moevolve.tasks import registry  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 READS = {"show", "ls", "compare", "diff", "skills", "plan", "doctor", "init", "report"}
@@ -100,6 +101,7 @@ def small(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.page == page for b in blocks("python"))])
 def test_python_examples_run(page: Path, small: Path) -> None:
+    before = {skill.path for skill in registry.registered()}
     space: dict[str, Any] = {"mv": mv, "path": "path/to/checkpoint", "tools": [], "ROT13": {}}
     server = None
     for block in blocks("python"):
@@ -116,6 +118,9 @@ def test_python_examples_run(page: Path, small: Path) -> None:
         exec(compile("\n" * block.line + text, block.page.name, "exec"), space)
     if server is not None:
         server.stop()
+    # A page's skills are its own: they join no other test's suite.
+    for path in {skill.path for skill in registry.registered()} - before:
+        registry.forget(path)
 
 
 @pytest.mark.parametrize(("where", "words"), [pytest.param(w, s, id=w) for w, s in shell_lines()])
