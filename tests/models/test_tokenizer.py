@@ -60,3 +60,13 @@ def test_plain_text_begins_as_the_tokenizer_says_and_a_chat_as_the_template_says
     assert engine.chat(messages, max_tokens=5).tokens == plain.tokens
     ((begun,),) = engine.generate(["ab"], max_tokens=5)
     assert begun == engine.generate([[2, *engine.encode("ab", whole=False)]], max_tokens=5)[0][0]
+
+
+def test_a_text_without_marks_is_the_text_of_the_tokens_that_show() -> None:
+    from moevolve.models.checkpoint import seed_checkpoint
+
+    engine = Engine.load(seed_checkpoint(), threads=1)
+    every = list(range(engine.vocab_size))
+    shown = [token for token in every if engine.shows(token)]
+    assert len(shown) < len(every)
+    assert engine.text(every) == engine.decode(shown, special=True) == engine.text(shown, None)
