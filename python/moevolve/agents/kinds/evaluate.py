@@ -15,7 +15,7 @@ from moevolve.agents.plans.expression import PlanError, Text, decode
 from moevolve.agents.plans.run import attempts
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Answer, GenerateRequest, PublicTask, Recall, Reply
+from moevolve.protocol.requests import Answer, GenerateRequest, PublicTask, Recall, Reply, Unanswered
 from moevolve.randomness import key
 from moevolve.tasks.cutters import Cutter
 
@@ -58,6 +58,8 @@ class Evaluate:
         self._recall = recall
         self._cutters = cutters
         self._known: dict[tuple[int, str], Completion] = {}
+        self._charged: dict[int, int] = {}
+        """Tokens drawn for each request of the round under way."""
 
     def request(self, asked: WireEvaluate, attempt: Attempt, index: int, key: int) -> EvaluateRequest:
         within(attempt, "prompt_chars", max(map(len, asked.prompts)), "the length of a prompt")
@@ -82,43 +84,66 @@ class Evaluate:
             return self._ask(batch, owners)
 
         limits = requests[0].limits
+        self._charged = {}
         outcomes = iter(attempts(plans, tasks, keys, ask, self._recall, self._cutters, limits))
         results: list[Result] = []
         for request in requests:
             mine = [next(outcomes) for _ in request.prompts]
             completions = [completion for outcome in mine for completion in outcome.completions]
-            results.append(Given([o.answer for o in mine], completions, sum(o.tokens for o in mine)))
+            results.append(Given([o.answer for o in mine], completions, self._charged.get(id(request), 0)))
         return results
 
     def _ask(self, batch: list[GenerateRequest], owners: Sequence[EvaluateRequest]) -> list[Reply]:
-        """The policy's replies, each likeliest answer of an attempt asked for once."""
+        """The policy's replies, each likeliest answer of an attempt asked for once.
+
+        What an attempt may no longer ask, counted at worst, is left unanswered, so that its budget holds inside a round.
+        """
         assert self._answer is not None, "requests are granted where there is a policy"
-        known, fresh, named = self._known, [], {}
+        fresh: list[GenerateRequest] = []
+        waiting: dict[tuple[int, str], int] = {}
+        sources: list[Completion | int | Unanswered] = []
+        pending = dict.fromkeys([id(owner.attempt) for owner in owners], 0)
+        for owner in {id(owner): owner for owner in owners}.values():
+            pending[id(owner.attempt)] += self._charged.get(id(owner), 0)
         for request in batch:
-            owner = owners[request.attempt].attempt
-            name = (id(owner), str(request.prompt))
-            greedy = _greedy(request)
-            if not greedy or (name not in known and name not in named):
-                owner.requests += 1
-                fresh.append(request)
-                if greedy:
-                    named[name] = len(fresh) - 1
+            attempt = owners[request.attempt].attempt
+            name = (id(attempt), str(request.prompt))
+            if _greedy(request) and name in self._known:
+                sources.append(self._known[name])
+                continue
+            if _greedy(request) and name in waiting:
+                sources.append(waiting[name])
+                continue
+            most = request.n * request.sampling.max_tokens
+            limits = attempt.limits
+            beyond = attempt.tokens + pending[id(attempt)] + most > limits.tokens
+            if attempt.requests >= limits.requests or beyond:
+                sources.append(Unanswered(failure="budget", detail=attempt.spent()))
+                continue
+            attempt.requests += 1
+            pending[id(attempt)] += most
+            if _greedy(request):
+                waiting[name] = len(fresh)
+            sources.append(len(fresh))
+            fresh.append(request)
         given = self._answer(fresh) if fresh else []
-        sampled = iter([reply for request, reply in zip(fresh, given, strict=True) if not _greedy(request)])
-        for name, place in named.items():
-            reply = given[place]
+        for request, reply in zip(fresh, given, strict=True):
             if isinstance(reply, list):
-                known[name] = reply[0]
-        replies: list[Reply] = []
-        for request in batch:
-            name = (id(owners[request.attempt].attempt), str(request.prompt))
-            if not _greedy(request):
-                replies.append(next(sampled))
-            elif name in known:
-                replies.append([known[name]])
-            else:
-                replies.append(given[named[name]])
-        return replies
+                name_of = id(owners[request.attempt])
+                drawn = sum(completion.count for completion in reply)
+                self._charged[name_of] = self._charged.get(name_of, 0) + drawn
+        for name, index in waiting.items():
+            first = given[index]
+            if isinstance(first, list):
+                self._known[name] = first[0]
+        return [
+            given[source]
+            if isinstance(source, int)
+            else [source]
+            if isinstance(source, Completion)
+            else source
+            for source in sources
+        ]
 
 
 def _greedy(request: GenerateRequest) -> bool:
