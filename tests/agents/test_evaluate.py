@@ -58,3 +58,15 @@ return []"""
     proposals = propose(body, policy, requests=10)
     assert proposals.failure is None, proposals.detail
     assert (policy.requests, proposals.requests, proposals.tokens) == (1, 3, 5)
+
+
+def test_completions_asked_for_in_one_round_are_within_the_tokens_at_worst() -> None:
+    policy = Counting()
+    body = """try:
+    await agent.gather(*[agent.generate("p", n=32, max_tokens=32) for _ in range(96)])
+except Exception as error:
+    assert "roles.improver.tokens" in str(error), str(error)
+return []"""
+    proposals = propose(body, policy, tokens=5000)
+    assert proposals.failure is None, proposals.detail
+    assert policy.tokens <= 5000

@@ -21,7 +21,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "skill", "key", "role", "limits", "requests", "tokens", "completions", "pieces", "open", "dismissed",
+        "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
         "answer", "failure", "detail",
     )  # fmt: skip
 
@@ -32,6 +32,8 @@ class Attempt:
         self.limits = limits
         self.requests = 0
         self.tokens = 0
+        self.reserved = 0
+        """Tokens that the requests granted in this round may come to, at most."""
         self.completions: list[Completion] = []
         self.pieces: list[Completion] = []
         """Those that an answer may be put together from."""

@@ -92,6 +92,8 @@ class Gateway:
         """
         replies: list[Any] = [None] * len(asked)
         batches: dict[str, list[tuple[int, Attempt, Any]]] = {}
+        for wire in asked:
+            named(attempts, wire.attempt).reserved = 0
         for place in sorted(range(len(asked)), key=lambda place: asked[place].attempt):
             wire = asked[place]
             attempt = named(attempts, wire.attempt)

@@ -111,6 +111,14 @@ class Generate:
                 "budget",
                 f"max_tokens is {most}, and roles.{attempt.role}.least_tokens asks for {limits.least_tokens}",
             )
+        drawn = attempt.tokens + attempt.reserved + asked.n * most
+        within(
+            attempt,
+            "tokens",
+            drawn,
+            "tokens of the attempt, if these completions are as long as they may be,",
+        )
+        attempt.reserved += asked.n * most
         prompt = asked.prompt if isinstance(asked.prompt, str) else tuple(map(_message, asked.prompt))
         size = len(prompt) if isinstance(prompt, str) else len(msgspec.json.encode(prompt).decode())
         if asked.tools or asked.schema:
