@@ -1,5 +1,6 @@
 """The Python face: a run that is driven, one that is attached, and a skill of the user's own."""
 
+import shutil
 from pathlib import Path
 from random import Random
 
@@ -21,6 +22,18 @@ def test_a_run_is_an_iterator_of_its_entries(tmp_path: Path) -> None:
     assert isinstance(entries[0].record, RunStarted)
     assert isinstance(entries[-1].record, RunFinished)
     assert [entry.seq for entry in entries] == list(range(len(entries)))
+
+
+def test_a_run_can_be_iterated_again(tmp_path: Path) -> None:
+    run = mv.evolve("small", cycles=0, out=tmp_path / "run")
+    assert list(run) == list(run) == list(mv.Run.attach(run.path))
+
+
+def test_a_run_keeps_its_lessons_in_its_own_folder(run: mv.Run, tmp_path: Path) -> None:
+    assert [path.name for path in run.path.parent.iterdir()] == [run.path.name]
+    moved = shutil.copytree(run.path, tmp_path / "elsewhere")
+    lessons = run.memory.search("rev", k=3)
+    assert lessons and mv.Run.attach(moved).memory.search("rev", k=3) == lessons
 
 
 def test_a_run_tells_champion_score_lineage_and_memory(run: mv.Run) -> None:

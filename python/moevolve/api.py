@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from moevolve.config import Config
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.archive import Archive
 from moevolve.journal.reader import read
-from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.loop import run as runs
 from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted
 from moevolve.report.summary import figures_of
@@ -36,14 +35,17 @@ class Run:
             return cls(Path(path))
 
     def __iter__(self) -> Iterator[Entry]:
-        """Entries in order. Of a run driven here, until its end; of an attached one, those on file now."""
-        if self._worker is None:
-            with RunStore.open(self.path) as store:
-                yield from store.entries()
+        """Entries from the first on. Of a run driven here, until its end; of an attached one, those on file now.
+
+        Raises:
+            MoevolveError: what ended a run that is driven here early.
+        """
+        if self._worker is not None:
+            yield from self._worker.entries()
+            self._worker.check()
             return
-        while (entry := self._worker.events.get()) is not None:
-            yield entry
-        self._worker.check()
+        with RunStore.open(self.path) as store:
+            yield from store.entries()
 
     def wait(self) -> Run:
         """Blocks until the run has ended.
@@ -82,7 +84,7 @@ class Run:
             first = store.entries(0, 1)
         if not first or not isinstance(first[0].record, RunStarted):
             raise UsageError(f"{self.path} holds no record yet")
-        return RunMemory(self.path.parent / "memory", first[0].record.run)
+        return RunMemory(memory_folder(self.path), first[0].record.run)
 
     @property
     def summary(self) -> dict[str, object]:
@@ -92,7 +94,7 @@ class Run:
 
 
 class RunMemory:
-    """The lessons of one run inside the memory that runs share."""
+    """The lessons of one run."""
 
     def __init__(self, path: Path, run: str) -> None:
         self._path = path
@@ -108,8 +110,10 @@ class _Worker(threading.Thread):
 
     def __init__(self, config: Config, out: Path) -> None:
         super().__init__(name=f"moevolve {out.name}", daemon=True)
-        self.events: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self.started = threading.Event()
+        self._more = threading.Condition()
+        self._entries = 0
+        self._ended = False
         self._config = config
         self._out = out
         self._error: MoevolveError | None = None
@@ -117,7 +121,9 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         def on_event(entry: Entry) -> None:
             self.started.set()
-            self.events.put(entry)
+            with self._more:
+                self._entries = entry.seq + 1
+                self._more.notify_all()
 
         try:
             runs.start(self._config, self._out, on_event, None)
@@ -125,7 +131,23 @@ class _Worker(threading.Thread):
             self._error = error
         finally:
             self.started.set()
-            self.events.put(None)
+            with self._more:
+                self._ended = True
+                self._more.notify_all()
+
+    def entries(self) -> Iterator[Entry]:
+        """Entries from the first to the run's end, read from its folder as they come."""
+        cursor = 0
+        while True:
+            with self._more:
+                while not self._ended and self._entries == cursor:
+                    self._more.wait()
+                ready = self._entries
+            if ready == cursor:
+                return
+            with RunStore.open(self._out) as store:
+                yield from store.entries(cursor, ready - cursor)
+            cursor = ready
 
     def check(self) -> None:
         if self._error is not None:

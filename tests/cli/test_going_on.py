@@ -11,8 +11,10 @@ import pytest
 from command_line import Command, Recorded
 
 from moevolve.cli.main import main
+from moevolve.config import Config
 from moevolve.errors import DivergedError
 from moevolve.journal.store import RunStore
+from moevolve.records import RunFinished
 
 
 def test_resuming_what_has_finished_prints_its_table_and_changes_nothing(
@@ -44,6 +46,25 @@ def test_a_folder_that_holds_a_run_is_not_run_over(recorded: Recorded, moevolve:
     assert done.returncode == 2 and "Traceback" not in done.stderr
     with RunStore.open(path) as store:
         assert store.head() == before
+
+
+@pytest.mark.parametrize("again", [("run", "small", "--cycles", "0", "--out"), ("resume",)])
+def test_a_run_that_was_killed_before_its_first_record_can_be_started(
+    again: tuple[str, ...], tmp_path: Path, moevolve: Command
+) -> None:
+    path = tmp_path / "run"
+    RunStore.create(path).close()
+    (path / "run.toml").write_text(Config.load("small", {}).override(cycles=0).toml())
+    done = moevolve(*again, path, "--display", "none")
+    assert done.returncode == 0, done.stderr
+    with RunStore.open(path) as store:
+        assert isinstance(store.entries(len(store) - 1)[0].record, RunFinished)
+
+
+def test_a_mistyped_skill_leaves_no_folder(tmp_path: Path, moevolve: Command) -> None:
+    path = tmp_path / "run"
+    done = moevolve("run", "small", "--set", 'suite.skills=["text/revrse"]', "--out", path)
+    assert done.returncode == 2 and "text/reverse" in done.stderr and not path.exists()
 
 
 class TestReplay:

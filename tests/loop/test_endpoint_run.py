@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -35,8 +35,10 @@ from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop import endpoint  # noqa: E402
 from moevolve.loop.run import replay, resume, start  # noqa: E402
 from moevolve.models.endpoint.client import Client  # noqa: E402
+from moevolve.models.endpoint.exchange import Exchange  # noqa: E402
 from moevolve.models.endpoint.pacing import Pace  # noqa: E402
 from moevolve.models.endpoint.secret import Secret  # noqa: E402
+from moevolve.models.endpoint.tape import Tape  # noqa: E402
 from moevolve.records import (  # noqa: E402
     Attempted,
     Entry,
@@ -182,6 +184,29 @@ def test_a_replay_that_asks_something_new_says_so(
         replay(bad[0], tmp_path / "again")
 
 
+def test_whatever_was_answered_before_a_crash_is_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(Exception):
+        pass
+
+    answered = 0
+    keep = Tape.keep
+
+    def kept(tape: Tape, exchanges: Sequence[tuple[str, Exchange]]) -> None:
+        nonlocal answered
+        keep(tape, exchanges)
+        answered += len(exchanges)
+        if answered == 41:
+            raise Crash
+
+    monkeypatch.setattr(Tape, "keep", kept)
+    with serving() as server, pytest.raises(Crash):
+        start(configured(server, concurrency=1), tmp_path / "run")
+    with RunStore.open(tmp_path / "run") as store:
+        assert len(list(store.scan("exchange"))) == len(server.seen) == 41
+
+
 def test_concurrency_does_not_change_the_records(bad: tuple[Path, ScriptedEndpoint], tmp_path: Path) -> None:
     with serving(badly) as server:
         one = journal(start(configured(server, concurrency=1), tmp_path / "one"))[1]
@@ -192,7 +217,7 @@ def test_the_key_is_nowhere_in_the_run_folder(bad: tuple[Path, ScriptedEndpoint]
     path, server = bad
     assert all(headers["Authorization"] == f"Bearer {KEY}" for headers in server.headers)
     assert server.did["echo"] > 0
-    for file in [*path.rglob("*"), *(path.parent / "memory").rglob("*")]:
+    for file in path.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 

@@ -13,7 +13,7 @@ from seed_run import run_of_the_seed
 from serving import PATIENCE, Serving
 
 from moevolve.errors import UsageError
-from moevolve.journal.store import MemoryStore
+from moevolve.journal.store import MemoryStore, memory_folder
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.records import Gated, VariantAdded
@@ -204,10 +204,10 @@ def test_lessons_go_with_what_they_came_from(deployed: Deployed) -> None:
     for name in ("ann", "bob"):
         teach(deployed, name, 10, lambda answer: answer)
     learn(deployed.store.path, 1, lambda _: None)
-    with MemoryStore(deployed.store.path.parent / "memory") as memory:
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
         assert memory.count() == 10
     assert erase(deployed, Interactions(deployed.store), None, None) == 20
-    with MemoryStore(deployed.store.path.parent / "memory") as memory:
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
         assert memory.count() == 0
 
 

@@ -16,6 +16,18 @@ RUNS = Path("runs")
 """Where runs lie unless a command says otherwise."""
 
 
+def store_at(path: Path) -> RunStore:
+    """A run, open for reading.
+
+    Raises:
+        UsageError: no run there; names the nearest.
+    """
+    if not path.is_dir():
+        siblings = [str(run) for run in list_runs(path.parent)] if path.parent.is_dir() else []
+        raise UsageError(f"there is no run in {path}{nearest(str(path), siblings)}: `moevolve ls` lists runs")
+    return RunStore.open(path)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[RunStore]:
     """A run that holds records, open for reading.
@@ -23,10 +35,7 @@ def opened(path: Path) -> Iterator[RunStore]:
     Raises:
         UsageError: no run there, or nothing recorded yet.
     """
-    if not path.is_dir():
-        siblings = [str(run) for run in list_runs(path.parent)] if path.parent.is_dir() else []
-        raise UsageError(f"there is no run in {path}{nearest(str(path), siblings)}: `moevolve ls` lists runs")
-    with RunStore.open(path) as store:
+    with store_at(path) as store:
         if not len(store):
             raise UsageError(
                 f"{path} holds no record yet: its run has only begun, or ended before it recorded anything"

@@ -1,7 +1,7 @@
 """Typed access to the native store: what a run writes and every reader reads, as records.
 
 - `RunStore` is one run's folder: a hash-chained journal of records, tables, blobs, and the writer's state.
-- `MemoryStore` holds the lessons that outlive the runs.
+- `MemoryStore` holds lessons: a run's in its own folder, so that they are copied, moved and deleted with it.
 
 One process writes a run; any number of others read it at the same time. Nothing here works in a fork of the
 process that opened it: use spawned processes.
@@ -35,6 +35,7 @@ _PAGE = 4096
 """Entries or lessons fetched by one call, so that no read transaction is long."""
 _SANDBOX = "sandbox"
 """Table of the walls around programs, by the journal's length at a session's start."""
+_MEMORY = "memory"
 _LONGEST_TEXT = 2000
 """Characters of `State.stage` and `State.error` that are kept."""
 
@@ -285,8 +286,14 @@ class RunStore:
         return self._native.writer_alive()
 
 
+def memory_folder(run: Path) -> Path:
+    """Where a run's lessons lie: in its own folder; of a run whose memory was its neighbours' too, beside it."""
+    own, beside = run / _MEMORY, run.parent / _MEMORY
+    return beside if beside.is_dir() and not own.is_dir() else own
+
+
 class MemoryStore:
-    """Lessons by skill and text, shared by the runs beside it. Reading never makes the folder.
+    """Lessons by skill and text. Reading never makes the folder.
 
     Several processes may write at once: each call is one commit, and they wait for each other.
 

@@ -12,7 +12,7 @@ from moevolve.agents.host import ProgramHost
 from moevolve.agents.process import in_force
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
-from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
 from moevolve.loop import resolve
@@ -88,16 +88,33 @@ def start(
             memory or time where an estimate is asked for.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
+    resolve.suite(config)
     config, source = _opened(config)
     with closing(source):
         expected = None
         if on_estimate is not None and isinstance(source, Engine):
             expected = estimates.estimate(config, source)
             on_estimate(expected)
-        with RunStore.create(out) as store:
+        with _unwritten(out) as store:
             if expected is not None:
                 estimates.save(expected, store.path)
             return _begin(config, store, source, on_event, on_state)
+
+
+def _unwritten(out: Path) -> RunStore:
+    """The store of a run without records: a new one, or that of a run which was killed before its first record.
+
+    Raises:
+        UsageError: the folder holds a run's records.
+    """
+    try:
+        return RunStore.create(out)
+    except UsageError:
+        store = RunStore.open(out, write=True)
+        if len(store):
+            store.close()
+            raise
+        return store
 
 
 def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
@@ -168,6 +185,7 @@ def _begin(
     beside = store.path / ".run.toml.partial"
     beside.write_text(config.toml(), encoding="utf-8")
     beside.replace(store.path / SETTINGS)
+    (store.path / "memory").mkdir(exist_ok=True)
     return _drive(config, store, source, StopRule(config.cycles, config.minutes), on_event, on_state)
 
 
@@ -256,7 +274,7 @@ def _drive(
         suite,
         variants,
         ProgramHost(config.limits(), config.sandbox, cutters=suite.cutters),
-        LessonMemory(MemoryStore(store.path.parent / "memory"), name),
+        LessonMemory(MemoryStore(memory_folder(store.path)), name),
         journal,
         progress,
     )

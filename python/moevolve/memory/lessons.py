@@ -17,10 +17,10 @@ PER_CELL = 2
 
 
 class LessonMemory:
-    """The lessons of one run inside the memory that runs share.
+    """The lessons of one run.
 
     Args:
-        store: the memory beside the runs.
+        store: the memory in the run's folder.
         run: the run's name; only its lessons are read and written.
     """
 

@@ -18,7 +18,7 @@ import msgspec
 
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.archive import Variant
-from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.learning.buffer import Buffer, Confirmed
 from moevolve.learning.distill import distill
 from moevolve.loop import entries, resolve
@@ -170,14 +170,9 @@ def _lessons(folder: Path, train: Iterable[ConsensusLabel], run: str, cycle: int
         )
         for label in train
     ]
-    with MemoryStore(memory_of(folder)) as memory:
+    with MemoryStore(memory_folder(folder)) as memory:
         memory.put(lessons)
     return len(lessons)
-
-
-def memory_of(folder: Path) -> Path:
-    """Where the lessons of the server's run lie: its own, so that they can be erased."""
-    return folder.parent / "memory"
 
 
 def lesson_id(interaction: str) -> str:

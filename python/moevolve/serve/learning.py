@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.journal.store import MemoryStore
+from moevolve.journal.store import MemoryStore, memory_folder
 from moevolve.models.champions import Champion
 from moevolve.records import Gated, Record
 from moevolve.serve.deployed import Deployed
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
-from moevolve.serve.learner import NOTHING, lesson_id, memory_of
+from moevolve.serve.learner import NOTHING, lesson_id
 from moevolve.serve.service import Service
 
 Result = TypeVar("Result")
@@ -249,7 +249,7 @@ def erase(
         row.id for row in interactions.all(client) if ids is None or row.id in ids
     ]  # before they are gone
     gone = interactions.erase(ids, client)
-    with MemoryStore(memory_of(deployed.store.path)) as memory:
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
         for id in wanted:
             memory.forget(lesson_id(id))
     return gone

@@ -15,14 +15,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from moevolve.cli.reading import followed
+    from moevolve.cli.reading import read, store_at
     from moevolve.loop import run
 
     path: Path = options.run
-    with followed(path) as (reader, before):
-        past = reader.view
-    if before.status == "finished":
+    with store_at(path) as store:
+        reader = read(store) if len(store) else None
+    if reader is None:
+        say(f"{path} holds no record yet: its run starts from the beginning.")
+    elif reader.status == "finished":
         say(f"{path} has finished: there is nothing to resume.")
     elif options.display != "json":
-        say(f"Going on with {path} after {before.cycles} finished cycles.")
-    return to_its_end(lambda event, state: run.resume(path, event, state), path, options.display, past)
+        say(f"Going on with {path} after {reader.view.cycles} finished cycles.")
+    return to_its_end(
+        lambda event, state: run.resume(path, event, state), path, options.display, reader and reader.view
+    )

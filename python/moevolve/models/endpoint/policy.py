@@ -17,9 +17,6 @@ from moevolve.models.endpoint.tape import Tape
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import POLICY, GenerateRequest, Reply, Unanswered
 
-AT_ONCE = 32
-"""Exchanges that one commit puts on record while a round is under way."""
-
 
 class Asker(Protocol):
     """Who exchanges are made with; see `Client.ask`."""
@@ -124,22 +121,19 @@ class EndpointPolicy:
         missing = [(name, request) for name, request in wanted if name not in found]
         if not missing:
             return found
-        waiting: list[tuple[str, Exchange]] = []
         failed: list[tuple[str, Exchange]] = []
 
         def done(place: int, exchange: Exchange) -> None:
             name = missing[place][0]
             found[name] = exchange
-            # A failure is final once the run goes on with it; until then a resumed run may ask again.
-            (waiting if exchange.failure is None else failed).append((name, exchange))
-            if len(waiting) >= AT_ONCE:
-                self._tape.keep(waiting)
-                waiting.clear()
+            # An answer is paid for, so it is on record before the next one comes. A failure is final once the run goes
+            # on with it; until then a resumed run may ask again.
+            if exchange.failure is None:
+                self._tape.keep([(name, exchange)])
+            else:
+                failed.append((name, exchange))
 
-        try:
-            self._asker.ask([request for _, request in missing], done)
-        finally:
-            self._tape.keep(waiting)
+        self._asker.ask([request for _, request in missing], done)
         for name, _ in missing:
             self._watch(found[name])
         self._tape.keep(failed)
