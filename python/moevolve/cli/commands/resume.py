@@ -27,6 +27,5 @@ def execute(options: argparse.Namespace) -> int:
         say(f"{path} has finished: there is nothing to resume.")
     elif options.display != "json":
         say(f"Going on with {path} after {reader.view.cycles} finished cycles.")
-    return to_its_end(
-        lambda event, state: run.resume(path, event, state), path, options.display, reader and reader.view
-    )
+    past = None if reader is None else reader.view
+    return to_its_end(lambda event, state: run.resume(path, event, state), path, options.display, past)
