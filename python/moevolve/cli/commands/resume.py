@@ -15,7 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from moevolve.cli.reading import read, store_at
+    from moevolve.cli.reading import store_at
+    from moevolve.journal.reader import read
     from moevolve.loop import run
 
     path: Path = options.run
