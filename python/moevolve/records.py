@@ -114,6 +114,8 @@ class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
     """Its own screening score, a cheap estimate on train tasks; None where it was not screened."""
     behaviour: str | None = None
     """Content hash of what its program's `solve` returned for each skill; None where no program answers."""
+    weights_file: str | None = None
+    """BLAKE3 hash of the bytes of the file that holds its weights; None where there is no file."""
 
 
 class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
@@ -218,6 +220,20 @@ class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind"):
     """The chosen one's gain over the baseline, corrected for having been chosen as the best; None where none was."""
 
 
+class Pairs(Struct, frozen=True):
+    """Scores of one batch at the gate on tasks of one skill, in the order in which the gate took them."""
+
+    batch: int
+    """Counted from 0."""
+    skill: str
+    candidate: list[float | None]
+    """None where the policy did not answer."""
+    other: list[float | None]
+    """The champion's, or those of the variant that holds the skill's best confirmed level."""
+    best: bool = False
+    """Whether it is the latter."""
+
+
 class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     """A decision of the gate on fresh paired tasks."""
 
@@ -250,6 +266,8 @@ class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     """Lower bound of each skill's difference to its best confirmed level."""
     missing: int = 0
     """Pairs that neither side had an answer for; they are not among the `n`."""
+    pairs: list[Pairs] = []
+    """What was decided on, batch after batch: all figures above follow from it."""
 
 
 class RolledBack(Struct, frozen=True, tag="rolled_back", tag_field="kind"):
@@ -313,6 +331,8 @@ class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
 class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):
     cycles: int
     champion: str
+    seal: str = ""
+    """The digest that seals the run's files from now on, `sha256`; empty where an older version left them unsealed."""
 
 
 Record = (

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from moevolve.errors import UsageError
 from moevolve.gate.betting import GateVerdict, Paired, PairedGate
 from moevolve.gate.capital import least_tasks, log_capital, mirrored
+from moevolve.records import Pairs
 
 SKILLS = [f"branch/{number:02}" for number in range(12)]
 ALPHA = 0.05
@@ -278,3 +280,29 @@ def test_a_decided_gate_takes_no_more_tasks() -> None:
         test.update([])
     with pytest.raises(UsageError, match="has decided"):
         test.wants()
+
+
+def test_what_was_taken_leads_to_the_same_verdict() -> None:
+    first = PairedGate(alpha=0.05, margin=0.2, min_n=8, max_n=512, skills=["a", "b"], batch=32, best=["b"])
+    draw = Random(5)
+    while first.verdict.decision is None:
+        first.update(
+            Paired(
+                want.skill,
+                None if draw.random() < 0.01 else float(draw.random() < 0.8),
+                draw.choice([0.0, 0.5, 1.0]),
+                want.best,
+            )
+            for want in first.wants()
+            for _ in range(want.n)
+        )
+    again = PairedGate(alpha=0.05, margin=0.2, min_n=8, max_n=512, skills=["a", "b"], batch=32, best=["b"])
+    taken = msgspec.msgpack.decode(msgspec.msgpack.encode(first.pairs), type=list[Pairs])
+    for batch in range(1 + taken[-1].batch):
+        again.update(
+            Paired(pairs.skill, ours, theirs, pairs.best)
+            for pairs in taken
+            if pairs.batch == batch
+            for ours, theirs in zip(pairs.candidate, pairs.other, strict=True)
+        )
+    assert again.verdict == first.verdict

@@ -29,7 +29,7 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.gate.capital import Counts, add, log_capital, lower_bound, mean, mirrored, size, tasks_needed
-from moevolve.records import Decision
+from moevolve.records import Decision, Pairs
 
 OPTIMISM = 1.5
 """Standard errors by which futility overrates what is still to come."""
@@ -149,6 +149,8 @@ class PairedGate:
         self._rounds: Counts = {}
         self._under_way: deque[dict[tuple[str, bool], int]] = deque()
         self._missing = 0
+        self._taken: list[Pairs] = []
+        self._batches = 0
         self._shown: tuple[float, int] | None = None
         self._verdict = self._judge()
 
@@ -191,6 +193,7 @@ class PairedGate:
             raise UsageError("this gate has decided; a new comparison needs a new gate")
         if self._under_way:
             self._under_way.popleft()
+        batch = list(batch)
         for pair in batch:
             if (pair.skill, pair.best) not in self._counts:
                 what = "a best level of its own" if pair.best else f"one of {', '.join(self._waiting)}"
@@ -207,6 +210,7 @@ class PairedGate:
             scored[1] += 1
             if not pair.best and self._shown is None:
                 self._waiting[pair.skill].append(ours - theirs)
+        self._note(batch)
         if self._shown is None:
             whole = min(map(len, self._waiting.values()))
             for queue in self._waiting.values():
@@ -220,6 +224,11 @@ class PairedGate:
             self._verdict = self._judge(reason)
         return self._verdict
 
+    @property
+    def pairs(self) -> list[Pairs]:
+        """All that the gate has taken, for the record."""
+        return list(self._taken)
+
     def counts(self, skill: str, *, best: bool = False) -> Counts:
         """How often each paired difference occurred, against the champion or the best confirmed variant."""
         return self._counts[skill, best]
@@ -228,6 +237,18 @@ class PairedGate:
         """The candidate's mean score at a skill, and over how many tasks."""
         total, n = self._scored[skill]
         return (total / n if n else 0.0), int(n)
+
+    def _note(self, batch: Sequence[Paired]) -> None:
+        groups: dict[tuple[str, bool], Pairs] = {}
+        for pair in batch:
+            group = groups.get((pair.skill, pair.best))
+            if group is None:
+                group = Pairs(batch=self._batches, skill=pair.skill, candidate=[], other=[], best=pair.best)
+                groups[pair.skill, pair.best] = group
+            group.candidate.append(short(pair.candidate))
+            group.other.append(short(pair.other))
+        self._taken += groups.values()
+        self._batches += 1
 
     # ------------------------------------------------------------------ the decision
 
@@ -334,3 +355,8 @@ class PairedGate:
             skill: lower_bound(self._counts.get((skill, True), self._counts[skill, False]), self.skill_alpha)
             for skill in self._waiting
         }
+
+
+def short(score: float | None) -> float | None:
+    """The same score as it goes on file: a whole number as an integer, which takes one byte."""
+    return int(score) if score is not None and score == int(score) else score

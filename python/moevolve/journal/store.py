@@ -17,6 +17,7 @@ import msgspec
 
 from moevolve import _native
 from moevolve.errors import SchemaError, StoreError, UsageError
+from moevolve.journal import seal
 from moevolve.journal.version2 import upgrade
 from moevolve.records import (
     SCHEMA_VERSION,
@@ -71,10 +72,11 @@ class RunStore:
         weights_dir: where its weights lie.
     """
 
-    def __init__(self, native: _native.RunStore, path: Path) -> None:
+    def __init__(self, native: _native.RunStore, path: Path, *, write: bool) -> None:
         self._native = native
         self.path = path
         self.weights_dir = path / "weights"
+        self._may_be_sealed = write
 
     @classmethod
     def create(cls, path: Path, *, map_size: int | None = None) -> RunStore:
@@ -90,7 +92,7 @@ class RunStore:
             StorageFullError: no space is left.
         """
         path = Path(path)
-        return cls(_native.RunStore.create(path, SCHEMA_VERSION, map_size), path)
+        return cls(_native.RunStore.create(path, SCHEMA_VERSION, map_size), path, write=True)
 
     @classmethod
     def open(cls, path: Path, *, write: bool = False, map_size: int | None = None) -> RunStore:
@@ -103,7 +105,9 @@ class RunStore:
             StoreError: the journal's file is torn or alien.
         """
         path = Path(path)
-        return cls(_native.RunStore.open(path, SCHEMA_VERSION, write=write, map_size=map_size), path)
+        return cls(
+            _native.RunStore.open(path, SCHEMA_VERSION, write=write, map_size=map_size), path, write=write
+        )
 
     def close(self) -> None:
         """Lets go of the file and, for a writer, of the lock. Closing twice is allowed."""
@@ -142,6 +146,7 @@ class RunStore:
             the journal's head.
         """
         clock = _encode(timing)
+        self._unseal()
         return self._native.commit([(_encode(record), clock) for record in records], list(puts), list(blobs))
 
     def entries(self, start: int = 0, limit: int | None = None) -> list[Entry]:
@@ -217,6 +222,7 @@ class RunStore:
 
     def put_blob(self, data: bytes) -> str:
         """Stores bytes in a durable commit of their own; returns their BLAKE3 hash in hexadecimal."""
+        self._unseal()
         return self._native.put_blob(data)
 
     def blob(self, hash: str) -> bytes:
@@ -229,10 +235,11 @@ class RunStore:
 
     def put(self, table: str, key: str, value: bytes) -> None:
         """Sets a table's value in a durable commit of its own; names have at most 510 bytes together."""
-        self._native.commit([], [(table, key, value)], [])
+        self.puts([(table, key, value)])
 
     def puts(self, puts: Sequence[Put]) -> None:
         """Changes tables in one durable commit, all of it or nothing."""
+        self._unseal()
         self._native.commit([], list(puts), [])
 
     def get(self, table: str, key: str) -> bytes | None:
@@ -241,7 +248,7 @@ class RunStore:
 
     def delete(self, table: str, key: str) -> None:
         """Deletes a table's key, if it is there."""
-        self._native.commit([], [(table, key, None)], [])
+        self.puts([(table, key, None)])
 
     def scan(
         self, table: str, prefix: str = "", *, limit: int | None = None, reverse: bool = False
@@ -269,6 +276,7 @@ class RunStore:
     def set_state(self, state: State) -> None:
         """Says what the writer is doing. Cheap: not synced, outside the chain. Works on a full disk, too."""
         error = state.error and state.error[:_LONGEST_TEXT]
+        self._unseal()
         self._native.set_state(
             _encode(msgspec.structs.replace(state, stage=state.stage[:_LONGEST_TEXT], error=error))
         )
@@ -280,6 +288,12 @@ class RunStore:
             return None if data is None else _decode_state(data)
         except msgspec.DecodeError as error:
             raise StoreError(f"the state of {self.path} is none of this version: {error}") from error
+
+    def _unseal(self) -> None:
+        """Takes the seal off before the first change: a sealed run is one that nobody has gone on with."""
+        if self._may_be_sealed:
+            seal.remove(self.path)
+            self._may_be_sealed = False
 
     def writer_alive(self) -> bool:
         """Whether a process has the run open for writing now."""

@@ -11,6 +11,7 @@ from moevolve.gate.finite import pools
 from moevolve.journal.archive import Archive, Variant
 from moevolve.journal.writer import JournalWriter
 from moevolve.learning.buffer import Buffer
+from moevolve.loop import entries
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.arms import switches
 from moevolve.loop.behaviours import Behaviours
@@ -19,7 +20,7 @@ from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.proposers.proposer import PROPOSERS
 from moevolve.randomness import rng
-from moevolve.records import Level, Record
+from moevolve.records import Level, Record, VariantAdded
 from moevolve.rollouts.attempts import Counts, Rollouts
 from moevolve.rollouts.executors.local import LocalExecutor, Programs
 from moevolve.rollouts.grading import CoinGrader, Grader, SealedGrader
@@ -156,6 +157,12 @@ class RunContext:
         for rollouts in found:
             self.count(rollouts.counts)
         return found
+
+    def joined(self, variant: Variant) -> VariantAdded:
+        """The record of a variant that has joined the archive."""
+        return entries.variant_added(
+            variant, self.behaviours.name(variant.program), self.store.weights_file(variant.weights)
+        )
 
     def count(self, counts: Counts) -> None:
         """Adds what a stage took to the cycle's and the run's counts."""

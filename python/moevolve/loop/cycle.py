@@ -7,7 +7,7 @@ from moevolve.errors import SpendingLimitError
 from moevolve.gate import confirmed
 from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
-from moevolve.loop import entries
+from moevolve.journal.seal import DIGEST
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.stages.gate import finite_data
@@ -73,7 +73,7 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
                 program=program,
                 parameters=parameters,
             ),
-            entries.variant_added(seed, run.behaviours.name(program)),
+            run.joined(seed),
         ]
     )
     if run.few_tasks:
@@ -124,7 +124,9 @@ def finish(run: RunContext) -> None:
         scored.append(score(run, run.state.cycle, "sealed", "final"))
     except SpendingLimitError as error:
         cut(run, error)
-    run.journal.write([*scored, RunFinished(cycles=run.state.cycle, champion=run.state.champion)])
+    run.journal.write(
+        [*scored, RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)]
+    )
 
 
 def cut(run: RunContext, error: SpendingLimitError) -> None:

@@ -105,6 +105,9 @@ class EndpointVariants(VariantStore):
     def keep(self, engine: Engine) -> str:
         raise UsageError("this run's policy is an endpoint: it has no weights to keep")
 
+    def weights_file(self, weights: str) -> None:
+        """Nothing: the server has its weights."""
+
     def policies(self, weights: Sequence[str]) -> dict[str, Policy]:
         """The one policy there is, whatever it is called."""
         return dict.fromkeys(weights, self._policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from moevolve.gate.betting import GateVerdict
+from moevolve.gate.betting import GateVerdict, short
 from moevolve.gate.spending import RULE, AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.records import (
@@ -13,6 +13,7 @@ from moevolve.records import (
     Evaluated,
     Gated,
     Level,
+    Pairs,
     Proposed,
     Screened,
     VariantAdded,
@@ -21,8 +22,16 @@ from moevolve.rollouts.attempts import Attempt, answered, tally
 from moevolve.rollouts.scoring import score
 
 
-def variant_added(variant: Variant, behaviour: str | None = None) -> VariantAdded:
-    """A node that has joined the archive, with the content hash of its program's behaviour where a program answers."""
+def variant_added(
+    variant: Variant, behaviour: str | None = None, weights_file: str | None = None
+) -> VariantAdded:
+    """A node that has joined the archive.
+
+    Args:
+        variant: the node.
+        behaviour: content hash of its program's behaviour; None where no program answers.
+        weights_file: hash of the bytes of its weights' file; None where there is none.
+    """
     return VariantAdded(
         variant=variant.id,
         parents=variant.parents,
@@ -34,6 +43,7 @@ def variant_added(variant: Variant, behaviour: str | None = None) -> VariantAdde
         summary=variant.summary,
         score=variant.score,
         behaviour=behaviour,
+        weights_file=weights_file,
     )
 
 
@@ -111,11 +121,8 @@ def evaluated(
 
 
 def outcome(attempt: Attempt) -> float | None:
-    """An attempt's score, None where it was not answered; whole numbers as such, which take one byte on file."""
-    if not attempt.answered:
-        return None
-    value = attempt.verdict.score
-    return int(value) if value == int(value) else value
+    """An attempt's score as it goes on file, None where it was not answered."""
+    return short(attempt.verdict.score if attempt.answered else None)
 
 
 def gated(
@@ -127,8 +134,12 @@ def gated(
     cycle: int,
     tokens: int,
     spending: AlphaSpending | None = None,
+    pairs: Sequence[Pairs] = (),
 ) -> Gated:
-    """A decision of the gate; the verdict holds one. `spending` is the error budget before it, where the run has one."""
+    """A decision of the gate; the verdict holds one.
+
+    `spending` is the error budget before it, where the run has one, and `pairs` what the verdict follows from.
+    """
     assert verdict.decision is not None, "an undecided comparison is no record"
     return Gated(
         cycle=cycle,
@@ -150,4 +161,5 @@ def gated(
         spent=spending.after(promoted=verdict.decision == "promote").spent if spending else None,
         bounds=verdict.bounds,
         missing=verdict.missing,
+        pairs=list(pairs),
     )

@@ -12,6 +12,7 @@ from moevolve.agents.host import ProgramHost
 from moevolve.agents.process import in_force
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
+from moevolve.journal import seal
 from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
@@ -134,7 +135,12 @@ def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None 
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         config = Config.from_canonical(first.config)
-        if isinstance(store.entries(len(store) - 1, 1)[0].record, RunFinished):
+        last = store.entries(len(store) - 1, 1)[0].record
+        if isinstance(last, RunFinished):
+            if last.seal and not seal.is_sealed(out):
+                # Killed between its last record and its seal.
+                store.verify()
+                seal.write(store)
             return out
         rule = StopRule(config.cycles, config.minutes)
         with closing(_source(config)) as source:
@@ -306,4 +312,6 @@ def _drive(
         )
         raise
     journal.state("finished", 1.0, status="finished" if close else "stopped")
+    if close:
+        seal.write(store)
     return store.path

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from blake3 import blake3
 
 from moevolve.agents.genome import Genome
 from moevolve.errors import StoreError
@@ -31,6 +32,7 @@ class VariantStore:
         self._engine = engine
         self.prompts = prompts or BarePrompts(engine)
         self._policies: dict[str, Policy] = {}
+        self._files: dict[str, str] = {}
         store.weights_dir.mkdir(parents=True, exist_ok=True)
 
     def keep(self, engine: Engine) -> str:
@@ -73,6 +75,12 @@ class VariantStore:
     def genome(self, program: str) -> Genome:
         """The program of this hash."""
         return Genome(files=msgspec.msgpack.decode(self._store.blob(program), type=dict[str, str]))
+
+    def weights_file(self, weights: str) -> str | None:
+        """BLAKE3 hash of the bytes of the weights' file; None where a server has them."""
+        if weights not in self._files:
+            self._files[weights] = blake3().update_mmap(self._file(weights)).hexdigest()
+        return self._files[weights]
 
     def _file(self, weights: str) -> Path:
         return self._store.weights_dir / f"{weights}.safetensors"

@@ -141,7 +141,7 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         config = resolve.settled(config, engine)
     store.weights_dir.mkdir(parents=True, exist_ok=True)
     weights = engine.weights_hash
-    engine.write_weights(store.weights_dir / f"{weights}.safetensors")
+    file = engine.write_weights(store.weights_dir / f"{weights}.safetensors")
     feedback = SkillInfo(path=SKILL, summary="what clients call a good answer", levels=(1, 1))
     started = RunStarted(
         run=f"{config.run_name()}-deployed",
@@ -157,4 +157,4 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
         parameters=engine.parameters,
     )
     seed = Variant(SEED, [], 0, weights, "", "seed", "seed", "as served first", None, "champion")
-    JournalWriter(store, 0).write([started, entries.variant_added(seed)])
+    JournalWriter(store, 0).write([started, entries.variant_added(seed, weights_file=file)])

@@ -119,11 +119,11 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
             spread=champions.config.learn.positions == "spread",
         )
         weights = theirs.weights_hash
-        theirs.write_weights(store.weights_dir / f"{weights}.safetensors")
+        file = theirs.write_weights(store.weights_dir / f"{weights}.safetensors")
         summary = f"{len(split.train)} answers that {len(split.trainers)} clients stand for"
         name, parents = f"v{variants:04d}", [champion.variant]
         child = Variant(name, parents, cycle, weights, "", "weights", "feedback", summary, None, "candidate")
-        tell(entries.variant_added(child))
+        tell(entries.variant_added(child, weights_file=file))
         tell(entries.proposed(child, [], "weights"))
         verdict = by_feedback(ours, theirs, split.judge)
         reason = f"feedback of {len(split.judges)} other clients: {verdict.reason}"

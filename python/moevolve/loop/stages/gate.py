@@ -61,7 +61,11 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
     tokens = pairs.counts.tokens
     before = run.state.spending
     run.journal.write(
-        [entries.gated(candidate, champion.id, level, verdict, before.level, cycle, tokens, before)]
+        [
+            entries.gated(
+                candidate, champion.id, level, verdict, before.level, cycle, tokens, before, test.pairs
+            )
+        ]
     )
     run.state.spending = before.after(promoted=verdict.decision == "promote")
     run.state.spent_tasks = draws.spent.table()

@@ -54,7 +54,7 @@ def learn(run: RunContext, cycle: int) -> list[Attempt]:
     files = ["learn.py"] if proposed else []
     run.journal.write(
         [
-            entries.variant_added(child, run.behaviours.name(child.program)),
+            run.joined(child),
             entries.proposed(child, files, "weights"),
         ]
     )

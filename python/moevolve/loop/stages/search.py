@@ -147,7 +147,7 @@ def _screen(
             if "learn.py" in proposal.files and run.state.recipe_program is None:
                 run.state.recipe_program = child.program
             records += [
-                entries.variant_added(child, run.behaviours.name(child.program)),
+                run.joined(child),
                 entries.proposed(child, proposal.files, "program"),
             ]
             continue
@@ -156,7 +156,7 @@ def _screen(
         child = run.archive.update(child.id, score=score, status="kept" if better else "rejected")
         passed += [child] if better else []
         records += [
-            entries.variant_added(child, run.behaviours.name(child.program)),
+            run.joined(child),
             entries.proposed(child, proposal.files, "program"),
             entries.screened(child, attempts, base, passed=better),
         ]
