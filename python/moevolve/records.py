@@ -14,8 +14,12 @@ SCHEMA_VERSION = 3
 Level = Literal["weights", "program"]
 Arm = Literal["full", "weights", "program", "random-reward", "sft"]
 Status = Literal["running", "paused", "finished", "failed", "stopped"]
-Decision = Literal["promote", "archive", "discard", "void"]
-"""`void`: no decision, since too many pairs had no answer."""
+Decision = Literal["promote", "hold", "veto", "archive", "discard", "void"]
+"""`void`: no decision, since too many pairs had no answer. `hold` and `veto`: the comparison was passed as by `promote`, and
+the candidate waits for a person, or a guard refused it."""
+PASSED: tuple[Decision, ...] = ("promote", "hold", "veto")
+"""Decisions on candidates that passed the comparison."""
+Command = Literal["approve", "reject", "pause", "stop"]
 Answers = Literal["policy", "any"]
 """Whose an answer may be: built from the policy's completions alone, or computed by the program as well."""
 
@@ -268,6 +272,8 @@ class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     """Pairs that neither side had an answer for; they are not among the `n`."""
     pairs: list[Pairs] = []
     """What was decided on, batch after batch: all figures above follow from it."""
+    guards: list[str] = []
+    """Guards that refused a candidate which passed the comparison."""
 
 
 class RolledBack(Struct, frozen=True, tag="rolled_back", tag_field="kind"):
@@ -281,12 +287,51 @@ class RolledBack(Struct, frozen=True, tag="rolled_back", tag_field="kind"):
     reason: str
 
 
+class Suspect(Struct, frozen=True):
+    """An attempt that a guard speaks of, in the first characters of its texts."""
+
+    task: str
+    """The task's id, or what the guard calls it."""
+    prompt: str
+    answer: str
+
+
 class Guarded(Struct, frozen=True, tag="guarded", tag_field="kind"):
+    """A check by a guard: how much it looked at, and what it refused."""
+
     cycle: int
     guard: str
     checked: int
     vetoed: int
     detail: str
+    variant: str = ""
+    """Whose attempts it looked at, where they are one variant's."""
+    alarm: bool = False
+    """Whether it found what an honest run would hardly show."""
+    evidence: float | None = None
+    """Log of the e-value, or of 1/p, that it judged by."""
+    proof: float | None = None
+    """From which evidence on it raises its alarm."""
+    attempts: list[Suspect] = []
+    """The attempts that caused the alarm, a few of them."""
+
+
+class Controlled(Struct, frozen=True, tag="controlled", tag_field="kind"):
+    """What a person asked of the run, taken up between two stages."""
+
+    cycle: int
+    request: int
+    """Its number; requests count from 1."""
+    command: Command
+    variant: str
+    """Of `approve` and `reject`; empty otherwise."""
+    done: bool
+    """Whether it was carried out."""
+    champion: str
+    """The champion from now on."""
+    level: Level | None = None
+    """What is new about an approved variant."""
+    detail: str = ""
 
 
 class CycleFinished(Struct, frozen=True, tag="cycle_finished", tag_field="kind"):
@@ -349,6 +394,7 @@ Record = (
     | Gated
     | RolledBack
     | Guarded
+    | Controlled
     | CycleFinished
     | Metered
     | RunFinished

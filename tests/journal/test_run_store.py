@@ -134,7 +134,7 @@ def test_the_status_follows_the_state_while_the_writer_lives(tmp_path):
     ("said", "ended", "status"),
     [
         ("running", False, "stopped"),
-        ("paused", False, "stopped"),
+        ("paused", False, "paused"),
         ("stopped", False, "stopped"),
         ("failed", False, "failed"),
         (None, False, "stopped"),

@@ -21,9 +21,11 @@ from moevolve.journal.variants import Variants
 from moevolve.journal.view import RunView, describe
 from moevolve.records import (
     Chosen,
+    Controlled,
     Entry,
     Evaluated,
     Gated,
+    Guarded,
     Record,
     RolledBack,
     RunStarted,
@@ -251,6 +253,7 @@ def test_a_view_is_the_same_in_however_many_pieces_it_was_read(length: int, data
         ("running", True, "running"),
         ("running", False, "stopped"),
         ("paused", True, "paused"),
+        ("paused", False, "paused"),
         ("failed", False, "failed"),
         ("stopped", True, "running"),
         ("stopped", False, "stopped"),
@@ -291,3 +294,51 @@ def test_variants_are_found_by_name_whatever_they_are_called() -> None:
     assert [variants.row(name) for name in names] == list(range(len(names)))
     assert [variants.name(row) for row in range(len(names))] == names
     assert variants.row("v0001") is None and variants.row("v0009") is None
+
+
+def control(command: str, variant: str = "", *, done: bool = True, **more: object) -> Controlled:
+    return Controlled(cycle=1, request=1, command=command, variant=variant, done=done, champion="", **more)  # type: ignore[arg-type]
+
+
+def test_a_held_candidate_waits_until_a_person_has_spoken() -> None:
+    found = entries(records(cycles=1))
+    index, gate = next((i, e) for i, e in enumerate(found) if isinstance(e.record, Gated))
+    assert isinstance(gate.record, Gated) and gate.record.decision == "promote"
+    name, level = gate.record.candidate, gate.record.level
+    held = [*found[:index], said_instead(gate, msgspec.structs.replace(gate.record, decision="hold"))]
+
+    def after(record: Controlled) -> RunView:
+        return view_of([*held, Entry(seq=index + 1, record=record, timing=Timing(at=0), hash="")])
+
+    before = view_of(held)
+    assert before.waiting == [name] and fates(before)[name] == "waiting" and before.champion == "v0000"
+    assert before.decisions[level] == [0, 1]
+    approved = after(control("approve", name, level=level))
+    assert approved.waiting == [] and approved.champion == name and fates(approved)[name] == "promoted"
+    assert approved.decisions[level] == [1, 1] and approved.promotions == [(1, level)]
+    rejected = after(control("reject", name))
+    assert rejected.waiting == [] and rejected.champion == "v0000" and fates(rejected)[name] == "refused"
+    late = after(control("approve", name, done=False, level=level, detail="another is the champion now"))
+    assert late.waiting == [name] and late.champion == "v0000" and late.requests == 1
+    words, tone = describe(control("approve", name, done=False, detail="gone"))
+    assert words == f"Not done: approved by a person: {name}; gone" and tone == "warn"
+
+
+def test_what_a_guard_vetoed_is_nobodys_champion_and_its_alarms_are_counted() -> None:
+    found = entries(records(cycles=1))
+    index, gate = next((i, e) for i, e in enumerate(found) if isinstance(e.record, Gated))
+    assert isinstance(gate.record, Gated)
+    name = gate.record.candidate
+    alarm = Guarded(cycle=1, guard="canaries", checked=1, vetoed=1, detail="9 of 48", alarm=True)
+    veto = msgspec.structs.replace(gate.record, decision="veto", guards=["canaries"])
+    cut = [
+        *found[:index],
+        said_instead(gate, alarm),
+        Entry(seq=index + 1, record=veto, timing=gate.timing, hash=""),
+    ]
+    view = view_of(cut)
+    assert view.champion == "v0000" and fates(view)[name] == "vetoed"
+    assert view.guards["canaries"] == (1, 1, 1)
+    assert read_entries(cut).archive()[name].status == "vetoed"
+    assert describe(alarm)[0] == "Guard canaries ALARM, vetoed 1 of 1: 9 of 48"
+    assert "vetoed by canaries" in describe(veto)[0]

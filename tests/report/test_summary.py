@@ -71,7 +71,7 @@ def test_json_has_every_field_of_the_contract() -> None:
     assert has(CONTRACT, shown)
     assert set(shown["skills"]) == set(SKILLS)
     assert {"level", "level_ci", "initial", "final", "attempts"} <= shown["skills"]["text/reverse"].keys()
-    assert shown["guards"] == {"provenance": {"checked": 1000, "vetoed": 1}}
+    assert shown["guards"] == {"provenance": {"checked": 1000, "vetoed": 1, "alarms": 0}}
     assert "false_promotion_bound" not in shown
 
 

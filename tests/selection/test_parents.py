@@ -86,3 +86,10 @@ def test_a_random_choice_gives_every_variant_its_turn() -> None:
 def test_every_rule_names_an_empty_archive(name: str) -> None:
     with pytest.raises(UsageError, match="empty archive"):
         SELECTIONS[name]().choose(Archive(), Random(0))
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_what_a_guard_vetoed_is_nobodys_parent(name: str) -> None:
+    family = archive(("a", None, 0.1), ("b", "a", 1.0))
+    family.update("b", status="vetoed")
+    assert {SELECTIONS[name]().choose(family, Random(seed)).id for seed in range(50)} == {"a"}

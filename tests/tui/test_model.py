@@ -27,14 +27,14 @@ def test_a_whole_run_folds_to_its_story() -> None:
     assert (view.trained, view.lessons) == (720_000, 960)
 
 
-def test_a_run_whose_writer_is_gone_has_stopped() -> None:
+def test_a_run_whose_writer_is_gone_has_stopped_unless_it_paused() -> None:
     model = folded(30)
     model.observe(state("running"), alive=True)
     assert model.status == "running" and model.eta is not None
     model.observe(state("running"), alive=False)
     assert model.status == "stopped" and model.eta is None
     model.observe(state("paused"), alive=False)
-    assert model.status == "stopped"
+    assert model.status == "paused"
     model.observe(state("failed"), alive=False)
     assert model.status == "failed"
 

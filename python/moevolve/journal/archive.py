@@ -31,7 +31,7 @@ class Variant(msgspec.Struct, frozen=True):
     score: float | None
     """Its own screening score, a cheap estimate on train tasks; None where it was not screened."""
     status: str
-    """`candidate` before its gate, then `champion`, `kept` or `rejected`."""
+    """`candidate` before its gate, then `champion`, `kept`, `rejected`, `waiting` for a person, or `vetoed` by a guard."""
 
 
 class Archive:

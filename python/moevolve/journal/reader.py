@@ -130,6 +130,9 @@ _STATUS: dict[Fate, str] = {
     "kept": "kept",
     "undecided": "kept",
     "rolled back": "kept",
+    "waiting": "waiting",
+    "vetoed": "vetoed",
+    "refused": "rejected",
 }
 """Fate -> status of a variant in the archive."""
 

@@ -25,8 +25,12 @@ Fate = Literal[
     "discarded",
     "undecided",
     "rolled back",
+    "waiting",
+    "vetoed",
+    "refused",
 ]
-"""What became of a variant. `proposed`, `screened` and `chosen` wait for what comes next."""
+"""What became of a variant. `proposed`, `screened` and `chosen` wait for what comes next, `waiting` for a person, who may
+say no: `refused`."""
 FATES: tuple[Fate, ...] = get_args(Fate)
 _CODES = {fate: code for code, fate in enumerate(FATES)}
 _LEVELS = ("weights", "program", "seed")

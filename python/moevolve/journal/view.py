@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from moevolve.journal.costs import Spent
+from moevolve.journal.guards import GuardCounts
 from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds import FOLDS, SENTENCES, Said
 from moevolve.journal.scores import Gain, Point, Skill, independent
@@ -28,7 +29,8 @@ def describe(record: Record) -> Said:
 
 
 def status_of(finished: bool, state: State | None, alive: bool) -> Status:
-    """The run's status: a writer that died leaves it `stopped`, unless the journal's last record ended it.
+    """The run's status: a writer that died leaves it `stopped`, unless the journal's last record ended it; one that paused
+    left on purpose.
 
     Args:
         finished: whether the journal holds the run's end.
@@ -40,7 +42,7 @@ def status_of(finished: bool, state: State | None, alive: bool) -> Status:
     if alive:
         # A run that goes on has not said so yet.
         return "running" if state is None or state.status == "stopped" else state.status
-    return "failed" if state is not None and state.status == "failed" else "stopped"
+    return state.status if state is not None and state.status in ("failed", "paused") else "stopped"
 
 
 class Losses:
@@ -90,8 +92,11 @@ class RunView:
         self.outcomes: list[list[float | None]] = [[], []]
         """Scores of the sealed tasks, before and after."""
         self.skills: dict[str, Skill] = {}
-        self.guards: dict[str, tuple[int, int]] = {}
-        """Guard -> (checked, vetoed)."""
+        self.guards: dict[str, GuardCounts] = {}
+        self.waiting: list[str] = []
+        """Variants that passed the gate and wait for a person."""
+        self.requests = 0
+        """Number of the last request of a person that was taken up."""
         self.generated = 0
         self.trained = 0
         self.lessons = 0

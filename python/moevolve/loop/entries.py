@@ -9,6 +9,7 @@ from moevolve.gate.betting import GateVerdict, short
 from moevolve.gate.spending import RULE, AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.records import (
+    PASSED,
     Attempted,
     Evaluated,
     Gated,
@@ -135,8 +136,9 @@ def gated(
     tokens: int,
     spending: AlphaSpending | None = None,
     pairs: Sequence[Pairs] = (),
+    guards: Sequence[str] = (),
 ) -> Gated:
-    """A decision of the gate; the verdict holds one.
+    """A decision of the gate; the verdict holds one. `guards` are those that refused the candidate.
 
     `spending` is the error budget before it, where the run has one, and `pairs` what the verdict follows from.
     """
@@ -158,8 +160,9 @@ def gated(
         vetoes=list(verdict.vetoes),
         tokens=tokens,
         rule=RULE if spending else "",
-        spent=spending.after(promoted=verdict.decision == "promote").spent if spending else None,
+        spent=spending.after(promoted=verdict.decision in PASSED).spent if spending else None,
         bounds=verdict.bounds,
         missing=verdict.missing,
         pairs=list(pairs),
+        guards=list(guards),
     )

@@ -72,6 +72,8 @@ class Promotions(Figures, frozen=True, kw_only=True):
 class GuardFigures(Figures, frozen=True, kw_only=True):
     checked: int
     vetoed: int
+    alarms: int
+    """How often it found what an honest run would hardly show."""
 
 
 class Memory(Figures, frozen=True, kw_only=True):
@@ -166,6 +168,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     promotions: Promotions
     false_promotion_bound: float | None = None
     guards: dict[str, GuardFigures]
+    waiting: list[str] = []
+    """Variants that passed the gate and wait for a person's approval."""
     sandbox: Sandbox | None = None
     champion: str
     variants: int
@@ -222,9 +226,10 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         ),
         false_promotion_bound=view.error_spent,
         guards={
-            name: GuardFigures(checked=checked, vetoed=vetoed)
-            for name, (checked, vetoed) in sorted(view.guards.items())
+            name: GuardFigures(checked=counts.checked, vetoed=counts.vetoed, alarms=counts.alarms)
+            for name, counts in sorted(view.guards.items())
         },
+        waiting=list(view.waiting),
         sandbox=sandbox,
         champion=view.champion,
         variants=len(view.variants),

@@ -83,6 +83,8 @@ def heading(summary: Summary) -> Text:
         f"{summary.memory.lessons:,} lessons; journal {summary.journal.entries:,} entries, "
         f"head {summary.journal.head[:16]}",
     )
+    if summary.waiting:
+        text.append(f"\nwaits for approval: {', '.join(map(line, summary.waiting))}", style="yellow")
     if summary.error:
         text.append(f"\n{line(summary.error)}", style="red")
     elif summary.status == "running" and summary.stage:
@@ -203,8 +205,9 @@ def guards(summary: Summary) -> Table:
     table.add_column("guard")
     table.add_column("checked", justify="right")
     table.add_column("vetoed", justify="right")
+    table.add_column("alarms", justify="right")
     for name, guard in summary.guards.items():
-        table.add_row(line(name), f"{guard.checked:,}", f"{guard.vetoed:,}")
+        table.add_row(line(name), f"{guard.checked:,}", f"{guard.vetoed:,}", f"{guard.alarms:,}")
     return table
 
 

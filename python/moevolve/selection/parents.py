@@ -20,9 +20,9 @@ class DgmSelection:
     """The Darwin Goedel Machine's rule (arXiv 2505.22954, appendix A): good ones more often, much-used ones
     less.
 
-    p proportional to sigmoid(slope * (score - midpoint)) / (1 + number of children). No variant is ever
-    excluded. One without a score of its own (a child by weights keeps its parent's program) counts with its
-    nearest first parent's, and with the midpoint when none has any.
+    p proportional to sigmoid(slope * (score - midpoint)) / (1 + number of children). No variant is ever excluded
+    for its score; one that a guard vetoed is nobody's parent. One without a score of its own (a child by weights
+    keeps its parent's program) counts with its nearest first parent's, and with the midpoint when none has any.
 
     Args:
         slope: how sharply scores tell, 10 in the paper.
@@ -36,7 +36,7 @@ class DgmSelection:
     def probabilities(self, archive: Archive) -> dict[str, float]:
         """Variant -> probability of being chosen, in the archive's order."""
         shares: dict[str, float] = {}
-        for variant in archive:
+        for variant in _members(archive):
             quality = 1 / (1 + math.exp(-self.slope * (self._score(archive, variant) - self.midpoint)))
             shares[variant.id] = quality / (1 + len(archive.children(variant.id)))
         total = sum(shares.values())
@@ -48,7 +48,6 @@ class DgmSelection:
         Raises:
             UsageError: the archive is empty.
         """
-        _members(archive)
         chances = self.probabilities(archive)
         return archive[rng.choices(list(chances), list(chances.values()))[0]]
 
@@ -91,6 +90,8 @@ SELECTIONS: dict[str, type[Selection]] = {
 
 
 def _members(archive: Archive) -> list[Variant]:
-    if not len(archive):
+    """The variants that may be changed: all but those that a guard vetoed."""
+    members = [variant for variant in archive if variant.status != "vetoed"]
+    if not members:
         raise UsageError("an empty archive has no parent to choose")
-    return list(archive)
+    return members

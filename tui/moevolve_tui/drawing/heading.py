@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moevolve.journal.drawing.lines import Line, spread, width_of
-from moevolve.journal.figures import amount, duration, gain, interval
+from moevolve.journal.figures import amount, counted, duration, gain, interval
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
 from moevolve_tui.model import RunModel
@@ -79,11 +79,16 @@ def _standing(model: RunModel, width: int, fault: str) -> Line:
     for level, (accepted, decided) in view.decisions.items():
         if decided:
             left += [(f"  {level[0]} ", "quiet"), (f"{accepted}/{decided}", level)]
+    if alarms := sum(counts.alarms for counts in view.guards.values()):
+        left.append((f"  {counted(alarms, 'alarm')}", "bad"))
     if width >= 110 and view.generated:
         left.append((f"  {amount(view.generated)} tokens  {amount(view.lessons)} lessons", "quiet"))
     stage = model.error if model.status == "failed" and model.error else model.stage
     if model.status == "stopped":
         stage = "`moevolve resume` goes on"
+    if model.status == "paused":
+        waiting = f"`moevolve approve` or `reject` {line(view.waiting[0], 12)}, then " if view.waiting else ""
+        stage = f"{waiting}`moevolve resume` goes on"
     if model.status == "finished":
         stage = ""
     room = width - width_of(left) - 2

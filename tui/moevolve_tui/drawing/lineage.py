@@ -22,6 +22,9 @@ FATES: dict[Fate, tuple[str, Tone]] = {
     "discarded": ("✗", "bad"),
     "undecided": ("?", "warn"),
     "rolled back": ("↶", "bad"),
+    "waiting": ("◐", "warn"),
+    "vetoed": ("⊘", "bad"),
+    "refused": ("✗", "bad"),
 }
 """Fate -> mark and tone. The mark alone tells them apart, for those who see no colour."""
 

@@ -1,6 +1,6 @@
 """The kinds of records, by what they tell of: a new kind is a struct in `records` and its functions in one file here."""
 
-from moevolve.journal.kinds import course, scores, variants
+from moevolve.journal.kinds import course, scores, variants, watching
 from moevolve.journal.kinds.registry import FOLDS, SENTENCES, TONES, Said, Tone
 
-__all__ = ["FOLDS", "SENTENCES", "TONES", "Said", "Tone", "course", "scores", "variants"]
+__all__ = ["FOLDS", "SENTENCES", "TONES", "Said", "Tone", "course", "scores", "variants", "watching"]

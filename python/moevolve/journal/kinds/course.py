@@ -1,4 +1,4 @@
-"""The course of a run: its beginning and end, its cycles, what memory took, what guards vetoed, what a server charged."""
+"""The course of a run: its beginning and end, its cycles, what memory took, what a server charged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from moevolve.journal.figures import amount, counted
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
-from moevolve.records import CycleFinished, CycleStarted, Guarded, Learned, Metered, RunFinished, RunStarted
+from moevolve.records import CycleFinished, CycleStarted, Learned, Metered, RunFinished, RunStarted
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -98,21 +98,6 @@ def _learn(view: RunView, record: Learned, seq: int, at: float) -> None:
     view.lessons += record.lessons
     view.generated += record.tokens or 0
     view.recipe = record.recipe
-
-
-@says(Guarded)
-def _guarded(record: Guarded) -> Said:
-    detail = f": {line(record.detail)}" if record.detail else ""
-    return (
-        f"Guard {line(record.guard)} vetoed {record.vetoed:,} of {record.checked:,}{detail}",
-        "bad" if record.vetoed else "quiet",
-    )
-
-
-@folds(Guarded)
-def _guard(view: RunView, record: Guarded, seq: int, at: float) -> None:
-    checked, vetoed = view.guards.get(record.guard, (0, 0))
-    view.guards[record.guard] = (checked + record.checked, vetoed + record.vetoed)
 
 
 @says(Metered)

@@ -9,7 +9,7 @@ from moevolve.journal.kinds.registry import Said, Tone, folds, says
 from moevolve.journal.kinds.scores import failures
 from moevolve.journal.text import line
 from moevolve.journal.variants import Fate
-from moevolve.records import Chosen, Gated, Proposed, RolledBack, Screened, VariantAdded
+from moevolve.records import Chosen, Gated, Level, Proposed, RolledBack, Screened, VariantAdded
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -19,6 +19,8 @@ _DECISIONS: dict[str, tuple[str, Fate, Tone]] = {
     "archive": ("Kept in the archive:", "kept", "warn"),
     "discard": ("Discarded", "discarded", "bad"),
     "void": ("Undecided:", "undecided", "warn"),
+    "hold": ("Waits for approval:", "waiting", "warn"),
+    "veto": ("VETOED", "vetoed", "bad"),
 }
 
 
@@ -109,7 +111,8 @@ def _choose(view: RunView, record: Chosen, seq: int, at: float) -> None:
 @says(Gated)
 def _gated(record: Gated) -> Said:
     words, _, tone = _DECISIONS[record.decision]
-    vetoes = f"; vetoed by {', '.join(line(skill) for skill in record.vetoes)}" if record.vetoes else ""
+    against = [*record.vetoes, *record.guards]
+    vetoes = f"; vetoed by {', '.join(line(each) for each in against)}" if against else ""
     reason = "" if record.decision == "promote" else f"; {line(record.reason)}"
     return (
         f"{words} {record.level} {line(record.candidate)}: "
@@ -125,18 +128,24 @@ def _gate(view: RunView, record: Gated, seq: int, at: float) -> None:
     view.gates.append(seq)
     if record.spent is not None:
         view.error_spent = record.spent
-    decided = view.decisions[record.level]
-    decided[1] += 1
+    view.decisions[record.level][1] += 1
     row = view.variants.row(record.candidate)
     if row is not None:
         view.variants.settle(row, _DECISIONS[record.decision][1])
         view.variants.decide(row, record.gain, record.n)
+    if record.decision == "hold":
+        view.waiting.append(record.candidate)
     if record.decision == "promote":
-        decided[0] += 1
-        view.promotions.append((record.cycle, record.level))
-        view.crown(record.candidate)
-        # What was counted for the champion before says less about this one.
-        view.fade()
+        promote(view, record.cycle, record.level, record.candidate)
+
+
+def promote(view: RunView, cycle: int, level: Level, variant: str) -> None:
+    """Makes a variant the champion, by the gate or by a person's approval."""
+    view.decisions[level][0] += 1
+    view.promotions.append((cycle, level))
+    view.crown(variant)
+    # What was counted for the champion before says less about this one.
+    view.fade()
 
 
 @says(RolledBack)
