@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from moevolve.config import Config
@@ -11,8 +13,12 @@ from moevolve.models.configured import configured
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.rollouts.wording import Wording
+from moevolve.tasks import folder
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.suite import suite as suites
+
+KEPT = "suite"
+"""Where a run's folder keeps a copy of a suite that does not ship."""
 
 
 def engine(config: Config) -> Engine:
@@ -53,8 +59,48 @@ def suite(config: Config) -> Suite:
     Raises:
         UsageError: the configuration names a suite or skill that does not exist.
     """
-    whole = suites(config.suite.name)
-    return whole.only(config.suite.skills) if config.suite.skills else whole
+    section = config.suite
+    whole = suites(section.name if section.digest is None else f"{section.name}@{section.digest}")
+    return whole.only(config.suite.skills, config.suite.levels)
+
+
+def with_suite(config: Config, run: Path | None = None) -> Config:
+    """The configuration with its own suite's name and digest, where it has one; `suite` knows it from now on.
+
+    Args:
+        config: what names the suite.
+        run: the folder of a run that keeps a copy; None where the suite is still where the configuration says.
+
+    Raises:
+        UsageError: there is no such suite, skill or level, or the suite is not the one that the run began with.
+    """
+    section = config.suite
+    if section.path is None:
+        suite(config)
+        return config
+    source = Path(section.path) if run is None else run / KEPT
+    whole, digest = folder.opened(source, section.name if section.digest else None)
+    if section.digest not in (None, digest):
+        raise UsageError(
+            f"{source} is not the suite that the run began with (its content hash is {digest}, not {section.digest}): "
+            f"bring the old one back, or start a new run"
+        )
+    section = msgspec.structs.replace(section, name=whole.name, digest=digest)
+    config = msgspec.structs.replace(config, suite=section)
+    suite(config)
+    return config
+
+
+def keep_suite(config: Config, run: Path, other: Path | None = None) -> Config:
+    """Copies the configuration's own suite, or that of the run in `other`, into the folder `run`; returns the configuration
+    that names the copy."""
+    section = config.suite
+    if section.path is None:
+        return config
+    source = Path(section.path) if other is None else other / KEPT
+    if source.resolve() != (run / KEPT).resolve():
+        folder.copy(source, run / KEPT)
+    return msgspec.structs.replace(config, suite=msgspec.structs.replace(section, path=KEPT))
 
 
 def prompts(config: Config, engine: Engine) -> Prompts:
@@ -62,6 +108,4 @@ def prompts(config: Config, engine: Engine) -> Prompts:
     wording = config.wording
     if wording.style != "chat":
         return BarePrompts(engine)
-    return ChatPrompts(
-        engine, Wording(suite(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell)
-    )
+    return ChatPrompts(engine, Wording(suite(config), shots=wording.shots, spell=wording.spell))

@@ -89,8 +89,7 @@ def start(
             memory or time where an estimate is asked for.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
-    resolve.suite(config)
-    config, source = _opened(config)
+    config, source = _opened(resolve.with_suite(config))
     with closing(source):
         expected = None
         if on_estimate is not None and isinstance(source, Engine):
@@ -128,13 +127,13 @@ def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None 
     with RunStore.open(out, write=True) as store:
         if not len(store):
             # Killed before its first record: nothing is lost but the start.
-            config, source = _opened(_configuration(out))
+            config, source = _opened(resolve.with_suite(_configuration(out)))
             with closing(source):
                 return _begin(config, store, source, on_event, on_state)
         store.require_current()
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
-        config = Config.from_canonical(first.config)
+        config = resolve.with_suite(Config.from_canonical(first.config), out)
         last = store.entries(len(store) - 1, 1)[0].record
         if isinstance(last, RunFinished):
             if last.seal and not seal.is_sealed(out):
@@ -163,7 +162,7 @@ def replay(
         head = store.head()
     if not entries or not isinstance(entries[0].record, RunStarted):
         raise UsageError(f"{source} holds no record yet: there is nothing to replay")
-    config = Config.from_canonical(entries[0].record.config)
+    config = resolve.with_suite(Config.from_canonical(entries[0].record.config), source)
     finished = isinstance(entries[-1].record, RunFinished)
     cycles = sum(
         isinstance(entry.record, CycleFinished if not finished else CycleStarted) for entry in entries
@@ -180,6 +179,7 @@ def replay(
 
     rule = StopRule(cycles, None)
     with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
+        resolve.keep_suite(config, scratch, source)
         engine = None if config.policy.endpoint else resolve.engine(config)
         _drive(config, store, engine, rule, compare, on_state, close=finished, recorded=recorded)
         return head, store.head()
@@ -188,6 +188,7 @@ def replay(
 def _begin(
     config: Config, store: RunStore, source: Source, on_event: OnEvent | None, on_state: OnState | None
 ) -> Path:
+    config = resolve.keep_suite(config, store.path)
     beside = store.path / ".run.toml.partial"
     beside.write_text(config.toml(), encoding="utf-8")
     beside.replace(store.path / SETTINGS)

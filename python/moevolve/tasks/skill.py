@@ -10,6 +10,7 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.tasks.grading import grade
+from moevolve.tasks.listed import Listed
 from moevolve.tasks.task import Task, Verdict
 
 LEVELS = (1, 16)
@@ -42,6 +43,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
         levels: the lowest and the highest level.
         verb: the word its prompts begin with, or "".
         alphabet: the characters answers are made of; None allows all.
+        listed: its tasks one by one, where it has so many and no more; None where the generator makes them without end.
     """
 
     path: str
@@ -50,6 +52,20 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[int, int] = LEVELS
     verb: str = ""
     alphabet: str | None = None
+    listed: Listed | None = None
+
+    def within(self, levels: tuple[int, int]) -> Skill:
+        """The skill with the levels that it shares with `levels`.
+
+        Raises:
+            UsageError: it shares none.
+        """
+        low, high = max(levels[0], self.levels[0]), min(levels[1], self.levels[1])
+        if low > high:
+            raise UsageError(
+                f"skill {self.path} has levels {self.levels[0]} to {self.levels[1]}, none of suite.levels = {list(levels)}"
+            )
+        return msgspec.structs.replace(self, levels=(low, high))
 
     def generate(self, rng: Random, level: int) -> Task:
         """A task as the generator makes it, without skill, level and seed.
@@ -69,7 +85,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
 
     def task(self, level: int, seed: int) -> Task:
         """The task that (this skill, level, seed) names."""
-        made = self.generate(Random(seed), level)
+        made = self.generate(Random(seed), level) if self.listed is None else self.listed.named(level, seed)
         return msgspec.structs.replace(made, skill=self.path, level=level, seed=seed)
 
     def grade(self, task: Task, answer: str) -> Verdict:

@@ -47,6 +47,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price", metavar="FILE", help="with --endpoint: TOML file of prices, for the account"
     )
+    parser.add_argument(
+        "--suite",
+        metavar="PATH|NAME",
+        help="what the run works on: a folder with tasks.jsonl, a Python file that defines skills, or a suite's name "
+        "(default: the preset's)",
+    )
     parser.add_argument("--arm", metavar="ARM", help=f"which parts of the loop are on: {', '.join(ARMS)}")
     parser.add_argument(
         "--set",
@@ -60,7 +66,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     config = Config.load(
-        options.source or _preset(options), policy_settings(options) | parse_settings(options.set)
+        options.source or _preset(options),
+        policy_settings(options) | suite_settings(options.suite) | parse_settings(options.set),
     ).override(seed=options.seed, cycles=options.cycles, minutes=options.minutes, arm=options.arm)
     if config.policy.endpoint is not None:
         config = _told(config)
@@ -112,6 +119,15 @@ def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
             {"policy.checkpoint": str(model_at(options.model))} if here else {"policy.model": options.model}
         )
     return given
+
+
+def suite_settings(suite: str | None) -> dict[str, Any]:
+    """What `--suite` sets."""
+    if suite is None:
+        return {}
+    from moevolve.tasks.suite import shipped
+
+    return {"suite.name": suite} if shipped(suite) else {"suite.path": str(Path(suite).resolve())}
 
 
 def _preset(options: argparse.Namespace) -> str:
