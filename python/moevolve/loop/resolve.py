@@ -12,6 +12,7 @@ from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
+from moevolve.records import RunStarted
 from moevolve.rollouts.wording import Wording
 from moevolve.tasks import folder
 from moevolve.tasks.suite import Suite
@@ -101,6 +102,54 @@ def keep_suite(config: Config, run: Path, other: Path | None = None) -> Config:
     if source.resolve() != (run / KEPT).resolve():
         folder.copy(source, run / KEPT)
     return msgspec.structs.replace(config, suite=msgspec.structs.replace(section, path=KEPT))
+
+
+def on_record(started: RunStarted, run: Path) -> Config:
+    """The configuration of a run on record, whose suite is here as it was.
+
+    Raises:
+        UsageError: the suite is not, or it has other skills or levels than the run began with; says where to go on.
+    """
+    config = Config.from_canonical(started.config)
+    try:
+        config = with_suite(config, run)
+        faults = _differences(config, started)
+    except UsageError as error:
+        faults = str(error)
+    if faults and config.suite.path is None:
+        faults += (
+            f"; skills that a Python program defines are there in that program alone: call `mv.resume({str(run)!r})` "
+            f"or `mv.replay({str(run)!r})` in it"
+        )
+    if faults:
+        raise UsageError(faults)
+    return config
+
+
+def _differences(config: Config, started: RunStarted) -> str:
+    """What the suite has that the run did not begin with, or the other way round; empty where they are the same."""
+    lowest, highest = config.suite.levels
+    here = suite(config).skills
+    there = {
+        leaf.path: (max(lowest, leaf.levels[0]), min(highest, leaf.levels[1])) for leaf in started.skills
+    }
+    parts = [
+        f"{what} {', '.join(sorted(paths))}"
+        for what, paths in (
+            ("lacks", there.keys() - here.keys()),
+            ("has besides", here.keys() - there.keys()),
+            (
+                "has with other levels",
+                {path for path in there.keys() & here.keys() if here[path].levels != there[path]},
+            ),
+        )
+        if paths
+    ]
+    return (
+        f"suite {config.suite.name} is not what the run began with: it {', and '.join(parts)}"
+        if parts
+        else ""
+    )
 
 
 def prompts(config: Config, engine: Engine) -> Prompts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
 from random import Random
 
@@ -67,16 +68,29 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
             )
         return msgspec.structs.replace(self, levels=(low, high))
 
-    def generate(self, rng: Random, level: int) -> Task:
+    def generate(self, rng: Random, level: int, seed: int | None = None) -> Task:
         """A task as the generator makes it, without skill, level and seed.
 
+        Args:
+            rng: what it is drawn from.
+            level: its level.
+            seed: the seed of `rng`, for messages.
+
         Raises:
-            UsageError: no such level, or the generator returned something that is not a task.
+            UsageError: no such level, or the generator raised, or returned something that is not a task.
         """
         low, high = self.levels
         if not low <= level <= high:
             raise UsageError(f"skill {self.path} has levels {low} to {high}, not {level}")
-        task = self.generator(rng, level)
+        try:
+            task = self.generator(rng, level)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            named = "" if seed is None else f", task {self.path}/{level}/{seed}"
+            raise UsageError(
+                f"the generator of {self.path} raised {type(error).__name__}: {error} ({where.filename}, line "
+                f"{where.lineno}, in {where.name}; level {level}{named})"
+            ) from error
         if not isinstance(task, Task):
             raise UsageError(
                 f"the generator of {self.path} returned {type(task).__name__}; it must return mv.Task(...)"
@@ -85,7 +99,11 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
 
     def task(self, level: int, seed: int) -> Task:
         """The task that (this skill, level, seed) names."""
-        made = self.generate(Random(seed), level) if self.listed is None else self.listed.named(level, seed)
+        made = (
+            self.generate(Random(seed), level, seed)
+            if self.listed is None
+            else self.listed.named(level, seed)
+        )
         return msgspec.structs.replace(made, skill=self.path, level=level, seed=seed)
 
     def grade(self, task: Task, answer: str) -> Verdict:
