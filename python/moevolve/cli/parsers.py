@@ -13,6 +13,7 @@ COMMANDS = {
     "ls": "the runs in a folder",
     "report": "a run's report, in the terminal and as an HTML page",
     "compare": "runs side by side",
+    "audit": "compute again what follows from a run's records",
     "diff": "what two variants of a run differ in",
     "replay": "do a run again and compare the journals",
     "generate": "let a model complete prompts, or chat with it",
