@@ -70,7 +70,7 @@ def test_a_file_needs_only_an_end(tmp_path: Path) -> None:
         ("cycels = 3", "unknown key `cycels` (did you mean `cycles`?)"),
         ("cycles = 3\n[gate]\nalfa = 0.1", "unknown key `gate.alfa` (did you mean `alpha`?)"),
         ("cycles = 3\nalpha = 0.1", "unknown key `alpha` (it belongs in [gate])"),
-        ("cycles = 3\n[suite]\nzzz = 1", "unknown key `suite.zzz` (known in [suite]: name, skills,"),
+        ("cycles = 3\n[suite]\nzzz = 1", "unknown key `suite.zzz` (known in [suite]: name, path,"),
         ("cycles = 'many'", "`cycles`: expected `int | null`, not 'many'"),
         ("cycles = true", "`cycles`: expected `int | null`, not True"),
         ("cycles = -1", "`cycles`: expected `int` >= 0, not -1"),

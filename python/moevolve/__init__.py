@@ -14,12 +14,15 @@ __all__ = [
     "Completion",
     "Engine",
     "Example",
+    "Replayed",
     "Rollout",
     "Run",
     "Sampling",
     "Task",
     "audit",
     "evolve",
+    "replay",
+    "resume",
     "skill",
     "suite",
 ]
@@ -28,18 +31,21 @@ _HOMES = {
     "Completion": "moevolve.protocol.completion",
     "Engine": "moevolve.models.engine",
     "Example": "moevolve.protocol.training",
+    "Replayed": "moevolve.api",
     "Rollout": "moevolve.protocol.training",
     "Run": "moevolve.api",
     "Sampling": "moevolve.protocol.sampling",
     "Task": "moevolve.tasks.task",
     "audit": "moevolve.api",
     "evolve": "moevolve.api",
+    "replay": "moevolve.api",
+    "resume": "moevolve.api",
     "skill": "moevolve.tasks.suite",
     "suite": "moevolve.tasks.suite",
 }
 
 if TYPE_CHECKING:
-    from moevolve.api import Run, audit, evolve
+    from moevolve.api import Replayed, Run, audit, evolve, replay, resume
     from moevolve.models.engine import Engine
     from moevolve.protocol.completion import Completion
     from moevolve.protocol.sampling import Sampling

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from moevolve.config import Config
-from moevolve.errors import MoevolveError, UsageError
+from moevolve.config.source import flat, policy_settings, preset_of
+from moevolve.errors import UsageError
 from moevolve.journal.archive import Archive
 from moevolve.journal.reader import read
 from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.loop import run as runs
-from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted
+from moevolve.loop.limits import Extension
+from moevolve.loop.replayed import Replayed, replayed
+from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted, State
 from moevolve.report.audited import audited as audit
 from moevolve.report.summary import figures_of
 
@@ -39,7 +43,7 @@ class Run:
         """Entries from the first on. Of a run driven here, until its end; of an attached one, those on file now.
 
         Raises:
-            MoevolveError: what ended a run that is driven here early.
+            MoevolveError: what ended a run that is driven here early; a user's code raises whatever it raised.
         """
         if self._worker is not None:
             yield from self._worker.entries()
@@ -52,12 +56,26 @@ class Run:
         """Blocks until the run has ended.
 
         Raises:
-            MoevolveError: what ended the run early.
+            MoevolveError: what ended the run early; a user's code raises whatever it raised.
         """
         if self._worker is not None:
             self._worker.join()
             self._worker.check()
         return self
+
+    def stop(self) -> Run:
+        """Ends a run that is driven here, in order, at its next safe point, and waits for that.
+
+        What is on record stays; `mv.resume` goes on with it. A run that has ended is left as it is.
+
+        Raises:
+            UsageError: another process drives the run.
+            MoevolveError: what ended it before.
+        """
+        if self._worker is None:
+            raise UsageError(f"{self.path} is not driven here: stop it where it was started")
+        self._worker.stop()
+        return self.wait()
 
     @property
     def champion(self) -> str:
@@ -107,56 +125,93 @@ class RunMemory:
 
 
 class _Worker(threading.Thread):
-    """Drives a run beside the caller's thread."""
+    """Drives a run beside the caller's thread.
 
-    def __init__(self, config: Config, out: Path) -> None:
+    Args:
+        out: the run's folder.
+        drive: does the work; it is given who hears of records and of states.
+        recorded: whether the run has records from before.
+    """
+
+    def __init__(
+        self, out: Path, drive: Callable[[runs.OnEvent, runs.OnState], object], *, recorded: bool
+    ) -> None:
         super().__init__(name=f"moevolve {out.name}", daemon=True)
-        self.started = threading.Event()
-        self._more = threading.Condition()
-        self._entries = 0
-        self._ended = False
-        self._config = config
+        self.begun = threading.Event()
+        """Set once the run has a record and is under way, or has ended."""
         self._out = out
-        self._error: MoevolveError | None = None
+        self._recorded = recorded
+        self._drive = drive
+        self._more = threading.Condition()
+        self._ended = False
+        self._stopping = False
+        self._error: BaseException | None = None
 
     def run(self) -> None:
-        def on_event(entry: Entry) -> None:
-            self.started.set()
-            with self._more:
-                self._entries = entry.seq + 1
-                self._more.notify_all()
-
         try:
-            runs.start(self._config, self._out, on_event, None)
-        except MoevolveError as error:
+            self._drive(self._event, self._state)
+        except _Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001  raised again for whoever waits
             self._error = error
         finally:
-            self.started.set()
-            with self._more:
-                self._ended = True
-                self._more.notify_all()
+            self._ended = True
+            self._wake()
+
+    def stop(self) -> None:
+        self._stopping = True
 
     def entries(self) -> Iterator[Entry]:
         """Entries from the first to the run's end, read from its folder as they come."""
         cursor = 0
         while True:
             with self._more:
-                while not self._ended and self._entries == cursor:
+                ended = self._ended
+                fresh = self._read(cursor)
+                if not fresh and not ended:
                     self._more.wait()
-                ready = self._entries
-            if ready == cursor:
+            yield from fresh
+            cursor += len(fresh)
+            if ended:
                 return
-            with RunStore.open(self._out) as store:
-                yield from store.entries(cursor, ready - cursor)
-            cursor = ready
 
     def check(self) -> None:
+        """Raises what ended the run early."""
         if self._error is not None:
             raise self._error
 
+    def _read(self, cursor: int) -> list[Entry]:
+        with RunStore.open(self._out) as store:
+            return store.entries(cursor)
+
+    def _event(self, entry: Entry) -> None:
+        self._wake()
+        self._stop_here()
+
+    def _state(self, state: State) -> None:
+        if self._recorded:
+            self.begun.set()
+        if state.status == "running":
+            self._stop_here()
+
+    def _wake(self) -> None:
+        self.begun.set()
+        with self._more:
+            self._more.notify_all()
+
+    def _stop_here(self) -> None:
+        """Ends the work, once, where everything done so far is on record or can be done again."""
+        if self._stopping:
+            self._stopping = False
+            raise _Stopped
+
+
+class _Stopped(KeyboardInterrupt):
+    """The owner of a run has ended it, as Ctrl-C does for a command."""
+
 
 def evolve(
-    preset: str | Path,
+    preset: str | Path | None = None,
     *,
     out: str | Path,
     seed: int | None = None,
@@ -164,31 +219,78 @@ def evolve(
     minutes: float | None = None,
     arm: Arm | None = None,
     model: str | Path | None = None,
+    endpoint: str | None = None,
+    key_env: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Starts a run and returns at once.
+    """A new run, which goes on beside the caller.
 
     Args:
-        preset: a preset's name or a TOML file.
+        preset: a preset's name or a TOML file; None takes `quickstart`, `real` with a model, or `endpoint` with one.
         out: the run's folder; it must not hold a run yet.
         seed: the one number that all draws come from.
         cycles: how many cycles to run; the preset's number and time limit when None.
         minutes: time limit instead of a number of cycles.
         arm: which parts of the loop are on.
-        model: what the run starts from, a checkpoint's folder or a GGUF file; what the preset says when None.
+        model: what the run starts from, a checkpoint's folder or a GGUF file; with an endpoint its name of the model.
+        endpoint: address of an OpenAI-compatible server that answers, up to its /v1.
+        key_env: the environment variable that holds its key.
+        settings: any other key of a run file, dotted (`{"gate.alpha": 0.05}`) or in tables (`{"gate": {"alpha": 0.05}}`).
 
     Raises:
-        UsageError: unknown preset or arm, or the folder holds a run.
-        ConfigError: the file cannot be used.
+        UsageError: unknown preset or arm, no such model, or the folder holds a run.
+        ConfigError: a file or setting that cannot be used.
     """
-    settings = {} if model is None else {"policy.checkpoint": str(Path(model).resolve())}
-    config = Config.load(preset, settings).override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
-    worker = _Worker(config, Path(out))
+    given = policy_settings(model, endpoint, key_env) | flat(settings or {})
+    config = Config.load(preset if preset is not None else preset_of(model, endpoint), given)
+    config = config.override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
+    folder = Path(out)
+    return _begun(folder, lambda event, state: runs.start(config, folder, event, state))
+
+
+def resume(path: str | Path, *, cycles: int | None = None, minutes: float | None = None) -> Run:
+    """A run on disk that goes on beside the caller, to the end it would have had, or beyond it.
+
+    Args:
+        path: the run's folder; its skills are those that this program defines, where they are a program's.
+        cycles: so many more cycles, also of a run that has finished.
+        minutes: so many more minutes from now on.
+
+    Raises:
+        UsageError: no run there, or its settings file was changed, or its skills are not here.
+        StoreBusyError: another process writes the run.
+    """
+    folder = Path(path)
+    more = None if cycles is None and minutes is None else Extension(cycles=cycles, minutes=minutes)
+    with RunStore.open(folder) as store:
+        recorded = len(store) > 0
+    return _begun(
+        folder, lambda event, state: runs.resume(folder, event, state, more=more), recorded=recorded
+    )
+
+
+def replay(path: str | Path, *, keep: str | Path | None = None) -> Replayed:
+    """What becomes of a run that is done again: both journals' heads, and whether they are equal.
+
+    Args:
+        path: the run's folder; its skills are those that this program defines, where they are a program's.
+        keep: an empty folder to do it in, which stays; a temporary one when None.
+
+    Raises:
+        UsageError: there is nothing to replay, or its skills are not here.
+    """
+    return replayed(Path(path), None if keep is None else Path(keep), runs.replay)
+
+
+def _begun(
+    folder: Path, drive: Callable[[runs.OnEvent, runs.OnState], object], *, recorded: bool = False
+) -> Run:
+    """A run that has a record and is under way; what went wrong before that is raised."""
+    worker = _Worker(folder, drive, recorded=recorded)
     worker.start()
-    worker.started.wait()
-    worker_error = worker._error
-    if worker_error is not None:
-        raise worker_error
-    return Run(Path(out), worker)
+    worker.begun.wait()
+    worker.check()
+    return Run(folder, worker)
 
 
-__all__ = ["Run", "RunMemory", "audit", "evolve"]
+__all__ = ["Replayed", "Run", "RunMemory", "audit", "evolve", "replay", "resume"]

@@ -137,6 +137,17 @@ class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
     """Of the sealed split: each task's score in the tasks' order, None where it was not answered."""
 
 
+class RunExtended(Struct, frozen=True, tag="run_extended", tag_field="kind"):
+    """More cycles or minutes than the run had, asked for while it was stopped or after its end. Its settings stay."""
+
+    cycle: int
+    """Cycles that had finished."""
+    more_cycles: int | None
+    more_minutes: float | None
+    cycles: int | None
+    """Most cycles of the whole run from now on; None where minutes alone limit it."""
+
+
 class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
     cycle: int
     champion: str
@@ -398,6 +409,7 @@ Record = (
     | CycleFinished
     | Metered
     | RunFinished
+    | RunExtended
 )
 
 

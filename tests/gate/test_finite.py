@@ -100,7 +100,7 @@ def test_a_suite_of_few_examples_is_known_as_one() -> None:
         generator=lambda rng, level: Task(prompt=f"{rng.random()}", answer="x"),
         levels=(1, 1),
     )
-    found = pools(Suite("mine", [few, many]), (1, 1))
+    found = pools(Suite("mine", [few, many]).only(levels=(1, 1)))
     assert list(found) == ["my/few"]
     assert 8 <= found["my/few"] <= 30
 

@@ -11,7 +11,7 @@ from moevolve.loop.estimate.work import Lengths, Speed, Work, work_of
 from moevolve.tasks.suite import suite
 
 LENGTHS = Lengths(prompt=10.0, answer=2.0, longest=14)
-THREE = suite("primer").only(["text/sort", "number/add", "text/reverse"])
+THREE = suite("primer").only(["text/sort", "number/add", "text/reverse"], levels=(1, 2))
 
 
 def config(**settings: object) -> Config:

@@ -17,7 +17,7 @@ PRIMER = suite("primer")
 
 
 def wording(shots: int = 2, *, spell: bool = True, levels: tuple[int, int] = (1, 4)) -> Wording:
-    return Wording(PRIMER, shots=shots, levels=levels, spell=spell)
+    return Wording(PRIMER.only(levels=levels), shots=shots, spell=spell)
 
 
 def test_a_prompt_becomes_the_skills_summary_and_a_question() -> None:
@@ -67,7 +67,7 @@ def test_a_users_skill_is_known_by_what_its_prompts_begin_with() -> None:
             Skill(path="number/next", summary="name the next number", generator=free),
         ],
     )
-    said = Wording(own, shots=1, levels=(1, 4), spell=True)
+    said = Wording(own.only(levels=(1, 4)), shots=1, spell=True)
     assert said.messages("twice:abc=")[0]["content"].startswith("Write the letters twice.")
     assert len(said.messages("twice:abc=")) == 4
     assert said.messages("What follows 3?")[0]["content"] == INSTRUCTION

@@ -109,6 +109,7 @@ class Config(Section, frozen=True):
             config,
             policy=io.absolute(config.policy, "checkpoint", folder),
             endpoint=io.absolute(config.endpoint, "prices", folder),
+            suite=io.absolute(config.suite, "path", folder),
         )
 
     def override(

@@ -103,7 +103,7 @@ def put(data: dict[str, Any], key: str, value: Any) -> None:
     for table in tables:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
-            raise ConfigError(f"--set {key}: `{table}` is not a table")
+            raise ConfigError(f"`{key}`: `{table}` is not a table")
     data[last] = value
 
 

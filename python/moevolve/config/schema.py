@@ -23,6 +23,16 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class SuiteSection(Section, frozen=True):
     name: Annotated[str, Meta(description="Which suite of tasks", min_length=1)] = "primer"
+    path: Annotated[
+        str | None,
+        Meta(
+            description="A folder with tasks.jsonl or a Python file with @mv.skill, in place of `name`; copied into the run"
+        ),
+    ] = None
+    digest: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None,
+        Meta(description="Content hash of what `path` leads to; a run fills it in and holds to it"),
+    ] = None
     skills: Annotated[
         tuple[str, ...], Meta(description="Skills that the run works on; left empty: all of the suite")
     ] = ()
@@ -30,10 +40,20 @@ class SuiteSection(Section, frozen=True):
         tuple[LevelNumber, LevelNumber], Meta(description="Lowest and highest level that the run works on")
     ] = (1, 16)
     sealed_per_cell: Annotated[
-        int, Meta(description="Sealed tasks per (skill, level): the score before and after", ge=1, le=1000)
+        int,
+        Meta(
+            description="Sealed tasks per (skill, level), for the score before and after; listed tasks all count",
+            ge=1,
+            le=1000,
+        ),
     ] = 8
     dev_per_cell: Annotated[
-        int, Meta(description="Dev tasks per (skill, level): the curve, once a cycle", ge=1, le=1000)
+        int,
+        Meta(
+            description="Dev tasks per (skill, level), for the curve, once a cycle; listed tasks all count",
+            ge=1,
+            le=1000,
+        ),
     ] = 2
 
     def __post_init__(self) -> None:

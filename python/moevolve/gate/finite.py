@@ -54,17 +54,24 @@ class SpentTasks:
         return sorted(self._spent)
 
 
-def pools(suite: Suite, levels: tuple[int, int], draws: int = POOL_DRAWS) -> dict[str, int]:
-    """Skill -> distinct tasks of its gate split, for the skills that have few: at most half as many as were drawn.
+def pools(suite: Suite, draws: int = POOL_DRAWS) -> dict[str, int]:
+    """Skill -> distinct tasks of its gate split, for the skills that have few: those whose tasks are listed, and generators
+    that made at most half as many as were drawn.
 
     Raises:
         UsageError: a level without a task in the gate's split.
     """
     few = {}
-    for path in sorted(suite.skills):
+    for path, leaf in sorted(suite.skills.items()):
+        if leaf.listed is not None:
+            few[path] = sum(
+                leaf.listed.size("gate", level) for level in range(leaf.levels[0], leaf.levels[1] + 1)
+            )
+            continue
         draw = rng("pool", path)
         prompts = {
-            suite.draw("gate", path, draw.randint(*levels), "pool", index).prompt for index in range(draws)
+            suite.draw("gate", path, draw.randint(*leaf.levels), "pool", index).prompt
+            for index in range(draws)
         }
         if len(prompts) <= draws // 2:
             few[path] = len(prompts)

@@ -67,6 +67,8 @@ class RunView:
         self.planned: int | None = None
         """Cycles that the run means to do; None where minutes alone limit it."""
         self.finished = False
+        self.extensions = 0
+        """How often the run was given more cycles or minutes than it had."""
         self.champion = ""
         self.champion_history: deque[str] = deque(maxlen=10_000)
         """Champions in order, one entry for each time that one became it; the newest of very many."""

@@ -74,9 +74,8 @@ class RunContext:
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
         self.selection = SELECTIONS[config.evolve.selection]()
         self.skills = sorted(suite.skills)
-        low, high = config.suite.levels
-        levels = dict.fromkeys(self.skills, (low, high))
-        self.cells = [(path, level) for path in self.skills for level in range(low, high + 1)]
+        levels = {path: skill.levels for path, skill in suite.skills.items()}
+        self.cells = suite.cells
         self.direct = Mastery(levels)
         self.through = Mastery(levels)
         self.buffer = Buffer(config.learn.buffer)
@@ -93,7 +92,7 @@ class RunContext:
     @cached_property
     def few_tasks(self) -> dict[str, int]:
         """Skill -> tasks of its gate split, where these are few enough to be spent by a decision."""
-        return pools(self.suite, self.config.suite.levels)
+        return pools(self.suite)
 
     def restore(self, state: Snapshot) -> None:
         """Goes back to the end of a finished cycle."""

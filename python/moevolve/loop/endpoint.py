@@ -60,9 +60,7 @@ def speech(config: Config) -> Speech:
     wording = config.wording
     worded = None
     if wording.style == "chat":
-        worded = Wording(
-            resolve.suite(config), shots=wording.shots, levels=config.suite.levels, spell=wording.spell
-        )
+        worded = Wording(resolve.suite(config), shots=wording.shots, spell=wording.spell)
     return Speech(config.policy.model, config.endpoint, worded)
 
 

@@ -16,14 +16,16 @@ from moevolve.journal import seal
 from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
-from moevolve.loop import resolve
+from moevolve.loop import limits, resolve
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.context import RunContext
 from moevolve.loop.estimate import engine as estimates
+from moevolve.loop.limits import Extension, StopRule
+from moevolve.loop.settings import SETTINGS, refuse_changes
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
-from moevolve.records import CycleFinished, CycleStarted, Entry, RunFinished, RunStarted, State
+from moevolve.records import Entry, RunFinished, RunStarted, State
 
 if TYPE_CHECKING:
     from moevolve.models.endpoint.client import Client
@@ -34,38 +36,6 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
 OnEstimate = Callable[[estimates.Estimate], None]
-
-SETTINGS = "run.toml"
-"""The resolved configuration inside a run's folder."""
-
-
-class StopRule:
-    """Says before each cycle whether there is time for it: a number of cycles, a time limit, or both.
-
-    The clock only ends a run, it decides nothing inside one; how many cycles there were is on record.
-    """
-
-    def __init__(self, cycles: int | None, minutes: float | None) -> None:
-        self.cycles = cycles
-        self.minutes = minutes
-        self._longest = 0.0
-
-    def seen(self, seconds: float) -> None:
-        """Notes how long a cycle took."""
-        self._longest = max(self._longest, seconds)
-
-    def another(self, done: int, seconds: float) -> bool:
-        """Whether to begin a cycle after `done` cycles and `seconds`."""
-        if self.cycles is not None and done >= self.cycles:
-            return False
-        return self.minutes is None or seconds + self._longest * 1.15 <= self.minutes * 60
-
-    def share(self, done: float, seconds: float) -> float:
-        """Share of the run that is behind after `done` cycles and `seconds`."""
-        shares = [done / self.cycles] if self.cycles else []
-        if self.minutes:
-            shares.append(seconds / (self.minutes * 60))
-        return min(1.0, max(shares, default=0.0))
 
 
 def start(
@@ -89,8 +59,7 @@ def start(
             memory or time where an estimate is asked for.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
-    resolve.suite(config)
-    config, source = _opened(config)
+    config, source = _opened(resolve.with_suite(config))
     with closing(source):
         expected = None
         if on_estimate is not None and isinstance(source, Engine):
@@ -118,39 +87,51 @@ def _unwritten(out: Path) -> RunStore:
         return store
 
 
-def resume(out: Path, on_event: OnEvent | None = None, on_state: OnState | None = None) -> Path:
-    """Goes on with an unfinished run from its last finished cycle; a finished one is left as it is.
+def resume(
+    out: Path,
+    on_event: OnEvent | None = None,
+    on_state: OnState | None = None,
+    *,
+    more: Extension | None = None,
+) -> Path:
+    """Goes on with an unfinished run from its last finished cycle; a finished one is left as it is, unless it gets `more`.
 
     Raises:
+        UsageError: the settings in the run's folder were changed, or its suite is not there.
         StoreBusyError: another process writes the run.
         DivergedError: what is done again differs from what is on record.
     """
     with RunStore.open(out, write=True) as store:
         if not len(store):
             # Killed before its first record: nothing is lost but the start.
-            config, source = _opened(_configuration(out))
+            config, source = _opened(resolve.with_suite(_configuration(out)))
+            if more is not None:
+                limits.ask(store, more)
             with closing(source):
                 return _begin(config, store, source, on_event, on_state)
         store.require_current()
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
-        config = Config.from_canonical(first.config)
+        refuse_changes(Config.from_canonical(first.config), out)
         last = store.entries(len(store) - 1, 1)[0].record
-        if isinstance(last, RunFinished):
+        if isinstance(last, RunFinished) and more is None and not limits.asked(store):
             if last.seal and not seal.is_sealed(out):
                 # Killed between its last record and its seal.
                 store.verify()
                 seal.write(store)
             return out
-        rule = StopRule(config.cycles, config.minutes)
+        config = resolve.on_record(first, out)
+        if more is not None:
+            limits.ask(store, more)
         with closing(_source(config)) as source:
-            return _drive(config, store, source, rule, on_event, on_state)
+            return _go_on(config, store, source, on_event, on_state)
 
 
 def replay(
     source: Path, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
 ) -> tuple[str, str]:
-    """Does a run again in the empty folder `scratch`, as many cycles as it had; returns both journal heads.
+    """Does a run again in the empty folder `scratch`, as many cycles as it had; returns both journal heads, of a run that
+    has not finished those at the end of its last finished cycle.
 
     A server is not asked again: its answers come from the run's record.
 
@@ -163,11 +144,7 @@ def replay(
         head = store.head()
     if not entries or not isinstance(entries[0].record, RunStarted):
         raise UsageError(f"{source} holds no record yet: there is nothing to replay")
-    config = Config.from_canonical(entries[0].record.config)
-    finished = isinstance(entries[-1].record, RunFinished)
-    cycles = sum(
-        isinstance(entry.record, CycleFinished if not finished else CycleStarted) for entry in entries
-    )
+    config = resolve.on_record(entries[0].record, source)
 
     def compare(entry: Entry) -> None:
         if entry.seq < len(entries) and entry.record != entries[entry.seq].record:
@@ -178,21 +155,31 @@ def replay(
         if on_event is not None:
             on_event(entry)
 
-    rule = StopRule(cycles, None)
     with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
+        resolve.keep_suite(config, scratch, source)
         engine = None if config.policy.endpoint else resolve.engine(config)
-        _drive(config, store, engine, rule, compare, on_state, close=finished, recorded=recorded)
-        return head, store.head()
+        parts = limits.parts([entry.record for entry in entries])
+        for part in parts:
+            if part.extension is not None:
+                for entry in limits.extend(store, [part.extension]):
+                    compare(entry)
+            rule = StopRule(part.cycles, None)
+            _drive(config, store, engine, rule, compare, on_state, close=part.finished, recorded=recorded)
+        if parts[-1].finished:
+            return head, store.head()
+        common = min(len(entries), len(store)) - 1
+        return entries[common].hash, store.entries(common, 1)[0].hash
 
 
 def _begin(
     config: Config, store: RunStore, source: Source, on_event: OnEvent | None, on_state: OnState | None
 ) -> Path:
+    config = resolve.keep_suite(config, store.path)
     beside = store.path / ".run.toml.partial"
     beside.write_text(config.toml(), encoding="utf-8")
     beside.replace(store.path / SETTINGS)
     (store.path / "memory").mkdir(exist_ok=True)
-    return _drive(config, store, source, StopRule(config.cycles, config.minutes), on_event, on_state)
+    return _go_on(config, store, source, on_event, on_state)
 
 
 def _configuration(out: Path) -> Config:
@@ -201,6 +188,23 @@ def _configuration(out: Path) -> Config:
             f"{out} holds neither records nor {SETTINGS}: remove the folder and start the run again"
         )
     return Config.load(out / SETTINGS)
+
+
+def _go_on(
+    config: Config, store: RunStore, source: Source, on_event: OnEvent | None, on_state: OnState | None
+) -> Path:
+    """Drives a run to its end, as far as it was extended."""
+    if limits.asked(store):
+        if (way := limits.boundary(store)) is not None:
+            _drive(config, store, source, way[0], on_event, on_state, close=way[1])
+        if limits.boundary(store) is None:
+            for entry in limits.grant(store, config):
+                if on_event is not None:
+                    on_event(entry)
+        else:
+            # The spending limit was reached on the way, and more cycles do not raise it.
+            limits.withdraw(store)
+    return _drive(config, store, source, limits.in_force(config, store), on_event, on_state)
 
 
 def _opened(config: Config) -> tuple[Config, Source]:

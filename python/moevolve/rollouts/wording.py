@@ -25,16 +25,14 @@ class Wording:
 
     Args:
         suite: its skills' summaries and verbs, and the train tasks that are shown solved.
-        shots: solved tasks before the question; a skill without known answers has none.
-        levels: lowest and highest level of the run; solved tasks come from its lowest levels.
+        shots: solved tasks before the question, from a skill's lowest levels; a skill without known answers has none.
         spell: put blanks between the letters of a payload, so that a tokenizer of whole words sees every letter.
     """
 
-    def __init__(self, suite: Suite, *, shots: int, levels: tuple[int, int], spell: bool) -> None:
+    def __init__(self, suite: Suite, *, shots: int, spell: bool) -> None:
         self.shots = shots
         self.spell = spell
         self._suite = suite
-        self._levels = levels
         self._verbs = {
             verb: skill for skill in suite.skills.values() if (verb := skill.verb or _prefix(suite, skill))
         }
@@ -72,9 +70,8 @@ class Wording:
 
     def _solved(self, skill: Skill) -> list[tuple[str, str]]:
         """Train tasks with their answers; the same in every run, and never of another split."""
-        low = max(self._levels[0], skill.levels[0])
-        high = min(self._levels[1], skill.levels[1])
-        levels = [low + shot % max(1, high - low + 1) for shot in range(self.shots)]
+        low, high = skill.levels
+        levels = [low + shot % (high - low + 1) for shot in range(self.shots)]
         tasks = [
             self._suite.draw("train", skill.path, level, "shots", shot) for shot, level in enumerate(levels)
         ]

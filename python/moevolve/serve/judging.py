@@ -50,10 +50,11 @@ class SkillTasks:
 
     def rollouts(self, weights: Sequence[str], split: str, count: int, stage: Stage) -> list[RolloutRequest]:
         """Each of `weights` on the same tasks: about `count`, as many of each skill, at levels that the run works on."""
-        low, high = self.config.suite.levels
         draw = rng(*stage)
         rounds = max(1, count // len(self.skills))
-        cells = [(path, draw.randint(low, high)) for _ in range(rounds) for path in self.skills]
+        cells = [
+            (path, draw.randint(*self._suite[path].levels)) for _ in range(rounds) for path in self.skills
+        ]
         tasks = self._suite.sample(split, cells, *stage)
         sampling = Sampling(max_tokens=self.config.policy.max_tokens, temperature=0.0)
         return [

@@ -69,7 +69,9 @@ def _malformed(given: str, gold: str, alphabet: str | None) -> str | None:
     return None
 
 
-def _checked(task: Task, given: str, score: float) -> Verdict:
+def _checked(task: Task, given: str, score: float | Verdict) -> Verdict:
+    if isinstance(score, Verdict):
+        return score
     value = float(score)
     if math.isnan(value) or not 0.0 <= value <= 1.0:
         raise ValueError(f"the check of skill {task.skill!r} returned {score!r}, not a score in [0, 1]")

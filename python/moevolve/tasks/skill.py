@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
 from random import Random
 
@@ -10,6 +11,7 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.tasks.grading import grade
+from moevolve.tasks.listed import Listed
 from moevolve.tasks.task import Task, Verdict
 
 LEVELS = (1, 16)
@@ -42,6 +44,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
         levels: the lowest and the highest level.
         verb: the word its prompts begin with, or "".
         alphabet: the characters answers are made of; None allows all.
+        listed: its tasks one by one, where it has so many and no more; None where the generator makes them without end.
     """
 
     path: str
@@ -50,17 +53,44 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[int, int] = LEVELS
     verb: str = ""
     alphabet: str | None = None
+    listed: Listed | None = None
 
-    def generate(self, rng: Random, level: int) -> Task:
-        """A task as the generator makes it, without skill, level and seed.
+    def within(self, levels: tuple[int, int]) -> Skill:
+        """The skill with the levels that it shares with `levels`.
 
         Raises:
-            UsageError: no such level, or the generator returned something that is not a task.
+            UsageError: it shares none.
+        """
+        low, high = max(levels[0], self.levels[0]), min(levels[1], self.levels[1])
+        if low > high:
+            raise UsageError(
+                f"skill {self.path} has levels {self.levels[0]} to {self.levels[1]}, none of suite.levels = {list(levels)}"
+            )
+        return msgspec.structs.replace(self, levels=(low, high))
+
+    def generate(self, rng: Random, level: int, seed: int | None = None) -> Task:
+        """A task as the generator makes it, without skill, level and seed.
+
+        Args:
+            rng: what it is drawn from.
+            level: its level.
+            seed: the seed of `rng`, for messages.
+
+        Raises:
+            UsageError: no such level, or the generator raised, or returned something that is not a task.
         """
         low, high = self.levels
         if not low <= level <= high:
             raise UsageError(f"skill {self.path} has levels {low} to {high}, not {level}")
-        task = self.generator(rng, level)
+        try:
+            task = self.generator(rng, level)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            named = "" if seed is None else f", task {self.path}/{level}/{seed}"
+            raise UsageError(
+                f"the generator of {self.path} raised {type(error).__name__}: {error} ({where.filename}, line "
+                f"{where.lineno}, in {where.name}; level {level}{named})"
+            ) from error
         if not isinstance(task, Task):
             raise UsageError(
                 f"the generator of {self.path} returned {type(task).__name__}; it must return mv.Task(...)"
@@ -69,7 +99,11 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
 
     def task(self, level: int, seed: int) -> Task:
         """The task that (this skill, level, seed) names."""
-        made = self.generate(Random(seed), level)
+        made = (
+            self.generate(Random(seed), level, seed)
+            if self.listed is None
+            else self.listed.named(level, seed)
+        )
         return msgspec.structs.replace(made, skill=self.path, level=level, seed=seed)
 
     def grade(self, task: Task, answer: str) -> Verdict:

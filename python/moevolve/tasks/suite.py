@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from moevolve.errors import UsageError
@@ -65,13 +65,28 @@ class Suite:
         """The skill tree, from its root."""
         return grow(self.skills)
 
-    def only(self, paths: Iterable[str]) -> Suite:
-        """The suite with these skills alone.
+    @property
+    def cells(self) -> list[Cell]:
+        """Every (skill, level), by path and level."""
+        return [
+            (path, level)
+            for path, leaf in self.skills.items()
+            for level in range(leaf.levels[0], leaf.levels[1] + 1)
+        ]
+
+    def only(self, paths: Iterable[str] = (), levels: tuple[int, int] | None = None) -> Suite:
+        """The suite with some of its skills and levels.
+
+        Args:
+            paths: the skills that stay; all of them if there are none.
+            levels: lowest and highest level that stay, of a skill that has them.
 
         Raises:
-            UsageError: there is no such skill; names the nearest.
+            UsageError: there is no such skill (names the nearest), or one that has none of the levels.
         """
-        chosen = [self[path] for path in paths]
+        chosen = [self[path] for path in paths] or list(self.skills.values())
+        if levels is not None:
+            chosen = [leaf.within(levels) for leaf in chosen]
         return Suite(self.name, chosen, answers=self.answers, cutters=self.cutters)
 
     def __getitem__(self, path: str) -> Skill:
@@ -98,6 +113,8 @@ class Suite:
             raise UsageError(f"no split {split!r}{nearest(split, SPLITS)}")
         leaf = self[skill]
         start = key("task", split, skill, level, *parts)
+        if leaf.listed is not None:
+            return leaf.listed.task(leaf, split, level, start)
         for attempt in range(TRIES):
             task = leaf.task(level, key(start, attempt))
             if split_of(task.prompt) == split:
@@ -107,11 +124,27 @@ class Suite:
             "the generator needs more distinct prompts (200 or more a level)"
         )
 
+    def spread(self, split: str, each: int) -> list[Cell]:
+        """Every cell `each` times, or as often as it has listed tasks in `split`: what an evaluation draws from."""
+        spread: list[Cell] = []
+        for path, level in self.cells:
+            tasks = self[path].listed
+            spread += [(path, level)] * (each if tasks is None else tasks.size(split, level))
+        return spread
+
     def sample(self, split: str, cells: Sequence[Cell], *parts: int | str) -> list[Task]:
         """One task a cell, in order. No prompt comes twice where the cell has fresh ones left."""
         tasks: list[Task] = []
         seen: set[str] = set()
+        orders: dict[Cell, Iterator[Task]] = {}
         for index, (path, level) in enumerate(cells):
+            leaf = self[path]
+            if leaf.listed is not None:
+                if (path, level) not in orders:
+                    start = key("order", split, path, level, *parts)
+                    orders[path, level] = leaf.listed.order(leaf, split, level, start)
+                tasks.append(next(orders[path, level]))
+                continue
             for again in range(FRESH_TRIES):
                 task = self.draw(split, path, level, *parts, index, again)
                 if task.prompt not in seen:
@@ -141,6 +174,8 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
     Raises:
         UsageError: no such suite, or `user` while no skill is registered.
     """
+    if name in _opened:
+        return _opened[name]
     skills: list[Skill] = []
     cutters = dict(GENERAL)
     answers: set[Answers] = set()
@@ -166,6 +201,22 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
 
 
 SUITES = ("primer", "user")
+
+
+def shipped(name: str) -> bool:
+    """Whether `name` is that of a suite that ships, or of several joined by `+`."""
+    return all(part in SUITES for part in name.split("+"))
+
+
+_opened: dict[str, Suite] = {}
+"""Suites that do not ship, by name and digest: `support@5f0c83aa...`."""
+
+
+def register(suite: Suite, digest: str) -> str:
+    """Makes a suite from elsewhere known as `NAME@DIGEST`; returns that."""
+    name = f"{suite.name}@{digest}"
+    _opened[name] = suite
+    return name
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

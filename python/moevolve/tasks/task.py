@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+
+from moevolve.protocol.messages import Message
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,8 +19,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     answer: str | None = None
     """The gold answer; the grader compares it with the stripped answer, exactly."""
-    grade: Callable[[str], float] | None = None
-    """A check of the user's own: answer -> score in [0, 1]. It decides alone where it is given."""
+    grade: Callable[[str], float | Verdict] | None = None
+    """A check of the user's own: answer -> score in [0, 1], or a verdict. It decides alone where it is given."""
+    messages: tuple[Message, ...] = ()
+    """The conversation that ends in `prompt`, where the task is one."""
+    fields: dict[str, Any] = {}
+    """Whatever else the task's author wrote beside it, for the check alone."""
     skill: str = ""
     level: int = 0
     seed: int = 0

@@ -11,7 +11,7 @@ from moevolve.protocol.sampling import Sampling
 from moevolve.rollouts.wording import Wording
 from moevolve.tasks.suite import suite
 
-WORDED = Wording(suite("primer"), shots=1, levels=(1, 2), spell=True)
+WORDED = Wording(suite("primer").only(levels=(1, 2)), shots=1, spell=True)
 
 
 def request(prompt: str = "rev:abc=", n: int = 1, most: int = 100, key: int = 1) -> GenerateRequest:

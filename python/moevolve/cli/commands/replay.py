@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from moevolve.cli import output
 from moevolve.cli.driving import display_argument, drive
 from moevolve.cli.reading import summary_at
-from moevolve.errors import DivergedError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,35 +19,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     from moevolve.loop import run
+    from moevolve.loop.replayed import replayed
 
     summary = summary_at(options.run)
-    heads: list[str] = []
-
-    def again(scratch: Path) -> None:
-        def work(event: object, state: object) -> None:
-            heads.extend(run.replay(options.run, scratch, event, state))  # type: ignore[arg-type]
-
-        drive(work, "none" if options.json and options.display == "json" else options.display)
-
     output.say(
         f"Doing {options.run} again: {summary.cycles} cycles, about {summary.seconds:.0f} s the first time."
     )
-    difference: str | None = None
-    try:
-        if options.keep:
-            again(options.keep)
-        else:
-            with TemporaryDirectory(prefix="moevolve-replay-") as folder:
-                again(Path(folder) / "run")
-    except DivergedError as error:
-        difference = str(error)
-    recorded, replayed = heads or (summary.journal.head, None)
-    equal = recorded == replayed
-    if not equal and difference is None:
-        difference = "the journals have different lengths"
+
+    def again(source: Path, scratch: Path) -> tuple[str, str]:
+        heads: list[tuple[str, str]] = []
+        drive(
+            lambda event, state: heads.append(run.replay(source, scratch, event, state)),
+            "none" if options.json and options.display == "json" else options.display,
+        )
+        return heads[0]
+
+    found = replayed(options.run, options.keep, again)
     if options.json:
-        output.data({"recorded": recorded, "replayed": replayed, "equal": equal, "difference": difference})
+        output.data(found)
     else:
-        print(f"recorded  {recorded}\nreplayed  {replayed or '-'}")
-        print("the same head" if equal else f"NOT the same: {difference}")
-    return 0 if equal else 1
+        print(f"recorded  {found.recorded}\nreplayed  {found.replayed or '-'}")
+        print("the same head" if found.equal else f"NOT the same: {found.difference}")
+    return 0 if found.equal else 1

@@ -9,8 +9,7 @@ from typing import Any
 
 from moevolve.cli.driving import display_argument, to_its_end
 from moevolve.cli.output import say
-from moevolve.config import ARMS, Config, parse_settings
-from moevolve.errors import UsageError
+from moevolve.config import ARMS, Config, parse_settings, source
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +46,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price", metavar="FILE", help="with --endpoint: TOML file of prices, for the account"
     )
+    parser.add_argument(
+        "--suite",
+        metavar="PATH|NAME",
+        help="what the run works on: a folder with tasks.jsonl, a Python file that defines skills, or a suite's name "
+        "(default: the preset's)",
+    )
     parser.add_argument("--arm", metavar="ARM", help=f"which parts of the loop are on: {', '.join(ARMS)}")
     parser.add_argument(
         "--set",
@@ -60,7 +65,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     config = Config.load(
-        options.source or _preset(options), policy_settings(options) | parse_settings(options.set)
+        options.source or source.preset_of(options.model, options.endpoint),
+        policy_settings(options) | suite_settings(options.suite) | parse_settings(options.set),
     ).override(seed=options.seed, cycles=options.cycles, minutes=options.minutes, arm=options.arm)
     if config.policy.endpoint is not None:
         config = _told(config)
@@ -78,46 +84,18 @@ def execute(options: argparse.Namespace) -> int:
     return to_its_end(lambda event, state: run.start(config, out, event, state, told), out, options.display)
 
 
-def model_at(path: str) -> Path:
-    """The absolute path of a model.
-
-    Raises:
-        UsageError: nothing is there.
-    """
-    found = Path(path).resolve()
-    if not found.exists():
-        raise UsageError(
-            f"there is no model at {path}: --model takes a folder with a config.json, or a GGUF file"
-        )
-    return found
-
-
 def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options about a model, here or on a server, set.
-
-    Raises:
-        UsageError: an option about a server without `--endpoint`.
-    """
-    server = {
-        "policy.endpoint": options.endpoint,
-        "policy.key_env": options.key_env,
-        "endpoint.prices": str(Path(options.price).resolve()) if options.price else None,
-    }
-    given = {key: value for key, value in server.items() if value is not None}
-    if given and options.endpoint is None:
-        raise UsageError("--key-env and --price say more about an --endpoint: name its address too")
-    if options.model is not None:
-        here = options.endpoint is None
-        given |= (
-            {"policy.checkpoint": str(model_at(options.model))} if here else {"policy.model": options.model}
-        )
-    return given
+    """What the options about a model, here or on a server, set; errors as of `source.policy_settings`."""
+    return source.policy_settings(options.model, options.endpoint, options.key_env, options.price)
 
 
-def _preset(options: argparse.Namespace) -> str:
-    if options.endpoint is not None:
-        return "endpoint"
-    return "quickstart" if options.model is None else "real"
+def suite_settings(suite: str | None) -> dict[str, Any]:
+    """What `--suite` sets."""
+    if suite is None:
+        return {}
+    from moevolve.tasks.suite import shipped
+
+    return {"suite.name": suite} if shipped(suite) else {"suite.path": str(Path(suite).resolve())}
 
 
 def _told(config: Config) -> Config:

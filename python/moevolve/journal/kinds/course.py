@@ -9,7 +9,15 @@ import msgspec
 from moevolve.journal.figures import amount, counted
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
-from moevolve.records import CycleFinished, CycleStarted, Learned, Metered, RunFinished, RunStarted
+from moevolve.records import (
+    CycleFinished,
+    CycleStarted,
+    Learned,
+    Metered,
+    RunExtended,
+    RunFinished,
+    RunStarted,
+)
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -85,6 +93,20 @@ def _finished(record: RunFinished) -> Said:
 def _finish(view: RunView, record: RunFinished, seq: int, at: float) -> None:
     view.finished = True
     view.close_generation()
+
+
+@says(RunExtended)
+def _extended(record: RunExtended) -> Said:
+    more = [] if record.more_cycles is None else [counted(record.more_cycles, "more cycle")]
+    more += [] if record.more_minutes is None else [f"{record.more_minutes:g} more minutes"]
+    return f"Run extended after {counted(record.cycle, 'cycle')}: {' and '.join(more)}", "head"
+
+
+@folds(RunExtended)
+def _extend(view: RunView, record: RunExtended, seq: int, at: float) -> None:
+    view.finished = False
+    view.planned = record.cycles
+    view.extensions += 1
 
 
 @says(Learned)

@@ -44,10 +44,8 @@ def estimate(config: Config) -> Estimate:
     A program that splits tasks asks more often; a request that the run made before costs nothing.
     """
     tasks = resolve.suite(config)
-    low, high = config.suite.levels
-    cells = len(tasks.skills) * (high - low + 1)
     evolve, gate = config.evolve, config.gate
-    steady = config.attempts.tasks + cells * config.suite.dev_per_cell
+    steady = config.attempts.tasks + len(tasks.spread("dev", config.suite.dev_per_cell))
     probes = min(PROBES, config.roles.improver.requests)
     search = evolve.generations * (probes + evolve.screen)
     most = evolve.generations * (
@@ -55,10 +53,7 @@ def estimate(config: Config) -> Estimate:
     )
     draw = rng(config.seed, "estimate")
     said = endpoint.speech(config)
-    paths = sorted(tasks.skills)
-    sample = tasks.sample(
-        "train", [(draw.choice(paths), draw.randint(low, high)) for _ in range(TYPICAL)], "estimate"
-    )
+    sample = tasks.sample("train", [draw.choice(tasks.cells) for _ in range(TYPICAL)], "estimate")
     read = round(sum(_tokens(said, config, task.prompt) for task in sample) / len(sample))
     written = min(ANSWER, config.policy.max_tokens)
     requests = (steady + search, steady + most)
@@ -69,7 +64,7 @@ def estimate(config: Config) -> Estimate:
         cost = (requests[0] * each, requests[1] * each)
     return Estimate(
         requests=requests,
-        evaluation=cells * config.suite.sealed_per_cell,
+        evaluation=len(tasks.spread("sealed", config.suite.sealed_per_cell)),
         tokens=read + written,
         cost=cost,
         currency=config.endpoint.currency,

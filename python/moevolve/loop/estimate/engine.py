@@ -62,9 +62,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 def speed_of(engine: Engine, prompts: Prompts, config: Config, tasks: Suite) -> Speed:
     """Tries the model for some seconds, on train tasks; a copy takes the one step."""
-    low, high = config.suite.levels
-    cells = [(path, level) for path in sorted(tasks.skills) for level in range(low, high + 1)]
-    cells = [cells[index % len(cells)] for index in range(TRIED)]
+    cells = [tasks.cells[index % len(tasks.cells)] for index in range(TRIED)]
     drawn = tasks.sample("train", cells, "estimate")
     asked = [prompts.ask(task.prompt) for task in drawn]
 

@@ -49,8 +49,7 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
     held += plan.heads * lengths.longest + int(2 * inner)
     context = lengths.longest + config.policy.max_tokens
     learned = max(LEARNED, 2 * lengths.longest)
-    low, high = config.suite.levels
-    sealed = len(resolve.suite(config).skills) * (high - low + 1) * config.suite.sealed_per_cell
+    sealed = len(resolve.suite(config).spread("sealed", config.suite.sealed_per_cell))
     most = min(COHORT, max(config.attempts.tasks, sealed))
     parts = {
         "base weights": base if adapted else 0,

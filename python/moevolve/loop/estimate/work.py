@@ -57,13 +57,11 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
 
 def lengths_of(config: Config, prompts: Prompts, tasks: Suite) -> Lengths:
     """Lengths in the model's tokens, over one train task of each (skill, level)."""
-    low, high = config.suite.levels
     asked, said = [], []
-    for path in tasks.skills:
-        for level in range(low, high + 1):
-            task = tasks.draw("train", path, level, "lengths")
-            asked.append(len(prompts.ask(task.prompt)))
-            said.append(len(prompts.say(task.answer or "")))
+    for path, level in tasks.cells:
+        task = tasks.draw("train", path, level, "lengths")
+        asked.append(len(prompts.ask(task.prompt)))
+        said.append(len(prompts.say(task.answer or "")))
     return Lengths(
         prompt=sum(asked) / len(asked),
         answer=sum(said) / len(said),
@@ -74,15 +72,13 @@ def lengths_of(config: Config, prompts: Prompts, tasks: Suite) -> Lengths:
 def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple[Work, Work]]:
     """Tokens of both sealed scores, and of a cycle, least and most."""
     arm, attempts, gate, search = ARMS[config.arm], config.attempts, config.gate, config.evolve
-    low, high = config.suite.levels
-    cells = len(tasks.skills) * (high - low + 1)
 
     def asked(requests: float, samples: float = 1.0) -> Work:
         return Work(read=requests * lengths.prompt, drawn=requests * samples * lengths.answer)
 
     share = Recipe().program_share if arm.learns else 1.0
     cycle = asked(attempts.tasks * (1 - share), attempts.samples) + asked(attempts.tasks * share * ASKED)
-    cycle += asked(cells * config.suite.dev_per_cell * ASKED)
+    cycle += asked(len(tasks.spread("dev", config.suite.dev_per_cell)) * ASKED)
     gates = 0
     if arm.learns:
         steps = min(RECIPE_BOUNDS["steps"][1], config.learn.steps)
@@ -96,4 +92,4 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
         )
         gates += search.generations
     least, most = (cycle + asked(2 * gates * n * ASKED) for n in (gate.min_n, gate.max_n + gate.confirm_n))
-    return asked(2 * cells * config.suite.sealed_per_cell * ASKED), (least, most)
+    return asked(2 * len(tasks.spread("sealed", config.suite.sealed_per_cell)) * ASKED), (least, most)

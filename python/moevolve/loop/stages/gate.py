@@ -122,10 +122,9 @@ class _Draws:
         run = self._run
         stage = (run.config.seed, self._cycle, "gate", self._candidate.id, batch)
         draw = rng(*stage)
-        low, high = run.config.suite.levels
         wants = self._test.wants()
         cells = [
-            (want.skill, draw.randint(low, high), want.best)
+            (want.skill, draw.randint(*run.suite[want.skill].levels), want.best)
             for turn in range(max(want.n for want in wants))
             for want in wants
             if turn < want.n

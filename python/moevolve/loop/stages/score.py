@@ -23,7 +23,7 @@ def score(
     suite, seed = run.config.suite, run.config.seed
     each = suite.sealed_per_cell if split == "sealed" else suite.dev_per_cell
     stage = (seed, 0, "sealed") if split == "sealed" else (seed, cycle, "dev")
-    tasks = run.suite.sample(split, [cell for cell in run.cells for _ in range(each)], *stage)
+    tasks = run.suite.sample(split, run.suite.spread(split, each), *stage)
     [scored] = run.roll(run.rollouts(run.champion, tasks, stage, grader=run.sealed))
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])

@@ -1,0 +1,208 @@
+"""When a run ends: its limits, and what it was given beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from moevolve.config import Config
+from moevolve.errors import UsageError
+from moevolve.journal.store import RunStore
+from moevolve.loop import snapshot as snapshots
+from moevolve.loop.snapshot import Snapshot
+from moevolve.records import (
+    CycleFinished,
+    CycleStarted,
+    Entry,
+    Evaluated,
+    Guarded,
+    Record,
+    RunExtended,
+    RunFinished,
+    Timing,
+)
+
+TABLE = "extension"
+"""Extensions that were asked for and are not on record yet, in order."""
+
+
+class StopRule:
+    """Says before each cycle whether there is time for it: a number of cycles, a time limit, or both.
+
+    The clock only ends a run, it decides nothing inside one; how many cycles there were is on record.
+    """
+
+    def __init__(self, cycles: int | None, minutes: float | None) -> None:
+        self.cycles = cycles
+        self.minutes = minutes
+        self._longest = 0.0
+
+    def seen(self, seconds: float) -> None:
+        """Notes how long a cycle took."""
+        self._longest = max(self._longest, seconds)
+
+    def another(self, done: int, seconds: float) -> bool:
+        """Whether to begin a cycle after `done` cycles and `seconds`."""
+        if self.cycles is not None and done >= self.cycles:
+            return False
+        return self.minutes is None or seconds + self._longest * 1.15 <= self.minutes * 60
+
+    def share(self, done: float, seconds: float) -> float:
+        """Share of the run that is behind after `done` cycles and `seconds`."""
+        shares = [done / self.cycles] if self.cycles else []
+        if self.minutes:
+            shares.append(seconds / (self.minutes * 60))
+        return min(1.0, max(shares, default=0.0))
+
+
+class Extension(msgspec.Struct, frozen=True, kw_only=True):
+    """More cycles, more minutes, or both: as with a run's first limits, one alone takes the other away."""
+
+    cycles: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.cycles is None and self.minutes is None:
+            raise UsageError("an extension gives a run more cycles, more minutes, or both")
+        if self.cycles is not None and self.cycles < 1:
+            raise UsageError(f"{self.cycles} more cycles: give at least 1")
+        if self.minutes is not None and not 0 < self.minutes <= 10**7:
+            raise UsageError(f"{self.minutes:g} more minutes: give more than 0, and at most 10^7")
+
+
+def in_force(config: Config, store: RunStore) -> StopRule:
+    """The limits of a run on record: those of its newest extension, or of its configuration."""
+    if _ending(store):
+        # Its last evaluation has begun: no clock may decide on a further cycle any more.
+        return StopRule(_newest(store).cycle, None)
+    newest: tuple[RunExtended, float] | None = None
+    for _, record, at in store.records():
+        if isinstance(record, RunExtended):
+            newest = record, at
+    if newest is None:
+        return StopRule(config.cycles, config.minutes)
+    record, at = newest
+    return StopRule(record.cycles, None if record.more_minutes is None else at / 60 + record.more_minutes)
+
+
+def ask(store: RunStore, extension: Extension) -> None:
+    """Keeps an extension until the run stands between two cycles, so that no interruption loses it.
+
+    Raises:
+        UsageError: the run ended at its spending limit, which an extension does not raise.
+    """
+    if _cut(store):
+        raise UsageError(
+            f"{store.path} ended at its spending limit, which more cycles do not raise: start a new run with its "
+            f"settings, `moevolve run {store.path / 'run.toml'} --set endpoint.most_tokens=N`"
+        )
+    store.put(TABLE, f"{len(store.scan(TABLE)):06d}", msgspec.msgpack.encode(extension))
+
+
+def asked(store: RunStore) -> list[Extension]:
+    """Extensions that are not on record yet, in order."""
+    return [msgspec.msgpack.decode(row, type=Extension) for _, row in store.scan(TABLE)]
+
+
+def boundary(store: RunStore) -> tuple[StopRule, bool] | None:
+    """What takes a run to where an extension can go on record, and whether it ends there; None where it stands there.
+
+    That is between two cycles, or after its end.
+    """
+    state = snapshots.latest(store)
+    if state is None:
+        return StopRule(0, None), False
+    after = _after_boundary(store)
+    if not after or isinstance(after[-1], RunFinished):
+        return None
+    begun = isinstance(after[0], CycleStarted)
+    return StopRule(state.cycle + begun, None), not begun
+
+
+def withdraw(store: RunStore) -> None:
+    """Forgets extensions that are not on record yet."""
+    store.puts([(TABLE, key, None) for key, _ in store.scan(TABLE)])
+
+
+def grant(store: RunStore, config: Config) -> list[Entry]:
+    """Puts what was asked for on record; the run stands between two cycles, or has finished."""
+    cycle, records, planned = _newest(store).cycle, list[Record](), in_force(config, store).cycles
+    if isinstance(store.entries(len(store) - 1)[0].record, RunFinished):
+        planned = cycle
+    for extension in asked(store):
+        planned = (
+            None if extension.cycles is None else (cycle if planned is None else planned) + extension.cycles
+        )
+        records.append(
+            RunExtended(
+                cycle=cycle, more_cycles=extension.cycles, more_minutes=extension.minutes, cycles=planned
+            )
+        )
+    return extend(store, records)
+
+
+def extend(store: RunStore, records: list[Record]) -> list[Entry]:
+    """Appends records of extensions, in one commit with the snapshot that the run goes on from."""
+    state, before = _newest(store), len(store)
+    ended = store.entries(state.cursor)
+    state.tokens_generated += sum(
+        entry.record.tokens for entry in ended if isinstance(entry.record, Evaluated)
+    )
+    state.cursor = before + len(records)
+    done = [(TABLE, key, None) for key, _ in store.scan(TABLE)]
+    timing = Timing(at=store.entries(before - 1)[0].timing.at)
+    store.batch(records, timing, puts=[snapshots.save(state), *done])
+    return store.entries(before)
+
+
+class Part(NamedTuple):
+    """What a run did from its start, or from an extension, to the next extension or its end."""
+
+    extension: RunExtended | None
+    """What it began with."""
+    cycles: int
+    """Cycles of the whole run at its end."""
+    finished: bool
+
+
+def parts(records: Sequence[Record]) -> list[Part]:
+    """A run's records, cut at its extensions. A cycle that was not finished belongs to a part that ended the run only."""
+    found: list[Part] = []
+    extension: RunExtended | None = None
+    started = finished = 0
+    for index, record in enumerate(records):
+        started += isinstance(record, CycleStarted)
+        finished += isinstance(record, CycleFinished)
+        last = index + 1 == len(records)
+        if last or isinstance(records[index + 1], RunExtended):
+            ended = isinstance(record, RunFinished)
+            found.append(Part(extension, started if ended else finished, ended))
+            extension = None if last else records[index + 1]  # type: ignore[assignment]
+    return found
+
+
+def _newest(store: RunStore) -> Snapshot:
+    state = snapshots.latest(store)
+    assert state is not None, "a run between two cycles has a snapshot"
+    return state
+
+
+def _after_boundary(store: RunStore) -> list[Record]:
+    state = snapshots.latest(store)
+    return [] if state is None else [entry.record for entry in store.entries(state.cursor)]
+
+
+def _ending(store: RunStore) -> bool:
+    """Whether the last evaluation has begun, and is not on record whole."""
+    after = _after_boundary(store)
+    return bool(after) and not isinstance(after[0], CycleStarted) and not isinstance(after[-1], RunFinished)
+
+
+def _cut(store: RunStore) -> bool:
+    """Whether the spending limit has ended the run."""
+    return any(
+        isinstance(record, Guarded) and record.guard == "budget" and record.vetoed > 0
+        for record in _after_boundary(store)
+    )

@@ -1,0 +1,45 @@
+"""A run done again, and compared with its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from moevolve.errors import DivergedError
+from moevolve.journal.store import RunStore
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """Two journals of one run: the head on record, and that of doing it again."""
+
+    recorded: str
+    replayed: str | None
+    """None where it came to a record that differs."""
+    equal: bool
+    difference: str | None = None
+    """What differs, in words; None where nothing does."""
+
+
+def replayed(source: Path, keep: Path | None, again: Callable[[Path, Path], tuple[str, str]]) -> Replayed:
+    """What comes of doing a run again.
+
+    Args:
+        source: the run's folder.
+        keep: an empty folder to do it in; a temporary one when None.
+        again: does a run again in an empty folder; returns both heads, or raises `DivergedError`.
+    """
+    try:
+        if keep is not None:
+            recorded, now = again(source, keep)
+        else:
+            with TemporaryDirectory(prefix="moevolve-replay-") as folder:
+                recorded, now = again(source, Path(folder) / "run")
+    except DivergedError as error:
+        with RunStore.open(source) as store:
+            return Replayed(recorded=store.head(), replayed=None, equal=False, difference=str(error))
+    equal = recorded == now
+    difference = None if equal else "the journals have different lengths"
+    return Replayed(recorded=recorded, replayed=now, equal=equal, difference=difference)

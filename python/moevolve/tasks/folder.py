@@ -1,0 +1,301 @@
+"""Suites of a user's own: a folder of `suite.toml`, `tasks.jsonl` and `check.py`, or a Python file that defines skills.
+suite.toml    name, summary, answers, splits, skills: all of it optional
+tasks.jsonl   {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it
+check.py      def check(task, answer, workspace) -> float | bool | Verdict, where no gold answer decides
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import runpy
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from moevolve.errors import UsageError
+from moevolve.protocol.messages import Message
+from moevolve.records import Answers
+from moevolve.tasks import registry
+from moevolve.tasks.listed import LISTED_SHARES, listed
+from moevolve.tasks.skill import Skill, check_path
+from moevolve.tasks.splits import SPLITS, Split
+from moevolve.tasks.suite import Suite, nearest, register
+from moevolve.tasks.task import Task, Verdict
+
+SETTINGS, TASKS, CHECK = "suite.toml", "tasks.jsonl", "check.py"
+
+MOST_FILES = 10_000
+MOST_BYTES = 64 << 20
+"""Of a suite's folder, which every run on it keeps a copy of."""
+
+Check = Callable[[dict[str, Any], str, Path | None], "float | Verdict"]
+
+_WORDS = re.compile(r"[^a-z0-9_]+")
+
+
+class SkillSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `[skills."path"]` says of a skill."""
+
+    summary: str = ""
+
+
+class SuiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `suite.toml` says; each key may be left out."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = ""
+    summary: str = ""
+    answers: Answers = "any"
+    splits: dict[Split, Annotated[float, Meta(ge=0.0, le=1.0)]] = msgspec.field(
+        default_factory=LISTED_SHARES.copy
+    )
+    skills: dict[str, SkillSection] = {}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `tasks.jsonl`; further keys are allowed and reach the check."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=200)]
+    skill: str = ""
+    level: Annotated[int, Meta(ge=1, le=64)] = 1
+    prompt: Annotated[str, Meta(min_length=1)] | None = None
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1)] | None = None
+    answer: str | None = None
+
+
+def load(source: Path, name: str | None = None) -> Suite:
+    """The suite in a folder or a Python file.
+
+    Args:
+        source: the folder or file.
+        name: what a suite is called that gives itself no name; None for the folder's own name.
+
+    Raises:
+        UsageError: no suite is there, or something in it cannot be used; names file and line.
+    """
+    source = Path(source)
+    if source.is_dir() and (source / TASKS).is_file():
+        return _folder(source, name)
+    if source.is_dir() and len(modules := sorted(source.glob("*.py"))) == 1:
+        source = modules[0]
+    if source.is_file() and source.suffix == ".py":
+        return _module(source)
+    if not source.exists():
+        raise UsageError(
+            f"there is no suite at {source}: `moevolve init suite {source}` writes one to start from"
+        )
+    raise UsageError(
+        f"{source} is no suite: it holds no {TASKS}, and is no Python file that defines skills with @mv.skill"
+    )
+
+
+def digest(source: Path) -> str:
+    """Content hash (BLAKE2b-128, hex) of a suite's files, by name.
+
+    Raises:
+        UsageError: too many files or bytes, or a link that leads out of the folder.
+    """
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, file in _files(source):
+        for part in (name.encode("utf-8", "surrogateescape"), file.read_bytes()):
+            hashed.update(len(part).to_bytes(8, "little"))
+            hashed.update(part)
+    return hashed.hexdigest()
+
+
+def copy(source: Path, into: Path) -> None:
+    """Copies a suite's files into the folder `into`; errors as of `digest`."""
+    for name, file in _files(source):
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def opened(source: Path, name: str | None = None) -> tuple[Suite, str]:
+    """The suite at `source`, as of `load`, with its digest; `moevolve.tasks.suite.suite` knows it from now on.
+
+    Raises:
+        UsageError: as of `load` and `digest`.
+    """
+    content = digest(source)
+    suite = load(source, name)
+    register(suite, content)
+    return suite, content
+
+
+def _files(source: Path) -> Iterator[tuple[str, Path]]:
+    source = Path(source)
+    if source.is_file():
+        yield source.name, source
+        return
+    root, size = source.resolve(), 0
+    names = sorted(
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(source).parts)
+    )
+    if len(names) > MOST_FILES:
+        raise UsageError(f"{source} holds {len(names)} files; a suite has at most {MOST_FILES}")
+    for name in names:
+        file = source / name
+        if not file.resolve().is_relative_to(root):
+            raise UsageError(f"{file} leads out of the suite's folder: copy what it leads to into the folder")
+        size += file.stat().st_size
+        if size > MOST_BYTES:
+            raise UsageError(
+                f"{source} holds more than {MOST_BYTES >> 20} MiB, and every run on a suite keeps a copy of it"
+            )
+        yield name, file
+
+
+# ---------------------------------------------------------------------- a folder
+
+
+def _folder(source: Path, called: str | None) -> Suite:
+    settings = _settings(source / SETTINGS)
+    name = settings.name or called or _WORDS.sub("_", source.resolve().name.lower()).strip("_") or "suite"
+    check = _check(source / CHECK)
+    tasks: dict[str, dict[int, list[Task]]] = {}
+    for line, row, fields in _rows(source / TASKS):
+        path = _path(row.skill, name, f"{source / TASKS}:{line}")
+        if check is None and row.answer is None:
+            raise UsageError(
+                f"{source / TASKS}:{line}: task {row.id!r} has no `answer`, and there is no {CHECK} to judge one"
+            )
+        tasks.setdefault(path, {}).setdefault(row.level, []).append(_task(row, fields, check))
+    if unknown := sorted(set(settings.skills) - set(tasks)):
+        raise UsageError(
+            f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
+        )
+    skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
+    return Suite(name, skills, answers=settings.answers)
+
+
+def _settings(file: Path) -> SuiteFile:
+    if not file.exists():
+        return SuiteFile()
+    try:
+        settings = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), SuiteFile)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(f"{file}: {error}") from None
+    if missing := [split for split in SPLITS if settings.splits.get(split, 0.0) <= 0 and split != "dev"]:
+        raise UsageError(f"{file}: splits: a run needs a share of {', '.join(missing)} above 0")
+    return settings
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
+    ids: dict[str, int] = {}
+    prompts: dict[str, int] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{file}:{number}"
+        try:
+            row = msgspec.json.decode(line, type=Row)
+            fields = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{where}: {error}") from None
+        if (row.prompt is None) == (row.messages is None):
+            raise UsageError(f"{where}: a task has either `prompt` or `messages`")
+        if row.messages is not None and row.messages[-1].role != "user":
+            raise UsageError(
+                f"{where}: `messages` end with the user's, not with the {row.messages[-1].role}'s"
+            )
+        text = row.prompt if row.prompt is not None else msgspec.json.encode(row.messages).decode()
+        for what, known, value in (("id", ids, row.id), ("prompt", prompts, text)):
+            if value in known:
+                raise UsageError(
+                    f"{where}: its {what} is that of line {known[value]}: a task counts once, and lies in one split"
+                )
+            known[value] = number
+        yield number, row, fields
+    if not ids:
+        raise UsageError(f"{file} holds no task")
+
+
+def _path(skill: str, suite: str, where: str) -> str:
+    path = skill if "/" in skill else f"{suite}/{skill or 'tasks'}"
+    try:
+        return check_path(path)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _task(row: Row, fields: dict[str, Any], check: Check | None) -> Task:
+    messages = row.messages or ()
+    prompt = row.prompt if row.prompt is not None else messages[-1].content
+    grade = None if check is None else lambda answer: check(fields, answer, None)
+    return Task(prompt=prompt, answer=row.answer, grade=grade, messages=messages, fields=fields)
+
+
+def _skill(path: str, levels: Mapping[int, list[Task]], settings: SuiteFile, source: Path) -> Skill:
+    low, high = min(levels), max(levels)
+    needed = sum(share > 0 for share in settings.splits.values())
+    for level in range(low, high + 1):
+        count = len(levels.get(level, ()))
+        if count < needed:
+            raise UsageError(
+                f"{source / TASKS}: skill {path} has {count} task{'s' * (count != 1)} of level {level}, of {needed} needed: "
+                f"one for each of {', '.join(SPLITS)}; leave `level` out to have one level"
+            )
+    tasks = listed(levels, settings.splits)
+    said = settings.skills.get(path, SkillSection()).summary or settings.summary
+    return Skill(
+        path=path,
+        summary=said or path.rpartition("/")[2].replace("_", " "),
+        generator=tasks.generate,
+        levels=(low, high),
+        listed=tasks,
+    )
+
+
+def _check(file: Path) -> Check | None:
+    """The function `check` of a suite's `check.py`; None where there is none.
+
+    Raises:
+        UsageError: the file cannot be imported, or defines no such function.
+    """
+    if not file.exists():
+        return None
+    module = _imported(file)
+    check = module.get("check")
+    if not callable(check):
+        raise UsageError(f"{file} defines no function check(task, answer, workspace)")
+    return check  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------------- a Python file
+
+
+def _module(file: Path) -> Suite:
+    before = {skill.path: skill for skill in registry.registered()}
+    defined = _imported(file)
+    suites = [value for value in defined.values() if isinstance(value, Suite)]
+    if len(suites) == 1:
+        return suites[0]
+    own = [skill for skill in registry.registered() if before.get(skill.path) is not skill]
+    if not own:
+        raise UsageError(
+            f'{file} defines no skill: decorate a function (rng, level) -> mv.Task with @mv.skill("a/path")'
+        )
+    return Suite("user", own)
+
+
+def _imported(file: Path) -> dict[str, Any]:
+    try:
+        return runpy.run_path(str(file), run_name=file.stem)
+    except Exception as error:  # a suite's own code: whatever it raises is said with its place
+        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+__all__ = ["CHECK", "SETTINGS", "TASKS", "SuiteFile", "copy", "digest", "load", "opened"]

@@ -1,0 +1,230 @@
+"""A run that is made longer: after its end, between two cycles, in the middle of one, killed on the way, done again."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from moevolve.config import Config
+from moevolve.errors import ConfigError, UsageError
+from moevolve.journal.reader import read
+from moevolve.journal.store import RunStore
+from moevolve.loop import limits
+from moevolve.loop.limits import Extension
+from moevolve.loop.run import replay, resume, start
+from moevolve.loop.settings import SETTINGS
+from moevolve.records import (
+    CycleFinished,
+    CycleStarted,
+    Entry,
+    Evaluated,
+    Guarded,
+    Record,
+    RunExtended,
+    RunFinished,
+    Timing,
+)
+
+Kind = TypeVar("Kind")
+
+
+def journal(path: Path) -> tuple[str, list[Record]]:
+    with RunStore.open(path) as store:
+        return store.head(), [entry.record for entry in store.entries()]
+
+
+def of_kind(path: Path, kind: type[Kind]) -> list[Kind]:
+    return [record for record in journal(path)[1] if isinstance(record, kind)]
+
+
+def configuration(store: RunStore) -> Config:
+    return Config.from_canonical(read(store).started.config)
+
+
+def ended_at(record: int) -> Callable[[Entry], None]:
+    """Ends a run like Ctrl-C once this record is on file."""
+
+    def event(entry: Entry) -> None:
+        if entry.seq >= record:
+            raise KeyboardInterrupt
+
+    return event
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = Config.load("small").override(seed=3, cycles=1)
+    return start(config, tmp_path_factory.mktemp("extension") / "run")
+
+
+@pytest.fixture(scope="module")
+def longer(finished: Path) -> Path:
+    """The finished run with one more cycle."""
+    path = shutil.copytree(finished, finished.parent / "longer")
+    return resume(path, more=Extension(cycles=1))
+
+
+def test_a_finished_run_goes_on_after_its_records_and_is_scored_again(finished: Path, longer: Path) -> None:
+    before, after = journal(finished)[1], journal(longer)[1]
+    assert after[: len(before)] == before
+    assert after[len(before)] == RunExtended(cycle=1, more_cycles=1, more_minutes=None, cycles=2)
+    assert [record.cycle for record in of_kind(longer, CycleFinished)] == [1, 2]
+    sealed = [record for record in of_kind(longer, Evaluated) if record.split == "sealed"]
+    assert [record.when for record in sealed] == ["initial", "final", "final"]
+    assert isinstance(after[-1], RunFinished) and after[-1].cycles == 2
+
+
+def test_what_the_score_in_between_drew_is_counted(longer: Path) -> None:
+    middle = of_kind(longer, Evaluated)[-3]
+    assert middle.when == "final"
+    drawn = [record.tokens_generated for record in of_kind(longer, CycleFinished)]
+    with RunStore.open(longer) as store:
+        view = read(store).view
+    last = of_kind(longer, Evaluated)[-1]
+    assert last.when == "final" and view.generated >= drawn[-1] + last.tokens
+    assert drawn[-1] - drawn[0] >= middle.tokens
+
+
+def test_readers_show_the_run_as_it_is_now(longer: Path) -> None:
+    with RunStore.open(longer) as store:
+        reader = read(store)
+        assert (reader.status, reader.view.cycles, reader.view.planned) == ("finished", 2, 2)
+        assert reader.view.extensions == 1
+
+
+def test_a_longer_run_done_again_meets_its_head(longer: Path, tmp_path: Path) -> None:
+    on_file, again = replay(longer, tmp_path / "scratch")
+    assert on_file == again == journal(longer)[0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_a_longer_run_that_is_ended_anywhere_goes_on_to_the_same_head(
+    share: float, finished: Path, longer: Path, tmp_path: Path
+) -> None:
+    first, last = len(journal(finished)[1]), len(journal(longer)[1]) - 1
+    path = shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        resume(path, ended_at(first + int(share * (last - first))), more=Extension(cycles=1))
+    resume(path)
+    assert journal(path)[0] == journal(longer)[0]
+
+
+def test_an_extension_is_kept_though_the_run_is_ended_before_it_is_on_record(tmp_path: Path) -> None:
+    config = Config.load("small").override(seed=3, cycles=1)
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(config, path, ended_at(8))
+    assert of_kind(path, CycleStarted) and not of_kind(path, CycleFinished)
+    with pytest.raises(KeyboardInterrupt):
+        resume(path, ended_at(12), more=Extension(cycles=1))
+    assert not of_kind(path, RunExtended)
+    resume(path)
+    assert of_kind(path, RunExtended) == [RunExtended(cycle=1, more_cycles=1, more_minutes=None, cycles=2)]
+    assert [record.cycle for record in of_kind(path, CycleFinished)] == [1, 2]
+    assert len(of_kind(path, RunFinished)) == 1
+    on_file, again = replay(path, tmp_path / "scratch")
+    assert on_file == again
+
+
+def test_extensions_add_up_wherever_they_were_asked_for(tmp_path: Path) -> None:
+    moments = random.Random(5)
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(Config.load("small").override(seed=4, cycles=1), path, ended_at(0))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            resume(path, ended_at(len(journal(path)[1]) + moments.randrange(6)), more=Extension(cycles=1))
+    resume(path)
+    assert [record.cycles for record in of_kind(path, RunExtended)] == [2, 3]
+    assert len(of_kind(path, CycleFinished)) == 3
+    on_file, again = replay(path, tmp_path / "scratch")
+    assert on_file == again
+
+
+def test_minutes_take_the_number_of_cycles_away_and_count_from_the_extension(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(finished, tmp_path / "run")
+    with RunStore.open(path, write=True) as store:
+        limits.ask(store, Extension(minutes=3.0))
+        config = configuration(store)
+        [extended] = limits.grant(store, config)
+        rule = limits.in_force(config, store)
+    assert isinstance(extended.record, RunExtended)
+    assert extended.record.cycles is None and extended.record.more_minutes == 3.0
+    assert rule.cycles is None and rule.minutes == pytest.approx(extended.timing.at / 60 + 3.0)
+
+
+def test_a_run_whose_last_evaluation_has_begun_begins_no_further_cycle(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(finished, tmp_path / "run")
+    with RunStore.open(path, write=True) as store:
+        config = configuration(store)
+        limits.ask(store, Extension(minutes=3.0))
+        limits.grant(store, config)
+        note = Guarded(cycle=2, guard="note", checked=0, vetoed=0, detail="")
+        store.append([note], Timing(at=1.0))
+        rule = limits.in_force(config, store)
+        assert (rule.cycles, rule.minutes) == (1, None)
+        assert limits.boundary(store) is not None
+
+
+def test_a_run_that_spent_its_limit_is_not_made_longer(finished: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(finished, tmp_path / "run")
+    with RunStore.open(path, write=True) as store:
+        cut = Guarded(cycle=2, guard="budget", checked=1, vetoed=1, detail="nothing is left")
+        store.append([cut, RunFinished(cycles=1, champion="v0000")], Timing(at=1.0))
+    with pytest.raises(UsageError, match="spending limit"):
+        resume(path, more=Extension(cycles=1))
+    assert not of_kind(path, RunExtended)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"cycles": 0}, {"cycles": -1}, {"minutes": 0.0}, {"minutes": float("nan")}]
+)
+def test_nothing_and_less_are_no_extension(more: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Extension(**more)  # type: ignore[arg-type]
+
+
+class TestSettingsChangedByHand:
+    @pytest.mark.parametrize(
+        ("old", "new", "said"),
+        [
+            ("alpha = 0.01", "alpha = 0.2", r"`gate.skill_alpha` is 0.2 there and 0.01 on record"),
+            ("cycles = 1", "cycles = 9", r"`cycles` is 9 there .*--cycles \+N"),
+            ("[gate]", "[gate", "not TOML any more.*remove the file"),
+            ("alpha = 0.01", "alpa = 0.01", "alpa.*remove the file"),
+        ],
+    )
+    @pytest.mark.parametrize("more", [None, Extension(cycles=1)])
+    def test_they_are_refused_with_what_to_do(
+        self, old: str, new: str, said: str, more: Extension | None, finished: Path, tmp_path: Path
+    ) -> None:
+        path = shutil.copytree(finished, tmp_path / "run")
+        file = path / SETTINGS
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new, 1))
+        head = journal(path)[0]
+        with pytest.raises(ConfigError, match=f"(?s){said}"):
+            resume(path, more=more)
+        assert journal(path)[0] == head
+
+    def test_a_file_that_says_the_same_in_other_words_is_no_change(
+        self, finished: Path, tmp_path: Path
+    ) -> None:
+        path = shutil.copytree(finished, tmp_path / "run")
+        file = path / SETTINGS
+        file.write_text("# mine\n" + file.read_text())
+        resume(path)
+
+    def test_without_the_file_the_record_holds(self, finished: Path, tmp_path: Path) -> None:
+        path = shutil.copytree(finished, tmp_path / "run")
+        (path / SETTINGS).unlink()
+        resume(path)

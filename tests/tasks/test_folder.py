@@ -1,0 +1,204 @@
+"""Suites of a user's own: folders of listed tasks, and Python files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevolve.errors import UsageError
+from moevolve.tasks import folder, registry
+from moevolve.tasks.listed import LISTED_SHARES, listed, quotas
+from moevolve.tasks.splits import SPLITS
+from moevolve.tasks.suite import suite
+from moevolve.tasks.task import Task
+
+
+def rows(count: int = 30, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {"id": f"t{index}", "prompt": f"What is {index} + 1?", "answer": str(index + 1)} | more
+        for index in range(count)
+    ]
+
+
+def renamed(tasks: list[dict[str, Any]], mark: str, **more: Any) -> list[dict[str, Any]]:
+    return [task | {"id": mark + task["id"], "prompt": mark + task["prompt"]} | more for task in tasks]
+
+
+def written(
+    path: Path, tasks: list[dict[str, Any]], check: str | None = None, settings: str | None = None
+) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    for name, text in (("check.py", check), ("suite.toml", settings)):
+        if text is not None:
+            (path / name).write_text(text)
+    return path
+
+
+class TestFolder:
+    def test_three_keys_a_line_are_a_suite(self, tmp_path: Path) -> None:
+        own = folder.load(written(tmp_path / "support", rows()))
+        assert (own.name, list(own.skills), own.answers) == ("support", ["support/tasks"], "any")
+        task = own.draw("train", "support/tasks", 1, "x")
+        assert task.answer is not None
+        assert own.grade(task, task.answer).success and not own.grade(task, "no").success
+        assert own.task(task.skill, task.level, task.seed) == task
+
+    def test_what_suite_toml_says_is_in_force(self, tmp_path: Path) -> None:
+        settings = """
+            name = "desk"
+            summary = "counting"
+            [splits]
+            train = 0.5
+            gate = 0.25
+            sealed = 0.25
+            [skills."desk/sums"]
+            summary = "adding"
+        """
+        tasks = rows(20, skill="sums") + renamed(rows(20), "u", skill="other/sums")
+        own = folder.load(written(tmp_path / "x", tasks, settings=settings))
+        said = {path: leaf.summary for path, leaf in own.skills.items()}
+        assert said == {"desk/sums": "adding", "other/sums": "counting"}
+        assert [own.spread(split, 8).count(("desk/sums", 1)) for split in SPLITS] == [10, 0, 5, 5]
+
+    def test_a_check_gets_the_whole_row_and_may_give_part(self, tmp_path: Path) -> None:
+        check = """def check(task, answer, workspace):
+            return 0.5 if answer == task["other"] else answer == task["answer"]"""
+        own = folder.load(written(tmp_path / "s", rows(other="half"), check))
+        task = own.draw("gate", "s/tasks", 1)
+        answers = (task.answer or "", "half", "no")
+        assert [own.grade(task, answer).score for answer in answers] == [1.0, 0.5, 0.0]
+
+    def test_a_conversation_is_a_task(self, tmp_path: Path) -> None:
+        tasks = [
+            {
+                "id": f"t{n}",
+                "messages": [
+                    {"role": "system", "content": f"Room {n}"},
+                    {"role": "user", "content": "Which?"},
+                ],
+                "answer": str(n),
+            }
+            for n in range(8)
+        ]
+        task = folder.load(written(tmp_path / "s", tasks)).draw("train", "s/tasks", 1)
+        assert task.prompt == "Which?" and task.messages[0].content == f"Room {task.answer}"
+
+    @pytest.mark.parametrize(
+        ("tasks", "message"),
+        [
+            ([], "holds no task"),
+            (rows(3), "has 3 tasks of level 1, of 4 needed"),
+            (rows(8) + rows(1), "tasks.jsonl:9: its id is that of line 1"),
+            (rows(8) + [rows(1)[0] | {"id": "new"}], "tasks.jsonl:9: its prompt is that of line 1"),
+            ([{"id": "a", "answer": "1"}], "either `prompt` or `messages`"),
+            ([{"id": "a", "prompt": 3}], "tasks.jsonl:1: Expected `str | null`, got `int`"),
+            ([{"id": "a", "prompt": "x"}], "has no `answer`"),
+            (rows(8, skill="Bad Skill"), "cannot name a skill"),
+            (rows(8, level=1) + renamed(rows(8), "l", level=3), "0 tasks of level 2"),
+            ([{"id": "a", "messages": [{"role": "assistant"}], "answer": "1"}], "end with the user's"),
+        ],
+    )
+    def test_what_cannot_be_used_is_named_with_its_line(
+        self, tasks: list[dict[str, Any]], message: str, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match=re.escape(message)):
+            folder.load(written(tmp_path / "s", tasks))
+
+    def test_a_line_that_is_no_json_is_named(self, tmp_path: Path) -> None:
+        written(tmp_path / "s", rows())
+        (tmp_path / "s" / "tasks.jsonl").write_text(json.dumps(rows(1)[0]) + '\n{"id":\n')
+        with pytest.raises(UsageError, match="tasks.jsonl:2"):
+            folder.load(tmp_path / "s")
+
+    def test_a_check_that_cannot_be_imported_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="check.py cannot be imported: NameError"):
+            folder.load(written(tmp_path / "s", rows(), "missing()"))
+        with pytest.raises(UsageError, match="defines no function check"):
+            folder.load(written(tmp_path / "s", rows(), "x = 1"))
+
+    def test_a_folder_without_a_suite_says_how_to_begin_one(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="moevolve init suite"):
+            folder.load(tmp_path / "none")
+        with pytest.raises(UsageError, match="is no suite"):
+            folder.load(tmp_path)
+
+    def test_the_digest_is_that_of_the_files(self, tmp_path: Path) -> None:
+        one, two = written(tmp_path / "one", rows()), written(tmp_path / "two", rows())
+        assert folder.digest(one) == folder.digest(two)
+        (two / "__pycache__").mkdir()
+        (two / "__pycache__" / "x.pyc").write_bytes(b"x")
+        assert folder.digest(one) == folder.digest(two)
+        (two / "check.py").write_text("")
+        assert folder.digest(one) != folder.digest(two)
+        (one / "answers").symlink_to("/etc/passwd")
+        with pytest.raises(UsageError, match="leads out of the suite's folder"):
+            folder.digest(one)
+
+    def test_an_opened_suite_is_known_by_name_and_digest(self, tmp_path: Path) -> None:
+        own, content = folder.opened(written(tmp_path / "s", rows()))
+        assert suite(f"s@{content}") is own
+
+
+class TestPythonFile:
+    def test_its_skills_are_a_suite(self, tmp_path: Path) -> None:
+        file = tmp_path / "mine.py"
+        file.write_text(
+            """
+import moevolve as mv
+
+@mv.skill("mine/echo", levels=(1, 2))
+def echo(rng, level):
+    n = rng.randrange(10**9)
+    return mv.Task(prompt=f"{n}", answer=f"{n}")
+"""
+        )
+        try:
+            own = folder.load(file)
+            assert list(own.skills) == ["mine/echo"]
+            assert own.draw("train", "mine/echo", 1).prompt.isdigit()
+        finally:
+            registry.forget("mine/echo")
+
+    def test_a_file_without_skills_says_so(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text("x = 1\n")
+        with pytest.raises(UsageError, match="defines no skill"):
+            folder.load(tmp_path / "mine.py")
+
+
+class TestListed:
+    @given(st.integers(0, 300), st.sets(st.sampled_from(SPLITS), min_size=1))
+    def test_quotas_are_whole_and_leave_nobody_out(self, count: int, wanted: set[str]) -> None:
+        shares = {split: LISTED_SHARES[split] for split in SPLITS if split in wanted}
+        counts = quotas(count, shares)
+        assert sum(counts.values()) == count
+        assert all(counts[split] == 0 for split in SPLITS if split not in wanted)
+        if count >= len(wanted):
+            total = sum(shares.values())
+            for split, share in shares.items():
+                assert counts[split] >= 1
+                assert abs(counts[split] - share / total * count) <= len(wanted)
+
+    def test_each_task_is_in_one_split_and_comes_once_before_any_comes_again(self, tmp_path: Path) -> None:
+        own = folder.load(written(tmp_path / "s", rows(40)))
+        seen: dict[str, str] = {}
+        for split in SPLITS:
+            cells = own.spread(split, 8)
+            size, drawn = len(cells), own.sample(split, cells * 2, "seed")
+            assert len({task.prompt for task in drawn[:size]}) == size == len({task.prompt for task in drawn})
+            for task in drawn:
+                assert seen.setdefault(task.prompt, split) == split
+        assert len(seen) == 40
+
+    def test_the_order_of_lines_decides_nothing(self) -> None:
+        tasks = [Task(prompt=str(n), answer="x") for n in range(50)]
+        first, second = (listed({1: order}) for order in (tasks, tasks[::-1]))
+        for split in SPLITS:
+            prompts = [{of.tasks[1][n].prompt for n in of.homes[1][split]} for of in (first, second)]
+            assert prompts[0] == prompts[1]
