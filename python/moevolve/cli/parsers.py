@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": "runs side by side",
     "audit": "compute again what follows from a run's records",
     "diff": "what two variants of a run differ in",
+    "export": "a run's weights, program, skills or agent, as files of their own",
     "replay": "do a run again and compare the journals",
     "generate": "let a model complete prompts, or chat with it",
     "serve": "answer OpenAI's clients with a model, or a run's champion",

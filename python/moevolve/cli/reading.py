@@ -10,6 +10,7 @@ from moevolve.config import nearest
 from moevolve.errors import UsageError
 from moevolve.journal.reader import RunReader, read
 from moevolve.journal.store import RunStore, list_runs
+from moevolve.records import VariantAdded
 from moevolve.report.summary import Summary, summarise
 
 RUNS = Path("runs")
@@ -63,3 +64,20 @@ def summary_at(path: Path) -> Summary:
     """
     with followed(path) as (_, summary):
         return summary
+
+
+def variant_of(name: str, reader: RunReader, run: Path) -> VariantAdded:
+    """A variant by its name, or `seed` or `champion`.
+
+    Raises:
+        UsageError: the run has none; names the nearest.
+    """
+    variants = reader.view.variants
+    row = 0 if name == "seed" else variants.row(reader.view.champion if name == "champion" else name)
+    if row is None or row >= len(variants):
+        names = [variants.name(row) for row in range(len(variants))]
+        raise UsageError(
+            f"{run} has no variant `{name}`{nearest(name, names)}: it has {len(variants)}, "
+            f"and `seed` and `champion` name two of them"
+        )
+    return reader.variant(row)

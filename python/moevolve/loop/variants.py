@@ -74,7 +74,7 @@ class VariantStore:
 
     def genome(self, program: str) -> Genome:
         """The program of this hash."""
-        return Genome(files=msgspec.msgpack.decode(self._store.blob(program), type=dict[str, str]))
+        return genome_in(self._store, program)
 
     def weights_file(self, weights: str) -> str | None:
         """BLAKE3 hash of the bytes of the weights' file; None where a server has them."""
@@ -84,6 +84,11 @@ class VariantStore:
 
     def _file(self, weights: str) -> Path:
         return self._store.weights_dir / f"{weights}.safetensors"
+
+
+def genome_in(store: RunStore, program: str) -> Genome:
+    """The program of this hash in a run's store."""
+    return Genome(files=msgspec.msgpack.decode(store.blob(program), type=dict[str, str]))
 
 
 def encode(genome: Genome) -> bytes:

@@ -6,16 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import msgspec
-
-from moevolve.agents.genome import Genome
 from moevolve.cli import output
-from moevolve.cli.reading import opened
-from moevolve.config import nearest
-from moevolve.errors import UsageError
-from moevolve.journal.reader import RunReader, read
+from moevolve.cli.reading import opened, variant_of
+from moevolve.journal.reader import read
 from moevolve.journal.text import lines
-from moevolve.records import VariantAdded
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    from moevolve.loop.variants import genome_in
+
     with opened(options.run) as store:
         reader = read(store)
-        first, second = (_variant(name, reader, options.run) for name in (options.a, options.b))
-        before, after = (
-            Genome(files=msgspec.msgpack.decode(store.blob(variant.program), type=dict[str, str]))
-            for variant in (first, second)
-        )
+        first, second = (variant_of(name, reader, options.run) for name in (options.a, options.b))
+        before, after = (genome_in(store, variant.program) for variant in (first, second))
     text = before.diff(after)
     if options.json:
         output.data(
@@ -54,15 +47,3 @@ def execute(options: argparse.Namespace) -> int:
     print(f"program: {'changed' if text else 'the same'}")
     print(lines(text) if sys.stdout.isatty() else text, end="")
     return 0
-
-
-def _variant(name: str, reader: RunReader, run: Path) -> VariantAdded:
-    variants = reader.view.variants
-    row = 0 if name == "seed" else variants.row(reader.view.champion if name == "champion" else name)
-    if row is None or row >= len(variants):
-        names = [variants.name(row) for row in range(len(variants))]
-        raise UsageError(
-            f"{run} has no variant `{name}`{nearest(name, names)}: it has {len(variants)}, "
-            f"and `seed` and `champion` name two of them"
-        )
-    return reader.variant(row)
