@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from moevolve.agents.genome import Genome, seed_genome, unusable
+from moevolve.agents.genome import Genome, editable, load, seed_genome, unusable
 from moevolve.errors import UsageError
 from moevolve.records import Edit
 
@@ -34,7 +36,19 @@ def test_edits_give_a_new_program():
 
 
 @pytest.mark.parametrize(
-    "path", ["../solve.py", "/etc/x.py", "a/b.py", "solve.txt", "Solve.py", "", "worker.py", "operators.py"]
+    "path",
+    [
+        "../solve.py",
+        "/etc/x.py",
+        "a/../b.py",
+        ".hidden",
+        "a//b.py",
+        "",
+        "worker.py",
+        "operators.py",
+        "agent/x.py",
+        "a/" * 8,
+    ],
 )
 def test_a_path_outside_is_refused(path):
     with pytest.raises(UsageError, match="cannot be called"):
@@ -45,7 +59,7 @@ def test_sizes_are_bounded():
     with pytest.raises(UsageError, match="characters"):
         seed_genome().edited([edit("solve.py", "#" * 100_000)])
     with pytest.raises(UsageError, match="files"):
-        seed_genome().edited([edit(f"part{index}.py") for index in range(20)])
+        seed_genome().edited([edit(f"part{index}.py") for index in range(80)])
 
 
 def test_the_difference_reads_as_a_patch():
@@ -62,3 +76,68 @@ def test_writing_replaces_what_was_there(tmp_path):
     (tmp_path / "stale.py").write_text("old")
     seed_genome().write(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.glob("*.py")} == seed_genome().files
+
+
+class TestFolder:
+    def test_a_folder_is_an_agent_with_the_seeds_other_files(self, tmp_path: Path) -> None:
+        files = {
+            "solve.py": "from tools.text import x\n",
+            "tools/text.py": "x = 1\n",
+            "prompts/system.md": "Be brief.",
+        }
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        (tmp_path / "__pycache__").mkdir()
+        (tmp_path / "__pycache__" / "solve.pyc").write_bytes(b"\xff")
+        genome = load(tmp_path)
+        assert genome.files == files | {
+            name: seed_genome().files[name] for name in ("improve.py", "learn.py")
+        }
+        genome.write(tmp_path / "out")
+        assert load(tmp_path / "out") == genome
+
+    def test_writing_leaves_nothing_of_an_older_program(self, tmp_path: Path) -> None:
+        Genome(files={"solve.py": "", "prompts/a.md": "a"}).write(tmp_path)
+        Genome(files={"solve.py": "", "prompts/b.md": "b"}).write(tmp_path)
+        assert sorted(path.name for path in tmp_path.rglob("*.md")) == ["b.md"]
+
+    def test_what_the_description_does_not_name_is_frozen(self) -> None:
+        described = Genome(
+            files={"agent.toml": 'edit = ["prompts/*.md"]', "solve.py": "", "prompts/a.md": ""}
+        )
+        assert described.edited([edit("prompts/a.md", "new")]).files["prompts/a.md"] == "new"
+        for path in ("solve.py", "agent.toml", "prompts/a.py"):
+            assert not editable(described.files, [edit(path)])
+            with pytest.raises(UsageError, match="is frozen"):
+                described.edited([edit(path)])
+        plain = Genome(files={"agent.toml": "", "solve.py": ""})
+        assert editable(plain.files, [edit("solve.py")]) and not editable(plain.files, [edit("agent.toml")])
+
+    @pytest.mark.parametrize(
+        ("files", "message"),
+        [
+            ({}, "has no solve.py"),
+            ({"solve.py": b"\xff"}, "not UTF-8"),
+            ({"solve.py": b"", "agent.toml": b"kind = 'container'"}, "agent.toml: Invalid enum value"),
+            ({"solve.py": b"", "agent.toml": b"edits = []"}, "unknown field `edits`"),
+            ({"solve.py": b"", "worker.py": b""}, "cannot be called 'worker.py'"),
+            ({"solve.py": b"", "big.txt": b"x" * 100_000}, "more than"),
+        ],
+    )
+    def test_what_cannot_be_used_is_named(
+        self, files: dict[str, bytes], message: str, tmp_path: Path
+    ) -> None:
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(UsageError, match=message):
+            load(tmp_path)
+
+    def test_a_link_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "solve.py").symlink_to("/etc/passwd")
+        with pytest.raises(UsageError, match="is a link"):
+            load(tmp_path)
+
+    def test_a_file_cannot_be_a_folder_too(self) -> None:
+        assert unusable({"a": "", "a/b.py": ""}) == "'a' is a file and a folder"
+        assert "case alone" in (unusable({"A.md": "", "a.md": ""}) or "")

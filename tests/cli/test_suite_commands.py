@@ -26,7 +26,7 @@ class TestSkills:
         assert re.search(r"^text\s*$\n^  caesar\s+1-16", done.stdout, re.MULTILINE)
 
     def test_validation_proves_the_suite(self, moevolve: Command) -> None:
-        done = moevolve("skills", "--validate", "--json")
+        done = moevolve("validate", "primer", "--json")
         shown = json.loads(done.stdout)
         assert done.returncode == 0 and shown["ok"]
         assert all(leaf["gold"] == 1.0 and leaf["constant"] < 0.2 for leaf in shown["leaves"])

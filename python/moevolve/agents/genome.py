@@ -1,4 +1,8 @@
-"""A program as a value: a small folder of Python files, named by the hash of its content."""
+"""A program as a value: a small folder of text files, named by the hash of its content.
+
+Python files are its modules, `solve.py` the one that answers; any other text, a prompt for instance, it reads as
+`agent.files[path]`. `agent.toml` says what may be edited; it never changes itself.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,20 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from moevolve.agents.manifest import MANIFEST, manifest_of
 from moevolve.errors import UsageError
 from moevolve.records import Edit, Struct
 
 SEED_FILES = ("improve.py", "learn.py", "solve.py")
-MOST_FILES = 16
+MOST_FILES = 64
 MOST_CHARACTERS = 64 << 10
 """Of one file."""
+MOST_TOGETHER = 512 << 10
+"""Characters of all files."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\.py")
-_RESERVED = {"agent.py", "contract.py", "loader.py", "operators.py", "plan.py", "rounds.py", "worker.py"}
+_PATH = re.compile(r"(?=.{1,120}\Z)[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,5}")
+_RESERVED = {"agent", "apart", "boot", "codec", "contract", "loader", "operators", "plan", "rounds", "worker"}
+"""Modules that stand beside a program's."""
 
 
 class Genome(Struct, frozen=True):
@@ -41,8 +49,11 @@ class Genome(Struct, frozen=True):
         """The program after `edits`.
 
         Raises:
-            UsageError: a file name or size that no program may have.
+            UsageError: a file name or size that no program may have, or a file that this one's `agent.toml` freezes.
         """
+        for edit in edits:
+            if not manifest_of(self.files).editable(edit.path):
+                raise UsageError(f"{edit.path} is frozen: `edit` in {MANIFEST} does not name it")
         changed = self.files | {edit.path: edit.text for edit in edits}
         fault = unusable(changed)
         if fault:
@@ -50,13 +61,14 @@ class Genome(Struct, frozen=True):
         return Genome(files=dict(sorted(changed.items())))
 
     def write(self, folder: Path) -> None:
-        """Makes `folder` hold exactly this program's Python files."""
+        """Makes `folder` hold exactly this program's files."""
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob("*.py"):
-            if stale.name not in self.files:
+        for stale in folder.rglob("*"):
+            if not stale.is_dir() and stale.relative_to(folder).as_posix() not in self.files:
                 stale.unlink()
         for path, text in self.files.items():
-            (folder / path).write_text(text, encoding="utf-8")
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8", newline="")
 
     def diff(self, other: Genome) -> str:
         """Unified diff from this program to `other`; empty if they are the same."""
@@ -72,14 +84,63 @@ def unusable(program: Mapping[str, str]) -> str | None:
     """Why these files cannot be a program, in words; None if they can."""
     if len(program) > MOST_FILES:
         return f"a program has at most {MOST_FILES} files, this one has {len(program)}"
+    if (together := sum(map(len, program.values()))) > MOST_TOGETHER:
+        return f"a program has at most {MOST_TOGETHER} characters, this one has {together}"
+    folders: set[str] = set()
+    names: set[str] = set()
     for path, text in program.items():
-        if not _NAME.fullmatch(path) or path in _RESERVED:
+        if not _PATH.fullmatch(path) or path.partition("/")[0].removesuffix(".py").lower() in _RESERVED:
             return f"a program's file cannot be called {path!r}"
+        folders |= {path[:at].lower() for at, letter in enumerate(path) if letter == "/"}
+        if path.lower() in names:
+            return f"two files differ in case alone: {path!r}"
+        names.add(path.lower())
         if "\0" in text:
             return f"{path} holds NUL characters"
         if len(text) > MOST_CHARACTERS:
             return f"{path} has {len(text)} characters, more than {MOST_CHARACTERS}"
+    if both := sorted(folders & names):
+        return f"{both[0]!r} is a file and a folder"
     return None
+
+
+def editable(program: Mapping[str, str], edits: Sequence[Edit]) -> bool:
+    """Whether all of `edits` may be made: no file that is frozen, no program that cannot be."""
+    manifest = manifest_of(program)
+    changed = {edit.path: edit.text for edit in edits}
+    return all(map(manifest.editable, changed)) and unusable({**program, **changed}) is None
+
+
+def load(folder: Path) -> Genome:
+    """The program in a folder; what it lacks of `improve.py` and `learn.py` is the seed's.
+
+    Raises:
+        UsageError: no folder, no `solve.py`, a file that no program may have, or an `agent.toml` that cannot be used.
+    """
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no agent in {folder}: `moevolve init agent {folder}` writes one to start from"
+        )
+    files: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") or part == "__pycache__" for part in name.parts):
+            continue
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link: copy what it leads to")
+        if path.is_file():
+            try:
+                files[name.as_posix()] = path.read_bytes().decode("utf-8")
+            except UnicodeDecodeError:
+                raise UsageError(f"{path} is not UTF-8 text: an agent's folder holds nothing else") from None
+    manifest = manifest_of(files, str(folder / MANIFEST))
+    if manifest.module not in files:
+        raise UsageError(f"{folder} has no {manifest.module}: `moevolve init agent` writes an example")
+    seed = seed_genome().files
+    files = {**{name: seed[name] for name in ("improve.py", "learn.py")}, **files}
+    if fault := unusable(files):
+        raise UsageError(f"{folder}: {fault}")
+    return Genome(files=dict(sorted(files.items())))
 
 
 @cache

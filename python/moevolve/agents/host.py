@@ -16,7 +16,7 @@ from moevolve.agents import kinds
 from moevolve.agents.attempt import Attempt
 from moevolve.agents.brief import Brief, BriefLimits, LearnReport
 from moevolve.agents.gateway import Gateway, Kind, named
-from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, unusable
+from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.plans.behaviour import Behaviour
@@ -182,7 +182,7 @@ class ProgramHost:
                     edits = [Edit(**msgspec.structs.asdict(edit)) for edit in decode_edits(proposed)]
                 except msgspec.DecodeError:
                     continue
-                if edits and unusable(genome.files | {edit.path: edit.text for edit in edits}) is None:
+                if edits and editable(genome.files, edits):
                     candidates.append(edits)
         return Proposals(candidates, failure, detail, attempt.tokens, attempt.requests)
 
@@ -239,7 +239,7 @@ class ProgramHost:
         start = Start(
             mode=mode,
             files=genome.files,
-            tasks=[(task.prompt, task.skill) for task in tasks],
+            tasks=[(task.prompt, task.skill, task.messages) for task in tasks],
             seeds=[key(attempt.key, "rng") for attempt in attempts],
             limits={
                 "requests": role.requests,

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from moevolve.protocol.messages import Message
+
 Index = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -54,8 +56,8 @@ class Start(msgspec.Struct, frozen=True):
     mode: str
     """`solve`, `plan`, `improve` or `recipe`."""
     files: dict[str, str]
-    tasks: list[tuple[str, str]]
-    """(prompt, skill); (verb, skill) for `plan`, one empty pair for `improve` and `recipe`."""
+    tasks: list[tuple[str, str, tuple[Message, ...]]]
+    """(prompt, skill, conversation); (verb, skill, nothing) for `plan`, all empty for `improve` and `recipe`."""
     seeds: list[int]
     limits: dict[str, float]
     """What is left to spend, for the program to see; the host counts for itself."""
@@ -66,7 +68,7 @@ class Start(msgspec.Struct, frozen=True):
 class WireEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One edit as an improver returns it."""
 
-    path: Annotated[str, msgspec.Meta(max_length=64)]
+    path: Annotated[str, msgspec.Meta(max_length=120)]
     text: Annotated[str, msgspec.Meta(max_length=64 << 10)]
     operator: Annotated[str, msgspec.Meta(max_length=64)]
     summary: Annotated[str, msgspec.Meta(max_length=2000)]

@@ -17,13 +17,16 @@ COMMANDS = {
     "diff": "what two variants of a run differ in",
     "export": "a run's weights, program, skills or agent, as files of their own",
     "replay": "do a run again and compare the journals",
+    "eval": "score an agent on a suite, without evolving it",
+    "tasks": "a suite's skills and some of its tasks",
+    "validate": "prove a suite: its gold answers, its cheap ones, what it can detect",
     "generate": "let a model complete prompts, or chat with it",
     "serve": "answer OpenAI's clients with a model, or a run's champion",
     "learned": "what a server that learns has kept and learnt",
     "plan": "what a model weighs, and where it fits",
     "skills": "a suite's skill tree, or a run's",
     "doctor": "what is in force on this machine",
-    "init": "write a commented configuration to start from",
+    "init": "write a configuration, an agent or a suite to start from",
     "completion": "a script that completes commands and options in a shell",
 }
 

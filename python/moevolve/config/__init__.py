@@ -20,6 +20,7 @@ from moevolve.config import io
 from moevolve.config.io import nearest, parse_settings, presets
 from moevolve.config.roles import RolesSection
 from moevolve.config.schema import (
+    AgentSection,
     AttemptsSection,
     EndpointSection,
     EvolveSection,
@@ -68,6 +69,7 @@ class Config(Section, frozen=True):
         Annotated[float, Meta(gt=0.0)] | None, Meta(description="Time limit of the run, minutes")
     ] = None
     suite: SuiteSection = SuiteSection()
+    agent: AgentSection = AgentSection()
     policy: PolicySection = PolicySection()
     endpoint: EndpointSection = EndpointSection()
     wording: WordingSection = WordingSection()
@@ -110,6 +112,7 @@ class Config(Section, frozen=True):
             policy=io.absolute(config.policy, "checkpoint", folder),
             endpoint=io.absolute(config.endpoint, "prices", folder),
             suite=io.absolute(config.suite, "path", folder),
+            agent=io.absolute(config.agent, "path", folder),
         )
 
     def override(

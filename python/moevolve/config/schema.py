@@ -63,6 +63,19 @@ class SuiteSection(Section, frozen=True):
             raise ValueError("skills must each be named once")
 
 
+class AgentSection(Section, frozen=True):
+    path: Annotated[
+        str | None,
+        Meta(
+            description="A folder with solve.py that the program starts as; left out: the seed; copied into the run"
+        ),
+    ] = None
+    digest: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None,
+        Meta(description="Content hash of the agent; a run fills it in and holds to it"),
+    ] = None
+
+
 class PolicySection(Section, frozen=True):
     checkpoint: Annotated[
         str | None,

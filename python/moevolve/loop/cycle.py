@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from moevolve.agents.genome import seed_genome
 from moevolve.errors import SpendingLimitError
 from moevolve.gate import confirmed
 from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.journal.seal import DIGEST
+from moevolve.loop import resolve
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.stages.gate import finite_data
@@ -44,7 +44,7 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
         weights: content hash of the first weights.
         parameters: their number.
     """
-    program = run.store.hold(seed_genome())
+    program = run.store.hold(resolve.genome(run.config, run.journal.store.path))
     run.state = Snapshot(
         champion=SEED,
         learner=weights,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from moevolve.agents.genome import Genome, load, seed_genome
 from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.models.configured import checkpoint as checkpoint
@@ -18,8 +19,8 @@ from moevolve.tasks import folder
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.suite import suite as suites
 
-KEPT = "suite"
-"""Where a run's folder keeps a copy of a suite that does not ship."""
+SUITE, AGENT = "suite", "agent"
+"""Where a run's folder keeps copies of a suite and an agent that do not ship."""
 
 
 def engine(config: Config) -> Engine:
@@ -65,43 +66,59 @@ def suite(config: Config) -> Suite:
     return whole.only(config.suite.skills, config.suite.levels)
 
 
-def with_suite(config: Config, run: Path | None = None) -> Config:
-    """The configuration with its own suite's name and digest, where it has one; `suite` knows it from now on.
+def with_files(config: Config, run: Path | None = None) -> Config:
+    """The configuration with the digests of its own suite and agent, where it has such; `suite` and `genome` know them.
 
     Args:
-        config: what names the suite.
-        run: the folder of a run that keeps a copy; None where the suite is still where the configuration says.
+        config: what names suite and agent.
+        run: the folder of a run that keeps copies; None where they are still where the configuration says.
 
     Raises:
-        UsageError: there is no such suite, skill or level, or the suite is not the one that the run began with.
+        UsageError: there is no such suite, skill, level or agent, or one is not what the run began with.
     """
-    section = config.suite
-    if section.path is None:
-        suite(config)
-        return config
-    source = Path(section.path) if run is None else run / KEPT
-    whole, digest = folder.opened(source, section.name if section.digest else None)
-    if section.digest not in (None, digest):
-        raise UsageError(
-            f"{source} is not the suite that the run began with (its content hash is {digest}, not {section.digest}): "
-            f"bring the old one back, or start a new run"
-        )
-    section = msgspec.structs.replace(section, name=whole.name, digest=digest)
-    config = msgspec.structs.replace(config, suite=section)
+    section, own = config.suite, config.agent
+    if section.path is not None:
+        source = Path(section.path) if run is None else run / SUITE
+        whole, digest = folder.opened(source, section.name if section.digest else None)
+        _unchanged(source, "suite", section.digest, digest)
+        section = msgspec.structs.replace(section, name=whole.name, digest=digest)
+    if own.path is not None:
+        source = Path(own.path) if run is None else run / AGENT
+        digest = load(source).hash
+        _unchanged(source, "agent", own.digest, digest)
+        own = msgspec.structs.replace(own, digest=digest)
+    config = msgspec.structs.replace(config, suite=section, agent=own)
     suite(config)
     return config
 
 
-def keep_suite(config: Config, run: Path, other: Path | None = None) -> Config:
-    """Copies the configuration's own suite, or that of the run in `other`, into the folder `run`; returns the configuration
-    that names the copy."""
-    section = config.suite
-    if section.path is None:
-        return config
-    source = Path(section.path) if other is None else other / KEPT
-    if source.resolve() != (run / KEPT).resolve():
-        folder.copy(source, run / KEPT)
-    return msgspec.structs.replace(config, suite=msgspec.structs.replace(section, path=KEPT))
+def _unchanged(source: Path, what: str, began: str | None, now: str) -> None:
+    if began not in (None, now):
+        raise UsageError(
+            f"{source} is not the {what} that the run began with (its content hash is {now[:16]}, not {began[:16]}): "
+            f"bring the old one back, or start a new run"
+        )
+
+
+def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
+    """Copies the configuration's own suite and agent, or those of the run in `other`, into the folder `run`; returns the
+    configuration that names the copies."""
+    section, own = config.suite, config.agent
+    if section.path is not None:
+        source = Path(section.path) if other is None else other / SUITE
+        if source.resolve() != (run / SUITE).resolve():
+            folder.copy(source, run / SUITE)
+        section = msgspec.structs.replace(section, path=SUITE)
+    if own.path is not None:
+        source = Path(own.path) if other is None else other / AGENT
+        load(source).write(run / AGENT)
+        own = msgspec.structs.replace(own, path=AGENT)
+    return msgspec.structs.replace(config, suite=section, agent=own)
+
+
+def genome(config: Config, run: Path) -> Genome:
+    """The program that the run in the folder `run` starts from."""
+    return seed_genome() if config.agent.path is None else load(run / AGENT)
 
 
 def on_record(started: RunStarted, run: Path) -> Config:
@@ -112,7 +129,7 @@ def on_record(started: RunStarted, run: Path) -> Config:
     """
     config = Config.from_canonical(started.config)
     try:
-        config = with_suite(config, run)
+        config = with_files(config, run)
         faults = _differences(config, started)
     except UsageError as error:
         faults = str(error)

@@ -59,7 +59,7 @@ def start(
             memory or time where an estimate is asked for.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
-    config, source = _opened(resolve.with_suite(config))
+    config, source = settled(resolve.with_files(config))
     with closing(source):
         expected = None
         if on_estimate is not None and isinstance(source, Engine):
@@ -104,7 +104,7 @@ def resume(
     with RunStore.open(out, write=True) as store:
         if not len(store):
             # Killed before its first record: nothing is lost but the start.
-            config, source = _opened(resolve.with_suite(_configuration(out)))
+            config, source = settled(resolve.with_files(_configuration(out)))
             if more is not None:
                 limits.ask(store, more)
             with closing(source):
@@ -156,7 +156,7 @@ def replay(
             on_event(entry)
 
     with RunStore.open(source) as recorded, RunStore.create(scratch) as store:
-        resolve.keep_suite(config, scratch, source)
+        resolve.keep_files(config, scratch, source)
         engine = None if config.policy.endpoint else resolve.engine(config)
         parts = limits.parts([entry.record for entry in entries])
         for part in parts:
@@ -174,7 +174,7 @@ def replay(
 def _begin(
     config: Config, store: RunStore, source: Source, on_event: OnEvent | None, on_state: OnState | None
 ) -> Path:
-    config = resolve.keep_suite(config, store.path)
+    config = resolve.keep_files(config, store.path)
     beside = store.path / ".run.toml.partial"
     beside.write_text(config.toml(), encoding="utf-8")
     beside.replace(store.path / SETTINGS)
@@ -207,7 +207,7 @@ def _go_on(
     return _drive(config, store, source, limits.in_force(config, store), on_event, on_state)
 
 
-def _opened(config: Config) -> tuple[Config, Source]:
+def settled(config: Config) -> tuple[Config, Source]:
     """The configuration as it goes on record, and what answers."""
     if config.policy.endpoint is not None:
         from moevolve.loop import endpoint
@@ -253,6 +253,30 @@ def _variants(
     return remote, lambda: remote.weights, 0
 
 
+def opened(
+    config: Config,
+    store: RunStore,
+    source: Source | None,
+    journal: JournalWriter,
+    progress: Callable[[str, float], None],
+    recorded: RunStore | None = None,
+) -> tuple[RunContext, Callable[[], str], int]:
+    """A run's state and tools, what writes its first weights and returns their hash, and its number of parameters."""
+    variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
+    suite, name = resolve.suite(config), config.run_name()
+    run = RunContext(
+        config,
+        name,
+        suite,
+        variants,
+        ProgramHost(config.limits(), config.sandbox, cutters=suite.cutters),
+        LessonMemory(MemoryStore(memory_folder(store.path)), name),
+        journal,
+        progress,
+    )
+    return run, first_weights, parameters
+
+
 def _drive(
     config: Config,
     store: RunStore,
@@ -267,8 +291,6 @@ def _drive(
     state = snapshots.latest(store)
     store.set_sandbox(in_force())
     journal = JournalWriter(store, state.cursor if state else 0, on_event, on_state)
-    variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
-    name = config.run_name()
     done = state.cycle if state else 0
 
     def progress(what: str, share: float) -> None:
@@ -277,22 +299,12 @@ def _drive(
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
         journal.state(where + what, rule.share(within, journal.seconds))
 
-    suite = resolve.suite(config)
-    run = RunContext(
-        config,
-        name,
-        suite,
-        variants,
-        ProgramHost(config.limits(), config.sandbox, cutters=suite.cutters),
-        LessonMemory(MemoryStore(memory_folder(store.path)), name),
-        journal,
-        progress,
-    )
+    run, first_weights, parameters = opened(config, store, source, journal, progress, recorded)
     try:
         if state is None:
             progress("loading the policy", 0.0)
             cycles.start(run, first_weights(), parameters)
-            variants.genome(run.champion.program).write(store.path / "program")
+            run.store.genome(run.champion.program).write(store.path / "program")
         else:
             run.restore(state)
         while rule.another(done, journal.seconds):

@@ -20,6 +20,8 @@ class Champion(msgspec.Struct, frozen=True):
 
     variant: str
     weights: str
+    program: str = ""
+    """Content hash of its program; empty of a model without one."""
 
 
 class Champions(Generic[Model]):
@@ -57,7 +59,8 @@ class Champions(Generic[Model]):
             raise StoreError(
                 f"{self._store.path} names the champion {view.champion} and holds no such variant"
             )
-        return Champion(view.champion, self._reader.variant(row).weights)
+        variant = self._reader.variant(row)
+        return Champion(view.champion, variant.weights, variant.program)
 
     def base(self, threads: int = 0) -> Model:
         """A model of the run's architecture; its weights are those that the run began with.

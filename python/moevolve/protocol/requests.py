@@ -16,6 +16,8 @@ class PublicTask(Struct, frozen=True):
 
     prompt: str
     skill: str
+    messages: tuple[Message, ...] = ()
+    """The conversation that ends in `prompt`, where the task is one."""
 
 
 class GenerateRequest(Struct, frozen=True):

@@ -49,7 +49,10 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
         return RolloutJob(
             weights=self.weights,
             program=self.program,
-            tasks=tuple(PublicTask(prompt=task.prompt, skill=task.skill) for task in self.tasks),
+            tasks=tuple(
+                PublicTask(prompt=task.prompt, skill=task.skill, messages=task.messages)
+                for task in self.tasks
+            ),
             keys=tuple(key(*self.stage, kind, index) for index in range(len(self.tasks))),
             limits=self.limits,
             samples=self.samples,

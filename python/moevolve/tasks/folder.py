@@ -25,7 +25,7 @@ from moevolve.tasks import registry
 from moevolve.tasks.listed import LISTED_SHARES, listed
 from moevolve.tasks.skill import Skill, check_path
 from moevolve.tasks.splits import SPLITS, Split
-from moevolve.tasks.suite import Suite, nearest, register
+from moevolve.tasks.suite import SUITES, Suite, nearest, register
 from moevolve.tasks.task import Task, Verdict
 
 SETTINGS, TASKS, CHECK = "suite.toml", "tasks.jsonl", "check.py"
@@ -87,7 +87,8 @@ def load(source: Path, name: str | None = None) -> Suite:
         return _module(source)
     if not source.exists():
         raise UsageError(
-            f"there is no suite at {source}: `moevolve init suite {source}` writes one to start from"
+            f"there is no suite at {source}: `moevolve init suite {source}` writes one to start from, and "
+            f"{' and '.join(SUITES)} are there already"
         )
     raise UsageError(
         f"{source} is no suite: it holds no {TASKS}, and is no Python file that defines skills with @mv.skill"

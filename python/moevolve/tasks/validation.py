@@ -70,6 +70,8 @@ def validate(suite: Suite, samples: int = 400) -> Report:
 
 def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
     skill = suite[path]
+    if skill.listed is not None:
+        return _listed(suite, path)
     low, high = skill.levels
     problems: list[str] = []
     tasks: list[Task] = []
@@ -111,6 +113,45 @@ def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
         constant=constant,
         constant_answer=answer,
         problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _listed(suite: Suite, path: str) -> LeafReport:
+    """What was found about a skill whose tasks are listed: all of them are tried."""
+    skill = suite[path]
+    assert skill.listed is not None
+    named = [
+        skill.task(level, seed) for level, tasks in skill.listed.tasks.items() for seed in range(len(tasks))
+    ]
+    problems = []
+    gold, wrong = None, []
+    if golds := [task for task in named if task.answer is not None]:
+        verdicts = [(task, suite.grade(task, task.answer or "")) for task in golds]
+        gold = sum(verdict.score for _, verdict in verdicts) / len(verdicts)
+        wrong = [(task, verdict) for task, verdict in verdicts if not verdict.success]
+    if wrong:
+        task, verdict = wrong[0]
+        said = task.fields.get("id", task.id)
+        problems.append(
+            f"{len(wrong)} of {len(golds)} gold answers are no success, first that of task {said!r}: "
+            f"{verdict.detail or verdict.failure or verdict.score}"
+        )
+    constant, answer = _best_constant(suite, named)
+    echo = sum(suite.grade(task, task.prompt).score for task in named) / len(named)
+    if echo > constant:
+        constant, answer = echo, "(the prompt)"
+    if constant >= CONSTANT_LIMIT:
+        problems.append(
+            f"the cheap answer {answer!r} scores {constant:.2f}; below {CONSTANT_LIMIT} is wanted"
+        )
+    return LeafReport(
+        path=path,
+        tasks=len(named),
+        prompts=len({task.prompt for task in named}),
+        gold=gold,
+        constant=constant,
+        constant_answer=answer,
+        problems=tuple(problems),
     )
 
 

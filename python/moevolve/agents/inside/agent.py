@@ -30,13 +30,14 @@ class Lesson:
 
 
 class Task:
-    """A task without its answer."""
+    """A task without its answer. `messages` is its conversation, ready for `generate`; of a text, the text as the user's."""
 
-    __slots__ = ("prompt", "skill")
+    __slots__ = ("prompt", "skill", "messages")
 
-    def __init__(self, prompt, skill):
+    def __init__(self, prompt, skill, messages=()):
         self.prompt = prompt
         self.skill = skill
+        self.messages = list(messages) or [{"role": "user", "content": prompt}]
 
 
 class Budget:
@@ -164,15 +165,17 @@ class Agent:
     """One attempt's view of the policy, of memory and of tools.
 
     The methods below are the requests that every run answers. Any other name is sent as a request of that kind, its
-    arguments by name: the host says what there is, and refuses the rest by name.
+    arguments by name: the host says what there is, and refuses the rest by name. `files` holds the program's own files by
+    path: `agent.files["prompts/system.md"]`.
     """
 
-    __slots__ = ("budget", "_seed", "_rng")
+    __slots__ = ("budget", "files", "_seed", "_rng")
 
     workspace = None
     """The folder of the task's files; None where a task has none."""
 
-    def __init__(self, limits, seed):
+    def __init__(self, limits, seed, files):
+        self.files = dict(files)
         self.budget = Budget(limits["requests"], limits["tokens"])
         self._seed = seed
         self._rng = None

@@ -22,6 +22,10 @@ STARTS = 1 << 62
 """How many beginnings there are."""
 
 
+SOURCE = "source"
+"""Where packages of a program say that they lie."""
+
+
 class SourceFinder:
     """Imports modules from the program's source, which exists as text only."""
 
@@ -32,8 +36,14 @@ class SourceFinder:
     def find_spec(self, name, path=None, target=None):
         if name in REFUSED:
             raise ModuleNotFoundError(f"the sandbox has no module {name!r}", name=name)
-        if f"{name}.py" in self.files:
-            return ModuleSpec(name, self, origin=f"{name}.py")
+        if path is None or path == [SOURCE]:
+            file = name.replace(".", "/")
+            if f"{file}.py" in self.files:
+                return ModuleSpec(name, self, origin=f"{file}.py")
+            if any(other.startswith(f"{file}/") and other.endswith(".py") for other in self.files):
+                spec = ModuleSpec(name, self, origin=f"{file}/__init__.py", is_package=True)
+                spec.submodule_search_locations = [SOURCE]
+                return spec
         if name == "operators":
             return spec_from_file_location(
                 name, f"{self.operators}/__init__.py", submodule_search_locations=[self.operators]
@@ -48,8 +58,8 @@ class SourceFinder:
         return None
 
     def exec_module(self, module):
-        name = f"{module.__name__}.py"
-        exec(compile(self.files[name], name, "exec"), module.__dict__)
+        name = module.__spec__.origin
+        exec(compile(self.files.get(name, ""), name, "exec"), module.__dict__)
 
 
 def install(files, operators):

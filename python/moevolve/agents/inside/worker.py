@@ -74,6 +74,8 @@ def text_answer(most):
 
 def plan_answer(value):
     """How `solve` must end where it is called with an opaque task: with a plan, or, as a coroutine, without one."""
+    if value is COMPUTES:
+        return "null", None, ""
     if hasattr(value, "send") and hasattr(value, "close"):
         value.close()
         return "null", None, ""
@@ -83,6 +85,19 @@ def plan_answer(value):
         return dumps(plan.node(value)), None, ""
     except (TypeError, ValueError, RecursionError) as error:
         return None, "malformed", f"solve returned no plan: {short(error)}"
+
+
+COMPUTES = object()
+"""Stands for the plan of a `solve` that answers each task by itself."""
+
+
+def is_coroutine(function):
+    """Whether `solve` is an `async def`: it answers each task by itself, and has no plan to return."""
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & COROUTINE)
+
+
+COROUTINE = 0x80
+"""Flag of the code of an `async def`; the module that names it is a large one."""
 
 
 def candidates_answer(value):
@@ -103,7 +118,9 @@ EDIT_FIELDS = ("path", "text", "operator", "summary")
 
 
 def compiles(edit):
-    """Whether an edit's text is Python."""
+    """Whether an edit's text is Python, where its file is."""
+    if not edit["path"].endswith(".py"):
+        return True
     try:
         compile(edit["text"], edit["path"], "exec")
     except (SyntaxError, ValueError):
@@ -154,7 +171,7 @@ def play(start, exchange):
     }[mode]
     rounds = Rounds(exchange, limits["step_seconds"], finish)
     loader.virtual_clock(lambda: rounds.count)
-    agents = [Agent(limits, seed) for seed in start["seeds"]]
+    agents = [Agent(limits, seed, start["files"]) for seed in start["seeds"]]
 
     async def load():
         file, name = {"recipe": ("learn", "recipe"), "plan": ("solve", "solve")}.get(mode, (mode, mode))
@@ -166,7 +183,9 @@ def play(start, exchange):
         if mode == "plan":
             import plan
 
-            return function(plan.Task(*start["tasks"][index]))
+            if is_coroutine(function):
+                return COMPUTES
+            return function(plan.Task(*start["tasks"][index][:2]))
         argument = view(start["argument"])
         return await function(argument, agents[index]) if mode == "improve" else function(argument)
 

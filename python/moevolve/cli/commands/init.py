@@ -1,36 +1,84 @@
-"""Writes a commented configuration to start from."""
+"""Writes something to start from: a commented configuration, an agent of one's own, or a suite of one's own."""
 
 from __future__ import annotations
 
 import argparse
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from moevolve.cli.output import say
 from moevolve.config import Config
 from moevolve.errors import UsageError
 
+KINDS = ("agent", "suite")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", nargs="?", type=Path, default=Path("moevolve.toml"), help="default: moevolve.toml"
+        "what",
+        nargs="?",
+        default="moevolve.toml",
+        metavar="agent|suite|FILE",
+        help="an agent, a suite, or a configuration's file (default: moevolve.toml)",
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, metavar="DIR", help="of an agent or a suite: its folder"
     )
     parser.add_argument("--preset", default="quickstart", help="whose values to write (default: quickstart)")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def execute(options: argparse.Namespace) -> int:
-    config = Config.load(options.preset)
-    head = (
-        f"# A run's configuration: `moevolve run {options.file}`. A key that is left out has its default.\n\n"
+    if options.what in KINDS:
+        return _folder(options.what, options.folder or Path(options.what), options.force)
+    if options.folder is not None:
+        raise UsageError(
+            f"`init {options.what}` takes no folder: there are `init agent DIR` and `init suite DIR`"
+        )
+    return _configuration(options)
+
+
+def _folder(kind: str, folder: Path, force: bool) -> int:
+    """Writes the example of a kind into a folder."""
+    examples = dict(_files(files("moevolve") / "templates" / kind, ""))
+    there = [name for name in examples if (folder / name).exists()]
+    if there and not force:
+        raise UsageError(f"{folder / there[0]} exists: name another folder, or replace it with --force")
+    for name, text in examples.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    say(f"Wrote {', '.join(sorted(examples))} into {folder}.")
+    say(
+        f"`moevolve eval SUITE --agent {folder}` scores it; `moevolve run --agent {folder} --suite SUITE` evolves it."
+        if kind == "agent"
+        else f"`moevolve validate {folder}` proves it; `moevolve run --suite {folder}` works on it."
     )
+    return 0
+
+
+def _files(folder: Traversable, prefix: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != "__pycache__":
+            found += _files(entry, f"{prefix}{entry.name}/")
+        elif entry.is_file():
+            found.append((f"{prefix}{entry.name}", entry.read_text(encoding="utf-8")))
+    return sorted(found)
+
+
+def _configuration(options: argparse.Namespace) -> int:
+    file = Path(options.what)
+    config = Config.load(options.preset)
+    head = f"# A run's configuration: `moevolve run {file}`. A key that is left out has its default.\n\n"
     text = head + config.toml(comments=True)
-    if str(options.file) == "-":
+    if str(file) == "-":
         print(text, end="")
         return 0
     try:
-        with options.file.open("w" if options.force else "x", encoding="utf-8") as file:
-            file.write(text)
+        with file.open("w" if options.force else "x", encoding="utf-8") as target:
+            target.write(text)
     except FileExistsError:
-        raise UsageError(f"{options.file} exists: name another file, or replace it with --force") from None
-    say(f"Wrote {options.file}; `moevolve run {options.file}` runs it.")
+        raise UsageError(f"{file} exists: name another file, or replace it with --force") from None
+    say(f"Wrote {file}; `moevolve run {file}` runs it.")
     return 0

@@ -47,6 +47,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--price", metavar="FILE", help="with --endpoint: TOML file of prices, for the account"
     )
     parser.add_argument(
+        "--agent",
+        metavar="DIR",
+        help="what the program starts as: a folder with a solve.py of your own (default: the seed, which asks once)",
+    )
+    parser.add_argument(
         "--suite",
         metavar="PATH|NAME",
         help="what the run works on: a folder with tasks.jsonl, a Python file that defines skills, or a suite's name "
@@ -66,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     config = Config.load(
         options.source or source.preset_of(options.model, options.endpoint),
-        policy_settings(options) | suite_settings(options.suite) | parse_settings(options.set),
+        policy_settings(options) | own_settings(options) | parse_settings(options.set),
     ).override(seed=options.seed, cycles=options.cycles, minutes=options.minutes, arm=options.arm)
     if config.policy.endpoint is not None:
         config = _told(config)
@@ -89,13 +94,19 @@ def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
     return source.policy_settings(options.model, options.endpoint, options.key_env, options.price)
 
 
-def suite_settings(suite: str | None) -> dict[str, Any]:
-    """What `--suite` sets."""
-    if suite is None:
-        return {}
-    from moevolve.tasks.suite import shipped
+def own_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What `--suite` and `--agent` set."""
+    settings: dict[str, Any] = {}
+    if options.suite is not None:
+        from moevolve.tasks.suite import shipped
 
-    return {"suite.name": suite} if shipped(suite) else {"suite.path": str(Path(suite).resolve())}
+        own = not shipped(options.suite)
+        settings |= (
+            {"suite.path": str(Path(options.suite).resolve())} if own else {"suite.name": options.suite}
+        )
+    if options.agent is not None:
+        settings["agent.path"] = str(Path(options.agent).resolve())
+    return settings
 
 
 def _told(config: Config) -> Config:

@@ -15,33 +15,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--suite", default="primer", help="which suite (default: primer)")
     parser.add_argument("--level", type=int, default=3, help="level of the examples (default: 3)")
-    parser.add_argument(
-        "--validate",
-        action="store_true",
-        help="prove the suite: gold answers score 1, constant ones below 0.2",
-    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def execute(options: argparse.Namespace) -> int:
     if options.run is not None:
         return _run(options)
-    from moevolve.tasks.suite import suite
+    from moevolve.cli.suites import named
 
-    chosen = suite(options.suite)
-    if options.validate:
-        output.say(f"Proving {len(chosen.skills)} skills of {chosen.name}")
-        report = chosen.validate()
-        if options.json:
-            output.data({"suite": report.suite, "ok": report.ok, "leaves": report.leaves})
-        else:
-            from moevolve.report import terminal, trees
-
-            terminal.console().print(trees.validation(report))
-        for problem in report.problems:
-            output.say(problem)
-        return 0 if report.ok else 1
-
+    chosen = named(options.suite)
     leaves = []
     for path, leaf in chosen.skills.items():
         low, high = leaf.levels

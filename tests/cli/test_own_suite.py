@@ -1,0 +1,140 @@
+"""`init`, `validate`, `tasks`, `eval` and `run` with an agent and a suite of somebody's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+
+from command_line import Command  # noqa: E402
+from scripted_endpoint import serving  # noqa: E402
+
+TINY = [
+    f"--set={setting}"
+    for setting in (
+        "attempts.tasks=12",
+        "attempts.samples=2",
+        "gate.min_n=8",
+        "gate.max_n=16",
+        "gate.batch=8",
+        "evolve.candidates=1",
+        "evolve.screen=8",
+    )
+]
+
+
+def said(done: Any) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def own(tmp_path: Path, moevolve: Command) -> Path:
+    """The examples that `init` writes: an agent in `mine`, a suite in `dates`."""
+    for kind, name in (("agent", "mine"), ("suite", "dates")):
+        assert moevolve("init", kind, name).returncode == 0
+    return tmp_path
+
+
+class TestInit:
+    def test_nothing_is_written_over(self, own: Path, moevolve: Command) -> None:
+        (own / "mine" / "solve.py").write_text("# my work")
+        done = moevolve("init", "agent", "mine")
+        assert done.returncode == 2 and "--force" in done.stderr
+        assert (own / "mine" / "solve.py").read_text() == "# my work"
+        assert moevolve("init", "agent", "mine", "--force").returncode == 0
+        assert "async def solve" in (own / "mine" / "solve.py").read_text()
+
+    def test_a_configuration_takes_no_folder(self, moevolve: Command) -> None:
+        done = moevolve("init", "agents", "mine")
+        assert done.returncode == 2 and "init agent DIR" in done.stderr
+
+
+class TestSuite:
+    def test_the_example_proves_itself_and_says_what_it_can_detect(
+        self, own: Path, moevolve: Command
+    ) -> None:
+        found = said(moevolve("validate", "dates", "--json"))
+        assert found["ok"] and found["gate"]["tasks"] == 18 and 0.5 < found["gate"]["detectable"] < 0.9
+        assert "which one decision spends" in moevolve("validate", "dates").stdout
+
+    def test_a_check_that_takes_anything_is_named(self, own: Path, moevolve: Command) -> None:
+        (own / "dates" / "check.py").write_text("def check(task, answer, workspace):\n    return 1.0\n")
+        done = moevolve("validate", "dates")
+        assert done.returncode == 1 and "cheap answer" in done.stderr
+
+    def test_a_gold_answer_that_fails_is_named_by_its_id(self, own: Path, moevolve: Command) -> None:
+        (own / "dates" / "check.py").write_text(
+            "def check(task, answer, workspace):\n    return task['id'] != 'iso07'\n"
+        )
+        done = moevolve("validate", "dates")
+        assert done.returncode == 1 and "first that of task 'iso07'" in done.stderr
+
+    def test_tasks_are_listed_without_their_answers(self, own: Path, moevolve: Command) -> None:
+        shown = said(moevolve("tasks", "dates", "-n", "2", "--json"))
+        assert shown["skills"][0]["listed"] == {"train": 24, "dev": 6, "gate": 18, "sealed": 12}
+        assert len(shown["tasks"]) == 2 and "answer" not in shown["tasks"][0]
+        assert "answer" in said(moevolve("tasks", "dates", "--answers", "--json"))["tasks"][0]
+        assert "skill 'dates/iso' has" in moevolve("tasks", "dates", "--level", "2").stderr.replace(
+            "skill dates/iso", "skill 'dates/iso'"
+        )
+
+    def test_no_suite_says_how_to_begin_one(self, moevolve: Command) -> None:
+        for words in (["tasks", "none"], ["validate", "none"], ["eval", "none"], ["run", "--suite", "none"]):
+            done = moevolve(*words)
+            assert done.returncode == 2 and "moevolve init suite" in done.stderr, words
+
+
+class TestEval:
+    def test_an_agent_is_scored_beside_the_bare_policy(self, own: Path, moevolve: Command) -> None:
+        (own / "mine" / "solve.py").write_text(
+            "import re\n"
+            "MONTHS = 'January February March April May June July August September October November December'.split()\n"
+            "async def solve(task, agent):\n"
+            "    day, month, year = re.match(r'Write (\\d+) (\\w+) (\\d+)', task.prompt).groups()\n"
+            "    return f'{year}-{MONTHS.index(month) + 1:02}-{int(day):02}'\n"
+        )
+        found = said(moevolve("eval", "dates", "--agent", "mine", "--attempts", "tries.jsonl", "--json"))
+        assert (found["agent"]["score"], found["agent"]["n"], found["answers"]) == (1.0, 30, "any")
+        assert found["bare"]["score"] < 0.2 and found["splits"] == ["train", "dev"]
+        rows = [json.loads(line) for line in (own / "tries.jsonl").read_text().splitlines()]
+        assert len(rows) == 60 and {row["who"] for row in rows} == {"agent", "bare"}
+
+    def test_the_agent_asks_a_server_in_conversations(self, own: Path, moevolve: Command) -> None:
+        with serving() as server:
+            words = ["--endpoint", server.url, "--model", "scripted-1", "--set", "endpoint.retries=0"]
+            found = said(moevolve("eval", "dates", "--agent", "mine", "--split", "dev", *words, "--json"))
+        assert found["agent"]["n"] == 6
+        systems = [
+            body["messages"][0]["content"] for body in server.seen if body["messages"][0]["role"] == "system"
+        ]
+        assert any(text.startswith("Answer the question.") for text in systems)
+
+
+class TestRun:
+    def test_it_is_resumed_replayed_and_compared_wherever_it_lies(self, own: Path, moevolve: Command) -> None:
+        words = ["--agent", "mine", "--suite", "dates", "--cycles", "1", *TINY, "--display", "none"]
+        done = moevolve("run", "small", "--out", "run", *words)
+        assert done.returncode == 0, done.stderr
+        for name in ("mine", "dates"):
+            (own / name).rename(own / f"gone-{name}")
+        (own / "run").rename(own / "moved")
+        assert moevolve("replay", "moved", "--display", "none").returncode == 0
+        shown = said(moevolve("show", "moved", "--json"))
+        assert (shown["suite"], shown["answers"], shown["score"]["n"]) == ("dates", "any", 12)
+        assert (own / "moved" / "program" / "prompts" / "system.md").is_file()
+        assert said(moevolve("eval", "gone-dates", "--run", "moved", "--json"))["agent"]["n"] == 30
+
+    def test_a_suite_that_was_changed_since_is_refused(self, own: Path, moevolve: Command) -> None:
+        words = ["--suite", "dates", "--cycles", "0", *TINY, "--display", "none"]
+        assert moevolve("run", "small", "--out", "run", *words).returncode == 0
+        (own / "run" / "suite" / "check.py").write_text(
+            "def check(task, answer, workspace):\n    return 1.0\n"
+        )
+        done = moevolve("replay", "run", "--display", "none")
+        assert done.returncode == 2 and "is not the suite that the run began with" in done.stderr
