@@ -287,3 +287,21 @@ def test_a_check_that_raises_is_a_verdict_and_a_suite_that_cannot_grade_stops(
             assert run.summary["answers"] == "any"
     finally:
         registry.forget("text/odd")
+
+
+def test_a_suite_and_an_agent_of_ones_own(tmp_path: Path) -> None:
+    from moevolve.cli.main import main
+
+    for kind in ("agent", "suite"):
+        assert main(["init", kind, str(tmp_path / kind)]) == 0
+    settings = {"gate": {"min_n": 8, "max_n": 16, "batch": 8}, "attempts.tasks": 12, "evolve.screen": 8}
+    run = mv.evolve(
+        "small",
+        out=tmp_path / "run",
+        cycles=1,
+        suite=tmp_path / "suite",
+        agent=tmp_path / "agent",
+        settings=settings,
+    ).wait()
+    assert run.summary["suite"] == "dates" and "dates/iso" in run.summary["skills"]  # type: ignore[operator]
+    assert mv.replay(run.path).equal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevolve.errors import UsageError
@@ -206,6 +207,22 @@ SUITES = ("primer", "user")
 def shipped(name: str) -> bool:
     """Whether `name` is that of a suite that ships, or of several joined by `+`."""
     return all(part in SUITES for part in name.split("+"))
+
+
+def own_settings(suite: str | Path | None, agent: str | Path | None) -> dict[str, str]:
+    """What the options about a suite and an agent set: dotted key -> value.
+
+    Args:
+        suite: the name of one that ships, or the path of one's own.
+        agent: the folder of an agent of one's own.
+    """
+    settings = {}
+    if suite is not None:
+        own = isinstance(suite, Path) or not shipped(suite)
+        settings["suite.path" if own else "suite.name"] = str(Path(suite).resolve()) if own else str(suite)
+    if agent is not None:
+        settings["agent.path"] = str(Path(agent).resolve())
+    return settings
 
 
 _opened: dict[str, Suite] = {}

@@ -95,18 +95,10 @@ def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def own_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What `--suite` and `--agent` set."""
-    settings: dict[str, Any] = {}
-    if options.suite is not None:
-        from moevolve.tasks.suite import shipped
+    """What `--suite` and `--agent` set; errors as of `suites.own_settings`."""
+    from moevolve.tasks.suite import own_settings as own
 
-        own = not shipped(options.suite)
-        settings |= (
-            {"suite.path": str(Path(options.suite).resolve())} if own else {"suite.name": options.suite}
-        )
-    if options.agent is not None:
-        settings["agent.path"] = str(Path(options.agent).resolve())
-    return settings
+    return own(options.suite, options.agent)
 
 
 def _told(config: Config) -> Config:
