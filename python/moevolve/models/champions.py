@@ -13,6 +13,7 @@ from moevolve.journal.reader import RunReader
 from moevolve.journal.store import RunStore
 from moevolve.journal.view import RunView
 from moevolve.models.configured import Model, configured
+from moevolve.records import VariantAdded
 
 
 class Champion(msgspec.Struct, frozen=True):
@@ -61,6 +62,12 @@ class Champions(Generic[Model]):
             )
         variant = self._reader.variant(row)
         return Champion(view.champion, variant.weights, variant.program)
+
+    def record(self, champion: Champion) -> VariantAdded:
+        """The record that added a champion to the run's archive."""
+        row = self.view.variants.row(champion.variant)
+        assert row is not None, "a champion is a variant"
+        return self._reader.variant(row)
 
     def base(self, threads: int = 0) -> Model:
         """A model of the run's architecture; its weights are those that the run began with.

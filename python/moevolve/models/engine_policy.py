@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,6 +16,8 @@ from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import GenerateRequest, Reply, Unanswered
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.randomness import key
+
+Complete = Callable[[Sequence[TokenRequest]], Sequence[Sequence[Completion]]]
 
 
 class _Turn(msgspec.Struct, frozen=True):
@@ -36,12 +38,20 @@ class EnginePolicy:
         engine: the decoder with these weights; it must carry a tokenizer.
         weights: content hash of the weights, the file's name under `weights/`.
         prompts: how a suite's texts become its tokens; None asks with the bare texts.
+        complete: draws requests, one completion a key; None lets the engine do it.
     """
 
-    def __init__(self, engine: Engine, weights: str, prompts: Prompts | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        weights: str,
+        prompts: Prompts | None = None,
+        complete: Complete | None = None,
+    ) -> None:
         self.engine = engine
         self.weights = weights
         self.prompts = prompts or BarePrompts(engine)
+        self._complete = complete or engine.complete
         self.generated = 0
         self._bare = isinstance(self.prompts, BarePrompts)
 
@@ -67,7 +77,7 @@ class EnginePolicy:
         A sample does not depend on its batch, so the refused ones are looked for by halves.
         """
         try:
-            return list(self.engine.complete(batch))
+            return list(self._complete(batch))
         except UsageError as error:
             if len(batch) == 1:
                 return [Unanswered(failure="rejected", detail=str(error)[:500])]

@@ -97,7 +97,10 @@ class Scheduler:
                     mine.append(event)
                     left -= event.finish is not None
         return [
-            [self._completion(parts[number, sample], request) for sample in range(len(request.keys))]
+            [
+                completion_of(self.engine, parts[number, sample], request)
+                for sample in range(len(request.keys))
+            ]
             for number, request in zip(numbers, requests, strict=True)
         ]
 
@@ -147,21 +150,20 @@ class Scheduler:
         place = progress.request, progress.sample
         return self._readers.get(place) if progress.finish is None else self._readers.pop(place, None)
 
-    def _completion(self, parts: Sequence[Event], request: TokenRequest) -> Completion:
-        drawn = [one for part in parts for one in part.drawn]
-        tokens = [one.token for one in drawn]
-        ends = [part.end_logprob for part in parts if part.end_logprob is not None]
-        if request.sampling.stop:
-            text = "".join(part.text or "" for part in parts)
-        else:
-            text = self.engine.text(tokens, request.marks)
-        return Completion(
-            text=text,
-            tokens=tokens,
-            logprobs=[one.logprob for one in drawn] + ends,
-            finish=parts[-1].finish or "cancelled",
-            top_logprobs=tuple(one.top for one in drawn) if request.sampling.top_logprobs else (),
-        )
+
+def completion_of(engine: Decoder, events: Sequence[Event], request: TokenRequest) -> Completion:
+    """A sample of `request` as a completion, from all of its events in order."""
+    drawn = [one for event in events for one in event.drawn]
+    tokens = [one.token for one in drawn]
+    ends = [event.end_logprob for event in events if event.end_logprob is not None]
+    read = request.sampling.stop  # A scheduler reads the texts of requests with stop texts.
+    return Completion(
+        text="".join(event.text or "" for event in events) if read else engine.text(tokens, request.marks),
+        tokens=tokens,
+        logprobs=[one.logprob for one in drawn] + ends,
+        finish=events[-1].finish or "cancelled",
+        top_logprobs=tuple(one.top for one in drawn) if request.sampling.top_logprobs else (),
+    )
 
 
 class SampleStream:

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moevolve.errors import MoevolveError
 from moevolve.serve.completions import answer
-from moevolve.serve.failures import RequestError, error_body
+from moevolve.serve.failures import RequestError, error_body, wrong
 from moevolve.serve.jobs import chat_job, completion_job
+from moevolve.serve.program import ServedProgram, solved
 from moevolve.serve.reading import body_of, decode, json_response
 from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Service
@@ -39,6 +40,7 @@ def application(
     tokens: Mapping[str, str | None] | None = None,
     hosts: frozenset[str] = HERE,
     routes: Sequence[Route] = (),
+    program: ServedProgram | None = None,
 ) -> ASGIApp:
     """The server as an ASGI application.
 
@@ -48,26 +50,39 @@ def application(
             None lets everyone in who asks for `hosts`.
         routes: more endpoints.
         hosts: names and addresses of this server, which count where there is no token.
+        program: what answers chats with the model of its name.
     """
 
     async def completions(request: Request) -> Response:
         body = decode(await body_of(request, service.limits), CompletionRequest)
+        if program is not None and body.model == program.name:
+            raise wrong("model", f"{program.name!r} answers chats: ask /v1/chat/completions")
         return await answer(service, request, body, len(body.prompts), completion_job)
 
     async def chat(request: Request) -> Response:
         body = decode(await body_of(request, service.limits), ChatRequest)
+        if program is not None and body.model == program.name:
+            return await solved(service, program, request, body)
         return await answer(service, request, body, 1, chat_job)
 
+    def listed() -> list[dict[str, Any]]:
+        found = [_model(service)]
+        if program is not None:
+            champion = {"variant": program.champion.variant, "suite": program.suite.name}
+            found.append({**found[0], "id": program.name, "chat": True, "program": champion})
+        return found
+
     async def models(request: Request) -> Response:
-        return json_response({"object": "list", "data": [_model(service)]})
+        return json_response({"object": "list", "data": listed()})
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
-        if name != service.name:
-            raise RequestError(
-                404, f"there is no model {name!r} here: {service.name!r} is served", code="model_not_found"
-            )
-        return json_response(_model(service))
+        for found in listed():
+            if found["id"] == name:
+                return json_response(found)
+        raise RequestError(
+            404, f"there is no model {name!r} here: {service.name!r} is served", code="model_not_found"
+        )
 
     async def health(request: Request) -> Response:
         if service.failure is not None:

@@ -50,7 +50,12 @@ async def answer(
     if body.model is not None and body.model != service.name:
         raise RequestError(
             404,
-            f"there is no model {body.model!r} here: {service.name!r} is served",
+            f"there is no model {body.model!r} here: {service.name!r} is served"
+            + (
+                "; `moevolve serve RUN --program` lets a program answer"
+                if body.model.endswith("+program")
+                else ""
+            ),
             param="model",
             code="model_not_found",
         )
@@ -177,7 +182,8 @@ async def _progress(envelope: _Envelope, handles: Sequence[RequestHandle]) -> As
             task.cancel()
 
 
-def _late(seconds: float) -> RequestError:
+def out_of_time(seconds: float) -> RequestError:
+    """The answer's time is over."""
     return RequestError(504, f"no end of the answer within {seconds:g} seconds", code="timeout")
 
 
@@ -190,12 +196,12 @@ async def _whole(envelope: _Envelope, handles: Sequence[RequestHandle], receive:
                 return
 
     drawing = asyncio.create_task(draw())
-    leaving = asyncio.create_task(_left(receive))
+    leaving = asyncio.create_task(left(receive))
     try:
         async with asyncio.timeout(envelope.seconds):
             await asyncio.wait((drawing, leaving), return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError as error:
-        raise _late(envelope.seconds) from error
+        raise out_of_time(envelope.seconds) from error
     finally:
         leaving.cancel()
         if not drawing.done():
@@ -206,7 +212,7 @@ async def _whole(envelope: _Envelope, handles: Sequence[RequestHandle], receive:
     return Response(msgspec.json.encode(envelope.whole()), media_type="application/json")
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
     """Returns once the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -234,7 +240,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_left(receive))
+        leaving = asyncio.create_task(left(receive))
         try:
             # Who reads so slowly that the events are long over is cut off.
             async with asyncio.timeout(self._envelope.seconds + SLOWEST):
@@ -262,26 +268,27 @@ class EventStream(Response):
         try:
             opening = [piece for choice in envelope.job.choices for piece in choice.open()]
             if opening:
-                yield b"".join(_sse(envelope.piece([piece])) for piece in opening), False
+                yield b"".join(sse(envelope.piece([piece])) for piece in opening), False
             steps = aiter(_progress(envelope, self._handles))
             while True:
                 async with asyncio.timeout_at(deadline):
                     progress = await anext(steps)
                 pieces = [piece for choice, event in progress for piece in choice.take(event)]
-                data = b"".join(_sse(envelope.piece([piece])) for piece in pieces)
+                data = b"".join(sse(envelope.piece([piece])) for piece in pieces)
                 if envelope.job.over:
-                    end = data + (_sse(envelope.piece([], envelope.job.usage)) if self._usage else b"")
+                    end = data + (sse(envelope.piece([], envelope.job.usage)) if self._usage else b"")
                     break
                 if data:
                     yield data, False
         except TimeoutError:
-            end = _sse(_late(envelope.seconds).body())
+            end = sse(out_of_time(envelope.seconds).body())
         except RequestError as error:
-            end = _sse(error.body())
+            end = sse(error.body())
         except MoevolveError as error:
-            end = _sse(error_body(500, str(error)))
+            end = sse(error_body(500, str(error)))
         yield end + b"data: [DONE]\n\n", True
 
 
-def _sse(value: dict[str, Any]) -> bytes:
+def sse(value: dict[str, Any]) -> bytes:
+    """A server-sent event."""
     return b"data: " + msgspec.json.encode(value) + b"\n\n"

@@ -23,6 +23,7 @@ from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.learning import Learning
 from moevolve.serve.learning_routes import learning_routes
 from moevolve.serve.limits import Limits
+from moevolve.serve.program import SUFFIX, ServedProgram
 from moevolve.serve.server import Server, bound
 from moevolve.serve.service import Service
 
@@ -39,6 +40,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """A checkpoint or a run; None for the shipped seed."""
     name: str | None
     follow: bool
+    program: bool
+    """Whether a run's champion's program answers too, under a name of its own."""
     host: str
     port: int
     tokens: dict[str, str | None] | None
@@ -68,6 +71,7 @@ class _Source(msgspec.Struct, frozen=True):
     told: str
     champions: Champions[Engine] | None = None
     base: Engine | None = None
+    store: RunStore | None = None
     deployed: Deployed | None = None
 
 
@@ -107,9 +111,11 @@ def _source(options: Options, stack: ExitStack) -> _Source:
         base = champions.base(options.threads)
         engine = champions.engine(base, champion)
         told = f"{path}: weights {champion.weights[:12]} of champion {champion.variant}"
-        return _Source(engine, champion.weights, told, champions, base)
+        return _Source(engine, champion.weights, told, champions, base, store)
     if options.follow:
         raise UsageError("--follow is for a run: name its folder")
+    if options.program:
+        raise UsageError("--program is for a run, whose champion has one: name its folder")
     engine = Engine.load(path or seed_checkpoint(), threads=options.threads)
     told = "the shipped seed" if path is None else str(path)
     return _Source(engine, engine.origin, told)
@@ -125,6 +131,7 @@ async def _serve(
 
     service = Service(name, options.limits, scheduler, seed=options.seed, speculate=options.speculate)
     service.deploy(source.engine, source.weights)
+    program = _program(source, name) if options.program else None
     hosts = HERE | {options.host}
     learning: Learning | None = None
     if source.deployed is not None:
@@ -140,7 +147,7 @@ async def _serve(
         service.keep = learning.keep
     routes = learning_routes(learning, options.limits) if learning is not None else []
     server = Server(
-        application(service, tokens=options.tokens, hosts=hosts, routes=routes),
+        application(service, tokens=options.tokens, hosts=hosts, routes=routes, program=program),
         service,
         lambda: say(f"moevolve: ending; answers under way have {options.limits.grace_seconds:g} s"),
     )
@@ -166,10 +173,15 @@ async def _serve(
                 f"learning {when} in {source.deployed and source.deployed.store.path}: the newest {options.keep:,} "
                 "interactions are kept there until they are erased"
             )
+        if program is not None:
+            say(
+                f"the program of {program.champion.variant} answers tasks of suite {program.suite.name} as "
+                f"{program.name!r}"
+            )
         say(f"{url}/v1  (Ctrl-C ends it)")
         ready({"url": url, "model": name, "slots": drawing.slots, "memory": drawing.limit})
         if options.follow:
-            following = asyncio.create_task(_follow(service, source, say))
+            following = asyncio.create_task(_follow(service, source, program, say))
 
     try:
         await server.until_signal(listener, begin)
@@ -184,7 +196,14 @@ async def _serve(
     return signal.SIGINT in server.signals
 
 
-async def _follow(service: Service, source: _Source, say: Say) -> None:
+def _program(source: _Source, name: str) -> ServedProgram:
+    assert source.store is not None and source.champions is not None, "only runs have programs"
+    program = ServedProgram(source.store, f"{name}{SUFFIX}")
+    program.deploy(source.champions.record(source.champions.newest()))
+    return program
+
+
+async def _follow(service: Service, source: _Source, program: ServedProgram | None, say: Say) -> None:
     """Deploys champions as they come. A failure is told, and the weights in service stay."""
     champions, base = source.champions, source.base
     assert champions is not None and base is not None, "only runs are followed"
@@ -193,10 +212,17 @@ async def _follow(service: Service, source: _Source, say: Say) -> None:
         await asyncio.sleep(FOLLOW_SECONDS)
         try:
             champion = await asyncio.to_thread(champions.newest)
+            if program is not None and champion.variant != program.champion.variant:
+                record = await asyncio.to_thread(champions.record, champion)
+                if champion.weights == served:
+                    program.deploy(record)
+                    say(f"moevolve: the program of champion {champion.variant} answers from here on")
             if champion.weights == served:
                 continue
             engine = await asyncio.to_thread(champions.engine, base, champion)
             service.deploy(engine, champion.weights)
+            if program is not None:
+                program.deploy(record)
         except MoevolveError as error:
             say(f"moevolve: cannot follow: {error}")
             continue

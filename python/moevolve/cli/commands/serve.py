@@ -34,6 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go over to a run's new champions as they come; no stream breaks",
     )
+    parser.add_argument(
+        "--program",
+        action="store_true",
+        help="let a run's champion's program answer too: chats with the model NAME+program are tasks that it solves",
+    )
     where = parser.add_argument_group("where")
     where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     where.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default: 8000)")
@@ -123,6 +128,10 @@ def execute(options: argparse.Namespace) -> int:
         raise UsageError("--learn-every belongs to --learn: name the folder that is learned in")
     if options.learn is not None and options.follow:
         raise UsageError("--follow and --learn exclude each other: both decide what is served next")
+    if options.learn is not None and options.program:
+        raise UsageError(
+            "--program and --learn exclude each other: what is learned are weights without a program"
+        )
     limits = Limits(
         body=options.max_body * MEBIBYTE,
         queue=options.max_queue,
@@ -134,6 +143,7 @@ def execute(options: argparse.Namespace) -> int:
         model=options.model,
         name=options.name,
         follow=options.follow,
+        program=options.program,
         host=options.host,
         port=options.port,
         tokens=tokens,
