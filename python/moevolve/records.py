@@ -325,6 +325,8 @@ class Guarded(Struct, frozen=True, tag="guarded", tag_field="kind"):
     """From which evidence on it raises its alarm."""
     attempts: list[Suspect] = []
     """The attempts that caused the alarm, a few of them."""
+    tokens: int = 0
+    """Drawn for the check."""
 
 
 class Controlled(Struct, frozen=True, tag="controlled", tag_field="kind"):

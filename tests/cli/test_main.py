@@ -15,9 +15,25 @@ from moevolve.cli.main import main
 from moevolve.cli.parsers import COMMANDS
 from moevolve.errors import ConfigError, MoevolveError, SafetyError, StoreBusyError
 
-STARTING = ["run", "resume", "watch", "init", "serve", "learned", "completion"]
-READING = ["show", "ls", "report", "compare", "diff", "replay", "generate", "plan", "skills", "doctor"]
-CONTRACT = {*STARTING, *READING}
+STARTING = ["run", "resume", "watch", "init", "serve", "learned", "completion", "export"]
+ASKING = ["approve", "reject", "pause", "stop"]
+READING = [
+    "audit",
+    "show",
+    "ls",
+    "report",
+    "compare",
+    "diff",
+    "replay",
+    "generate",
+    "plan",
+    "skills",
+    "doctor",
+    "tasks",
+    "validate",
+    "eval",
+]
+CONTRACT = {*STARTING, *ASKING, *READING}
 
 
 @pytest.fixture

@@ -8,6 +8,10 @@ from importlib import import_module
 COMMANDS = {
     "run": "start a run from a preset or a TOML file",
     "resume": "go on with a run that was interrupted",
+    "approve": "let a candidate that waits become the champion",
+    "reject": "refuse a candidate that waits",
+    "pause": "pause a run once its cycle has ended",
+    "stop": "end a run in order",
     "watch": "follow a run on a live screen",
     "show": "a run's figures",
     "ls": "the runs in a folder",

@@ -25,6 +25,7 @@ from moevolve.config.schema import (
     EndpointSection,
     EvolveSection,
     GateSection,
+    GuardSection,
     LearnSection,
     PolicySection,
     SandboxSection,
@@ -41,6 +42,7 @@ __all__ = [
     "ARMS",
     "Config",
     "EndpointSection",
+    "GuardSection",
     "LearnSection",
     "PolicySection",
     "RolesSection",
@@ -76,6 +78,7 @@ class Config(Section, frozen=True):
     attempts: AttemptsSection = AttemptsSection()
     learn: LearnSection = LearnSection()
     gate: GateSection = GateSection()
+    guard: GuardSection = GuardSection()
     evolve: EvolveSection = EvolveSection()
     roles: RolesSection = RolesSection()
     sandbox: SandboxSection = SandboxSection()
@@ -85,6 +88,12 @@ class Config(Section, frozen=True):
             raise ValueError("a run needs an end: give `cycles`, `minutes` or both")
         if self.arm == "sft" and self.learn.loss != "sft":
             raise ValueError("arm sft trains without reward, so `learn.loss` must be sft there")
+        if self.guard.twin and self.arm == "random-reward":
+            raise ValueError("arm random-reward is the twin: `guard.twin` belongs to another arm")
+        if self.guard.twin and self.policy.endpoint is not None:
+            raise ValueError(
+                "`guard.twin` would ask the server for a second run: start arm random-reward beside it"
+            )
 
     @classmethod
     def load(cls, source: str | Path, settings: Mapping[str, Any] | None = None) -> Config:

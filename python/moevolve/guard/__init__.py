@@ -1,1 +1,1 @@
-"""Rules that can veto whatever the score says."""
+"""Rules that can veto or raise an alarm whatever the score says."""

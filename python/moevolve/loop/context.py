@@ -8,6 +8,9 @@ from functools import cached_property
 from moevolve.agents.host import ProgramHost
 from moevolve.config import Config
 from moevolve.gate.finite import pools
+from moevolve.guard.budget import RunBudget
+from moevolve.guard.guard import GuardMemory
+from moevolve.guard.guards import Guards
 from moevolve.journal.archive import Archive, Variant
 from moevolve.journal.writer import JournalWriter
 from moevolve.learning.buffer import Buffer
@@ -15,10 +18,12 @@ from moevolve.loop import entries
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.arms import switches
 from moevolve.loop.behaviours import Behaviours
+from moevolve.loop.control import Control
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.proposers.proposer import PROPOSERS
+from moevolve.protocol.policy import Policy
 from moevolve.randomness import rng
 from moevolve.records import Level, Record, VariantAdded
 from moevolve.rollouts.attempts import Counts, Rollouts
@@ -43,6 +48,7 @@ class RunContext:
         host: runs programs.
         lessons: the run's memory.
         journal: takes the records.
+        control: what a person asks of the run.
         progress: takes what is being done, and which share of the cycle is behind.
     """
 
@@ -55,6 +61,7 @@ class RunContext:
         host: ProgramHost,
         lessons: LessonMemory,
         journal: JournalWriter,
+        control: Control,
         progress: Callable[[str, float], None],
     ) -> None:
         self.config = config
@@ -64,12 +71,14 @@ class RunContext:
         self.host = host
         self.lessons = lessons
         self.journal = journal
+        self.control = control
         self.progress = progress
         self.arm = switches(config)
         self.sealed = SealedGrader(suite)
         self.behaviours = Behaviours(journal.store, store, host, suite)
         programs = Programs(host, suite, store.genome, self.behaviours.of)
-        executor = LocalExecutor(store.policies, programs, lessons.recall)
+        self.budget = RunBudget(config.guard)
+        executor = LocalExecutor(self.policies, programs, lessons.recall)
         self.runner = RolloutRunner(executor, self.sealed if self.arm.verdicts else CoinGrader())
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
         self.selection = SELECTIONS[config.evolve.selection]()
@@ -81,6 +90,9 @@ class RunContext:
         self.buffer = Buffer(config.learn.buffer)
         self.archive = Archive()
         self.state = Snapshot()
+        self.guards = Guards(self)
+        self.pausing = False
+        """Whether a person wants the run to pause once the cycle has ended."""
         self.counts = Counts()
         """Of the cycle under way."""
 
@@ -94,9 +106,20 @@ class RunContext:
         """Skill -> tasks of its gate split, where these are few enough to be spent by a decision."""
         return pools(self.suite)
 
+    @property
+    def memory(self) -> GuardMemory:
+        """What the run's guards remember."""
+        return self.state.guards
+
+    def policies(self, weights: Sequence[str]) -> dict[str, Policy]:
+        """The policies with these weights, within the run's budget."""
+        return {name: self.budget.policy(policy) for name, policy in self.store.policies(weights).items()}
+
     def restore(self, state: Snapshot) -> None:
         """Goes back to the end of a finished cycle."""
         self.state = state
+        self.budget.restore(state.tokens_generated, state.requests)
+        self.budget.keep_back(*state.first_score)
         self.archive = Archive()
         for variant in state.variants:
             self.archive.add(variant)
@@ -112,6 +135,7 @@ class RunContext:
         self.state.direct = self.direct.table()
         self.state.program = self.through.table()
         self.state.variants = list(self.archive)
+        self.state.requests = self.budget.requests
         self.journal.write(records, puts=[snapshots.save(self.state)])
 
     def tasks(
@@ -162,6 +186,16 @@ class RunContext:
         return entries.variant_added(
             variant, self.behaviours.name(variant.program), self.store.weights_file(variant.weights)
         )
+
+    def attempts(
+        self, variants: Sequence[Variant], tasks: Sequence[Task], stage: Stage, grader: Grader | None
+    ) -> list[Rollouts]:
+        """A guard's: one attempt on every task through each variant's program; see `moevolve.guard.guard.Watched`."""
+        requests = [self.rollouts(each, tasks, stage, grader=grader or self.sealed) for each in variants]
+        found = self.runner.run(*requests)
+        # What a plan makes of a bait is no business of the guard of answers.
+        self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))
+        return found
 
     def count(self, counts: Counts) -> None:
         """Adds what a stage took to the cycle's and the run's counts."""

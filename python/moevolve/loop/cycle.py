@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from moevolve.errors import SpendingLimitError
 from moevolve.gate import confirmed
 from moevolve.gate.spending import AlphaSpending
+from moevolve.guard.guard import CycleEnd
 from moevolve.journal.archive import Variant
 from moevolve.journal.seal import DIGEST
 from moevolve.loop import resolve
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
+from moevolve.loop.stages.attend import attend
 from moevolve.loop.stages.gate import finite_data
 from moevolve.loop.stages.learn import learn
 from moevolve.loop.stages.practise import practise
@@ -25,7 +29,7 @@ from moevolve.records import (
     RunStarted,
     SkillInfo,
 )
-from moevolve.rollouts.attempts import Counts
+from moevolve.rollouts.attempts import Attempt, Counts
 
 SEED = "v0000"
 
@@ -79,9 +83,12 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
     if run.few_tasks:
         run.journal.write([finite_data(run)])
     run.progress("scoring the seed on the sealed split", 0.0)
-    initial = score(run, 0, "sealed", "initial")
+    initial, _ = score(run, 0, "sealed", "initial")
+    run.state.first_score = run.budget.tokens, run.budget.requests
+    run.budget.keep_back(*run.state.first_score)
     run.progress("scoring the seed on the dev split", 0.0)
-    run.close([initial, score(run, 0, "dev", "initial")])
+    dev, attempts = score(run, 0, "dev", "initial")
+    run.close([initial, dev, *_watch(run, 0, attempts)])
 
 
 def cycle(run: RunContext) -> None:
@@ -91,11 +98,14 @@ def cycle(run: RunContext) -> None:
     run.lessons.open_cycle(number)
     run.counts = Counts()
     latest = learn(run, number) if run.arm.learns else practise(run, number, None).latest
+    attend(run, number)
     if run.arm.searches:
         for generation in range(run.config.evolve.generations):
             search(run, number, generation, latest)
+            attend(run, number)
     run.progress("scoring the champion on the dev split", 0.95)
-    dev = score(run, number, "dev", "cycle")
+    dev, attempts = score(run, number, "dev", "cycle")
+    watching = _watch(run, number, attempts)
     guard = Guarded(
         cycle=number,
         guard="answers",
@@ -112,16 +122,26 @@ def cycle(run: RunContext) -> None:
         lessons=run.state.lessons,
         variants=len(run.archive),
     )
-    run.close([dev, guard, finished])
+    run.close([dev, guard, *watching, finished])
+
+
+def _watch(run: RunContext, cycle: int, dev: Sequence[Attempt]) -> list[Guarded]:
+    """What the guards hold of the run after a cycle, and what it has asked so far."""
+    run.progress("guards look at the champion", 0.98 if cycle else 0.0)
+    checks = run.guards.cycle(CycleEnd(cycle=cycle, champion=run.champion, dev=dev))
+    run.bill(cycle, "guards")
+    budget = run.budget.check(cycle)
+    return checks if budget is None else [*checks, budget]
 
 
 def finish(run: RunContext) -> None:
     """Scores the champion on the same sealed tasks and closes the journal."""
     run.progress("scoring the champion on the sealed split", 1.0)
     run.store.release()
+    run.budget.release()
     scored: list[Record] = []
     try:
-        scored.append(score(run, run.state.cycle, "sealed", "final"))
+        scored.append(score(run, run.state.cycle, "sealed", "final")[0])
     except SpendingLimitError as error:
         cut(run, error)
     run.journal.write(

@@ -13,6 +13,7 @@ from moevolve.journal.store import RunStore
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.snapshot import Snapshot
 from moevolve.records import (
+    Controlled,
     CycleFinished,
     CycleStarted,
     Entry,
@@ -91,8 +92,13 @@ def ask(store: RunStore, extension: Extension) -> None:
     """Keeps an extension until the run stands between two cycles, so that no interruption loses it.
 
     Raises:
-        UsageError: the run ended at its spending limit, which an extension does not raise.
+        UsageError: the run ended at its spending limit, which an extension does not raise, or within a cycle.
     """
+    if _stopped_within(store):
+        raise UsageError(
+            f"{store.path} was stopped by a person in the middle of a cycle, so it cannot be gone on with: start a new run "
+            f"with its settings, `moevolve run {store.path / 'run.toml'}`"
+        )
     if _cut(store):
         raise UsageError(
             f"{store.path} ended at its spending limit, which more cycles do not raise: start a new run with its "
@@ -205,4 +211,14 @@ def _cut(store: RunStore) -> bool:
     return any(
         isinstance(record, Guarded) and record.guard == "budget" and record.vetoed > 0
         for record in _after_boundary(store)
+    )
+
+
+def _stopped_within(store: RunStore) -> bool:
+    """Whether a person has ended the run in the middle of a cycle."""
+    after = _after_boundary(store)
+    return (
+        bool(after)
+        and isinstance(after[0], CycleStarted)
+        and any(isinstance(record, Controlled) and record.command == "stop" for record in after)
     )

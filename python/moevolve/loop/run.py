@@ -16,12 +16,14 @@ from moevolve.journal import seal
 from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
-from moevolve.loop import limits, resolve
+from moevolve.loop import limits, resolve, twin
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.context import RunContext
+from moevolve.loop.control import Control, Stopped
 from moevolve.loop.estimate import engine as estimates
 from moevolve.loop.limits import Extension, StopRule
 from moevolve.loop.settings import SETTINGS, refuse_changes
+from moevolve.loop.stages.attend import attend
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
@@ -272,6 +274,7 @@ def opened(
         ProgramHost(config.limits(), config.sandbox, cutters=suite.cutters),
         LessonMemory(MemoryStore(memory_folder(store.path)), name),
         journal,
+        Control(store, recorded),
         progress,
     )
     return run, first_weights, parameters
@@ -307,15 +310,26 @@ def _drive(
             run.store.genome(run.champion.program).write(store.path / "program")
         else:
             run.restore(state)
-        while rule.another(done, journal.seconds):
-            began = time.monotonic()
-            try:
+        ended = False
+        try:
+            attend(run, done, between=True)
+            while not run.pausing and not run.state.waiting and rule.another(done, journal.seconds):
+                began = time.monotonic()
                 cycles.cycle(run)
-            except SpendingLimitError as error:
-                cycles.cut(run, error)
-                break
-            rule.seen(time.monotonic() - began)
-            done = run.state.cycle
+                rule.seen(time.monotonic() - began)
+                done = run.state.cycle
+                attend(run, done, between=True)
+        except SpendingLimitError as error:
+            cycles.cut(run, error)
+            ended = True
+        except Stopped:
+            ended = True
+        if not ended and (run.pausing or run.state.waiting):
+            journal.state(_pause(run), rule.share(done, journal.seconds), status="paused")
+            return store.path
+        if close and config.guard.twin:
+            progress("the random-reward twin", 1.0)
+            journal.write([twin.compare(store.path, config, done, start, resume)])
         if close:
             cycles.finish(run)
     except BaseException as error:
@@ -331,3 +345,9 @@ def _drive(
     if close:
         seal.write(store)
     return store.path
+
+
+def _pause(run: RunContext) -> str:
+    """Why a run has paused, in words."""
+    waiting = ", ".join(each.variant for each in run.state.waiting)
+    return f"{waiting} waits for approval" if waiting else "paused by a person"

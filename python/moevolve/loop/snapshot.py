@@ -6,12 +6,25 @@ import msgspec
 
 from moevolve.gate.confirmed import BestLevel
 from moevolve.gate.spending import AlphaSpending
+from moevolve.guard.guard import GuardMemory
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
 from moevolve.proposers.search import ProposalOutcome
+from moevolve.records import Level
 
 TABLE = "snapshot"
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate that passed the gate and waits for a person."""
+
+    variant: str
+    level: Level
+    champion: str
+    """What it was compared with: it may take no other's place."""
+    best_levels: dict[str, BestLevel]
+    """The best confirmed levels once it is the champion."""
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -42,6 +55,13 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """Skill -> its best confirmed level."""
     spent_tasks: list[int] = []
     """The gate's ledger of tasks of finite skills."""
+    waiting: list[Waiting] = []
+    """Candidates that passed the gate and wait for a person."""
+    guards: GuardMemory = msgspec.field(default_factory=GuardMemory)
+    requests: int = 0
+    """Requests made of the policy."""
+    first_score: tuple[int, int] = (0, 0)
+    """Tokens and requests that the first sealed score took."""
 
 
 def save(snapshot: Snapshot) -> tuple[str, str, bytes]:

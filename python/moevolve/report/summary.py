@@ -168,7 +168,7 @@ class Summary(Figures, frozen=True, kw_only=True):
     promotions: Promotions
     false_promotion_bound: float | None = None
     guards: dict[str, GuardFigures]
-    waiting: list[str] = []
+    waiting: list[str]
     """Variants that passed the gate and wait for a person's approval."""
     sandbox: Sandbox | None = None
     champion: str

@@ -34,7 +34,8 @@ def reweigh(text, history):
     moved = dict(weights)
     for trial in history:
         for name in set(trial.operator.split("+")) & moved.keys():
-            factor = 1.3 if trial.decision == "promote" else 1.05 if trial.gain > 0 else 0.95
+            gained = trial.gain > 0 and trial.decision != "veto"
+            factor = 1.3 if trial.decision in ("promote", "hold") else 1.05 if gained else 0.95
             moved[name] = min(MOST, max(LEAST, moved[name] * factor))
     moved = {name: round(weight, 3) for name, weight in moved.items()}
     if moved == weights:

@@ -33,6 +33,7 @@ def _guarded(record: Guarded) -> Said:
 
 @folds(Guarded)
 def _guard(view: RunView, record: Guarded, seq: int, at: float) -> None:
+    view.generated += record.tokens
     checked, vetoed, alarms = view.guards.get(record.guard, GuardCounts())
     view.guards[record.guard] = GuardCounts(
         checked + record.checked, vetoed + record.vetoed, alarms + record.alarm
@@ -58,4 +59,9 @@ def _control(view: RunView, record: Controlled, seq: int, at: float) -> None:
     if row is not None:
         view.variants.settle(row, "promoted" if record.command == "approve" else "refused")
     if record.command == "approve" and record.level is not None:
+        # The others were compared with the champion before.
+        for name in view.waiting:
+            if (row := view.variants.row(name)) is not None:
+                view.variants.settle(row, "kept")
+        view.waiting = []
         promote(view, record.cycle, record.level, record.variant)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from moevolve.gate import confirmed
 from moevolve.gate.betting import GateVerdict, PairedGate
 from moevolve.gate.driver import Match, RolloutPairs, decide
 from moevolve.gate.finite import SpentTasks, detectable
+from moevolve.guard.guard import Promotion
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
+from moevolve.loop.snapshot import Waiting
 from moevolve.loop.stages.practise import FADE
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
-from moevolve.records import Guarded, Level
+from moevolve.records import PASSED, Decision, Guarded, Level
 from moevolve.tasks.task import Task
 
-STATUS = {"promote": "champion", "archive": "kept", "discard": "rejected", "void": "kept"}
+STATUS: dict[Decision, str] = {
+    "promote": "champion",
+    "hold": "waiting",
+    "veto": "vetoed",
+    "archive": "kept",
+    "discard": "rejected",
+    "void": "kept",
+}
 """What a candidate becomes by the gate's decision."""
 DRY = 3
 """Batches in a row in which a skill has no fresh task, after which none is expected."""
@@ -58,30 +69,70 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
     assert verdict.decision is not None, "the gate has decided"
     run.count(pairs.counts)
     run.bill(cycle, f"gate {candidate.id}")
-    tokens = pairs.counts.tokens
-    before = run.state.spending
+    verdict, refusing = _watched(run, cycle, level, candidate, verdict)
+    before, tokens = run.state.spending, pairs.counts.tokens
     run.journal.write(
         [
             entries.gated(
-                candidate, champion.id, level, verdict, before.level, cycle, tokens, before, test.pairs
+                candidate,
+                champion.id,
+                level,
+                verdict,
+                before.level,
+                cycle,
+                tokens,
+                before,
+                test.pairs,
+                refusing,
             )
         ]
     )
-    run.state.spending = before.after(promoted=verdict.decision == "promote")
+    run.state.spending = before.after(promoted=verdict.decision in PASSED)
     run.state.spent_tasks = draws.spent.table()
-    run.archive.update(candidate.id, status=STATUS[verdict.decision])
-    if verdict.decision == "promote":
-        run.state.best_levels = confirmed.promoted(run.state.best_levels, test, candidate.id, champion.id)
-        run.archive.update(champion.id, status="kept")
-        run.state.champion = candidate.id
-        run.store.genome(candidate.program).write(run.journal.store.path / "program")
-        if level == "program":
-            # What was counted for the old program says little about the new one.
-            run.through.fade(FADE)
+    run.archive.update(candidate.id, status=STATUS[verdict.decision or "void"])
+    if verdict.decision in ("promote", "hold"):
+        levels = confirmed.promoted(run.state.best_levels, test, candidate.id, champion.id)
+        passed = Waiting(variant=candidate.id, level=level, champion=champion.id, best_levels=levels)
+        if verdict.decision == "hold":
+            run.state.waiting.append(passed)
+        else:
+            crown(run, passed)
     run.state.outcomes.append(
-        ProposalOutcome(cycle, candidate.operator, candidate.summary, verdict.gain, verdict.decision)
+        ProposalOutcome(
+            cycle, candidate.operator, candidate.summary, verdict.gain, verdict.decision or "void"
+        )
     )
     return verdict
+
+
+def _watched(
+    run: RunContext, cycle: int, level: Level, candidate: Variant, verdict: GateVerdict
+) -> tuple[GateVerdict, list[str]]:
+    """A verdict as the run's guards see it, with the names of those that refuse, and held where a person is to be asked."""
+    if verdict.decision != "promote":
+        return verdict, []
+    checks = run.guards.promotion(Promotion(cycle=cycle, candidate=candidate, champion=run.champion))
+    run.journal.write(checks)
+    run.bill(cycle, f"guards {candidate.id}")
+    if refusing := [check.guard for check in checks if check.vetoed]:
+        reason = f"{verdict.reason}; vetoed by {', '.join(refusing)}"
+        return msgspec.structs.replace(verdict, decision="veto", reason=reason), refusing
+    if run.config.guard.approve in (level, "all"):
+        reason = f"{verdict.reason}; waits for a person"
+        return msgspec.structs.replace(verdict, decision="hold", reason=reason), []
+    return verdict, []
+
+
+def crown(run: RunContext, passed: Waiting) -> None:
+    """Makes a candidate that has passed the champion."""
+    run.state.best_levels = passed.best_levels
+    run.archive.update(run.champion.id, status="kept")
+    run.archive.update(passed.variant, status="champion")
+    run.state.champion = passed.variant
+    run.store.genome(run.champion.program).write(run.journal.store.path / "program")
+    if passed.level == "program":
+        # What was counted for the old program says little about the new one.
+        run.through.fade(FADE)
 
 
 def finite_data(run: RunContext) -> Guarded:

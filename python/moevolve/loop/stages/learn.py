@@ -59,7 +59,7 @@ def learn(run: RunContext, cycle: int) -> list[Attempt]:
         ]
     )
     verdict = gate(run, cycle, "weights", child, 0.4)
-    back = verdict.decision == "discard" or bool(verdict.harmed)
+    back = verdict.decision in ("discard", "veto") or bool(verdict.harmed)
     run.state.learner = run.champion.weights if back else weights
     run.state.recipe_program = None
     return practice.latest

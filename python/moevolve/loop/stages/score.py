@@ -9,6 +9,7 @@ from moevolve.errors import UsageError
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.records import Evaluated
+from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.grading import CHECK_ERROR
 from moevolve.tasks.task import Verdict
 
@@ -18,8 +19,8 @@ MOST_BROKEN = 0.5
 
 def score(
     run: RunContext, cycle: int, split: Literal["sealed", "dev"], when: Literal["initial", "cycle", "final"]
-) -> Evaluated:
-    """The champion's score, ready for the journal."""
+) -> tuple[Evaluated, list[Attempt]]:
+    """The champion's score, ready for the journal, and the attempts that it is of."""
     suite, seed = run.config.suite, run.config.seed
     each = suite.sealed_per_cell if split == "sealed" else suite.dev_per_cell
     stage = (seed, 0, "sealed") if split == "sealed" else (seed, cycle, "dev")
@@ -27,7 +28,8 @@ def score(
     [scored] = run.roll(run.rollouts(run.champion, tasks, stage, grader=run.sealed))
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
-    return entries.evaluated(cycle, split, when, run.champion.id, scored.attempts, scored.counts.tokens)
+    attempts, tokens = scored.attempts, scored.counts.tokens
+    return entries.evaluated(cycle, split, when, run.champion.id, attempts, tokens), attempts
 
 
 def _refuse_broken_checks(verdicts: Sequence[Verdict]) -> None:

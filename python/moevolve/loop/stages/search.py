@@ -96,7 +96,7 @@ def _propose(
         run.direct,
         run.through,
     )
-    policy = run.store.policies([run.champion.weights])[run.champion.weights]
+    policy = run.policies([run.champion.weights])[run.champion.weights]
     usage = Usage()
     edits = []
     for index, proposer in enumerate(run.proposers):
