@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.rollouts.wording import INSTRUCTION, Wording
+from moevolve.rollouts.wording import INSTRUCTION, PlainWording, Wording, style_of
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import split_of
 from moevolve.tasks.suite import Suite, suite
@@ -103,3 +103,46 @@ def test_what_is_said_is_read_back(answer: str, spell: bool) -> None:
 @given(st.text(max_size=40))
 def test_any_reply_can_be_read(reply: str) -> None:
     assert "\n" not in wording().read(reply)
+
+
+class TestPlainWording:
+    """A suite of one's own: nothing is added to its prompts, nothing is taken from its replies."""
+
+    def test_a_prompt_is_a_message_as_it_is(self) -> None:
+        prompt = "Order: figs for 3 and plums for 4.\nWhat is the total? ="
+        assert PlainWording().messages(prompt) == [{"role": "user", "content": prompt}]
+
+    @pytest.mark.parametrize(
+        "reply", ["def f(x):\n    return x + 1", '{"a": 1}\n', "a b c", "First line.\n\nSecond."]
+    )
+    def test_a_whole_reply_is_the_answer(self, reply: str) -> None:
+        assert PlainWording().read(reply) == reply.strip()
+
+    @given(st.text())
+    def test_what_is_said_is_read(self, answer: str) -> None:
+        worded = PlainWording()
+        if not answer.lstrip().startswith("<think>"):
+            assert worded.read(worded.said(answer)) == answer.strip()
+
+    def test_it_is_what_a_suite_without_verbs_gets(self) -> None:
+        own = Suite(
+            "own", [Skill(path="a/b", summary="", generator=lambda rng, level: Task(prompt="p", answer="a"))]
+        )
+        assert style_of(own) == "plain" and style_of(PRIMER) == "chat"
+
+
+@pytest.mark.parametrize("worded", [PlainWording(), wording()])
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("<think>\nLet me see: 3 + 4.\n</think>\n\n7", "7"),
+        ("\n<think></think>7", "7"),
+        ("<think>and so on, without an end", ""),
+        ("7 </think>", "7 </think>"),
+        ("a <think> in the middle</think>", "a <think> in the middle</think>"),
+    ],
+)
+def test_reasoning_before_an_answer_is_no_part_of_it(
+    worded: Wording | PlainWording, reply: str, answer: str
+) -> None:
+    assert worded.read(reply) == answer

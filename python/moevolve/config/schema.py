@@ -181,13 +181,17 @@ class EndpointSection(Section, frozen=True):
 
 class WordingSection(Section, frozen=True):
     style: Annotated[
-        Literal["auto", "bare", "chat"],
+        Literal["auto", "bare", "plain", "chat"],
         Meta(
-            description="The suite's texts as they are, or conversations; auto: chat where a checkpoint has a template"
+            description="How a model is asked: by the suite's bare texts; plain, each prompt a message as it is, the whole "
+            "reply its answer; or chat, in a wording for terse suites, one line its answer. auto: bare without a chat "
+            "template, else chat for the primer, plain for a suite of one's own"
         ),
     ] = "auto"
-    shots: Annotated[int, Meta(description="Solved train tasks shown before the question", ge=0, le=64)] = 2
-    spell: Annotated[bool, Meta(description="Write the letters of a payload apart")] = True
+    shots: Annotated[
+        int, Meta(description="With chat: solved train tasks shown before the question", ge=0, le=64)
+    ] = 2
+    spell: Annotated[bool, Meta(description="With chat: write the letters of a payload apart")] = True
 
 
 class AttemptsSection(Section, frozen=True):

@@ -21,7 +21,7 @@ from moevolve.models.endpoint.tape import Tape
 from moevolve.models.engine import Engine
 from moevolve.protocol.policy import Policy
 from moevolve.records import Metered
-from moevolve.rollouts.wording import Wording
+from moevolve.rollouts.wording import style_of
 
 FIRST = "sealed initial"
 """Stage of the first evaluation: it says what the last one may cost."""
@@ -42,10 +42,10 @@ def settled(config: Config) -> Config:
         )
     assert config.policy.model is not None, "this run has no endpoint"
     style, chats = config.wording.style, config.endpoint.api == "chat"
-    if style == "chat" and not chats:
-        raise UsageError('wording.style = "chat" needs endpoint.api = "chat"')
+    if style in ("chat", "plain") and not chats:
+        raise UsageError(f'wording.style = "{style}" needs endpoint.api = "chat"')
     if style == "auto":
-        style = "chat" if chats else "bare"
+        style = style_of(resolve.suite(config)) if chats else "bare"
     return msgspec.structs.replace(
         config,
         wording=msgspec.structs.replace(config.wording, style=style),
@@ -57,11 +57,7 @@ def settled(config: Config) -> Config:
 def speech(config: Config) -> Speech:
     """How the run's model is spoken to; the configuration is a settled one."""
     assert config.policy.model is not None, "this run has no endpoint"
-    wording = config.wording
-    worded = None
-    if wording.style == "chat":
-        worded = Wording(resolve.suite(config), shots=wording.shots, spell=wording.spell)
-    return Speech(config.policy.model, config.endpoint, worded)
+    return Speech(config.policy.model, config.endpoint, resolve.wording(config))
 
 
 def client(config: Config) -> Client:

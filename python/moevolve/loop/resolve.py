@@ -14,7 +14,7 @@ from moevolve.models.configured import configured
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.records import RunStarted
-from moevolve.rollouts.wording import Wording
+from moevolve.rollouts.wording import PlainWording, Wording, style_of
 from moevolve.tasks import folder
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.suite import suite as suites
@@ -37,8 +37,8 @@ def settled(config: Config, engine: Engine) -> Config:
     style = config.wording.style
     if style == "auto":
         shipped = config.policy.checkpoint is None
-        style = "bare" if shipped or engine.chat_template is None else "chat"
-    if style == "chat" and engine.chat_template is None:
+        style = "bare" if shipped or engine.chat_template is None else style_of(suite(config))
+    if style != "bare" and engine.chat_template is None:
         raise UsageError(
             f"{checkpoint(config)} has no chat template, so it cannot be asked in conversations: name a chat model "
             f"with --model PATH, or set wording.style=bare"
@@ -171,7 +171,13 @@ def _differences(config: Config, started: RunStarted) -> str:
 
 def prompts(config: Config, engine: Engine) -> Prompts:
     """How the run's texts become tokens; the configuration is a settled one."""
-    wording = config.wording
-    if wording.style != "chat":
-        return BarePrompts(engine)
-    return ChatPrompts(engine, Wording(suite(config), shots=wording.shots, spell=wording.spell))
+    worded = wording(config)
+    return BarePrompts(engine) if worded is None else ChatPrompts(engine, worded)
+
+
+def wording(config: Config) -> Wording | PlainWording | None:
+    """How the run's texts are put to an instruct model; None asks with the bare texts."""
+    section = config.wording
+    if section.style == "chat":
+        return Wording(suite(config), shots=section.shots, spell=section.spell)
+    return PlainWording() if section.style == "plain" else None

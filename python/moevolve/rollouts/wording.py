@@ -1,6 +1,7 @@
 """How tasks are put to an instruct model, and how its replies are read.
 
-The suite's prompts are terse (`rev:bdca=`): made for the shipped seed. An instruct model gets the skill's summary as its
+A suite of one's own is worded by its author: prompts go as they are, and a whole reply is the answer (`PlainWording`).
+The primer's prompts are terse (`rev:bdca=`): made for the shipped seed. An instruct model gets the skill's summary as its
 instruction, a few solved tasks as earlier turns, and the payload as the question. Programs, lessons and graders see the
 suite's own texts on either side, so one program works with any model.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from typing import Literal
 
 from moevolve.models.prompts import Message
 from moevolve.tasks.skill import Skill
@@ -18,6 +20,34 @@ from moevolve.tasks.suite import Suite
 INSTRUCTION = "Reply with the result alone."
 
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
+_THOUGHT = re.compile(r"\s*<think>(?:.*?</think>|.*)", re.DOTALL)
+
+
+def style_of(suite: Suite) -> Literal["chat", "plain"]:
+    """How a suite is put to an instruct model where nobody says: in our words where its prompts are terse, else as it is."""
+    return "chat" if any(skill.verb for skill in suite.skills.values()) else "plain"
+
+
+def without_thoughts(reply: str) -> str:
+    """A reply without the reasoning that it begins with; one that was cut off while it reasoned is no answer."""
+    thought = _THOUGHT.match(reply)
+    return reply[thought.end() :] if thought else reply
+
+
+class PlainWording:
+    """Prompts as they are written, each a message of its own, and whole replies."""
+
+    def messages(self, prompt: str) -> list[Message]:
+        """The prompt as a user's message."""
+        return [{"role": "user", "content": prompt}]
+
+    def said(self, answer: str) -> str:
+        """The answer."""
+        return answer
+
+    def read(self, reply: str) -> str:
+        """The reply, without what was thought before it."""
+        return without_thoughts(reply).strip()
 
 
 class Wording:
@@ -56,7 +86,7 @@ class Wording:
 
     def read(self, reply: str) -> str:
         """The answer in a reply: its first line, the spelling undone."""
-        line = next(iter(reply.strip().splitlines()), "").strip()
+        line = next(iter(without_thoughts(reply).strip().splitlines()), "").strip()
         parts = line.split()
         return "".join(parts) if self.spell and all(len(part) == 1 for part in parts) else line
 

@@ -106,8 +106,9 @@ def _told(config: Config) -> Config:
     from moevolve.journal.figures import amount
     from moevolve.loop.endpoint import settled
     from moevolve.loop.estimate.endpoint import estimate
+    from moevolve.loop.resolve import with_files
 
-    asked, config = config, settled(config)
+    asked, config = config, settled(with_files(config))
     say(f"{config.policy.model} at {config.policy.endpoint} answers; its weights stay as they are.")
     if config.policy.key_env is not None and str(config.policy.endpoint).startswith("http:"):
         say("Over http:// the key travels in the clear: that is for this machine and networks of your own.")
