@@ -16,10 +16,12 @@ SEAL = "SEAL"
 """The file's name inside a run's folder."""
 DIGEST = "sha256"
 """The name on record of how files are digested."""
-FOLDERS = ("journal", "weights", "program")
+FOLDERS = ("journal", "weights", "program", "suite")
 """Folders all of whose files belong to the run."""
 LOCKS = ("journal/lock.mdb", "journal/writer.lock")
 """Files by which processes take turns: every reader changes them, and nothing is kept in them."""
+CACHE = "__pycache__"
+"""What Python writes beside a suite's files when it reads them."""
 BESIDE = ("run.toml", "estimate.json")
 """Files of a run outside of these folders, where it has them."""
 
@@ -52,7 +54,12 @@ def write(store: Sealable) -> None:
 
 def files(run: Path) -> list[str]:
     """The files that a seal covers, relative to the run's folder, in order of name."""
-    inside = [path for folder in FOLDERS for path in (run / folder).rglob("*") if path.is_file()]
+    inside = [
+        path
+        for folder in FOLDERS
+        for path in (run / folder).rglob("*")
+        if path.is_file() and path.parent.name != CACHE
+    ]
     beside = [path for name in BESIDE if (path := run / name).is_file()]
     return sorted(name for path in inside + beside if (name := path.relative_to(run).as_posix()) not in LOCKS)
 

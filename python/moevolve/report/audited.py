@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moevolve.audit import AuditReport, audit, compare
+from moevolve.auditor import AuditReport, audit, compare
 from moevolve.journal.store import RunStore
 from moevolve.journal.text import line
 from moevolve.report.summary import figures_of
@@ -14,7 +14,7 @@ WIDEST = 240
 
 
 def audited(path: str | Path, *, decision: str | None = None, head: str | None = None) -> AuditReport:
-    """Audits a run; see `moevolve.audit`.
+    """Audits a run; see `moevolve.auditor`.
 
     Where nothing else is wrong, the figures that `moevolve show` prints are compared as well.
 

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import lmdb
 import msgspec
 import pytest
 
-from moevolve.audit import audit
+from moevolve.auditor import audit
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.records import (
@@ -177,7 +178,7 @@ def test_whoever_goes_on_with_a_run_breaks_its_seal(copy: Copy) -> None:
 # ---------------------------------------------------------------- an attacker who recomputes every hash
 
 
-def first(records: Sequence[Record], kind: type, **fields: object) -> int:
+def first(records: Sequence[Record], kind: type[Record], **fields: object) -> int:
     return next(
         index
         for index, record in enumerate(records)
@@ -186,7 +187,7 @@ def first(records: Sequence[Record], kind: type, **fields: object) -> int:
 
 
 def changed(
-    kind: type, change: Callable[[Record], Record], **fields: object
+    kind: type[Record], change: Callable[[Any], Record], **fields: object
 ) -> Callable[[list[Record]], list[Record]]:
     def write(records: list[Record]) -> list[Record]:
         index = first(records, kind, **fields)

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 import msgspec
 
-from moevolve.audit.findings import Findings
+from moevolve.auditor.findings import Findings
 from moevolve.records import (
     Attempted,
     Chosen,

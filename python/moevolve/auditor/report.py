@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from moevolve.audit.archive import ChampionFigures
-from moevolve.audit.decisions import DecisionFigures
-from moevolve.audit.files import SealFigures
-from moevolve.audit.findings import Finding
-from moevolve.audit.scores import BudgetFigures, ScoreFigures, SealedFigures
+from moevolve.auditor.archive import ChampionFigures
+from moevolve.auditor.budgets import BudgetFigures
+from moevolve.auditor.decisions import DecisionFigures
+from moevolve.auditor.files import SealFigures
+from moevolve.auditor.findings import Finding
+from moevolve.auditor.scores import ScoreFigures, SealedFigures
 
 SHOWN = 12
 """Findings of a kind that the page shows."""

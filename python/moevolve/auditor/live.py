@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from moevolve.audit.pages import DamagedPageError, PageFile
+from moevolve.auditor.pages import DamagedPageError, PageFile
 from moevolve.errors import StoreError
 
 TRIES = 50

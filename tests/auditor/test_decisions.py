@@ -9,9 +9,9 @@ from random import Random
 import msgspec
 import pytest
 
-from moevolve.audit.decisions import Decisions
-from moevolve.audit.findings import Findings
-from moevolve.audit.statistics import Differences, paired_gain, share, spent, wilson
+from moevolve.auditor.decisions import Decisions
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.statistics import Differences, paired_gain, share, spent, wilson
 from moevolve.gate import capital, confirmed
 from moevolve.gate.betting import Paired, PairedGate
 from moevolve.gate.spending import RULE, AlphaSpending

@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from moevolve.audit.findings import Findings
-from moevolve.audit.settings import Settings
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.settings import Settings
 
 SEAL = "SEAL"
-FOLDERS = ("journal", "weights", "program")
+FOLDERS = ("journal", "weights", "program", "suite")
 LOCKS = ("journal/lock.mdb", "journal/writer.lock")
 BESIDE = ("run.toml", "estimate.json")
 LARGEST = 1 << 24
@@ -75,7 +75,9 @@ def check_seal(run: Path, findings: Findings) -> tuple[Seal | None, SealFigures]
         if _sha256(path) != digest:
             findings.mismatch("seal", name, "the file was changed after the run was sealed")
     for name in _inside(run):
-        if name not in digests and name not in LOCKS:
+        if "/__pycache__/" in name:
+            figures.uncovered.append(name)
+        elif name not in digests and name not in LOCKS:
             findings.mismatch("seal", name, "the file came after the run was sealed")
     figures.intact = not findings.of("seal")
     return Seal(found["head"], int(found["entries"]), digests), figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.loop.run import start
 from moevolve.records import Entry, Record, Timing
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 Copy = Callable[[], Path]
 Forge = Callable[[Callable[[list[Record]], list[Record]]], Path]

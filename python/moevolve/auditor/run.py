@@ -8,23 +8,24 @@ from typing import Any
 
 import msgspec
 
-from moevolve.audit import files, plans, sources
-from moevolve.audit.archive import Archive
-from moevolve.audit.decisions import Decisions
-from moevolve.audit.findings import Findings
-from moevolve.audit.journal import JournalFile, program
-from moevolve.audit.live import is_written, snapshot
-from moevolve.audit.pages import DamagedPageError, PageFile
-from moevolve.audit.report import (
+from moevolve.auditor import files, plans, sources
+from moevolve.auditor.archive import Archive
+from moevolve.auditor.budgets import Budgets
+from moevolve.auditor.decisions import Decisions
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.journal import JournalFile, program
+from moevolve.auditor.live import is_written, snapshot
+from moevolve.auditor.pages import DamagedPageError, PageFile
+from moevolve.auditor.report import (
     AlphaFigures,
     AuditReport,
     BlobFigures,
     ChainFigures,
     ProgramFigures,
 )
-from moevolve.audit.scores import Budgets, Scores
+from moevolve.auditor.scores import Scores
 from moevolve.errors import UsageError
-from moevolve.records import Record, RunFinished, VariantAdded
+from moevolve.records import Record, RunExtended, RunFinished, VariantAdded
 
 POLICY_SUITES = ("primer",)
 """Shipped suites whose answers are the policy's by today's rules, whatever an older run's record says."""
@@ -135,7 +136,7 @@ class _Auditor:
         self._budgets = Budgets(self._findings, journal.schema)
         for seq, record, _ in journal.records():
             champion = self._archive.champion
-            if isinstance(self._last, RunFinished):
+            if isinstance(self._last, RunFinished) and not isinstance(record, RunExtended):
                 self._findings.mismatch("chain", f"record {seq}", "a record after the end of the run")
             self._decisions.take(seq, record)
             self._archive.take(seq, record)

@@ -11,43 +11,32 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-RAW, NUMBER, COMPUTED, POLICY, CHOSEN, CONSTANT, MEMORY = (
-    "task",
-    "number",
-    "computed",
-    "policy",
-    "chosen",
-    "constant",
-    "memory",
+from moevolve.auditor.calls import Calls, Function
+from moevolve.auditor.labels import (
+    AGENT,
+    CHOSEN,
+    COMPUTED,
+    CONSTANT,
+    NOTHING,
+    NUMBER,
+    POLICY,
+    RAW,
+    RECITED,
+    TASK,
+    TRUTH,
+    Labels,
+    Value,
+    recited,
+    union,
 )
-_TASK, _AGENT = "the task", "the agent"
+
 DEEPEST = 24
 """Calls inside one another that are followed."""
 ROUNDS = 3
 """Passes over a function's body: a loop's values come round again."""
 MOST_PLACES = 6
-
-_COMPUTING_METHODS = {"translate", "count", "replace", "swapcase", "upper", "lower", "title", "maketrans"}
-_COMPUTING_CALLS = {"sorted", "sum", "chr", "ord", "divmod", "pow", "bin", "hex", "eval", "exec", "reversed"}
-_PICKING_CALLS = {"max", "min"}
-_EMPTY_CALLS = {"len", "range", "bool", "isinstance", "any", "all", "hasattr", "callable", "round"}
-_GROWING = {"append", "extend", "add", "insert", "update", "setdefault", "appendleft"}
-
-Labels = frozenset[str]
-NOTHING: Labels = frozenset()
-
-
-class Value(msgspec.Struct, frozen=True):
-    """What a value may come from, and which functions it may be."""
-
-    labels: Labels = NOTHING
-    functions: frozenset[str] = NOTHING
-
-    def __or__(self, other: Value) -> Value:
-        return Value(self.labels | other.labels, self.functions | other.functions)
-
-    def plus(self, *labels: str) -> Value:
-        return Value(self.labels | frozenset(labels), self.functions)
+MOST_STEPS = 1_000_000
+"""Expressions that are looked at, over and over; a program that takes more is too tangled to be read."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -66,7 +55,7 @@ def read(files: Mapping[str, str]) -> Reading | None:
         reader = _Reader({path: ast.parse(text) for path, text in files.items() if path.endswith(".py")})
         if reader.entry is None:
             return None
-        answer = reader.call("solve", [Value(frozenset({_TASK})), Value(frozenset({_AGENT}))], {})
+        answer = reader.call("solve", [Value(frozenset({TASK})), Value(frozenset({AGENT}))], {})
     except (SyntaxError, ValueError, RecursionError) as error:
         return Reading("unread", [str(error)[:200]])
     places = list(dict.fromkeys(reader.places))[:MOST_PLACES]
@@ -74,12 +63,12 @@ def read(files: Mapping[str, str]) -> Reading | None:
         return Reading("computes", places)
     if CHOSEN in answer.labels or reader.compared:
         return Reading("chooses", (list(dict.fromkeys(reader.compared)) + places)[:MOST_PLACES])
-    if answer.labels & {CONSTANT, MEMORY} and POLICY not in answer.labels:
+    if RECITED in answer.labels:
         return Reading("recites", places)
     return Reading("asks")
 
 
-class _Reader:
+class _Reader(Calls):
     """One program.
 
     Args:
@@ -87,13 +76,11 @@ class _Reader:
     """
 
     def __init__(self, trees: Mapping[str, ast.Module]) -> None:
-        self.places: list[str] = []
-        self.compared: list[str] = []
-        self._functions: dict[str, tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]] = {}
-        self._globals: dict[str, Value] = {}
+        super().__init__()
+        self._closures: dict[int, dict[str, Value]] = {}
         self._known: dict[tuple[str, tuple[Value, ...], tuple[tuple[str, Value], ...]], Value] = {}
-        self._path = "solve.py"
         self._depth = 0
+        self._steps = 0
         self.entry: ast.AsyncFunctionDef | None = None
         for path, tree in trees.items():
             if path in ("improve.py", "learn.py"):
@@ -132,18 +119,18 @@ class _Reader:
 
     def _run(
         self,
-        node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
+        node: Function,
         arguments: list[Value],
         keywords: dict[str, Value],
     ) -> Value:
         names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-        scope: dict[str, Value] = {}
+        scope = dict(self._closures.get(id(node), {}))
         for argument, default in zip(names[::-1], node.args.defaults[::-1], strict=False):
             scope[argument] = self._value(default, self._globals)
         scope.update(zip(names, arguments, strict=False))
         rest = arguments[len(names) :]
         if node.args.vararg is not None:
-            scope[node.args.vararg.arg] = _union(rest)
+            scope[node.args.vararg.arg] = union(rest)
         allowed = {*names, *(argument.arg for argument in node.args.kwonlyargs)}
         scope.update({name: value for name, value in keywords.items() if name in allowed})
         if isinstance(node, ast.Lambda):
@@ -152,6 +139,14 @@ class _Reader:
         for _ in range(ROUNDS):
             returned |= self._block(node.body, scope, NOTHING)
         return returned
+
+    def _close(self, name: str, scope: dict[str, Value]) -> None:
+        """Notes the variables around a function that is made here."""
+        if scope is self._globals:
+            return
+        held = self._closures.setdefault(id(self._functions[name][1]), {})
+        for each, value in scope.items():
+            held[each] = held.get(each, Value()) | value
 
     # ------------------------------------------------------------------ statements
 
@@ -165,7 +160,7 @@ class _Reader:
     def _statement(self, node: ast.stmt, scope: dict[str, Value], under: Labels) -> Value:
         match node:
             case ast.Return(value=value):
-                return Value() if value is None else self._chosen(self._value(value, scope), under)
+                return Value() if value is None else self._chosen(recited(self._value(value, scope)), under)
             case ast.Assign(targets=targets, value=value):
                 for target in targets:
                     self._bind(target, self._chosen(self._value(value, scope), under), scope)
@@ -187,15 +182,18 @@ class _Reader:
                 return self._block(node.body, scope, under)
             case ast.Try():
                 parts = [node.body, *(handler.body for handler in node.handlers), node.orelse, node.finalbody]
-                return _union(self._block(part, scope, under) for part in parts)
+                return union(self._block(part, scope, under) for part in parts)
             case ast.Match(subject=subject, cases=cases):
                 matched = self._value(subject, scope)
                 for case in cases:
                     for name in _captured(case.pattern):
                         scope[name] = scope.get(name, Value()) | matched
-                return _union(self._block(case.body, scope, under | matched.labels) for case in cases)
+                return union(self._block(case.body, scope, under | matched.labels) for case in cases)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 scope[node.name] = Value(functions=frozenset({node.name}))
+                self._close(node.name, scope)
+            case ast.Expr(value=ast.Yield(value=value)) if value is not None:
+                return self._chosen(self._value(value, scope), under)
             case ast.Expr(value=value):
                 self._value(value, scope)
             case _:
@@ -209,16 +207,26 @@ class _Reader:
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
                 for element in elements:
                     self._bind(element, value, scope)
-            case ast.Starred(value=inner) | ast.Attribute(value=inner):
+            case ast.Starred(value=inner):
                 self._bind(inner, value, scope)
+            case ast.Attribute(value=inner):
+                self._grow(inner, value, scope)
             case ast.Subscript(value=inner, slice=index):
-                self._bind(inner, value | Value(self._value(index, scope).labels & {COMPUTED}), scope)
+                self._grow(inner, value | Value(self._value(index, scope).labels & {COMPUTED}), scope)
             case _:
                 pass
+
+    def _grow(self, target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
+        """Something is put into a container, which may be a module's."""
+        shared = isinstance(target, ast.Name) and target.id not in scope and target.id in self._globals
+        self._bind(target, value, self._globals if shared else scope)
 
     # ------------------------------------------------------------------ expressions
 
     def _value(self, node: ast.expr, scope: dict[str, Value]) -> Value:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise ValueError("it is too tangled to be followed")
         match node:
             case ast.Constant(value=constant):
                 return Value(frozenset({CONSTANT})) if isinstance(constant, str) and constant else Value()
@@ -237,18 +245,21 @@ class _Reader:
             case ast.Lambda():
                 called = f"lambda {self._path}:{node.lineno}:{node.col_offset}"
                 self._functions.setdefault(called, (self._path, node))
+                self._close(called, scope)
                 return Value(functions=frozenset({called}))
-            case ast.JoinedStr(values=values) | ast.BoolOp(values=values):
-                return _union(self._value(value, scope) for value in values)
+            case ast.JoinedStr(values=values):
+                return union(self._value(value, scope) for value in values)
+            case ast.BoolOp(values=values):
+                return union(recited(self._value(value, scope)) for value in values)
             case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
-                return _union(self._value(element, scope) for element in elements)
+                return union(self._value(element, scope) for element in elements)
             case ast.Dict(keys=keys, values=values):
                 for key in keys:
                     if key is not None:
                         self._value(key, scope)
-                return _union(self._value(value, scope) for value in values)
+                return union(self._value(value, scope) for value in values)
             case ast.IfExp(test=test, body=body, orelse=orelse):
-                either = self._value(body, scope) | self._value(orelse, scope)
+                either = recited(self._value(body, scope)) | recited(self._value(orelse, scope))
                 return self._chosen(either, self._value(test, scope).labels)
             case ast.BinOp(left=left, op=op, right=right):
                 return self._combined(node, op, self._value(left, scope), self._value(right, scope))
@@ -260,7 +271,7 @@ class _Reader:
                 return self._comprehension(node, scope)
             case ast.Call():
                 return self._called(node, scope)
-        return _union(
+        return union(
             self._value(child, scope) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)
         )
 
@@ -273,10 +284,10 @@ class _Reader:
         return Value()
 
     def _attribute(self, of: Value, name: str) -> Value:
-        if _TASK in of.labels:
+        if TASK in of.labels:
             return Value() if name in ("verb", "skill", "level", "id") else Value(frozenset({RAW}))
-        if _AGENT in of.labels:
-            return Value(frozenset({_AGENT}) if name in ("workspace",) else NOTHING)
+        if AGENT in of.labels:
+            return Value(frozenset({AGENT}) if name in ("workspace",) else NOTHING)
         return of
 
     def _combined(self, node: ast.AST, op: ast.operator, left: Value, right: Value) -> Value:
@@ -287,16 +298,16 @@ class _Reader:
         return both
 
     def _compare(self, node: ast.Compare, sides: list[Value]) -> Value:
-        labels = _union(sides).labels
+        labels = union(sides).labels
         said = any(POLICY in side.labels for side in sides)
         worked_out = any(COMPUTED in side.labels and POLICY not in side.labels for side in sides)
         if said and worked_out:
             self.compared.append(self._place(node))
-        return Value(labels & {COMPUTED})
+        return Value((labels & {COMPUTED}) | ({TRUTH} if labels & {RAW, TRUTH} and not said else set()))
 
     def _subscript(self, node: ast.Subscript, of: Value, index: ast.expr, scope: dict[str, Value]) -> Value:
         if isinstance(index, ast.Slice):
-            bounds = _union(
+            bounds = union(
                 self._value(each, scope) for each in (index.lower, index.upper) if each is not None
             )
             if index.step is not None and of.labels & {RAW, COMPUTED} and POLICY not in of.labels:
@@ -314,124 +325,13 @@ class _Reader:
         conditions = Value()
         for generator in node.generators:
             self._bind(generator.target, self._value(generator.iter, inside), inside)
-            conditions |= _union(self._value(each, inside) for each in generator.ifs)
+            conditions |= union(self._value(each, inside) for each in generator.ifs)
         element = node.value if isinstance(node, ast.DictComp) else node.elt
         value = self._chosen(self._value(element, inside), conditions.labels)
         filtered = any(generator.ifs for generator in node.generators)
         if filtered and RAW in value.labels and POLICY not in value.labels:
             return self._computed(node, value)
         return value
-
-    # ------------------------------------------------------------------ calls
-
-    def _called(self, node: ast.Call, scope: dict[str, Value]) -> Value:
-        arguments = [self._value(argument, scope) for argument in node.args]
-        keywords = {
-            keyword.arg: self._value(keyword.value, scope) for keyword in node.keywords if keyword.arg
-        }
-        everything = _union([*arguments, *keywords.values()])
-        if isinstance(node.func, ast.Attribute):
-            of = self._value(node.func.value, scope)
-            found = self._method(node, node.func, of, arguments, everything, scope)
-            if found is not None:
-                return found
-        function = self._value(node.func, scope)
-        if function.functions:
-            return _union(
-                self.call(name, arguments, keywords) for name in function.functions if name in self._functions
-            )
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        return self._builtin(node, name, arguments, everything)
-
-    def _method(
-        self,
-        node: ast.Call,
-        function: ast.Attribute,
-        of: Value,
-        arguments: list[Value],
-        everything: Value,
-        scope: dict[str, Value],
-    ) -> Value | None:
-        """A method's result; None where it is a function of a module."""
-        name = function.attr
-        if _AGENT in of.labels:
-            if name == "gather":
-                return Value(everything.labels - {_AGENT})
-            if name == "recall":
-                return Value(frozenset({MEMORY}))
-            if name in ("call", "tools"):
-                return self._computed(node, Value(frozenset({COMPUTED})))
-            return Value(frozenset({POLICY}))
-        if name == "get" and of.functions:
-            return Value(functions=of.functions | everything.functions)
-        if name in _GROWING:
-            self._bind(function.value, everything, scope)
-            return of | everything
-        if not of.labels and not of.functions and isinstance(function.value, ast.Name):
-            module = function.value.id not in scope and function.value.id not in self._globals
-            if module:
-                return self._foreign(node, everything)
-        text = of.labels & {RAW, COMPUTED} and POLICY not in of.labels
-        if name in _COMPUTING_METHODS and text:
-            return self._computed(node, of)
-        if name == "get" and of.labels == {CONSTANT} and everything.labels & {RAW, COMPUTED}:
-            return self._computed(node, of)
-        if name == "join":
-            return Value(of.labels | everything.labels)
-        if name in ("startswith", "endswith", "isdigit", "isalpha", "index", "find", "rindex", "rfind"):
-            return self._compare_call(node, of, everything)
-        return self._chosen(Value(of.labels, of.functions), everything.labels)
-
-    def _compare_call(self, node: ast.Call, of: Value, everything: Value) -> Value:
-        if POLICY in of.labels and COMPUTED in everything.labels:
-            self.compared.append(self._place(node))
-        return Value((of.labels | everything.labels) & {COMPUTED})
-
-    def _builtin(self, node: ast.Call, name: str, arguments: list[Value], everything: Value) -> Value:
-        labels = everything.labels
-        if name in _EMPTY_CALLS:
-            return Value(labels & {COMPUTED})
-        if name in ("int", "float", "complex"):
-            return everything.plus(NUMBER) if labels & {RAW, COMPUTED} else everything
-        if name == "map" and arguments:
-            mapped = _union(arguments[1:])
-            return self._mapped(node, arguments[0], mapped)
-        if name in _COMPUTING_CALLS and labels & {RAW, COMPUTED} and POLICY not in labels:
-            return self._computed(node, everything)
-        if name in _PICKING_CALLS and NUMBER in labels and POLICY not in labels:
-            return self._computed(node, everything)
-        if _AGENT in labels:
-            # Whoever has the agent may have asked.
-            return Value((labels - {_AGENT, _TASK, RAW}) | {POLICY})
-        return Value(labels - {_TASK}, everything.functions)
-
-    def _mapped(self, node: ast.Call, function: Value, values: Value) -> Value:
-        first = node.args[0]
-        if function.functions:
-            return _union(self.call(name, [values], {}) for name in function.functions)
-        if isinstance(first, ast.Name):
-            return self._builtin(node, first.id, [values], values)
-        return values
-
-    def _foreign(self, node: ast.Call, everything: Value) -> Value:
-        """A function of some module: what it makes of a task's text is computed."""
-        if everything.labels & {RAW, COMPUTED, NUMBER} and POLICY not in everything.labels:
-            return self._computed(node, everything)
-        return Value(everything.labels - {_AGENT, _TASK})
-
-    # ------------------------------------------------------------------ labels
-
-    def _computed(self, node: ast.AST, value: Value) -> Value:
-        self.places.append(self._place(node))
-        return Value((value.labels - {RAW}) | {COMPUTED}, value.functions)
-
-    def _chosen(self, value: Value, by: Labels) -> Value:
-        """The policy's words, picked by a text that was computed."""
-        return value.plus(CHOSEN) if POLICY in value.labels and COMPUTED in by else value
-
-    def _place(self, node: ast.AST) -> str:
-        source = " ".join(ast.unparse(node).split())
-        return f"{self._path}:{getattr(node, 'lineno', 0)}: {source[:80]}"
 
 
 def _captured(pattern: ast.pattern) -> list[str]:
@@ -440,10 +340,3 @@ def _captured(pattern: ast.pattern) -> list[str]:
         if isinstance(node, ast.MatchAs | ast.MatchStar) and node.name is not None:
             names.append(node.name)
     return names
-
-
-def _union(values: Iterable[Value]) -> Value:
-    whole = Value()
-    for value in values:
-        whole |= value
-    return whole

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from moevolve.audit.findings import Findings
-from moevolve.audit.pages import DamagedPageError, PageFile, Tree
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.pages import DamagedPageError, PageFile, Tree
 from moevolve.records import SCHEMA_VERSION, Gated, Record, RolledBack, RunStarted, Timing, VariantAdded
 
 DATABASES = ("blobs", "journal", "meta", "tables")

@@ -8,7 +8,7 @@ from random import Random
 import lmdb
 import pytest
 
-from moevolve.audit.pages import DamagedPageError, PageFile
+from moevolve.auditor.pages import DamagedPageError, PageFile
 
 
 def everything(path: Path) -> dict[str, list[tuple[bytes, bytes]]]:

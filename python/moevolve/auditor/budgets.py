@@ -1,0 +1,202 @@
+"""Budgets of a run: what its records add up to, and what its settings allowed."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.settings import Settings
+from moevolve.records import (
+    Attempted,
+    Chosen,
+    CycleFinished,
+    CycleStarted,
+    Evaluated,
+    Gated,
+    Guarded,
+    Learned,
+    Metered,
+    Proposed,
+    Record,
+    RunExtended,
+    RunStarted,
+    Screened,
+    Trained,
+    VariantAdded,
+)
+
+
+class BudgetFigures(msgspec.Struct, kw_only=True):
+    """What a run took, in the report."""
+
+    cycles: int = 0
+    cycles_allowed: int | None = None
+    tokens_generated: int = 0
+    tokens_trained: int = 0
+    requests: int = 0
+    cost: str | None = None
+    cost_allowed: float | None = None
+
+
+class Budgets:
+    """What a run took and what it was allowed.
+
+    Args:
+        findings: takes what is wrong.
+    """
+
+    def __init__(self, findings: Findings, schema: int) -> None:
+        self.figures = BudgetFigures()
+        self._findings = findings
+        self._counted = schema >= 3
+        self._settings = Settings({})
+        self._learned = 0
+        self._variants = 0
+        self._started = 0
+        self._proposed = 0
+        self._cost: Decimal | None = None
+
+    def take(self, seq: int, record: Record, champion: str) -> None:
+        """Follows the run by one record; `champion` is the one before it."""
+        where, check = f"record {seq}", self._findings
+        figures = self.figures
+        match record:
+            case RunStarted():
+                self._settings = Settings.of(record.config)
+                allowed = self._settings.whole("", "cycles", 0)
+                figures.cycles_allowed = allowed or None
+                figures.cost_allowed = self._settings.number("endpoint", "most_cost", 0.0) or None
+            case RunExtended():
+                figures.cycles_allowed = record.cycles
+            case VariantAdded():
+                self._variants += 1
+            case CycleStarted():
+                self._started += 1
+                check.same("budgets", where, "the cycle's number", record.cycle, self._started)
+                check.same("archive", where, "the champion", record.champion, champion)
+                if figures.cycles_allowed and record.cycle > figures.cycles_allowed:
+                    check.mismatch("budgets", where, f"more cycles than the {figures.cycles_allowed} allowed")
+            case Evaluated() | Chosen() | Gated() | Guarded() | Learned():
+                figures.tokens_generated += record.tokens or 0
+            case Attempted():
+                figures.tokens_generated += record.tokens
+                self._attempted(where, record)
+            case Trained():
+                self._trained(where, record)
+            case _:
+                pass
+        match record:
+            case Learned():
+                self._learned += record.lessons
+                self._recipe(where, record)
+            case Proposed(level="program"):
+                self._proposed += 1
+            case Screened():
+                self._screened(where, record)
+            case Chosen():
+                self._generation(where)
+            case Metered():
+                self._metered(where, record)
+            case CycleFinished():
+                self._cycle(where, record, champion)
+            case _:
+                pass
+
+    def _cycle(self, where: str, record: CycleFinished, champion: str) -> None:
+        check, figures = self._findings, self.figures
+        figures.cycles += 1
+        check.same("archive", where, "the champion", record.champion, champion)
+        check.same("archive", where, "the number of variants", record.variants, self._variants)
+        check.same("budgets", where, "the number of lessons", record.lessons, self._learned)
+        if self._counted:
+            for what in ("tokens_generated", "tokens_trained"):
+                check.same("budgets", where, what, getattr(record, what), getattr(figures, what))
+        else:
+            figures.tokens_generated = max(figures.tokens_generated, record.tokens_generated)
+            figures.tokens_trained = max(figures.tokens_trained, record.tokens_trained)
+
+    def _attempted(self, where: str, record: Attempted) -> None:
+        tasks = self._settings.whole("attempts", "tasks", 0)
+        samples = self._settings.whole("attempts", "samples", 1) if record.source == "direct" else 1
+        attempts = sum(tally.attempts for tally in record.tallies)
+        if tasks and attempts > tasks * samples:
+            self._findings.mismatch(
+                "budgets", where, f"{attempts} attempts, and {tasks * samples} were allowed"
+            )
+
+    def _trained(self, where: str, record: Trained) -> None:
+        self.figures.tokens_trained += record.tokens
+        most = self._settings.whole("learn", "steps", 10**9)
+        if not 0 < record.step <= record.steps or record.steps > most:
+            self._findings.mismatch(
+                "budgets", where, f"step {record.step} of {record.steps}, and {most} were allowed"
+            )
+
+    def _recipe(self, where: str, record: Learned) -> None:
+        recipe = record.recipe
+        if recipe is None or self._settings.text("suite", "name", "") == "":
+            return
+        low, high = self._settings.numbers("learn", "learning_rate", (0.0, 1.0))
+        bounds = [
+            ("steps", recipe.steps, 0, self._settings.whole("learn", "steps", 10**9)),
+            ("batch", recipe.batch, 0, self._settings.whole("learn", "batch", 10**9)),
+            ("learning_rate", recipe.learning_rate, low, high),
+        ]
+        for what, value, least, most in bounds:
+            if not least <= value <= most:
+                self._findings.mismatch(
+                    "budgets", where, f"a recipe's {what} of {value} lies outside of [{least}, {most}]"
+                )
+
+    def _screened(self, where: str, record: Screened) -> None:
+        margin = self._settings.number("evolve", "margin", 0.0)
+        most = self._settings.whole("evolve", "screen", 10**9)
+        self._findings.same(
+            "archive",
+            where,
+            "whether it passed the screening",
+            record.passed,
+            record.score > record.baseline + margin,
+        )
+        if record.n > most:
+            self._findings.mismatch("budgets", where, f"{record.n} tasks screened, and {most} were allowed")
+
+    def _generation(self, where: str) -> None:
+        proposers = max(1, len(self._settings.names("evolve", "proposers")))
+        most = self._settings.whole("evolve", "candidates", 10**9) * proposers
+        if self._proposed > most:
+            self._findings.mismatch(
+                "budgets", where, f"{self._proposed} candidates in a generation, and {most} were allowed"
+            )
+        self._proposed = 0
+
+    def _metered(self, where: str, record: Metered) -> None:
+        check, figures = self._findings, self.figures
+        figures.requests += record.requests
+        if record.reused > record.requests or record.cached_tokens > record.prompt_tokens:
+            check.mismatch("budgets", where, "more reused requests, or cached tokens, than there were")
+        if record.cost is None:
+            return
+        try:
+            cost = Decimal(record.cost)
+        except InvalidOperation:
+            check.mismatch("budgets", where, f"a cost of {record.cost!r}")
+            return
+        self._cost = cost if self._cost is None else self._cost + cost
+        figures.cost = f"{self._cost} {record.currency}"
+        priced = self._priced(record)
+        if priced is not None and abs(priced - cost) > Decimal("1e-9"):
+            check.mismatch("budgets", where, f"its tokens cost {priced}, and {cost} is on record")
+        if figures.cost_allowed is not None and self._cost > Decimal(repr(figures.cost_allowed)):
+            check.mismatch("budgets", where, f"{self._cost} was spent, and {figures.cost_allowed} allowed")
+
+    def _priced(self, record: Metered) -> Decimal | None:
+        prices = [self._settings.number("endpoint", f"price_{what}", -1) for what in ("input", "output")]
+        if min(prices) < 0:
+            return None
+        cached = self._settings.number("endpoint", "price_cached", prices[0])
+        read = Decimal(record.prompt_tokens - record.cached_tokens) * Decimal(repr(prices[0]))
+        again = Decimal(record.cached_tokens) * Decimal(repr(cached))
+        return (read + again + Decimal(record.completion_tokens) * Decimal(repr(prices[1]))) / 10**6

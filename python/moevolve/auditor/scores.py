@@ -1,0 +1,224 @@
+"""Scores and sealed accesses of a run, computed again from outcomes and tallies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import msgspec
+
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.settings import Settings
+from moevolve.auditor.statistics import paired_gain, wilson
+from moevolve.records import (
+    Evaluated,
+    Interval,
+    Record,
+    RunExtended,
+    RunFinished,
+    RunStarted,
+)
+
+
+class ScoreFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A sealed score in the report."""
+
+    initial: float | None = None
+    final: float | None = None
+    initial_ci: tuple[float, float] | None = None
+    final_ci: tuple[float, float] | None = None
+    gain: float | None = None
+    gain_ci: tuple[float, float] | None = None
+    n: int | None = None
+
+
+class SealedFigures(msgspec.Struct, kw_only=True):
+    """Accesses to the sealed split in the report."""
+
+    scores: list[str] = []
+    """Where it was scored: `initial`, `final`."""
+    accesses: int | None = None
+    """Accesses on record; None where an older version recorded none."""
+    tasks: int | None = None
+
+
+class Scores:
+    """Evaluations of a run in order.
+
+    Args:
+        findings: takes what is wrong.
+    """
+
+    def __init__(self, findings: Findings) -> None:
+        self.sealed = SealedFigures()
+        self._findings = findings
+        self._settings = Settings({})
+        self._levels: dict[str, tuple[int, int]] = {}
+        self._found: dict[str, Evaluated] = {}
+        self._finished = False
+        self._champion = ""
+
+    def take(self, seq: int, record: Record, champion: str) -> None:
+        """Follows the run by one record; `champion` is the one before it."""
+        where = f"record {seq}"
+        match record:
+            case RunStarted():
+                self._settings = Settings.of(record.config)
+                self._levels = {skill.path: skill.levels for skill in record.skills}
+            case RunExtended():
+                # The run ends once more, and its last score with it.
+                self._finished = False
+                self._found.pop("final", None)
+            case Evaluated():
+                self._evaluated(where, record, champion)
+            case RunFinished():
+                self._finished = True
+                self._findings.same("archive", where, "the last champion", record.champion, champion)
+            case _:
+                pass
+
+    @property
+    def figures(self) -> ScoreFigures:
+        """The sealed scores and their paired gain."""
+        first, last = self._found.get("initial"), self._found.get("final")
+        figures = ScoreFigures()
+        if first is not None:
+            figures.initial, figures.initial_ci = first.score.mean, (first.score.low, first.score.high)
+            figures.n = first.score.n
+        if last is not None:
+            figures.final, figures.final_ci = last.score.mean, (last.score.low, last.score.high)
+        if first is not None and last is not None and len(first.outcomes) == len(last.outcomes):
+            gain = paired_gain(first.outcomes, last.outcomes)
+            if gain is not None:
+                figures.gain, figures.gain_ci = gain[0], gain[1:]
+        return figures
+
+    def close(self, *, complete: bool) -> None:
+        """Checks what holds of a whole run."""
+        first, last = self._found.get("initial"), self._found.get("final")
+        if first and last and len(first.outcomes) != len(last.outcomes):
+            self._findings.mismatch(
+                "scores",
+                "sealed split",
+                f"{len(first.outcomes)} tasks at the beginning and {len(last.outcomes)} at the end",
+            )
+        if self._finished and complete and first is None:
+            self._findings.mismatch("sealed", "run", "a finished run has no first score on the sealed split")
+
+    def _evaluated(self, where: str, record: Evaluated, champion: str) -> None:
+        check = self._findings
+        check.same("scores", where, "who was scored", record.variant, champion)
+        _interval(check, where, record.score)
+        skills = record.skills
+        answered = sum(share.n for share in skills.values())
+        check.same("scores", where, "the number of tasks", record.score.n, answered)
+        if answered:
+            mean = math.fsum(share.score * share.n for share in skills.values()) / answered
+            check.near("scores", where, "the mean", record.score.mean, mean)
+        if record.tallies:
+            self._tallies(where, record)
+        if record.outcomes:
+            self._outcomes(where, record)
+        if record.split == "sealed":
+            self._sealed(where, record)
+        elif record.when == "final":
+            check.mismatch("sealed", where, "a final score on the dev split")
+
+    def _sealed(self, where: str, record: Evaluated) -> None:
+        check = self._findings
+        self.sealed.scores.append(record.when)
+        if record.when in self._found or record.when == "cycle":
+            check.mismatch("sealed", where, f"the sealed split was scored once more ({record.when})")
+        if record.when == "initial" and (record.cycle != 0 or self._found):
+            check.mismatch("sealed", where, "the first sealed score does not come first")
+        if self._finished:
+            check.mismatch("sealed", where, "the sealed split was scored after the run had finished")
+        self._found.setdefault(record.when, record)
+
+    def _tallies(self, where: str, record: Evaluated) -> None:
+        attempts: dict[str, int] = {}
+        successes: dict[str, int] = {}
+        for tally in record.tallies:
+            attempts[tally.skill] = attempts.get(tally.skill, 0) + tally.attempts
+            successes[tally.skill] = successes.get(tally.skill, 0) + tally.successes
+            if not 0 <= tally.successes <= tally.attempts:
+                self._findings.mismatch(
+                    "scores",
+                    where,
+                    f"{tally.successes} of {tally.attempts} attempts at {tally.skill} succeeded",
+                )
+        for skill, share in record.skills.items():
+            self._findings.same(
+                "scores", where, f"the tasks of {skill} by its tallies", share.n, attempts.get(skill, 0)
+            )
+            # Partial scores add to successes, and never take from them more than the rest of the tasks.
+            least = successes.get(skill, 0) / share.n if share.n else 0.0
+            if share.n and not 0.0 <= share.score <= 1.0:
+                self._findings.mismatch("scores", where, f"{skill} has a score of {share.score}")
+            if self._whole and share.n:
+                self._findings.near(
+                    "scores", where, f"the score of {skill} by its tallies", share.score, least
+                )
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the suite gives no partial scores: of the shipped ones, the primer."""
+        return self._settings.text("suite", "name", "") == "primer"
+
+    def _outcomes(self, where: str, record: Evaluated) -> None:
+        check = self._findings
+        answered = [outcome for outcome in record.outcomes if outcome is not None]
+        if any(not 0 <= outcome <= 1 for outcome in answered):
+            check.mismatch("scores", where, "an outcome lies outside of [0, 1]")
+            return
+        check.same("scores", where, "the number of answered tasks", record.score.n, len(answered))
+        if answered:
+            check.near(
+                "scores",
+                where,
+                "the mean of the outcomes",
+                record.score.mean,
+                math.fsum(answered) / len(answered),
+            )
+        for skill, outcomes in self._by_skill(record).items():
+            of = [outcome for outcome in outcomes if outcome is not None]
+            share = record.skills.get(skill)
+            check.same(
+                "scores", where, f"the tasks of {skill} by the outcomes", share.n if share else 0, len(of)
+            )
+            if share is not None and of:
+                check.near(
+                    "scores",
+                    where,
+                    f"the score of {skill} by the outcomes",
+                    share.score,
+                    math.fsum(of) / len(of),
+                )
+
+    def _by_skill(self, record: Evaluated) -> Mapping[str, Sequence[float | None]]:
+        """Outcomes by skill: tasks come skill by skill, level by level, as many in each cell."""
+        low, high = self._settings.numbers("suite", "levels", (1, 16))
+        each = self._settings.whole("suite", "sealed_per_cell", 8)
+        sizes = {}
+        for skill in sorted(record.skills):
+            least, most = self._levels.get(skill, (1, 0))
+            sizes[skill] = int(min(high, most) - max(low, least) + 1) * each
+        if sum(sizes.values()) != len(record.outcomes):
+            # A suite with few tasks has fewer in a cell; where all were answered, each skill says how many.
+            sizes = {skill: share.n for skill, share in sorted(record.skills.items())}
+        if sum(sizes.values()) != len(record.outcomes):
+            return {}
+        outcomes = iter(record.outcomes)
+        return {skill: list(islice(outcomes, size)) for skill, size in sizes.items()}
+
+
+def _interval(check: Findings, where: str, score: Interval) -> None:
+    if not 0 <= score.low <= score.mean <= score.high <= 1 and score.n:
+        check.mismatch(
+            "scores", where, f"the interval [{score.low}, {score.high}] does not hold its mean {score.mean}"
+        )
+        return
+    low, high = wilson(score.mean, score.n)
+    check.near("scores", where, "the interval's lower end", score.low, low)
+    check.near("scores", where, "the interval's upper end", score.high, high)
