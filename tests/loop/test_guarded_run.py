@@ -11,7 +11,7 @@ import pytest
 import moevolve as mv
 from moevolve.agents.brief import Brief
 from moevolve.agents.host import Proposals
-from moevolve.audit.run import audit
+from moevolve.auditor.run import audit
 from moevolve.cli.main import main
 from moevolve.config import Config
 from moevolve.errors import ConfigError

@@ -64,7 +64,7 @@ class Decisions:
         self._holders: dict[str, str] = {}
         self._champion = ""
         self._unpaired = 0
-        self._held: dict[str, GateTest] = {}
+        self._held: dict[str, dict[str, str]] = {}
         self._passed: set[str] = set()
 
     def take(self, seq: int, record: Record) -> None:
@@ -128,9 +128,9 @@ class Decisions:
             if self._only in (None, record.candidate):
                 self._compare(where, record, recomputed)
             if record.decision == "promote":
-                self._promote(test, record.candidate)
+                self._holders = self._after(test, record.candidate)
             elif record.decision == "hold":
-                self._held[record.candidate] = test
+                self._held[record.candidate] = self._after(test, record.candidate)
         elif not record.pairs and self._only in (None, record.candidate):
             self._unpaired += 1
             self._plausible(where, record)
@@ -194,13 +194,11 @@ class Decisions:
 
     def _controlled(self, seq: int, record: Controlled) -> None:
         if record.done and record.command == "approve":
-            test = self._held.pop(record.variant, None)
-            if test is None and self._only is None and record.variant not in self._passed:
+            if self._only is None and record.variant not in self._passed:
                 self._findings.mismatch(
                     "gate", f"record {seq}", f"{record.variant} was approved, and passed no comparison"
                 )
-            if test is not None:
-                self._promote(test, record.variant)
+            self._holders = self._held.pop(record.variant, self._holders)
         self._champion = record.champion
 
     def _plausible(self, where: str, record: Gated) -> None:
@@ -227,7 +225,11 @@ class Decisions:
     def _elsewhere(self) -> list[str]:
         return [skill for skill, holder in self._holders.items() if holder != self._champion]
 
-    def _promote(self, test: GateTest, candidate: str) -> None:
-        for skill, holder in list(self._holders.items()):
-            if test.differences[skill, holder != self._champion].log_capital() >= TAKEOVER:
-                self._holders[skill] = candidate
+    def _after(self, test: GateTest, candidate: str) -> dict[str, str]:
+        """Who holds which skill's best level once a candidate is the champion."""
+        return {
+            skill: candidate
+            if test.differences[skill, holder != self._champion].log_capital() >= TAKEOVER
+            else holder
+            for skill, holder in self._holders.items()
+        }
