@@ -9,8 +9,9 @@ import pytest
 from moevolve.agents.brief import Brief
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost, Proposals
-from moevolve.proposers.proposer import PROPOSERS, Improver, ProposalContext, Proposer
+from moevolve.proposers.proposer import Improver, ProposalContext, Proposer
 from moevolve.proposers.search import children
+from moevolve.proposers.table import PROPOSERS
 from moevolve.protocol.requests import GenerateRequest, Reply
 from moevolve.records import Edit
 

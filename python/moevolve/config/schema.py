@@ -303,9 +303,12 @@ class EvolveSection(Section, frozen=True):
         ),
     ] = "dgm"
     proposers: Annotated[
-        tuple[Literal["improver"], ...],
-        Meta(description="Who proposes programs: improver is the parent's own improve.py", min_length=1),
-    ] = ("improver",)
+        tuple[Literal["improver", "operators"], ...],
+        Meta(
+            description="Who proposes programs: improver is the parent's own improve.py, operators edits of any agent's "
+            "prompts, parameters and structure; left empty: improver, or operators where the agent is one's own"
+        ),
+    ] = ()
     candidates: Annotated[
         int, Meta(description="Programs that an improver proposes at once", ge=1, le=1000)
     ] = 8

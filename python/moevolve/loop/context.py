@@ -22,7 +22,7 @@ from moevolve.loop.control import Control
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
-from moevolve.proposers.proposer import PROPOSERS
+from moevolve.proposers.table import PROPOSERS
 from moevolve.protocol.policy import Policy
 from moevolve.randomness import rng
 from moevolve.records import Level, Record, VariantAdded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -76,7 +77,7 @@ def with_files(config: Config, run: Path | None = None) -> Config:
     Raises:
         UsageError: there is no such suite, skill, level or agent, or one is not what the run began with.
     """
-    section, own = config.suite, config.agent
+    section, own, agent = config.suite, config.agent, seed_genome()
     if section.path is not None:
         source = Path(section.path) if run is None else run / SUITE
         whole, digest = folder.opened(source, section.name if section.digest else None)
@@ -84,12 +85,28 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         section = msgspec.structs.replace(section, name=whole.name, digest=digest)
     if own.path is not None:
         source = Path(own.path) if run is None else run / AGENT
-        digest = load(source).hash
+        agent = load(source)
+        digest = agent.hash
         _unchanged(source, "agent", own.digest, digest)
         own = msgspec.structs.replace(own, digest=digest)
-    config = msgspec.structs.replace(config, suite=section, agent=own)
+    evolve = config.evolve
+    if not evolve.proposers:
+        evolve = msgspec.structs.replace(evolve, proposers=_proposers(agent))
+    config = msgspec.structs.replace(config, suite=section, agent=own, evolve=evolve)
     suite(config)
     return config
+
+
+def _proposers(agent: Genome) -> tuple[Literal["improver", "operators"], ...]:
+    """Who proposes where the configuration does not say: an agent's own improver, and operators for all but the seed."""
+    seed = seed_genome()
+    if agent == seed:
+        return ("improver",)
+    return (
+        ("operators",)
+        if agent.files.get("improve.py") == seed.files["improve.py"]
+        else ("improver", "operators")
+    )
 
 
 def _unchanged(source: Path, what: str, began: str | None, now: str) -> None:

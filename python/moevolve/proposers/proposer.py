@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -42,7 +41,3 @@ class Improver:
 
     def propose(self, brief: Brief, context: ProposalContext) -> Proposals:
         return self._host.propose(context.program, brief, context.key, context.answer)
-
-
-PROPOSERS: dict[str, Callable[[ProgramHost], Proposer]] = {"improver": Improver}
-"""Proposers by the name that a run file gives them."""

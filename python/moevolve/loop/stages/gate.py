@@ -189,7 +189,7 @@ class _Draws:
             drawn.setdefault((best, other), []).append(tasks[index])
         missed = {want.skill for want in wants} - {cells[index][0] for index in fresh}
         self._dry = self._dry + 1 if missed else 0
-        if self._dry == DRY:
+        if self._dry >= DRY:
             return None
         return [
             Match(

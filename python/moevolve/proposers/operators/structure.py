@@ -1,0 +1,83 @@
+"""Operators on how an answer comes about: several attempts and a vote, another try, a second look."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from moevolve.agents.brief import Success
+from moevolve.proposers.operators.operator import Change, Inapplicable, parsed
+
+FILE = "solve.py"
+MOST = 4
+"""Layers around the first `solve`; each multiplies what an answer costs."""
+SAMPLES = (3, 5)
+
+VOTE = """
+
+async def solve(task, agent):
+    answers = [await {inner}(task, agent) for _ in range({samples})]
+    return max(answers, key=answers.count)
+"""
+
+RETRY = """
+
+async def solve(task, agent):
+    answer = ""
+    for _ in range({samples}):
+        try:
+            answer = await {inner}(task, agent)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            continue
+        if answer.strip():
+            break
+    return answer
+"""
+
+REVISE = """
+
+async def solve(task, agent):
+    answer = await {inner}(task, agent)
+    asked = f"Your answer was: {{answer}}\\nCheck it. Give the right answer alone, the same one if it was right."
+    messages = [*task.messages, {{"role": "assistant", "content": answer}}, {{"role": "user", "content": asked}}]
+    second = await agent.generate(messages, temperature=0)
+    return second.text.strip() or answer
+"""
+
+
+def vote(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
+    """The most frequent answer of several attempts; worth something where they differ."""
+    samples = rng.choice(SAMPLES)
+    return _wrapped(files, VOTE, f"the most frequent of {samples} answers", samples)
+
+
+def retry(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
+    """Another try where an attempt fails, or says nothing."""
+    samples = rng.choice(SAMPLES)
+    return _wrapped(files, RETRY, f"up to {samples} tries until there is an answer", samples)
+
+
+def revise(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
+    """A second look: the model sees its answer and may give another."""
+    return _wrapped(files, REVISE, "let the model check its answer", 1)
+
+
+def _wrapped(files: Mapping[str, str], layer: str, summary: str, samples: int) -> Change:
+    """`solve.py` with its `solve` under another name and a new one around it."""
+    text = files.get(FILE)
+    tree = parsed(text) if text is not None else None
+    if text is None or tree is None:
+        raise Inapplicable(f"there is no {FILE}")
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+    names = [name for name in functions if name.startswith("solve_")]
+    if "solve" not in functions or len(names) >= MOST:
+        raise Inapplicable("there is no `async def solve`, or it has many layers already")
+    inner = next(name for number in range(1, MOST + 2) if (name := f"solve_{number}") not in functions)
+    lines = text.splitlines(keepends=True)
+    head = functions["solve"].lineno - 1
+    lines[head] = lines[head].replace("def solve(", f"def {inner}(", 1)
+    new = "".join(lines).rstrip("\n") + "\n" + layer.format(inner=inner, samples=samples)
+    if parsed(new) is None:
+        raise Inapplicable("the layer does not fit this source")
+    return Change(FILE, new, f"{FILE}: {summary}")

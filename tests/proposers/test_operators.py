@@ -1,0 +1,146 @@
+"""Operators on any agent: edits that stay where they belong, read as programs, and touch nothing that is frozen."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevolve.agents.brief import Brief, Success, TrialReport
+from moevolve.agents.genome import Genome, seed_genome
+from moevolve.agents.host import ProgramHost
+from moevolve.proposers.operators import parameters, structure, wording
+from moevolve.proposers.operators.operator import Inapplicable, Operator
+from moevolve.proposers.operators.proposer import OPERATORS, Operators, weighed
+from moevolve.proposers.proposer import ProposalContext
+from moevolve.protocol.completion import Completion
+from moevolve.protocol.requests import PublicTask
+
+SOLVE = '''"""Answers a task: this line is no prompt, however long it may be."""
+
+SYSTEM = "You are a careful clerk. Answer in one word."  # who it is
+TRIES = 3
+
+
+async def solve(task, agent):
+    """Asks é once; neither is this one a prompt at all."""
+    messages = [{"role": "system", "content": SYSTEM}, *task.messages]
+    answer = await agent.generate(messages, temperature=0.3, max_tokens=16)  # a comment that stays
+    return answer.text
+'''
+FILES = {"solve.py": SOLVE, "prompts/a.md": "Be kind. Be brief. Never guess.\n"}
+KNOWN = [Success(prompt=f"{n} + 1?", skill="a/b", level=1, answer=str(n + 1)) for n in range(6)]
+
+
+def brief(
+    files: Mapping[str, str] = FILES, count: int = 8, history: list[TrialReport] | None = None
+) -> Brief:
+    return Brief(
+        source=dict(files),
+        skills=[],
+        failures=[],
+        history=history or [],
+        lineage=[],
+        candidates=count,
+        cycle=1,
+        metric="",
+        successes=KNOWN,
+    )
+
+
+def context(files: Mapping[str, str] = FILES, key: int = 1) -> ProposalContext:
+    return ProposalContext(Genome(files=seed_genome().files | dict(files)), key, lambda requests: [])
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@given(seed=st.integers(0, 2**32))
+def test_an_edit_changes_one_file_that_still_reads(name: str, seed: int) -> None:
+    change = OPERATORS[name][0](FILES, KNOWN, Random(seed))
+    assert change.text != FILES[change.path] or name in ("reorder", "instruct")
+    assert change.path in change.summary
+    if change.path.endswith(".py"):
+        ast.parse(change.text)
+        assert "# a comment that stays" in change.text and "Asks é once" in change.text
+
+
+def test_a_string_of_the_source_is_changed_where_it_stands() -> None:
+    files = {"solve.py": SOLVE}
+    change = wording.instruct(files, KNOWN, Random(0))
+    head, tail = SOLVE.split('SYSTEM = "You are a careful clerk. Answer in one word."')
+    assert change.text.startswith(head) and change.text.endswith(tail)
+
+
+def test_examples_take_the_place_of_earlier_ones() -> None:
+    files = {"a.md": "Be kind.\n"}
+    once = wording.examples(files, KNOWN, Random(1)).text
+    twice = wording.examples({"a.md": once}, KNOWN, Random(2)).text
+    assert once.count("Examples:") == twice.count("Examples:") == 1
+    assert twice.startswith("Be kind.\n\nExamples:\n\nQuestion: ")
+
+
+def test_settings_move_to_other_values() -> None:
+    for seed in range(20):
+        change = parameters.setting(FILES, KNOWN, Random(seed))
+        assert ("temperature=0.3" in change.text) != ("max_tokens=16" in change.text)
+    assert "TRIES = 3" not in parameters.constant(FILES, KNOWN, Random(0)).text
+
+
+@pytest.mark.parametrize("layer", [structure.vote, structure.retry, structure.revise])
+def test_layers_stand_on_each_other_and_run(layer: Operator) -> None:
+    text = SOLVE
+    for operator in (layer, structure.vote, layer):
+        text = operator({"solve.py": text}, KNOWN, Random(1)).text
+    genome = Genome(files=seed_genome().files | {"solve.py": text})
+    [outcome] = ProgramHost().solve(
+        genome,
+        [PublicTask(prompt="Which?", skill="a/b")],
+        lambda requests: [[Completion("blue", [1], [0.0], "stop")] for _ in requests],
+        None,
+        [7],
+    )
+    assert outcome.answer == "blue", outcome.detail
+
+
+def test_a_layer_has_an_end() -> None:
+    text = SOLVE
+    for _ in range(structure.MOST):
+        text = structure.vote({"solve.py": text}, KNOWN, Random(1)).text
+    with pytest.raises(Inapplicable, match="many layers"):
+        structure.vote({"solve.py": text}, KNOWN, Random(1))
+
+
+def test_nothing_frozen_is_edited() -> None:
+    files = FILES | {"agent.toml": 'edit = ["prompts/*.md"]'}
+    found = Operators().propose(brief(files), context(files)).candidates
+    assert found and {edit.path for edits in found for edit in edits} == {"prompts/a.md"}
+
+
+def test_the_same_key_draws_the_same_and_nothing_twice() -> None:
+    first, again, other = (Operators().propose(brief(), context(key=key)).candidates for key in (1, 1, 2))
+    assert first == again != other and len(first) == 8
+    assert len({edit.summary for edits in first for edit in edits}) == 8
+    history = [
+        TrialReport(cycle=1, operator=edit.operator, summary=edit.summary, gain=0.0, decision="screened")
+        for edits in first
+        for edit in edits
+    ]
+    later = Operators().propose(brief(history=history), context(key=1)).candidates
+    assert not {e.summary for edits in later for e in edits} & {e.summary for edits in first for e in edits}
+
+
+def test_what_gained_is_drawn_more_often() -> None:
+    gained = [
+        TrialReport(cycle=1, operator="vote", summary="x", gain=0.1, decision="promote"),
+        TrialReport(cycle=1, operator="drop", summary="y", gain=-0.1, decision="screened"),
+    ]
+    before, after = weighed(brief()), weighed(brief(history=gained))
+    assert after["vote"] > before["vote"] and after["drop"] < before["drop"]
+
+
+def test_a_program_with_nothing_to_edit_has_no_candidates() -> None:
+    files = {"solve.py": "def solve(task):\n    return None\n"}
+    assert Operators().propose(brief(files), context(files)).candidates == []
