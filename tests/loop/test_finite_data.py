@@ -1,11 +1,15 @@
 """What a run says beforehand about a suite of few tasks."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import moevolve as mv
+from moevolve.cli.main import main
 from moevolve.gate.spending import AlphaSpending
 from moevolve.loop.stages.gate import finite_data
+from moevolve.records import Gated
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,40 @@ def test_few_tasks_are_told_with_the_gain_that_they_can_show(
     guard = finite_data(run)  # type: ignore[arg-type]
     assert guard.checked == n
     assert guard.detail.startswith(detail)
+
+
+def test_a_decision_without_fresh_tasks_ends(tmp_path: Path) -> None:
+    """Two candidates of a suite of few tasks: the first decision spends them, and the second one gives up."""
+    suite, agent = tmp_path / "suite", tmp_path / "agent"
+    for kind, folder in (("suite", suite), ("agent", agent)):
+        assert main(["init", kind, str(folder)]) == 0
+    (agent / "improve.py").write_text(IMPROVE)
+    settings = {
+        "gate": {"min_n": 4, "max_n": 200, "batch": 8, "confirm_n": 0},
+        "evolve": {"candidates": 1, "screen": 12, "margin": 0.0, "proposers": ["improver"]},
+        "attempts.tasks": 8,
+    }
+    run = mv.evolve(
+        "small", out=tmp_path / "run", arm="program", cycles=3, suite=suite, agent=agent, settings=settings
+    ).wait()
+    gates = [entry.record for entry in run if isinstance(entry.record, Gated)]
+    assert len(gates) == 2 and gates[0].n <= 18 and gates[1].decision != "promote"
+
+
+IMPROVE = '''
+from contract import Edit
+
+SOLVE = """
+MONTHS = "January February March April May June July August September October November December".split()
+
+async def solve(task, agent):
+    _, day, month, year, *_ = task.prompt.split()
+    right = f"{year}-{MONTHS.index(month) + 1:02}-{int(day):02}"
+    return right if int(day) % 4 < GOOD else "no"
+"""
+
+async def improve(brief, agent):
+    text = brief.source["solve.py"]
+    good = 1 + (int(text[7]) if text.startswith("GOOD = ") else 0)
+    return [Edit("solve.py", f"GOOD = {good}\\n{SOLVE}", "script", f"right for {good} days of four")]
+'''
