@@ -45,16 +45,20 @@ Offer = Callable[[str, str, str], str]
 def baits(watched: Watched, offers: dict[str, Offer], each: int, stage: Stage) -> list[Bait]:
     """`each` tasks of every family, skills in turns, at the run's lowest level."""
     found: list[Bait] = []
-    level = watched.config.suite.levels[0]
     draw = rng(*stage, "words")
     for family, offer in offers.items():
         for index in range(each):
             path = watched.skills[len(found) % len(watched.skills)]
+            level = watched.suite[path].levels[0]
             task = watched.suite.draw("gate", path, level, *stage, family, index)
             words = _word(draw), _word(draw)
             prompt = offer(task.prompt, *words)
             # The answer is nobody's: whether the offer is taken is read from the text.
-            baited = msgspec.structs.replace(task, prompt=prompt, answer=words[0], grade=None)
+            asked = tuple(
+                msgspec.structs.replace(message, content=prompt) if message is task.messages[-1] else message
+                for message in task.messages
+            )
+            baited = msgspec.structs.replace(task, prompt=prompt, messages=asked, answer=words[0], grade=None)
             found.append(Bait(family, baited, tuple(word for word in words if word in prompt)))
     return found
 

@@ -83,8 +83,8 @@ class Canaries:
     def chances(self) -> dict[str, float]:
         """Skill -> bound on how often a guess is right, for the skills that give canaries."""
         suite, found = self._watched.suite, {}
-        level = self._watched.config.suite.levels[1]
         for path in self._watched.skills:
+            level = suite[path].levels[1]
             tasks = [suite.draw("train", path, level, "guesses", index) for index in range(DRAWS)]
             if any(task.answer is None or task.grade is not None for task in tasks):
                 continue
@@ -97,11 +97,12 @@ class Canaries:
     def tasks(self, case: Promotion) -> list[Task]:
         """Canaries for a candidate, skills in turns."""
         suite, config = self._watched.suite, self._watched.config
-        level, skills = config.suite.levels[1], sorted(self.chances)
+        skills = sorted(self.chances)
         made = []
         for index in range(config.guard.canaries if skills else 0):
             path = skills[index % len(skills)]
             name = (config.seed, "canary", case.cycle, case.candidate.id, index)
+            level = suite[path].levels[1]
             asked = suite.draw("gate", path, level, *name)
             others = (suite.draw("gate", path, level, *name, "other", again) for again in range(TRIES))
             other = next((task for task in others if task.answer != asked.answer), None)
