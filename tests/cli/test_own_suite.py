@@ -125,6 +125,7 @@ class TestRun:
             (own / name).rename(own / f"gone-{name}")
         (own / "run").rename(own / "moved")
         assert moevolve("replay", "moved", "--display", "none").returncode == 0
+        assert moevolve("audit", "moved").returncode == 0
         shown = said(moevolve("show", "moved", "--json"))
         assert (shown["suite"], shown["answers"], shown["score"]["n"]) == ("dates", "any", 12)
         assert (own / "moved" / "program" / "prompts" / "system.md").is_file()

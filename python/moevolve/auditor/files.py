@@ -135,7 +135,11 @@ def check_program(
     if not folder.is_dir():
         say("files", "program", "the folder is missing")
         return
-    there = {path.name for path in folder.iterdir() if path.name != "__pycache__"}
+    there = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_dir() and "__pycache__" not in path.parts
+    }
     for name in sorted(champion.keys() | there):
         if name not in champion:
             say("files", f"program/{name}", "the champion has no such file")
