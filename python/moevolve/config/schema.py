@@ -382,6 +382,9 @@ class SandboxSection(Section, frozen=True):
     memory_mb: Annotated[
         int, Meta(description="Address space of a program's process, MiB", ge=64, le=10**6)
     ] = 512
+    check_seconds: Annotated[
+        float, Meta(description="Processor time of a suite's own check on one answer, seconds", gt=0, le=3600)
+    ] = 5.0
     isolation: Annotated[
         Isolation,
         Meta(

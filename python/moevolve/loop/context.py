@@ -74,7 +74,7 @@ class RunContext:
         self.control = control
         self.progress = progress
         self.arm = switches(config)
-        self.sealed = SealedGrader(suite)
+        self.sealed = SealedGrader(suite, config.sandbox)
         self.behaviours = Behaviours(journal.store, store, host, suite)
         programs = Programs(host, suite, store.genome, self.behaviours.of)
         self.budget = RunBudget(config.guard)

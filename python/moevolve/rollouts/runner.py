@@ -15,7 +15,8 @@ from moevolve.protocol.rollouts import Batch, Executor, RolloutJob, RolloutResul
 from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
-from moevolve.rollouts.grading import Grader
+from moevolve.rollouts.grading import Given, Grader
+from moevolve.tasks.grading import plain, refused
 from moevolve.tasks.task import Task, Verdict
 
 Stage = tuple[int | str, ...]
@@ -115,9 +116,15 @@ class RolloutRunner:
 def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> Rollouts:
     through = request.program is not None
     stage = (*request.stage, request.variant) if through else request.stage
+    given = [
+        Given(request.tasks[index // request.samples], plain(outcome.answer), index)
+        for index, outcome in enumerate(result.outcomes)
+        if outcome.failure is None and outcome.answer is not None
+    ]
+    graded = {each.index: verdict for each, verdict in zip(given, grader.grade(given, stage), strict=True)}
     return Rollouts(
         [
-            _attempt(request.tasks[index // request.samples], outcome, grader, stage, index)
+            _attempt(request.tasks[index // request.samples], outcome, graded.get(index))
             for index, outcome in enumerate(result.outcomes)
         ],
         Counts(tokens=result.tokens, checked=result.checked, vetoed=result.vetoed),
@@ -125,9 +132,6 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
     )
 
 
-def _attempt(task: Task, outcome: Outcome, grader: Grader, stage: Stage, index: int) -> Attempt:
-    if outcome.failure is None and outcome.answer is not None:
-        return Attempt(task, outcome.answer, grader.grade(task, outcome.answer, stage, index))
-    failure = outcome.failure or "malformed"
-    verdict = Verdict(score=0.0, success=False, failure=failure, detail=outcome.detail)
-    return Attempt(task, outcome.answer or "", verdict)
+def _attempt(task: Task, outcome: Outcome, graded: Verdict | None) -> Attempt:
+    answer = plain(outcome.answer or "")
+    return Attempt(task, answer, graded or refused(outcome.failure or "malformed", outcome.detail))

@@ -14,6 +14,10 @@ SLACK = 8
 
 CHECK_ERROR = "check_error"
 """Failure of an attempt whose task's own check raised, or returned no score: it counts as no success, and ends no run."""
+CHECK_TIMEOUT = "check_timeout"
+"""Failure of an attempt whose task's own check did not end."""
+BROKEN = (CHECK_ERROR, CHECK_TIMEOUT)
+"""Failures that a check is to blame for."""
 LONGEST = 1000
 """Characters of a check's traceback that are kept, its end first."""
 
@@ -36,17 +40,12 @@ def grade(task: Task, answer: str, alphabet: str | None = None) -> Verdict:
     Raises:
         UsageError: the task has neither an answer nor a check.
     """
-    given = answer.strip()
+    given = plain(answer)
     if task.grade is not None:
         try:
             return _checked(task, given, task.grade(given))
         except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict
-            return Verdict(
-                score=0.0,
-                success=False,
-                failure=CHECK_ERROR,
-                detail=traceback.format_exc()[-LONGEST:].strip(),
-            )
+            return refused(CHECK_ERROR, traceback.format_exc()[-LONGEST:].strip())
     if task.answer is None:
         raise UsageError(
             f"task {task.id} has neither an answer nor a check: give mv.Task(answer=...) or grade=..."
@@ -55,8 +54,18 @@ def grade(task: Task, answer: str, alphabet: str | None = None) -> Verdict:
         return SUCCESS
     problem = _malformed(given, task.answer, alphabet)
     if problem is not None:
-        return Verdict(score=0.0, success=False, failure="malformed", detail=problem)
-    return Verdict(score=0.0, success=False, failure="wrong", detail="not the expected answer")
+        return refused("malformed", problem)
+    return refused("wrong", "not the expected answer")
+
+
+def plain(answer: str) -> str:
+    """The one normal form of an answer, which is graded, kept and learned: a plain text without blanks around it."""
+    return str.strip(str.encode(answer, "utf-8", "replace").decode())
+
+
+def refused(failure: str, detail: str) -> Verdict:
+    """A verdict without a score."""
+    return Verdict(score=0.0, success=False, failure=failure, detail=detail)
 
 
 def _malformed(given: str, gold: str, alphabet: str | None) -> str | None:
@@ -69,14 +78,23 @@ def _malformed(given: str, gold: str, alphabet: str | None) -> str | None:
     return None
 
 
-def _checked(task: Task, given: str, score: float | Verdict) -> Verdict:
-    if isinstance(score, Verdict):
-        return score
+def _checked(task: Task, given: str, told: object) -> Verdict:
+    """A verdict of what a check returned: a number, or a verdict of its own making."""
+    score = told.score if isinstance(told, Verdict) else told
+    if isinstance(score, str | bytes) or not hasattr(score, "__float__"):
+        raise ValueError(f"the check of skill {task.skill!r} returned {_named(told)}, not a score in [0, 1]")
     value = float(score)
     if math.isnan(value) or not 0.0 <= value <= 1.0:
-        raise ValueError(f"the check of skill {task.skill!r} returned {score!r}, not a score in [0, 1]")
+        raise ValueError(f"the check of skill {task.skill!r} returned {value!r}, not a score in [0, 1]")
     if value == 1.0:
         return SUCCESS
+    if isinstance(told, Verdict):
+        detail = str(told.detail)[-LONGEST:]
+        return Verdict(score=value, success=False, failure=told.failure or "wrong", detail=detail)
     if not given:
         return Verdict(score=value, success=False, failure="malformed", detail="empty answer")
     return Verdict(score=value, success=False, failure="wrong", detail="the task's check was not met")
+
+
+def _named(value: object) -> str:
+    return "None" if value is None else type(value).__name__
