@@ -100,6 +100,8 @@ class RunStarted(Struct, frozen=True, tag="run_started", tag_field="kind"):
     weights: str
     program: str
     parameters: int
+    grader: str = ""
+    """Seal of the suite's graders: a hash over their source. The run's splits depend on it, and `resume` compares it."""
 
 
 class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
@@ -146,6 +148,21 @@ class RunExtended(Struct, frozen=True, tag="run_extended", tag_field="kind"):
     more_minutes: float | None
     cycles: int | None
     """Most cycles of the whole run from now on; None where minutes alone limit it."""
+
+
+class SealedOpened(Struct, frozen=True, tag="sealed_opened", tag_field="kind"):
+    """An access to the sealed split, on record before anybody is scored: for a run's first score and its last, that of an extension too."""
+
+    cycle: int
+    count: int
+    """Accesses of the run so far, this one included: 1, then 2, then one more for each extension."""
+    variant: str
+    """Who is scored."""
+    when: Literal["initial", "final"]
+    tasks: int
+    """How many are drawn."""
+    digest: str
+    """Hash over the names of the tasks in their order: that of every access is the same."""
 
 
 class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
@@ -397,6 +414,7 @@ Record = (
     RunStarted
     | VariantAdded
     | Evaluated
+    | SealedOpened
     | CycleStarted
     | Attempted
     | Learned

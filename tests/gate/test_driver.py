@@ -11,6 +11,7 @@ from moevolve.gate.driver import KnownPairs, Match, RolloutPairs, decide, paired
 from moevolve.protocol.requests import Outcome
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
 from moevolve.rollouts.attempts import Attempt
+from moevolve.rollouts.grading import Given
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner
 from moevolve.tasks.task import Task, Verdict
 
@@ -68,8 +69,8 @@ def outcome(weights: str) -> Outcome:
 
 
 class Exact:
-    def grade(self, task: Task, answer: str, stage: tuple[int | str, ...], index: int) -> Verdict:
-        return Verdict(score=float(answer == "x"), success=answer == "x")
+    def grade(self, given: Sequence[Given], stage: tuple[int | str, ...]) -> list[Verdict]:
+        return [Verdict(score=float(each.answer == "x"), success=each.answer == "x") for each in given]
 
 
 TASKS = [Task(prompt=f"{index}", answer="x", skill=SKILLS[index % 2], level=1) for index in range(8)]

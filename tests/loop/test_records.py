@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+import moevolve
 from moevolve.config import Config
+from moevolve.errors import DivergedError
 from moevolve.journal.archive import Archive
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.journal.view import RunView
-from moevolve.loop.run import start
+from moevolve.loop import resolve
+from moevolve.loop.run import replay, start
 from moevolve.records import (
     Chosen,
     CycleFinished,
@@ -19,6 +22,7 @@ from moevolve.records import (
     Record,
     RunStarted,
     Screened,
+    SealedOpened,
     VariantAdded,
 )
 from moevolve.report.summary import figures_of
@@ -57,6 +61,37 @@ def test_sealed_outcomes_are_on_record_task_by_task(records: list[Record]) -> No
         assert sum(tally.successes for tally in record.tallies) == sum(
             outcome == 1 for outcome in record.outcomes
         )
+
+
+def test_the_sealed_split_is_opened_for_the_first_and_the_last_score(records: list[Record]) -> None:
+    opened = [(at, r) for at, r in enumerate(records) if isinstance(r, SealedOpened)]
+    scored = [(at, r) for at, r in enumerate(records) if isinstance(r, Evaluated) and r.split == "sealed"]
+    assert [(r.count, r.when, r.variant, r.cycle) for _, r in opened] == [
+        (count, r.when, r.variant, r.cycle) for count, (_, r) in enumerate(scored, 1)
+    ]
+    assert [r.tasks for _, r in opened] == [len(r.outcomes) for _, r in scored]
+    assert opened[0][1].digest == opened[1][1].digest
+    assert all(before < after for (before, _), (after, _) in zip(opened, scored, strict=True))
+
+
+def test_one_module_opens_the_sealed_split() -> None:
+    package = Path(moevolve.__file__).parent
+    doors = [
+        str(source.relative_to(package))
+        for source in sorted(package.rglob("*.py"))
+        if ".opened()" in source.read_text(encoding="utf-8")
+    ]
+    assert doors == ["loop/sealed.py"]
+
+
+def test_graders_that_changed_are_refused(finished: Path, tmp_path: Path, monkeypatch) -> None:
+    with RunStore.open(finished) as store:
+        first = store.entries(0, 1)[0].record
+    assert isinstance(first, RunStarted)
+    assert first.grader == resolve.graders(Config.load("small"))
+    monkeypatch.setattr(resolve, "graders", lambda config: "0" * 32)
+    with pytest.raises(DivergedError, match="graders of suite primer have changed since the run began"):
+        replay(finished, tmp_path / "again")
 
 
 def test_every_candidate_of_a_generation_is_in_its_choice(records: list[Record]) -> None:

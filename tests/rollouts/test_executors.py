@@ -19,7 +19,7 @@ from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Rep
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
 from moevolve.rollouts.executors.local import COHORT, LEAST, LocalExecutor, Programs, cut
-from moevolve.rollouts.grading import CoinGrader
+from moevolve.rollouts.grading import CoinGrader, Given
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task, Verdict
@@ -176,8 +176,9 @@ class Recorded:
 
 
 class Exact:
-    def grade(self, task: Task, answer: str, stage: tuple[int | str, ...], index: int) -> Verdict:
-        return Verdict(score=float(answer == task.answer), success=answer == task.answer)
+    def grade(self, given: Sequence[Given], stage: tuple[int | str, ...]) -> list[Verdict]:
+        right = [each.answer == each.task.answer for each in given]
+        return [Verdict(score=float(is_right), success=is_right) for is_right in right]
 
 
 def outcome(answer: str | None, failure: str | None = None) -> Outcome:

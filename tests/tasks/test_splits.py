@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.tasks.splits import SHARES, SPLITS, split_of
+from moevolve.errors import SafetyError
+from moevolve.tasks.splits import NO_SECRET, SHARES, SPLITS, secret_of, split_of
 from moevolve.tasks.suite import suite
 
 PRIMER = suite("primer")
@@ -25,6 +26,35 @@ def test_the_split_of_a_prompt_is_fixed_for_ever() -> None:
 
 
 FIXED = ["train", "sealed", "sealed", "train", "dev"]
+
+
+def test_a_secret_makes_other_splits_that_nobody_tells_without_it() -> None:
+    ours, theirs = (secret_of(seed, "seal") for seed in (1, 2))
+    assert secret_of(1, "seal") == ours != secret_of(1, "another seal")
+    prompts = [f"prompt {number}" for number in range(20_000)]
+    for secret, other in ((ours, theirs), (ours, NO_SECRET)):
+        agree = sum(split_of(prompt, secret) == split_of(prompt, other) for prompt in prompts)
+        chance = sum(share**2 for share in SHARES.values())
+        assert abs(agree / len(prompts) - chance) < 0.015
+
+
+@pytest.mark.parametrize("again", ["  say  7 ", "SAY 7", "say\n7"])
+def test_prompts_that_differ_in_blanks_or_case_are_one(again: str) -> None:
+    for secret in (NO_SECRET, secret_of(3, "seal")):
+        assert split_of(again, secret) == split_of("say 7", secret)
+
+
+def test_a_runs_tasks_are_its_own_and_its_sealed_split_is_closed() -> None:
+    ours, theirs = (PRIMER.keyed(secret_of(seed, "seal")) for seed in (1, 2))
+    cells = [("text/reverse", 9)] * 40
+    drawn = {each.prompt for each in ours.sample("train", cells, 1)}
+    assert drawn.isdisjoint(each.prompt for each in theirs.sample("train", cells, 1))
+    assert {ours.split_of(prompt) for prompt in drawn} == {"train"}
+    with pytest.raises(SafetyError, match="split 'sealed' is closed"):
+        ours.draw("sealed", "text/reverse", 9, 1)
+    with pytest.raises(SafetyError):
+        ours.only(["text/reverse"]).draw("sealed", "text/reverse", 9, 1)
+    assert ours.opened().draw("sealed", "text/reverse", 9, 1).prompt not in drawn
 
 
 def test_shares_are_kept() -> None:

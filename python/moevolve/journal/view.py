@@ -94,6 +94,7 @@ class RunView:
         self.outcomes: list[list[float | None]] = [[], []]
         """Scores of the sealed tasks, before and after."""
         self.skills: dict[str, Skill] = {}
+        self.sealed_accesses = 0
         self.guards: dict[str, GuardCounts] = {}
         self.waiting: list[str] = []
         """Variants that passed the gate and wait for a person."""

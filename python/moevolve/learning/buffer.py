@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 import msgspec
@@ -47,7 +47,13 @@ class Buffer:
             self._put(Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle))
         return taken
 
-    def add_parts(self, attempts: Sequence[Attempt], parts: Sequence[Sequence[Part]], cycle: int) -> int:
+    def add_parts(
+        self,
+        attempts: Sequence[Attempt],
+        parts: Sequence[Sequence[Part]],
+        cycle: int,
+        split_of: Callable[[str], str] = split_of,
+    ) -> int:
         """Takes what confirmed answers were put together from, so that the weights stay sure of what the program asks.
 
         A part is a whole completion at its own place in a confirmed answer, to a prompt with a piece of the task in it. Only

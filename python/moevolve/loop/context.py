@@ -33,6 +33,7 @@ from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
 from moevolve.selection.parents import SELECTIONS
 from moevolve.skills.curriculum import allocate
 from moevolve.skills.mastery import Mastery
+from moevolve.tasks.grader.seal import seal
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
 
@@ -75,11 +76,13 @@ class RunContext:
         self.progress = progress
         self.arm = switches(config)
         self.sealed = SealedGrader(suite, config.sandbox)
+        self.seal = seal(suite)
         self.behaviours = Behaviours(journal.store, store, host, suite)
         programs = Programs(host, suite, store.genome, self.behaviours.of)
         self.budget = RunBudget(config.guard)
         executor = LocalExecutor(self.policies, programs, lessons.recall)
-        self.runner = RolloutRunner(executor, self.sealed if self.arm.verdicts else CoinGrader())
+        verdicts = self.sealed if self.arm.verdicts else CoinGrader()
+        self.runner = RolloutRunner(executor, verdicts, suite.secret)
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
         self.selection = SELECTIONS[config.evolve.selection]()
         self.skills = sorted(suite.skills)

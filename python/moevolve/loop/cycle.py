@@ -76,6 +76,7 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
                 weights=weights,
                 program=program,
                 parameters=parameters,
+                grader=run.seal,
             ),
             run.joined(seed),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,8 @@ from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.records import RunStarted
 from moevolve.rollouts.wording import PlainWording, Wording, style_of
 from moevolve.tasks import folder
+from moevolve.tasks.grader.seal import seal
+from moevolve.tasks.splits import secret_of
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.suite import suite as suites
 
@@ -57,11 +60,21 @@ def settled(config: Config, engine: Engine) -> Config:
 
 
 def suite(config: Config) -> Suite:
-    """The suite that a run works on.
+    """The suite that a run works on, split by the run's secret.
 
     Raises:
         UsageError: the configuration names a suite or skill that does not exist.
     """
+    chosen = _chosen(config)
+    return chosen.keyed(_secret(config.seed, seal(chosen)))
+
+
+def graders(config: Config) -> str:
+    """The seal of the graders that a run's suite has now."""
+    return seal(_chosen(config))
+
+
+def _chosen(config: Config) -> Suite:
     section = config.suite
     whole = suites(section.name if section.digest is None else f"{section.name}@{section.digest}")
     return whole.only(config.suite.skills, config.suite.levels)
@@ -184,6 +197,9 @@ def _differences(config: Config, started: RunStarted) -> str:
         if parts
         else ""
     )
+
+
+_secret = cache(secret_of)
 
 
 def prompts(config: Config, engine: Engine) -> Prompts:

@@ -123,6 +123,7 @@ def resume(
                 seal.write(store)
             return out
         config = resolve.on_record(first, out)
+        _same_graders(first, config)
         if more is not None:
             limits.ask(store, more)
         with closing(_source(config)) as source:
@@ -147,6 +148,7 @@ def replay(
     if not entries or not isinstance(entries[0].record, RunStarted):
         raise UsageError(f"{source} holds no record yet: there is nothing to replay")
     config = resolve.on_record(entries[0].record, source)
+    _same_graders(entries[0].record, config)
 
     def compare(entry: Entry) -> None:
         if entry.seq < len(entries) and entry.record != entries[entry.seq].record:
@@ -171,6 +173,20 @@ def replay(
             return head, store.head()
         common = min(len(entries), len(store)) - 1
         return entries[common].hash, store.entries(common, 1)[0].hash
+
+
+def _same_graders(started: RunStarted, config: Config) -> None:
+    """Sees that answers are judged as they were.
+
+    Raises:
+        DivergedError: the graders' source has changed since the run began.
+    """
+    now = resolve.graders(config)
+    if started.grader != now:
+        raise DivergedError(
+            f"the graders of suite {started.suite} have changed since the run began: their seal was "
+            f"{started.grader[:12] or 'none'} and is {now[:12]}. Their verdicts would not compare; start a new run"
+        )
 
 
 def _begin(
@@ -304,6 +320,7 @@ def _drive(
 
     run, first_weights, parameters = opened(config, store, source, journal, progress, recorded)
     try:
+        run.sealed.start()
         if state is None:
             progress("loading the policy", 0.0)
             cycles.start(run, first_weights(), parameters)
@@ -341,6 +358,8 @@ def _drive(
             error=None if stopped else str(error),
         )
         raise
+    finally:
+        run.sealed.close()
     journal.state("finished", 1.0, status="finished" if close else "stopped")
     if close:
         seal.write(store)

@@ -30,8 +30,9 @@ from moevolve.tasks.task import Task, Verdict
 BATCH = 1024
 """Answers of one message."""
 HUNG = 4
-"""Answers of one call whose checks do not end, after which the rest is not run, if they are more than `SHARE` of it so far."""
+"""Answers of one call whose checks do not end, after which the rest is not run."""
 SHARE = 0.1
+"""Of the answers so far, which those must be more than."""
 STARTS = 3
 """Tries to start the process."""
 PATIENCE = 60.0
@@ -107,9 +108,7 @@ class GraderProcess:
             try:
                 self._native = self._spawned()
                 self._owner = threading.get_ident()
-                folders = [
-                    [str(folder) for folder in each] for each in (carried.package_folders(), self._folders())
-                ]
+                folders = [list(map(str, each)) for each in (carried.package_folders(), self._roots())]
                 self._native.send(marshal.dumps(folders), PATIENCE)
                 self._native.send(first, PATIENCE)
                 self._hear(PATIENCE)
@@ -212,22 +211,23 @@ class GraderProcess:
             strict=self._sandbox.strict,
         )
 
-    def _folders(self) -> list[Path]:
-        """The folders that a user's own skills come from."""
-        modules = {skill.generator.__module__ for skill in self._suite.skills.values()}
-        files = [getattr(sys.modules.get(name or ""), "__file__", None) for name in modules]
-        found = {
-            Path(file).resolve().parent
-            for name, file in zip(modules, files, strict=True)
-            if file and not carried.installed(name)
+    def _modules(self) -> dict[str, Path]:
+        """The files of a user's own modules that skills come from, by name."""
+        modules = {skill.generator.__module__ or "" for skill in self._suite.skills.values()}
+        files = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules)}
+        return {
+            name: Path(file).resolve() for name, file in files.items() if file and not carried.installed(name)
         }
-        return sorted(found)
+
+    def _roots(self) -> list[Path]:
+        """The folders that their names begin from."""
+        return [file.parents[name.count(".")] for name, file in self._modules().items()]
 
     def _own_files(self) -> list[Path]:
         """What lies in those folders, but for hidden files, where secrets are kept."""
         return [
             Path(entry.path)
-            for folder in self._folders()
+            for folder in sorted({file.parent for file in self._modules().values()})
             for entry in os.scandir(folder)
             if not entry.name.startswith(".")
         ]

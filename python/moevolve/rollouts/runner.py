@@ -44,8 +44,14 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     grader: Grader | None = None
     """None for the runner's own."""
 
-    def job(self) -> RolloutJob:
-        """The same without anything that a program must not see."""
+    def job(self, secret: str = "") -> RolloutJob:
+        """The same without anything that a program must not see.
+
+        Args:
+            secret: of the run. Keys reach programs; without it in them, a program that guesses the run's seed could find
+                out whose stage it is in.
+        """
+        whose = (secret,) if secret else ()
         kind = "direct" if self.program is None else "attempt"
         return RolloutJob(
             weights=self.weights,
@@ -54,7 +60,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
                 PublicTask(prompt=task.prompt, skill=task.skill, messages=task.messages)
                 for task in self.tasks
             ),
-            keys=tuple(key(*self.stage, kind, index) for index in range(len(self.tasks))),
+            keys=tuple(key(*whose, *self.stage, kind, index) for index in range(len(self.tasks))),
             limits=self.limits,
             samples=self.samples,
             sampling=self.sampling,
@@ -94,15 +100,19 @@ class RolloutRunner:
     Args:
         executor: where they run.
         grader: decides about answers.
+        secret: of the run; keys of attempts depend on it.
     """
 
-    def __init__(self, executor: Executor, grader: Grader) -> None:
+    def __init__(self, executor: Executor, grader: Grader, secret: str = "") -> None:
         self._executor = executor
         self._grader = grader
+        self._secret = secret
 
     def submit(self, requests: Sequence[RolloutRequest]) -> Running:
         """Prepares rollouts; see `Executor.submit`."""
-        return Running(self._executor.submit([request.job() for request in requests]), requests, self._grader)
+        return Running(
+            self._executor.submit([request.job(self._secret) for request in requests]), requests, self._grader
+        )
 
     def run(self, *requests: RolloutRequest) -> list[Rollouts]:
         """Graded rollouts, one a request, in their order.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.tasks.splits import SPLITS, Split
+from moevolve.tasks.splits import NO_SECRET, SPLITS, Split
 from moevolve.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -26,10 +26,16 @@ class Listed(msgspec.Struct, frozen=True):
     Attributes:
         tasks: level -> its tasks; a task's seed is its index there.
         homes: level -> split -> indices of its tasks, in a fixed order.
+        shares: of the splits.
     """
 
     tasks: Mapping[int, tuple[Task, ...]]
     homes: Mapping[int, Mapping[str, tuple[int, ...]]]
+    shares: Mapping[Split, float] = LISTED_SHARES
+
+    def keyed(self, secret: bytes) -> Listed:
+        """The same tasks, put into splits by a secret."""
+        return listed(self.tasks, self.shares, secret)
 
     def generate(self, rng: Random, level: int) -> Task:
         """One of the level's tasks, of whatever split."""
@@ -65,19 +71,24 @@ class Listed(msgspec.Struct, frozen=True):
         return next(self.order(skill, split, level, start))
 
 
-def listed(tasks: Mapping[int, Sequence[Task]], shares: Mapping[Split, float] = LISTED_SHARES) -> Listed:
-    """Tasks by level, each put into the split that the hash of its prompt and the splits' shares give it.
+def listed(
+    tasks: Mapping[int, Sequence[Task]],
+    shares: Mapping[Split, float] = LISTED_SHARES,
+    secret: bytes = NO_SECRET,
+) -> Listed:
+    """Tasks by level, each put into the split that the keyed hash of its prompt and the splits' shares give it.
 
     Every split has a task of every level that has at least as many tasks as there are splits.
     """
     return Listed(
         {level: tuple(of) for level, of in sorted(tasks.items())},
-        {level: _homes(of, shares) for level, of in sorted(tasks.items())},
+        {level: _homes(of, shares, secret) for level, of in sorted(tasks.items())},
+        shares,
     )
 
 
-def _homes(tasks: Sequence[Task], shares: Mapping[Split, float]) -> dict[str, tuple[int, ...]]:
-    ranked = sorted(range(len(tasks)), key=lambda index: _rank(tasks[index].prompt))
+def _homes(tasks: Sequence[Task], shares: Mapping[Split, float], secret: bytes) -> dict[str, tuple[int, ...]]:
+    ranked = sorted(range(len(tasks)), key=lambda index: _rank(tasks[index].prompt, secret))
     counts = quotas(len(tasks), shares)
     homes: dict[str, tuple[int, ...]] = {}
     begin = 0
@@ -87,8 +98,9 @@ def _homes(tasks: Sequence[Task], shares: Mapping[Split, float]) -> dict[str, tu
     return homes
 
 
-def _rank(prompt: str) -> bytes:
-    return hashlib.blake2b(prompt.encode(), digest_size=8, person=b"moevolve.listed").digest()
+def _rank(prompt: str, secret: bytes) -> bytes:
+    text = prompt.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=8, person=b"moevolve.listed", key=secret).digest()
 
 
 def quotas(count: int, shares: Mapping[Split, float]) -> dict[Split, int]:

@@ -55,6 +55,13 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     alphabet: str | None = None
     listed: Listed | None = None
 
+    def keyed(self, secret: bytes) -> Skill:
+        """The skill with its listed tasks put into splits by a secret."""
+        if self.listed is None:
+            return self
+        tasks = self.listed.keyed(secret)
+        return msgspec.structs.replace(self, listed=tasks, generator=tasks.generate)
+
     def within(self, levels: tuple[int, int]) -> Skill:
         """The skill with the levels that it shares with `levels`.
 

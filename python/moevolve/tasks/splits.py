@@ -1,8 +1,10 @@
 """Splits: which stage of a run may see a prompt.
 
-A prompt's split is a hash of its text and of nothing else. So the four splits share no prompt, in any run,
-under any seed, and a level may be drawn from as long as one likes. (Splits by seed do not give this: a
-generator that seeds item i with seed + i makes a test set that is the train set shifted by one.)
+A prompt's split is a keyed hash of its text and of nothing else. So the four splits of a run share no prompt, and a level
+may be drawn from as long as one likes. (Splits by seed do not give this: a generator that seeds item i with seed + i makes a
+test set that is the train set shifted by one.) The key is a secret of the run: without it nobody tells a train task from a
+sealed one, so that no program can be honest on the one and cheat on the other. Texts that differ in blanks or case alone are
+one prompt.
 """
 
 from __future__ import annotations
@@ -17,13 +19,29 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 SHARES: dict[Split, float] = {"train": 0.60, "dev": 0.10, "gate": 0.15, "sealed": 0.15}
 """Share of prompts in each split: attempts and training, the curve, the gate, the reported score."""
 
+NO_SECRET = b""
+"""The key outside of runs: everybody knows these splits."""
 
-def split_of(prompt: str) -> Split:
+
+def split_of(prompt: str, secret: bytes = NO_SECRET) -> Split:
     """The split a prompt belongs to."""
-    digest = hashlib.blake2b(prompt.encode(), digest_size=8, person=b"moevolve.split").digest()
-    point = int.from_bytes(digest, "little") / 2**64
+    text = " ".join(prompt.split()).casefold()
+    hashed = hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"moevolve.split", key=secret
+    )
+    point = int.from_bytes(hashed.digest(), "little") / 2**64
     for split in SPLITS[:-1]:
         point -= SHARES[split]
         if point < 0:
             return split
     return SPLITS[-1]
+
+
+def secret_of(seed: int, seal: str) -> bytes:
+    """The secret of a run: a function of its seed and the seal of its graders.
+
+    It takes tens of milliseconds and 16 MiB, so that a program that knows all but the seed has no time to try many.
+    """
+    return hashlib.scrypt(
+        f"{seed}".encode(), salt=f"moevolve.split {seal}".encode(), n=2**14, r=8, p=1, dklen=32
+    )

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moevolve.errors import UsageError
+from moevolve.errors import SafetyError, UsageError
 from moevolve.randomness import key
 from moevolve.records import Answers
 from moevolve.skills.tree import Node, grow
 from moevolve.tasks.cutters import GENERAL, Cutter
 from moevolve.tasks.registry import registered, skill
 from moevolve.tasks.skill import Skill
-from moevolve.tasks.splits import SPLITS, split_of
+from moevolve.tasks.splits import NO_SECRET, SPLITS, Split, split_of
 from moevolve.tasks.task import Task, Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Suite:
         self.name = name
         self.answers: Answers = answers
         self.cutters = dict(cutters)
+        self._secret = NO_SECRET
+        self._closed: frozenset[str] = frozenset()
         self.skills: dict[str, Skill] = {}
         for leaf in sorted(skills, key=lambda leaf: leaf.path):
             if leaf.path in self.skills:
@@ -88,7 +90,33 @@ class Suite:
         chosen = [self[path] for path in paths] or list(self.skills.values())
         if levels is not None:
             chosen = [leaf.within(levels) for leaf in chosen]
-        return Suite(self.name, chosen, answers=self.answers, cutters=self.cutters)
+        return self._like(chosen)
+
+    def keyed(self, secret: bytes) -> Suite:
+        """The suite as one run has it: split by the run's secret, and with the sealed split closed."""
+        other = self._like(leaf.keyed(secret) for leaf in self.skills.values())
+        other._secret, other._closed = secret, frozenset({"sealed"})
+        return other
+
+    def opened(self) -> Suite:
+        """The same with the sealed split open. A run opens it where it puts that on record, and nowhere else."""
+        other = self._like(self.skills.values())
+        other._closed = frozenset()
+        return other
+
+    def _like(self, skills: Iterable[Skill]) -> Suite:
+        other = Suite(self.name, skills, answers=self.answers, cutters=self.cutters)
+        other._secret, other._closed = self._secret, self._closed
+        return other
+
+    @property
+    def secret(self) -> str:
+        """The secret that splits it, in hexadecimal; empty outside of runs."""
+        return self._secret.hex()
+
+    def split_of(self, prompt: str) -> Split:
+        """The split a prompt belongs to."""
+        return split_of(prompt, self._secret)
 
     def __getitem__(self, path: str) -> Skill:
         """The skill at `path`.
@@ -109,16 +137,22 @@ class Suite:
 
         Raises:
             UsageError: no such split, skill or level, or no prompt of that level lies in the split.
+            SafetyError: the split is closed.
         """
         if split not in SPLITS:
             raise UsageError(f"no split {split!r}{nearest(split, SPLITS)}")
+        if split in self._closed:
+            raise SafetyError(
+                f"split {split!r} is closed: a run opens it for its first and its last score alone"
+            )
         leaf = self[skill]
-        start = key("task", split, skill, level, *parts)
+        whose = (self._secret.hex(),) if self._secret else ()
+        start = key("task", *whose, split, skill, level, *parts)
         if leaf.listed is not None:
             return leaf.listed.task(leaf, split, level, start)
         for attempt in range(TRIES):
             task = leaf.task(level, key(start, attempt))
-            if split_of(task.prompt) == split:
+            if self.split_of(task.prompt) == split:
                 return task
         raise UsageError(
             f"skill {skill}, level {level}: none of {TRIES} prompts lies in split {split!r}; "

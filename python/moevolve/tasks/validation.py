@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from moevolve.randomness import key
-from moevolve.tasks.splits import SPLITS, split_of
+from moevolve.tasks.splits import SPLITS
 from moevolve.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
         split = SPLITS[index // (high - low + 1) % len(SPLITS)]
         task = suite.draw(split, path, level, "validate", index)
         tasks.append(task)
-        if homes.setdefault(task.prompt, split) != split or split_of(task.prompt) != split:
+        if homes.setdefault(task.prompt, split) != split or suite.split_of(task.prompt) != split:
             problems.append(f"{task.prompt!r} came in split {split} and belongs to {homes[task.prompt]}")
         if not task.prompt:
             problems.append(f"empty prompt at level {level}")

@@ -8,7 +8,7 @@ from moevolve.journal.figures import counted, interval
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.scores import Point
 from moevolve.journal.text import line
-from moevolve.records import Attempted, Evaluated, Trained
+from moevolve.records import Attempted, Evaluated, SealedOpened, Trained
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -43,6 +43,19 @@ def _evaluate(view: RunView, record: Evaluated, seq: int, at: float) -> None:
         view.skill(path).measure(record.split, share)
     view.count(record.tallies)
     view.note_levels()
+
+
+@says(SealedOpened)
+def _opened(record: SealedOpened) -> Said:
+    return (
+        f"Opened the sealed split, access {record.count}: {counted(record.tasks, 'task')} for {line(record.variant)}",
+        "quiet",
+    )
+
+
+@folds(SealedOpened)
+def _open(view: RunView, record: SealedOpened, seq: int, at: float) -> None:
+    view.sealed_accesses = record.count
 
 
 @says(Attempted)

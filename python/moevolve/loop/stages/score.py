@@ -8,8 +8,10 @@ from typing import Literal
 from moevolve.errors import UsageError
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
+from moevolve.loop.sealed import open_sealed
 from moevolve.records import Evaluated
 from moevolve.rollouts.attempts import Attempt
+from moevolve.rollouts.runner import Stage
 from moevolve.tasks.grading import CHECK_ERROR
 from moevolve.tasks.task import Verdict
 
@@ -21,10 +23,13 @@ def score(
     run: RunContext, cycle: int, split: Literal["sealed", "dev"], when: Literal["initial", "cycle", "final"]
 ) -> tuple[Evaluated, list[Attempt]]:
     """The champion's score, ready for the journal, and the attempts that it is of."""
-    suite, seed = run.config.suite, run.config.seed
-    each = suite.sealed_per_cell if split == "sealed" else suite.dev_per_cell
-    stage = (seed, 0, "sealed") if split == "sealed" else (seed, cycle, "dev")
-    tasks = run.suite.sample(split, run.suite.spread(split, each), *stage)
+    seed = run.config.seed
+    stage: Stage
+    if when != "cycle" and split == "sealed":
+        stage, tasks = (seed, 0, "sealed"), open_sealed(run, cycle, when)
+    else:
+        stage = (seed, cycle, "dev")
+        tasks = run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
     [scored] = run.roll(run.rollouts(run.champion, tasks, stage, grader=run.sealed))
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])

@@ -1,14 +1,15 @@
 """Skills as bytes, for a process that need not import what a user wrote.
 
 Whatever is installed (the standard library, packages, this one) goes by name. Functions and plain classes of a user's own,
-closures, lambdas and a notebook's cells included, go by value: their code, and of their module what they name. A class with
-a metaclass goes by name, from the file of its module.
+enumerations, closures, lambdas and a notebook's cells included, go by value: their code, and of their module what they
+name. A class with another metaclass goes by name, from the file of its module.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import dis
+import enum
 import importlib
 import io
 import marshal
@@ -109,6 +110,8 @@ class _Pickler(pickle.Pickler):
             return getattr, (types, name)
         if type(obj) is type and obj.__module__ != "builtins" and not _found_by_name(obj):
             return _class(obj)
+        if isinstance(obj, enum.EnumMeta) and not _found_by_name(obj):
+            return _enum(obj)
         return NotImplemented
 
 
@@ -192,3 +195,31 @@ def _class(kind: type) -> Any:
 def _fill_class(kind: type, state: dict[str, Any]) -> None:
     for name, value in state.items():
         setattr(kind, name, value)
+
+
+def _enum(kind: enum.EnumMeta) -> Any:
+    values: dict[str, enum.Enum] = dict(kind.__members__)
+    members = [(name, member._value_) for name, member in values.items()]
+    rest = {
+        name: value
+        for name, value in kind.__dict__.items()
+        if isinstance(value, types.FunctionType | property | staticmethod | classmethod)
+        and getattr(value, "__module__", kind.__module__) == kind.__module__
+    }
+    head = (kind.__name__, kind.__module__, kind.__qualname__, kind.__bases__)
+    return _make_enum, (type(kind), *head, members), rest, None, None, _fill_class
+
+
+def _make_enum(
+    meta: type[enum.EnumMeta],
+    name: str,
+    module: str,
+    qualname: str,
+    bases: tuple[type, ...],
+    members: list[tuple[str, Any]],
+) -> enum.EnumMeta:
+    space: Any = meta.__prepare__(name, bases)
+    space["__module__"], space["__qualname__"] = module, qualname
+    for member, value in members:
+        space[member] = value
+    return meta(name, bases, space)

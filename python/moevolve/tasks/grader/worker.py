@@ -77,6 +77,10 @@ class OwnModules:
                 file = Path(folder, *packages, place)
                 if file.is_file():
                     return spec_from_file_location(name, file)
+            if Path(folder, *packages, last).is_dir():
+                spec = ModuleSpec(name, None, is_package=True)
+                spec.submodule_search_locations = [str(Path(folder, *packages, last))]
+                return spec
         return None
 
 

@@ -1,0 +1,40 @@
+"""The one door to the sealed split: each access is counted, and on record before its tasks are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from moevolve.errors import SafetyError
+from moevolve.loop.context import RunContext
+from moevolve.records import SealedOpened
+from moevolve.tasks.task import Task
+
+
+def open_sealed(run: RunContext, cycle: int, when: Literal["initial", "final"]) -> list[Task]:
+    """The sealed tasks, the same at every access: one for the first score, and one for the last, of each extension too.
+
+    Raises:
+        SafetyError: a first score after another one.
+    """
+    count = run.state.sealed_opened + 1
+    if when == "initial" and count > 1:
+        raise SafetyError("the sealed split has been opened for a first score before")
+    seed, each = run.config.seed, run.config.suite.sealed_per_cell
+    suite = run.suite.opened()
+    tasks = suite.sample("sealed", suite.spread("sealed", each), seed, 0, "sealed")
+    names = "\n".join(task.id for task in tasks)
+    run.journal.write(
+        [
+            SealedOpened(
+                cycle=cycle,
+                count=count,
+                variant=run.champion.id,
+                when=when,
+                tasks=len(tasks),
+                digest=hashlib.blake2b(names.encode(), digest_size=16).hexdigest(),
+            )
+        ]
+    )
+    run.state.sealed_opened = count
+    return tasks
