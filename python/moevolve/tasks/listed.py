@@ -31,7 +31,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     tasks: Mapping[int, tuple[Task, ...]]
     homes: Mapping[int, Mapping[str, tuple[int, ...]]]
-    shares: Mapping[Split, float] = LISTED_SHARES
+    shares: Mapping[Split, float]
 
     def keyed(self, secret: bytes) -> Listed:
         """The same tasks, put into splits by a secret."""

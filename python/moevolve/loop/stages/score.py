@@ -12,11 +12,13 @@ from moevolve.loop.sealed import open_sealed
 from moevolve.records import Evaluated
 from moevolve.rollouts.attempts import Attempt
 from moevolve.rollouts.runner import Stage
-from moevolve.tasks.grading import CHECK_ERROR
+from moevolve.tasks.grading import BROKEN
 from moevolve.tasks.task import Verdict
 
 MOST_BROKEN = 0.5
 """Share of an evaluation's checks that may fail before the run stops: a score over the others would say nothing."""
+LEAST_BROKEN = 16
+"""Failed checks that it takes, where some did not fail: of a handful, most may fail by chance."""
 
 
 def score(
@@ -43,8 +45,9 @@ def _refuse_broken_checks(verdicts: Sequence[Verdict]) -> None:
     Raises:
         UsageError: most of an evaluation's checks raised or returned no score; shows one traceback.
     """
-    broken = [verdict for verdict in verdicts if verdict.failure == CHECK_ERROR]
-    if len(broken) > MOST_BROKEN * len(verdicts):
+    broken = [verdict for verdict in verdicts if verdict.failure in BROKEN]
+    most = len(broken) > MOST_BROKEN * len(verdicts)
+    if broken and most and (len(broken) >= LEAST_BROKEN or len(broken) == len(verdicts)):
         raise UsageError(
             f"{len(broken)} of {len(verdicts)} answers could not be graded, since the suite's own check failed; the first "
             f"time:\n{broken[0].detail}"
