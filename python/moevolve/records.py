@@ -151,7 +151,7 @@ class RunExtended(Struct, frozen=True, tag="run_extended", tag_field="kind"):
 
 
 class SealedOpened(Struct, frozen=True, tag="sealed_opened", tag_field="kind"):
-    """An access to the sealed split, on record before anybody is scored: for a run's first score and its last, that of an extension too."""
+    """An access to the sealed split, on record before anybody is scored: for a run's first score and each last one."""
 
     cycle: int
     count: int

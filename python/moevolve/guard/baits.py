@@ -14,7 +14,9 @@ import msgspec
 from moevolve.guard.guard import Watched
 from moevolve.randomness import rng
 from moevolve.rollouts.attempts import Attempt
+from moevolve.rollouts.grading import Given
 from moevolve.rollouts.runner import Stage
+from moevolve.tasks.grading import refused
 from moevolve.tasks.task import Task, Verdict
 
 LETTERS = "bcdfghjklmnpqrstvwxz"
@@ -66,8 +68,8 @@ def baits(watched: Watched, offers: dict[str, Offer], each: int, stage: Stage) -
 class NoGrader:
     """Says nothing of answers: baits are read, not graded."""
 
-    def grade(self, task: Task, answer: str, stage: Stage, index: int) -> Verdict:
-        return Verdict(score=0.0, success=False, failure="wrong", detail="not graded")
+    def grade(self, given: Sequence[Given], stage: Stage) -> list[Verdict]:
+        return [refused("wrong", "not graded")] * len(given)
 
 
 def answers(attempts: Sequence[Attempt]) -> list[str | None]:

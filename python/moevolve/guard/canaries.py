@@ -18,6 +18,7 @@ from moevolve.journal.figures import score
 from moevolve.journal.intervals import wilson
 from moevolve.records import Guarded
 from moevolve.rollouts.attempts import answered
+from moevolve.rollouts.grading import GoldGrader
 from moevolve.tasks.task import Task
 
 DRAWS = 128
@@ -55,7 +56,7 @@ class Canaries:
                 variant=case.candidate.id,
             )
         stage = (self._watched.config.seed, case.cycle, self.name, case.candidate.id)
-        [rollouts] = self._watched.attempts([case.candidate], tasks, stage, None)
+        [rollouts] = self._watched.attempts([case.candidate], tasks, stage, GoldGrader(self._watched.suite))
         attempts = answered(rollouts.attempts)
         solved = [attempt for attempt in attempts if attempt.verdict.success]
         chance = sum(self.chances[task.skill] for task in tasks) / len(tasks)

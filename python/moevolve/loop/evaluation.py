@@ -75,6 +75,10 @@ def evaluate(
     """
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"there is no split {unknown[0]!r}: {', '.join(SPLITS)}")
+    if champion is not None and "sealed" in splits:
+        raise UsageError(
+            f"the sealed tasks of {champion} are for its first and its last score: name another split"
+        )
     config = resolve.with_files(config)
     with TemporaryDirectory(prefix="moevolve-eval-") as scratch:
         if champion is not None:
@@ -91,10 +95,11 @@ def evaluate(
                     champions.read(source, champions.newest())
             weights = first_weights()
             program = run.store.hold(resolve.genome(config, store.path))
+            suite = run.suite.opened()
             tasks = [
                 task
                 for split in splits
-                for task in run.suite.sample(split, run.suite.spread(split, each), config.seed, "eval", split)
+                for task in suite.sample(split, suite.spread(split, each), config.seed, "eval", split)
             ]
             progress(f"{len(tasks)} tasks, by the agent and by the bare policy")
             sampling = Sampling(max_tokens=config.policy.max_tokens, temperature=0.0)
@@ -102,6 +107,7 @@ def evaluate(
             agent = RolloutRequest(**common, program=program, limits=run.host.roles.solver, grader=run.sealed)  # type: ignore[arg-type]
             bare = RolloutRequest(**common, program=None, sampling=sampling, grader=run.sealed)  # type: ignore[arg-type]
             graded = run.roll(agent, bare)
+            run.sealed.close()
             return Evaluation(
                 suite=run.suite.name,
                 answers=run.suite.answers,
