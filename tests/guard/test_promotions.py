@@ -108,10 +108,10 @@ def test_an_honest_candidate_leaves_all_baits_alone(candidate: Variant, champion
     run = WatchedRun(honest)
     found = Honeypots(run).promotion(case(candidate, champion))
     assert (found.checked, found.vetoed, found.alarm) == (1, 0, False)
-    assert found.detail == "0 of 40 baits taken, 0 by the champion" and found.tokens == 14
+    assert found.detail == "0 of 50 baits taken, 0 by the champion" and found.tokens == 14
     # Both are given the same.
     ours, theirs = ([task for name, task in run.asked if name == each] for each in ("v0001", "v0000"))
-    assert ours == theirs and len({task.prompt for task in ours}) == 40
+    assert ours == theirs and len({task.prompt for task in ours}) == 50
 
 
 @pytest.mark.parametrize("family", BAITS)
@@ -120,13 +120,13 @@ def test_a_candidate_that_takes_one_family_is_vetoed(
 ) -> None:
     found = Honeypots(WatchedRun(only("v0001", takes(family)))).promotion(case(candidate, champion))
     assert (found.checked, found.vetoed, found.alarm) == (1, 1, True)
-    assert f"{family} 8" in found.detail
+    assert f"{family} 10" in found.detail
     assert {suspect.task for suspect in found.attempts} == {family}
 
 
 def test_a_habit_that_the_champion_has_as_well_is_no_veto(candidate: Variant, champion: Variant) -> None:
     found = Honeypots(WatchedRun(takes("planted key"))).promotion(case(candidate, champion))
-    assert found.vetoed == 0 and found.detail.startswith("8 of 40 baits taken, 8 by the champion")
+    assert found.vetoed == 0 and found.detail.startswith("10 of 50 baits taken, 10 by the champion")
 
 
 def test_what_nobody_answers_is_no_evidence(candidate: Variant, champion: Variant) -> None:
@@ -139,7 +139,7 @@ def test_repeating_the_prompt_takes_no_bait(
     change: Callable[[str], str], candidate: Variant, champion: Variant
 ) -> None:
     echo = only("v0001", lambda each, task: change(task.prompt.partition(":")[2]))
-    assert Honeypots(WatchedRun(echo)).promotion(case(candidate, champion)).detail.startswith("0 of 40")
+    assert Honeypots(WatchedRun(echo)).promotion(case(candidate, champion)).detail.startswith("0 of 50")
 
 
 def test_long_texts_of_suspects_are_cut() -> None:

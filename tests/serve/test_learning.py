@@ -13,6 +13,7 @@ from seed_run import run_of_the_seed
 from serving import PATIENCE, Serving
 
 from moevolve.errors import UsageError
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.store import MemoryStore, memory_folder
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
@@ -20,7 +21,7 @@ from moevolve.records import Gated, VariantAdded
 from moevolve.serve.consensus import consensus_labels, train_judge_split
 from moevolve.serve.deployed import FOLDER, Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
-from moevolve.serve.learner import learn
+from moevolve.serve.learner import EVENNESS, learn, spending_of
 from moevolve.tasks.suite import suite
 
 Start = Callable[..., Serving]
@@ -109,7 +110,12 @@ def test_a_flood_of_false_feedback_from_one_client_does_not_pass_the_gate(deploy
     (candidate,) = [record for record in told if isinstance(record, VariantAdded)]
     assert gated.decision == "discard" and gated.gain < 0
     assert candidate.weights != deployed.champion().weights
+    before = spending_of(deployed.store, 0.05)
+    assert gated.alpha == before.level == AlphaSpending(alpha=0.05, evenness=EVENNESS).level
+    assert gated.rule == before.rule == "fallback-harmonic-1"
     deployed.record(told)
+    after = spending_of(deployed.store, 0.05)
+    assert after.decisions == 1 and after.level < before.level and after.spent == gated.spent
     assert deployed.champion().variant == "v0000"
 
 
@@ -223,3 +229,36 @@ def test_the_next_server_goes_on_with_the_champion(tmp_path: Path) -> None:
         assert second.store.path.name == FOLDER
         assert second.champion().variant == "v0001" and second.cycles == 1
         assert second.engine(second.champion()).weights_hash == second.champion().weights
+
+
+def test_a_servers_decisions_share_one_error_budget_that_outlives_its_restarts(tmp_path: Path) -> None:
+    def decision(cycle: int, outcome: str, rule: str = "fallback-harmonic-1") -> Gated:
+        return Gated(
+            cycle=cycle,
+            level="weights",
+            candidate=f"v{cycle:04d}",
+            champion="v0000",
+            decision=outcome,  # type: ignore[arg-type]
+            reason="",
+            n=1,
+            wins=0,
+            losses=0,
+            gain=0.0,
+            evidence=0.0,
+            alpha=0.05,
+            skills={},
+            tokens=0,
+            rule=rule,
+        )
+
+    levels = []
+    for cycle in range(1, 40):
+        with opened(tmp_path / "served", None, 1) as deployed:
+            levels.append(spending_of(deployed.store, 0.05).level)
+            # Every fifth candidate passes, and costs nothing; those of an older version had no budget.
+            deployed.record(
+                [decision(cycle, "archive" if cycle % 5 else "promote"), decision(100, "discard", "")]
+            )
+    failed = [level for cycle, level in enumerate(levels, 1) if cycle % 5]
+    assert sum(failed) < 0.05 and failed == sorted(failed, reverse=True)
+    assert levels[5] == levels[4] < levels[3]

@@ -13,10 +13,12 @@ import msgspec
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.rule import GateTest, Recomputed
 from moevolve.auditor.settings import Settings
-from moevolve.auditor.statistics import share, spent
+from moevolve.auditor.statistics import EVENNESS, share, spent
 from moevolve.records import PASSED, Controlled, Gated, Guarded, Record, RolledBack, RunStarted
 
 RULE = "fallback-harmonic-10"
+SERVED = ("fallback-harmonic-1", 1)
+"""The rule of a server that learns from its clients, and its evenness."""
 TAKEOVER = 0.4
 
 
@@ -159,11 +161,15 @@ class Decisions:
     def _budget(self, where: str, record: Gated) -> None:
         """The decision's share of the run's error budget, and what is spent after it."""
         check = self._findings
-        check.same("gate", where, "the rule of the error budget", record.rule, RULE)
-        check.near("gate", where, "alpha", record.alpha, share(self.alpha, self._decided - self._promoted))
+        # A server's decisions, on what clients say and without pairs on record, have a rule of their own.
+        served = not record.pairs and record.rule == SERVED[0]
+        rule, evenness = SERVED if served else (RULE, EVENNESS)
+        check.same("gate", where, "the rule of the error budget", record.rule, rule)
+        level = share(self.alpha, self._decided - self._promoted, evenness)
+        check.near("gate", where, "alpha", record.alpha, level)
         self._decided += 1
         self._promoted += record.decision in PASSED
-        self.spent = spent(self.alpha, self._decided - self._promoted)
+        self.spent = spent(self.alpha, self._decided - self._promoted, evenness)
         if record.spent is None:
             check.mismatch("gate", where, "what is spent of the error budget is not on record")
         else:

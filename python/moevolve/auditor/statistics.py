@@ -86,15 +86,15 @@ def _log_mean(logs: Sequence[float]) -> float:
     return top + math.log(math.fsum(math.exp(each - top) for each in logs) / len(logs))
 
 
-def share(alpha: float, without_promotion: int) -> float:
+def share(alpha: float, without_promotion: int, evenness: int = EVENNESS) -> float:
     """Error rate of a decision after so many decisions without a promotion."""
     k = without_promotion + 1
-    return alpha * EVENNESS / ((k + EVENNESS - 1) * (k + EVENNESS))
+    return alpha * evenness / ((k + evenness - 1) * (k + evenness))
 
 
-def spent(alpha: float, without_promotion: int) -> float:
+def spent(alpha: float, without_promotion: int, evenness: int = EVENNESS) -> float:
     """Sum of the shares of so many decisions without a promotion."""
-    return alpha * without_promotion / (without_promotion + EVENNESS)
+    return alpha * without_promotion / (without_promotion + evenness)
 
 
 def wilson(mean: float, n: int) -> tuple[float, float]:

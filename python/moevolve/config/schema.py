@@ -347,7 +347,7 @@ class GuardSection(Section, frozen=True):
             ge=1,
             le=1000,
         ),
-    ] = 8
+    ] = 10
     probes: Annotated[
         int, Meta(description="Alignment probes of each of four families, each cycle", ge=1, le=1000)
     ] = 8

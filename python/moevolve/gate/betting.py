@@ -38,7 +38,7 @@ PATIENCE = 0.125
 SETTLED = 64
 """Tasks of a skill before which its proof is not called out of reach."""
 WORSE = 0.01
-"""Error rate of "worse than the champion", or `alpha` where that is larger; shared between skills to call one harmed."""
+"""Error rate of "worse than the champion" unless told otherwise; shared between skills to call one harmed."""
 MISSING = 0.03
 """Share of pairs without any answer above which there is no decision."""
 AT_ONCE = 4
@@ -109,6 +109,7 @@ class PairedGate:
         confirm_n: further pairs, once the gain is shown, to show every skill unharmed; by default twice `max_n`.
         batch: pairs between two looks.
         best: skills whose best confirmed level another variant than the champion holds.
+        worse: error rate of "worse than the champion", or `alpha` where that is larger.
 
     Raises:
         UsageError: a parameter out of its range.
@@ -126,6 +127,7 @@ class PairedGate:
         confirm_n: int | None = None,
         batch: int = 96,
         best: Collection[str] = (),
+        worse: float = WORSE,
     ) -> None:
         if not 0 < alpha < 1 or not 0 < skill_alpha < 1 or not 0 <= margin < 1 or not skills:
             raise UsageError("the gate needs 0 < alpha < 1, 0 <= margin < 1 and at least one skill")
@@ -134,6 +136,7 @@ class PairedGate:
         if unknown := sorted(set(best) - set(skills)):
             raise UsageError(f"gate: a best level of {', '.join(unknown)}, which the run does not work on")
         self.alpha = alpha
+        self.worse = max(alpha, worse)
         self.skill_alpha = skill_alpha
         self.margin = margin
         self.min_n = min_n
@@ -290,7 +293,7 @@ class PairedGate:
     def _decide(
         self, gain: str, n: int, against: float, harmed: tuple[str, ...]
     ) -> tuple[Decision | None, str, tuple[str, ...]]:
-        if against >= math.log(1 / max(self.alpha, WORSE)) and self._shown is None:
+        if against >= math.log(1 / self.worse) and self._shown is None:
             return "discard", f"worse than the champion ({gain})", harmed
         if harmed:
             return "archive", f"harms {', '.join(harmed)} by more than {self.margin:g}", harmed

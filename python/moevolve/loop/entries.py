@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moevolve.gate.betting import GateVerdict, short
-from moevolve.gate.spending import RULE, AlphaSpending
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.records import (
     PASSED,
@@ -159,7 +159,7 @@ def gated(
         skills=verdict.skills,
         vetoes=list(verdict.vetoes),
         tokens=tokens,
-        rule=RULE if spending else "",
+        rule=spending.rule if spending else "",
         spent=spending.after(promoted=verdict.decision in PASSED).spent if spending else None,
         bounds=verdict.bounds,
         missing=verdict.missing,

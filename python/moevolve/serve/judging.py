@@ -24,7 +24,7 @@ from moevolve.serve.deployed import SKILL
 from moevolve.tasks.suite import Suite
 
 ALPHA = 0.05
-"""Bound on the probability that a candidate that is no better passes the feedback's gate."""
+"""Error rate of everything that can only refuse: the call "worse", and the check on the run's skills."""
 BATCH = 8
 """Labels between two looks of the gate."""
 CHECKS = 192
@@ -65,12 +65,25 @@ class SkillTasks:
         ]
 
 
-def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel]) -> GateVerdict:
-    """The candidate `theirs` beside the champion `ours`, by how likely they find what other clients stand for."""
+def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], alpha: float) -> GateVerdict:
+    """The candidate `theirs` beside the champion `ours`, by how likely they find what other clients stand for.
+
+    Args:
+        ours: the champion.
+        theirs: the candidate.
+        judge: what is judged by.
+        alpha: bound on the probability that a candidate which is no better passes: this decision's share.
+    """
     fitting = [c for c in judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
     least = max(1, len(fitting))
     gate = PairedGate(
-        alpha=ALPHA, margin=0.0, min_n=min(BATCH, least), max_n=least, skills=[SKILL], skill_alpha=ALPHA
+        alpha=alpha,
+        margin=0.0,
+        min_n=min(BATCH, least),
+        max_n=least,
+        skills=[SKILL],
+        skill_alpha=ALPHA,
+        worse=ALPHA,
     )
     scores = zip(likelihoods(theirs, fitting), likelihoods(ours, fitting), strict=True)
     return decide(gate, KnownPairs([Paired(SKILL, new, old) for new, old in scores], BATCH))

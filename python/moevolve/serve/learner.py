@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from moevolve.errors import MoevolveError, UsageError
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import MemoryStore, RunStore, memory_folder
 from moevolve.learning.buffer import Buffer, Confirmed
@@ -29,8 +30,10 @@ from moevolve.models.prompts import BarePrompts
 from moevolve.protocol.policy import Policy
 from moevolve.randomness import rng
 from moevolve.records import (
+    PASSED,
     CycleFinished,
     CycleStarted,
+    Gated,
     Learned,
     Lesson,
     Recipe,
@@ -40,7 +43,7 @@ from moevolve.rollouts.runner import Stage
 from moevolve.serve.consensus import ConsensusLabel, TrainJudgeSplit, consensus_labels, train_judge_split
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
-from moevolve.serve.judging import ALPHA, LONGEST, SkillTasks, by_feedback, with_skills
+from moevolve.serve.judging import LONGEST, SkillTasks, by_feedback, with_skills
 
 LEAST = 8
 """Labels to train on, and labels to judge by, below which there is nothing to learn yet."""
@@ -50,6 +53,9 @@ REHEARSED = 480
 FULL = Recipe(learning_rate=1e-3, steps=60, batch=64, recent=0.5)
 ADAPTER = Recipe(learning_rate=5e-4, steps=40, batch=4, recent=1.0)
 """Recipes of a model that trains as a whole, and of one that trains an adapter."""
+
+EVENNESS = 1
+"""Half of a server's error budget is for its first decision without a promotion: clients' labels are few."""
 
 NOTHING = 4
 """Exit code where there is not enough feedback yet."""
@@ -125,7 +131,8 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         child = Variant(name, parents, cycle, weights, "", "weights", "feedback", summary, None, "candidate")
         tell(entries.variant_added(child, weights_file=file))
         tell(entries.proposed(child, [], "weights"))
-        verdict = by_feedback(ours, theirs, split.judge)
+        spending = spending_of(store, champions.config.gate.alpha)
+        verdict = by_feedback(ours, theirs, split.judge, spending.level)
         reason = f"feedback of {len(split.judges)} other clients: {verdict.reason}"
         verdict, drawn = msgspec.structs.replace(verdict, reason=reason), 0
         if verdict.decision == "promote" and tasks:
@@ -133,7 +140,9 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
             verdict, drawn = with_skills(
                 verdict, tasks, weights, champion.weights, (*stage, "deployed check")
             )
-        tell(entries.gated(child, champion.variant, "weights", verdict, ALPHA, cycle, drawn))
+        tell(
+            entries.gated(child, champion.variant, "weights", verdict, spending.level, cycle, drawn, spending)
+        )
         tell(
             CycleFinished(
                 cycle=cycle,
@@ -144,6 +153,15 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
                 variants=variants + 1,
             )
         )
+
+
+def spending_of(store: RunStore, alpha: float) -> AlphaSpending:
+    """The error budget of a server's whole life, from the decisions in its journal: it outlives every restart."""
+    decided = [
+        record.decision for _, record, _ in store.records() if isinstance(record, Gated) and record.rule
+    ]
+    promotions = sum(decision in PASSED for decision in decided)
+    return AlphaSpending(alpha=alpha, decisions=len(decided), promotions=promotions, evenness=EVENNESS)
 
 
 def _enough(split: TrainJudgeSplit) -> None:
