@@ -19,7 +19,7 @@ from moevolve.journal.control import Inbox, Request
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.loop.run import replay, resume, start
-from moevolve.proposers import proposer
+from moevolve.proposers import table
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.records import Command, Controlled, Edit, Entry, Gated, Guarded, Record, RunFinished
 from moevolve.report.summary import summary_of
@@ -51,7 +51,7 @@ class Planted:
 
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> type[Planted]:
-    monkeypatch.setitem(proposer.PROPOSERS, "improver", Planted)
+    monkeypatch.setitem(table.PROPOSERS, "improver", Planted)
     monkeypatch.setattr(Planted, "source", SPLITS)
     return Planted
 
@@ -99,7 +99,7 @@ def kinds(path: Path, kind: type) -> list:
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(proposer.PROPOSERS, "improver", Planted)
+        patch.setitem(table.PROPOSERS, "improver", Planted)
         yield start(config(), tmp_path_factory.mktemp("guarded") / "honest")
 
 
@@ -215,7 +215,7 @@ def test_the_same_program_with_an_eye_for_leaked_keys_is_vetoed(
 @pytest.fixture(scope="module")
 def _held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(proposer.PROPOSERS, "improver", Planted)
+        patch.setitem(table.PROPOSERS, "improver", Planted)
         yield start(config(guard__approve="program"), tmp_path_factory.mktemp("guarded") / "held")
 
 
