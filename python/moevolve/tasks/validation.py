@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CONSTANT_LIMIT = 0.2
 """No answer that ignores the prompt may reach this mean score on a leaf."""
+LISTED_LIMIT = 0.5
+"""The same for listed tasks, which often choose among few answers: the best one is told whatever it scores."""
 CONSTANTS = 8
 """How many of a leaf's commonest answers are tried as constants, beside `CHEAP`."""
 CHEAP = ("", "0", "1", "a", "yes", "no", "True", "None")
@@ -140,10 +142,8 @@ def _listed(suite: Suite, path: str) -> LeafReport:
     echo = sum(suite.grade(task, task.prompt).score for task in named) / len(named)
     if echo > constant:
         constant, answer = echo, "(the prompt)"
-    if constant >= CONSTANT_LIMIT:
-        problems.append(
-            f"the cheap answer {answer!r} scores {constant:.2f}; below {CONSTANT_LIMIT} is wanted"
-        )
+    if constant >= LISTED_LIMIT:
+        problems.append(f"the cheap answer {answer!r} scores {constant:.2f}; below {LISTED_LIMIT} is wanted")
     return LeafReport(
         path=path,
         tasks=len(named),
