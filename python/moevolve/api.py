@@ -74,7 +74,7 @@ class Run:
             MoevolveError: what ended it before.
         """
         if self._worker is None:
-            raise UsageError(f"{self.path} is not driven here: stop it where it was started")
+            raise UsageError(f"{self.path} is not driven here: `moevolve stop {self.path}` asks for its end")
         self._worker.stop()
         return self.wait()
 

@@ -143,7 +143,7 @@ class RunExtended(Struct, frozen=True, tag="run_extended", tag_field="kind"):
     """More cycles or minutes than the run had, asked for while it was stopped or after its end. Its settings stay."""
 
     cycle: int
-    """Cycles that had finished."""
+    """The last cycle before it: finished, or cut short by a person's stop."""
     more_cycles: int | None
     more_minutes: float | None
     cycles: int | None

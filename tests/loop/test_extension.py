@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import pytest
 
+from moevolve.auditor.run import audit
 from moevolve.config import Config
 from moevolve.errors import ConfigError, UsageError
+from moevolve.journal.control import Inbox, Request
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.loop import limits
@@ -144,6 +146,57 @@ def test_extensions_add_up_wherever_they_were_asked_for(tmp_path: Path) -> None:
     assert len(of_kind(path, CycleFinished)) == 3
     on_file, again = replay(path, tmp_path / "scratch")
     assert on_file == again
+
+
+@pytest.mark.parametrize("at", [CycleStarted, CycleFinished])
+def test_a_run_that_a_person_stopped_goes_on_with_the_next_cycle(at: type, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+
+    def ask(entry: Entry) -> None:
+        if isinstance(entry.record, at):
+            Inbox(path).put(Request(command="stop"), 0)
+
+    start(Config.load("small").override(seed=3, cycles=3), path, ask)
+    stopped = journal(path)[1]
+    assert isinstance(stopped[-1], RunFinished)
+    resume(path, more=Extension(cycles=1))
+    after = journal(path)[1]
+    assert after[: len(stopped)] == stopped
+    assert after[len(stopped)] == RunExtended(cycle=1, more_cycles=1, more_minutes=None, cycles=2)
+    assert [record.cycle for record in of_kind(path, CycleStarted)] == [1, 2]
+    assert [record.cycle for record in of_kind(path, CycleFinished)] == (
+        [2] if at is CycleStarted else [1, 2]
+    )
+    on_file, again = replay(path, tmp_path / "scratch")
+    assert on_file == again
+    assert audit(path).ok
+
+
+def test_an_extension_that_was_asked_for_before_a_stop_is_not_granted_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(Config.load("small").override(seed=3, cycles=1), path, ended_at(8))
+    Inbox(path).put(Request(command="stop"), 0)
+    resume(path, more=Extension(cycles=5))
+    assert isinstance(journal(path)[1][-1], RunFinished)
+    assert not of_kind(path, RunExtended)
+    resume(path)
+    assert not of_kind(path, RunExtended)
+
+
+def test_the_twin_of_a_longer_run_is_as_long(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    start(Config.load("small", {"guard.twin": True}).override(seed=3, cycles=0), path)
+    resume(path, more=Extension(cycles=1))
+    assert [record.cycle for record in of_kind(path / "twin", CycleFinished)] == [1]
+    assert [record.cycle for record in of_kind(path, Guarded) if record.guard == "twin"] == [0, 1]
+    on_file, again = replay(path, tmp_path / "scratch")
+    assert on_file == again
+
+
+def test_an_audit_knows_extensions(longer: Path) -> None:
+    found = audit(longer)
+    assert found.ok, found
 
 
 def test_minutes_take_the_number_of_cycles_away_and_count_from_the_extension(

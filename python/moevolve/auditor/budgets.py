@@ -21,6 +21,7 @@ from moevolve.records import (
     Proposed,
     Record,
     RunExtended,
+    RunFinished,
     RunStarted,
     Screened,
     Trained,
@@ -56,6 +57,7 @@ class Budgets:
         self._variants = 0
         self._started = 0
         self._proposed = 0
+        self._ended = False
         self._cost: Decimal | None = None
 
     def take(self, seq: int, record: Record, champion: str) -> None:
@@ -68,8 +70,10 @@ class Budgets:
                 allowed = self._settings.whole("", "cycles", 0)
                 figures.cycles_allowed = allowed or None
                 figures.cost_allowed = self._settings.number("endpoint", "most_cost", 0.0) or None
+            case RunFinished():
+                self._ended = True
             case RunExtended():
-                figures.cycles_allowed = record.cycles
+                self._extended(where, record)
             case VariantAdded():
                 self._variants += 1
             case CycleStarted():
@@ -103,6 +107,16 @@ class Budgets:
                 self._cycle(where, record, champion)
             case _:
                 pass
+
+    def _extended(self, where: str, record: RunExtended) -> None:
+        """More cycles count from where the run ended, or from what it was to have where it had not ended."""
+        check, figures = self._findings, self.figures
+        check.same("budgets", where, "the cycle before the extension", record.cycle, self._started)
+        before = self._started if self._ended or figures.cycles_allowed is None else figures.cycles_allowed
+        most = None if record.more_cycles is None else before + record.more_cycles
+        check.same("budgets", where, "the cycles allowed from now on", record.cycles, most)
+        figures.cycles_allowed = most
+        self._ended = False
 
     def _cycle(self, where: str, record: CycleFinished, champion: str) -> None:
         check, figures = self._findings, self.figures

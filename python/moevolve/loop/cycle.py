@@ -145,9 +145,7 @@ def finish(run: RunContext) -> None:
         scored.append(score(run, run.state.cycle, "sealed", "final")[0])
     except SpendingLimitError as error:
         cut(run, error)
-    run.journal.write(
-        [*scored, RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)]
-    )
+    run.close([*scored, RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)])
 
 
 def cut(run: RunContext, error: SpendingLimitError) -> None:

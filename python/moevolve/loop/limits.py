@@ -17,7 +17,6 @@ from moevolve.records import (
     CycleFinished,
     CycleStarted,
     Entry,
-    Evaluated,
     Guarded,
     Record,
     RunExtended,
@@ -92,17 +91,12 @@ def ask(store: RunStore, extension: Extension) -> None:
     """Keeps an extension until the run stands between two cycles, so that no interruption loses it.
 
     Raises:
-        UsageError: the run ended at its spending limit, which an extension does not raise, or within a cycle.
+        UsageError: the run ended at its spending limit, which an extension does not raise.
     """
-    if _stopped_within(store):
-        raise UsageError(
-            f"{store.path} was stopped by a person in the middle of a cycle, so it cannot be gone on with: start a new run "
-            f"with its settings, `moevolve run {store.path / 'run.toml'}`"
-        )
     if _cut(store):
         raise UsageError(
             f"{store.path} ended at its spending limit, which more cycles do not raise: start a new run with its "
-            f"settings, `moevolve run {store.path / 'run.toml'} --set endpoint.most_tokens=N`"
+            f"settings and a higher limit, `moevolve run {store.path / 'run.toml'} --set ...`"
         )
     store.put(TABLE, f"{len(store.scan(TABLE)):06d}", msgspec.msgpack.encode(extension))
 
@@ -124,7 +118,8 @@ def boundary(store: RunStore) -> tuple[StopRule, bool] | None:
     if not after or isinstance(after[-1], RunFinished):
         return None
     begun = isinstance(after[0], CycleStarted)
-    return StopRule(state.cycle + begun, None), not begun
+    stopped = any(isinstance(record, Controlled) and record.command == "stop" for record in after)
+    return StopRule(state.cycle + begun, None), stopped or not begun
 
 
 def withdraw(store: RunStore) -> None:
@@ -134,7 +129,7 @@ def withdraw(store: RunStore) -> None:
 
 def grant(store: RunStore, config: Config) -> list[Entry]:
     """Puts what was asked for on record; the run stands between two cycles, or has finished."""
-    cycle, records, planned = _newest(store).cycle, list[Record](), in_force(config, store).cycles
+    cycle, records, planned = _begun(store), list[Record](), in_force(config, store).cycles
     if isinstance(store.entries(len(store) - 1)[0].record, RunFinished):
         planned = cycle
     for extension in asked(store):
@@ -150,12 +145,12 @@ def grant(store: RunStore, config: Config) -> list[Entry]:
 
 
 def extend(store: RunStore, records: list[Record]) -> list[Entry]:
-    """Appends records of extensions, in one commit with the snapshot that the run goes on from."""
+    """Appends records of extensions, in one commit with the snapshot that the run goes on from.
+
+    A cycle that a person's stop cut short is not done again: what it tried and promoted is on record and stays.
+    """
     state, before = _newest(store), len(store)
-    ended = store.entries(state.cursor)
-    state.tokens_generated += sum(
-        entry.record.tokens for entry in ended if isinstance(entry.record, Evaluated)
-    )
+    state.cycle = _begun(store)
     state.cursor = before + len(records)
     done = [(TABLE, key, None) for key, _ in store.scan(TABLE)]
     timing = Timing(at=store.entries(before - 1)[0].timing.at)
@@ -179,14 +174,23 @@ def parts(records: Sequence[Record]) -> list[Part]:
     extension: RunExtended | None = None
     started = finished = 0
     for index, record in enumerate(records):
-        started += isinstance(record, CycleStarted)
-        finished += isinstance(record, CycleFinished)
+        if isinstance(record, CycleStarted):
+            started = record.cycle
+        elif isinstance(record, CycleFinished | RunExtended):
+            finished = record.cycle
         last = index + 1 == len(records)
         if last or isinstance(records[index + 1], RunExtended):
             ended = isinstance(record, RunFinished)
             found.append(Part(extension, started if ended else finished, ended))
             extension = None if last else records[index + 1]  # type: ignore[assignment]
     return found
+
+
+def _begun(store: RunStore) -> int:
+    """The last cycle that began."""
+    return max(
+        (record.cycle for _, record, _ in store.records() if isinstance(record, CycleStarted)), default=0
+    )
 
 
 def _newest(store: RunStore) -> Snapshot:
@@ -207,18 +211,11 @@ def _ending(store: RunStore) -> bool:
 
 
 def _cut(store: RunStore) -> bool:
-    """Whether the spending limit has ended the run."""
-    return any(
-        isinstance(record, Guarded) and record.guard == "budget" and record.vetoed > 0
-        for record in _after_boundary(store)
-    )
-
-
-def _stopped_within(store: RunStore) -> bool:
-    """Whether a person has ended the run in the middle of a cycle."""
-    after = _after_boundary(store)
-    return (
-        bool(after)
-        and isinstance(after[0], CycleStarted)
-        and any(isinstance(record, Controlled) and record.command == "stop" for record in after)
-    )
+    """Whether a spending limit has ended the run, or is about to."""
+    for entry in reversed(store.entries()):
+        record = entry.record
+        if isinstance(record, Guarded) and record.guard == "budget" and record.vetoed > 0:
+            return True
+        if isinstance(record, CycleFinished | RunExtended):
+            return False
+    return False

@@ -346,7 +346,7 @@ def _drive(
             return store.path
         if close and config.guard.twin:
             progress("the random-reward twin", 1.0)
-            journal.write([twin.compare(store.path, config, done, start, resume)])
+            journal.write([twin.compare(store.path, config, done, start, _longer)])
         if close:
             cycles.finish(run)
     except BaseException as error:
@@ -364,6 +364,11 @@ def _drive(
     if close:
         seal.write(store)
     return store.path
+
+
+def _longer(out: Path, cycles: int) -> Path:
+    """Goes on with a run, by some cycles more where there are any."""
+    return resume(out, more=Extension(cycles=cycles) if cycles else None)
 
 
 def _pause(run: RunContext) -> str:

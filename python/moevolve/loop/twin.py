@@ -37,7 +37,7 @@ def compare(
     config: Config,
     cycles: int,
     start: Callable[[Config, Path], Path],
-    resume: Callable[[Path], Path],
+    resume: Callable[[Path, int], Path],
 ) -> Guarded:
     """Runs the twin inside the run's folder, or goes on with it, and says whether it gained.
 
@@ -46,11 +46,15 @@ def compare(
         config: the run's configuration.
         cycles: how many the run had.
         start: starts a run in a folder.
-        resume: goes on with a run.
+        resume: goes on with a run, by so many cycles more than it was to have.
     """
     folder = run / FOLDER
     if is_run(folder):
-        resume(folder)
+        with RunStore.open(folder) as store:
+            planned = (
+                read(store).view.planned or 0
+            )  # A twin has a number of cycles, none where the run had none.
+        resume(folder, max(0, cycles - planned))
     else:
         start(config_of(config, run, cycles), folder)
     with RunStore.open(folder) as store:
