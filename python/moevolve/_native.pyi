@@ -632,6 +632,8 @@ def spawn(
     open_files: int = 32,
     processes: int = 1,
     warm: bool = False,
+    trusted_start: bool = False,
+    input: bytes = b"",
     strict: bool = False,
 ) -> SandboxedProcess:
     """Starts a child under every layer that works here; it dies with the thread that called this.
@@ -648,6 +650,9 @@ def spawn(
         open_files: open descriptors.
         processes: processes of the user; 1 forbids starting any. Threads are forbidden always.
         warm: the child may fork, what it forks may not.
+        trusted_start: it is trusted until it sets the clock that reseeds, and reads this machine's clocks until then; the
+            call returns at that moment.
+        input: what waits on its standard input when it starts, as much as a pipe takes.
         strict: refuse if a layer is missing.
 
     Raises:

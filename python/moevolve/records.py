@@ -53,7 +53,8 @@ class Tally(Struct, frozen=True):
     successes: int
     failures: dict[str, int] = {}
     """Failure type -> count: `wrong`, `malformed`, `error`, `timeout`, `budget`, `crash`, `check_error`,
-    `rejected` (the policy refused a request), `policy` (it did not answer; such attempts are in no mean)."""
+    `nondeterministic` (two tries of the same keys went two ways), `rejected` (the policy refused a request), `policy` (it
+    did not answer; such attempts are in no mean)."""
 
 
 class SkillInfo(Struct, frozen=True):

@@ -20,7 +20,8 @@ from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, editable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.plans.behaviour import Behaviour
-from moevolve.agents.process import Process
+from moevolve.agents.transcripts import Conversation, Transcripts
+from moevolve.agents.twice import Heard, steady
 from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
@@ -64,6 +65,7 @@ class ProgramHost:
         tools: what it may call; None grants nothing.
         cutters: ways to take a text apart that its plans may use.
         more: further kinds of requests, by name.
+        transcripts: what programs have said already.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class ProgramHost:
         tools: Toolbox | None = None,
         cutters: Mapping[str, Cutter] = GENERAL,
         more: Mapping[str, Kind[Any, Any]] | None = None,
+        transcripts: Transcripts | None = None,
     ) -> None:
         self.roles = roles or RolesSection()
         self.sandbox = sandbox or SandboxSection()
         self.tools = tools
         self.cutters = cutters
         self.more = dict(more or {})
+        self.transcripts = transcripts or Transcripts()
 
     def solve(
         self,
@@ -89,6 +93,7 @@ class ProgramHost:
         keys: Sequence[int],
         *,
         limits: RoleSection | None = None,
+        twice: bool = False,
     ) -> list[Outcome]:
         """One attempt of `genome` on every task, where its `solve` is a coroutine that answers with texts.
 
@@ -99,6 +104,8 @@ class ProgramHost:
             recall: memory; None recalls nothing.
             keys: one key a task; all of an attempt's randomness comes from it.
             limits: what an attempt may spend; None for the host's own solver.
+            twice: try again with the replies of the first try; if the program then says something else, all its attempts
+                fail as `nondeterministic`. The policy is not asked again.
 
         Returns:
             One outcome a task, in order; whatever one attempt does, the others have theirs.
@@ -115,11 +122,12 @@ class ProgramHost:
             Attempt(task.skill, attempt_key, "solver", role)
             for task, attempt_key in zip(tasks, keys, strict=True)
         ]
-        self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"))
+        self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"), twice=twice)
         return [_outcome(attempt) for attempt in attempts]
 
     def behaviour(self, genome: Genome, verbs: Mapping[str, str], seed: int) -> Behaviour:
-        """The plans that the program's `solve` returns, called once a skill with a task whose texts are opaque.
+        """The plans that the program's `solve` returns, called once a skill with a task whose texts are opaque, and once
+        more: a program that then returns something else has no plans.
 
         Args:
             genome: the program.
@@ -131,7 +139,7 @@ class ProgramHost:
             Attempt(skill, key(seed, skill), "solver", _without(self.roles.solver, None)) for skill in skills
         ]
         tasks = [PublicTask(prompt=verbs[skill], skill=skill) for skill in skills]
-        self._serve("plan", genome, tasks, attempts, None, None, msgspec.Raw(b"null"))
+        self._serve("plan", genome, tasks, attempts, None, None, msgspec.Raw(b"null"), twice=True)
         made = dict(zip(skills, attempts, strict=True))
         plans = {skill: attempt.answer for skill, attempt in made.items() if attempt.answer is not None}
         if plans and all(plan == "null" for plan in plans.values()):
@@ -229,8 +237,10 @@ class ProgramHost:
         answer: Answer | None,
         recall: Recall | None,
         argument: msgspec.Raw,
+        *,
+        twice: bool = False,
     ) -> None:
-        """Runs one process from its start to the end of all attempts, or to its own."""
+        """Runs one process from its start to the end of all attempts, or to its own; `twice`, another one to compare."""
         fault = unusable(genome.files)
         if fault is not None:
             _fail(attempts, "error", fault)
@@ -254,25 +264,32 @@ class ProgramHost:
         )
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
-        process = Process(start, limits, self.sandbox.strict, isolation)
+        conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation)
+        heard: list[Heard] = []
         try:
             while any(attempt.open for attempt in attempts):
-                asked = process.round()
+                asked = conversation.round()
+                heard.append(Heard(asked))
                 for done in asked.done:
                     named(attempts, done.attempt).report(done.answer, done.failure, done.detail)
                 replies = gateway.serve(asked.requests, attempts)
                 if any(attempt.open for attempt in attempts):
                     if not asked.requests:
                         raise ValueError("a round that asks nothing while attempts are open")
-                    process.reply(replies)
+                    heard[-1].told = conversation.reply(replies)
         except TimeoutError:
             _fail(attempts, "timeout", f"its process used more than {role.seconds:g} s")
         except ValueError as error:
             _fail(attempts, "malformed", f"its process sent no proper message: {error}"[:500])
         except SandboxError as error:
+            if conversation.unable:
+                raise
             _fail(attempts, "crash", str(error)[:500])
         finally:
-            process.close()
+            conversation.close()
+        if twice and not steady(conversation, heard):
+            for attempt in attempts:
+                attempt.end(None, "nondeterministic", "a second try of the same keys went another way")
 
 
 def _outcome(attempt: Attempt) -> Outcome:

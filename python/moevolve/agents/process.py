@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import marshal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from time import monotonic
 
 from moevolve import _native
 from moevolve.agents.limits import Limits
 from moevolve.agents.readable import interpreter_files
-from moevolve.agents.wire import Replies, Round, Start, decode_round, encode
+from moevolve.agents.wire import Start, encode
 from moevolve.config.schema import Isolation
 from moevolve.records import Sandbox
 
@@ -34,24 +37,27 @@ MOST_FILES = 1024
 """Open files of a process that carries the rounds of forked attempts: two of each, and its own."""
 
 BOOT = """
-import marshal, os
+import marshal, posix
 def more(count):
-    part = os.read(0, count)
+    part = posix.read(0, count)
     return part + more(count - len(part)) if part and len(part) < count else part
 modules = marshal.loads(more(int.from_bytes(more(4), "little")))
-exec(modules["boot"])
-import worker
+exec(marshal.loads(modules["boot"]))
 """
 """What the interpreter is told to do: take the first message for its modules, and begin."""
 
 
 @cache
-def _modules() -> bytes:
-    """The code of the modules inside, for an interpreter of this version: compiled here once, instead of there each time."""
-    sources = sorted(INSIDE.glob("*.py"))
-    return marshal.dumps(
-        {source.stem: compile(source.read_bytes(), f"inside/{source.name}", "exec") for source in sources}
-    )
+def _modules(isolation: Isolation) -> bytes:
+    """The message with the modules inside, for an interpreter of this version: compiled here once, instead of there each
+    time, and each for itself, since a call needs few of them."""
+    sources = [path for path in sorted(INSIDE.glob("*.py")) if isolation == "attempt" or path.stem != "apart"]
+    code = {
+        source.stem: compile(source.read_bytes(), f"inside/{source.name}", "exec", optimize=2)
+        for source in sources
+    }
+    body = marshal.dumps({name: marshal.dumps(each) for name, each in code.items()})
+    return len(body).to_bytes(4, "little") + body
 
 
 class Process:
@@ -77,33 +83,38 @@ class Process:
             cpu_seconds=int(limits.seconds) + 2,
             open_files=MOST_FILES if isolation == "attempt" else 32,
             warm=isolation == "attempt",
+            trusted_start=True,
+            input=_modules(isolation),
             strict=strict,
         )
         self._first: bytes | None = encode(start)
 
-    def round(self) -> Round:
-        """The next round.
+    def receive(self) -> bytes:
+        """Its next message.
 
         Raises:
-            TimeoutError: the process used up its time.
+            TimeoutError: it used up its time.
             SandboxError: it died.
-            ValueError: what it sent is not a round.
+            ValueError: the message is larger or richer than allowed.
         """
-        from time import monotonic
-
-        began = monotonic()
-        try:
+        with self._running():
             if self._first is not None:
                 first, self._first = self._first, None
-                self._native.send(_modules(), self._clock)
                 self._native.send(first, self._clock)
-            return decode_round(self._native.receive(self._limits.frame, self._clock))
+            return self._native.receive(self._limits.frame, self._clock)
+
+    def send(self, body: bytes) -> None:
+        """Answers a message; raises like `receive`."""
+        self._native.send(body, self._clock)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Counts time against the call's."""
+        began = monotonic()
+        try:
+            yield
         finally:
             self._clock = max(0.0, self._clock - (monotonic() - began))
-
-    def reply(self, replies: Replies) -> None:
-        """Answers a round; raises like `round`."""
-        self._native.send(encode(replies), self._clock)
 
     def close(self) -> None:
         """Kills the process and all it started."""

@@ -140,6 +140,8 @@ class RunContext:
         self.state.variants = list(self.archive)
         self.state.requests = self.budget.requests
         self.journal.write(records, puts=[snapshots.save(self.state)])
+        # What programs said has led to records, and no cycle before this one is done again.
+        self.host.transcripts.clear()
 
     def tasks(
         self,
@@ -163,6 +165,7 @@ class RunContext:
         stage: Stage,
         *,
         parts: bool = False,
+        twice: bool = False,
         grader: Grader | None = None,
     ) -> RolloutRequest:
         """One attempt through a variant's program on every task."""
@@ -174,6 +177,7 @@ class RunContext:
             stage=stage,
             limits=self.host.roles.solver,
             parts=parts,
+            twice=twice,
             grader=grader,
         )
 

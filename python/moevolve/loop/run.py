@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.process import in_force
+from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal import seal
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
 OnEstimate = Callable[[estimates.Estimate], None]
+
+TRANSCRIPTS = "programs.part"
+"""What programs said in the cycle under way, inside a run's folder."""
 
 
 def start(
@@ -287,7 +291,12 @@ def opened(
         name,
         suite,
         variants,
-        ProgramHost(config.limits(), config.sandbox, cutters=suite.cutters),
+        ProgramHost(
+            config.limits(),
+            config.sandbox,
+            cutters=suite.cutters,
+            transcripts=Transcripts(store.path / TRANSCRIPTS),
+        ),
         LessonMemory(MemoryStore(memory_folder(store.path)), name),
         journal,
         Control(store, recorded),
@@ -360,6 +369,8 @@ def _drive(
         raise
     finally:
         run.sealed.close()
+        run.host.transcripts.close()
+    (store.path / TRANSCRIPTS).unlink(missing_ok=True)
     journal.state("finished", 1.0, status="finished" if close else "stopped")
     if close:
         seal.write(store)

@@ -93,7 +93,8 @@ class Outcome(Struct, frozen=True):
     answer: str | None
     failure: str | None
     """None, or `error` (it raised), `malformed` (no usable answer or message), `budget`, `timeout`, `crash`
-    (its process died), `policy` (the policy did not answer), `rejected` (it refused the request)."""
+    (its process died), `nondeterministic` (a second try went another way), `policy` (the policy did not answer),
+    `rejected` (it refused the request)."""
     detail: str
     tokens: int
     """Tokens generated for the attempt, end tokens included."""

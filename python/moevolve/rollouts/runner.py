@@ -41,6 +41,8 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling | None = None
     """The bare policy's."""
     parts: bool = False
+    twice: bool = False
+    """Try a program again: what then goes another way fails as `nondeterministic`."""
     grader: Grader | None = None
     """None for the runner's own."""
 
@@ -65,6 +67,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
             samples=self.samples,
             sampling=self.sampling,
             parts=self.parts,
+            twice=self.twice,
         )
 
 

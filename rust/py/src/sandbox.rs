@@ -121,7 +121,7 @@ fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 #[pyfunction]
-#[pyo3(name = "spawn", signature = (program, arguments, environment, readable, executable, *, memory, cpu_seconds, hidden=Vec::new(), open_files=32, processes=1, warm=false, strict=false))]
+#[pyo3(name = "spawn", signature = (program, arguments, environment, readable, executable, *, memory, cpu_seconds, hidden=Vec::new(), open_files=32, processes=1, warm=false, trusted_start=false, input=Vec::new(), strict=false))]
 #[expect(
     clippy::too_many_arguments,
     reason = "each is a keyword on the Python side"
@@ -139,6 +139,8 @@ fn spawn_process(
     open_files: u64,
     processes: u64,
     warm: bool,
+    trusted_start: bool,
+    input: Vec<u8>,
     strict: bool,
 ) -> PyResult<SandboxedProcess> {
     let limits = Limits {
@@ -160,6 +162,8 @@ fn spawn_process(
             (false, processes) => Forks::Everybody { processes },
         },
         limits,
+        trusted_start,
+        input,
         strict,
     };
     // Without the GIL: the clone waits for the child's execution.

@@ -43,11 +43,7 @@ pub(crate) fn rules(policy: &Policy) -> Result<Option<Arc<OwnedFd>>> {
     if landlock_abi() == 0 {
         return Ok(None);
     }
-    let paths = (
-        policy.readable.clone(),
-        policy.executable.clone(),
-        policy.hidden.clone(),
-    );
+    let paths = paths(policy);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((for_paths, rules)) = &*last
         && *for_paths == paths
@@ -57,6 +53,14 @@ pub(crate) fn rules(policy: &Policy) -> Result<Option<Arc<OwnedFd>>> {
     let made = make_rules(policy)?.map(Arc::new);
     *last = made.clone().map(|rules| (paths, rules));
     Ok(made)
+}
+
+fn paths(policy: &Policy) -> Paths {
+    (
+        policy.readable.clone(),
+        policy.executable.clone(),
+        policy.hidden.clone(),
+    )
 }
 
 fn make_rules(policy: &Policy) -> Result<Option<OwnedFd>> {
@@ -179,6 +183,21 @@ pub(crate) struct Root {
     pub links: Vec<Link>,
     /// Paths, relative to the new root, that are covered by something empty; true for a folder.
     pub covers: Vec<(CString, bool)>,
+}
+
+/// The plan of a policy's private root; the last one is kept, as with `rules`.
+pub(crate) fn root(policy: &Policy, landlock: bool) -> Result<Arc<Root>> {
+    static LAST: Mutex<Option<(Paths, Arc<Root>)>> = Mutex::new(None);
+    let paths = paths(policy);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((for_paths, root)) = &*last
+        && *for_paths == paths
+    {
+        return Ok(Arc::clone(root));
+    }
+    let made = Arc::new(Root::plan(policy, landlock)?);
+    *last = Some((paths, Arc::clone(&made)));
+    Ok(made)
 }
 
 impl Root {

@@ -19,7 +19,7 @@ const STACK_POINTER: usize = 19;
 #[cfg(target_arch = "aarch64")]
 const STACK_POINTER: usize = 31;
 
-/// Waits for the traced child's execution, strikes the vDSO out and lets it run, untraced.
+/// Waits for the traced child's execution and strikes the vDSO out; the child stays stopped.
 ///
 /// # Errors
 /// The child died, or tracing is refused.
@@ -50,6 +50,14 @@ pub(crate) fn without_vdso(child: libc::pid_t) -> io::Result<()> {
         }
         word += 2 * WORD;
     }
+    Ok(())
+}
+
+/// Lets a stopped child run, untraced.
+///
+/// # Errors
+/// It is gone.
+pub(crate) fn release(child: libc::pid_t) -> io::Result<()> {
     // SAFETY: ends the tracing of our own child.
     if unsafe { libc::ptrace(libc::PTRACE_DETACH, child, 0, 0) } < 0 {
         return Err(io::Error::last_os_error());

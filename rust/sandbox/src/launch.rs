@@ -25,7 +25,7 @@ pub(crate) struct Launch {
     /// `CLONE_NEW*` flags.
     pub namespaces: c_int,
     /// Mounts of the private root; needs the mount namespace.
-    pub root: Option<Root>,
+    pub root: Option<Arc<Root>>,
     /// Landlock rules.
     pub landlock: Option<Arc<OwnedFd>>,
     /// Seccomp filters.

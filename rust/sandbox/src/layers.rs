@@ -80,7 +80,7 @@ impl Layers {
         let attempt = Launch {
             namespaces: self.flags,
             root: if self.private_root {
-                Some(Root::plan(&policy, self.landlock_abi > 0)?)
+                Some(Root::plan(&policy, self.landlock_abi > 0)?.into())
             } else {
                 None
             },
@@ -91,7 +91,7 @@ impl Layers {
             },
             filters: if self.seccomp {
                 let answers = self.virtual_clock;
-                Some(syscalls::filters(Forks::Nobody, answers, None)?)
+                Some(syscalls::filters(Forks::Nobody, answers, false, None)?)
             } else {
                 None
             },

@@ -29,6 +29,7 @@ mod mounts;
 mod policy;
 mod restrict;
 mod spawn;
+mod start;
 mod syscalls;
 mod world;
 

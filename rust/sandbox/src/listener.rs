@@ -101,15 +101,16 @@ impl Listener {
             if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
                 return Err(io::Error::other("no listener came"));
             }
-            let raw = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
-            // An older kernel refuses the flag, and answers are a little later.
-            libc::ioctl(raw, SET_FLAGS, SYNC_WAKE_UP);
-            OwnedFd::from_raw_fd(raw)
+            OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
         };
-        Ok(Self {
-            descriptor,
-            world: World::new(first, forks),
-        })
+        Ok(Self::new(descriptor, World::new(first, forks)))
+    }
+
+    /// Serves a listener that we hold.
+    pub(crate) fn new(descriptor: OwnedFd, world: World) -> Self {
+        // SAFETY: takes numbers only. An older kernel refuses the flag, and answers are a little later.
+        unsafe { libc::ioctl(descriptor.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
+        Self { descriptor, world }
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

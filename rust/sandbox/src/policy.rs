@@ -59,8 +59,13 @@ pub struct Policy {
     pub hidden: Vec<PathBuf>,
     /// Who may start processes.
     pub forks: Forks,
+    /// What waits on its standard input when it starts: as much as a pipe takes.
+    pub input: Vec<u8>,
     /// Resource limits.
     pub limits: Limits,
+    /// The program runs what the host trusts until it sets the clock that reseeds its world (see `world`): until then it
+    /// reads this machine's clocks, which costs no round through the host, and [`crate::spawn`] waits for that moment.
+    pub trusted_start: bool,
     /// Refuse to start if a layer is missing.
     pub strict: bool,
 }

@@ -55,8 +55,12 @@ pub(crate) fn restrict(launch: &Launch) -> Step {
         if let Some(execution) = &filters.execution {
             install(execution)?;
         }
-        match &launch.socket {
-            Some(socket) if filters.answers => {
+        match (&filters.start, &launch.socket) {
+            (Some(start), _) => {
+                check("virtual clock", libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0))?;
+                install(start)?;
+            }
+            (None, Some(socket)) if filters.answers => {
                 check("virtual clock", libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0))?;
                 listener::install(&program(&filters.guard), socket.as_raw_fd())?;
             }

@@ -6,15 +6,17 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::child::Child;
 use crate::error::{Error, Result};
-use crate::filesystem::{self, Root, text_of};
+use crate::filesystem::{self, text_of};
 use crate::frames::Scan;
-use crate::image::without_vdso;
+use crate::image::{release, without_vdso};
 use crate::launch::{Launch, Program, launch};
 use crate::layers::probe;
 use crate::leash::Leash;
 use crate::listener::{self, Listener};
 use crate::policy::{Forks, Policy};
+use crate::start::{self, Start};
 use crate::syscalls;
+use crate::world::World;
 
 /// Bytes of stack, the same everywhere: where the kernel puts everything else depends on it.
 const STACK: u64 = 8 << 20;
@@ -46,6 +48,7 @@ pub fn spawn(policy: &Policy) -> Result<Child> {
     for ours in [&input, &output, &errors] {
         non_blocking(ours)?;
     }
+    fill(&input, &policy.input)?;
     let arguments = policy
         .arguments
         .iter()
@@ -62,17 +65,19 @@ pub fn spawn(policy: &Policy) -> Result<Child> {
         environment,
         [child_input, child_output, child_errors],
     );
+    let trusted_start = policy.trusted_start && layers.virtual_clock && start::available();
     let filters = if layers.seccomp {
         let answers = layers.virtual_clock;
         Some(syscalls::filters(
             policy.forks,
             answers,
+            trusted_start,
             Some(program.path()),
         )?)
     } else {
         None
     };
-    let (socket, child_socket) = if layers.virtual_clock {
+    let (socket, child_socket) = if layers.virtual_clock && !trusted_start {
         let (ours, theirs) = listener::sockets().map_err(failed("virtual clock"))?;
         (Some(ours), Some(theirs))
     } else {
@@ -81,7 +86,7 @@ pub fn spawn(policy: &Policy) -> Result<Child> {
     let prepared = Launch {
         namespaces: layers.flags,
         root: if layers.private_root {
-            Some(Root::plan(policy, layers.landlock_abi > 0)?)
+            Some(filesystem::root(policy, layers.landlock_abi > 0)?)
         } else {
             None
         },
@@ -108,10 +113,18 @@ pub fn spawn(policy: &Policy) -> Result<Child> {
         scan: Scan::default(),
         said: Vec::new(),
     };
+    let step = failed("virtual clock");
     if let Some(socket) = socket {
-        let step = failed("virtual clock");
         without_vdso(pid).map_err(&step)?;
+        release(pid).map_err(&step)?;
         child.listener = Some(Listener::receive(&socket, pid, policy.forks).map_err(&step)?);
+    } else if let Some(filters) = prepared.filters.as_ref().filter(|_| trusted_start) {
+        let mut world = World::new(pid, policy.forks);
+        without_vdso(pid).map_err(&step)?;
+        match start::until_reseeding(pid, &mut world, &filters.guard).map_err(&step)? {
+            Start::Over(descriptor) => child.listener = Some(Listener::new(descriptor, world)),
+            Start::Ended(status) => child.status = Some(status),
+        }
     }
     let alone = policy.forks == Forks::Nobody || layers.flags & libc::CLONE_NEWPID != 0;
     if !(alone && layers.seccomp) {
@@ -173,6 +186,31 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
         Ok(unsafe { OwnedFd::from_raw_fd(copy) })
     };
     Ok((raise(read)?, raise(write)?))
+}
+
+/// Puts bytes into an empty pipe that nobody reads yet.
+fn fill(end: &OwnedFd, bytes: &[u8]) -> Result<()> {
+    const USUAL: usize = 1 << 16;
+    let setup = failed("pipe");
+    if bytes.len() > USUAL {
+        // SAFETY: changes a pipe that we own.
+        let room = unsafe {
+            libc::fcntl(
+                end.as_raw_fd(),
+                libc::F_SETPIPE_SZ,
+                bytes.len() as libc::c_int,
+            )
+        };
+        if room < 0 {
+            return Err(setup(io::Error::last_os_error()));
+        }
+    }
+    let mut left = bytes;
+    while !left.is_empty() {
+        let count = nix::unistd::write(end, left).map_err(|error| setup(error.into()))?;
+        left = &left[count..];
+    }
+    Ok(())
 }
 
 fn non_blocking(end: &OwnedFd) -> Result<()> {

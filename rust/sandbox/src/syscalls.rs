@@ -146,12 +146,20 @@ pub(crate) struct Filters {
     pub guard: BpfProgram,
     /// Whether the host answers calls.
     pub answers: bool,
+    /// In force instead of the guard until a trusted start is over (see `start`).
+    pub start: Option<BpfProgram>,
     /// What may be called at all.
     pub list: BpfProgram,
 }
 
-/// The filters for a child; `answers` says whether the host answers calls, `path` is what it is going to execute.
-pub(crate) fn filters(forks: Forks, answers: bool, path: Option<&CStr>) -> Result<Filters> {
+/// The filters for a child; `answers` says whether the host answers calls, `trusted_start` whether it does so from the
+/// start on or later, `path` is what the child is going to execute.
+pub(crate) fn filters(
+    forks: Forks,
+    answers: bool,
+    trusted_start: bool,
+    path: Option<&CStr>,
+) -> Result<Filters> {
     let execution = match (forks, path) {
         (Forks::Everybody { .. }, _) | (_, None) => None,
         (_, Some(path)) => Some(one_execution(path.as_ptr() as u64)),
@@ -160,11 +168,12 @@ pub(crate) fn filters(forks: Forks, answers: bool, path: Option<&CStr>) -> Resul
         execution,
         guard: guard(forks, answers),
         answers,
-        list: allowed(forks, answers)?,
+        start: trusted_start.then(start),
+        list: allowed(forks, answers, trusted_start)?,
     })
 }
 
-fn allowed(forks: Forks, answers: bool) -> Result<BpfProgram> {
+fn allowed(forks: Forks, answers: bool, trusted_start: bool) -> Result<BpfProgram> {
     use SeccompCmpArgLen::{Dword, Qword};
     use SeccompCmpOp::{Eq, MaskedEq};
     let always = ALLOWED
@@ -197,6 +206,15 @@ fn allowed(forks: Forks, answers: bool) -> Result<BpfProgram> {
         libc::SYS_setitimer,
         vec![rule(&[(0, Dword, Eq, libc::ITIMER_PROF as u64)])?],
     );
+    if trusted_start {
+        // The guard itself, which refuses any other.
+        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u64;
+        let mode = u64::from(libc::SECCOMP_SET_MODE_FILTER);
+        rules.insert(
+            libc::SYS_seccomp,
+            vec![rule(&[(0, Dword, Eq, mode), (1, Qword, Eq, flags)])?],
+        );
+    }
     if forks != Forks::Nobody {
         let plain = MaskedEq(NO_PLAIN_FORK as u64);
         rules.extend(FORKS.iter().map(|&number| (number, Vec::new())));
@@ -235,18 +253,26 @@ fn refused(error: impl std::error::Error) -> Error {
 const ALLOW: sock_filter = answer(libc::SECCOMP_RET_ALLOW);
 const MISSING: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
 
-/// The guard; a child of another ABI dies, since it knows what it does.
+/// Clocks that are read and nothing else: the interpreter's own start does so more than a hundred times.
+const READINGS: &[i64] = &[libc::SYS_clock_gettime, libc::SYS_gettimeofday];
+
+/// The guard of a trusted start: clocks are this machine's, and whatever else the host answers stops the child.
+fn start() -> BpfProgram {
+    let mut program = entrance();
+    let asked = ANSWERED.iter().chain(ANSWERED_ONLY).chain(ANSWERED_HERE);
+    for &number in asked.filter(|number| !READINGS.contains(number)) {
+        program.push(jump(libc::BPF_JEQ, number as u32, 0, 1));
+        program.push(answer(libc::SECCOMP_RET_TRACE));
+    }
+    program.push(ALLOW);
+    program
+}
+
+/// The guard.
 fn guard(forks: Forks, answers: bool) -> BpfProgram {
-    let mut program = vec![
-        load(0),
-        // Over the kill unless it is an x32 call.
-        jump(libc::BPF_JGE, X32_BIT, 0, 1),
-        answer(libc::SECCOMP_RET_KILL_PROCESS),
-        jump(libc::BPF_JGT, YOUNGEST, 0, 1),
-        MISSING,
-        jump(libc::BPF_JEQ, libc::SYS_clone3 as u32, 0, 1),
-        MISSING,
-    ];
+    let mut program = entrance();
+    program.push(jump(libc::BPF_JEQ, libc::SYS_seccomp as u32, 0, 1));
+    program.push(answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
     if answers {
         let forks = if forks == Forks::First { FORKS } else { &[] };
         let asked = ANSWERED
@@ -261,6 +287,20 @@ fn guard(forks: Forks, answers: bool) -> BpfProgram {
     }
     program.push(ALLOW);
     program
+}
+
+/// What both guards begin with; a child of another ABI dies, since it knows what it does.
+fn entrance() -> BpfProgram {
+    vec![
+        load(0),
+        // Over the kill unless it is an x32 call.
+        jump(libc::BPF_JGE, X32_BIT, 0, 1),
+        answer(libc::SECCOMP_RET_KILL_PROCESS),
+        jump(libc::BPF_JGT, YOUNGEST, 0, 1),
+        MISSING,
+        jump(libc::BPF_JEQ, libc::SYS_clone3 as u32, 0, 1),
+        MISSING,
+    ]
 }
 
 /// Refuses every execution but that of the path at `address`: a second image would have the clocks back that the first
@@ -318,8 +358,8 @@ mod tests {
             Forks::Everybody { processes: 9 },
         ] {
             for answers in [false, true] {
-                let made = filters(forks, answers, Some(c"/program")).unwrap();
-                for program in [&made.guard, &made.list] {
+                let made = filters(forks, answers, answers, Some(c"/program")).unwrap();
+                for program in [&made.guard, &made.list].into_iter().chain(&made.start) {
                     assert!(!program.is_empty() && program.len() < 4096);
                 }
                 assert_eq!(

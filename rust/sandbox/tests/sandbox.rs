@@ -265,3 +265,42 @@ fn strict_follows_the_probe() {
     policy.strict = true;
     assert_eq!(spawn(&policy).is_ok(), probe().missing().is_empty());
 }
+
+#[test]
+fn a_trusted_start_ends_where_the_world_begins() {
+    if probe().missing().contains(&"virtual clock".to_owned()) {
+        return;
+    }
+    for trusted_start in [false, true] {
+        let mut policy = policy(&["start"]);
+        policy.trusted_start = trusted_start;
+        // 1 January 2030 and a tick; no further filter, no descriptor of the listener.
+        let said = report(&mut spawn(&policy).unwrap()).unwrap();
+        let expected = format!("ok: 0 1893456000001000000 {} []", libc::EPERM);
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn a_start_that_never_ends_is_an_ended_child() {
+    let mut policy = policy(&["die"]);
+    policy.trusted_start = true;
+    let Err(Error::Ended { how, stderr }) = report(&mut spawn(&policy).unwrap()) else {
+        panic!("it should die")
+    };
+    assert_eq!(
+        (how.as_str(), stderr.as_str()),
+        ("exit status 7", "last words\n")
+    );
+}
+
+#[test]
+fn input_waits_for_the_child() {
+    for size in [5, 40_000, 200_000] {
+        let mut policy = policy(&["echo"]);
+        let body = vec![7; size];
+        policy.input = [&(size as u32).to_le_bytes()[..], &body].concat();
+        let mut child = spawn(&policy).unwrap();
+        assert_eq!(child.receive(&BOUNDS, soon()).unwrap(), Some(body));
+    }
+}

@@ -5,7 +5,7 @@ dies or talks nonsense ends without its siblings.
 """
 
 import gc
-import os
+import posix
 import select
 from fcntl import F_SETFL, fcntl
 
@@ -33,7 +33,7 @@ class Child:
         Raises:
             ValueError: it is no message, or the child is gone.
         """
-        part = os.read(self.input, 1 << 16)
+        part = posix.read(self.input, 1 << 16)
         if not part:
             raise ValueError("its process ended")
         self.bytes += part
@@ -55,14 +55,14 @@ class Child:
         room.register(self.output, select.POLLOUT)
         while data and room.poll(patience):
             try:
-                data = data[os.write(self.output, data) :]
+                data = data[posix.write(self.output, data) :]
             except OSError:
                 return
 
     def close(self):
         """Lets the child go: what it reads is at its end."""
-        os.close(self.input)
-        os.close(self.output)
+        posix.close(self.input)
+        posix.close(self.output)
 
 
 def _text(value):
@@ -100,11 +100,11 @@ def run(start, exchange, play, read):
 
 def _fork(index, start, play, read):
     """Starts the attempt; in the child, runs it and ends."""
-    up, down = os.pipe(), os.pipe()
-    if os.fork():
-        os.close(up[1])
-        os.close(down[0])
-        fcntl(down[1], F_SETFL, os.O_NONBLOCK)
+    up, down = posix.pipe(), posix.pipe()
+    if posix.fork():
+        posix.close(up[1])
+        posix.close(down[0])
+        fcntl(down[1], F_SETFL, posix.O_NONBLOCK)
         return Child(index, up[0], down[1])
     code = 1
     try:
@@ -114,22 +114,22 @@ def _fork(index, start, play, read):
         def exchange(requests, done):
             data = memoryview(_frame(dumps([[(kind, text) for kind, _, text in requests], done])))
             while data:
-                data = data[os.write(up[1], data) :]
+                data = data[posix.write(up[1], data) :]
             return read(down[0])
 
         play(own, exchange)
         code = 0
     finally:
-        os._exit(code)
+        posix._exit(code)
 
 
 def _keep(*descriptors):
     """Closes everything but stderr, its copy as stdout, and these."""
     begin = 3
     for descriptor in sorted(descriptors):
-        os.closerange(begin, descriptor)
+        posix.closerange(begin, descriptor)
         begin = descriptor + 1
-    os.closerange(begin, 4 * LIVE)
+    posix.closerange(begin, 4 * LIVE)
 
 
 def _carry(children, exchange, patience, done):

@@ -2,13 +2,14 @@
 
 import sys
 from _frozen_importlib import ModuleSpec
+from marshal import loads
 
 
 class Bundle:
     """Imports modules whose code came in the message.
 
     Args:
-        modules: code by name.
+        modules: marshalled code by name.
     """
 
     def __init__(self, modules):
@@ -21,7 +22,8 @@ class Bundle:
         return None
 
     def exec_module(self, module):
-        exec(self.modules[module.__name__], module.__dict__)
+        exec(loads(self.modules[module.__name__]), module.__dict__)
 
 
 sys.meta_path.insert(0, Bundle(modules))  # noqa: F821  the name that the message came under
+__import__("worker")

@@ -73,8 +73,8 @@ def _no_timer(*arguments):
     raise PermissionError("a program sets no timers: what it decides would hang on how fast it runs")
 
 
-def virtual_clock(rounds):
-    """Whether the host answers clocks and entropy.
+def virtual_clock():
+    """Asks the host to answer clocks and entropy from here on, which ends a trusted start.
 
     Where it does, the steady clocks of `time` become one that the interpreter does not read for itself. Where it does
     not, all clocks show the number of rounds, a guard against accidents only: the run says that the layer is missing.
@@ -82,16 +82,24 @@ def virtual_clock(rounds):
     try:
         time.clock_settime_ns(RESEED, 0)
         seconds, nanoseconds = partial(time.clock_gettime, STEADY), partial(time.clock_gettime_ns, STEADY)
-        names, virtual = STEADY_NAMES, True
+        names = STEADY_NAMES
     except OSError:
-        seconds, nanoseconds = (lambda: float(rounds())), (lambda: rounds() * 1_000_000_000)
-        names, virtual = ("time", *STEADY_NAMES), False
+        seconds, nanoseconds = (lambda: float(_rounds[0].count)), (lambda: _rounds[0].count * 1_000_000_000)
+        names = "time", *STEADY_NAMES
         time.sleep = lambda seconds: None
         _begin[0] = lambda clock, start: None
     for name in names:
         setattr(time, name, seconds)
         setattr(time, f"{name}_ns", nanoseconds)
-    return virtual
+
+
+_rounds = []
+"""The rounds under way; their number is the time where the host does not tell it."""
+
+
+def count(rounds):
+    """Begins to count these rounds."""
+    _rounds[:] = [rounds]
 
 
 class _Seeded:

@@ -4,7 +4,7 @@ Standard library only. Nothing here is a defence: a program may rewrite this mod
 are the kernel's layers around the process and the host, which checks all that comes out.
 """
 
-import os
+import posix
 import sys
 
 import loader
@@ -17,10 +17,10 @@ class Frames:
     """Length-prefixed messages on descriptors of their own, so that a stray `print` cannot mix with them."""
 
     def __init__(self):
-        self.input = os.dup(0)
-        self.output = os.dup(1)
-        os.dup2(2, 1)
-        os.close(0)
+        self.input = posix.dup(0)
+        self.output = posix.dup(1)
+        posix.dup2(2, 1)
+        posix.close(0)
 
     def read(self):
         return read(self.input)
@@ -29,7 +29,7 @@ class Frames:
         body = message.encode()
         data = memoryview(len(body).to_bytes(4, "little") + body)
         while data:
-            data = data[os.write(self.output, data) :]
+            data = data[posix.write(self.output, data) :]
 
 
 def read(descriptor):
@@ -40,9 +40,9 @@ def read(descriptor):
 def _exactly(descriptor, count):
     parts = []
     while count:
-        part = os.read(descriptor, min(count, 1 << 20))
+        part = posix.read(descriptor, min(count, 1 << 20))
         if not part:
-            os._exit(0)
+            posix._exit(0)
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
@@ -139,6 +139,10 @@ def recipe_answer(value):
 
 def main():
     frames = Frames()
+    if sys.argv[2] == "attempt":
+        import apart
+    # From here on the host answers clocks and entropy, and others' words are read.
+    loader.virtual_clock()
     start = frames.read()
 
     def exchange(requests, done):
@@ -147,8 +151,6 @@ def main():
         return frames.read()["replies"]
 
     if sys.argv[2] == "attempt":
-        import apart
-
         apart.run(start, exchange, play, read)
     else:
         play(start, exchange)
@@ -170,7 +172,7 @@ def play(start, exchange):
         "recipe": recipe_answer,
     }[mode]
     rounds = Rounds(exchange, limits["step_seconds"], finish)
-    loader.virtual_clock(lambda: rounds.count)
+    loader.count(rounds)
     agents = [Agent(limits, seed, start["files"]) for seed in start["seeds"]]
 
     async def load():

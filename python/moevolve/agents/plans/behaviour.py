@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from moevolve.agents.plans.check import check
-from moevolve.agents.plans.expression import PlanError, Text, decode
+from moevolve.agents.plans.expression import PlanError, Text, UnsteadyPlan, decode
 from moevolve.errors import StoreError
 from moevolve.tasks.cutters import Cutter
 
@@ -39,7 +39,8 @@ class Behaviour(msgspec.Struct, frozen=True):
     def expressions(self, cutters: Mapping[str, Cutter]) -> dict[str, Text | PlanError]:
         """Skill -> its plan, or why there is none that the suite allows."""
         found: dict[str, Text | PlanError] = {
-            skill: PlanError(reason) for skill, reason in self.refused.items()
+            skill: (UnsteadyPlan if reason.startswith(UnsteadyPlan.failure) else PlanError)(reason)
+            for skill, reason in self.refused.items()
         }
         for skill, data in self.plans.items():
             try:

@@ -28,6 +28,15 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 class PlanError(UsageError):
     """An expression that no program of a suite with `answers = "policy"` may build."""
 
+    failure = "malformed"
+    """Failure of the attempts that have no plan for this reason."""
+
+
+class UnsteadyPlan(PlanError):
+    """None, since two tries of one key gave two plans."""
+
+    failure = "nondeterministic"
+
 
 class Node(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=str.lower):
     """Base of all expressions; the tag is the class's name in lower case."""

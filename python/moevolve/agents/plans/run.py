@@ -73,7 +73,7 @@ def attempts(
     """One attempt on every task by the plan of its skill.
 
     Args:
-        plans: skill -> its plan, which `check` has accepted, or why there is none: its attempts fail as `malformed`.
+        plans: skill -> its plan, which `check` has accepted, or why there is none, which is its attempts' failure.
         tasks: as programs see them.
         keys: one key a task; each request draws from (key, index of the request).
         answer: the policy.
@@ -90,7 +90,7 @@ def attempts(
         plan = plans.get(task.skill, PlanError(f"no plan for {task.skill}"))
         if isinstance(plan, PlanError):
             attempt = _Attempt(index, seed, _nothing())
-            attempt.fail("malformed", str(plan))
+            attempt.fail(plan.failure, str(plan))
         else:
             attempt = _Attempt(
                 index, seed, Evaluation(task.prompt, cutters, _lessons(recall, task)).text(plan)

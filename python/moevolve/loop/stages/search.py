@@ -19,6 +19,10 @@ from moevolve.records import Chosen, Record
 from moevolve.rollouts.attempts import Attempt, Counts
 from moevolve.rollouts.counting import Usage
 from moevolve.rollouts.scoring import mean
+from moevolve.tasks.task import Verdict
+
+UNSTEADY = "nondeterministic"
+"""Failure of a program's attempts when two tries of the same keys went two ways."""
 
 
 def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attempt]) -> None:
@@ -133,7 +137,8 @@ def _screen(
     stage = (run.config.seed, cycle, "screen", generation)
     differing = [child for child, proposal in candidates if proposal.solves_differently]
     baseline, *found = run.roll(
-        *(run.rollouts(variant, tasks, stage) for variant in (run.champion, *differing))
+        run.rollouts(run.champion, tasks, stage),
+        *(run.rollouts(variant, tasks, stage, twice=True) for variant in differing),
     )
     screened = {child.id: rollouts.attempts for child, rollouts in zip(differing, found, strict=True)}
     base = mean(baseline.attempts)
@@ -152,7 +157,12 @@ def _screen(
             ]
             continue
         score = mean(attempts)
-        better = score > base + run.config.evolve.margin
+        unsteady = any(attempt.verdict.failure == UNSTEADY for attempt in attempts)
+        if unsteady:
+            # Whatever it came to elsewhere says nothing: it is discarded as a whole.
+            attempts = [_unsteady(attempt) for attempt in attempts]
+            screened[child.id] = attempts
+        better = score > base + run.config.evolve.margin and not unsteady
         child = run.archive.update(child.id, score=score, status="kept" if better else "rejected")
         passed += [child] if better else []
         records += [
@@ -161,7 +171,13 @@ def _screen(
             entries.screened(child, attempts, base, passed=better),
         ]
         run.state.outcomes.append(
-            ProposalOutcome(cycle, child.operator, child.summary, score - base, "screened")
+            ProposalOutcome(
+                cycle,
+                child.operator,
+                child.summary,
+                score - base,
+                UNSTEADY if unsteady else "screened",
+            )
         )
     differences = {
         name: [
@@ -173,3 +189,8 @@ def _screen(
     }
     tokens = sum(rollouts.counts.tokens for rollouts in (baseline, *found))
     return _Screening(passed, records, base, differences, tokens)
+
+
+def _unsteady(attempt: Attempt) -> Attempt:
+    """The attempt of a program that is discarded as nondeterministic."""
+    return msgspec.structs.replace(attempt, verdict=Verdict(score=0.0, success=False, failure=UNSTEADY))

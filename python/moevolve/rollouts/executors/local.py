@@ -132,7 +132,13 @@ class _Cohort:
             if job.parts:
                 self.parts = [[] for _ in tasks]  # Nothing says which of its questions an answer stands on.
             return programs.host.solve(
-                programs.genome(job.program), tasks, answer, recall, keys, limits=job.limits
+                programs.genome(job.program),
+                tasks,
+                answer,
+                recall,
+                keys,
+                limits=job.limits,
+                twice=job.twice,
             )
         cutters, limits = programs.suite.cutters, job.limits or programs.host.roles.solver
         plans = behaviour.expressions(cutters)
