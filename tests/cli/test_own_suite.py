@@ -139,3 +139,28 @@ class TestRun:
         )
         done = moevolve("replay", "run", "--display", "none")
         assert done.returncode == 2 and "is not the suite that the run began with" in done.stderr
+
+
+class TestTools:
+    def test_an_agent_calls_the_suites_functions_and_a_replay_calls_nobody(
+        self, own: Path, moevolve: Command
+    ) -> None:
+        (own / "dates" / "tools.py").write_text(
+            "from datetime import datetime\n"
+            "def iso(day: int, month: str, year: int) -> str:\n"
+            '    """A date as year-month-day."""\n'
+            "    return datetime.strptime(f'{day} {month} {year}', '%d %B %Y').date().isoformat()\n"
+        )
+        (own / "mine" / "solve.py").write_text(
+            "async def solve(task, agent):\n"
+            "    _, day, month, year, *_ = task.prompt.split()\n"
+            "    [tool] = await agent.tools('date')\n"
+            "    assert tool['function']['parameters']['required'] == ['day', 'month', 'year']\n"
+            "    return await agent.call('iso', day=int(day), month=month, year=int(year))\n"
+        )
+        assert said(moevolve("eval", "dates", "--agent", "mine", "--json"))["agent"]["score"] == 1.0
+        words = ["--agent", "mine", "--suite", "dates", "--cycles", "1", *TINY, "--display", "none"]
+        assert moevolve("run", "small", "--out", "run", *words).returncode == 0
+        assert said(moevolve("show", "run", "--json"))["score"]["initial"] == 1.0
+        assert moevolve("replay", "run", "--display", "none").returncode == 0
+        assert moevolve("audit", "run").returncode == 0

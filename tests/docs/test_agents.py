@@ -41,7 +41,8 @@ def desk(tmp_path: Path) -> Path:
 
 def test_the_page_shows_an_agent_of_two_files_and_thirty_examples(desk: Path) -> None:
     assert set(files()) == {
-        "mine/solve.py", "mine/prompts/system.md", "mine/agent.toml", "mail/check.py", "mail/suite.toml"
+        "mine/solve.py", "mine/prompts/system.md", "mine/agent.toml",
+        "mail/check.py", "mail/tools.py", "mail/suite.toml",
     }  # fmt: skip
     assert len((desk / "mail/tasks.jsonl").read_text().splitlines()) == 30
 

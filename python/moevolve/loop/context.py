@@ -20,6 +20,7 @@ from moevolve.loop.arms import switches
 from moevolve.loop.behaviours import Behaviours
 from moevolve.loop.control import Control
 from moevolve.loop.snapshot import Snapshot
+from moevolve.loop.tools import RecordedTools
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.proposers.table import PROPOSERS
@@ -130,6 +131,12 @@ class RunContext:
         for mastery, table in ((self.direct, state.direct), (self.through, state.program)):
             for counts in table:
                 mastery.observe(*counts)
+
+    def close_processes(self) -> None:
+        """Ends the processes of graders and tools."""
+        self.sealed.close()
+        if isinstance(self.host.tools, RecordedTools):
+            self.host.tools.close()
 
     def close(self, records: Sequence[Record]) -> None:
         """Writes a cycle's last records together with the snapshot that the next cycle starts from."""

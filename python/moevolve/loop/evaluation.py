@@ -107,7 +107,7 @@ def evaluate(
             agent = RolloutRequest(**common, program=program, limits=run.host.roles.solver, grader=run.sealed)  # type: ignore[arg-type]
             bare = RolloutRequest(**common, program=None, sampling=sampling, grader=run.sealed)  # type: ignore[arg-type]
             graded = run.roll(agent, bare)
-            run.sealed.close()
+            run.close_processes()
             return Evaluation(
                 suite=run.suite.name,
                 answers=run.suite.answers,

@@ -25,10 +25,13 @@ from moevolve.loop.estimate import engine as estimates
 from moevolve.loop.limits import Extension, StopRule
 from moevolve.loop.settings import SETTINGS, refuse_changes
 from moevolve.loop.stages.attend import attend
+from moevolve.loop.tools import RecordedTools
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
 from moevolve.records import Entry, RunFinished, RunStarted, State
+from moevolve.tasks.suite import Suite
+from moevolve.tasks.tools.process import ToolProcess
 
 if TYPE_CHECKING:
     from moevolve.models.endpoint.client import Client
@@ -286,6 +289,7 @@ def opened(
     """A run's state and tools, what writes its first weights and returns their hash, and its number of parameters."""
     variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
     suite, name = resolve.suite(config), config.run_name()
+    tools = _tools(suite, store, recorded)
     run = RunContext(
         config,
         name,
@@ -294,7 +298,8 @@ def opened(
         ProgramHost(
             config.limits(),
             config.sandbox,
-            cutters=suite.cutters,
+            tools,
+            suite.cutters,
             transcripts=Transcripts(store.path / TRANSCRIPTS),
         ),
         LessonMemory(MemoryStore(memory_folder(store.path)), name),
@@ -303,6 +308,18 @@ def opened(
         progress,
     )
     return run, first_weights, parameters
+
+
+def _tools(suite: Suite, store: RunStore, recorded: RunStore | None) -> RecordedTools | None:
+    """The suite's tools, where it has any; in a replay described and not called."""
+    if not suite.tools:
+        return None
+    process = ToolProcess(suite.tools)
+    tools = process.tools
+    if recorded is None:
+        return RecordedTools(process, tools, store)
+    process.close()
+    return RecordedTools(None, tools, store, recorded)
 
 
 def _drive(
@@ -368,7 +385,7 @@ def _drive(
         )
         raise
     finally:
-        run.sealed.close()
+        run.close_processes()
         run.host.transcripts.close()
     (store.path / TRANSCRIPTS).unlink(missing_ok=True)
     journal.state("finished", 1.0, status="finished" if close else "stopped")

@@ -1,7 +1,9 @@
-"""Suites of a user's own: a folder of `suite.toml`, `tasks.jsonl` and `check.py`, or a Python file that defines skills.
-suite.toml    name, summary, answers, splits, skills: all of it optional
-tasks.jsonl   {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it
-check.py      def check(task, answer, workspace) -> float | bool | Verdict, where no gold answer decides
+"""Suites of a user's own: a folder, or a Python file that defines skills.
+
+- `suite.toml`: name, summary, answers, splits, skills; all of it optional.
+- `tasks.jsonl`: {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it.
+- `tools.py`: functions that programs may call, such as `def weather(city: str) -> str`.
+- `check.py`: `def check(task, answer, workspace) -> float | bool | Verdict`, where no gold answer decides.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from moevolve.tasks.splits import SPLITS, Split
 from moevolve.tasks.suite import SUITES, Suite, nearest, register
 from moevolve.tasks.task import Task, Verdict
 
-SETTINGS, TASKS, CHECK = "suite.toml", "tasks.jsonl", "check.py"
+SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 << 20
@@ -175,7 +177,8 @@ def _folder(source: Path, called: str | None) -> Suite:
             f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
         )
     skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
-    return Suite(name, skills, answers=settings.answers)
+    tools = [source / TOOLS] if (source / TOOLS).is_file() else []
+    return Suite(name, skills, answers=settings.answers, tools=tools)
 
 
 def _settings(file: Path) -> SuiteFile:

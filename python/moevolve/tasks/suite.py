@@ -37,6 +37,7 @@ class Suite:
         skills: its leaves.
         answers: `policy` where an answer must be made of the policy's words, by plans; `any` where a program may compute.
         cutters: ways to take a text apart that plans may use.
+        tools: Python files whose functions programs may call.
 
     Raises:
         UsageError: two skills with one path, or a path that is also a branch.
@@ -49,10 +50,12 @@ class Suite:
         *,
         answers: Answers = "any",
         cutters: Mapping[str, Cutter] = GENERAL,
+        tools: Sequence[Path] = (),
     ) -> None:
         self.name = name
         self.answers: Answers = answers
         self.cutters = dict(cutters)
+        self.tools = tuple(tools)
         self._secret = NO_SECRET
         self._closed: frozenset[str] = frozenset()
         self.skills: dict[str, Skill] = {}
@@ -105,7 +108,7 @@ class Suite:
         return other
 
     def _like(self, skills: Iterable[Skill]) -> Suite:
-        other = Suite(self.name, skills, answers=self.answers, cutters=self.cutters)
+        other = Suite(self.name, skills, answers=self.answers, cutters=self.cutters, tools=self.tools)
         other._secret, other._closed = self._secret, self._closed
         return other
 

@@ -1,0 +1,93 @@
+"""A run's tools: the suite's, each call once in a run and its result on record, so that a replay calls nobody."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from moevolve.agents.kinds.tools import ToolFailure
+from moevolve.errors import DivergedError
+from moevolve.journal.store import RunStore
+from moevolve.protocol.messages import Tool
+from moevolve.protocol.requests import ToolRequest
+from moevolve.records import Timing
+from moevolve.tasks.tools.process import CallFailed, ToolProcess
+
+TABLE = "calls"
+"""Results by the digest of (the request's key, tool, arguments)."""
+
+
+class _Row(msgspec.Struct, frozen=True):
+    result: Any = None
+    error: str | None = None
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode = msgspec.msgpack.Decoder(_Row).decode
+
+
+class RecordedTools:
+    """A toolbox whose results are kept in a run's store.
+
+    Args:
+        process: the suite's tools; None in a replay.
+        tools: what may be called.
+        store: the run, open for writing.
+        source: another run that results are taken from.
+    """
+
+    def __init__(
+        self,
+        process: ToolProcess | None,
+        tools: Sequence[Tool],
+        store: RunStore,
+        source: RunStore | None = None,
+    ) -> None:
+        self.tools = tools
+        self._process = process
+        self._store = store
+        self._source = source
+
+    def call(self, requests: Sequence[ToolRequest]) -> list[Any | ToolFailure]:
+        """Results in the order of the calls.
+
+        Raises:
+            DivergedError: a replay calls what the run did not.
+        """
+        found: list[Any | ToolFailure] = []
+        puts = []
+        for request in requests:
+            name = digest(request)
+            kept = self._store.get(TABLE, name)
+            if kept is None and self._source is not None:
+                kept = self._source.get(TABLE, name)
+            if kept is None:
+                kept = _encode(self._made(request))
+                puts.append((TABLE, name, kept))
+            row = _decode(kept)
+            found.append(row.result if row.error is None else ToolFailure(row.error))
+        if puts:
+            self._store.batch([], Timing(at=0.0), puts=puts)
+        return found
+
+    def close(self) -> None:
+        """Ends the tools' process."""
+        if self._process is not None:
+            self._process.close()
+
+    def _made(self, request: ToolRequest) -> _Row:
+        if self._process is None:
+            raise DivergedError(f"the replay calls the tool {request.tool} as the run never did")
+        try:
+            return _Row(result=self._process.call(request.tool, request.arguments))
+        except CallFailed as error:
+            return _Row(error=str(error))
+
+
+def digest(request: ToolRequest) -> str:
+    """The name of a call on record."""
+    body = _encode((request.key, request.tool, request.arguments))
+    return hashlib.blake2b(body, digest_size=16).hexdigest()

@@ -1,0 +1,109 @@
+"""The process that runs a suite's tools: JSON lines in, JSON lines out.
+
+A tool is a function of the file whose name does not begin with `_`. Its docstring says what it does, its annotations what
+its arguments are; it is called with arguments that fit them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import runpy
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+LONGEST = 1000
+"""Characters of a message about a call that failed."""
+
+
+def functions(file: Path) -> dict[str, Callable[..., Any]]:
+    """The tools that a file defines, by name."""
+    space = runpy.run_path(str(file), run_name=file.stem)
+    return {
+        name: value
+        for name, value in space.items()
+        if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == file.stem
+    }
+
+
+def described(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """A tool's name, description and the JSON schema of its arguments.
+
+    Raises:
+        TypeError: a parameter without a name, or an annotation that JSON has no type for.
+    """
+    properties, required = {}, []
+    for parameter, kind in _parameters(function).items():
+        properties[parameter.name] = msgspec.json.schema(kind)
+        if parameter.default is parameter.empty:
+            required.append(parameter.name)
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return {"name": name, "description": inspect.getdoc(function) or "", "parameters": parameters}
+
+
+def called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """What a tool returns.
+
+    Raises:
+        ValueError: arguments that do not fit; whatever the tool itself raises.
+    """
+    known = {parameter.name: kind for parameter, kind in _parameters(function).items()}
+    if unknown := sorted(set(arguments) - set(known)):
+        raise ValueError(f"no argument {unknown[0]!r}: there are {', '.join(known)}")
+    given = {}
+    for name, value in arguments.items():
+        try:
+            given[name] = msgspec.convert(value, known[name])
+        except msgspec.ValidationError as error:
+            raise ValueError(f"argument {name!r}: {error}") from None
+    inspect.signature(function).bind(**given)
+    return function(**given)
+
+
+def _parameters(function: Callable[..., Any]) -> dict[inspect.Parameter, Any]:
+    hints = typing.get_type_hints(function)
+    found: dict[inspect.Parameter, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"{function.__name__} takes {parameter}: a tool's arguments all have names")
+        found[parameter] = hints.get(parameter.name, Any)
+    return found
+
+
+def main() -> None:
+    """Answers calls until stdin ends."""
+    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # What a tool prints is no answer.
+
+    def say(message: dict[str, Any]) -> None:
+        target.write(msgspec.json.encode(message) + b"\n")
+        target.flush()
+
+    tools: dict[str, Callable[..., Any]] = {}
+    try:
+        for file in sys.argv[1:]:
+            tools |= functions(Path(file))
+        said = [described(name, function) for name, function in sorted(tools.items())]
+    except Exception:  # noqa: BLE001  a suite's own code: whatever it raises is told
+        say({"error": traceback.format_exc()[-LONGEST:]})
+        return
+    say({"tools": said})
+    for line in source:
+        call = msgspec.json.decode(line)
+        try:
+            result = called(tools[call["tool"]], call["arguments"])
+            message: dict[str, Any] = {"result": msgspec.to_builtins(result)}
+            msgspec.json.encode(message)
+        except Exception as error:  # noqa: BLE001  a tool's failure is its answer
+            message = {"error": f"{type(error).__name__}: {error}"[:LONGEST]}
+        say(message)
+
+
+if __name__ == "__main__":
+    main()

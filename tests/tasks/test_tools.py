@@ -1,0 +1,126 @@
+"""A suite's tools: described by their annotations, called in a process of their own, each failure an answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moevolve.errors import UsageError
+from moevolve.tasks.tools.process import CallFailed, ToolProcess
+
+TOOLS = '''
+import os, sys, time
+from helpers_of_nobody import *
+
+CALLS = [0]
+
+def weather(city: str, days: int = 1) -> list[str]:
+    """The weather of some days.
+
+    It is always the same.
+    """
+    print("noise")
+    return [f"sun in {city}"] * days
+
+def count() -> int:
+    CALLS[0] += 1
+    return CALLS[0]
+
+def pid() -> int:
+    return os.getpid()
+
+def fails(text: str):
+    raise KeyError(text)
+
+def hangs():
+    while True:
+        time.sleep(1)
+
+def dies():
+    os._exit(3)
+
+def floods():
+    return "x" * (2 << 20)
+
+def odd():
+    return object()
+
+def _hidden():
+    return 1
+'''.replace("from helpers_of_nobody import *\n", "")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Iterator[ToolProcess]:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    process = ToolProcess([tmp_path / "tools.py"], seconds=3.0)
+    yield process
+    process.close()
+
+
+def test_functions_are_described_by_their_annotations(tools: ToolProcess) -> None:
+    described = {tool.name: tool for tool in tools.tools}
+    assert "_hidden" not in described and "time" not in described
+    weather = described["weather"]
+    assert weather.description.startswith("The weather of some days.")
+    assert weather.parameters == {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["city"],
+    }
+
+
+def test_calls_have_results_and_share_a_process(tools: ToolProcess) -> None:
+    assert tools.call("weather", {"city": "Oslo", "days": 2}) == ["sun in Oslo"] * 2
+    assert [tools.call("count", {}) for _ in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("fails", {"text": "x"}, "KeyError: 'x'"),
+        ("weather", {"city": 3}, "argument 'city': Expected `str`, got `int`"),
+        ("weather", {}, "missing a required argument: 'city'"),
+        ("weather", {"town": "Oslo"}, "no argument 'town': there are city, days"),
+        ("odd", {}, "TypeError"),
+    ],
+)
+def test_a_call_that_fails_says_why_and_ends_nothing(
+    tool: str, arguments: dict[str, object], message: str, tools: ToolProcess
+) -> None:
+    before = tools.call("pid", {})
+    with pytest.raises(CallFailed) as failed:
+        tools.call(tool, arguments)
+    assert message in str(failed.value)
+    assert tools.call("pid", {}) == before
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [("hangs", "said nothing for 3 s"), ("dies", "died"), ("floods", "larger than 1 MiB")],
+)
+def test_a_call_that_breaks_its_process_harms_no_other(tool: str, message: str, tools: ToolProcess) -> None:
+    before = tools.call("pid", {})
+    with pytest.raises(CallFailed, match=message):
+        tools.call(tool, {})
+    assert tools.call("pid", {}) != before
+    with pytest.raises(ProcessLookupError):
+        os.kill(before, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def many(*args): pass", "a tool's arguments all have names"),
+        ("import os\nos._exit(1)", "died"),
+    ],
+)
+def test_files_that_cannot_be_tools_are_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(text)
+    with pytest.raises(UsageError, match="the suite's tools cannot be loaded") as refused:
+        _ = ToolProcess([tmp_path / "tools.py"]).tools
+    assert message in str(refused.value)
