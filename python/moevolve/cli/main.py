@@ -80,9 +80,9 @@ def _execute(name: str, words: Sequence[str]) -> int:
 
 
 def _refuse(message: str, code: int = 2) -> int:
-    from moevolve.journal.text import lines
+    from moevolve.journal.text import message as harmless
 
-    print(f"moevolve: {lines(message)}", file=sys.stderr)
+    print(f"moevolve: {harmless(message)}", file=sys.stderr)
     return code
 
 

@@ -28,8 +28,8 @@ DIM, PLAIN = "\x1b[2m", "\x1b[22m"
 
 
 def _shown(text: str, to: IO[str]) -> str:
-    """A model's text without what would steer the terminal."""
-    return lines(text) if to.isatty() else text
+    """A model's text without what would steer a terminal; as it is where a program reads it from stdout."""
+    return text if to is sys.stdout and not to.isatty() else lines(text)
 
 
 class Teller:

@@ -1,7 +1,8 @@
 """Text from programs, models, servers and users, made harmless for whoever shows it.
 
 Escape sequences could move the cursor, retitle the window or paint over a verdict; marks that reorder or hide
-text could make one name look like another. `line` is for names, summaries and messages, `lines` for what a model wrote.
+text could make one name look like another; a line break could forge a line of ours. `line` is for names and summaries,
+`lines` for what a model wrote, `message` for what is said on stderr, `json_text` for JSON.
 """
 
 from __future__ import annotations
@@ -44,3 +45,21 @@ def lines(text: str) -> str:
     Character by character, so that a text may come in pieces.
     """
     return _STEERING.sub("\ufffd", text)
+
+
+def message(text: str) -> str:
+    """A message of ours with foreign words in it; lines after the first are marked, so that none passes for one of ours."""
+    return lines(text.strip("\n")).replace("\n", "\n  | ")
+
+
+def json_text(text: str) -> str:
+    """JSON that means the same and holds none of the characters that steer a terminal: they are escaped."""
+    return _STEERING.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if code < 1 << 16:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - (1 << 16), 1 << 10)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

@@ -19,6 +19,8 @@ from moevolve.report.terminal import change, sealed
 
 EVENTS = 2000
 """Most events in the page, the newest."""
+MOST = 100_000
+"""Characters of one text in the page."""
 ROWS = 2000
 """Most variants in the page: the newest, and the champion's ancestors."""
 
@@ -71,7 +73,11 @@ def page(summary: Summary, reader: RunReader) -> str:
         reader: its journal, read to the end.
     """
     environment = Environment(
-        loader=PackageLoader("moevolve.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("moevolve.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_harmless,
     )
     environment.filters |= {
         "amount": amount,
@@ -101,3 +107,8 @@ def page(summary: Summary, reader: RunReader) -> str:
         skills_svg=Markup(svg.skills(summary.skills)) if sealed(summary) and summary.skills else "",
         training_svg=Markup(training) if training else "",
     )
+
+
+def _harmless(value: object) -> object:
+    """Whatever a template puts into the page: text passes as one harmless line, elements as they are."""
+    return line(value, MOST) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -124,7 +124,8 @@ def _legend(names: Sequence[tuple[str, str]], height: int) -> list[str]:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{GREY}">{escape(text)}</text>'
+    shown = escape(line(text))
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{GREY}">{shown}</text>'
 
 
 def _svg(height: int, parts: Sequence[str]) -> str:

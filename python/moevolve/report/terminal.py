@@ -8,6 +8,7 @@ from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,8 @@ WIDE = 110
 """Columns beside name and arm that a comparison needs for a score and its interval on one line."""
 NAME_WIDTH = 32
 """A run's longer name goes over several lines, so that its figures stay readable."""
+LONGEST = 64
+"""Characters of a name, so that none is long enough to begin a line of its own."""
 CURVE = 78
 """Columns of the curve."""
 
@@ -62,34 +65,40 @@ def _ending(summary: Summary) -> list[RenderableType]:
     parts: list[RenderableType] = [guards(summary)] if summary.guards else []
     if walls := summary.sandbox:
         without = f"; MISSING: {', '.join(map(line, walls.missing))}" if walls.missing else ""
-        parts.append(Text(f"\nSandbox: {', '.join(map(line, walls.layers))}{without}"))
+        parts.append(_indented(f"\nSandbox: {', '.join(map(line, walls.layers))}{without}"))
     if summary.cost is not None:
         parts.append(cost(summary.cost))
     return parts
 
 
-def heading(summary: Summary) -> Text:
+def heading(summary: Summary) -> Group:
     """The run in two or three lines."""
     colour = {"running": "cyan", "finished": "green", "failed": "red"}.get(summary.status, "yellow")
     text = Text.assemble(
-        (line(summary.run), "bold"),
+        (line(summary.run, LONGEST), "bold"),
         "  ",
         (summary.status, colour),
         f"  answers by {'the policy alone' if summary.answers == 'policy' else 'policy and program'}; "
         f"seed {summary.seed}, arm {summary.arm}, {counted(summary.cycles, 'cycle')}, ",
         f"{duration(summary.seconds)}\n",
-        f"champion {summary.champion} of {counted(summary.variants, 'variant')}; ",
+        f"champion {line(summary.champion, LONGEST)} of {counted(summary.variants, 'variant')}; ",
         f"{amount(summary.tokens.generated)} tokens generated, {amount(summary.tokens.trained)} trained; ",
         f"{summary.memory.lessons:,} lessons; journal {summary.journal.entries:,} entries, "
         f"head {summary.journal.head[:16]}",
     )
+    parts: list[RenderableType] = [text]
     if summary.waiting:
-        text.append(f"\nwaits for approval: {', '.join(map(line, summary.waiting))}", style="yellow")
+        parts.append(_indented(f"waits for approval: {', '.join(map(line, summary.waiting))}", "yellow"))
     if summary.error:
-        text.append(f"\n{line(summary.error)}", style="red")
+        parts.append(_indented(line(summary.error), "red"))
     elif summary.status == "running" and summary.stage:
-        text.append(f"\n{line(summary.stage)}", style="cyan")
-    return text
+        parts.append(_indented(line(summary.stage), "cyan"))
+    return Group(*parts)
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    """A paragraph with foreign words in it: where it is folded, no line of theirs begins at the edge."""
+    return Padding(Text(text, style=style), (0, 0, 0, 2))
 
 
 def scores(summary: Summary) -> Table:
@@ -128,7 +137,7 @@ def skills(summary: Summary) -> Table:
         before, after = change(summary, skill)
         gain = None if before is None or after is None else after - before
         table.add_row(
-            line(path),
+            line(path, LONGEST),
             decimals(before),
             decimals(after),
             signed(gain),
@@ -207,7 +216,7 @@ def guards(summary: Summary) -> Table:
     table.add_column("vetoed", justify="right")
     table.add_column("alarms", justify="right")
     for name, guard in summary.guards.items():
-        table.add_row(line(name), f"{guard.checked:,}", f"{guard.vetoed:,}", f"{guard.alarms:,}")
+        table.add_row(line(name, LONGEST), f"{guard.checked:,}", f"{guard.vetoed:,}", f"{guard.alarms:,}")
     return table
 
 
@@ -219,17 +228,17 @@ def cost(spent: Cost) -> Group:
         table.add_column(name, justify="right")
     for stage in spent.stages:
         table.add_row(
-            line(stage.stage),
+            line(stage.stage, LONGEST),
             f"{stage.requests:,}",
             f"{stage.tokens:,}",
-            stage.cost or "",
+            line(stage.cost or ""),
             f"{stage.failed:,}",
         )
     table.add_row(
         Text("the whole run", style="bold"),
         f"{spent.requests:,}",
         f"{spent.prompt_tokens + spent.completion_tokens:,}",
-        spent.money or "",
+        line(spent.money or ""),
         f"{sum(spent.failures.values()):,}",
     )
     notes = [f"{spent.prompt_tokens:,} tokens read, {spent.cached_tokens:,} of them cached"]
@@ -301,7 +310,7 @@ def listing(runs: Mapping[str, Summary | str]) -> Table:
 def plain_table(title: str) -> Table:
     """A table in the reports' style."""
     return Table(
-        title=f"\n{title}" if title else None,
+        title=f"\n{line(title)}" if title else None,
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from moevolve.cli import output
 from moevolve.cli.reading import opened, variant_of
 from moevolve.journal.reader import read
-from moevolve.journal.text import lines
+from moevolve.journal.text import line, lines
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +40,9 @@ def execute(options: argparse.Namespace) -> int:
     weights = (
         "the same"
         if first.weights == second.weights
-        else f"changed, {first.weights[:12]} to {second.weights[:12]}"
+        else f"changed, {line(first.weights[:12])} to {line(second.weights[:12])}"
     )
     print(f"weights: {weights}")
     print(f"program: {'changed' if text else 'the same'}")
-    print(lines(text) if sys.stdout.isatty() else text, end="")
+    print(lines(text), end="")
     return 0

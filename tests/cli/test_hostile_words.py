@@ -1,0 +1,93 @@
+"""Words from outside on their way to a terminal, a page or a pipe: none steers, hides, forges or marks up anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from hostile_run import FORGED, POISON, STEERING, write_hostile_run
+
+READERS = [
+    ["show", "RUN"],
+    ["ls", "."],
+    ["report", "RUN"],
+    ["compare", "RUN", "RUN"],
+    ["diff", "RUN", "seed", "champion"],
+    ["audit", "RUN"],
+    ["skills", "RUN"],
+]
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    return write_hostile_run(tmp_path / "run")
+
+
+def harmless(text: str) -> None:
+    found = STEERING.search(text)
+    assert found is None, repr(text[max(0, found.start() - 80) : found.end() + 80]) if found else ""
+    assert [line for line in text.splitlines() if line.startswith(FORGED)] == []
+
+
+@pytest.mark.parametrize("words", READERS, ids=lambda words: words[0])
+@pytest.mark.parametrize("json_too", [False, True], ids=["text", "json"])
+def test_what_commands_print_is_harmless(
+    words: list[str], json_too: bool, hostile: Path, moevolve: Command
+) -> None:
+    arguments = [str(hostile) if word == "RUN" else word for word in words]
+    done = moevolve(*arguments, *(["--json"] if json_too else []))
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout
+    harmless(done.stdout)
+    harmless(done.stderr)
+    if json_too:
+        json.loads(done.stdout)
+
+
+def test_json_says_the_same_as_the_record(hostile: Path, moevolve: Command) -> None:
+    """What is escaped in JSON is the same text to whoever reads it."""
+    shown = json.loads(moevolve("show", hostile, "--json").stdout)
+    assert shown["suite"].endswith(POISON)
+
+
+def test_markup_is_shown_and_not_obeyed(hostile: Path, moevolve: Command) -> None:
+    shown = moevolve("audit", hostile).stdout
+    assert "[bold red]loud[/]" in shown
+    assert "[bold" in moevolve("show", hostile).stdout
+
+
+def test_a_page_is_harmless(hostile: Path, moevolve: Command, tmp_path: Path) -> None:
+    moevolve("report", hostile)
+    pages = [*tmp_path.rglob("*.html"), *tmp_path.rglob("*.svg")]
+    assert pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "<script>alert" not in text
+        harmless(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", f"nothing{POISON}".replace("\0", "").replace("/", "")],
+        ["diff", "RUN", f"v9{POISON}".replace("\0", ""), "seed"],
+        ["audit", "RUN", "--decision", f"v9{POISON}".replace("\0", "")],
+        ["resume", "RUN"],
+        ["replay", "RUN"],
+        ["approve", "RUN", f"v9{POISON}".replace("\0", "")],
+        ["export", "RUN", "--program"],
+        [f"shwo{POISON}".replace("\0", "")],
+        ["run", f"quick{POISON}".replace("\0", "").replace("/", "")],
+    ],
+    ids=lambda words: words[0][:7].strip("\x1b"),
+)
+def test_errors_are_harmless(words: list[str], hostile: Path, moevolve: Command) -> None:
+    done = moevolve(*[str(hostile) if word == "RUN" else word for word in words])
+    assert "Traceback" not in done.stderr, done.stderr
+    harmless(done.stderr)
+    harmless(done.stdout)
+    assert not re.search(r"^moevolve: .*\nmoevolve: ", done.stderr)
