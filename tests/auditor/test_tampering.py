@@ -25,6 +25,7 @@ from moevolve.records import (
     RunFinished,
     RunStarted,
     Screened,
+    SealedOpened,
     Timing,
     VariantAdded,
 )
@@ -217,6 +218,10 @@ def twice(records: list[Record]) -> list[Record]:
     return [*records[:index], records[index], *records[index:]]
 
 
+def unopened(records: list[Record]) -> list[Record]:
+    return [record for record in records if not isinstance(record, SealedOpened) or record.when != "final"]
+
+
 def unsaid(records: list[Record]) -> list[Record]:
     return [record for record in records if not isinstance(record, Gated) or record.level != "weights"]
 
@@ -249,6 +254,15 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
         ),
     ),
     "a second look at the sealed split": ("sealed", twice),
+    "no access to the sealed split": ("sealed", unopened),
+    "another number of an access": (
+        "sealed",
+        changed(SealedOpened, lambda r: replace(r, count=3), when="final"),
+    ),
+    "other sealed tasks": (
+        "sealed",
+        changed(SealedOpened, lambda r: replace(r, digest="0" * 32), when="final"),
+    ),
     "tokens": (
         "budgets",
         changed(CycleFinished, lambda r: replace(r, tokens_generated=r.tokens_generated - 1)),

@@ -29,6 +29,7 @@ from moevolve.records import (
     Record,
     RunExtended,
     RunFinished,
+    SealedOpened,
     Timing,
 )
 
@@ -281,3 +282,14 @@ class TestSettingsChangedByHand:
         path = shutil.copytree(finished, tmp_path / "run")
         (path / SETTINGS).unlink()
         resume(path)
+
+
+def test_each_access_to_the_sealed_split_is_counted_on(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = len(of_kind(run, SealedOpened))
+    resume(run, more=Extension(cycles=1))
+    opened = of_kind(run, SealedOpened)
+    assert [record.count for record in opened] == list(range(1, before + 2))
+    assert len({record.digest for record in opened}) == 1
+    report = audit(run)
+    assert report.ok and report.sealed.accesses == before + 1, report.findings

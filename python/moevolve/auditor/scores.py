@@ -13,11 +13,13 @@ from moevolve.auditor.settings import Settings
 from moevolve.auditor.statistics import paired_gain, wilson
 from moevolve.records import (
     Evaluated,
+    Guarded,
     Interval,
     Record,
     RunExtended,
     RunFinished,
     RunStarted,
+    SealedOpened,
 )
 
 
@@ -40,7 +42,10 @@ class SealedFigures(msgspec.Struct, kw_only=True):
     """Where it was scored: `initial`, `final`."""
     accesses: int | None = None
     """Accesses on record; None where an older version recorded none."""
+    places: list[str] = []
+    """Each access: its record, its cycle, for which score and whose."""
     tasks: int | None = None
+    """Tasks of an access; every one opens the same."""
 
 
 class Scores:
@@ -57,6 +62,9 @@ class Scores:
         self._levels: dict[str, tuple[int, int]] = {}
         self._found: dict[str, Evaluated] = {}
         self._finished = False
+        self._access: SealedOpened | None = None
+        self._digest = ""
+        self._cut = False
         self._champion = ""
 
     def take(self, seq: int, record: Record, champion: str) -> None:
@@ -66,12 +74,18 @@ class Scores:
             case RunStarted():
                 self._settings = Settings.of(record.config)
                 self._levels = {skill.path: skill.levels for skill in record.skills}
+                # Whose graders are sealed on record has its accesses on record as well.
+                self.sealed.accesses = 0 if record.grader else None
             case RunExtended():
                 # The run ends once more, and its last score with it.
                 self._finished = False
                 self._found.pop("final", None)
+            case SealedOpened():
+                self._opened(where, record, champion)
             case Evaluated():
                 self._evaluated(where, record, champion)
+            case Guarded(guard="budget", vetoed=1):
+                self._cut = True
             case RunFinished():
                 self._finished = True
                 self._findings.same("archive", where, "the last champion", record.champion, champion)
@@ -103,6 +117,14 @@ class Scores:
                 "sealed split",
                 f"{len(first.outcomes)} tasks at the beginning and {len(last.outcomes)} at the end",
             )
+        if self.sealed.accesses is None:
+            self._findings.note(
+                "sealed", "run", "accesses to the sealed split are not recorded: an older version"
+            )
+        elif complete and self._access is not None and not self._cut:
+            self._findings.mismatch(
+                "sealed", "run", "the sealed split was opened at last, and no score followed"
+            )
         if self._finished and complete and first is None:
             self._findings.mismatch("sealed", "run", "a finished run has no first score on the sealed split")
 
@@ -125,6 +147,25 @@ class Scores:
         elif record.when == "final":
             check.mismatch("sealed", where, "a final score on the dev split")
 
+    def _opened(self, where: str, record: SealedOpened, champion: str) -> None:
+        """An access: counted on, of the same tasks, for a score that follows."""
+        check, sealed = self._findings, self.sealed
+        count = (sealed.accesses or 0) + 1
+        check.same("sealed", where, "the number of the access", record.count, count)
+        check.same("sealed", where, "who is to be scored", record.variant, champion)
+        if self._access is not None:
+            check.mismatch("sealed", where, "the sealed split was opened before, and no score followed")
+        if record.when == "initial" and count > 1:
+            check.mismatch("sealed", where, "the sealed split was opened for a first score once more")
+        if self._finished:
+            check.mismatch("sealed", where, "the sealed split was opened after the run had finished")
+        if sealed.tasks is not None:
+            check.same("sealed", where, "the number of sealed tasks", record.tasks, sealed.tasks)
+            check.same("sealed", where, "the digest of the sealed tasks", record.digest, self._digest)
+        sealed.accesses, sealed.tasks, self._digest = count, record.tasks, record.digest
+        sealed.places.append(f"{where}, cycle {record.cycle}: {record.when}, {record.variant}")
+        self._access = record
+
     def _sealed(self, where: str, record: Evaluated) -> None:
         check = self._findings
         self.sealed.scores.append(record.when)
@@ -134,6 +175,12 @@ class Scores:
             check.mismatch("sealed", where, "the first sealed score does not come first")
         if self._finished:
             check.mismatch("sealed", where, "the sealed split was scored after the run had finished")
+        if self.sealed.accesses is not None:
+            access, self._access = self._access, None
+            if access is None or access.when != record.when or access.cycle != record.cycle:
+                check.mismatch("sealed", where, "it was scored without an access on record")
+            else:
+                check.same("sealed", where, "the number of sealed tasks", len(record.outcomes), access.tasks)
         self._found.setdefault(record.when, record)
 
     def _tallies(self, where: str, record: Evaluated) -> None:

@@ -17,7 +17,9 @@ def open_sealed(run: RunContext, cycle: int, when: Literal["initial", "final"]) 
     Raises:
         SafetyError: a first score after another one.
     """
-    count = run.state.sealed_opened + 1
+    # Counted on the record: the last access of a run comes after its last snapshot.
+    before = run.journal.store.records(0, run.journal.cursor)
+    count = 1 + sum(isinstance(record, SealedOpened) for _, record, _ in before)
     if when == "initial" and count > 1:
         raise SafetyError("the sealed split has been opened for a first score before")
     seed, each = run.config.seed, run.config.suite.sealed_per_cell
@@ -36,5 +38,4 @@ def open_sealed(run: RunContext, cycle: int, when: Literal["initial", "final"]) 
             )
         ]
     )
-    run.state.sealed_opened = count
     return tasks

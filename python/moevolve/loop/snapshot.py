@@ -53,8 +53,6 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """The gate's error budget."""
     best_levels: dict[str, BestLevel] = {}
     """Skill -> its best confirmed level."""
-    sealed_opened: int = 0
-    """Accesses to the sealed split."""
     spent_tasks: list[int] = []
     """The gate's ledger of tasks of finite skills."""
     waiting: list[Waiting] = []
