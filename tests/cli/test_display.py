@@ -156,12 +156,13 @@ class TestRun:
         from moevolve.cli.main import main
 
         def start(config: Any, out: Path, on_event: Any, on_state: Any, on_estimate: Any) -> Path:
+            recorded("x")
             on_state(state("gate"))
             on_event(entries(records())[0])
             return out
 
         loop.start = start
-        assert main(["run", "small", "--out", str(tmp_path / "x"), "--display", "json"]) == 0
+        assert main(["run", "small", "--out", str(tmp_path / "runs" / "x"), "--display", "json"]) == 0
         assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [0]
 
     @pytest.mark.parametrize(("error", "code"), [(MoevolveError("torn"), 1), (KeyboardInterrupt(), 130)])
