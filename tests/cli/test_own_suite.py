@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from command_line import Command  # noqa: E402
 from scripted_endpoint import serving  # noqa: E402
+
+from moevolve.agents.genome import load  # noqa: E402
+from moevolve.agents.host import ProgramHost  # noqa: E402
+from moevolve.cli.main import main  # noqa: E402
+from moevolve.protocol.completion import Completion  # noqa: E402
+from moevolve.protocol.messages import Message, Tool, ToolCall  # noqa: E402
+from moevolve.protocol.requests import GenerateRequest, PublicTask, ToolRequest  # noqa: E402
 
 TINY = [
     f"--set={setting}"
@@ -142,6 +150,32 @@ class TestRun:
 
 
 class TestTools:
+    def test_the_shipped_tool_agent_calls_observes_and_answers(self, own: Path) -> None:
+        turns = [
+            Completion("", [1], [0.0], "tool_calls", (ToolCall(0, "iso", {"day": 1}, "c1"),)),
+            Completion("", [1], [0.0], "tool_calls", (ToolCall(0, "none", {}, "c2"),)),
+            Completion(" 2020-01-01 ", [1], [0.0], "stop"),
+        ]
+        assert main(["init", "agent", str(own / "tooled"), "--tools"]) == 0
+        seen: list[GenerateRequest] = []
+
+        def answer(requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+            seen.extend(requests)
+            return [[turns[len(seen) - 1]]]
+
+        class Dates:
+            tools = (Tool("iso", "A date.", {"type": "object"}),)
+
+            def call(self, requests: Sequence[ToolRequest]) -> list[object]:
+                return ["2020-01-01" for _ in requests]
+
+        [outcome] = ProgramHost(tools=Dates()).solve(
+            load(own / "tooled"), [PublicTask(prompt="When?", skill="a/b")], answer, None, [1]
+        )
+        assert outcome.answer == "2020-01-01", outcome.detail
+        said = [(m.role, m.content) for m in seen[-1].prompt if isinstance(m, Message)]
+        assert said[-1][0] == "tool" and "no tool 'none'" in said[-1][1] and ("tool", "2020-01-01") in said
+
     def test_an_agent_calls_the_suites_functions_and_a_replay_calls_nobody(
         self, own: Path, moevolve: Command
     ) -> None:

@@ -25,13 +25,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", type=Path, metavar="DIR", help="of an agent or a suite: its folder"
     )
+    parser.add_argument("--tools", action="store_true", help="of an agent: one that calls a suite's tools")
     parser.add_argument("--preset", default="quickstart", help="whose values to write (default: quickstart)")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def execute(options: argparse.Namespace) -> int:
     if options.what in KINDS:
-        return _folder(options.what, options.folder or Path(options.what), options.force)
+        if options.tools and options.what != "agent":
+            raise UsageError("--tools is of `init agent`")
+        example = "tool-agent" if options.tools else options.what
+        return _folder(example, options.folder or Path(options.what), options.force)
     if options.folder is not None:
         raise UsageError(
             f"`init {options.what}` takes no folder: there are `init agent DIR` and `init suite DIR`"
@@ -51,7 +55,7 @@ def _folder(kind: str, folder: Path, force: bool) -> int:
     say(f"Wrote {', '.join(sorted(examples))} into {folder}.")
     say(
         f"`moevolve eval SUITE --agent {folder}` scores it; `moevolve run --agent {folder} --suite SUITE` evolves it."
-        if kind == "agent"
+        if kind != "suite"
         else f"`moevolve validate {folder}` proves it; `moevolve run --suite {folder}` works on it."
     )
     return 0
