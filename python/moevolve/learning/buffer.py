@@ -7,6 +7,7 @@ from random import Random
 
 import msgspec
 
+from moevolve.protocol.requests import Exchange
 from moevolve.protocol.rollouts import Part
 from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.splits import split_of
@@ -20,6 +21,8 @@ class Confirmed(msgspec.Struct, frozen=True):
     skill: str
     level: int
     cycle: int
+    exchange: Exchange | None = None
+    """Of a program that computes: the question as it was put, and the tokens that were drawn."""
 
 
 class Buffer:
@@ -71,6 +74,30 @@ class Buffer:
                 taken += 1
         return taken
 
+    def add_exchanges(
+        self,
+        attempts: Sequence[Attempt],
+        exchanges: Sequence[Sequence[Exchange]],
+        cycle: int,
+        *,
+        confirmed_only: bool = True,
+    ) -> int:
+        """Takes what the policy said in confirmed attempts of a program that computes, never what the program made of it.
+
+        Where one question was put several times and answered differently, a vote for instance, what the attempt answered in
+        the end tells the right ones. Returns how many attempts were taken from.
+        """
+        taken = 0
+        for attempt, said in zip(attempts, exchanges, strict=True):
+            if (confirmed_only and not attempt.verdict.success) or not attempt.answered:
+                continue
+            kept = _agreeing(said, attempt.answer)
+            taken += bool(kept)
+            task = attempt.task
+            for each in kept:
+                self._put(Confirmed(each.key, each.text, task.skill, task.level, cycle, each))
+        return taken
+
     def _put(self, item: Confirmed) -> None:
         # A prompt seen again moves to the end, so that it counts as recent.
         self._items.pop(item.prompt, None)
@@ -96,6 +123,14 @@ class Buffer:
                 batch.append(items[draw.randrange(len(items))])
             batches.append(batch)
         return batches
+
+
+def _agreeing(said: Sequence[Exchange], answer: str) -> list[Exchange]:
+    """The exchanges whose questions were answered in one way, and of the others those that say the answer."""
+    texts: dict[str, set[str]] = {}
+    for each in said:
+        texts.setdefault(each.key, set()).add(each.text.strip())
+    return [each for each in said if len(texts[each.key]) == 1 or each.text.strip() == answer.strip()]
 
 
 def _by_skill(items: Iterable[Confirmed]) -> list[list[Confirmed]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from moevolve.learning.buffer import Buffer
+from moevolve.learning.buffer import Buffer, Confirmed
 from moevolve.learning.schedule import Schedule
 from moevolve.learning.training import Progress, refresh
+from moevolve.models.asking import asked_tokens
 from moevolve.models.engine import Engine
 from moevolve.models.positions import training_positions
 from moevolve.models.prompts import BarePrompts, Prompts
@@ -52,9 +53,18 @@ def distill(
     ):
         examples = []
         for item in batch:
-            prompt = prompts.ask(item.prompt)
-            tokens = prompt + prompts.say(item.answer)
+            prompt, answer = _tokens(engine, prompts, item)
+            tokens = prompt + answer
             positions = training_positions(len(tokens), draw) if spread else 0
             examples.append(Example(tokens=tokens, start=len(prompt), positions=positions))
         progress.add(step, engine.train(examples, progress.rate(step), norms=progress.due(step)))
     return progress.trained
+
+
+def _tokens(engine: Engine, prompts: Prompts, item: Confirmed) -> tuple[list[int], list[int]]:
+    """A question and its answer; of an exchange the very tokens that were drawn."""
+    said = item.exchange
+    if said is None:
+        return prompts.ask(item.prompt), prompts.say(item.answer)
+    asked = asked_tokens(engine, prompts, said.prompt, said.tools, worded=said.worded)
+    return asked, [*said.tokens, *(engine.eos[:1] if said.ended else ())]

@@ -7,25 +7,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.models.chat import Conversation
+from moevolve.models.asking import Turn, asked
 from moevolve.models.engine import Engine
-from moevolve.models.messages import in_openai_form
 from moevolve.models.prompts import BarePrompts, Prompts
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import GenerateRequest, Reply, Unanswered
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.randomness import key
 
 Complete = Callable[[Sequence[TokenRequest]], Sequence[Sequence[Completion]]]
-
-
-class _Turn(msgspec.Struct, frozen=True):
-    """A conversation that the model is to answer."""
-
-    conversation: Conversation
-    prompt: str
-    """Its text through the model's template."""
 
 
 class EnginePolicy:
@@ -59,14 +49,14 @@ class EnginePolicy:
         """Answers a round; see `Policy`. What this model cannot do is `rejected`, with the reason."""
         replies: list[Reply | None] = [None] * len(requests)
         batch: list[TokenRequest] = []
-        turns: list[_Turn | None] = []
+        turns: list[Turn | None] = []
         for index, request in enumerate(requests):
             try:
-                asked, turn = self._asked(request)
+                tokens, turn = self._asked(request)
             except UsageError as error:
                 replies[index] = Unanswered(failure="rejected", detail=str(error)[:500])
             else:
-                batch.append(asked)
+                batch.append(tokens)
                 turns.append(turn)
         drawn = zip(self._drawn(batch), turns, strict=True)
         return [reply if reply is not None else self._read(*next(drawn)) for reply in replies]
@@ -84,7 +74,7 @@ class EnginePolicy:
         middle = len(batch) // 2
         return [*self._drawn(batch[:middle]), *self._drawn(batch[middle:])]
 
-    def _asked(self, request: GenerateRequest) -> tuple[TokenRequest, _Turn | None]:
+    def _asked(self, request: GenerateRequest) -> tuple[TokenRequest, Turn | None]:
         """The request in tokens, and the conversation where it is one.
 
         Raises:
@@ -93,25 +83,11 @@ class EnginePolicy:
         keys = [key(request.key, sample) for sample in range(request.n)]
         if request.schema is not None:
             raise UsageError("schema: this engine cannot hold an answer to a JSON schema; ask without one")
-        prompt = request.prompt
-        if isinstance(prompt, str):
-            if not request.tools and (request.worded or self._bare):
-                return TokenRequest(self.prompts.ask(prompt), request.sampling, keys), None
-            prompt = (Message("user", prompt),)
-        chat = self.engine.chats
-        conversation = Conversation(
-            messages=tuple(in_openai_form(m, text_arguments=False, reasoning=True) for m in prompt),
-            tools=tuple(tool.described() for tool in request.tools),
-        )
-        text = chat.prompt(conversation)
-        ids = self.engine.encode(text, whole=False)
-        room = self.engine.positions
-        if room is not None and len(ids) >= room:
-            raise UsageError(f"the conversation takes {len(ids)} tokens, and the model has room for {room}")
-        marks = chat.format.marks
-        return TokenRequest(ids, request.sampling, keys, marks), _Turn(conversation, text)
+        ids, turn = asked(self.engine, self.prompts, request.prompt, request.tools, worded=request.worded)
+        marks = self.engine.chats.format.marks if turn is not None else ()
+        return TokenRequest(ids, request.sampling, keys, marks), turn
 
-    def _read(self, samples: Sequence[Completion] | Unanswered, turn: _Turn | None) -> Reply:
+    def _read(self, samples: Sequence[Completion] | Unanswered, turn: Turn | None) -> Reply:
         if isinstance(samples, Unanswered):
             return samples
         self.generated += sum([completion.count for completion in samples])
@@ -121,7 +97,7 @@ class EnginePolicy:
             return list(samples)
         return [msgspec.structs.replace(each, text=self.prompts.read(each)) for each in samples]
 
-    def _turn(self, completion: Completion, turn: _Turn) -> Completion:
+    def _turn(self, completion: Completion, turn: Turn) -> Completion:
         """The turn taken apart; a call that is torn or malformed stays in its text."""
         reply, _ = self.engine.chats.format.read(completion.text, turn.prompt, turn.conversation.tools)
         texts = [reply.content, *(call.text for call in reply.malformed)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import Message, Tool
 from moevolve.protocol.sampling import Sampling
@@ -38,6 +40,27 @@ class GenerateRequest(Struct, frozen=True):
     tools: tuple[Tool, ...] = ()
     schema: dict[str, Any] | None = None
     """JSON schema that the answer must fit."""
+
+
+class Exchange(Struct, frozen=True):
+    """A question of a program and what the policy drew for it: its own words, whatever the program makes of them."""
+
+    prompt: str | tuple[Message, ...]
+    text: str
+    """As the program got it."""
+    tokens: tuple[int, ...]
+    """As they were drawn, without the end token."""
+    ended: bool
+    """Whether an end token was drawn after them."""
+    worded: bool = True
+    tools: tuple[Tool, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The question as one text."""
+        if isinstance(self.prompt, str) and not self.tools:
+            return self.prompt
+        return msgspec.json.encode((self.prompt, self.tools)).decode()
 
 
 class RecallRequest(Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from moevolve.config.roles import RoleSection
-from moevolve.protocol.requests import Outcome, PublicTask
+from moevolve.protocol.requests import Exchange, Outcome, PublicTask
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Struct
 
@@ -55,6 +55,8 @@ class RolloutResult(Struct, frozen=True):
     """Those whose plan was refused, or whose answer was spelt from pieces that are too short."""
     parts: list[list[Part]] = []
     """By task, where the job wants them."""
+    exchanges: list[list[Exchange]] | None = None
+    """By task, where the job wants parts and its program computes: nothing says on which questions an answer stands."""
 
 
 class Batch(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from moevolve.protocol.requests import POLICY
+from moevolve.protocol.requests import POLICY, Exchange
 from moevolve.protocol.rollouts import Part
 from moevolve.records import Tally
 from moevolve.tasks.task import Task, Verdict
@@ -49,6 +49,8 @@ class Rollouts(msgspec.Struct, frozen=True):
     counts: Counts
     parts: list[list[Part]] = []
     """By task, where they were wanted: what a program asked for once each, with the answers."""
+    exchanges: list[list[Exchange]] | None = None
+    """By task, where parts were wanted of a program that computes: whatever it asked, with what the policy drew."""
 
 
 def answered(attempts: Sequence[Attempt]) -> list[Attempt]:

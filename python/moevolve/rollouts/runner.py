@@ -142,6 +142,7 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
         ],
         Counts(tokens=result.tokens, checked=result.checked, vetoed=result.vetoed),
         result.parts,
+        result.exchanges,
     )
 
 

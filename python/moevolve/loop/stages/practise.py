@@ -49,7 +49,12 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
         mastery.fade(FADE)
         for t in tally(attempts):
             mastery.observe(t.skill, t.level, t.successes, t.attempts)
-        confirmed += run.buffer.add(attempts, cycle, confirmed_only=run.arm.filters)
+        if rollouts.exchanges is None:
+            confirmed += run.buffer.add(attempts, cycle, confirmed_only=run.arm.filters)
+        elif run.arm.learns:
+            confirmed += run.buffer.add_exchanges(
+                rollouts.attempts, rollouts.exchanges, cycle, confirmed_only=run.arm.filters
+            )
     direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
     latest = through or direct
     seen = ((attempt.task, attempt.answer, attempt.verdict.success) for attempt in latest)

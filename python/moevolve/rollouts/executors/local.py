@@ -22,7 +22,7 @@ from moevolve.agents.plans.run import attempts
 from moevolve.errors import UsageError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, Recall, Unanswered
+from moevolve.protocol.requests import Answer, Exchange, GenerateRequest, Outcome, Recall, Reply, Unanswered
 from moevolve.protocol.rollouts import Part, RolloutJob, RolloutResult
 from moevolve.records import Lesson
 from moevolve.rollouts.counting import Usage
@@ -96,6 +96,7 @@ class _Cohort:
         self.weights = job.weights
         self.usage = Usage()
         self.parts: list[list[Part]] = []
+        self.exchanges: list[list[Exchange]] | None = None
         self.outcomes: list[Outcome] = []
         self._executor = executor
         self._job = job
@@ -114,6 +115,9 @@ class _Cohort:
             self.outcomes = event.result()
             return False
         replies = self.usage.answer(policy, event)
+        if self.exchanges is not None:
+            for request, reply in zip(event, replies, strict=True):
+                self.exchanges[request.attempt] += exchanges(request, reply)
         self._lane.reply(replies)
         return True
 
@@ -130,7 +134,7 @@ class _Cohort:
         behaviour = programs.behaviour(job.program)
         if behaviour.computes and programs.suite.answers == "any":
             if job.parts:
-                self.parts = [[] for _ in tasks]  # Nothing says which of its questions an answer stands on.
+                self.exchanges = [[] for _ in tasks]
             return programs.host.solve(
                 programs.genome(job.program),
                 tasks,
@@ -229,7 +233,32 @@ def _result(job: RolloutJob, cohorts: Sequence[_Cohort]) -> RolloutResult:
         checked=len(outcomes) if through else 0,
         vetoed=sum(outcome.failure == "malformed" for outcome in outcomes) if through else 0,
         parts=[parts for cohort in cohorts for parts in cohort.parts],
+        exchanges=_together([cohort.exchanges for cohort in cohorts]),
     )
+
+
+def exchanges(request: GenerateRequest, reply: Reply) -> list[Exchange]:
+    """What one request was answered with, where the policy tells its tokens; an answer that was cut says nothing whole."""
+    if isinstance(reply, Unanswered):
+        return []
+    return [
+        Exchange(
+            prompt=request.prompt,
+            text=completion.text,
+            tokens=tuple(completion.tokens),
+            ended=len(completion.logprobs) > len(completion.tokens),
+            worded=request.worded,
+            tools=request.tools,
+        )
+        for completion in reply
+        if completion.tokens and completion.finish != "length"
+    ]
+
+
+def _together(parts: Sequence[list[list[Exchange]] | None]) -> list[list[Exchange]] | None:
+    """The exchanges of a job's cohorts; None where its program does not compute."""
+    known = [part for part in parts if part is not None]
+    return [each for part in known for each in part] if known and len(known) == len(parts) else None
 
 
 def _outcome(completion: Completion | None, unanswered: Unanswered | None) -> Outcome:
