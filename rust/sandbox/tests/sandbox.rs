@@ -304,3 +304,97 @@ fn input_waits_for_the_child() {
         assert_eq!(child.receive(&BOUNDS, soon()).unwrap(), Some(body));
     }
 }
+
+/// Every call that a child may make, whatever it asks for: files, memory, waiting, its own signals, clocks that the host
+/// answers. None of them starts, names or changes anything outside.
+#[cfg(target_arch = "x86_64")]
+const POSSIBLE: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_close,
+    libc::SYS_stat,
+    libc::SYS_fstat,
+    libc::SYS_lstat,
+    libc::SYS_newfstatat,
+    libc::SYS_access,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlink,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_chdir,
+    libc::SYS_fadvise64,
+    libc::SYS_dup,
+    libc::SYS_dup2,
+    libc::SYS_dup3,
+    libc::SYS_pipe,
+    libc::SYS_pipe2,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_select,
+    libc::SYS_pselect6,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_set_tid_address,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_umask,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_arch_prctl,
+    libc::SYS_execve,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_time,
+    libc::SYS_times,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_gettid,
+    libc::SYS_getrandom,
+    libc::SYS_uname,
+];
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn no_other_call_is_possible() {
+    if probe().missing().contains(&"seccomp".to_owned()) {
+        return;
+    }
+    // uretprobe and uprobe pass any filter, and kill whoever calls them of his own accord.
+    let probes = [335, 336];
+    let named: Vec<_> = POSSIBLE
+        .iter()
+        .chain(&probes)
+        .map(ToString::to_string)
+        .collect();
+    let arguments: Vec<_> = ["calls"]
+        .into_iter()
+        .chain(named.iter().map(String::as_str))
+        .collect();
+    assert_eq!(deed(&arguments), "[]");
+}
