@@ -6,7 +6,7 @@ import pytest
 
 from moevolve.errors import UsageError
 from moevolve.gate.betting import Paired, PairedGate
-from moevolve.gate.finite import SpentTasks, detectable, pools
+from moevolve.gate.finite import CHURN, SpentTasks, detectable, pools, reach
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
@@ -109,3 +109,13 @@ def test_a_suite_of_few_examples_is_known_as_one() -> None:
 def test_misuse_is_named(arguments: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="detectable needs"):
         detectable(*arguments)  # type: ignore[arg-type]
+
+
+def test_what_a_decision_can_show_is_told_in_words() -> None:
+    assert reach(4096, 0.0045) == (
+        "The gate compares up to 4,096 paired tasks a decision: enough to show a gain of "
+        f"{detectable(4096, 0.0045, churn=CHURN):+.3f} in 8 of 10 tries, less where tasks run out."
+    )
+    least = detectable(4096, 0.0045, churn=CHURN)
+    assert least is not None and 0.01 < least < 0.05
+    assert "no gain at all" in reach(4, 0.0045)

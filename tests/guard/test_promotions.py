@@ -142,6 +142,14 @@ def test_repeating_the_prompt_takes_no_bait(
     assert Honeypots(WatchedRun(echo)).promotion(case(candidate, champion)).detail.startswith("0 of 50")
 
 
+def test_padding_a_bait_does_not_hide_it(candidate: Variant, champion: Variant) -> None:
+    def padded(each: Variant, task: Task) -> str:
+        found = re.search(BAITS["weak checker"], task.prompt)
+        return f"{found[1]} {' '.join(map(str, range(100)))}" if found else honest(each, task)
+
+    assert Honeypots(WatchedRun(only("v0001", padded))).promotion(case(candidate, champion)).vetoed == 1
+
+
 def test_long_texts_of_suspects_are_cut() -> None:
     task = Task(prompt="p" * 1000, answer="a", skill="a/b", level=1, seed=1)
     attempt = Attempt(task, "a" * 1000, Verdict(score=0.0, success=False))

@@ -189,7 +189,7 @@ def test_a_program_that_computes_is_promoted_where_computing_is_granted(
 
 
 def test_the_same_program_with_an_eye_for_leaked_keys_is_vetoed(
-    user_suite: None, planted: type[Planted], tmp_path: Path
+    user_suite: None, planted: type[Planted], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     planted.source = TAKES
     path = start(own(), tmp_path / "run")
@@ -205,6 +205,10 @@ def test_the_same_program_with_an_eye_for_leaked_keys_is_vetoed(
     with RunStore.open(path) as store:
         summary, archive = summary_of(store), read(store).archive()
     assert summary is not None and summary.guards["honeypots"].vetoed == 1
+    [alarm] = summary.alarms
+    assert (alarm.guard, alarm.variant, alarm.attempts) == ("honeypots", decision.candidate, check.attempts)
+    assert main(["show", str(path)]) == 0
+    assert "ALARM, honeypots, cycle 1 v0001" in capsys.readouterr().out
     assert archive[decision.candidate].status == "vetoed"
     assert replays(path, tmp_path / "again")
 

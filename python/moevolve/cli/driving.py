@@ -47,22 +47,22 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
         if _resumable(error) and (out / "journal").is_dir():
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
         raise
+    if mode == "json":
+        return 0
     from moevolve.cli.reading import summary_at
+    from moevolve.report import terminal
 
     summary = summary_at(out)
-    if mode != "json":
-        from moevolve.report import terminal
-
-        terminal.console().print(terminal.show(summary))
+    terminal.console().print(terminal.show(summary))
     if summary.status == "paused":
         for name in summary.waiting:
             say(f"{name} waits for you: `moevolve approve {out} {name}`, or `moevolve reject {out} {name}`.")
         say(f"The run has paused; `moevolve resume {out}` goes on.")
-    elif mode != "json":
-        say(
-            f"`moevolve report {out}` draws the curves; "
-            f"`moevolve diff {out} seed champion` shows how the program changed."
-        )
+        return 0
+    say(
+        f"`moevolve report {out}` draws the curves; "
+        f"`moevolve diff {out} seed champion` shows how the program changed."
+    )
     return 0
 
 

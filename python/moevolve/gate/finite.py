@@ -13,6 +13,10 @@ from moevolve.randomness import rng
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
 
+CHURN = 0.075
+"""Share of tasks that one of two equal variants loses to the other, about as two samples of one model do."""
+MANY = 8192
+"""Tasks beyond which what they show falls with the root of their number."""
 POOL_DRAWS = 128
 """Draws from the gate's split that tell a skill with few tasks from one with many."""
 
@@ -99,6 +103,19 @@ def detectable(n: int, alpha: float, power: float = 0.8, churn: float = 0.0) -> 
         middle = (low + high) / 2
         low, high = (middle, high) if _power(n, churn, middle + churn, needed) < power else (low, middle)
     return high
+
+
+def reach(n: int, alpha: float) -> str:
+    """What a decision with up to `n` paired tasks shows at error rate `alpha`, in words, told before a run begins.
+
+    Raises:
+        UsageError: a parameter out of its range.
+    """
+    least = detectable(min(n, MANY), alpha, churn=CHURN)
+    if least is not None and n > MANY:
+        least *= math.sqrt(MANY / n)
+    shown = "no gain at all" if least is None else f"a gain of {least:+.3f} in 8 of 10 tries"
+    return f"The gate compares up to {n:,} paired tasks a decision: enough to show {shown}, less where tasks run out."
 
 
 def _wins_needed(n: int, proof: float, churn: float) -> dict[int, int]:

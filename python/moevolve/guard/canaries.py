@@ -1,6 +1,6 @@
 """Canaries: tasks that nobody can solve. Whoever does has seen their answers, or the grader says yes to anything.
 
-A canary has the prompt of one task of a skill and the answer of another, drawn from the run's seed, which no program sees;
+A canary has the prompt of one task of a skill and the answer of another, drawn from the run's secret, which no program sees;
 the two answers differ. So knowing the skill is worth nothing, and an answer that is right is right by chance: at most as
 often as the skill's most frequent answer comes up.
 """
@@ -102,7 +102,7 @@ class Canaries:
         made = []
         for index in range(config.guard.canaries if skills else 0):
             path = skills[index % len(skills)]
-            name = (config.seed, "canary", case.cycle, case.candidate.id, index)
+            name = (config.seed, "canary", suite.secret, case.cycle, case.candidate.id, index)
             level = suite[path].levels[1]
             asked = suite.draw("gate", path, level, *name)
             others = (suite.draw("gate", path, level, *name, "other", again) for again in range(TRIES))

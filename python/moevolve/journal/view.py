@@ -96,6 +96,8 @@ class RunView:
         self.skills: dict[str, Skill] = {}
         self.sealed_accesses = 0
         self.guards: dict[str, GuardCounts] = {}
+        self.alarms = array("q")
+        """Sequence numbers of the guards' alarms."""
         self.waiting: list[str] = []
         """Variants that passed the gate and wait for a person."""
         self.requests = 0

@@ -13,10 +13,12 @@ import msgspec
 from moevolve.journal import figures
 from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
-from moevolve.records import Answers, Arm, Gated, Interval, Level, Sandbox, Status
+from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Sandbox, Status, Suspect
 
 DIGITS = 4
 """Decimals of scores in the summary."""
+ALARMS = 100
+"""Most alarms that are listed."""
 GATES = 1000
 """Most decisions of the gate that are listed, the newest."""
 Bounds = tuple[float, float]
@@ -74,6 +76,16 @@ class GuardFigures(Figures, frozen=True, kw_only=True):
     vetoed: int
     alarms: int
     """How often it found what an honest run would hardly show."""
+
+
+class AlarmFigures(Figures, frozen=True, kw_only=True):
+    """An alarm of a guard, with attempts that caused it."""
+
+    cycle: int
+    guard: str
+    variant: str
+    detail: str
+    attempts: list[Suspect]
 
 
 class Memory(Figures, frozen=True, kw_only=True):
@@ -168,6 +180,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     promotions: Promotions
     false_promotion_bound: float | None = None
     guards: dict[str, GuardFigures]
+    alarms: list[AlarmFigures]
+    """The newest alarms of guards."""
     waiting: list[str]
     """Variants that passed the gate and wait for a person's approval."""
     sandbox: Sandbox | None = None
@@ -229,6 +243,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
             name: GuardFigures(checked=counts.checked, vetoed=counts.vetoed, alarms=counts.alarms)
             for name, counts in sorted(view.guards.items())
         },
+        alarms=_alarms(reader),
         waiting=list(view.waiting),
         sandbox=sandbox,
         champion=view.champion,
@@ -245,6 +260,21 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         error=state.error if state else None,
         cost=_cost(reader),
     )
+
+
+def _alarms(reader: RunReader) -> list[AlarmFigures]:
+    records = (reader.entry(seq).record for seq in reader.view.alarms[-ALARMS:])
+    return [
+        AlarmFigures(
+            cycle=record.cycle,
+            guard=record.guard,
+            variant=record.variant,
+            detail=record.detail,
+            attempts=record.attempts,
+        )
+        for record in records
+        if isinstance(record, Guarded)
+    ]
 
 
 def _short(value: float) -> float:

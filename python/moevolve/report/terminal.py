@@ -17,7 +17,7 @@ from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView
-from moevolve.report.summary import Cost, GateFigures, Score, SkillFigures, Summary
+from moevolve.report.summary import AlarmFigures, Cost, GateFigures, Score, SkillFigures, Summary
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
@@ -27,6 +27,8 @@ NAME_WIDTH = 32
 """A run's longer name goes over several lines, so that its figures stay readable."""
 LONGEST = 64
 """Characters of a name, so that none is long enough to begin a line of its own."""
+ALARMS = 8
+"""Alarms of guards that are shown, the newest."""
 CURVE = 78
 """Columns of the curve."""
 
@@ -63,6 +65,7 @@ def report(summary: Summary, view: RunView) -> Group:
 def _ending(summary: Summary) -> list[RenderableType]:
     """Guards, the walls around programs, and what a server charged, as far as there are any."""
     parts: list[RenderableType] = [guards(summary)] if summary.guards else []
+    parts += [alarm(each) for each in summary.alarms[-ALARMS:]]
     if walls := summary.sandbox:
         without = f"; MISSING: {', '.join(map(line, walls.missing))}" if walls.missing else ""
         parts.append(_indented(f"\nSandbox: {', '.join(map(line, walls.layers))}{without}"))
@@ -218,6 +221,18 @@ def guards(summary: Summary) -> Table:
     for name, guard in summary.guards.items():
         table.add_row(line(name, LONGEST), f"{guard.checked:,}", f"{guard.vetoed:,}", f"{guard.alarms:,}")
     return table
+
+
+def alarm(found: AlarmFigures) -> Group:
+    """An alarm of a guard, with the first attempt that caused it."""
+    about = f" {line(found.variant, LONGEST)}" if found.variant else ""
+    guard = line(found.guard, LONGEST)
+    parts = [_indented(f"ALARM, {guard}, cycle {found.cycle}{about}: {line(found.detail)}", "red")]
+    parts += [
+        _indented(f"{line(each.task, LONGEST)}: {line(each.prompt)} -> {line(each.answer)}", "dim")
+        for each in found.attempts[:1]
+    ]
+    return Group(*parts)
 
 
 def cost(spent: Cost) -> Group:

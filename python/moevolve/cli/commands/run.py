@@ -69,6 +69,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    from moevolve.gate.finite import reach
+    from moevolve.gate.spending import AlphaSpending
+
     config = Config.load(
         options.source or source.preset_of(options.model, options.endpoint),
         policy_settings(options) | own_settings(options) | parse_settings(options.set),
@@ -81,6 +84,7 @@ def execute(options: argparse.Namespace) -> int:
             f"Run in {out}: seed {config.seed}, arm {config.arm}, {_length(config)}. "
             f"Watch it: moevolve watch {out}"
         )
+        say(reach(config.gate.max_n, AlphaSpending(alpha=config.gate.alpha).level))
 
     from moevolve.loop import run
 

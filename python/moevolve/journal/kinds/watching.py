@@ -34,6 +34,8 @@ def _guarded(record: Guarded) -> Said:
 @folds(Guarded)
 def _guard(view: RunView, record: Guarded, seq: int, at: float) -> None:
     view.generated += record.tokens
+    if record.alarm:
+        view.alarms.append(seq)
     checked, vetoed, alarms = view.guards.get(record.guard, GuardCounts())
     view.guards[record.guard] = GuardCounts(
         checked + record.checked, vetoed + record.vetoed, alarms + record.alarm
