@@ -138,6 +138,10 @@ class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
     tallies: list[Tally] = []
     outcomes: list[float | None] = []
     """Of the sealed split: each task's score in the tasks' order, None where it was not answered."""
+    missing: int = 0
+    """Tasks without an answer, which the score leaves out."""
+    void: bool = False
+    """More than a few per cent are missing: there is no score."""
 
 
 class RunExtended(Struct, frozen=True, tag="run_extended", tag_field="kind"):

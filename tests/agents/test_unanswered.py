@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+import pytest
+
+from moevolve.agents.process import Process
 from moevolve.protocol.requests import GenerateRequest, PublicTask, Reply, Unanswered
 
 
@@ -83,3 +89,27 @@ return "x"
     )
     [outcome] = host.solve(genome, tasks("rev:ab="), oracle, None, [1])
     assert outcome.failure == "malformed"
+
+
+@pytest.mark.parametrize(("deaths", "failure"), [(0, None), (2, None), (3, "infrastructure")])
+def test_a_process_that_the_machine_takes_is_run_again(
+    deaths, failure, host, oracle, program, monkeypatch
+) -> None:
+    started = []
+
+    class Watched(Process):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            started.append(self._native.pid)
+
+    def answer(requests: list[GenerateRequest]):
+        if len(started) <= deaths:
+            os.kill(started[-1], signal.SIGKILL)
+        return oracle(requests)
+
+    monkeypatch.setattr("moevolve.agents.host.Process", Watched)
+    outcomes = host.solve(program(ASK), tasks("rev:abc=", "rev:cd="), answer, None, [1, 2])
+    assert len(started) == min(3, deaths + 1)
+    assert {outcome.failure for outcome in outcomes} == {failure}
+    if failure is None:
+        assert [outcome.answer for outcome in outcomes] == ["cba", "dc"]

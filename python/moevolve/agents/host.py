@@ -26,7 +26,7 @@ from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
 from moevolve.errors import SandboxError
-from moevolve.protocol.requests import Answer, Outcome, PublicTask, Recall
+from moevolve.protocol.requests import INFRASTRUCTURE, Answer, Outcome, PublicTask, Recall
 from moevolve.randomness import key
 from moevolve.records import Edit, Recipe
 from moevolve.tasks.cutters import GENERAL, Cutter
@@ -42,6 +42,12 @@ RECIPE_BOUNDS: dict[str, tuple[float, float]] = {
     "focus": (0.0, 1.0),
 }
 """What a recipe may ask for."""
+
+TRIES = 3
+"""Times that a process is run which the machine takes away."""
+TAKEN = "killed by SIGKILL"
+"""How a process ends that this machine took away, its memory spent for one. None can do that to itself: it may signal
+nobody, a refused call ends it by SIGSYS, its own limits by SIGXCPU or an exception, and one out of time is ended by us."""
 
 _Argument = TypeVar("_Argument", Brief, LearnReport)
 
@@ -118,11 +124,15 @@ class ProgramHost:
         if not tasks:
             return []
         role = limits or self.roles.solver
-        attempts = [
-            Attempt(task.skill, attempt_key, "solver", role)
-            for task, attempt_key in zip(tasks, keys, strict=True)
-        ]
-        self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"), twice=twice)
+        for _ in range(TRIES):
+            attempts = [
+                Attempt(task.skill, attempt_key, "solver", role)
+                for task, attempt_key in zip(tasks, keys, strict=True)
+            ]
+            self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"), twice=twice)
+            if not any(attempt.failure == INFRASTRUCTURE for attempt in attempts):
+                break
+            # Again from the beginning: the same keys make the same attempts, whatever the machine did.
         return [_outcome(attempt) for attempt in attempts]
 
     def behaviour(self, genome: Genome, verbs: Mapping[str, str], seed: int) -> Behaviour:
@@ -284,7 +294,7 @@ class ProgramHost:
         except SandboxError as error:
             if conversation.unable:
                 raise
-            _fail(attempts, "crash", str(error)[:500])
+            _fail(attempts, INFRASTRUCTURE if TAKEN in str(error) else "crash", str(error)[:500])
         finally:
             conversation.close()
         if twice and not steady(conversation, heard):

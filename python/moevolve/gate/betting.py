@@ -30,6 +30,7 @@ import msgspec
 from moevolve.errors import UsageError
 from moevolve.gate.capital import Counts, add, log_capital, lower_bound, mean, mirrored, size, tasks_needed
 from moevolve.records import Decision, Pairs
+from moevolve.rollouts.scoring import MOST_MISSING
 
 OPTIMISM = 1.5
 """Standard errors by which futility overrates what is still to come."""
@@ -39,7 +40,7 @@ SETTLED = 64
 """Tasks of a skill before which its proof is not called out of reach."""
 WORSE = 0.01
 """Error rate of "worse than the champion" unless told otherwise; shared between skills to call one harmed."""
-MISSING = 0.03
+MISSING = MOST_MISSING
 """Share of pairs without any answer above which there is no decision."""
 AT_ONCE = 4
 """Skills that a batch is spread over once the gain is shown."""

@@ -95,6 +95,9 @@ class RunView:
         """Scores of the sealed tasks, before and after."""
         self.skills: dict[str, Skill] = {}
         self.sealed_accesses = 0
+        self.asked = 0
+        """Tasks of all evaluations, and those of them without an answer."""
+        self.missing = 0
         self.guards: dict[str, GuardCounts] = {}
         self.alarms = array("q")
         """Sequence numbers of the guards' alarms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from moevolve.protocol.requests import Exchange
 from moevolve.protocol.rollouts import Part
 from moevolve.rollouts.attempts import Attempt
-from moevolve.tasks.splits import split_of
+from moevolve.tasks.suite import Suite
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -55,12 +55,14 @@ class Buffer:
         attempts: Sequence[Attempt],
         parts: Sequence[Sequence[Part]],
         cycle: int,
-        split_of: Callable[[str], str] = split_of,
+        suite: Suite,
     ) -> int:
         """Takes what confirmed answers were put together from, so that the weights stay sure of what the program asks.
 
-        A part is a whole completion at its own place in a confirmed answer, to a prompt with a piece of the task in it. Only
-        prompts of the train split are taken: a short part may well be a task of its own. Returns how many were taken.
+        A part is a whole completion at its own place in a confirmed answer, to a prompt with a piece of the task in it, and
+        the suite confirms it as that prompt's right answer: what is right at its place may be wrong for what was
+        asked. Only prompts of the train split are taken: a short part may well be a task of its own. Returns how many
+        were taken.
         """
         taken = 0
         for attempt, pieces in zip(attempts, parts, strict=True):
@@ -68,7 +70,11 @@ class Buffer:
                 continue
             task = attempt.task
             for prompt, text in pieces:
-                if prompt == task.prompt or not text or split_of(prompt) != "train":
+                if (
+                    prompt == task.prompt
+                    or suite.split_of(prompt) != "train"
+                    or not suite.confirms(prompt, text)
+                ):
                     continue
                 self._put(Confirmed(prompt, text, task.skill, task.level, cycle))
                 taken += 1

@@ -20,7 +20,7 @@ from moevolve.records import (
     VariantAdded,
 )
 from moevolve.rollouts.attempts import Attempt, answered, tally
-from moevolve.rollouts.scoring import score
+from moevolve.rollouts.scoring import score, void
 
 
 def variant_added(
@@ -118,6 +118,8 @@ def evaluated(
         tokens=tokens,
         tallies=tally(answered(attempts)),
         outcomes=[outcome(attempt) for attempt in attempts] if split == "sealed" else [],
+        missing=len(attempts) - len(answered(attempts)),
+        void=void(attempts),
     )
 
 

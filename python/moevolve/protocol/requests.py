@@ -87,6 +87,13 @@ POLICY = "policy"
 """Failure of an attempt that the policy left without an answer: it says nothing about who attempted."""
 
 
+INFRASTRUCTURE = "infrastructure"
+"""Failure of an attempt whose process the machine took away, again and again: it says nothing either."""
+
+SILENT = (POLICY, INFRASTRUCTURE)
+"""Failures that are in no mean; how many there are is told beside every score."""
+
+
 class Unanswered(Struct, frozen=True):
     """Stands in place of a request's completions where the policy gave none."""
 
@@ -116,8 +123,8 @@ class Outcome(Struct, frozen=True):
     answer: str | None
     failure: str | None
     """None, or `error` (it raised), `malformed` (no usable answer or message), `budget`, `timeout`, `crash`
-    (its process died), `nondeterministic` (a second try went another way), `policy` (the policy did not answer),
-    `rejected` (it refused the request)."""
+    (its process died), `infrastructure` (the machine took its process), `nondeterministic` (a second try went another
+    way), `policy` (the policy did not answer), `rejected` (it refused the request)."""
     detail: str
     tokens: int
     """Tokens generated for the attempt, end tokens included."""

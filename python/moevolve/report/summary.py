@@ -197,6 +197,10 @@ class Summary(Figures, frozen=True, kw_only=True):
     screened: int
     stage: str
     error: str | None = None
+    scored: int = 0
+    """Tasks of all scores, dev and sealed, answered or not."""
+    unanswered: int = 0
+    """Those that policy or machine left without an answer: in no score, and too many of them void one."""
     cost: Cost | None = None
     """Of a run whose policy is a server."""
 
@@ -252,6 +256,8 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         tokens=Tokens(generated=view.generated, trained=view.trained),
         journal=Journal(entries=view.entries, head=head),
         parameters=started.parameters,
+        scored=view.asked,
+        unanswered=view.missing,
         dev=_score(view.point("dev"), view.point("dev", newest=True), view.dev_gain),
         curve=[_curve(point) for point in view.curve],
         gates=_gates(reader),

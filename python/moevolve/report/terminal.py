@@ -17,6 +17,7 @@ from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView
+from moevolve.records import Answers
 from moevolve.report.summary import AlarmFigures, Cost, GateFigures, Score, SkillFigures, Summary
 
 PIPE_WIDTH = 130
@@ -74,6 +75,13 @@ def _ending(summary: Summary) -> list[RenderableType]:
     return parts
 
 
+WHOSE: dict[Answers, str] = {
+    "policy": "answers are the policy's words",
+    "any": "the program may compute its answers",
+}
+"""Whose an answer may be, for the first line."""
+
+
 def heading(summary: Summary) -> Group:
     """The run in two or three lines."""
     colour = {"running": "cyan", "finished": "green", "failed": "red"}.get(summary.status, "yellow")
@@ -81,7 +89,7 @@ def heading(summary: Summary) -> Group:
         (line(summary.run, LONGEST), "bold"),
         "  ",
         (summary.status, colour),
-        f"  answers by {'the policy alone' if summary.answers == 'policy' else 'policy and program'}; "
+        f"  {WHOSE[summary.answers]}; "
         f"seed {summary.seed}, arm {summary.arm}, {counted(summary.cycles, 'cycle')}, ",
         f"{duration(summary.seconds)}\n",
         f"champion {line(summary.champion, LONGEST)} of {counted(summary.variants, 'variant')}; ",
@@ -89,6 +97,11 @@ def heading(summary: Summary) -> Group:
         f"{summary.memory.lessons:,} lessons; journal {summary.journal.entries:,} entries, "
         f"head {summary.journal.head[:16]}",
     )
+    if summary.scored:
+        share = summary.unanswered / summary.scored
+        text.append(
+            f"\n{summary.unanswered:,} of {summary.scored:,} scored tasks without an answer ({share:.1%})"
+        )
     parts: list[RenderableType] = [text]
     if summary.waiting:
         parts.append(_indented(f"waits for approval: {', '.join(map(line, summary.waiting))}", "yellow"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from moevolve.protocol.requests import POLICY, Exchange
+from moevolve.protocol.requests import SILENT, Exchange
 from moevolve.protocol.rollouts import Part
 from moevolve.records import Tally
 from moevolve.tasks.task import Task, Verdict
@@ -21,8 +21,8 @@ class Attempt(msgspec.Struct, frozen=True):
 
     @property
     def answered(self) -> bool:
-        """Whether the policy did its part; an attempt it left unanswered has no score that could count."""
-        return self.verdict.failure != POLICY
+        """Whether policy and machine did their part; an attempt that they left unanswered has no score that could count."""
+        return self.verdict.failure not in SILENT
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import msgspec
 
 from moevolve.journal.intervals import wilson
 from moevolve.records import Interval, SkillScore
 from moevolve.rollouts.attempts import Attempt, answered
+
+MOST_MISSING = 0.03
+"""Share of tasks without an answer above which a score or a comparison is void: whatever is left is no sample."""
 
 
 def score(attempts: Sequence[Attempt]) -> tuple[Interval, dict[str, SkillScore]]:
@@ -20,6 +26,42 @@ def score(attempts: Sequence[Attempt]) -> tuple[Interval, dict[str, SkillScore]]
         values.setdefault(attempt.task.skill, []).append(attempt.verdict.score)
     skills = {path: SkillScore(score=sum(of) / len(of), n=len(of)) for path, of in sorted(values.items())}
     return wilson(sum(attempt.verdict.score for attempt in attempts), len(attempts)), skills
+
+
+def void(attempts: Sequence[Attempt]) -> bool:
+    """Whether so many attempts have no answer that their score says nothing."""
+    return len(attempts) - len(answered(attempts)) > MOST_MISSING * len(attempts)
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """A candidate beside another variant on the same tasks."""
+
+    score: float
+    baseline: float
+    differences: list[float]
+    """In order, of the tasks that one side at least had an answer for."""
+    missing: int
+    """Tasks that neither had one for."""
+    void: bool
+    """Too many of them: the comparison says nothing."""
+
+
+def compared(ours: Sequence[Attempt], theirs: Sequence[Attempt]) -> Comparison:
+    """Compares task by task. A side that alone has no answer lost there: a candidate chooses what it asks, so it could pick
+    the tasks on which a policy fails."""
+    pairs = [
+        (mine.verdict.score, other.verdict.score)
+        for mine, other in zip(ours, theirs, strict=True)
+        if mine.answered or other.answered
+    ]
+    n, missing = max(1, len(pairs)), len(ours) - len(pairs)
+    return Comparison(
+        score=math.fsum(mine for mine, _ in pairs) / n,
+        baseline=math.fsum(other for _, other in pairs) / n,
+        differences=[mine - other for mine, other in pairs],
+        missing=missing,
+        void=missing > MOST_MISSING * len(ours),
+    )
 
 
 def mean(attempts: Sequence[Attempt]) -> float:

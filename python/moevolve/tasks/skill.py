@@ -44,6 +44,8 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
         levels: the lowest and the highest level.
         verb: the word its prompts begin with, or "".
         alphabet: the characters answers are made of; None allows all.
+        truth: prompt of its verb -> the right answer, None where the prompt is none; so that a part of an answer can
+            be confirmed as an answer of its own.
         listed: its tasks one by one, where it has so many and no more; None where the generator makes them without end.
     """
 
@@ -54,6 +56,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     verb: str = ""
     alphabet: str | None = None
     listed: Listed | None = None
+    truth: Callable[[str], str | None] | None = None
 
     def keyed(self, secret: bytes) -> Skill:
         """The skill with its listed tasks put into splits by a secret."""

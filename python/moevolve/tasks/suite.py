@@ -191,6 +191,12 @@ class Suite:
             tasks.append(task)
         return tasks
 
+    def confirms(self, prompt: str, text: str) -> bool:
+        """Whether `text` is the right answer to `prompt`, which may be no task but only ask like one."""
+        verb = prompt.partition(":")[0]
+        skill = next((each for each in self.skills.values() if each.verb and each.verb == verb), None)
+        return skill is not None and skill.truth is not None and skill.truth(prompt) == text
+
     def grade(self, task: Task, answer: str) -> Verdict:
         """The sealed verdict on an answer."""
         return self[task.skill].grade(task, answer)

@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 @says(Evaluated)
 def _evaluated(record: Evaluated) -> Said:
     when = {"initial": "before", "cycle": f"after cycle {record.cycle}", "final": "at the end"}[record.when]
+    missing = f", {record.missing:,} more without an answer" if record.missing else ""
+    if record.void:
+        return (
+            f"No {record.split} score {when}: {record.missing:,} of {record.score.n + record.missing:,} tasks had no answer",
+            "bad",
+        )
     return (
         f"{record.split.capitalize()} score {when}: {interval(record.score)} "
-        f"on {counted(record.score.n, 'task')}",
+        f"on {counted(record.score.n, 'task')}{missing}",
         "sealed" if record.split == "sealed" else "curve",
     )
 
@@ -27,6 +33,10 @@ def _evaluated(record: Evaluated) -> Said:
 @folds(Evaluated)
 def _evaluate(view: RunView, record: Evaluated, seq: int, at: float) -> None:
     view.generated += record.tokens
+    view.missing += record.missing
+    view.asked += record.missing + record.score.n
+    if record.void:
+        return
     view.curve.append(
         Point(
             cycle=record.cycle,

@@ -41,7 +41,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
         run.journal.write([entries.attempted(cycle, source, run.champion.id, rollouts.attempts, tokens)])
         run.bill(cycle, source)
         if rollouts.parts and run.arm.learns and run.arm.filters:
-            run.buffer.add_parts(rollouts.attempts, rollouts.parts, cycle, run.suite.split_of)
+            run.buffer.add_parts(rollouts.attempts, rollouts.parts, cycle, run.suite)
     confirmed = 0
     for source, rollouts in found.items():
         attempts = answered(rollouts.attempts)

@@ -18,7 +18,7 @@ from moevolve.randomness import key, rng
 from moevolve.records import Chosen, Record
 from moevolve.rollouts.attempts import Attempt, Counts
 from moevolve.rollouts.counting import Usage
-from moevolve.rollouts.scoring import mean
+from moevolve.rollouts.scoring import compared, mean
 from moevolve.tasks.task import Verdict
 
 UNSTEADY = "nondeterministic"
@@ -125,7 +125,7 @@ class _Screening(msgspec.Struct, frozen=True):
     baseline: float
     """The champion's score."""
     differences: dict[str, list[float]]
-    """By candidate, in order: paired differences to the champion on the tasks that both had an answer for."""
+    """By candidate, in order: paired differences to the champion; see `compared`."""
     tokens: int
 
 
@@ -141,7 +141,7 @@ def _screen(
         *(run.rollouts(variant, tasks, stage, twice=True) for variant in differing),
     )
     screened = {child.id: rollouts.attempts for child, rollouts in zip(differing, found, strict=True)}
-    base = mean(baseline.attempts)
+    differences: dict[str, list[float]] = {}
     passed: list[Variant] = []
     records: list[Record] = []
     for child, proposal in candidates:
@@ -156,13 +156,13 @@ def _screen(
                 entries.proposed(child, proposal.files, "program"),
             ]
             continue
-        score = mean(attempts)
         unsteady = any(attempt.verdict.failure == UNSTEADY for attempt in attempts)
         if unsteady:
             # Whatever it came to elsewhere says nothing: it is discarded as a whole.
             attempts = [_unsteady(attempt) for attempt in attempts]
-            screened[child.id] = attempts
-        better = score > base + run.config.evolve.margin and not unsteady
+        beside = compared(attempts, baseline.attempts)
+        score, base, differences[child.id] = beside.score, beside.baseline, beside.differences
+        better = score > base + run.config.evolve.margin and not (unsteady or beside.void)
         child = run.archive.update(child.id, score=score, status="kept" if better else "rejected")
         passed += [child] if better else []
         records += [
@@ -179,16 +179,8 @@ def _screen(
                 UNSTEADY if unsteady else "screened",
             )
         )
-    differences = {
-        name: [
-            ours.verdict.score - theirs.verdict.score
-            for ours, theirs in zip(attempts, baseline.attempts, strict=True)
-            if ours.answered and theirs.answered
-        ]
-        for name, attempts in screened.items()
-    }
     tokens = sum(rollouts.counts.tokens for rollouts in (baseline, *found))
-    return _Screening(passed, records, base, differences, tokens)
+    return _Screening(passed, records, mean(baseline.attempts), differences, tokens)
 
 
 def _unsteady(attempt: Attempt) -> Attempt:

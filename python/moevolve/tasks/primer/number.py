@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from itertools import accumulate
 from random import Random
 
 from moevolve.tasks.skill import Skill
@@ -68,14 +71,45 @@ def parity(rng: Random, level: int) -> Task:
     return Task(prompt=f"par:{''.join(payload)}=", answer=answer)
 
 
+def _truth(form: str, work: Callable[..., str]) -> Callable[[str], str | None]:
+    """The right answer to prompts of a form, by what its groups say."""
+    pattern = re.compile(form)
+
+    def truth(prompt: str) -> str | None:
+        found = pattern.fullmatch(prompt)
+        return work(*found.groups()) if found else None
+
+    return truth
+
+
+def _parities(digits: str) -> str:
+    return "".join(str(total % 2) for total in accumulate(map(int, digits)))
+
+
+TRUTHS = {
+    "add": _truth(r"add:(\d+)\+(\d+)=", lambda first, second: str(int(first) + int(second))),
+    "sub": _truth(r"sub:(\d+)-(\d+)=", lambda first, second: str(int(first) - int(second))),
+    "cmp": _truth(r"cmp:(\d+),(\d+)=", lambda first, second: str(max(first, second, key=int))),
+    "cnt": _truth(rf"cnt:([x{FILLERS}]+)=", lambda text: str(text.count("x"))),
+    "par": _truth(r"par:(\d+)=", _parities),
+}
+
 NUMBER = (
-    Skill(path="number/add", verb="add", summary="add two numbers", generator=add, alphabet=DIGITS),
+    Skill(
+        path="number/add",
+        verb="add",
+        summary="add two numbers",
+        generator=add,
+        alphabet=DIGITS,
+        truth=TRUTHS["add"],
+    ),
     Skill(
         path="number/subtract",
         verb="sub",
         summary="subtract the smaller number from the larger",
         generator=subtract,
         alphabet=DIGITS,
+        truth=TRUTHS["sub"],
     ),
     Skill(
         path="number/compare",
@@ -83,13 +117,22 @@ NUMBER = (
         summary="name the larger of two numbers",
         generator=compare,
         alphabet=DIGITS,
+        truth=TRUTHS["cmp"],
     ),
-    Skill(path="number/count", verb="cnt", summary="count the x", generator=count, alphabet=DIGITS),
+    Skill(
+        path="number/count",
+        verb="cnt",
+        summary="count the x",
+        generator=count,
+        alphabet=DIGITS,
+        truth=TRUTHS["cnt"],
+    ),
     Skill(
         path="number/parity",
         verb="par",
         summary="parity of the digits' sum so far, digit by digit",
         generator=parity,
         alphabet="01",
+        truth=TRUTHS["par"],
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import Random
 
@@ -64,7 +65,13 @@ def text_skill(
         text = payload(rng, level)
         return Task(prompt=f"{verb}:{text}=", answer=operation(text))
 
-    return Skill(path=path, verb=verb, summary=summary, generator=generate, alphabet=LETTERS)
+    asked = re.compile(rf"{verb}:([{LETTERS}]+)=")
+
+    def truth(prompt: str) -> str | None:
+        found = asked.fullmatch(prompt)
+        return operation(found[1]) if found else None
+
+    return Skill(path=path, verb=verb, summary=summary, generator=generate, alphabet=LETTERS, truth=truth)
 
 
 TEXT = (
