@@ -107,7 +107,7 @@ def test_a_process_that_the_machine_takes_is_run_again(
             os.kill(started[-1], signal.SIGKILL)
         return oracle(requests)
 
-    monkeypatch.setattr("moevolve.agents.host.Process", Watched)
+    monkeypatch.setattr("moevolve.agents.transcripts.Process", Watched)
     outcomes = host.solve(program(ASK), tasks("rev:abc=", "rev:cd="), answer, None, [1, 2])
     assert len(started) == min(3, deaths + 1)
     assert {outcome.failure for outcome in outcomes} == {failure}

@@ -20,7 +20,7 @@ from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, editable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.plans.behaviour import Behaviour
-from moevolve.agents.transcripts import Conversation, Transcripts
+from moevolve.agents.transcripts import TAKEN, Conversation, Transcripts
 from moevolve.agents.twice import Heard, steady
 from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
@@ -45,10 +45,6 @@ RECIPE_BOUNDS: dict[str, tuple[float, float]] = {
 
 TRIES = 3
 """Times that a process is run which the machine takes away."""
-TAKEN = "killed by SIGKILL"
-"""How a process ends that this machine took away, its memory spent for one. None can do that to itself: it may signal
-nobody, a refused call ends it by SIGSYS, its own limits by SIGXCPU or an exception, and one out of time is ended by us."""
-
 _Argument = TypeVar("_Argument", Brief, LearnReport)
 
 
@@ -124,12 +120,22 @@ class ProgramHost:
         if not tasks:
             return []
         role = limits or self.roles.solver
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
             attempts = [
                 Attempt(task.skill, attempt_key, "solver", role)
                 for task, attempt_key in zip(tasks, keys, strict=True)
             ]
-            self._serve("solve", genome, tasks, attempts, answer, recall, msgspec.Raw(b"null"), twice=twice)
+            self._serve(
+                "solve",
+                genome,
+                tasks,
+                attempts,
+                answer,
+                recall,
+                msgspec.Raw(b"null"),
+                twice=twice,
+                again=left > 0,
+            )
             if not any(attempt.failure == INFRASTRUCTURE for attempt in attempts):
                 break
             # Again from the beginning: the same keys make the same attempts, whatever the machine did.
@@ -249,8 +255,12 @@ class ProgramHost:
         argument: msgspec.Raw,
         *,
         twice: bool = False,
+        again: bool = False,
     ) -> None:
-        """Runs one process from its start to the end of all attempts, or to its own; `twice`, another one to compare."""
+        """Runs one process from its start to the end of all attempts, or to its own; `twice`, another one to compare.
+
+        `again` says that there will be another try if the machine takes the process.
+        """
         fault = unusable(genome.files)
         if fault is not None:
             _fail(attempts, "error", fault)
@@ -275,6 +285,7 @@ class ProgramHost:
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
         conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation)
+        conversation.patient = again
         heard: list[Heard] = []
         try:
             while any(attempt.open for attempt in attempts):
@@ -297,7 +308,8 @@ class ProgramHost:
             _fail(attempts, INFRASTRUCTURE if TAKEN in str(error) else "crash", str(error)[:500])
         finally:
             conversation.close()
-        if twice and not steady(conversation, heard):
+        taken = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
+        if twice and not taken and not steady(conversation, heard):
             for attempt in attempts:
                 attempt.end(None, "nondeterministic", "a second try of the same keys went another way")
 

@@ -97,6 +97,11 @@ class Transcripts:
             self._end += HEAD + length
 
 
+TAKEN = "killed by SIGKILL"
+"""How a process ends that this machine took away, its memory spent for one. None can do that to itself: it may signal
+nobody, a refused call ends it by SIGSYS, its own limits by SIGXCPU or an exception, and one out of time is ended by us."""
+
+
 class Conversation:
     """A sandboxed process as far as it is heard for the first time, its transcript as far as it is not.
 
@@ -120,6 +125,8 @@ class Conversation:
         self._owes = True
         """Whether the process has still to say what the newest reply that it had led to."""
 
+        self.patient = False
+        """Whether there will be another try if the machine takes the process."""
         self.unable = False
         """Whether a process was wanted and could not be started."""
 
@@ -131,7 +138,11 @@ class Conversation:
                 self.unable = True
                 self._process = self._make()
                 self.unable = False
-            said = self._transcripts.keep(self._place, hear(self._process, self._say_on))
+            said = hear(self._process, self._say_on)
+            if self.patient and said[:1] == b"c" and TAKEN.encode() in said:
+                # Not for the record: another process with the same start goes on from here.
+                raise SandboxError(said[1:].decode())
+            said = self._transcripts.keep(self._place, said)
         kind, body = said[:1], said[1:]
         if kind != MESSAGE:
             raise FAULTS[kind](body.decode())
