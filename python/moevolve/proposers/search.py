@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -10,6 +10,7 @@ from moevolve.agents.brief import Brief, Failure, LearnReport, SkillReport, Succ
 from moevolve.agents.genome import Genome
 from moevolve.config import Config
 from moevolve.journal.archive import Archive, Variant
+from moevolve.proposers.names import is_free
 from moevolve.records import Edit
 from moevolve.rollouts.attempts import Attempt
 from moevolve.skills.mastery import Mastery
@@ -126,19 +127,28 @@ def successes(tried: Sequence[Attempt]) -> list[Success]:
 
 
 def children(
-    genome: Genome, candidates: Sequence[Sequence[Edit]], known: set[str], hold: Callable[[Genome], str]
+    genome: Genome,
+    candidates: Sequence[Sequence[Edit]],
+    known: set[str],
+    hold: Callable[[Genome], str],
+    skills: Iterable[str] = (),
 ) -> list[Proposal]:
-    """Applies each candidate's edits; drops programs that did not change or are in the archive already.
+    """Applies each candidate's edits; drops programs that did not change or are in the archive already, and candidates
+    whose operator bears a name of the run's own.
 
     Args:
         genome: the parent's program.
         candidates: one list of edits a candidate.
         known: hashes of the archive's programs.
         hold: stores a program and returns its hash.
+        skills: the run's, whose names no operator may bear.
     """
+    skills = list(skills)
     proposals = []
     seen = set(known)
     for edits in candidates:
+        if not all(is_free(edit.operator, skills) for edit in edits):
+            continue
         child = genome.edited(edits)
         name = hold(child)
         changed = sorted(path for path, text in child.files.items() if text != genome.files.get(path))

@@ -114,7 +114,7 @@ def _propose(
         edits += proposer.propose(brief, context).candidates
     run.count(Counts(tokens=usage.tokens))
     known = {variant.program for variant in run.archive}
-    return children(program, edits, known, run.store.hold), usage.tokens
+    return children(program, edits, known, run.store.hold, run.skills), usage.tokens
 
 
 class _Screening(msgspec.Struct, frozen=True):
