@@ -406,6 +406,8 @@ class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
     currency: str
     exchanges: str
     """Digest over the exchanges themselves, in order, so that the journal vouches for what lies in the store."""
+    endings: dict[str, int] = {}
+    """Answers that ended otherwise than by themselves: `length` (cut at the most tokens), `content_filter`, `refusal`."""
 
 
 class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):

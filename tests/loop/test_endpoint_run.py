@@ -25,6 +25,7 @@ from scripted_endpoint import (  # noqa: E402
     ScriptedEndpoint,
     badly,
     kindly,
+    prompt_of,
     serving,
 )
 
@@ -32,6 +33,7 @@ from moevolve.config import Config  # noqa: E402
 from moevolve.errors import DivergedError, EndpointError, UsageError  # noqa: E402
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore  # noqa: E402
+from moevolve.journal.view import describe  # noqa: E402
 from moevolve.loop import endpoint  # noqa: E402
 from moevolve.loop.run import replay, resume, start  # noqa: E402
 from moevolve.models.endpoint.client import Client  # noqa: E402
@@ -309,6 +311,32 @@ def test_the_program_evolves_alone(style: str, tmp_path: Path) -> None:
     assert [(r.level, r.decision) for r in records if isinstance(r, Gated)] == [("program", "promote")]
     assert not any(isinstance(record, Trained) for record in records)
     assert not list((tmp_path / "run").glob("weights/*"))
+
+
+def test_a_server_that_refuses_everything_ends_the_run_in_its_own_words(tmp_path: Path) -> None:
+    with serving(lambda body, tries: "refuses") as server:
+        with pytest.raises(EndpointError, match="max_completion_tokens.*token_field"):
+            start(configured(server), tmp_path / "run")
+        server.script = kindly
+        resume(tmp_path / "run")
+    assert isinstance(journal(tmp_path / "run")[1][-1], RunFinished)
+
+
+def test_a_server_that_refuses_some_requests_does_not_end_the_run(tmp_path: Path) -> None:
+    with serving(lambda body, tries: "refuses" if len(prompt_of(body)) % 2 else "ok") as server:
+        records = journal(start(configured(server), tmp_path / "run"))[1]
+    assert isinstance(records[-1], RunFinished)
+    assert any(bill.failures.get("rejected") for bill in bills(records))
+
+
+def test_how_answers_ended_is_on_record_and_told(tmp_path: Path) -> None:
+    with serving(lambda body, tries: "lengthy") as server:
+        path = start(configured(server), tmp_path / "run")
+    for bill in bills(journal(path)[1]):
+        assert bill.endings.get("length", 0) >= bill.requests
+        assert not bill.requests or "cut at max_tokens" in describe(bill)[0]
+    on_file, again = replay(path, tmp_path / "scratch")
+    assert on_file == again
 
 
 def test_the_null_arm_runs_and_trains_nothing(tmp_path: Path) -> None:

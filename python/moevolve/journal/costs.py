@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
 
+from moevolve.journal.text import line
 from moevolve.records import Metered
 
 _WHOLE = ("initial", "final", "short")
 """Second words of stages that stand for themselves; of others the first word is the kind."""
+
+_ENDINGS = {
+    "length": "cut at max_tokens",
+    "content_filter": "taken out by a content filter",
+    "refusal": "refused by the model",
+}
+
+
+def said_endings(counts: Mapping[str, int]) -> list[str]:
+    """How answers ended that did not end by themselves, in words: `12 answers cut at max_tokens`."""
+    return [
+        f"{count:,} answer{'s' * (count != 1)} {_ENDINGS.get(kind, line(kind))}"
+        for kind, count in sorted(counts.items())
+        if count
+    ]
 
 
 class StageCost(msgspec.Struct):
@@ -33,6 +50,7 @@ class Spent:
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
         self.faults: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.endings: Counter[str] = Counter()
         self.money: Decimal | None = Decimal(0)
         self.currency = ""
         self.stages: dict[str, StageCost] = {}
@@ -53,6 +71,7 @@ class Spent:
             setattr(self, name, getattr(self, name) + getattr(bill, name))
         self.faults.update(bill.faults)
         self.failures.update(bill.failures)
+        self.endings.update(bill.endings)
         self.money = _plus(self.money, bill.cost)
         first, _, second = bill.stage.partition(" ")
         name = bill.stage if second in _WHOLE else first

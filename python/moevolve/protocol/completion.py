@@ -18,7 +18,8 @@ class Completion(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: list[int]
     logprobs: list[float]
     finish: str
-    """`stop` when an end token or stop text came, `length` at the token limit, `tool_calls` where tools are called."""
+    """`stop` when an end token or stop text came, `length` at the token limit, `tool_calls` where tools are called; of a
+    server also `content_filter`, and `refusal` where the model declined and said nothing else."""
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     usage: int | None = None

@@ -125,6 +125,8 @@ class Cost(Figures, frozen=True, kw_only=True):
     """Answered calls without usage figures; where there are any, tokens and money are lower bounds."""
     faults: dict[str, int]
     failures: dict[str, int]
+    endings: dict[str, int] = {}
+    """Answers that ended otherwise than by themselves."""
     money: str | None = None
     """A decimal number, exact; absent without prices."""
     currency: str
@@ -379,6 +381,7 @@ def _cost(reader: RunReader) -> Cost | None:
         unmetered=spent.unmetered,
         faults=dict(sorted(spent.faults.items())),
         failures=dict(sorted(spent.failures.items())),
+        endings=dict(sorted(spent.endings.items())),
         money=None if spent.money is None else figures.money(spent.money),
         currency=spent.currency,
         stages=[

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from moevolve.journal.costs import said_endings
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
@@ -275,6 +276,7 @@ def cost(spent: Cost) -> Group:
         notes.append(f"{spent.unmetered:,} calls came without usage figures and are in no sum")
     if spent.faults:
         notes.append("failed calls: " + ", ".join(f"{n:,} {line(kind)}" for kind, n in spent.faults.items()))
+    notes += said_endings(spent.endings)
     return Group(table, Text("; ".join(notes)))
 
 

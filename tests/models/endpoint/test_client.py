@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
-from scripted_endpoint import KEY, MODEL, serving
+from scripted_endpoint import KEY, MODEL, FakeTime, serving
 
 from moevolve.errors import EndpointError
+from moevolve.models.endpoint.pacing import PATIENCE, Pace
 from moevolve.randomness import key
 
 
@@ -166,3 +168,14 @@ def test_the_key_never_comes_back(ask, a_request):
         [answered] = ask(server, a_request(), retries=0)
     assert KEY not in failed.detail and "[key]" in failed.detail
     assert answered.texts == ["[key]"]
+
+
+def test_a_wish_to_be_left_alone_for_too_long_holds_nobody_up() -> None:
+    still = FakeTime()
+    pace = Pace(None, still.clock, still.wait)
+    pace.hold(PATIENCE + 1)
+    asyncio.run(pace.turn())
+    assert still.clock() == 0
+    pace.hold(7)
+    asyncio.run(pace.turn())
+    assert still.clock() == pytest.approx(7)

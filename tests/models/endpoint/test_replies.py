@@ -76,6 +76,21 @@ def test_servers_say_in_several_ways_how_long_to_wait(headers: dict[str, str], s
     assert asked_to_wait(headers, now) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(
+    ("message", "said", "finish"),
+    [
+        ({"content": "x"}, "length", "length"),
+        ({"content": "x"}, "content_filter", "content_filter"),
+        ({"content": None, "refusal": "I cannot help with that."}, "stop", "refusal"),
+        ({"content": "x", "refusal": "But."}, "stop", "stop"),
+        ({"content": "x", "refusal": None}, "eos", "stop"),
+    ],
+)
+def test_why_an_answer_ended_is_kept(message: dict[str, object], said: str, finish: str) -> None:
+    found = get({"choices": [{"message": message, "finish_reason": said}]})
+    assert [completion.finish for completion in found.completions] == [finish]
+
+
 def test_an_answer_that_came_holds_nobody_up_unless_it_was_the_last() -> None:
     said = {"choices": [{"message": {"content": "x"}}]}
     assert get(said, x_ratelimit_reset_requests="9s", x_ratelimit_remaining_requests="5").hold == 0

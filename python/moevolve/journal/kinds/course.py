@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from moevolve.journal.costs import said_endings
 from moevolve.journal.figures import amount, counted
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
@@ -138,6 +139,7 @@ def _metered(record: Metered) -> Said:
     if record.failures:
         kinds = ", ".join(f"{count:,} {line(kind)}" for kind, count in sorted(record.failures.items()))
         parts.append(f"failed: {kinds}")
+    parts += said_endings(record.endings)
     return f"Asked the server for {line(record.stage)}: {', '.join(parts)}", "quiet"
 
 

@@ -16,6 +16,8 @@ from moevolve.models.endpoint.speech import Speech
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.records import Metered
 
+ENDINGS = ("content_filter", "length", "refusal")
+"""How answers end that did not end by themselves."""
 KEPT_BACK = 2
 """What the last evaluation may cost, in costs of the first: a program that splits asks more."""
 
@@ -49,6 +51,7 @@ class Meter:
         self._prompt = self._cached = self._completion = self._unmetered = 0
         self._faults: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
+        self._endings: Counter[str] = Counter()
         self._seal = hashlib.blake2b(digest_size=16)
 
     def reuse(self) -> None:
@@ -64,6 +67,7 @@ class Meter:
         self._completion += exchange.completion_tokens
         self._unmetered += exchange.unmetered
         self._faults.update(exchange.faults)
+        self._endings.update(each.finish for each in exchange.completions if each.finish in ENDINGS)
         if exchange.failure is not None:
             self._failures[exchange.failure] += 1
         self._seal.update(digest.encode() + exchange.content())
@@ -89,6 +93,7 @@ class Meter:
             calls=self._calls,
             faults=dict(sorted(self._faults.items())),
             failures=dict(sorted(self._failures.items())),
+            endings=dict(sorted(self._endings.items())),
             prompt_tokens=self._prompt,
             cached_tokens=self._cached,
             completion_tokens=self._completion,

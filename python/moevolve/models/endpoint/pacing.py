@@ -46,8 +46,9 @@ class Pace:
             await self._wait(left)
 
     def hold(self, seconds: float) -> None:
-        """Lets no call pass for so many seconds."""
-        self._closed = max(self._closed, self._clock() + min(seconds, PATIENCE))
+        """Lets no call pass for so many seconds; a wish beyond `PATIENCE` holds nobody up."""
+        if seconds <= PATIENCE:
+            self._closed = max(self._closed, self._clock() + seconds)
 
     async def back_off(self, key: int, tries: int) -> None:
         """Waits after the `tries`-th failed try: twice as long each time, spread by the request's key."""

@@ -72,6 +72,8 @@ class EndpointPolicy:
         self._tape = tape
         self._used = used if used is not None else set()
         self._streak = 0
+        self._answered = bool(self._used)
+        """Whether the server has answered anything in this run."""
 
     @property
     def generated(self) -> int:
@@ -136,6 +138,7 @@ class EndpointPolicy:
         self._asker.ask([request for _, request in missing], done)
         for name, _ in missing:
             self._watch(found[name])
+        self._refuse_nothing_but_refusals([found[name] for name, _ in missing])
         self._tape.keep(failed)
         return found
 
@@ -146,6 +149,15 @@ class EndpointPolicy:
             raise EndpointError(
                 f"{self._streak} requests in a row failed for good, the last one with {exchange.failure} "
                 f"({exchange.detail}): the server seems to be gone"
+            )
+
+    def _refuse_nothing_but_refusals(self, exchanges: Sequence[Exchange]) -> None:
+        """Ends a run that has had no answer yet when the server refuses a whole round: its settings are what is refused."""
+        self._answered = self._answered or any(exchange.failure is None for exchange in exchanges)
+        if not self._answered and all(exchange.failure == "rejected" for exchange in exchanges):
+            raise EndpointError(
+                f"the server has answered nothing and refuses all of its first {len(exchanges)} requests, the last one with "
+                f"{exchanges[-1].detail}; see [endpoint] in the run file, such as `token_field`, and [roles]"
             )
 
     def _recorded(self, name: str) -> Exchange:

@@ -19,6 +19,8 @@ LASTING = FATAL | {"rejected"}
 """Failures that come again if the same call is made again."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a stranger's JSON may raise; a text of brackets nests deeper than Python goes."""
+FINISHES = ("length", "tool_calls", "content_filter")
+"""Reasons to end that are kept; whatever else a server says is `stop`."""
 EXCERPT = 200
 """Characters of a server's message that are kept."""
 
@@ -56,6 +58,7 @@ class _Message(msgspec.Struct):
     tool_calls: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    refusal: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -137,7 +140,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
         share = None
         if usage is not None:
             share = usage.completion * (place + 1) // len(choices) - usage.completion * place // len(choices)
-        finish = choice.finish_reason if choice.finish_reason in ("length", "tool_calls") else "stop"
+        finish = choice.finish_reason if choice.finish_reason in FINISHES else "stop"
         if api == "chat" and choice.message is not None:
             completions.append(_turn(choice.message, finish, share))
         elif api != "chat" and choice.text is not None:
@@ -168,6 +171,8 @@ def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
         (text for text in (message.reasoning_content, message.reasoning) if isinstance(text, str)), ""
     )
     text = "\n".join(text for text in texts if text)
+    if not text and isinstance(message.refusal, str) and message.refusal:
+        finish = "refusal"
     return Completion(text, [], [], finish, tuple(calls), reasoning, usage)
 
 
