@@ -5,10 +5,24 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from command_line import Command
-from hostile_run import FORGED, POISON, STEERING, write_hostile_run
+from hostile_run import FORGED, POISON, STEERING, poisoned_record, write_hostile_run
+from synthetic_journal import records
+
+from moevolve.journal.view import describe
+from moevolve.records import (
+    Controlled,
+    Guarded,
+    Metered,
+    Record,
+    RolledBack,
+    RunExtended,
+    SealedOpened,
+    Suspect,
+)
 
 READERS = [
     ["show", "RUN"],
@@ -91,3 +105,49 @@ def test_errors_are_harmless(words: list[str], hostile: Path, moevolve: Command)
     harmless(done.stderr)
     harmless(done.stdout)
     assert not re.search(r"^moevolve: .*\nmoevolve: ", done.stderr)
+
+
+OTHERS: list[Record] = [
+    RolledBack(cycle=1, champion="v0000", before="v0001", reason="asked"),
+    Guarded(
+        cycle=1,
+        guard="drift",
+        checked=4,
+        vetoed=1,
+        detail="text/reverse",
+        variant="v0001",
+        alarm=True,
+        attempts=[Suspect(task="t", prompt="p", answer="a")],
+    ),
+    Controlled(
+        cycle=1, request=1, command="approve", variant="v0001", done=True, champion="v0001", detail="by"
+    ),
+    SealedOpened(cycle=0, count=1, variant="v0000", when="initial", tasks=8, digest="d"),
+    RunExtended(cycle=2, more_cycles=1, more_minutes=None, cycles=3),
+    Metered(
+        cycle=1,
+        stage="gate v0001",
+        requests=4,
+        reused=0,
+        calls=5,
+        faults={"timeout": 1},
+        failures={"timeout": 1},
+        prompt_tokens=9,
+        cached_tokens=0,
+        completion_tokens=9,
+        unmetered=0,
+        cost="0.1",
+        currency="USD",
+        exchanges="e",
+    ),
+]
+
+
+def test_every_kind_of_record_is_said_harmlessly() -> None:
+    kinds = set()
+    for record in [*records(cycles=2, finished=True), *OTHERS]:
+        said, _ = describe(poisoned_record(record))
+        kinds.add(type(record))
+        harmless(said)
+        assert "\n" not in said
+    assert kinds == set(get_args(Record))

@@ -3,6 +3,7 @@ import math
 import msgspec
 import pytest
 import synthetic_run as synthetic
+from hostile_run import POISON, STEERING, poisoned_record
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_run import MemoryRun
@@ -13,7 +14,7 @@ from moevolve.journal.drawing.lines import Line, fit, spread, text_of, width_of
 from moevolve.journal.scores import Point
 from moevolve.records import Interval
 from moevolve_tui.drawing.heading import heading_lines
-from moevolve_tui.drawing.journal import matches
+from moevolve_tui.drawing.journal import log_line, matches
 from moevolve_tui.drawing.lineage import FATES, variant_line
 from moevolve_tui.drawing.skills import bar, skill_line, tree_rows
 from moevolve_tui.model import RunModel
@@ -194,3 +195,25 @@ def test_the_heading_keeps_to_its_width(width: int) -> None:
 def test_the_filter_wants_every_word_in_any_case() -> None:
     text = "PROMOTED weights v0003"
     assert matches(text, "promoted v0003") and matches(text, "") and not matches(text, "promoted v0004")
+
+
+def test_no_words_of_a_run_steer_the_screen() -> None:
+    poisoned = [
+        msgspec.structs.replace(entry, record=poisoned_record(entry.record)) for entry in synthetic.entries()
+    ]
+    run = MemoryRun(poisoned)
+    model = RunModel()
+    model.attach(run)
+    model.fold(list(run.records()))
+    state = synthetic.state_at(100, "running")
+    model.observe(msgspec.structs.replace(state, stage=POISON, error=POISON), alive=True)
+    view = model.view
+    drawn = [
+        *heading_lines(model, 100.0, 200, POISON),
+        *curve_lines(view, 100, 20),
+        *(variant_line(view, row, model.line(row).text, 200) for row in range(len(view.variants))),
+        *(skill_line(row, 200) for row in tree_rows(view)),
+        *(log_line(model.line(index), 400) for index in range(model.entries)),
+    ]
+    for each in drawn:
+        assert STEERING.search(text_of(each)) is None and "\n" not in text_of(each)

@@ -56,10 +56,15 @@ def _progress(model: RunModel) -> Line:
 
 def _standing(model: RunModel, width: int, fault: str) -> Line:
     if fault:
-        return spread([(fault, "bad")], [], width)
+        return spread([(line(fault), "bad")], [], width)
     if model.status == "waiting":
         return spread(
-            [(model.stage or "Waiting for the run to start; this view follows as soon as it does", "warn")],
+            [
+                (
+                    line(model.stage) or "Waiting for the run to start; this view follows as soon as it does",
+                    "warn",
+                )
+            ],
             [],
             width,
         )
