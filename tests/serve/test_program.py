@@ -244,6 +244,34 @@ class TestCoroutines:
         assert (told.status_code, told.json()["error"]["code"]) == (504, "timeout")
 
 
+def test_an_agent_of_ones_own_answers_with_its_suites_tools(
+    engine: Engine, tmp_path: Path, serving: Start
+) -> None:
+    suite, agent = tmp_path / "sums", tmp_path / "agent"
+    suite.mkdir()
+    agent.mkdir()
+    tasks = [{"id": f"t{n}", "prompt": f"Sum of {n} and 1?", "answer": str(n + 1)} for n in range(40)]
+    (suite / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    (suite / "tools.py").write_text('def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n')
+    (agent / "solve.py").write_text(
+        "async def solve(task, agent):\n"
+        "    words = task.prompt.rstrip('?').split()\n"
+        "    return str(await agent.call('add', a=int(words[2]), b=int(words[4])))\n"
+    )
+    path = mv.evolve("small", cycles=0, out=tmp_path / "run", suite=suite, agent=agent).wait().path
+    with RunStore.open(path) as store:
+        programs: list[ServedProgram] = []
+
+        def made() -> ServedProgram:
+            programs.append(ServedProgram(store, MODEL))
+            programs[0].deploy(read(store).variant(0))
+            return programs[0]
+
+        server = serving(engine, program=made)
+        assert asked(server, "Sum of 40 and 2?").json()["choices"][0]["message"]["content"] == "42"
+        programs[0].close()
+
+
 def test_a_program_is_asked_for_by_name_only_where_one_is_served(engine: Engine, serving: Start) -> None:
     told = asked(serving(engine), "rev:abcd=")
     assert told.status_code == 404 and "--program" in told.json()["error"]["message"]

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.kinds.tools import ToolFailure
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.config.roles import RoleSection
 from moevolve.journal.reader import read
@@ -29,8 +31,9 @@ from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import Prompts
 from moevolve.models.scheduler import completion_of
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import Tool
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import Outcome, PublicTask
+from moevolve.protocol.requests import Outcome, PublicTask, ToolRequest
 from moevolve.protocol.rollouts import RolloutJob
 from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.randomness import key
@@ -41,6 +44,7 @@ from moevolve.serve.driver import RequestHandle
 from moevolve.serve.failures import RequestError, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
+from moevolve.tasks.tools.process import CallFailed, ToolProcess
 
 SUFFIX = "+program"
 """What a model's name ends with where its program answers."""
@@ -84,7 +88,8 @@ class ServedProgram:
         self._store = store
         self._config = resolve.on_record(started, store.path)
         self.suite = resolve.suite(self._config)
-        self._host = ProgramHost(self._config.limits(), self._config.sandbox, cutters=self.suite.cutters)
+        self._tools = LiveTools(ToolProcess(self.suite.tools)) if self.suite.tools else None
+        self._host = ProgramHost(self._config.limits(), self._config.sandbox, self._tools, self.suite.cutters)
         self._memory = LessonMemory(MemoryStore(memory_folder(store.path)), started.run)
         self._reading = threading.Lock()
         self._behaviours: dict[str, Behaviour] = {}
@@ -98,6 +103,11 @@ class ServedProgram:
         """Whose program answers now."""
         assert self._champion is not None, "a champion has been deployed"
         return self._champion
+
+    def close(self) -> None:
+        """Ends the tools' process."""
+        if self._tools is not None:
+            self._tools.close()
 
     def deploy(self, champion: VariantAdded) -> None:
         """Lets this variant's program answer from now on; its weights are deployed with it."""
@@ -214,6 +224,36 @@ class ServedProgram:
     def _recall(self, skill: str, query: str, k: int) -> Sequence[Lesson]:
         with self._reading:
             return self._memory.recall(skill, query, k)
+
+
+class LiveTools:
+    """A suite's tools as clients' tasks call them; nothing of a call is kept.
+
+    Args:
+        process: runs them.
+    """
+
+    def __init__(self, process: ToolProcess) -> None:
+        self._process = process
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """What may be called."""
+        return self._process.tools
+
+    def call(self, requests: Sequence[ToolRequest]) -> list[Any | ToolFailure]:
+        """Results in the order of the calls."""
+        found: list[Any | ToolFailure] = []
+        for request in requests:
+            try:
+                found.append(self._process.call(request.tool, request.arguments))
+            except CallFailed as error:
+                found.append(ToolFailure(str(error)))
+        return found
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.close()
 
 
 class Left(Exception):

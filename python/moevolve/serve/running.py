@@ -193,6 +193,8 @@ async def _serve(
         if learning is not None:
             await learning.close()
         await service.close()
+        if program is not None:
+            program.close()
     return signal.SIGINT in server.signals
 
 
