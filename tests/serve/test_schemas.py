@@ -67,3 +67,39 @@ def test_a_seed_draws_what_it_drew_before() -> None:
     assert first == second and len(set(first)) == 2
     plain = decode(b'{"prompt": "a"}', CompletionRequest)
     assert plain.keys(0, 1) != plain.keys(0, 2)
+
+
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
+@pytest.mark.parametrize(
+    ("field", "value", "harmless"),
+    [
+        ("guided_json", {"type": "object"}, None),
+        ("guided_regex", "[0-9]", None),
+        ("structured_outputs", {"regex": "a"}, None),
+        ("grammar", 'root ::= "7"', None),
+        ("response_format", {"type": "json_object"}, {"type": "text"}),
+        ("stop_token_ids", [1], []),
+        ("min_tokens", 8, 0),
+        ("bad_words", ["a"], []),
+        ("use_beam_search", True, False),
+        ("prompt_logprobs", 0, False),
+        ("include_stop_str_in_output", True, False),
+        ("repeat_penalty", 2.0, 1.0),
+        ("n_predict", 1, -1),
+    ],
+)
+def test_what_other_servers_do_and_this_one_does_not_is_refused_by_name(
+    kind: Any, field: str, value: Any, harmless: Any
+) -> None:
+    whole = {"prompt": "a", "messages": [MESSAGE]}
+    with pytest.raises(RequestError) as told:
+        decode(json.dumps({**whole, field: value}).encode(), kind)
+    assert (told.value.status, told.value.param) == (400, field)
+    decode(json.dumps({**whole, field: harmless}).encode(), kind)
+
+
+@pytest.mark.parametrize("field", ["best_of", "echo", "continue_final_message", "chat_template"])
+def test_fields_of_completions_mean_nothing_in_a_chat(field: str) -> None:
+    with pytest.raises(RequestError) as told:
+        decode(json.dumps({"messages": [MESSAGE], field: 2}).encode(), ChatRequest)
+    assert told.value.param == field

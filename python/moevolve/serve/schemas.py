@@ -24,6 +24,33 @@ OWN_VARIABLES = frozenset(
 """What a template gets from the conversation itself."""
 
 
+NOT_BUILT: dict[str, tuple[Any, ...]] = {
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "structured_outputs": (),
+    "grammar": (),
+    "json_schema": (),
+    "stop_token_ids": ([],),
+    "min_tokens": (0,),
+    "bad_words": ([],),
+    "allowed_token_ids": ([],),
+    "use_beam_search": (False,),
+    "prompt_logprobs": (False,),
+    "include_stop_str_in_output": (False,),
+    "truncate_prompt_tokens": (),
+    "repeat_penalty": (1, 1.0),
+    "n_predict": (-1,),
+    "prompt_embeds": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "continue_final_message": (False,),
+    "chat_template": (),
+}
+"""Fields of other servers that would change what an answer means, and the values that ask for what happens anyway."""
+
+
 class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
@@ -48,6 +75,25 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     ignore_eos: bool | None = None
     user: str | None = None
+    response_format: dict[str, Any] | None = None
+    guided_json: Any = None
+    guided_regex: Any = None
+    guided_choice: Any = None
+    guided_grammar: Any = None
+    structured_outputs: Any = None
+    grammar: Any = None
+    json_schema: Any = None
+    stop_token_ids: Any = None
+    min_tokens: Any = None
+    bad_words: Any = None
+    allowed_token_ids: Any = None
+    use_beam_search: Any = None
+    prompt_logprobs: Any = None
+    include_stop_str_in_output: Any = None
+    truncate_prompt_tokens: Any = None
+    repeat_penalty: Any = None
+    n_predict: Any = None
+    prompt_embeds: Any = None
 
     @property
     def samples(self) -> int:
@@ -71,12 +117,24 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a stream ends with the token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def not_built(self) -> list[str]:
+        """The fields of `NOT_BUILT` that this endpoint has no meaning of its own for."""
+        return [name for name in NOT_BUILT if name in self.__struct_fields__]
+
     def check(self) -> None:
         """Refuses what cannot be, or is not built.
 
         Raises:
             RequestError: names the field.
         """
+        for name in self.not_built:
+            value = getattr(self, name)
+            harmless = NOT_BUILT[name]
+            if value is not None and not any(type(value) is type(one) and value == one for one in harmless):
+                raise unsupported(name, "it is not built here, and would change the answer: leave it out")
+        if self.response_format is not None and self.response_format.get("type", "text") != "text":
+            raise unsupported("response_format", "`text` only: the model is not held to a grammar")
         self._within("n", self.n, 1)
         self._within("temperature", self.temperature, 0, 100)
         self._within("top_k", self.top_k, -1)
@@ -159,6 +217,10 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     best_of: int | None = None
 
     @property
+    def not_built(self) -> list[str]:
+        return [name for name in super().not_built if name not in ("best_of", "echo")]
+
+    @property
     def prompts(self) -> list[str | list[int]]:
         """One entry a prompt."""
         if isinstance(self.prompt, str):
@@ -191,7 +253,10 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
+    best_of: Any = None
+    echo: Any = None
+    continue_final_message: Any = None
+    chat_template: Any = None
     chat_template_kwargs: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     functions: list[Any] | None = None
@@ -244,8 +309,6 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise unsupported("tool_choice", "`none` or `auto`: the model is not forced to call")
         if self.parallel_tool_calls is False and self.offered:
             raise unsupported("parallel_tool_calls", "the model decides how many calls it makes")
-        if self.response_format is not None and self.response_format.get("type", "text") != "text":
-            raise unsupported("response_format", "`text` only: the model is not held to a grammar")
         if self.functions or self.function_call not in (None, "none"):
             raise unsupported("functions", "use `tools`")
         if self.audio is not None or (self.modalities and self.modalities != ["text"]):
