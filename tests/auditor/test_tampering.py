@@ -95,6 +95,20 @@ def test_single_bytes_of_every_other_file_are_found(copy: Copy) -> None:
     assert missed(run, files, 60, seed=4) == []
 
 
+def test_lock_files_hold_nothing_that_readers_do_not_put_there(copy: Copy) -> None:
+    run = copy()
+    with RunStore.open(run) as store:
+        assert len(store) and audit(run).ok
+    locks = run / "journal" / "lock.mdb"
+    draw = Random(8)
+    for _ in range(20):
+        whole = flipped(locks, draw.randrange(72 * 64, locks.stat().st_size), draw)
+        assert not audit(run).ok
+        locks.write_bytes(whole)
+    (run / "journal" / "writer.lock").write_bytes(b"12x       \n")
+    assert not audit(run).ok
+
+
 def test_no_byte_of_the_seal_can_be_changed(copy: Copy) -> None:
     run = copy()
     assert missed(run, [run / seal.SEAL], 100, seed=5) == []

@@ -19,6 +19,8 @@ SEAL = "SEAL"
 FOLDERS = ("journal", "weights", "program", "suite", "agent")
 LOCKS = ("journal/lock.mdb", "journal/writer.lock")
 BESIDE = ("run.toml", "estimate.json")
+SLOTS = 72 * 64
+"""Bytes of LMDB's lock file that its header and 64 readers at a time use."""
 LARGEST = 1 << 24
 """Bytes of a seal, and of the settings, that are read at most."""
 
@@ -79,6 +81,8 @@ def check_seal(run: Path, findings: Findings) -> tuple[Seal | None, SealFigures]
             figures.uncovered.append(name)
         elif name not in digests and name not in LOCKS:
             findings.mismatch("seal", name, "the file came after the run was sealed")
+    if not _locks_are_plain(run):
+        findings.mismatch("seal", "journal", "the lock files hold what no reader or writer puts there")
     figures.intact = not findings.of("seal")
     return Seal(found["head"], int(found["entries"]), digests), figures
 
@@ -166,6 +170,15 @@ def check_settings(run: Path, settings: Settings, findings: Findings, *, schema:
         )
     elif differing:
         findings.mismatch("settings", "run.toml", f"it differs from the record in {', '.join(differing)}")
+
+
+def _locks_are_plain(run: Path) -> bool:
+    """Whether the lock files, which no digest can cover, are what a few readers and a writer leave: a process's number,
+    and slots of readers at the beginning of a file of zeros."""
+    readers, writer = (run / name for name in LOCKS)
+    if readers.is_file() and any(readers.read_bytes()[SLOTS:]):
+        return False
+    return not writer.is_file() or re.fullmatch(rb"[0-9]{1,10} *\n", writer.read_bytes()) is not None
 
 
 def _inside(run: Path) -> list[str]:
