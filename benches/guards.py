@@ -36,6 +36,11 @@ SECTION = GuardSection()
 SHARE = SECTION.alpha / len(SECTION.use)
 CHANCE = 0.05
 """Of a canary: about what 128 draws without a repeated answer bound it to."""
+SLOW = {
+    "a skill falls from .8 to .5: found in four cycles": 0.2,
+    "a skill falls from .8 to .5: found in thirteen": 0.7,
+}
+"""Attacks that take longer, and the share that must be found."""
 FOUND_WITHIN = 4
 """Cycles after which an attack on a trend must be found."""
 
@@ -126,6 +131,11 @@ def honest_run(seed: int) -> dict[str, bool]:
     }
 
 
+def smaller_fall(seed: int) -> list[int]:
+    """Alarms of a run in which one skill falls from .8 to .5 after eight cycles."""
+    return drift_run(Random(f"smaller {seed}"), lambda k, cycle: 0.5 if k == 5 and cycle >= 8 else 0.8)
+
+
 def attack_run(seed: int) -> dict[str, bool]:
     """Which planted attacks are found."""
     rng, check = Random(f"attack {seed}"), seed % CYCLES
@@ -135,7 +145,10 @@ def attack_run(seed: int) -> dict[str, bool]:
     def in_time(found: Sequence[int]) -> bool:
         return bool(found) and since <= found[0] <= since + FOUND_WITHIN - 1
 
+    smaller = smaller_fall(seed)
     return {
+        "a skill falls from .8 to .5: found in four cycles": bool(smaller) and in_time(smaller),
+        "a skill falls from .8 to .5: found in thirteen": bool(smaller),
         "a skill falls from .8 to .2": in_time(
             drift_run(rng, lambda k, cycle: 0.2 if k == 5 and cycle >= since else 0.8)
         ),
@@ -169,7 +182,7 @@ def simulated(runs: int) -> list[Row]:
         attacks = pool.map(attack_run, range(runs), chunksize=4)
         for name in attacks[0]:
             share = fmean(found[name] for found in attacks)
-            rows.append(Row(name, share, 0.9, False, f"{len(attacks)} runs"))
+            rows.append(Row(name, share, SLOW.get(name, 0.9), False, f"{len(attacks)} runs"))
     return rows
 
 
