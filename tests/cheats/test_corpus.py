@@ -14,9 +14,11 @@ from random import Random
 import pytest
 from judge import HONEST, PRIMER, VERBS, Scripted, attempted, score, tasks_of
 
+from moevolve.agents.genome import seed_genome
 from moevolve.learning.buffer import Buffer
+from moevolve.proposers.search import UNTRIED, children
 from moevolve.protocol.rollouts import Part
-from moevolve.records import Lesson
+from moevolve.records import Edit, Lesson
 from moevolve.rollouts.attempts import Attempt, answered
 from moevolve.rollouts.grading import SealedGrader
 from moevolve.rollouts.scoring import MOST_MISSING, compared, mean, void
@@ -342,3 +344,20 @@ def test_no_answer_but_the_right_one_is_right(deed: str) -> None:
     judge.close()
     assert not any(verdict.success for verdict in verdicts)
     assert all(verdict.failure in ("wrong", "malformed") for verdict in verdicts)
+
+
+# ---------------------------------------------------------------------- the archive
+
+
+def proposed(*texts: tuple[str, str]) -> int:
+    genome = seed_genome()
+    edits = [[Edit(path=path, text=text, operator="own", summary="")] for path, text in texts]
+    return len(children(genome, edits, set(), lambda child: child.hash))
+
+
+def test_copies_and_untried_edits_cannot_fill_the_archive() -> None:
+    files = seed_genome().files
+    assert proposed(*[("improve.py", f"{files['improve.py']}\n# copy {n}\n") for n in range(64)]) == 0
+    assert proposed(*[("solve.py", f"{files['solve.py']}\n# {n}\n") for n in range(64)]) == 0
+    assert proposed(*[("improve.py", f"{files['improve.py']}\nSPARE = {n}\n") for n in range(64)]) == UNTRIED
+    assert proposed(*[("solve.py", f"{files['solve.py']}\nSPARE = {n}\n") for n in range(8)]) == 8

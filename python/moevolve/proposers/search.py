@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -126,6 +127,11 @@ def successes(tried: Sequence[Attempt]) -> list[Success]:
     return chosen
 
 
+UNTRIED = 2
+"""Edits of `improve.py` or `learn.py` alone that one generation may bring: they join the archive without a trial, so more
+would fill it with whatever copies itself."""
+
+
 def children(
     genome: Genome,
     candidates: Sequence[Sequence[Edit]],
@@ -133,8 +139,9 @@ def children(
     hold: Callable[[Genome], str],
     skills: Iterable[str] = (),
 ) -> list[Proposal]:
-    """Applies each candidate's edits; drops programs that did not change or are in the archive already, and candidates
-    whose operator bears a name of the run's own.
+    """Applies each candidate's edits; drops programs that did not change or are in the archive already, copies that comments
+    and blanks alone tell apart, what no trial would measure beyond `UNTRIED`, and candidates whose operator bears a name
+    of the run's own.
 
     Args:
         genome: the parent's program.
@@ -144,24 +151,46 @@ def children(
         skills: the run's, whose names no operator may bear.
     """
     skills = list(skills)
-    proposals = []
+    proposals: list[Proposal] = []
     seen = set(known)
+    codes = {_code(genome)}
+    untried = 0
     for edits in candidates:
         if not all(is_free(edit.operator, skills) for edit in edits):
             continue
         child = genome.edited(edits)
         name = hold(child)
         changed = sorted(path for path, text in child.files.items() if text != genome.files.get(path))
-        if not changed or name in seen:
+        code = _code(child)
+        if not changed or name in seen or code in codes:
+            continue
+        differently = any(path not in ("improve.py", "learn.py") for path in changed)
+        untried += not differently
+        if not differently and untried > UNTRIED:
             continue
         seen.add(name)
+        codes.add(code)
         proposals.append(
             Proposal(
                 genome=child,
                 operator="+".join(dict.fromkeys(edit.operator for edit in edits)),
                 summary="; ".join(edit.summary for edit in edits),
                 files=changed,
-                solves_differently=any(path not in ("improve.py", "learn.py") for path in changed),
+                solves_differently=differently,
             )
         )
     return proposals
+
+
+def _code(genome: Genome) -> tuple[tuple[str, str], ...]:
+    """What a program's files say, without comments and layout where they are Python."""
+    return tuple((path, _meant(path, text)) for path, text in sorted(genome.files.items()))
+
+
+def _meant(path: str, text: str) -> str:
+    if not path.endswith(".py"):
+        return text
+    try:
+        return ast.dump(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
