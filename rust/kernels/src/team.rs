@@ -91,6 +91,12 @@ impl Team {
         self.workers.len() + 1
     }
 
+    /// Whether a job would be shared out now: there are other threads, and none is in a job.
+    pub fn is_free(&self) -> bool {
+        !self.workers.is_empty()
+            && !matches!(self.busy.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     /// Calls `part(index, thread)` once for each index below `parts`, and returns when all are done.
     ///
     /// `thread` is below [`Self::threads`] and no two parts run at once with the same one: it may choose a scratch

@@ -127,8 +127,10 @@ impl Products for PackedBlock<'_> {
         let (router, width) = (&self.places.router, padded(self.shape.experts));
         let hidden = self.shape.hidden;
         let scores = Shared::new(scores);
-        self.share(tokens, tokens.div_ceil(TOKENS), &|part, _| {
-            let (first, end) = (part * TOKENS, tokens.min((part + 1) * TOKENS));
+        let split = self.is_split(tokens);
+        let step = if split { TOKENS } else { tokens.max(1) };
+        self.share(split, tokens.div_ceil(step), &|part, _| {
+            let (first, end) = (part * step, tokens.min((part + 1) * step));
             // SAFETY: these tokens are this part's.
             let scores = unsafe { scores.slice(first * width..end * width) };
             let h = &h[first * hidden..end * hidden];
@@ -163,18 +165,23 @@ impl Products for PackedBlock<'_> {
 }
 
 impl PackedBlock<'_> {
-    /// Calls `part(index, thread)` for each of so many parts of a block of `tokens` tokens.
-    fn share(&self, tokens: usize, parts: usize, part: &(dyn Fn(usize, usize) + Sync)) {
+    /// Whether a block of so many tokens is worth the other threads, and they have nothing else to do.
+    fn is_split(&self, tokens: usize) -> bool {
         let Shape {
             hidden,
             intermediate,
             chosen,
             ..
         } = self.shape;
-        if tokens * chosen * 3 * hidden * intermediate < SMALL {
-            (0..parts).for_each(|index| part(index, 0));
-        } else {
+        tokens * chosen * 3 * hidden * intermediate >= SMALL && self.team.is_free()
+    }
+
+    /// Calls `part(index, thread)` for each of so many parts, by the team if the block is split.
+    fn share(&self, split: bool, parts: usize, part: &(dyn Fn(usize, usize) + Sync)) {
+        if split {
             self.team.run(parts, part);
+        } else {
+            (0..parts).for_each(|index| part(index, 0));
         }
     }
 
@@ -225,6 +232,7 @@ impl PackedBlock<'_> {
         } = self.shape;
         let copies = routing.tokens.len();
         let tokens = copies / chosen;
+        let split = self.is_split(tokens);
         let (input_row, inner_row) = (N::apart(hidden), N::apart(inner));
         let Operands {
             sorted,
@@ -239,7 +247,7 @@ impl PackedBlock<'_> {
         let worker = |thread: usize| unsafe { &mut workers.slice(thread..thread + 1)[0] };
 
         let shared = Shared::new(sorted);
-        self.share(tokens, tokens.div_ceil(TOKENS), &|part, thread| {
+        self.share(split, tokens.div_ceil(TOKENS), &|part, thread| {
             let row = &mut worker(thread).row;
             reserve(row, hidden);
             for token in part * TOKENS..tokens.min((part + 1) * TOKENS) {
@@ -255,15 +263,15 @@ impl PackedBlock<'_> {
         let active: Vec<usize> = (0..experts)
             .filter(|&e| !routing.rows_of(e).is_empty())
             .collect();
-        // Panels of gate and up are apart only where no panel has columns of both.
-        let columns = if inner.is_multiple_of(gemm::PANEL) {
+        // One thread alone takes whole products. Panels of gate and up are apart only where none has columns of both.
+        let columns = if split && inner.is_multiple_of(gemm::PANEL) {
             COLUMNS
         } else {
             inner
         };
         let blocks = inner.div_ceil(columns);
         let shared = Shared::new(activations);
-        self.share(tokens, active.len() * blocks, &|part, thread| {
+        self.share(split, active.len() * blocks, &|part, thread| {
             let (e, first) = (active[part / blocks], part % blocks * columns);
             let wide = columns.min(inner - first);
             let rows = routing.rows_of(e);
@@ -296,16 +304,23 @@ impl PackedBlock<'_> {
 
         let activations = &activations[..];
         let shared = Shared::new(outputs);
-        let blocks = hidden.div_ceil(COLUMNS);
-        self.share(tokens, active.len() * blocks, &|part, thread| {
-            let (e, first) = (active[part / blocks], part % blocks * COLUMNS);
-            let wide = COLUMNS.min(hidden - first);
+        let columns = if split { COLUMNS } else { hidden };
+        let blocks = hidden.div_ceil(columns);
+        self.share(split, active.len() * blocks, &|part, thread| {
+            let (e, first) = (active[part / blocks], part % blocks * columns);
+            let wide = columns.min(hidden - first);
             let rows = routing.rows_of(e);
-            let scratch = &mut worker(thread).floats;
-            reserve(scratch, rows.len() * wide);
             let a = &activations[rows.start * inner_row..rows.end * inner_row];
             let matrix = &N::panels(self.panels)[places.down[e].clone()];
             let panels = &matrix[first * inner..][..wide * inner];
+            if wide == hidden {
+                // SAFETY: these rows are this expert's.
+                let outputs = unsafe { shared.slice(rows.start * hidden..rows.end * hidden) };
+                N::multiply(isa, rows.len(), inner, wide, a, panels, outputs);
+                return;
+            }
+            let scratch = &mut worker(thread).floats;
+            reserve(scratch, rows.len() * wide);
             N::multiply(isa, rows.len(), inner, wide, a, panels, scratch);
             for (row, from) in rows.zip(scratch.chunks_exact(wide)) {
                 // SAFETY: these rows are this expert's and these columns this part's.
