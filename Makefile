@@ -79,7 +79,7 @@ test-rust-checked: ## the Rust tests but the kernels' own, with overflow checks 
 
 miri: ## the worker pool under miri: data races, leaks, undefined behaviour; needs nightly with miri
 	$(SAY) "Running the worker pool under miri"
-	MIRIFLAGS="-Zmiri-many-seeds=0..8" cargo +nightly miri test -p moevolve-kernels --test team
+	MIRIFLAGS="-Zmiri-many-seeds=0..8" cargo +nightly miri test -p moevolve-kernels --test worker_pool
 
 doc: ## the Rust documentation, without a warning
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --release --no-deps --workspace

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use moevolve_kernels::gemm::multiply;
 use moevolve_kernels::stored::{FloatSums, Format, Matrix, Product, Scratch, products};
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{BatchClass, Isa};
 
 /// Least time of a call over half a second.
@@ -54,7 +54,7 @@ fn main() {
         .next()
         .and_then(|name| Isa::named(&name))
         .unwrap_or(Isa::best());
-    let (team, mut scratch) = (Team::new(threads), Scratch::default());
+    let (pool, mut scratch) = (WorkerPool::new(threads), Scratch::default());
     let inp = arguments
         .next()
         .and_then(|n| n.parse().ok())
@@ -106,7 +106,7 @@ fn main() {
                 sums: FloatSums::Chains,
                 classes: if rows < prompt.len() { &[] } else { &prompt },
             };
-            products(isa, &team, &mut [product], &mut scratch);
+            products(isa, &pool, &mut [product], &mut scratch);
         };
         let many = least(|| run(&bytes, rows, out, &scales, &mut c));
         let tall = CACHES / row_bytes;

@@ -14,7 +14,7 @@ use crate::route::{Routing, Rule};
 use crate::rows::gather;
 use crate::shared::Shared;
 use crate::swiglu::swiglu_backward;
-use crate::team::Team;
+use crate::worker_pool::WorkerPool;
 use crate::{Isa, padded, reserve};
 use packed::TOKENS;
 
@@ -30,9 +30,9 @@ pub struct Shape {
     pub rule: Rule,
 }
 
-/// Where the block's matrices lie in the parameters; panels lie at the same places in the packed copies.
+/// Where the block's matrices lie in the parameters; panels lie at the same ranges in the packed copies.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct ExpertRanges {
     /// (padded experts, hidden); empty if the rule is dense.
     pub router: Range<usize>,
     /// One (2 × intermediate, hidden) an expert: W1 over W3.
@@ -41,7 +41,7 @@ pub struct Places {
     pub down: Vec<Range<usize>>,
 }
 
-impl Places {
+impl ExpertRanges {
     /// Those of a block by itself: the router, then every expert's matrices.
     pub fn packed(shape: Shape) -> Self {
         let routed = if shape.rule == Rule::Dense {
@@ -148,7 +148,7 @@ pub trait BackwardProducts {
     );
 }
 
-/// Weights packed in panels at their places, all of which train.
+/// Weights packed in panels at their ranges, all of which train.
 pub struct PackedBackward<'a> {
     pub isa: Isa,
     /// Packed for [`crate::panels::Side::Backward`].
@@ -190,7 +190,7 @@ impl BackwardProducts for PackedBackward<'_> {
 #[derive(Clone, Copy)]
 pub struct Block<'a> {
     pub isa: Isa,
-    pub team: &'a Team,
+    pub pool: &'a WorkerPool,
     pub arithmetic: &'a Arithmetic,
     pub shape: Shape,
     /// Selection bias, one an expert or none.
@@ -212,7 +212,7 @@ pub fn forward(
 ) {
     let Block {
         isa,
-        team,
+        pool,
         arithmetic,
         shape,
         bias,
@@ -243,7 +243,7 @@ pub fn forward(
     products.experts(routing, h, keep, kept, buffers, outputs);
     let outputs = &*outputs;
     let out = Shared::new(&mut out[..tokens * hidden]);
-    team.run(tokens.div_ceil(TOKENS), &|part, _| {
+    pool.run(tokens.div_ceil(TOKENS), &|part, _| {
         let tokens = part * TOKENS..tokens.min((part + 1) * TOKENS);
         let copies = tokens.start * chosen..tokens.end * chosen;
         // SAFETY: these tokens are this part's.
@@ -268,7 +268,7 @@ pub fn forward(
 pub fn backward(
     isa: Isa,
     shape: Shape,
-    places: &Places,
+    ranges: &ExpertRanges,
     products: &mut dyn BackwardProducts,
     tokens: usize,
     h: &[f32],
@@ -309,7 +309,7 @@ pub fn backward(
             &mut scratch.dactivations[rows.start * intermediate..][..n * intermediate];
         let dgate_up =
             &mut scratch.dgate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
-        let (down, up) = (&places.down[e], &places.gate_up[e]);
+        let (down, up) = (&ranges.down[e], &ranges.gate_up[e]);
         products.input_gradient(
             down,
             n,
@@ -340,8 +340,8 @@ pub fn backward(
     } else {
         let dlogits = &mut scratch.dlogits[..tokens * width];
         routing.backward(width, &scratch.dweights, dlogits);
-        products.input_gradient(&places.router, tokens, (width, hidden), dlogits, dh, false);
-        products.weight_gradient(&places.router, tokens, (width, hidden), dlogits, h);
+        products.input_gradient(&ranges.router, tokens, (width, hidden), dlogits, dh, false);
+        products.weight_gradient(&ranges.router, tokens, (width, hidden), dlogits, h);
     }
     gather_sum(isa, hidden, chosen, &routing.slots, &scratch.outputs, dh);
 }

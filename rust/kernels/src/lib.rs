@@ -37,7 +37,7 @@ mod shared;
 pub mod simd;
 pub mod stored;
 pub mod swiglu;
-pub mod team;
+pub mod worker_pool;
 
 pub use arithmetic::Arithmetic;
 pub use batch_class::BatchClass;

@@ -1,4 +1,4 @@
-//! One buffer for the parts of a team's job.
+//! One buffer for the parts of a pool's job.
 
 use std::marker::PhantomData;
 use std::ops::Range;

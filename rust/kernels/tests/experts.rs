@@ -5,18 +5,18 @@ mod common;
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
 use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{
-    Block, PackedBackward, PackedBlock, Places, Saved, Scratch, Shape, backward, forward,
+    Block, ExpertRanges, PackedBackward, PackedBlock, Saved, Scratch, Shape, backward, forward,
 };
 use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::panels::{Panels, Precision, Side};
 use moevolve_kernels::route::Rule;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
 struct Case {
     shape: Shape,
-    places: Places,
+    ranges: ExpertRanges,
     precision: Precision,
     parameters: Vec<f32>,
     bias: Vec<f32>,
@@ -49,13 +49,13 @@ fn case(rule: usize, experts: usize, chosen: usize, tokens: usize, seed: u64) ->
         .map(|_| take(2 * intermediate * hidden))
         .collect();
     let down = (0..experts).map(|_| take(hidden * intermediate)).collect();
-    let places = Places {
+    let ranges = ExpertRanges {
         router,
         gate_up,
         down,
     };
     let mut parameters = random(total, seed);
-    parameters[routed * hidden..places.router.end].fill(0.0);
+    parameters[routed * hidden..ranges.router.end].fill(0.0);
     Case {
         shape: Shape {
             hidden,
@@ -64,7 +64,7 @@ fn case(rule: usize, experts: usize, chosen: usize, tokens: usize, seed: u64) ->
             chosen,
             rule,
         },
-        places,
+        ranges,
         precision: Precision::F32,
         parameters,
         // Larger than any score, so that a bias that leaked into the weights would show.
@@ -121,7 +121,7 @@ impl Case {
             experts,
             ..
         } = self.shape;
-        let routed = self.places.router.len().min(experts * hidden);
+        let routed = self.ranges.router.len().min(experts * hidden);
         let logits = product(h, &parameters[..routed], hidden);
         let mut out = Vec::new();
         for (t, chosen) in selection.iter().enumerate() {
@@ -136,14 +136,14 @@ impl Case {
             };
             let mut y = vec![0.0; hidden];
             for &e in chosen {
-                let both = product(h, &parameters[self.places.gate_up[e].clone()], hidden);
+                let both = product(h, &parameters[self.ranges.gate_up[e].clone()], hidden);
                 let (gate, up) = both.split_at(intermediate);
                 let act: Vec<f64> = gate
                     .iter()
                     .zip(up)
                     .map(|(g, u)| g * sigmoid(*g) * u)
                     .collect();
-                let down = product(&act, &parameters[self.places.down[e].clone()], intermediate);
+                let down = product(&act, &parameters[self.ranges.down[e].clone()], intermediate);
                 y.iter_mut()
                     .zip(down)
                     .for_each(|(y, d)| *y += scores[e] / mass * d);
@@ -156,17 +156,17 @@ impl Case {
     fn forward(&self, isa: Isa, residual: &[f32]) -> (Vec<f32>, Saved) {
         let panels = self.pack(isa, Side::Forward);
         let (mut saved, mut out) = (Saved::default(), vec![f32::NAN; self.h.len()]);
-        let team = Team::new(1);
+        let pool = WorkerPool::new(1);
         let products = PackedBlock {
             isa,
-            team: &team,
+            pool: &pool,
             shape: self.shape,
-            places: &self.places,
+            ranges: &self.ranges,
             panels: &panels,
         };
         let block = Block {
             isa,
-            team: &team,
+            pool: &pool,
             arithmetic: &OWN,
             shape: self.shape,
             bias: &self.bias,
@@ -187,7 +187,7 @@ impl Case {
     }
 
     fn pack(&self, isa: Isa, side: Side) -> Panels {
-        let router = Some(self.places.router.clone()).filter(|range| !range.is_empty());
+        let router = Some(self.ranges.router.clone()).filter(|range| !range.is_empty());
         let mut panels = Panels::new(side, self.precision, self.parameters.len(), router);
         let Shape {
             hidden,
@@ -196,15 +196,15 @@ impl Case {
             ..
         } = self.shape;
         let router = (self.shape.rule != Rule::Dense)
-            .then_some((&self.places.router, padded(experts), hidden))
+            .then_some((&self.ranges.router, padded(experts), hidden))
             .into_iter();
         let up = self
-            .places
+            .ranges
             .gate_up
             .iter()
             .map(|range| (range, 2 * intermediate, hidden));
         let down = self
-            .places
+            .ranges
             .down
             .iter()
             .map(|range| (range, hidden, intermediate));
@@ -280,7 +280,7 @@ proptest! {
             let mut products =
                 PackedBackward { isa, panels: &panels, gradient: &mut dparameters, scratch: &mut scratch };
             backward(
-                isa, case.shape, &case.places, &mut products, case.tokens, &case.h, &dout, &mut dh, &saved,
+                isa, case.shape, &case.ranges, &mut products, case.tokens, &case.h, &dout, &mut dh, &saved,
                 &mut Scratch::default(),
             );
             [dh, dparameters].concat()

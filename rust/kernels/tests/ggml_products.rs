@@ -8,7 +8,7 @@ use common::{cases, everywhere, random};
 use moevolve_kernels::stored::{
     FloatSums, Format, Matrix, Product, Scratch, encode, from_f16, products, to_f16,
 };
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{BatchClass, Isa, padded};
 use proptest::prelude::*;
 
@@ -245,7 +245,12 @@ fn multiply(
         sums: FloatSums::Ggml,
         classes,
     };
-    products(isa, &Team::new(1), &mut [product], &mut Scratch::default());
+    products(
+        isa,
+        &WorkerPool::new(1),
+        &mut [product],
+        &mut Scratch::default(),
+    );
     y
 }
 

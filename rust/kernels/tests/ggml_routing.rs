@@ -6,7 +6,7 @@ use common::{cases, everywhere, random, random_rows};
 use moevolve_kernels::arithmetic::GGML;
 use moevolve_kernels::experts::{Block, Buffers, Copies, Products, Saved, Scratch, Shape, forward};
 use moevolve_kernels::route::{Routing, Rule};
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
@@ -96,7 +96,7 @@ fn experts_are_rounded_before_they_are_added_and_the_residual_comes_last() {
         let mut scratch = Scratch::default();
         let block = Block {
             isa,
-            team: &Team::new(1),
+            pool: &WorkerPool::new(1),
             arithmetic: &GGML,
             shape,
             bias: &[],

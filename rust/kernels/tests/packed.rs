@@ -1,13 +1,13 @@
-//! The block that is only read gives the bits of the one that is kept for training, in either precision, on any team.
+//! The block that is only read gives the bits of the one that is kept for training, in either precision, on any pool.
 
 mod common;
 
 use common::{everywhere, random};
 use moevolve_kernels::arithmetic::OWN;
-use moevolve_kernels::experts::{Block, PackedBlock, Places, Saved, Scratch, Shape, forward};
+use moevolve_kernels::experts::{Block, ExpertRanges, PackedBlock, Saved, Scratch, Shape, forward};
 use moevolve_kernels::panels::{Panels, Side};
 use moevolve_kernels::route::Rule;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, Precision, padded};
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ const RULES: [Rule; 2] = [Rule::Sigmoid, Rule::Softmax { normalised: true }];
 
 struct Case {
     shape: Shape,
-    places: Places,
+    ranges: ExpertRanges,
     weights: Vec<f32>,
     bias: Vec<f32>,
     x: Vec<f32>,
@@ -23,12 +23,12 @@ struct Case {
 
 impl Case {
     fn new(shape: Shape, tokens: usize, seed: u64) -> Self {
-        let places = Places::packed(shape);
-        let mut weights = random(places.total(), seed);
-        weights[shape.experts * shape.hidden..places.router.end].fill(0.0);
+        let ranges = ExpertRanges::packed(shape);
+        let mut weights = random(ranges.total(), seed);
+        weights[shape.experts * shape.hidden..ranges.router.end].fill(0.0);
         Self {
             shape,
-            places,
+            ranges,
             weights,
             bias: random(shape.experts, seed ^ 1),
             x: random(tokens * shape.hidden, seed ^ 4),
@@ -42,11 +42,11 @@ impl Case {
             experts,
             ..
         } = self.shape;
-        let Places {
+        let ExpertRanges {
             router,
             gate_up,
             down,
-        } = &self.places;
+        } = &self.ranges;
         let total = self.weights.len();
         let mut panels = Panels::new(Side::Forward, precision, total, [router.clone()]);
         let router = [(router, padded(experts), hidden)];
@@ -62,20 +62,20 @@ impl Case {
         panels
     }
 
-    fn run(&self, isa: Isa, team: &Team, panels: &Panels, keep: bool) -> Vec<f32> {
-        let (shape, places) = (self.shape, &self.places);
+    fn run(&self, isa: Isa, pool: &WorkerPool, panels: &Panels, keep: bool) -> Vec<f32> {
+        let (shape, ranges) = (self.shape, &self.ranges);
         let block = Block {
             isa,
-            team,
+            pool,
             arithmetic: &OWN,
             shape,
             bias: &self.bias,
         };
         let products = PackedBlock {
             isa,
-            team,
+            pool,
             shape,
-            places,
+            ranges,
             panels,
         };
         let (mut saved, mut scratch) = (Saved::default(), Scratch::default());
@@ -113,10 +113,10 @@ proptest! {
         let case = Case::new(shape, tokens, seed);
         for precision in [Precision::F32, Precision::Bf16] {
             let panels = case.pack(precision);
-            let expected = case.run(Isa::best(), &Team::new(1), &panels, true);
+            let expected = case.run(Isa::best(), &WorkerPool::new(1), &panels, true);
             for threads in [1, 3] {
-                let team = Team::new(threads);
-                let found = everywhere(|isa| case.run(isa, &team, &panels, false));
+                let pool = WorkerPool::new(threads);
+                let found = everywhere(|isa| case.run(isa, &pool, &panels, false));
                 prop_assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{} {}", precision, threads);
             }
         }

@@ -8,7 +8,7 @@ use moevolve_kernels::stored::{
     BackwardScratch, FP8_BLOCK, FloatSums, Format, Matrix, Product, Scratch, backward, embed,
     from_f16, products, to_f16,
 };
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
 
@@ -83,7 +83,7 @@ impl Stored {
     }
 }
 
-fn multiply(isa: Isa, team: &Team, stored: &Stored, rows: usize, x: &[f32]) -> Vec<f32> {
+fn multiply(isa: Isa, pool: &WorkerPool, stored: &Stored, rows: usize, x: &[f32]) -> Vec<f32> {
     let mut y = vec![f32::NAN; rows * stored.out];
     let product = Product {
         matrix: stored.matrix(),
@@ -96,7 +96,7 @@ fn multiply(isa: Isa, team: &Team, stored: &Stored, rows: usize, x: &[f32]) -> V
         sums: FloatSums::Chains,
         classes: &[],
     };
-    products(isa, team, &mut [product], &mut Scratch::default());
+    products(isa, pool, &mut [product], &mut Scratch::default());
     y
 }
 
@@ -137,7 +137,7 @@ proptest! {
         let inp = if format.is_quantised() { blocks * format.block_len() } else { 75 * blocks + seed as usize % 3 };
         let stored = Stored::random(format, out, inp, seed.into());
         let x = random(rows * inp, seed as u64 + 7);
-        let y = common::everywhere(|isa| multiply(isa, &Team::new(1), &stored, rows, &x));
+        let y = common::everywhere(|isa| multiply(isa, &WorkerPool::new(1), &stored, rows, &x));
         let expected = product(&rounded(format, &x), &doubles(&stored.decoded()), inp);
         // A minimum multiplies the sum of the activations, which is rounded to half precision as well.
         let bound = if format == Format::Q4_1 { 1e-3 } else { 1e-5 };
@@ -159,7 +159,7 @@ proptest! {
         let x = random(rows * 260, seed as u64 + 7);
         let packed: Vec<f32> = x.chunks_exact(260).flat_map(|row| row[..256].to_vec()).collect();
         let isa = Isa::best();
-        let alone = Team::new(1);
+        let alone = WorkerPool::new(1);
         let expected: Vec<f32> = packed.chunks_exact(256).flat_map(|row| multiply(isa, &alone, &stored, 1, row)).collect();
         let begin = random(rows * (out + 3), 5);
         let (mut y, mut z) = (begin.clone(), vec![0.0; rows * 33]);
@@ -167,7 +167,7 @@ proptest! {
             Product { matrix: beside.matrix(), rows, x: &x, x_stride: 260, y: &mut z, y_stride: 33, add: false, sums: FloatSums::Chains, classes: &[] },
             Product { matrix: stored.matrix(), rows, x: &x, x_stride: 260, y: &mut y, y_stride: out + 3, add: true, sums: FloatSums::Chains, classes: &[] },
         ];
-        products(isa, &Team::new(3), &mut jobs, &mut Scratch::default());
+        products(isa, &WorkerPool::new(3), &mut jobs, &mut Scratch::default());
         for row in 0..rows {
             for column in 0..out + 3 {
                 let at = row * (out + 3) + column;
@@ -180,7 +180,7 @@ proptest! {
 
 #[test]
 fn scratch_serves_products_of_all_sizes() {
-    let (team, mut scratch) = (Team::new(2), Scratch::default());
+    let (pool, mut scratch) = (WorkerPool::new(2), Scratch::default());
     for (format, rows, inp) in [
         (Format::Q4K, 3, 512),
         (Format::F16, 20, 17),
@@ -190,7 +190,7 @@ fn scratch_serves_products_of_all_sizes() {
     ] {
         let stored = Stored::random(format, 40, inp, 3);
         let x = random(rows * inp, 4);
-        let expected = multiply(Isa::best(), &team, &stored, rows, &x);
+        let expected = multiply(Isa::best(), &pool, &stored, rows, &x);
         let mut y = vec![0.0; rows * 40];
         let product = Product {
             matrix: stored.matrix(),
@@ -203,7 +203,7 @@ fn scratch_serves_products_of_all_sizes() {
             sums: FloatSums::Chains,
             classes: &[],
         };
-        products(Isa::best(), &team, &mut [product], &mut scratch);
+        products(Isa::best(), &pool, &mut [product], &mut scratch);
         assert_eq!(y, expected, "{}", format.name());
     }
 }
@@ -215,10 +215,10 @@ fn what_is_not_finite_stays_so_in_its_row() {
         let stored = Stored::random(format, 20, inp, 9);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = random(3 * inp, 4);
-            let good = multiply(Isa::best(), &Team::new(1), &stored, 3, &x);
+            let good = multiply(Isa::best(), &WorkerPool::new(1), &stored, 3, &x);
             x[inp + 37] = bad;
             let y = common::everywhere(|isa| {
-                let y = multiply(isa, &Team::new(1), &stored, 3, &x);
+                let y = multiply(isa, &WorkerPool::new(1), &stored, 3, &x);
                 // Which NaN it is may differ.
                 y.iter()
                     .map(|y| if y.is_finite() { *y } else { 0.5 })
@@ -235,7 +235,8 @@ fn what_is_not_finite_stays_so_in_its_row() {
 fn zeros_and_the_smallest_numbers_multiply_to_nothing() {
     for x in [0.0, -0.0, 1e-40, 1e-31] {
         let stored = Stored::random(Format::Q8_0, 16, 64, 2);
-        let y = common::everywhere(|isa| multiply(isa, &Team::new(1), &stored, 1, &vec![x; 64]));
+        let y =
+            common::everywhere(|isa| multiply(isa, &WorkerPool::new(1), &stored, 1, &vec![x; 64]));
         assert!(y.iter().all(|y| y.abs() < 1e-28), "{y:?}");
     }
 }
@@ -243,9 +244,9 @@ fn zeros_and_the_smallest_numbers_multiply_to_nothing() {
 #[test]
 fn no_rows_and_no_outputs_are_no_work() {
     let stored = Stored::random(Format::Q4_0, 0, 64, 2);
-    assert!(multiply(Isa::best(), &Team::new(2), &stored, 2, &[1.0; 128]).is_empty());
+    assert!(multiply(Isa::best(), &WorkerPool::new(2), &stored, 2, &[1.0; 128]).is_empty());
     let stored = Stored::random(Format::F32, 5, 64, 2);
-    assert!(multiply(Isa::best(), &Team::new(2), &stored, 0, &[]).is_empty());
+    assert!(multiply(Isa::best(), &WorkerPool::new(2), &stored, 0, &[]).is_empty());
 }
 
 #[test]
@@ -253,14 +254,14 @@ fn no_rows_and_no_outputs_are_no_work() {
 fn a_short_matrix_is_refused() {
     let mut stored = Stored::random(Format::Q4_0, 3, 64, 2);
     stored.bytes.pop();
-    multiply(Isa::best(), &Team::new(1), &stored, 1, &[1.0; 64]);
+    multiply(Isa::best(), &WorkerPool::new(1), &stored, 1, &[1.0; 64]);
 }
 
 #[test]
 #[should_panic(expected = "too short")]
 fn short_activations_are_refused() {
     let stored = Stored::random(Format::Q4_0, 3, 64, 2);
-    multiply(Isa::best(), &Team::new(1), &stored, 2, &[1.0; 127]);
+    multiply(Isa::best(), &WorkerPool::new(1), &stored, 2, &[1.0; 127]);
 }
 
 proptest! {

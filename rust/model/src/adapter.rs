@@ -117,8 +117,8 @@ impl Adapter {
     pub fn new(settings: Settings, config: &Config, layout: &Layout, seed: u64) -> Result<Self> {
         let described = config.family.describe();
         let canonical = |last: &str| {
-            let place = described.expert.iter().position(|name| *name == last);
-            place.map_or(last.to_owned(), |place| TARGETS[4 + place].to_owned())
+            let part = described.expert.iter().position(|name| *name == last);
+            part.map_or(last.to_owned(), |part| TARGETS[4 + part].to_owned())
         };
         let mut found = vec![false; settings.targets.len()];
         let (mut units, mut total) = (BTreeMap::new(), 0);
@@ -126,22 +126,22 @@ impl Adapter {
             for matrix in layout.matrices(&unit) {
                 let mut parts = Vec::new();
                 let inside = layout
-                    .named
+                    .tensors
                     .iter()
-                    .filter(|named| matrix.range.contains(&named.at));
-                for named in inside {
-                    let module = named.name.trim_end_matches(".weight");
+                    .filter(|spec| matrix.range.contains(&spec.at));
+                for spec in inside {
+                    let module = spec.name.trim_end_matches(".weight");
                     let last = module.rsplit('.').next().unwrap_or(module);
                     let wanted = |target: &String| *target == last || *target == canonical(last);
-                    let Some(rows) = named.rows else { continue };
+                    let Some(rows) = spec.rows else { continue };
                     let known = TARGETS.contains(&canonical(last).as_str());
                     if let Some(at) = settings.targets.iter().position(wanted).filter(|_| known) {
                         found[at] = true;
-                        let out = (named.at - matrix.range.start) / matrix.inp;
+                        let out = (spec.at - matrix.range.start) / matrix.inp;
                         parts.push(Part {
                             module: module.to_owned(),
                             rows,
-                            columns: named.columns,
+                            columns: spec.columns,
                             first: (out, parts.len() * padded(settings.rank)),
                         });
                     }
@@ -150,7 +150,7 @@ impl Adapter {
                     continue;
                 }
                 let ranks = parts.len() * padded(settings.rank);
-                let mut place = |out: usize, inp: usize| {
+                let mut allot = |out: usize, inp: usize| {
                     let start = total;
                     total += out * inp;
                     Matrix {
@@ -159,7 +159,7 @@ impl Adapter {
                         inp,
                     }
                 };
-                let (a, b) = (place(ranks, matrix.inp), place(matrix.out, ranks));
+                let (a, b) = (allot(ranks, matrix.inp), allot(matrix.out, ranks));
                 units.insert(matrix.range.start, Unit { a, b, parts });
             }
         }
@@ -295,9 +295,9 @@ impl Adapter {
         }
     }
 
-    /// Ranges of the values beside the matrix of the layout that begins at `place`.
-    pub fn ranges(&self, place: usize) -> Option<[Range<usize>; 2]> {
-        let unit = self.units.get(&place)?;
+    /// Ranges of the values beside the matrix of the layout that begins at `start`.
+    pub fn ranges(&self, start: usize) -> Option<[Range<usize>; 2]> {
+        let unit = self.units.get(&start)?;
         Some([unit.a.range.clone(), unit.b.range.clone()])
     }
 }
@@ -322,7 +322,7 @@ impl Part {
             .enumerate()
         {
             let at = (self.first.1 + k) * unit.a.inp;
-            self.columns.spread(row, &mut a[at..at + unit.a.inp]);
+            self.columns.pad(row, &mut a[at..at + unit.a.inp]);
         }
     }
 
@@ -330,14 +330,14 @@ impl Part {
         let a = &values[unit.a.range.clone()];
         let row = |k| {
             self.columns
-                .gather(&a[(self.first.1 + k) * unit.a.inp..][..unit.a.inp])
+                .unpad(&a[(self.first.1 + k) * unit.a.inp..][..unit.a.inp])
         };
         (0..rank).flat_map(row).collect()
     }
 
     fn insert_b(&self, unit: &Unit, rank: usize, from: &[f32], values: &mut [f32]) {
         let b = &mut values[unit.b.range.clone()];
-        for (row, from) in self.rows.places().zip(from.chunks_exact(rank)) {
+        for (row, from) in self.rows.offsets().zip(from.chunks_exact(rank)) {
             let at = (self.first.0 + row) * unit.b.inp + self.first.1;
             b[at..at + rank].copy_from_slice(from);
         }
@@ -346,6 +346,6 @@ impl Part {
     fn extract_b(&self, unit: &Unit, rank: usize, values: &[f32]) -> Vec<f32> {
         let b = &values[unit.b.range.clone()];
         let row = |row| b[(self.first.0 + row) * unit.b.inp + self.first.1..][..rank].to_vec();
-        self.rows.places().flat_map(row).collect()
+        self.rows.offsets().flat_map(row).collect()
     }
 }

@@ -5,7 +5,7 @@ pub mod cpu;
 use std::borrow::Cow;
 
 use moevolve_kernels::Isa;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use crate::batch::{Packed, Paged, QueryRows};
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub trait Device {
 #[derive(Clone, Copy)]
 pub struct Host<'a> {
     pub config: &'a Config,
-    pub team: &'a Team,
+    pub pool: &'a WorkerPool,
     pub isa: Isa,
 }
 

@@ -15,18 +15,18 @@ use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::rope::{Angles, Rotary};
 use moevolve_kernels::stored::Format;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, Precision};
 use serde_json::{Map, Value};
 
 use crate::adapter::{Adapter, Lora};
 use crate::backend::cpu::Cpu;
-use crate::checkpoint::{self, Checkpoint, Keep};
+use crate::checkpoint::{self, Checkpoint, WeightsMode};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::linear::Weights;
-use crate::network::Keep as Kept;
+use crate::network::Keep;
 use crate::parameters::Parameters;
 use crate::schedule::Scheduler;
 use crate::stored::{Ggml, Mapped};
@@ -46,8 +46,8 @@ pub struct Engine {
     /// Trains beside the weights, which do not where there is one.
     adapter: Option<Adapter>,
     /// What training keeps of a forward pass.
-    keep: Kept,
-    team: Team,
+    keep: Keep,
+    pool: WorkerPool,
     rotary: Rotary,
     /// What weights are saved as unless somebody says otherwise.
     dtype: Format,
@@ -65,13 +65,13 @@ pub struct Engine {
 impl Engine {
     /// Reads a checkpoint folder. `threads` 0 takes all available cores.
     pub fn load(folder: &Path, threads: usize) -> Result<Self> {
-        Self::load_as(folder, threads, Keep::Auto)
+        Self::load_as(folder, threads, WeightsMode::Auto)
     }
 
     /// As [`Self::load`], with a say in what becomes of the weights.
-    pub fn load_as(folder: &Path, threads: usize, keep: Keep) -> Result<Self> {
-        let team = Team::new(if threads == 0 { available() } else { threads });
-        Self::from_checkpoint(checkpoint::load(folder, keep, &team)?, team)
+    pub fn load_as(folder: &Path, threads: usize, mode: WeightsMode) -> Result<Self> {
+        let pool = WorkerPool::new(if threads == 0 { available() } else { threads });
+        Self::from_checkpoint(checkpoint::load(folder, mode, &pool)?, pool)
     }
 
     /// Random weights for a `config.json`, and a `tokenizer.json` if given.
@@ -97,7 +97,7 @@ impl Engine {
             .map(|json| Tokenizer::parse(json, None, config.vocabulary, path))
             .transpose()?;
         let generation = None;
-        let team = Team::new(if threads == 0 { available() } else { threads });
+        let pool = WorkerPool::new(if threads == 0 { available() } else { threads });
         Self::from_checkpoint(
             Checkpoint {
                 config,
@@ -108,11 +108,11 @@ impl Engine {
                 tokenizer,
                 generation,
             },
-            team,
+            pool,
         )
     }
 
-    fn from_checkpoint(checkpoint: Checkpoint, team: Team) -> Result<Self> {
+    fn from_checkpoint(checkpoint: Checkpoint, pool: WorkerPool) -> Result<Self> {
         let Checkpoint {
             config,
             layout,
@@ -133,8 +133,8 @@ impl Engine {
             parameters,
             stored,
             adapter: None,
-            keep: Kept::All,
-            team,
+            keep: Keep::All,
+            pool,
             dtype,
             tokenizer: tokenizer.map(Arc::new),
             generation,
@@ -155,7 +155,7 @@ impl Engine {
             stored: self.stored.clone(),
             adapter: self.adapter.clone(),
             keep: self.keep,
-            team: Team::new(self.team.threads()),
+            pool: WorkerPool::new(self.pool.threads()),
             rotary: self.rotary.clone(),
             dtype: self.dtype,
             tokenizer: self.tokenizer.clone(),
@@ -175,14 +175,14 @@ impl Engine {
     /// Trained numbers; selection biases are not among them.
     pub fn parameters(&self) -> usize {
         self.layout
-            .named
+            .tensors
             .iter()
-            .map(|named| named.shape().iter().product::<usize>())
+            .map(|spec| spec.shape().iter().product::<usize>())
             .sum()
     }
 
     pub fn threads(&self) -> usize {
-        self.team.threads()
+        self.pool.threads()
     }
 
     pub fn isa(&self) -> Isa {
@@ -228,14 +228,14 @@ impl Engine {
     /// Whether training keeps each layer's input alone and computes its activations again in the backward pass: a third more
     /// work for a fraction of the memory, and the same bits.
     pub fn checkpointing(&self) -> bool {
-        self.keep == Kept::Inputs
+        self.keep == Keep::Inputs
     }
 
     pub fn set_checkpointing(&mut self, checkpointing: bool) {
         self.keep = if checkpointing {
-            Kept::Inputs
+            Keep::Inputs
         } else {
-            Kept::All
+            Keep::All
         };
         // Buffers of the other way would stay as they are.
         self.trainer = Trainer::default();
@@ -275,7 +275,7 @@ impl Engine {
             config: &self.config,
             layout: &self.layout,
             weights,
-            team: &self.team,
+            pool: &self.pool,
             rotary: &self.rotary,
             isa: self.isa,
         }
@@ -289,12 +289,12 @@ impl Engine {
         }
     }
 
-    /// Workers that each take whole rows or samples: one where the team splits every product.
+    /// Workers that each take whole rows or samples: one where the pool splits every product.
     fn workers(&self) -> usize {
         if self.base().splits_products() {
             1
         } else {
-            self.team.threads()
+            self.pool.threads()
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::experts::{Places, Shape};
+use moevolve_kernels::experts::{ExpertRanges, Shape};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::{LANES, padded};
 
@@ -31,33 +31,33 @@ impl Axis {
         self.groups * padded(self.size)
     }
 
-    /// Puts values at their padded places.
-    pub fn spread(self, values: &[f32], out: &mut [f32]) {
-        for (place, &value) in self.places().zip(values) {
-            out[place] = value;
+    /// Puts values at their padded offsets.
+    pub fn pad(self, values: &[f32], out: &mut [f32]) {
+        for (offset, &value) in self.offsets().zip(values) {
+            out[offset] = value;
         }
     }
 
-    /// The opposite of [`Self::spread`].
-    pub fn gather(self, padded: &[f32]) -> Vec<f32> {
-        self.places().map(|place| padded[place]).collect()
+    /// The opposite of [`Self::pad`].
+    pub fn unpad(self, padded: &[f32]) -> Vec<f32> {
+        self.offsets().map(|offset| padded[offset]).collect()
     }
 
-    /// Padded place of a true index.
-    fn place(self, index: usize) -> usize {
+    /// Padded offset of a true index.
+    fn offset(self, index: usize) -> usize {
         index / self.size * padded(self.size) + index % self.size
     }
 
-    /// Padded place of each true index.
-    pub fn places(self) -> impl Iterator<Item = usize> {
+    /// Padded offset of each true index.
+    pub fn offsets(self) -> impl Iterator<Item = usize> {
         (0..self.groups)
             .flat_map(move |group| (0..self.size).map(move |i| group * padded(self.size) + i))
     }
 }
 
-/// A tensor of a checkpoint: its released name and its place in the parameters.
+/// A tensor of a checkpoint: its released name and its offset in the parameters.
 #[derive(Clone, Debug)]
-pub struct Named {
+pub struct TensorLayout {
     pub name: String,
     pub at: usize,
     /// None for a vector.
@@ -65,7 +65,7 @@ pub struct Named {
     pub columns: Axis,
 }
 
-impl Named {
+impl TensorLayout {
     /// The shape in a checkpoint.
     pub fn shape(&self) -> Vec<usize> {
         self.rows
@@ -85,7 +85,7 @@ impl Named {
     }
 
     fn rows(&self) -> impl Iterator<Item = usize> {
-        self.rows.unwrap_or(Axis::plain(1)).places()
+        self.rows.unwrap_or(Axis::plain(1)).offsets()
     }
 
     /// The tensor's values without padding.
@@ -93,7 +93,7 @@ impl Named {
         let mut out = Vec::with_capacity(self.shape().iter().product());
         for row in self.rows() {
             let row = &parameters[self.at + row * self.columns.padded()..][..self.columns.padded()];
-            out.extend(self.columns.places().map(|column| row[column]));
+            out.extend(self.columns.offsets().map(|column| row[column]));
         }
         out
     }
@@ -102,10 +102,10 @@ impl Named {
     pub fn extract_rows(&self, parameters: &[f32], rows: Range<usize>, out: &mut Vec<f32>) {
         let Axis { groups, size } = self.columns;
         match self.rows {
-            None => out.extend(rows.map(|i| parameters[self.at + self.columns.place(i)])),
+            None => out.extend(rows.map(|i| parameters[self.at + self.columns.offset(i)])),
             Some(axis) => {
                 for row in rows {
-                    let row = &parameters[self.at + axis.place(row) * self.columns.padded()..];
+                    let row = &parameters[self.at + axis.offset(row) * self.columns.padded()..];
                     for group in 0..groups {
                         out.extend_from_slice(&row[group * padded(size)..][..size]);
                     }
@@ -120,7 +120,7 @@ impl Named {
         for row in self.rows() {
             let row =
                 &mut parameters[self.at + row * self.columns.padded()..][..self.columns.padded()];
-            for (column, &value) in self.columns.places().zip(&mut values) {
+            for (column, &value) in self.columns.offsets().zip(&mut values) {
                 row[column] = value;
             }
         }
@@ -148,7 +148,7 @@ pub struct Layer {
     pub qk_norms: Option<[Range<usize>; 2]>,
     pub output: Matrix,
     pub middle_norm: Range<usize>,
-    pub experts: Places,
+    pub experts: ExpertRanges,
 }
 
 /// Biases of attention's projections.
@@ -183,12 +183,12 @@ pub struct Layout {
     pub head: Matrix,
     pub total: usize,
     /// Every trained tensor in canonical order.
-    pub named: Vec<Named>,
+    pub tensors: Vec<TensorLayout>,
 }
 
 struct Builder {
     total: usize,
-    named: Vec<Named>,
+    tensors: Vec<TensorLayout>,
 }
 
 impl Builder {
@@ -197,7 +197,7 @@ impl Builder {
         // A matrix of heads has whole heads for rows; every other row count is padded too.
         let height = rows.map_or(1, |rows| rows.padded());
         self.total += height * columns.padded();
-        self.named.push(Named {
+        self.tensors.push(TensorLayout {
             name,
             at,
             rows,
@@ -248,7 +248,7 @@ impl Layout {
         };
         let mut b = Builder {
             total: 0,
-            named: Vec::new(),
+            tensors: Vec::new(),
         };
         let embedding = b.matrix("model.embed_tokens.weight".to_owned(), vocabulary, hidden);
         let layers = (0..config.layers)
@@ -296,7 +296,7 @@ impl Layout {
                     gate_up.push(b.stacked([expert(e, 0), expert(e, 1)], inner, hidden).range);
                     down.push(b.matrix(expert(e, 2), hidden, inner).range);
                 }
-                let experts = Places {
+                let experts = ExpertRanges {
                     router,
                     gate_up,
                     down,
@@ -336,7 +336,7 @@ impl Layout {
             final_norm,
             head,
             total: b.total,
-            named: b.named,
+            tensors: b.tensors,
         }
     }
 

@@ -36,7 +36,7 @@ pub use candle_core::Tensor;
 
 pub use adapter::Settings as AdapterSettings;
 pub use batch::Positions;
-pub use checkpoint::Keep;
+pub use checkpoint::WeightsMode;
 pub use engine::{Engine, Example, Request, Sample};
 pub use error::{Error, Result};
 pub use objective::{Objective, Rollout};

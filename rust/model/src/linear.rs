@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::experts::{Buffers, Copies, Places, Shape};
+use moevolve_kernels::experts::{Buffers, Copies, ExpertRanges, Shape};
 use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::route::Routing;
 use moevolve_kernels::rows::gather;
 use moevolve_kernels::stored::BackwardScratch;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Arithmetic, BatchClass, Isa};
 
 use crate::adapter;
@@ -35,7 +35,7 @@ pub struct Scratch {
 /// The tokens of a block of experts, and the block they go through.
 pub struct ExpertRows<'a> {
     pub shape: Shape,
-    pub places: &'a Places,
+    pub ranges: &'a ExpertRanges,
     pub arithmetic: &'static Arithmetic,
     pub routing: &'a Routing,
     /// The batch class of each row; empty if every row is alone.
@@ -51,12 +51,12 @@ pub trait Weights: Send + Sync {
     /// The order of operations that these weights ask for.
     fn arithmetic(&self) -> &'static Arithmetic;
 
-    /// The order in which a cache has a key's dimensions; empty if each is in its own place.
+    /// The order in which a cache has a key's dimensions; empty if each is where it is.
     fn key_order(&self) -> &[u32] {
         &[]
     }
 
-    /// Whether products are split over the team, rather than rows and samples.
+    /// Whether products are split over the pool, rather than rows and samples.
     fn splits_products(&self) -> bool;
 
     /// A norm's gain or a bias.
@@ -69,13 +69,13 @@ pub trait Weights: Send + Sync {
     fn embed(&self, isa: Isa, matrix: &Matrix, ids: &[u32], out: &mut [f32]);
 
     /// Computes all products, added to their y if `add`.
-    fn forward(&self, isa: Isa, team: &Team, products: &mut [Product<'_>], add: bool);
+    fn forward(&self, isa: Isa, pool: &WorkerPool, products: &mut [Product<'_>], add: bool);
 
     /// The products of a block's experts, as [`moevolve_kernels::experts::Products::experts`]: all of one kind side by side.
     fn experts(
         &self,
         isa: Isa,
-        team: &Team,
+        pool: &WorkerPool,
         rows: &ExpertRows<'_>,
         copies: &mut Copies,
         _: &mut Buffers,
@@ -116,9 +116,9 @@ pub trait Weights: Send + Sync {
                         });
                     }
                 }
-                self.forward(isa, team, &mut products, false);
+                self.forward(isa, pool, &mut products, false);
             };
-        let (up, down) = (&rows.places.gate_up, &rows.places.down);
+        let (up, down) = (&rows.ranges.gate_up, &rows.ranges.down);
         side_by_side(up, (2 * inner, hidden), inputs, gate_up);
         (rows.arithmetic.swiglu)(isa, inner, gate_up, activations);
         side_by_side(down, (hidden, inner), activations, outputs);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use moevolve_kernels::Isa;
 use moevolve_kernels::adamw::{AdamW, adamw};
 use moevolve_kernels::panels::PanelsMut;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use crate::adapter::Adapter;
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ pub struct Update<'a> {
     pub optimizer: &'a mut Optimizer,
     pub trainer: &'a mut Trainer,
     pub isa: Isa,
-    pub team: &'a Team,
+    pub pool: &'a WorkerPool,
 }
 
 impl Update<'_> {
@@ -115,7 +115,7 @@ impl Update<'_> {
             optimizer,
             trainer,
             isa,
-            team,
+            pool,
         } = self;
         if !loss.is_finite() {
             return Err(Error::NotFinite {
@@ -128,7 +128,7 @@ impl Update<'_> {
             // One piece: it is small.
             Trained::Adapter(adapter) => vec![0..adapter.values.len(); 1],
         };
-        let gradient_norm = trainer.reduce(isa, &units, team);
+        let gradient_norm = trainer.reduce(isa, &units, pool);
         if !gradient_norm.is_finite() {
             return Err(Error::NotFinite {
                 what: "norm of the gradient",
@@ -163,7 +163,7 @@ impl Update<'_> {
             }
             Trained::Whole(parameters) => {
                 let mut jobs = pieces(layout, parameters, optimizer, gradient);
-                team.each(&mut jobs, &|piece, _| piece.update(isa, adam, layout));
+                pool.each(&mut jobs, &|piece, _| piece.update(isa, adam, layout));
             }
         }
         let expert_load = trainer.loads(layers, experts);

@@ -7,7 +7,7 @@ use moevolve_kernels::experts::{Buffers, Copies, PackedBlock, Products};
 use moevolve_kernels::panels::{Panels, PanelsMut, Side, weight_gradient};
 use moevolve_kernels::rows::gather;
 use moevolve_kernels::sample::uniform;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, Precision};
 
 use crate::config::Config;
@@ -52,11 +52,11 @@ impl Parameters {
     /// Random weights as transformers draws them: normal matrices, norms of one, biases of zero.
     pub fn random(config: &Config, layout: &Layout, seed: u64) -> Self {
         let mut values = vec![0.0; layout.total];
-        for (index, named) in layout.named.iter().enumerate() {
-            let count = named.shape().iter().product();
-            let tensor: Vec<f32> = if named.is_norm() {
+        for (index, spec) in layout.tensors.iter().enumerate() {
+            let count = spec.shape().iter().product();
+            let tensor: Vec<f32> = if spec.is_norm() {
                 vec![1.0; count]
-            } else if named.is_bias() {
+            } else if spec.is_bias() {
                 vec![0.0; count]
             } else {
                 let key = seed.wrapping_add((index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95));
@@ -64,7 +64,7 @@ impl Parameters {
                     .map(|i| (normal(key, i as u64) * config.initializer_range) as f32)
                     .collect()
             };
-            named.insert(&tensor, &mut values);
+            spec.insert(&tensor, &mut values);
         }
         let biases = bias_names(config).len() * config.experts;
         Self::new(values, vec![0.0; biases], layout)
@@ -135,7 +135,7 @@ impl Weights for Parameters {
         gather(isa, matrix.inp, ids, values, out);
     }
 
-    fn forward(&self, isa: Isa, _: &Team, products: &mut [Product<'_>], add: bool) {
+    fn forward(&self, isa: Isa, _: &WorkerPool, products: &mut [Product<'_>], add: bool) {
         for Product {
             matrix, rows, x, y, ..
         } in products
@@ -149,7 +149,7 @@ impl Weights for Parameters {
     fn experts(
         &self,
         isa: Isa,
-        team: &Team,
+        pool: &WorkerPool,
         rows: &ExpertRows<'_>,
         copies: &mut Copies,
         buffers: &mut Buffers,
@@ -157,9 +157,9 @@ impl Weights for Parameters {
     ) {
         let block = PackedBlock {
             isa,
-            team,
+            pool,
             shape: rows.shape,
-            places: rows.places,
+            ranges: rows.ranges,
             panels: &self.forward,
         };
         block.experts(rows.routing, rows.h, rows.keep, copies, buffers, outputs);

@@ -18,7 +18,7 @@ use moevolve_kernels::LANES;
 use crate::backend::cpu::Memory as HostMemory;
 use crate::backend::{Backend, Device};
 use crate::error::{Error, Result};
-use pool::Pool;
+use pool::BlockPool;
 pub use sampling::{Drawn, Finish, MOST_TOP, Sampling, Top};
 use sequence::{Sequence, blocks};
 use worker::WorkerBatch;
@@ -30,7 +30,7 @@ const KEPT: usize = 64 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub request: u64,
-    /// Its place among the request's keys.
+    /// Its index among the request's keys.
     pub sample: usize,
     pub drawn: Drawn,
     pub finish: Option<Finish>,
@@ -72,7 +72,7 @@ struct Waiting {
 struct Shared {
     workers: usize,
     slots: usize,
-    pool: Pool,
+    pool: BlockPool,
     waiting: VecDeque<Waiting>,
     waiting_samples: usize,
     /// Samples in the workers.
@@ -182,7 +182,7 @@ impl<D: Device> Scheduler<D> {
             shared: Mutex::new(Shared {
                 workers,
                 slots,
-                pool: Pool::new(limit),
+                pool: BlockPool::new(limit),
                 waiting: VecDeque::new(),
                 waiting_samples: 0,
                 busy: 0,
@@ -316,7 +316,7 @@ impl<D: Device> Scheduler<D> {
             std::mem::take(&mut shared.events)
         };
         let (shared, cache) = (&self.shared, &self.cache);
-        backend.host().team.each(&mut steps.workers, &|worker, _| {
+        backend.host().pool.each(&mut steps.workers, &|worker, _| {
             worker.step(backend, cache, shared, false);
         });
         for worker in &mut steps.workers {
@@ -335,7 +335,7 @@ impl<D: Device> Scheduler<D> {
             std::mem::take(&mut shared.events)
         };
         let (shared, cache) = (&self.shared, &self.cache);
-        backend.host().team.each(&mut steps.workers, &|worker, _| {
+        backend.host().pool.each(&mut steps.workers, &|worker, _| {
             while worker.step(backend, cache, shared, true) {}
         });
         for worker in &mut steps.workers {

@@ -10,11 +10,11 @@ use moevolve_checkpoint::{Result, TensorView, Tensors};
 use moevolve_kernels::arithmetic::{Arithmetic, GGML, OWN};
 use moevolve_kernels::ggml::WIDEST;
 use moevolve_kernels::stored::{self, FP8_BLOCK, Format, Scratch};
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, LANES, Precision};
 
 use crate::config::Config;
-use crate::layout::{Axis, Layout, Matrix, Named, bias_names};
+use crate::layout::{Axis, Layout, Matrix, TensorLayout, bias_names};
 use crate::linear::{self, Product, Weights};
 use crate::parameters::Parameters;
 use crate::weights::nothing_left;
@@ -36,14 +36,14 @@ pub struct Ggml {
     pub divisors: Vec<f32>,
 }
 
-/// The weights of a network by their place in its layout.
+/// The weights of a network by their offset in its layout.
 #[derive(Default)]
 pub struct Stored {
     pieces: BTreeMap<usize, Piece>,
     /// Norms and biases as f32, padded; neighbours in the layout are neighbours here.
     vectors: Vec<f32>,
     /// Where each begins in `vectors`.
-    places: BTreeMap<usize, usize>,
+    vector_offsets: BTreeMap<usize, usize>,
     /// Selection biases (layers, experts).
     bias: Vec<f32>,
     /// Of a GGUF file: then everything is computed as ggml computes it.
@@ -56,9 +56,9 @@ pub struct Stored {
 pub fn obstacle(layout: &Layout) -> Option<&'static str> {
     let gapped = |axis: Axis| axis.groups > 1 && !axis.size.is_multiple_of(LANES);
     let any = layout
-        .named
+        .tensors
         .iter()
-        .any(|named| named.rows.is_some_and(gapped) || gapped(named.columns));
+        .any(|spec| spec.rows.is_some_and(gapped) || gapped(spec.columns));
     any.then_some("head_dim is not a multiple of 16")
 }
 
@@ -71,7 +71,7 @@ impl Stored {
         config: &Config,
         layout: &Layout,
         ggml: Option<Ggml>,
-        team: &Team,
+        pool: &WorkerPool,
     ) -> Result<Self> {
         // ggml multiplies bf16 by the processor's own instruction, which adds up in yet another order.
         let known = tensors
@@ -81,25 +81,25 @@ impl Stored {
             ggml: ggml.filter(|_| known && layout.widths.head <= WIDEST),
             ..Self::default()
         };
-        for named in &layout.named {
-            let shape = named.shape();
-            let raw = tensors.take(&named.name, &shape)?;
-            check(&named.name, &raw, team)?;
-            if let Some(rows) = named.rows {
+        for spec in &layout.tensors {
+            let shape = spec.shape();
+            let raw = tensors.take(&spec.name, &shape)?;
+            check(&spec.name, &raw, pool)?;
+            if let Some(rows) = spec.rows {
                 let height = rows.padded();
-                stored.pieces.insert(named.at, Piece { raw, height });
+                stored.pieces.insert(spec.at, Piece { raw, height });
             } else {
                 let at = stored.vectors.len();
-                stored.places.insert(named.at, at);
-                stored.vectors.resize(at + named.columns.padded(), 0.0);
+                stored.vector_offsets.insert(spec.at, at);
+                stored.vectors.resize(at + spec.columns.padded(), 0.0);
                 let mut flat = vec![0.0; shape[0]];
                 raw.decode(0, &mut flat);
-                named.columns.spread(&flat, &mut stored.vectors[at..]);
+                spec.columns.pad(&flat, &mut stored.vectors[at..]);
             }
         }
         for name in bias_names(config) {
             let raw = tensors.take(&name, &[config.experts])?;
-            check(&name, &raw, team)?;
+            check(&name, &raw, pool)?;
             let mut values = vec![0.0; config.experts];
             raw.decode(0, &mut values);
             stored.bias.extend(values);
@@ -120,11 +120,11 @@ impl Stored {
 
     /// A vector of the layout.
     fn vector(&self, range: &Range<usize>) -> &[f32] {
-        &self.vectors[self.places[&range.start]..][..range.len()]
+        &self.vectors[self.vector_offsets[&range.start]..][..range.len()]
     }
 
-    fn multiply(&self, isa: Isa, team: &Team, jobs: &mut [Product<'_>], add: bool) {
-        let mut scratch = self.pool().pop().unwrap_or_default();
+    fn multiply(&self, isa: Isa, pool: &WorkerPool, jobs: &mut [Product<'_>], add: bool) {
+        let mut scratch = self.scratches().pop().unwrap_or_default();
         // The parts of stacked matrices lie in the same rows of y, so first all first parts, then all second.
         for part in 0..2 {
             let mut products = Vec::with_capacity(jobs.len());
@@ -160,13 +160,13 @@ impl Stored {
                 });
             }
             if !products.is_empty() {
-                stored::products(isa, team, &mut products, &mut scratch);
+                stored::products(isa, pool, &mut products, &mut scratch);
             }
         }
-        self.pool().push(scratch);
+        self.scratches().push(scratch);
     }
 
-    fn pool(&self) -> MutexGuard<'_, Vec<Scratch>> {
+    fn scratches(&self) -> MutexGuard<'_, Vec<Scratch>> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,8 +185,8 @@ impl Stored {
     }
 
     /// Appends rows of a tensor without padding; the rows of a vector are its numbers.
-    pub fn rows(&self, named: &Named, rows: Range<usize>, out: &mut Vec<f32>) {
-        match self.pieces.get(&named.at) {
+    pub fn rows(&self, spec: &TensorLayout, rows: Range<usize>, out: &mut Vec<f32>) {
+        match self.pieces.get(&spec.at) {
             Some(piece) => {
                 let matrix = piece.raw.matrix();
                 for row in rows {
@@ -196,8 +196,8 @@ impl Stored {
                 }
             }
             None => {
-                let at = self.places[&named.at];
-                out.extend_from_slice(&named.columns.gather(&self.vectors[at..])[rows]);
+                let at = self.vector_offsets[&spec.at];
+                out.extend_from_slice(&spec.columns.unpad(&self.vectors[at..])[rows]);
             }
         }
     }
@@ -205,10 +205,10 @@ impl Stored {
     /// The same weights as trainable parameters.
     pub fn to_parameters(&self, layout: &Layout) -> Parameters {
         let mut values = vec![0.0; layout.total];
-        for named in &layout.named {
+        for spec in &layout.tensors {
             let mut numbers = Vec::new();
-            self.rows(named, 0..named.shape()[0], &mut numbers);
-            named.insert(&numbers, &mut values);
+            self.rows(spec, 0..spec.shape()[0], &mut numbers);
+            spec.insert(&numbers, &mut values);
         }
         Parameters::new(values, self.bias.clone(), layout)
     }
@@ -247,8 +247,8 @@ impl Weights for Mapped {
         self.weights.embed(&matrix.range, ids, matrix.inp, out);
     }
 
-    fn forward(&self, isa: Isa, team: &Team, products: &mut [Product<'_>], add: bool) {
-        self.weights.multiply(isa, team, products, add);
+    fn forward(&self, isa: Isa, pool: &WorkerPool, products: &mut [Product<'_>], add: bool) {
+        self.weights.multiply(isa, pool, products, add);
     }
 
     fn backward(
@@ -296,7 +296,7 @@ impl Weights for Mapped {
 const CHECKED: usize = 64;
 
 /// Refuses numbers that are not finite.
-fn check(name: &str, raw: &TensorView, team: &Team) -> Result<()> {
+fn check(name: &str, raw: &TensorView, pool: &WorkerPool) -> Result<()> {
     let (matrix, bytes) = (raw.matrix(), raw.bytes());
     if let Some(at) = raw.scales.iter().position(|scale| !scale.is_finite()) {
         return Err(not_finite(&raw.file, name, at * FP8_BLOCK, raw.scales[at]));
@@ -304,7 +304,7 @@ fn check(name: &str, raw: &TensorView, team: &Team) -> Result<()> {
     let row = matrix.format.row_bytes(matrix.inp);
     // The first in the file, whichever thread sees one first.
     let first = AtomicUsize::new(usize::MAX);
-    team.run(matrix.out.div_ceil(CHECKED), &|part, _| {
+    pool.run(matrix.out.div_ceil(CHECKED), &|part, _| {
         let start = part * CHECKED;
         let end = matrix.out.min(start + CHECKED);
         if let Some(at) = stored::not_finite(matrix.format, &bytes[start * row..end * row]) {

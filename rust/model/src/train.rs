@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use moevolve_kernels::Isa;
 use moevolve_kernels::adamw::add_and_square;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use crate::backend::cpu::{Cpu, Memory};
 use crate::backend::{Backend, Device};
@@ -139,7 +139,7 @@ impl Trainer {
         self.shards.resize_with(SHARDS, Shard::default);
         let parts = split(batch);
         let mut pairs: Vec<_> = self.shards.iter_mut().zip(parts).collect();
-        backend.team.each(&mut pairs, &|(shard, sequences), _| {
+        backend.pool.each(&mut pairs, &|(shard, sequences), _| {
             shard.reset(backend);
             shard.run(backend, sequences, objective, keep);
             backend.mask_gradient(&mut shard.gradient);
@@ -184,7 +184,7 @@ impl Trainer {
     }
 
     /// Sums the shards' gradients into the first and returns the global norm.
-    pub(crate) fn reduce(&mut self, isa: Isa, units: &[Range<usize>], team: &Team) -> f64 {
+    pub(crate) fn reduce(&mut self, isa: Isa, units: &[Range<usize>], pool: &WorkerPool) -> f64 {
         let (total, parts) = self.shards.split_at_mut(1);
         let mut jobs = Vec::new();
         let (mut rest, mut start) = (&mut total[0].gradient[..], 0);
@@ -197,7 +197,7 @@ impl Trainer {
             ));
             (rest, start) = (after, unit.end);
         }
-        team.each(&mut jobs, &|(total, part, squares), _| {
+        pool.each(&mut jobs, &|(total, part, squares), _| {
             *squares = add_and_square(isa, part, total);
         });
         jobs.iter()

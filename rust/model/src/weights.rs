@@ -15,9 +15,9 @@ use crate::stored::Stored;
 /// Fills trainable parameters from tensors: none missing, none left over, every shape right, every number finite.
 pub fn assemble(mut tensors: Tensors, config: &Config, layout: &Layout) -> Result<Parameters> {
     let mut values = vec![0.0; layout.total];
-    for named in &layout.named {
-        let tensor = tensors.take(&named.name, &named.shape())?;
-        named.insert(&tensor.finite_values(&named.name)?, &mut values);
+    for spec in &layout.tensors {
+        let tensor = tensors.take(&spec.name, &spec.shape())?;
+        spec.insert(&tensor.finite_values(&spec.name)?, &mut values);
     }
     let mut bias = Vec::new();
     for name in bias_names(config) {
@@ -60,14 +60,14 @@ impl<'a> Released<'a> {
         let biases = bias_names(config)
             .into_iter()
             .map(|name| (name, vec![config.experts]));
-        let named = layout.named.iter();
+        let spec = layout.tensors.iter();
         Self {
             config,
             layout,
             parameters,
             stored,
-            tensors: named
-                .map(|named| (named.name.clone(), named.shape()))
+            tensors: spec
+                .map(|spec| (spec.name.clone(), spec.shape()))
                 .chain(biases)
                 .collect(),
         }
@@ -80,11 +80,11 @@ impl<'a> Released<'a> {
 
     /// Appends rows of tensor `index`; the rows of a vector are its numbers.
     pub fn rows(&self, index: usize, rows: Range<usize>, out: &mut Vec<f32>) {
-        match (self.layout.named.get(index), self.stored) {
-            (Some(named), Some(stored)) => stored.rows(named, rows, out),
-            (Some(named), None) => named.extract_rows(&self.parameters.values, rows, out),
+        match (self.layout.tensors.get(index), self.stored) {
+            (Some(spec), Some(stored)) => stored.rows(spec, rows, out),
+            (Some(spec), None) => spec.extract_rows(&self.parameters.values, rows, out),
             (None, stored) => {
-                let (layer, experts) = (index - self.layout.named.len(), self.config.experts);
+                let (layer, experts) = (index - self.layout.tensors.len(), self.config.experts);
                 let bias = match stored {
                     Some(stored) => stored.bias(layer, experts),
                     None => self.parameters.bias(layer, experts),
@@ -97,7 +97,7 @@ impl<'a> Released<'a> {
     /// Writes one safetensors file atomically, the weights as `dtype`; returns the BLAKE3 hash of its bytes in hex.
     pub fn write(&self, path: &Path, dtype: Format) -> Result<String> {
         // Biases of about 6 steer selections by their third digit: bf16 would round it away.
-        let format = |index| match index < self.layout.named.len() {
+        let format = |index| match index < self.layout.tensors.len() {
             true => dtype,
             false => Format::F32,
         };

@@ -84,7 +84,7 @@ fn a_plan_counts_what_the_engine_lays_out() {
     let config = Config::parse(&text.to_string(), "config.json").unwrap();
     let layout = Layout::new(&config);
     let trained: usize = layout
-        .named
+        .tensors
         .iter()
         .map(|n| n.shape().iter().product::<usize>())
         .sum();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{create, odd, with};
-use moevolve_model::{Engine, Keep, Request, Sampling};
+use moevolve_model::{Engine, Request, Sampling, WeightsMode};
 use serde_json::json;
 
 fn logits(engine: &mut Engine) -> Vec<f32> {
@@ -38,7 +38,7 @@ fn stored_weights_answer_as_trainable_ones() {
             .save(folder.path(), Some(dtype))
             .expect("saved");
         let load = |keep| Engine::load_as(folder.path(), threads, keep).expect("loaded");
-        let (mut trained, mut stored) = (load(Keep::Trainable), load(Keep::Stored));
+        let (mut trained, mut stored) = (load(WeightsMode::Trainable), load(WeightsMode::Stored));
         let (expected, found) = (logits(&mut trained), logits(&mut stored));
         for (a, b) in expected.iter().zip(&found) {
             assert!(a.is_nan() && b.is_nan() || (a - b).abs() < 1e-4, "{a} {b}");
@@ -66,7 +66,7 @@ fn families_without_routers_or_with_biases_stay_stored_too() {
         let folder = tempfile::tempdir().expect("a folder");
         create(&config, 1).save(folder.path(), None).expect("saved");
         let load = |keep| Engine::load_as(folder.path(), 2, keep).expect("loaded");
-        let (mut trained, mut stored) = (load(Keep::Trainable), load(Keep::Stored));
+        let (mut trained, mut stored) = (load(WeightsMode::Trainable), load(WeightsMode::Stored));
         for (a, b) in logits(&mut trained).iter().zip(&logits(&mut stored)) {
             assert!(a.is_nan() && b.is_nan() || (a - b).abs() < 1e-4, "{a} {b}");
         }
@@ -80,7 +80,8 @@ fn stored_weights_are_the_same_bits_on_any_number_of_threads() {
     let folder = tempfile::tempdir().expect("a folder");
     create(&config, 1).save(folder.path(), None).expect("saved");
     let on = |threads| {
-        let mut engine = Engine::load_as(folder.path(), threads, Keep::Stored).expect("loaded");
+        let mut engine =
+            Engine::load_as(folder.path(), threads, WeightsMode::Stored).expect("loaded");
         logits(&mut engine)
             .iter()
             .map(|x| x.to_bits())
@@ -94,7 +95,7 @@ fn stored_weights_refuse_to_change_and_say_how_to_load_others() {
     let config = with(odd(), &[("head_dim", json!(16))]);
     let folder = tempfile::tempdir().expect("a folder");
     create(&config, 1).save(folder.path(), None).expect("saved");
-    let mut engine = Engine::load_as(folder.path(), 1, Keep::Stored).expect("loaded");
+    let mut engine = Engine::load_as(folder.path(), 1, WeightsMode::Stored).expect("loaded");
     let refused = engine
         .train_step(&common::batch(), 1e-3, false)
         .expect_err("refused");
@@ -109,7 +110,7 @@ fn stored_weights_refuse_to_change_and_say_how_to_load_others() {
 fn heads_that_no_vector_fills_cannot_stay_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     create(&odd(), 1).save(folder.path(), None).expect("saved");
-    let refused = Engine::load_as(folder.path(), 1, Keep::Stored)
+    let refused = Engine::load_as(folder.path(), 1, WeightsMode::Stored)
         .err()
         .expect("refused");
     assert!(refused.to_string().contains("head_dim"), "{refused}");

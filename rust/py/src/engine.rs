@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moevolve_model::{
-    AdapterSettings, Engine as Model, Error, Keep, Objective, Optimizer, Request, Tokenizer,
+    AdapterSettings, Engine as Model, Error, Objective, Optimizer, Request, Tokenizer, WeightsMode,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -67,7 +67,7 @@ impl Engine {
     #[staticmethod]
     #[pyo3(signature = (path, threads=0, weights="auto"))]
     fn load(py: Python<'_>, path: PathBuf, threads: usize, weights: &str) -> PyResult<Self> {
-        let model = py.detach(|| Model::load_as(&path, threads, Keep::named(weights)?));
+        let model = py.detach(|| Model::load_as(&path, threads, WeightsMode::named(weights)?));
         model.map(Self::wrap).map_err(|error| raise(py, &error))
     }
 

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use moevolve_kernels::arithmetic::OWN;
-use moevolve_kernels::experts::{Block, PackedBlock, Places, Saved, Scratch, Shape, forward};
+use moevolve_kernels::experts::{Block, ExpertRanges, PackedBlock, Saved, Scratch, Shape, forward};
 use moevolve_kernels::panels::{Panels, PanelsMut, Side};
 use moevolve_kernels::route::Rule;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, LANES, Precision, padded};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -18,11 +18,11 @@ use crate::tensor::Tensor;
 #[pyclass(module = "moevolve._native", frozen)]
 struct MoeLayer {
     shape: Shape,
-    places: Places,
+    ranges: ExpertRanges,
     panels: Panels,
     bias: Vec<f32>,
     buffers: Mutex<(Saved, Scratch)>,
-    team: Team,
+    pool: WorkerPool,
     isa: Isa,
 }
 
@@ -86,7 +86,7 @@ impl MoeLayer {
         let gate_up = floats(py, &gate_up, "gate_up", size)?;
         let down = floats(py, &down, "down", size / 2)?;
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        let team = Team::new(if threads == 0 { cores() } else { threads });
+        let pool = WorkerPool::new(if threads == 0 { cores() } else { threads });
         let shape = Shape {
             hidden,
             intermediate,
@@ -94,15 +94,15 @@ impl MoeLayer {
             chosen,
             rule: Rule::Sigmoid,
         };
-        let places = Places::packed(shape);
-        let panels = py.detach(|| pack(isa, &team, shape, precision, [router, gate_up, down]));
+        let ranges = ExpertRanges::packed(shape);
+        let panels = py.detach(|| pack(isa, &pool, shape, precision, [router, gate_up, down]));
         Ok(Self {
             shape,
-            places,
+            ranges,
             panels,
             bias: bias.to_vec(),
             buffers: Mutex::default(),
-            team,
+            pool,
             isa,
         })
     }
@@ -113,14 +113,14 @@ impl MoeLayer {
         let x = floats(py, &x, "x", tokens * hidden)?;
         let products = PackedBlock {
             isa: self.isa,
-            team: &self.team,
+            pool: &self.pool,
             shape: self.shape,
-            places: &self.places,
+            ranges: &self.ranges,
             panels: &self.panels,
         };
         let block = Block {
             isa: self.isa,
-            team: &self.team,
+            pool: &self.pool,
             arithmetic: &OWN,
             shape: self.shape,
             bias: &self.bias,
@@ -149,19 +149,19 @@ impl MoeLayer {
     }
 }
 
-/// Packs the router, and each expert's matrices by one thread of the team.
+/// Packs the router, and each expert's matrices by one thread of the pool.
 fn pack(
     isa: Isa,
-    team: &Team,
+    pool: &WorkerPool,
     shape: Shape,
     precision: Precision,
     [router, gate_up, down]: [&[f32]; 3],
 ) -> Panels {
-    let Places {
+    let ExpertRanges {
         router: gates,
         gate_up: ups,
         ..
-    } = Places::packed(shape);
+    } = ExpertRanges::packed(shape);
     let (hidden, inner) = (shape.hidden, shape.intermediate);
     let size = hidden * inner;
     let total = gates.len() + 3 * shape.experts * size;
@@ -177,7 +177,7 @@ fn pack(
         parts.push((range.start, part, gate_up, down));
         rest = after;
     }
-    team.each(&mut parts, &|(start, part, gate_up, down), _| {
+    pool.each(&mut parts, &|(start, part, gate_up, down), _| {
         part.pack(isa, *start, 2 * inner, hidden, gate_up);
         part.pack(isa, *start + 2 * size, hidden, inner, down);
     });

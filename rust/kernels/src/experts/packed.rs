@@ -1,15 +1,15 @@
 //! A block of experts whose weights are packed in panels.
 //!
-//! Its work is split over a team in parts of (expert, block of columns): first gate, up and SwiGLU, then down. No sum
+//! Its work is split over a pool in parts of (expert, block of columns): first gate, up and SwiGLU, then down. No sum
 //! depends on how it is split, so the bits are the same on any number of threads, and as in a pass that is kept.
 
-use super::{Copies, Places, Products, Shape};
+use super::{Copies, ExpertRanges, Products, Shape};
 use crate::panels::{Panels, Precision};
 use crate::route::Routing;
 use crate::rows::gather;
 use crate::shared::Shared;
 use crate::swiglu::swiglu;
-use crate::team::Team;
+use crate::worker_pool::WorkerPool;
 use crate::{Isa, bf16, gemm, padded, reserve};
 
 /// Columns of a part: two panels, enough work to share and few enough to balance.
@@ -27,9 +27,9 @@ const LINE: usize = 64;
 /// Weights packed in panels, at their ranges.
 pub struct PackedBlock<'a> {
     pub isa: Isa,
-    pub team: &'a Team,
+    pub pool: &'a WorkerPool,
     pub shape: Shape,
-    pub places: &'a Places,
+    pub ranges: &'a ExpertRanges,
     /// Packed for [`crate::panels::Side::Forward`].
     pub panels: &'a Panels,
 }
@@ -124,7 +124,7 @@ impl Number for u16 {
 
 impl Products for PackedBlock<'_> {
     fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
-        let (router, width) = (&self.places.router, padded(self.shape.experts));
+        let (router, width) = (&self.ranges.router, padded(self.shape.experts));
         let hidden = self.shape.hidden;
         let scores = Shared::new(scores);
         let split = self.is_split(tokens);
@@ -173,13 +173,13 @@ impl PackedBlock<'_> {
             chosen,
             ..
         } = self.shape;
-        tokens * chosen * 3 * hidden * intermediate >= SMALL && self.team.is_free()
+        tokens * chosen * 3 * hidden * intermediate >= SMALL && self.pool.is_free()
     }
 
-    /// Calls `part(index, thread)` for each of so many parts, by the team if the block is split.
+    /// Calls `part(index, thread)` for each of so many parts, by the pool if the block is split.
     fn share(&self, split: bool, parts: usize, part: &(dyn Fn(usize, usize) + Sync)) {
         if split {
-            self.team.run(parts, part);
+            self.pool.run(parts, part);
         } else {
             (0..parts).for_each(|index| part(index, 0));
         }
@@ -190,7 +190,7 @@ impl PackedBlock<'_> {
         let Self {
             isa,
             shape,
-            places,
+            ranges,
             panels,
             ..
         } = *self;
@@ -207,7 +207,7 @@ impl PackedBlock<'_> {
             let gate_up = &mut copies.gate_up[rows.start * 2 * inner..][..n * 2 * inner];
             let activations = &mut copies.activations[rows.start * inner..][..n * inner];
             let outputs = &mut outputs[rows.start * hidden..];
-            let (up, down) = (&places.gate_up[e], &places.down[e]);
+            let (up, down) = (&ranges.gate_up[e], &ranges.down[e]);
             panels.multiply(isa, up, n, hidden, 2 * inner, inputs, gate_up, false);
             swiglu(isa, inner, gate_up, activations);
             panels.multiply(isa, down, n, inner, hidden, activations, outputs, false);
@@ -222,7 +222,7 @@ impl PackedBlock<'_> {
         operands: &mut Operands<N>,
         outputs: &mut [f32],
     ) {
-        let (isa, places) = (self.isa, self.places);
+        let (isa, ranges) = (self.isa, self.ranges);
         let Shape {
             hidden,
             intermediate: inner,
@@ -241,7 +241,7 @@ impl PackedBlock<'_> {
         } = operands;
         reserve(sorted, copies * input_row);
         reserve(activations, copies * inner_row);
-        reserve(workers, self.team.threads());
+        reserve(workers, self.pool.threads());
         let workers = Shared::new(workers);
         // SAFETY: one part at a time has this thread's number.
         let worker = |thread: usize| unsafe { &mut workers.slice(thread..thread + 1)[0] };
@@ -281,7 +281,7 @@ impl PackedBlock<'_> {
             let (both, rest) = scratch.split_at_mut(2 * n * wide);
             let (product, activated) = rest.split_at_mut(n * wide);
             let a = &sorted[rows.start * input_row..rows.end * input_row];
-            let matrix = &N::panels(self.panels)[places.gate_up[e].clone()];
+            let matrix = &N::panels(self.panels)[ranges.gate_up[e].clone()];
             if wide == inner {
                 N::multiply(isa, n, hidden, 2 * inner, a, matrix, both);
             } else {
@@ -311,7 +311,7 @@ impl PackedBlock<'_> {
             let wide = columns.min(hidden - first);
             let rows = routing.rows_of(e);
             let a = &activations[rows.start * inner_row..rows.end * inner_row];
-            let matrix = &N::panels(self.panels)[places.down[e].clone()];
+            let matrix = &N::panels(self.panels)[ranges.down[e].clone()];
             let panels = &matrix[first * inner..][..wide * inner];
             if wide == hidden {
                 // SAFETY: these rows are this expert's.

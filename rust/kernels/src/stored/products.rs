@@ -1,4 +1,4 @@
-//! Several products at once, split over a team of threads.
+//! Several products at once, split over a pool of threads.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use super::unpack::PANEL_ROWS;
 use crate::batch_class::BatchClass;
 use crate::ggml::round_to_half;
 use crate::shared::Shared;
-use crate::team::Team;
+use crate::worker_pool::WorkerPool;
 use crate::{Isa, LANES, padded};
 
 /// `y` (rows, out) = `x` (rows, inp) times the transposed matrix (out, inp); added to `y` if `add`.
@@ -106,11 +106,11 @@ const LEAST: usize = 64 * 1024;
 ///
 /// A quantised format rounds the activations to int8 in blocks (see [`super::activations`]) and multiplies integers
 /// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on that row's class,
-/// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the team.
+/// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the pool.
 ///
 /// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
 /// that is not whole ([`Matrix::is_whole`]), strides below the widths, slices too short for their rows.
-pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
+pub fn products(isa: Isa, pool: &WorkerPool, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
     for job in jobs.iter() {
         assert!(
             job.matrix.is_whole(),
@@ -132,9 +132,9 @@ pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut S
         }
     }
     plan(isa, jobs, scratch);
-    prepare(isa, team, jobs, scratch);
-    split(team, jobs, scratch);
-    while scratch.threads.len() < team.threads() {
+    prepare(isa, pool, jobs, scratch);
+    split(pool, jobs, scratch);
+    while scratch.threads.len() < pool.threads() {
         scratch.threads.push(Mutex::default());
     }
     let Scratch {
@@ -146,7 +146,7 @@ pub fn products(isa: Isa, team: &Team, jobs: &mut [Product<'_>], scratch: &mut S
         ..
     } = &*scratch;
     let jobs = &*jobs;
-    team.run(parts.len(), &|index, thread| {
+    pool.run(parts.len(), &|index, thread| {
         let part = parts[index];
         let (job, plan) = (&jobs[part.product], plans[part.product]);
         let mut panel = threads[thread]
@@ -209,7 +209,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
 }
 
 /// Rounds or pads the activations.
-fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
+fn prepare(isa: Isa, pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scratch) {
     let mut values = 0;
     scratch.chunks.clear();
     for (product, plan) in scratch.plans.iter().enumerate() {
@@ -275,18 +275,18 @@ fn prepare(isa: Isa, team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
     if values <= ALONE {
         (0..chunks.len()).for_each(|index| work(index, 0));
     } else {
-        team.run(chunks.len(), &work);
+        pool.run(chunks.len(), &work);
     }
 }
 
 /// Cuts the products into parts of whole panels and similar work.
-fn split(team: &Team, jobs: &[Product<'_>], scratch: &mut Scratch) {
+fn split(pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scratch) {
     let work = |job: &Product<'_>| job.rows * job.matrix.inp * job.matrix.out;
     let all: usize = jobs.iter().map(work).sum();
-    let least = if team.threads() == 1 {
+    let least = if pool.threads() == 1 {
         usize::MAX
     } else {
-        (all / (team.threads() * PARTS)).max(LEAST)
+        (all / (pool.threads() * PARTS)).max(LEAST)
     };
     scratch.parts.clear();
     for (product, job) in jobs.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use moevolve_kernels::panels::{GradientScratch, Precision, weight_gradient};
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Arithmetic, Isa, padded, reserve};
 
 use super::{Adapter, Part, Unit};
@@ -29,7 +29,7 @@ thread_local! {
 
 impl Adapter {
     /// y (rows, out) += (alpha / rank) B A x, x (rows, inp), beside a matrix of the layout.
-    fn forward(&self, isa: Isa, team: &Team, product: &mut Product<'_>) {
+    fn forward(&self, isa: Isa, pool: &WorkerPool, product: &mut Product<'_>) {
         let Product {
             matrix, rows, x, y, ..
         } = product;
@@ -40,7 +40,7 @@ impl Adapter {
             .chunks_mut(ROWS * b.out)
             .zip(x[..*rows * a.inp].chunks(ROWS * a.inp))
             .collect();
-        team.each(&mut parts, &|(y, x), _| {
+        pool.each(&mut parts, &|(y, x), _| {
             let rows = y.len() / b.out;
             INNER.with_borrow_mut(|inner| {
                 reserve(inner, rows * a.out);
@@ -180,10 +180,10 @@ impl Weights for Lora<'_> {
         self.base.embed(isa, matrix, ids, out);
     }
 
-    fn forward(&self, isa: Isa, team: &Team, products: &mut [Product<'_>], add: bool) {
-        self.base.forward(isa, team, products, add);
+    fn forward(&self, isa: Isa, pool: &WorkerPool, products: &mut [Product<'_>], add: bool) {
+        self.base.forward(isa, pool, products, add);
         for product in products {
-            self.adapter.forward(isa, team, product);
+            self.adapter.forward(isa, pool, product);
         }
     }
 

@@ -15,7 +15,7 @@ use moevolve_kernels::attention::Heads;
 use moevolve_kernels::experts::{Saved, Scratch};
 use moevolve_kernels::norm::Norm;
 use moevolve_kernels::rope::Rotary;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, LANES, reserve};
 
 use super::{Backend, Device, Host};
@@ -32,7 +32,7 @@ pub use cache::KvCache;
 /// Prompt tokens that a step reads where workers take whole samples: while others wait for their next token, and while
 /// none does.
 const PREFILL: [usize; 2] = [256, 1024];
-/// The same where products are split over the team: a step takes long, and reads less at a time.
+/// The same where products are split over the pool: a step takes long, and reads less at a time.
 const PREFILL_SPLIT: [usize; 2] = [64, 256];
 
 /// A network in this process's memory: everything a pass reads.
@@ -42,7 +42,7 @@ pub struct Cpu<'a> {
     pub layout: &'a Layout,
     pub weights: &'a dyn Weights,
     /// Shares out samples, sequences, and the products of weights that want it.
-    pub team: &'a Team,
+    pub pool: &'a WorkerPool,
     pub rotary: &'a Rotary,
     pub isa: Isa,
 }
@@ -159,7 +159,7 @@ impl Cpu<'_> {
     }
 
     fn multiply(&self, products: &mut [Product<'_>], add: bool) {
-        self.weights.forward(self.isa, self.team, products, add);
+        self.weights.forward(self.isa, self.pool, products, add);
     }
 }
 
@@ -169,7 +169,7 @@ impl Backend for Cpu<'_> {
     fn host(&self) -> Host<'_> {
         Host {
             config: self.config,
-            team: self.team,
+            pool: self.pool,
             isa: self.isa,
         }
     }

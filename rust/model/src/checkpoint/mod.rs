@@ -9,7 +9,7 @@ use std::path::Path;
 
 use moevolve_checkpoint::{Error, Result, Tensors, Tokenizer};
 use moevolve_kernels::stored::Format;
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -45,7 +45,7 @@ struct Source {
 
 /// What becomes of weights that are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keep {
+pub enum WeightsMode {
     /// Trainable up to [`LARGEST_TRAINABLE`] parameters in a float format, stored beyond.
     #[default]
     Auto,
@@ -55,7 +55,7 @@ pub enum Keep {
     Stored,
 }
 
-impl Keep {
+impl WeightsMode {
     /// `auto`, `trainable` or `stored`.
     pub fn named(name: &str) -> Result<Self> {
         match name {
@@ -77,8 +77,8 @@ const LARGEST_TRAINABLE: f64 = 1e8;
 
 /// Reads a whole folder or GGUF file, or says what is wrong with which file, key or tensor.
 ///
-/// The threads of `team` look through weights that stay stored.
-pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
+/// The threads of `pool` look through weights that stay stored.
+pub fn load(path: &Path, mode: WeightsMode, pool: &WorkerPool) -> Result<Checkpoint> {
     let source = if path.is_file() {
         gguf::read(path)?
     } else if path.is_dir() {
@@ -90,7 +90,7 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
     source.check_sizes()?;
     let dtype = source.dtype();
     let layout = Layout::new(&source.config);
-    let stays = source.stays(keep, &layout)?;
+    let stays = source.stays(mode, &layout)?;
     let Source {
         config,
         tensors,
@@ -99,7 +99,7 @@ pub fn load(path: &Path, keep: Keep, team: &Team) -> Result<Checkpoint> {
         generation,
     } = source;
     let (parameters, stored) = if stays {
-        let stored = Stored::assemble(tensors, &config, &layout, ggml, team)?;
+        let stored = Stored::assemble(tensors, &config, &layout, ggml, pool)?;
         (Parameters::none(), Some(stored))
     } else {
         (weights::assemble(tensors, &config, &layout)?, None)
@@ -162,14 +162,14 @@ impl Source {
     }
 
     /// Whether the weights stay as they are stored.
-    fn stays(&self, keep: Keep, layout: &Layout) -> Result<bool> {
+    fn stays(&self, mode: WeightsMode, layout: &Layout) -> Result<bool> {
         let float = |format| matches!(format, Format::F32 | Format::F16 | Format::Bf16);
-        match (keep, stored::obstacle(layout)) {
-            (Keep::Stored, Some(obstacle)) => Err(self.wrong(format!(
+        match (mode, stored::obstacle(layout)) {
+            (WeightsMode::Stored, Some(obstacle)) => Err(self.wrong(format!(
                 "its weights cannot be used as they are stored: {obstacle}"
             ))),
-            (Keep::Stored, None) => Ok(true),
-            (Keep::Auto, None) => {
+            (WeightsMode::Stored, None) => Ok(true),
+            (WeightsMode::Auto, None) => {
                 Ok(self.config.parameters() > LARGEST_TRAINABLE || !self.all(float))
             }
             _ => Ok(false),

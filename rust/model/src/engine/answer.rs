@@ -39,7 +39,7 @@ impl Engine {
         let share = jobs.len().div_ceil(self.workers()).max(1);
         let mut parts: Vec<_> = jobs.chunks_mut(share).collect();
         self.with_cpu(|cpu| {
-            self.team
+            self.pool
                 .each(&mut parts, &|part, _| read_logits(&cpu, part));
         });
         Ok(Logits {
@@ -63,7 +63,7 @@ impl Engine {
         let share = answers.len().div_ceil(self.workers()).max(1);
         let mut parts: Vec<_> = answers.chunks_mut(share).collect();
         let mut read = |cpu: Cpu<'_>| {
-            self.team
+            self.pool
                 .each(&mut parts, &|part, _| read_logprobs(&cpu, part));
         };
         if base {

@@ -216,9 +216,9 @@ impl Engine {
         match &self.adapter {
             None => self
                 .layout
-                .named
+                .tensors
                 .iter()
-                .map(|named| (named.name.clone(), named.shape(), named.extract(&gradient)))
+                .map(|spec| (spec.name.clone(), spec.shape(), spec.extract(&gradient)))
                 .map(tensor)
                 .collect(),
             Some(adapter) => adapter
@@ -277,7 +277,7 @@ impl Engine {
             optimizer: &mut self.optimizer,
             trainer: &mut self.trainer,
             isa: self.isa,
-            team: &self.team,
+            pool: &self.pool,
         };
         update.apply(
             loss,

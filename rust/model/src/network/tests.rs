@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use moevolve_kernels::Isa;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::rope::{Angles, Pairs, Rotary};
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use super::{Keep, KeyValues, Pass};
 use crate::backend::cpu::{self, Cpu, KvCache, Memory};
@@ -97,13 +97,13 @@ fn with_network<T>(work: impl FnOnce(&Recorded<'_>, &dyn Fn() -> Vec<&'static st
     let angles = Angles::Frequencies(Scaling::Plain.frequencies(config.rotated, 1e4));
     let mut rotary = Rotary::new(layout.widths.head, angles, 1.0, Pairs::Fused);
     rotary.extend(64);
-    let (team, calls) = (Team::new(1), Mutex::default());
+    let (pool, calls) = (WorkerPool::new(1), Mutex::default());
     let backend = Recorded {
         cpu: Cpu {
             config: &config,
             layout: &layout,
             weights: &parameters,
-            team: &team,
+            pool: &pool,
             rotary: &rotary,
             isa: Isa::best(),
         },

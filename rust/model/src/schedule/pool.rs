@@ -36,7 +36,7 @@ struct Known {
 ///
 /// A sequence is let in only if all blocks that it may ever need are promised to it, so none waits half-way.
 #[derive(Debug)]
-pub struct Pool {
+pub struct BlockPool {
     /// Most blocks.
     limit: usize,
     standing: Vec<Standing>,
@@ -52,7 +52,7 @@ pub struct Pool {
     chains: Chain,
 }
 
-impl Pool {
+impl BlockPool {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,

@@ -158,7 +158,7 @@ pub struct Scratch {
 /// One sample's draws: a function of the logits, its key, and what it has drawn.
 #[derive(Debug)]
 pub struct Draws {
-    /// Its place in the request.
+    /// Its index in the request.
     pub sample: usize,
     key: u64,
     most: usize,

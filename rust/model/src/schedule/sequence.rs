@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moevolve_kernels::LANES;
 
-use super::pool::{Chain, Pool, Table};
+use super::pool::{BlockPool, Chain, Table};
 use super::sampling::{Draws, Sampling};
 use super::{Event, draft};
 use crate::batch::Paged;
@@ -100,7 +100,7 @@ impl Sequence {
     }
 
     /// Takes over blocks that others have read, as long as a token is left to read.
-    pub fn adopt(&mut self, pool: &mut Pool) {
+    pub fn adopt(&mut self, pool: &mut BlockPool) {
         let Some((mut count, mut chain)) = self.known else {
             return;
         };
@@ -121,7 +121,7 @@ impl Sequence {
     }
 
     /// Makes whole blocks of the first `tokens` tokens known.
-    pub fn publish(&mut self, tokens: usize, pool: &mut Pool) {
+    pub fn publish(&mut self, tokens: usize, pool: &mut BlockPool) {
         let Some((mut count, mut chain)) = self.known else {
             return;
         };
@@ -176,7 +176,7 @@ impl Sequence {
         &mut self,
         draws: Draws,
         promised: usize,
-        pool: &mut Pool,
+        pool: &mut BlockPool,
         copy: impl Fn(u32, u32),
     ) -> Self {
         let mut one = Self::new(
@@ -219,7 +219,7 @@ impl Sequence {
     }
 
     /// Gives everything back.
-    pub fn release(self, pool: &mut Pool) {
+    pub fn release(self, pool: &mut BlockPool) {
         pool.forgo(self.promised);
         pool.release(self.table);
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use moevolve_kernels::{LANES, padded};
 
-use super::pool::Pool;
+use super::pool::BlockPool;
 use super::sampling::{Draws, Finish, Scratch};
 use super::sequence::{Sequence, blocks};
 use super::{Event, Shared, lock};
@@ -133,7 +133,7 @@ impl<D: Device> WorkerBatch<D> {
     }
 
     /// Chooses what this step reads: a token of each sample and its drafts, then prompts in order, up to a bound.
-    fn plan(&mut self, pool: &mut Pool, reads: [usize; 2]) {
+    fn plan(&mut self, pool: &mut BlockPool, reads: [usize; 2]) {
         self.ids.clear();
         self.all.clear();
         self.outputs.clear();
@@ -175,14 +175,14 @@ impl<D: Device> WorkerBatch<D> {
             let written = &sequence.table[sequence.read / LANES..reach];
             let own = sequence.fed == 0 || written.iter().all(|&id| pool.owns(id));
             assert!(own, "a block that is written is its sequence's own");
-            self.place(at);
+            self.push_rows(at);
         }
         self.all.whole = true;
         self.outputs.whole = self.outputs.len() == self.all.len();
     }
 
     /// Puts a sequence's rows into the batch.
-    fn place(&mut self, at: usize) {
+    fn push_rows(&mut self, at: usize) {
         let sequence = &self.sequences[at];
         let (read, fed, rows) = (sequence.read, sequence.fed, sequence.rows);
         let known = &sequence.ids[read..][..fed - sequence.drafts.len()];
@@ -213,7 +213,7 @@ impl<D: Device> WorkerBatch<D> {
     fn draw<B: Backend<Device = D>>(&mut self, backend: &B) {
         let host = backend.host();
         let width = padded(host.config.vocabulary);
-        let threads = host.team.threads().max(self.scratch.len());
+        let threads = host.pool.threads().max(self.scratch.len());
         self.scratch.resize_with(threads, Mutex::default);
         let mut row = 0;
         let mut parts: Vec<(&mut Sequence, usize)> = Vec::new();
@@ -225,7 +225,7 @@ impl<D: Device> WorkerBatch<D> {
             row += rows;
         }
         let (scratch, logits) = (&self.scratch, backend.logits_of(&self.pass.head));
-        host.team.each(&mut parts, &|(sequence, first), thread| {
+        host.pool.each(&mut parts, &|(sequence, first), thread| {
             let mut scratch = lock(&scratch[thread]);
             let Sequence {
                 sampling,

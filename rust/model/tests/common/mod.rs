@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use moevolve_model::adapter::TARGETS;
-use moevolve_model::{AdapterSettings, Engine, Example, Keep, Positions, Request, Sampling};
+use moevolve_model::{AdapterSettings, Engine, Example, Positions, Request, Sampling, WeightsMode};
 use serde_json::{Map, Value, json};
 
 /// Sizes of which none fills a vector, with grouped heads, half of each head rotated, and three experts a token.
@@ -114,7 +114,7 @@ pub fn stored(config: &Value, dtype: &str, threads: usize) -> Engine {
     create(config, 1)
         .save(folder.path(), Some(dtype))
         .expect("saved");
-    Engine::load_as(folder.path(), threads, Keep::Stored).expect("loaded")
+    Engine::load_as(folder.path(), threads, WeightsMode::Stored).expect("loaded")
 }
 
 /// With an adapter of everything that changes what the model says.

@@ -164,17 +164,17 @@ fn every_released_name_has_one_place() {
         let config = Config::parse(&text.to_string(), "config.json").expect(name);
         let fields = text.as_object().expect("an object");
         let naming = Naming::of(fields);
-        let mut places = std::collections::BTreeSet::new();
+        let mut taken = std::collections::BTreeSet::new();
         let names = Layout::new(&config)
-            .named
+            .tensors
             .into_iter()
-            .map(|named| named.name);
+            .map(|spec| spec.name);
         for released in names.chain(bias_names(&config)) {
-            let place = naming
-                .place(&released)
+            let tensor = naming
+                .gguf(&released)
                 .unwrap_or_else(|| panic!("{name}: {released}"));
             assert!(
-                places.insert((place.name, place.expert)),
+                taken.insert((tensor.name, tensor.expert)),
                 "{name}: {released}"
             );
         }
@@ -183,7 +183,7 @@ fn every_released_name_has_one_place() {
             "model.layers.x.input_layernorm.weight",
             "lm_head",
         ] {
-            assert_eq!(naming.place(stranger), None, "{name}");
+            assert_eq!(naming.gguf(stranger), None, "{name}");
         }
     }
 }

@@ -11,9 +11,9 @@ use std::path::Path;
 use measure::peak_of;
 use moevolve_checkpoint::gguf::{Gguf, tokenizer};
 use moevolve_checkpoint::{Error, Tokenizer};
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_model::checkpoint::gguf::{config, config_fields, names};
-use moevolve_model::checkpoint::{Checkpoint, Keep};
+use moevolve_model::checkpoint::{Checkpoint, WeightsMode};
 use moevolve_model::plan;
 use mutate::Mutator;
 
@@ -21,13 +21,13 @@ use mutate::Mutator;
 const USUAL: usize = 4_000;
 
 /// Weights become trainable in one file of two and stay as they are in the other.
-fn load(path: &Path, bytes: &[u8], team: &Team) -> Result<Checkpoint, Error> {
+fn load(path: &Path, bytes: &[u8], pool: &WorkerPool) -> Result<Checkpoint, Error> {
     let keep = if bytes.len().is_multiple_of(2) {
-        Keep::Trainable
+        WeightsMode::Trainable
     } else {
-        Keep::Auto
+        WeightsMode::Auto
     };
-    moevolve_model::checkpoint::load(path, keep, team)
+    moevolve_model::checkpoint::load(path, keep, pool)
 }
 
 fn rounds() -> usize {
@@ -129,7 +129,7 @@ fn gguf_configurations_names_and_tokenizers() {
 
 #[test]
 fn gguf_files() {
-    let team = Team::new(1);
+    let pool = WorkerPool::new(1);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("model.gguf");
     let allowance = Allowance {
@@ -138,7 +138,7 @@ fn gguf_files() {
     };
     study("gguf file", &specimens::gguf(), &allowance, |bytes| {
         std::fs::write(&file, bytes).expect("written");
-        load(&file, bytes, &team).map(drop)
+        load(&file, bytes, &pool).map(drop)
     });
 }
 

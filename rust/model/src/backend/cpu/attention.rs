@@ -215,7 +215,7 @@ impl Cpu<'_> {
                 .zip(a.probabilities.chunks_mut(row))
                 .enumerate()
                 .collect();
-            self.team
+            self.pool
                 .each(&mut parts, &|(index, (attended, scratch)), _| {
                     let first = part.start + *index * ATTENDED;
                     let part = first..part.end.min(first + ATTENDED);
@@ -238,7 +238,7 @@ impl Cpu<'_> {
         let (heads, w) = (self.heads(), self.layout.widths);
         let end = layer + 1 == self.layout.layers.len();
         reserve(&mut a.attended, rows.len() * w.queries);
-        let threads = self.team.threads().max(b.scores.len());
+        let threads = self.pool.threads().max(b.scores.len());
         b.scores.resize_with(threads, Mutex::default);
         // SAFETY: this layer's rows are appended, and what others write meanwhile is no block of these sequences.
         let blocks = unsafe { cache.blocks(sequences) };
@@ -264,7 +264,7 @@ impl Cpu<'_> {
         }
         let (scores, queries) = (&b.scores, &a.queries);
         let attend_blocks = self.weights.arithmetic().attend_blocks;
-        self.team.each(&mut parts, &|(blocks, part, out), thread| {
+        self.pool.each(&mut parts, &|(blocks, part, out), thread| {
             let queries = self.queries(rows, part.clone(), queries);
             let mut scores = scores[thread]
                 .lock()

@@ -1,6 +1,6 @@
 //! What follows attention in a layer: its output, the residual, and the block of experts or the dense one.
 
-use moevolve_kernels::experts::{self, Buffers, Copies, Places, Products, Shape};
+use moevolve_kernels::experts::{self, Buffers, Copies, ExpertRanges, Products, Shape};
 use moevolve_kernels::route::Routing;
 use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::{BatchClass, padded, reserve};
@@ -58,13 +58,13 @@ impl Cpu<'_> {
         let block = Block {
             cpu: *self,
             shape: self.layout.shape(self.config),
-            places: &layer.experts,
+            ranges: &layer.experts,
             classes: if last { &[] } else { &queries.classes },
         };
         experts::forward(
             experts::Block {
                 isa: self.isa,
-                team: self.team,
+                pool: self.pool,
                 arithmetic: self.weights.arithmetic(),
                 shape: block.shape,
                 bias: self.weights.selection_bias(index, self.config.experts),
@@ -85,7 +85,7 @@ impl Cpu<'_> {
 struct Block<'a> {
     cpu: Cpu<'a>,
     shape: Shape,
-    places: &'a Places,
+    ranges: &'a ExpertRanges,
     /// See [`Product::classes`].
     classes: &'a [BatchClass],
 }
@@ -93,7 +93,7 @@ struct Block<'a> {
 impl Products for Block<'_> {
     fn scores(&self, tokens: usize, h: &[f32], scores: &mut [f32]) {
         let router = Matrix {
-            range: self.places.router.clone(),
+            range: self.ranges.router.clone(),
             out: padded(self.shape.experts),
             inp: self.shape.hidden,
         };
@@ -117,7 +117,7 @@ impl Products for Block<'_> {
         outputs: &mut [f32],
     ) {
         let Cpu {
-            weights, isa, team, ..
+            weights, isa, pool, ..
         } = self.cpu;
         // How many rows go to the same expert is no property of a row: each is multiplied as if it came alone.
         let classes = if self.shape.experts == 1 {
@@ -127,13 +127,13 @@ impl Products for Block<'_> {
         };
         let rows = ExpertRows {
             shape: self.shape,
-            places: self.places,
+            ranges: self.ranges,
             arithmetic: weights.arithmetic(),
             routing,
             classes,
             h,
             keep,
         };
-        weights.experts(isa, team, &rows, copies, buffers, outputs);
+        weights.experts(isa, pool, &rows, copies, buffers, outputs);
     }
 }

@@ -10,7 +10,7 @@ use moevolve_checkpoint::{Error, Result, TensorSpec};
 use moevolve_kernels::stored::Format;
 
 use super::metadata;
-use super::names::{Naming, Place, ROPE_FREQS, released_row};
+use super::names::{GgufTensor, Naming, ROPE_FREQS, released_row};
 use crate::weights::Released;
 
 /// The format that a file's matrices are asked to have.
@@ -165,11 +165,11 @@ fn parts(
         if shape.is_empty() || shape.contains(&0) {
             return Err(format!("{released} is empty"));
         }
-        let Some(Place {
+        let Some(GgufTensor {
             name,
             expert,
             interleaved,
-        }) = naming.place(released)
+        }) = naming.gguf(released)
         else {
             let model_type = &naming.model_type;
             return Err(format!("{released} has no place in a {model_type}"));

@@ -26,7 +26,7 @@ pub struct Naming {
 
 /// Where a tensor of a released checkpoint lies in a GGUF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct GgufTensor {
     /// The tensor of the GGUF file.
     pub name: String,
     /// Which slice of a stack of experts; None for the whole tensor.
@@ -44,7 +44,7 @@ pub struct Piece {
     pub format: Format,
     /// Bytes of the file.
     pub range: Range<usize>,
-    /// As [`Place::interleaved`]: pass the bytes through [`separate`].
+    /// As [`GgufTensor::interleaved`]: pass the bytes through [`separate`].
     pub interleaved: usize,
 }
 
@@ -111,8 +111,8 @@ impl Naming {
     }
 
     /// Where a released tensor goes, or None if the family has no such tensor.
-    pub fn place(&self, released: &str) -> Option<Place> {
-        let whole = |name: String| Place {
+    pub fn gguf(&self, released: &str) -> Option<GgufTensor> {
+        let whole = |name: String| GgufTensor {
             name,
             expert: None,
             interleaved: 0,
@@ -122,7 +122,7 @@ impl Naming {
         }
         let (layer, rest) = number(released.strip_prefix("model.layers.")?)?;
         if let Some((gguf, _)) = LAYER.iter().find(|(_, name)| *name == rest) {
-            return Some(Place {
+            return Some(GgufTensor {
                 interleaved: self.interleaved(gguf),
                 ..whole(format!("blk.{layer}.{gguf}"))
             });
@@ -142,7 +142,7 @@ impl Naming {
         let part = matrices
             .iter()
             .position(|m| rest == format!("{m}.weight"))?;
-        (expert < self.experts).then(|| Place {
+        (expert < self.experts).then(|| GgufTensor {
             expert: Some(expert),
             ..whole(format!("blk.{layer}.ffn_{}_exps.weight", PARTS[part]))
         })

@@ -1,9 +1,9 @@
-//! A team does every part once, whoever does it. `make miri` runs these under many schedules, fewer jobs each.
+//! A pool does every part once, whoever does it. `make miri` runs these under many schedules, fewer jobs each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use moevolve_kernels::team::Team;
+use moevolve_kernels::worker_pool::WorkerPool;
 
 /// A number of jobs, cut down where each is interpreted.
 const fn jobs(count: usize) -> usize {
@@ -13,11 +13,11 @@ const fn jobs(count: usize) -> usize {
 #[test]
 fn every_part_runs_once_in_every_of_many_jobs() {
     for threads in [1, 2, 5] {
-        let team = Team::new(threads);
-        assert_eq!(team.threads(), threads);
+        let pool = WorkerPool::new(threads);
+        assert_eq!(pool.threads(), threads);
         for parts in (0..jobs(2000)).map(|job| job % 23) {
             let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
-            team.run(parts, &|part, thread| {
+            pool.run(parts, &|part, thread| {
                 assert!(thread < threads);
                 counts[part].fetch_add(1, Ordering::Relaxed);
             });
@@ -32,10 +32,10 @@ fn every_part_runs_once_in_every_of_many_jobs() {
 
 #[test]
 fn a_job_inside_a_part_runs_where_it_is() {
-    let team = Team::new(3);
+    let pool = WorkerPool::new(3);
     let total = AtomicUsize::new(0);
-    team.run(7, &|_, _| {
-        team.run(5, &|_, _| {
+    pool.run(7, &|_, _| {
+        pool.run(5, &|_, _| {
             total.fetch_add(1, Ordering::Relaxed);
         });
     });
@@ -44,13 +44,13 @@ fn a_job_inside_a_part_runs_where_it_is() {
 
 #[test]
 fn callers_on_several_threads_share_a_team() {
-    let team = Team::new(2);
+    let pool = WorkerPool::new(2);
     let total = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..jobs(200) {
-                    team.run(3, &|_, _| {
+                    pool.run(3, &|_, _| {
                         total.fetch_add(1, Ordering::Relaxed);
                     });
                 }
@@ -62,14 +62,14 @@ fn callers_on_several_threads_share_a_team() {
 
 #[test]
 fn a_panic_of_any_part_reaches_the_caller_and_the_team_goes_on() {
-    let team = Team::new(2);
+    let pool = WorkerPool::new(2);
     for bad in 0..8 {
         let run = || {
-            team.run(8, &|part, _| assert_ne!(part, bad, "a bad part"));
+            pool.run(8, &|part, _| assert_ne!(part, bad, "a bad part"));
         };
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
         let done = AtomicUsize::new(0);
-        team.run(8, &|_, _| {
+        pool.run(8, &|_, _| {
             done.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(done.into_inner(), 8);
@@ -78,10 +78,10 @@ fn a_panic_of_any_part_reaches_the_caller_and_the_team_goes_on() {
 
 #[test]
 fn each_item_is_changed_once() {
-    let team = Team::new(3);
+    let pool = WorkerPool::new(3);
     for n in 0..jobs(50) + 5 {
         let mut items: Vec<usize> = (0..n).collect();
-        team.each(&mut items, &|item, _| *item = *item * 2 + 1);
+        pool.each(&mut items, &|item, _| *item = *item * 2 + 1);
         assert_eq!(items, (0..n).map(|i| 2 * i + 1).collect::<Vec<_>>());
     }
 }

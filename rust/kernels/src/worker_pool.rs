@@ -1,6 +1,6 @@
-//! A team of threads that do the parts of one job together.
+//! A pool of threads that do the parts of one job together.
 //!
-//! Threads live as long as the team. Between jobs they spin for some microseconds, because the products of one
+//! Threads live as long as the pool. Between jobs they spin for some microseconds, because the products of one
 //! token follow each other faster than a sleeping thread wakes, and then sleep. A thread that the system has put
 //! aside joins late or not at all: nobody waits for it, only for those that have begun a part.
 
@@ -27,7 +27,7 @@ const CLOSED_FOR_GOOD: u64 = u64::MAX;
 type Part<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// The caller's thread and `threads - 1` others.
-pub struct Team {
+pub struct WorkerPool {
     state: Arc<State>,
     workers: Vec<JoinHandle<()>>,
     /// Held by the caller whose job runs.
@@ -52,11 +52,11 @@ struct State {
 #[derive(Clone, Copy)]
 struct Job(*const Part<'static>);
 
-// SAFETY: the closure is `Sync`, and its owner outlives every use (see `Team::run`).
+// SAFETY: the closure is `Sync`, and its owner outlives every use (see `WorkerPool::run`).
 unsafe impl Send for Job {}
 
-impl Team {
-    /// A team of `threads` threads, at least one: the caller.
+impl WorkerPool {
+    /// A pool of `threads` threads, at least one: the caller.
     pub fn new(threads: usize) -> Self {
         let state = Arc::new(State {
             gate: AtomicU64::new(0),
@@ -72,7 +72,7 @@ impl Team {
             .map_while(|thread| {
                 let state = Arc::clone(&state);
                 let name = format!("moevolve-{thread}");
-                // Where the system refuses another thread, the team is smaller: results are the same.
+                // Where the system refuses another thread, the pool is smaller: results are the same.
                 std::thread::Builder::new()
                     .name(name)
                     .spawn(move || state.serve(thread))
@@ -93,8 +93,7 @@ impl Team {
 
     /// Whether a job would be shared out now: there are other threads, and none is in a job.
     pub fn is_free(&self) -> bool {
-        !self.workers.is_empty()
-            && !matches!(self.busy.try_lock(), Err(TryLockError::WouldBlock))
+        !self.workers.is_empty() && !matches!(self.busy.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Calls `part(index, thread)` once for each index below `parts`, and returns when all are done.
@@ -162,15 +161,15 @@ impl Team {
     }
 }
 
-impl std::fmt::Debug for Team {
+impl std::fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Team")
+        f.debug_struct("WorkerPool")
             .field("threads", &self.threads())
             .finish()
     }
 }
 
-impl Drop for Team {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.state.gate.store(CLOSED_FOR_GOOD, Ordering::SeqCst);
         {
