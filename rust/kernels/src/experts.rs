@@ -9,7 +9,6 @@ use std::ops::Range;
 
 use crate::arithmetic::Arithmetic;
 use crate::combine::gather_sum;
-use crate::panels::{GradientScratch, Panels, weight_gradient};
 use crate::route::{Routing, Rule};
 use crate::rows::gather;
 use crate::shared::Shared;
@@ -146,44 +145,6 @@ pub trait BackwardProducts {
         dy: &[f32],
         x: &[f32],
     );
-}
-
-/// Weights packed in panels at their ranges, all of which train.
-pub struct PackedBackward<'a> {
-    pub isa: Isa,
-    /// Packed for [`crate::panels::Side::Backward`].
-    pub panels: &'a Panels,
-    /// In the parameters' layout.
-    pub gradient: &'a mut [f32],
-    pub scratch: &'a mut GradientScratch,
-}
-
-impl BackwardProducts for PackedBackward<'_> {
-    fn input_gradient(
-        &mut self,
-        range: &Range<usize>,
-        rows: usize,
-        (out, inp): (usize, usize),
-        dy: &[f32],
-        dx: &mut [f32],
-        add: bool,
-    ) {
-        self.panels
-            .multiply(self.isa, range, rows, out, inp, dy, dx, add);
-    }
-
-    fn weight_gradient(
-        &mut self,
-        range: &Range<usize>,
-        rows: usize,
-        (out, inp): (usize, usize),
-        dy: &[f32],
-        x: &[f32],
-    ) {
-        let precision = self.panels.precision_of(range);
-        let dw = &mut self.gradient[range.clone()];
-        weight_gradient(self.isa, precision, rows, out, inp, dy, x, dw, self.scratch);
-    }
 }
 
 /// What a block computes with, whatever its weights.

@@ -5,14 +5,51 @@ mod common;
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
 use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{
-    Block, ExpertRanges, PackedBackward, PackedBlock, Saved, Scratch, Shape, backward, forward,
+    BackwardProducts, Block, ExpertRanges, PackedBlock, Saved, Scratch, Shape, backward, forward,
 };
-use moevolve_kernels::panels::GradientScratch;
-use moevolve_kernels::panels::{Panels, Precision, Side};
+use moevolve_kernels::panels::{GradientScratch, Panels, Precision, Side, weight_gradient};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
+
+/// Weights packed in panels at their ranges, all of which train.
+struct PackedBackward<'a> {
+    isa: Isa,
+    /// Packed for [`Side::Backward`].
+    panels: &'a Panels,
+    /// In the parameters' layout.
+    gradient: &'a mut [f32],
+    scratch: &'a mut GradientScratch,
+}
+
+impl BackwardProducts for PackedBackward<'_> {
+    fn input_gradient(
+        &mut self,
+        range: &std::ops::Range<usize>,
+        rows: usize,
+        (out, inp): (usize, usize),
+        dy: &[f32],
+        dx: &mut [f32],
+        add: bool,
+    ) {
+        self.panels
+            .multiply(self.isa, range, rows, out, inp, dy, dx, add);
+    }
+
+    fn weight_gradient(
+        &mut self,
+        range: &std::ops::Range<usize>,
+        rows: usize,
+        (out, inp): (usize, usize),
+        dy: &[f32],
+        x: &[f32],
+    ) {
+        let precision = self.panels.precision_of(range);
+        let dw = &mut self.gradient[range.clone()];
+        weight_gradient(self.isa, precision, rows, out, inp, dy, x, dw, self.scratch);
+    }
+}
 
 struct Case {
     shape: Shape,

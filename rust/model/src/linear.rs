@@ -137,24 +137,29 @@ pub trait Weights: Send + Sync {
         scratch: &mut Scratch,
     );
 
-    /// Numbers that train, and that a gradient therefore has.
-    fn trained(&self) -> usize;
+    /// Numbers that train, and that a gradient therefore has; none unless the weights, or an adapter, do.
+    fn trained(&self) -> usize {
+        0
+    }
 
     /// Whether every weight of the layout trains, norms, biases and the embedding among them.
-    fn trains_all(&self) -> bool;
+    fn trains_all(&self) -> bool {
+        false
+    }
 
     /// Accumulates the gradient of what trains of a matrix, or beside it: dy (rows, out), x (rows, inp).
     #[allow(clippy::too_many_arguments)]
     fn gradient(
         &self,
-        isa: Isa,
-        matrix: &Matrix,
-        rows: usize,
-        dy: &[f32],
-        x: &[f32],
-        gradient: &mut [f32],
-        scratch: &mut Scratch,
-    );
+        _: Isa,
+        _: &Matrix,
+        _: usize,
+        _: &[f32],
+        _: &[f32],
+        _: &mut [f32],
+        _: &mut Scratch,
+    ) {
+    }
 
     /// Sets to zero what [`Self::gradient`] accumulated of numbers that do not train.
     fn mask(&self, _gradient: &mut [f32]) {}

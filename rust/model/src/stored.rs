@@ -270,26 +270,6 @@ impl Weights for Mapped {
             add = true;
         }
     }
-
-    fn trained(&self) -> usize {
-        0
-    }
-
-    fn trains_all(&self) -> bool {
-        false
-    }
-
-    fn gradient(
-        &self,
-        _: Isa,
-        _: &Matrix,
-        _: usize,
-        _: &[f32],
-        _: &[f32],
-        _: &mut [f32],
-        _: &mut linear::Scratch,
-    ) {
-    }
 }
 
 /// Rows that a thread looks through at a time.

@@ -6,7 +6,7 @@ use moevolve_kernels::Isa;
 use moevolve_kernels::adamw::add_and_square;
 use moevolve_kernels::worker_pool::WorkerPool;
 
-use crate::backend::cpu::{Cpu, Memory};
+use crate::backend::cpu::Memory;
 use crate::backend::{Backend, Device};
 use crate::batch::{Packed, Positions};
 use crate::engine::Example;
@@ -86,6 +86,13 @@ pub struct Sequence<'a> {
     rollout: Option<&'a Rollout>,
 }
 
+impl Sequence<'_> {
+    /// Positions that it reaches.
+    pub fn reach(&self) -> Option<usize> {
+        self.positions.reach(self.ids.len())
+    }
+}
+
 /// Examples as sequences whose shares add up to one.
 pub fn taught(batch: &[Example]) -> Vec<Sequence<'_>> {
     let mass: f64 = batch
@@ -122,16 +129,22 @@ pub fn sampled<'a>(objective: &Objective, batch: &'a [Rollout]) -> Vec<Sequence<
 }
 
 /// The shards' buffers, kept from step to step.
-#[derive(Default)]
-pub struct Trainer {
-    shards: Vec<Shard<Memory>>,
+pub struct Trainer<D: Device = Memory> {
+    shards: Vec<Shard<D>>,
 }
 
-impl Trainer {
+impl<D: Device> Default for Trainer<D> {
+    fn default() -> Self {
+        let shards = Vec::new();
+        Self { shards }
+    }
+}
+
+impl<D: Device> Trainer<D> {
     /// Accumulates the gradients of a batch in the shards; returns its loss.
-    pub fn accumulate(
+    pub fn accumulate<B: Backend<Device = D>>(
         &mut self,
-        backend: &Cpu<'_>,
+        backend: &B,
         batch: &[Sequence<'_>],
         objective: Option<&Objective>,
         keep: Keep,
@@ -139,11 +152,14 @@ impl Trainer {
         self.shards.resize_with(SHARDS, Shard::default);
         let parts = split(batch);
         let mut pairs: Vec<_> = self.shards.iter_mut().zip(parts).collect();
-        backend.pool.each(&mut pairs, &|(shard, sequences), _| {
-            shard.reset(backend);
-            shard.run(backend, sequences, objective, keep);
-            backend.mask_gradient(&mut shard.gradient);
-        });
+        backend
+            .host()
+            .pool
+            .each(&mut pairs, &|(shard, sequences), _| {
+                shard.reset(backend);
+                shard.run(backend, sequences, objective, keep);
+                backend.mask_gradient(&mut shard.gradient);
+            });
         self.shards.iter().map(|shard| shard.loss).sum()
     }
 
@@ -156,6 +172,19 @@ impl Trainer {
         sums
     }
 
+    /// Share of the copies that each expert of each layer got.
+    pub(crate) fn loads(&self, layers: usize, experts: usize) -> Vec<Vec<f64>> {
+        let count = |i: usize| self.shards.iter().map(|shard| shard.load[i]).sum::<u64>();
+        let layer = |l: usize| {
+            let counts: Vec<u64> = (0..experts).map(|e| count(l * experts + e)).collect();
+            let all = counts.iter().sum::<u64>().max(1) as f64;
+            counts.into_iter().map(|n| n as f64 / all).collect()
+        };
+        (0..layers).map(layer).collect()
+    }
+}
+
+impl Trainer {
     /// The summed gradient, in the layout of the parameters or of the adapter.
     pub fn gradient(&self) -> Vec<f32> {
         let mut total = self.shards[0].gradient.clone();
@@ -170,17 +199,6 @@ impl Trainer {
     /// The gradient that [`Self::reduce`] left.
     pub(crate) fn reduced(&self) -> &[f32] {
         &self.shards[0].gradient
-    }
-
-    /// Share of the copies that each expert of each layer got.
-    pub(crate) fn loads(&self, layers: usize, experts: usize) -> Vec<Vec<f64>> {
-        let count = |i: usize| self.shards.iter().map(|shard| shard.load[i]).sum::<u64>();
-        let layer = |l: usize| {
-            let counts: Vec<u64> = (0..experts).map(|e| count(l * experts + e)).collect();
-            let all = counts.iter().sum::<u64>().max(1) as f64;
-            counts.into_iter().map(|n| n as f64 / all).collect()
-        };
-        (0..layers).map(layer).collect()
     }
 
     /// Sums the shards' gradients into the first and returns the global norm.

@@ -206,10 +206,6 @@ impl Weights for Lora<'_> {
         self.adapter.values.len()
     }
 
-    fn trains_all(&self) -> bool {
-        false
-    }
-
     fn gradient(
         &self,
         isa: Isa,

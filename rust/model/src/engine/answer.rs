@@ -1,5 +1,7 @@
 //! Logits and samples.
 
+use std::slice::ChunksExact;
+
 use moevolve_kernels::loss::log_sum_exp;
 
 use super::{Engine, Example, Logits, Request, Sample};
@@ -119,67 +121,63 @@ impl Engine {
     }
 }
 
-/// Fills the logits of some rows, as many together as a chunk holds.
-fn read_logits(cpu: &Cpu<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
+/// Reads sequences, as many together as a chunk holds: `push` adds one to a batch, `take` gets its rows of logits.
+fn read<T>(
+    cpu: &Cpu<'_>,
+    mut rest: &mut [T],
+    length: impl Fn(&T) -> usize,
+    push: impl Fn(&T, &mut Packed),
+    mut take: impl FnMut(&mut T, &mut ChunksExact<'_, f32>),
+) {
     let mut pass = Pass::default();
-    let (vocabulary, width) = (cpu.config.vocabulary, cpu.layout.widths.vocabulary);
-    let mut rest = jobs;
     while !rest.is_empty() {
         let mut batch = Packed::default();
         batch.clear();
         let mut n = 0;
-        while n < rest.len() && (n == 0 || batch.len() + rest[n].0.len() <= CHUNK) {
-            let ids = rest[n].0;
-            batch.push(ids, ids.len(), &Positions::From(0), 0..ids.len());
+        while n < rest.len() && (n == 0 || batch.len() + length(&rest[n]) <= CHUNK) {
+            push(&rest[n], &mut batch);
             n += 1;
         }
         pass.packed(cpu, &batch, Keep::Nothing, |_, _| {});
         let (now, later) = rest.split_at_mut(n);
         let logits = cpu.logits_of(&pass.head);
-        let mut logits = logits.chunks_exact(width);
-        for (ids, out) in now {
-            for (to, from) in out
-                .chunks_exact_mut(vocabulary)
-                .take(ids.len())
-                .zip(&mut logits)
-            {
-                to.copy_from_slice(&from[..vocabulary]);
-            }
-        }
+        let mut rows = logits.chunks_exact(cpu.layout.widths.vocabulary);
+        now.iter_mut().for_each(|one| take(one, &mut rows));
         rest = later;
     }
 }
 
-/// Fills the log-probabilities of some answers, as many together as a chunk holds.
-fn read_logprobs(cpu: &Cpu<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
-    let mut pass = Pass::default();
-    let (vocabulary, width) = (cpu.config.vocabulary, cpu.layout.widths.vocabulary);
-    let mut rest = jobs;
-    while !rest.is_empty() {
-        let mut batch = Packed::default();
-        batch.clear();
-        let mut n = 0;
-        while n < rest.len() && (n == 0 || batch.len() + rest[n].0.ids.len() <= CHUNK) {
-            let Example {
-                ids,
-                answer_start,
-                positions,
-                ..
-            } = rest[n].0;
-            let read = ids.len() - 1;
-            let outputs = answer_start - 1..read;
-            batch.push(&ids[..read], *answer_start, positions, outputs);
-            n += 1;
-        }
-        pass.packed(cpu, &batch, Keep::Nothing, |_, _| {});
-        let (now, later) = rest.split_at_mut(n);
-        let logits = cpu.logits_of(&pass.head);
-        let mut logits = logits.chunks_exact(width);
-        for (example, out) in now {
-            for (&id, row) in example.ids[example.answer_start..].iter().zip(&mut logits) {
-                out.push(row[id as usize] - log_sum_exp(cpu.isa, vocabulary, row));
+/// Fills the logits of some rows.
+fn read_logits(cpu: &Cpu<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
+    let vocabulary = cpu.config.vocabulary;
+    read(
+        cpu,
+        jobs,
+        |(ids, _)| ids.len(),
+        |(ids, _), batch| batch.push(ids, ids.len(), &Positions::From(0), 0..ids.len()),
+        |(ids, out), rows| {
+            for (to, from) in out.chunks_exact_mut(vocabulary).take(ids.len()).zip(rows) {
+                to.copy_from_slice(&from[..vocabulary]);
             }
-        }
-        rest = later;
-    }
+        },
+    );
+}
+
+/// Fills the log-probabilities of some answers.
+fn read_logprobs(cpu: &Cpu<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
+    read(
+        cpu,
+        jobs,
+        |(example, _)| example.ids.len(),
+        |(example, _), batch| {
+            let (start, read) = (example.answer_start, example.ids.len() - 1);
+            let ids = &example.ids[..read];
+            batch.push(ids, start, &example.positions, start - 1..read);
+        },
+        |(example, out), rows| {
+            for (&id, row) in example.ids[example.answer_start..].iter().zip(rows) {
+                out.push(row[id as usize] - log_sum_exp(cpu.isa, cpu.config.vocabulary, row));
+            }
+        },
+    );
 }

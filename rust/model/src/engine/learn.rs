@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::objective::{Objective, Rollout};
 use crate::optimizer::{Optimizer, Trained, Update};
 use crate::parameters::Parameters;
-use crate::train::{PolicyReport, StepReport, sampled, taught};
+use crate::train::{PolicyReport, Sequence, StepReport, sampled, taught};
 use crate::weights::{self, Released};
 
 /// What trains, read and not yet taken.
@@ -155,40 +155,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes what training reads exist, for sequences that reach `last` positions.
-    fn prepare(&mut self, last: Option<usize>) -> Result<()> {
-        self.check_trainable()?;
-        self.rotary.extend(last.unwrap_or(0));
-        if self.stored.is_none() {
-            self.parameters.prepare_backward(&self.layout);
-        }
-        Ok(())
-    }
-
     /// The loss of a batch and its gradient, accumulated in the trainer.
     fn accumulate(&mut self, batch: &[Example]) -> Result<f64> {
         self.check_trainable()?;
         self.check_batch(batch)?;
-        let reach = |example: &Example| example.positions.reach(example.ids.len());
-        self.prepare(batch.iter().filter_map(reach).max())?;
-        let mut trainer = std::mem::take(&mut self.trainer);
-        let sequences = taught(batch);
-        let loss = self.with_cpu(|cpu| trainer.accumulate(&cpu, &sequences, None, self.keep));
-        self.trainer = trainer;
-        Ok(loss)
+        Ok(self.accumulate_sequences(&taught(batch), None))
     }
 
     /// As [`Self::accumulate`], of sampled answers under an objective.
     fn accumulate_policy(&mut self, batch: &[Rollout], objective: &Objective) -> Result<f64> {
         self.check_trainable()?;
         self.check_rollouts(batch)?;
-        let reach = |rollout: &Rollout| rollout.positions.reach(rollout.ids.len());
-        self.prepare(batch.iter().filter_map(reach).max())?;
+        Ok(self.accumulate_sequences(&sampled(objective, batch), Some(objective)))
+    }
+
+    /// The same of sequences that were checked, once all that training reads exists.
+    fn accumulate_sequences(
+        &mut self,
+        sequences: &[Sequence<'_>],
+        objective: Option<&Objective>,
+    ) -> f64 {
+        let reach = sequences.iter().filter_map(Sequence::reach).max();
+        self.rotary.extend(reach.unwrap_or(0));
+        if self.stored.is_none() {
+            self.parameters.prepare_backward(&self.layout);
+        }
         let mut trainer = std::mem::take(&mut self.trainer);
-        let (sequences, objective) = (sampled(objective, batch), Some(objective));
-        let loss = self.with_cpu(|cpu| trainer.accumulate(&cpu, &sequences, objective, self.keep));
+        let loss = self.with_cpu(|cpu| trainer.accumulate(&cpu, sequences, objective, self.keep));
         self.trainer = trainer;
-        Ok(loss)
+        loss
     }
 
     /// The loss and every tensor's gradient under released names; an adapter's under PEFT's.

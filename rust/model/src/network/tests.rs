@@ -13,9 +13,11 @@ use crate::backend::cpu::{self, Cpu, KvCache, Memory};
 use crate::backend::{Backend, Host};
 use crate::batch::{Packed, Paged, Positions, QueryRows};
 use crate::config::Config;
+use crate::engine::Example;
 use crate::layout::Layout;
 use crate::objective::{LossTargets, Sums};
 use crate::parameters::Parameters;
+use crate::train::{Trainer, taught};
 
 const CONFIG: &str = r#"{"model_type": "minimax_m2", "vocab_size": 40, "hidden_size": 32, "intermediate_size": 16,
     "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
@@ -184,6 +186,29 @@ fn what_was_not_kept_is_computed_again_and_gradients_are_the_same() {
         .collect();
     let of_layers = [&layer[..], &again, &again].concat();
     assert_eq!(more[1..more.len() - 1], of_layers);
+}
+
+#[test]
+fn a_trainer_learns_through_any_backend() {
+    let example = Example {
+        ids: ids(9),
+        answer_start: 6,
+        weight: 1.0,
+        positions: Positions::From(0),
+    };
+    with_network(|backend, record| {
+        let batch = [example.clone(), example];
+        let learn = |keep| Trainer::default().accumulate(backend, &taught(&batch), None, keep);
+        let (loss, calls) = (learn(Keep::All), record());
+        assert!(loss > 0.0);
+        assert_eq!(loss, learn(Keep::Inputs));
+        let count = |name| calls.iter().filter(|&&call| call == name).count();
+        // Each of two shards reads its example, and goes back through every layer.
+        assert_eq!(
+            [count("embed"), count("qkv"), count("qkv_backward")],
+            [2, 6, 6]
+        );
+    });
 }
 
 #[test]
