@@ -305,3 +305,17 @@ def test_a_suite_and_an_agent_of_ones_own(tmp_path: Path) -> None:
     ).wait()
     assert run.summary["suite"] == "dates" and "dates/iso" in run.summary["skills"]  # type: ignore[operator]
     assert mv.replay(run.path).equal
+
+
+def test_a_skill_asked_in_sentences_has_edits_proposed_too(tmp_path: Path) -> None:
+    @mv.skill("shop/total", levels=(1, 1))
+    def total(rng: Random, level: int) -> mv.Task:
+        a, b = rng.randint(1, 10**4), rng.randint(1, 10**4)
+        return mv.Task(prompt=f"What is the total of {a} and {b}?", answer=str(a + b))
+
+    try:
+        settings = {"suite": {"name": "user"}, "attempts.tasks": 8, "evolve": {"screen": 8, "candidates": 2}}
+        run = mv.evolve("small", out=tmp_path / "run", arm="program", cycles=1, settings=settings).wait()
+        assert run.summary["promotions"]["program"]["proposed"] == 2  # type: ignore[index,call-overload]
+    finally:
+        registry.forget("shop/total")

@@ -104,17 +104,20 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         own = msgspec.structs.replace(own, digest=digest)
     evolve = config.evolve
     if not evolve.proposers:
-        evolve = msgspec.structs.replace(evolve, proposers=_proposers(agent))
+        config = msgspec.structs.replace(config, suite=section, agent=own)
+        evolve = msgspec.structs.replace(evolve, proposers=_proposers(agent, suite(config)))
     config = msgspec.structs.replace(config, suite=section, agent=own, evolve=evolve)
     suite(config)
     return config
 
 
-def _proposers(agent: Genome) -> tuple[Literal["improver", "operators"], ...]:
-    """Who proposes where the configuration does not say: an agent's own improver, and operators for all but the seed."""
+def _proposers(agent: Genome, tasks: Suite) -> tuple[Literal["improver", "operators"], ...]:
+    """Who proposes where the configuration does not say: an agent's own improver, or the seed's, which knows verbs; and
+    operators for whatever is not the seed on a suite of verbs."""
     seed = seed_genome()
     if agent == seed:
-        return ("improver",)
+        verbs = all(leaf.verb for leaf in tasks.skills.values())
+        return ("improver",) if verbs else ("improver", "operators")
     return (
         ("operators",)
         if agent.files.get("improve.py") == seed.files["improve.py"]

@@ -25,12 +25,13 @@ OPERATORS: dict[str, tuple[Operator, float]] = {
     "vote": (structure.vote, 1.0),
     "retry": (structure.retry, 0.5),
     "revise": (structure.revise, 1.0),
+    "recall": (structure.recall, 1.0),
 }
 """Operators by name, with how often each is drawn at first."""
 GAINED, LOST = 1.5, 0.8
 """Factors on an operator's weight, for each of its edits that gained, and for each that did not."""
 LIGHTEST, HEAVIEST = 0.1, 12.0
-TRIES = 12
+TRIES = 60
 """Draws for each candidate that is wanted."""
 
 

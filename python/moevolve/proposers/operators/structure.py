@@ -46,21 +46,60 @@ async def solve(task, agent):
 """
 
 
+PLAN = """def solve(task):
+    return dispatch(task) if task.verb in ROUTES else {expression}
+"""
+"""Of a program of plans: tasks without a route of their own."""
+
+
 def vote(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """The most frequent answer of several attempts; worth something where they differ."""
     samples = rng.choice(SAMPLES)
-    return _wrapped(files, VOTE, f"the most frequent of {samples} answers", samples)
+    summary = f"the most frequent of {samples} answers"
+    if _plans(files):
+        return _planned(files, f"plan.vote(task.prompt, samples={samples}, temperature=0.7)", summary)
+    return _wrapped(files, VOTE, summary, samples)
 
 
 def retry(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """Another try where an attempt fails, or says nothing."""
     samples = rng.choice(SAMPLES)
-    return _wrapped(files, RETRY, f"up to {samples} tries until there is an answer", samples)
+    summary = f"up to {samples} tries until there is an answer"
+    if _plans(files):
+        return _planned(files, f"plan.retry(task.prompt, samples={samples})", summary)
+    return _wrapped(files, RETRY, summary, samples)
+
+
+def recall(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
+    """Solved examples from memory before the question, in a program of plans."""
+    if not _plans(files):
+        raise Inapplicable("the program has no plans; its prompts can show examples")
+    count = rng.choice((1, 2, 4))
+    expression = f"plan.ask(plan.lessons({count}) + task.prompt)"
+    return _planned(files, expression, f"show {count} solved task{'s' * (count != 1)} from memory")
 
 
 def revise(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """A second look: the model sees its answer and may give another."""
     return _wrapped(files, REVISE, "let the model check its answer", 1)
+
+
+def _plans(files: Mapping[str, str]) -> bool:
+    """Whether `solve.py` returns plans, by a table of routes, as the seed's does."""
+    tree = parsed(files.get(FILE, ""))
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} if tree else set()
+    return {"solve", "dispatch"} <= names and "ROUTES" in files[FILE]
+
+
+def _planned(files: Mapping[str, str], expression: str, summary: str) -> Change:
+    """`solve.py` with another plan for tasks that have no route."""
+    text = files[FILE]
+    tree = parsed(text)
+    assert tree is not None, "it has been parsed before"
+    solve = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "solve")
+    lines = text.splitlines(keepends=True)
+    lines[solve.lineno - 1 : solve.end_lineno] = [PLAN.format(expression=expression)]
+    return Change(FILE, "".join(lines), f"{FILE}: {summary}")
 
 
 def _wrapped(files: Mapping[str, str], layer: str, summary: str, samples: int) -> Change:
