@@ -1,6 +1,7 @@
 //! A pool does every part once, whoever does it. `make miri` runs these under many schedules, fewer jobs each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use moevolve_kernels::worker_pool::WorkerPool;
@@ -43,7 +44,7 @@ fn a_job_inside_a_part_runs_where_it_is() {
 }
 
 #[test]
-fn callers_on_several_threads_share_a_team() {
+fn callers_on_several_threads_share_a_pool() {
     let pool = WorkerPool::new(2);
     let total = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -61,7 +62,7 @@ fn callers_on_several_threads_share_a_team() {
 }
 
 #[test]
-fn a_panic_of_any_part_reaches_the_caller_and_the_team_goes_on() {
+fn a_panic_of_any_part_reaches_the_caller_and_the_pool_goes_on() {
     let pool = WorkerPool::new(2);
     for bad in 0..8 {
         let run = || {
@@ -84,4 +85,21 @@ fn each_item_is_changed_once() {
         pool.each(&mut items, &|item, _| *item = *item * 2 + 1);
         assert_eq!(items, (0..n).map(|i| 2 * i + 1).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_pool_is_free_where_others_would_help() {
+    assert!(!WorkerPool::new(1).is_free(), "there is nobody else");
+    let pool = WorkerPool::new(2);
+    assert!(pool.is_free());
+    let free = Mutex::new(Vec::new());
+    pool.run(3, &|_, _| {
+        free.lock().expect("no part panics").push(pool.is_free())
+    });
+    assert_eq!(
+        free.into_inner().expect("no part panicked"),
+        [false; 3],
+        "each is in a part itself"
+    );
+    assert!(pool.is_free());
 }
