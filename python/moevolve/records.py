@@ -142,6 +142,8 @@ class Evaluated(Struct, frozen=True, tag="evaluated", tag_field="kind"):
     """Tasks without an answer, which the score leaves out."""
     void: bool = False
     """More than a few per cent are missing: there is no score."""
+    bare: Interval | None = None
+    """The bare policy's score on the same tasks, where programs may compute: what is beyond it is the program's."""
 
 
 class RunExtended(Struct, frozen=True, tag="run_extended", tag_field="kind"):

@@ -351,6 +351,14 @@ class GuardSection(Section, frozen=True):
     probes: Annotated[
         int, Meta(description="Alignment probes of each of four families, each cycle", ge=1, le=1000)
     ] = 8
+    knock_out: Annotated[
+        int,
+        Meta(
+            description="Tasks on which a promoted program hears the policy's words for another, on record; 0: none",
+            ge=0,
+            le=10**4,
+        ),
+    ] = 48
     twin: Annotated[
         bool,
         Meta(

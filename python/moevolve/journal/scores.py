@@ -23,6 +23,8 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     score: Interval
     seconds: float
     variant: str
+    bare: Interval | None = None
+    """The bare policy's on the same tasks, where programs may compute."""
 
 
 class Skill(msgspec.Struct):

@@ -31,6 +31,7 @@ from moevolve.rollouts.attempts import Counts, Rollouts
 from moevolve.rollouts.executors.local import LocalExecutor, Programs
 from moevolve.rollouts.grading import CoinGrader, Grader, SealedGrader
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
+from moevolve.rollouts.strangers import StrangersWords
 from moevolve.selection.parents import SELECTIONS
 from moevolve.skills.curriculum import allocate
 from moevolve.skills.mastery import Mastery
@@ -81,9 +82,9 @@ class RunContext:
         self.behaviours = Behaviours(journal.store, store, host, suite)
         programs = Programs(host, suite, store.genome, self.behaviours.of)
         self.budget = RunBudget(config.guard)
-        executor = LocalExecutor(self.policies, programs, lessons.recall)
+        self.executor = LocalExecutor(self.policies, programs, lessons.recall)
         verdicts = self.sealed if self.arm.verdicts else CoinGrader()
-        self.runner = RolloutRunner(executor, verdicts, suite.secret)
+        self.runner = RolloutRunner(self.executor, verdicts, suite.secret)
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
         self.selection = SELECTIONS[config.evolve.selection]()
         self.skills = sorted(suite.skills)
@@ -208,6 +209,18 @@ class RunContext:
         requests = [self.rollouts(each, tasks, stage, grader=grader or self.sealed) for each in variants]
         found = self.runner.run(*requests)
         # What a plan makes of a bait is no business of the guard of answers.
+        self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))
+        return found
+
+    def strangers(self, variants: Sequence[Variant], tasks: Sequence[Task], stage: Stage) -> list[Rollouts]:
+        """The same attempts as of `attempts`, each with the policy's words for another one."""
+
+        def policies(weights: Sequence[str]) -> dict[str, Policy]:
+            return {name: StrangersWords(policy) for name, policy in self.policies(weights).items()}
+
+        executor = LocalExecutor(policies, self.executor.programs, self.lessons.recall)
+        runner = RolloutRunner(executor, self.sealed, self.suite.secret)
+        found = runner.run(*[self.rollouts(each, tasks, stage, grader=self.sealed) for each in variants])
         self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))
         return found
 

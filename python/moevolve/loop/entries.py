@@ -105,8 +105,12 @@ def evaluated(
     variant: str,
     attempts: Sequence[Attempt],
     tokens: int,
+    bare: Sequence[Attempt] = (),
 ) -> Evaluated:
-    """A score with its interval, its skills and its tallies; of the sealed split each task's outcome as well."""
+    """A score with its interval, its skills and its tallies; of the sealed split each task's outcome as well.
+
+    `bare` are the bare policy's attempts on the same tasks, where there were any.
+    """
     interval, skills = score(attempts)
     return Evaluated(
         cycle=cycle,
@@ -120,6 +124,7 @@ def evaluated(
         outcomes=[outcome(attempt) for attempt in attempts] if split == "sealed" else [],
         missing=len(attempts) - len(answered(attempts)),
         void=void(attempts),
+        bare=score(bare)[0] if bare and not void(bare) else None,
     )
 
 

@@ -45,6 +45,11 @@ class Score(Figures, frozen=True, kw_only=True):
     gain: float | None = None
     gain_ci: Bounds | None = None
     n: int | None = None
+    bare_initial: float | None = None
+    """The bare policy's on the same tasks, where programs may compute."""
+    bare_final: float | None = None
+    bare_initial_ci: Bounds | None = None
+    bare_final_ci: Bounds | None = None
 
 
 class SkillFigures(Figures, frozen=True, kw_only=True):
@@ -302,6 +307,10 @@ def _score(before: Point | None, after: Point | None, gain: Gain | None) -> Scor
         gain=_short(gain.gain) if gain else None,
         gain_ci=(_short(gain.interval[0]), _short(gain.interval[1])) if gain else None,
         n=before.score.n if before else None,
+        bare_initial=_short(before.bare.mean) if before and before.bare else None,
+        bare_final=_short(after.bare.mean) if after and after.bare else None,
+        bare_initial_ci=_ci(before.bare) if before and before.bare else None,
+        bare_final_ci=_ci(after.bare) if after and after.bare else None,
     )
 
 

@@ -127,6 +127,10 @@ def scores(summary: Summary) -> Table:
     for name, score in (("sealed", summary.score), ("dev", summary.dev)):
         if score.initial is not None:
             table.add_row(name, *_measured(score), f"{score.n:,}")
+        if score.bare_initial is not None:
+            before = f"{decimals(score.bare_initial)} {bounds(score.bare_initial_ci)}"
+            after = f"{decimals(score.bare_final)} {bounds(score.bare_final_ci)}"
+            table.add_row("bare policy", before, after, "", f"{score.n:,}")
     if not table.rows:
         table.add_row("not scored yet", "", "", "", "")
     return table

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def _evaluated(record: Evaluated) -> Said:
     when = {"initial": "before", "cycle": f"after cycle {record.cycle}", "final": "at the end"}[record.when]
     missing = f", {record.missing:,} more without an answer" if record.missing else ""
+    if record.bare is not None:
+        missing += f"; the bare policy {interval(record.bare)}"
     if record.void:
         return (
             f"No {record.split} score {when}: {record.missing:,} of {record.score.n + record.missing:,} tasks had no answer",
@@ -45,6 +47,7 @@ def _evaluate(view: RunView, record: Evaluated, seq: int, at: float) -> None:
             score=record.score,
             seconds=at,
             variant=record.variant,
+            bare=record.bare,
         )
     )
     if record.split == "sealed":

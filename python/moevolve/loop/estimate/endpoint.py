@@ -64,7 +64,7 @@ def estimate(config: Config) -> Estimate:
         cost = (requests[0] * each, requests[1] * each)
     return Estimate(
         requests=requests,
-        evaluation=len(tasks.spread("sealed", config.suite.sealed_per_cell)),
+        evaluation=(1 + (tasks.answers == "any")) * len(tasks.spread("sealed", config.suite.sealed_per_cell)),
         tokens=read + written,
         cost=cost,
         currency=config.endpoint.currency,

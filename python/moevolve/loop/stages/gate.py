@@ -15,6 +15,7 @@ from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Waiting
+from moevolve.loop.stages.knockout import knock_out
 from moevolve.loop.stages.practise import FADE
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
@@ -114,6 +115,8 @@ def _watched(
     checks = run.guards.promotion(Promotion(cycle=cycle, candidate=candidate, champion=run.champion))
     run.journal.write(checks)
     run.bill(cycle, f"guards {candidate.id}")
+    if level == "program" and (knocked := knock_out(run, cycle, candidate)) is not None:
+        run.journal.write([knocked])
     if refusing := [check.guard for check in checks if check.vetoed]:
         reason = f"{verdict.reason}; vetoed by {', '.join(refusing)}"
         return msgspec.structs.replace(verdict, decision="veto", reason=reason), refusing

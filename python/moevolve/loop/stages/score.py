@@ -9,11 +9,12 @@ from moevolve.errors import UsageError
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.loop.sealed import open_sealed
+from moevolve.protocol.sampling import Sampling
 from moevolve.records import Evaluated
 from moevolve.rollouts.attempts import Attempt
-from moevolve.rollouts.runner import Stage
+from moevolve.rollouts.runner import RolloutRequest, Stage
 from moevolve.tasks.grading import BROKEN
-from moevolve.tasks.task import Verdict
+from moevolve.tasks.task import Task, Verdict
 
 MOST_BROKEN = 0.5
 """Share of an evaluation's checks that may fail before the run stops: a score over the others would say nothing."""
@@ -32,11 +33,28 @@ def score(
     else:
         stage = (seed, cycle, "dev")
         tasks = run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
-    [scored] = run.roll(run.rollouts(run.champion, tasks, stage, grader=run.sealed))
+    requests = [run.rollouts(run.champion, tasks, stage, grader=run.sealed)]
+    if run.suite.answers == "any" and split == "sealed":
+        requests.append(_bare(run, tasks, stage))
+    scored, *bare = run.roll(*requests)
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
-    attempts, tokens = scored.attempts, scored.counts.tokens
-    return entries.evaluated(cycle, split, when, run.champion.id, attempts, tokens), attempts
+    attempts, tokens = scored.attempts, sum(each.counts.tokens for each in (scored, *bare))
+    alone = bare[0].attempts if bare else ()
+    return entries.evaluated(cycle, split, when, run.champion.id, attempts, tokens, alone), attempts
+
+
+def _bare(run: RunContext, tasks: Sequence[Task], stage: Stage) -> RolloutRequest:
+    """The champion's policy without its program: its likeliest answer to each task."""
+    return RolloutRequest(
+        variant=run.champion.id,
+        weights=run.champion.weights,
+        program=None,
+        tasks=tasks,
+        stage=stage,
+        sampling=Sampling(max_tokens=run.config.policy.max_tokens, temperature=0.0),
+        grader=run.sealed,
+    )
 
 
 def _refuse_broken_checks(verdicts: Sequence[Verdict]) -> None:
