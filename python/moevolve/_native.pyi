@@ -633,7 +633,7 @@ def spawn(
     processes: int = 1,
     warm: bool = False,
     trusted_start: bool = False,
-    input: bytes = b"",
+    input: bytes = ...,
     strict: bool = False,
 ) -> SandboxedProcess:
     """Starts a child under every layer that works here; it dies with the thread that called this.
