@@ -11,8 +11,9 @@ from moevolve.config import Config
 from moevolve.config.source import flat, policy_settings, preset_of
 from moevolve.errors import UsageError
 from moevolve.journal.archive import Archive
+from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.journal.reader import read
-from moevolve.journal.store import MemoryStore, RunStore, memory_folder
+from moevolve.journal.store import RunStore
 from moevolve.loop import run as runs
 from moevolve.loop.limits import Extension
 from moevolve.loop.replayed import Replayed, replayed

@@ -1,5 +1,7 @@
 """The one schema of everything a run stores: the loop writes these structs and every reader reads them.
 
+One file above 400 lines: the records are one tagged union, and whoever reads a journal reads them side by side.
+
 A journal entry is one `Record`: a tagged union, encoded as MessagePack with its `kind` first. What a record holds is a
 function of the run's seed and configuration alone; wall-clock figures travel beside the hash chain in `Timing`.
 """

@@ -7,7 +7,8 @@ import pytest
 import store_samples as samples
 
 from moevolve.errors import StoreError, UsageError
-from moevolve.journal.store import MemoryStore, RunStore
+from moevolve.journal.lessons import MemoryStore
+from moevolve.journal.store import RunStore
 
 
 def ids(lessons):
@@ -75,7 +76,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import store_samples as samples
-from moevolve.journal.store import MemoryStore
+from moevolve.journal.lessons import MemoryStore
 
 memory = MemoryStore(Path(sys.argv[1]))
 for number in range(25):

@@ -1,4 +1,7 @@
-"""Guards, approvals and requests of a person in whole runs: a planted improver proposes what surely passes the gate."""
+"""Guards, approvals and requests of a person in whole runs: a planted improver proposes what surely passes the gate.
+
+One file above 400 lines: most tests read the same few runs, which take their time.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from serving import PATIENCE, Serving
 
 from moevolve.errors import UsageError
 from moevolve.gate.spending import AlphaSpending
-from moevolve.journal.store import MemoryStore, memory_folder
+from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.records import Gated, VariantAdded

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.config import io
+from moevolve.config.guards import GuardSection
 from moevolve.config.io import nearest, parse_settings, presets
 from moevolve.config.roles import RolesSection
 from moevolve.config.schema import (
@@ -25,7 +26,6 @@ from moevolve.config.schema import (
     EndpointSection,
     EvolveSection,
     GateSection,
-    GuardSection,
     LearnSection,
     PolicySection,
     SandboxSection,

@@ -14,7 +14,8 @@ from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal import seal
-from moevolve.journal.store import MemoryStore, RunStore, memory_folder
+from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
 from moevolve.loop import limits, resolve, twin
@@ -25,13 +26,11 @@ from moevolve.loop.estimate import engine as estimates
 from moevolve.loop.limits import Extension, StopRule
 from moevolve.loop.settings import SETTINGS, refuse_changes
 from moevolve.loop.stages.attend import attend
-from moevolve.loop.tools import RecordedTools
+from moevolve.loop.tools import granted
 from moevolve.loop.variants import VariantStore
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
 from moevolve.records import Entry, RunFinished, RunStarted, State
-from moevolve.tasks.suite import Suite
-from moevolve.tasks.tools.process import ToolProcess
 
 if TYPE_CHECKING:
     from moevolve.models.endpoint.client import Client
@@ -289,7 +288,7 @@ def opened(
     """A run's state and tools, what writes its first weights and returns their hash, and its number of parameters."""
     variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
     suite, name = resolve.suite(config), config.run_name()
-    tools = _tools(suite, store, recorded)
+    tools = granted(suite, store, recorded)
     run = RunContext(
         config,
         name,
@@ -308,18 +307,6 @@ def opened(
         progress,
     )
     return run, first_weights, parameters
-
-
-def _tools(suite: Suite, store: RunStore, recorded: RunStore | None) -> RecordedTools | None:
-    """The suite's tools, where it has any; in a replay described and not called."""
-    if not suite.tools:
-        return None
-    process = ToolProcess(suite.tools)
-    tools = process.tools
-    if recorded is None:
-        return RecordedTools(process, tools, store)
-    process.close()
-    return RecordedTools(None, tools, store, recorded)
 
 
 def _drive(

@@ -14,6 +14,7 @@ from moevolve.journal.store import RunStore
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
 from moevolve.records import Timing
+from moevolve.tasks.suite import Suite
 from moevolve.tasks.tools.process import CallFailed, ToolProcess
 
 TABLE = "calls"
@@ -85,6 +86,18 @@ class RecordedTools:
             return _Row(result=self._process.call(request.tool, request.arguments))
         except CallFailed as error:
             return _Row(error=str(error))
+
+
+def granted(suite: Suite, store: RunStore, recorded: RunStore | None) -> RecordedTools | None:
+    """A suite's tools, where it has any; in a replay of the run `recorded` they are described and not called."""
+    if not suite.tools:
+        return None
+    process = ToolProcess(suite.tools)
+    tools = process.tools
+    if recorded is None:
+        return RecordedTools(process, tools, store)
+    process.close()
+    return RecordedTools(None, tools, store, recorded)
 
 
 def digest(request: ToolRequest) -> str:

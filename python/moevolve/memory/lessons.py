@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from moevolve.journal.store import MemoryStore
+from moevolve.journal.lessons import MemoryStore
 from moevolve.records import Lesson
 from moevolve.tasks.task import Task
 

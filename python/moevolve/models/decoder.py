@@ -242,7 +242,8 @@ class Decoder:
         if not self.native.has_tokenizer:
             return ""
         if marks is not None and not marks:
-            return self.native.decode(list(ids), True)  # At once: a batch decodes thousands of tokens.
+            # At once: a batch decodes thousands of tokens.
+            return self.native.decode(ids if isinstance(ids, list) else list(ids), True)
         return self.native.decode([token for token in ids if self.shows(token, marks)], False)
 
     def shows(self, token: int, marks: Sequence[str] | None = ()) -> bool:

@@ -8,6 +8,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self, Unpack
 
+import msgspec
+
 from moevolve import _native
 from moevolve.errors import UsageError
 from moevolve.models.champions import champion_of
@@ -159,14 +161,11 @@ class Engine(TrainableDecoder):
         ]
 
     def _completion(self, sample: _native.Sample, marks: Sequence[str] | None) -> Completion:
-        tokens = sample.tokens
-        return Completion(
-            text=self.text(tokens, marks),
-            tokens=tokens,
-            logprobs=sample.logprobs,
-            finish=sample.finish,
-            top_logprobs=tuple(map(tuple, sample.top[: len(tokens)])),
-        )
+        tokens, top = sample.tokens, sample.top  # Each reading makes a list of its own.
+        completion = Completion(self.text(tokens, marks), tokens, sample.logprobs, sample.finish)
+        if not top:
+            return completion
+        return msgspec.structs.replace(completion, top_logprobs=tuple(map(tuple, top[: len(tokens)])))
 
     def begin(self, request: TokenRequest) -> TextStream:
         """The sample of a request of one key as it is drawn.

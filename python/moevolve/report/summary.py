@@ -1,5 +1,7 @@
 """A run in figures, as `moevolve show --json` prints them: the view of its journal in the contract's shape.
 
+One file above 400 lines: the figures and how each follows from the view stand side by side.
+
 What was not measured is absent. `score` is on the sealed split, the same tasks before and after; `dev` is on fresh dev
 tasks, from the first dev score to the newest.
 """

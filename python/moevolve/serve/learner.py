@@ -19,7 +19,8 @@ import msgspec
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.archive import Variant
-from moevolve.journal.store import MemoryStore, RunStore, memory_folder
+from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Buffer, Confirmed
 from moevolve.learning.distill import distill
 from moevolve.loop import entries, resolve

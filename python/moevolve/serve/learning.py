@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from moevolve.errors import MoevolveError, UsageError
-from moevolve.journal.store import MemoryStore, memory_folder
+from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.models.champions import Champion
 from moevolve.records import Gated, Record
 from moevolve.serve.deployed import Deployed

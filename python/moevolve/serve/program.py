@@ -11,18 +11,17 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from moevolve.agents.host import ProgramHost
-from moevolve.agents.kinds.tools import ToolFailure
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.config.roles import RoleSection
+from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.journal.reader import read
-from moevolve.journal.store import MemoryStore, RunStore, memory_folder
+from moevolve.journal.store import RunStore
 from moevolve.loop import resolve
 from moevolve.loop.variants import genome_in
 from moevolve.memory.lessons import LessonMemory
@@ -31,9 +30,8 @@ from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import Prompts
 from moevolve.models.scheduler import completion_of
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.messages import Tool
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import Outcome, PublicTask, ToolRequest
+from moevolve.protocol.requests import Outcome, PublicTask
 from moevolve.protocol.rollouts import RolloutJob
 from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.randomness import key
@@ -44,7 +42,8 @@ from moevolve.serve.driver import RequestHandle
 from moevolve.serve.failures import RequestError, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
-from moevolve.tasks.tools.process import CallFailed, ToolProcess
+from moevolve.serve.tools import LiveTools
+from moevolve.tasks.tools.process import ToolProcess
 
 SUFFIX = "+program"
 """What a model's name ends with where its program answers."""
@@ -224,36 +223,6 @@ class ServedProgram:
     def _recall(self, skill: str, query: str, k: int) -> Sequence[Lesson]:
         with self._reading:
             return self._memory.recall(skill, query, k)
-
-
-class LiveTools:
-    """A suite's tools as clients' tasks call them; nothing of a call is kept.
-
-    Args:
-        process: runs them.
-    """
-
-    def __init__(self, process: ToolProcess) -> None:
-        self._process = process
-
-    @property
-    def tools(self) -> Sequence[Tool]:
-        """What may be called."""
-        return self._process.tools
-
-    def call(self, requests: Sequence[ToolRequest]) -> list[Any | ToolFailure]:
-        """Results in the order of the calls."""
-        found: list[Any | ToolFailure] = []
-        for request in requests:
-            try:
-                found.append(self._process.call(request.tool, request.arguments))
-            except CallFailed as error:
-                found.append(ToolFailure(str(error)))
-        return found
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.close()
 
 
 class Left(Exception):
