@@ -11,7 +11,7 @@ import pytest
 import moevolve as mv
 from moevolve.cli.main import main
 from moevolve.errors import UsageError
-from moevolve.records import CycleStarted, RunFinished, RunStarted
+from moevolve.records import CycleStarted, Guarded, RunFinished, RunStarted
 from moevolve.tasks import registry
 
 
@@ -285,6 +285,10 @@ def test_a_check_that_raises_is_a_verdict_and_a_suite_that_cannot_grade_stops(
             run.wait()
             assert run.summary["status"] == "finished"
             assert run.summary["answers"] == "any"
+            failed = [e.record for e in run if isinstance(e.record, Guarded) and e.record.guard == "checks"]
+            assert failed and all(0 < record.vetoed < record.checked for record in failed)
+            assert "check_error on text/odd" in failed[0].detail and "no number" in failed[0].detail
+            assert mv.replay(run.path).equal
     finally:
         registry.forget("text/odd")
 

@@ -139,6 +139,19 @@ class TestRun:
         assert (own / "moved" / "program" / "prompts" / "system.md").is_file()
         assert said(moevolve("eval", "gone-dates", "--run", "moved", "--json"))["agent"]["n"] == 30
 
+    def test_a_check_that_raises_is_on_record_and_the_same_elsewhere(
+        self, own: Path, moevolve: Command
+    ) -> None:
+        (own / "dates" / "check.py").write_text(
+            "def check(task, answer, workspace):\n"
+            "    if sum(map(ord, task['id'])) % 3 == 0:\n        raise ValueError(f'no date: {object()}')\n"
+            "    return answer == task['answer']\n"
+        )
+        words = ["--suite", "dates", "--cycles", "1", *TINY, "--display", "none"]
+        assert moevolve("run", "small", "--out", "run", *words).returncode == 0
+        assert said(moevolve("show", "run", "--json"))["guards"]["checks"]["vetoed"] > 0
+        assert moevolve("replay", "run", "--display", "none").returncode == 0
+
     def test_a_suite_that_was_changed_since_is_refused(self, own: Path, moevolve: Command) -> None:
         words = ["--suite", "dates", "--cycles", "0", *TINY, "--display", "none"]
         assert moevolve("run", "small", "--out", "run", *words).returncode == 0

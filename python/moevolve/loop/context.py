@@ -36,6 +36,7 @@ from moevolve.selection.parents import SELECTIONS
 from moevolve.skills.curriculum import allocate
 from moevolve.skills.mastery import Mastery
 from moevolve.tasks.grader.seal import seal
+from moevolve.tasks.grading import BROKEN
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
 
@@ -194,6 +195,15 @@ class RunContext:
         found = self.runner.run(*requests)
         for rollouts in found:
             self.count(rollouts.counts)
+        broken = [
+            attempt
+            for rollouts in found
+            for attempt in rollouts.attempts
+            if attempt.verdict.failure in BROKEN
+        ]
+        if broken:
+            graded = sum(len(rollouts.attempts) for rollouts in found)
+            self.journal.write([entries.checks(self.state.cycle + 1, broken, graded)])
         return found
 
     def joined(self, variant: Variant) -> VariantAdded:

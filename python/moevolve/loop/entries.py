@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from moevolve.records import (
     Attempted,
     Evaluated,
     Gated,
+    Guarded,
     Level,
     Pairs,
     Proposed,
@@ -125,6 +127,23 @@ def evaluated(
         missing=len(attempts) - len(answered(attempts)),
         void=void(attempts),
         bare=score(bare)[0] if bare and not void(bare) else None,
+    )
+
+
+def checks(cycle: int, broken: Sequence[Attempt], graded: int) -> Guarded:
+    """Checks of the suite that raised, returned no score or did not end: how many, and the first one's task and traceback.
+
+    Folders and addresses are left out: the same run elsewhere has the same records.
+    """
+    first = broken[0]
+    trace = re.sub(r'File "[^"\n]*/', 'File "', first.verdict.detail)
+    trace = re.sub(r"0x[0-9a-fA-F]+", "0x", trace)
+    return Guarded(
+        cycle=cycle,
+        guard="checks",
+        checked=graded,
+        vetoed=len(broken),
+        detail=f"{first.verdict.failure} on {first.task.id}: {trace}",
     )
 
 
