@@ -133,6 +133,13 @@ class TestFolder:
         with pytest.raises(UsageError, match=message):
             load(tmp_path)
 
+    def test_a_file_far_too_large_is_refused_unread(self, tmp_path: Path) -> None:
+        (tmp_path / "solve.py").write_text("")
+        with (tmp_path / "data.bin").open("wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(UsageError, match="is larger than"):
+            load(tmp_path)
+
     def test_a_link_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "solve.py").symlink_to("/etc/passwd")
         with pytest.raises(UsageError, match="is a link"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.errors import UsageError
+from moevolve.rollouts.grading import Given, SealedGrader
 from moevolve.tasks import folder, registry
 from moevolve.tasks.listed import LISTED_SHARES, listed, quotas
 from moevolve.tasks.splits import SPLITS
@@ -110,6 +112,28 @@ class TestFolder:
     ) -> None:
         with pytest.raises(UsageError, match=re.escape(message)):
             folder.load(written(tmp_path / "s", tasks))
+
+    def test_files_as_other_programs_save_them_are_read(self, tmp_path: Path) -> None:
+        lines = [json.dumps(row | {"note": "a\u2028b\x85c"}, ensure_ascii=False) for row in rows(8)]
+        path = written(tmp_path / "s", [])
+        (path / "tasks.jsonl").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+        (path / "suite.toml").write_bytes(b"\xef\xbb\xbf" + b"name = 'saved'\r\n")
+        assert sum(len(folder.load(path).spread(split, 1)) for split in SPLITS) == 8
+
+    def test_a_check_imports_what_stands_beside_it_and_no_other_suites(self, tmp_path: Path) -> None:
+        check = "from helper import norm\ndef check(task, answer, workspace):\n    return norm(answer) == task['answer']\n"
+        suites = []
+        for name, body in (("one", "text.strip()"), ("two", "text.strip().rstrip('!')")):
+            path = written(tmp_path / name, rows(8), check)
+            (path / "helper.py").write_text(f"def norm(text):\n    return {body}\n")
+            suites.append(folder.load(path))
+        tasks = [own.draw("gate", f"{own.name}/tasks", 1) for own in suites]
+        said = [
+            SealedGrader(own).grade([Given(task, f"{task.answer}!", 0)], ("x",))[0]
+            for own, task in zip(suites, tasks)
+        ]
+        assert [verdict.success for verdict in said] == [False, True]
+        assert "helper" not in sys.modules
 
     def test_a_line_that_is_no_json_is_named(self, tmp_path: Path) -> None:
         written(tmp_path / "s", rows())

@@ -129,6 +129,10 @@ def load(folder: Path) -> Genome:
         if path.is_symlink():
             raise UsageError(f"{path} is a link: copy what it leads to")
         if path.is_file():
+            if path.stat().st_size > 4 * MOST_CHARACTERS:
+                raise UsageError(
+                    f"{path} is larger than a file of {MOST_CHARACTERS} characters can be: an agent has none"
+                )
             try:
                 files[name.as_posix()] = path.read_bytes().decode("utf-8")
             except UnicodeDecodeError:

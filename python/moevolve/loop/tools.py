@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from moevolve.agents.kinds.tools import ToolFailure
-from moevolve.errors import DivergedError
+from moevolve.errors import DivergedError, StoreError
 from moevolve.journal.store import RunStore
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
@@ -68,7 +68,12 @@ class RecordedTools:
             if kept is None:
                 kept = _encode(self._made(request))
                 puts.append((TABLE, name, kept))
-            row = _decode(kept)
+            try:
+                row = _decode(kept)
+            except msgspec.DecodeError as error:
+                raise StoreError(
+                    f"the result of {request.tool} on record in {self._store.path} is torn: {error}"
+                ) from error
             found.append(row.result if row.error is None else ToolFailure(row.error))
         if puts:
             self._store.batch([], Timing(at=0.0), puts=puts)

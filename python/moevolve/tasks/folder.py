@@ -12,6 +12,7 @@ import hashlib
 import re
 import runpy
 import shutil
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -185,7 +186,7 @@ def _settings(file: Path) -> SuiteFile:
     if not file.exists():
         return SuiteFile()
     try:
-        settings = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), SuiteFile)
+        settings = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8-sig")), SuiteFile)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{file}: {error}") from None
     if missing := [split for split in SPLITS if settings.splits.get(split, 0.0) <= 0 and split != "dev"]:
@@ -197,7 +198,8 @@ def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
     ids: dict[str, int] = {}
     prompts: dict[str, int] = {}
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Split at line feeds alone, since JSON may hold U+2028 as it is; some editors begin with a byte order mark.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     for number, line in enumerate(lines, 1):
@@ -296,10 +298,18 @@ def _module(file: Path) -> Suite:
 
 
 def _imported(file: Path) -> dict[str, Any]:
+    """What a file defines; what stands beside it can be imported, and is nobody else's afterwards."""
+    folder, before = str(file.resolve().parent), set(sys.modules)
+    sys.path.insert(0, folder)
     try:
         return runpy.run_path(str(file), run_name=file.stem)
     except Exception as error:  # a suite's own code: whatever it raises is said with its place
         raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}/"):
+                del sys.modules[name]
 
 
 __all__ = ["CHECK", "SETTINGS", "TASKS", "SuiteFile", "copy", "digest", "load", "opened"]

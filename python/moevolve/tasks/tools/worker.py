@@ -24,6 +24,7 @@ LONGEST = 1000
 
 def functions(file: Path) -> dict[str, Callable[..., Any]]:
     """The tools that a file defines, by name."""
+    sys.path.insert(0, str(file.resolve().parent))
     space = runpy.run_path(str(file), run_name=file.stem)
     return {
         name: value
