@@ -10,7 +10,6 @@ Twelve skills at levels from .1 to .9, as the primer's. `--require` exits 1 wher
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +18,13 @@ from multiprocessing import Pool
 from random import Random
 from statistics import NormalDist, fmean
 
-import msgspec
-
 from moevolve.gate import confirmed
 from moevolve.gate.betting import GateVerdict, Paired, PairedGate
 from moevolve.gate.finite import SpentTasks, detectable
 from moevolve.gate.screening import corrected_best
 from moevolve.gate.spending import AlphaSpending
 from moevolve.tasks.task import Task
+from promises import Row, told
 
 SKILLS = [f"branch/{number:02}" for number in range(12)]
 LEVELS = dict(zip(SKILLS, (0.1, 0.2, 0.3, 0.3, 0.4, 0.5, 0.5, 0.6, 0.7, 0.7, 0.8, 0.9), strict=True))
@@ -35,20 +33,6 @@ MARGIN, MIN_N, MAX_N, CONFIRM_N = 0.05, 192, 3072, 6144
 NORMAL = NormalDist()
 
 Levels = Mapping[str, float]
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One line of the result."""
-
-    name: str
-    value: float
-    bound: float
-    at_most: bool
-    note: str = ""
-
-    @property
-    def kept(self) -> bool:
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 # ---------------------------------------------------------------- the world
@@ -276,15 +260,7 @@ def main() -> int:
         rows.append(
             Row("best of eight screened: overrated by", shrunk, raw / 2, True, f"uncorrected {raw:+.4f}")
         )
-    if options.json:
-        print(json.dumps([msgspec.to_builtins(row) | {"kept": row.kept} for row in rows], indent=1))
-    else:
-        for row in rows:
-            sign = "<=" if row.at_most else ">="
-            print(
-                f"{'ok' if row.kept else '!!'}  {row.name}: {row.value:.4f} ({sign} {row.bound:.4g}); {row.note}"
-            )
-    return int(options.require and not all(row.kept for row in rows))
+    return told(rows, options.json, options.require)
 
 
 if __name__ == "__main__":

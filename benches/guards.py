@@ -11,7 +11,6 @@ starts a run and says which share of its time the guards took.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -21,14 +20,13 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-import msgspec
-
 from moevolve.config import Config, GuardSection
 from moevolve.guard.alignment import MARGIN
 from moevolve.guard.evidence import AlarmBudget, log_binomial, log_fisher
 from moevolve.guard.guards import Guards
 from moevolve.guard.honeypots import FAMILIES
 from moevolve.guard.trend import Block, trend
+from promises import Row, told
 
 CYCLES, SKILLS, EACH = 20, 12, 32
 """Cycles, skills, and dev tasks of a skill in a cycle: the quickstart's, and more cycles than it has."""
@@ -43,20 +41,6 @@ SLOW = {
 """Attacks that take longer, and the share that must be found."""
 FOUND_WITHIN = 4
 """Cycles after which an attack on a trend must be found."""
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One line of the result."""
-
-    name: str
-    value: float
-    bound: float
-    at_most: bool
-    note: str = ""
-
-    @property
-    def kept(self) -> bool:
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 # ---------------------------------------------------------------- one simulated run each
@@ -244,15 +228,7 @@ def main() -> int:
         cost(options.run, options.seed, options.out)
         return 0
     rows = simulated(20 if options.quick else 200)
-    if options.json:
-        print(json.dumps([msgspec.to_builtins(row) | {"kept": row.kept} for row in rows], indent=1))
-    else:
-        for row in rows:
-            sign = "<=" if row.at_most else ">="
-            print(
-                f"{'ok' if row.kept else '!!'}  {row.name}: {row.value:.4f} ({sign} {row.bound:.4g}); {row.note}"
-            )
-    return int(options.require and not all(row.kept for row in rows))
+    return told(rows, options.json, options.require)
 
 
 if __name__ == "__main__":

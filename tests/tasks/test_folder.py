@@ -130,7 +130,7 @@ class TestFolder:
         tasks = [own.draw("gate", f"{own.name}/tasks", 1) for own in suites]
         said = [
             SealedGrader(own).grade([Given(task, f"{task.answer}!", 0)], ("x",))[0]
-            for own, task in zip(suites, tasks)
+            for own, task in zip(suites, tasks, strict=True)
         ]
         assert [verdict.success for verdict in said] == [False, True]
         assert "helper" not in sys.modules
