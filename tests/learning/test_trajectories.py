@@ -17,6 +17,9 @@ from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import Exchange
 from moevolve.protocol.training import Example
 from moevolve.rollouts.attempts import Attempt
+from moevolve.tasks import folder
+from moevolve.tasks.suite import Suite
+from moevolve.tasks.suite import suite as suite_named
 from moevolve.tasks.task import Task, Verdict
 
 
@@ -29,24 +32,50 @@ def said(prompt: str, text: str) -> Exchange:
     return Exchange(prompt=prompt, text=text, tokens=tuple(map(ord, text)), ended=True)
 
 
+OWN = Suite("own", [])
+
+
+def listed_suite(path: Path) -> Suite:
+    path.mkdir()
+    rows = [{"id": f"t{n}", "prompt": f"Number {n}?", "answer": str(n)} for n in range(20)]
+    (path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder.load(path)
+
+
 class TestBuffer:
+    def test_an_agent_cannot_put_a_sealed_task_among_its_questions(self, tmp_path: Path) -> None:
+        suite, buffer = listed_suite(tmp_path / "s"), Buffer(100)
+        everything = [f"  NUMBER {n}? " for n in range(20)]
+        buffer.add_exchanges([attempt("x")], [[said(text, "x") for text in everything]], 1, suite)
+        train = {task.prompt for task in suite.sample("train", suite.spread("train", 1) * 3, "all")}
+        assert {item.prompt.strip().capitalize() for item in buffer.items()} == train and len(train) == 8
+
+    def test_of_an_endless_suite_no_text_of_another_split_is_taken_but_the_task_itself(self) -> None:
+        primer, buffer = suite_named("primer"), Buffer(1000)
+        texts = [f"rev:{n}=" for n in range(200)]
+        buffer.add_exchanges([attempt("x")], [[said(text, "x") for text in texts]], 1, primer)
+        assert {item.prompt for item in buffer.items()} == {t for t in texts if primer.split_of(t) == "train"}
+        turns = (Message("user", "long question"), Message("assistant", "x"), Message("user", "Sure?"))
+        whole = Exchange(prompt=turns, text="x", tokens=(1,), ended=True)
+        assert buffer.add_exchanges([attempt("x")], [[whole]], 1, primer) == 1
+
     def test_confirmed_attempts_alone_are_taken_and_never_their_answers(self) -> None:
         buffer = Buffer(10)
         exchanges = [[said("p", "x"), said("q", "y")], [said("r", "z")]]
-        assert buffer.add_exchanges([attempt("xy"), attempt("z", success=False)], exchanges, 1) == 1
+        assert buffer.add_exchanges([attempt("xy"), attempt("z", success=False)], exchanges, 1, OWN) == 1
         assert [(item.prompt, item.answer) for item in buffer.items()] == [("p", "x"), ("q", "y")]
 
     def test_of_a_vote_the_answers_that_were_right_are_taken(self) -> None:
         buffer = Buffer(10)
         votes = [said("p", "wrong"), said("p", " right "), said("q", "once")]
-        buffer.add_exchanges([attempt("right")], [votes], 1)
+        buffer.add_exchanges([attempt("right")], [votes], 1, OWN)
         assert {item.prompt: item.answer for item in buffer.items()} == {"p": " right ", "q": "once"}
 
     def test_conversations_are_told_apart_by_all_of_their_messages(self) -> None:
         buffer = Buffer(10)
         turns = [(Message("system", who), Message("user", "hi")) for who in ("a", "b")]
         exchanges = [Exchange(prompt=each, text="x", tokens=(1,), ended=True) for each in turns]
-        buffer.add_exchanges([attempt("x")], [exchanges], 1)
+        buffer.add_exchanges([attempt("x")], [exchanges], 1, OWN)
         assert len(buffer) == 2
 
 

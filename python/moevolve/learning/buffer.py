@@ -85,21 +85,24 @@ class Buffer:
         attempts: Sequence[Attempt],
         exchanges: Sequence[Sequence[Exchange]],
         cycle: int,
+        suite: Suite,
         *,
         confirmed_only: bool = True,
     ) -> int:
         """Takes what the policy said in confirmed attempts of a program that computes, never what the program made of it.
 
         Where one question was put several times and answered differently, a vote for instance, what the attempt answered in
-        the end tells the right ones. Returns how many attempts were taken from.
+        the end tells the right ones. A question that may be a task of another split than train is left out. Returns how many
+        attempts were taken from.
         """
         taken = 0
         for attempt, said in zip(attempts, exchanges, strict=True):
             if (confirmed_only and not attempt.verdict.success) or not attempt.answered:
                 continue
-            kept = _agreeing(said, attempt.answer)
-            taken += bool(kept)
             task = attempt.task
+            own = [each for each in said if task.prompt in each.asked or not suite.elsewhere(each.asked[-1])]
+            kept = _agreeing(own, attempt.answer)
+            taken += bool(kept)
             for each in kept:
                 self._put(Confirmed(each.key, each.text, task.skill, task.level, cycle, each))
         return taken

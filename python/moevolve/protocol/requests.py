@@ -56,6 +56,13 @@ class Exchange(Struct, frozen=True):
     tools: tuple[Tool, ...] = ()
 
     @property
+    def asked(self) -> list[str]:
+        """What was asked: the text, or the texts of a conversation's user."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        return [message.content for message in self.prompt if message.role == "user"] or [""]
+
+    @property
     def key(self) -> str:
         """The question as one text."""
         if isinstance(self.prompt, str) and not self.tools:

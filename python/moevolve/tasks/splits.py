@@ -23,11 +23,15 @@ NO_SECRET = b""
 """The key outside of runs: everybody knows these splits."""
 
 
+def same(prompt: str) -> str:
+    """What prompts that differ in blanks or case alone have in common."""
+    return " ".join(prompt.split()).casefold()
+
+
 def split_of(prompt: str, secret: bytes = NO_SECRET) -> Split:
     """The split a prompt belongs to."""
-    text = " ".join(prompt.split()).casefold()
     hashed = hashlib.blake2b(
-        text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"moevolve.split", key=secret
+        same(prompt).encode("utf-8", "surrogatepass"), digest_size=8, person=b"moevolve.split", key=secret
     )
     point = int.from_bytes(hashed.digest(), "little") / 2**64
     for split in SPLITS[:-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from moevolve.skills.tree import Node, grow
 from moevolve.tasks.cutters import GENERAL, Cutter
 from moevolve.tasks.registry import registered, skill
 from moevolve.tasks.skill import Skill
-from moevolve.tasks.splits import NO_SECRET, SPLITS, Split, split_of
+from moevolve.tasks.splits import NO_SECRET, SPLITS, Split, same, split_of
 from moevolve.tasks.task import Task, Verdict
 
 if TYPE_CHECKING:
@@ -120,6 +121,24 @@ class Suite:
     def split_of(self, prompt: str) -> Split:
         """The split a prompt belongs to."""
         return split_of(prompt, self._secret)
+
+    def elsewhere(self, text: str) -> bool:
+        """Whether a text may be a task of another split than train: what is trained on must not."""
+        endless = any(leaf.listed is None for leaf in self.skills.values())
+        return (endless and self.split_of(text) != "train") or same(text) in self._others
+
+    @cached_property
+    def _others(self) -> frozenset[str]:
+        """Prompts of listed tasks that lie in other splits than train."""
+        return frozenset(
+            same(leaf.listed.tasks[level][index].prompt)
+            for leaf in self.skills.values()
+            if leaf.listed is not None
+            for level, homes in leaf.listed.homes.items()
+            for split, indices in homes.items()
+            if split != "train"
+            for index in indices
+        )
 
     def __getitem__(self, path: str) -> Skill:
         """The skill at `path`.

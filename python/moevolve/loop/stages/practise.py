@@ -53,7 +53,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
             confirmed += run.buffer.add(attempts, cycle, confirmed_only=run.arm.filters)
         elif run.arm.learns:
             confirmed += run.buffer.add_exchanges(
-                rollouts.attempts, rollouts.exchanges, cycle, confirmed_only=run.arm.filters
+                rollouts.attempts, rollouts.exchanges, cycle, run.suite, confirmed_only=run.arm.filters
             )
     direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
     latest = through or direct
