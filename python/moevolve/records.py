@@ -243,6 +243,25 @@ class Screened(Struct, frozen=True, tag="screened", tag_field="kind"):
     n: int
     passed: bool
     failures: dict[str, int] = {}
+    skills: dict[str, SkillScore] = {}
+    """Its score by skill: selection policies that keep specialists read it."""
+
+
+class Selected(Struct, frozen=True, tag="selected", tag_field="kind"):
+    """A step of the selection policy: which variant is changed next, or is evaluated once more before one is."""
+
+    cycle: int
+    step: int
+    """Counted from 0 over the whole run; every child of a step has one parent."""
+    policy: str
+    action: Literal["expand", "evaluate"]
+    variant: str
+    chance: float | None
+    """The policy's probability of choosing it; None where it has no closed form."""
+    skills: dict[str, SkillScore] = {}
+    """Of an evaluation: its score by skill on fresh train tasks."""
+    tokens: int = 0
+    """Drawn for the evaluation."""
 
 
 class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind"):
@@ -259,6 +278,8 @@ class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind"):
     """Tokens drawn by the generation: proposals, baseline and screening."""
     gain: float | None = None
     """The chosen one's gain over the baseline, corrected for having been chosen as the best; None where none was."""
+    baseline: dict[str, SkillScore] = {}
+    """The champion's score by skill on the tasks of the screening."""
 
 
 class Pairs(Struct, frozen=True):
@@ -431,6 +452,7 @@ Record = (
     | Learned
     | Trained
     | Proposed
+    | Selected
     | Screened
     | Chosen
     | Gated

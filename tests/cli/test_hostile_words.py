@@ -21,6 +21,7 @@ from moevolve.records import (
     RolledBack,
     RunExtended,
     SealedOpened,
+    Selected,
     Suspect,
 )
 
@@ -123,6 +124,7 @@ OTHERS: list[Record] = [
         cycle=1, request=1, command="approve", variant="v0001", done=True, champion="v0001", detail="by"
     ),
     SealedOpened(cycle=0, count=1, variant="v0000", when="initial", tasks=8, digest="d"),
+    Selected(cycle=1, step=0, policy="dgm", action="expand", variant="v0000", chance=0.5),
     RunExtended(cycle=2, more_cycles=1, more_minutes=None, cycles=3),
     Metered(
         cycle=1,

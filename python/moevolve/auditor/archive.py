@@ -19,6 +19,7 @@ from moevolve.records import (
     Record,
     RolledBack,
     RunStarted,
+    Selected,
     Trained,
     VariantAdded,
 )
@@ -112,6 +113,9 @@ class Archive:
                 self._awaited |= {record.variant} if record.level == "weights" else set()
                 if record.variant not in self.variants or record.parent not in self.variants:
                     self._findings.mismatch("archive", where, f"{record.variant} or its parent is unknown")
+            case Selected():
+                if record.variant not in self.variants:
+                    self._findings.mismatch("archive", where, f"{record.variant} was selected and is unknown")
             case Chosen(chosen=str(name)):
                 self._awaited.add(name)
                 if name not in self.variants:

@@ -24,6 +24,7 @@ from moevolve.records import (
     RunFinished,
     RunStarted,
     Screened,
+    Selected,
     Trained,
     VariantAdded,
 )
@@ -82,7 +83,7 @@ class Budgets:
                 check.same("archive", where, "the champion", record.champion, champion)
                 if figures.cycles_allowed and record.cycle > figures.cycles_allowed:
                     check.mismatch("budgets", where, f"more cycles than the {figures.cycles_allowed} allowed")
-            case Evaluated() | Chosen() | Gated() | Guarded() | Learned():
+            case Evaluated() | Selected() | Chosen() | Gated() | Guarded() | Learned():
                 figures.tokens_generated += record.tokens or 0
             case Attempted():
                 figures.tokens_generated += record.tokens

@@ -30,6 +30,7 @@ from moevolve.config.schema import (
     PolicySection,
     SandboxSection,
     Section,
+    SelectionSection,
     SuiteSection,
     WordingSection,
 )
@@ -79,6 +80,7 @@ class Config(Section, frozen=True):
     learn: LearnSection = LearnSection()
     gate: GateSection = GateSection()
     guard: GuardSection = GuardSection()
+    selection: SelectionSection = SelectionSection()
     evolve: EvolveSection = EvolveSection()
     roles: RolesSection = RolesSection()
     sandbox: SandboxSection = SandboxSection()

@@ -21,6 +21,7 @@ from moevolve.records import Arm
 PRESETS = "moevolve.presets"
 
 MOVED = {
+    "evolve.selection": ("selection.policy",),
     "evolve.requests": ("roles.improver.requests",),
     "sandbox.seconds": ("roles.solver.seconds", "roles.improver.seconds"),
 }

@@ -294,14 +294,31 @@ class GateSection(Section, frozen=True):
             raise ValueError(f"min_n must be at most max_n, but {self.min_n} > {self.max_n}")
 
 
-class EvolveSection(Section, frozen=True):
-    selection: Annotated[
-        Literal["dgm", "best", "random"],
+Policy = Literal[
+    "dgm",
+    "dgm-h-paper",
+    "dgm-h-code",
+    "hgm",
+    "shinka",
+    "gepa-pareto",
+    "map-elites-islands",
+    "best",
+    "random",
+]
+
+
+class SelectionSection(Section, frozen=True):
+    policy: Annotated[
+        Policy,
         Meta(
-            description="Which variant is changed next: dgm draws good ones more often and much-used ones less, "
-            "best takes the champion, random any"
+            description="Which variant is changed next: dgm, dgm-h-paper, dgm-h-code and shinka draw good ones more often "
+            "and much-used ones less; hgm looks at whole clades, gepa-pareto at the best of each skill, map-elites-islands "
+            "keeps a grid on each of five islands; best takes the champion, random any"
         ),
     ] = "dgm"
+
+
+class EvolveSection(Section, frozen=True):
     proposers: Annotated[
         tuple[Literal["improver", "operators"], ...],
         Meta(

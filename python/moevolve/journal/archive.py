@@ -32,6 +32,15 @@ class Variant(msgspec.Struct, frozen=True):
     """Its own screening score, a cheap estimate on train tasks; None where it was not screened."""
     status: str
     """`candidate` before its gate, then `champion`, `kept`, `rejected`, `waiting` for a person, or `vetoed` by a guard."""
+    step: int | None = None
+    """The step of selection that its parent was chosen in, counted from 0 over the whole run; None for the first and for
+    children by weights."""
+    wins: float = 0.0
+    """Train tasks that screenings saw it solve, its own and those that it was the champion of."""
+    losses: float = 0.0
+    """Train tasks that they saw it fail."""
+    skills: dict[str, float] = {}
+    """Its newest screening score by skill."""
 
 
 class Archive:

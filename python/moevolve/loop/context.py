@@ -19,6 +19,7 @@ from moevolve.loop import snapshot as snapshots
 from moevolve.loop.arms import switches
 from moevolve.loop.behaviours import Behaviours
 from moevolve.loop.control import Control
+from moevolve.loop.selecting import policy_of
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.tools import RecordedTools
 from moevolve.loop.variants import VariantStore
@@ -32,7 +33,6 @@ from moevolve.rollouts.executors.local import LocalExecutor, Programs
 from moevolve.rollouts.grading import CoinGrader, Grader, SealedGrader
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
 from moevolve.rollouts.strangers import StrangersWords
-from moevolve.selection.parents import SELECTIONS
 from moevolve.skills.curriculum import allocate
 from moevolve.skills.mastery import Mastery
 from moevolve.tasks.grader.seal import seal
@@ -87,7 +87,7 @@ class RunContext:
         verdicts = self.sealed if self.arm.verdicts else CoinGrader()
         self.runner = RolloutRunner(self.executor, verdicts, suite.secret)
         self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
-        self.selection = SELECTIONS[config.evolve.selection]()
+        self.selection = policy_of(config)
         self.skills = sorted(suite.skills)
         levels = {path: skill.levels for path, skill in suite.skills.items()}
         self.cells = suite.cells
@@ -253,6 +253,7 @@ class RunContext:
         level: Level,
         operator: str,
         summary: str,
+        step: int | None = None,
     ) -> Variant:
         """Adds a candidate to the archive.
 
@@ -264,6 +265,7 @@ class RunContext:
             level: which of the two is new.
             operator: what made the change.
             summary: the change in words.
+            step: the step of selection that chose the parent, where one did.
         """
         name = f"v{self.state.next_variant:04d}"
         self.state.next_variant += 1
@@ -286,5 +288,6 @@ class RunContext:
                 summary,
                 None,
                 "candidate",
+                step,
             )
         )

@@ -79,6 +79,7 @@ def screened(child: Variant, attempts: Sequence[Attempt], baseline: float, *, pa
         n=len(attempts),
         passed=passed,
         failures=dict(sorted(failures.items())),
+        skills=score(attempts)[1],
     )
 
 

@@ -9,7 +9,7 @@ from moevolve.journal.kinds.registry import Said, Tone, folds, says
 from moevolve.journal.kinds.scores import failures
 from moevolve.journal.text import line
 from moevolve.journal.variants import Fate
-from moevolve.records import Chosen, Gated, Level, Proposed, RolledBack, Screened, VariantAdded
+from moevolve.records import Chosen, Gated, Level, Proposed, RolledBack, Screened, Selected, VariantAdded
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -60,6 +60,24 @@ def _propose(view: RunView, record: Proposed, seq: int, at: float) -> None:
     row = view.variants.row(record.variant)
     if row is not None and record.level == "program":
         view.undecided.append(row)
+
+
+@says(Selected)
+def _selected(record: Selected) -> Said:
+    chance = "" if record.chance is None else f", as it does with probability {record.chance:.2f}"
+    if record.action == "expand":
+        return f"{line(record.policy)} selects {line(record.variant)} as a parent{chance}", "quiet"
+    n = sum(share.n for share in record.skills.values())
+    mean = sum(share.score * share.n for share in record.skills.values()) / max(1, n)
+    return (
+        f"{line(record.policy)} evaluates {line(record.variant)} once more: {score(mean)} on {counted(n, 'task')}",
+        "quiet",
+    )
+
+
+@folds(Selected)
+def _select(view: RunView, record: Selected, seq: int, at: float) -> None:
+    view.generated += record.tokens
 
 
 @says(Screened)

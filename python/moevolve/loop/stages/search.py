@@ -11,14 +11,16 @@ from moevolve.gate.screening import corrected_best, standard_error
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
+from moevolve.loop.selecting import measure, select
 from moevolve.loop.stages.gate import gate
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children
 from moevolve.randomness import key, rng
-from moevolve.records import Chosen, Record
+from moevolve.records import Chosen, Record, SkillScore
 from moevolve.rollouts.attempts import Attempt, Counts
 from moevolve.rollouts.counting import Usage
 from moevolve.rollouts.scoring import compared, mean
+from moevolve.rollouts.scoring import score as scored
 from moevolve.tasks.task import Verdict
 
 UNSTEADY = "nondeterministic"
@@ -37,7 +39,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
     of = run.config.evolve.generations
     done = 0.55 + 0.4 * generation / of
     run.progress(f"proposing programs, generation {generation + 1}/{of}", done)
-    parent = run.selection.choose(run.archive, rng(run.config.seed, cycle, "parent", generation))
+    parent, step = select(run, cycle, generation)
     proposals, tokens = _propose(run, cycle, generation, parent, latest)
     run.bill(cycle, f"improve {generation}")
     candidates = [
@@ -50,6 +52,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
                 "program",
                 proposal.operator,
                 proposal.summary,
+                step,
             ),
             proposal,
         )
@@ -77,6 +80,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
                 unscreened=[child.id for child, proposal in candidates if not proposal.solves_differently],
                 tokens=tokens + screening.tokens,
                 gain=gain,
+                baseline=screening.skills,
             ),
         ]
     )
@@ -127,6 +131,8 @@ class _Screening(msgspec.Struct, frozen=True):
     differences: dict[str, list[float]]
     """By candidate, in order: paired differences to the champion; see `compared`."""
     tokens: int
+    skills: dict[str, SkillScore]
+    """The champion's score by skill."""
 
 
 def _screen(
@@ -161,6 +167,7 @@ def _screen(
             # Whatever it came to elsewhere says nothing: it is discarded as a whole.
             attempts = [_unsteady(attempt) for attempt in attempts]
         beside = compared(attempts, baseline.attempts)
+        measure(run, child.id, attempts)
         score, base, differences[child.id] = beside.score, beside.baseline, beside.differences
         better = score > base + run.config.evolve.margin and not (unsteady or beside.void)
         child = run.archive.update(child.id, score=score, status="kept" if better else "rejected")
@@ -180,7 +187,10 @@ def _screen(
             )
         )
     tokens = sum(rollouts.counts.tokens for rollouts in (baseline, *found))
-    return _Screening(passed, records, mean(baseline.attempts), differences, tokens)
+    if differing:
+        measure(run, run.champion.id, baseline.attempts)
+    by_skill = scored(baseline.attempts)[1]
+    return _Screening(passed, records, mean(baseline.attempts), differences, tokens, by_skill)
 
 
 def _unsteady(attempt: Attempt) -> Attempt:

@@ -1,0 +1,154 @@
+"""Frozen replay: policies walk the tree that a run recorded, and nothing is attempted again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from selection_trees import tree
+
+from moevolve.records import (
+    Chosen,
+    Decision,
+    Gated,
+    Record,
+    RunStarted,
+    Screened,
+    Selected,
+    SkillScore,
+    VariantAdded,
+)
+from moevolve.selection.replayed import recorded, reveal
+from moevolve.selection.table import POLICIES, policy
+from moevolve.selection.tree import Node, Tree
+
+
+def added(
+    id: str, parent: str | None, level: Literal["program", "weights", "seed"] = "program"
+) -> VariantAdded:
+    return VariantAdded(
+        variant=id,
+        parents=[parent] if parent else [],
+        cycle=1,
+        level=level,
+        weights="w",
+        program="p",
+        operator="o",
+        summary="s",
+        score=None,
+    )
+
+
+def selected(step: int, parent: str) -> Selected:
+    return Selected(cycle=1, step=step, policy="dgm", action="expand", variant=parent, chance=0.5)
+
+
+def screened(id: str, score: float) -> Screened:
+    skills = {"a": SkillScore(score=score, n=10)}
+    return Screened(cycle=1, variant=id, score=score, baseline=0.5, n=10, passed=score > 0.5, skills=skills)
+
+
+def chosen(id: str | None) -> Chosen:
+    baseline = {"a": SkillScore(score=0.5, n=10)}
+    return Chosen(cycle=1, chosen=id, not_chosen=[], unscreened=[], tokens=1, baseline=baseline)
+
+
+def gated(id: str, champion: str, decision: Decision) -> Gated:
+    return Gated(
+        cycle=1,
+        level="program",
+        candidate=id,
+        champion=champion,
+        decision=decision,
+        reason="",
+        n=1,
+        wins=1,
+        losses=0,
+        gain=0.1,
+        evidence=9.0,
+        alpha=0.01,
+        skills={},
+        tokens=1,
+    )
+
+
+STARTED = RunStarted(
+    run="r",
+    seed=1,
+    arm="full",
+    suite="s",
+    answers="any",
+    skills=[],
+    config="{}",
+    champion="v0",
+    weights="w",
+    program="p",
+    parameters=1,
+)
+RUN: list[Record] = [
+    STARTED,
+    added("v0", None, "seed"),
+    selected(0, "v0"),
+    added("v1", "v0"),
+    screened("v1", 0.8),
+    added("v2", "v0"),
+    screened("v2", 0.4),
+    chosen("v1"),
+    gated("v1", "v0", "promote"),
+    added("v3", "v1", "weights"),
+    selected(1, "v2"),
+    added("v4", "v2"),
+    screened("v4", 0.9),
+    chosen("v4"),
+    gated("v4", "v1", "veto"),
+    selected(2, "v0"),
+    added("v5", "v0"),
+    screened("v5", 0.6),
+    chosen(None),
+]
+
+
+def test_the_tree_is_what_the_journal_says() -> None:
+    whole = recorded(RUN)
+    assert [(node.id, node.parent, node.step) for node in whole] == [
+        ("v0", None, None),
+        ("v1", "v0", 0),
+        ("v2", "v0", 0),
+        ("v3", "v1", None),
+        ("v4", "v2", 1),
+        ("v5", "v0", 2),
+    ]
+    assert whole.champion == "v1"
+    assert not whole["v4"].open
+    # Screened once itself (.8 of 10), champion of two screenings (.5 of 10 each).
+    assert (whole["v1"].wins, whole["v1"].losses) == (18, 12)
+    assert (whole["v0"].wins, whole["v0"].losses) == (5, 5)
+    assert whole["v1"].scores == {"a": 0.5}
+
+
+def test_a_step_reveals_what_the_run_made_in_its_next_step_there() -> None:
+    """The best policy climbs: the first node's children, then the best scored of what is left."""
+    walk = reveal(recorded(RUN), policy("best"), seed=0)
+    assert walk.order == ["v0", "v1", "v2", "v0"]
+    assert walk.best == [0.0, 0.8, 0.8, 0.9, 0.9]
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_reveals_the_whole_tree_once(name: str) -> None:
+    whole = recorded(RUN)
+    walk = reveal(whole, policy(name), seed=3)
+    assert sorted(walk.order) == ["v0", "v0", "v1", "v2"]
+    assert walk.best[-1] == 0.9
+    assert walk == reveal(whole, policy(name), seed=3)
+
+
+def test_nothing_below_a_closed_node_is_revealed() -> None:
+    closed = Tree(
+        [
+            Node(id="a", score=0.1),
+            Node(id="b", parent="a", score=0.2, open=False),
+            Node(id="c", parent="b", score=1.0),
+        ]
+    )
+    assert reveal(closed, policy("random"), seed=1).best == [0.1, 0.2]
+    assert reveal(tree(("a", None, 0.3)), policy("hgm"), seed=1).order == []
