@@ -1,0 +1,142 @@
+"""Evaluator folders of OpenEvolve and ShinkaEvolve: what lies in them, and which of their settings mean something here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from moevolve.errors import UsageError
+from moevolve.tasks.evaluators import keys
+
+Contract = Literal["openevolve", "shinka"]
+LARGEST_PROGRAM = 1 << 20
+BLOCK = re.compile(r"EVOLVE-BLOCK-(START|END)")
+
+
+class EvaluatorFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder with a program to improve and what scores it.
+
+    Attributes:
+        path: the folder.
+        name: its name, under which it is seen inside.
+        contract: how its evaluator is called.
+        program: file name of the initial program.
+        evaluator: file name of the evaluator.
+        seconds: the time limit that its configuration sets, if any.
+        settings: what the evaluator's process needs of the configuration.
+        iterations, seed, task: further settings with a meaning here.
+        without_effect: keys of the configuration that are known and mean nothing here.
+    """
+
+    path: Path
+    name: str
+    contract: Contract
+    program: str
+    evaluator: str
+    seconds: float | None = None
+    settings: dict[str, Any] = {}
+    iterations: int | None = None
+    seed: int | None = None
+    task: str = ""
+    without_effect: tuple[str, ...] = ()
+
+    def initial(self) -> str:
+        """The initial program's text."""
+        return (self.path / self.program).read_text(encoding="utf-8")
+
+
+def openevolve(path: Path, config: Path | None = None) -> EvaluatorFolder:
+    """An OpenEvolve folder: an initial program, `evaluator.py`, and a configuration in YAML if there is one.
+
+    Args:
+        path: the folder.
+        config: the configuration; `config.yaml` of the folder, else the first `config*.yaml`, when None.
+
+    Raises:
+        UsageError: a file is missing, or the configuration has a key that OpenEvolve does not know.
+    """
+    path = _folder(path)
+    program = _one(path, ("initial_program.*", "initial.*", "program.py"), "initial program")
+    evaluator = _one(path, ("evaluator.py", "evaluate.py"), "evaluator")
+    chosen = config or next(
+        (
+            file
+            for pattern in ("config.yaml", "config.yml", "config*.y*ml")
+            for file in sorted(path.glob(pattern))
+        ),
+        None,
+    )
+    table = {} if chosen is None else keys.load(chosen)
+    known = keys.openevolve(table, str(chosen))
+    stages = known.get("evaluator.cascade_thresholds")
+    settings = {
+        "cascade": known.get("evaluator.cascade_evaluation", True),
+        "thresholds": [0.5, 0.75, 0.9] if stages is None else stages,
+        "features": known.get("database.feature_dimensions", []),
+    }
+    return EvaluatorFolder(
+        path=path,
+        name=path.name,
+        contract="openevolve",
+        program=program,
+        evaluator=evaluator,
+        seconds=known.get("evaluator.timeout"),
+        settings=settings,
+        iterations=known.get("max_iterations"),
+        seed=known.get("random_seed"),
+        task=known.get("prompt.system_message", ""),
+        without_effect=tuple(sorted(set(keys.flat(table)) - set(known))),
+    )
+
+
+def shinka(path: Path, config: Path | None = None) -> EvaluatorFolder:
+    """A ShinkaEvolve folder: `initial.*` with marks, and `evaluate.py`.
+
+    Args:
+        path: the folder.
+        config: a configuration in YAML; none when None, since most folders keep theirs in a script.
+
+    Raises:
+        UsageError: a file or the marks are missing, or the configuration has a key that ShinkaEvolve does not know.
+    """
+    path = _folder(path)
+    program = _one(path, ("initial.*",), "initial program")
+    evaluator = _one(path, ("evaluate.py",), "evaluator")
+    marks = BLOCK.findall((path / program).read_text(encoding="utf-8"))
+    if "START" not in marks or "END" not in marks:
+        raise UsageError(
+            f"{path / program} has no EVOLVE-BLOCK-START and EVOLVE-BLOCK-END around what may be changed"
+        )
+    table = {} if config is None else keys.load(config)
+    known = keys.shinka(table, str(config))
+    return EvaluatorFolder(
+        path=path,
+        name=path.name,
+        contract="shinka",
+        program=program,
+        evaluator=evaluator,
+        seconds=keys.clock(known.get("job_config.time")),
+        settings={"arguments": keys.arguments(known.get("job_config.extra_cmd_args") or {})},
+        iterations=known.get("evo_config.num_generations"),
+        task=known.get("evo_config.task_sys_msg") or "",
+        without_effect=tuple(sorted(set(keys.flat(table)) - set(known))),
+    )
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {path}")
+    return path.resolve()
+
+
+def _one(path: Path, patterns: tuple[str, ...], what: str) -> str:
+    for pattern in patterns:
+        found = [file for file in sorted(path.glob(pattern)) if file.is_file()]
+        if found:
+            if found[0].stat().st_size > LARGEST_PROGRAM:
+                raise UsageError(f"{found[0]} is larger than {LARGEST_PROGRAM >> 20} MiB")
+            return found[0].name
+    raise UsageError(f"{path} has no {what}: none of {', '.join(patterns)}")

@@ -1,0 +1,249 @@
+"""How evaluators are called and what they say: OpenEvolve's and ShinkaEvolve's contracts, in the process of one evaluation.
+
+What comes of it is a reply: a score or a failure's type, with whatever the evaluator told beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import math
+import runpy
+import sys
+import traceback
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+LONGEST_DETAIL = 2000
+LONGEST_ARTIFACT = 32 << 10
+MOST_ENTRIES = 256
+"""Metrics, and artifacts, of one evaluation."""
+THRESHOLDS = (0.5, 0.75, 0.9)
+"""OpenEvolve's, for its second and third stage."""
+
+
+class Unusable(Exception):
+    """What an evaluator returned has no score; its arguments are the failure's type and the detail."""
+
+
+def load(path: str) -> types.ModuleType:
+    """OpenEvolve's evaluator as a module, its folder first among those that modules are imported from."""
+    module = types.ModuleType("evaluation_module")
+    module.__file__ = path
+    sys.modules["evaluation_module"] = module
+    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+    return module
+
+
+def openevolve(module: types.ModuleType, path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The reply of OpenEvolve's contract: stages where there are any, else `evaluate`.
+
+    Args:
+        module: the evaluator.
+        path: the program's file.
+        settings: `cascade`, `thresholds`, `arguments`, `features` (metrics that are no part of a mean).
+    """
+    features = tuple(settings.get("features", ()))
+    if not settings.get("cascade", True) or not callable(getattr(module, "evaluate_stage1", None)):
+        metrics, artifacts = _result(_called(module.evaluate, path, **settings.get("arguments", {})))
+        return _scored(metrics, artifacts, features)
+    metrics, artifacts = _result(_called(module.evaluate_stage1, path))
+    for stage, threshold in enumerate(settings.get("thresholds", THRESHOLDS)[:2], start=2):
+        function = getattr(module, f"evaluate_stage{stage}", None)
+        if not callable(function) or not _passes(metrics, threshold, features):
+            break
+        try:
+            more, said = _result(_called(function, path))
+        except Unusable as error:
+            more, said = {f"stage{stage}_passed": 0.0}, {f"stage{stage}_error": str(error.args[-1])}
+        except (Exception, SystemExit):  # noqa: BLE001  a stage that raises ends the cascade, its traceback is kept
+            more, said = {f"stage{stage}_passed": 0.0}, {f"stage{stage}_error": trace()}
+        metrics |= {
+            key: value for key, value in more.items() if key == "timeout" or _number(value) is not None
+        }
+        artifacts |= said
+    return _scored(metrics, artifacts, features)
+
+
+def shinka(path: str, program: str, results: str, arguments: list[str]) -> dict[str, Any]:
+    """The reply of ShinkaEvolve's contract: the file as a command that writes `metrics.json` and `correct.json`."""
+    sys.argv = [path, "--program_path", program, "--results_dir", results, *arguments]
+    raised = ""
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit:
+        pass  # Its status means nothing in this contract.
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  files it wrote before it raised count
+        raised = trace()
+    metrics, problem = _file(results, "metrics.json")
+    correct, _ = _file(results, "correct.json")
+    if not metrics:
+        if problem == "missing" and raised:
+            return reply(failure="error", detail=raised)
+        return reply(failure="no_score", detail=f"metrics.json is {problem or 'empty'}\n{raised}".strip())
+    public, private = (metrics.get(part) for part in ("public", "private"))
+    shown = {**(private if isinstance(private, dict) else {}), **(public if isinstance(public, dict) else {})}
+    feedback = metrics.get("text_feedback") or ""
+    artifacts = {
+        "text_feedback": "\n".join(map(str, feedback)) if isinstance(feedback, list) else str(feedback)
+    }
+    found = _scored({**shown, "combined_score": metrics.get("combined_score")}, artifacts, ())
+    if found["failure"] is None and correct.get("correct") is not True:
+        return {
+            **found,
+            "score": None,
+            "failure": "incorrect",
+            "detail": str(correct.get("error") or "")[:LONGEST_DETAIL],
+        }
+    return found
+
+
+def reply(
+    score: float | None = None,
+    failure: str | None = None,
+    detail: str = "",
+    metrics: dict[str, Any] | None = None,
+    artifacts: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """A reply in plain values."""
+    return {
+        "score": score,
+        "failure": failure,
+        "detail": detail[-LONGEST_DETAIL:],
+        "metrics": metrics or {},
+        "artifacts": artifacts or {},
+    }
+
+
+def safely(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The reply of a call that may raise anything."""
+    try:
+        return call()
+    except Unusable as error:
+        return reply(failure=error.args[0], detail=error.args[1])
+    except MemoryError:
+        return reply(failure="memory", detail="MemoryError: more than the limit was asked for")
+    except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001  whatever an evaluator raises is a verdict
+        return reply(failure="error", detail=trace())
+
+
+def trace() -> str:
+    """The newest exception's traceback, of which the end says most."""
+    return traceback.format_exc()[-LONGEST_DETAIL:].strip()
+
+
+def _called(function: Callable[..., Any], path: str, **arguments: Any) -> Any:
+    found = function(path, **arguments)
+    return asyncio.run(_awaited(found)) if inspect.isawaitable(found) else found
+
+
+async def _awaited(found: Any) -> Any:
+    return await found
+
+
+def _result(found: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """(metrics, artifacts) of what an evaluator returned."""
+    artifacts: Any = None
+    metrics: Any = found
+    if not isinstance(found, dict) and isinstance(getattr(found, "metrics", None), dict):
+        metrics, artifacts = found.metrics, getattr(found, "artifacts", None)
+    elif isinstance(found, dict) and isinstance(found.get("metrics"), dict) and "combined_score" not in found:
+        metrics, artifacts = found["metrics"], found.get("artifacts")
+    elif isinstance(found, dict) and isinstance(found.get("artifacts"), dict):
+        metrics = {key: value for key, value in found.items() if key != "artifacts"}
+        artifacts = found["artifacts"]
+    if not isinstance(metrics, dict):
+        raise Unusable("wrong_type", f"the evaluator returned {type(found).__name__}, not a dict of metrics")
+    told = {str(key): _text(value) for key, value in list((artifacts or {}).items())[:MOST_ENTRIES]}
+    return {str(key): value for key, value in metrics.items()}, told
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return (value if isinstance(value, str) else str(value))[:LONGEST_ARTIFACT]
+
+
+def _number(value: Any) -> float | None:
+    """A metric as a number; None for a text, a list, nothing."""
+    if isinstance(value, (str, bytes, bytearray)) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _mean(metrics: Mapping[str, Any], features: tuple[str, ...]) -> float | None:
+    numbers = [
+        number
+        for key, value in metrics.items()
+        if key not in features and not isinstance(value, bool) and (number := _number(value)) is not None
+    ]
+    numbers = [number for number in numbers if not math.isnan(number)]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _passes(metrics: Mapping[str, Any], threshold: float, features: tuple[str, ...]) -> bool:
+    score = _number(metrics["combined_score"]) if "combined_score" in metrics else _mean(metrics, features)
+    return score is not None and score >= threshold
+
+
+def _scored(metrics: dict[str, Any], artifacts: dict[str, str], features: tuple[str, ...]) -> dict[str, Any]:
+    plain = _plain(metrics)
+    error = metrics.get("error")
+    if metrics.get("timeout") is True:
+        return reply(None, "timeout", "the evaluator's own time limit ended the program", plain, artifacts)
+    if isinstance(error, str) and error.strip():
+        return reply(None, "error", error, plain, artifacts)
+    if "combined_score" in metrics:
+        value = metrics["combined_score"]
+        score = _number(value)
+        if score is None:
+            kind, shown = type(value).__name__, _text(repr(value))[:100]
+            return reply(
+                None, "wrong_type", f"combined_score is {kind} {shown}, not a number", plain, artifacts
+            )
+    elif set(metrics) == {"error"}:
+        return reply(None, "error", "the evaluator returned nothing but an error", plain, artifacts)
+    else:
+        score = _mean(metrics, features)
+        if score is None:
+            detail = "no combined_score, and no metric that is a number"
+            wrong = any(isinstance(value, str) for value in metrics.values())
+            return reply(None, "wrong_type" if wrong else "no_score", detail, plain, artifacts)
+    if math.isnan(score):
+        return reply(None, "not_a_number", "the score is NaN", plain, artifacts)
+    if math.isinf(score):
+        return reply(None, "infinite", f"the score is {score}", plain, artifacts)
+    return reply(score, None, "", plain, artifacts)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as finite numbers, truths and texts."""
+    found: dict[str, Any] = {}
+    for key, value in list(metrics.items())[:MOST_ENTRIES]:
+        number = _number(value)
+        if isinstance(value, bool):
+            found[key] = value
+        elif number is not None and math.isfinite(number):
+            found[key] = number
+        elif value is not None:
+            found[key] = _text(value)[:LONGEST_DETAIL]
+    return found
+
+
+def _file(folder: str, name: str) -> tuple[dict[str, Any], str]:
+    """(content, problem) of a results file."""
+    try:
+        found = json.loads(Path(folder, name).read_bytes())
+    except FileNotFoundError:
+        return {}, "missing"
+    except (OSError, ValueError) as error:
+        return {}, f"unreadable: {error}"
+    return (found, "") if isinstance(found, dict) else ({}, "no object")

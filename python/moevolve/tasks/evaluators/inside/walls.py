@@ -1,0 +1,213 @@
+"""Walls around an evaluator's process, which foreign code needs threads, processes and files in: namespaces and a root of
+its own, read-only but for temporary files, no network, no capabilities. System calls by hand, since the standard library
+has none of them before Python 3.12."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
+"""User, mount, process, network, IPC and host name."""
+READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+DETACH = 2
+INNER_ID = 1000
+_MOUNT_SETATTR = 442
+_NO_NEW_PRIVILEGES, _DEATH_SIGNAL, _DUMPABLE, _SUBREAPER = 38, 1, 4, 36
+_AT_RECURSIVE = 0x8000
+DEVICES = ("null", "zero", "full", "random", "urandom")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
+"""What interpreters and compilers of the machine need; the rest of it does not exist inside."""
+
+
+class WallError(OSError):
+    """A step that the kernel refused."""
+
+
+def _check(step: str, result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise WallError(number, f"{step}: {os.strerror(number)}")
+
+
+def _prctl(option: int, value: int) -> None:
+    _libc.prctl(option, *(ctypes.c_ulong(each) for each in (value, 0, 0, 0)))
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode())
+    _check(f"mount {target}", _libc.mount(*arguments))
+
+
+def apart() -> None:
+    """Puts this process into namespaces of its own, and its children into a process namespace.
+
+    Raises:
+        WallError: the machine offers none.
+    """
+    user, group = os.geteuid(), os.getegid()
+    _check("unshare", _libc.unshare(NEW_NAMESPACES))
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{INNER_ID} {user} 1"),
+        ("gid_map", f"{INNER_ID} {group} 1"),
+    ):
+        Path(f"/proc/self/{name}").write_text(text)
+
+
+def die_with_parent() -> None:
+    """Lets the kernel kill this process when the thread that started it ends."""
+    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def adopt() -> None:
+    """Makes this process the parent of descendants whose own is gone."""
+    _prctl(_SUBREAPER, 1)
+
+
+def closed_to_others() -> None:
+    """Keeps processes of the same user from reading this one's memory."""
+    _prctl(_DUMPABLE, 0)
+
+
+def private_root(readable: Sequence[tuple[str, str]]) -> None:
+    """Replaces the root: `readable` paths at their new places, and a few devices.
+
+    Args:
+        readable: (path of the host, path inside), outer ones first; missing ones are left out.
+
+    Raises:
+        WallError: a step that the kernel refused.
+    """
+    new = "/tmp"  # Any folder does: only this namespace sees what is mounted there.
+    places: list[tuple[str, str]] = []
+    for source, target in readable:
+        if not os.path.lexists(source) or any(
+            source != outer and Path(target).is_relative_to(inner) and Path(source).is_relative_to(outer)
+            for outer, inner in places
+        ):
+            continue
+        places.append((source, target))
+    handles = [(os.open(source, os.O_PATH | os.O_CLOEXEC), source, target) for source, target in places]
+    devices = [(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC), name) for name in DEVICES]
+    _mount("none", "/", "", RECURSIVE | PRIVATE)
+    _mount("tmpfs", new, "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
+    for handle, source, target in handles:
+        if Path(source).is_symlink() and source == target:
+            Path(new + target).parent.mkdir(parents=True, exist_ok=True)
+            Path(new + target).symlink_to(Path(source).readlink())
+            continue
+        _bind(handle, new + target)
+        _read_only(new + target)
+    for handle, name in devices:
+        _bind(handle, f"{new}/dev/{name}")
+    for link, where in (
+        ("fd", "self/fd"),
+        ("stdin", "self/fd/0"),
+        ("stdout", "self/fd/1"),
+        ("stderr", "self/fd/2"),
+    ):
+        Path(f"{new}/dev/{link}").symlink_to(f"/proc/{where}")
+    for folder in ("tmp", "dev/shm", "proc", "old", "layer"):
+        Path(f"{new}/{folder}").mkdir(parents=True, exist_ok=True)
+    # A container that hides parts of /proc allows no whole one: then there is none.
+    with suppress(WallError):
+        _mount("proc", f"{new}/proc", "proc", NO_SUID | NO_DEVICES)
+    Path(new, "etc").mkdir(exist_ok=True)
+    Path(new, "etc/passwd").write_text(f"evaluator:x:{INNER_ID}:{INNER_ID}::/tmp:/bin/sh\n")
+    Path(new, "etc/group").write_text(f"evaluator:x:{INNER_ID}:\n")
+    Path(new, "etc/hosts").write_text("127.0.0.1 localhost\n")
+    os.chdir(new)
+    _check("pivot_root", _libc.pivot_root(b".", b"old"))
+    _check("umount", _libc.umount2(b"/old", DETACH))
+    Path("/old").rmdir()
+    _mount("none", "/", "", REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
+    for handle in [each[0] for each in handles] + [each[0] for each in devices]:
+        os.close(handle)
+
+
+def _bind(handle: int, target: str) -> None:
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        Path(target).mkdir(parents=True, exist_ok=True)
+    else:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
+    source = f"/proc/self/fd/{handle}"
+    _mount(source, target, "", BIND | RECURSIVE)
+
+
+def _read_only(target: str) -> None:
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SUID | NO_DEVICES, 0, 0, 0)
+    at, flags, size = ctypes.c_long(-100), ctypes.c_ulong(_AT_RECURSIVE), ctypes.c_ulong(32)
+    if _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), at, target.encode(), flags, attributes, size) < 0:
+        _mount("none", target, "", REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
+
+
+class Scratch:
+    """Folders that an evaluation may write to, empty or as they were before each one.
+
+    Args:
+        size: bytes of all that is written.
+        folder: a read-only folder that looks writable, where the kernel can: what is written lies apart.
+    """
+
+    def __init__(self, size: int, folder: str) -> None:
+        self._size = size
+        self._folder = folder
+        self._layered = False
+        for each in ("/tmp", "/dev/shm"):
+            self._empty(each)
+        self._layer()
+
+    def clear(self) -> None:
+        """Takes away what an evaluation left; costs nothing where it left nothing."""
+        for each in ("/tmp", "/dev/shm"):
+            if any(Path(each).iterdir()):
+                _check("umount", _libc.umount2(each.encode(), DETACH))
+                self._empty(each)
+        if self._layered and any(Path("/layer/changed").iterdir()):
+            os.chdir("/")
+            _check("umount", _libc.umount2(self._folder.encode(), DETACH))
+            _check("umount", _libc.umount2(b"/layer", DETACH))
+            self._layer()
+
+    def _empty(self, folder: str) -> None:
+        _mount("tmpfs", folder, "tmpfs", NO_SUID | NO_DEVICES, f"size={self._size},mode=1777")
+
+    def _layer(self) -> None:
+        self._layered = False
+        _mount("tmpfs", "/layer", "tmpfs", NO_SUID | NO_DEVICES, f"size={self._size},mode=755")
+        for name in ("changed", "work"):
+            Path(f"/layer/{name}").mkdir()
+        layers = f"lowerdir={self._folder},upperdir=/layer/changed,workdir=/layer/work,userxattr"
+        with suppress(WallError):  # Else the folder stays read-only.
+            _mount("overlay", self._folder, "overlay", NO_SUID | NO_DEVICES, layers)
+            self._layered = True
+        os.chdir(self._folder)
+
+
+def few_processes(most: int) -> None:
+    """Bounds the process ids of this namespace and forbids more user namespaces, where the kernel can."""
+    for path, value in (("kernel/pid_max", max(most, 400)), ("user/max_user_namespaces", 0)):
+        with suppress(OSError):  # Older kernels have one bound for the whole machine: the watch remains.
+            Path("/proc/sys", path).write_text(str(value))
+
+
+def ordinary(limits: dict[int, int]) -> None:
+    """Gives up every capability and sets limits: from here on this process is nobody's superior."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    _prctl(_NO_NEW_PRIVILEGES, 1)
+    _check("capset", _libc.capset(header, (ctypes.c_uint32 * 6)()))
+    _prctl(_DUMPABLE, 1)
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))

@@ -1,0 +1,1 @@
+"""What evaluators of OpenEvolve import of it, and no more."""

@@ -1,0 +1,1 @@
+"""What evaluators of ShinkaEvolve import of it, and no more."""

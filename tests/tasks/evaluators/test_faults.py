@@ -1,0 +1,169 @@
+"""What a program can do to its evaluation: each deed costs one candidate, by its name, and leaves nothing."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
+
+WALLS = pytest.mark.parametrize("walls", [True, False], ids=["walls", "no-namespaces"])
+LIMITS = EvaluatorLimits(seconds=3, memory_mb=512, processes=8, output_kb=64, disk_mb=8)
+GOOD = "def score(): return 1.5\n"
+
+DEEDS = {
+    "hangs": ("while True: pass", "timeout"),
+    "sleeps": ("import time\ntime.sleep(10**6)", "timeout"),
+    "hangs in a thread": (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(10**6,)).start()\ntime.sleep(10**6)",
+        "timeout",
+    ),
+    "ignores signals": (
+        "import signal, time\nfor n in (1, 2, 3, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(10**6)",
+        "timeout",
+    ),
+    "exits": ("import os\nos._exit(0)", "crashed"),
+    "exits by name": ("raise SystemExit(0)", "error"),
+    "aborts": ("import os\nos.abort()", "crashed"),
+    "kills itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "crashed"),
+    "kills everybody": ("import os, signal\nos.kill(-1, signal.SIGKILL)", "error"),
+    "crashes": ("import ctypes\nctypes.string_at(0)", "crashed"),
+    "raises": ("raise ValueError('no')", "error"),
+    "recurses": ("def f(): f()\nf()", "error"),
+    "no syntax": ("def (", "error"),
+    "allocates": ("x = bytearray(8 << 30)", "memory"),
+    "allocates bit by bit": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "memory"),
+    "forks a daemon": (
+        "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork(): time.sleep(10**6)\n    os._exit(0)",
+        "left_processes",
+    ),
+    "leaves a child": ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", "left_processes"),
+    "forks without end": (
+        "import os, time\nwhile True:\n    if not os.fork(): time.sleep(10**6)",
+        "processes",
+    ),
+    "prints without end": ("while True: print('x' * 1000)", "output"),
+    "prints to the descriptor": ("import os\nwhile True: os.write(2, b'x' * 4096)", "output"),
+    "returns NaN": ("def score(): return float('nan')", "not_a_number"),
+    "returns infinity": ("def score(): return float('inf')", "infinite"),
+    "returns a text": ("def score(): return 'very good'", "wrong_type"),
+    "returns a number as a text": ("def score(): return '1.0'", "wrong_type"),
+    "returns nothing": ("def score(): return None", "wrong_type"),
+    "returns an array": ("def score(): return [1.0]", "wrong_type"),
+    "returns what fails to be a number": (
+        "class Evil:\n    def __float__(self): raise KeyError('no')\ndef score(): return Evil()",
+        "error",
+    ),
+    "returns too large an integer": ("def score(): return 10**400", "wrong_type"),
+    "closes every file": ("import os\nos.closerange(0, 100)", "crashed"),
+    "writes a reply": (
+        "import os\nfor n in range(3, 20):\n    try: os.write(n, b'{\"score\": 1e999}')\n    except OSError: pass\n"
+        "os._exit(0)",
+        "crashed",
+    ),
+}
+EVALUATOR = """
+import runpy
+def evaluate(path):
+    return {"combined_score": runpy.run_path(path)["score"]()}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> EvaluatorFolder:
+    path = tmp_path_factory.mktemp("faults")
+    (path / "initial_program.py").write_text(GOOD)
+    (path / "evaluator.py").write_text(EVALUATOR)
+    return folders.openevolve(path)
+
+
+@WALLS
+@pytest.mark.parametrize("deed", list(DEEDS))
+def test_a_deed_costs_one_candidate_by_name(folder: EvaluatorFolder, deed: str, walls: bool) -> None:
+    if deed == "kills everybody" and not walls:
+        pytest.skip("without a process namespace it would mean it")
+    text, failure = DEEDS[deed]
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
+        found = process.evaluate(f"{GOOD}{text}\n")
+        assert (found.score, found.failure) == (None, failure), found
+        assert len(found.output) <= 4096 and len(found.detail) <= 2000
+        assert process.evaluate(GOOD).score == 1.5, "the next one is unharmed"
+
+
+def processes() -> set[int]:
+    return {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
+
+
+@WALLS
+def test_nothing_is_left_of_a_process(folder: EvaluatorFolder, walls: bool) -> None:
+    before = processes()
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
+        for deed in ("forks a daemon", "leaves a child", "hangs in a thread"):
+            process.evaluate(f"{GOOD}{DEEDS[deed][0]}\n")
+        started = processes() - before
+    for pid in started:
+        command = Path(f"/proc/{pid}/cmdline")
+        assert not command.exists() or b"sleep" not in command.read_bytes()
+
+
+def test_walls(folder: EvaluatorFolder, tmp_path: Path) -> None:
+    """What a program sees of the machine, told by the evaluation itself."""
+    secret = tmp_path / "secret"
+    secret.write_text("key")
+    text = f"""
+        import os, socket
+        def tried(call):
+            try:
+                call()
+                return True
+            except OSError:
+                return False
+        def score():
+            deeds = [
+                tried(lambda: open({str(secret)!r})),
+                tried(lambda: os.listdir({str(folder.path)!r})),
+                tried(lambda: os.listdir("/var/log")),
+                tried(lambda: open("/usr/lib/x", "w")),
+                tried(lambda: open("/x", "w")),
+                tried(lambda: socket.create_connection(("127.0.0.1", 22), 1)),
+                tried(lambda: socket.create_connection(("192.0.2.1", 80), 1)),
+                tried(lambda: open("/proc/1/mem", "rb")),
+                tried(lambda: os.readlink("/proc/1/cwd")),
+                tried(lambda: os.mknod("/tmp/disk", 0o660 | 0o060000, os.makedev(8, 0))),
+                tried(lambda: os.setuid(0)),
+                any(name.endswith("KEY") for name in os.environ),
+                len([name for name in os.listdir("/proc") if name.isdigit()]) > 3,
+            ]
+            return float(sum(2**n for n, done in enumerate(deeds) if done))
+    """
+    with EvaluatorProcess(folder, LIMITS) as process:
+        if process.missing:
+            pytest.skip(f"no namespaces here: {process.missing}")
+        assert process.evaluate(textwrap.dedent(text)).score == 0.0
+        assert process.evaluate(GOOD).score == 1.5
+
+
+def test_files_of_an_evaluation_are_gone_at_the_next(folder: EvaluatorFolder) -> None:
+    writes = "open('/tmp/left', 'w').write('1')\nopen('beside', 'w').write('1')\nopen('/dev/shm/left', 'w').write('1')\n"
+    reads = "import os\ndef score(): return float(sum(map(os.path.exists, ('/tmp/left', 'beside', '/dev/shm/left'))))\n"
+    fills = "open('/tmp/left', 'wb').write(bytes(64 << 20))\n"
+    with EvaluatorProcess(folder, LIMITS) as process:
+        assert process.evaluate(GOOD + writes).score == 1.5
+        assert process.evaluate(reads).score == 0.0
+        assert process.evaluate(GOOD + fills).failure in ("error", "crashed")
+        assert process.evaluate(reads).score == 0.0
+    assert sorted(path.name for path in folder.path.iterdir()) == ["evaluator.py", "initial_program.py"]
+
+
+def test_modules_that_a_program_changes_are_as_they_were(folder: EvaluatorFolder) -> None:
+    with EvaluatorProcess(folder, LIMITS) as process:
+        assert (
+            process.evaluate("import builtins, math\nmath.pi = 3\nbuiltins.sum = None\n" + GOOD).score == 1.5
+        )
+        assert process.evaluate("import math\ndef score(): return sum([math.pi])\n").score == pytest.approx(
+            3.14159, abs=1e-5
+        )

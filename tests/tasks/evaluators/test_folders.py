@@ -1,0 +1,166 @@
+"""Folders of the two kinds, read and run as they lie there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moevolve.errors import UsageError
+from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
+
+FOLDERS = Path(__file__).parents[2] / "fixtures" / "evaluators"
+LIMITS = EvaluatorLimits(seconds=20, memory_mb=512)
+WALLS = pytest.mark.parametrize("walls", [True, False], ids=["walls", "no-namespaces"])
+
+
+@WALLS
+def test_stages_follow_their_thresholds_and_keep_artifacts(walls: bool) -> None:
+    folder = folders.openevolve(FOLDERS / "valley")
+    assert (folder.seconds, folder.iterations, folder.seed) == (20, 12, 5)
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
+        found = process.evaluate(folder.initial())
+        assert found.failure is None and found.score is not None and 0.9 < found.score < 1
+        assert found.artifacts["second"] == "measured twice" and "," in found.artifacts["first"]
+        low = process.evaluate(folder.initial().replace("return x, y", "return float('nan'), y"))
+        assert low.score == 0.0 and "second" not in low.artifacts, (
+            "below the threshold no second stage is run"
+        )
+
+
+@WALLS
+def test_an_evaluator_may_start_a_process_and_write_files_that_nobody_sees_afterwards(
+    walls: bool, tmp_path: Path
+) -> None:
+    folder = folders.openevolve(FOLDERS / "packing")
+    with EvaluatorProcess(folder, LIMITS, walls=True) as process:
+        found = process.evaluate(folder.initial())
+        assert found.score == pytest.approx(9 * 0.08), found
+        assert found.artifacts["radius"] == "nan" and found.artifacts["circles"].startswith("[(0.26")
+        assert process.evaluate(folder.initial().replace("0.08", "0.5")).score == 0.0
+    assert not (FOLDERS / "packing" / "last.json").exists()
+
+
+def test_async_evaluators_nested_metrics_and_times_among_them() -> None:
+    folder = folders.openevolve(FOLDERS / "modules")
+    with EvaluatorProcess(folder, LIMITS) as process:
+        assert process.evaluate(folder.initial()).score == 0.0
+        better = process.evaluate(folder.initial().replace('"reader": 0', '"reader": 2'))
+        assert (
+            better.score == 0.25
+            and better.metrics["right"] == 1
+            and better.artifacts["choices"].startswith("[{")
+        )
+        broken = process.evaluate("def configure(): return 1 / 0")
+        assert broken.score == 0.0 and broken.artifacts["error"] == "division by zero"
+
+
+def test_without_a_combined_score_it_is_the_mean_of_the_numbers() -> None:
+    folder = folders.openevolve(FOLDERS / "denoise")
+    with EvaluatorProcess(folder, LIMITS) as process:
+        found = process.evaluate(folder.initial())
+    gain, smoothness = found.metrics["gain"], found.metrics["smoothness"]
+    assert isinstance(gain, float) and isinstance(smoothness, float)
+    assert found.score == pytest.approx((gain + smoothness) / 2), (
+        "neither the NaN nor the truth value is in it"
+    )
+
+
+@WALLS
+def test_shinkas_wrapper_and_validation(walls: bool) -> None:
+    folder = folders.shinka(FOLDERS / "packing-shinka")
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
+        found = process.evaluate(folder.initial())
+        assert found.score == pytest.approx(0.72) and found.metrics["circles"] == 9
+        wrong = process.evaluate(folder.initial().replace("RADIUS = 0.08", "RADIUS = 0.3"))
+        assert (wrong.score, wrong.failure, wrong.detail) == (None, "incorrect", "a circle leaves the square")
+        raises = process.evaluate(folder.initial().replace("return circles", "return missing"))
+        assert raises.failure == "incorrect" and "NameError" in raises.detail
+        infinite = process.evaluate(folder.initial().replace("sum(radius", "1e999 + sum(radius"))
+        assert infinite.failure == "infinite"
+
+
+def test_shinkas_results_files_without_the_wrapper() -> None:
+    folder = folders.shinka(FOLDERS / "sines-shinka")
+    with EvaluatorProcess(folder, LIMITS) as process:
+        found = process.evaluate(folder.initial())
+        assert found.score is not None and found.artifacts["text_feedback"] == "close\ncloser"
+        assert process.evaluate("def sine(x): return 1 / 0").failure == "error"
+        assert process.evaluate("import os; os._exit(0)").failure == "crashed"
+
+
+def test_generators_without_a_seed_start_from_the_key(tmp_path: Path) -> None:
+    (tmp_path / "initial_program.py").write_text("import random\nVALUE = random.random()\n")
+    (tmp_path / "evaluator.py").write_text(
+        "import runpy\ndef evaluate(path): return {'combined_score': runpy.run_path(path)['VALUE']}\n"
+    )
+    folder = folders.openevolve(tmp_path)
+    with EvaluatorProcess(folder, LIMITS) as process:
+        scores = [process.evaluate(folder.initial(), key).score for key in (1, 2, 1)]
+    assert scores[0] == scores[2] != scores[1]
+
+
+class TestConfigurations:
+    def write(self, path: Path, text: str) -> Path:
+        (path / "initial_program.py").write_text("X = 1\n")
+        (path / "evaluator.py").write_text("def evaluate(path): return {'combined_score': 1.0}\n")
+        (path / "config.yaml").write_text(text)
+        return path
+
+    @pytest.mark.parametrize(
+        ("text", "named"),
+        [
+            ("max_iteration: 3\n", "no setting max_iteration .did you mean max_iterations"),
+            ("evaluator: {time_out: 3}\n", "no setting evaluator.time_out .did you mean evaluator.timeout"),
+            ("evaluator: {timeout: soon}\n", "evaluator.timeout: Expected `float`"),
+            ("database: 3\n", "database is a section"),
+            ("- a list\n", "holds no table"),
+            ("a: [\n", "cannot be read"),
+        ],
+    )
+    def test_what_nobody_knows_is_refused_by_name(self, tmp_path: Path, text: str, named: str) -> None:
+        with pytest.raises(UsageError, match=named):
+            folders.openevolve(self.write(tmp_path, text))
+
+    def test_what_is_known_and_means_nothing_here_is_named(self, tmp_path: Path) -> None:
+        text = "parallel_evaluations: 4\nllm: {primary_model: some}\nevaluator: {timeout: 7}\nprompt:\n"
+        folder = folders.openevolve(self.write(tmp_path, text))
+        assert folder.seconds == 7 and folder.without_effect == (
+            "llm.primary_model",
+            "parallel_evaluations",
+            "prompt",
+        )
+
+    def test_shinkas_sections_by_either_name(self, tmp_path: Path) -> None:
+        config = tmp_path / "run.yaml"
+        config.write_text(
+            "evo: {num_generations: 9}\njob_config: {time: '00:03:00', extra_cmd_args: {points: 20}}\n"
+        )
+        folder = folders.shinka(FOLDERS / "sines-shinka", config)
+        assert (folder.iterations, folder.seconds) == (9, 180)
+        with EvaluatorProcess(folder, LIMITS) as process:
+            assert process.evaluate(folder.initial()).metrics["points"] == 20
+        config.write_text("evo_config: {num_generation: 9}\n")
+        with pytest.raises(UsageError, match="no setting evo_config.num_generation"):
+            folders.shinka(FOLDERS / "sines-shinka", config)
+
+    def test_a_shinka_program_without_marks_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "initial.py").write_text("x = 1\n")
+        (tmp_path / "evaluate.py").write_text("")
+        with pytest.raises(UsageError, match="EVOLVE-BLOCK-START"):
+            folders.shinka(tmp_path)
+
+    def test_missing_files_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="no initial program"):
+            folders.openevolve(tmp_path)
+        (tmp_path / "initial_program.rs").write_text("fn main() {}\n")
+        with pytest.raises(UsageError, match="no evaluator"):
+            folders.openevolve(tmp_path)
+
+
+def test_an_evaluator_that_cannot_be_imported_is_the_users_business(tmp_path: Path) -> None:
+    (tmp_path / "initial_program.py").write_text("x = 1\n")
+    (tmp_path / "evaluator.py").write_text("import json\nimport no_such_module\n")
+    with pytest.raises(UsageError, match="No module named 'no_such_module'"):
+        EvaluatorProcess(folders.openevolve(tmp_path), LIMITS).start()
