@@ -69,7 +69,7 @@ test-rust: $(VENV)/.made
 
 # Not part of `check`: the crates that read strangers' files have these checks in every build (Cargo.toml), and the rest takes
 # four minutes to compile once more.
-CHECKED := $(foreach crate,checkpoint model store sandbox,-p moevolve-$(crate) \
+CHECKED := $(foreach crate,checkpoint model generate store sandbox,-p moevolve-$(crate) \
 	--config profile.release.package.moevolve-$(crate).overflow-checks=true \
 	--config profile.release.package.moevolve-$(crate).debug-assertions=true)
 

@@ -28,11 +28,10 @@ use crate::layout::Layout;
 use crate::linear::Weights;
 use crate::network::Keep;
 use crate::parameters::Parameters;
-use crate::schedule::Scheduler;
 use crate::stored::{Ggml, Mapped};
 use crate::train::{Optimizer, Trainer};
 
-pub use requests::{Example, Logits, Request, Sample};
+pub use requests::{Example, Logits};
 
 /// Parameters of the largest model that is drawn at random: beyond, a size is a slip.
 const LARGEST_CREATED: f64 = 1e10;
@@ -55,8 +54,6 @@ pub struct Engine {
     generation: Option<Map<String, Value>>,
     optimizer: Optimizer,
     trainer: Trainer,
-    /// Serves calls that bring all their requests at once; made when first asked.
-    generator: Option<Scheduler>,
     /// Counts changes of the weights, so that no text read by earlier ones is taken for one read by these.
     weights_version: u64,
     isa: Isa,
@@ -140,7 +137,6 @@ impl Engine {
             generation,
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
-            generator: None,
             weights_version: 0,
             isa: chosen_isa()?,
         })
@@ -162,7 +158,6 @@ impl Engine {
             generation: self.generation.clone(),
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
-            generator: None,
             weights_version: 0,
             isa: self.isa,
         }
@@ -281,8 +276,18 @@ impl Engine {
         }
     }
 
+    /// Makes the network ready for so many positions.
+    pub fn prepare(&mut self, positions: usize) {
+        self.rotary.extend(positions);
+    }
+
+    /// Counts changes of what the network computes.
+    pub fn weights_version(&self) -> u64 {
+        self.weights_version
+    }
+
     /// Calls `work` with the network, adapter included.
-    fn with_cpu<T>(&self, work: impl FnOnce(Cpu<'_>) -> T) -> T {
+    pub fn with_cpu<T>(&self, work: impl FnOnce(Cpu<'_>) -> T) -> T {
         match self.lora() {
             Some(lora) => work(self.cpu(&lora)),
             None => work(self.cpu(self.base())),
@@ -290,7 +295,7 @@ impl Engine {
     }
 
     /// Workers that each take whole rows or samples: one where the pool splits every product.
-    fn workers(&self) -> usize {
+    pub fn workers(&self) -> usize {
         if self.base().splits_products() {
             1
         } else {

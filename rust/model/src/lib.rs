@@ -3,8 +3,8 @@
 //!
 //! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
 //! move tensors between files (`moevolve-checkpoint`) and the flat parameters. [`network`] is the one walk over the
-//! layers, [`backend`] what computes its blocks, [`linear`] how they multiply by a weight; [`train`] and [`schedule`]
-//! drive them.
+//! layers, [`backend`] what computes its blocks, [`linear`] how they multiply by a weight; [`train`] drives
+//! them to learn, `moevolve-generate` above to draw.
 
 pub mod adapter;
 pub mod backend;
@@ -23,7 +23,6 @@ pub mod optimizer;
 pub mod parameters;
 pub mod plan;
 mod positions;
-pub mod schedule;
 pub mod stored;
 pub mod train;
 pub mod weights;
@@ -37,8 +36,7 @@ pub use candle_core::Tensor;
 pub use adapter::Settings as AdapterSettings;
 pub use batch::Positions;
 pub use checkpoint::WeightsMode;
-pub use engine::{Engine, Example, Request, Sample};
+pub use engine::{Engine, Example};
 pub use error::{Error, Result};
 pub use objective::{Objective, Rollout};
-pub use schedule::{Event, Finish, Sampling, Scheduler};
 pub use train::{Optimizer, PolicyReport, StepReport};

@@ -3,27 +3,12 @@
 mod common;
 
 use common::{create, odd, with};
-use moevolve_model::{Engine, Request, Sampling, WeightsMode};
+use moevolve_model::{Engine, WeightsMode};
 use serde_json::json;
 
 fn logits(engine: &mut Engine) -> Vec<f32> {
     let rows = [vec![1, 5, 9, 30, 2, 8, 8], vec![4], vec![7, 7, 3]];
     engine.logits(&rows).expect("logits").values
-}
-
-fn greedy(engine: &mut Engine) -> Vec<u32> {
-    let request = Request {
-        prompt: vec![3, 9, 27],
-        keys: vec![1],
-        sampling: Sampling {
-            max_tokens: 20,
-            temperature: 0.0,
-            ..Sampling::default()
-        },
-    };
-    engine.generate(&[request]).expect("samples")[0][0]
-        .tokens
-        .clone()
 }
 
 #[test]
@@ -43,7 +28,6 @@ fn stored_weights_answer_as_trainable_ones() {
         for (a, b) in expected.iter().zip(&found) {
             assert!(a.is_nan() && b.is_nan() || (a - b).abs() < 1e-4, "{a} {b}");
         }
-        assert_eq!(greedy(&mut trained), greedy(&mut stored));
         assert_eq!(trained.fingerprint(), stored.fingerprint());
     }
 }
@@ -70,7 +54,6 @@ fn families_without_routers_or_with_biases_stay_stored_too() {
         for (a, b) in logits(&mut trained).iter().zip(&logits(&mut stored)) {
             assert!(a.is_nan() && b.is_nan() || (a - b).abs() < 1e-4, "{a} {b}");
         }
-        assert_eq!(greedy(&mut trained), greedy(&mut stored));
     }
 }
 

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use moevolve_generate::{Generator, Request};
 use moevolve_model::{
-    AdapterSettings, Engine as Model, Error, Objective, Optimizer, Request, Tokenizer, WeightsMode,
+    AdapterSettings, Engine as Model, Error, Objective, Optimizer, Tokenizer, WeightsMode,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -20,6 +21,8 @@ use crate::training::{self, ExampleArgument, RolloutArgument, SequenceArgument, 
 #[pyclass(module = "moevolve._native", frozen)]
 pub struct Engine {
     inner: Mutex<Model>,
+    /// Locked before the model.
+    generator: Mutex<Generator>,
     // What never changes needs no lock: a server reads and writes texts while rounds are made.
     tokenizer: Option<Arc<Tokenizer>>,
     vocabulary: usize,
@@ -33,12 +36,12 @@ impl Engine {
             vocabulary: model.config().vocabulary,
             eos: model.config().eos.clone(),
             inner: Mutex::new(model),
+            generator: Mutex::default(),
         }
     }
 
-    /// A panic in another call leaves buffers, never weights, half written: go on.
     fn lock(&self) -> MutexGuard<'_, Model> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// Runs without the GIL and maps the error.
@@ -193,7 +196,11 @@ impl Engine {
         requests: Vec<RequestArgument>,
     ) -> PyResult<Vec<Vec<Sample>>> {
         let requests: Vec<Request> = requests.into_iter().map(Request::from).collect();
-        let samples = self.work(py, |model| model.generate(&requests))?;
+        let samples = py.detach(|| {
+            let mut generator = lock(&self.generator);
+            generator.generate(&mut self.lock(), &requests)
+        });
+        let samples = samples.map_err(|error| raise(py, &error))?;
         let one = |samples: Vec<_>| samples.into_iter().map(Sample::from).collect();
         Ok(samples.into_iter().map(one).collect())
     }
@@ -381,6 +388,11 @@ impl Engine {
     fn set_checkpointing(&self, py: Python<'_>, checkpointing: bool) {
         py.detach(|| self.lock().set_checkpointing(checkpointing));
     }
+}
+
+/// A panic in another call leaves buffers, never weights, half written: go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A `UsageError`.

@@ -1,6 +1,6 @@
-//! Generation for Python: requests and their settings, what comes of them, and `Scheduler` over `moevolve_model::Scheduler`.
+//! Generation for Python: requests and their settings, what comes of them, and `Scheduler` over `moevolve_generate::Scheduler`.
 
-use moevolve_model::{Event, Finish, Request, Sampling, Scheduler as Service};
+use moevolve_generate::{Event, Finish, Request, Sampling, Scheduler as Service};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -71,8 +71,8 @@ pub struct Sample {
     finish: &'static str,
 }
 
-impl From<moevolve_model::Sample> for Sample {
-    fn from(sample: moevolve_model::Sample) -> Self {
+impl From<moevolve_generate::Sample> for Sample {
+    fn from(sample: moevolve_generate::Sample) -> Self {
         Self {
             tokens: sample.tokens,
             logprobs: sample.logprobs,
@@ -115,8 +115,9 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub fn new(engine: Bound<'_, Engine>, slots: usize, memory: usize) -> PyResult<Self> {
-        let made = |model: &mut moevolve_model::Engine| model.scheduler(slots, memory);
-        let inner = engine.get().work(engine.py(), made)?;
+        let inner = engine
+            .get()
+            .work(engine.py(), |model| Service::of(model, slots, memory))?;
         Ok(Self {
             engine: engine.unbind(),
             inner,
@@ -143,7 +144,7 @@ impl Scheduler {
 
     fn step(&self, py: Python<'_>) -> PyResult<Vec<Progress>> {
         let engine = self.engine.get();
-        let events = engine.work(py, |model| Ok(model.step(&self.inner)))?;
+        let events = engine.work(py, |model| Ok(self.inner.step(model)))?;
         Ok(events.into_iter().map(Progress::from).collect())
     }
 

@@ -1,22 +1,18 @@
-//! Logits and samples.
+//! Logits and log-probabilities of texts.
 
 use std::slice::ChunksExact;
 
 use moevolve_kernels::loss::log_sum_exp;
 
-use super::{Engine, Example, Logits, Request, Sample};
+use super::{Engine, Example, Logits};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::batch::{Packed, Positions};
 use crate::error::Result;
 use crate::network::{Keep, Pass};
-use crate::schedule::{Event, Finish, Scheduler};
 
 /// Tokens of a forward pass that go through the network together.
 const CHUNK: usize = 640;
-
-/// Samples that one thread decodes together.
-const SLOTS: usize = 64;
 
 impl Engine {
     /// Logits after every token of every row.
@@ -74,50 +70,6 @@ impl Engine {
             self.with_cpu(read);
         }
         Ok(answers.into_iter().map(|(_, logprobs)| logprobs).collect())
-    }
-
-    /// Samples for each request, in the order of its keys.
-    pub fn generate(&mut self, requests: &[Request]) -> Result<Vec<Vec<Sample>>> {
-        let scheduler = match self.generator.take() {
-            Some(scheduler) => scheduler,
-            None => self.scheduler(SLOTS * self.workers(), 0)?,
-        };
-        for request in requests {
-            // Those before a wrong one go with their scheduler.
-            scheduler.add(&request.prompt, &request.keys, request.sampling.clone())?;
-        }
-        self.rotary.extend(scheduler.reach());
-        let events = self.with_cpu(|cpu| scheduler.finish(&cpu, self.weights_version));
-        let mut events = events.into_iter();
-        self.generator = Some(scheduler);
-        let sample = |event: Event| Sample {
-            tokens: event.drawn.tokens,
-            logprobs: event.drawn.logprobs,
-            top: event.drawn.top,
-            // Whatever ends is told why.
-            finish: event.finish.unwrap_or(Finish::Length),
-        };
-        let samples = |request: &Request| {
-            let events = events.by_ref().take(request.keys.len());
-            events.map(sample).collect()
-        };
-        Ok(requests.iter().map(samples).collect())
-    }
-
-    /// A scheduler for requests as they come; only this engine may make its steps.
-    ///
-    /// `memory` bounds the bytes of keys and values; 0 takes what all slots need at the model's last position, but at
-    /// most half of the free memory.
-    pub fn scheduler(&self, slots: usize, memory: usize) -> Result<Scheduler> {
-        // One sample alone has all threads for its products.
-        let workers = self.workers().min(slots.max(1));
-        self.with_cpu(|cpu| Scheduler::new(&cpu, workers, slots, memory))
-    }
-
-    /// One step of a scheduler that [`Self::scheduler`] made: what came of it, by request and sample.
-    pub fn step(&mut self, scheduler: &Scheduler) -> Vec<Event> {
-        self.rotary.extend(scheduler.reach());
-        self.with_cpu(|cpu| scheduler.step(&cpu, self.weights_version))
     }
 }
 

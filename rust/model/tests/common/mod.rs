@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use moevolve_model::adapter::TARGETS;
-use moevolve_model::{AdapterSettings, Engine, Example, Positions, Request, Sampling, WeightsMode};
+use moevolve_model::{AdapterSettings, Engine, Example, Positions, WeightsMode};
 use serde_json::{Map, Value, json};
 
 /// Sizes of which none fills a vector, with grouped heads, half of each head rotated, and three experts a token.
@@ -187,23 +187,4 @@ pub fn batch() -> Vec<Example> {
         example(4, 33, 1, Positions::From(0), 1.0),
         example(5, 5, 2, Positions::Each(vec![0, 1, 7, 8, 40]), 1.0),
     ]
-}
-
-pub fn request(
-    seed: usize,
-    n: usize,
-    keys: &[u64],
-    max_tokens: usize,
-    temperature: f32,
-) -> Request {
-    Request {
-        prompt: ids(seed, n),
-        keys: keys.to_vec(),
-        sampling: Sampling {
-            max_tokens,
-            temperature,
-            top_p: 0.95,
-            ..Sampling::default()
-        },
-    }
 }

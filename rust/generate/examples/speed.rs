@@ -1,11 +1,12 @@
 //! Tokens a second of training and generation at the seed model's shape, in CPU-independent form for a profiler.
 //!
-//! `cargo run --release -p moevolve-model --example speed -- [train|generate|both] [threads] [f32|bf16]`
+//! `cargo run --release -p moevolve-generate --example speed -- [train|generate|both] [threads] [f32|bf16]`
 
 use std::time::{Duration, Instant};
 
+use moevolve_generate::{Generator, Request, Sampling};
 use moevolve_kernels::{Isa, Precision};
-use moevolve_model::{Engine, Example, Request, Sampling};
+use moevolve_model::{Engine, Example};
 
 const CONFIG: &str = r#"{"model_type": "minimax_m2", "vocab_size": 128, "hidden_size": 128, "intermediate_size": 128,
     "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 16,
@@ -68,8 +69,9 @@ fn main() -> moevolve_model::Result<()> {
                     ..Sampling::default()
                 },
             };
+            let mut generator = Generator::default();
             let requests: Vec<Request> = (0..64).map(request).collect();
-            let time = median(|| drop(engine.generate(&requests)));
+            let time = median(|| drop(generator.generate(&mut engine, &requests)));
             println!(
                 "{} {precision} threads {threads}: greedy {:.0} tokens/s",
                 engine.isa(),

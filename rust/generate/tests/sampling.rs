@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{create, ids, odd, request, with};
+use common::{create, generate, ids, odd, request, with};
+use moevolve_generate::{Finish, Generator, Request, Sample};
 use moevolve_kernels::Isa;
-use moevolve_model::{Engine, Finish, Sample};
+use moevolve_model::Engine;
 use serde_json::json;
 
 fn one(
@@ -15,10 +16,8 @@ fn one(
     most: usize,
     temperature: f32,
 ) -> Sample {
-    let mut all = engine
-        .generate(&[request(seed, n, &[key], most, temperature)])
-        .expect("a good request");
-    all.remove(0).remove(0)
+    let request = request(seed, n, &[key], most, temperature);
+    generate(engine, &[request]).remove(0).remove(0)
 }
 
 #[test]
@@ -34,27 +33,21 @@ fn a_sample_depends_on_its_key_and_prompt_alone() {
         request(6, 9, &[1], 0, 1.0),
     ];
     let crowds: Vec<_> = [1, 2, 3]
-        .map(|threads| {
-            create(&odd(), threads)
-                .generate(&requests)
-                .expect("good requests")
-        })
+        .map(|threads| generate(&mut create(&odd(), threads), &requests))
         .into_iter()
         .collect();
     assert_eq!(crowds[0], crowds[1]);
     assert_eq!(crowds[0], crowds[2]);
-    let mut engine = create(&odd(), 1);
+    let (mut engine, mut generator) = (create(&odd(), 1), Generator::default());
     for (request, samples) in requests.iter().zip(&crowds[0]) {
         assert_eq!(samples.len(), request.keys.len());
         for (&key, sample) in request.keys.iter().zip(samples).step_by(13) {
-            let alone = moevolve_model::Request {
+            let alone = Request {
                 keys: vec![key],
                 ..request.clone()
             };
-            assert_eq!(
-                engine.generate(&[alone]).expect("a good request")[0][0],
-                *sample
-            );
+            let drawn = generator.generate(&mut engine, &[alone]);
+            assert_eq!(drawn.expect("a good request")[0][0], *sample);
         }
     }
 }
@@ -96,14 +89,10 @@ fn samples_are_the_same_on_every_instruction_set() {
         request(2, 5, &[6], 30, 0.0),
     ];
     engine.set_isa(Isa::SCALAR);
-    let scalar = engine.generate(&requests).expect("good requests");
+    let scalar = generate(&mut engine, &requests);
     for isa in Isa::available() {
         engine.set_isa(isa);
-        assert_eq!(
-            engine.generate(&requests).expect("good requests"),
-            scalar,
-            "{isa}"
-        );
+        assert_eq!(generate(&mut engine, &requests), scalar, "{isa}");
     }
 }
 
@@ -123,7 +112,12 @@ fn no_sample_goes_past_the_last_position() {
     // Positions 18 and 19 are read; the token that the last one predicts is given, not read.
     assert_eq!(sample.tokens.len(), 3);
     assert_eq!(sample.finish, Finish::Length);
-    assert!(engine.generate(&[request(1, 21, &[0], 1, 0.0)]).is_err());
+    let too_long = [request(1, 21, &[0], 1, 0.0)];
+    assert!(
+        Generator::default()
+            .generate(&mut engine, &too_long)
+            .is_err()
+    );
 }
 
 #[test]
@@ -131,10 +125,7 @@ fn any_end_token_stops() {
     let config = with(odd(), &[("eos_token_id", json!([5, 9, 11]))]);
     let mut engine = create(&config, 1);
     let keys: Vec<u64> = (0..200).collect();
-    let samples = engine
-        .generate(&[request(2, 6, &keys, 60, 1.5)])
-        .expect("a good request")
-        .remove(0);
+    let samples = generate(&mut engine, &[request(2, 6, &keys, 60, 1.5)]).remove(0);
     let ended = |sample: &Sample| sample.finish == Finish::Stop;
     let stopped = samples.iter().filter(|sample| ended(sample)).count();
     assert!(stopped > 50, "{stopped} of 200");

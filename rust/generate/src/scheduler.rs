@@ -4,24 +4,18 @@
 //! What a sample draws depends on the weights, its prompt, its key and its settings alone. Everything else, such as
 //! what else is in the batch, how prompts are cut into steps, and which blocks are shared, changes when it is drawn.
 
-mod draft;
-mod pool;
-mod sampling;
-mod sequence;
-mod worker;
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moevolve_kernels::LANES;
+use moevolve_model::backend::cpu::Memory as HostMemory;
+use moevolve_model::backend::{Backend, Device};
+use moevolve_model::{Engine, Error, Result};
 
-use crate::backend::cpu::Memory as HostMemory;
-use crate::backend::{Backend, Device};
-use crate::error::{Error, Result};
-use pool::BlockPool;
-pub use sampling::{Drawn, Finish, MOST_TOP, Sampling, Top};
-use sequence::{Sequence, blocks};
-use worker::WorkerBatch;
+use crate::kv::BlockPool;
+use crate::sampling::{Drawn, Finish, Sampling};
+use crate::sequence::{Sequence, blocks};
+use crate::worker::WorkerBatch;
 
 /// Memory that stays between calls that bring their own requests, in bytes.
 const KEPT: usize = 64 << 20;
@@ -37,7 +31,7 @@ pub struct Event {
 }
 
 impl Event {
-    fn cancelled(request: u64, sample: usize) -> Self {
+    pub(crate) fn cancelled(request: u64, sample: usize) -> Self {
         Self {
             request,
             sample,
@@ -59,24 +53,24 @@ pub struct Memory {
 }
 
 /// Samples of a request that have not been let in.
-struct Waiting {
-    request: u64,
-    prompt: Arc<[u32]>,
-    sampling: Arc<Sampling>,
+pub(crate) struct Waiting {
+    pub request: u64,
+    pub prompt: Arc<[u32]>,
+    pub sampling: Arc<Sampling>,
     /// Most tokens, as the model's positions allow.
-    most: usize,
-    samples: VecDeque<(usize, u64)>,
+    pub most: usize,
+    pub samples: VecDeque<(usize, u64)>,
 }
 
 /// What workers share, and other threads reach while a step is under way.
-struct Shared {
-    workers: usize,
-    slots: usize,
-    pool: BlockPool,
-    waiting: VecDeque<Waiting>,
-    waiting_samples: usize,
+pub(crate) struct Shared {
+    pub workers: usize,
+    pub slots: usize,
+    pub pool: BlockPool,
+    pub waiting: VecDeque<Waiting>,
+    pub waiting_samples: usize,
     /// Samples in the workers.
-    busy: usize,
+    pub busy: usize,
     /// Samples of each request that have not ended.
     open: HashMap<u64, usize>,
     cancelled: Vec<(u64, Option<usize>)>,
@@ -89,7 +83,7 @@ struct Shared {
 
 impl Shared {
     /// Counts a sample of a request as ended.
-    fn ended(&mut self, request: u64) {
+    pub fn ended(&mut self, request: u64) {
         self.busy -= 1;
         self.close(request);
     }
@@ -104,7 +98,7 @@ impl Shared {
     }
 
     /// Takes back what a finished sample holds; its text is made known first if `publish`.
-    fn leave(&mut self, mut done: Sequence, publish: bool) {
+    pub fn leave(&mut self, mut done: Sequence, publish: bool) {
         self.ended(done.request);
         if publish {
             done.publish(done.read, &mut self.pool);
@@ -156,7 +150,7 @@ impl<D: Device> Scheduler<D> {
     /// A scheduler for a network, in `workers` that each take a thread.
     ///
     /// `memory` bounds the bytes of keys and values; 0 takes what all slots need, but at most half of the free memory.
-    pub(crate) fn new(
+    pub fn new(
         backend: &impl Backend<Device = D>,
         workers: usize,
         slots: usize,
@@ -303,12 +297,12 @@ impl<D: Device> Scheduler<D> {
     }
 
     /// Positions that the network must be ready for.
-    pub(crate) fn reach(&self) -> usize {
+    pub fn reach(&self) -> usize {
         lock(&self.shared).reach
     }
 
     /// One step of every worker. `version` tells the weights apart: what others read is not shared.
-    pub(crate) fn step(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
+    pub fn step_on(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
         let mut steps = lock(&self.steps);
         let mut events = {
             let mut shared = lock(&self.shared);
@@ -327,7 +321,7 @@ impl<D: Device> Scheduler<D> {
     }
 
     /// Steps until everything has ended: one event a sample, by request and sample.
-    pub(crate) fn finish(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
+    pub fn finish_on(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
         let mut steps = lock(&self.steps);
         let mut events = {
             let mut shared = lock(&self.shared);
@@ -347,6 +341,31 @@ impl<D: Device> Scheduler<D> {
         backend.trim_kv(&self.cache, shared.pool.count());
         events.sort_by_key(|event| (event.request, event.sample));
         events
+    }
+}
+
+/// The same on an engine; only the one that a scheduler was made for may make its steps.
+impl Scheduler {
+    /// A scheduler for an engine's requests as they come.
+    ///
+    /// `memory` bounds the bytes of keys and values; 0 takes what all slots need at the model's last position, but at
+    /// most half of the free memory.
+    pub fn of(engine: &Engine, slots: usize, memory: usize) -> Result<Self> {
+        // One sample alone has all threads for its products.
+        let workers = engine.workers().min(slots.max(1));
+        engine.with_cpu(|cpu| Self::new(&cpu, workers, slots, memory))
+    }
+
+    /// One step: what came of it, by request and sample.
+    pub fn step(&self, engine: &mut Engine) -> Vec<Event> {
+        engine.prepare(self.reach());
+        engine.with_cpu(|cpu| self.step_on(&cpu, engine.weights_version()))
+    }
+
+    /// Steps until everything has ended: one event a sample, by request and sample.
+    pub fn finish(&self, engine: &mut Engine) -> Vec<Event> {
+        engine.prepare(self.reach());
+        engine.with_cpu(|cpu| self.finish_on(&cpu, engine.weights_version()))
     }
 }
 
@@ -382,6 +401,6 @@ fn free_memory() -> usize {
 }
 
 /// A lock whose holder panicked guards counts and lists that were whole between changes.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use moevolve_kernels::loss::log_sum_exp;
 use moevolve_kernels::sample::{Cuts, draw, greedy, largest, uniform};
-
-use crate::backend::Host;
-use crate::error::{Error, Result};
+use moevolve_model::backend::Host;
+use moevolve_model::{Error, Result};
 
 /// Alternatives that are told with a token, at most.
 pub const MOST_TOP: usize = 20;

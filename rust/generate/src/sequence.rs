@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use moevolve_kernels::LANES;
+use moevolve_model::batch::Paged;
 
-use super::pool::{BlockPool, Chain, Table};
-use super::sampling::{Draws, Sampling};
-use super::{Event, draft};
-use crate::batch::Paged;
+use crate::draft;
+use crate::kv::{BlockPool, Chain, Table};
+use crate::sampling::{Draws, Sampling};
+use crate::scheduler::Event;
 
 /// One sample, or a prompt that is being read for several.
 pub struct Sequence {

@@ -6,9 +6,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{create, edit, ids, odd, request, with};
+use common::{create, edit, generate, ids, odd, request, with};
+use moevolve_generate::{Event, Finish, Sampling, Scheduler};
 use moevolve_kernels::Isa;
-use moevolve_model::{Engine, Error, Event, Finish, Sampling, Scheduler};
+use moevolve_model::{Engine, Error};
 use serde_json::json;
 
 fn sampling(max_tokens: usize) -> Sampling {
@@ -38,16 +39,17 @@ fn hear(told: &mut Told, events: Vec<Event>) {
 fn drain(engine: &mut Engine, scheduler: &Scheduler) -> Told {
     let mut told = Told::new();
     while scheduler.busy() + scheduler.waiting() > 0 {
-        hear(&mut told, engine.step(scheduler));
+        hear(&mut told, scheduler.step(engine));
     }
-    hear(&mut told, engine.step(scheduler));
+    hear(&mut told, scheduler.step(engine));
     told
 }
 
 /// Bytes of sixteen tokens.
 fn block(engine: &Engine) -> usize {
     let positions = engine.config().positions.div_ceil(16);
-    engine.scheduler(1, 0).expect("a scheduler").memory().limit / positions
+    let scheduler = Scheduler::of(engine, 1, 0).expect("a scheduler");
+    scheduler.memory().limit / positions
 }
 
 #[test]
@@ -60,12 +62,10 @@ fn rounds_draw_what_a_whole_call_draws() {
         request(6, 9, &[1], 0, 1.0),
         request(7, 120, &[5, 6], 9, 1.0),
     ];
-    let expected = create(&odd(), 1)
-        .generate(&requests)
-        .expect("good requests");
+    let expected = generate(&mut create(&odd(), 1), &requests);
     for (threads, slots) in [(1, 1), (1, 3), (2, 4), (3, 64)] {
         let mut engine = create(&odd(), threads);
-        let scheduler = engine.scheduler(slots, 0).expect("a scheduler");
+        let scheduler = Scheduler::of(&engine, slots, 0).expect("a scheduler");
         for request in &requests {
             scheduler
                 .add(&request.prompt, &request.keys, request.sampling.clone())
@@ -91,12 +91,12 @@ fn a_shared_beginning_is_read_once_and_changes_no_bit() {
         let alone: Vec<Told> = prompts
             .iter()
             .map(|prompt| {
-                let scheduler = engine.scheduler(4, 0).expect("a scheduler");
+                let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
                 scheduler.add(prompt, &[1, 2], sampling(20)).expect("good");
                 drain(&mut engine, &scheduler)
             })
             .collect();
-        let scheduler = engine.scheduler(20, 0).expect("a scheduler");
+        let scheduler = Scheduler::of(&engine, 20, 0).expect("a scheduler");
         let block = block(&engine);
         let mut held = 0;
         let mut told = Told::new();
@@ -104,7 +104,7 @@ fn a_shared_beginning_is_read_once_and_changes_no_bit() {
             scheduler.add(prompt, &[1, 2], sampling(20)).expect("good");
         }
         while scheduler.busy() + scheduler.waiting() > 0 {
-            hear(&mut told, engine.step(&scheduler));
+            hear(&mut told, scheduler.step(&mut engine));
             held = held.max(scheduler.memory().used);
         }
         // Four whole blocks for all, and for each sample at most what its own tokens take.
@@ -118,7 +118,7 @@ fn a_shared_beginning_is_read_once_and_changes_no_bit() {
 #[test]
 fn what_was_read_is_kept_for_later_requests_until_the_weights_change() {
     let mut engine = endless(1);
-    let scheduler = engine.scheduler(4, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
     let (first, second) = (ids(3, 80), [&ids(3, 80)[..], &[5; 4]].concat());
     scheduler.add(&first, &[1], sampling(8)).expect("good");
     drain(&mut engine, &scheduler);
@@ -127,7 +127,7 @@ fn what_was_read_is_kept_for_later_requests_until_the_weights_change() {
     assert_eq!((kept.used, kept.reserved), (5 * block(&engine), 0));
 
     let fresh = |engine: &mut Engine| {
-        let scheduler = engine.scheduler(4, 0).expect("a scheduler");
+        let scheduler = Scheduler::of(engine, 4, 0).expect("a scheduler");
         scheduler.add(&second, &[2], sampling(8)).expect("good");
         drain(engine, &scheduler).into_values().next()
     };
@@ -148,7 +148,7 @@ fn what_was_read_is_kept_for_later_requests_until_the_weights_change() {
 fn memory_never_passes_its_limit_and_stays_flat() {
     let mut engine = endless(2);
     let limit = 12 * block(&engine);
-    let scheduler = engine.scheduler(8, limit).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 8, limit).expect("a scheduler");
     assert_eq!(scheduler.memory().limit, limit);
     let (mut sent, mut ended) = (0, 0);
     while ended < 10_000 {
@@ -161,7 +161,7 @@ fn memory_never_passes_its_limit_and_stays_flat() {
                 .expect("good");
             sent += 1;
         }
-        let events = engine.step(&scheduler);
+        let events = scheduler.step(&mut engine);
         ended += events.iter().filter(|event| event.finish.is_some()).count();
         let memory = scheduler.memory();
         assert!(memory.used <= limit && memory.reserved <= limit && scheduler.busy() <= 8);
@@ -181,7 +181,7 @@ fn memory_never_passes_its_limit_and_stays_flat() {
 fn what_can_never_fit_is_refused_with_the_figures() {
     let engine = endless(1);
     let block = block(&engine);
-    let scheduler = engine.scheduler(4, 3 * block).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 4, 3 * block).expect("a scheduler");
     scheduler
         .add(&ids(1, 40), &[1], sampling(9))
         .expect("three blocks hold 48 positions");
@@ -199,18 +199,19 @@ fn what_can_never_fit_is_refused_with_the_figures() {
         assert!(text.contains(figure), "{text}");
     }
     assert!(matches!(
-        engine.scheduler(4, block - 1),
+        Scheduler::of(&engine, 4, block - 1),
         Err(Error::Capacity(_))
     ));
-    assert!(matches!(engine.scheduler(0, 0), Err(Error::Request(_))));
+    assert!(matches!(
+        Scheduler::of(&engine, 0, 0),
+        Err(Error::Request(_))
+    ));
 }
 
 #[test]
 fn requests_are_let_in_in_order_and_nobody_waits_for_ever() {
     let mut engine = endless(1);
-    let scheduler = engine
-        .scheduler(8, 8 * block(&engine))
-        .expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 8, 8 * block(&engine)).expect("a scheduler");
     // A large one stands behind small ones, and more small ones behind it.
     let sizes = [10, 10, 10, 110, 10, 10, 10];
     let numbers: Vec<u64> = sizes
@@ -219,7 +220,7 @@ fn requests_are_let_in_in_order_and_nobody_waits_for_ever() {
         .collect();
     let mut begun = Vec::new();
     while scheduler.busy() + scheduler.waiting() > 0 {
-        for event in engine.step(&scheduler) {
+        for event in scheduler.step(&mut engine) {
             if !begun.contains(&event.request) {
                 begun.push(event.request);
             }
@@ -238,17 +239,17 @@ fn a_long_prompt_does_not_keep_others_waiting() {
         ],
     );
     let mut engine = create(&config, 1);
-    let scheduler = engine.scheduler(4, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
     let short = scheduler
         .add(&ids(1, 4), &[1], sampling(200))
         .expect("good");
-    engine.step(&scheduler);
+    scheduler.step(&mut engine);
     let long = scheduler
         .add(&ids(2, 3000), &[1], sampling(2))
         .expect("good");
     let mut rounds = 0;
     loop {
-        let events = engine.step(&scheduler);
+        let events = scheduler.step(&mut engine);
         rounds += 1;
         assert_eq!(events[0].request, short);
         assert_eq!(events[0].drawn.tokens.len(), 1);
@@ -262,17 +263,17 @@ fn a_long_prompt_does_not_keep_others_waiting() {
 #[test]
 fn cancelling_frees_the_slot_at_the_next_round() {
     let mut engine = endless(1);
-    let scheduler = engine.scheduler(3, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 3, 0).expect("a scheduler");
     let first = scheduler
         .add(&ids(1, 20), &[1, 2, 3], sampling(100))
         .expect("good");
     let second = scheduler
         .add(&ids(2, 20), &[1, 2], sampling(100))
         .expect("good");
-    engine.step(&scheduler);
+    scheduler.step(&mut engine);
     assert_eq!((scheduler.busy(), scheduler.waiting()), (3, 2));
     assert!(scheduler.cancel(first, Some(1)));
-    let events = engine.step(&scheduler);
+    let events = scheduler.step(&mut engine);
     let ends: Vec<_> = events
         .iter()
         .filter_map(|e| Some((e.request, e.sample, e.finish?)))
@@ -280,7 +281,7 @@ fn cancelling_frees_the_slot_at_the_next_round() {
     assert_eq!(ends, [(first, 1, Finish::Cancelled)]);
     assert_eq!((scheduler.busy(), scheduler.waiting()), (3, 1));
     assert!(scheduler.cancel(first, None) && scheduler.cancel(second, None));
-    let events = engine.step(&scheduler);
+    let events = scheduler.step(&mut engine);
     assert_eq!(events.len(), 4);
     assert!(
         events
@@ -290,23 +291,23 @@ fn cancelling_frees_the_slot_at_the_next_round() {
     assert_eq!((scheduler.busy(), scheduler.waiting()), (0, 0));
     assert_eq!(scheduler.memory().reserved, 0);
     assert!(!scheduler.cancel(first, None) && !scheduler.cancel(99, None));
-    assert!(engine.step(&scheduler).is_empty());
+    assert!(scheduler.step(&mut engine).is_empty());
 }
 
 #[test]
 fn samples_of_a_prompt_that_is_being_read_can_be_cancelled() {
     let config = with(odd(), &[("max_position_embeddings", json!(4000))]);
     let mut engine = create(&config, 1);
-    let scheduler = engine.scheduler(4, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
     let prompt = ids(2, 3000);
     let number = scheduler
         .add(&prompt, &[1, 2, 3], sampling(5))
         .expect("good");
-    assert!(engine.step(&scheduler).is_empty());
+    assert!(scheduler.step(&mut engine).is_empty());
     scheduler.cancel(number, Some(0));
     let told = drain(&mut engine, &scheduler);
     assert_eq!(told[&(number, 0)].2, Some(Finish::Cancelled));
-    let scheduler = engine.scheduler(4, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
     let other = scheduler.add(&prompt, &[2, 3], sampling(5)).expect("good");
     let expected = drain(&mut engine, &scheduler);
     for sample in 0..2 {
@@ -321,7 +322,8 @@ fn two_schedulers_take_turns_on_one_engine_and_on_two() {
         values.iter_mut().for_each(|x| *x *= 0.9)
     });
     let prompt = ids(4, 30);
-    let schedulers = [&one, &one, &two].map(|engine| engine.scheduler(2, 0).expect("a scheduler"));
+    let schedulers =
+        [&one, &one, &two].map(|engine| Scheduler::of(engine, 2, 0).expect("a scheduler"));
     for scheduler in &schedulers {
         scheduler
             .add(&prompt, &[1, 2, 3], sampling(12))
@@ -331,7 +333,7 @@ fn two_schedulers_take_turns_on_one_engine_and_on_two() {
     for _ in 0..60 {
         for (at, scheduler) in schedulers.iter().enumerate() {
             let engine = if at < 2 { &mut one } else { &mut two };
-            hear(&mut told[at], engine.step(scheduler));
+            hear(&mut told[at], scheduler.step(engine));
         }
     }
     assert!(
@@ -345,7 +347,7 @@ fn two_schedulers_take_turns_on_one_engine_and_on_two() {
 #[test]
 fn impossible_settings_are_refused() {
     let engine = endless(1);
-    let scheduler = engine.scheduler(1, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 1, 0).expect("a scheduler");
     let wrong = [
         Sampling {
             temperature: -1.0,
@@ -425,7 +427,7 @@ fn penalties_and_biases_bend_the_choice_by_their_definition() {
         top: 2,
         ..sampling(25)
     };
-    let scheduler = engine.scheduler(1, 0).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 1, 0).expect("a scheduler");
     scheduler.add(&prompt, &[0], settings).expect("good");
     let told = drain(&mut engine, &scheduler);
     let drawn = &told.values().next().expect("a sample").0;
@@ -473,14 +475,14 @@ fn a_block_taken_over_while_reading_is_not_promised_twice() {
     let mut engine = create(&config, 1);
     let block = block(&engine);
     let prompt = ids(2, 2400);
-    let scheduler = engine.scheduler(4, 160 * block).expect("a scheduler");
+    let scheduler = Scheduler::of(&engine, 4, 160 * block).expect("a scheduler");
     // The first reads; the second, which would read the same, waits for it and takes over what it leaves behind.
     let first = scheduler.add(&prompt, &[1], sampling(2)).expect("good");
-    engine.step(&scheduler);
+    scheduler.step(&mut engine);
     scheduler.add(&prompt, &[2], sampling(2)).expect("good");
     scheduler.cancel(first, None);
     while scheduler.busy() + scheduler.waiting() > 0 {
-        engine.step(&scheduler);
+        scheduler.step(&mut engine);
         let memory = scheduler.memory();
         assert!(memory.reserved <= memory.limit && memory.used <= memory.limit);
     }

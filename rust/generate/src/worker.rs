@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use moevolve_kernels::{LANES, padded};
+use moevolve_model::backend::{Backend, Device};
+use moevolve_model::batch::{Paged, QueryRows};
+use moevolve_model::network::{Keep, KeyValues, Pass};
 
-use super::pool::BlockPool;
-use super::sampling::{Draws, Finish, Scratch};
-use super::sequence::{Sequence, blocks};
-use super::{Event, Shared, lock};
-use crate::backend::{Backend, Device};
-use crate::batch::{Paged, QueryRows};
-use crate::network::{Keep, KeyValues, Pass};
+use crate::kv::BlockPool;
+use crate::sampling::{Draws, Finish, Scratch};
+use crate::scheduler::{Event, Shared, lock};
+use crate::sequence::{Sequence, blocks};
 
 /// Samples that are read and drawn together.
 pub struct WorkerBatch<D: Device> {

@@ -1,0 +1,17 @@
+//! Generation: samples of many requests, drawn together and apart.
+//!
+//! [`Scheduler`] is the service, [`Generator`] what runs a batch of requests to its end. Inside, `kv` hands out the ids of
+//! key-value blocks, `sequence` is one text under way, `worker` one thread's steps, [`sampling`] how a token is drawn and
+//! `draft` what is guessed ahead. The network and its memory are a `moevolve_model::backend::Backend`'s.
+
+mod draft;
+mod generator;
+mod kv;
+pub mod sampling;
+pub mod scheduler;
+mod sequence;
+mod worker;
+
+pub use generator::{Generator, Request, Sample};
+pub use sampling::{Finish, Sampling};
+pub use scheduler::{Event, Scheduler};
