@@ -473,6 +473,44 @@ class Sandbox(Struct, frozen=True):
     missing: list[str]
 
 
+class Session(Struct, frozen=True):
+    """One process that wrote the run, and its machine. Beside the chain: a replay elsewhere has its own."""
+
+    host: str
+    pid: int
+    began: float
+    """Unix time of its start."""
+    version: str
+    python: str
+    system: str
+    processors: int
+    """Logical ones that the process may use."""
+
+
+class Sample(Struct, frozen=True):
+    """One attempt of a stage, kept for people: a bounded choice of a stage's attempts lies beside the chain.
+
+    Long texts are cut. Nothing in a run reads samples, and there are none of the sealed split.
+    """
+
+    task: str
+    """The task's id: skill, level and seed."""
+    skill: str
+    level: int
+    prompt: str
+    answer: str
+    success: bool
+    score: float
+    failure: str | None
+    detail: str
+    requests: list[tuple[str, str]] = []
+    """What the program asked the policy and what it drew; empty where that was not kept."""
+    other: str | None = None
+    """At the gate: what the champion answered to the same task, None where it had no answer."""
+    other_success: bool | None = None
+    """At the gate: whether the champion was right; None elsewhere."""
+
+
 class Timing(Struct, frozen=True):
     """Wall-clock figures of one entry, kept beside the hash chain. Seconds since the run's first entry."""
 
@@ -505,6 +543,27 @@ class Lesson(Struct, frozen=True):
     variant: str
 
 
+class GateProgress(Struct, frozen=True):
+    """A comparison at the gate while it goes on."""
+
+    candidate: str
+    champion: str
+    level: Level
+    n: int
+    """Pairs so far."""
+    most: int
+    """Pairs after which the comparison ends without a shown gain."""
+    wins: int
+    losses: int
+    gain: float
+    evidence: float
+    """Log of the e-value for 'better' so far."""
+    alpha: float
+    """A promotion needs evidence of log(1/alpha)."""
+    harmed: list[str] = []
+    """Skills shown to be worse than the margin allows."""
+
+
 class State(Struct, frozen=True):
     """What the writer says of itself, outside the chain: which process writes, and how far it is."""
 
@@ -517,3 +576,5 @@ class State(Struct, frozen=True):
     seconds: float
     eta: float | None
     error: str | None = None
+    gate: GateProgress | None = None
+    """The comparison under way at the gate."""

@@ -17,8 +17,8 @@ from moevolve.errors import UsageError
 from moevolve.journal.kinds import FOLDS, SENTENCES
 from moevolve.journal.reader import PAGE, RunReader, read
 from moevolve.journal.store import RunStore
-from moevolve.journal.variants import Variants
-from moevolve.journal.view import RunView, describe
+from moevolve.journal.variants import OPERATORS, Variants
+from moevolve.journal.view import CHECKS, RunView, describe
 from moevolve.records import (
     Chosen,
     Controlled,
@@ -342,3 +342,55 @@ def test_what_a_guard_vetoed_is_nobodys_champion_and_its_alarms_are_counted() ->
     assert read_entries(cut).archive()[name].status == "vetoed"
     assert describe(alarm)[0] == "Guard canaries ALARM, vetoed 1 of 1: 9 of 48"
     assert "vetoed by canaries" in describe(veto)[0]
+
+
+def added(number: int, operator: str) -> VariantAdded:
+    return VariantAdded(
+        variant=f"v{number:04d}",
+        parents=[],
+        cycle=1,
+        level="program",
+        weights="w",
+        program="p",
+        operator=operator,
+        summary="",
+        score=None,
+    )
+
+
+def test_operators_are_counted_by_what_became_of_their_candidates() -> None:
+    variants = Variants()
+    for number, operator in enumerate(("chain", "split", "chain")):
+        variants.add(added(number, operator), number)
+    variants.decide(0, 0.1, 200)
+    variants.settle(0, "promoted")
+    variants.decide(2, 0.0, 200)
+    found = variants.operators
+    assert {name: (each.made, each.gated, each.promoted) for name, each in found.items()} == {
+        "chain": (2, 2, 1),
+        "split": (1, 0, 0),
+    }
+
+
+def test_very_many_operators_stay_bounded() -> None:
+    variants = Variants()
+    for number in range(5000):
+        variants.add(added(number, f"operator {number}\x1b[2J"), number)
+    assert len(variants.operators) == OPERATORS + 1
+    assert sum(each.made for each in variants.operators.values()) == 5000
+    assert len(variants._codes) <= 3 * OPERATORS
+
+
+def test_time_is_shared_out_by_what_it_led_to() -> None:
+    view = view_of(entries(records()))
+    assert sum(view.took.values()) == pytest.approx(view.seconds)
+    assert len(view.opened) == view.cycles_started
+    assert all(len(seqs) <= CHECKS for seqs in view.checks.values())
+
+
+def test_each_change_of_the_champion_has_its_record() -> None:
+    found = entries(records())
+    view = view_of(found)
+    assert len(view.changes) == len(view.champion_history) - 1
+    kinds = {type(found[seq].record) for seq in view.changes}
+    assert kinds <= {Gated, Controlled, RolledBack}

@@ -13,6 +13,7 @@ import pytest
 
 from moevolve.config import Config
 from moevolve.errors import StoreBusyError, UsageError
+from moevolve.journal import samples
 from moevolve.journal.store import RunStore
 from moevolve.loop.run import replay, resume, start
 from moevolve.records import (
@@ -63,6 +64,22 @@ def test_the_folder_holds_what_the_contract_says(finished: Path) -> None:
     assert list((finished / "weights").glob("*.safetensors"))
     assert {path.name for path in (finished / "program").iterdir()} == {"solve.py", "improve.py", "learn.py"}
     assert (finished / "run.toml").is_file()
+
+
+def test_attempts_of_every_stage_are_kept_for_people_and_none_of_the_sealed_split(finished: Path) -> None:
+    with RunStore.open(finished) as store:
+        kept = samples.stages(store)
+        state, sessions = store.state(), store.sessions()
+    assert {stage.stage for stage in kept} <= {"direct", "program", "screen", "gate", "dev"}
+    assert {"direct", "program", "dev", "gate"} <= {stage.stage for stage in kept}
+    for stage in kept:
+        assert len(stage.samples) <= 24
+        assert all(each.failure is not None for each in stage.samples if not each.success)
+        if stage.stage == "gate":
+            assert all(each.success != each.other_success for each in stage.samples)
+    assert any(each.requests for stage in kept if stage.stage == "program" for each in stage.samples)
+    assert state is not None and state.gate is None
+    assert [session.pid for session in sessions] == [os.getpid()]
 
 
 def test_one_seed_gives_one_journal(finished: Path, tmp_path: Path) -> None:

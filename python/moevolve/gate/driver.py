@@ -14,6 +14,9 @@ from moevolve.gate.betting import GateVerdict, Paired, PairedGate
 from moevolve.rollouts.attempts import Attempt, Counts
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Running
 
+FLIPPED = 12
+"""Most pairs of attempts that are kept for people, of those that the candidate won and of those that it lost."""
+
 
 class PairSource(Protocol):
     """Paired scores of a candidate and the champion, batch after batch."""
@@ -95,6 +98,8 @@ class RolloutPairs:
         self.exhausted = "no fresh tasks are left"
         self.counts = Counts()
         """What the comparison took."""
+        self.flipped: list[tuple[Attempt, Attempt]] = []
+        """The first pairs that one side alone got right: the candidate's attempt and the champion's."""
         self._runner = runner
         self._matches = matches
         self._batch = 0
@@ -109,11 +114,23 @@ class RolloutPairs:
         matches, running = current
         rolled = running.results()
         self.counts = sum((rollouts.counts for rollouts in rolled), self.counts)
+        for match, ours, theirs in zip(matches, rolled[::2], rolled[1::2], strict=True):
+            if not match.best:
+                self._note(ours.attempts, theirs.attempts)
         return [
             pair
             for match, ours, theirs in zip(matches, rolled[::2], rolled[1::2], strict=True)
             for pair in paired(ours.attempts, theirs.attempts, best=match.best)
         ]
+
+    def _note(self, candidate: Sequence[Attempt], champion: Sequence[Attempt]) -> None:
+        """Keeps pairs that went two ways, as many as there is room for."""
+        for ours, theirs in zip(candidate, champion, strict=True):
+            won = ours.verdict.success
+            if won != theirs.verdict.success:
+                kept = sum(each.verdict.success == won for each, _ in self.flipped)
+                if kept < FLIPPED:
+                    self.flipped.append((ours, theirs))
 
     def close(self) -> None:
         if self._ahead is not None:

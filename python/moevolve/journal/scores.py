@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from moevolve.journal.intervals import independent_gain, mastered_level
-from moevolve.records import Interval, SkillScore
+from moevolve.records import Interval, SkillScore, Tally
 
 Split = Literal["sealed", "dev"]
 LevelInterval = tuple[int, tuple[int, int]]
@@ -40,6 +40,21 @@ class Skill(msgspec.Struct):
     tries: dict[int, tuple[float, float]] = {}
     """Level -> (successes, attempts) of the champion with its program; what older champions did counts for less."""
     first_level: LevelInterval | None = None
+    practice: dict[int, list[int]] = {}
+    """Level -> [right by the bare policy, of so many, right through the program, of so many], on train tasks."""
+    failures: dict[str, int] = {}
+    """Failures on train tasks by type."""
+
+    def try_level(self, source: str, tally: Tally) -> None:
+        """Takes attempts of a stage on train tasks."""
+        counts = self.practice.get(tally.level)
+        if counts is None:
+            counts = self.practice[tally.level] = [0, 0, 0, 0]
+        place = 2 if source == "program" else 0
+        counts[place] += tally.successes
+        counts[place + 1] += tally.attempts
+        for kind, count in tally.failures.items():
+            self.failures[kind] = self.failures.get(kind, 0) + count
 
     def measure(self, split: Split, share: SkillScore) -> None:
         """Takes an evaluation's score."""

@@ -23,6 +23,7 @@ from moevolve.records import (
     Entry,
     Record,
     Sandbox,
+    Session,
     State,
     Timing,
 )
@@ -34,6 +35,8 @@ _PAGE = 4096
 """Entries fetched by one call, so that no read transaction is long."""
 _SANDBOX = "sandbox"
 """Table of the walls around programs, by the journal's length at a session's start."""
+_SESSIONS = "sessions"
+"""Table of the processes that wrote the run, by the journal's length at their start."""
 _LONGEST_TEXT = 2000
 """Characters of `State.stage` and `State.error` that are kept."""
 
@@ -42,6 +45,7 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _records: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 _decode_timing = msgspec.msgpack.Decoder(Timing).decode
 _decode_sandbox = msgspec.msgpack.Decoder(Sandbox).decode
+_decode_session = msgspec.msgpack.Decoder(Session).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 
 
@@ -268,6 +272,15 @@ class RunStore:
         return Sandbox(
             layers=[layer for layer in sessions[-1].layers if layer in everywhere], missing=sorted(missing)
         )
+
+    def add_session(self, session: Session) -> None:
+        """Notes the process that goes on from the journal's end; outside the chain."""
+        self.put(_SESSIONS, f"{len(self):012d}/{session.began:017.3f}", _encode(session))
+
+    def sessions(self, limit: int = 100) -> list[Session]:
+        """The processes that wrote the run, the newest last, at most `limit`; empty where none was noted."""
+        rows = self.scan(_SESSIONS, limit=limit, reverse=True)
+        return [_decode_session(value) for _, value in reversed(rows)]
 
     def set_state(self, state: State) -> None:
         """Says what the writer is doing. Cheap: not synced, outside the chain. Works on a full disk, too."""

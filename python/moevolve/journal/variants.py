@@ -10,6 +10,9 @@ from array import array
 from collections.abc import Iterator
 from typing import Literal, get_args
 
+import msgspec
+
+from moevolve.journal.text import line
 from moevolve.records import VariantAdded
 
 Fate = Literal[
@@ -37,6 +40,19 @@ _LEVELS = ("weights", "program", "seed")
 _NONE = -1
 
 
+OPERATORS = 200
+"""Most kinds of operators that are counted apart."""
+
+
+class Operator(msgspec.Struct):
+    """What became of an operator's candidates, in counts."""
+
+    made: int = 0
+    gated: int = 0
+    """Compared with the champion at the gate."""
+    promoted: int = 0
+
+
 class Variants:
     """Rows in the order of birth, numbered from 0."""
 
@@ -50,6 +66,11 @@ class Variants:
         self._gain = array("d")
         self._tasks = array("i")
         self._entry = array("q")
+        self._operator = array("h")
+        self.operators: dict[str, Operator] = {}
+        """What became of each operator's candidates; of very many kinds the first `OPERATORS`, then one for the rest."""
+        self._codes: dict[str, int] = {}
+        self._counted: list[Operator] = []
         # Names are `v` and the row's number unless they stand here.
         self._names: dict[int, str] = {}
         self._rows: dict[str, int] = {}
@@ -79,7 +100,24 @@ class Variants:
         self._gain.append(math.nan)
         self._tasks.append(0)
         self._entry.append(entry)
+        code = self._code(record.operator) if record.level != "seed" else _NONE
+        self._operator.append(code)
+        if code != _NONE:
+            self._counted[code].made += 1
         return row
+
+    def _code(self, operator: str) -> int:
+        code = self._codes.get(operator)
+        if code is None:
+            name = line(operator, 40) if len(self._counted) < OPERATORS else "others"
+            code = self._codes.get(name)
+            if code is None:
+                code = len(self._counted)
+                self._counted.append(self.operators.setdefault(name, Operator()))
+            for key in (operator, name):
+                if key == name or len(self._codes) < 2 * OPERATORS:
+                    self._codes[key] = code
+        return code
 
     def _find(self, name: str) -> int | None:
         if name[:1] == "v" and name[1:].isdecimal() and name.isascii():
@@ -127,6 +165,8 @@ class Variants:
     def settle(self, row: int, fate: Fate) -> None:
         """Says what became of a variant."""
         self._fate[row] = _CODES[fate]
+        if fate == "promoted" and self._operator[row] != _NONE:
+            self._counted[self._operator[row]].promoted += 1
 
     def screen(self, row: int, score: float) -> None:
         """Notes a screening score."""
@@ -135,6 +175,8 @@ class Variants:
     def decide(self, row: int, gain: float, tasks: int) -> None:
         """Notes what the gate measured."""
         self._gain[row], self._tasks[row] = gain, tasks
+        if self._operator[row] != _NONE:
+            self._counted[self._operator[row]].gated += 1
 
     def ancestry(self, row: int) -> list[int]:
         """The variant and all that its weights and its program come from, oldest first."""

@@ -16,6 +16,7 @@ from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds import FOLDS, SENTENCES, Said
 from moevolve.journal.scores import Gain, Point, Skill, independent
 from moevolve.journal.text import line
+from moevolve.journal.training import Losses, Practice
 from moevolve.journal.variants import Variants
 from moevolve.records import Entry, Level, Recipe, Record, RunStarted, State, Status, Tally
 
@@ -45,16 +46,8 @@ def status_of(finished: bool, state: State | None, alive: bool) -> Status:
     return state.status if state is not None and state.status in ("failed", "paused") else "stopped"
 
 
-class Losses:
-    """Training loss by record, in columns."""
-
-    def __init__(self) -> None:
-        self.cycles = array("i")
-        self.values = array("f")
-
-    def append(self, cycle: int, loss: float) -> None:
-        self.cycles.append(cycle)
-        self.values.append(loss)
+GUARDS, CHECKS = 100, 200
+"""Most guards, and most checks of each, whose places are kept."""
 
 
 class RunView:
@@ -84,6 +77,12 @@ class RunView:
         self.decisions: dict[Level, list[int]] = {"weights": [0, 0], "program": [0, 0]}
         """Level -> [accepted, decided]."""
         self.promotions: list[tuple[int, Level]] = []
+        self.changes = array("q")
+        """Sequence numbers of the records that made another variant the champion."""
+        self.opened = array("q")
+        """Sequence numbers of the records that began a cycle."""
+        self.took: dict[str, float] = {}
+        """Kind of record -> seconds that lay before such records: where the time went."""
         self.gates = array("q")
         """Sequence numbers of the gate's decisions."""
         self.error_spent: float | None = None
@@ -99,6 +98,8 @@ class RunView:
         """Tasks of all evaluations, and those of them without an answer."""
         self.missing = 0
         self.guards: dict[str, GuardCounts] = {}
+        self.checks: dict[str, deque[int]] = {}
+        """Guard -> sequence numbers of its newest checks."""
         self.alarms = array("q")
         """Sequence numbers of the guards' alarms."""
         self.waiting: list[str] = []
@@ -111,14 +112,18 @@ class RunView:
         self.recipe: Recipe | None = None
         self.loss: float | None = None
         self.losses = Losses()
+        self.practice = Practice()
         self.spent = Spent()
 
     def take(self, seq: int, record: Record, at: float) -> None:
         """Takes the next record; `at` is in seconds since the run's first entry."""
         self.entries = seq + 1
+        kind = type(record)
         if at > self.seconds:
+            name = kind.__name__
+            self.took[name] = self.took.get(name, 0.0) + at - self.seconds
             self.seconds = at
-        FOLDS[type(record)](self, record, seq, at)
+        FOLDS[kind](self, record, seq, at)
 
     def fold(self, entries: Iterable[Entry]) -> RunView:
         """Takes entries; returns the view."""
@@ -152,10 +157,18 @@ class RunView:
             if skill.first_level is None and skill.tries:
                 skill.first_level = skill.level
 
-    def crown(self, variant: str) -> None:
-        """Makes a variant the champion."""
+    def crown(self, variant: str, seq: int) -> None:
+        """Makes a variant the champion, by the record of this number."""
         self.champion = variant
+        self.changes.append(seq)
         self.champion_history.append(variant)
+
+    def check(self, guard: str, seq: int) -> None:
+        """Notes where a guard's check stands."""
+        if guard not in self.checks and len(self.checks) < GUARDS:
+            self.checks[guard] = deque(maxlen=CHECKS)
+        if guard in self.checks:
+            self.checks[guard].append(seq)
 
     def close_generation(self) -> None:
         """Settles candidates whose choice is not on record, as the loop made it: the gate saw one, or none."""

@@ -12,10 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from moevolve.errors import DivergedError
-from moevolve.journal.store import RunStore
-from moevolve.records import Entry, Record, State, Timing
-
-Put = tuple[str, str, bytes]
+from moevolve.journal.store import Put, RunStore
+from moevolve.records import Entry, GateProgress, Record, State, Timing
 
 
 class JournalWriter:
@@ -44,11 +42,18 @@ class JournalWriter:
         self._before = last[0].timing.at if last else 0.0
         self._started = time.monotonic()
         self._last = self._started
+        self._beside: list[Put] = []
+        self.gate: GateProgress | None = None
+        """The comparison under way, which `state` tells of."""
 
     @property
     def seconds(self) -> float:
         """Time spent on this run so far, over all its processes."""
         return self._before + time.monotonic() - self._started
+
+    def keep(self, puts: Sequence[Put]) -> None:
+        """Lays table entries aside that the next commit writes: what belongs to its records, and is none."""
+        self._beside += puts
 
     def write(
         self, records: Sequence[Record], *, puts: Sequence[Put] = (), blobs: Sequence[bytes] = ()
@@ -70,7 +75,8 @@ class JournalWriter:
         now = time.monotonic()
         timing = Timing(at=self.seconds, took=now - self._last)
         self._last = now
-        self.store.batch(list(records[known:]), timing, puts=list(puts), blobs=list(blobs))
+        self.store.batch(list(records[known:]), timing, puts=[*self._beside, *puts], blobs=list(blobs))
+        self._beside = []
         self.cursor += len(records)
         if self.cursor > self._stored:
             fresh = len(records) - known
@@ -91,6 +97,7 @@ class JournalWriter:
             seconds=seconds,
             eta=eta,
             error=error,
+            gate=self.gate if status == "running" else None,
         )
         self.store.set_state(state)
         if self._on_state is not None:

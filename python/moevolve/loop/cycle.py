@@ -8,6 +8,7 @@ from moevolve.errors import SpendingLimitError
 from moevolve.gate import confirmed
 from moevolve.gate.spending import AlphaSpending
 from moevolve.guard.guard import CycleEnd
+from moevolve.journal import samples
 from moevolve.journal.archive import Variant
 from moevolve.journal.seal import DIGEST
 from moevolve.loop import resolve
@@ -96,6 +97,7 @@ def cycle(run: RunContext) -> None:
     """One cycle: attempts, then a weights candidate, then program candidates, each through the gate."""
     number = run.state.cycle + 1
     run.journal.write([CycleStarted(cycle=number, champion=run.state.champion)])
+    run.journal.keep(samples.outdated(run.journal.store, number))
     run.lessons.open_cycle(number)
     run.counts = Counts()
     latest = learn(run, number) if run.arm.learns else practise(run, number, None).latest

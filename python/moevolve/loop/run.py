@@ -24,6 +24,7 @@ from moevolve.loop.context import RunContext
 from moevolve.loop.control import Control, Stopped
 from moevolve.loop.estimate import engine as estimates
 from moevolve.loop.limits import Extension, StopRule
+from moevolve.loop.session import session
 from moevolve.loop.settings import SETTINGS, refuse_changes
 from moevolve.loop.stages.attend import attend
 from moevolve.loop.tools import granted
@@ -322,6 +323,7 @@ def _drive(
 ) -> Path:
     state = snapshots.latest(store)
     store.set_sandbox(in_force())
+    store.add_session(session())
     journal = JournalWriter(store, state.cursor if state else 0, on_event, on_state)
     done = state.cycle if state else 0
 

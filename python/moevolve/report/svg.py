@@ -8,7 +8,7 @@ from html import escape
 from typing import TypeVar
 
 from moevolve.journal.text import line
-from moevolve.journal.view import Losses
+from moevolve.journal.training import Losses
 from moevolve.report.summary import CurvePoint, SkillFigures
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 320, 52, 16, 36, 44

@@ -64,6 +64,7 @@ def _cycle_started(record: CycleStarted) -> Said:
 def _start_cycle(view: RunView, record: CycleStarted, seq: int, at: float) -> None:
     view.cycle = record.cycle
     view.cycles_started += 1
+    view.opened.append(seq)
     view.fade()
 
 

@@ -86,10 +86,12 @@ def _attempted(record: Attempted) -> Said:
 @folds(Attempted)
 def _attempt(view: RunView, record: Attempted, seq: int, at: float) -> None:
     view.generated += record.tokens
+    view.practice.append(record)
     for tally in record.tallies:
         skill = view.skill(tally.skill)
         skill.attempts += tally.attempts
         skill.successes += tally.successes
+        skill.try_level(record.source, tally)
     if record.source == "program":
         view.count(record.tallies)
 
@@ -107,7 +109,7 @@ def _trained(record: Trained) -> Said:
 def _train(view: RunView, record: Trained, seq: int, at: float) -> None:
     view.loss = record.loss
     view.trained += record.tokens
-    view.losses.append(record.cycle, record.loss)
+    view.losses.append(record, seq)
 
 
 def failures(counts: dict[str, int]) -> str:

@@ -154,14 +154,14 @@ def _gate(view: RunView, record: Gated, seq: int, at: float) -> None:
     if record.decision == "hold":
         view.waiting.append(record.candidate)
     if record.decision == "promote":
-        promote(view, record.cycle, record.level, record.candidate)
+        promote(view, record.cycle, record.level, record.candidate, seq)
 
 
-def promote(view: RunView, cycle: int, level: Level, variant: str) -> None:
+def promote(view: RunView, cycle: int, level: Level, variant: str, seq: int) -> None:
     """Makes a variant the champion, by the gate or by a person's approval."""
     view.decisions[level][0] += 1
     view.promotions.append((cycle, level))
-    view.crown(variant)
+    view.crown(variant, seq)
     # What was counted for the champion before says less about this one.
     view.fade()
 
@@ -177,5 +177,5 @@ def _roll_back(view: RunView, record: RolledBack, seq: int, at: float) -> None:
     if row is not None and view.variants.fate(row) == "promoted":
         view.variants.settle(row, "rolled back")
     view.rollbacks += 1
-    view.crown(record.champion)
+    view.crown(record.champion, seq)
     view.fade()

@@ -34,6 +34,7 @@ def _guarded(record: Guarded) -> Said:
 @folds(Guarded)
 def _guard(view: RunView, record: Guarded, seq: int, at: float) -> None:
     view.generated += record.tokens
+    view.check(record.guard, seq)
     if record.alarm:
         view.alarms.append(seq)
     checked, vetoed, alarms = view.guards.get(record.guard, GuardCounts())
@@ -66,4 +67,4 @@ def _control(view: RunView, record: Controlled, seq: int, at: float) -> None:
             if (row := view.variants.row(name)) is not None:
                 view.variants.settle(row, "kept")
         view.waiting = []
-        promote(view, record.cycle, record.level, record.variant)
+        promote(view, record.cycle, record.level, record.variant, seq)

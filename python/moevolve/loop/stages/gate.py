@@ -12,14 +12,14 @@ from moevolve.gate.driver import Match, RolloutPairs, decide
 from moevolve.gate.finite import SpentTasks, detectable
 from moevolve.guard.guard import Promotion
 from moevolve.journal.archive import Variant
-from moevolve.loop import entries
+from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Waiting
 from moevolve.loop.stages.knockout import knock_out
 from moevolve.loop.stages.practise import FADE
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
-from moevolve.records import PASSED, Decision, Guarded, Level
+from moevolve.records import PASSED, Decision, GateProgress, Guarded, Level
 from moevolve.tasks.task import Task
 
 STATUS: dict[Decision, str] = {
@@ -49,6 +49,19 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
 
     def watch(verdict: GateVerdict) -> None:
         share = done + 0.1 * min(1.0, verdict.n / config.max_n)
+        run.journal.gate = GateProgress(
+            candidate=candidate.id,
+            champion=champion.id,
+            level=level,
+            n=verdict.n,
+            most=config.max_n,
+            wins=verdict.wins,
+            losses=verdict.losses,
+            gain=verdict.gain,
+            evidence=verdict.evidence,
+            alpha=run.state.spending.level,
+            harmed=list(verdict.harmed),
+        )
         run.progress(f"gate, {level}: {candidate.id} against {champion.id}, {verdict.n} tasks", share)
 
     holders = confirmed.elsewhere(run.state.best_levels, champion.id)
@@ -66,7 +79,11 @@ def gate(run: RunContext, cycle: int, level: Level, candidate: Variant, done: fl
     )
     draws = _Draws(run, cycle, test, candidate, holders)
     pairs = RolloutPairs(run.runner, draws.matches)
-    verdict = decide(test, pairs, watch)
+    try:
+        verdict = decide(test, pairs, watch)
+    finally:
+        run.journal.gate = None
+    run.journal.keep([samples.of_gate(cycle, candidate.id, pairs.flipped)])
     assert verdict.decision is not None, "the gate has decided"
     run.count(pairs.counts)
     run.bill(cycle, f"gate {candidate.id}")

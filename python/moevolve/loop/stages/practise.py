@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from moevolve.loop import entries
+from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Learned, Recipe
@@ -38,6 +38,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
     found = dict(zip(requests, run.roll(*requests.values()), strict=True))
     for source, rollouts in found.items():
         tokens = rollouts.counts.tokens
+        run.journal.keep([samples.of_stage(cycle, source, run.champion.id, rollouts)])
         run.journal.write([entries.attempted(cycle, source, run.champion.id, rollouts.attempts, tokens)])
         run.bill(cycle, source)
         if rollouts.parts and run.arm.learns and run.arm.filters:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moevolve.errors import UsageError
-from moevolve.loop import entries
+from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.sealed import open_sealed
 from moevolve.protocol.sampling import Sampling
@@ -40,6 +40,8 @@ def score(
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
     attempts, tokens = scored.attempts, sum(each.counts.tokens for each in (scored, *bare))
+    if split == "dev":
+        run.journal.keep([samples.of_stage(cycle, split, run.champion.id, scored)])
     alone = bare[0].attempts if bare else ()
     return entries.evaluated(cycle, split, when, run.champion.id, attempts, tokens, alone), attempts
 

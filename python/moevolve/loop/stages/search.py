@@ -9,7 +9,7 @@ import msgspec
 
 from moevolve.gate.screening import corrected_best, standard_error
 from moevolve.journal.archive import Variant
-from moevolve.loop import entries
+from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.selecting import measure, select
 from moevolve.loop.stages.gate import gate
@@ -147,6 +147,12 @@ def _screen(
         *(run.rollouts(variant, tasks, stage, twice=True) for variant in differing),
     )
     screened = {child.id: rollouts.attempts for child, rollouts in zip(differing, found, strict=True)}
+    run.journal.keep(
+        [
+            samples.of_stage(cycle, "screen", child.id, rollouts)
+            for child, rollouts in zip(differing, found, strict=True)
+        ]
+    )
     differences: dict[str, list[float]] = {}
     passed: list[Variant] = []
     records: list[Record] = []
