@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 PARITY := $(CURDIR)/.venv-parity
+CUDA := $(CURDIR)/.venv-cuda
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 JOBS ?= 2
 # Which random models `make parity` draws.
@@ -20,7 +21,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart build develop test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
+.PHONY: help quickstart build develop kernels-cuda test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +58,18 @@ build: $(VENV)/.installed ## compile and install both packages into .venv
 
 develop: build $(VENV)/.developed ## build, and install the development tools
 
+# --- kernels for cards
+
+$(CUDA)/.made: rust/kernels-cuda/requirements.txt
+	$(SAY) "Making .venv-cuda: the CUDA compiler, 100 MB to fetch, 300 MB on disk"
+	@test -x $(CUDA)/bin/python || $(PYTHON) -m venv $(CUDA)
+	@$(CUDA)/bin/python -m pip install --quiet -r rust/kernels-cuda/requirements.txt
+	@touch $@
+
+kernels-cuda: $(CUDA)/.made ## compile the CUDA kernels into target/cuda, and show their registers; no card is needed
+	$(SAY) "Compiling the CUDA kernels"
+	@$(CUDA)/bin/python rust/kernels-cuda/compile.py --out target/cuda
+
 # --- tests
 
 test: test-rust test-python ## all tests that need neither torch nor a network
@@ -92,14 +105,14 @@ test-python: develop
 	$(SAY) "Running the Python tests"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-check: lint types doc fuzz-build test packaging ## what must pass before a change lands
+check: lint types doc fuzz-build kernels-cuda test packaging ## what must pass before a change lands
 
 lint: develop
 	$(SAY) "Checking format and lints"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	$(BIN)/ruff format --check python tui tests benches
-	$(BIN)/ruff check python tui tests benches
+	$(BIN)/ruff format --check python tui tests benches rust
+	$(BIN)/ruff check python tui tests benches rust
 	$(BIN)/lint-imports
 
 types: develop
@@ -166,6 +179,6 @@ bench: develop parity-env ## measure training and generation against transformer
 	$(BIN)/python benches/precision.py
 
 clean: ## remove what make made, runs excepted
-	rm -rf .venv .venv-parity target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-parity .venv-cuda target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find python tui tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/moevolve/*.so

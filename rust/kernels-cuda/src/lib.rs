@@ -1,0 +1,17 @@
+//! CUDA kernels of a Mixture-of-Experts decoder, and their launches.
+//!
+//! The sources in `cuda/` are compiled twice: by nvcc for cards, and by the C++ compiler for the processor, where a fiber stands
+//! for every thread ([`twin`]). Whoever launches sees a [`Device`] and cannot tell which of the two it is, so that everything
+//! but the driver's own calls is tested without a card.
+
+mod argument;
+mod device;
+mod error;
+pub mod experts;
+pub mod products;
+pub mod route;
+#[cfg(feature = "twin")]
+pub mod twin;
+
+pub use device::{Address, Device, Launch, Memory};
+pub use error::{Error, Result};
