@@ -29,7 +29,7 @@ QWEN = ReplyFormat.of(CHATML)
 THINKING = "]~b]ai\n<think>\n"
 
 
-def read(text: str, form: ReplyFormat = M2, prompt: str = "", tools: Sequence[Any] = (WEATHER,)) -> Reply:
+def read(text: str, form: ReplyFormat = M2, prompt: str = "", tools: Sequence[Any] | None = (WEATHER,)) -> Reply:
     return form.read(text, prompt, tools)[0]
 
 
@@ -74,7 +74,7 @@ def test_a_turn_goes_back_as_a_message() -> None:
 
 def test_text_stands_between_calls_and_behind_them() -> None:
     reply = read(f"one\n{invoke(parameter('days', '1'))}\ntwo\n{invoke(parameter('days', '2'))}\n\nthree\n")
-    assert reply.content == "one\n\ntwo\n\n\nthree"
+    assert reply.content == "one\n\ntwo\n\n\nthree\n"
     assert [call.arguments["days"] for call in reply.tool_calls] == [1, 2]
 
 
@@ -106,7 +106,7 @@ def test_thinking_that_the_prompt_has_closed_is_none() -> None:
         ("note", "x", "x"),
         ("note", '"7"', '"7"'),
         ("tags", '\n["a"]\n', ["a"]),
-        ("place", '{"x": {"y": null}}', {"x": {"y": None}}),
+        ("place", '{"x": 1, "y": {"z": null}}', {"x": 1, "y": {"z": None}}),
     ],
 )
 def test_values_are_read_by_their_declared_type(name: str, text: str, value: object) -> None:
@@ -146,16 +146,15 @@ def test_what_is_no_call_is_reported_with_its_text(text: str, reason: str) -> No
     reply = read(f"so: {text}")
     (failed,) = reply.malformed
     assert failed.reason.startswith(reason) and failed.text in text
-    assert reply.tool_calls == () and reply.content.strip() == "so:"
-    assert failed.text.strip() and failed.text in reply.message()["content"]
+    assert reply.tool_calls == () and reply.content == reply.message()["content"] == f"so: {text}"
 
 
 def test_a_call_that_is_not_closed_takes_no_other_along() -> None:
     torn = '<minimax:tool_call><invoke name="a"><invoke name="b"></invoke></minimax:tool_call>ok'
-    reply = read(torn)
+    reply = read(torn, tools=None)
     assert [(c.index, c.name) for c in reply.malformed] == [(0, "a")]
     assert [(c.index, c.name) for c in reply.tool_calls] == [(1, "b")]
-    assert reply.content == "ok"
+    assert reply.content == '<minimax:tool_call><invoke name="a">ok'
 
 
 def test_calls_are_complete_where_only_the_blocks_end_is_missing() -> None:
@@ -199,10 +198,54 @@ def test_json_calls() -> None:
     ],
 )
 def test_torn_json_calls(text: str, calls: list[str], failures: list[str]) -> None:
-    reply = read(text, QWEN)
+    reply = read(text, QWEN, tools=None)
     assert [call.name for call in reply.tool_calls] == calls
     assert [failed.reason for failed in reply.malformed] == failures
     assert all(failed.text in text for failed in reply.malformed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use <tool_call> to call.",
+        "<tool_call>\n{'name': 'weather'}\n</tool_call>\nSorry.",
+        "\n one \n\n<tool_call>no</tool_call>\t\n two <tool_call>\n",
+        '<tool_call>{"name": "wea\'</tool_call> and "so</tool_call> on',
+        '<tool_call>{"name": "nobody", "arguments": {}}</tool_call>\n\n',
+    ],
+)
+def test_what_is_no_call_stays_as_it_was_written(text: str) -> None:
+    reply = read(text, QWEN)
+    assert (reply.content, reply.tool_calls) == (text, ()) and reply.malformed
+
+
+def test_an_end_mark_inside_an_argument_ends_nothing() -> None:
+    arguments = {"city": 'a </tool_call> "b" \\ <tool_call>', "days": 2}
+    call = json.dumps({"name": "weather", "arguments": arguments})
+    reply = read(f" so:\n<tool_call>\n{call}\n</tool_call> and\n", QWEN)
+    assert [found.arguments for found in reply.tool_calls] == [arguments]
+    assert (reply.content, reply.malformed) == (" so:\n and\n", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("nobody", {}, "no tool 'nobody' was offered"),
+        ("weather", {"days": "five"}, "its arguments: days should be integer, not 'five'"),
+        ("weather", {"tags": ["a", 1]}, "its arguments: tags[1] should be string, not 1"),
+    ],
+)
+def test_a_call_that_its_tool_does_not_allow_is_a_finding(name: str, arguments: Any, reason: str) -> None:
+    hermes = f'<tool_call>{json.dumps({"name": name, "arguments": arguments})}</tool_call>'
+    reply = read(hermes, QWEN)
+    assert (reply.tool_calls, reply.content) == ((), hermes)
+    assert [(failed.reason, failed.name) for failed in reply.malformed] == [(reason, name)]
+
+
+def test_nothing_is_a_call_where_nothing_was_offered() -> None:
+    text = '<tool_call>{"name": "weather"}</tool_call>'
+    assert read(text, QWEN, tools=()).tool_calls == () and read(text, QWEN, tools=()).content == text
+    assert read(text, QWEN, tools=None).tool_calls
 
 
 # --- pieces

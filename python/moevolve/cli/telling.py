@@ -71,7 +71,7 @@ class Teller:
             self._call(call)
         for failed in completion.malformed:
             self._failed(failed)
-        self._end(always=not completion.tool_calls and not completion.malformed)
+        self._end(always=not completion.tool_calls)
 
     def _event(self, event: Event) -> None:
         match event:
@@ -101,8 +101,6 @@ class Teller:
     def _failed(self, failed: MalformedCall) -> None:
         self._end()
         say(f"moevolve: a malformed tool call: {failed.reason}")
-        self._write(failed.text)
-        self._end()
 
     def _write(self, text: str) -> None:
         self._settle()

@@ -100,10 +100,9 @@ class EnginePolicy:
     def _turn(self, completion: Completion, turn: Turn) -> Completion:
         """The turn taken apart; a call that is torn or malformed stays in its text."""
         reply, _ = self.engine.chats.format.read(completion.text, turn.prompt, turn.conversation.tools)
-        texts = [reply.content, *(call.text for call in reply.malformed)]
         return msgspec.structs.replace(
             completion,
-            text="\n".join(text for text in texts if text),
+            text=reply.content,
             finish="tool_calls" if reply.tool_calls else completion.finish,
             tool_calls=reply.tool_calls,
             reasoning=reply.reasoning,

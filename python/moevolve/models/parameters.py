@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
+from moevolve.models.instances import misfit, resolved
+
 STRING = frozenset({"string"})
 _KNOWN = frozenset({"string", "integer", "number", "boolean", "null", "object", "array"})
 
@@ -66,16 +68,27 @@ class Signatures:
     """The declared parameters of a set of tools.
 
     Args:
-        tools: each `{"type": "function", "function": {"name", "parameters"}}`, or the inner object alone.
+        tools: each `{"type": "function", "function": {"name", "parameters"}}`, or the inner object alone; None where it is
+            not known what was offered.
     """
 
     def __init__(self, tools: Sequence[Mapping[str, Any]] | None) -> None:
         self._schemas: dict[str, Mapping[str, Any]] = {}
+        self._names: set[str] | None = None if tools is None else set()
         for tool in tools or ():
             function = tool.get("function", tool)
             parameters = function.get("parameters")
+            if self._names is not None:
+                self._names.add(str(function.get("name")))
             if isinstance(parameters, Mapping):
                 self._schemas[str(function.get("name"))] = parameters
+
+    def problem(self, tool: str, arguments: dict[str, Any]) -> str | None:
+        """Why a call is none: nobody offered the tool, or its schema does not allow the arguments."""
+        if self._names is not None and tool not in self._names:
+            return f"no tool {tool!r} was offered"
+        why = misfit(arguments, self._schemas.get(tool))
+        return None if why is None else f"its arguments: {why}"
 
     def types(self, tool: str, parameter: str) -> frozenset[str]:
         """JSON types that a parameter may have; none where nothing is declared."""
@@ -99,7 +112,7 @@ def _types(schema: Any, root: Mapping[str, Any], depth: int) -> set[str]:
         for branch in branches if isinstance(branches, list) else ():
             found |= _types(branch, root, depth - 1)
     if isinstance(reference := schema.get("$ref"), str):
-        found |= _types(_resolve(reference, root), root, depth - 1)
+        found |= _types(resolved(reference, root), root, depth - 1)
     if not found:
         values = schema.get("enum", [schema["const"]] if "const" in schema else [])
         found |= {_type_of(value) for value in values if isinstance(values, list)}
@@ -110,18 +123,6 @@ def _types(schema: Any, root: Mapping[str, Any], depth: int) -> set[str]:
     if found and schema.get("nullable") is True:
         found.add("null")
     return found
-
-
-def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
-    """What `#/$defs/Name` names inside `root`; None for anything that is not there."""
-    if not reference.startswith("#/"):
-        return None
-    place: Any = root
-    for step in reference[2:].split("/"):
-        if not isinstance(place, Mapping):
-            return None
-        place = place.get(step.replace("~1", "/").replace("~0", "~"))
-    return place
 
 
 def _type_of(value: Any) -> str:

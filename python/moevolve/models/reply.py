@@ -86,8 +86,8 @@ class ReplyParser:
         self._inside = inside
         self._calls = calls
         self._scan = Scan()
-        self._notes = CallNotes()
-        self._reasoning = _Channel(ReasoningDelta, self._notes.events)
+        self._notes = CallNotes(self._say)
+        self._reasoning = _Channel(ReasoningDelta, self._notes.events, marked=True)
         self._content = _Channel(ContentDelta, self._notes.events)
         self._fresh = True
         self._run = self._turn()
@@ -129,9 +129,14 @@ class ReplyParser:
                 self._reasoning.part()
                 yield from self._think()
             elif mark is not None and self._calls:
+                calls = len(self._notes.calls)
+                self._fresh = False
                 yield from self._calls.read(self._scan, self._notes)
-                self._fresh = True
+                if len(self._notes.calls) > calls:
+                    self._content.mark()
+                    self._fresh = True
             elif self._scan.ended:
+                self._content.finish()
                 return
             else:
                 yield
@@ -147,36 +152,53 @@ class ReplyParser:
             text, mark = self._scan.take(end)
             self._reasoning.add(text)
             if mark is not None or self._scan.ended:
+                self._content.mark()
                 self._fresh = True
                 return
             yield
 
 
 class _Channel:
-    """Text without the line breaks at its edges, told as it becomes certain that they are inside."""
+    """Text as it becomes certain: line breaks at its edges are left out where they stand beside a mark of the format."""
 
-    def __init__(self, kind: type[ReasoningDelta | ContentDelta], events: list[Event]) -> None:
+    def __init__(self, kind: type[ReasoningDelta | ContentDelta], events: list[Event], marked: bool = False) -> None:
         self._kind = kind
         self._events = events
         self._parts: list[str] = []
         self._breaks = 0
         """Line breaks that belong to the text if more of it follows."""
+        self._marked = marked
+        """Whether nothing but line breaks has come since the last mark."""
 
     @property
     def text(self) -> str:
         return "".join(self._parts)
 
     def add(self, text: str) -> None:
+        """More text."""
         body = text.lstrip("\n")
         self._breaks += len(text) - len(body)
         if not body:
             return
         inner = body.rstrip("\n")
-        told = ("\n" * self._breaks if self._parts else "") + inner
+        whole = bool(self._parts) or not self._marked
+        self._tell(("\n" * self._breaks if whole else "") + inner)
         self._breaks = len(body) - len(inner)
-        self._parts.append(told)
-        self._events.append(self._kind(text=told))
+        self._marked = False
 
     def part(self) -> None:
         """What follows stands apart from what there is."""
         self._breaks = max(self._breaks, 1)
+
+    def mark(self) -> None:
+        """A mark of the format stands here."""
+        self._marked = True
+
+    def finish(self) -> None:
+        """The text is over."""
+        if self._breaks and not self._marked:
+            self._tell("\n" * self._breaks)
+
+    def _tell(self, text: str) -> None:
+        self._parts.append(text)
+        self._events.append(self._kind(text=text))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from moevolve.models.parameters import STRING, Signatures, read_json, read_value
@@ -30,12 +30,19 @@ CUT_OFF = "the text ends inside the call"
 
 
 class CallNotes:
-    """The calls of a turn in the order they were read."""
+    """The calls of a turn in the order they were read.
 
-    def __init__(self) -> None:
+    Args:
+        say: takes text that turns out to belong to no call, in order.
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
         self.events: list[Event] = []
         self.calls: list[ToolCall] = []
         self.malformed: list[MalformedCall] = []
+        self.say = say
+        self.frame = ""
+        """What stands around calls and is no text unless what it stands around turns out to be none."""
 
     @property
     def next_index(self) -> int:
@@ -44,14 +51,17 @@ class CallNotes:
     def end(self, name: str, arguments: dict[str, Any]) -> None:
         """Notes a complete call."""
         call = ToolCall(index=self.next_index, name=name, arguments=arguments)
+        self.frame = ""
         self.calls.append(call)
         self.events.append(ToolCallEnd(call=call))
 
     def fail(self, text: str, reason: str, name: str | None = None) -> None:
-        """Notes what was meant as a call."""
+        """Notes what was meant as a call; its text stays what the model said."""
         call = MalformedCall(index=self.next_index, reason=reason, text=text, name=name)
         self.malformed.append(call)
         self.events.append(ToolCallFailed(call=call))
+        self.say(f"{self.frame}{text}")
+        self.frame = ""
 
 
 class CallReader(Protocol):
@@ -65,44 +75,93 @@ class CallReader(Protocol):
         ...
 
 
+class JsonStrings:
+    """Follows JSON text as it arrives: whether it has come to stand inside a string."""
+
+    _edge = re.compile(r'["\\\n]')
+
+    def __init__(self) -> None:
+        self.inside = False
+        self._escaped = False
+
+    def feed(self, text: str) -> None:
+        """More of the text. A line break, which no JSON string holds, ends one: the text is no JSON, and its quotes mean
+        nothing."""
+        at = 0
+        while at < len(text):
+            if self._escaped:
+                self._escaped = False
+                at += 1
+                continue
+            found = self._edge.search(text, at)
+            if found is None:
+                return
+            at = found.end()
+            match found.group():
+                case '"':
+                    self.inside = not self.inside
+                case "\n":
+                    self.inside = False
+                case _:
+                    self._escaped = self.inside
+
+
 class HermesCalls:
     """One JSON object a block."""
 
     opening = "<tool_call>"
-    _closing = Tags("</tool_call>")
+    closing = "</tool_call>"
+    _end = Tags(closing)
 
     def __init__(self, signatures: Signatures) -> None:
-        del signatures  # JSON says its own types
+        self._signatures = signatures
 
     def read(self, scan: Scan, notes: CallNotes) -> Generator[None, None, None]:
-        text, mark = yield from scan.gather(self._closing)
-        if self._call(text, notes):
+        parts: list[str] = []
+        strings = JsonStrings()
+        while True:
+            text, mark = yield from scan.gather(self._end)
+            parts.append(text)
+            strings.feed(text)
+            if mark is None or not strings.inside:
+                break
+            # A mark inside an argument closes nothing.
+            parts.append(mark)
+        whole = "".join(parts)
+        if self._problem(whole, notes) is None:
             return
         # A call that was never closed takes those after it along; each of them may stand alone.
-        parts = text.split(self.opening)
-        for place, part in enumerate(parts, 1):
-            if self._call(part, notes):
+        pieces = f"{whole}{mark or ''}".split(self.opening)
+        for place, piece in enumerate(pieces, 1):
+            body, closed, after = piece.partition(self.closing)
+            problem = self._problem(body, notes)
+            if problem is None:
+                notes.say(after)
                 continue
-            closing = (mark or "") if place == len(parts) else ""
-            cut_off = place == len(parts) and mark is None
-            reason = CUT_OFF if cut_off else "it is not a JSON object with a name and arguments"
-            notes.fail(f"{self.opening}{part}{closing}", reason)
+            cut_off = place == len(pieces) and not closed
+            name, reason = problem
+            notes.fail(f"{self.opening}{body}{closed}", CUT_OFF if cut_off else reason, name)
+            notes.say(after)
 
-    def _call(self, text: str, notes: CallNotes) -> bool:
+    def _problem(self, text: str, notes: CallNotes) -> tuple[str | None, str] | None:
+        """Notes the call that a block holds; the tool's name and the reason where it holds none."""
+        unread = None, "it is not a JSON object with a name and arguments"
         try:
             call = read_json(text)
             name, arguments = call["name"], call.get("arguments", call.get("parameters", {}))
             if isinstance(arguments, str):
                 arguments = read_json(arguments)
         except (ValueError, TypeError, KeyError):
-            return False
+            return unread
         if not isinstance(name, str) or not isinstance(arguments, dict):
-            return False
+            return unread
+        if (problem := self._signatures.problem(name, arguments)) is not None:
+            return name, problem
         index = notes.next_index
         notes.events.append(ToolCallStart(index=index, name=name))
         notes.events.append(ToolCallArguments(index=index, json=_json(arguments)))
         notes.end(name, arguments)
-        return True
+        return None
 
 
 class MinimaxCalls:
@@ -121,18 +180,35 @@ class MinimaxCalls:
         self._signatures = signatures
 
     def read(self, scan: Scan, notes: CallNotes) -> Generator[None, None, None]:
-        before = notes.next_index
+        before, calls = notes.next_index, len(notes.calls)
+        notes.frame = self.opening
         while True:
             text, mark = yield from scan.gather(self._in_block)
-            if text.strip():
-                notes.fail(text, "it stands in the tool-call block and is no call")
             if mark == "<invoke":
+                self._between(text, notes)
+                calls = len(notes.calls)
                 yield from self._invoke(scan, notes)
                 continue
             if notes.next_index == before:
-                reason = CUT_OFF if mark is None else "the tool-call block holds no call"
+                notes.frame = ""
+                if text.strip():
+                    reason = "it stands in the tool-call block and is no call"
+                else:
+                    reason = CUT_OFF if mark is None else "the tool-call block holds no call"
                 notes.fail(f"{self.opening}{text}{mark or ''}", reason)
+            else:
+                self._between(text, notes)
+                if len(notes.calls) == calls:
+                    notes.say(f"{notes.frame}{mark or ''}")
+            notes.frame = ""
             return
+
+    def _between(self, text: str, notes: CallNotes) -> None:
+        """Text of a block that stands in none of its calls."""
+        if text.strip():
+            notes.fail(text, "it stands in the tool-call block and is no call")
+        else:
+            notes.frame += text
 
     def _invoke(self, scan: Scan, notes: CallNotes) -> Generator[None, None, None]:
         source = ["<invoke"]
@@ -248,8 +324,9 @@ class _Call:
 
     def end(self, source: str) -> None:
         """The call is over, well or not."""
-        if self._problem is not None:
-            self._notes.fail(source, self._problem, self._name)
+        problem = self._problem or self._signatures.problem(self._name, self._arguments)
+        if problem is not None:
+            self._notes.fail(source, problem, self._name)
             return
         self._tell("}" if self._arguments else "{}")
         self._notes.end(self._name, self._arguments)

@@ -21,7 +21,8 @@ class MalformedCall(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A model's turn. Line breaks at the edges of `content` and `reasoning` belong to the format and are left out."""
+    """A model's turn. `content` is its answer as the model wrote it, what was meant as a call and is none included; line
+    breaks beside reasoning and calls belong to the format and are left out at its edges."""
 
     content: str = ""
     reasoning: str = ""
@@ -29,12 +30,8 @@ class Reply(msgspec.Struct, frozen=True):
     malformed: tuple[MalformedCall, ...] = ()
 
     def message(self) -> dict[str, Any]:
-        """The turn as a message of a conversation, as chat templates read it.
-
-        Malformed calls go back as the text they were, so that the model sees what it wrote.
-        """
-        told = [self.content, *(call.text for call in self.malformed)]
-        message: dict[str, Any] = {"role": "assistant", "content": "\n".join(text for text in told if text)}
+        """The turn as a message of a conversation, as chat templates read it."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
         if self.tool_calls:
@@ -82,7 +79,7 @@ class ToolCallEnd(msgspec.Struct, frozen=True, tag="call_end"):
 
 
 class ToolCallFailed(msgspec.Struct, frozen=True, tag="call_failed"):
-    """A call, begun or not, that turned out malformed."""
+    """A call, begun or not, that turned out malformed; its text follows as content."""
 
     call: MalformedCall
 

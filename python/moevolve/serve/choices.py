@@ -13,7 +13,6 @@ from moevolve.models.turns import (
     ReasoningDelta,
     ToolCall,
     ToolCallEnd,
-    ToolCallFailed,
 )
 from moevolve.models.turns import Event as TurnEvent
 from moevolve.protocol.sampling import Event
@@ -147,9 +146,7 @@ class ChatChoice:
 
     def whole(self) -> dict[str, Any]:
         reply = self._parser.reply()
-        content = "\n".join(
-            text for text in (reply.content, *(call.text for call in reply.malformed)) if text
-        )
+        content = reply.content
         message: dict[str, Any] = {
             "role": "assistant",
             "content": None if reply.tool_calls and not content else content,
@@ -175,8 +172,6 @@ class ChatChoice:
                 return [{"reasoning_content": text}]
             case ContentDelta(text=text):
                 return [{"content": text}]
-            case ToolCallFailed(call=failed):
-                return [{"content": f"\n{failed.text}" if self._parser.reply().content else failed.text}]
             case ToolCallEnd(call=call):
                 place = len(self._calls)
                 self._calls.append(call)
