@@ -432,7 +432,12 @@ class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
     exchanges: str
     """Digest over the exchanges themselves, in order, so that the journal vouches for what lies in the store."""
     endings: dict[str, int] = {}
-    """Answers that ended otherwise than by themselves: `length` (cut at the most tokens), `content_filter`, `refusal`."""
+    """Answers that ended otherwise than by themselves: `length` (cut at the most tokens), `content_filter`, `refusal`,
+    `reasoning` (nothing but reasoning came)."""
+    refused: dict[str, str] = {}
+    """Fields that the server was found to refuse, with its words; it is asked without them from then on."""
+    reason: str = ""
+    """Why the first of `failures` failed, in the server's words."""
 
 
 class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):

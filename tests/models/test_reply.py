@@ -29,7 +29,9 @@ QWEN = ReplyFormat.of(CHATML)
 THINKING = "]~b]ai\n<think>\n"
 
 
-def read(text: str, form: ReplyFormat = M2, prompt: str = "", tools: Sequence[Any] | None = (WEATHER,)) -> Reply:
+def read(
+    text: str, form: ReplyFormat = M2, prompt: str = "", tools: Sequence[Any] | None = (WEATHER,)
+) -> Reply:
     return form.read(text, prompt, tools)[0]
 
 
@@ -236,7 +238,7 @@ def test_an_end_mark_inside_an_argument_ends_nothing() -> None:
     ],
 )
 def test_a_call_that_its_tool_does_not_allow_is_a_finding(name: str, arguments: Any, reason: str) -> None:
-    hermes = f'<tool_call>{json.dumps({"name": name, "arguments": arguments})}</tool_call>'
+    hermes = f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
     reply = read(hermes, QWEN)
     assert (reply.tool_calls, reply.content) == ((), hermes)
     assert [(failed.reason, failed.name) for failed in reply.malformed] == [(reason, name)]

@@ -18,6 +18,7 @@ _ENDINGS = {
     "length": "cut at max_tokens",
     "content_filter": "taken out by a content filter",
     "refusal": "refused by the model",
+    "reasoning": "with reasoning and nothing else",
 }
 
 
@@ -28,6 +29,11 @@ def said_endings(counts: Mapping[str, int]) -> list[str]:
         for kind, count in sorted(counts.items())
         if count
     ]
+
+
+def said_refused(fields: Mapping[str, str]) -> list[str]:
+    """What a server does not take, in its own words."""
+    return [f"asked without {line(name)} from here on ({line(words)})" for name, words in fields.items()]
 
 
 class StageCost(msgspec.Struct):
@@ -51,6 +57,8 @@ class Spent:
         self.faults: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
+        self.refused: dict[str, str] = {}
+        self.reason = ""
         self.money: Decimal | None = Decimal(0)
         self.currency = ""
         self.stages: dict[str, StageCost] = {}
@@ -72,6 +80,8 @@ class Spent:
         self.faults.update(bill.faults)
         self.failures.update(bill.failures)
         self.endings.update(bill.endings)
+        self.refused |= bill.refused
+        self.reason = self.reason or bill.reason
         self.money = _plus(self.money, bill.cost)
         first, _, second = bill.stage.partition(" ")
         name = bill.stage if second in _WHOLE else first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
+from moevolve.journal.text import line
 from moevolve.loop import resolve
 from moevolve.loop.variants import VariantStore
 from moevolve.models.endpoint.client import Client
@@ -61,12 +63,17 @@ def speech(config: Config) -> Speech:
 
 
 def client(config: Config) -> Client:
-    """The client of the run's server; it reads the key.
+    """The client of the run's server; it reads the key, and tells long waits and refused fields on stderr.
 
     Raises:
         UsageError: the key's variable is not set, or the HTTP library is missing.
     """
-    return Client(config, Secret.read(config.policy.key_env), speech(config))
+
+    def tell(text: str) -> None:
+        sys.stderr.write(f"moevolve: {line(text)}\n")
+        sys.stderr.flush()
+
+    return Client(config, Secret.read(config.policy.key_env), speech(config), tell=tell)
 
 
 class EndpointVariants(VariantStore):

@@ -85,7 +85,9 @@ def _breaks(value: Any, schema: Any, root: Any, where: str, depth: int) -> Itera
             yield from _breaks(one, rule, root, f"{where}[{index}]", depth - 1)
 
 
-def _object(value: dict[str, Any], schema: Mapping[str, Any], root: Any, where: str, depth: int) -> Iterator[str]:
+def _object(
+    value: dict[str, Any], schema: Mapping[str, Any], root: Any, where: str, depth: int
+) -> Iterator[str]:
     for name in _list(schema, "required"):
         if isinstance(name, str) and name not in value:
             yield f"{_member(where, name)} is missing"
@@ -136,7 +138,13 @@ def same(one: Any, other: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value in an error's sentence."""
-    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
+    text = (
+        repr(value)
+        if isinstance(value, str)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else repr(value)
+    )
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 

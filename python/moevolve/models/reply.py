@@ -161,7 +161,9 @@ class ReplyParser:
 class _Channel:
     """Text as it becomes certain: line breaks at its edges are left out where they stand beside a mark of the format."""
 
-    def __init__(self, kind: type[ReasoningDelta | ContentDelta], events: list[Event], marked: bool = False) -> None:
+    def __init__(
+        self, kind: type[ReasoningDelta | ContentDelta], events: list[Event], marked: bool = False
+    ) -> None:
         self._kind = kind
         self._events = events
         self._parts: list[str] = []

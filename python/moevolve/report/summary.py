@@ -134,6 +134,10 @@ class Cost(Figures, frozen=True, kw_only=True):
     failures: dict[str, int]
     endings: dict[str, int] = {}
     """Answers that ended otherwise than by themselves."""
+    refused: dict[str, str] = {}
+    """Fields that the server refuses, with its words."""
+    reason: str = ""
+    """Why the first request that failed for good did."""
     money: str | None = None
     """A decimal number, exact; absent without prices."""
     currency: str
@@ -393,6 +397,8 @@ def _cost(reader: RunReader) -> Cost | None:
         faults=dict(sorted(spent.faults.items())),
         failures=dict(sorted(spent.failures.items())),
         endings=dict(sorted(spent.endings.items())),
+        refused=dict(sorted(spent.refused.items())),
+        reason=spent.reason,
         money=None if spent.money is None else figures.money(spent.money),
         currency=spent.currency,
         stages=[

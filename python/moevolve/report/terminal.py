@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.journal.costs import said_endings
+from moevolve.journal.costs import said_endings, said_refused
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
@@ -280,7 +280,10 @@ def cost(spent: Cost) -> Group:
         notes.append(f"{spent.unmetered:,} calls came without usage figures and are in no sum")
     if spent.faults:
         notes.append("failed calls: " + ", ".join(f"{n:,} {line(kind)}" for kind, n in spent.faults.items()))
+    if spent.reason:
+        notes.append(f"the first that failed for good: {line(spent.reason)}")
     notes += said_endings(spent.endings)
+    notes += said_refused(spent.refused)
     return Group(table, Text("; ".join(notes)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 from scripted_endpoint import KEY, MODEL, FakeTime, ScriptedEndpoint  # noqa: E402
 
 from moevolve.config import Config  # noqa: E402
-from moevolve.models.endpoint.client import Client  # noqa: E402
+from moevolve.models.endpoint.client import Client, Unwitnessed, Witness  # noqa: E402
 from moevolve.models.endpoint.exchange import Exchange  # noqa: E402
 from moevolve.models.endpoint.pacing import Pace  # noqa: E402
 from moevolve.models.endpoint.secret import Secret  # noqa: E402
@@ -46,7 +46,11 @@ def ask(still: FakeTime) -> Iterator[Ask]:
     clients: list[Client] = []
 
     def asked(
-        server: ScriptedEndpoint | str, *requests: GenerateRequest, **settings: object
+        server: ScriptedEndpoint | str,
+        *requests: GenerateRequest,
+        witness: Witness | None = None,
+        begun: Mapping[int, Exchange] | None = None,
+        **settings: object,
     ) -> list[Exchange]:
         url = server if isinstance(server, str) else server.url
         given = {f"endpoint.{name}": value for name, value in settings.items()}
@@ -54,7 +58,7 @@ def ask(still: FakeTime) -> Iterator[Ask]:
         pace = Pace(config.endpoint.per_minute, still.clock, still.wait)
         clients.append(Client(config, Secret(KEY, "TEST_KEY"), Speech(MODEL, config.endpoint), pace))
         found: dict[int, Exchange] = {}
-        clients[-1].ask(requests, found.__setitem__)
+        clients[-1].ask(requests, found.__setitem__, witness or Unwitnessed(), begun or {})
         return [found[place] for place in sorted(found)]
 
     yield asked

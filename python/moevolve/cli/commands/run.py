@@ -125,7 +125,8 @@ def _told(config: Config) -> Config:
         cost = f", {expected.cost[0]:.2f} to {expected.cost[1]:.2f} {expected.currency}"
     say(
         f"A cycle asks {amount(least)} to {amount(most)} requests of about {expected.tokens} tokens{cost} while "
-        f"the program asks once a task; the score before and after takes {amount(expected.evaluation)} each."
+        f"the program asks once a task; the score before cycle 1 starts takes {amount(expected.evaluation)}, and so "
+        "does the one after the last."
     )
     if config.endpoint.most_tokens is None and config.endpoint.most_cost is None:
         say("No spending limit is set: endpoint.most_tokens or endpoint.most_cost sets one.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from moevolve.journal.costs import said_endings
+from moevolve.journal.costs import said_endings, said_refused
 from moevolve.journal.figures import amount, counted
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
@@ -139,8 +139,10 @@ def _metered(record: Metered) -> Said:
         parts.append(f"{retried:,} calls made again")
     if record.failures:
         kinds = ", ".join(f"{count:,} {line(kind)}" for kind, count in sorted(record.failures.items()))
-        parts.append(f"failed: {kinds}")
+        first = f" (the first: {line(record.reason)})" if record.reason else ""
+        parts.append(f"failed: {kinds}{first}")
     parts += said_endings(record.endings)
+    parts += said_refused(record.refused)
     return f"Asked the server for {line(record.stage)}: {', '.join(parts)}", "quiet"
 
 

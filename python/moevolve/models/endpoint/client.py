@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from moevolve.config import Config
 from moevolve.errors import EndpointError, UsageError
 from moevolve.models.endpoint.exchange import Exchange
+from moevolve.models.endpoint.fields import culprit, fitted
 from moevolve.models.endpoint.pacing import PATIENCE, Pace
 from moevolve.models.endpoint.replies import EXCERPT, FATAL, LASTING, Call, read
 from moevolve.models.endpoint.secret import Secret
@@ -25,11 +27,38 @@ from moevolve.protocol.requests import GenerateRequest
 if TYPE_CHECKING:
     import httpx2
 
+NOTHING = Exchange(completions=[], calls=0)
 LARGEST = 16 << 20
 """Bytes of an answer; a larger one is none."""
 
 Done = Callable[[int, Exchange], None]
 """Takes an exchange that has ended: its place among the requests, and how it ended."""
+
+
+class Witness(Protocol):
+    """Hears of calls before anybody knows how they end; requests are named by their places."""
+
+    def begin(self, place: int, so_far: Exchange) -> None:
+        """A call is about to be made for a request that has come to so much."""
+        ...
+
+    def sent(self, place: int) -> None:
+        """The call leaves in this moment: the server may answer it, whether or not somebody is there to hear."""
+        ...
+
+
+class Unwitnessed:
+    """Nobody who would hear of calls."""
+
+    def begin(self, place: int, so_far: Exchange) -> None:
+        return
+
+    def sent(self, place: int) -> None:
+        return
+
+
+LONG = 5.0
+"""Seconds of a wait that are told."""
 
 _ADVICE = {
     "auth": "the server does not accept the key: look at `key_env` and its variable",
@@ -46,12 +75,20 @@ class Client:
         secret: the key.
         speech: how its model is spoken to.
         pace: the rhythm of calls; the configuration's own when None.
+        tell: takes what a person should know meanwhile: long waits, fields that the server refuses.
 
     Raises:
         UsageError: the HTTP library is not installed.
     """
 
-    def __init__(self, config: Config, secret: Secret, speech: Speech, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        secret: Secret,
+        speech: Speech,
+        pace: Pace | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
         try:
             import httpx2
         except ImportError:
@@ -63,6 +100,10 @@ class Client:
         self._speech, self._section, self._secret = speech, section, secret
         self._address = policy.endpoint.rstrip("/") + PATHS[section.api]
         self._pace = pace or Pace(section.per_minute)
+        self._tell = tell
+        self.refused: dict[str, str] = {}
+        """Fields that the server does not take, with its words, as far as an answer without them has shown."""
+        self._met = False
         self._runner = asyncio.Runner()
         self._http = httpx2.AsyncClient(
             headers=secret.headers(),
@@ -72,14 +113,26 @@ class Client:
             trust_env=not _loopback(policy.endpoint),
         )
 
-    def ask(self, requests: Sequence[GenerateRequest], done: Done) -> None:
+    def ask(
+        self,
+        requests: Sequence[GenerateRequest],
+        done: Done,
+        witness: Witness = Unwitnessed(),  # noqa: B008 - it holds nothing
+        begun: Mapping[int, Exchange] = MappingProxyType({}),
+    ) -> None:
         """Makes all exchanges, `concurrency` at a time in the order of the requests; `done` gets each as it ends.
+
+        Args:
+            requests: what is asked.
+            done: gets each exchange as it ends.
+            witness: hears of each call before it is made, and once it is out.
+            begun: exchanges, by place, that an earlier process did not bring to their end.
 
         Raises:
             EndpointError: a failure that ends the run; what has ended before went to `done`.
         """
         try:
-            self._runner.run(self._all(requests, done))
+            self._runner.run(self._all(requests, done, witness, begun))
         except BaseExceptionGroup as errors:
             # One reason is enough: the others ended for it, or for the same.
             found: BaseException = errors
@@ -92,75 +145,90 @@ class Client:
         self._runner.run(self._http.aclose())
         self._runner.close()
 
-    async def _all(self, requests: Sequence[GenerateRequest], done: Done) -> None:
+    async def _all(
+        self, requests: Sequence[GenerateRequest], done: Done, witness: Witness, begun: Mapping[int, Exchange]
+    ) -> None:
         free = asyncio.Semaphore(self._section.concurrency)
 
         async def one(place: int, request: GenerateRequest) -> None:
             async with free:
-                exchange = await self._exchange(request)
+                exchange = await self._exchange(request, place, begun.get(place, NOTHING), witness)
             done(place, exchange)
 
+        alone = 0 if self._met else 1
+        for place, request in enumerate(requests[:alone]):
+            # What the server does not take is found out once, and not by every call that is under way.
+            await one(place, request)
+            self._met = True
         async with asyncio.TaskGroup() as group:
-            for place, request in enumerate(requests):
+            for place, request in enumerate(requests[alone:], alone):
                 group.create_task(one(place, request))
 
-    async def _exchange(self, request: GenerateRequest) -> Exchange:
+    async def _exchange(
+        self, request: GenerateRequest, place: int, so_far: Exchange, witness: Witness
+    ) -> Exchange:
         """Calls until there are `n` completions, or until trying again is no use."""
-        completions: list[Completion] = []
-        calls = prompt = cached = completion = unmetered = failed = 0
-        faults: Counter[str] = Counter()
-        failure: str | None = None
-        detail = ""
-        while len(completions) < request.n:
+        refused = dict(self.refused)
+        failed = 0
+        while len(so_far.completions) < request.n:
             await self._pace.turn()
+            refused |= self.refused
+            replace = msgspec.structs.replace
+            witness.begin(place, so_far)
             # A server that ignores `n` is asked again for what is missing.
-            call = await self._call(request, request.n - len(completions), len(completions))
-            calls += 1
-            if call.usage is not None:
-                prompt += call.usage.prompt
-                cached += call.usage.cached
-                completion += call.usage.completion
-            elif call.answered:
-                unmetered += 1
+            missing = request.n - len(so_far.completions)
+            body = fitted(self._speech.body(request, missing, len(so_far.completions)), refused)
+            call = await self._call(body, lambda: witness.sent(place))
+            so_far = _counted(so_far, call)
+            if call.hold > PATIENCE:
+                raise EndpointError(
+                    f"the server asks to be left alone for {_span(call.hold)}, longer than the {_span(PATIENCE)} that are "
+                    f"waited for ({call.detail or call.failure}): resume the run later"
+                )
             if call.hold:
+                if call.hold > LONG:
+                    self._tell(
+                        f"the server asks to wait {_span(call.hold)}: {call.detail or 'no calls are left'}"
+                    )
                 self._pace.hold(call.hold)
             if call.failure is None:
-                completions += call.completions[: request.n - len(completions)]
+                found = {name: words for name, words in refused.items() if name not in self.refused}
+                for name, words in found.items():
+                    self._tell(f"the server does not take {name}; it is asked without ({words})")
+                self.refused |= refused
+                completions = so_far.completions + call.completions[:missing]
+                so_far = replace(so_far, completions=completions, refused=so_far.refused | found)
                 continue
-            faults[call.failure] += 1
+            if (field := culprit(call.named, body, refused)) is not None:
+                refused[field] = call.detail
+                continue
             failed += 1
             if call.failure in FATAL:
                 raise EndpointError(f"{_ADVICE[call.failure]} ({self._address}, {call.detail})")
-            if (
-                call.failure in LASTING
-                or failed > self._section.retries
-                or (call.failure == "rate_limited" and call.hold > PATIENCE)
-            ):
-                failure, detail, completions = call.failure, call.detail, []
-                break
+            if call.failure in LASTING or failed > self._section.retries:
+                return replace(so_far, completions=[], failure=call.failure, detail=call.detail)
             await self._pace.back_off(request.key, failed)
-        return Exchange(
-            completions=completions,
-            failure=failure,
-            detail=detail,
-            calls=calls,
-            faults=dict(sorted(faults.items())),
-            prompt_tokens=prompt,
-            cached_tokens=cached,
-            completion_tokens=completion,
-            unmetered=unmetered,
-        )
+        return so_far
 
-    async def _call(self, request: GenerateRequest, n: int, part: int) -> Call:
+    async def _call(self, body: dict[str, Any], sent: Callable[[], None]) -> Call:
         import httpx2
 
-        said = msgspec.json.encode(self._speech.body(request, n, part))
+        async def trace(event: str, _: Mapping[str, Any]) -> None:
+            # The last bytes leave next: whoever kills the process here finds the call counted.
+            if event.endswith(".send_request_body.started"):
+                sent()
+
+        said = msgspec.json.encode(body)
         begun = False
         try:
             async with (
                 asyncio.timeout(self._section.timeout),
                 self._http.stream(
-                    "POST", self._address, content=said, headers={"Content-Type": "application/json"}
+                    "POST",
+                    self._address,
+                    content=said,
+                    headers={"Content-Type": "application/json"},
+                    extensions={"trace": trace},
                 ) as answer,
             ):
                 begun = True
@@ -192,6 +260,29 @@ class Client:
 
     def _excerpt(self, error: Exception) -> str:
         return str(self._secret.hidden(f"{type(error).__name__}: {error}"))[:EXCERPT]
+
+
+def _counted(so_far: Exchange, call: Call) -> Exchange:
+    """What an exchange comes to with one more call."""
+    usage = call.usage
+    faults = Counter(so_far.faults) + Counter([call.failure] if call.failure else [])
+    return msgspec.structs.replace(
+        so_far,
+        calls=so_far.calls + 1,
+        faults=dict(sorted(faults.items())),
+        prompt_tokens=so_far.prompt_tokens + (usage.prompt if usage else 0),
+        cached_tokens=so_far.cached_tokens + (usage.cached if usage else 0),
+        completion_tokens=so_far.completion_tokens + (usage.completion if usage else 0),
+        unmetered=so_far.unmetered + (call.answered and usage is None),
+    )
+
+
+def _span(seconds: float) -> str:
+    """A time to wait, in words."""
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _loopback(address: str) -> bool:

@@ -24,7 +24,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     completion_tokens: int = 0
     unmetered: int = 0
-    """Answered calls without usage figures."""
+    """Answered calls without usage figures, and calls that the process did not live to see the end of."""
+    refused: dict[str, str] = {}
+    """Fields that the server was found to refuse here, with its words: asked without them from then on."""
 
     @property
     def texts(self) -> list[str]:
@@ -32,5 +34,6 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         return [completion.text for completion in self.completions]
 
     def content(self) -> bytes:
-        """The exchange as bytes; equal ones have equal bytes."""
-        return _encode(self)
+        """The exchange as bytes; equal ones have equal bytes, whatever version wrote them."""
+        plain = {name: getattr(self, name) for name in self.__struct_fields__ if name != "refused"}
+        return _encode(plain) + (_encode(self.refused) if self.refused else b"")

@@ -16,7 +16,7 @@ from moevolve.models.endpoint.speech import Speech
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.records import Metered
 
-ENDINGS = ("content_filter", "length", "refusal")
+ENDINGS = ("content_filter", "length", "reasoning", "refusal")
 """How answers end that did not end by themselves."""
 KEPT_BACK = 2
 """What the last evaluation may cost, in costs of the first: a program that splits asks more."""
@@ -52,6 +52,8 @@ class Meter:
         self._faults: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._endings: Counter[str] = Counter()
+        self._refused: dict[str, str] = {}
+        self._reason = ""
         self._seal = hashlib.blake2b(digest_size=16)
 
     def reuse(self) -> None:
@@ -68,8 +70,10 @@ class Meter:
         self._unmetered += exchange.unmetered
         self._faults.update(exchange.faults)
         self._endings.update(each.finish for each in exchange.completions if each.finish in ENDINGS)
+        self._refused |= exchange.refused
         if exchange.failure is not None:
             self._failures[exchange.failure] += 1
+            self._reason = self._reason or f"{exchange.failure}: {exchange.detail}"
         self._seal.update(digest.encode() + exchange.content())
         self.generated += exchange.completion_tokens
         self._tokens += exchange.prompt_tokens + exchange.completion_tokens
@@ -101,6 +105,8 @@ class Meter:
             cost=None if self.price is None else figures.money(cost),
             currency="" if self.price is None else self.price.currency,
             exchanges=self._seal.hexdigest(),
+            refused=dict(sorted(self._refused.items())),
+            reason=self._reason,
         )
         self._clear()
         return record

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import DivergedError, EndpointError
-from moevolve.models.endpoint.client import Done
+from moevolve.models.endpoint.client import Done, Unwitnessed, Witness
 from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.meter import Meter
 from moevolve.models.endpoint.speech import Speech
@@ -19,9 +20,17 @@ from moevolve.protocol.requests import POLICY, GenerateRequest, Reply, Unanswere
 
 
 class Asker(Protocol):
-    """Who exchanges are made with; see `Client.ask`."""
+    """Who exchanges are made with; see `Client`."""
 
-    def ask(self, requests: Sequence[GenerateRequest], done: Done) -> None: ...
+    refused: dict[str, str]
+
+    def ask(
+        self,
+        requests: Sequence[GenerateRequest],
+        done: Done,
+        witness: Witness = ...,
+        begun: Mapping[int, Exchange] = ...,
+    ) -> None: ...
 
 
 class Nobody:
@@ -31,7 +40,16 @@ class Nobody:
         DivergedError: whenever it is asked.
     """
 
-    def ask(self, requests: Sequence[GenerateRequest], done: Done) -> None:
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+
+    def ask(
+        self,
+        requests: Sequence[GenerateRequest],
+        done: Done,
+        witness: Witness = Unwitnessed(),  # noqa: B008 - it holds nothing
+        begun: Mapping[int, Exchange] = MappingProxyType({}),
+    ) -> None:
         raise DivergedError(
             f"the replay asks the server {len(requests)} things that the run never asked, "
             f"first {str(requests[0].prompt)[:80]!r}; the build or machine has changed"
@@ -71,6 +89,7 @@ class EndpointPolicy:
         self._asker = asker
         self._tape = tape
         self._used = used if used is not None else set()
+        asker.refused |= tape.refused()
         self._streak = 0
         self._answered = bool(self._used)
         """Whether the server has answered anything in this run."""
@@ -135,11 +154,21 @@ class EndpointPolicy:
             else:
                 failed.append((name, exchange))
 
-        self._asker.ask([request for _, request in missing], done)
+        self._asker.ask(
+            [request for _, request in missing],
+            done,
+            _Witness(self._tape, [name for name, _ in missing]),
+            {
+                place: exchange
+                for place, (name, _) in enumerate(missing)
+                if (exchange := self._tape.begun(name)) is not None
+            },
+        )
         for name, _ in missing:
             self._watch(found[name])
-        self._refuse_nothing_but_refusals([found[name] for name, _ in missing])
+        self._end_unanswered([found[name] for name, _ in missing])
         self._tape.keep(failed)
+        self._tape.settle()
         return found
 
     def _watch(self, exchange: Exchange) -> None:
@@ -151,14 +180,20 @@ class EndpointPolicy:
                 f"({exchange.detail}): the server seems to be gone"
             )
 
-    def _refuse_nothing_but_refusals(self, exchanges: Sequence[Exchange]) -> None:
-        """Ends a run that has had no answer yet when the server refuses a whole round: its settings are what is refused."""
+    def _end_unanswered(self, exchanges: Sequence[Exchange]) -> None:
+        """Ends a run that has had no answer yet when a whole round gets none: what is wrong is not in its requests."""
         self._answered = self._answered or any(exchange.failure is None for exchange in exchanges)
-        if not self._answered and all(exchange.failure == "rejected" for exchange in exchanges):
+        if self._answered or not exchanges:
+            return
+        last = f"the last one with {exchanges[-1].failure} ({exchanges[-1].detail})"
+        if all(exchange.failure == "rejected" for exchange in exchanges):
             raise EndpointError(
-                f"the server has answered nothing and refuses all of its first {len(exchanges)} requests, the last one with "
-                f"{exchanges[-1].detail}; see [endpoint] in the run file, such as `token_field`, and [roles]"
+                f"the server has answered nothing and refuses all of its first {len(exchanges)} requests, {last}; see "
+                "[endpoint] in the run file, such as `token_field`, and [roles]"
             )
+        raise EndpointError(
+            f"the server has answered none of its first {len(exchanges)} requests, {last}: resume the run once it answers"
+        )
 
     def _recorded(self, name: str) -> Exchange:
         exchange = self._tape.find(name)
@@ -176,6 +211,20 @@ class EndpointPolicy:
         usage = request.sampling.max_tokens if completion.usage is None else completion.usage
         text = self._speech.read(completion.text, request)
         return msgspec.structs.replace(completion, text=text, usage=usage)
+
+
+class _Witness:
+    """Puts calls on record under the digests of their requests."""
+
+    def __init__(self, tape: Tape, names: Sequence[str]) -> None:
+        self._tape = tape
+        self._names = names
+
+    def begin(self, place: int, so_far: Exchange) -> None:
+        self._tape.begin(self._names[place], so_far)
+
+    def sent(self, place: int) -> None:
+        self._tape.sent(self._names[place])
 
 
 def identity(model: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from moevolve.journal.text import line
+from moevolve.models.endpoint.fields import named
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import ToolCall
 
@@ -21,6 +22,8 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a stranger's JSON may raise; a text of brackets nests deeper than Python goes."""
 FINISHES = ("length", "tool_calls", "content_filter")
 """Reasons to end that are kept; whatever else a server says is `stop`."""
+_THOUGHT = re.compile(r"\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
+"""Reasoning that stands in the text before the answer; one that is never closed is all there is."""
 EXCERPT = 200
 """Characters of a server's message that are kept."""
 
@@ -46,6 +49,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the server did the work, so that it will charge for it."""
     hold: float = 0.0
     """Seconds for which the server wants no more calls."""
+    named: tuple[str, ...] = ()
+    """Fields that a refusal is about."""
 
     @property
     def texts(self) -> list[str]:
@@ -53,8 +58,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return [completion.text for completion in self.completions]
 
 
+class _Part(msgspec.Struct):
+    """A part of a content that is a list: a text, or reasoning, which some servers nest once more."""
+
+    type: str = "text"
+    text: str | None = None
+    thinking: Any = None
+
+
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     tool_calls: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
@@ -118,7 +131,8 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
     hold = asked_to_wait(headers, now)
     if status != 200:
         failure, detail = _refusal(status, body)
-        return Call(failure=failure, detail=detail, hold=hold)
+        about = named(body) if status in (400, 422) else ()
+        return Call(failure=failure, detail=detail, hold=hold, named=about)
     usage = _usage(body)
     exhausted = hold if headers.get("x-ratelimit-remaining-requests") == "0" else 0.0
 
@@ -154,8 +168,8 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
 
 def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
     """A turn; what was meant as a call and cannot be read as one stays in its text."""
-    # Some models think aloud elsewhere and leave this empty: an empty answer, not a broken one.
-    texts = [message.content or ""]
+    content, thoughts = _content(message.content)
+    texts = [content]
     calls: list[ToolCall] = []
     for said in message.tool_calls if isinstance(message.tool_calls, list) else []:
         try:
@@ -167,13 +181,34 @@ def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
             texts.append(msgspec.json.encode(said).decode())
         else:
             calls.append(ToolCall(len(calls), call.function.name, arguments, call.id or ""))
-    reasoning = next(
-        (text for text in (message.reasoning_content, message.reasoning) if isinstance(text, str)), ""
-    )
+    told = (message.reasoning_content, message.reasoning)
+    reasoning = next((text for text in told if isinstance(text, str) and text), thoughts)
     text = "\n".join(text for text in texts if text)
     if not text and isinstance(message.refusal, str) and message.refusal:
         finish = "refusal"
+    elif reasoning and not text and not calls and finish in ("stop", "length"):
+        finish = "reasoning"
     return Completion(text, [], [], finish, tuple(calls), reasoning, usage)
+
+
+def _content(content: str | list[_Part] | None) -> tuple[str, str]:
+    """(text, reasoning) of a message's content; a `<think>` element that it begins with is reasoning."""
+    if isinstance(content, list):
+        thoughts = [part.text or "" for part in content if part.type == "text"]
+        nested = [part.thinking for part in content if part.type == "thinking"]
+        return "".join(thoughts), "".join(map(_thought, nested))
+    text = content or ""
+    found = _THOUGHT.match(text)
+    if found is None:
+        return text, ""
+    return text[found.end() :], found.group(1).strip()
+
+
+def _thought(thinking: Any) -> str:
+    if isinstance(thinking, str):
+        return thinking
+    parts = thinking if isinstance(thinking, list) else []
+    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
 
 
 def excerpt(body: bytes) -> str:

@@ -9,9 +9,12 @@ import msgspec
 from moevolve.errors import StoreError
 from moevolve.journal.store import RunStore
 from moevolve.models.endpoint.exchange import Exchange
+from moevolve.models.endpoint.intents import Intents
 from moevolve.records import Timing
 
 TABLE = "exchange"
+BEGUN = "exchange_begun"
+"""What a request had come to when the process that asked it ended."""
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -37,6 +40,15 @@ class Tape:
         self._store = store
         self._cursor = cursor
         self._source = source
+        self._intents = Intents(store.path)
+        if left := self._intents.left():
+            puts: list[tuple[str, str, bytes | None]] = [
+                (BEGUN, digest, _encode(_Row(cursor(), exchange)))
+                for digest, exchange in left.items()
+                if self._row(store, digest) is None
+            ]
+            store.batch([], Timing(at=0.0), puts=puts)
+        self._intents.settle()
 
     def find(self, digest: str) -> Exchange | None:
         """The exchange of a request, if it is on record."""
@@ -52,15 +64,41 @@ class Tape:
         if not exchanges:
             return
         cursor = self._cursor()
-        puts = [(TABLE, digest, _encode(_Row(cursor, exchange))) for digest, exchange in exchanges]
+        puts: list[tuple[str, str, bytes | None]] = []
+        for digest, exchange in exchanges:
+            puts += [(TABLE, digest, _encode(_Row(cursor, exchange))), (BEGUN, digest, None)]
         self._store.batch([], Timing(at=0.0), puts=puts)
+
+    def begin(self, digest: str, so_far: Exchange) -> None:
+        """Puts on record that a call is about to be made."""
+        self._intents.begin(digest, so_far)
+
+    def sent(self, digest: str) -> None:
+        """Puts on record that the call is out."""
+        self._intents.sent(digest)
+
+    def settle(self) -> None:
+        """Nothing is under way: every exchange that was begun is kept."""
+        self._intents.settle()
+
+    def begun(self, digest: str) -> Exchange | None:
+        """What a request had come to when the process that asked it ended."""
+        row = self._row(self._store, digest, BEGUN)
+        return None if row is None else row.exchange
 
     def before(self, cursor: int) -> set[str]:
         """Requests that were used before the journal held `cursor` records."""
         return {digest for digest, row in self._store.scan(TABLE) if _decode(row).cursor < cursor}
 
-    def _row(self, store: RunStore, digest: str) -> _Row | None:
-        data = store.get(TABLE, digest)
+    def refused(self) -> dict[str, str]:
+        """Fields that the server was found to refuse, with its words."""
+        found: dict[str, str] = {}
+        for _, row in self._store.scan(TABLE):
+            found |= _decode(row).exchange.refused
+        return found
+
+    def _row(self, store: RunStore, digest: str, table: str = TABLE) -> _Row | None:
+        data = store.get(table, digest)
         try:
             return None if data is None else _decode(data)
         except msgspec.DecodeError as error:

@@ -1,0 +1,87 @@
+"""Fields that a server refuses: found out once, by its own words, and asked without from then on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from scripted_endpoint import serving
+
+from moevolve.models.endpoint.fields import culprit, fitted, named
+
+OPENAI = {
+    "error": {
+        "message": "Unsupported parameter: 'max_tokens' is not supported here. Use 'max_completion_tokens' instead.",
+        "param": "max_tokens",
+        "code": "unsupported_parameter",
+    }
+}
+SENT = {"n": 1, "temperature": 0.5, "top_p": 1.0, "max_tokens": 9, "seed": 3, "stop": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (OPENAI, "max_tokens"),
+        ({"error": {"message": "Unsupported value: 'temperature' does not support 0.5"}}, "temperature"),
+        ({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs"}]}, "seed"),
+        ({"error": {"message": "'n' : number must be at most 1 with this model"}}, "n"),
+        ({"error": "property 'top_p' is unsupported"}, "top_p"),
+        ({"message": "unknown field `seed`"}, "seed"),
+        ({"error": {"message": "This model's maximum context length is 9; reduce max_tokens"}}, None),
+        ({"error": {"message": "stop: too many"}}, None),
+        ({"error": {"message": "this prompt is not allowed"}}, None),
+        ({"error": {"message": "frequency_penalty is not supported"}}, None),
+        ([1], None),
+    ],
+)
+def test_a_refusal_names_what_the_request_can_do_without(body: Any, field: str | None) -> None:
+    assert culprit(named(json.dumps(body).encode()), SENT, ()) == field
+
+
+def test_the_limit_goes_under_one_name_or_the_other_and_is_never_left_out() -> None:
+    assert fitted(SENT, {"max_tokens", "seed"}) == {
+        "n": 1,
+        "temperature": 0.5,
+        "top_p": 1.0,
+        "stop": ["a"],
+        "max_completion_tokens": 9,
+    }
+    assert culprit(["max_completion_tokens"], {"max_completion_tokens": 9}, {"max_tokens"}) is None
+
+
+def strict(*refused: str) -> Any:
+    """A server that refuses some fields, one at a time."""
+    names = {"max_tokens": "refuse_max_tokens", "seed": "refuse_seed", "n": "refuse_n"}
+
+    def script(body: dict[str, Any], tries: int) -> str:
+        return next((names[name] for name in refused if name in body), "ok")
+
+    return script
+
+
+def test_refused_fields_are_learned_once_said_and_on_record(ask: Any, a_request: Any) -> None:
+    with serving(strict("max_tokens", "seed", "n"), most_n=1) as server:
+        exchanges = ask(server, *(a_request(f"rev:{text}=", n=2, key=i) for i, text in enumerate("abc")))
+    assert [exchange.texts for exchange in exchanges] == [["a", "a"], ["b", "b"], ["c", "c"]]
+    assert list(exchanges[0].refused) == ["max_tokens", "seed", "n"]
+    assert "max_completion_tokens" in exchanges[0].refused["max_tokens"]
+    assert [exchange.refused for exchange in exchanges[1:]] == [{}, {}]
+    assert [exchange.calls for exchange in exchanges] == [5, 2, 2] and len(server.seen) == 9
+    assert all(body["max_completion_tokens"] == 16 for body in server.seen[3:])
+
+
+def test_what_was_left_out_in_vain_is_not_learned(ask: Any, a_request: Any) -> None:
+    def script(body: dict[str, Any], tries: int) -> str:
+        if body["messages"][-1]["content"] != "rev:b=":
+            return "ok"
+        return "refuse_seed" if "seed" in body else "refuse"
+
+    with serving(script) as server:
+        exchanges = ask(
+            server, *(a_request(f"rev:{text}=", key=i) for i, text in enumerate("abc")), concurrency=1
+        )
+    assert [exchange.failure for exchange in exchanges] == [None, "rejected", None]
+    assert "this prompt is not allowed" in exchanges[1].detail
+    assert "seed" in server.seen[-1]
