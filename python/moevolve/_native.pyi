@@ -762,14 +762,25 @@ class MemoryStore:
     def close(self) -> None:
         """Lets go of the file; whatever is called later raises `StoreError`."""
 
-    def put(self, lessons: list[tuple[str, str, str, int, str, bytes]]) -> None:
-        """Writes (id, skill, run, cycle, text, body) in one durable commit; a known id is replaced."""
+    def put(
+        self,
+        lessons: Sequence[
+            tuple[str, str, str, str, str, int, int | None, str | None, str, bytes | None, bytes]
+        ],
+    ) -> None:
+        """Writes (id, kind, skill, run, source, cycle, until, supersedes, text, vector as f32, body) in one commit."""
 
-    def forget(self, id: str) -> bool:
-        """Forgets a lesson; False if there was none of this id."""
+    def purge(self, id: str) -> bool:
+        """Takes a lesson off the file; False if there was none of this id."""
 
     def count(self) -> int:
-        """Number of lessons."""
+        """Number of lessons on file."""
+
+    def check(self) -> int:
+        """Number of lessons, after a proof that they and all indices agree."""
+
+    def get(self, id: str) -> bytes | None:
+        """A lesson's body."""
 
     def all(self, after: str | None, limit: int) -> list[bytes]:
         """Bodies of at most `limit` lessons whose id comes after `after`, by id."""
@@ -777,5 +788,39 @@ class MemoryStore:
     def by_skill(self, skill: str, run: str | None, limit: int) -> list[bytes]:
         """Bodies of a skill's lessons: runs by name from last to first, in each the newest cycle first."""
 
-    def search(self, text: str, skill: str | None, run: str | None, limit: int) -> list[bytes]:
-        """Bodies of the lessons that share most words with `text`; of equals the shorter, then the smaller id."""
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        vector: bytes | None = None,
+        kind: str | None = None,
+        skill: str | None = None,
+        run: str | None = None,
+        source: str | None = None,
+        before_cycle: int | None = None,
+        k: int = 8,
+        confidence: float = 0.0,
+        weights: tuple[float, float, float] = (0.5, 0.5, 0.2),
+    ) -> list[tuple[str, float, float | None, float | None, float, bool, bytes]]:
+        """(id, score, by words, by vector, trust, pinned, body) of the lessons that answer a query, best first."""
+
+    def standing(self, id: str) -> tuple[float, bool, bool] | None:
+        """(trust, pinned, forgotten) of a lesson."""
+
+    def set_standings(self, standings: list[tuple[str, tuple[float, bool, bool]]]) -> int:
+        """Changes how lessons stand; returns how many of the ids are there."""
+
+    def embedder(self) -> str | None:
+        """What made the vectors."""
+
+    def set_embedder(self, name: str) -> None:
+        """Says what makes the vectors from now on; another one than before drops all vectors."""
+
+    def without_vector(self, start: int, limit: int) -> tuple[int, list[tuple[str, str]]]:
+        """The next row, and (id, text) of at most `limit` lessons without a vector from row `start` on."""
+
+    def set_vectors(self, vectors: list[tuple[str, bytes]]) -> int:
+        """Gives lessons their vectors as f32; returns how many of the ids are there."""
+
+    def statistics(self) -> dict[str, int | str | None]:
+        """Counts: current, superseded, forgotten, words, vectors, dimensions; and the embedder."""

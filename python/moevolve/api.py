@@ -11,7 +11,7 @@ from moevolve.config import Config
 from moevolve.config.source import flat, policy_settings, preset_of
 from moevolve.errors import UsageError
 from moevolve.journal.archive import Archive
-from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.journal.lessons import MemoryStore, Query, memory_folder
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.loop import run as runs
@@ -123,7 +123,8 @@ class RunMemory:
 
     def search(self, text: str, k: int = 8, skill: str | None = None) -> list[Lesson]:
         """The `k` lessons nearest to `text`, best first."""
-        return MemoryStore(self._path).search(text, skill, k, run=self._run)
+        hits = MemoryStore(self._path).search(Query(text=text, skill=skill, run=self._run, k=k))
+        return [hit.lesson for hit in hits]
 
 
 class _Worker(threading.Thread):

@@ -546,6 +546,13 @@ class Lesson(Struct, frozen=True):
     run: str
     cycle: int
     variant: str
+    kind: Literal["fact", "procedure", "failure", "tool", "preference"] = "fact"
+    source: str = ""
+    """The writer's name, where it is not the run itself."""
+    until: int | None = None
+    """First cycle in which it no longer holds."""
+    supersedes: str | None = None
+    """The lesson that this one replaces."""
 
 
 class GateProgress(Struct, frozen=True):

@@ -7,7 +7,7 @@ import pytest
 import store_samples as samples
 
 from moevolve.errors import StoreError, UsageError
-from moevolve.journal.lessons import MemoryStore
+from moevolve.journal.lessons import MemoryStore, Query
 from moevolve.journal.store import RunStore
 
 
@@ -15,9 +15,18 @@ def ids(lessons):
     return [lesson.id for lesson in lessons]
 
 
+def found(memory, **query):
+    return [hit.lesson.id for hit in memory.search(Query(**query))]
+
+
 def test_reading_a_memory_that_is_not_there_finds_nothing_and_makes_nothing(tmp_path):
     memory = MemoryStore(tmp_path / "memory")
-    assert (memory.count(), memory.search("x"), memory.by_skill("s"), list(memory.all())) == (0, [], [], [])
+    assert (memory.count(), memory.search(Query(text="x")), memory.by_skill("s"), list(memory.all())) == (
+        0,
+        [],
+        [],
+        [],
+    )
     assert not memory.forget("x")
     assert not (tmp_path / "memory").exists()
 
@@ -33,23 +42,25 @@ def test_lessons_come_back_by_skill_run_and_words(tmp_path):
         memory.put(lessons)
         assert ids(memory.by_skill("text/reverse", 10)) == ["b", "a", "d"]
         assert ids(memory.by_skill("text/reverse", 1, run="r")) == ["b"]
-        assert ids(memory.search("ABC, rev", k=2)) == ["a", "d"]
-        assert ids(memory.search("abc", "text/sort")) == ["c"]
-        assert ids(memory.search("abc", run="other")) == ["d"]
+        assert found(memory, text="ABC, rev", k=2) == ["a", "d"]
+        assert found(memory, text="abc", skill="text/sort") == ["c"]
+        assert found(memory, text="abc", run="other") == ["d"]
         assert list(memory.all()) == lessons
         assert memory.forget("a")
-        assert (memory.count(), ids(memory.search("cba"))) == (3, ["d"])
+        assert (memory.count(), found(memory, text="cba")) == (4, ["d"])
+        assert memory.purge("a")
+        assert (memory.count(), memory.get("a"), memory.check()) == (3, None, 3)
 
 
 def test_the_order_of_writing_does_not_matter(tmp_path):
     lessons = [samples.lesson(f"{number:02}", f"word{number % 3} common") for number in range(12)]
-    found = []
+    answers = []
     for name, order in (("a", lessons), ("b", lessons[::-1])):
         with MemoryStore(tmp_path / name) as memory:
             for lesson in order:
                 memory.put([lesson])
-            found.append((memory.search("word1 common", k=6), memory.by_skill("text/reverse")))
-    assert found[0] == found[1]
+            answers.append((found(memory, text="word1 common", k=6), memory.by_skill("text/reverse")))
+    assert answers[0] == answers[1]
 
 
 def test_a_closed_memory_opens_again(tmp_path):
@@ -76,12 +87,12 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import store_samples as samples
-from moevolve.journal.lessons import MemoryStore
+from moevolve.journal.lessons import MemoryStore, Query
 
 memory = MemoryStore(Path(sys.argv[1]))
 for number in range(25):
     memory.put([samples.lesson(f"{sys.argv[2]}{number:02}", f"shared {sys.argv[2]}", run=sys.argv[2])])
-    assert any(found.run == sys.argv[2] for found in memory.search(f"shared {sys.argv[2]}"))
+    assert any(hit.lesson.run == sys.argv[2] for hit in memory.search(Query(text=f"shared {sys.argv[2]}")))
 """
 
 
@@ -94,4 +105,4 @@ def test_several_processes_write_and_read_at_once(tmp_path):
         assert memory.count() == 75
         for name in "abc":
             assert len(memory.by_skill("text/reverse", run=name)) == 25
-            assert len(memory.search(name, k=100)) == 25
+            assert len(found(memory, text=name, k=100)) == 25

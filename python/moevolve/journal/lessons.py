@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import array
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +23,82 @@ _PAGE = 4096
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_lesson = msgspec.msgpack.Decoder(Lesson).decode
 
+Kind = Literal["fact", "procedure", "failure", "tool", "preference"]
+"""What a lesson is about."""
+
+Vector = Sequence[float]
+"""An embedding: one f32 for each dimension of the store; its length does not matter."""
+
+
+class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much each part of a lesson's score counts."""
+
+    words: float = 0.5
+    vector: float = 0.5
+    trust: float = 0.2
+    """A lesson of trust 1 scores by this share more than one of trust 0."""
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is looked for in memory. Without text and vector the newest lessons that pass the filters are returned."""
+
+    text: str | None = None
+    vector: Vector | None = None
+    kind: Kind | None = None
+    skill: str | None = None
+    """A node of the skill tree: its own lessons and those of the skills below it."""
+    run: str | None = None
+    source: str | None = None
+    """The writer's name."""
+    before_cycle: int | None = None
+    """Memory as it stood when this cycle began."""
+    k: int = 8
+    characters: int | None = None
+    """Lessons are returned as long as their texts fit in so many characters, best first."""
+    confidence: float = 0.0
+    """Lessons that score less are not returned; a query may find none."""
+    weights: Weights = Weights()
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A lesson that a query found."""
+
+    lesson: Lesson
+    score: float
+    """Weighted mean of `words` and `vector`, more or less by the lesson's trust."""
+    words: float | None
+    """BM25 over the sum of the query's inverse document frequencies: about 1 where every word stands once in a lesson of
+    mean length. None without a text."""
+    vector: float | None
+    """1 in the query's own direction, 0 where the mean lesson lies or farther. None without a vector."""
+    trust: float
+    pinned: bool
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What changes about a lesson after it was written."""
+
+    trust: float = 0.5
+    """How far outcomes speak for it, in [0, 1]."""
+    pinned: bool = False
+    forgotten: bool = False
+    """No query returns it; its text stays on file until it is purged."""
+
+
+class MemoryStatistics(msgspec.Struct, frozen=True):
+    """Counts over a memory."""
+
+    current: int
+    """Lessons that a query may return."""
+    superseded: int
+    forgotten: int
+    words: int
+    """Different words."""
+    vectors: int
+    dimensions: int
+    embedder: str | None
+    """What made the vectors."""
+
 
 def memory_folder(run: Path) -> Path:
     """Where a run's lessons lie: in its own folder; of a run whose memory was its neighbours' too, beside it."""
@@ -27,7 +107,7 @@ def memory_folder(run: Path) -> Path:
 
 
 class MemoryStore:
-    """Lessons by skill and text. Reading never makes the folder.
+    """Lessons by id, by skill, and by one query over words and vectors. Reading never makes the folder.
 
     Several processes may write at once: each call is one commit, and they wait for each other.
 
@@ -54,50 +134,141 @@ class MemoryStore:
             self._opened.close()
             self._opened = None
 
-    def put(self, lessons: Sequence[Lesson]) -> None:
-        """Writes lessons in one durable commit; one with a known id replaces it.
+    def put(self, lessons: Sequence[Lesson], vectors: Sequence[Vector | None] | None = None) -> None:
+        """Writes lessons, with their vectors where there are, in one durable commit; one with a known id replaces it.
 
         Raises:
+            UsageError: a name that does not fit, a vector of other dimensions than the memory's, or a lesson that
+                supersedes one that is not there or that another supersedes already.
             StorageFullError: no space is left; memory is as it was before.
         """
+        given = vectors if vectors is not None else [None] * len(lessons)
         rows = [
-            (lesson.id, lesson.skill, lesson.run, lesson.cycle, lesson.text, _encode(lesson))
-            for lesson in lessons
+            (
+                lesson.id,
+                lesson.kind,
+                lesson.skill,
+                lesson.run,
+                lesson.source,
+                lesson.cycle,
+                lesson.until,
+                lesson.supersedes,
+                lesson.text,
+                None if vector is None else _floats(vector),
+                _encode(lesson),
+            )
+            for lesson, vector in zip(lessons, given, strict=True)
         ]
         self._open(create=True).put(rows)
+
+    def get(self, id: str) -> Lesson | None:
+        """A lesson, superseded and forgotten ones too; None if it is not there."""
+        store = self._reader()
+        body = store.get(id) if store else None
+        return None if body is None else self._lesson(body)
+
+    def search(self, query: Query) -> list[Hit]:
+        """The lessons that answer a query, best first; of equals the smaller id.
+
+        A lesson that another supersedes is not among them while the other holds.
+
+        Raises:
+            UsageError: the query's vector has other dimensions than the memory's.
+        """
+        store = self._reader()
+        if store is None:
+            return []
+        found = store.search(
+            text=query.text,
+            vector=None if query.vector is None else _floats(query.vector),
+            kind=query.kind,
+            skill=query.skill,
+            run=query.run,
+            source=query.source,
+            before_cycle=query.before_cycle,
+            k=query.k,
+            confidence=query.confidence,
+            weights=(query.weights.words, query.weights.vector, query.weights.trust),
+        )
+        hits = [
+            Hit(self._lesson(body), score, words, vector, trust, pinned)
+            for _, score, words, vector, trust, pinned, body in found
+        ]
+        return hits if query.characters is None else list(_within(hits, query.characters))
 
     def by_skill(self, skill: str, limit: int = 100, *, run: str | None = None) -> list[Lesson]:
         """A skill's lessons, or one run's of it: runs by name from last to first, newest cycle first."""
         store = self._reader()
-        return self._lessons(store.by_skill(skill, run, limit) if store else [])
-
-    def search(
-        self, text: str, skill: str | None = None, k: int = 8, *, run: str | None = None
-    ) -> list[Lesson]:
-        """The `k` lessons that share most words with `text`; of equals the shorter, then the smaller id."""
-        store = self._reader()
-        return self._lessons(store.search(text, skill, run, k) if store else [])
+        return [self._lesson(body) for body in (store.by_skill(skill, run, limit) if store else [])]
 
     def count(self) -> int:
-        """Number of lessons."""
+        """Number of lessons on file, superseded and forgotten ones too."""
         store = self._reader()
         return store.count() if store else 0
 
-    def forget(self, id: str) -> bool:
-        """Forgets a lesson; False if there was none of this id."""
-        store = self._reader()
-        return store.forget(id) if store else False
-
     def all(self) -> Iterator[Lesson]:
-        """Every lesson by id."""
+        """Every lesson on file by id."""
         store = self._reader()
         last: str | None = None
         while store:
-            page = self._lessons(store.all(last, _PAGE))
+            page = [self._lesson(body) for body in store.all(last, _PAGE)]
             yield from page
             if len(page) < _PAGE:
                 return
             last = page[-1].id
+
+    def standing(self, id: str) -> Standing | None:
+        """How a lesson stands; None if it is not there."""
+        store = self._reader()
+        standing = store.standing(id) if store else None
+        return None if standing is None else Standing(*standing)
+
+    def set_standings(self, standings: Iterable[tuple[str, Standing]]) -> int:
+        """Changes how lessons stand, in one commit; returns how many of the ids are there."""
+        store = self._reader()
+        rows = [(id, (standing.trust, standing.pinned, standing.forgotten)) for id, standing in standings]
+        return store.set_standings(rows) if store else 0
+
+    def forget(self, id: str) -> bool:
+        """Keeps a lesson from all queries; False if there was none of this id."""
+        standing = self.standing(id)
+        if standing is None:
+            return False
+        return self.set_standings([(id, msgspec.structs.replace(standing, forgotten=True))]) == 1
+
+    def purge(self, id: str) -> bool:
+        """Takes a lesson's text, words and vector off the file; False if there was none of this id."""
+        store = self._reader()
+        return store.purge(id) if store else False
+
+    def statistics(self) -> MemoryStatistics:
+        """Counts over the memory."""
+        store = self._reader()
+        if store is None:
+            return MemoryStatistics(0, 0, 0, 0, 0, 0, None)
+        return msgspec.convert(store.statistics(), MemoryStatistics)
+
+    def check(self) -> int:
+        """Proves that lessons, words and vectors agree; returns the number of lessons.
+
+        Raises:
+            StoreError: the part of the file that does not fit.
+        """
+        store = self._reader()
+        return store.check() if store else 0
+
+    def set_embedder(self, name: str) -> None:
+        """Says what makes the vectors from now on; another one than before drops all vectors."""
+        self._open(create=True).set_embedder(name)
+
+    def without_vector(self, start: int, limit: int) -> tuple[int, list[tuple[str, str]]]:
+        """At most `limit` lessons that lack a vector, from row `start` on: the next row, and (id, text) of each."""
+        store = self._reader()
+        return store.without_vector(start, limit) if store else (start, [])
+
+    def set_vectors(self, vectors: Iterable[tuple[str, Vector]]) -> int:
+        """Gives lessons their vectors, in one commit; returns how many of the ids are there."""
+        return self._open(create=True).set_vectors([(id, _floats(vector)) for id, vector in vectors])
 
     def _reader(self) -> _native.MemoryStore | None:
         if self._opened is None:
@@ -112,8 +283,28 @@ class MemoryStore:
         assert self._opened is not None, "a memory that is to be made is made or raises"
         return self._opened
 
-    def _lessons(self, bodies: list[bytes]) -> list[Lesson]:
+    def _lesson(self, body: bytes) -> Lesson:
         try:
-            return [_decode_lesson(body) for body in bodies]
+            return _decode_lesson(body)
         except msgspec.DecodeError as error:
             raise StoreError(f"memory {self.path} holds a lesson of another version: {error}") from error
+
+
+def _floats(vector: Vector) -> bytes:
+    """A vector as little-endian f32; one that lies in memory as such is copied and not converted."""
+    with contextlib.suppress(TypeError):
+        view = memoryview(vector)  # type: ignore[arg-type]
+        if view.format == "f" and view.ndim == 1 and sys.byteorder == "little":
+            return view.tobytes()
+    floats = array.array("f", vector)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return floats.tobytes()
+
+
+def _within(hits: list[Hit], characters: int) -> Iterator[Hit]:
+    for hit in hits:
+        characters -= len(hit.lesson.text)
+        if characters < 0:
+            return
+        yield hit

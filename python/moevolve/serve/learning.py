@@ -251,5 +251,5 @@ def erase(
     gone = interactions.erase(ids, client)
     with MemoryStore(memory_folder(deployed.store.path)) as memory:
         for id in wanted:
-            memory.forget(lesson_id(id))
+            memory.purge(lesson_id(id))
     return gone

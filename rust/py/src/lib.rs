@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod engine;
 mod experts;
 mod generation;
+mod memory;
 mod plan;
 mod sandbox;
 mod store;
@@ -20,6 +21,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     plan::register(module)?;
     training::register(module)?;
     store::register(module)?;
+    memory::register(module)?;
     sandbox::register(module)?;
     Ok(())
 }

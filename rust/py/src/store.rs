@@ -1,9 +1,9 @@
-//! The store for Python: `RunStore` and `MemoryStore`. `moevolve.journal.store` wraps both in records.
+//! The store for Python: `RunStore`, which `moevolve.journal.store` wraps in records.
 
 use std::path::PathBuf;
 
 use moevolve_store as store;
-use moevolve_store::{Batch, Error, Lesson, NewEntry, Options, Put, Scan, Scope};
+use moevolve_store::{Batch, Error, NewEntry, Options, Put, Scan};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -193,135 +193,14 @@ impl PyRunStore {
     }
 }
 
-/// (id, skill, run, cycle, text, body)
-type LessonTuple = (String, String, String, u64, String, Vec<u8>);
-
-/// An open memory; see the stub for the documentation of its methods.
-#[pyclass(module = "moevolve._native", name = "MemoryStore")]
-struct PyMemoryStore {
-    store: Option<store::MemoryStore>,
-    path: PathBuf,
-}
-
-#[pymethods]
-impl PyMemoryStore {
-    #[staticmethod]
-    #[pyo3(signature = (path, schema, *, create=false, map_size=None))]
-    fn open(
-        py: Python<'_>,
-        path: PathBuf,
-        schema: u32,
-        create: bool,
-        map_size: Option<usize>,
-    ) -> PyResult<Option<Self>> {
-        let options = options(schema, map_size);
-        let opened = py.detach(|| {
-            if create {
-                store::MemoryStore::ensure(&path, options).map(Some)
-            } else {
-                store::MemoryStore::open(&path, options)
-            }
-        });
-        let store = opened.map_err(|error| raise(py, &error))?;
-        Ok(store.map(|store| Self {
-            store: Some(store),
-            path,
-        }))
-    }
-
-    fn close(&mut self, py: Python<'_>) {
-        let store = self.store.take();
-        py.detach(|| drop(store));
-    }
-
-    fn put(&self, py: Python<'_>, lessons: Vec<LessonTuple>) -> PyResult<()> {
-        let lessons: Vec<Lesson> = lessons
-            .into_iter()
-            .map(|(id, skill, run, cycle, text, body)| Lesson {
-                id,
-                skill,
-                run,
-                cycle,
-                text,
-                body,
-            })
-            .collect();
-        self.work(py, |store| store.put(&lessons))
-    }
-
-    fn forget(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
-        self.work(py, |store| store.forget(id))
-    }
-
-    fn count(&self, py: Python<'_>) -> PyResult<u64> {
-        self.work(py, store::MemoryStore::count)
-    }
-
-    #[pyo3(signature = (after, limit))]
-    fn all<'py>(
-        &self,
-        py: Python<'py>,
-        after: Option<&str>,
-        limit: usize,
-    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        self.bodies(py, |store| store.all(after, limit))
-    }
-
-    #[pyo3(signature = (skill, run, limit))]
-    fn by_skill<'py>(
-        &self,
-        py: Python<'py>,
-        skill: &str,
-        run: Option<&str>,
-        limit: usize,
-    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        self.bodies(py, |store| store.by_skill(skill, run, limit))
-    }
-
-    #[pyo3(signature = (text, skill, run, limit))]
-    fn search<'py>(
-        &self,
-        py: Python<'py>,
-        text: &str,
-        skill: Option<&str>,
-        run: Option<&str>,
-        limit: usize,
-    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        self.bodies(py, |store| store.search(text, Scope { skill, run }, limit))
-    }
-}
-
-impl PyMemoryStore {
-    /// Works on the store without the GIL.
-    fn work<T: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&store::MemoryStore) -> store::Result<T> + Send,
-    ) -> PyResult<T> {
-        let Some(store) = &self.store else {
-            return Err(closed(py, &self.path));
-        };
-        py.detach(|| work(store)).map_err(|error| raise(py, &error))
-    }
-
-    fn bodies<'py>(
-        &self,
-        py: Python<'py>,
-        work: impl FnOnce(&store::MemoryStore) -> store::Result<Vec<Vec<u8>>> + Send,
-    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let bodies = self.work(py, work)?;
-        Ok(bodies.iter().map(|body| PyBytes::new(py, body)).collect())
-    }
-}
-
-fn options(schema: u32, map_size: Option<usize>) -> Options {
+pub fn options(schema: u32, map_size: Option<usize>) -> Options {
     Options {
         map_size: map_size.unwrap_or(store::MAP_SIZE),
         ..Options::new(schema)
     }
 }
 
-fn closed(py: Python<'_>, path: &std::path::Path) -> PyErr {
+pub fn closed(py: Python<'_>, path: &std::path::Path) -> PyErr {
     named(
         py,
         "StoreError",
@@ -330,7 +209,7 @@ fn closed(py: Python<'_>, path: &std::path::Path) -> PyErr {
 }
 
 /// Which exception of `moevolve.errors` an error of the store is.
-fn raise(py: Python<'_>, error: &Error) -> PyErr {
+pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
         Error::Absent { .. } | Error::Exists { .. } | Error::Name { .. } => "UsageError",
         Error::Busy { .. } => "StoreBusyError",
@@ -353,6 +232,5 @@ fn named(py: Python<'_>, name: &str, message: String) -> PyErr {
 
 /// Adds this room's classes to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PyRunStore>()?;
-    module.add_class::<PyMemoryStore>()
+    module.add_class::<PyRunStore>()
 }

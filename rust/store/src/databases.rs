@@ -16,11 +16,11 @@ const KIND: &[u8] = b"kind";
 const SCHEMA: &[u8] = b"schema";
 
 /// A database of plain bytes, usable in every transaction of its environment.
-pub(crate) type Bare = Database<'static, Bytes, Bytes>;
+pub type Table = Database<'static, Bytes, Bytes>;
 
 /// What a folder is expected to hold.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
+pub struct Kind {
     /// In words, for messages; also written into the store.
     pub name: &'static str,
     /// Its databases, besides `meta`.
@@ -53,7 +53,7 @@ pub(crate) fn create(
     path: &Path,
     kind: Kind,
     options: Options,
-) -> Result<HashMap<&'static str, Bare>> {
+) -> Result<HashMap<&'static str, Table>> {
     let fail = |error| Error::lmdb(path, "cannot create", options.map_size, error);
     let txn = env.write_txn().map_err(fail)?;
     let made = env
@@ -86,7 +86,7 @@ pub(crate) fn open(
     path: &Path,
     kind: Kind,
     options: Options,
-) -> Result<HashMap<&'static str, Bare>> {
+) -> Result<HashMap<&'static str, Table>> {
     let fail = |error| Error::lmdb(path, "cannot open", options.map_size, error);
     let txn = env.read_txn().map_err(fail)?;
     let opened = env
@@ -180,9 +180,9 @@ fn recognise(
 struct Several<'e>(Vec<Database<'e, Bytes, Bytes>>);
 
 impl heed::OnCommit for Several<'_> {
-    type Committed = Vec<Bare>;
+    type Committed = Vec<Table>;
 
-    fn on_commit(self, token: &heed::CommitToken) -> Vec<Bare> {
+    fn on_commit(self, token: &heed::CommitToken) -> Vec<Table> {
         self.0
             .into_iter()
             .map(|database| database.on_commit(token))

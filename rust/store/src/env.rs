@@ -17,7 +17,7 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
-use crate::databases::{self, Bare, Kind, Options, alien, exists};
+use crate::databases::{self, Kind, Options, Table, alien, exists};
 use crate::error::{Error, Fault, Result};
 use crate::pages::{self, Walk};
 
@@ -31,14 +31,14 @@ pub const MAX_READERS: u32 = 512;
 const LOCK_BYTES: i64 = (MAX_READERS as i64 + 8) * 64;
 
 /// A handle on an open environment; the last one of a process closes it.
-pub(crate) struct Env {
+pub struct Env {
     shared: Option<Arc<Shared>>,
 }
 
 struct Shared {
     env: heed::Env<WithoutTls>,
     path: PathBuf,
-    databases: HashMap<&'static str, Bare>,
+    databases: HashMap<&'static str, Table>,
     map_size: usize,
     opened_by: u32,
     /// Of the file, so that a folder that was removed and made again is not taken for the one before.
@@ -127,7 +127,7 @@ impl Env {
     }
 
     /// One of the databases that this kind of store has.
-    pub fn database(&self, name: &'static str) -> Result<Bare> {
+    pub fn database(&self, name: &'static str) -> Result<Table> {
         let shared = self.shared()?;
         shared
             .databases

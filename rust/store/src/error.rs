@@ -106,7 +106,7 @@ pub enum Error {
 
 /// What a piece of work inside a transaction fails with, before the environment adds its path.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     Lmdb(heed::Error),
     Store(Error),
 }

@@ -8,9 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use moevolve_store::{
-    Batch, GENESIS, Lesson, MemoryStore, NewEntry, Options, Put, RunStore, Scope, link,
-};
+use moevolve_store::{Batch, GENESIS, NewEntry, Options, Put, RunStore, link};
 
 const FOLDER: &str = "MOEVOLVE_STORE_TEST_FOLDER";
 
@@ -44,24 +42,11 @@ fn writer() {
     let store = RunStore::open(folder, true, Options::new(1))
         .or_else(|_| RunStore::create(folder, Options::new(1)))
         .expect("the run, nobody else writes it");
-    let memory = MemoryStore::ensure(&folder.join("memory"), Options::new(1)).expect("the memory");
     loop {
         let seq = store.len().expect("a length");
         store.set_state(&seq.to_le_bytes()).expect("a state");
         let head = store.commit(&batch(seq)).expect("a commit");
         println!("\nack {} {head}", seq + 3);
-        let id = format!("{seq:08}");
-        memory
-            .put(&[Lesson {
-                id: id.clone(),
-                skill: "s".to_owned(),
-                run: "r".to_owned(),
-                cycle: seq,
-                text: format!("lesson number {id}"),
-                body: id.into_bytes(),
-            }])
-            .expect("a lesson");
-        println!("lesson {seq}");
     }
 }
 
@@ -114,7 +99,6 @@ impl Writer {
 struct Told {
     length: u64,
     head: String,
-    lesson: Option<u64>,
 }
 
 impl Told {
@@ -126,10 +110,6 @@ impl Told {
                 self.length = length.parse().expect("a number");
                 self.head = head.to_owned();
                 true
-            }
-            ["lesson", seq] => {
-                self.lesson = seq.parse().ok();
-                false
             }
             _ => false,
         }
@@ -185,15 +165,6 @@ fn what_a_killed_writer_acknowledged_is_there_and_the_next_goes_on() {
             blob
         );
         assert!(store.state().expect("a state").is_some());
-
-        let memory = MemoryStore::open(&folder.path().join("memory"), Options::new(1))
-            .expect("a sound memory")
-            .expect("a memory");
-        if let Some(seq) = told.lesson {
-            let id = format!("{seq:08}");
-            let found = memory.search(&id, Scope::default(), 1).expect("a search");
-            assert_eq!(found, [id.as_bytes()]);
-        }
     }
     let store = RunStore::open(folder.path(), false, Options::new(1)).expect("the run");
     let mut head = GENESIS;

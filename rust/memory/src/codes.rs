@@ -1,0 +1,234 @@
+//! One bit for every dimension of a vector, and from these bits an unbiased estimate of its cosine.
+//!
+//! RaBitQ (Gao and Long, SIGMOD 2024): a vector less the centre is rotated at random and kept as the signs of its
+//! coordinates, with two numbers that undo what the signs lost. The query is quantised to four bits, so that an
+//! estimate is four AND-and-count passes over the code.
+
+use crate::rotation::{padded, rotate};
+
+/// Rows of one block.
+pub const BLOCK: usize = 256;
+
+/// Bits of a quantised query.
+pub const PLANES: usize = 4;
+
+/// The code of one vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Code {
+    pub bits: Vec<u64>,
+    /// Squared norm over the sum of absolute values, of the rotated vector less the centre; 0 where there is no vector.
+    pub factor: f32,
+    /// Product of the vector with the centre; negative infinity where there is no vector.
+    pub offset: f32,
+}
+
+/// The u64 of a code.
+pub fn words_of(dimensions: usize) -> usize {
+    padded(dimensions) / 64
+}
+
+impl Code {
+    /// The code of a unit vector.
+    pub fn of(vector: &[f32], centre: &[f32]) -> Self {
+        let less: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
+        let rotated = rotate(&less);
+        let (mut squares, mut absolute) = (0.0, 0.0);
+        for x in &rotated {
+            squares += x * x;
+            absolute += x.abs();
+        }
+        let mut bits = vec![0; rotated.len() / 64];
+        for (index, x) in rotated.iter().enumerate() {
+            bits[index / 64] |= u64::from(*x > 0.0) << (index % 64);
+        }
+        Self {
+            bits,
+            factor: if absolute > 0.0 {
+                squares / absolute
+            } else {
+                0.0
+            },
+            offset: dot(vector, centre),
+        }
+    }
+
+    /// Of a row without a vector: every estimate is negative infinity.
+    pub fn absent(dimensions: usize) -> Self {
+        Self {
+            bits: vec![0; words_of(dimensions)],
+            factor: 0.0,
+            offset: f32::NEG_INFINITY,
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// A query, quantised.
+pub struct CodedQuery {
+    /// For every word of a code, its bits of each plane.
+    pub planes: Vec<[u64; PLANES]>,
+    /// The estimate is factor * (slope * ones + step * weighted - total) + offset + bias.
+    pub slope: f32,
+    pub step: f32,
+    pub total: f32,
+    pub bias: f32,
+}
+
+impl CodedQuery {
+    /// Of a unit vector.
+    pub fn of(vector: &[f32], centre: &[f32]) -> Self {
+        let less: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
+        let rotated = rotate(&less);
+        let low = rotated.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = rotated.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let levels = ((1 << PLANES) - 1) as f32;
+        let step = ((high - low) / levels).max(f32::MIN_POSITIVE);
+        let mut planes = vec![[0; PLANES]; rotated.len() / 64];
+        let mut total = 0.0;
+        for (index, x) in rotated.iter().enumerate() {
+            let level = ((x - low) / step).round().clamp(0.0, levels) as u64;
+            total += x;
+            for (plane, bits) in planes[index / 64].iter_mut().enumerate() {
+                *bits |= (level >> plane & 1) << (index % 64);
+            }
+        }
+        Self {
+            planes,
+            slope: 2.0 * low,
+            step: 2.0 * step,
+            total,
+            bias: dot(vector, centre) - dot(centre, centre),
+        }
+    }
+}
+
+/// Bytes of a block of codes of so many words.
+pub fn block_bytes(words: usize) -> usize {
+    BLOCK * (8 * words + 12)
+}
+
+/// A block on file: word by word the bits of all rows; then their numbers of ones, factors and offsets.
+pub struct Block<'a> {
+    pub bits: &'a [u8],
+    pub ones: &'a [u8],
+    pub factors: &'a [u8],
+    pub offsets: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    pub fn read(value: &'a [u8], words: usize) -> Option<Self> {
+        if value.len() != block_bytes(words) {
+            return None;
+        }
+        let (bits, rest) = value.split_at(BLOCK * 8 * words);
+        let (ones, rest) = rest.split_at(BLOCK * 4);
+        let (factors, offsets) = rest.split_at(BLOCK * 4);
+        Some(Self {
+            bits,
+            ones,
+            factors,
+            offsets,
+        })
+    }
+}
+
+/// Writes one row's code into a block.
+pub fn write(block: &mut [u8], words: usize, index: usize, code: &Code) {
+    for (word, bits) in code.bits.iter().enumerate() {
+        let at = 8 * (word * BLOCK + index);
+        block[at..at + 8].copy_from_slice(&bits.to_le_bytes());
+    }
+    let ones: u32 = code.bits.iter().map(|bits| bits.count_ones()).sum();
+    let numbers = [ones as f32, code.factor, code.offset];
+    for (column, number) in numbers.into_iter().enumerate() {
+        let at = BLOCK * (8 * words + 4 * column) + 4 * index;
+        block[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// A block without vectors.
+pub fn empty(words: usize) -> Vec<u8> {
+    let mut block = vec![0; block_bytes(words)];
+    let absent = Code {
+        bits: vec![0; words],
+        factor: 0.0,
+        offset: f32::NEG_INFINITY,
+    };
+    (0..BLOCK).for_each(|index| write(&mut block, words, index, &absent));
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd;
+
+    /// Numbers between -1 and 1 that look random.
+    fn numbers(seed: u64, count: usize) -> Vec<f32> {
+        let mut state = seed;
+        (0..count)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    fn unit(mut vector: Vec<f32>) -> Vec<f32> {
+        let norm = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|x| *x /= norm);
+        vector
+    }
+
+    #[test]
+    fn estimates_are_close_and_unbiased() {
+        let (dimensions, words) = (384, words_of(384));
+        let shift: Vec<f32> = numbers(999, dimensions).iter().map(|x| 3.0 * x).collect();
+        let vectors: Vec<Vec<f32>> = (0..BLOCK as u64)
+            .map(|seed| {
+                unit(
+                    numbers(seed, dimensions)
+                        .iter()
+                        .zip(&shift)
+                        .map(|(x, s)| x + s)
+                        .collect(),
+                )
+            })
+            .collect();
+        let mut centre = vec![0.0; dimensions];
+        for vector in &vectors {
+            centre
+                .iter_mut()
+                .zip(vector)
+                .for_each(|(c, x)| *c += x / BLOCK as f32);
+        }
+        let mut block = empty(words);
+        for (index, vector) in vectors.iter().enumerate() {
+            write(&mut block, words, index, &Code::of(vector, &centre));
+        }
+        let query = unit(
+            numbers(5000, dimensions)
+                .iter()
+                .zip(&shift)
+                .map(|(x, s)| 0.5 * x + s)
+                .collect(),
+        );
+        let coded = CodedQuery::of(&query, &centre);
+        let mut estimates = [0.0; BLOCK];
+        simd::estimate(&Block::read(&block, words).unwrap(), &coded, &mut estimates);
+        let errors: Vec<f32> = vectors
+            .iter()
+            .zip(estimates)
+            .map(|(v, e)| e - dot(v, &query))
+            .collect();
+        let mean = errors.iter().sum::<f32>() / BLOCK as f32;
+        let worst = errors.iter().fold(0.0f32, |worst, e| worst.max(e.abs()));
+        assert!(mean.abs() < 2e-3, "mean error {mean}");
+        assert!(worst < 0.03, "worst error {worst}");
+    }
+}

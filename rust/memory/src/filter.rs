@@ -1,0 +1,103 @@
+//! Which rows a query may return: filters come before ranking.
+
+use std::collections::BTreeSet;
+
+use heed::{AnyTls, RoTxn};
+
+use crate::columns::{BLOCK, Columns, NONE};
+
+/// Filters with their names looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub kind: Option<u8>,
+    /// Any of these skills.
+    pub skills: Option<BTreeSet<u32>>,
+    pub run: Option<u32>,
+    pub source: Option<u32>,
+    /// Only lessons of earlier cycles that hold in this one.
+    pub cycle: Option<u32>,
+}
+
+/// A set of rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    pub bits: Vec<u64>,
+    pub count: usize,
+}
+
+impl Allowed {
+    pub fn has(&self, row: u32) -> bool {
+        let word = self.bits.get(row as usize / 64);
+        word.is_some_and(|word| word >> (row % 64) & 1 == 1)
+    }
+
+    /// The rows in ascending order.
+    pub fn rows(&self) -> impl Iterator<Item = u32> + '_ {
+        self.bits.iter().enumerate().flat_map(|(index, &word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros();
+                left = left.checked_sub(1).map(|less| left & less)?;
+                Some(index as u32 * 64 + bit)
+            })
+        })
+    }
+}
+
+impl Filter {
+    fn in_time(&self, cycle: u32, until: u32) -> bool {
+        self.cycle.is_none_or(|now| cycle < now && now < until)
+    }
+
+    /// Collects the rows that pass; of a lesson and what supersedes it, at most the later one does.
+    pub fn apply(
+        &self,
+        txn: &RoTxn<'_, AnyTls>,
+        columns: Columns,
+        rows: u32,
+    ) -> heed::Result<Allowed> {
+        let mut bits = vec![0u64; (rows as usize).div_ceil(BLOCK) * BLOCK / 64];
+        let mut superseded: Vec<(u32, u32)> = Vec::new();
+        for (number, words) in bits.chunks_exact_mut(BLOCK / 64).enumerate() {
+            let Some(block) = columns.block(txn, number as u32)? else {
+                continue;
+            };
+            for index in 0..BLOCK {
+                if !block.alive(index) {
+                    continue;
+                }
+                if let Some(skills) = &self.skills
+                    && !skills.contains(&block.skill(index))
+                {
+                    continue;
+                }
+                let row = block.row(index);
+                let passes = self.kind.is_none_or(|kind| kind == row.kind)
+                    && self.run.is_none_or(|run| run == row.run)
+                    && self.source.is_none_or(|source| source == row.source)
+                    && self.in_time(row.cycle, row.until);
+                if !passes {
+                    continue;
+                }
+                words[index / 64] |= 1 << (index % 64);
+                if row.successor != NONE {
+                    superseded.push(((number * BLOCK + index) as u32, row.successor));
+                }
+            }
+        }
+        for (row, mut successor) in superseded {
+            // A successor that was itself forgotten or is of a later cycle leaves the lesson, unless its own counts.
+            while successor != NONE {
+                let next = columns.get(txn, successor)?;
+                let standing = next.standing();
+                if !next.gone() && !standing.forgotten && self.in_time(next.cycle, next.until) {
+                    bits[row as usize / 64] &= !(1 << (row % 64));
+                    break;
+                }
+                successor = next.successor;
+            }
+        }
+        let count = bits.iter().map(|word| word.count_ones() as usize).sum();
+        Ok(Allowed { bits, count })
+    }
+}

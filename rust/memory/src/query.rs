@@ -1,0 +1,135 @@
+//! A question to memory, and its answer.
+
+use crate::lesson::{Kind, Standing};
+
+/// How much each part of a score counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weights {
+    pub words: f32,
+    pub vector: f32,
+    /// A lesson of trust 1 scores by this share more than one of trust 0.
+    pub trust: f32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            words: 0.5,
+            vector: 0.5,
+            trust: 0.2,
+        }
+    }
+}
+
+/// What is looked for. Without text and vector the newest lessons that pass the filters are returned.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Query<'a> {
+    pub text: Option<&'a str>,
+    pub vector: Option<&'a [f32]>,
+    pub kind: Option<Kind>,
+    /// A node of the skill tree: its own lessons and those of the skills below it.
+    pub skill: Option<&'a str>,
+    pub run: Option<&'a str>,
+    pub source: Option<&'a str>,
+    /// Memory as it stood when this cycle began.
+    pub before_cycle: Option<u64>,
+    pub k: usize,
+    /// Lessons that score less are not returned.
+    pub confidence: f32,
+    pub weights: Weights,
+}
+
+/// A lesson that a query found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    pub id: String,
+    /// The weighted mean of `words` and `vector`, by the lesson's trust.
+    pub score: f32,
+    /// BM25 over the sum of the query's inverse document frequencies: about 1 for a lesson of mean length that has
+    /// every word once; None without a text.
+    pub words: Option<f32>,
+    /// How much nearer than the mean lesson, 1 for the query's own direction; None without a vector.
+    pub vector: Option<f32>,
+    pub standing: Standing,
+    pub body: Vec<u8>,
+}
+
+/// The best so many rows by score; of equals the smaller row.
+pub(crate) struct Best {
+    limit: usize,
+    rows: Vec<(f32, u32)>,
+    /// Scores up to this one are too low.
+    pub floor: f32,
+}
+
+impl Best {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit: limit.max(1),
+            rows: Vec::new(),
+            floor: f32::NEG_INFINITY,
+        }
+    }
+
+    /// Takes note of a row; rows of one score come in ascending order.
+    pub fn push(&mut self, score: f32, row: u32) {
+        if score <= self.floor {
+            return;
+        }
+        self.rows.push((score, row));
+        if self.rows.len() >= 4 * self.limit + 64 {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.rows.len() > self.limit {
+            self.rows.select_nth_unstable_by(self.limit - 1, order);
+            self.rows.truncate(self.limit);
+            self.floor = self.rows[self.limit - 1].0;
+        }
+    }
+
+    /// Best first.
+    pub fn sorted(mut self) -> Vec<(f32, u32)> {
+        self.cut();
+        self.rows.sort_unstable_by(order);
+        self.rows
+    }
+
+    /// The score of the last that is kept, once there are enough.
+    pub fn threshold(mut self) -> Option<f32> {
+        self.cut();
+        let full = self.rows.len() == self.limit;
+        full.then(|| {
+            self.rows
+                .iter()
+                .fold(f32::INFINITY, |least, row| least.min(row.0))
+        })
+    }
+}
+
+fn order(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Best;
+
+    proptest! {
+        #[test]
+        fn the_best_are_those_of_a_full_sort(scores in prop::collection::vec(0u8..20, 0..500), limit in 1usize..40) {
+            let mut best = Best::new(limit);
+            for (row, score) in scores.iter().enumerate() {
+                best.push(f32::from(*score), row as u32);
+            }
+            let mut all: Vec<(f32, u32)> = scores.iter().enumerate().map(|(row, score)| (f32::from(*score), row as u32)).collect();
+            all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            all.truncate(limit);
+            prop_assert_eq!(best.sorted(), all);
+        }
+    }
+}
