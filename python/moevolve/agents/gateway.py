@@ -41,6 +41,8 @@ class Given(msgspec.Struct, frozen=True):
     tokens: int = 0
     whole: bool = False
     """An answer may be put together from these completions."""
+    requests: int = 0
+    """Requests that it took beyond the one that was made."""
 
 
 Result = Given | Refused | Unanswered
@@ -111,7 +113,8 @@ class Gateway:
             for (place, attempt, _), result in zip(batch, results, strict=True):
                 if isinstance(result, Given):
                     attempt.receive(result.completions, result.tokens, whole=result.whole)
-                    replies[place] = result.tokens, result.value
+                    charge = [result.tokens, result.requests] if result.requests else result.tokens
+                    replies[place] = charge, result.value
                 elif isinstance(result, Refused):
                     replies[place] = _refusal(result)
                 elif attempt.open:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from moevolve.config import Config
 from moevolve.journal.archive import Variant
+from moevolve.proposers.search import UNSCORED
 from moevolve.records import Selected
 from moevolve.rollouts.attempts import Attempt, answered
-from moevolve.rollouts.scoring import score
+from moevolve.rollouts.scoring import mean, score
 from moevolve.selection.clade import Hgm
 from moevolve.selection.policy import Draw, Evaluate, Selection
 from moevolve.selection.table import policy
@@ -17,6 +18,8 @@ from moevolve.selection.tree import Node, Tree
 if TYPE_CHECKING:
     from moevolve.loop.context import RunContext
 
+AUTHORS = "clade"
+"""Policy on record of the choice among variants that solve alike."""
 MOST_EVALUATIONS = 8
 """Variants that a policy may look at once more before it names a parent."""
 
@@ -64,19 +67,45 @@ def select(run: RunContext, cycle: int, generation: int) -> tuple[Variant, int]:
         _evaluate(run, cycle, generation, step, turn, action.node)
     parent = action.node if not isinstance(action, Evaluate) else run.selection.choose(now, draw)
     chances = run.selection.probabilities(now)
-    run.journal.write(
-        [
-            Selected(
-                cycle=cycle,
-                step=step,
-                policy=name,
-                action="expand",
-                variant=parent,
-                chance=None if chances is None else chances[parent],
+    chance = None if chances is None else chances[parent]
+    chosen = [Selected(cycle=cycle, step=step, policy=name, action="expand", variant=parent, chance=chance)]
+    author = Hgm().choose(improvers(run, parent), Draw(run.config.seed, cycle, "author", generation))
+    if author != parent:
+        chosen.append(
+            Selected(cycle=cycle, step=step, policy=AUTHORS, action="expand", variant=author, chance=None)
+        )
+    run.journal.write(chosen)
+    return run.archive[author], step
+
+
+def improvers(run: RunContext, id: str) -> Tree:
+    """The archive with those variants open that solve as one does and differ in how they improve alone.
+
+    No score can show an edit of `improve.py`. What it is worth is how often its descendants pass the screening: that is a
+    node's evaluation here, and whole clades are compared.
+    """
+    behaviour = _solving(run, id)
+    nodes = []
+    for variant in run.archive:
+        tried = variant.level == "program" and variant.score is not None
+        failed = tried and variant.status == "rejected"
+        alike = variant.status != "vetoed" and variant.level != "weights"
+        nodes.append(
+            Node(
+                id=variant.id,
+                parent=variant.parents[0] if variant.parents else None,
+                wins=float(tried and not failed),
+                losses=float(failed),
+                open=variant.id == id or (alike and _solving(run, variant.id) == behaviour),
             )
-        ]
-    )
-    return run.archive[parent], step
+        )
+    return Tree(nodes, run.champion.id)
+
+
+def _solving(run: RunContext, id: str) -> tuple[tuple[str, str], ...]:
+    """A program's files without those that no score can show."""
+    files = run.store.genome(run.archive[id].program).files
+    return tuple((path, text) for path, text in sorted(files.items()) if path not in UNSCORED)
 
 
 def _evaluate(run: RunContext, cycle: int, generation: int, step: int, turn: int, id: str) -> None:
@@ -110,11 +139,12 @@ def _evaluate(run: RunContext, cycle: int, generation: int, step: int, turn: int
 def measure(run: RunContext, id: str, attempts: list[Attempt]) -> None:
     """Adds attempts on train tasks to what the archive knows of a variant."""
     variant = run.archive[id]
-    done = answered(attempts)
-    won = sum(attempt.verdict.score for attempt in done)
+    tried = len(answered(attempts))
+    # Skills count alike, however many of the tasks are theirs.
+    won = mean(attempts) * tried
     run.archive.update(
         id,
         wins=variant.wins + won,
-        losses=variant.losses + len(done) - won,
+        losses=variant.losses + tried - won,
         skills={path: share.score for path, share in score(attempts)[1].items()},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -16,8 +17,8 @@ from moevolve.records import Edit
 from moevolve.rollouts.attempts import Attempt
 from moevolve.skills.mastery import Mastery
 
-FAILURES = 48
-"""Failed attempts an improver is shown."""
+FAILURES = 16
+"""Failed attempts of each skill that an improver is shown."""
 SUCCESSES = 16
 """Confirmed attempts of each skill that an improver is shown."""
 HISTORY = 64
@@ -92,16 +93,7 @@ def brief_for(
     return Brief(
         source=dict(sorted(genome.files.items())),
         skills=skill_reports(direct, program),
-        failures=[
-            Failure(
-                prompt=attempt.task.prompt,
-                skill=attempt.task.skill,
-                level=attempt.task.level,
-                answer=attempt.answer,
-                failure=attempt.verdict.failure or "wrong",
-            )
-            for attempt in [a for a in tried if not a.verdict.success][:FAILURES]
-        ],
+        failures=failures(tried),
         successes=successes(tried),
         history=trial_reports(outcomes),
         lineage=[variant.summary for variant in archive.lineage(parent.id)],
@@ -109,6 +101,25 @@ def brief_for(
         cycle=cycle,
         metric="mean success over skills and levels, one attempt a task",
     )
+
+
+def failures(tried: Sequence[Attempt]) -> list[Failure]:
+    """Failed attempts, some of each skill, in the order in which they were made."""
+    shown: Counter[str] = Counter()
+    found = []
+    for attempt in tried:
+        if not attempt.verdict.success and shown[attempt.task.skill] < FAILURES:
+            shown[attempt.task.skill] += 1
+            found.append(
+                Failure(
+                    prompt=attempt.task.prompt,
+                    skill=attempt.task.skill,
+                    level=attempt.task.level,
+                    answer=attempt.answer,
+                    failure=attempt.verdict.failure or "wrong",
+                )
+            )
+    return found
 
 
 def successes(tried: Sequence[Attempt]) -> list[Success]:
@@ -127,6 +138,8 @@ def successes(tried: Sequence[Attempt]) -> list[Success]:
     return chosen
 
 
+UNSCORED = ("improve.py", "learn.py")
+"""Files whose edits no score can show."""
 UNTRIED = 2
 """Edits of `improve.py` or `learn.py` alone that one generation may bring: they join the archive without a trial, so more
 would fill it with whatever copies itself."""
@@ -164,7 +177,7 @@ def children(
         code = _code(child)
         if not changed or name in seen or code in codes:
             continue
-        differently = any(path not in ("improve.py", "learn.py") for path in changed)
+        differently = any(path not in UNSCORED for path in changed)
         untried += not differently
         if not differently and untried > UNTRIED:
             continue

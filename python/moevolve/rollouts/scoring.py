@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -39,7 +40,8 @@ class Comparison(msgspec.Struct, frozen=True):
     score: float
     baseline: float
     differences: list[float]
-    """In order, of the tasks that one side at least had an answer for."""
+    """In order, of the tasks that one side at least had an answer for, each with its skill's weight: their mean is that of
+    the skills' means."""
     missing: int
     """Tasks that neither had one for."""
     void: bool
@@ -47,14 +49,17 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compared(ours: Sequence[Attempt], theirs: Sequence[Attempt]) -> Comparison:
-    """Compares task by task. A side that alone has no answer lost there: a candidate chooses what it asks, so it could pick
-    the tasks on which a policy fails."""
-    pairs = [
-        (mine.verdict.score, other.verdict.score)
+    """Compares task by task, skills alike however many tasks each has. A side that alone has no answer lost there: a
+    candidate chooses what it asks, so it could pick the tasks on which a policy fails."""
+    answers = [
+        (mine.task.skill, mine.verdict.score, other.verdict.score)
         for mine, other in zip(ours, theirs, strict=True)
         if mine.answered or other.answered
     ]
-    n, missing = max(1, len(pairs)), len(ours) - len(pairs)
+    n, missing = max(1, len(answers)), len(ours) - len(answers)
+    tasks = Counter(skill for skill, _, _ in answers)
+    weight = {skill: n / (len(tasks) * count) for skill, count in tasks.items()}
+    pairs = [(weight[skill] * mine, weight[skill] * other) for skill, mine, other in answers]
     return Comparison(
         score=math.fsum(mine for mine, _ in pairs) / n,
         baseline=math.fsum(other for _, other in pairs) / n,
@@ -65,6 +70,6 @@ def compared(ours: Sequence[Attempt], theirs: Sequence[Attempt]) -> Comparison:
 
 
 def mean(attempts: Sequence[Attempt]) -> float:
-    """The mean score of what was answered; 0 where nothing was."""
-    found = answered(attempts)
-    return sum(attempt.verdict.score for attempt in found) / len(found) if found else 0.0
+    """The mean over skills of the mean score of what was answered; 0 where nothing was."""
+    skills = score(attempts)[1].values()
+    return math.fsum(share.score for share in skills) / len(skills) if skills else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import fmean
 
 import msgspec
 
@@ -31,8 +32,8 @@ def recorded(records: Iterable[Record]) -> Tree:
 
     def counted(id: str, skills: dict[str, SkillScore]) -> None:
         node = nodes[id]
-        won = sum(share.score * share.n for share in skills.values())
         tried = sum(share.n for share in skills.values())
+        won = fmean(share.score for share in skills.values()) * tried
         nodes[id] = msgspec.structs.replace(
             node,
             wins=node.wins + won,
@@ -70,8 +71,7 @@ def recorded(records: Iterable[Record]) -> Tree:
                     counted(champion, record.baseline)
                 if record.chosen in nodes and record.baseline and record.gain is not None:
                     # The best of several looks better than it is: what ranks it is its corrected score.
-                    n = sum(share.n for share in record.baseline.values())
-                    mean = sum(share.score * share.n for share in record.baseline.values()) / n
+                    mean = fmean(share.score for share in record.baseline.values())
                     score = min(1.0, max(0.0, mean + record.gain))
                     nodes[record.chosen] = msgspec.structs.replace(nodes[record.chosen], score=score)
                 step += not selected

@@ -60,6 +60,8 @@ class Evaluate:
         self._known: dict[tuple[int, str], Completion] = {}
         self._charged: dict[int, int] = {}
         """Tokens drawn for each request of the round under way."""
+        self._asked: dict[int, int] = {}
+        """Questions put to the policy for each."""
 
     def request(self, asked: WireEvaluate, attempt: Attempt, index: int, key: int) -> EvaluateRequest:
         within(attempt, "prompt_chars", max(map(len, asked.prompts)), "the length of a prompt")
@@ -84,13 +86,20 @@ class Evaluate:
             return self._ask(batch, owners)
 
         limits = requests[0].limits
-        self._charged = {}
+        self._charged, self._asked = {}, {}
         outcomes = iter(attempts(plans, tasks, keys, ask, self._recall, self._cutters, limits))
         results: list[Result] = []
         for request in requests:
             mine = [next(outcomes) for _ in request.prompts]
             completions = [completion for outcome in mine for completion in outcome.completions]
-            results.append(Given([o.answer for o in mine], completions, self._charged.get(id(request), 0)))
+            results.append(
+                Given(
+                    [outcome.answer for outcome in mine],
+                    completions,
+                    self._charged.get(id(request), 0),
+                    requests=self._asked.get(id(request), 0),
+                )
+            )
         return results
 
     def _ask(self, batch: list[GenerateRequest], owners: Sequence[EvaluateRequest]) -> list[Reply]:
@@ -121,6 +130,8 @@ class Evaluate:
                 sources.append(Unanswered(failure="budget", detail=attempt.spent()))
                 continue
             attempt.requests += 1
+            owner_of = id(owners[request.attempt])
+            self._asked[owner_of] = self._asked.get(owner_of, 0) + 1
             pending[id(attempt)] += most
             if _greedy(request):
                 waiting[name] = len(fresh)

@@ -18,6 +18,8 @@ STAGES = {
     "carry": {"size": SIZES, "above": ABOVE, "samples": SAMPLES},
     "fold": {"size": SIZES, "above": ABOVE, "through": VERB, "glue": ("+", ",", ""), "samples": SAMPLES},
     "columns": {"size": (2, 3, 4), "above": ABOVE, "samples": SAMPLES},
+    "offset": {"size": (8, 10, 12), "above": ABOVE, "through": VERB, "back": VERB},
+    "inverse": {"size": (2, 3), "above": ABOVE, "back": VERB, "samples": (4, 8, 16)},
     "steps": {},
     "chain": {"verbs": VERB},
     "doubt": {

@@ -66,6 +66,34 @@ def fold(task, size, above, through, glue, samples):
     )
 
 
+def offset(task, size, above, through, back):
+    """Answers the parts, then folds the answers through a sum whose first number stands a ten higher, and takes the ten off
+    again: a policy may know `14+3` and not `4+3`."""
+    return answers(task, size, above, "even", 1).one_by_one(
+        lambda answer: answer,
+        lambda total, answer: plan.ask(f"{back}:{plan.ask(f'{through}:1{total}+{answer}=')}-10="),
+    )
+
+
+def inverse(task, size, above, back, samples):
+    """Adds or subtracts by groups of columns; a group's answer is one that the other operation leads back to its first
+    number."""
+    sign = "-" if back == "sub" else "+"
+    return (
+        task.payload.cut(size, "columns", above=above)
+        .each(
+            lambda part: plan.verify(
+                question(task, part),
+                lambda answer: plan.ask(f"{back}:{answer}{sign}{part.right}="),
+                part.left,
+                samples=samples,
+                temperature=1.0,
+            )
+        )
+        .join(number=True)
+    )
+
+
 def columns(task, size, above, samples):
     """Adds or subtracts by groups of columns, cut where nothing is carried; the answers stand side by side."""
     return answers(task, size, above, "columns", samples).join(number=True)

@@ -17,24 +17,28 @@ def parse(prompt):
 class Skill:
     """One skill as the improver sees it."""
 
-    __slots__ = ("path", "verb", "success", "safe", "known", "failed")
+    __slots__ = ("path", "verb", "success", "safe", "reach", "known", "failed", "wrong")
 
-    def __init__(self, path, verb, success, safe, known, failed):
+    def __init__(self, path, verb, success, safe, reach, known, failed, wrong):
         self.path = path
         self.verb = verb
         self.success = success
         """Mean over levels, through the program."""
         self.safe = safe
         """Longest payload that the bare policy answers safely; 0 if unknown."""
+        self.reach = reach
+        """Longest payload that the program answers safely; 0 if unknown."""
         self.known = known
         """(payload, confirmed answer), longest first."""
         self.failed = failed
         """Payloads of failed attempts, longest first."""
+        self.wrong = wrong
+        """(payload, the answer that was wrong), longest first."""
 
 
 def survey(brief):
     """The skills whose prompts the brief shows, weakest first."""
-    seen = {report.path: ([], [], []) for report in brief.skills}
+    seen = {report.path: ([], [], [], []) for report in brief.skills}
     verbs = {}
     for kind, attempts in enumerate((brief.successes, brief.failures)):
         for attempt in attempts:
@@ -44,20 +48,29 @@ def survey(brief):
             verbs[attempt.skill] = verb
             seen[attempt.skill][2].append(len(payload) - attempt.level)
             seen[attempt.skill][kind].append((payload, attempt.answer) if kind == 0 else payload)
+            if kind:
+                seen[attempt.skill][3].append((payload, attempt.answer))
     skills = []
     for report in brief.skills:
         if report.path not in verbs:
             continue
-        known, failed, offsets = seen[report.path]
+        known, failed, offsets, wrong = seen[report.path]
         offset = sorted(offsets)[len(offsets) // 2]
-        mastered, best = 0, max(report.direct, default=0.0)
-        for level, value in enumerate(report.direct, start=1):
-            if best < HOPELESS or value < SAFE * best:
-                break
-            mastered = level
-        safe = report.first + mastered - 1 + offset if mastered else 0
+        safe = _safe(report.direct, report.first + offset)
+        reach = _safe(report.program, report.first + offset)
         success = sum(report.program) / max(1, len(report.program))
         known = sorted(set(known), key=lambda pair: (-len(pair[0]), pair))
         failed = sorted(set(failed), key=lambda payload: (-len(payload), payload))
-        skills.append(Skill(report.path, verbs[report.path], success, max(0, safe), known, failed))
+        wrong = sorted(set(wrong), key=lambda pair: (-len(pair[0]), pair))
+        skills.append(Skill(report.path, verbs[report.path], success, safe, reach, known, failed, wrong))
     return sorted(skills, key=lambda skill: (skill.success, skill.path))
+
+
+def _safe(levels, first):
+    """Length of the payloads up to which every level succeeds, relative to the best; `first` is that of the first level."""
+    mastered, best = 0, max(levels, default=0.0)
+    for level, value in enumerate(levels, start=1):
+        if best < HOPELESS or value < SAFE * best:
+            break
+        mastered = level
+    return max(0, first + mastered - 1) if mastered else 0

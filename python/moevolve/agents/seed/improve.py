@@ -4,13 +4,15 @@ skills."""
 import contextlib
 
 from contract import Edit
-from operators import Inapplicable, probe, routes, source, space, survey, tuning
+from operators import Inapplicable, probe, refine, routes, source, space, survey, tuning
 
 OPERATOR_WEIGHTS = {
     "split": 6.0,
     "carry": 1.0,
     "columns": 1.0,
     "fold": 2.0,
+    "offset": 0.5,
+    "inverse": 0.5,
     "steps": 0.5,
     "window": 0.5,
     "vote": 1.5,
@@ -29,7 +31,7 @@ FOCUS = 2.0
 AT_ONCE = 3
 GOOD_ENOUGH = 0.97
 SELF_EDITS = 0.4
-SPLITTING = ("split", "carry", "columns", "fold", "steps", "window")
+SPLITTING = ("split", "carry", "columns", "fold", "offset", "inverse", "steps", "window")
 
 
 def weak(skills):
@@ -40,6 +42,15 @@ def weak(skills):
 def pick(skills, rng):
     """One skill, the weaker the likelier."""
     return rng.choices(skills, [(1.001 - skill.success) ** FOCUS for skill in skills])[0]
+
+
+def shuffled(skills, rng):
+    """All skills, the weaker the earlier as a rule."""
+    left, order = list(skills), []
+    while left:
+        order.append(pick(left, rng))
+        left.remove(order[-1])
+    return order
 
 
 def kind(route):
@@ -76,6 +87,15 @@ def voted(chosen, found):
         )
         for verb, (stage, parameters) in chosen.items()
     }
+
+
+def refined(better):
+    """Plans that should do better than the program's: the best of every skill together, then each by itself, then the second
+    best of each."""
+    best = {verb: trials[0][1:] for verb, trials in better.items()}
+    singles = sorted(better, key=lambda verb: -better[verb][0][0])
+    second = [{verb: better[verb][1][1:]} for verb in singles if len(better[verb]) > 1]
+    return [*([best] if len(best) > 1 else []), *({verb: best[verb]} for verb in singles), *second]
 
 
 def new_routes(name, skills, verbs, found, probed, rng):
@@ -134,14 +154,21 @@ async def improve(brief, agent):
             tried.add(summary)
             candidates.append([Edit("solve.py", edited, operator, summary)])
 
-    found = await probe.probe(agent, skills) if brief.limits.requests else {}
-    fresh = proven(skills, found, source.routes(source.parse(text)))
+    current = source.routes(source.parse(text))
+    without = [skill for skill in skills if skill.verb not in current]
+    found = await probe.probe(agent, without) if brief.limits.requests else {}
+    fresh = proven(skills, found, current)
     names = list(fresh)
     for chosen in (fresh, *({verb: fresh[verb] for verb in names[i : i + AT_ONCE]} for i in (0, AT_ONCE))):
         if chosen:
             propose("proven", *routes.add(text, chosen))
     if fresh:
         propose("proven", *routes.add(text, voted(fresh, found)))
+
+    asked = [] if fresh or not brief.limits.requests else shuffled(skills, rng)
+    for chosen in refined(await refine.refine(agent, asked, current, verbs, tried)):
+        stage = next(iter(chosen.values()))[0] if len(chosen) == 1 else "combine"
+        propose(stage, *routes.add(text, chosen))
 
     for _ in range(40 * brief.candidates):
         if len(candidates) >= brief.candidates or not skills:

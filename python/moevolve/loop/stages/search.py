@@ -13,11 +13,12 @@ from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.selecting import measure, select
 from moevolve.loop.stages.gate import gate
+from moevolve.loop.stages.screening import screened
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children
 from moevolve.randomness import key, rng
 from moevolve.records import Chosen, Record, SkillScore
-from moevolve.rollouts.attempts import Attempt, Counts
+from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
 from moevolve.rollouts.counting import Usage
 from moevolve.rollouts.scoring import compared, mean
 from moevolve.rollouts.scoring import score as scored
@@ -115,7 +116,8 @@ def _propose(
             key(run.config.seed, cycle, "improve", generation, *which),
             lambda requests: usage.answer(policy, requests),
         )
-        edits += proposer.propose(brief, context).candidates
+        made = proposer.propose(brief, context)
+        edits += made.candidates
     run.count(Counts(tokens=usage.tokens))
     known = {variant.program for variant in run.archive}
     return children(program, edits, known, run.store.hold, run.skills), usage.tokens
@@ -139,25 +141,19 @@ def _screen(
     run: RunContext, cycle: int, generation: int, candidates: Sequence[tuple[Variant, Proposal]]
 ) -> _Screening:
     """Compares candidates with the champion on train tasks."""
-    tasks = run.tasks("train", cycle, f"screen/{generation}", run.config.evolve.screen)
-    stage = (run.config.seed, cycle, "screen", generation)
     differing = [child for child, proposal in candidates if proposal.solves_differently]
-    baseline, *found = run.roll(
-        run.rollouts(run.champion, tasks, stage),
-        *(run.rollouts(variant, tasks, stage, twice=True) for variant in differing),
-    )
-    screened = {child.id: rollouts.attempts for child, rollouts in zip(differing, found, strict=True)}
+    found = screened(run, cycle, generation, differing)
     run.journal.keep(
         [
-            samples.of_stage(cycle, "screen", child.id, rollouts)
-            for child, rollouts in zip(differing, found, strict=True)
+            samples.of_stage(cycle, "screen", child.id, Rollouts(found.attempts[child.id], Counts()))
+            for child in differing
         ]
     )
     differences: dict[str, list[float]] = {}
     passed: list[Variant] = []
     records: list[Record] = []
     for child, proposal in candidates:
-        attempts = screened.get(child.id)
+        attempts = found.attempts.get(child.id)
         if attempts is None:
             # Nothing to measure yet: an edit of improve.py shows in its children, one of learn.py in training.
             child = run.archive.update(child.id, status="kept")
@@ -172,7 +168,7 @@ def _screen(
         if unsteady:
             # Whatever it came to elsewhere says nothing: it is discarded as a whole.
             attempts = [_unsteady(attempt) for attempt in attempts]
-        beside = compared(attempts, baseline.attempts)
+        beside = compared(attempts, found.baseline)
         measure(run, child.id, attempts)
         score, base, differences[child.id] = beside.score, beside.baseline, beside.differences
         better = score > base + run.config.evolve.margin and not (unsteady or beside.void)
@@ -192,11 +188,10 @@ def _screen(
                 UNSTEADY if unsteady else "screened",
             )
         )
-    tokens = sum(rollouts.counts.tokens for rollouts in (baseline, *found))
     if differing:
-        measure(run, run.champion.id, baseline.attempts)
-    by_skill = scored(baseline.attempts)[1]
-    return _Screening(passed, records, mean(baseline.attempts), differences, tokens, by_skill)
+        measure(run, run.champion.id, found.baseline)
+    by_skill = scored(found.baseline)[1]
+    return _Screening(passed, records, mean(found.baseline), differences, found.tokens, by_skill)
 
 
 def _unsteady(attempt: Attempt) -> Attempt:
