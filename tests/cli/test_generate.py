@@ -44,6 +44,13 @@ def test_a_folder_that_is_no_checkpoint_is_a_usage_error(moevolve: Command, tmp_
     assert done.returncode == 2 and str(tmp_path) in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["generate", "ab"], ["serve", "--port=0"]])
+def test_a_card_ends_with_a_sentence(moevolve: Command, words: list[str]) -> None:
+    done = moevolve(*words, "--device", "cuda:63")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "device 'cuda:63' cannot be used here: " in done.stderr
+
+
 def test_streamed_text_is_the_text(moevolve: Command) -> None:
     words = ("generate", "--model", MODEL, "--max-tokens=9", "-n", "3", "--seed=5", "ab", "cd")
     whole, streamed = moevolve(*words), moevolve(*words, "--stream")

@@ -45,9 +45,3 @@ def test_a_precision_counts_in_training_alone() -> None:
 def test_another_word_is_refused() -> None:
     with pytest.raises(UsageError, match="auto, trainable or stored"):
         Engine.load(seed_checkpoint(), weights="frozen")
-
-
-def test_a_device_that_this_build_lacks_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="device 'cuda' is not in this build: cpu is"):
-        Engine.load(seed_checkpoint(), device="cuda")
-    assert Engine.load(seed_checkpoint(), device="cpu", threads=1).threads == 1

@@ -84,6 +84,12 @@ class PolicySection(Section, frozen=True):
         ),
     ] = None
     threads: Annotated[int, Meta(description="Threads of the engine; 0 takes every core", ge=0, le=1024)] = 0
+    device: Annotated[
+        Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")],
+        Meta(
+            description="What computes: cpu, cuda:N, or auto, the fastest that can be used; this build has cpu"
+        ),
+    ] = "cpu"
     precision: Annotated[
         Literal["auto", "f32", "bf16"],
         Meta(
@@ -113,6 +119,8 @@ class PolicySection(Section, frozen=True):
             return
         if self.checkpoint is not None:
             raise ValueError("either `checkpoint` or `endpoint` answers, not both")
+        if self.device != "cpu":
+            raise ValueError("an endpoint computes on devices of its own: leave `device` out")
         if self.model is None:
             raise ValueError("an endpoint needs `model`, the server's name of the model")
         address = urlsplit(self.endpoint)

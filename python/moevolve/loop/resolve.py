@@ -13,6 +13,7 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
+from moevolve.models.device import settled_device
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.records import RunStarted
@@ -53,7 +54,9 @@ def settled(config: Config, engine: Engine) -> Config:
     replace = msgspec.structs.replace
     return replace(
         config,
-        policy=replace(config.policy, precision=engine.precision),
+        policy=replace(
+            config.policy, device=settled_device(config.policy.device), precision=engine.precision
+        ),
         wording=replace(config.wording, style=style),
         learn=replace(config.learn, positions=positions, method="full" if engine.adapter is None else "lora"),
     )

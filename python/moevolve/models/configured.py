@@ -27,7 +27,7 @@ def configured(config: Config, kind: type[Model]) -> Model:
 
     Raises:
         CheckpointError: it cannot be loaded.
-        UsageError: it has no tokenizer, or lacks what the adapter should stand beside.
+        UsageError: its device cannot be used here, it has no tokenizer, or lacks what the adapter should stand beside.
     """
     path = checkpoint(config)
     precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
@@ -35,6 +35,7 @@ def configured(config: Config, kind: type[Model]) -> Model:
     adapts = learn.method == "lora" or (learn.method == "auto" and large(path))
     model = kind.load(
         path,
+        device=config.policy.device,
         threads=config.policy.threads,
         precision=precision,
         # What trains as a whole becomes f32, whatever its size or format; beneath an adapter it stays as it is.

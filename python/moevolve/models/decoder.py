@@ -10,19 +10,7 @@ from typing import Self
 
 from moevolve import _native
 from moevolve.errors import UsageError
-
-DEVICES = ("cpu",)
-"""Where the network's blocks are computed."""
-
-
-def check_device(device: str) -> None:
-    """Refuses a device by its name.
-
-    Raises:
-        UsageError: this build computes elsewhere.
-    """
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r} is not in this build: {', '.join(DEVICES)} is")
+from moevolve.models.device import settled_device
 
 
 class Decoder:
@@ -55,7 +43,7 @@ class Decoder:
 
         Args:
             path: the file or folder.
-            device: what computes, `cpu`.
+            device: what computes: `cpu`, or `auto`, which takes the fastest that can be used here.
             threads: CPU threads; 0 takes all cores. Results do not depend on it.
             precision: what the operands of products are rounded to, `f32` (None) or `bf16`; `fastest` takes bf16 where the
                 processor multiplies it at twice the rate. Sums and weights are f32 in either. Stored weights are
@@ -67,9 +55,10 @@ class Decoder:
 
         Raises:
             CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
-            UsageError: a device that this build lacks, an unknown precision, or another word for the weights.
+            UsageError: a device that cannot be used here (the message says what is missing), an unknown precision, or
+                another word for the weights.
         """
-        check_device(device)
+        settled_device(device)
         native = _native.Engine.load(fspath(path), threads, weights or "auto")
         if precision not in (None, native.precision):
             native.precision = precision

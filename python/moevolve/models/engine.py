@@ -14,7 +14,7 @@ from moevolve import _native
 from moevolve.errors import UsageError
 from moevolve.models.champions import champion_of
 from moevolve.models.chat import Chat, ChatCompletion, conversation
-from moevolve.models.decoder import check_device
+from moevolve.models.device import settled_device
 from moevolve.models.sampling import Settings, resolve
 from moevolve.models.scheduler import SampleStream, Scheduler
 from moevolve.models.stream import TextStream
@@ -57,7 +57,7 @@ class Engine(TrainableDecoder):
 
         Raises:
             CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
-            UsageError: a device that this build lacks, an unknown precision, another word for the weights, or a run that
+            UsageError: a device that cannot be used here, an unknown precision, another word for the weights, or a run that
                 holds no weights.
             StoreError: a run whose weights are gone.
         """
@@ -67,7 +67,7 @@ class Engine(TrainableDecoder):
             )
         if (precision, weights, adapter) != (None, None, None):
             raise UsageError(f"{path} is a run: leave precision, weights and adapter to its configuration")
-        check_device(device)
+        settled_device(device)
         champion = champion_of(Path(path), cls, threads)
         champion.origin = fspath(path)
         return champion

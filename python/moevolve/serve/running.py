@@ -16,6 +16,7 @@ from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.store import RunStore
 from moevolve.models.champions import Champions
 from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.device import settled_device
 from moevolve.models.engine import Engine
 from moevolve.models.scheduler import Scheduler
 from moevolve.serve.app import HERE, application
@@ -57,6 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     memory: int | None
     """Bytes for keys and values."""
+    device: str
     threads: int
     speculate: int
     seed: int | None
@@ -99,6 +101,7 @@ def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> 
 
 def _source(options: Options, stack: ExitStack) -> _Source:
     path = options.model
+    settled_device(options.device)
     if options.learn is not None:
         deployed = stack.enter_context(opened(options.learn, path, options.threads))
         champion = deployed.champion()
@@ -116,7 +119,7 @@ def _source(options: Options, stack: ExitStack) -> _Source:
         raise UsageError("--follow is for a run: name its folder")
     if options.program:
         raise UsageError("--program is for a run, whose champion has one: name its folder")
-    engine = Engine.load(path or seed_checkpoint(), threads=options.threads)
+    engine = Engine.load(path or seed_checkpoint(), device=options.device, threads=options.threads)
     told = "the shipped seed" if path is None else str(path)
     return _Source(engine, engine.origin, told)
 

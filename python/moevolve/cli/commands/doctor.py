@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import os
 import platform
 import shutil
@@ -132,28 +130,12 @@ def _store() -> Finding:
 
 
 def _gpu() -> Finding:
-    """Asks the driver through cuda-python where that is installed; the engine does not need one."""
-    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
-        return Finding(name="gpu", ok=True, value="not used: this build computes on the processor")
-    driver = importlib.import_module("cuda.bindings.driver")
-    try:
-        (status,) = driver.cuInit(0)
-        if int(status) != 0:
-            return Finding(name="gpu", ok=True, value=f"not used: the driver says {status.name}")
-        _, count = driver.cuDeviceGetCount()
-        names = []
-        for index in range(int(count)):
-            _, device = driver.cuDeviceGet(index)
-            _, name = driver.cuDeviceGetName(128, device)
-            names.append(name.split(b"\0")[0].decode())
-    except RuntimeError as error:
-        # cuda-python raises this kind where the machine has no driver library.
-        return Finding(name="gpu", ok=True, value=f"not used: {error}")
-    return Finding(
-        name="gpu",
-        ok=True,
-        value=f"{', '.join(names) or 'none'}; not used: this build computes on the processor",
-    )
+    """The cards that the driver has, and what is missing to compute on one; no run needs one."""
+    from moevolve.models.device import cards, missing
+
+    there = cards()
+    names = ", ".join(there.names) or "none"
+    return Finding(name="gpu", ok=True, value=f"{names}; not used: {', and '.join(missing(0, there))}")
 
 
 def _screen() -> Finding:

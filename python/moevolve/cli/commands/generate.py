@@ -58,6 +58,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top-p", type=float, default=1.0, help="nucleus mass in (0, 1] (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="draws other samples (default: 0)")
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, cuda:N or auto (default: cpu; this build has no other)"
+    )
     parser.add_argument("--threads", type=int, default=0, help="threads of the engine (default: every core)")
     parser.add_argument(
         "--raw",
@@ -102,7 +105,7 @@ def execute(options: argparse.Namespace) -> int:
     from moevolve.models.checkpoint import seed_checkpoint
     from moevolve.models.engine import Engine
 
-    engine = Engine.load(options.model or seed_checkpoint(), threads=options.threads)
+    engine = Engine.load(options.model or seed_checkpoint(), device=options.device, threads=options.threads)
     for note in engine.notes:
         output.say(f"moevolve: {note}")
     draw = _Draw(options, engine, tools)

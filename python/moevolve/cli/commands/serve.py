@@ -72,6 +72,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="memory for keys and values (default: what the slots need, at most half of what is free)",
     )
+    engine.add_argument(
+        "--device", default="cpu", help="cpu, cuda:N or auto (default: cpu; this build has no other)"
+    )
     engine.add_argument("--threads", type=int, default=0, help="threads of the engine (default: every core)")
     engine.add_argument(
         "--speculate",
@@ -153,6 +156,7 @@ def execute(options: argparse.Namespace) -> int:
         hidden=frozenset({options.token_env} if options.token_env else ()),
         slots=options.slots,
         memory=None if options.memory is None else options.memory * MEBIBYTE,
+        device=options.device,
         threads=options.threads,
         speculate=options.speculate,
         seed=options.seed,
