@@ -29,6 +29,7 @@ COMMANDS = {
     "learned": "what a server that learns has kept and learnt",
     "plan": "what a model weighs, and where it fits",
     "skills": "a suite's skill tree, or a run's",
+    "memory": "lessons: search, show, add, pin, forget, export, import",
     "doctor": "what is in force on this machine",
     "init": "write a configuration, an agent or a suite to start from",
     "completion": "a script that completes commands and options in a shell",

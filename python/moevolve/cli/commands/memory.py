@@ -1,0 +1,294 @@
+"""Searches, shows and keeps lessons: a run's, or those of a memory folder that outlives runs.
+
+A run's memory is read only, since `resume` and `replay` recall from it: `export` its lessons and `import` them into a
+folder of their own to change what stands there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from moevolve.cli import output
+from moevolve.errors import UsageError
+from moevolve.journal.lessons import Hit, Kind, MemoryStore, Query, Standing, memory_folder
+from moevolve.journal.text import line
+from moevolve.records import Lesson
+
+WRITER = "person"
+"""The writer of what the command line adds."""
+
+
+class Exported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of an exported memory."""
+
+    lesson: Lesson
+    standing: Standing = Standing()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("memory", type=Path, metavar="DIR", help="a run's folder, or a memory's own")
+    parser.add_argument(
+        "action",
+        choices=(
+            "search",
+            "show",
+            "add",
+            "pin",
+            "unpin",
+            "forget",
+            "purge",
+            "stats",
+            "check",
+            "export",
+            "import",
+        ),
+        help="search TEXT, show|pin|unpin|forget|purge ID, add TEXT, stats, check, export [FILE], import FILE",
+    )
+    parser.add_argument(
+        "what", nargs="?", metavar="TEXT|ID|FILE", help="what the action is about; - is stdin or stdout"
+    )
+    parser.add_argument("--skill", metavar="PATH", help="search: this node's lessons; add: where it belongs")
+    parser.add_argument("--kind", choices=get_args(Kind), help="search: only these; add: what it is")
+    parser.add_argument("--source", metavar="NAME", help="search: only this writer's")
+    parser.add_argument(
+        "--before-cycle", type=int, metavar="N", help="search: the memory as it stood before this cycle"
+    )
+    parser.add_argument("-k", type=int, default=8, metavar="N", help="search: at most so many (default: 8)")
+    parser.add_argument(
+        "--confidence", type=float, default=0.0, metavar="C", help="search: nothing that scores less"
+    )
+    parser.add_argument("--supersedes", metavar="ID", help="add: the lesson that it replaces")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def execute(options: argparse.Namespace) -> int:
+    reads = options.action in ("search", "show", "stats", "check", "export")
+    with _opened(options.memory, reads=reads, makes=options.action in ("add", "import")) as memory:
+        return _ACTIONS[options.action](options, memory)
+
+
+def _opened(path: Path, *, reads: bool, makes: bool) -> MemoryStore:
+    run = (path / "journal").is_dir()
+    if run and not reads:
+        raise UsageError(
+            f"{path} is a run, and what it recalls must stay as it was: `moevolve memory {path} export lessons.jsonl`, "
+            "then `moevolve memory DIR import lessons.jsonl`, and change it there"
+        )
+    folder = memory_folder(path) if run else path
+    if not run and not makes and not (folder / "data.mdb").is_file():
+        raise UsageError(
+            f"{path} is neither a run nor a memory: `moevolve memory {path} add TEXT` begins one"
+        )
+    return MemoryStore(folder)
+
+
+def _wanted(options: argparse.Namespace, what: str) -> str:
+    if options.what is None:
+        raise UsageError(f"`memory {options.action}` needs {what}")
+    text = sys.stdin.read() if options.what == "-" else options.what
+    return str(text)
+
+
+def _search(options: argparse.Namespace, memory: MemoryStore) -> int:
+    if options.k < 1:
+        raise UsageError(f"-k {options.k}: at least 1 lesson")
+    if options.before_cycle is not None and options.before_cycle < 0:
+        raise UsageError(f"--before-cycle {options.before_cycle}: cycles count from 0")
+    hits = memory.search(
+        Query(
+            text=None if options.what is None else _wanted(options, "a text"),
+            skill=options.skill,
+            kind=options.kind,
+            source=options.source,
+            before_cycle=options.before_cycle,
+            k=options.k,
+            confidence=options.confidence,
+        )
+    )
+    if options.json:
+        output.data(hits)
+        return 0
+    for hit in hits:
+        print(_row(hit))
+    if not hits:
+        output.say("no lesson answers that")
+    return 0
+
+
+def _row(hit: Hit) -> str:
+    lesson = hit.lesson
+    marks = " pinned" if hit.pinned else ""
+    return (
+        f"{hit.score:5.2f}  {line(lesson.id)}  {line(lesson.skill)}  {lesson.kind}  cycle {lesson.cycle}  "
+        f"trust {hit.trust:.2f}{marks}  {line(lesson.text)}"
+    )
+
+
+def _show(options: argparse.Namespace, memory: MemoryStore) -> int:
+    lesson, standing = _named(options, memory)
+    if options.json:
+        output.data(Exported(lesson, standing))
+        return 0
+    fields = {**msgspec.to_builtins(lesson), **msgspec.to_builtins(standing)}
+    for name, value in fields.items():
+        if value not in (None, ""):
+            print(f"{name:<10} {line(str(value))}")
+    return 0
+
+
+def _named(options: argparse.Namespace, memory: MemoryStore) -> tuple[Lesson, Standing]:
+    id = _wanted(options, "a lesson's id")
+    lesson, standing = memory.get(id), memory.standing(id)
+    if lesson is None or standing is None:
+        raise UsageError(f"{options.memory} holds no lesson {id!r}: `search` finds ids")
+    return lesson, standing
+
+
+def _add(options: argparse.Namespace, memory: MemoryStore) -> int:
+    from moevolve.memory.admission import admit
+
+    text, skill = _wanted(options, "a text"), options.skill or "general"
+    lesson = Lesson(
+        id=blake2b(f"{skill}/{text}".encode(), digest_size=12).hexdigest(),
+        skill=skill,
+        level=1,
+        text=text,
+        prompt="",
+        answer="",
+        success=True,
+        run=WRITER,
+        cycle=0,
+        variant="",
+        kind=options.kind or "fact",
+        source=options.source or WRITER,
+        supersedes=options.supersedes,
+    )
+    admit(memory, lesson)
+    if options.json:
+        output.data(lesson)
+    else:
+        print(lesson.id)
+    return 0
+
+
+def _stand(options: argparse.Namespace, memory: MemoryStore) -> int:
+    lesson, standing = _named(options, memory)
+    changes = {"pin": {"pinned": True}, "unpin": {"pinned": False}, "forget": {"forgotten": True}}
+    memory.set_standings([(lesson.id, msgspec.structs.replace(standing, **changes[options.action]))])
+    return 0
+
+
+def _purge(options: argparse.Namespace, memory: MemoryStore) -> int:
+    memory.purge(_named(options, memory)[0].id)
+    return 0
+
+
+def _stats(options: argparse.Namespace, memory: MemoryStore) -> int:
+    told = msgspec.to_builtins(memory.statistics())
+    if options.json:
+        output.data(told)
+        return 0
+    for name, value in told.items():
+        if value is not None:
+            print(f"{name:<11} {value:,}" if isinstance(value, int) else f"{name:<11} {line(str(value))}")
+    return 0
+
+
+def _check(options: argparse.Namespace, memory: MemoryStore) -> int:
+    lessons = memory.check()
+    if options.json:
+        output.data({"lessons": lessons})
+    else:
+        print(f"{lessons:,} lessons, and all indices agree with them")
+    return 0
+
+
+def _export(options: argparse.Namespace, memory: MemoryStore) -> int:
+    lines = (
+        msgspec.json.encode(Exported(lesson, memory.standing(lesson.id) or Standing())) + b"\n"
+        for lesson in memory.all()
+    )
+    if options.what in (None, "-"):
+        for encoded in lines:
+            sys.stdout.buffer.write(encoded)
+        return 0
+    try:
+        with Path(options.what).open("xb") as file:
+            file.writelines(lines)
+    except FileExistsError:
+        raise UsageError(f"{options.what} exists: choose another file, or remove it") from None
+    return 0
+
+
+def _import(options: argparse.Namespace, memory: MemoryStore) -> int:
+    from moevolve.memory.admission import NotAdmitted, admit
+
+    if options.what is None:
+        raise UsageError("`memory import` needs a file of exported lessons, or - for stdin")
+    raw = sys.stdin.buffer.read() if options.what == "-" else Path(options.what).read_bytes()
+    decoder = msgspec.json.Decoder(Exported)
+    read: list[Exported] = []
+    for number, text in enumerate(raw.splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            read.append(decoder.decode(text))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{options.what}, line {number}: {error}") from None
+    refused = 0
+    for exported in _superseded_first(read, memory):
+        try:
+            admit(memory, exported.lesson)
+        except NotAdmitted as error:
+            refused += 1
+            output.say(f"moevolve: not taken: {error}")
+            continue
+        memory.set_standings([(exported.lesson.id, exported.standing)])
+    if options.json:
+        output.data({"taken": len(read) - refused, "refused": refused})
+    else:
+        print(f"{len(read) - refused:,} lessons taken, {refused:,} refused")
+    return 0
+
+
+def _superseded_first(read: list[Exported], memory: MemoryStore) -> list[Exported]:
+    """In an order in which what a lesson supersedes is there before it."""
+    waiting = {exported.lesson.id: exported for exported in read}
+    order: list[Exported] = []
+    known: set[str] = set()
+    while waiting:
+        ready = [
+            exported
+            for exported in waiting.values()
+            if exported.lesson.supersedes not in waiting or exported.lesson.supersedes == exported.lesson.id
+        ]
+        if not ready:
+            raise UsageError(f"lessons supersede each other in a circle: {', '.join(sorted(waiting)[:4])}")
+        for exported in ready:
+            old = exported.lesson.supersedes
+            if old is not None and old not in known and memory.get(old) is None:
+                raise UsageError(f"lesson {exported.lesson.id!r} supersedes {old!r}, which is not there")
+            order.append(waiting.pop(exported.lesson.id))
+            known.add(exported.lesson.id)
+    return order
+
+
+_ACTIONS = {
+    "search": _search,
+    "show": _show,
+    "add": _add,
+    "pin": _stand,
+    "unpin": _stand,
+    "forget": _stand,
+    "purge": _purge,
+    "stats": _stats,
+    "check": _check,
+    "export": _export,
+    "import": _import,
+}
