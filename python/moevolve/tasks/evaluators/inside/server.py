@@ -103,9 +103,9 @@ class Server:
             walls.adopt()
             os.chdir(self._folder)
         else:
-            walls.private_root([(source, target) for source, target in self._order["readable"]])
+            kept = walls.private_root([(source, target) for source, target in self._order["readable"]])
             walls.few_processes(self._limits["processes"])
-            self._scratch = walls.Scratch(self._limits["disk"], self._folder)
+            self._scratch = walls.Scratch(self._limits["disk"], self._folder, kept)
         for number in (signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         sys.path[:0] = [self._folder]

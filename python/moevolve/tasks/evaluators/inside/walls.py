@@ -8,7 +8,6 @@ import ctypes
 import os
 import resource
 import signal
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 
 """User, mount, process, network, IPC and host name."""
 READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 DETACH = 2
+TEMPORARY = ("/tmp", "/dev/shm")
 INNER_ID = 1000
 _MOUNT_SETATTR = 442
 _NO_NEW_PRIVILEGES, _DEATH_SIGNAL, _DUMPABLE, _SUBREAPER = 38, 1, 4, 36
@@ -78,11 +78,14 @@ def closed_to_others() -> None:
     _prctl(_DUMPABLE, 0)
 
 
-def private_root(readable: Sequence[tuple[str, str]]) -> None:
+def private_root(readable: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Replaces the root: `readable` paths at their new places, and a few devices.
 
     Args:
         readable: (path of the host, path inside), outer ones first; missing ones are left out.
+
+    Returns:
+        (where it is, where it belongs) of those that belong into a folder of temporary files.
 
     Raises:
         WallError: a step that the kernel refused.
@@ -100,7 +103,11 @@ def private_root(readable: Sequence[tuple[str, str]]) -> None:
     devices = [(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC), name) for name in DEVICES]
     _mount("none", "/", "", RECURSIVE | PRIVATE)
     _mount("tmpfs", new, "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
+    kept: list[tuple[str, str]] = []
     for handle, source, target in handles:
+        if any(Path(target).is_relative_to(folder) for folder in TEMPORARY):
+            kept.append((f"/kept/{len(kept)}", target))
+            target = kept[-1][0]
         if Path(source).is_symlink() and source == target:
             Path(new + target).parent.mkdir(parents=True, exist_ok=True)
             Path(new + target).symlink_to(Path(source).readlink())
@@ -132,15 +139,19 @@ def private_root(readable: Sequence[tuple[str, str]]) -> None:
     _mount("none", "/", "", REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
     for handle in [each[0] for each in handles] + [each[0] for each in devices]:
         os.close(handle)
+    return kept
 
 
 def _bind(handle: int, target: str) -> None:
-    if stat.S_ISDIR(os.fstat(handle).st_mode):
+    _bind_path(f"/proc/self/fd/{handle}", target)
+
+
+def _bind_path(source: str, target: str) -> None:
+    if Path(source).is_dir():
         Path(target).mkdir(parents=True, exist_ok=True)
     else:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).touch()
-    source = f"/proc/self/fd/{handle}"
     _mount(source, target, "", BIND | RECURSIVE)
 
 
@@ -157,30 +168,38 @@ class Scratch:
     Args:
         size: bytes of all that is written.
         folder: a read-only folder that looks writable, where the kernel can: what is written lies apart.
+        kept: what belongs into them, as `private_root` returned it.
     """
 
-    def __init__(self, size: int, folder: str) -> None:
+    def __init__(self, size: int, folder: str, kept: Sequence[tuple[str, str]]) -> None:
         self._size = size
         self._folder = folder
+        self._kept = kept
         self._layered = False
-        for each in ("/tmp", "/dev/shm"):
-            self._empty(each)
+        self._empty: dict[str, set[str]] = {}
+        for each in TEMPORARY:
+            self._mount(each)
         self._layer()
 
     def clear(self) -> None:
         """Takes away what an evaluation left; costs nothing where it left nothing."""
-        for each in ("/tmp", "/dev/shm"):
-            if any(Path(each).iterdir()):
+        for each in TEMPORARY:
+            if {path.name for path in Path(each).iterdir()} != self._empty[each]:
                 _check("umount", _libc.umount2(each.encode(), DETACH))
-                self._empty(each)
+                self._mount(each)
         if self._layered and any(Path("/layer/changed").iterdir()):
             os.chdir("/")
             _check("umount", _libc.umount2(self._folder.encode(), DETACH))
             _check("umount", _libc.umount2(b"/layer", DETACH))
             self._layer()
 
-    def _empty(self, folder: str) -> None:
+    def _mount(self, folder: str) -> None:
         _mount("tmpfs", folder, "tmpfs", NO_SUID | NO_DEVICES, f"size={self._size},mode=1777")
+        for source, target in self._kept:
+            if Path(target).is_relative_to(folder):
+                _bind_path(source, target)
+                _read_only(target)
+        self._empty[folder] = {path.name for path in Path(folder).iterdir()}
 
     def _layer(self) -> None:
         self._layered = False
