@@ -447,6 +447,43 @@ class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):
     """The digest that seals the run's files from now on, `sha256`; empty where an older version left them unsealed."""
 
 
+class Rated(Struct, frozen=True, tag="rated", tag_field="kind"):
+    """An evaluator's verdict on a program of an optimisation run, in the order in which evaluations were begun."""
+
+    evaluation: int
+    """Counted from 0 over the whole run."""
+    variant: str
+    purpose: Literal["candidate", "recheck"]
+    """`recheck`: a program that was evaluated before, once more with other draws."""
+    score: float | None
+    """None where the evaluation failed."""
+    failure: str | None = None
+    """Its type, such as `timeout`, `crashed`, `not_a_number`; `rejected` and `duplicate` were never evaluated."""
+    detail: str = ""
+    metrics: dict[str, float | bool | str] = {}
+
+
+class Improved(Struct, frozen=True, tag="improved", tag_field="kind"):
+    """The decision about a program whose score was better than the champion's, once it was evaluated again."""
+
+    evaluation: int
+    """The last evaluation that it follows from."""
+    candidate: str
+    champion: str
+    """Whom it was compared with."""
+    decision: Literal["promote", "archive"]
+    rule: Literal["equal", "permutation"]
+    """`equal`: the same score twice, which counts as it is; `permutation`: scores differ from one evaluation to the next,
+    and only an exact test on fresh ones promotes."""
+    candidate_scores: list[float]
+    """Fresh ones; the score that led to this decision is none."""
+    champion_scores: list[float]
+    p: float | None = None
+    """Of the test: how often chance alone gives such a gain."""
+    alpha: float | None = None
+    """The decision's share of the run's error budget."""
+
+
 Record = (
     RunStarted
     | VariantAdded
@@ -468,6 +505,8 @@ Record = (
     | Metered
     | RunFinished
     | RunExtended
+    | Rated
+    | Improved
 )
 
 

@@ -14,6 +14,7 @@ from moevolve.journal.costs import Spent
 from moevolve.journal.guards import GuardCounts
 from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds import FOLDS, SENTENCES, Said
+from moevolve.journal.ratings import Ratings
 from moevolve.journal.scores import Gain, Point, Skill, independent
 from moevolve.journal.text import line
 from moevolve.journal.training import Losses, Practice
@@ -114,6 +115,7 @@ class RunView:
         self.losses = Losses()
         self.practice = Practice()
         self.spent = Spent()
+        self.ratings = Ratings()
 
     def take(self, seq: int, record: Record, at: float) -> None:
         """Takes the next record; `at` is in seconds since the run's first entry."""

@@ -24,6 +24,7 @@ from moevolve.loop.context import RunContext
 from moevolve.loop.control import Control, Stopped
 from moevolve.loop.estimate import engine as estimates
 from moevolve.loop.limits import Extension, StopRule
+from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.session import session
 from moevolve.loop.settings import SETTINGS, refuse_changes
 from moevolve.loop.stages.attend import attend
@@ -119,6 +120,10 @@ def resume(
             with closing(source):
                 return _begin(config, store, source, on_event, on_state)
         store.require_current()
+        if optimisation.is_optimisation(store):
+            if more is not None:
+                raise UsageError(f"{out} is an optimisation run: it has the evaluations that it began with")
+            return optimisation.resume(store, on_event, on_state)
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         refuse_changes(Config.from_canonical(first.config), out)
@@ -150,6 +155,8 @@ def replay(
     """
     with RunStore.open(source) as store:
         store.require_current()
+        if optimisation.is_optimisation(store):
+            return optimisation.replay(store, scratch, on_event, on_state)
         entries = store.entries()
         head = store.head()
     if not entries or not isinstance(entries[0].record, RunStarted):

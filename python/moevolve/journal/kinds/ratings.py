@@ -1,0 +1,60 @@
+"""Optimisation runs: verdicts of an evaluator, and decisions about better programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moevolve.journal.figures import counted
+from moevolve.journal.kinds.registry import Said, folds, says
+from moevolve.journal.text import line
+from moevolve.records import Improved, Rated
+
+if TYPE_CHECKING:
+    from moevolve.journal.view import RunView
+
+
+@says(Rated)
+def _rated(record: Rated) -> Said:
+    again = " again" if record.purpose == "recheck" else ""
+    name = f"{line(record.variant)}{again}"
+    if record.failure is not None:
+        detail = line(record.detail.strip().splitlines()[-1]) if record.detail.strip() else ""
+        return f"{name}: {line(record.failure)}" + (f", {detail[:120]}" if detail else ""), "faint"
+    return f"{name}: {record.score:.6g}", "quiet"
+
+
+@folds(Rated)
+def _rate(view: RunView, record: Rated, seq: int, at: float) -> None:
+    view.ratings.take(record, at)
+    row = view.variants.row(record.variant)
+    if row is not None and record.purpose == "candidate" and view.variants.fate(row) == "proposed":
+        view.variants.settle(row, "screened out" if record.score is None else "kept")
+
+
+@says(Improved)
+def _improved(record: Improved) -> Said:
+    means = [
+        f"{sum(scores) / len(scores):.6g}" if scores else "none"
+        for scores in (record.candidate_scores, record.champion_scores)
+    ]
+    fate = "PROMOTED" if record.decision == "promote" else "Kept in the archive:"
+    by = ""
+    if record.rule == "permutation":
+        n = counted(len(record.candidate_scores), "evaluation")
+        by = (
+            f", mean of {n}, p {record.p:.4f} at {record.alpha:.4f}"
+            if record.p is not None
+            else f", mean of {n}"
+        )
+    tone = "good" if record.decision == "promote" else "warn"
+    return f"{fate} {line(record.candidate)} {means[0]} against {line(record.champion)} {means[1]}{by}", tone  # type: ignore[return-value]
+
+
+@folds(Improved)
+def _improve(view: RunView, record: Improved, seq: int, at: float) -> None:
+    view.ratings.decide(record)
+    if record.decision == "promote":
+        row = view.variants.row(record.candidate)
+        if row is not None:
+            view.variants.settle(row, "promoted")
+        view.crown(record.candidate)

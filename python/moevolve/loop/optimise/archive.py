@@ -1,0 +1,151 @@
+"""The archive of an optimisation run: a fold of its records, from which everything that comes next follows."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import msgspec
+
+from moevolve.gate.spending import AlphaSpending
+from moevolve.records import Improved, Rated, Record, VariantAdded
+from moevolve.selection.tree import Node, Tree
+
+
+class Program(msgspec.Struct, kw_only=True):
+    """A program and what evaluations said of it."""
+
+    id: str
+    parent: str | None
+    text: str
+    """Hash of its text."""
+    operator: str
+    step: int | None
+    length: int = 0
+    first: float | None = None
+    """The score by which it was found: the luckiest of many, where scores differ."""
+    fresh: list[float] = []
+    """Scores of later evaluations, which nothing was chosen by."""
+    metrics: dict[str, float] = {}
+    failure: str | None = None
+    rechecked: bool = False
+    """Whether a decision about it was made."""
+
+    @property
+    def score(self) -> float | None:
+        """Its best estimate: the mean of fresh scores, else the first one."""
+        return fmean(self.fresh) if self.fresh else self.first
+
+    @property
+    def steady(self) -> bool:
+        """Whether every evaluation gave the same score, and there were two."""
+        return bool(self.fresh) and all(score == self.first for score in self.fresh)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether two evaluations gave two scores."""
+        return any(score != self.first for score in self.fresh)
+
+
+class ProgramArchive:
+    """Programs, the champion, and the error budget, after so many records."""
+
+    def __init__(self, population: int, alpha: float) -> None:
+        self.programs: dict[str, Program] = {}
+        self.members: dict[str, None] = {}
+        """Those that a parent may be, in order of birth."""
+        self.champion: str | None = None
+        self.spending = AlphaSpending(alpha=alpha)
+        self.applied = 0
+        """Evaluations on record."""
+        self.failed = 0
+        self._population = population
+
+    def take(self, record: Record) -> None:
+        """Takes the next record."""
+        if isinstance(record, VariantAdded):
+            self.programs[record.variant] = Program(
+                id=record.variant,
+                parent=record.parents[0] if record.parents else None,
+                text=record.program,
+                operator=record.operator,
+                step=record.cycle if record.parents else None,
+            )
+        elif isinstance(record, Rated):
+            self._rate(record)
+        elif isinstance(record, Improved):
+            self.programs[record.candidate].rechecked = True
+            promoted = record.decision == "promote"
+            if record.rule == "permutation":
+                self.spending = self.spending.after(promoted=promoted)
+            if promoted:
+                self.champion = record.candidate
+
+    def _rate(self, record: Rated) -> None:
+        self.applied += 1
+        program = self.programs[record.variant]
+        if record.purpose == "recheck":
+            if record.score is not None:
+                program.fresh.append(record.score)
+            else:
+                program.failure = record.failure
+            return
+        program.first, program.failure = record.score, record.failure
+        program.metrics = {
+            name: float(value)
+            for name, value in record.metrics.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        }
+        if record.score is None:
+            self.failed += 1
+        if record.score is not None or not self.members:
+            self.members[program.id] = None
+        if self.champion is None:
+            self.champion = program.id
+        if self._population and len(self.members) > self._population:
+            kept = [each for each in self.members if each != self.champion]
+            worst = min(kept, key=lambda id: (self.value(id), id))
+            del self.members[worst]
+            self.programs[worst].metrics = {}
+
+    def value(self, id: str) -> float:
+        """A program's score; below every score where it has none."""
+        score = self.programs[id].score
+        return float("-inf") if score is None else score
+
+    def best(self) -> Program:
+        """The champion.
+
+        Raises:
+            KeyError: nothing has been evaluated yet.
+        """
+        return self.programs[self.champion or ""]
+
+    def tree(self, step: int, *, shares: bool, features: list[str]) -> Tree:
+        """The archive as selection policies see it.
+
+        Args:
+            step: steps of selection before this one.
+            shares: whether to say which share of the archive each member is better than, for policies that count successes.
+            features: metrics that span a grid beside the program's length.
+        """
+        ordered = sorted(self.members, key=self.value)
+        rank = {id: place / max(1, len(ordered) - 1) for place, id in enumerate(ordered)} if shares else {}
+        nodes = []
+        for id in self.members:
+            program = self.programs[id]
+            looks = 1 + len(program.fresh)
+            grid = {name: program.metrics[name] for name in features if name in program.metrics}
+            nodes.append(
+                Node(
+                    id=id,
+                    parent=program.parent if program.parent in self.members else None,
+                    score=program.score,
+                    wins=rank.get(id, 0.0) * looks,
+                    losses=(1 - rank.get(id, 1.0)) * looks,
+                    scores=program.metrics,
+                    features={"length": float(program.length), **grid},
+                    step=program.step,
+                    exhausted=program.steady or program.score is None,
+                )
+            )
+        return Tree(nodes, self.champion, step)

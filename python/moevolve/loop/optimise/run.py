@@ -1,0 +1,332 @@
+"""Optimisation runs on disk: start one, go on with one, do one again.
+
+A program is planned from what is on record, evaluated in any order, and put on record in the order of planning, in one
+commit with the plan of a later one. What has been evaluated before its turn waits in a table: a run that was killed anywhere
+makes no evaluation twice that had ended, and goes on to the record of the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from moevolve.agents.process import in_force
+from moevolve.errors import DivergedError, UsageError
+from moevolve.journal import seal
+from moevolve.journal.store import Put, RunStore
+from moevolve.journal.writer import JournalWriter
+from moevolve.loop.optimise import settings as settings_
+from moevolve.loop.optimise.archive import ProgramArchive
+from moevolve.loop.optimise.proposers import OPERATORS
+from moevolve.loop.optimise.search import Plan, Search, blob, hash_of
+from moevolve.loop.optimise.settings import FOLDER, Settings
+from moevolve.loop.optimise.workers import Workers
+from moevolve.loop.variants import genome_in
+from moevolve.records import Entry, Rated, Record, RunFinished, RunStarted, Sandbox, State, VariantAdded
+from moevolve.tasks import folder as files
+from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.process import EvaluatorProcess
+from moevolve.tasks.evaluators.verdict import FAILURES, Evaluation
+
+OnEvent = Callable[[Entry], None]
+OnState = Callable[[State], None]
+PLANS, RESULTS, ARTIFACTS = "planned", "evaluated", "artifacts"
+"""Tables: evaluations that are not on record yet, what came of those of them that have ended, and what evaluators said
+beside the scores of those that are on record."""
+SAYING = 0.5
+"""Seconds between two sayings of how far the run is."""
+
+
+def start(
+    folder: EvaluatorFolder,
+    settings: Settings,
+    out: Path,
+    on_event: OnEvent | None = None,
+    on_state: OnState | None = None,
+    *,
+    workers: int | None = None,
+) -> Path:
+    """Runs an optimisation in the folder `out`; returns the folder.
+
+    Args:
+        folder: the evaluator's.
+        settings: of the run.
+        out: a folder that holds no run yet.
+        workers: processes that evaluate at the same time; they change nothing but the time it takes.
+
+    Raises:
+        UsageError: the folder holds a run, or the evaluator cannot be imported.
+    """
+    with EvaluatorProcess(folder, settings.limits) as process:
+        process.start()
+    with RunStore.create(out) as store:
+        files.copy(folder.path, store.path / FOLDER)
+        copied = settings.folder(store.path / FOLDER)
+        copied = msgspec.structs.replace(copied, name=settings.name)
+        began = RunStarted(
+            run=settings.name,
+            seed=settings.seed,
+            arm="program",
+            suite=settings.name,
+            answers="any",
+            skills=[],
+            config=settings.canonical(),
+            champion="v0",
+            weights="",
+            program=hash_of(copied, copied.initial()),
+            parameters=0,
+            grader=files.digest(store.path / FOLDER),
+        )
+        run = _Run(store, settings, copied, on_event, on_state)
+        run.journal.write([began])
+        return run.drive(workers)
+
+
+def is_optimisation(store: RunStore) -> bool:
+    """Whether a run's first record is an optimisation run's."""
+    entries = store.entries(0, 1)
+    record = entries[0].record if entries else None
+    return isinstance(record, RunStarted) and settings_.from_canonical(record.config) is not None
+
+
+def resume(
+    store: RunStore,
+    on_event: OnEvent | None = None,
+    on_state: OnState | None = None,
+    *,
+    workers: int | None = None,
+) -> Path:
+    """Goes on with a run that is open for writing; a finished one is left as it is.
+
+    Raises:
+        UsageError: the evaluator's files have changed.
+    """
+    settings, folder = on_record(store)
+    last = store.entries(len(store) - 1, 1)[0].record
+    if isinstance(last, RunFinished):
+        if not seal.is_sealed(store.path):
+            seal.write(store)
+        return store.path
+    return _Run(store, settings, folder, on_event, on_state).drive(workers)
+
+
+def on_record(store: RunStore) -> tuple[Settings, EvaluatorFolder]:
+    """The settings and the evaluator of a run on record.
+
+    Raises:
+        UsageError: it is none, or the evaluator's files have changed.
+    """
+    began = store.entries(0, 1)[0].record
+    settings = settings_.from_canonical(began.config) if isinstance(began, RunStarted) else None
+    if not isinstance(began, RunStarted) or settings is None:
+        raise UsageError(f"{store.path} is no optimisation run")
+    if files.digest(store.path / FOLDER) != began.grader:
+        raise UsageError(
+            f"the files in {store.path / FOLDER} have changed since the run began: its scores would not compare; put them "
+            "back, or start a new run"
+        )
+    folder = settings.folder(store.path / FOLDER)
+    return settings, msgspec.structs.replace(folder, name=settings.name)
+
+
+def replay(
+    source: RunStore, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
+) -> tuple[str, str]:
+    """Does a run again in the empty folder `scratch`, as far as it came; returns both heads.
+
+    Evaluations are not made again: what they said is on record. What operators propose is computed again, and a user's own
+    proposer is not asked.
+
+    Raises:
+        DivergedError: a record differs.
+    """
+    settings, folder = on_record(source)
+    entries = source.entries()
+
+    def compare(entry: Entry) -> None:
+        if entry.seq >= len(entries) or entry.record != entries[entry.seq].record:
+            there = type(entries[entry.seq].record).__name__ if entry.seq < len(entries) else "nothing"
+            raise DivergedError(
+                f"replay differs at record {entry.seq}: on file {there}, now {type(entry.record).__name__}"
+            )
+        if on_event is not None:
+            on_event(entry)
+
+    with RunStore.create(scratch) as store:
+        files.copy(source.path / FOLDER, store.path / FOLDER)
+        run = _Run(store, settings, folder, compare, on_state)
+        run.journal.write([entries[0].record])
+        run.again(source, [entry.record for entry in entries])
+        return source.head(), store.head()
+
+
+class _Run:
+    """One run under way."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        settings: Settings,
+        folder: EvaluatorFolder,
+        on_event: OnEvent | None,
+        on_state: OnState | None,
+    ) -> None:
+        self.journal = JournalWriter(store, len(store), on_event, on_state)
+        self._store = store
+        self._settings = settings
+        self._folder = folder
+        self._archive = ProgramArchive(settings.population, settings.alpha)
+        self._search = Search(settings, folder, store, self._archive)
+        for _, record, _ in store.records():
+            self._search.take(record)
+        self._plans = [msgspec.msgpack.decode(body, type=Plan) for _, body in store.scan(PLANS)]
+        self._results = {
+            int(number): msgspec.msgpack.decode(body, type=Evaluation) for number, body in store.scan(RESULTS)
+        }
+        self._next = self._plans[-1].evaluation + 1 if self._plans else self._archive.applied
+        self._said = 0.0
+
+    def drive(self, workers: int | None) -> Path:
+        """Evaluates to the end."""
+        most = min(workers or 10**6, self._settings.in_flight)
+        pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
+        missing = ""
+        try:
+            self._note_sandbox(pool)
+            begun = {plan.evaluation for plan in self._plans if plan.evaluation in self._results}
+            while self._archive.applied < self._settings.evaluations:
+                self._advance()
+                for plan in self._plans:
+                    if plan.evaluation in begun or not pool.free:
+                        continue
+                    begun.add(plan.evaluation)
+                    if plan.refused is not None:
+                        self._results[plan.evaluation] = Evaluation(
+                            score=None, failure="error", detail=plan.detail
+                        )
+                        continue
+                    pool.begin(plan.evaluation, plan.text, self._search.key(plan.evaluation))
+                    if pool.missing != missing:
+                        missing = pool.missing
+                        self._note_sandbox(pool)
+                if self._plans and self._plans[0].evaluation in self._results:
+                    continue
+                if pool.busy:
+                    self._hear(pool)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            self._say("interrupted" if stopped else "failed", "stopped" if stopped else "failed", str(error))
+            raise
+        finally:
+            pool.close()
+        self._finish()
+        return self._store.path
+
+    def again(self, source: RunStore, records: Sequence[Record]) -> None:
+        """Does again what is on record."""
+        rated = {record.evaluation: record for record in records if isinstance(record, Rated)}
+        made = {record.variant: record for record in records if isinstance(record, VariantAdded)}
+        steady = all(name in OPERATORS for name in self._settings.proposers)
+        while self._archive.applied < len(rated):
+            plan = self._search.plan(self._next, self._plans) if self._due() else None
+            if plan is not None:
+                record = rated.get(plan.evaluation)
+                if not steady and record is not None and plan.purpose == record.purpose == "candidate":
+                    plan = _recorded(plan, made[record.variant], record, source, self._folder)
+                self._plans.append(plan)
+                self._next += 1
+                continue
+            found = rated[self._plans[0].evaluation]
+            told = msgspec.to_builtins(found)
+            said = {name: told[name] for name in ("score", "failure", "detail", "metrics")}
+            if found.failure not in FAILURES:
+                said["failure"] = None  # It was never evaluated, for a reason that the plan names.
+            self._results[found.evaluation] = msgspec.convert(said, Evaluation)
+            self._apply([])
+        if isinstance(records[-1], RunFinished):
+            self._finish()
+
+    def _due(self) -> bool:
+        return self._next < self._settings.evaluations and self._archive.applied >= self._search.due(
+            self._next
+        )
+
+    def _advance(self) -> None:
+        """Puts on record what is next, and plans as far as the record allows; a commit for each evaluation."""
+        while True:
+            if self._due():
+                self._commit([], [], [])
+            elif self._plans and self._plans[0].evaluation in self._results:
+                self._apply([])
+            else:
+                return
+
+    def _apply(self, puts: list[Put]) -> None:
+        plan = self._plans.pop(0)
+        number = f"{plan.evaluation:08d}"
+        found = self._results.pop(plan.evaluation)
+        records = self._search.records(plan, found)
+        if found.artifacts or found.output:
+            told = {"artifacts": found.artifacts, "output": found.output}
+            puts.append((ARTIFACTS, number, msgspec.msgpack.encode(told)))
+        puts += [(PLANS, number, None), (RESULTS, number, None)]
+        self._commit(records, puts, [blob(self._folder, plan.text)] if plan.purpose == "candidate" else [])
+        self._say("evaluating", "running")
+
+    def _commit(self, records: list[Record], puts: list[Put], blobs: list[bytes]) -> None:
+        """One commit: records, and the next plan where it follows from them."""
+        if self._due():
+            plan = self._search.plan(self._next, self._plans)
+            self._next += 1
+            self._plans.append(plan)
+            puts.append((PLANS, f"{plan.evaluation:08d}", msgspec.msgpack.encode(plan)))
+        self.journal.write(records, puts=puts, blobs=blobs)
+
+    def _hear(self, pool: Workers) -> None:
+        """Takes what has ended; whatever is not next on record is kept in a table at once."""
+        early: list[Put] = []
+        for number, found in pool.ended():
+            self._results[number] = found
+            if number != self._plans[0].evaluation:
+                early.append((RESULTS, f"{number:08d}", msgspec.msgpack.encode(found)))
+        if early:
+            self._store.puts(early)
+
+    def _note_sandbox(self, pool: Workers) -> None:
+        walls = in_force()
+        missing = [*walls.missing, "evaluations: namespaces"] if pool.missing else walls.missing
+        self._store.set_sandbox(Sandbox(layers=walls.layers, missing=missing))
+
+    def _finish(self) -> None:
+        genome_in(self._store, self._archive.best().text).write(self._store.path / "program")
+        best = self._archive.best()
+        self.journal.write([RunFinished(cycles=0, champion=best.id, seal=seal.DIGEST)])
+        self._said = 0.0
+        self._say("finished", "finished")
+        seal.write(self._store)
+
+    def _say(self, what: str, status: str, error: str | None = None) -> None:
+        now = time.monotonic()
+        if status == "running" and now - self._said < SAYING:
+            return
+        self._said = now
+        done, total = self._archive.applied, self._settings.evaluations
+        self.journal.state(f"{what}: {done}/{total} evaluations", done / total, status=status, error=error)
+
+
+def _recorded(
+    plan: Plan, variant: VariantAdded, rated: Rated, source: RunStore, folder: EvaluatorFolder
+) -> Plan:
+    """The plan with the program on record, where a proposer is not asked again."""
+    refused = rated.failure if rated.failure in ("duplicate", "rejected") else None
+    return msgspec.structs.replace(
+        plan,
+        text=genome_in(source, variant.program).files[folder.program],
+        operator=variant.operator,
+        summary=variant.summary,
+        refused=refused,
+        detail=rated.detail if refused else "",
+    )

@@ -1,0 +1,96 @@
+"""The settings of an optimisation run, as they go on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from moevolve.config.io import put
+from moevolve.errors import ConfigError
+from moevolve.selection.table import policy
+from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.folder import Contract, EvaluatorFolder
+from moevolve.tasks.evaluators.process import EvaluatorLimits
+
+FOLDER = "evaluator"
+"""Where the evaluator's folder lies inside a run's."""
+PROGRAM_MOST = 64 << 10
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides what an optimisation run does; worker processes change its speed alone."""
+
+    contract: Contract
+    name: str
+    """The evaluator folder's."""
+    configuration: str = ""
+    """File name of its configuration; empty for the contract's usual one."""
+    seed: int = 0
+    evaluations: Positive = 100
+    """How many there are in all, second looks included."""
+    in_flight: Annotated[int, Meta(ge=1, le=256)] = 4
+    """A program is proposed when all but so many evaluations before it are on record: worker processes beyond that idle."""
+    population: Annotated[int, Meta(ge=0)] = 200
+    """Members of the archive that a parent is chosen from; the worst leaves first. 0 keeps all."""
+    selection: str = "shinka"
+    """Who chooses the parent."""
+    proposers: tuple[str, ...] = ("constants", "syntax", "crossover")
+    """Who writes children, in turn."""
+    marks: bool = False
+    """Refuse edits outside of the program's EVOLVE-BLOCK marks."""
+    fresh: Annotated[int, Meta(ge=4, le=12)] = 8
+    """Fresh scores of each side that decide where scores differ from one evaluation to the next."""
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    """Bound on the probability that a run ever promotes a program that is no better, where scores differ."""
+    limits: EvaluatorLimits = EvaluatorLimits()
+
+    def canonical(self) -> str:
+        """The settings as JSON with sorted keys: what the journal holds."""
+        return msgspec.json.encode({"optimise": msgspec.to_builtins(self)}, order="sorted").decode()
+
+    def folder(self, path: Path) -> EvaluatorFolder:
+        """The evaluator folder in `path`; errors as of its reader."""
+        config = path / self.configuration if self.configuration else None
+        return (folders.openevolve if self.contract == "openevolve" else folders.shinka)(path, config)
+
+
+def from_canonical(text: str) -> Settings | None:
+    """The settings on record; None where the run is no optimisation run."""
+    try:
+        table = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(table, dict) or "optimise" not in table:
+        return None
+    return msgspec.convert(table["optimise"], Settings)
+
+
+def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
+    """The settings of a run on a folder: what its configuration says, and what was given by dotted key.
+
+    Raises:
+        ConfigError: an unknown key, or a value that is impossible.
+    """
+    table: dict[str, Any] = {
+        "contract": folder.contract,
+        "name": folder.name,
+        "marks": folder.contract == "shinka" or bool(folder.settings.get("marks")),
+        "limits": {} if folder.seconds is None else {"seconds": folder.seconds},
+    }
+    if folder.iterations is not None:
+        table["evaluations"] = folder.iterations
+    if folder.seed is not None:
+        table["seed"] = folder.seed
+    for key, value in given.items():
+        if value is not None:
+            put(table, key, value)
+    try:
+        found = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"optimisation settings: {error}") from None
+    policy(found.selection)
+    return found

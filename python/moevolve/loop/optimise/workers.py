@@ -1,0 +1,67 @@
+"""Worker processes of an evaluator: which evaluation runs where, and which is ready; nothing here decides what is next."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+
+from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
+from moevolve.tasks.evaluators.verdict import Evaluation
+
+TICK = 1.0
+"""Seconds between two looks for a process that has broken."""
+
+
+class Workers:
+    """A number of warm processes, started as they are needed.
+
+    Args:
+        folder: the evaluator.
+        limits: of each evaluation.
+        most: how many there may be; as many as the machine has cores when None.
+    """
+
+    def __init__(self, folder: EvaluatorFolder, limits: EvaluatorLimits, most: int | None) -> None:
+        self._idle = [EvaluatorProcess(folder, limits) for _ in range(most or os.cpu_count() or 1)]
+        self._busy: dict[int, tuple[EvaluatorProcess, int]] = {}
+        self.missing = ""
+        """Why there are no namespaces around evaluations; empty where there are."""
+
+    @property
+    def free(self) -> bool:
+        """Whether one more evaluation would begin at once."""
+        return bool(self._idle)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._busy)
+
+    def begin(self, evaluation: int, program: str, key: int) -> None:
+        """Begins an evaluation; errors as of the process's start."""
+        worker = self._idle.pop()
+        worker.submit(program, key)
+        self.missing = worker.missing
+        self._busy[worker.fileno()] = worker, evaluation
+
+    def ended(self) -> Iterator[tuple[int, Evaluation]]:
+        """Waits until an evaluation has ended; yields (its number, what came of it) of all that have."""
+        while True:
+            ready = select.select(list(self._busy), [], [], TICK)[0]
+            ready += [
+                each for each, (worker, _) in self._busy.items() if worker.overdue() and each not in ready
+            ]
+            if ready:
+                break
+        for descriptor in ready:
+            worker, evaluation = self._busy.pop(descriptor)
+            found = worker.result()
+            self._idle.append(worker)
+            yield evaluation, found
+
+    def close(self) -> None:
+        """Ends all processes, evaluations under way included."""
+        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+            worker.close()
+        self._busy.clear()
