@@ -16,7 +16,9 @@ from moevolve.journal.view import describe
 from moevolve.records import (
     Controlled,
     Guarded,
+    Improved,
     Metered,
+    Rated,
     Record,
     RolledBack,
     RunExtended,
@@ -125,6 +127,20 @@ OTHERS: list[Record] = [
     ),
     SealedOpened(cycle=0, count=1, variant="v0000", when="initial", tasks=8, digest="d"),
     Selected(cycle=1, step=0, policy="dgm", action="expand", variant="v0000", chance=0.5),
+    Rated(
+        evaluation=1, variant="v1", purpose="candidate", score=None, failure="error", detail="it raised\nhere"
+    ),
+    Improved(
+        evaluation=2,
+        candidate="v1",
+        champion="v0",
+        decision="promote",
+        rule="permutation",
+        candidate_scores=[2.0],
+        champion_scores=[1.0],
+        p=0.001,
+        alpha=0.004,
+    ),
     RunExtended(cycle=2, more_cycles=1, more_minutes=None, cycles=3),
     Metered(
         cycle=1,

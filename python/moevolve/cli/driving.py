@@ -47,6 +47,10 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
         if _resumable(error) and (out / "journal").is_dir():
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
         raise
+    from moevolve.cli.optimising import ending, is_one
+
+    if is_one(out):
+        return ending(out, quiet=mode == "json")
     if mode == "json":
         return 0
     from moevolve.cli.reading import summary_at

@@ -10,6 +10,7 @@ from typing import Any
 from moevolve.cli.driving import display_argument, to_its_end
 from moevolve.cli.output import say
 from moevolve.config import ARMS, Config, parse_settings, source
+from moevolve.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +58,41 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what the run works on: a folder with tasks.jsonl, a Python file that defines skills, or a suite's name "
         "(default: the preset's)",
     )
+    parser.add_argument(
+        "--openevolve",
+        type=Path,
+        metavar="DIR",
+        help="search programs that an evaluator scores, in a folder of OpenEvolve's kind: initial_program.*, evaluator.py, "
+        "config.yaml",
+    )
+    parser.add_argument(
+        "--shinka",
+        type=Path,
+        metavar="DIR",
+        help="the same in a folder of ShinkaEvolve's kind: initial.*, evaluate.py",
+    )
+    parser.add_argument(
+        "--evaluations", type=int, metavar="N", help="of an evaluator's folder: how many there are in all"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="of an evaluator's folder: processes that evaluate at the same time; they change the time it takes alone",
+    )
+    parser.add_argument(
+        "--proposer",
+        action="append",
+        metavar="NAME|FILE.py",
+        help="of an evaluator's folder: who writes programs, in turn where there are several: constants, syntax, "
+        "crossover, or a file that defines propose(brief, rng)",
+    )
+    parser.add_argument(
+        "--evaluator-config",
+        type=Path,
+        metavar="FILE",
+        help="of an evaluator's folder: its configuration, in it",
+    )
     parser.add_argument("--arm", metavar="ARM", help=f"which parts of the loop are on: {', '.join(ARMS)}")
     parser.add_argument(
         "--set",
@@ -69,6 +105,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    if options.openevolve is not None or options.shinka is not None:
+        from moevolve.cli.optimising import optimise
+
+        return optimise(options)
+    for name in ("evaluations", "workers", "proposer", "evaluator_config"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --openevolve DIR or --shinka DIR")
     from moevolve.gate.finite import reach
     from moevolve.gate.spending import AlphaSpending
 

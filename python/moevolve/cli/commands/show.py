@@ -15,6 +15,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    from moevolve.cli.optimising import shown
+
+    if shown(options.run, as_json=options.json):
+        return 0
     summary = summary_at(options.run)
     if options.json:
         output.data(summary)

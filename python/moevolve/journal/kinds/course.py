@@ -88,7 +88,8 @@ def _finish_cycle(view: RunView, record: CycleFinished, seq: int, at: float) -> 
 
 @says(RunFinished)
 def _finished(record: RunFinished) -> Said:
-    return f"Run finished after {counted(record.cycles, 'cycle')}; champion {line(record.champion)}", "head"
+    after = f" after {counted(record.cycles, 'cycle')}" if record.cycles else ""
+    return f"Run finished{after}; champion {line(record.champion)}", "head"
 
 
 @folds(RunFinished)

@@ -187,6 +187,7 @@ class _Run:
             int(number): msgspec.msgpack.decode(body, type=Evaluation) for number, body in store.scan(RESULTS)
         }
         self._next = self._plans[-1].evaluation + 1 if self._plans else self._archive.applied
+        self._begun: set[int] = set()
         self._said = 0.0
 
     def drive(self, workers: int | None) -> Path:
@@ -196,25 +197,13 @@ class _Run:
         missing = ""
         try:
             self._note_sandbox(pool)
-            begun = {plan.evaluation for plan in self._plans if plan.evaluation in self._results}
             while self._archive.applied < self._settings.evaluations:
-                self._advance()
-                for plan in self._plans:
-                    if plan.evaluation in begun or not pool.free:
-                        continue
-                    begun.add(plan.evaluation)
-                    if plan.refused is not None:
-                        self._results[plan.evaluation] = Evaluation(
-                            score=None, failure="error", detail=plan.detail
-                        )
-                        continue
-                    pool.begin(plan.evaluation, plan.text, self._search.key(plan.evaluation))
-                    if pool.missing != missing:
-                        missing = pool.missing
-                        self._note_sandbox(pool)
-                if self._plans and self._plans[0].evaluation in self._results:
-                    continue
-                if pool.busy:
+                self._begin(pool)
+                if pool.missing != missing:
+                    missing = pool.missing
+                    self._note_sandbox(pool)
+                # What may be begun is begun before a commit, so that nobody waits for the disk.
+                if not self._step() and pool.busy:
                     self._hear(pool)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
@@ -254,20 +243,32 @@ class _Run:
             self._next
         )
 
-    def _advance(self) -> None:
-        """Puts on record what is next, and plans as far as the record allows; a commit for each evaluation."""
-        while True:
-            if self._due():
-                self._commit([], [], [])
-            elif self._plans and self._plans[0].evaluation in self._results:
-                self._apply([])
-            else:
-                return
+    def _begin(self, pool: Workers) -> None:
+        """Begins evaluations that are planned, as far as there are processes for them."""
+        for plan in self._plans:
+            if plan.evaluation in self._begun or plan.evaluation in self._results:
+                continue
+            if plan.refused is not None:
+                self._results[plan.evaluation] = Evaluation(score=None, failure="error", detail=plan.detail)
+            elif pool.free:
+                self._begun.add(plan.evaluation)
+                pool.begin(plan.evaluation, plan.text, self._search.key(plan.evaluation))
+
+    def _step(self) -> bool:
+        """Puts one evaluation on record, or plans one, in one commit; False if neither can be done yet."""
+        if self._due():
+            self._commit([], [], [])
+        elif self._plans and self._plans[0].evaluation in self._results:
+            self._apply([])
+        else:
+            return False
+        return True
 
     def _apply(self, puts: list[Put]) -> None:
         plan = self._plans.pop(0)
         number = f"{plan.evaluation:08d}"
         found = self._results.pop(plan.evaluation)
+        self._begun.discard(plan.evaluation)
         records = self._search.records(plan, found)
         if found.artifacts or found.output:
             told = {"artifacts": found.artifacts, "output": found.output}

@@ -1,0 +1,113 @@
+"""An optimisation run in figures: evaluations, failures by type, and the champion's score from first to last."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moevolve.journal.figures import counted, duration
+from moevolve.journal.reader import RunReader
+from moevolve.journal.text import line
+from moevolve.records import Sandbox, Status
+from moevolve.report.summary import Figures, Journal, Summary
+
+SHOWN = 12
+"""Champions that a table lists, the newest."""
+
+
+class Champion(Figures, frozen=True, kw_only=True):
+    """A champion's score, and the evaluation after which it became one."""
+
+    evaluation: int
+    score: float
+
+
+class OptimisationFigures(Figures, frozen=True, kw_only=True):
+    """What `moevolve show --json` says of an optimisation run."""
+
+    run: str
+    status: Status
+    seed: int
+    evaluations: int
+    rechecks: int
+    """Of the evaluations, those of programs that were evaluated before."""
+    failed: int
+    failures: dict[str, int]
+    programs: int
+    initial: float | None = None
+    """The initial program's score; absent where it failed."""
+    final: float | None = None
+    """The champion's, from evaluations that it was not chosen by where there are any."""
+    champion: str
+    promoted: int
+    decided: int
+    noisy: bool
+    """Whether one program got two different scores."""
+    champions: list[Champion]
+    seconds: float
+    sandbox: Sandbox | None = None
+    journal: Journal
+    error: str | None = None
+
+
+def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
+    """The figures of an optimisation run; None where the run is none."""
+    ratings = reader.view.ratings
+    if reader.view.started is None or '"optimise"' not in reader.started.config[:16]:
+        return None
+    return OptimisationFigures(
+        run=summary.run,
+        status=summary.status,
+        seed=summary.seed,
+        evaluations=ratings.evaluations,
+        rechecks=ratings.rechecks,
+        failed=sum(ratings.failures.values()),
+        failures=dict(sorted(ratings.failures.items())),
+        programs=summary.variants,
+        initial=ratings.first,
+        final=ratings.champion,
+        champion=summary.champion,
+        promoted=ratings.promoted,
+        decided=ratings.decided,
+        noisy=ratings.noisy,
+        champions=[
+            Champion(evaluation=at, score=score)
+            for at, score in zip(ratings.champions_at, ratings.champions, strict=True)
+        ],
+        seconds=summary.seconds,
+        sandbox=summary.sandbox,
+        journal=summary.journal,
+        error=summary.error,
+    )
+
+
+def show(found: OptimisationFigures) -> Group:
+    """The figures on one screen."""
+    initial, final = (("none" if each is None else f"{each:.8g}") for each in (found.initial, found.final))
+    noise = ", scores differ from one evaluation to the next" if found.noisy else ""
+    parts: list[RenderableType] = [
+        Text(
+            f"{line(found.run)}  {found.status}  seed {found.seed}, {duration(found.seconds)}", style="bold"
+        ),
+        Text(
+            f"score {initial} to {final}: champion {line(found.champion)} of {counted(found.programs, 'program')}"
+        ),
+        Text(
+            f"{counted(found.evaluations, 'evaluation')}, {found.rechecks} of them second looks; "
+            f"{found.promoted} of {counted(found.decided, 'decision')} promoted{noise}"
+        ),
+    ]
+    if found.failures:
+        kinds = ", ".join(f"{line(kind)} {count}" for kind, count in found.failures.items())
+        parts.append(Text(f"failed: {kinds}"))
+    table = Table("after evaluation", "champion's score", box=None, padding=(0, 2, 0, 0))
+    for champion in found.champions[-SHOWN:]:
+        table.add_row(str(champion.evaluation), f"{champion.score:.8g}")
+    if found.champions:
+        parts += [Text(""), table]
+    if (walls := found.sandbox) and walls.missing:
+        parts.append(Text(f"\nMISSING walls: {', '.join(map(line, walls.missing))}"))
+    if found.error:
+        parts.append(Text(f"\n{line(found.error)}"))
+    return Group(*parts)

@@ -1,0 +1,88 @@
+"""The parts of an optimisation run: operators, marks, and the test that decides where scores differ."""
+
+from __future__ import annotations
+
+import ast
+from itertools import combinations
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevolve.errors import UsageError
+from moevolve.loop.optimise.marks import blocks, outside
+from moevolve.loop.optimise.proposers import OPERATORS, Brief, literals, proposer
+from moevolve.loop.optimise.rule import permutation_p
+
+PROGRAM = '''"""Ein Programm mit Umlauten: äöü."""
+OUTSIDE = 17
+# EVOLVE-BLOCK-START
+NAME = "größe"
+RATE = -0.25e-1
+def step(x, other="länge"):
+    x = x + 1 - 2 * 3
+    if x < 4:
+        x = 5
+    return x == 6
+# EVOLVE-BLOCK-END
+ALSO = "outside"
+'''
+RUST = "// EVOLVE-BLOCK-START\nconst N: usize = 12;\n// EVOLVE-BLOCK-END\nconst M: usize = 3;\n"
+
+
+def brief(parent: str, best: str = PROGRAM, others: tuple[str, ...] = ()) -> Brief:
+    return Brief(
+        parent=parent, score=1.0, metrics={}, best=best, others=others, task="", evaluation=1, evaluations=9
+    )
+
+
+@pytest.mark.parametrize("name", list(OPERATORS))
+def test_operators_change_what_they_may_and_nothing_else(name: str) -> None:
+    other = PROGRAM.replace("0.25e-1", "0.5").replace("5\n", "50\n")
+    found = [OPERATORS[name](brief(PROGRAM, other, (other,)), Random(seed)) for seed in range(60)]
+    texts = {each.text for each in found if each is not None}
+    assert len(texts) > 2
+    for text in texts - {PROGRAM}:
+        assert outside(text) == outside(PROGRAM)
+        ast.parse(text) if name != "syntax" else None
+
+
+def test_constants_of_another_language() -> None:
+    assert [each.text for each in literals(RUST)] == ["12"]
+    found = OPERATORS["constants"](brief(RUST), Random(3))
+    assert found is not None and outside(found.text) == outside(RUST) and found.text != RUST
+
+
+def test_places_are_in_characters_not_bytes() -> None:
+    assert [each.text for each in literals(PROGRAM)][:3] == ['"größe"', "0.25e-1", '"länge"']
+
+
+def test_several_blocks_and_none() -> None:
+    text = "a\n# EVOLVE-BLOCK-START\nb\n# EVOLVE-BLOCK-END\nc\n#EVOLVE-BLOCK-START\nd\n#EVOLVE-BLOCK-END"
+    assert blocks(text) == [(2, 3), (6, 7)] and blocks("x\ny") == [(0, 2)]
+    assert outside(text) == [line for line in text.split("\n") if line not in ("b", "d")]
+
+
+def test_proposers_by_name() -> None:
+    with pytest.raises(UsageError, match="no proposer 'constant'"):
+        proposer("constant")
+    with pytest.raises(UsageError, match="there is no proposer"):
+        proposer("nowhere.py")
+
+
+SCORES = st.lists(st.integers(-5, 5).map(float), min_size=4, max_size=5)
+
+
+@given(SCORES, SCORES)
+def test_the_permutation_test_is_valid(candidate: list[float], champion: list[float]) -> None:
+    """Over all ways to deal the pooled scores, p <= a happens in at most a share a of them, ties included."""
+    pooled = [*candidate, *champion]
+    found = []
+    for chosen in combinations(range(len(pooled)), len(candidate)):
+        mine = [pooled[place] for place in chosen]
+        found.append(
+            permutation_p(mine, [pooled[place] for place in range(len(pooled)) if place not in chosen])
+        )
+    for level in (0.05, 0.2, 0.5):
+        assert sum(p <= level for p in found) <= level * len(found) + 1e-9

@@ -1,0 +1,299 @@
+"""Optimisation runs: one record for a seed, whoever evaluates and whatever interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moevolve.errors import ConfigError, UsageError
+from moevolve.journal.store import RunStore
+from moevolve.loop import run as runs
+from moevolve.loop.optimise import run as optimisation
+from moevolve.loop.optimise.settings import settings
+from moevolve.loop.optimise.workers import Workers
+from moevolve.records import Entry, Improved, Rated, Record, RunFinished, VariantAdded
+from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.folder import EvaluatorFolder
+
+FOLDERS = Path(__file__).parents[2] / "fixtures" / "evaluators"
+PROBLEM = """
+# EVOLVE-BLOCK-START
+A = 3
+B = 0.5
+# EVOLVE-BLOCK-END
+"""
+EVALUATOR = """
+import runpy
+def evaluate(path):
+    space = runpy.run_path(path)
+    return {"combined_score": 10 - abs(space["A"] - 7) - abs(space["B"] - 0.8), "seen": space["A"]}
+"""
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Callable[..., EvaluatorFolder]:
+    """A folder with two numbers to find."""
+
+    def made(evaluator: str = EVALUATOR, program: str = PROBLEM) -> EvaluatorFolder:
+        path = tmp_path / "problem"
+        path.mkdir(exist_ok=True)
+        (path / "initial_program.py").write_text(program)
+        (path / "evaluator.py").write_text(evaluator)
+        return folders.openevolve(path)
+
+    return made
+
+
+def records(out: Path) -> list[Record]:
+    with RunStore.open(out) as store:
+        return [entry.record for entry in store.entries()]
+
+
+def head(out: Path) -> str:
+    with RunStore.open(out) as store:
+        return store.head()
+
+
+def started(folder: EvaluatorFolder, out: Path, workers: int = 1, **given: Any) -> list[Record]:
+    optimisation.start(folder, settings(folder, {"evaluations": 30, **given}), out, workers=workers)
+    return records(out)
+
+
+def test_a_seed_gives_one_record_however_many_evaluate(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    first = started(problem(), tmp_path / "a", workers=1, seed=4)
+    assert started(problem(), tmp_path / "b", workers=3, seed=4) == first
+    assert started(problem(), tmp_path / "c", workers=1, seed=5) != first
+    rated = [record for record in first if isinstance(record, Rated)]
+    assert [record.evaluation for record in rated] == list(range(30))
+    improved = [record for record in first if isinstance(record, Improved)]
+    assert improved and all(record.rule == "equal" and record.decision == "promote" for record in improved)
+    scores = [record.candidate_scores[0] for record in improved]
+    assert scores == sorted(scores) and rated[0].score == pytest.approx(5.7)
+    last = first[-1]
+    assert isinstance(last, RunFinished) and last.champion == improved[-1].candidate
+
+
+def test_a_replay_comes_to_the_same_head(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
+    started(problem(), tmp_path / "a")
+    recorded, replayed = runs.replay(tmp_path / "a", tmp_path / "again")
+    assert recorded == replayed == head(tmp_path / "a")
+
+
+def test_policies_that_look_twice_and_grids(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
+    for name in ("hgm", "map-elites-islands", "gepa-pareto", "best"):
+        found = started(problem(), tmp_path / name, selection=name, population=6)
+        assert sum(isinstance(record, Rated) for record in found) == 30
+        assert runs.replay(tmp_path / name, tmp_path / f"{name}-again")[1] == head(tmp_path / name)
+
+
+@pytest.mark.parametrize("moment", [1, 9, 20, 41])
+def test_a_killed_run_repeats_nothing_that_had_ended(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = problem()
+    undisturbed = started(folder, tmp_path / "whole", workers=2, seed=3)
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from moevolve.loop.optimise import run\n"
+        "from moevolve.loop.optimise.settings import settings\n"
+        "from moevolve.tasks.evaluators import folder as folders\n"
+        f"folder = folders.openevolve(Path({str(folder.path)!r}))\n"
+        "def seen(entry):\n"
+        f"    if entry.seq >= {moment}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "chosen = settings(folder, dict(evaluations=30, seed=3))\n"
+        f"run.start(folder, chosen, Path({str(tmp_path / 'killed')!r}), seen, workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    assert done.returncode == -signal.SIGKILL
+    out = tmp_path / "killed"
+    before = {record.evaluation for record in records(out) if isinstance(record, Rated)}
+    with RunStore.open(out) as store:
+        before |= {int(key) for key, _ in store.scan(optimisation.RESULTS)}
+    begun: list[int] = []
+    begin = Workers.begin
+
+    def noted(self: Workers, evaluation: int, program: str, key: int) -> None:
+        begun.append(evaluation)
+        begin(self, evaluation, program, key)
+
+    monkeypatch.setattr(Workers, "begin", noted)
+    runs.resume(out)
+    assert not before & set(begun) and len(begun) == len(set(begun))
+    assert records(out) == undisturbed and head(out) == head(tmp_path / "whole")
+
+
+def test_a_result_ahead_of_its_turn_is_kept(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
+    """The second evaluation of four takes longest; those after it end first, and the run is killed before it does."""
+    slow = EVALUATOR.replace("space = ", "import time\n    space = ") + "\n"
+    slow = slow.replace("    return", "    time.sleep(1.0 if space['A'] == 100 else 0)\n    return")
+    proposer = tmp_path / "counting.py"
+    proposer.write_text(
+        "def propose(brief, rng):\n"
+        "    number = {1: 100, 2: 101, 3: 102}.get(brief.evaluation, brief.evaluation)\n"
+        "    return brief.parent.replace('A = 3', f'A = {number}') if 'A = 3' in brief.parent else None\n"
+    )
+    folder = problem(slow)
+    out = tmp_path / "out"
+    chosen = settings(folder, {"evaluations": 4, "proposers": [str(proposer)], "selection": "random"})
+
+    class Interrupted(Exception):
+        pass
+
+    early: list[str] = []
+    puts = RunStore.puts
+
+    def noted(self: RunStore, changes: Any) -> None:
+        puts(self, changes)
+        early.extend(key for table, key, _ in changes if table == optimisation.RESULTS)
+        if len(early) == 2:
+            raise Interrupted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunStore, "puts", noted)
+        with pytest.raises(Interrupted):
+            optimisation.start(folder, chosen, out, workers=2)
+    assert early == ["00000002", "00000003"]
+    begun: list[int] = []
+    begin = Workers.begin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Workers,
+            "begin",
+            lambda self, number, *rest: begun.append(number) or begin(self, number, *rest),  # type: ignore[func-returns-value]
+        )
+        runs.resume(out)
+    assert begun == [1]
+    assert [record.evaluation for record in records(out) if isinstance(record, Rated)] == [0, 1, 2, 3]
+
+
+class TestProposersOfOnesOwn:
+    def run(self, folder: EvaluatorFolder, tmp_path: Path, body: str, **given: Any) -> list[Rated]:
+        file = tmp_path / "own.py"
+        file.write_text(f"def propose(brief, rng):\n{body}")
+        found = started(folder, tmp_path / "out", evaluations=8, proposers=[str(file)], **given)
+        assert runs.replay(tmp_path / "out", tmp_path / "again")[1] == head(tmp_path / "out")
+        return [record for record in found if isinstance(record, Rated)][1:]
+
+    @pytest.mark.parametrize(
+        ("body", "failure"),
+        [
+            ("    return brief.parent\n", "duplicate"),
+            ("    return None\n", "rejected"),
+            ("    return 'This is the best program of all.'\n", "error"),
+            ("    raise ValueError('tired')\n", "rejected"),
+            ("    return brief.parent + '#' * 100_000\n", "rejected"),
+            ("    return 3\n", "rejected"),
+        ],
+    )
+    def test_what_is_worth_nothing_costs_its_budget_and_nothing_else(
+        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path, body: str, failure: str
+    ) -> None:
+        found = self.run(problem(), tmp_path, body)
+        assert len(found) == 7 and found[0].failure == failure
+        assert {record.failure for record in found} <= {failure, "duplicate"}
+
+    def test_a_better_program_is_promoted(
+        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
+    ) -> None:
+        self.run(problem(), tmp_path, "    return 'A = 7\\nB = 0.8\\n'\n")
+        [*_, last] = [record for record in records(tmp_path / "out") if isinstance(record, Improved)]
+        assert last.candidate_scores == [10.0]
+        program = (tmp_path / "out" / "program" / "initial_program.py").read_text()
+        assert "B = 0.8" in program
+
+    def test_edits_outside_of_the_marks(
+        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
+    ) -> None:
+        body = "    return 'import os\\n' + brief.parent\n"
+        assert {record.failure for record in self.run(problem(), tmp_path, body, marks=True)} == {"rejected"}
+
+
+def test_luck_promotes_nothing_and_a_real_gain_does(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    """Scores are drawn anew in every evaluation; the champion's own scores are drawn as well."""
+    noisy = (
+        "import random, runpy\n"
+        "def evaluate(path):\n"
+        "    return {'combined_score': runpy.run_path(path)['A'] + random.gauss(0, 0.3)}\n"
+    )
+    file = tmp_path / "own.py"
+    file.write_text("def propose(brief, rng):\n    return f'A = 3\\nB = {brief.evaluation}\\n'\n")
+    folder = problem(noisy)
+    null = started(folder, tmp_path / "null", evaluations=120, proposers=[str(file)])
+    assert not [record for record in null if isinstance(record, Improved) and record.decision == "promote"]
+    file.write_text(
+        "def propose(brief, rng):\n    return f'A = {3 + brief.evaluation // 10}\\nB = {brief.evaluation}\\n'\n"
+    )
+    better = started(folder, tmp_path / "better", evaluations=120, proposers=[str(file)])
+    promoted = [record for record in better if isinstance(record, Improved) and record.decision == "promote"]
+    assert promoted and all(
+        record.rule == "permutation" and len(record.candidate_scores) >= 8 for record in promoted
+    )
+    assert all(
+        record.p is not None and record.alpha is not None and record.p <= record.alpha for record in promoted
+    )
+
+
+def test_an_initial_program_that_fails_may_be_mended(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("def propose(brief, rng):\n    return 'A = 7\\nB = 0.8\\n'\n")
+    found = started(problem(program="A = 1 / 0\n"), tmp_path / "out", evaluations=6, proposers=[str(file)])
+    first = next(record for record in found if isinstance(record, Rated))
+    assert first.failure == "error" and "ZeroDivisionError" in first.detail
+    assert found[-1] == RunFinished(cycles=0, champion="v1", seal="sha256")
+
+
+def test_what_cannot_be_used_is_refused_before_anything_is_written(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    folder = problem("import no_such_module\ndef evaluate(path): return {}\n")
+    with pytest.raises(UsageError, match="no_such_module"):
+        started(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="evaluation"):
+        settings(folder, {"evaluation": 3})
+    with pytest.raises(UsageError, match="no selection policy"):
+        settings(folder, {"selection": "luck"})
+
+
+def test_changed_evaluators_are_refused(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
+    seen: list[Entry] = []
+
+    class Enough(Exception):
+        pass
+
+    def stop(entry: Entry) -> None:
+        seen.append(entry)
+        if len(seen) == 6:
+            raise Enough
+
+    folder = problem()
+    with pytest.raises(Enough):
+        optimisation.start(folder, settings(folder, {"evaluations": 9}), tmp_path / "out", stop, workers=1)
+    (tmp_path / "out" / "evaluator" / "evaluator.py").write_text(EVALUATOR.replace("10 -", "11 -"))
+    with pytest.raises(UsageError, match="have changed since the run began"):
+        runs.resume(tmp_path / "out")
+
+
+def test_shinkas_folder_from_first_to_last(tmp_path: Path) -> None:
+    folder = folders.shinka(FOLDERS / "sines-shinka")
+    found = started(folder, tmp_path / "out", workers=2, evaluations=40)
+    improved = [record for record in found if isinstance(record, Improved) and record.decision == "promote"]
+    assert improved, "the coefficients can be made better"
+    changed = [record for record in found if isinstance(record, VariantAdded)]
+    assert all(record.level == "program" for record in changed[1:])
