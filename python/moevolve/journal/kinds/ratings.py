@@ -57,4 +57,4 @@ def _improve(view: RunView, record: Improved, seq: int, at: float) -> None:
         row = view.variants.row(record.candidate)
         if row is not None:
             view.variants.settle(row, "promoted")
-        view.crown(record.candidate)
+        view.crown(record.candidate, seq)
