@@ -450,6 +450,10 @@ class Sample:
     def finish(self) -> str:
         """ "stop" after an end token, "length" at the limit."""
 
+    @property
+    def text(self) -> str:
+        """Of the tokens, without special ones; empty without a tokenizer."""
+
 @final
 class Progress:
     """What one step did to one sample."""

@@ -162,7 +162,9 @@ class Engine(TrainableDecoder):
 
     def _completion(self, sample: _native.Sample, marks: Sequence[str] | None) -> Completion:
         tokens, top = sample.tokens, sample.top  # Each reading makes a list of its own.
-        completion = Completion(self.text(tokens, marks), tokens, sample.logprobs, sample.finish)
+        plain = marks is not None and not marks
+        text = sample.text if plain else self.text(tokens, marks)
+        completion = Completion(text, tokens, sample.logprobs, sample.finish)
         if not top:
             return completion
         return msgspec.structs.replace(completion, top_logprobs=tuple(map(tuple, top[: len(tokens)])))

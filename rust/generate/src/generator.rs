@@ -26,10 +26,12 @@ pub struct Sample {
     /// The likeliest tokens beside each, if the request asks for them.
     pub top: Vec<Top>,
     pub finish: Finish,
+    /// Of the tokens, without special ones; empty without a tokenizer.
+    pub text: String,
 }
 
 impl From<Event> for Sample {
-    /// A sample's last event, which has all of its tokens.
+    /// A sample's last event, which has all of its tokens; the text is still empty.
     fn from(event: Event) -> Self {
         Self {
             tokens: event.drawn.tokens,
@@ -37,6 +39,7 @@ impl From<Event> for Sample {
             top: event.drawn.top,
             // Whatever ends is told why.
             finish: event.finish.unwrap_or(Finish::Length),
+            text: String::new(),
         }
     }
 }
@@ -63,12 +66,33 @@ impl Generator {
             // Those before a wrong one go with their scheduler.
             scheduler.add(&request.prompt, &request.keys, request.sampling.clone())?;
         }
-        let mut events = scheduler.finish(engine).into_iter();
+        let events = scheduler.finish(engine);
         self.scheduler = Some(scheduler);
-        let samples = |request: &Request| {
-            let events = events.by_ref().take(request.keys.len());
-            events.map(Sample::from).collect()
-        };
+        let mut samples: Vec<Sample> = events.into_iter().map(Sample::from).collect();
+        write_texts(engine, &mut samples)?;
+        let mut samples = samples.into_iter();
+        let samples = |request: &Request| samples.by_ref().take(request.keys.len()).collect();
         Ok(requests.iter().map(samples).collect())
     }
+}
+
+/// Decodes what was drawn, all threads at once.
+fn write_texts(engine: &Engine, samples: &mut [Sample]) -> Result<()> {
+    let Some(tokenizer) = engine.shared_tokenizer() else {
+        return Ok(());
+    };
+    let mut texts: Vec<_> = samples.iter_mut().map(|sample| (sample, Ok(()))).collect();
+    engine
+        .pool()
+        .each(
+            &mut texts,
+            &|(sample, outcome), _| match tokenizer.decode(&sample.tokens, true) {
+                Ok(text) => sample.text = text,
+                Err(error) => *outcome = Err(error),
+            },
+        );
+    for (_, outcome) in texts {
+        outcome?;
+    }
+    Ok(())
 }

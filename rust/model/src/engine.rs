@@ -180,6 +180,10 @@ impl Engine {
         self.pool.threads()
     }
 
+    pub fn pool(&self) -> &WorkerPool {
+        &self.pool
+    }
+
     pub fn isa(&self) -> Isa {
         self.isa
     }

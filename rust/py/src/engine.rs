@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use moevolve_generate::{Generator, Request};
+use moevolve_generate::Generator;
 use moevolve_model::{
     AdapterSettings, Engine as Model, Error, Objective, Optimizer, Tokenizer, WeightsMode,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::generation::{RequestArgument, Sample, Scheduler};
+use crate::generation::{self, RequestArgument, Sample, Scheduler};
 use crate::tensor::Tensor;
 use crate::training::{self, ExampleArgument, RolloutArgument, SequenceArgument, StepReport};
 
@@ -193,9 +193,9 @@ impl Engine {
     fn generate(
         &self,
         py: Python<'_>,
-        requests: Vec<RequestArgument>,
+        requests: Vec<RequestArgument<'_>>,
     ) -> PyResult<Vec<Vec<Sample>>> {
-        let requests: Vec<Request> = requests.into_iter().map(Request::from).collect();
+        let requests = generation::requests(requests)?;
         let samples = py.detach(|| {
             let mut generator = lock(&self.generator);
             generator.generate(&mut self.lock(), &requests)

@@ -46,20 +46,29 @@ impl From<SamplingArgument> for Sampling {
 
 /// Fields of `moevolve.protocol.sampling.TokenRequest` that matter here.
 #[derive(FromPyObject)]
-pub struct RequestArgument {
+pub struct RequestArgument<'py> {
     prompt: Vec<u32>,
     keys: Vec<u64>,
-    sampling: SamplingArgument,
+    sampling: Bound<'py, PyAny>,
 }
 
-impl From<RequestArgument> for Request {
-    fn from(argument: RequestArgument) -> Self {
-        Self {
+/// The requests of a call; settings that neighbours share, which never change, are read once.
+pub fn requests(arguments: Vec<RequestArgument<'_>>) -> PyResult<Vec<Request>> {
+    let mut requests = Vec::<Request>::with_capacity(arguments.len());
+    let mut before: Option<Bound<'_, PyAny>> = None;
+    for argument in arguments {
+        let sampling = match (&before, requests.last()) {
+            (Some(before), Some(last)) if before.is(&argument.sampling) => last.sampling.clone(),
+            _ => argument.sampling.extract::<SamplingArgument>()?.into(),
+        };
+        before = Some(argument.sampling);
+        requests.push(Request {
             prompt: argument.prompt,
             keys: argument.keys,
-            sampling: argument.sampling.into(),
-        }
+            sampling,
+        });
     }
+    Ok(requests)
 }
 
 /// One finished sample; see the stub.
@@ -69,6 +78,7 @@ pub struct Sample {
     logprobs: Vec<f32>,
     top: Vec<Vec<(u32, f32)>>,
     finish: &'static str,
+    text: String,
 }
 
 impl From<moevolve_generate::Sample> for Sample {
@@ -78,6 +88,7 @@ impl From<moevolve_generate::Sample> for Sample {
             logprobs: sample.logprobs,
             top: sample.top,
             finish: sample.finish.name(),
+            text: sample.text,
         }
     }
 }
@@ -127,13 +138,10 @@ impl Scheduler {
 
 #[pymethods]
 impl Scheduler {
-    fn add(&self, py: Python<'_>, request: RequestArgument) -> PyResult<u64> {
-        let Request {
-            prompt,
-            keys,
-            sampling,
-        } = request.into();
-        py.detach(|| self.inner.add(&prompt, &keys, sampling))
+    fn add(&self, py: Python<'_>, request: RequestArgument<'_>) -> PyResult<u64> {
+        let sampling: SamplingArgument = request.sampling.extract()?;
+        let (prompt, keys) = (request.prompt, request.keys);
+        py.detach(|| self.inner.add(&prompt, &keys, sampling.into()))
             .map_err(|error| raise(py, &error))
     }
 
