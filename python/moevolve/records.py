@@ -14,7 +14,7 @@ SCHEMA_VERSION = 3
 """Version of this file's structs; a reader refuses a store with a higher one, and reads lower ones."""
 
 Level = Literal["weights", "program"]
-Arm = Literal["full", "weights", "program", "random-reward", "sft"]
+Arm = Literal["full", "weights", "program", "alternate", "random-reward", "sft"]
 Status = Literal["running", "paused", "finished", "failed", "stopped"]
 Decision = Literal["promote", "hold", "veto", "archive", "discard", "void"]
 """`void`: no decision, since too many pairs had no answer. `hold` and `veto`: the comparison was passed as by `promote`, and
@@ -177,6 +177,8 @@ class SealedOpened(Struct, frozen=True, tag="sealed_opened", tag_field="kind"):
 class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
     cycle: int
     champion: str
+    turn: Level | None = None
+    """In arm `alternate`, the level whose turn it is."""
 
 
 class Attempted(Struct, frozen=True, tag="attempted", tag_field="kind"):
@@ -332,6 +334,32 @@ class Gated(Struct, frozen=True, tag="gated", tag_field="kind"):
     """What was decided on, batch after batch: all figures above follow from it."""
     guards: list[str] = []
     """Guards that refused a candidate which passed the comparison."""
+
+
+class Ablated(Struct, frozen=True, tag="ablated", tag_field="kind"):
+    """Promoted weights on one set of fresh dev tasks: bare, with the program they came with, with the best one found after.
+
+    A score is None where too many tasks had no answer.
+    """
+
+    cycle: int
+    weights: str
+    """The variant whose weights were promoted."""
+    bare: Interval | None
+    """The policy alone: its likeliest answer."""
+    old: Interval | None
+    """With the program that the weights were promoted with."""
+    program: str
+    """Content hash of that program."""
+    searched: Interval | None
+    """With the best program that a search after the promotion found; None where there was no search, or it found none."""
+    variant: str | None
+    """The variant with that program."""
+    promoted: bool
+    """Whether that variant is the champion now."""
+    outcomes: dict[str, list[float | None]]
+    """`bare`, `old`, `searched` -> each task's score in the tasks' order, None where it was not answered."""
+    tokens: int
 
 
 class RolledBack(Struct, frozen=True, tag="rolled_back", tag_field="kind"):
@@ -498,6 +526,7 @@ Record = (
     | Screened
     | Chosen
     | Gated
+    | Ablated
     | RolledBack
     | Guarded
     | Controlled

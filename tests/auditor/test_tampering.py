@@ -17,10 +17,12 @@ from moevolve.auditor import audit
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.records import (
+    Ablated,
     Chosen,
     CycleFinished,
     Evaluated,
     Gated,
+    Interval,
     Record,
     RunFinished,
     RunStarted,
@@ -236,6 +238,29 @@ def unopened(records: list[Record]) -> list[Record]:
     return [record for record in records if not isinstance(record, SealedOpened) or record.when != "final"]
 
 
+def ablated(**fields: object) -> Callable[[list[Record]], list[Record]]:
+    """A record of promoted weights, of which the run has none, before the end of its first cycle."""
+
+    def write(records: list[Record]) -> list[Record]:
+        index = first(records, CycleFinished)
+        half = Interval(mean=0.5, low=0.09453120573423074, high=0.9054687942657693, n=2)
+        record = Ablated(
+            cycle=1,
+            weights="v0001",
+            bare=half,
+            old=half,
+            program="0" * 64,
+            searched=None,
+            variant=None,
+            promoted=False,
+            outcomes={"bare": [0.0, 1.0], "old": [1.0, 0.0]},
+            tokens=0,
+        )
+        return [*records[:index], replace(record, **fields), *records[index:]]
+
+    return write
+
+
 def unsaid(records: list[Record]) -> list[Record]:
     return [record for record in records if not isinstance(record, Gated) or record.level != "weights"]
 
@@ -267,6 +292,13 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
             Evaluated, lambda r: replace(r, score=replace(r.score, low=r.score.low + 0.01)), when="final"
         ),
     ),
+    "weights that were never promoted": ("archive", ablated()),
+    "an outcome of promoted weights": ("scores", ablated(outcomes={"bare": [0.0, 1.0], "old": [1.0, 1.0]})),
+    "another score of promoted weights": (
+        "scores",
+        ablated(outcomes={"bare": [0.0, 1.0], "old": [1.0, 0.0], "searched": [1.0, 1.0]}),
+    ),
+    "tokens of promoted weights": ("budgets", ablated(tokens=7)),
     "a second look at the sealed split": ("sealed", twice),
     "no access to the sealed split": ("sealed", unopened),
     "another number of an access": (

@@ -14,9 +14,11 @@ from synthetic_journal import records
 
 from moevolve.journal.view import describe
 from moevolve.records import (
+    Ablated,
     Controlled,
     Guarded,
     Improved,
+    Interval,
     Metered,
     Rated,
     Record,
@@ -110,7 +112,20 @@ def test_errors_are_harmless(words: list[str], hostile: Path, moevolve: Command)
     assert not re.search(r"^moevolve: .*\nmoevolve: ", done.stderr)
 
 
+HALF = Interval(mean=0.5, low=0.1, high=0.9, n=2)
 OTHERS: list[Record] = [
+    Ablated(
+        cycle=1,
+        weights="v0001",
+        bare=HALF,
+        old=None,
+        program="p",
+        searched=HALF,
+        variant="v0002",
+        promoted=False,
+        outcomes={"bare": [0.0, 1.0], "old": [None, None], "searched": [0.0, 1.0]},
+        tokens=9,
+    ),
     RolledBack(cycle=1, champion="v0000", before="v0001", reason="asked"),
     Guarded(
         cycle=1,

@@ -9,6 +9,7 @@ import msgspec
 
 from moevolve.auditor.findings import Findings
 from moevolve.records import (
+    Ablated,
     Attempted,
     Chosen,
     Controlled,
@@ -130,6 +131,8 @@ class Archive:
             case RolledBack() | Controlled():
                 if record.champion != self.champion:
                     self._crown(record.champion)
+            case Ablated():
+                self._ablated(where, record)
             case CycleFinished():
                 for name in sorted(self._awaited):
                     self._findings.mismatch(
@@ -193,6 +196,21 @@ class Archive:
                 }
         figures.files = {path: _ranges(lines) for path, lines in blamed.items()}
         return figures
+
+    def _ablated(self, where: str, record: Ablated) -> None:
+        """Of promoted weights: with whose program they were scored, and with which one that was made for them."""
+        weights, found = self.variants.get(record.weights), self.variants.get(record.variant or "")
+        if weights is None or weights.level != "weights" or record.weights not in self.promoted:
+            self._findings.mismatch("archive", where, f"{record.weights} are no weights that were promoted")
+            return
+        self._findings.same("archive", where, "the program they came with", record.program, weights.program)
+        if record.variant is not None and (found is None or found.weights != weights.weights):
+            self._findings.mismatch(
+                "archive", where, f"{record.variant} is no program that was made for {record.weights}"
+            )
+        self._findings.same(
+            "archive", where, "whether it was promoted", record.promoted, record.variant == self.champion
+        )
 
     def _added(self, where: str, record: VariantAdded) -> None:
         if record.variant in self.variants:

@@ -9,6 +9,7 @@ import msgspec
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.settings import Settings
 from moevolve.records import (
+    Ablated,
     Attempted,
     Chosen,
     CycleFinished,
@@ -83,7 +84,7 @@ class Budgets:
                 check.same("archive", where, "the champion", record.champion, champion)
                 if figures.cycles_allowed and record.cycle > figures.cycles_allowed:
                     check.mismatch("budgets", where, f"more cycles than the {figures.cycles_allowed} allowed")
-            case Evaluated() | Selected() | Chosen() | Gated() | Guarded() | Learned():
+            case Ablated() | Evaluated() | Selected() | Chosen() | Gated() | Guarded() | Learned():
                 figures.tokens_generated += record.tokens or 0
             case Attempted():
                 figures.tokens_generated += record.tokens

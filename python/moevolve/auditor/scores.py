@@ -12,6 +12,7 @@ from moevolve.auditor.findings import Findings
 from moevolve.auditor.settings import Settings
 from moevolve.auditor.statistics import paired_gain, wilson
 from moevolve.records import (
+    Ablated,
     Evaluated,
     Guarded,
     Interval,
@@ -84,6 +85,8 @@ class Scores:
                 self._opened(where, record, champion)
             case Evaluated():
                 self._evaluated(where, record, champion)
+            case Ablated():
+                self._ablated(where, record)
             case Guarded(guard="budget", vetoed=1):
                 self._cut = True
             case RunFinished():
@@ -146,6 +149,24 @@ class Scores:
             self._sealed(where, record)
         elif record.when == "final":
             check.mismatch("sealed", where, "a final score on the dev split")
+
+    def _ablated(self, where: str, record: Ablated) -> None:
+        """Each score by its outcomes, all on as many tasks."""
+        scores = {"bare": record.bare, "old": record.old, "searched": record.searched}
+        wanted = ["bare", "old"] + (["searched"] if record.variant is not None else [])
+        self._findings.same("scores", where, "what was scored", sorted(record.outcomes), sorted(wanted))
+        tasks = {len(outcomes) for outcomes in record.outcomes.values()}
+        if len(tasks) > 1:
+            self._findings.mismatch("scores", where, f"outcomes of {sorted(tasks)} tasks are no pairs")
+        for what, interval in scores.items():
+            answered = [each for each in record.outcomes.get(what, []) if each is not None]
+            if interval is None:
+                continue
+            _interval(self._findings, where, interval)
+            self._findings.same("scores", where, f"the tasks of {what}", interval.n, len(answered))
+            if answered:
+                mean = math.fsum(answered) / len(answered)
+                self._findings.near("scores", where, f"the mean of {what}", interval.mean, mean)
 
     def _opened(self, where: str, record: SealedOpened, champion: str) -> None:
         """An access: counted on, of the same tasks, for a score that follows."""
@@ -261,7 +282,11 @@ class Scores:
 
 
 def _interval(check: Findings, where: str, score: Interval) -> None:
-    if not 0 <= score.low <= score.mean <= score.high <= 1 and score.n:
+    # Older versions rounded an end of a whole score a little inwards.
+    if (
+        not (0 <= score.low <= score.mean + 1e-12 and score.mean <= score.high + 1e-12 <= 1 + 2e-12)
+        and score.n
+    ):
         check.mismatch(
             "scores", where, f"the interval [{score.low}, {score.high}] does not hold its mean {score.mean}"
         )

@@ -206,7 +206,10 @@ class AttemptsSection(Section, frozen=True):
     tasks: Annotated[
         int, Meta(description="Train tasks a cycle, direct and through the program", ge=1, le=10**6)
     ] = 768
-    samples: Annotated[int, Meta(description="Direct attempts per task", ge=1, le=256)] = 4
+    samples: Annotated[
+        int,
+        Meta(description="Direct attempts per task; an agent's too where learn.loss is no sft", ge=1, le=256),
+    ] = 4
 
 
 class LearnSection(Section, frozen=True):
@@ -235,7 +238,7 @@ class LearnSection(Section, frozen=True):
     loss: Annotated[
         Literal["sft", "cispo", "grpo", "dapo", "dr_grpo"],
         Meta(
-            description="sft: confirmed answers by cross-entropy; the others: this cycle's direct attempts, right and wrong"
+            description="sft: confirmed answers by cross-entropy; the others: this cycle's attempts, right and wrong"
         ),
     ] = "sft"
     clip: Annotated[
@@ -343,6 +346,14 @@ class EvolveSection(Section, frozen=True):
         Meta(description="Lead on the screening tasks that takes a proposal to the gate", ge=0.0, lt=1.0),
     ] = 0.0
     generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
+    patience: Annotated[
+        int,
+        Meta(
+            description="Cycles without a promotion after which arm `alternate` turns to the other level",
+            ge=1,
+            le=1000,
+        ),
+    ] = 1
 
 
 Isolation = Literal["batch", "attempt"]

@@ -20,7 +20,9 @@ def wilson(successes: float, n: int) -> Interval:
     mean = successes / n
     centre = (mean + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(mean * (1 - mean) / n + Z * Z / (4 * n * n))
-    return Interval(mean=mean, low=max(0.0, centre - half), high=min(1.0, centre + half), n=n)
+    # Rounding may put an end a little on the wrong side of a mean of 0 or 1.
+    low, high = min(mean, max(0.0, centre - half)), max(mean, min(1.0, centre + half))
+    return Interval(mean=mean, low=low, high=high, n=n)
 
 
 def independent_gain(before: Interval, after: Interval) -> tuple[float, float]:

@@ -86,6 +86,8 @@ class RunView:
         """Kind of record -> seconds that lay before such records: where the time went."""
         self.gates = array("q")
         """Sequence numbers of the gate's decisions."""
+        self.ablations = array("q")
+        """Sequence numbers of the ablations of promoted weights."""
         self.error_spent: float | None = None
         """Bound on the probability that any promotion so far was false; None where the gate shares out no budget."""
         self.screened = 0

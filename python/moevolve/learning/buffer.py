@@ -11,6 +11,7 @@ from moevolve.protocol.requests import Exchange
 from moevolve.protocol.rollouts import Part
 from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.suite import Suite
+from moevolve.tasks.task import Task
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -100,11 +101,13 @@ class Buffer:
             if (confirmed_only and not attempt.verdict.success) or not attempt.answered:
                 continue
             task = attempt.task
-            own = [each for each in said if task.prompt in each.asked or not suite.elsewhere(each.asked[-1])]
+            own = [each for each in of_train(task, said, suite) if not each.cut]
             kept = _agreeing(own, attempt.answer)
             taken += bool(kept)
             for each in kept:
-                self._put(Confirmed(each.key, each.text, task.skill, task.level, cycle, each))
+                # Its tokens are learnt; only what reinforces needs to know how likely they were.
+                said_once = msgspec.structs.replace(each, logprobs=())
+                self._put(Confirmed(each.key, each.text, task.skill, task.level, cycle, said_once))
         return taken
 
     def _put(self, item: Confirmed) -> None:
@@ -132,6 +135,11 @@ class Buffer:
                 batch.append(items[draw.randrange(len(items))])
             batches.append(batch)
         return batches
+
+
+def of_train(task: Task, said: Sequence[Exchange], suite: Suite) -> list[Exchange]:
+    """The exchanges of an attempt at a train task whose questions may be no task of another split."""
+    return [each for each in said if task.prompt in each.asked or not suite.elsewhere(each.asked[-1])]
 
 
 def _agreeing(said: Sequence[Exchange], answer: str) -> list[Exchange]:

@@ -1,4 +1,4 @@
-"""Learning by a policy's loss: what the bare policy drew, weighed by how much better than its group an answer was.
+"""Learning by a policy's loss: what the policy drew, alone or for a program, weighed by how far it is above its group.
 
 A group is one task's answers, and an advantage is a reward less the group's mean; GRPO and DAPO divide by the group's
 deviation too, CISPO and Dr. GRPO do not. Groups whose answers were all right or all wrong say nothing and are left out, as
@@ -65,6 +65,7 @@ def reinforce(
     drew: Engine,
     loss: Loss,
     clip: tuple[float, float],
+    trajectories: Sequence[list[Rollout]] = (),
     prompts: Prompts | None = None,
     spread: bool = True,
     schedule: Schedule = "linear",
@@ -81,11 +82,12 @@ def reinforce(
         drew: the engine that made the attempts.
         loss: which loss.
         clip: how far below and above 1 the ratio's bounds lie; CISPO has none below.
+        trajectories: further groups, of a program's attempts.
         prompts: how texts become the model's tokens, the same as in attempts; None asks with the bare texts.
         spread: draw positions as `training_positions` does, instead of counting from 0.
         schedule: of the learning rate.
     """
-    groups = groups_of(attempts, drew, prompts or BarePrompts(engine), loss)
+    groups = [*groups_of(attempts, drew, prompts or BarePrompts(engine), loss), *trajectories]
     if not groups:
         return 0
     refresh(engine)

@@ -15,6 +15,8 @@ class ArmSwitches(msgspec.Struct, frozen=True, kw_only=True):
     """Programs are proposed and gated."""
     verdicts: bool = True
     """The sealed grader decides; otherwise a coin does, everywhere but in the reported scores."""
+    alternates: bool = False
+    """One of both levels has its turn in a cycle, until it makes no progress."""
     filters: bool = True
     """Only confirmed answers are trained on; otherwise every answer is."""
 
@@ -23,6 +25,8 @@ ARMS: dict[Arm, ArmSwitches] = {
     "full": ArmSwitches(learns=True, searches=True),
     "weights": ArmSwitches(learns=True, searches=False),
     "program": ArmSwitches(learns=False, searches=True),
+    # Both, in turns, as in BetterTogether (Soylu et al. 2024): programs first, since they make what weights learn from.
+    "alternate": ArmSwitches(learns=True, searches=True, alternates=True),
     # Null: the whole loop, steered by coin flips. A gain here would be an artefact.
     "random-reward": ArmSwitches(learns=True, searches=True, verdicts=False),
     # Null: as much training on the policy's own answers, right or wrong. No gold answer is used here either.
@@ -33,4 +37,6 @@ ARMS: dict[Arm, ArmSwitches] = {
 def switches(config: Config) -> ArmSwitches:
     """What a run does: its arm, without training where the weights are a server's."""
     arm = ARMS[config.arm]
-    return arm if config.policy.endpoint is None else msgspec.structs.replace(arm, learns=False)
+    if config.policy.endpoint is None:
+        return arm
+    return msgspec.structs.replace(arm, learns=False, alternates=False)

@@ -14,6 +14,7 @@ from moevolve.journal.seal import DIGEST
 from moevolve.loop import resolve
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
+from moevolve.loop.stages.ablate import ablate
 from moevolve.loop.stages.attend import attend
 from moevolve.loop.stages.gate import finite_data
 from moevolve.loop.stages.learn import learn
@@ -25,6 +26,7 @@ from moevolve.records import (
     CycleFinished,
     CycleStarted,
     Guarded,
+    Level,
     Record,
     RunFinished,
     RunStarted,
@@ -33,6 +35,8 @@ from moevolve.records import (
 from moevolve.rollouts.attempts import Attempt, Counts
 
 SEED = "v0000"
+
+OTHER: dict[Level, Level] = {"weights": "program", "program": "weights"}
 
 WHOSE: dict[Answers, str] = {
     "policy": "answers are plans over the policy's words",
@@ -94,18 +98,28 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
 
 
 def cycle(run: RunContext) -> None:
-    """One cycle: attempts, then a weights candidate, then program candidates, each through the gate."""
+    """One cycle: attempts, then a weights candidate, then program candidates, each through the gate.
+
+    In arm `alternate` one level alone has its turn; a program is searched for beside new weights all the same.
+    """
     number = run.state.cycle + 1
-    run.journal.write([CycleStarted(cycle=number, champion=run.state.champion)])
+    turn = run.state.turn if run.arm.alternates else None
+    run.journal.write([CycleStarted(cycle=number, champion=run.state.champion, turn=turn)])
+    run.state.idle += turn is not None
     run.journal.keep(samples.outdated(run.journal.store, number))
     run.lessons.open_cycle(number)
     run.counts = Counts()
-    latest = learn(run, number) if run.arm.learns else practise(run, number, None).latest
+    learns = run.arm.learns and turn != "program"
+    latest = learn(run, number) if learns else practise(run, number, None).latest
     attend(run, number)
-    if run.arm.searches:
+    if run.arm.searches and (turn != "weights" or run.state.unablated):
         for generation in range(run.config.evolve.generations):
             search(run, number, generation, latest)
             attend(run, number)
+    if run.state.unablated:
+        run.progress("scoring the new weights bare, and with both programs", 0.93)
+        run.journal.write([ablate(run, number)])
+        run.bill(number, "ablation")
     run.progress("scoring the champion on the dev split", 0.95)
     dev, attempts = score(run, number, "dev", "cycle")
     watching = _watch(run, number, attempts)
@@ -117,6 +131,8 @@ def cycle(run: RunContext) -> None:
         detail=WHOSE[run.suite.answers],
     )
     run.state.cycle = number
+    if turn is not None and run.state.idle >= run.config.evolve.patience:
+        run.state.turn, run.state.idle = OTHER[turn], 0
     finished = CycleFinished(
         cycle=number,
         champion=run.state.champion,
@@ -137,8 +153,16 @@ def _watch(run: RunContext, cycle: int, dev: Sequence[Attempt]) -> list[Guarded]
     return checks if budget is None else [*checks, budget]
 
 
-def finish(run: RunContext) -> None:
-    """Scores the champion on the same sealed tasks and closes the journal."""
+def finish(run: RunContext, *, cut_short: bool = False) -> None:
+    """Scores the champion on the same sealed tasks and closes the journal.
+
+    Args:
+        run: the run.
+        cut_short: by a limit or a person, so that nothing else is measured.
+    """
+    if run.state.unablated and not cut_short:
+        # A person approved them after the last cycle.
+        run.journal.write([ablate(run, run.state.cycle)])
     run.progress("scoring the champion on the sealed split", 1.0)
     run.store.release()
     run.budget.release()

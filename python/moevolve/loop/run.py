@@ -370,7 +370,7 @@ def _drive(
             progress("the random-reward twin", 1.0)
             journal.write([twin.compare(store.path, config, done, start, _longer)])
         if close:
-            cycles.finish(run)
+            cycles.finish(run, cut_short=ended)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt)
         journal.state(

@@ -58,6 +58,12 @@ class Snapshot(msgspec.Struct, kw_only=True):
     waiting: list[Waiting] = []
     """Candidates that passed the gate and wait for a person."""
     guards: GuardMemory = msgspec.field(default_factory=GuardMemory)
+    turn: Level = "program"
+    """In arm `alternate`, the level whose turn the next cycle is."""
+    idle: int = 0
+    """Cycles of that turn without a promotion of its level."""
+    unablated: tuple[str, str] | None = None
+    """Promoted weights whose parts have still to be scored: the variant, and the hash of the program it came with."""
     requests: int = 0
     """Requests made of the policy."""
     first_score: tuple[int, int] = (0, 0)

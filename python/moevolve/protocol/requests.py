@@ -54,6 +54,10 @@ class Exchange(Struct, frozen=True):
     """Whether an end token was drawn after them."""
     worded: bool = True
     tools: tuple[Tool, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Natural logs under temperature 1 as they were drawn: one a token, and one more for the end token."""
+    cut: bool = False
+    """Ended by the limit of tokens: no whole answer."""
 
     @property
     def asked(self) -> list[str]:

@@ -16,6 +16,7 @@ from moevolve.journal import figures
 from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
 from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Sandbox, Status, Suspect
+from moevolve.report.ablation import AblationFigures, ablation
 
 DIGITS = 4
 """Decimals of scores in the summary."""
@@ -207,6 +208,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     dev: Score
     curve: list[CurvePoint]
     gates: list[GateFigures]
+    ablations: list[AblationFigures] = []
+    """The newest promotions of weights, taken apart."""
     screened: int
     stage: str
     error: str | None = None
@@ -274,6 +277,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         dev=_score(view.point("dev"), view.point("dev", newest=True), view.dev_gain),
         curve=[_curve(point) for point in view.curve],
         gates=_gates(reader),
+        ablations=[ablation(reader.entry(seq).record) for seq in reader.view.ablations[-GATES:]],
         screened=view.screened,
         stage=state.stage if state else "",
         error=state.error if state else None,

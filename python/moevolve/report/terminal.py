@@ -19,7 +19,15 @@ from moevolve.journal.figures import amount, bounds, counted, decimals, duration
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView
 from moevolve.records import Answers
-from moevolve.report.summary import AlarmFigures, Cost, GateFigures, Score, SkillFigures, Summary
+from moevolve.report.ablation import PartFigures
+from moevolve.report.summary import (
+    AlarmFigures,
+    Cost,
+    GateFigures,
+    Score,
+    SkillFigures,
+    Summary,
+)
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
@@ -66,7 +74,8 @@ def report(summary: Summary, view: RunView) -> Group:
 
 def _ending(summary: Summary) -> list[RenderableType]:
     """Guards, the walls around programs, and what a server charged, as far as there are any."""
-    parts: list[RenderableType] = [guards(summary)] if summary.guards else []
+    parts: list[RenderableType] = [ablations(summary)] if summary.ablations else []
+    parts += [guards(summary)] if summary.guards else []
     parts += [alarm(each) for each in summary.alarms[-ALARMS:]]
     if walls := summary.sandbox:
         without = f"; MISSING: {', '.join(map(line, walls.missing))}" if walls.missing else ""
@@ -227,6 +236,27 @@ def decisions(gates: Sequence[GateFigures], title: str = "Decisions of the gate"
             f"{gate.wins}-{gate.losses} of {gate.n}",
         )
     return table
+
+
+def ablations(summary: Summary) -> Table:
+    """Each promotion of weights: their score bare, with the old program, and with the one searched for beside them."""
+    table = plain_table("New weights (the same dev tasks)")
+    for name in ("cycle", "weights", "bare", "old program", "searched program", "gain", "tasks"):
+        table.add_column(name, justify="left" if name == "weights" else "right")
+    for each in summary.ablations:
+        scores = [_part(each.bare), _part(each.old_program), _part(each.searched_program)]
+        if each.variant is not None:
+            scores[2] += f" {line(each.variant)}{'' if each.promoted else ', not promoted'}"
+        gain = Text(
+            f"{signed(each.gain)} {bounds(each.gain_ci, sign=True)}", style=_tone(each.gain, each.gain_ci)
+        )
+        tasks = f"{each.old_program.n:,}" if each.old_program else ""
+        table.add_row(str(each.cycle), line(each.weights), *scores, gain, tasks)
+    return table
+
+
+def _part(score: PartFigures | None) -> str:
+    return "" if score is None else f"{decimals(score.score)} {bounds(score.ci)}"
 
 
 def guards(summary: Summary) -> Table:

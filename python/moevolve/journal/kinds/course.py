@@ -57,7 +57,8 @@ def planned_cycles(config: str) -> int | None:
 
 @says(CycleStarted)
 def _cycle_started(record: CycleStarted) -> Said:
-    return f"Cycle {record.cycle} starts from {line(record.champion)}", "head"
+    turn = f", the {record.turn}'s turn" if record.turn else ""
+    return f"Cycle {record.cycle} starts from {line(record.champion)}{turn}", "head"
 
 
 @folds(CycleStarted)

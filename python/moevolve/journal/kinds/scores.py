@@ -8,7 +8,7 @@ from moevolve.journal.figures import counted, interval
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.scores import Point
 from moevolve.journal.text import line
-from moevolve.records import Attempted, Evaluated, SealedOpened, Trained
+from moevolve.records import Ablated, Attempted, Evaluated, SealedOpened, Trained
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -56,6 +56,28 @@ def _evaluate(view: RunView, record: Evaluated, seq: int, at: float) -> None:
         view.skill(path).measure(record.split, share)
     view.count(record.tallies)
     view.note_levels()
+
+
+@says(Ablated)
+def _ablated(record: Ablated) -> Said:
+    parts = [
+        f"{what} {interval(score) if score else 'without a score'}"
+        for what, score in (("bare", record.bare), ("with the old program", record.old))
+    ]
+    if record.variant is None:
+        parts.append("no program was found beside them")
+    else:
+        score = interval(record.searched) if record.searched else "without a score"
+        parts.append(
+            f"with {line(record.variant)}, {'promoted' if record.promoted else 'not promoted'}, {score}"
+        )
+    return f"The new weights of {line(record.weights)}: {'; '.join(parts)}", "weights"
+
+
+@folds(Ablated)
+def _ablate(view: RunView, record: Ablated, seq: int, at: float) -> None:
+    view.generated += record.tokens
+    view.ablations.append(seq)
 
 
 @says(SealedOpened)

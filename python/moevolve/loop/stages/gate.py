@@ -149,6 +149,10 @@ def crown(run: RunContext, passed: Waiting) -> None:
     run.archive.update(run.champion.id, status="kept")
     run.archive.update(passed.variant, status="champion")
     run.state.champion = passed.variant
+    if passed.level == run.state.turn:
+        run.state.idle = 0
+    if passed.level == "weights":
+        run.state.unablated = passed.variant, run.champion.program
     run.store.genome(run.champion.program).write(run.journal.store.path / "program")
     if passed.level == "program":
         # What was counted for the old program says little about the new one.

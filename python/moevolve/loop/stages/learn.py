@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from moevolve.learning.distill import distill
 from moevolve.learning.reinforce import reinforce
+from moevolve.learning.trajectories import groups_of_trajectories
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.loop.stages.gate import gate
-from moevolve.loop.stages.practise import practise
+from moevolve.loop.stages.practise import Practice, practise
 from moevolve.models.engine import Engine
 from moevolve.proposers.search import report_for
 from moevolve.randomness import key, rng
@@ -33,7 +32,7 @@ def learn(run: RunContext, cycle: int) -> list[Attempt]:
         return practice.latest
     run.progress(f"training, {recipe.steps} steps", 0.15)
     engine = run.store.engine(run.state.learner)
-    tokens = _train(run, engine, practice.direct, recipe, cycle)
+    tokens = _train(run, engine, practice, recipe, cycle)
     if not tokens:
         return practice.latest
     run.state.tokens_trained += tokens
@@ -65,7 +64,7 @@ def learn(run: RunContext, cycle: int) -> list[Attempt]:
     return practice.latest
 
 
-def _train(run: RunContext, engine: Engine, direct: Sequence[Attempt], recipe: Recipe, cycle: int) -> int:
+def _train(run: RunContext, engine: Engine, practice: Practice, recipe: Recipe, cycle: int) -> int:
     """Trains `engine` in place; returns the trained tokens."""
     learn = run.config.learn
     spread = learn.positions != "plain"
@@ -88,16 +87,23 @@ def _train(run: RunContext, engine: Engine, direct: Sequence[Attempt], recipe: R
             spread=spread,
             schedule=learn.schedule,
         )
+    drew, through = run.store.engine(run.champion.weights), practice.through
+    trajectories = []
+    if through is not None and through.exchanges is not None:
+        trajectories = groups_of_trajectories(
+            through.attempts, through.exchanges, drew, prompts, run.suite, learn.loss
+        )
     return reinforce(
         engine,
-        direct,
+        practice.direct,
         recipe,
         cycle,
         draw,
         report,
-        drew=run.store.engine(run.champion.weights),
+        drew=drew,
         loss=learn.loss,
         clip=learn.clip,
+        trajectories=trajectories,
         prompts=prompts,
         spread=spread,
         schedule=learn.schedule,

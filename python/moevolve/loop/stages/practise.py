@@ -10,7 +10,7 @@ from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Learned, Recipe
-from moevolve.rollouts.attempts import Attempt, answered, tally
+from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
 from moevolve.rollouts.runner import RolloutRequest
 from moevolve.skills.curriculum import by_amplification, by_practice
 
@@ -29,6 +29,8 @@ class Practice(msgspec.Struct, frozen=True):
     """Through the program, or by the bare policy where there were none."""
     direct: list[Attempt]
     """By the bare policy."""
+    through: Rollouts | None = None
+    """Through a program that computes, with what it asked."""
 
 
 def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
@@ -56,6 +58,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
             confirmed += run.buffer.add_exchanges(
                 rollouts.attempts, rollouts.exchanges, cycle, run.suite, confirmed_only=run.arm.filters
             )
+    agent = found.get("program")
     direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
     latest = through or direct
     seen = ((attempt.task, attempt.answer, attempt.verdict.success) for attempt in latest)
@@ -64,7 +67,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
     run.journal.write(
         [Learned(cycle=cycle, lessons=lessons, confirmed=confirmed, buffer=len(run.buffer), recipe=recipe)]
     )
-    return Practice(latest, direct)
+    return Practice(latest, direct, agent if agent and agent.exchanges is not None else None)
 
 
 def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source, RolloutRequest]:
@@ -86,6 +89,10 @@ def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source
         )
     if through := config.attempts.tasks - bare:
         weights = by_amplification(run.direct, run.through)
-        tasks = run.tasks("train", cycle, "program", through, weights, focus)
+        # A loss of groups learns from attempts at one task beside each other.
+        groups = recipe is not None and run.suite.answers == "any" and config.learn.loss != "sft"
+        each = min(config.attempts.samples, through) if groups else 1
+        drawn = run.tasks("train", cycle, "program", through // each, weights, focus)
+        tasks = [task for task in drawn for _ in range(each)]
         requests["program"] = run.rollouts(champion, tasks, (seed, cycle, "program"), parts=True)
     return requests

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moevolve.errors import UsageError
+from moevolve.journal.archive import Variant
 from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.sealed import open_sealed
@@ -31,26 +32,31 @@ def score(
     if when != "cycle" and split == "sealed":
         stage, tasks = (seed, 0, "sealed"), open_sealed(run, cycle, when)
     else:
-        stage = (seed, cycle, "dev")
-        tasks = run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
+        stage, tasks = dev_tasks(run, cycle)
     requests = [run.rollouts(run.champion, tasks, stage, grader=run.sealed)]
     if run.suite.answers == "any" and split == "sealed":
-        requests.append(_bare(run, tasks, stage))
-    scored, *bare = run.roll(*requests)
+        requests.append(bare(run, run.champion, tasks, stage))
+    scored, *alone = run.roll(*requests)
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
-    attempts, tokens = scored.attempts, sum(each.counts.tokens for each in (scored, *bare))
+    attempts, tokens = scored.attempts, sum(each.counts.tokens for each in (scored, *alone))
     if split == "dev":
         run.journal.keep([samples.of_stage(cycle, split, run.champion.id, scored)])
-    alone = bare[0].attempts if bare else ()
-    return entries.evaluated(cycle, split, when, run.champion.id, attempts, tokens, alone), attempts
+    direct = alone[0].attempts if alone else ()
+    return entries.evaluated(cycle, split, when, run.champion.id, attempts, tokens, direct), attempts
 
 
-def _bare(run: RunContext, tasks: Sequence[Task], stage: Stage) -> RolloutRequest:
-    """The champion's policy without its program: its likeliest answer to each task."""
+def dev_tasks(run: RunContext, cycle: int) -> tuple[Stage, list[Task]]:
+    """A cycle's dev tasks, fresh as far as the suite has so many, and the stage that their attempts draw for."""
+    stage: Stage = (run.config.seed, cycle, "dev")
+    return stage, run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
+
+
+def bare(run: RunContext, variant: Variant, tasks: Sequence[Task], stage: Stage) -> RolloutRequest:
+    """A variant's policy without its program: its likeliest answer to each task."""
     return RolloutRequest(
-        variant=run.champion.id,
-        weights=run.champion.weights,
+        variant=variant.id,
+        weights=variant.weights,
         program=None,
         tasks=tasks,
         stage=stage,

@@ -238,7 +238,7 @@ def _result(job: RolloutJob, cohorts: Sequence[_Cohort]) -> RolloutResult:
 
 
 def exchanges(request: GenerateRequest, reply: Reply) -> list[Exchange]:
-    """What one request was answered with, where the policy tells its tokens; an answer that was cut says nothing whole."""
+    """What one request was answered with, where the policy tells its tokens."""
     if isinstance(reply, Unanswered):
         return []
     return [
@@ -249,9 +249,11 @@ def exchanges(request: GenerateRequest, reply: Reply) -> list[Exchange]:
             ended=len(completion.logprobs) > len(completion.tokens),
             worded=request.worded,
             tools=request.tools,
+            logprobs=tuple(completion.logprobs),
+            cut=completion.finish == "length",
         )
         for completion in reply
-        if completion.tokens and completion.finish != "length"
+        if completion.tokens
     ]
 
 

@@ -1,0 +1,61 @@
+"""Ablation: promoted weights alone, with the program they came with, and with one that was searched for beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moevolve.journal.archive import Variant
+from moevolve.loop import entries
+from moevolve.loop.context import RunContext
+from moevolve.loop.stages.score import bare, dev_tasks
+from moevolve.records import Ablated, Interval
+from moevolve.rollouts.attempts import Attempt
+from moevolve.rollouts.scoring import score, void
+
+
+def ablate(run: RunContext, cycle: int) -> Ablated:
+    """The record of the newest promotion of weights, whose parts are scored on the dev tasks of this cycle.
+
+    Args:
+        run: a run whose state names weights to ablate; it names none afterwards.
+        cycle: the cycle under way.
+    """
+    assert run.state.unablated is not None, "there are promoted weights"
+    name, program = run.state.unablated
+    run.state.unablated = None
+    promoted, found = run.archive[name], _found(run, name)
+    stage, tasks = dev_tasks(run, cycle)
+    requests = [bare(run, promoted, tasks, stage), run.rollouts(promoted, tasks, stage, grader=run.sealed)]
+    if found is not None:
+        requests.append(run.rollouts(found, tasks, stage, grader=run.sealed))
+    scored = run.roll(*requests)
+    attempts = dict(zip(("bare", "old", "searched"), (each.attempts for each in scored), strict=False))
+    return Ablated(
+        cycle=cycle,
+        weights=name,
+        bare=_interval(attempts["bare"]),
+        old=_interval(attempts["old"]),
+        program=program,
+        searched=_interval(attempts.get("searched", ())),
+        variant=found.id if found else None,
+        promoted=found is not None and found.id == run.state.champion,
+        outcomes={what: [entries.outcome(each) for each in of] for what, of in attempts.items()},
+        tokens=sum(each.counts.tokens for each in scored),
+    )
+
+
+def _found(run: RunContext, name: str) -> Variant | None:
+    """The best of the programs that were made for these weights: the champion's, or the best one of the screening."""
+    own = [
+        each for each in run.archive if each.level == "program" and each.weights == run.archive[name].weights
+    ]
+    if run.champion in own:
+        return run.champion
+    # Of equals the first.
+    return max(
+        (each for each in own if each.score is not None), key=lambda each: each.score or 0.0, default=None
+    )
+
+
+def _interval(attempts: Sequence[Attempt]) -> Interval | None:
+    return score(attempts)[0] if attempts and not void(attempts) else None
