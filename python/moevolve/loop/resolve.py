@@ -20,8 +20,9 @@ from moevolve.records import RunStarted
 from moevolve.rollouts.wording import PlainWording, Wording, style_of
 from moevolve.tasks import folder
 from moevolve.tasks.grader.seal import seal
+from moevolve.tasks.installed import located
 from moevolve.tasks.splits import secret_of
-from moevolve.tasks.suite import Suite
+from moevolve.tasks.suite import Suite, shipped
 from moevolve.tasks.suite import suite as suites
 
 SUITE, AGENT = "suite", "agent"
@@ -94,6 +95,8 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         UsageError: there is no such suite, skill, level or agent, or one is not what the run began with.
     """
     section, own, agent = config.suite, config.agent, seed_genome()
+    if section.path is None and not shipped(section.name) and (offered := located(section.name)) is not None:
+        section = msgspec.structs.replace(section, path=str(offered))
     if section.path is not None:
         source = Path(section.path) if run is None else run / SUITE
         whole, digest = folder.opened(source, section.name if section.digest else None)

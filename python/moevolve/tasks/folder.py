@@ -25,6 +25,7 @@ from moevolve.errors import UsageError
 from moevolve.protocol.messages import Message
 from moevolve.records import Answers
 from moevolve.tasks import registry
+from moevolve.tasks.installed import installed
 from moevolve.tasks.listed import LISTED_SHARES, listed
 from moevolve.tasks.skill import Skill, check_path
 from moevolve.tasks.splits import SPLITS, Split
@@ -91,7 +92,7 @@ def load(source: Path, name: str | None = None) -> Suite:
     if not source.exists():
         raise UsageError(
             f"there is no suite at {source}: `moevolve init suite {source}` writes one to start from, and "
-            f"{' and '.join(SUITES)} are there already"
+            f"{', '.join([*SUITES, *installed()])} are there already"
         )
     raise UsageError(
         f"{source} is no suite: it holds no {TASKS}, and is no Python file that defines skills with @mv.skill"

@@ -13,6 +13,7 @@ from moevolve.randomness import key
 from moevolve.records import Answers
 from moevolve.skills.tree import Node, grow
 from moevolve.tasks.cutters import GENERAL, Cutter
+from moevolve.tasks.installed import installed
 from moevolve.tasks.registry import registered, skill
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import NO_SECRET, SPLITS, Split, same, split_of
@@ -258,7 +259,7 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
             skills += own
             answers.add("any")
         else:
-            raise UsageError(f"no suite {part!r}{nearest(part, SUITES)}")
+            raise UsageError(f"no suite {part!r}{nearest(part, [*SUITES, *installed()])}")
     whose: Answers = "policy" if answers == {"policy"} else "any"
     return Suite(name, [*skills, *extra], answers=whose, cutters=cutters)
 
@@ -275,16 +276,21 @@ def own_settings(suite: str | Path | None, agent: str | Path | None) -> dict[str
     """What the options about a suite and an agent set: dotted key -> value.
 
     Args:
-        suite: the name of one that ships, or the path of one's own.
+        suite: the name of one that ships or that an installed package offers, or the path of one's own.
         agent: the folder of an agent of one's own.
     """
     settings = {}
     if suite is not None:
-        own = isinstance(suite, Path) or not shipped(suite)
+        own = isinstance(suite, Path) or not (shipped(suite) or _installed(suite))
         settings["suite.path" if own else "suite.name"] = str(Path(suite).resolve()) if own else str(suite)
     if agent is not None:
         settings["agent.path"] = str(Path(agent).resolve())
     return settings
+
+
+def _installed(name: str) -> bool:
+    """Whether `name` is a suite of an installed package, and no file or folder here."""
+    return not Path(name).exists() and name in installed()
 
 
 _opened: dict[str, Suite] = {}
