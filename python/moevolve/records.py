@@ -233,6 +233,30 @@ class Proposed(Struct, frozen=True, tag="proposed", tag_field="kind"):
     operator: str
     summary: str
     files: list[str]
+    proposer: str = ""
+    """Who proposed it; empty for weights, and where an older version did not say."""
+
+
+class ProposerAsked(Struct, frozen=True, tag="proposer_asked", tag_field="kind"):
+    """A proposer asked for candidates, before any of them is looked at."""
+
+    cycle: int
+    step: int
+    """The step of selection that chose the parent."""
+    proposer: str
+    asked: int
+    """Candidates wanted of it."""
+    made: int
+    """Candidates that are left to be screened, or kept without a score."""
+    repeats: int
+    """Candidates that were in the archive already, changed nothing, or behave as another one does."""
+    broken: list[str]
+    """Reasons of those that do not compile, import or do anything: verdicts on them, never on their parent."""
+    failure: str | None
+    """Of the proposer as a whole, such as `error`, `timeout`, `malformed`, `budget`."""
+    detail: str
+    requests: int
+    tokens: int
 
 
 class Screened(Struct, frozen=True, tag="screened", tag_field="kind"):
@@ -522,6 +546,7 @@ Record = (
     | Learned
     | Trained
     | Proposed
+    | ProposerAsked
     | Selected
     | Screened
     | Chosen

@@ -20,6 +20,7 @@ from moevolve.records import (
     Improved,
     Interval,
     Metered,
+    ProposerAsked,
     Rated,
     Record,
     RolledBack,
@@ -141,6 +142,19 @@ OTHERS: list[Record] = [
         cycle=1, request=1, command="approve", variant="v0001", done=True, champion="v0001", detail="by"
     ),
     SealedOpened(cycle=0, count=1, variant="v0000", when="initial", tasks=8, digest="d"),
+    ProposerAsked(
+        cycle=1,
+        step=0,
+        proposer="model",
+        asked=4,
+        made=1,
+        repeats=1,
+        broken=["edit: no"],
+        failure="error",
+        detail="d",
+        requests=1,
+        tokens=2,
+    ),
     Selected(cycle=1, step=0, policy="dgm", action="expand", variant="v0000", chance=0.5),
     Rated(
         evaluation=1, variant="v1", purpose="candidate", score=None, failure="error", detail="it raised\nhere"

@@ -9,6 +9,7 @@ import pytest
 from moevolve.agents.brief import Brief
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost, Proposals
+from moevolve.proposers.command import Command
 from moevolve.proposers.proposer import Improver, ProposalContext, Proposer
 from moevolve.proposers.search import children
 from moevolve.proposers.table import PROPOSERS
@@ -48,7 +49,8 @@ def test_edits_that_change_nothing_or_come_twice_are_no_proposals() -> None:
 
 @pytest.mark.parametrize("name", PROPOSERS)
 def test_a_run_files_names_make_proposers(name: str) -> None:
-    assert hasattr(PROPOSERS[name](ProgramHost()), "propose")
+    nothing = Command((), 1.0, lambda digest: None, lambda digest, written: None)
+    assert hasattr(PROPOSERS[name](ProgramHost(), lambda: nothing), "propose")
 
 
 def test_the_improver_is_the_programs_own_file_and_a_crash_of_it_is_data() -> None:

@@ -25,6 +25,17 @@ class Failure(Struct, frozen=True):
     answer: str
     failure: str
 
+    trace: list[tuple[str, str]] = []
+    """What the program asked, and what it was told, where that is at hand."""
+
+
+class Ancestor(Struct, frozen=True):
+    """A variant that the parent comes from."""
+
+    operator: str
+    summary: str
+    score: float | None
+
 
 class Success(Struct, frozen=True):
     """An attempt on a train task that the grader confirmed."""
@@ -90,6 +101,34 @@ class Brief(Struct, frozen=True):
     """Lets an improver try a route against answers that are known to be right."""
     limits: BriefLimits | None = None
     """The host fills it in."""
+    ancestors: list[Ancestor] = []
+    """Those of the parent, oldest first, itself included, with their screening scores."""
+    answers: str = "policy"
+    """Whose an answer may be: `policy` for plans alone, `any` where a program may compute."""
+    learns: bool = True
+    """Whether the run trains weights, so that `learn.py` matters."""
+    lessons: list[str] = []
+    """What memory knows of the failures, a text each."""
+    cycles_left: int | None = None
+    """After this one; None where only time limits the run."""
+    generations_left: int = 0
+    """Of this cycle, after this one."""
+    tokens_left: int | None = None
+    """Of the run's budget; None without one."""
+    requests_left: int | None = None
+
+    @property
+    def left(self) -> str:
+        """What is left of the run, in words; empty where nothing is known."""
+        parts = []
+        if self.cycles_left is not None:
+            parts.append(f"{self.cycles_left} cycles after this one")
+        if self.generations_left:
+            parts.append(f"{self.generations_left} more generations in this one")
+        for what, count in (("tokens", self.tokens_left), ("requests", self.requests_left)):
+            if count is not None:
+                parts.append(f"{count} {what}")
+        return ", ".join(parts)
 
 
 class LearnReport(Struct, frozen=True):

@@ -56,6 +56,8 @@ class Proposals(msgspec.Struct, frozen=True):
     detail: str
     tokens: int
     requests: int
+    broken: list[str] = []
+    """Candidates that were dropped, each by its reason."""
 
 
 class ProgramHost:

@@ -28,6 +28,7 @@ from moevolve.config.schema import (
     GateSection,
     LearnSection,
     PolicySection,
+    ProposerSettings,
     SandboxSection,
     Section,
     SelectionSection,
@@ -82,6 +83,7 @@ class Config(Section, frozen=True):
     guard: GuardSection = GuardSection()
     selection: SelectionSection = SelectionSection()
     evolve: EvolveSection = EvolveSection()
+    proposer: ProposerSettings = ProposerSettings()
     roles: RolesSection = RolesSection()
     sandbox: SandboxSection = SandboxSection()
 
@@ -90,6 +92,11 @@ class Config(Section, frozen=True):
             raise ValueError("a run needs an end: give `cycles`, `minutes` or both")
         if self.arm == "sft" and self.learn.loss != "sft":
             raise ValueError("arm sft trains without reward, so `learn.loss` must be sft there")
+        if "command" in self.evolve.proposers and not self.proposer.command:
+            raise ValueError("the proposer `command` needs proposer.command")
+        for name, given in (("model", self.proposer.endpoint), ("command", self.proposer.command)):
+            if given and name not in self.evolve.proposers:
+                raise ValueError(f"[proposer] is asked where evolve.proposers names `{name}`")
         if self.guard.twin and self.arm == "random-reward":
             raise ValueError("arm random-reward is the twin: `guard.twin` belongs to another arm")
         if self.guard.twin and self.policy.endpoint is not None:
@@ -124,6 +131,9 @@ class Config(Section, frozen=True):
             endpoint=io.absolute(config.endpoint, "prices", folder),
             suite=io.absolute(config.suite, "path", folder),
             agent=io.absolute(config.agent, "path", folder),
+            proposer=msgspec.structs.replace(
+                config.proposer, server=io.absolute(config.proposer.server, "prices", folder)
+            ),
         )
 
     def override(

@@ -331,10 +331,11 @@ class SelectionSection(Section, frozen=True):
 
 class EvolveSection(Section, frozen=True):
     proposers: Annotated[
-        tuple[Literal["improver", "operators"], ...],
+        tuple[Literal["improver", "operators", "model", "command"], ...],
         Meta(
-            description="Who proposes programs: improver is the parent's own improve.py, operators edits of any agent's "
-            "prompts, parameters and structure; left empty: improver, or operators where the agent is one's own"
+            description="Who proposes programs, several at once under a bandit: improver is the parent's own improve.py, "
+            "operators edits of any agent's prompts, parameters and structure, model a language model, command a program "
+            "of one's own ([proposer]); left empty: improver, or operators where the agent is one's own"
         ),
     ] = ()
     candidates: Annotated[
@@ -354,6 +355,42 @@ class EvolveSection(Section, frozen=True):
             le=1000,
         ),
     ] = 1
+
+
+class ProposerSettings(Section, frozen=True):
+    """Who writes edits where `evolve.proposers` names `model` or `command`."""
+
+    endpoint: Annotated[
+        str | None,
+        Meta(
+            description="Base address of the OpenAI-compatible server whose model writes edits; left out: the policy"
+        ),
+    ] = None
+    model: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="That server's name of the model")
+    ] = None
+    key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None,
+        Meta(description="Environment variable that holds that server's key; never the key itself"),
+    ] = None
+    server: EndpointSection = EndpointSection()
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A command that reads the brief as JSON and writes candidates as JSON; it has your rights"
+        ),
+    ] = ()
+    seconds: Annotated[
+        float, Meta(description="Most seconds of one call of the command", gt=0.0, le=86_400.0)
+    ] = 300.0
+
+    def __post_init__(self) -> None:
+        if self.endpoint is None:
+            if self.model is not None or self.key_env is not None or self.server != EndpointSection():
+                raise ValueError("model, key_env and server belong to an endpoint: give `endpoint` too")
+        else:
+            # The same address rules as the policy's.
+            PolicySection(endpoint=self.endpoint, model=self.model, key_env=self.key_env)
 
 
 Isolation = Literal["batch", "attempt"]

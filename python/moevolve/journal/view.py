@@ -14,6 +14,7 @@ from moevolve.journal.costs import Spent
 from moevolve.journal.guards import GuardCounts
 from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds import FOLDS, SENTENCES, Said
+from moevolve.journal.proposers import Accounts
 from moevolve.journal.ratings import Ratings
 from moevolve.journal.scores import Gain, Point, Skill, independent
 from moevolve.journal.text import line
@@ -91,6 +92,8 @@ class RunView:
         self.error_spent: float | None = None
         """Bound on the probability that any promotion so far was false; None where the gate shares out no budget."""
         self.screened = 0
+        self.accounts = Accounts()
+        """What proposers and operators came to."""
         self.rollbacks = 0
         self.curve: list[Point] = []
         self.outcomes: list[list[float | None]] = [[], []]

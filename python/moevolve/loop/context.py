@@ -12,6 +12,7 @@ from moevolve.guard.budget import RunBudget
 from moevolve.guard.guard import GuardMemory
 from moevolve.guard.guards import Guards
 from moevolve.journal.archive import Archive, Variant
+from moevolve.journal.proposers import Accounts
 from moevolve.journal.writer import JournalWriter
 from moevolve.learning.buffer import Buffer
 from moevolve.loop import entries
@@ -23,6 +24,7 @@ from moevolve.loop.selecting import policy_of
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.tools import RecordedTools
 from moevolve.loop.variants import VariantStore
+from moevolve.loop.writing import Writers
 from moevolve.memory.lessons import LessonMemory
 from moevolve.proposers.table import PROPOSERS
 from moevolve.protocol.policy import Policy
@@ -54,6 +56,7 @@ class RunContext:
         journal: takes the records.
         control: what a person asks of the run.
         progress: takes what is being done, and which share of the cycle is behind.
+        writers: who writes edits beside programs and policy.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class RunContext:
         journal: JournalWriter,
         control: Control,
         progress: Callable[[str, float], None],
+        writers: Writers,
     ) -> None:
         self.config = config
         self.run = run
@@ -86,7 +90,10 @@ class RunContext:
         self.executor = LocalExecutor(self.policies, programs, lessons.recall)
         verdicts = self.sealed if self.arm.verdicts else CoinGrader()
         self.runner = RolloutRunner(self.executor, verdicts, suite.secret)
-        self.proposers = [PROPOSERS[name](host) for name in config.evolve.proposers]
+        self.writers = writers
+        self.proposers = [PROPOSERS[name](host, writers.command) for name in config.evolve.proposers]
+        self._accounts = Accounts()
+        self._accounted = 0
         self.selection = policy_of(config)
         self.skills = sorted(suite.skills)
         levels = {path: skill.levels for path, skill in suite.skills.items()}
@@ -134,9 +141,18 @@ class RunContext:
             for counts in table:
                 mastery.observe(*counts)
 
+    def accounts(self) -> Accounts:
+        """What proposers came to so far, by the journal's records up to now."""
+        fresh = self.journal.store.entries(self._accounted, self.journal.cursor - self._accounted)
+        for entry in fresh:
+            self._accounts.take(entry.record)
+        self._accounted = self.journal.cursor
+        return self._accounts
+
     def close_processes(self) -> None:
-        """Ends the processes of graders and tools."""
+        """Ends the processes of graders and tools, and connections to a writer's server."""
         self.sealed.close()
+        self.writers.close()
         if isinstance(self.host.tools, RecordedTools):
             self.host.tools.close()
 

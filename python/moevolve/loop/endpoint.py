@@ -13,6 +13,7 @@ from moevolve.journal.store import RunStore
 from moevolve.journal.text import line
 from moevolve.loop import resolve
 from moevolve.loop.variants import VariantStore
+from moevolve.loop.writing import is_proposers
 from moevolve.models.endpoint.client import Client
 from moevolve.models.endpoint.meter import Meter
 from moevolve.models.endpoint.policy import Asker, EndpointPolicy
@@ -90,7 +91,7 @@ class EndpointVariants(VariantStore):
     def __init__(self, store: RunStore, config: Config, asker: Asker, tape: Tape, cursor: int) -> None:
         self._store = store
         records = [entry.record for entry in store.entries(0, cursor)] if cursor else []
-        past = [record for record in records if isinstance(record, Metered)]
+        past = [record for record in records if isinstance(record, Metered) and not is_proposers(record)]
         said = speech(config)
         self._meter = Meter(config.endpoint, said, past)
         self._policy = EndpointPolicy(config, said, asker, tape, self._meter, tape.before(cursor))

@@ -50,7 +50,7 @@ def variant_added(
     )
 
 
-def proposed(child: Variant, files: Sequence[str], level: Level) -> Proposed:
+def proposed(child: Variant, files: Sequence[str], level: Level, proposer: str = "") -> Proposed:
     """A candidate with the files that it changes."""
     return Proposed(
         cycle=child.cycle,
@@ -60,6 +60,7 @@ def proposed(child: Variant, files: Sequence[str], level: Level) -> Proposed:
         operator=child.operator,
         summary=child.summary,
         files=list(files),
+        proposer=proposer,
     )
 
 

@@ -34,6 +34,21 @@ def engine(config: Config) -> Engine:
     return configured(config, Engine)
 
 
+def with_prices(config: Config) -> Config:
+    """The configuration with the prices of the model that writes edits in place of their file.
+
+    Raises:
+        ConfigError: the price file cannot be used.
+    """
+    section = config.proposer
+    if section.model is None or section.server.prices is None:
+        return config
+    from moevolve.models.endpoint.prices import frozen
+
+    server = frozen(section.server, section.model)
+    return msgspec.structs.replace(config, proposer=msgspec.structs.replace(section, server=server))
+
+
 def settled(config: Config, engine: Engine) -> Config:
     """The configuration with what `auto` came to: results depend on it, so it is on record.
 

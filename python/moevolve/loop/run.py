@@ -30,6 +30,7 @@ from moevolve.loop.settings import SETTINGS, refuse_changes
 from moevolve.loop.stages.attend import attend
 from moevolve.loop.tools import granted
 from moevolve.loop.variants import VariantStore
+from moevolve.loop.writing import Writers
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
 from moevolve.records import Entry, RunFinished, RunStarted, State
@@ -241,6 +242,7 @@ def _go_on(
 
 def settled(config: Config) -> tuple[Config, Source]:
     """The configuration as it goes on record, and what answers."""
+    config = resolve.with_prices(config)
     if config.policy.endpoint is not None:
         from moevolve.loop import endpoint
 
@@ -313,6 +315,7 @@ def opened(
         journal,
         Control(store, recorded),
         progress,
+        Writers(config, store, journal, recorded),
     )
     return run, first_weights, parameters
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moevolve.config import Config
 from moevolve.journal.archive import Variant
-from moevolve.proposers.search import UNSCORED
+from moevolve.proposers.search import unscored
 from moevolve.records import Selected
 from moevolve.rollouts.attempts import Attempt, answered
 from moevolve.rollouts.scoring import mean, score
@@ -105,7 +105,7 @@ def improvers(run: RunContext, id: str) -> Tree:
 def _solving(run: RunContext, id: str) -> tuple[tuple[str, str], ...]:
     """A program's files without those that no score can show."""
     files = run.store.genome(run.archive[id].program).files
-    return tuple((path, text) for path, text in sorted(files.items()) if path not in UNSCORED)
+    return tuple((path, text) for path, text in sorted(files.items()) if not unscored(path))
 
 
 def _evaluate(run: RunContext, cycle: int, generation: int, step: int, turn: int, id: str) -> None:

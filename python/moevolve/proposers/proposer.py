@@ -9,6 +9,7 @@ import msgspec
 from moevolve.agents.brief import Brief
 from moevolve.agents.genome import Genome
 from moevolve.agents.host import ProgramHost, Proposals
+from moevolve.proposers.checks import Check
 from moevolve.protocol.requests import Answer
 
 
@@ -20,7 +21,13 @@ class ProposalContext(msgspec.Struct, frozen=True):
     key: int
     """Source of all of its randomness."""
     answer: Answer
-    """The champion's policy."""
+    """Who answers: the champion's policy, or another model where the run names one."""
+    check: Check | None = None
+    """What is looked at before a child is evaluated."""
+    other: Genome | None = None
+    """Another program of the archive, to take from."""
+    other_score: str = ""
+    """What is known of it, in words."""
 
 
 class Proposer(Protocol):

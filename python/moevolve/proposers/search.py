@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from moevolve.agents.brief import Brief, Failure, LearnReport, SkillReport, Success, TrialReport
+from moevolve.agents.brief import Ancestor, Brief, Failure, LearnReport, SkillReport, Success, TrialReport
 from moevolve.agents.genome import Genome
 from moevolve.config import Config
 from moevolve.journal.archive import Archive, Variant
 from moevolve.proposers.names import is_free
+from moevolve.proposers.prompting import FOLDER
 from moevolve.records import Edit
 from moevolve.rollouts.attempts import Attempt
 from moevolve.skills.mastery import Mastery
@@ -43,7 +44,9 @@ class Proposal(msgspec.Struct, frozen=True):
     summary: str
     files: list[str]
     solves_differently: bool
-    """Whether anything but `improve.py` and `learn.py` changed, so that a score can show it."""
+    """Whether anything but what improves changed, so that a score can show it; see `unscored`."""
+    proposer: str = ""
+    """Who proposed it."""
 
 
 def skill_reports(direct: Mastery, program: Mastery) -> list[SkillReport]:
@@ -97,6 +100,10 @@ def brief_for(
         successes=successes(tried),
         history=trial_reports(outcomes),
         lineage=[variant.summary for variant in archive.lineage(parent.id)],
+        ancestors=[
+            Ancestor(operator=variant.operator, summary=variant.summary, score=variant.score)
+            for variant in archive.lineage(parent.id)
+        ],
         candidates=config.evolve.candidates,
         cycle=cycle,
         metric="mean success over skills and levels, one attempt a task",
@@ -140,6 +147,13 @@ def successes(tried: Sequence[Attempt]) -> list[Success]:
 
 UNSCORED = ("improve.py", "learn.py")
 """Files whose edits no score can show."""
+
+
+def unscored(path: str) -> bool:
+    """Whether a file is one that no score can show: how the program improves, learns, or has a model write its edits."""
+    return path in UNSCORED or path.startswith(FOLDER)
+
+
 UNTRIED = 2
 """Edits of `improve.py` or `learn.py` alone that one generation may bring: they join the archive without a trial, so more
 would fill it with whatever copies itself."""
@@ -177,7 +191,7 @@ def children(
         code = _code(child)
         if not changed or name in seen or code in codes:
             continue
-        differently = any(path not in UNSCORED for path in changed)
+        differently = not all(map(unscored, changed))
         untried += not differently
         if not differently and untried > UNTRIED:
             continue

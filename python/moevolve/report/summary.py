@@ -17,6 +17,8 @@ from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
 from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
+from moevolve.report.search import EarnedFigures
+from moevolve.report.search import figures as earnings
 
 DIGITS = 4
 """Decimals of scores in the summary."""
@@ -211,6 +213,9 @@ class Summary(Figures, frozen=True, kw_only=True):
     ablations: list[AblationFigures] = []
     """The newest promotions of weights, taken apart."""
     screened: int
+    proposers: list[EarnedFigures] = []
+    """What each proposer's candidates came to, the best first."""
+    operators: list[EarnedFigures] = []
     stage: str
     error: str | None = None
     scored: int = 0
@@ -279,6 +284,8 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         gates=_gates(reader),
         ablations=[ablation(reader.entry(seq).record) for seq in reader.view.ablations[-GATES:]],
         screened=view.screened,
+        proposers=earnings(view.accounts.proposers),
+        operators=earnings(view.accounts.operators),
         stage=state.stage if state else "",
         error=state.error if state else None,
         cost=_cost(reader),

@@ -20,6 +20,7 @@ from moevolve.journal.text import line
 from moevolve.journal.view import RunView
 from moevolve.records import Answers
 from moevolve.report.ablation import PartFigures
+from moevolve.report.search import lines as earned_lines
 from moevolve.report.summary import (
     AlarmFigures,
     Cost,
@@ -74,7 +75,10 @@ def report(summary: Summary, view: RunView) -> Group:
 
 def _ending(summary: Summary) -> list[RenderableType]:
     """Guards, the walls around programs, and what a server charged, as far as there are any."""
-    parts: list[RenderableType] = [ablations(summary)] if summary.ablations else []
+    parts: list[RenderableType] = [
+        _indented(each) for each in earned_lines(summary.proposers, summary.operators)
+    ]
+    parts += [ablations(summary)] if summary.ablations else []
     parts += [guards(summary)] if summary.guards else []
     parts += [alarm(each) for each in summary.alarms[-ALARMS:]]
     if walls := summary.sandbox:

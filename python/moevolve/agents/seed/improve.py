@@ -130,7 +130,7 @@ def edit(text, name, skills, verbs, found, probed, rng):
 
 def self_edit(brief, rng):
     """An edit of this file or of the recipe; its worth shows in children and in training, not in a score."""
-    if rng.random() < 0.5:
+    if brief.learns and rng.random() < 0.5:
         text, summary = tuning.retune(brief.source["learn.py"], rng)
         return Edit("learn.py", text, "retune", summary)
     if rng.random() < 0.7:

@@ -9,7 +9,17 @@ from moevolve.journal.kinds.registry import Said, Tone, folds, says
 from moevolve.journal.kinds.scores import failures
 from moevolve.journal.text import line
 from moevolve.journal.variants import Fate
-from moevolve.records import Chosen, Gated, Level, Proposed, RolledBack, Screened, Selected, VariantAdded
+from moevolve.records import (
+    Chosen,
+    Gated,
+    Level,
+    Proposed,
+    ProposerAsked,
+    RolledBack,
+    Screened,
+    Selected,
+    VariantAdded,
+)
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -57,6 +67,7 @@ def _proposed(record: Proposed) -> Said:
 @folds(Proposed)
 def _propose(view: RunView, record: Proposed, seq: int, at: float) -> None:
     view.proposed[record.level] += 1
+    view.accounts.take(record)
     row = view.variants.row(record.variant)
     if row is not None and record.level == "program":
         view.undecided.append(row)
@@ -80,6 +91,27 @@ def _select(view: RunView, record: Selected, seq: int, at: float) -> None:
     view.generated += record.tokens
 
 
+@says(ProposerAsked)
+def _asked(record: ProposerAsked) -> Said:
+    parts = [f"{record.made:,} of {counted(record.asked, 'candidate')}"]
+    if record.repeats:
+        parts.append(f"{record.repeats:,} there already")
+    if record.broken:
+        parts.append(f"{len(record.broken):,} that do not work ({line(record.broken[0])})")
+    if record.failure is not None:
+        parts.append(f"{line(record.failure)}: {line(record.detail)}")
+    took = f"; {counted(record.requests, 'request')}, {record.tokens:,} tokens" if record.requests else ""
+    return (
+        f"Proposer {line(record.proposer)}: {', '.join(parts)}{took}",
+        "warn" if record.failure else "quiet",
+    )
+
+
+@folds(ProposerAsked)
+def _ask(view: RunView, record: ProposerAsked, seq: int, at: float) -> None:
+    view.accounts.take(record)
+
+
 @says(Screened)
 def _screened(record: Screened) -> Said:
     fate = "passes" if record.passed else "stays out"
@@ -93,6 +125,7 @@ def _screened(record: Screened) -> Said:
 @folds(Screened)
 def _screen(view: RunView, record: Screened, seq: int, at: float) -> None:
     view.screened += 1
+    view.accounts.take(record)
     row = view.variants.row(record.variant)
     if row is not None:
         view.variants.screen(row, record.score)
@@ -144,6 +177,7 @@ def _gated(record: Gated) -> Said:
 def _gate(view: RunView, record: Gated, seq: int, at: float) -> None:
     view.generated += record.tokens or 0
     view.gates.append(seq)
+    view.accounts.take(record)
     if record.spent is not None:
         view.error_spent = record.spent
     view.decisions[record.level][1] += 1

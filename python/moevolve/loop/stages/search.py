@@ -13,13 +13,12 @@ from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.selecting import measure, select
 from moevolve.loop.stages.gate import gate
+from moevolve.loop.stages.proposing import propose
 from moevolve.loop.stages.screening import screened
-from moevolve.proposers.proposer import ProposalContext
-from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children
-from moevolve.randomness import key, rng
+from moevolve.proposers.search import Proposal, ProposalOutcome
+from moevolve.randomness import rng
 from moevolve.records import Chosen, Record, SkillScore
 from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
-from moevolve.rollouts.counting import Usage
 from moevolve.rollouts.scoring import compared, mean
 from moevolve.rollouts.scoring import score as scored
 from moevolve.tasks.task import Verdict
@@ -41,8 +40,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
     done = 0.55 + 0.4 * generation / of
     run.progress(f"proposing programs, generation {generation + 1}/{of}", done)
     parent, step = select(run, cycle, generation)
-    proposals, tokens = _propose(run, cycle, generation, parent, latest)
-    run.bill(cycle, f"improve {generation}")
+    made = propose(run, cycle, generation, step, parent, latest)
     candidates = [
         (
             run.child(
@@ -57,7 +55,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
             ),
             proposal,
         )
-        for proposal in proposals
+        for proposal in made.proposals
     ]
     run.progress(f"screening {len(candidates)} candidates", done + 0.05 / of)
     screening = _screen(run, cycle, generation, candidates)
@@ -79,7 +77,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
                 chosen=best.id if best else None,
                 not_chosen=[each.id for each in screening.passed if best is None or each.id != best.id],
                 unscreened=[child.id for child, proposal in candidates if not proposal.solves_differently],
-                tokens=tokens + screening.tokens,
+                tokens=made.tokens + screening.tokens,
                 gain=gain,
                 baseline=screening.skills,
             ),
@@ -87,40 +85,6 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
     )
     if best is not None:
         gate(run, cycle, "program", best, done + 0.2 / of)
-
-
-def _propose(
-    run: RunContext, cycle: int, generation: int, parent: Variant, latest: Sequence[Attempt]
-) -> tuple[list[Proposal], int]:
-    """New programs that the run's proposers make of the parent's, and the tokens they drew."""
-    program = run.store.genome(parent.program)
-    brief = brief_for(
-        cycle,
-        run.state.outcomes,
-        run.config,
-        run.archive,
-        parent,
-        program,
-        latest,
-        run.direct,
-        run.through,
-    )
-    policy = run.policies([run.champion.weights])[run.champion.weights]
-    usage = Usage()
-    edits = []
-    for index, proposer in enumerate(run.proposers):
-        # The first one's key has no index, so that others may join a run without changing what it proposes.
-        which = (index,) if index else ()
-        context = ProposalContext(
-            program,
-            key(run.config.seed, cycle, "improve", generation, *which),
-            lambda requests: usage.answer(policy, requests),
-        )
-        made = proposer.propose(brief, context)
-        edits += made.candidates
-    run.count(Counts(tokens=usage.tokens))
-    known = {variant.program for variant in run.archive}
-    return children(program, edits, known, run.store.hold, run.skills), usage.tokens
 
 
 class _Screening(msgspec.Struct, frozen=True):
@@ -161,7 +125,7 @@ def _screen(
                 run.state.recipe_program = child.program
             records += [
                 run.joined(child),
-                entries.proposed(child, proposal.files, "program"),
+                entries.proposed(child, proposal.files, "program", proposal.proposer),
             ]
             continue
         unsteady = any(attempt.verdict.failure == UNSTEADY for attempt in attempts)
@@ -176,7 +140,7 @@ def _screen(
         passed += [child] if better else []
         records += [
             run.joined(child),
-            entries.proposed(child, proposal.files, "program"),
+            entries.proposed(child, proposal.files, "program", proposal.proposer),
             entries.screened(child, attempts, base, passed=better),
         ]
         run.state.outcomes.append(

@@ -1,0 +1,190 @@
+"""Proposals: the bandit asks proposers, and what they offer is checked before any of it is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from moevolve.agents.brief import Brief
+from moevolve.agents.genome import Genome
+from moevolve.agents.plans.behaviour import Behaviour
+from moevolve.journal.archive import Variant
+from moevolve.loop.context import RunContext
+from moevolve.proposers.bandit import slots
+from moevolve.proposers.checks import checker
+from moevolve.proposers.proposer import ProposalContext
+from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children
+from moevolve.randomness import key, rng
+from moevolve.records import ProposerAsked, Record
+from moevolve.rollouts.attempts import Attempt, Counts
+from moevolve.rollouts.counting import Usage
+
+BROKEN = "broken"
+"""What became of a candidate that does not work."""
+REASONS = 16
+"""Reasons that are put on record of one proposer's broken candidates."""
+
+
+class Proposed(msgspec.Struct, frozen=True):
+    """What a generation brought."""
+
+    proposals: list[Proposal]
+    tokens: int
+
+
+def propose(
+    run: RunContext, cycle: int, generation: int, step: int, parent: Variant, latest: Sequence[Attempt]
+) -> Proposed:
+    """New programs that the run's proposers make of the parent's.
+
+    A candidate that does not work is a verdict on itself: it costs what it took, joins no archive, and its parent's score
+    stays as it is.
+    """
+    program = run.store.genome(parent.program)
+    brief = _brief(run, cycle, generation, parent, program, latest)
+    names = run.config.evolve.proposers
+    seed = run.config.seed
+    wanted = slots(
+        names, run.accounts().proposers, run.config.evolve.candidates, rng(seed, cycle, "bandit", generation)
+    )
+    policy = run.policies([run.champion.weights])[run.champion.weights]
+    writer = policy if run.writers.model is None else run.budget.policy(run.writers.model)
+    known = {variant.program for variant in run.archive}
+    behaviours = _behaviours(run)
+    found: list[Proposal] = []
+    records: list[Record] = []
+    tokens = 0
+    for index, (name, proposer) in enumerate(zip(names, run.proposers, strict=True)):
+        if not wanted[name]:
+            continue
+        # The first one's key has no index, so that others may join a run without changing what it proposes.
+        which = (index,) if index else ()
+        source = key(seed, cycle, "improve", generation, *which)
+        usage = Usage()
+        answers = writer if name == "model" else policy
+        check = checker(
+            run.host, lambda genome: _behaviour(run, genome), program, brief, key(source, "smoke")
+        )
+        other = _other(run, parent, rng(source, "other"))
+        context = ProposalContext(
+            program,
+            source,
+            lambda requests, answers=answers, usage=usage: usage.answer(answers, requests),  # type: ignore[misc]
+            check,
+            None if other is None else run.store.genome(other.program),
+            "" if other is None or other.score is None else f"whose score was {other.score:.3f}",
+        )
+        made = proposer.propose(msgspec.structs.replace(brief, candidates=wanted[name]), context)
+        offered = children(program, made.candidates, known, run.store.hold, run.skills)
+        kept, broken, repeats = [], list(made.broken), len(made.candidates) - len(offered)
+        for proposal in offered:
+            fault = check(proposal.genome)
+            if fault is not None:
+                broken.append(f"{proposal.operator}: {fault}")
+                continue
+            acts = _acts(run, proposal) if proposal.solves_differently else None
+            if acts is not None and acts in behaviours:
+                repeats += 1
+                continue
+            behaviours |= set() if acts is None else {acts}
+            known.add(proposal.genome.hash)
+            kept.append(msgspec.structs.replace(proposal, proposer=name))
+        found += kept
+        tokens += usage.tokens
+        run.state.outcomes += [
+            ProposalOutcome(cycle, *_blamed(reason), gain=0.0, decision=BROKEN) for reason in broken[:REASONS]
+        ]
+        records.append(
+            ProposerAsked(
+                cycle=cycle,
+                step=step,
+                proposer=name,
+                asked=wanted[name],
+                made=len(kept),
+                repeats=repeats,
+                broken=broken[:REASONS],
+                failure=made.failure,
+                detail=made.detail,
+                requests=usage.requests,
+                tokens=usage.tokens,
+            )
+        )
+    run.journal.write(records)
+    run.bill(cycle, f"improve {generation}")
+    if bill := run.writers.bill(cycle, str(generation)):
+        run.journal.write(bill)
+    run.count(Counts(tokens=tokens))
+    return Proposed(found, tokens)
+
+
+def _brief(
+    run: RunContext, cycle: int, generation: int, parent: Variant, program: Genome, latest: Sequence[Attempt]
+) -> Brief:
+    """What proposers are told, with what is left of the run."""
+    config, budget = run.config, run.budget
+    limits = config.guard
+    brief = brief_for(
+        cycle,
+        run.state.outcomes,
+        config,
+        run.archive,
+        parent,
+        program,
+        latest,
+        run.direct,
+        run.through,
+    )
+    lessons = [
+        f"{lesson.prompt} -> {lesson.answer} ({'right' if lesson.success else 'wrong'})"
+        for failure in brief.failures[:4]
+        for lesson in run.lessons.recall(failure.skill, failure.prompt, 2)
+    ]
+    return msgspec.structs.replace(
+        brief,
+        answers=run.suite.answers,
+        learns=run.arm.learns,
+        lessons=lessons,
+        cycles_left=None if config.cycles is None else max(0, config.cycles - cycle),
+        generations_left=config.evolve.generations - generation - 1,
+        tokens_left=None if limits.most_tokens is None else max(0, limits.most_tokens - budget.tokens),
+        requests_left=None
+        if limits.most_requests is None
+        else max(0, limits.most_requests - budget.requests),
+    )
+
+
+def _behaviour(run: RunContext, genome: Genome) -> Behaviour:
+    return run.behaviours.of(run.store.hold(genome))
+
+
+def _acts(run: RunContext, proposal: Proposal) -> str | None:
+    """The name of what a program does; None where it computes, so that only trying shows it."""
+    name = run.store.hold(proposal.genome)
+    return None if run.behaviours.of(name).computes else run.behaviours.name(name)
+
+
+def _behaviours(run: RunContext) -> set[str]:
+    """What the programs do that were screened with the champion's weights: the same again would tell nothing new."""
+    return {
+        run.behaviours.name(variant.program)
+        for variant in run.archive
+        if variant.weights == run.champion.weights and (variant.score is not None or variant.level == "seed")
+    } | {run.behaviours.name(run.champion.program)}
+
+
+def _other(run: RunContext, parent: Variant, draw) -> Variant | None:  # type: ignore[no-untyped-def]
+    """Another program to take from: of those that are best at some skill, one that is not the parent."""
+    best: dict[str, tuple[float, Variant]] = {}
+    for variant in run.archive:
+        for skill, score in variant.skills.items():
+            if variant.program != parent.program and (skill not in best or score > best[skill][0]):
+                best[skill] = score, variant
+    others = [variant for _, variant in best.values()]
+    return draw.choice(others) if others else None
+
+
+def _blamed(reason: str) -> tuple[str, str]:
+    """(operator, summary) of a broken candidate."""
+    operator, _, fault = reason.partition(": ")
+    return operator, fault
