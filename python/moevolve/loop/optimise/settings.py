@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How many there are in all, second looks included."""
     in_flight: Annotated[int, Meta(ge=1, le=256)] = 4
     """A program is proposed when all but so many evaluations before it are on record: worker processes beyond that idle."""
-    population: Annotated[int, Meta(ge=0)] = 200
+    population: Annotated[int, Meta(ge=0)] = 64
     """Members of the archive that a parent is chosen from; the worst leaves first. 0 keeps all."""
     selection: str = "shinka"
     """Who chooses the parent."""

@@ -74,6 +74,8 @@ class EvaluatorProcess:
         """Why there are no namespaces around it; empty where there are."""
         self.cpu = 0.0
         """Processor seconds of the evaluations so far."""
+        self.own_cpu = 0.0
+        """Processor seconds of the process itself, its start included."""
 
     def start(self) -> None:
         """Starts the process, unless it runs.
@@ -112,6 +114,7 @@ class EvaluatorProcess:
             "folder": str(self._folder.path),
             "inside": self._inside,
             "evaluator": self._folder.evaluator,
+            "program": self._folder.program,
             "contract": self._folder.contract,
             "settings": self._folder.settings,
             "readable": self._readable(standard),
@@ -154,9 +157,7 @@ class EvaluatorProcess:
         self.start()
         self._deadline = time.monotonic() + self._limits.seconds + SLACK
         self._heard.clear()
-        self._send(
-            {"program": program, "key": key, "name": self._folder.program, "scratch": self._scratch or ""}
-        )
+        self._send({"program": program, "key": key, "scratch": self._scratch or ""})
 
     def fileno(self) -> int:
         """A descriptor that is readable once something has been said."""
@@ -177,6 +178,7 @@ class EvaluatorProcess:
             detail = "the evaluator's process " + ("hangs" if late else "died")
             return Evaluation(score=None, failure="timeout" if late else "crashed", detail=detail)
         self.cpu += told["cpu"]
+        self.own_cpu = told["own_cpu"]
         self._clean()
         if told["failure"] is not None:
             return Evaluation(

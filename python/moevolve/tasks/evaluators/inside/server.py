@@ -125,7 +125,7 @@ class Server:
     def _evaluated(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """(what became of an evaluation, the fork's reply)."""
         if self._scratch is not None:
-            self._scratch.clear()
+            self._scratch.clear([f"{PROGRAM}/{self._order['program']}", f"{PROGRAM}/results", PROGRAM])
         inlet, outlet = os.pipe()
         heard, said = os.pipe()
         before = time.monotonic()
@@ -153,6 +153,7 @@ class Server:
             "output": bytes(watch.output).decode("utf-8", "replace"),
             "seconds": time.monotonic() - before,
             "cpu": watch.cpu,
+            "own_cpu": time.process_time(),
         }
         return head, bytes(watch.reply) if failure is None else b""
 
@@ -211,7 +212,7 @@ class Server:
         _reseed(request["key"])
         folder = Path(request["scratch"] or PROGRAM)
         (folder / "results").mkdir(parents=True, exist_ok=True)
-        path = folder / request["name"]
+        path = folder / self._order["program"]
         path.write_text(request["program"], encoding="utf-8")
         settings = self._order["settings"]
         if self._module is not None:
