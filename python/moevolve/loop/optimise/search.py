@@ -129,7 +129,7 @@ class Search:
         order = [evaluation % len(self._proposers)]
         order += [number for number in range(len(self._proposers)) if number not in order]
         brief = self._brief(evaluation, parent)
-        known = self._known | {hash_of(self._folder, each.text) for each in begun}
+        under_way = {hash_of(self._folder, each.text) for each in begun}
         found: Proposal | None = None
         fault: tuple[str, str] | None = ("rejected", "no proposer has an idea")
         for number in order:
@@ -145,7 +145,7 @@ class Search:
                     break
                 if proposal is None:
                     break
-                found, fault = proposal, self._fault(proposal.text, brief.parent, known)
+                found, fault = proposal, self._fault(proposal.text, brief.parent, under_way)
                 if fault is None:
                     break
             if found is not None:
@@ -179,14 +179,14 @@ class Search:
             failures=self._failures,
         )
 
-    def _fault(self, text: str, parent: str, known: set[str]) -> tuple[str, str] | None:
+    def _fault(self, text: str, parent: str, under_way: set[str]) -> tuple[str, str] | None:
         if not isinstance(text, str) or "\0" in text:
             return "rejected", "a program is a text without NUL characters"
         if len(text) > PROGRAM_MOST:
             return "rejected", f"the program has more than {PROGRAM_MOST >> 10} KiB"
         if self._settings.marks and outside(text) != outside(parent):
             return "rejected", "something outside of the EVOLVE-BLOCK marks was changed"
-        if hash_of(self._folder, text) in known:
+        if (name := hash_of(self._folder, text)) in self._known or name in under_way:
             return "duplicate", "this program was proposed before"
         return None
 

@@ -38,6 +38,12 @@ class Workers:
     def busy(self) -> bool:
         return bool(self._busy)
 
+    @property
+    def cpu(self) -> float:
+        """Processor seconds of the evaluations, and of the processes that they are forks of."""
+        workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
+        return sum(worker.cpu + worker.own_cpu for worker in workers)
+
     def begin(self, evaluation: int, program: str, key: int) -> None:
         """Begins an evaluation; errors as of the process's start."""
         worker = self._idle.pop()
