@@ -15,6 +15,7 @@ from moevolve.records import (
     Controlled,
     CycleFinished,
     Gated,
+    Improved,
     Learned,
     Proposed,
     Record,
@@ -128,6 +129,8 @@ class Archive:
                         self._findings.mismatch("archive", where, f"{name} is unknown")
                 if record.decision == "promote":
                     self._crown(record.candidate)
+            case Improved(decision="promote"):
+                self._crown(record.candidate)
             case RolledBack() | Controlled():
                 if record.champion != self.champion:
                     self._crown(record.champion)

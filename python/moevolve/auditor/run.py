@@ -15,6 +15,7 @@ from moevolve.auditor.decisions import Decisions
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.journal import JournalFile, program
 from moevolve.auditor.live import is_written, snapshot
+from moevolve.auditor.optimisation import Optimisation
 from moevolve.auditor.pages import DamagedPageError, PageFile
 from moevolve.auditor.report import (
     AlphaFigures,
@@ -77,6 +78,7 @@ class _Auditor:
         self._decisions = Decisions(self._findings, only)
         self._scores = Scores(self._findings)
         self._budgets = Budgets(self._findings, 3)
+        self._optimisation = Optimisation(self._findings)
         self._last: Record | None = None
         self._programs: list[ProgramFigures] = []
         self._lineage: dict[str, Mapping[str, str]] = {}
@@ -98,7 +100,9 @@ class _Auditor:
         self._head(head)
         started = self._archive.started
         self._decisions.close()
-        if self._only is None:
+        if self._only is None and self._optimisation.found:
+            self._optimisation.close(complete=finished)
+        elif self._only is None:
             self._scores.close(complete=finished)
         mismatches = self._findings.counts["mismatch"]
         decisions = self._decisions
@@ -139,6 +143,7 @@ class _Auditor:
             if isinstance(self._last, RunFinished) and not isinstance(record, RunExtended):
                 self._findings.mismatch("chain", f"record {seq}", "a record after the end of the run")
             self._decisions.take(seq, record)
+            self._optimisation.take(seq, record, champion)
             self._archive.take(seq, record)
             if self._only is None:
                 self._scores.take(seq, record, champion)
@@ -275,7 +280,8 @@ class _Auditor:
         champion = archive.variants.get(archive.champion)
         if champion is not None:
             files.check_program(run, self._lineage.get(champion.program), findings, finished=finished)
-        if archive.started is not None and (finished or (run / "run.toml").exists()):
+        written = finished and not self._optimisation.found
+        if archive.started is not None and (written or (run / "run.toml").exists()):
             files.check_settings(run, self._decisions.settings, findings, schema=self._chain.schema)
         return figures
 

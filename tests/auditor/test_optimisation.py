@@ -1,0 +1,113 @@
+"""The audit of optimisation runs: honest ones hold, forged verdicts and decisions are found."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from moevolve.auditor import audit
+from moevolve.journal import seal
+from moevolve.journal.store import RunStore
+from moevolve.loop.optimise import run as optimisation
+from moevolve.loop.optimise.settings import settings
+from moevolve.records import Improved, Rated, Record, Timing, VariantAdded
+from moevolve.tasks.evaluators import folder as folders
+
+replace = msgspec.structs.replace
+NOISY = """
+import random, runpy
+def evaluate(path):
+    return {"combined_score": runpy.run_path(path)["A"] + random.gauss(0, NOISE)}
+"""
+
+
+def finished(folder: Path, noise: float) -> Path:
+    problem = folder / "problem"
+    problem.mkdir()
+    (problem / "initial_program.py").write_text("A = 3\n")
+    (problem / "evaluator.py").write_text(NOISY.replace("NOISE", str(noise)))
+    (problem / "own.py").write_text(
+        "def propose(brief, rng):\n    return f'A = {3 + brief.evaluation // 12}\\nB = {brief.evaluation}\\n'\n"
+    )
+    read = folders.openevolve(problem)
+    chosen = settings(read, {"evaluations": 90 if noise else 30, "proposers": [str(problem / "own.py")]})
+    return optimisation.start(read, chosen, folder / "run", workers=2)
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.2], ids=["steady", "noisy"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(tmp_path_factory.mktemp("optimised"), request.param)
+
+
+def forged(run: Path, out: Path, change: Callable[[list[Record]], list[Record]]) -> Path:
+    """The run once more with other records, every hash computed anew."""
+    with RunStore.open(run) as source, RunStore.create(out) as store:
+        entries = source.entries()
+        for name in ("program", "evaluator"):
+            shutil.copytree(run / name, out / name)
+        for record in (entry.record for entry in entries):
+            if isinstance(record, VariantAdded):
+                store.put_blob(source.blob(record.program))
+        for record in change([entry.record for entry in entries]):
+            store.append([record], Timing(at=0.0))
+        seal.write(store)
+    return out
+
+
+def changed(kind: type, **fields: object) -> Callable[[list[Record]], list[Record]]:
+    """Changes the last record of a kind."""
+
+    def change(records: list[Record]) -> list[Record]:
+        place = max(at for at, record in enumerate(records) if isinstance(record, kind))
+        return [*records[:place], replace(records[place], **fields), *records[place + 1 :]]
+
+    return change
+
+
+def turned(records: list[Record]) -> list[Record]:
+    """Takes the first promotion for none."""
+    place = next(
+        at
+        for at, record in enumerate(records)
+        if isinstance(record, Improved) and record.decision == "promote"
+    )
+    return [*records[:place], replace(records[place], decision="archive"), *records[place + 1 :]]
+
+
+def test_an_honest_run_holds(run: Path, tmp_path: Path) -> None:
+    report = audit(run)
+    assert report.ok, report.findings
+    assert report.champion is not None and report.champion.variant != "v0"
+    assert audit(forged(run, tmp_path / "copy", list)).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (changed(Improved, candidate_scores=[99.0] * 8), "scores are"),
+        (changed(Improved, champion_scores=[-99.0]), "scores are"),
+        (turned, "follows from the scores|was compared with"),
+        (changed(Improved, champion="v3"), "was compared with v3"),
+        (changed(Rated, evaluation=7), "was next"),
+        (changed(Rated, score=None, failure=None), "or neither"),
+        (lambda records: [each for each in records if getattr(each, "evaluation", 0) != 5], "was next"),
+    ],
+    ids=["scores", "champion's scores", "decision", "whom", "order", "verdict", "left out"],
+)
+def test_forgeries_are_found(
+    run: Path, tmp_path: Path, change: Callable[[list[Record]], list[Record]], said: str
+) -> None:
+    report = audit(forged(run, tmp_path / "forged", change))
+    assert not report.ok
+    assert any(re.search(said, finding.text) for finding in report.findings), report.findings
+
+
+def test_a_promotion_by_luck_is_found(tmp_path: Path) -> None:
+    """The p-value on record does not follow from the scores."""
+    report = audit(forged(finished(tmp_path, 0.2), tmp_path / "forged", changed(Improved, p=1e-6, alpha=0.5)))
+    assert sum("recomputed" in finding.text for finding in report.findings) >= 1
