@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_little_else():
 def test_the_tui_wheel_is_pure_and_styled():
     with zipfile.ZipFile(wheel("moevolve_tui")) as archive:
         names = archive.namelist()
-    assert "moevolve_tui/watch.tcss" in names
+    assert "moevolve_tui/screens.tcss" in names
     assert wheel("moevolve_tui").name.endswith("py3-none-any.whl")
 
 

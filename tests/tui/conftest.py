@@ -1,6 +1,7 @@
 """SVG snapshots of the TUI, and the path to what its tests share."""
 
 import difflib
+import gzip
 import os
 import re
 import sys
@@ -16,8 +17,9 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
 @pytest.fixture(autouse=True)
-def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The terminal that runs the tests must not colour what they compare."""
+def plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The terminal and the settings of whoever runs the tests must not change what they compare."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     for name in ("NO_COLOR", "FORCE_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS", "TEXTUAL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -41,14 +43,15 @@ def matches_snapshot() -> Callable[[App[str], str], None]:
     """Compares the screen with tests/tui/snapshots/NAME.svg. `MOEVOLVE_SNAPSHOTS=write` writes it anew."""
 
     def compare(app: App[str], name: str) -> None:
-        file = SNAPSHOTS / f"{name}.svg"
+        # Compressed: a hundred pictures are six megabytes as they are. `zcat` shows one.
+        file = SNAPSHOTS / f"{name}.svg.gz"
         shown = normalised(app.export_screenshot(title="moevolve watch", simplify=True))
         if os.environ.get("MOEVOLVE_SNAPSHOTS") == "write":
             SNAPSHOTS.mkdir(exist_ok=True)
-            file.write_text(shown, encoding="utf-8", newline="\n")
+            file.write_bytes(gzip.compress(shown.encode(), mtime=0))
             return
         assert file.exists(), f"no snapshot {file.name}: make it with MOEVOLVE_SNAPSHOTS=write"
-        stored = file.read_text(encoding="utf-8")
+        stored = gzip.decompress(file.read_bytes()).decode()
         if shown != stored:
             lines = difflib.unified_diff(texts(stored), texts(shown), "stored", "shown", lineterm="")
             change = "\n".join(list(lines)[:60]) or "the text is the same, colours or places differ"

@@ -9,6 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "fixtures"))
+
+import msgspec
+from memory_run import MemoryRun
+
+from moevolve.journal import samples
 from moevolve.records import (
     Attempted,
     Chosen,
@@ -25,6 +31,8 @@ from moevolve.records import (
     Record,
     RunFinished,
     RunStarted,
+    Sample,
+    Sandbox,
     Screened,
     SkillInfo,
     SkillScore,
@@ -166,7 +174,7 @@ def records() -> Iterator[Record]:
                 gradient_norm=1.2,
                 learning_rate=1e-3,
                 tokens=30_000,
-                expert_load=[[0.125] * 8] * 4,
+                expert_load=[[0.125] * 7 + [0.0], [0.3, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]],
             )
         for level in ("weights", "program"):
             number += 1
@@ -236,6 +244,52 @@ def entries() -> list[Entry]:
     return [
         Entry(seq=seq, record=record, timing=Timing(at=4.0 * seq, took=3.5), hash=f"{seq:064x}")
         for seq, record in enumerate(records())
+    ]
+
+
+def program(number: int) -> bytes:
+    """The program of a variant, as a store holds it."""
+    routes = "".join(f"    'v{each}': vote(samples={each}),\n" for each in range(number % 5))
+    return msgspec.msgpack.encode(
+        {"solve.py": f"ROUTES = {{\n{routes}}}\n\n\ndef solve(task):\n    return task\n"}
+    )
+
+
+def recorded(count: int | None = None, status: str = "running", alive: bool = True) -> MemoryRun:
+    """The first `count` entries in memory, with programs, samples of attempts and walls."""
+    everything = entries()
+    found = everything[:count]
+    run = MemoryRun(found, state_at(len(found), status), alive)
+    run.walls = Sandbox(layers=["user namespace", "landlock", "seccomp"], missing=[])
+    run.blobs = {f"p{number}": program(number) for number in range(20)}
+    cycles = [entry.record.cycle for entry in found if isinstance(entry.record, CycleStarted)]
+    kept = run.tables.setdefault(samples.TABLE, {})
+    for cycle in cycles:
+        for stage in ("program", "gate"):
+            table, key, value = samples.put(cycle, stage, f"v{2 * cycle:04}", attempts(stage))
+            assert table == samples.TABLE and value is not None
+            kept[key] = value
+    return run
+
+
+def attempts(stage: str) -> list[Sample]:
+    """Attempts that were kept of a stage: one that failed, one that was right."""
+    return [
+        Sample(
+            task=f"text/reverse/{level}/88",
+            skill="text/reverse",
+            level=level,
+            prompt=f"rev:{'abc' * level}=",
+            answer="cba" * level if right else "cab",
+            success=right,
+            score=float(right),
+            failure=None if right else "wrong",
+            detail="" if right else "differs at letter 2",
+            requests=[(f"rev:{'abc' * level}=", "cba" * level)] if stage == "program" else [],
+            other="abc" if stage == "gate" else None,
+            other_success=not right if stage == "gate" else None,
+        )
+        for level, right in ((3, False), (4, True))
     ]
 
 

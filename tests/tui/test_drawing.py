@@ -3,32 +3,28 @@ import math
 import msgspec
 import pytest
 import synthetic_run as synthetic
-from hostile_run import POISON, STEERING, poisoned_record
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_run import MemoryRun
+from tui_harness import model_over
 
 from moevolve.journal.drawing.braille import Canvas
+from moevolve.journal.drawing.chart import Series, chart_lines, decimated
 from moevolve.journal.drawing.curve import curve_lines, cycle_axis, value_axis
 from moevolve.journal.drawing.lines import Line, fit, spread, text_of, width_of
 from moevolve.journal.scores import Point
-from moevolve.records import Interval
+from moevolve.records import Interval, SkillScore
 from moevolve_tui.drawing.heading import heading_lines
-from moevolve_tui.drawing.journal import log_line, matches
-from moevolve_tui.drawing.lineage import FATES, variant_line
+from moevolve_tui.drawing.rows import middle
 from moevolve_tui.drawing.skills import bar, skill_line, tree_rows
+from moevolve_tui.drawing.words import FATES
 from moevolve_tui.model import RunModel
+from moevolve_tui.pages.log import matches
 
 MIDDLE = synthetic.middle()
 
 
 def folded(count: int | None = None, status: str = "running") -> RunModel:
-    run = MemoryRun(synthetic.entries()[:count])
-    model = RunModel()
-    model.attach(run)
-    model.fold(list(run.records()))
-    model.observe(synthetic.state_at(count or 100, status), alive=status == "running")
-    return model
+    return model_over(synthetic.recorded(count, status, alive=status == "running"))
 
 
 def point(mean: float, half: float = 0.02, cycle: int = 0) -> Point:
@@ -130,13 +126,24 @@ def test_the_tree_lists_branches_before_their_leaves() -> None:
     assert text.now == pytest.approx(sum(below) / 4)
 
 
-@pytest.mark.parametrize("width", [37, 48, 100])
-def test_a_skill_line_shows_score_and_level_before_and_now(width: int) -> None:
-    rows = {row.name: skill_line(row, width) for row in tree_rows(folded().view)}
-    assert ".50→.98" in text_of(rows["reverse"]) and "L11" in text_of(rows["reverse"])
-    assert rows["reverse"][-1][1] == "good" and rows["subtract"][-1][1] == "quiet"
-    assert text_of(rows["subtract"]).rstrip().endswith("L3")
-    assert all(width_of(line) <= width for line in rows.values())
+@pytest.mark.parametrize("width", [48, 78, 120])
+def test_a_skill_line_shows_its_change_with_interval_and_level(width: int) -> None:
+    rows = {row.name: fit(skill_line(row, width), width) for row in tree_rows(folded().view)}
+    assert ".50 > .98" in text_of(rows["reverse"])
+    tones = {name: [tone for text, tone in row if ">" in text] for name, row in rows.items()}
+    assert tones["reverse"] == ["good"] and tones["subtract"] == ["quiet"]
+    assert text_of(rows["reverse"]).startswith("+") and text_of(rows["subtract"]).startswith(" ")
+    assert {width_of(line) for line in rows.values()} == {width}
+
+
+def test_colour_says_only_that_a_change_leaves_its_interval() -> None:
+    view = folded().view
+    skill = view.skills["text/reverse"]
+    for after, n, tone in ((0.55, 40, "quiet"), (0.95, 40, "good"), (0.05, 40, "bad"), (0.95, 1, "quiet")):
+        skill.first = {"dev": SkillScore(score=0.5, n=n)}
+        skill.newest = {"dev": SkillScore(score=after, n=n)}
+        row = next(row for row in tree_rows(view) if row.name == "reverse")
+        assert [each for text, each in skill_line(row, 80) if ">" in text] == [tone]
 
 
 def test_skills_before_any_score_are_listed_without_one() -> None:
@@ -147,21 +154,7 @@ def test_skills_before_any_score_are_listed_without_one() -> None:
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(4, 24))
 def test_a_bar_has_its_width_whatever_it_shows(before: float, now: float, width: int) -> None:
-    assert width_of(bar(before, now, width)) == width
-
-
-def test_the_lineage_shows_fate_level_and_gain() -> None:
-    model = folded()
-    variants = model.view.variants
-    lines = {
-        variants.name(row): text_of(variant_line(model.view, row, model.words(row), 40))
-        for row in range(len(variants))
-    }
-    assert lines["v0016"].startswith("✗ v0016  P c8   -.031")
-    assert lines["v0015"].startswith("★ v0015  W c8   +.043")
-    row = variants.row("v0010")
-    assert row is not None
-    assert "screened out from" in text_of(variant_line(model.view, row, "", 90))
+    assert width_of(bar(before, now, width, "good")) == width
 
 
 def test_every_fate_has_a_mark() -> None:
@@ -170,18 +163,67 @@ def test_every_fate_has_a_mark() -> None:
     assert set(FATES) == set(ALL)
 
 
-def test_the_heading_says_who_how_far_and_how_good() -> None:
-    top, below = (text_of(line) for line in heading_lines(folded(MIDDLE), 244.0, 80))
-    assert (
-        top.startswith("● running  first  full  seed 11") and "cycle 4/8" in top and top.endswith("eta 4:44")
-    )
-    assert "sealed .443 ±.020" in below and "dev .550 ±.035 +.107" in below
+def test_the_heading_says_who_how_far_and_how_good_with_a_gain_between_like_splits() -> None:
+    top, below, stage = (text_of(line) for line in heading_lines(folded(MIDDLE), 244.0, 100))
+    assert top.startswith("● running  first  full, seed 11") and "cycle 4/8" in top
+    assert top.endswith("4:04 +4:44")
+    assert "Dev .443 ±.035 > .550 ±.035, +.107 [+.06, +.16] n=480." in below
+    assert "Sealed .443 ±.020, again at the end." in below
+    assert "gate, weights" in stage
 
 
 def test_the_heading_says_how_to_go_on_after_a_stop() -> None:
-    model = folded(MIDDLE)
-    model.observe(synthetic.state_at(MIDDLE), alive=False)
-    assert "`moevolve resume` goes on" in text_of(heading_lines(model, 1.0, 140)[1])
+    lines = heading_lines(folded(MIDDLE, "stopped"), 1.0, 80)
+    assert "`moevolve resume` goes on" in text_of(lines[2])
+
+
+def test_an_error_has_lines_of_its_own_and_is_whole() -> None:
+    model = folded(MIDDLE, "failed")
+    model.error = (
+        "no space is left on the device that holds the journal of this run, 12 of 16 GiB are taken by weights, "
+        * 2
+    )
+    lines = heading_lines(model, 1.0, 80)
+    assert len(lines) == 5 and all(tone == "bad" for line in lines[2:] for text, tone in line if text.strip())
+    assert "no space is left on the device" in text_of(lines[2])
+
+
+def test_a_long_name_loses_its_middle_and_keeps_both_ends() -> None:
+    assert middle("quickstart-9-9bb0e5ea", 14).startswith("quick") and middle(
+        "quickstart-9-9bb0e5ea", 14
+    ).endswith("9bb0e5ea"[-6:])
+    assert width_of([(middle("quickstart-9-9bb0e5ea", 14), "plain")]) == 14
+
+
+@given(st.integers(1, 400), st.integers(3, 60), st.booleans())
+def test_a_chart_fills_its_room_whatever_it_shows(width: int, height: int, log: bool) -> None:
+    values = [(0.0, 1.0), (1.0, math.nan), (2.0, -1.0), (3.0, math.inf), (4.0, 1e-9), (5.0, 1e9)]
+    lines = chart_lines(
+        [Series("a", values, bands=[(0.0, math.inf)] * 6)], width, height, log=log, cursor=2.0
+    )
+    assert len(lines) == height and {width_of(line) for line in lines} == {width}
+
+
+def test_a_decimated_curve_keeps_its_peaks() -> None:
+    points = [(float(x), 0.0) for x in range(10_000)]
+    points[4321] = (4321.0, 9.0)
+    kept = decimated(points, 100)
+    assert len(kept) <= 300 and 4321 in kept and kept[-1] == 9_999
+
+
+def test_axis_labels_never_stand_on_neighbouring_rows() -> None:
+    for height in range(5, 40):
+        lines = [text_of(line) for line in curve_lines(folded().view, 72, height)]
+        marked = [row for row, line in enumerate(lines) if "┤" in line]
+        assert all(b - a > 1 for a, b in zip(marked, marked[1:], strict=False))
+
+
+def test_many_promotions_in_a_column_are_a_number() -> None:
+    view = folded(MIDDLE).view
+    view.promotions[:] = [(1, "program")] * 7
+    assert "7" in text_of(curve_lines(view, 60, 12)[-2]) and "pp" not in text_of(
+        curve_lines(view, 60, 12)[-2]
+    )
 
 
 RUNNING = folded(MIDDLE)
@@ -195,25 +237,3 @@ def test_the_heading_keeps_to_its_width(width: int) -> None:
 def test_the_filter_wants_every_word_in_any_case() -> None:
     text = "PROMOTED weights v0003"
     assert matches(text, "promoted v0003") and matches(text, "") and not matches(text, "promoted v0004")
-
-
-def test_no_words_of_a_run_steer_the_screen() -> None:
-    poisoned = [
-        msgspec.structs.replace(entry, record=poisoned_record(entry.record)) for entry in synthetic.entries()
-    ]
-    run = MemoryRun(poisoned)
-    model = RunModel()
-    model.attach(run)
-    model.fold(list(run.records()))
-    state = synthetic.state_at(100, "running")
-    model.observe(msgspec.structs.replace(state, stage=POISON, error=POISON), alive=True)
-    view = model.view
-    drawn = [
-        *heading_lines(model, 100.0, 200, POISON),
-        *curve_lines(view, 100, 20),
-        *(variant_line(view, row, model.line(row).text, 200) for row in range(len(view.variants))),
-        *(skill_line(row, 200) for row in tree_rows(view)),
-        *(log_line(model.line(index), 400) for index in range(model.entries)),
-    ]
-    for each in drawn:
-        assert STEERING.search(text_of(each)) is None and "\n" not in text_of(each)

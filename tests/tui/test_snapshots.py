@@ -1,89 +1,74 @@
-"""What the screen looks like. `MOEVOLVE_SNAPSHOTS=write pytest tests/tui` draws the pictures anew."""
+"""What the screens look like, at five sizes in light and dark.
+
+`MOEVOLVE_SNAPSHOTS=write pytest tests/tui` draws the pictures anew.
+"""
 
 from collections.abc import Callable
 
 import pytest
 import synthetic_run as synthetic
-from memory_run import MemoryRun
 from textual.pilot import Pilot
-from tui_harness import app_over, drive, settled
+from tui_harness import app_over, drive
 
 from moevolve_tui.app import WatchApp
+from moevolve_tui.screens import SCREENS
 
-ENTRIES = synthetic.entries()
-MIDDLE = synthetic.middle()
-SIZES = [(80, 24), (120, 40)]
+SIZES = [(80, 24), (100, 40), (120, 32), (120, 40), (180, 50)]
+THEMES = {"dark": "textual-dark", "light": "textual-light"}
 Compare = Callable[[WatchApp, str], None]
 
 
-def picture(
-    compare: Compare,
-    name: str,
-    folder: MemoryRun | None,
-    size: tuple[int, int],
-    keys: tuple[str, ...] = (),
-    theme: str = "",
-) -> None:
-    app = app_over(folder)
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_screen(matches_snapshot: Compare, size: tuple[int, int], theme: str) -> None:
+    finished = synthetic.recorded(None, "finished", alive=False)
+    app = app_over(synthetic.recorded(synthetic.middle()), finished)
 
     async def script(pilot: Pilot[str]) -> None:
-        if theme:
-            app.theme = theme
-        if folder is not None:
-            await settled(pilot, lambda: app.model.entries == len(folder))
-        for key in keys:
-            await pilot.press(key)
-        await pilot.pause()
-        await pilot.pause()
-        compare(app, f"{name}-{size[0]}x{size[1]}")
+        app.theme = THEMES[theme]
+        for number, page in enumerate(SCREENS):
+            await pilot.press(str(number))
+            await pilot.pause()
+            matches_snapshot(app, f"{page.NAME.lower()}-{size[0]}x{size[1]}-{theme}")
 
     drive(app, script, size)
 
 
-def running(count: int = MIDDLE) -> MemoryRun:
-    return MemoryRun(ENTRIES[:count], synthetic.state_at(count))
+@pytest.mark.parametrize("status", ["finished", "failed", "stopped", "paused"])
+def test_every_state(matches_snapshot: Compare, status: str) -> None:
+    count = None if status == "finished" else synthetic.middle()
+    app = app_over(synthetic.recorded(count, status, alive=False))
+
+    async def script(pilot: Pilot[str]) -> None:
+        matches_snapshot(app, f"state-{status}")
+
+    drive(app, script)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_running(matches_snapshot: Compare, size: tuple[int, int]) -> None:
-    picture(matches_snapshot, "running", running(), size)
+def test_no_run_and_no_record(matches_snapshot: Compare) -> None:
+    empty = app_over()
+
+    async def script(pilot: Pilot[str]) -> None:
+        matches_snapshot(empty, "state-empty")
+
+    drive(empty, script)
+    waiting = app_over(synthetic.recorded(0))
+
+    async def wait(pilot: Pilot[str]) -> None:
+        matches_snapshot(waiting, "state-waiting")
+
+    drive(waiting, wait)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_finished(matches_snapshot: Compare, size: tuple[int, int]) -> None:
-    folder = MemoryRun(ENTRIES, synthetic.state_at(len(ENTRIES), "finished"), alive=False)
-    picture(matches_snapshot, "finished", folder, size)
+def test_help_and_a_question(matches_snapshot: Compare) -> None:
+    app = app_over(synthetic.recorded(synthetic.middle()))
 
+    async def script(pilot: Pilot[str]) -> None:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        matches_snapshot(app, "help")
+        await pilot.press("escape", "p")
+        await pilot.pause()
+        matches_snapshot(app, "question")
 
-@pytest.mark.parametrize("size", SIZES)
-def test_waiting(matches_snapshot: Compare, size: tuple[int, int]) -> None:
-    picture(matches_snapshot, "waiting", None, size)
-
-
-def test_just_started(matches_snapshot: Compare) -> None:
-    picture(matches_snapshot, "started", running(2), (80, 24))
-
-
-def test_stopped(matches_snapshot: Compare) -> None:
-    folder = running(MIDDLE)
-    folder.alive = False
-    picture(matches_snapshot, "stopped", folder, (80, 24))
-
-
-@pytest.mark.parametrize(
-    ("number", "name"), [("1", "score"), ("2", "skills"), ("3", "lineage"), ("4", "log")]
-)
-def test_zoomed(matches_snapshot: Compare, number: str, name: str) -> None:
-    picture(matches_snapshot, f"zoomed-{name}", running(), (80, 24), (number, "z"))
-
-
-def test_filtered(matches_snapshot: Compare) -> None:
-    picture(matches_snapshot, "filtered", running(), (80, 24), ("slash", *"promoted", "enter"))
-
-
-def test_help(matches_snapshot: Compare) -> None:
-    picture(matches_snapshot, "help", running(), (80, 24), ("question_mark",))
-
-
-def test_light_theme(matches_snapshot: Compare) -> None:
-    picture(matches_snapshot, "light", running(), (80, 24), theme="textual-light")
+    drive(app, script)

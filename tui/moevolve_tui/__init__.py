@@ -1,6 +1,6 @@
-"""The terminal view of a run. It reads the run's store and nothing else; see `moevolve_tui.app.main`.
+"""The terminal screens of runs. They read runs' journals and nothing else; see `moevolve_tui.main`.
 
-- `model` folds records into a view model, without any terminal.
-- `drawing` turns the model into toned lines of text, also without any terminal.
-- `reader` polls the store; `widgets` and `app` put the lines on the screen.
+- `session`, `model` and `replay` follow runs and fold their records, without any terminal.
+- `pages` turn a model into rows, `drawing` has what they share, also without any terminal.
+- `widgets` and `app` put rows on the screen; `actions` are what keys do; `controls` what is asked of a run.
 """

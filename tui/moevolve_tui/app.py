@@ -1,268 +1,283 @@
-"""The application: one reader thread, one model, four panes.
+"""The application: one reading thread over a session of runs, panes over pages.
 
-The reader thread only posts `Arrived`; the model and the screen change in the application's own loop alone.
+The reading thread folds in turns and posts `Arrived`; the screen changes in the application's own loop alone.
 Leaving touches nothing but this process.
 """
 
-import os
-import sys
+from __future__ import annotations
+
+import asyncio
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import DescendantFocus
+from textual.events import Resize
 from textual.message import Message
-from textual.widgets import Footer, Input
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
 from textual.worker import get_current_worker
 
-from moevolve.errors import MoevolveError
-from moevolve.journal.text import line
-from moevolve_tui.help import HelpScreen
-from moevolve_tui.model import RunModel
-from moevolve_tui.reader import News, Reader
-from moevolve_tui.widgets.curve import CurvePane
+from moevolve_tui import saved
+from moevolve_tui.actions import COMMANDS, Actions
+from moevolve_tui.drawing.heading import heading_lines
+from moevolve_tui.pages.page import Context
+from moevolve_tui.replay import TICK_SECONDS, Replay
+from moevolve_tui.screens import BESIDE, SCREENS
+from moevolve_tui.session import Session
 from moevolve_tui.widgets.heading import Heading
-from moevolve_tui.widgets.lineage import LineagePane
-from moevolve_tui.widgets.log import LogPane
 from moevolve_tui.widgets.pane import Pane
-from moevolve_tui.widgets.skills import SkillsPane
 
 POLL_SECONDS = 0.25
+LEAST = (60, 16)
+"""Columns and rows below which a sentence stands instead of the screens."""
 
 
 class Arrived(Message):
-    """The reader found something new."""
-
-    def __init__(self, news: News) -> None:
-        self.news = news
-        super().__init__()
+    """The reading thread has news."""
 
 
-class WatchApp(App[str]):
-    """Watches one run. Its result is the message of a fault that ended it, or None.
+class WatchApp(Actions):
+    """Shows a session of runs. Its result is the message of a fault that ended it, or None.
 
     Args:
-        reader: where news comes from.
-        place: what is watched, in words, for the time before it starts.
+        session: the runs.
         clock: seconds that only grow; a test freezes it.
         screenshots: folder for `s`.
+        settings: file of what is kept from one time to the next; None keeps nothing.
     """
 
     TITLE = "Moevolve"
-    CSS_PATH = "watch.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (72, "-narrow"), (120, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-short"), (32, "-tall")]
+    CSS_PATH = "screens.tcss"
+    COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Leave", id="leave"),
-        Binding("ctrl+c", "quit", "Leave", show=False, id="leave.interrupt"),
-        Binding("1", "pane(1)", "Score", show=False, id="pane.score"),
-        Binding("2", "pane(2)", "Skills", show=False, id="pane.skills"),
-        Binding("3", "pane(3)", "Lineage", show=False, id="pane.lineage"),
-        Binding("4", "pane(4)", "Log", show=False, id="pane.log"),
-        Binding("tab", "next_pane(1)", "Pane", key_display="1-4 tab", priority=True, id="pane.next"),
+        *[
+            Binding(str(number), f"screen({number})", page.NAME, show=False, id=f"screen.{page.NAME.lower()}")
+            for number, page in enumerate(SCREENS)
+        ],
+        *[
+            Binding(key, action, words, show=show, key_display=display, id=id)
+            for id, key, action, words, show, display in COMMANDS
+        ],
+        Binding("tab", "next_pane(1)", "Pane", show=False, priority=True, id="pane.next"),
         Binding("shift+tab", "next_pane(-1)", "Pane", show=False, priority=True, id="pane.previous"),
-        Binding("z", "zoom", "Zoom", id="zoom"),
-        Binding("slash", "filter", "Filter", key_display="/", id="filter"),
-        Binding("f", "follow", "Follow", id="follow"),
-        Binding("s", "picture", "SVG", id="picture"),
-        Binding("question_mark", "help", "Help", key_display="?", id="help"),
-        Binding("escape", "step_out", "Back", show=False, id="back"),
+        Binding("ctrl+c", "quit", "Leave", show=False, priority=True, id="leave.interrupt"),
     ]
 
     def __init__(
         self,
-        reader: Reader,
+        session: Session,
         *,
-        place: str = "",
         clock: Callable[[], float] = time.monotonic,
         screenshots: Path = Path(),
+        settings: Path | None = None,
     ) -> None:
         super().__init__()
         self.animation_level = "none"
-        self.model = RunModel()
-        self.model.stage = (
-            f"Waiting for a run in {line(place)}; it is shown as soon as it starts" if place else ""
-        )
-        self._reader = reader
+        self.session = session
+        self.context = Context(session)
+        self.screenshots = screenshots
+        self.playback: Replay | None = None
+        self.number = 1
+        self.zoomed = False
+        self._settings = settings
+        self._saved = saved.load(settings)
         self._clock = clock
-        self._heard = clock()
-        self._screenshots = screenshots
+        self._heard: tuple[float, float] = (0.0, clock())
         self._leaving = threading.Event()
-        self._taken = threading.Event()
+        self._told = threading.Event()
+        self._dirty = False
+        self.pages = [page(self.context) for page in SCREENS]
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
-        self.heading = Heading(self.model)
-        self.log_pane = LogPane(4, self.model)
-        self.panes: list[Pane] = [
-            CurvePane(1, self.model),
-            SkillsPane(2, self.model),
-            LineagePane(3, self.model),
-            self.log_pane,
+        self.heading = Heading()
+        self.panes = [
+            Pane(index, self.context, self.pages[number]) for index, number in enumerate((1, *BESIDE[1]))
         ]
+        self.context.log_axis = self._saved.log_axis
 
     def compose(self) -> ComposeResult:
         yield self.heading
+        yield Static("", id="small", markup=False)
         yield Container(*self.panes, id="panes")
-        yield Input(placeholder="words to look for in the log", id="filter")
+        yield Input(id="prompt")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.panes[0].add_class("chosen")
-        self.panes[0].focus()
+        if self._saved.theme in self.available_themes:
+            self.theme = self._saved.theme
+        if self._saved.keymap:
+            self.set_keymap(self._saved.keymap)
+        self.theme_changed_signal.subscribe(self, lambda theme: self._save(theme.name))
+        self._arrange()
+        first = self._saved.screen if 0 <= self._saved.screen <= 9 else 1
+        self.show_screen(first if self.session.runs else 0)
         self.set_interval(1.0, self._tick)
-        self._follow_run()
+        self.set_interval(TICK_SECONDS, self._renew_if_dirty)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if threading.current_thread() is threading.main_thread():
+                loop.add_signal_handler(number, self._end, number)
+        self._read()
+
+    def _end(self, number: int) -> None:
+        """Leaves on a signal, with the terminal as it was."""
+        self.exit(return_code=128 + number)
 
     def on_unmount(self) -> None:
         self._leaving.set()
+        self._told.set()
+
+    @property
+    def frozen(self) -> bool:
+        model = self.session.current
+        return model is not None and model.frozen
+
+    # News
 
     @work(thread=True, exclusive=True, group="reader")
-    def _follow_run(self) -> None:
+    def _read(self) -> None:
         worker = get_current_worker()
         while not (worker.is_cancelled or self._leaving.is_set()):
-            news = self._reader.poll()
-            if news is not None:
-                self._taken.clear()
-                self.post_message(Arrived(news))
-                if news.fatal:
-                    return
-                # One piece at a time: keys that were pressed meanwhile come before the next.
-                while not (self._taken.wait(0.1) or worker.is_cancelled or self._leaving.is_set()):
-                    pass
-            if news is None or not news.more:
-                self._leaving.wait(POLL_SECONDS)
+            changed, more = self.session.step()
+            if changed and not self._told.is_set():
+                self._told.set()
+                self.post_message(Arrived())
+            # Between two pieces the loop may run: its keys come first.
+            self._leaving.wait(0.0005 if more else POLL_SECONDS)
 
     @on(Arrived)
-    def _take(self, message: Arrived) -> None:
-        news = message.news
-        if news.fatal:
-            self.exit(result=news.fault, return_code=2)
-            return
-        self.heading.fault = line(news.fault)
-        if not news.fault:
-            before = self.model.seconds
-            if news.folder is not None and not self.model.entries:
-                self.model.attach(news.folder)
-            self.model.fold(news.records)
-            self.model.observe(news.state, news.alive)
-            if self.model.seconds != before:
-                self._heard = self._clock()
-            if not news.more:
-                for pane in self.panes:
-                    pane.renew()
+    def _arrived(self) -> None:
+        self._told.clear()
+        model = self.context.model
+        if model is not None and model.seconds != self._heard[0]:
+            self._heard = model.seconds, self._clock()
+        if model is not None and model.hopeless and len(self.session.runs) == 1 and not model.entries:
+            self.exit(result=model.fault, return_code=2)
+        elif not self._dirty:
+            self._dirty = True
+
+    def _renew_if_dirty(self) -> None:
+        if self.playback is not None and self.playback.tick():
+            self.session.replay = self.playback.model
+            self._dirty = True
+        scanning = self.pages[9].scanning  # type: ignore[attr-defined]
+        if self._dirty or scanning:
+            self._dirty = False
+            self.renew()
+
+    def renew(self) -> None:
+        """Takes what is new onto the screen."""
         self._tick()
-        self._taken.set()
+        for pane in self.panes:
+            pane.renew()
 
     def _tick(self) -> None:
         """Time goes on between two records of a run that runs."""
-        since = self._clock() - self._heard if self.model.status == "running" else 0.0
-        self.heading.seconds = self.model.seconds + since
-        self.heading.refresh()
+        model = self.context.model
+        seconds = 0.0
+        if model is not None:
+            live = model.status == "running" and self.playback is None and not model.frozen
+            seconds = model.seconds + (max(0.0, self._clock() - self._heard[1]) if live else 0.0)
+        replay = self.playback.words() if self.playback is not None else ""
+        width = max(10, self.size.width - 2)
+        if model is None:
+            self.heading.tell(heading_lines(None, 0.0, width))
+            return
+        with model.turns.drawing():
+            lines = heading_lines(model, seconds, width, frozen=model.frozen, replay=replay)
+        self.heading.tell(lines[: max(2, self.size.height // 3)])
 
-    @on(DescendantFocus)
-    def _choose(self) -> None:
-        if isinstance(self.focused, Pane):
-            for pane in self.panes:
-                pane.set_class(pane is self.focused, "chosen")
+    # The layout
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While help is open, its own keys count."""
-        return not (
-            isinstance(self.screen, HelpScreen) and action in ("next_pane", "pane", "zoom", "filter", "help")
+    def on_resize(self, event: Resize) -> None:
+        self._arrange()
+        self.call_after_refresh(self.renew)
+
+    def _arrange(self) -> None:
+        """As many panes as both axes allow."""
+        width, height = self.size
+        small = width < LEAST[0] or height < LEAST[1]
+        shown = 3 if width >= 180 and height >= 50 else 2 if width >= 120 and height >= 32 else 1
+        if self.zoomed or self.number == 0:
+            shown = 1
+        note = self.query_one("#small", Static)
+        note.display = small
+        note.update(
+            f"{width}x{height} is too small for the screens: they need {LEAST[0]}x{LEAST[1]}. "
+            "q leaves; `moevolve show` prints the run."
         )
+        self.query_one("#panes").display = not small
+        chosen = self.chosen_pane
+        for index, pane in enumerate(self.panes):
+            pane.display = pane is chosen if shown == 1 else index < shown
+        if not chosen.display:
+            self.panes[0].focus()
 
-    def action_pane(self, number: int) -> None:
-        """Focuses pane `number`, and shows it where only one fits."""
+    @property
+    def chosen_pane(self) -> Pane:
+        """The pane that has the focus, or had it last."""
+        return next((pane for pane in self.panes if pane.has_class("chosen")), self.panes[0])
+
+    def choose(self, pane: Pane) -> None:
+        """Gives a pane the focus."""
+        for each in self.panes:
+            each.set_class(each is pane, "chosen")
+        pane.focus()
+        self._arrange()
+
+    @on(Pane.Moved)
+    def _moved(self) -> None:
         for pane in self.panes:
-            pane.set_class(pane.number == number, "chosen")
-        self.panes[number - 1].focus()
+            if pane.display:
+                pane.renew()
 
-    def action_next_pane(self, step: int) -> None:
-        chosen = next(index for index, pane in enumerate(self.panes) if pane.has_class("chosen"))
-        self.action_pane((chosen + step) % len(self.panes) + 1)
+    def on_descendant_focus(self) -> None:
+        if isinstance(self.focused, Pane) and not self.focused.has_class("chosen"):
+            self.choose(self.focused)
 
-    def action_zoom(self) -> None:
-        self.query_one("#panes").toggle_class("zoomed")
+    def show_screen(self, number: int) -> None:
+        """Shows a screen in the first pane, and beside it what belongs to it."""
+        self.number = number
+        for pane, place in zip(self.panes, (number, *BESIDE[number]), strict=True):
+            pane.stack = [self.pages[place]]
+            pane.scroll_to(y=0, animate=False, force=True)
+        self.choose(self.panes[0])
+        self.call_after_refresh(self.renew)
 
-    def action_follow(self) -> None:
-        self.log_pane.toggle_follow()
-
-    def action_help(self) -> None:
-        self.push_screen(HelpScreen())
-
-    def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.add_class("open")
-        self.action_pane(4)
-        field.focus()
-
-    @on(Input.Changed, "#filter")
-    def _filter(self, event: Input.Changed) -> None:
-        self.log_pane.filter(event.value)
-
-    @on(Input.Submitted, "#filter")
-    def _filtered(self) -> None:
-        self.query_one("#filter").remove_class("open")
-        self.log_pane.focus()
-
-    def action_step_out(self) -> None:
-        """One step out: the filter first, then the zoom."""
-        field = self.query_one("#filter", Input)
-        if field.has_class("open") or self.log_pane.wanted:
-            field.value = ""
-            field.remove_class("open")
-            self.log_pane.filter("")
-            self.log_pane.focus()
-        else:
-            self.query_one("#panes").remove_class("zoomed")
-
-    def action_picture(self) -> None:
-        """Writes the screen as SVG beside where the watcher was started, never into the run's folder."""
-        name = "".join(
-            letter if letter.isalnum() or letter in "-_" else "-" for letter in self.model.run or "run"
+    def _save(self, theme: str | None = None) -> None:
+        kept = saved.Saved(
+            theme=theme or self.theme,
+            keymap=self._saved.keymap,
+            screen=self.number,
+            zoomed=self.zoomed,
+            log_axis=self.context.log_axis,
         )
-        taken = (self._screenshots / f"moevolve-{name}-{number}.svg" for number in range(1, 10_000))
-        try:
-            path = next(path for path in taken if not path.exists())
-            path.write_text(self.export_screenshot(title=f"moevolve watch {name}"), encoding="utf-8")
-        except OSError as error:
-            self.notify(f"No picture: {error}", severity="error", markup=False)
-        else:
-            self.notify(f"Wrote {path}", markup=False)
+        if (why := saved.store(self._settings, kept)) and self.is_running:
+            self.notify(f"Settings are not kept: {why}", severity="warning", markup=False)
 
+    async def action_quit(self) -> None:
+        self._save()
+        self.exit()
 
-def main(path: Path | None = None, *, runs: Path = Path("runs"), wait: bool = False) -> int:
-    """Watches the run in `path`, or the newest one under `runs`, until the user leaves.
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action, by its words; then Textual's own."""
+        for number, page in enumerate(SCREENS):
+            yield SystemCommand(
+                f"{number} {page.NAME}",
+                f"Show screen {number}",
+                lambda number=number: self.show_screen(number),
+            )
+        for id, key, action, words, _, display in COMMANDS:
+            del id
 
-    Args:
-        path: a run folder; it may be one in which the run has not started yet.
-        runs: where the newest run is looked for when `path` is None.
-        wait: also waits for a folder that does not exist yet.
+            async def act(action: str = action) -> None:
+                await self.run_action(action)
 
-    Returns:
-        The exit code: 0 after leaving, 2 when there is nothing to watch or no terminal to show it on.
-    """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
-        print(
-            "moevolve watch draws on a terminal, and this is none; "
-            "`moevolve show DIR` and `moevolve report DIR` print the same run",
-            file=sys.stderr,
-        )
-        return 2
-    # The store is a native library; the import waits until there is a terminal to use it for.
-    from moevolve_tui.attach import locate, open_run
-
-    try:
-        found = locate(path, runs, wait=wait)
-    except MoevolveError as error:
-        print(f"moevolve watch: {error}", file=sys.stderr)
-        return 2
-    app = WatchApp(Reader(found, open_run), place=str(path or runs))
-    fault = app.run()
-    if fault:
-        print(f"moevolve watch: {fault}", file=sys.stderr)
-    return app.return_code or 0
+            yield SystemCommand(words, f"Key {display or key}", act)
+        yield from super().get_system_commands(screen)

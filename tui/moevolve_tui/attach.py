@@ -1,35 +1,56 @@
-"""Which run to watch: the folder that was named, or the newest one; and why not, in one sentence."""
+"""Which runs to show: those that were named, or all under a folder; and why not, in one sentence."""
+
+from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from moevolve.errors import MoevolveError, SchemaError, UsageError
-from moevolve.journal.store import RunStore, list_runs
+from moevolve.journal.store import is_run, list_runs
+from moevolve_tui.session import Session, open_run
 
-_BEGINNING = {"journal", "weights", "program", "run.toml", "writer.lock"}
+_BEGINNING = {"journal", "weights", "program", "memory", "run.toml", "writer.lock", "estimate.json"}
 """What a run folder may hold before its journal does."""
 _YOUNG_SECONDS = 3.0
 
 
-def open_run(path: Path) -> RunStore:
-    """The run in `path`, for reading."""
-    return RunStore.open(path)
+def session_of(paths: Sequence[Path], runs: Path, *, wait: bool) -> Session:
+    """The session over what was named.
 
-
-def locate(path: Path | None, runs: Path, *, wait: bool) -> Callable[[], Path | None]:
-    """A function that gives the run's folder as soon as there is one.
+    Args:
+        paths: folders of runs, or of several; none for all under `runs`.
+        runs: where runs lie by default. It need not exist: the screens offer to start one.
+        wait: whether a folder that does not exist yet is waited for.
 
     Raises:
-        UsageError: there is nothing to watch and nothing that could become a run.
+        UsageError: there is nothing to show and nothing that could become a run.
         SchemaError: a newer version of Moevolve wrote the folder.
     """
-    if path is None:
-        if newest_run(runs) is None and not (wait or runs.is_dir()):
-            raise UsageError(
-                f"no run under {runs}/: start one with `moevolve run quickstart`, or name its folder"
-            )
-        return lambda: newest_run(runs)
+    if not paths:
+        session = Session(roots=[runs])
+        session.scan()
+        return session
+    named, roots = [], []
+    for path in paths:
+        if path.is_dir() and not is_run(path) and not beginning(path):
+            try:
+                below = list_runs(path)
+            except MoevolveError:
+                below = []
+            if below:
+                roots.append(path)
+                continue
+        _usable(path, wait)
+        named.append(path)
+    beside = [path.absolute().parent for path in named]
+    session = Session(named, [*roots, *dict.fromkeys(beside)] if len(paths) == 1 else roots)
+    if roots:
+        session.scan()
+    return session
+
+
+def _usable(path: Path, wait: bool) -> None:
     if path.is_dir():
         if not beginning(path):
             _try(path)
@@ -40,7 +61,6 @@ def locate(path: Path | None, runs: Path, *, wait: bool) -> Callable[[], Path | 
             f"there is no folder {path}: `moevolve ls` lists the runs, "
             f"and `moevolve watch --wait {path}` waits for one"
         )
-    return lambda: None if not path.is_dir() or beginning(path) else path
 
 
 def beginning(path: Path) -> bool:
@@ -53,10 +73,9 @@ def beginning(path: Path) -> bool:
 
 
 def _try(path: Path) -> None:
-    """Opens the run once. A journal made only now may not be whole yet: the reader tries that one again."""
+    """Opens the run once. A journal made only now may not be whole yet: it is tried again later."""
     try:
-        with open_run(path):
-            pass
+        open_run(path).close()
     except SchemaError:
         raise
     except MoevolveError:
@@ -69,15 +88,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def newest_run(root: Path) -> Path | None:
-    """The run under `root` whose journal was written last."""
-    try:
-        found = list_runs(root) if root.is_dir() else []
-    except (MoevolveError, OSError):
-        return None
-    return max(found, key=_written, default=None)
 
 
 def _written(run: Path) -> float:

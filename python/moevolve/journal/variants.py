@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -161,6 +162,11 @@ class Variants:
     def entry(self, row: int) -> int:
         """Sequence number of the entry that added it."""
         return self._entry[row]
+
+    def fates(self) -> dict[Fate, int]:
+        """How many variants came to which fate."""
+        found = Counter(self._fate)
+        return {fate: found[code] for code, fate in enumerate(FATES) if found[code]}
 
     def settle(self, row: int, fate: Fate) -> None:
         """Says what became of a variant."""

@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from moevolve.agents.genome import Genome
 from moevolve.errors import StoreError
+from moevolve.journal.programs import program_files
 from moevolve.journal.store import RunStore
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
@@ -88,7 +89,7 @@ class VariantStore:
 
 def genome_in(store: RunStore, program: str) -> Genome:
     """The program of this hash in a run's store."""
-    return Genome(files=msgspec.msgpack.decode(store.blob(program), type=dict[str, str]))
+    return Genome(files=program_files(store, program))
 
 
 def encode(genome: Genome) -> bytes:

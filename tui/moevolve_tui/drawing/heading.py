@@ -1,103 +1,119 @@
-"""The two lines at the top: which run, how it stands, how far it is."""
+"""The lines at the top: which run, how far, how good and how sure, what is being done; a fault has lines of its own."""
 
 from __future__ import annotations
 
-from moevolve.journal.drawing.lines import Line, spread, width_of
-from moevolve.journal.figures import amount, counted, duration, gain, interval
+import textwrap
+
+from moevolve.journal.drawing.lines import Line, fit, spread, width_of
+from moevolve.journal.figures import duration, gain, interval
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
+from moevolve_tui.drawing.rows import middle
+from moevolve_tui.drawing.words import STATUS, ends
 from moevolve_tui.model import RunModel
 
-STATUS: dict[str, tuple[str, Tone]] = {
-    "waiting": ("○", "warn"),
-    "running": ("●", "good"),
-    "paused": ("◐", "warn"),
-    "finished": ("✔", "good"),
-    "failed": ("✗", "bad"),
-    "stopped": ("■", "bad"),
-}
 _BAR = 10
+FAULT_LINES = 3
 
 
-def heading_lines(model: RunModel, seconds: float, width: int, fault: str = "") -> list[Line]:
-    """Run, arm, status and progress; below it the score with its interval, and what is being done."""
-    return [_identity(model, seconds, width), _standing(model, width, fault)]
+def heading_lines(
+    model: RunModel | None, seconds: float, width: int, *, frozen: bool = False, replay: str = ""
+) -> list[Line]:
+    """Two lines always, then what is being done, then faults wrapped."""
+    if model is None:
+        return [fit([("Moevolve", "head"), ("  no run yet", "quiet")], width), fit([], width)]
+    lines = [_identity(model, seconds, width, frozen, replay), fit(_standing(model, width), width)]
+    if model.loading:
+        lines.append(fit([(f"loading {model.entries:,} of {model.total:,} records", "warn")], width))
+    elif model.status == "running" and model.stage and not replay:
+        lines.append(fit([(model.stage, "quiet")], width))
+    elif model.status == "stopped":
+        lines.append(fit([("stopped before its end; `moevolve resume` goes on (p)", "warn")], width))
+    elif model.status == "paused":
+        waits = (
+            f"{line(model.view.waiting[0], 12)} waits: A approve, R reject; then "
+            if model.view.waiting
+            else ""
+        )
+        lines.append(fit([(f"paused; {waits}`moevolve resume` goes on (p)", "warn")], width))
+    for words in (model.fault, model.notice, model.error if model.status == "failed" else ""):
+        lines += [[(each, "bad")] for each in wrapped(words, width)]
+    return [fit(each, width) for each in lines]
 
 
-def _identity(model: RunModel, seconds: float, width: int) -> Line:
+def wrapped(words: str, width: int) -> list[str]:
+    """Words on at most `FAULT_LINES` lines."""
+    pieces = (
+        [each for part in words.split("\n") for each in textwrap.wrap(part, max(10, width))] if words else []
+    )
+    if len(pieces) > FAULT_LINES:
+        pieces = [*pieces[: FAULT_LINES - 1], pieces[FAULT_LINES - 1][: max(1, width - 1)] + "…"]
+    return pieces
+
+
+def _identity(model: RunModel, seconds: float, width: int, frozen: bool, replay: str) -> Line:
     dot, tone = STATUS[model.status]
     left: Line = [(f"{dot} {model.status}", tone)]
-    if model.run:
-        left.append((f"  {line(model.run, 12)}", "head"))
-    right: Line = []
+    if replay:
+        left = [(replay, "warn")]
+    elif frozen:
+        left.append((f" frozen, {max(0, model.total - model.entries):,} new", "warn"))
     view = model.view
+    right: Line = []
+    tail: Line = []
     if started := view.started:
-        left.append((f"  {started.arm}  seed {started.seed}", "quiet"))
-        if width >= 110:
-            left.append((f"  {line(started.suite)}, {amount(started.parameters)} parameters", "quiet"))
-        of = f"/{view.planned}" if view.planned else ""
+        of = f"/{view.planned}" if view.planned and view.planned >= view.cycle else ""
         right = [
-            (f"cycle {view.cycle}{of} ", "plain"),
-            *_progress(model),
+            (f" cycle {view.cycle}{of} ", "plain"),
+            *_progress(model, bool(replay)),
             (f" {duration(seconds)}", "plain"),
         ]
-        if model.eta is not None:
-            right.append((f" eta {duration(model.eta)}", "quiet"))
+        if model.eta is not None and not replay:
+            right.append((f" +{duration(model.eta)}", "quiet"))
+        tail = [(f"  {started.arm}, seed {started.seed}", "quiet")]
+        if width_of(left) + width_of(tail) + width_of(right) + 14 > width:
+            tail = []
+    room = max(4, width - width_of(left) - width_of(right) - width_of(tail) - 3)
+    left += [(f"  {middle(model.name, room)}", "head"), *tail]
     return spread(left, right, width)
 
 
-def _progress(model: RunModel) -> Line:
+def _progress(model: RunModel, replay: bool) -> Line:
     done = 1.0 if model.status == "finished" else model.done
-    if done is None:
+    if replay and model.total:
+        done = model.entries / model.total
+    if done is None or done != done:
         return []
     full = round(min(1.0, max(0.0, done)) * _BAR)
-    return [("━" * full, "good"), ("━" * (_BAR - full), "faint")]
+    return [("━" * full, "good"), ("─" * (_BAR - full), "faint")]
 
 
-def _standing(model: RunModel, width: int, fault: str) -> Line:
-    if fault:
-        return spread([(line(fault), "bad")], [], width)
-    if model.status == "waiting":
-        return spread(
-            [
-                (
-                    line(model.stage) or "Waiting for the run to start; this view follows as soon as it does",
-                    "warn",
-                )
-            ],
-            [],
-            width,
-        )
+def _standing(model: RunModel, width: int) -> Line:
+    """`Dev .470 > .799 ±.040, +.329 [+.27, +.39]. Sealed .473 ±.025, again at the end.`, what fits of it."""
     view = model.view
-    left: Line = []
-    sealed, final, dev = view.point("sealed"), view.point("sealed", newest=True), view.point("dev")
-    if sealed:
-        left += [("sealed ", "quiet"), (interval(sealed.score), "sealed")]
-    if final:
-        left += [(" → ", "quiet"), (interval(final.score), "sealed")]
-    elif dev:
-        newest = view.point("dev", newest=True) or dev
-        left += [("  dev ", "quiet"), (interval(newest.score), "curve")]
-    # A gain is between two scores of one split.
-    if change := view.sealed_gain if final else view.dev_gain:
-        left.append((f" {gain(change.gain)}", "good" if change.gain > 0 else "bad"))
-    for level, (accepted, decided) in view.decisions.items():
-        if decided:
-            left += [(f"  {level[0]} ", "quiet"), (f"{accepted}/{decided}", level)]
-    if alarms := sum(counts.alarms for counts in view.guards.values()):
-        left.append((f"  {counted(alarms, 'alarm')}", "bad"))
-    if width >= 110 and view.generated:
-        left.append((f"  {amount(view.generated)} tokens  {amount(view.lessons)} lessons", "quiet"))
-    stage = model.error if model.status == "failed" and model.error else model.stage
-    if model.status == "stopped":
-        stage = "`moevolve resume` goes on"
-    if model.status == "paused":
-        waiting = f"`moevolve approve` or `reject` {line(view.waiting[0], 12)}, then " if view.waiting else ""
-        stage = f"{waiting}`moevolve resume` goes on"
-    if model.status == "finished":
-        stage = ""
-    room = width - width_of(left) - 2
-    right: Line = (
-        [(stage if len(stage) <= room else stage[: max(0, room - 1)] + "…", "quiet")] if room > 6 else []
-    )
-    return spread(left, right, width)
+    dev, newest = view.point("dev"), view.point("dev", newest=True)
+    sealed, final = view.point("sealed"), view.point("sealed", newest=True)
+    first: Line = []
+    second: Line = []
+    if final is not None and sealed is not None:
+        second = [("Sealed ", "quiet"), (f"{interval(sealed.score)} > {interval(final.score)}", "sealed")]
+        if found := view.sealed_gain:
+            second.append((f", {gain(found.gain)} {ends(*found.interval)}", _tone(found.interval)))
+        second.append((f" n={final.score.n:,}. ", "quiet"))
+    elif sealed is not None:
+        again = "." if view.finished else ", again at the end."
+        second = [("Sealed ", "quiet"), (interval(sealed.score), "sealed"), (again, "quiet")]
+    if dev is not None:
+        first = [("Dev ", "quiet"), (interval(dev.score), "curve")]
+        if newest is not None and (found := view.dev_gain):
+            first.append((f" > {interval(newest.score)}", "curve"))
+            first.append((f", {gain(found.gain)} {ends(*found.interval)}", _tone(found.interval)))
+        first.append((f" n={(newest or dev).score.n:,}. ", "quiet"))
+    parts = [second, first] if final is not None else [first, second]
+    if width_of(parts[0]) + width_of(parts[1]) > width and parts[0]:
+        return parts[0]
+    return [*parts[0], *parts[1]] or [("no score yet: the sealed test comes first", "quiet")]
+
+
+def _tone(found: tuple[float, float]) -> Tone:
+    return "good" if found[0] > 0 else "bad" if found[1] < 0 else "plain"

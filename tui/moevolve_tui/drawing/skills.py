@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from moevolve.journal.drawing.lines import Line, fit
 from moevolve.journal.figures import score
+from moevolve.journal.intervals import independent_gain, wilson
 from moevolve.journal.kinds import Tone
 from moevolve.journal.scores import LevelInterval, Skill
 from moevolve.journal.view import RunView
@@ -21,82 +24,115 @@ class TreeRow(msgspec.Struct, frozen=True):
     now: float | None
     first_level: LevelInterval | None
     level: LevelInterval | None
+    path: str = ""
+    """A leaf's own, or what the paths of a branch's leaves begin with."""
+    change: tuple[float, tuple[float, float]] | None = None
+    """Of a leaf, the gain on like splits with its interval."""
+    n: int = 0
+    """Tasks of the newest score."""
 
 
-def tree_rows(view: RunView) -> list[TreeRow]:
-    """The tree, depth first, names in order; a branch aggregates its children."""
+def tree_rows(view: RunView, closed: frozenset[str] = frozenset()) -> list[TreeRow]:
+    """The tree, depth first, names in order; a branch aggregates its children. Branches in `closed` show no children."""
     rows: list[TreeRow] = []
-    _descend(sorted(view.skills.values(), key=lambda skill: skill.path.split("/")), 0, rows)
+    _descend(sorted(view.skills.values(), key=lambda skill: skill.path.split("/")), 0, rows, closed)
     return rows
 
 
-def _descend(skills: list[Skill], depth: int, rows: list[TreeRow]) -> None:
+def _descend(skills: list[Skill], depth: int, rows: list[TreeRow], closed: frozenset[str]) -> None:
     names = dict.fromkeys(skill.path.split("/")[depth] for skill in skills if skill.path.count("/") >= depth)
     for name in names:
         below = [s for s in skills if s.path.count("/") >= depth and s.path.split("/")[depth] == name]
         leaf = len(below) == 1 and below[0].path.count("/") == depth
+        path = "/".join(below[0].path.split("/")[: depth + 1])
+        scored = [s for s in below if s.before is not None and s.now is not None]
         rows.append(
             TreeRow(
                 name,
                 depth,
                 leaf,
-                _mean([s.before for s in below if s.before is not None]),
-                _mean([s.now for s in below if s.now is not None]),
+                _mean([s.before for s in (scored or below) if s.before is not None]),
+                _mean([s.now for s in scored if s.now is not None]),
                 below[0].first_level if leaf else None,
                 below[0].level if leaf else None,
+                path,
+                skill_change(below[0]) if leaf else None,
+                sum(tasks(each) for each in below),
             )
         )
-        if not leaf:
-            _descend(below, depth + 1, rows)
+        if not leaf and path not in closed:
+            _descend(below, depth + 1, rows, closed)
+
+
+def tasks(skill: Skill) -> int:
+    """Tasks of a skill's newest score."""
+    share = skill.newest.get(skill.split) or skill.first.get(skill.split)
+    return share.n if share else 0
+
+
+def skill_change(skill: Skill) -> tuple[float, tuple[float, float]] | None:
+    """A leaf's gain between its first and its newest score of one split, with the interval of two Wilson intervals; None
+    while there is only one."""
+    first, newest = skill.first.get(skill.split), skill.newest.get(skill.split)
+    if first is None or newest is None or not (math.isfinite(first.score) and math.isfinite(newest.score)):
+        return None
+    before, after = (wilson(each.score * each.n, each.n) for each in (first, newest))
+    return newest.score - first.score, independent_gain(before, after)
 
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def skill_line(row: TreeRow, width: int) -> Line:
-    """`reverse        ━━━━━╸── .52→1.00 L6-8` in `width` cells: the level's 95 % interval, toned once it has moved."""
+def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
+    """`reverse        ━━━━━╸── .52 > 1.00 +.48 L6-8 n=40`: colour only where the change leaves its 95 % interval."""
     figures = "–" if row.before is None else score(row.before)
     if row.before is not None and row.now is not None:
-        figures += f"→{score(row.now)}"
+        figures += f" > {score(row.now)}"
     level, ends = "", row.level[1] if row.level else None
     if ends:
         level = f"L{ends[0]}" if ends[0] == ends[1] else f"L{ends[0]}-{ends[1]}"
-    rose = fell = False
-    if ends and row.first_level:
-        rose, fell = ends[0] > row.first_level[1][1], ends[1] < row.first_level[1][0]
-    name_width = min(22, max(13, width - 22))
-    bar_width = max(4, min(24, width - name_width - 18))
-    name = [(" " * row.depth + row.name, "plain" if row.leaf else "head")]
-    change: Tone = "quiet"
-    if row.before is not None and row.now is not None and abs(row.now - row.before) >= 0.02:
-        change = "good" if row.now > row.before else "bad"
+    tone: Tone = "quiet"
+    mark = " "
+    change = ""
+    if row.change is not None:
+        low, high = row.change[1]
+        tone = "good" if low > 0 else "bad" if high < 0 else "quiet"
+        mark = "+" if low > 0 else "!" if high < 0 else " "
+        change = f"±{score((high - low) / 2)}"
+    name_width = min(30, max(14, width - 46))
+    bar_width = max(4, min(24, width - name_width - 36))
+    lead = "" if row.leaf else ("v " if open else "> ")
+    name: Line = [("  " * row.depth + lead + row.name, "plain" if row.leaf else "head")]
+    bar_tone: Tone = tone if row.leaf else "quiet"
     return [
-        *fit(name, name_width),  # type: ignore[arg-type]
+        (mark, tone),
+        *fit(name, name_width),
         (" ", "plain"),
-        *bar(row.before, row.now, bar_width),
-        (f" {figures:>8}", change),
-        (f" {level:<7}", "good" if rose else "bad" if fell else "quiet"),
+        *bar(row.before, row.now, bar_width, bar_tone),
+        (f" {figures:>9}", tone),
+        (f" {change:<5}", "quiet"),
+        (f" {level:<7}", "quiet"),
+        (f" n={row.n}" if row.n else "", "quiet"),
     ]
 
 
-def bar(before: float | None, now: float | None, width: int) -> Line:
-    """A bar of half cells: what there was, then what was gained (or lost) in its own tone."""
+def bar(before: float | None, now: float | None, width: int, tone: Tone) -> Line:
+    """A bar of half cells: what there was, then what was gained (or lost) in its own tone, by `+` and `-` as well."""
     if before is None:
         return [("─" * width, "faint")]
     if now is None:
         now = before
     first, second = sorted((_halves(before, width), _halves(now, width)))
-    tone: Tone = "good" if now >= before else "bad"
     line: Line = [("━" * (first // 2), "curve")]
     full = first // 2
     if first % 2:
         line.append(("━" if second > first else "╸", "curve"))
         full += 1
     gained = max(0, second // 2 - full)
-    line.append(("━" * gained, tone))
+    line.append((("+" if now >= before else "-") * gained, tone))
     full += gained
-    if second % 2 and second // 2 >= full:
+    if second % 2 and second // 2 >= full and full < width:
         line.append(("╸", tone))
         full += 1
     line.append(("─" * (width - full), "faint"))

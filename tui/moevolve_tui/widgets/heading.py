@@ -1,20 +1,27 @@
-"""The two lines at the top."""
+"""The lines at the top: as many as there is to say."""
+
+from __future__ import annotations
 
 from textual.strip import Strip
 
-from moevolve_tui.drawing.heading import heading_lines
-from moevolve_tui.model import RunModel
+from moevolve.journal.drawing.lines import Line
 from moevolve_tui.widgets.pane import Toned
 
 
 class Heading(Toned):
-    def __init__(self, model: RunModel) -> None:
+    def __init__(self) -> None:
         super().__init__(id="heading")
-        self.model = model
-        self.seconds = 0.0
-        self.fault = ""
+        self._lines: list[Line] = []
+
+    def tell(self, lines: list[Line]) -> None:
+        """Shows lines; the widget is as high as they are."""
+        if lines == self._lines:
+            return
+        if len(lines) != len(self._lines):
+            self.styles.height = max(2, len(lines))
+        self._lines = lines
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        lines = heading_lines(self.model, self.seconds, width, self.fault)
-        return self.strip_of(lines[y] if y < len(lines) else [], width)
+        return self.strip_of(self._lines[y] if y < len(self._lines) else [], width)

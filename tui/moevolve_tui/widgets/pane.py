@@ -1,41 +1,64 @@
-"""What all panes share: a titled window over lines that are drawn only when they are visible."""
+"""A titled window over a page: it draws the lines that can be seen, moves a cursor, and steps into what Enter opens."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
+from textual.markup import escape
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
 from moevolve.journal.drawing.lines import Line
 from moevolve.journal.kinds import TONES, Tone
-from moevolve_tui.model import RunModel
+from moevolve_tui.pages.log import LogPage
+from moevolve_tui.pages.page import Context, Page
+from moevolve_tui.readable import readable
+from moevolve_tui.targets import Target, VariantTarget
+
+GUTTER = 2
+"""Cells before a line, where the cursor is marked."""
+REACH = 2000
+"""Rows that are looked at for the next one that can be opened."""
 
 
 class Toned(Widget):
     """A widget that draws toned lines; the stylesheet colours `tone--NAME`."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in TONES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in TONES} | {"tone--cursor"}
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._tones: dict[Tone, Style] = {}
+        self._tones: dict[tuple[Tone, bool], Style] = {}
 
-    def strip_of(self, line: Line, width: int) -> Strip:
-        """One line in the widget's own background."""
-        segments = [Segment(text, self._tones.get(tone) or self._mixed(tone)) for text, tone in line]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+    def strip_of(self, line: Line, width: int, *, cursor: bool = False) -> Strip:
+        """One line in the widget's own background, or in the cursor's."""
+        segments = [
+            Segment(text, self._tones.get((tone, cursor)) or self._mixed(tone, cursor)) for text, tone in line
+        ]
+        base = self._tones.get(("plain", cursor)) or self._mixed("plain", cursor)
+        return Strip(segments).adjust_cell_length(width, base)
 
-    def _mixed(self, tone: Tone) -> Style:
-        """A tone's style; a translucent colour is mixed with the background here, since a terminal cannot."""
+    def _mixed(self, tone: Tone, cursor: bool = False) -> Style:
+        """A tone's style, readable on its background; a translucent colour is mixed here, since a terminal cannot."""
         styles = self.get_component_styles(f"tone--{tone}")
+        background = self.background_colors[1]
         style = self.rich_style + styles.text_style
-        if styles.has_rule("color"):
-            style += Style.from_color((self.background_colors[1] + styles.color).rich_color)
-        self._tones[tone] = style
+        if cursor:
+            marked = self.get_component_styles("tone--cursor")
+            background = background + marked.background
+            style += Style.from_color(None, background.rich_color)
+        color = background + styles.color if styles.has_rule("color") else self.colors[3]
+        style += Style.from_color(readable(color, background).rich_color)
+        self._tones[tone, cursor] = style
         return style
 
     def notify_style_update(self) -> None:
@@ -45,42 +68,280 @@ class Toned(Widget):
 
 
 class Pane(Toned, ScrollView, can_focus=True):
-    """A pane of the overview. Subclasses say how many lines they have and draw one."""
+    """A pane with a stack of pages, the last of which is shown.
+
+    Args:
+        index: its place among the panes.
+        context: what pages share.
+        page: the first page.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_down", "down", show=False),
-        Binding("k,up", "scroll_up", "up", show=False),
-        Binding("g,home", "scroll_home", "top", show=False),
-        Binding("G,end", "scroll_end", "end", show=False),
+        Binding("j,down", "move(1)", "down", show=False, id="move.down"),
+        Binding("k,up", "move(-1)", "up", show=False, id="move.up"),
+        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("g,home", "end(0)", "top", show=False, id="move.top"),
+        Binding("G,end", "end(1)", "end", show=False, id="move.end"),
+        Binding("enter", "open", "open", show=False, id="open"),
+        Binding("left", "sideways(-1)", "fold", show=False, id="move.left"),
+        Binding("right", "sideways(1)", "unfold", show=False, id="move.right"),
     ]
-    NAME: ClassVar[str] = ""
 
-    def __init__(self, number: int, model: RunModel) -> None:
-        super().__init__(id=f"pane-{self.NAME.lower()}")
-        self.model = model
-        self.number = number
-        self.border_title = self.titled()
+    class Opened(Message):
+        """Enter, or a click, on a row that stands for something."""
 
-    def titled(self) -> str:
-        """The pane's title, as markup."""
-        return f"[b]{self.number}[/] {self.NAME}"
+        def __init__(self, pane: Pane, target: Target) -> None:
+            self.pane, self.target = pane, target
+            super().__init__()
 
-    def count(self) -> int:
-        """Lines there are."""
-        raise NotImplementedError
+    class Sideways(Message):
+        """Left or right, where there is no branch to fold."""
 
-    def draw(self, index: int, width: int) -> Line:
-        """Line `index` in `width` cells."""
-        raise NotImplementedError
+        def __init__(self, step: int) -> None:
+            self.step = step
+            super().__init__()
+
+    class Moved(Message):
+        """The cursor stands elsewhere."""
+
+    def __init__(self, index: int, context: Context, page: Page) -> None:
+        super().__init__(id=f"pane-{index}")
+        self.context = context
+        self.stack: list[Page] = [page]
+        self.cursors: dict[int, int] = {}
+        """Cursor by page."""
+        self.find = ""
+
+    @property
+    def page(self) -> Page:
+        return self.stack[-1]
+
+    @property
+    def cursor(self) -> int:
+        return self.cursors.get(id(self.page), -1)
+
+    @cursor.setter
+    def cursor(self, value: int) -> None:
+        self.cursors[id(self.page)] = value
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        model = self.context.model
+        if model is None:
+            yield
+        else:
+            with model.turns.drawing():
+                yield
+
+    def show(self, page: Page) -> None:
+        """Shows another first page."""
+        self.stack = [page]
+        self.scroll_to(y=0, animate=False, force=True)
+        self.renew()
+
+    def push(self, page: Page) -> None:
+        """Steps into a page."""
+        self.stack.append(page)
+        self.scroll_to(y=0, animate=False, force=True)
+        self.renew()
+
+    def step_out(self) -> bool:
+        """Steps out of a page; returns whether there was one to step out of."""
+        if len(self.stack) == 1:
+            return False
+        self.cursors.pop(id(self.page), None)
+        self.stack.pop()
+        self.renew()
+        self._reveal()
+        return True
 
     def renew(self) -> None:
-        """Takes the model's change onto the screen."""
-        self.virtual_size = Size(0, self.count())
-        self.border_title = self.titled()
-        self.refresh()
+        """Takes changes onto the screen: builds what changed, and draws it."""
+        width, height = self._room()
+        if width <= 0 or height <= 0 or not self.display:
+            return
+        with self._turn():
+            changed = self.page.prepare(width, height)
+            count = self.page.count()
+            self.border_title = escape(self._titled())
+            if self.virtual_size.height != count:
+                self.virtual_size = Size(0, count)
+            if isinstance(self.page, LogPage) and self.page.follow:
+                self.cursor = count - 1
+            elif self.cursor < 0 or self.cursor >= count or self.page.target(self.cursor) is None:
+                self.cursor = self._nearest(max(0, min(self.cursor, count - 1)))
+        if isinstance(self.page, LogPage) and self.page.follow:
+            self._to_newest()
+        if changed:
+            self.refresh()
+            self._tell()
+
+    def _titled(self) -> str:
+        number = self.page.NUMBER
+        path = " > ".join(page.NAME for page in self.stack[:-1])
+        title = f"{path} > {self.page.heading()}" if path else self.page.heading()
+        found = f"   find [{self.find}]" if self.find else ""
+        return f"{number} {title}{found}" if number is not None and not path else f"{title}{found}"
+
+    def _room(self) -> tuple[int, int]:
+        region = self.scrollable_content_region
+        return region.width - GUTTER, region.height
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
+        width, _ = self._room()
         index = y + self.scroll_offset.y
-        line = self.draw(index, width) if 0 <= index < self.count() else []
-        return self.strip_of(line, width)
+        with self._turn():
+            line = self.page.line(index) if 0 <= index < self.page.count() else []
+            marked = index == self.cursor and self.page.target(index) is not None
+        here: Line = [("> " if marked else "  ", "mark")]
+        return self.strip_of([*here, *line], width + GUTTER, cursor=marked and self.has_focus)
+
+    # The cursor
+
+    def _nearest(self, start: int, step: int = 1) -> int:
+        """The first row from `start` on that can be opened; `start` where there is none."""
+        count = self.page.count()
+        for index in range(start, max(-1, min(count, start + step * REACH)), step):
+            if 0 <= index < count and self.page.target(index) is not None:
+                return index
+        return start
+
+    def go(self, index: int) -> None:
+        """Moves the cursor to a row, and there into view."""
+        old = self.cursor
+        self.cursor = max(0, min(self.page.count() - 1, index))
+        page = self.page
+        if isinstance(page, LogPage) and self.cursor < page.count() - 1:
+            page.follow = False
+            self.border_title = escape(self._titled())
+        self._reveal()
+        if old != self.cursor:
+            self.refresh()
+            self._tell()
+
+    def _reveal(self) -> None:
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, force=True)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
+
+    def _tell(self) -> None:
+        with self._turn():
+            target = self.page.target(self.cursor)
+        if isinstance(target, VariantTarget) and self.has_focus and target.row != self.context.cursor_row:
+            self.context.cursor_row = target.row
+            self.post_message(self.Moved())
+
+    def action_move(self, step: int) -> None:
+        with self._turn():
+            start = self.cursor + step
+            index = self._nearest(start, step)
+            found = self.page.target(index) is not None
+        height = self.scrollable_content_region.height
+        inside = self.scroll_offset.y <= self.cursor < self.scroll_offset.y + height
+        if found and (abs(index - self.cursor) < max(2, height) or not inside):
+            self.go(index)
+        else:
+            # Nothing to open that way, or far off: what lies between is read first.
+            self.scroll_relative(y=step, animate=False, force=True)
+
+    def action_page(self, step: int) -> None:
+        height = max(1, self.scrollable_content_region.height - 1)
+        with self._turn():
+            index = self._nearest(max(0, min(self.page.count() - 1, self.cursor + step * height)), step)
+        self.scroll_relative(y=step * height, animate=False, force=True)
+        if self.page.target(index) is not None:
+            self.go(index)
+
+    def action_end(self, end: int) -> None:
+        page = self.page
+        if isinstance(page, LogPage) and end:
+            page.follow = True
+            self.renew()
+            return
+        with self._turn():
+            index = self._nearest(self.page.count() - 1, -1) if end else self._nearest(0)
+        self.scroll_to(y=self.page.count() if end else 0, animate=False, force=True)
+        if self.page.target(index) is not None:
+            self.cursor = index
+            if isinstance(page, LogPage):
+                page.follow = False
+        self.refresh()
+        self._tell()
+
+    def action_open(self) -> None:
+        with self._turn():
+            target = self.page.target(self.cursor)
+        if target is not None:
+            self.post_message(self.Opened(self, target))
+
+    def action_sideways(self, step: int) -> None:
+        with self._turn():
+            folded = self.page.fold(self.cursor, step > 0)
+        if folded:
+            self.renew()
+        else:
+            self.post_message(self.Sideways(step))
+
+    def next_hit(self, step: int) -> bool:
+        """Moves to the next row that holds what is looked for; returns whether there is one."""
+        wanted = self.find.casefold()
+        count = self.page.count()
+        with self._turn():
+            for distance in range(1, min(count, 50_000) + 1):
+                index = (self.cursor + step * distance) % count
+                if wanted in self.page.words(index).casefold():
+                    break
+            else:
+                return False
+        self.scroll_to(
+            y=max(0, index - self.scrollable_content_region.height // 2), animate=False, force=True
+        )
+        self.cursor = index
+        self.refresh()
+        self._tell()
+        return True
+
+    def on_click(self, event: events.Click) -> None:
+        index = event.y - self.gutter.top + self.scroll_offset.y
+        with self._turn():
+            target = self.page.target(index)
+        if target is None:
+            return
+        if index == self.cursor:
+            self.action_open()
+        else:
+            self.go(index)
+
+    def on_resize(self) -> None:
+        self.renew()
+
+    def on_focus(self) -> None:
+        self.refresh()
+        self._tell()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Scrolling back means reading: the log then stands still until asked to follow again."""
+        super().watch_scroll_y(old_value, new_value)
+        page = self.page
+        if (
+            isinstance(page, LogPage)
+            and page.follow
+            and new_value < old_value
+            and new_value < self.max_scroll_y
+        ):
+            page.follow = False
+            self.border_title = escape(self._titled())
+
+    def _to_newest(self) -> None:
+        self.scroll_to(
+            y=max(0, self.virtual_size.height - self.scrollable_content_region.height),
+            animate=False,
+            force=True,
+        )
+        self.refresh()

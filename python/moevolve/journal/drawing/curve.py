@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from moevolve.journal.drawing.braille import Canvas
+from moevolve.journal.drawing.chart import Series, decimated
 from moevolve.journal.drawing.lines import Line, Span, fit
 from moevolve.journal.figures import score
 from moevolve.journal.scores import Point
 from moevolve.journal.view import RunView
+from moevolve.records import Level
 
 Place = Callable[[float], int]
 
@@ -26,6 +28,8 @@ def curve_lines(
     *,
     ended: bool = True,
     message: str = "No score yet: the sealed test comes first",
+    others: Sequence[Series] = (),
+    cursor: int | None = None,
 ) -> list[Line]:
     """The chart in `height` lines of `width` cells: plot, axis with promotion marks, cycle labels.
 
@@ -35,6 +39,8 @@ def curve_lines(
         height: lines, three at least.
         ended: whether the run goes on no more, so that the axis keeps no room for it.
         message: what is said before any score.
+        others: curves of other runs, drawn below the run's own.
+        cursor: the cycle at which a vertical line stands.
     """
     points = [point for point in view.curve if _drawable(point)]
     rows = height - 2
@@ -42,8 +48,9 @@ def curve_lines(
         return [fit([("too small to draw", "quiet")], width) for _ in range(height)]
     if not points:
         return _message(message, width, height)
-    low, high, step = value_axis(points, rows)
-    last = cycle_axis(view, ended=ended)
+    beyond = [y for each in others for _, y in each.points if math.isfinite(y)]
+    low, high, step = value_axis(points, rows, beyond)
+    last = max([cycle_axis(view, ended=ended), *(x for each in others for x, _ in each.points)])
     columns = width - _GUTTER - 1
     canvas = Canvas(columns, rows)
 
@@ -54,6 +61,11 @@ def curve_lines(
         return round((high - min(max(value, low), high)) / (high - low) * (canvas.height - 1))
 
     _grid(canvas, low, high, step, y_of)
+    if cursor is not None:
+        for y in range(canvas.height):
+            canvas.dot(x_of(cursor), y, "mark")
+    for each in others:
+        _other(canvas, each, x_of, y_of)
     marks = [point for point in points if point.split == "sealed"]
     path = [point for point in points if point.split == "dev"]
     # More points than columns cannot be told apart; the newest one stays.
@@ -76,17 +88,39 @@ def curve_lines(
         canvas.line(x, y_of(point.score.high), x, y_of(point.score.low), "sealed")
         canvas.glyph(x, y_of(point.score.mean), "◆", "sealed")
 
-    labels = {min(rows - 1, y_of(value) // 4): value for value in _ticks(low, high, step)}
+    labels = _labels(low, high, step, rows, y_of)
     lines = [_plot_row(canvas, row, labels) for row in range(rows)]
     lines.append(_axis(view, columns, x_of))
     lines.append(_cycles(last, columns, x_of))
     return [fit(line, width) for line in lines]
 
 
-def value_axis(points: list[Point], rows: int) -> tuple[float, float, float]:
+def _labels(low: float, high: float, step: float, rows: int, y_of: Place) -> dict[int, float]:
+    """Row -> value that stands at it: every second or third one where they would come to neighbouring rows."""
+    ticks = _ticks(low, high, step)
+    for every in range(1, len(ticks) + 1):
+        found = {min(rows - 1, y_of(value) // 4): value for value in ticks[::every]}
+        taken = sorted(found)
+        apart = all(b - a > 1 for a, b in zip(taken, taken[1:], strict=False))
+        if len(found) == len(ticks[::every]) and (apart or every == len(ticks)):
+            return found
+    return {}
+
+
+def _other(canvas: Canvas, series: Series, x_of: Place, y_of: Place) -> None:
+    """Another run's curve."""
+    points = [point for point in series.points if math.isfinite(point[1])]
+    points = [points[place] for place in decimated(points, canvas.width)]
+    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        canvas.line(x_of(x0), y_of(y0), x_of(x1), y_of(y1), series.tone)
+    if points:
+        canvas.glyph(x_of(points[-1][0]), y_of(points[-1][1]), series.name[:1], series.tone)
+
+
+def value_axis(points: list[Point], rows: int, beyond: Sequence[float] = ()) -> tuple[float, float, float]:
     """(low, high, step) that hold every interval, inside [0, 1], on round numbers a few rows apart."""
-    low = min(point.score.low for point in points)
-    high = max(point.score.high for point in points)
+    low = min([*(point.score.low for point in points), *beyond])
+    high = max([*(point.score.high for point in points), *beyond])
     if high - low < _LEAST_SPAN:
         middle = (high + low) / 2
         low, high = middle - _LEAST_SPAN / 2, middle + _LEAST_SPAN / 2
@@ -152,13 +186,18 @@ def _plot_row(canvas: Canvas, row: int, labels: dict[int, float]) -> Line:
 
 
 def _axis(view: RunView, columns: int, x_of: Place) -> Line:
-    """The bottom line; `w` and `p` stand where weights and programs were promoted."""
+    """The bottom line; `w` and `p` stand where weights and programs were promoted, a number where several were."""
     cells: list[Span] = [("─", "faint")] * columns
+    places: dict[int, list[Level]] = {}
     for cycle, level in view.promotions:
-        column = min(columns - 1, x_of(cycle) // 2)
-        if cells[column][0] != "─" and column + 1 < columns:
-            column += 1
-        cells[column] = (level[0], level)
+        places.setdefault(min(columns - 1, x_of(cycle) // 2), []).append(level)
+    for column, levels in places.items():
+        if len(levels) == 1:
+            cells[column] = (levels[0][0], levels[0])
+        elif len(levels) == 2 and column + 1 < columns and column + 1 not in places:
+            cells[column], cells[column + 1] = ((level[0], level) for level in levels)
+        else:
+            cells[column] = (str(len(levels)) if len(levels) < 10 else "+", "mark")
     return [(" " * _GUTTER, "plain"), ("└", "faint"), *cells]
 
 

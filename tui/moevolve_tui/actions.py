@@ -1,0 +1,530 @@
+"""What keys and the palette do, by name. A part of the application that knows pages and panes, and no thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import on
+from textual.app import App
+from textual.widgets import Input
+
+from moevolve.journal.text import line
+from moevolve.records import Command
+from moevolve_tui import controls
+from moevolve_tui.dialogs import ConfirmScreen, HelpScreen
+from moevolve_tui.model import RunModel
+from moevolve_tui.pages.attempts import AttemptsPage
+from moevolve_tui.pages.log import LogPage
+from moevolve_tui.pages.memory import MemoryPage
+from moevolve_tui.pages.variant import DiffPage, SourcePage
+from moevolve_tui.replay import Replay
+from moevolve_tui.screens import page_for
+from moevolve_tui.targets import ActionTarget, DiffTarget, FoldTarget, PageTarget, RunTarget, VariantTarget
+from moevolve_tui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from moevolve_tui.app import WatchApp
+
+COMMANDS: tuple[tuple[str, str, str, str, bool, str | None], ...] = (
+    ("leave", "q", "quit", "Leave", True, None),
+    ("help", "question_mark", "help", "Help", True, "?"),
+    ("find", "slash", "find", "Find", True, "/"),
+    ("find.next", "n", "hit(1)", "Next hit, or a new quickstart", False, None),
+    ("find.previous", "N", "hit(-1)", "Previous hit", False, None),
+    ("back", "escape", "step_out", "Step out", False, None),
+    ("freeze", "space", "freeze", "Freeze", True, "space"),
+    ("follow", "f", "follow", "Follow the newest record", False, None),
+    ("zoom", "z", "zoom", "Zoom", True, None),
+    ("compare", "c", "compare", "Compare two", False, None),
+    ("mark", "m", "mark", "Mark for a comparison", False, None),
+    ("diff", "d", "diff", "Diff of the variant", False, None),
+    ("source", "x", "source", "Source of the variant", False, None),
+    ("attempts", "a", "attempts", "Attempts", False, None),
+    ("overlay", "o", "overlay", "Overlay marked runs", False, None),
+    ("sort", "O", "sort", "Sort skills", False, None),
+    ("axis", "l", "log_axis", "Logarithmic axis", False, None),
+    ("decisions", "e", "decisions", "Decisions and alarms only", False, None),
+    ("hunk.next", "right_square_bracket", "hunk(1)", "Next hunk", False, "]"),
+    ("hunk.previous", "left_square_bracket", "hunk(-1)", "Previous hunk", False, "["),
+    ("picture", "s", "picture", "SVG", True, None),
+    ("copy", "y", "copy", "Copy the id", False, None),
+    ("pause", "p", "pause", "Pause or resume", False, None),
+    ("stop", "P", "stop", "Stop the run", False, None),
+    ("approve", "A", "approve", "Approve what waits", False, None),
+    ("reject", "R", "reject", "Reject what waits", False, None),
+    ("replay", "t", "replay", "Replay", True, None),
+    ("replay.step", "full_stop", "replay_step(1)", "Replay: one record on", False, "."),
+    ("replay.back", "comma", "replay_step(-1)", "Replay: one record back", False, ","),
+    ("replay.cycle", "greater_than_sign", "replay_cycle(1)", "Replay: next cycle", False, ">"),
+    ("replay.cycle_back", "less_than_sign", "replay_cycle(-1)", "Replay: cycle before", False, "<"),
+    ("replay.faster", "plus", "replay_speed(1)", "Replay: faster", False, "+"),
+    ("replay.slower", "minus", "replay_speed(-1)", "Replay: slower", False, "-"),
+    ("replay.seek", "T", "replay_seek", "Replay: go to", False, None),
+    ("report", "h", "report", "Write the report page", False, None),
+    ("serve", "v", "serve", "How to serve the champion", False, None),
+    ("palette", "colon", "command_palette", "Commands", True, ":"),
+)
+"""Id, key, action, words, whether the footer names it, how the key is written."""
+
+
+class Actions(App[str]):
+    """The actions of `WatchApp`."""
+
+    _prompting = ""
+    """What the line at the bottom asks for."""
+
+    def _app(self) -> WatchApp:
+        return self  # type: ignore[return-value]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While a question or help is open, its own keys count."""
+        app = self._app()
+        if len(app.screen_stack) > 1:
+            return action in ("quit", "command_palette") or not hasattr(Actions, f"action_{action}")
+        return True
+
+    @property
+    def _pane(self) -> Pane:
+        return self._app().chosen_pane
+
+    def _say(self, words: str, *, bad: bool = False) -> None:
+        self._app().notify(words, severity="error" if bad else "information", markup=False)
+
+    # Moving about
+
+    def action_screen(self, number: int) -> None:
+        self._app().show_screen(number)
+
+    def action_next_pane(self, step: int) -> None:
+        app = self._app()
+        visible = [pane for pane in app.panes if pane.display]
+        place = visible.index(app.chosen_pane) if app.chosen_pane in visible else 0
+        app.choose(visible[(place + step) % len(visible)])
+
+    def action_zoom(self) -> None:
+        app = self._app()
+        app.zoomed = not app.zoomed
+        app._arrange()
+        app.call_after_refresh(app.renew)
+
+    def action_help(self) -> None:
+        self._app().push_screen(HelpScreen())
+
+    def action_step_out(self) -> None:
+        """One step out: of a filter, of a page, of the zoom, of a replay."""
+        app, pane = self._app(), self._pane
+        prompt = app.query_one("#prompt", Input)
+        if prompt.display:
+            prompt.display = False
+            pane.focus()
+        elif isinstance(pane.page, LogPage) and pane.page.filtered:
+            pane.page.filter("")
+            pane.renew()
+        elif pane.find:
+            pane.find = ""
+            pane.renew()
+        elif isinstance(pane.page, MemoryPage) and pane.page.wanted:
+            pane.page.wanted = ""
+            pane.renew()
+        elif pane.step_out():
+            pass
+        elif app.zoomed:
+            self.action_zoom()
+        elif app.playback is not None:
+            self.action_replay()
+
+    @on(Pane.Opened)
+    def _open(self, event: Pane.Opened) -> None:
+        app, target, pane = self._app(), event.target, event.pane
+        if isinstance(target, RunTarget):
+            model = next(model for model in app.session.runs if model.path == target.path)
+            self._look(model)
+        elif isinstance(target, PageTarget):
+            app.show_screen(target.number)
+        elif isinstance(target, ActionTarget):
+            app.call_later(app.run_action, target.action)
+        elif isinstance(target, FoldTarget):
+            pane.action_sideways(1)
+        elif isinstance(target, VariantTarget) and pane.page is app.pages[1]:
+            parents = app.context.model.view.variants.parents(target.row) if app.context.model else []
+            self._push(
+                pane,
+                DiffPage(app.context, (parents[0], target.row)) if parents else page_for(target, app.context),
+            )
+        else:
+            self._push(pane, page_for(target, app.context))
+
+    def _push(self, pane: Pane, page: Any) -> None:
+        if page is not None:
+            pane.push(page)
+            self._app().choose(pane)
+
+    def _look(self, model: RunModel) -> None:
+        app = self._app()
+        if app.playback is not None:
+            self.action_replay()
+        app.session.look(model)
+        app.context.cursor_row = app.context.marked = app.context.cursor_cycle = None
+        app.context.touch()
+        app.show_screen(1)
+
+    @on(Pane.Sideways)
+    def _sideways(self, event: Pane.Sideways) -> None:
+        """Reads the curve off, cycle by cycle."""
+        app = self._app()
+        model = app.context.model
+        if model is None or self._pane.page not in (app.pages[1], app.pages[5]):
+            return
+        cycles = sorted({point.cycle for point in model.view.curve})
+        here = app.context.cursor_cycle
+        if cycles:
+            if here is None:
+                app.context.cursor_cycle = cycles[-1 if event.step < 0 else 0]
+            else:
+                beyond = [each for each in cycles if (each > here if event.step > 0 else each < here)]
+                app.context.cursor_cycle = None if not beyond else beyond[0 if event.step > 0 else -1]
+            app.context.touch()
+            app.renew()
+
+    # Looking for something
+
+    def action_find(self) -> None:
+        pane = self._pane
+        words = {LogPage: "words that lines must hold", MemoryPage: "what lessons are searched for"}
+        self._prompt("find", words.get(type(pane.page), "words to find"))
+
+    def _prompt(self, what: str, words: str) -> None:
+        app = self._app()
+        prompt = app.query_one("#prompt", Input)
+        self._prompting = what
+        prompt.placeholder, prompt.value, prompt.display = words, "", True
+        prompt.focus()
+
+    @on(Input.Changed, "#prompt")
+    def _typed(self, event: Input.Changed) -> None:
+        pane = self._pane
+        if self._prompting == "find" and event.input.display and isinstance(pane.page, LogPage):
+            pane.page.filter(event.value)
+            pane.renew()
+
+    @on(Input.Submitted, "#prompt")
+    def _submitted(self, event: Input.Submitted) -> None:
+        app, pane = self._app(), self._pane
+        event.input.display = False
+        pane.focus()
+        if self._prompting == "seek":
+            if app.playback is not None and not app.playback.aim(event.value):
+                self._say(f"No place {line(event.value)}: a record's number, 40% or c3", bad=True)
+            self._moved_replay()
+        elif isinstance(pane.page, LogPage):
+            pane.page.filter(event.value)
+            pane.renew()
+        elif isinstance(pane.page, MemoryPage):
+            pane.page.wanted = event.value
+            pane.renew()
+        else:
+            pane.find = event.value
+            pane.renew()
+            if event.value:
+                self.action_hit(1)
+
+    def action_hit(self, step: int) -> None:
+        app, pane = self._app(), self._pane
+        if pane.find:
+            if not pane.next_hit(step):
+                self._say(f"Nothing holds [{line(pane.find)}]")
+        elif pane.page is app.pages[0] and step > 0:
+            self.action_new_run()
+        elif isinstance(pane.page, LogPage):
+            pane.action_move(step)
+        elif isinstance(pane.page, DiffPage):
+            self.action_hunk(step)
+
+    def action_hunk(self, step: int) -> None:
+        pane = self._pane
+        if isinstance(pane.page, DiffPage) and pane.page.hunks:
+            here = pane.scroll_offset.y
+            hunks = pane.page.hunks
+            beyond = [each for each in hunks if (each > here if step > 0 else each < here)]
+            if beyond:
+                pane.scroll_to(y=beyond[0 if step > 0 else -1], animate=False, force=True)
+
+    # How things are shown
+
+    def action_freeze(self) -> None:
+        app = self._app()
+        if self._pane.page is app.pages[0]:
+            target = self._pane.page.target(self._pane.cursor)
+            if isinstance(target, RunTarget):
+                app.session.marked ^= {target.path}
+                app.context.touch()
+        elif app.playback is not None:
+            app.playback.playing = not app.playback.playing
+        elif app.session.current is not None:
+            app.session.current.frozen = not app.session.current.frozen
+            app.context.touch()
+        app.renew()
+
+    def action_follow(self) -> None:
+        pane = self._pane
+        if isinstance(pane.page, LogPage):
+            pane.page.follow = not pane.page.follow
+            app = self._app()
+            app.context.touch()
+            pane.renew()
+
+    def action_decisions(self) -> None:
+        pane = self._pane
+        if isinstance(pane.page, LogPage):
+            pane.page.filter("", not pane.page.decisions)
+            pane.renew()
+
+    def action_log_axis(self) -> None:
+        self._toggle("log_axis")
+
+    def action_overlay(self) -> None:
+        app = self._app()
+        self._toggle("overlay")
+        if app.context.overlay and not app.session.marked:
+            self._say("No run is marked: space on screen 0 marks one")
+
+    def _toggle(self, name: str) -> None:
+        app = self._app()
+        setattr(app.context, name, not getattr(app.context, name))
+        app.context.touch()
+        app.renew()
+
+    def action_sort(self) -> None:
+        app = self._app()
+        app.context.sort += 1
+        app.context.touch()
+        app.renew()
+
+    def _variant(self) -> int | None:
+        """Row of the variant that the cursor or the page is about."""
+        pane = self._pane
+        target = pane.page.target(pane.cursor)
+        if isinstance(target, VariantTarget):
+            return target.row
+        if isinstance(target, DiffTarget):
+            return target.after
+        if (row := getattr(pane.page, "row", None)) is not None:
+            return int(row)
+        if isinstance(pane.page, DiffPage) and (pair := pane.page.chosen()) is not None:
+            return pair[1]
+        return None
+
+    def action_mark(self) -> None:
+        app = self._app()
+        app.context.marked = self._variant()
+        app.context.touch()
+        app.renew()
+
+    def action_compare(self) -> None:
+        app, row = self._app(), self._variant()
+        model = app.context.model
+        if self._pane.page is app.pages[0]:
+            app.renew()
+            marked = len(app.session.marked)
+            self._say(
+                "Settings of the marked runs stand below the curves"
+                if marked > 1
+                else "Mark two runs with space first"
+            )
+            return
+        if model is None or row is None:
+            self._say("The cursor is on no variant")
+            return
+        other = app.context.marked
+        if other is None:
+            other = model.view.variants.row(model.view.champion)
+        if other is None or other == row:
+            self._say("Mark another variant with m first")
+            return
+        self._push(self._pane, DiffPage(app.context, (other, row)))
+
+    def action_diff(self) -> None:
+        app, row = self._app(), self._variant()
+        model = app.context.model
+        parents = model.view.variants.parents(row) if model is not None and row is not None else []
+        if row is None or not parents:
+            app.show_screen(4)
+        else:
+            self._push(self._pane, DiffPage(app.context, (parents[0], row)))
+
+    def action_source(self) -> None:
+        row = self._variant()
+        if row is None:
+            self._say("The cursor is on no variant")
+        else:
+            self._push(self._pane, SourcePage(self._app().context, row))
+
+    def action_attempts(self) -> None:
+        app, row = self._app(), self._variant()
+        model = app.context.model
+        if model is None:
+            return
+        diff = isinstance(self._pane.page, DiffPage)
+        name = model.view.variants.name(row) if row is not None else None
+        self._push(self._pane, AttemptsPage(app.context, name, "gate" if diff else None))
+
+    def action_copy(self) -> None:
+        pane = self._pane
+        target = pane.page.target(pane.cursor)
+        model = self._app().context.model
+        words = target.name if target is not None else (model.run if model is not None else "")
+        self._app().copy_to_clipboard(words)
+        self._say(f"Copied {line(words)}")
+
+    def action_picture(self) -> None:
+        """Writes the screen as SVG beside where the screens were started, never into the run's folder."""
+        app = self._app()
+        model = app.context.model
+        run = (model.run if model is not None else "") or "run"
+        name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in run)
+        taken = (app.screenshots / f"moevolve-{name}-{number}.svg" for number in range(1, 10_000))
+        try:
+            path = next(path for path in taken if not path.exists())
+            path.write_text(app.export_screenshot(title=f"moevolve watch {name}"), encoding="utf-8")
+        except OSError as error:
+            self._say(f"No picture: {error}", bad=True)
+        else:
+            self._say(f"Wrote {path}")
+
+    # What is asked of the run
+
+    def _confirm(self, question: str, act: Callable[[], str]) -> None:
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                return
+            try:
+                self._say(act())
+            except controls.Refused as error:
+                self._say(str(error), bad=True)
+
+        self._app().push_screen(ConfirmScreen(question), answered)
+
+    def _ask(self, command: Command, question: str, variant: str = "") -> None:
+        model = self._app().session.current
+        if model is None:
+            return
+        try:
+            controls.allowed(model, command, variant)
+        except controls.Refused as error:
+            self._say(str(error), bad=True)
+            return
+        when = "the run takes it up between two stages" if model.alive else "`moevolve resume` takes it up"
+        self._confirm(question, lambda: f"Request {controls.ask(model, command, variant)}, {command}: {when}")
+
+    def action_pause(self) -> None:
+        model = self._app().session.current
+        if model is None:
+            return
+        if model.status in ("paused", "stopped", "failed") and not model.alive:
+            path = model.path.absolute()
+            self._confirm(
+                f"Resume {model.name}?",
+                lambda: self._begun(["resume", str(path), "--display", "none"], path.parent, "It goes on"),
+            )
+        else:
+            self._ask("pause", f"Pause {model.name} after this cycle?")
+
+    def _begun(self, arguments: list[str], where: Path, words: str) -> str:
+        controls.begin(arguments, where)
+        return words
+
+    def action_stop(self) -> None:
+        model = self._app().session.current
+        if model is not None:
+            self._ask("stop", f"Stop {model.name} for good, after a last score?")
+
+    def action_approve(self) -> None:
+        self._decide("approve")
+
+    def action_reject(self) -> None:
+        self._decide("reject")
+
+    def _decide(self, command: Command) -> None:
+        model = self._app().session.current
+        if model is None:
+            return
+        waiting = list(model.view.waiting)
+        target = self._pane.page.target(self._pane.cursor)
+        name = (
+            target.name
+            if isinstance(target, VariantTarget) and target.name in waiting
+            else (waiting[0] if waiting else "")
+        )
+        self._ask(command, f"{command.capitalize()} {line(name)}?", name)
+
+    def action_new_run(self) -> None:
+        root = next(iter(self._app().session.roots), Path("runs"))
+        where = root.absolute().parent
+        self._confirm(
+            f"Start a quickstart in {where}/runs? It takes some minutes of this machine.",
+            lambda: self._begun(
+                ["run", "quickstart", "--display", "none"],
+                where,
+                "It starts; it is shown as soon as it is there",
+            ),
+        )
+
+    def action_report(self) -> None:
+        model = self._app().session.current
+        if model is not None:
+            path = model.path.absolute()
+            self._confirm(
+                f"Write {path}/report.html?",
+                lambda: self._begun(["report", str(path)], path.parent, f"Writing {path}/report.html"),
+            )
+
+    def action_serve(self) -> None:
+        model = self._app().session.current
+        if model is not None:
+            self._say(f"In another terminal: moevolve serve {model.path}")
+
+    # Replay
+
+    def action_replay(self) -> None:
+        app = self._app()
+        if app.playback is not None:
+            app.playback = app.session.replay = None
+        elif app.session.current is not None and app.session.current.entries:
+            app.playback = Replay(app.session.current)
+            app.session.replay = app.playback.model
+        app.context.touch()
+        app.renew()
+
+    def _moved_replay(self) -> None:
+        app = self._app()
+        if app.playback is not None:
+            app.session.replay = app.playback.model
+            app.context.touch()
+            app.renew()
+
+    def _replaying(self) -> Replay | None:
+        app = self._app()
+        if app.playback is None:
+            self.action_replay()
+        return app.playback
+
+    def action_replay_step(self, step: int) -> None:
+        if (playback := self._replaying()) is not None:
+            playback.step(step)
+            self._moved_replay()
+
+    def action_replay_cycle(self, step: int) -> None:
+        if (playback := self._replaying()) is not None:
+            playback.step_cycle(step)
+            self._moved_replay()
+
+    def action_replay_speed(self, step: int) -> None:
+        if (playback := self._replaying()) is not None:
+            playback.faster(step)
+            self._moved_replay()
+
+    def action_replay_seek(self) -> None:
+        if self._replaying() is not None:
+            self._prompt("seek", "record number, 40% or c3")

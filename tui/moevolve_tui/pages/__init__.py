@@ -1,0 +1,1 @@
+"""The pages: what each screen and inspector shows, as rows."""

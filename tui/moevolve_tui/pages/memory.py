@@ -1,0 +1,122 @@
+"""Screen 6: lessons of the run, searched as memory searches; a lesson in whole."""
+
+from __future__ import annotations
+
+from moevolve.errors import MoevolveError
+from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.journal.text import line, lines
+from moevolve.records import Lesson
+from moevolve_tui.drawing.rows import Row, fit, rule, text
+from moevolve_tui.model import RunModel
+from moevolve_tui.pages.page import Page
+from moevolve_tui.targets import LessonTarget, VariantTarget
+
+MOST = 500
+"""Most lessons of a list."""
+
+
+def lessons(model: RunModel, wanted: str) -> tuple[list[Lesson], str]:
+    """Lessons on file, those that a search finds where words are given; and why there are none."""
+    try:
+        with MemoryStore(memory_folder(model.path)) as store:
+            if wanted:
+                return store.search(wanted, k=MOST), ""
+            found = []
+            for lesson in store.all():
+                found.append(lesson)
+                if len(found) >= MOST:
+                    break
+            return found, ""
+    except (MoevolveError, OSError, ValueError) as error:
+        return [], line(str(error))
+
+
+class MemoryPage(Page):
+    NAME = "Memory"
+    NUMBER = 6
+
+    def __init__(self, context: object) -> None:
+        super().__init__(context)  # type: ignore[arg-type]
+        self.wanted = ""
+
+    def title(self) -> str:
+        return f"Memory  / searches{f': {self.wanted}' if self.wanted else ''}"
+
+    def depends(self) -> tuple[object, ...]:
+        model = self.context.model
+        if model is None:
+            return super().depends()
+        return id(model.view), model.view.lessons, self.wanted, self.context.changes
+
+    def build(self, width: int, height: int) -> list[Row]:
+        model = self.shown
+        found, fault = lessons(model, self.wanted)
+        right = sum(lesson.success for lesson in found)
+        rows = [
+            Row(
+                fit(
+                    [
+                        (f"{model.view.lessons:,} lessons kept by this run", "head"),
+                        (f"; shown {len(found)}: {right} right, {len(found) - right} wrong", "quiet"),
+                    ],
+                    width,
+                )
+            )
+        ]
+        if fault:
+            return [*rows, *text(fault, width, "warn")]
+        rows.append(Row(fit([(f"{'id':<9} {'skill':<22} {'lv':>3} {'':<6} text", "quiet")], width)))
+        for lesson in found:
+            rows.append(
+                Row(
+                    fit(
+                        [
+                            (f"{line(lesson.id, 8):<9} ", "quiet"),
+                            (f"{line(lesson.skill, 22):<22} {lesson.level:>3} ", "plain"),
+                            ("right  " if lesson.success else "wrong  ", "good" if lesson.success else "bad"),
+                            (f"{line(lesson.prompt, 200)} > {line(lesson.answer, 200)}", "plain"),
+                        ],
+                        width,
+                    ),
+                    LessonTarget(lesson),
+                )
+            )
+        if not found:
+            rows.append(Row([("no lesson" if not self.wanted else "no lesson like that", "quiet")]))
+        rows.append(
+            Row(fit([("recalled, helped, pinned: – this run keeps no record of them", "quiet")], width))
+        )
+        return rows
+
+
+class LessonPage(Page):
+    NAME = "Lesson"
+
+    def __init__(self, context: object, lesson: Lesson) -> None:
+        super().__init__(context)  # type: ignore[arg-type]
+        self.lesson = lesson
+
+    def title(self) -> str:
+        return f"Lesson  {line(self.lesson.id, 24)}"
+
+    def build(self, width: int, height: int) -> list[Row]:
+        lesson = self.lesson
+        row = self.shown.view.variants.row(lesson.variant)
+        return [
+            rule(
+                f"{line(lesson.skill)} level {lesson.level}, {'right' if lesson.success else 'wrong'}", width
+            ),
+            Row(
+                [
+                    (f"cycle {lesson.cycle} of run {line(lesson.run, 40)}, by ", "quiet"),
+                    (line(lesson.variant), "head"),
+                ],
+                None if row is None else VariantTarget(row, lesson.variant),
+            ),
+            rule("Prompt", width),
+            *text(lines(lesson.prompt), width),
+            rule("Answer", width),
+            *text(lines(lesson.answer), width, "good" if lesson.success else "bad"),
+            rule("Searched as", width),
+            *text(lines(lesson.text), width, "quiet"),
+        ]

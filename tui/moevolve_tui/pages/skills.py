@@ -1,0 +1,170 @@
+"""Screen 2: the skill tree with intervals, and a skill by level."""
+
+from __future__ import annotations
+
+import msgspec
+
+from moevolve.journal.figures import level as level_text
+from moevolve.journal.figures import score
+from moevolve.journal.intervals import wilson
+from moevolve.journal.kinds import Tone
+from moevolve.journal.scores import Skill
+from moevolve.journal.text import line
+from moevolve.records import Gated
+from moevolve_tui.drawing.rows import Row, fit, rule, text
+from moevolve_tui.drawing.skills import skill_change, skill_line, tree_rows
+from moevolve_tui.drawing.words import ends
+from moevolve_tui.pages.attempts import kept, sample_rows
+from moevolve_tui.pages.page import Page
+from moevolve_tui.targets import FoldTarget, SkillTarget
+
+SORTS = ("name", "gain", "score now")
+
+
+class SkillsPage(Page):
+    NAME = "Skills"
+    NUMBER = 2
+
+    def __init__(self, context: object) -> None:
+        super().__init__(context)  # type: ignore[arg-type]
+        self._closed: frozenset[str] = frozenset()
+
+    def title(self) -> str:
+        return f"Skills  before > now, ± 95 %, level   O sorts: {SORTS[self.context.sort % 3]}"
+
+    def depends(self) -> tuple[object, ...]:
+        # Skills change with scores and attempts alone, and levels take some time to work out.
+        model = self.context.model
+        if model is None:
+            return super().depends()
+        view = model.view
+        return (
+            id(view),
+            len(view.curve),
+            len(view.practice.cycles),
+            len(view.changes),
+            view.cycle,
+            self._closed,
+            self.context.changes,
+        )
+
+    def build(self, width: int, height: int) -> list[Row]:
+        view = self.shown.view
+        leaves = [found for skill in view.skills.values() if (found := skill_change(skill)) is not None]
+        up = sum(low > 0 for _, (low, _) in leaves)
+        down = sum(high < 0 for _, (_, high) in leaves)
+        split = next((skill.split for skill in view.skills.values()), "dev")
+        noise = len(leaves) - up - down
+        head = f"{len(view.skills)} skills: {up} up, {down} down, {noise} within noise (95 %), {split} tasks"
+        if not leaves:
+            head = f"{len(view.skills)} skills, {split} tasks: one score each so far, no change can be told"
+        tree = tree_rows(view, self._closed)
+        sort = self.context.sort % 3
+        if sort:
+            tree = [row for row in tree_rows(view) if row.leaf]
+            tree = [msgspec.structs.replace(row, name=row.path, depth=0) for row in tree]
+            order = (
+                (lambda row: row.change[0] if row.change else 0.0)
+                if sort == 1
+                else (lambda row: row.now or row.before or 0.0)
+            )
+            tree.sort(key=order, reverse=True)
+        rows = [Row(fit([(head, "head")], width))]
+        for row in tree:
+            target = SkillTarget(row.path) if row.leaf else FoldTarget(row.path)
+            rows.append(Row(fit(skill_line(row, width, open=row.path not in self._closed), width), target))
+        rows.append(Row([("+ rose, ! fell beyond its interval; a level L is mastered from .80 on", "quiet")]))
+        return rows
+
+    def fold(self, index: int, open: bool) -> bool:
+        target = self.target(index)
+        if not isinstance(target, FoldTarget):
+            return False
+        self._closed = self._closed - {target.key} if open else self._closed | {target.key}
+        return True
+
+
+class SkillPage(Page):
+    """A skill: what it is, its score, its levels by what was tried, the gate's figures of it, kept attempts."""
+
+    NAME = "Skill"
+
+    def __init__(self, context: object, path: str) -> None:
+        super().__init__(context)  # type: ignore[arg-type]
+        self.path = path
+
+    def title(self) -> str:
+        return f"Skill  {self.path}"
+
+    def build(self, width: int, height: int) -> list[Row]:
+        skill = self.shown.view.skills.get(self.path)
+        if skill is None:
+            return text(f"This run has no skill {self.path}", width, "quiet")
+        rows = [rule(self.path, width), *text(skill.summary, width)]
+        found = skill_change(skill)
+        first, newest = skill.first.get(skill.split), skill.newest.get(skill.split)
+        if first is not None:
+            words = f"{skill.split}: {score(first.score)} n={first.n}"
+            if newest is not None and found is not None:
+                words += f" > {score(newest.score)} n={newest.n}, {ends(*found[1])} (95 %)"
+            rows.append(Row([(words, "plain")]))
+        level = skill.level
+        rows.append(
+            Row(
+                [
+                    (
+                        f"level mastered: {level_text(*level) if level else 'not tried'} (95 %), from {score(0.8)} on",
+                        "plain",
+                    )
+                ]
+            )
+        )
+        rows += self._levels(skill, width)
+        failures = ", ".join(
+            f"{count:,} {line(kind)}"
+            for kind, count in sorted(skill.failures.items(), key=lambda each: -each[1])
+        )
+        rows += text(f"failures on train tasks: {failures or 'none'}", width, "quiet")
+        rows += self._gates(width)
+        samples = [target for target in kept(self.shown, limit=60) if target.sample.skill == self.path]
+        return [*rows, rule("Attempts kept, newest first", width), *sample_rows(samples[:80], width)]
+
+    def _levels(self, skill: Skill, width: int) -> list[Row]:
+        if not skill.practice:
+            return [Row([("no attempts on train tasks yet", "quiet")])]
+        rows = [
+            rule("Train tasks, right of tried (95 %)", width),
+            Row([("level  bare policy            through the program", "quiet")]),
+        ]
+        for level, (bare, of_bare, through, of_through) in sorted(skill.practice.items()):
+            rows.append(
+                Row(
+                    fit(
+                        [(f"{level:>5}  {_rate(bare, of_bare):<22} {_rate(through, of_through)}", "plain")],
+                        width,
+                    )
+                )
+            )
+        return rows
+
+    def _gates(self, width: int) -> list[Row]:
+        """What the newest promotions did to the skill, by the gate's pairs."""
+        rows: list[Row] = []
+        for seq in list(self.shown.view.changes)[-8:][::-1]:
+            entry = self.shown.entry(seq)
+            if entry is not None and isinstance(entry.record, Gated) and self.path in entry.record.skills:
+                gained = entry.record.skills[self.path]
+                pairs = sum(len(each.candidate) for each in entry.record.pairs if each.skill == self.path)
+                tone: Tone = "plain"
+                of = f" of {pairs} pairs" if pairs else ""
+                rows.append(
+                    Row(fit([(f"moved by {line(entry.record.candidate)}: {gained:+.3f}{of}", tone)], width))
+                )
+        return [rule("At the gate", width), *rows] if rows else []
+
+
+def _rate(right: int, tried: int) -> str:
+    if not tried:
+        return "–"
+    found = wilson(right, tried)
+    return f"{right}/{tried} {score(found.mean)} [{score(found.low)}, {score(found.high)}]"

@@ -1,0 +1,34 @@
+"""What the terminal can show: its encoding and its colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from textual.driver import Driver
+
+from moevolve_tui.plain import lacks_glyphs, plain
+
+
+def driver() -> type[Driver] | None:
+    """A driver that writes plain letters, for an encoding that lacks the glyphs; None where nothing is to be changed."""
+    encoding = getattr(sys.__stderr__, "encoding", None)
+    if not lacks_glyphs(encoding):
+        return None
+    from textual.drivers.linux_driver import LinuxDriver
+
+    class PlainDriver(LinuxDriver):
+        """Linux's driver, in plain letters."""
+
+        def write(self, data: str) -> None:
+            super().write(plain(data, encoding or "ascii"))
+
+    return PlainDriver
+
+
+def few_colours() -> bool:
+    """Whether the terminal has 16 colours or fewer: its own are then used as they are."""
+    if os.environ.get("COLORTERM", "") in ("truecolor", "24bit"):
+        return False
+    term = os.environ.get("TERM", "")
+    return not any(word in term for word in ("256", "truecolor", "direct", "kitty", "alacritty", "ghostty"))
