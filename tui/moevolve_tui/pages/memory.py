@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from moevolve.errors import MoevolveError
-from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.journal.figures import score
+from moevolve.journal.lessons import Hit, MemoryStore, Query, memory_folder
 from moevolve.journal.text import line, lines
 from moevolve.records import Lesson
 from moevolve_tui.drawing.rows import Row, fit, rule, text
@@ -15,18 +16,11 @@ MOST = 500
 """Most lessons of a list."""
 
 
-def lessons(model: RunModel, wanted: str) -> tuple[list[Lesson], str]:
-    """Lessons on file, those that a search finds where words are given; and why there are none."""
+def hits(model: RunModel, wanted: str) -> tuple[list[Hit], str]:
+    """Lessons that a search finds, without words the newest; and why there are none."""
     try:
         with MemoryStore(memory_folder(model.path)) as store:
-            if wanted:
-                return store.search(wanted, k=MOST), ""
-            found = []
-            for lesson in store.all():
-                found.append(lesson)
-                if len(found) >= MOST:
-                    break
-            return found, ""
+            return store.search(Query(text=wanted or None, k=MOST)), ""
     except (MoevolveError, OSError, ValueError) as error:
         return [], line(str(error))
 
@@ -50,8 +44,8 @@ class MemoryPage(Page):
 
     def build(self, width: int, height: int) -> list[Row]:
         model = self.shown
-        found, fault = lessons(model, self.wanted)
-        right = sum(lesson.success for lesson in found)
+        found, fault = hits(model, self.wanted)
+        right = sum(hit.lesson.success for hit in found)
         rows = [
             Row(
                 fit(
@@ -65,8 +59,9 @@ class MemoryPage(Page):
         ]
         if fault:
             return [*rows, *text(fault, width, "warn")]
-        rows.append(Row(fit([(f"{'id':<9} {'skill':<22} {'lv':>3} {'':<6} text", "quiet")], width)))
-        for lesson in found:
+        rows.append(Row(fit([(f"{'id':<9} {'skill':<22} {'lv':>3} {'':<6} trust text", "quiet")], width)))
+        for hit in found:
+            lesson = hit.lesson
             rows.append(
                 Row(
                     fit(
@@ -74,6 +69,7 @@ class MemoryPage(Page):
                             (f"{line(lesson.id, 8):<9} ", "quiet"),
                             (f"{line(lesson.skill, 22):<22} {lesson.level:>3} ", "plain"),
                             ("right  " if lesson.success else "wrong  ", "good" if lesson.success else "bad"),
+                            (f" {score(hit.trust)}{'*' if hit.pinned else ' '} ", "quiet"),
                             (f"{line(lesson.prompt, 200)} > {line(lesson.answer, 200)}", "plain"),
                         ],
                         width,
@@ -84,7 +80,17 @@ class MemoryPage(Page):
         if not found:
             rows.append(Row([("no lesson" if not self.wanted else "no lesson like that", "quiet")]))
         rows.append(
-            Row(fit([("recalled, helped, pinned: – this run keeps no record of them", "quiet")], width))
+            Row(
+                fit(
+                    [
+                        (
+                            "trust is how far outcomes speak for a lesson, * is pinned; `moevolve memory` keeps lessons",
+                            "quiet",
+                        )
+                    ],
+                    width,
+                )
+            )
         )
         return rows
 

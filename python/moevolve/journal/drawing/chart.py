@@ -138,9 +138,9 @@ def _draw(
                     if (x + y) % 2 == 0:
                         canvas.dot(x, y, "band")
     for a, b in zip(places, places[1:], strict=False):
-        (x0, y0), (x1, y1) = series.points[a], series.points[b]
-        canvas.line(x_of(x0), y_of(y0), x_of(x1), y_of(y1), series.tone)
+        here, there = series.points[a], series.points[b]
+        canvas.line(x_of(here[0]), y_of(here[1]), x_of(there[0]), y_of(there[1]), series.tone)
     if len(places) == 1:
-        x, y = series.points[places[0]]
+        only = series.points[places[0]]
         for dx in (-1, 0, 1):
-            canvas.dot(x_of(x) + dx, y_of(y), series.tone)
+            canvas.dot(x_of(only[0]) + dx, y_of(only[1]), series.tone)
