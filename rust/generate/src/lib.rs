@@ -2,9 +2,11 @@
 //!
 //! [`Scheduler`] is the service, [`Generator`] what runs a batch of requests to its end. Inside, `kv` hands out the ids of
 //! key-value blocks, `sequence` is one text under way, `worker` one thread's steps, [`sampling`] how a token is drawn and
+//! `drawing` its draws, and
 //! `draft` what is guessed ahead. The network and its memory are a `moevolve_model::backend::Backend`'s.
 
 mod draft;
+mod drawing;
 mod generator;
 mod kv;
 pub mod sampling;

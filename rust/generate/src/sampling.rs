@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use moevolve_kernels::loss::log_sum_exp;
-use moevolve_kernels::sample::{Cuts, draw, greedy, largest, uniform};
-use moevolve_model::backend::Host;
+use moevolve_kernels::sample::{Cuts, uniform};
+use moevolve_model::draw::{Choice, Draw, DrawnToken};
 use moevolve_model::{Error, Result};
+
+pub use moevolve_model::draw::Top;
 
 /// Alternatives that are told with a token, at most.
 pub const MOST_TOP: usize = 20;
@@ -103,12 +104,19 @@ impl Sampling {
             || self.repetition_penalty != 1.0
     }
 
-    fn cuts(&self) -> Cuts {
-        Cuts {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
+    /// How the draw of a key and a count is made.
+    fn choice(&self, key: u64, count: usize) -> Choice {
+        if self.temperature == 0.0 {
+            return Choice::Greedy;
+        }
+        Choice::Random {
+            cuts: Cuts {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+            },
+            uniform: uniform(key, count as u64),
         }
     }
 }
@@ -133,9 +141,6 @@ impl Finish {
     }
 }
 
-/// Likeliest tokens with their log-probabilities at temperature 1.
-pub type Top = Vec<(u32, f32)>;
-
 /// What was drawn and has not been told yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drawn {
@@ -145,13 +150,6 @@ pub struct Drawn {
     pub logprobs: Vec<f32>,
     /// One list a log-probability, if alternatives were asked for.
     pub top: Vec<Top>,
-}
-
-/// One thread's memory for draws.
-#[derive(Default)]
-pub struct Scratch {
-    logits: Vec<f32>,
-    weights: Vec<(f64, usize)>,
 }
 
 /// One sample's draws: a function of the logits, its key, and what it has drawn.
@@ -192,36 +190,28 @@ impl Draws {
         self.most - self.count
     }
 
-    /// Draws the next token from a padded row of logits; None for an end token.
-    pub fn draw(
-        &mut self,
-        host: Host<'_>,
-        sampling: &Sampling,
-        row: &[f32],
-        scratch: &mut Scratch,
-    ) -> Option<u32> {
-        let vocabulary = host.config.vocabulary;
-        let Scratch { logits, weights } = scratch;
-        let bent = self.bend(sampling, &row[..vocabulary], logits);
-        let token = if sampling.temperature == 0.0 {
-            greedy(bent)
-        } else {
-            draw(
-                bent,
-                sampling.cuts(),
-                uniform(self.key, self.count as u64),
-                weights,
-            )
-        };
-        let mass = log_sum_exp(host.isa, vocabulary, row);
-        self.news.logprobs.push(row[token] - mass);
-        if sampling.top > 0 {
-            let top = largest(&row[..vocabulary], sampling.top);
-            let told = top.into_iter().map(|(i, x)| (i as u32, x - mass));
-            self.news.top.push(told.collect());
+    /// The next draw, from a row of logits.
+    pub fn next(&self, sampling: &Sampling, row: usize) -> Draw {
+        Draw {
+            row,
+            choice: sampling.choice(self.key, self.count),
+            bent: !(self.seen.is_empty() && sampling.bias.is_empty()),
+            top: sampling.top,
         }
-        let token = token as u32;
-        let ends = !sampling.ignore_eos && host.config.eos.contains(&token);
+    }
+
+    /// Takes what was drawn; the token, or None for an end token, of which `eos` are the model's.
+    pub fn take(&mut self, sampling: &Sampling, eos: &[u32], drawn: DrawnToken) -> Option<u32> {
+        let DrawnToken {
+            token,
+            logprob,
+            top,
+        } = drawn;
+        self.news.logprobs.push(logprob);
+        if sampling.top > 0 {
+            self.news.top.push(top);
+        }
+        let ends = !sampling.ignore_eos && eos.contains(&token);
         if ends || sampling.stop.contains(&token) {
             self.finish = Some(Finish::Stop);
             return None;
@@ -237,15 +227,10 @@ impl Draws {
         Some(token)
     }
 
-    /// The logits after penalties and biases.
-    fn bend<'a>(&self, sampling: &Sampling, row: &'a [f32], bent: &'a mut Vec<f32>) -> &'a [f32] {
-        if self.seen.is_empty() && sampling.bias.is_empty() {
-            return row;
-        }
-        bent.clear();
-        bent.extend_from_slice(row);
+    /// Applies penalties and biases.
+    pub fn bend(&self, sampling: &Sampling, logits: &mut [f32]) {
         for (&token, &count) in &self.seen {
-            let x = &mut bent[token as usize];
+            let x = &mut logits[token as usize];
             let factor = sampling.repetition_penalty;
             *x = if *x > 0.0 { *x / factor } else { *x * factor };
             if count > 0 {
@@ -253,8 +238,7 @@ impl Draws {
             }
         }
         for &(token, by) in &sampling.bias {
-            bent[token as usize] += by;
+            logits[token as usize] += by;
         }
-        bent
     }
 }

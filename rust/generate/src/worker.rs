@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use moevolve_kernels::{LANES, padded};
+use moevolve_kernels::LANES;
 use moevolve_model::backend::{Backend, Device};
 use moevolve_model::batch::{Paged, QueryRows};
 use moevolve_model::network::{Keep, KeyValues, Pass};
 
+use crate::drawing::Drawing;
 use crate::kv::BlockPool;
-use crate::sampling::{Draws, Finish, Scratch};
+use crate::sampling::{Draws, Finish};
 use crate::scheduler::{Event, Shared, lock};
 use crate::sequence::{Sequence, blocks};
 
@@ -20,8 +21,6 @@ pub struct WorkerBatch<D: Device> {
     ids: Vec<u32>,
     all: QueryRows,
     outputs: QueryRows,
-    /// One a thread.
-    scratch: Vec<Mutex<Scratch>>,
 }
 
 impl<D: Device> Default for WorkerBatch<D> {
@@ -33,7 +32,6 @@ impl<D: Device> Default for WorkerBatch<D> {
             ids: Vec::new(),
             all: QueryRows::default(),
             outputs: QueryRows::default(),
-            scratch: Vec::new(),
         }
     }
 }
@@ -209,45 +207,19 @@ impl<D: Device> WorkerBatch<D> {
             .forward(backend, ids, all, outputs, &attention, keep, |_, _| {});
     }
 
-    /// Draws for every sequence with logits: tokens while they are those that were drafted, and one more.
+    /// Draws for every sequence with logits.
     fn draw<B: Backend<Device = D>>(&mut self, backend: &B) {
-        let host = backend.host();
-        let width = padded(host.config.vocabulary);
-        let threads = host.pool.threads().max(self.scratch.len());
-        self.scratch.resize_with(threads, Mutex::default);
+        let eos = &backend.host().config.eos;
         let mut row = 0;
-        let mut parts: Vec<(&mut Sequence, usize)> = Vec::new();
+        let mut drawing = Vec::new();
         for sequence in &mut self.sequences {
             let rows = sequence.rows;
             if rows > 0 {
-                parts.push((sequence, row));
+                drawing.push(Drawing::new(sequence, row, eos));
             }
             row += rows;
         }
-        let (scratch, logits) = (&self.scratch, backend.logits_of(&self.pass.head));
-        host.pool.each(&mut parts, &|(sequence, first), thread| {
-            let mut scratch = lock(&scratch[thread]);
-            let Sequence {
-                sampling,
-                ids,
-                draws,
-                forks,
-                drafts,
-                ..
-            } = &mut **sequence;
-            let mut row = logits[*first * width..].chunks_exact(width);
-            for draft in drafts.iter().map(Some).chain([None]) {
-                let Some(row) = row.next() else { break };
-                for fork in &mut *forks {
-                    fork.draw(host, sampling, row, &mut scratch);
-                }
-                let token = draws.draw(host, sampling, row, &mut scratch);
-                ids.extend(token);
-                if draws.finish.is_some() || token.as_ref() != draft {
-                    break;
-                }
-            }
-        });
+        backend.sample(&mut self.pass.head, &mut drawing);
     }
 
     /// Tells what was drawn; finished samples leave, those that waited for their prompt begin.

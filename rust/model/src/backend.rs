@@ -5,10 +5,12 @@ pub mod cpu;
 use std::borrow::Cow;
 
 use moevolve_kernels::Isa;
+use moevolve_kernels::adamw::AdamW;
 use moevolve_kernels::worker_pool::WorkerPool;
 
 use crate::batch::{Packed, Paged, QueryRows};
 use crate::config::Config;
+use crate::draw::Sampler;
 use crate::objective::{LossTargets, Sums};
 
 /// Memory of a device, in the forms that passes keep.
@@ -130,6 +132,9 @@ pub trait Backend: Copy + Send + Sync {
     /// Logits (rows, padded vocabulary) on the host.
     fn logits_of<'h>(&self, head: &'h Head<Self>) -> Cow<'h, [f32]>;
 
+    /// Draws tokens from rows of the logits, for every sampler until it has no draw to come.
+    fn sample(&self, head: &mut Head<Self>, samplers: &mut [impl Sampler]);
+
     /// Turns the logits into their gradient; returns the scaled loss, and adds a policy's tokens to `sums`.
     fn loss(&self, targets: LossTargets<'_>, head: &mut Head<Self>, sums: &mut Sums) -> f64;
 
@@ -195,6 +200,31 @@ pub trait Backend: Copy + Send + Sync {
     );
 }
 
+/// What trains, where a device has it: all weights of a network, or the adapter beside them. A [`Backend`] reads them, and
+/// nobody does while they change.
+pub trait Trained {
+    type Device: Device;
+
+    /// Adds a part to a gradient in the layout of what trains; returns the norm of the sum.
+    fn add_gradient(&self, part: &TrainedBuffer<Self>, total: &mut TrainedBuffer<Self>) -> f64;
+
+    /// (layers, experts): norm of the gradient of each expert's weights.
+    fn expert_norms(&self, gradient: &TrainedBuffer<Self>) -> Vec<Vec<f64>>;
+
+    /// One step of AdamW, after which passes compute with the new weights. `moments` are the first and second ones, which
+    /// the step makes where they are empty.
+    fn optimizer_step(
+        &mut self,
+        adam: AdamW,
+        gradient: &TrainedBuffer<Self>,
+        moments: &mut [TrainedBuffer<Self>; 2],
+    );
+
+    /// Moves the routers' selection biases, if they train, by `rate` towards an even load; `load` (layers, experts) are shares.
+    fn balance(&mut self, rate: f32, load: &[Vec<f64>]);
+}
+
+pub type TrainedBuffer<T> = <<T as Trained>::Device as Device>::Buffer;
 pub type Buffer<B> = <<B as Backend>::Device as Device>::Buffer;
 pub type Activations<B> = <<B as Backend>::Device as Device>::Activations;
 pub type Head<B> = <<B as Backend>::Device as Device>::Head;

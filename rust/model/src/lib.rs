@@ -11,6 +11,7 @@ pub mod backend;
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod draw;
 pub mod engine;
 pub mod error;
 pub mod family;

@@ -1,21 +1,14 @@
-//! A step: clipping, AdamW, panels packed again, and balancing of the router.
+//! A step: clipping, AdamW, and balancing of the router, on whatever device what trains lies.
 
-use std::ops::Range;
+use moevolve_kernels::adamw::AdamW;
 
-use moevolve_kernels::Isa;
-use moevolve_kernels::adamw::{AdamW, adamw};
-use moevolve_kernels::panels::PanelsMut;
-use moevolve_kernels::worker_pool::WorkerPool;
-
-use crate::adapter::Adapter;
+use crate::backend::cpu::Memory;
+use crate::backend::{Device, Trained};
 use crate::error::{Error, Result};
-use crate::layout::Layout;
-use crate::parameters::{Parameters, pack};
 use crate::train::{StepReport, Trainer};
 
 /// Hyper-parameters and moments.
-#[derive(Clone, Debug)]
-pub struct Optimizer {
+pub struct Optimizer<D: Device = Memory> {
     pub beta1: f32,
     pub beta2: f32,
     pub epsilon: f32,
@@ -25,11 +18,11 @@ pub struct Optimizer {
     /// How far a selection bias moves a step towards balance; 0 leaves them alone.
     pub bias_rate: f32,
     pub(crate) step: u32,
-    pub(crate) first: Vec<f32>,
-    pub(crate) second: Vec<f32>,
+    /// First and second, in the layout of what trains; empty before the first step.
+    pub(crate) moments: [D::Buffer; 2],
 }
 
-impl Optimizer {
+impl<D: Device> Optimizer<D> {
     /// Fresh moments.
     pub fn new(
         beta1: f32,
@@ -49,7 +42,6 @@ impl Optimizer {
         if !(epsilon.is_finite() && epsilon > 0.0 && clip > 0.0) {
             return Err(Error::Request("epsilon and clip are positive".to_owned()));
         }
-        let (first, second) = (Vec::new(), Vec::new());
         Ok(Self {
             beta1,
             beta2,
@@ -58,15 +50,13 @@ impl Optimizer {
             clip,
             bias_rate,
             step: 0,
-            first,
-            second,
+            moments: Default::default(),
         })
     }
 }
 
-impl Default for Optimizer {
+impl<D: Device> Default for Optimizer<D> {
     fn default() -> Self {
-        let (first, second) = (Vec::new(), Vec::new());
         Self {
             beta1: 0.9,
             beta2: 0.95,
@@ -75,47 +65,35 @@ impl Default for Optimizer {
             clip: 1.0,
             bias_rate: 0.0,
             step: 0,
-            first,
-            second,
+            moments: Default::default(),
         }
     }
 }
 
-/// What an update changes.
-pub enum Trained<'a> {
-    Whole(&'a mut Parameters),
-    Adapter(&'a mut Adapter),
+/// One update of what trains by the gradients that a trainer accumulated: clips, steps, balances.
+pub struct Update<'a, D: Device> {
+    pub optimizer: &'a mut Optimizer<D>,
+    pub trainer: &'a mut Trainer<D>,
+    /// Layers and experts.
+    pub shape: [usize; 2],
+    /// Whether the norms of the experts' gradients are asked for.
+    pub norms: bool,
 }
 
-/// One update of what trains.
-pub struct Update<'a> {
-    pub layout: &'a Layout,
-    pub trained: Trained<'a>,
-    pub optimizer: &'a mut Optimizer,
-    pub trainer: &'a mut Trainer,
-    pub isa: Isa,
-    pub pool: &'a WorkerPool,
-}
-
-impl Update<'_> {
-    /// Clips, updates and repacks; refuses, and changes nothing, if the loss or the norm is not finite. `norms` asks for
-    /// the norms of the experts' gradients.
+impl<D: Device> Update<'_, D> {
+    /// Refuses, and changes nothing, if the loss or the norm is not finite.
     pub fn apply(
         self,
+        trained: &mut impl Trained<Device = D>,
         loss: f64,
         tokens: usize,
-        layers: usize,
-        experts: usize,
         learning_rate: f32,
-        norms: bool,
     ) -> Result<StepReport> {
         let Self {
-            layout,
-            mut trained,
             optimizer,
             trainer,
-            isa,
-            pool,
+            shape: [layers, experts],
+            norms,
         } = self;
         if !loss.is_finite() {
             return Err(Error::NotFinite {
@@ -123,22 +101,14 @@ impl Update<'_> {
                 value: loss,
             });
         }
-        let units = match &trained {
-            Trained::Whole(_) => layout.units(),
-            // One piece: it is small.
-            Trained::Adapter(adapter) => vec![0..adapter.values.len(); 1],
-        };
-        let gradient_norm = trainer.reduce(isa, &units, pool);
+        let (gradient, gradient_norm) = trainer.reduce(trained);
         if !gradient_norm.is_finite() {
             return Err(Error::NotFinite {
                 what: "norm of the gradient",
                 value: gradient_norm,
             });
         }
-        let total = units.last().map_or(0, |unit| unit.end);
         optimizer.step += 1;
-        optimizer.first.resize(total, 0.0);
-        optimizer.second.resize(total, 0.0);
         let adam = AdamW {
             learning_rate,
             beta1: optimizer.beta1,
@@ -149,35 +119,14 @@ impl Update<'_> {
             gradient_scale: (f64::from(optimizer.clip) / (gradient_norm + 1e-6)).min(1.0) as f32,
             step: optimizer.step,
         };
-        let gradient = trainer.reduced();
         let expert_gradient = if norms {
-            expert_norms(layout, &trained, gradient)
+            trained.expert_norms(gradient)
         } else {
             Vec::new()
         };
-        match &mut trained {
-            Trained::Adapter(adapter) => {
-                let (first, second) = (&mut optimizer.first, &mut optimizer.second);
-                adamw(isa, adam, gradient, &mut adapter.values, first, second);
-                adapter.pack();
-            }
-            Trained::Whole(parameters) => {
-                let mut jobs = pieces(layout, parameters, optimizer, gradient);
-                pool.each(&mut jobs, &|piece, _| piece.update(isa, adam, layout));
-            }
-        }
+        trained.optimizer_step(adam, gradient, &mut optimizer.moments);
         let expert_load = trainer.loads(layers, experts);
-        if let Trained::Whole(parameters) = trained {
-            for (bias, load) in parameters.bias.chunks_mut(experts).zip(&expert_load) {
-                for (bias, load) in bias.iter_mut().zip(load) {
-                    // Loss-free balancing (Wang et al. 2024): towards the mean by the sign alone.
-                    let lack = 1.0 / experts as f64 - load;
-                    if lack != 0.0 {
-                        *bias += optimizer.bias_rate * lack.signum() as f32;
-                    }
-                }
-            }
-        }
+        trained.balance(optimizer.bias_rate, &expert_load);
         Ok(StepReport {
             loss,
             tokens,
@@ -187,86 +136,4 @@ impl Update<'_> {
             policy: None,
         })
     }
-}
-
-/// Norms of the gradients of each layer's experts, the adapter's or the weights' own.
-fn expert_norms(layout: &Layout, trained: &Trained<'_>, gradient: &[f32]) -> Vec<Vec<f64>> {
-    let squares = |range: &Range<usize>| {
-        let ranges = match trained {
-            Trained::Whole(_) => vec![range.clone()],
-            Trained::Adapter(adapter) => {
-                adapter.ranges(range.start).into_iter().flatten().collect()
-            }
-        };
-        let values = ranges.into_iter().flat_map(|range| &gradient[range]);
-        values.map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
-    };
-    let norms = |layer: &crate::layout::Layer| {
-        let experts = layer.experts.gate_up.iter().zip(&layer.experts.down);
-        experts
-            .map(|(up, down)| (squares(up) + squares(down)).sqrt())
-            .collect()
-    };
-    layout.layers.iter().map(norms).collect()
-}
-
-/// What one thread updates at a time.
-struct Piece<'a> {
-    range: std::ops::Range<usize>,
-    gradient: &'a [f32],
-    values: &'a mut [f32],
-    first: &'a mut [f32],
-    second: &'a mut [f32],
-    forward: PanelsMut<'a>,
-    backward: PanelsMut<'a>,
-}
-
-impl Piece<'_> {
-    fn update(&mut self, isa: Isa, adam: AdamW, layout: &Layout) {
-        adamw(
-            isa,
-            adam,
-            self.gradient,
-            self.values,
-            self.first,
-            self.second,
-        );
-        // While the layer is still in the cache.
-        for matrix in layout.matrices(&self.range) {
-            let at = matrix.range.start - self.range.start;
-            let weight = &self.values[at..][..matrix.range.len()];
-            pack(isa, &matrix, weight, &mut self.forward, &mut self.backward);
-        }
-    }
-}
-
-fn pieces<'a>(
-    layout: &Layout,
-    parameters: &'a mut Parameters,
-    optimizer: &'a mut Optimizer,
-    gradient: &'a [f32],
-) -> Vec<Piece<'a>> {
-    let mut rest = [
-        &mut parameters.values[..],
-        &mut optimizer.first,
-        &mut optimizer.second,
-    ];
-    let mut panels = [parameters.forward.whole(), parameters.backward.whole()];
-    let mut out = Vec::new();
-    for range in layout.units() {
-        let [values, first, second] = rest.map(|slice| slice.split_at_mut(range.len()));
-        rest = [values.1, first.1, second.1];
-        let [forward, backward] = panels.map(|panels| panels.split(range.len()));
-        panels = [forward.1, backward.1];
-        out.push(Piece {
-            gradient: &gradient[range.clone()],
-            range,
-            values: values.0,
-            first: first.0,
-            second: second.0,
-            forward: forward.0,
-            backward: backward.0,
-        });
-    }
-    out
 }

@@ -1,13 +1,7 @@
 //! Training: gradients of a batch over a fixed number of shards, and what a step reports.
 
-use std::ops::Range;
-
-use moevolve_kernels::Isa;
-use moevolve_kernels::adamw::add_and_square;
-use moevolve_kernels::worker_pool::WorkerPool;
-
 use crate::backend::cpu::Memory;
-use crate::backend::{Backend, Device};
+use crate::backend::{Backend, Device, Trained};
 use crate::batch::{Packed, Positions};
 use crate::engine::Example;
 use crate::network::{Keep, Pass};
@@ -172,6 +166,15 @@ impl<D: Device> Trainer<D> {
         sums
     }
 
+    /// Sums the shards' gradients into the first; returns it and its norm.
+    pub(crate) fn reduce(&mut self, trained: &impl Trained<Device = D>) -> (&D::Buffer, f64) {
+        let [total, part] = &mut self.shards[..] else {
+            unreachable!("a batch is accumulated in {SHARDS} shards before its gradient is read")
+        };
+        let norm = trained.add_gradient(&part.gradient, &mut total.gradient);
+        (&total.gradient, norm)
+    }
+
     /// Share of the copies that each expert of each layer got.
     pub(crate) fn loads(&self, layers: usize, experts: usize) -> Vec<Vec<f64>> {
         let count = |i: usize| self.shards.iter().map(|shard| shard.load[i]).sum::<u64>();
@@ -194,34 +197,6 @@ impl Trainer {
             }
         }
         total
-    }
-
-    /// The gradient that [`Self::reduce`] left.
-    pub(crate) fn reduced(&self) -> &[f32] {
-        &self.shards[0].gradient
-    }
-
-    /// Sums the shards' gradients into the first and returns the global norm.
-    pub(crate) fn reduce(&mut self, isa: Isa, units: &[Range<usize>], pool: &WorkerPool) -> f64 {
-        let (total, parts) = self.shards.split_at_mut(1);
-        let mut jobs = Vec::new();
-        let (mut rest, mut start) = (&mut total[0].gradient[..], 0);
-        for unit in units {
-            let (piece, after) = rest.split_at_mut(unit.end - start);
-            jobs.push((
-                piece,
-                parts[0].gradient.get(unit.clone()).unwrap_or(&[]),
-                0.0,
-            ));
-            (rest, start) = (after, unit.end);
-        }
-        pool.each(&mut jobs, &|(total, part, squares), _| {
-            *squares = add_and_square(isa, part, total);
-        });
-        jobs.iter()
-            .map(|(_, _, squares)| squares)
-            .sum::<f64>()
-            .sqrt()
     }
 }
 

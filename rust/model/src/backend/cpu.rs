@@ -6,6 +6,8 @@ mod block;
 mod cache;
 mod gradients;
 mod loss;
+mod sample;
+mod trained;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,6 +23,7 @@ use moevolve_kernels::{Isa, LANES, reserve};
 use super::{Backend, Device, Host};
 use crate::batch::{Packed, Paged, QueryRows};
 use crate::config::Config;
+use crate::draw::Sampler;
 use crate::family::QkNorm;
 use crate::layout::Layout;
 use crate::linear::{Product, Weights};
@@ -28,6 +31,7 @@ use crate::objective::{LossTargets, Sums};
 
 pub use backward::ActivationGradients;
 pub use cache::KvCache;
+pub use trained::{Trained, Values};
 
 /// Prompt tokens that a step reads where workers take whole samples: while others wait for their next token, and while
 /// none does.
@@ -90,13 +94,15 @@ pub struct Activations {
 }
 
 /// Activations after the last layer.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Head {
     inverse: Vec<f32>,
     /// (rows, hidden).
     normal: Vec<f32>,
     /// (rows, padded vocabulary).
     logits: Vec<f32>,
+    /// One a thread.
+    scratch: Vec<Mutex<sample::Scratch>>,
 }
 
 /// Buffers that hold nothing between blocks.
@@ -303,6 +309,10 @@ impl Backend for Cpu<'_> {
 
     fn logits_of<'h>(&self, head: &'h Head) -> Cow<'h, [f32]> {
         Cow::Borrowed(&head.logits)
+    }
+
+    fn sample(&self, head: &mut Head, samplers: &mut [impl Sampler]) {
+        self.draw(head, samplers);
     }
 
     fn loss(&self, targets: LossTargets<'_>, head: &mut Head, sums: &mut Sums) -> f64 {

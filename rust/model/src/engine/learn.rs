@@ -6,11 +6,12 @@ use candle_core::{Device, Tensor};
 
 use super::{Engine, Example};
 use crate::adapter::Adapter;
+use crate::backend::cpu::{Trained, Values};
 use crate::batch::Positions;
 use crate::checkpoint::huggingface;
 use crate::error::{Error, Result};
 use crate::objective::{Objective, Rollout};
-use crate::optimizer::{Optimizer, Trained, Update};
+use crate::optimizer::{Optimizer, Update};
 use crate::parameters::Parameters;
 use crate::train::{PolicyReport, Sequence, StepReport, sampled, taught};
 use crate::weights::{self, Released};
@@ -262,26 +263,23 @@ impl Engine {
         norms: bool,
     ) -> Result<StepReport> {
         self.weights_version += 1;
-        let trained = match &mut self.adapter {
-            Some(adapter) => Trained::Adapter(adapter),
-            None => Trained::Whole(&mut self.parameters),
+        let values = match &mut self.adapter {
+            Some(adapter) => Values::Adapter(adapter),
+            None => Values::Whole(&mut self.parameters),
+        };
+        let mut trained = Trained {
+            values,
+            layout: &self.layout,
+            pool: &self.pool,
+            isa: self.isa,
         };
         let update = Update {
-            layout: &self.layout,
-            trained,
             optimizer: &mut self.optimizer,
             trainer: &mut self.trainer,
-            isa: self.isa,
-            pool: &self.pool,
-        };
-        update.apply(
-            loss,
-            tokens,
-            self.config.layers,
-            self.config.experts,
-            learning_rate,
+            shape: [self.config.layers, self.config.experts],
             norms,
-        )
+        };
+        update.apply(&mut trained, loss, tokens, learning_rate)
     }
 }
 

@@ -47,7 +47,8 @@ impl Engine {
             state: state.to_owned(),
         };
         let record = serde_json::to_string(&record).map_err(|e| Error::file(&file, e))?;
-        let moments = [("first", &o.first), ("second", &o.second)];
+        let [first, second] = &o.moments;
+        let moments = [("first", first), ("second", second)];
         let specs = moments.map(|(name, values)| TensorSpec {
             name: name.to_owned(),
             shape: vec![values.len()],
@@ -92,7 +93,7 @@ impl Engine {
             }
             Ok(values)
         };
-        let (first, second) = (read("first")?, read("second")?);
+        let moments = [read("first")?, read("second")?];
         let mut optimizer = Optimizer::new(
             record.beta1,
             record.beta2,
@@ -103,7 +104,7 @@ impl Engine {
         )
         .map_err(|e| Error::file(&file, e))?;
         optimizer.step = record.step;
-        (optimizer.first, optimizer.second) = (first, second);
+        optimizer.moments = moments;
         let read = self.read_trained(&folder.join(WEIGHTS))?;
         if self.fingerprint_of(&read) != record.fingerprint {
             let reason = format!(

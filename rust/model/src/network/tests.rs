@@ -13,6 +13,7 @@ use crate::backend::cpu::{self, Cpu, KvCache, Memory};
 use crate::backend::{Backend, Host};
 use crate::batch::{Packed, Paged, Positions, QueryRows};
 use crate::config::Config;
+use crate::draw::{Choice, Draw, DrawnToken, Sampler};
 use crate::engine::Example;
 use crate::layout::Layout;
 use crate::objective::{LossTargets, Sums};
@@ -60,6 +61,10 @@ impl Backend for Recorded<'_> {
 
     fn logits_of<'h>(&self, head: &'h cpu::Head) -> Cow<'h, [f32]> {
         self.cpu.logits_of(head)
+    }
+
+    fn sample(&self, head: &mut cpu::Head, samplers: &mut [impl Sampler]) {
+        self.cpu.sample(head, samplers);
     }
 
     pass_on! {
@@ -253,5 +258,67 @@ fn a_cache_in_blocks_gives_the_logits_of_a_packed_batch() {
             backend.logits_of(&packed.head)[..40]
         );
         assert_eq!(record().iter().filter(|&&call| call == "logits").count(), 1);
+    });
+}
+
+/// Draws so many greedy tokens from one row, each barred once it was drawn; refuses the draws after `last`.
+struct Barring {
+    row: usize,
+    left: usize,
+    last: usize,
+    drawn: Vec<DrawnToken>,
+}
+
+impl Sampler for Barring {
+    fn next(&mut self) -> Option<Draw> {
+        (self.left > 0).then_some(Draw {
+            row: self.row,
+            choice: Choice::Greedy,
+            bent: true,
+            top: 1,
+        })
+    }
+
+    fn bend(&mut self, logits: &mut [f32]) -> bool {
+        for drawn in &self.drawn {
+            logits[drawn.token as usize] = f32::NEG_INFINITY;
+        }
+        let refused = self.left <= self.last;
+        self.left -= usize::from(refused);
+        !refused
+    }
+
+    fn take(&mut self, drawn: DrawnToken) {
+        self.left -= 1;
+        self.drawn.push(drawn);
+    }
+}
+
+#[test]
+fn draws_of_a_sampler_follow_one_another_from_bent_logits_with_plain_log_probabilities() {
+    with_network(|backend, _| {
+        let mut pass = Pass::default();
+        pass.packed(backend, &batch(), Keep::Nothing, |_, _| {});
+        let rows = backend.logits_of(&pass.head)[..6 * 48].to_vec();
+        let barring = |row| Barring {
+            row,
+            left: 5,
+            last: 2,
+            drawn: Vec::new(),
+        };
+        let mut samplers: Vec<Barring> = (0..6).map(barring).collect();
+        backend.sample(&mut pass.head, &mut samplers);
+        for (sampler, row) in samplers.iter().zip(rows.chunks(48)) {
+            let mut order: Vec<usize> = (0..40).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+            let tokens: Vec<usize> = sampler.drawn.iter().map(|d| d.token as usize).collect();
+            assert_eq!(tokens, order[..3]);
+            let mass = row[..40].iter().map(|&x| f64::from(x).exp()).sum::<f64>();
+            for drawn in &sampler.drawn {
+                let logprob = f64::from(row[drawn.token as usize]) - mass.ln();
+                assert!((f64::from(drawn.logprob) - logprob).abs() < 1e-5);
+                assert_eq!(drawn.top[0].0 as usize, order[0]);
+            }
+        }
     });
 }
