@@ -9,7 +9,7 @@ from moevolve.agents.brief import Brief
 from moevolve.agents.genome import editable
 from moevolve.agents.host import Proposals
 from moevolve.agents.manifest import manifest_of
-from moevolve.proposers.operators import parameters, structure, wording
+from moevolve.proposers.operators import layers, parameters, structure, wording
 from moevolve.proposers.operators.operator import Inapplicable, Operator
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.records import Edit
@@ -26,6 +26,9 @@ OPERATORS: dict[str, tuple[Operator, float]] = {
     "retry": (structure.retry, 0.5),
     "revise": (structure.revise, 1.0),
     "recall": (structure.recall, 1.0),
+    "remember": (layers.remember, 1.0),
+    "persona": (layers.persona, 1.0),
+    "checklist": (layers.checklist, 1.0),
 }
 """Operators by name, with how often each is drawn at first."""
 GAINED, LOST = 1.5, 0.8

@@ -58,7 +58,7 @@ def vote(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Cha
     summary = f"the most frequent of {samples} answers"
     if _plans(files):
         return _planned(files, f"plan.vote(task.prompt, samples={samples}, temperature=0.7)", summary)
-    return _wrapped(files, VOTE, summary, samples)
+    return wrapped(files, VOTE, summary, samples=samples)
 
 
 def retry(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
@@ -67,7 +67,7 @@ def retry(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Ch
     summary = f"up to {samples} tries until there is an answer"
     if _plans(files):
         return _planned(files, f"plan.retry(task.prompt, samples={samples})", summary)
-    return _wrapped(files, RETRY, summary, samples)
+    return wrapped(files, RETRY, summary, samples=samples)
 
 
 def recall(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
@@ -81,7 +81,7 @@ def recall(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> C
 
 def revise(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """A second look: the model sees its answer and may give another."""
-    return _wrapped(files, REVISE, "let the model check its answer", 1)
+    return wrapped(files, REVISE, "let the model check its answer")
 
 
 def _plans(files: Mapping[str, str]) -> bool:
@@ -102,8 +102,12 @@ def _planned(files: Mapping[str, str], expression: str, summary: str) -> Change:
     return Change(FILE, "".join(lines), f"{FILE}: {summary}")
 
 
-def _wrapped(files: Mapping[str, str], layer: str, summary: str, samples: int) -> Change:
-    """`solve.py` with its `solve` under another name and a new one around it."""
+def wrapped(files: Mapping[str, str], layer: str, summary: str, **values: object) -> Change:
+    """`solve.py` with its `solve` under another name and a new one around it; `values` fill the layer's places.
+
+    Raises:
+        Inapplicable: there is nothing to put a layer around, or there are many already.
+    """
     text = files.get(FILE)
     tree = parsed(text) if text is not None else None
     if text is None or tree is None:
@@ -116,7 +120,7 @@ def _wrapped(files: Mapping[str, str], layer: str, summary: str, samples: int) -
     lines = text.splitlines(keepends=True)
     head = functions["solve"].lineno - 1
     lines[head] = lines[head].replace("def solve(", f"def {inner}(", 1)
-    new = "".join(lines).rstrip("\n") + "\n" + layer.format(inner=inner, samples=samples)
+    new = "".join(lines).rstrip("\n") + "\n" + layer.format(inner=inner, **values)
     if parsed(new) is None:
         raise Inapplicable("the layer does not fit this source")
     return Change(FILE, new, f"{FILE}: {summary}")
