@@ -9,7 +9,7 @@ from moevolve.cli.output import data, say
 from moevolve.config import parse_settings
 from moevolve.errors import MoevolveError, UsageError
 
-OTHERS = ("source", "cycles", "minutes", "endpoint", "model", "key_env", "price", "agent", "suite", "arm")
+OTHERS = ("source", "cycles", "minutes", "agent", "suite", "arm")
 """Options of `run` that mean nothing where an evaluator scores."""
 MOST_FAILED = 0.5
 """Share of failed evaluations above which a run's exit status says so."""
@@ -44,6 +44,7 @@ def optimise(options: argparse.Namespace) -> int:
         "evaluations": options.evaluations,
         "proposers": options.proposer,
         "configuration": config.name if config else None,
+        **_model(options),
         **parse_settings(options.set),
     }
     chosen = settings(folder, given)
@@ -65,6 +66,25 @@ def optimise(options: argparse.Namespace) -> int:
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
         raise
     return ending(out, quiet=options.display == "json")
+
+
+def _model(options: argparse.Namespace) -> dict[str, object]:
+    """What the options about a server say: its model writes programs."""
+    if options.endpoint is None:
+        for name in ("model", "key_env", "price"):
+            if getattr(options, name) is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} needs --endpoint URL: a server's model writes programs"
+                )
+        return {}
+    prices = None if options.price is None else str(Path(options.price).resolve())
+    return {
+        "proposers": options.proposer or ["model"],
+        "proposer.endpoint": options.endpoint,
+        "proposer.model": options.model,
+        "proposer.key_env": options.key_env,
+        "proposer.server.prices": prices,
+    }
 
 
 def ending(out: Path, *, quiet: bool) -> int:

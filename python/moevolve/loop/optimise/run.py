@@ -20,8 +20,9 @@ from moevolve.journal.store import Put, RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop.optimise import settings as settings_
 from moevolve.loop.optimise.archive import ProgramArchive
+from moevolve.loop.optimise.model import Model
 from moevolve.loop.optimise.proposers import OPERATORS
-from moevolve.loop.optimise.search import Plan, Search, blob, hash_of
+from moevolve.loop.optimise.search import MODEL, Plan, Search, blob, hash_of
 from moevolve.loop.optimise.settings import FOLDER, Settings
 from moevolve.loop.optimise.workers import Workers
 from moevolve.loop.variants import genome_in
@@ -157,10 +158,15 @@ def replay(
 
     with RunStore.create(scratch) as store:
         files.copy(source.path / FOLDER, store.path / FOLDER)
-        run = _Run(store, settings, folder, compare, on_state)
+        run = _Run(store, settings, folder, compare, on_state, source)
         run.journal.write([entries[0].record])
         run.again(source, [entry.record for entry in entries])
         return source.head(), store.head()
+
+
+class _Told(msgspec.Struct):
+    artifacts: dict[str, str]
+    output: str
 
 
 class _Run:
@@ -173,13 +179,18 @@ class _Run:
         folder: EvaluatorFolder,
         on_event: OnEvent | None,
         on_state: OnState | None,
+        recorded: RunStore | None = None,
     ) -> None:
         self.journal = JournalWriter(store, len(store), on_event, on_state)
         self._store = store
         self._settings = settings
         self._folder = folder
         self._archive = ProgramArchive(settings.population, settings.alpha)
-        self._search = Search(settings, folder, store, self._archive)
+        self._recorded = recorded
+        self._model: Model | None = None
+        if settings.proposer.endpoint is not None:
+            self._model = Model(settings, store, self.journal, recorded, self._told)
+        self._search = Search(settings, folder, store, self._archive, self._model, ask_own=recorded is None)
         for _, record, _ in store.records():
             self._search.take(record)
         self._plans = [msgspec.msgpack.decode(body, type=Plan) for _, body in store.scan(PLANS)]
@@ -188,6 +199,8 @@ class _Run:
         }
         self._next = self._plans[-1].evaluation + 1 if self._plans else self._archive.applied
         self._begun: set[int] = set()
+        self._newest: tuple[str, _Told] | None = None
+        """What the evaluator said at the evaluation that goes on record now, which no table has yet."""
         self._said = 0.0
 
     def drive(self, workers: int | None) -> Path:
@@ -211,6 +224,8 @@ class _Run:
             raise
         finally:
             pool.close()
+            if self._model is not None:
+                self._model.close()
         self._finish()
         return self._store.path
 
@@ -218,15 +233,14 @@ class _Run:
         """Does again what is on record."""
         rated = {record.evaluation: record for record in records if isinstance(record, Rated)}
         made = {record.variant: record for record in records if isinstance(record, VariantAdded)}
-        steady = all(name in OPERATORS for name in self._settings.proposers)
+        steady = all(name in (*OPERATORS, MODEL) for name in self._settings.proposers)
         while self._archive.applied < len(rated):
-            plan = self._search.plan(self._next, self._plans) if self._due() else None
-            if plan is not None:
+            if self._due():
+                plan = self._search.plan(self._next, self._plans)
                 record = rated.get(plan.evaluation)
                 if not steady and record is not None and plan.purpose == record.purpose == "candidate":
                     plan = _recorded(plan, made[record.variant], record, source, self._folder)
-                self._plans.append(plan)
-                self._next += 1
+                self._planned(plan, [], [])
                 continue
             found = rated[self._plans[0].evaluation]
             told = msgspec.to_builtins(found)
@@ -270,21 +284,41 @@ class _Run:
         found = self._results.pop(plan.evaluation)
         self._begun.discard(plan.evaluation)
         records = self._search.records(plan, found)
+        self._newest = None
         if found.artifacts or found.output:
-            told = {"artifacts": found.artifacts, "output": found.output}
-            puts.append((ARTIFACTS, number, msgspec.msgpack.encode(told)))
+            self._newest = number, _Told(found.artifacts, found.output)
+            puts.append((ARTIFACTS, number, msgspec.msgpack.encode(self._newest[1])))
         puts += [(PLANS, number, None), (RESULTS, number, None)]
         self._commit(records, puts, [blob(self._folder, plan.text)] if plan.purpose == "candidate" else [])
         self._say("evaluating", "running")
 
     def _commit(self, records: list[Record], puts: list[Put], blobs: list[bytes]) -> None:
         """One commit: records, and the next plan where it follows from them."""
-        if self._due():
-            plan = self._search.plan(self._next, self._plans)
-            self._next += 1
-            self._plans.append(plan)
-            puts.append((PLANS, f"{plan.evaluation:08d}", msgspec.msgpack.encode(plan)))
-        self.journal.write(records, puts=puts, blobs=blobs)
+        if self._due() and self._recorded is None:
+            self._planned(self._search.plan(self._next, self._plans), records, puts, blobs)
+        else:
+            self.journal.write(records, puts=puts, blobs=blobs)
+
+    def _planned(
+        self, plan: Plan, records: list[Record], puts: list[Put], blobs: Sequence[bytes] = ()
+    ) -> None:
+        """Keeps a plan, with what it cost."""
+        self._next += 1
+        self._plans.append(plan)
+        bills = self._model.bill(f"evaluation {plan.evaluation}") if self._model is not None else []
+        puts.append((PLANS, f"{plan.evaluation:08d}", msgspec.msgpack.encode(plan)))
+        self.journal.write([*records, *bills], puts=puts, blobs=blobs)
+
+    def _told(self, text: str) -> dict[str, str]:
+        """What the evaluator said of the program with this text, beside its score."""
+        name = hash_of(self._folder, text)
+        program = next(each for each in self._archive.programs.values() if each.text == name)
+        number = f"{program.step or 0:08d}"
+        told = self._newest[1] if self._newest is not None and self._newest[0] == number else None
+        for store in (self._store, self._recorded):
+            kept = store.get(ARTIFACTS, number) if store is not None and told is None else None
+            told = told if kept is None else msgspec.msgpack.decode(kept, type=_Told)
+        return {} if told is None else {**told.artifacts, "output": told.output}
 
     def _hear(self, pool: Workers) -> None:
         """Takes what has ended; whatever is not next on record is kept in a table at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from random import Random
 from typing import Literal
 
 import msgspec
@@ -16,9 +17,10 @@ from moevolve.journal.store import RunStore
 from moevolve.loop.optimise import proposers, rule
 from moevolve.loop.optimise.archive import ProgramArchive
 from moevolve.loop.optimise.marks import outside
-from moevolve.loop.optimise.proposers import OPERATORS, Brief, Proposal
+from moevolve.loop.optimise.proposers import OPERATORS, Brief, ProgramProposer, Proposal
 from moevolve.loop.optimise.settings import PROGRAM_MOST, Settings
 from moevolve.loop.variants import encode, genome_in
+from moevolve.proposers.answers import Unusable
 from moevolve.randomness import key, rng
 from moevolve.records import Rated, Record, VariantAdded
 from moevolve.selection.policy import Budget, Draw, Evaluate
@@ -26,12 +28,14 @@ from moevolve.selection.table import policy
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.verdict import Evaluation
 
+MODEL = "model"
 TRIES = 8
 """Draws of an operator until a program is new."""
 OTHERS = 4
 """Good programs that a proposer sees beside its parent and the champion."""
 CACHED = 512
 """Programs' texts that are kept at hand, at least."""
+NO_IDEA = ("rejected", "no proposer has an idea")
 RECENT = 3
 """Failures that a proposer hears of, the newest."""
 
@@ -59,16 +63,32 @@ class Search:
         folder: the evaluator's.
         store: where programs lie.
         archive: what is on record.
+        model: the proposer `model`, where the run has one.
+        ask_own: whether a user's own proposers are asked; in a replay their programs come from the record.
     """
 
     def __init__(
-        self, settings: Settings, folder: EvaluatorFolder, store: RunStore, archive: ProgramArchive
+        self,
+        settings: Settings,
+        folder: EvaluatorFolder,
+        store: RunStore,
+        archive: ProgramArchive,
+        model: ProgramProposer | None = None,
+        *,
+        ask_own: bool = True,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._archive = archive
         self._policy = policy(settings.selection)
-        self._proposers = [proposers.proposer(name) for name in settings.proposers]
+        self._proposers = [
+            model
+            if name == MODEL and model is not None
+            else proposers.proposer(name)
+            if ask_own or name in OPERATORS
+            else _nobody
+            for name in settings.proposers
+        ]
         self._features = [name for name in folder.settings.get("features", []) if name != "complexity"]
         self._known = {program.text for program in archive.programs.values()}
         self._failures: list[str] = []
@@ -131,7 +151,7 @@ class Search:
         brief = self._brief(evaluation, parent)
         under_way = {hash_of(self._folder, each.text) for each in begun}
         found: Proposal | None = None
-        fault: tuple[str, str] | None = ("rejected", "no proposer has an idea")
+        fault: tuple[str, str] | None = NO_IDEA
         for number in order:
             name = self._settings.proposers[number]
             for attempt in range(TRIES if name in OPERATORS else 1):
@@ -140,6 +160,9 @@ class Search:
                     proposal = self._proposers[number](brief, draws)
                 except MoevolveError:
                     raise
+                except Unusable as error:
+                    found, fault = None, ("rejected", str(error)[:500])
+                    break
                 except Exception as error:  # noqa: BLE001  a user's own proposer
                     found, fault = None, ("rejected", f"{name} raised {type(error).__name__}: {error}"[:500])
                     break
@@ -148,7 +171,7 @@ class Search:
                 found, fault = proposal, self._fault(proposal.text, brief.parent, under_way)
                 if fault is None:
                     break
-            if found is not None:
+            if found is not None or fault != NO_IDEA:
                 break
         return Plan(
             evaluation=evaluation,
@@ -231,6 +254,10 @@ class Search:
     def key(self, evaluation: int) -> int:
         """What generators inside an evaluation start from."""
         return key(self._settings.seed, evaluation, "evaluate")
+
+
+def _nobody(brief: Brief, rng: Random) -> None:
+    """Stands in for a user's own proposer in a replay."""
 
 
 def blob(folder: EvaluatorFolder, text: str) -> bytes:

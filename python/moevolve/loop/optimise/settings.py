@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.config.io import put
+from moevolve.config.schema import ProposerSettings
 from moevolve.errors import ConfigError
 from moevolve.selection.table import policy
 from moevolve.tasks.evaluators import folder as folders
@@ -46,7 +47,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Fresh scores of each side that decide where scores differ from one evaluation to the next."""
     alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
     """Bound on the probability that a run ever promotes a program that is no better, where scores differ."""
+    max_tokens: Annotated[int, Meta(ge=1)] = 8192
+    """Of one answer of a language model."""
+    proposer: ProposerSettings = ProposerSettings()
+    """The server whose model writes programs where `proposers` names `model`."""
     limits: EvaluatorLimits = EvaluatorLimits()
+
+    def __post_init__(self) -> None:
+        if self.proposer.command:
+            raise ValueError(
+                "proposer.command writes edits of agents: here a proposer is a file that defines propose"
+            )
+        if ("model" in self.proposers) != (self.proposer.endpoint is not None):
+            raise ValueError("the proposer `model` and proposer.endpoint go together")
 
     def canonical(self) -> str:
         """The settings as JSON with sorted keys: what the journal holds."""
@@ -93,4 +106,10 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
     except msgspec.ValidationError as error:
         raise ConfigError(f"optimisation settings: {error}") from None
     policy(found.selection)
-    return found
+    own = tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in found.proposers)
+    section = found.proposer
+    if section.model is not None and section.server.prices is not None:
+        from moevolve.models.endpoint.prices import frozen
+
+        section = msgspec.structs.replace(section, server=frozen(section.server, section.model))
+    return msgspec.structs.replace(found, proposers=own, proposer=section)

@@ -1,0 +1,145 @@
+"""A language model as proposer of programs, on a server: exchanges and their cost on record, a replay without it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from scripted_endpoint import MODEL, ScriptedEndpoint, running  # noqa: E402
+
+from moevolve.errors import ConfigError  # noqa: E402
+from moevolve.journal.store import RunStore  # noqa: E402
+from moevolve.loop import run as runs  # noqa: E402
+from moevolve.loop.optimise import run as optimisation  # noqa: E402
+from moevolve.loop.optimise.settings import settings  # noqa: E402
+from moevolve.records import Improved, Metered, Rated, Record, VariantAdded  # noqa: E402
+from moevolve.tasks.evaluators import folder as folders  # noqa: E402
+from moevolve.tasks.evaluators.folder import EvaluatorFolder  # noqa: E402
+
+EVALUATOR = """
+import runpy
+def evaluate(path):
+    a = runpy.run_path(path)["A"]
+    return {"metrics": {"combined_score": 10 - abs(a - 7)}, "artifacts": {"hint": f"{a} is not seven"}}
+"""
+
+
+class Author(ScriptedEndpoint):
+    """Answers by a function of the prompt and of how many calls came before."""
+
+    def __init__(self, write: Callable[[str, int], str]) -> None:
+        super().__init__()
+        self.write = write
+
+    def reply(self, body: dict[str, Any]) -> str:
+        return self.write(body["messages"][-1]["content"], len(self.seen))
+
+
+def counting(prompt: str, calls: int) -> str:
+    """Sets the constant to the number of the call, in the form that is asked for."""
+    old = next(line for line in prompt.splitlines() if line.startswith("A = "))
+    if "SEARCH" in prompt:
+        return f"Summary: call {calls}\n<<<<<<< SEARCH\n{old}\n=======\nA = {calls}\n>>>>>>> REPLACE\n"
+    return f"Summary: call {calls}\n```python\nA = {calls}\n```\n"
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> EvaluatorFolder:
+    path = tmp_path / "problem"
+    path.mkdir()
+    (path / "initial_program.py").write_text("A = -1\n")
+    (path / "evaluator.py").write_text(EVALUATOR)
+    (path / "config.yaml").write_text("prompt: {system_message: Find the number.}\n")
+    return folders.openevolve(path)
+
+
+@pytest.fixture
+def author() -> Iterator[Author]:
+    with running(Author(counting)) as server:
+        yield server
+
+
+def given(server: Author, **more: Any) -> dict[str, Any]:
+    return {
+        "evaluations": 14,
+        "proposers": ["model"],
+        "proposer.endpoint": server.url,
+        "proposer.model": MODEL,
+        "proposer.server.price_input": 2.0,
+        "proposer.server.price_output": 8.0,
+        **more,
+    }
+
+
+def records(out: Path) -> list[Record]:
+    with RunStore.open(out) as store:
+        return [entry.record for entry in store.entries()]
+
+
+def test_a_models_programs_are_searched_paid_and_replayed_without_it(
+    problem: EvaluatorFolder, author: Author, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    optimisation.start(problem, settings(problem, given(author, evaluations=24)), out, workers=2)
+    found = records(out)
+    best = [record for record in found if isinstance(record, Improved) and record.decision == "promote"]
+    assert best and best[-1].candidate_scores == [10.0]
+    bills = [record for record in found if isinstance(record, Metered)]
+    asked = (
+        len([record for record in found if isinstance(record, Rated) and record.purpose == "candidate"]) - 1
+    )
+    assert sum(bill.requests for bill in bills) == asked == len(author.seen)
+    prompt, completion = author.charged["prompt"], author.charged["completion"]
+    assert sum(bill.prompt_tokens for bill in bills) == prompt
+    assert sum(float(bill.cost or 0) for bill in bills) == pytest.approx(
+        (2 * prompt + 8 * completion) / 10**6
+    )
+    summaries = {record.summary for record in found if isinstance(record, VariantAdded)}
+    assert "call 3" in summaries
+    shown = author.seen[-1]["messages"][-1]["content"]
+    assert shown.startswith("Find the number.") and "is not seven" in shown
+    author.server.shutdown()
+    recorded, replayed = runs.replay(out, tmp_path / "again")
+    assert recorded == replayed
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda prompt, calls: "What a wonderful program! It cannot be better.", "no "),
+        (
+            lambda prompt, calls: "```\nA = (\n```\n<<<<<<< SEARCH\nA = -1\n=======\nA = (\n>>>>>>> REPLACE",
+            "SyntaxError",
+        ),
+        (
+            lambda prompt, calls: "```\nA = 5\n```\n<<<<<<< SEARCH\nA = -1\n=======\nA = 5\n>>>>>>> REPLACE",
+            "before",
+        ),
+        (lambda prompt, calls: "<<<<<<< SEARCH\nB = 4\n=======\nA = 5\n>>>>>>> REPLACE", "no fenced block"),
+    ],
+    ids=["flatters", "does not compile", "repeats itself", "edits another program"],
+)
+def test_what_is_no_program_costs_its_budget_and_nothing_else(
+    problem: EvaluatorFolder, tmp_path: Path, write: Callable[[str, int], str], said: str
+) -> None:
+    with running(Author(write)) as server:
+        optimisation.start(problem, settings(problem, given(server)), tmp_path / "out", workers=1)
+        rated = [record for record in records(tmp_path / "out") if isinstance(record, Rated)]
+        assert len(rated) == 14 and rated[0].score == 2.0
+        assert any(said in record.detail for record in rated if record.failure)
+        assert len(server.seen) <= 14
+    assert (
+        runs.replay(tmp_path / "out", tmp_path / "again")[0]
+        == runs.replay(tmp_path / "out", tmp_path / "more")[1]
+    )
+
+
+def test_a_model_without_a_server_is_refused(problem: EvaluatorFolder) -> None:
+    with pytest.raises(ConfigError, match="go together"):
+        settings(problem, {"proposers": ["model"]})
