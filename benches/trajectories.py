@@ -46,33 +46,41 @@ def line(rng, level):
     order = rng.choice(FORMS).format(name=rng.choice(NAMES), n=n, thing=thing, city=city, day=rng.choice(DAYS))
     return mv.Task(prompt=f"{order}\\nWrite it as CITY: NUMBER THING", answer=f"{city}: {n} {thing}")
 '''
-SOLVE = """async def solve(task, agent):
+SOLVE = """SHOWN = (
+    ("Mia wants 5 cups in Bonn by Sunday.", "5 cups", "Bonn"),
+    ("By Sunday, Rome needs 14 hats, says Liam.", "14 hats", "Rome"),
+)
+
+
+async def solve(task, agent):
     order = task.prompt.splitlines()[0]
-    shown = "Mia wants 5 cups in Bonn by Sunday."
-    goods = await ask(agent, shown, "5 cups", order, "How many, and of what?")
-    city = await ask(agent, shown, "Bonn", order, "Which city?")
+    goods = await ask(agent, order, "How many, and of what?", 1)
+    city = await ask(agent, order, "Which city?", 2)
     return f"{city}: {goods}"
 
 
-async def ask(agent, shown, said, order, question):
-    turns = [("user", f"{shown}\\n{question}"), ("assistant", said), ("user", f"{order}\\n{question}")]
-    answer = await agent.generate([{"role": role, "content": text} for role, text in turns], temperature=0.7)
-    return answer.text.strip(" .")
+async def ask(agent, order, question, which):
+    turns = [(shown[0], shown[which]) for shown in SHOWN]
+    said = [{"role": role, "content": text if role == "assistant" else f"{text}\\n{question}"}
+            for turn in turns for role, text in zip(("user", "assistant"), turn)]
+    said.append({"role": "user", "content": f"{order}\\n{question}"})
+    answer = await agent.generate(said, temperature=0.5, max_tokens=12)
+    return answer.text.strip(" .").splitlines()[0] if answer.text.strip(" .") else ""
 """
 LEARN = """from contract import Recipe
 
 
 def recipe(report):
-    return Recipe(learning_rate=1e-3, steps=24, batch=12, recent=0.6, program_share=1.0)
+    return Recipe(learning_rate=1e-3, steps=20, batch=8, recent=0.6, program_share=1.0)
 """
 SETTINGS: dict[str, Any] = {
-    "suite": {"sealed_per_cell": 200, "dev_per_cell": 60},
+    "suite": {"sealed_per_cell": 120, "dev_per_cell": 48},
     "policy.max_tokens": 16,
     "attempts": {"tasks": 96, "samples": 4},
-    "learn": {"steps": 24, "batch": 12, "learning_rate": [1e-4, 1e-3]},
+    "learn": {"steps": 20, "batch": 8, "learning_rate": [1e-4, 1e-3]},
     "gate": {"min_n": 32, "max_n": 96, "confirm_n": 96, "batch": 32, "margin": 0.1},
     "guard": {"use": ["drift"], "knock_out": 0},
-    "evolve": {"candidates": 2, "screen": 32},
+    "evolve": {"candidates": 2, "screen": 24},
 }
 
 

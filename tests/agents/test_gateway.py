@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,9 @@ class Adder:
 
     def __init__(self) -> None:
         self.requests: list[ToolRequest] = []
+
+    def release(self, sessions: Iterable[int]) -> None:
+        pass
 
     def call(self, requests: Sequence[ToolRequest]) -> Sequence[Any]:
         self.requests += requests

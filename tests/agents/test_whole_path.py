@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ async def solve(task, agent):
 
 class Adder:
     tools = (Tool("add", "Adds.", {"type": "object"}),)
+
+    def release(self, sessions: Iterable[int]) -> None:
+        pass
 
     def call(self, requests: Sequence[ToolRequest]) -> Sequence[Any]:
         return [sum(request.arguments.values()) for request in requests]

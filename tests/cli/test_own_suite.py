@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,9 @@ class TestTools:
 
         class Dates:
             tools = (Tool("iso", "A date.", {"type": "object"}),)
+
+            def release(self, sessions: Iterable[int]) -> None:
+                pass
 
             def call(self, requests: Sequence[ToolRequest]) -> list[object]:
                 return ["2020-01-01" for _ in requests]

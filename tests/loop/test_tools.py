@@ -12,7 +12,7 @@ from moevolve.journal.store import RunStore
 from moevolve.loop.tools import TABLE, RecordedTools, digest
 from moevolve.protocol.requests import ToolRequest
 from moevolve.records import Timing
-from moevolve.tasks.tools.process import ToolProcess
+from moevolve.tasks.tools.toolbox import Tools
 
 COUNTER = """
 CALLS = [0]
@@ -27,12 +27,12 @@ def request(key: int, step: int | str = 1) -> ToolRequest:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> ToolProcess:
+def process(tmp_path: Path) -> Tools:
     (tmp_path / "tools.py").write_text(COUNTER)
-    return ToolProcess([tmp_path / "tools.py"])
+    return Tools([tmp_path / "tools.py"])
 
 
-def test_a_call_is_made_once_in_a_run_whoever_goes_on_with_it(process: ToolProcess, tmp_path: Path) -> None:
+def test_a_call_is_made_once_in_a_run_whoever_goes_on_with_it(process: Tools, tmp_path: Path) -> None:
     with RunStore.create(tmp_path / "run") as store:
         first = RecordedTools(process, process.tools, store).call([request(1), request(2)])
         process.close()  # A run that goes on has another process, whose counter is at 0.
@@ -41,7 +41,7 @@ def test_a_call_is_made_once_in_a_run_whoever_goes_on_with_it(process: ToolProce
     process.close()
 
 
-def test_a_failure_is_on_record_too_and_a_replay_calls_nobody(process: ToolProcess, tmp_path: Path) -> None:
+def test_a_failure_is_on_record_too_and_a_replay_calls_nobody(process: Tools, tmp_path: Path) -> None:
     with RunStore.create(tmp_path / "run") as store, RunStore.create(tmp_path / "again") as scratch:
         [failed] = RecordedTools(process, process.tools, store).call([request(1, "x")])
         process.close()
@@ -52,7 +52,7 @@ def test_a_failure_is_on_record_too_and_a_replay_calls_nobody(process: ToolProce
             replay.call([request(9)])
 
 
-def test_a_torn_result_is_named(process: ToolProcess, tmp_path: Path) -> None:
+def test_a_torn_result_is_named(process: Tools, tmp_path: Path) -> None:
     with RunStore.create(tmp_path / "run") as store:
         store.batch([], Timing(at=0.0), puts=[(TABLE, digest(request(1)), b"\xc1torn")])
         with pytest.raises(StoreError, match="result of count on record"):

@@ -310,6 +310,8 @@ class ProgramHost:
             _fail(attempts, INFRASTRUCTURE if TAKEN in str(error) else "crash", str(error)[:500])
         finally:
             conversation.close()
+            if self.tools is not None:
+                self.tools.release([attempt.key for attempt in attempts])
         taken = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
         if twice and not taken and not steady(conversation, heard):
             for attempt in attempts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +15,13 @@ from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
 from moevolve.records import Timing
 from moevolve.tasks.suite import Suite
-from moevolve.tasks.tools.process import CallFailed, ToolProcess
+from moevolve.tasks.tools.process import CallFailed
+from moevolve.tasks.tools.toolbox import Tools
 
 TABLE = "calls"
 """Results by the digest of (the request's key, tool, arguments)."""
+DESCRIBED = "tools"
+"""What the run's tools are, in the same table."""
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -34,7 +37,7 @@ class RecordedTools:
     """A toolbox whose results are kept in a run's store.
 
     Args:
-        process: the suite's tools; None in a replay.
+        process: the suite's tools themselves; None in a replay.
         tools: what may be called.
         store: the run, open for writing.
         source: another run that results are taken from.
@@ -42,7 +45,7 @@ class RecordedTools:
 
     def __init__(
         self,
-        process: ToolProcess | None,
+        process: Tools | None,
         tools: Sequence[Tool],
         store: RunStore,
         source: RunStore | None = None,
@@ -68,6 +71,8 @@ class RecordedTools:
             if kept is None:
                 kept = _encode(self._made(request))
                 puts.append((TABLE, name, kept))
+            elif self._process is not None:
+                self._process.seen(request)
             try:
                 row = _decode(kept)
             except msgspec.DecodeError as error:
@@ -79,8 +84,13 @@ class RecordedTools:
             self._store.batch([], Timing(at=0.0), puts=puts)
         return found
 
+    def release(self, sessions: Iterable[int]) -> None:
+        """Ends the servers of attempts that are over."""
+        if self._process is not None:
+            self._process.release(sessions)
+
     def close(self) -> None:
-        """Ends the tools' process."""
+        """Ends the tools' processes."""
         if self._process is not None:
             self._process.close()
 
@@ -88,21 +98,32 @@ class RecordedTools:
         if self._process is None:
             raise DivergedError(f"the replay calls the tool {request.tool} as the run never did")
         try:
-            return _Row(result=self._process.call(request.tool, request.arguments))
+            return _Row(result=self._process.call(request))
         except CallFailed as error:
             return _Row(error=str(error))
 
 
 def granted(suite: Suite, store: RunStore, recorded: RunStore | None) -> RecordedTools | None:
     """A suite's tools, where it has any; in a replay of the run `recorded` they are described and not called."""
-    if not suite.tools:
+    if not suite.tools and not suite.servers:
         return None
-    process = ToolProcess(suite.tools)
-    tools = process.tools
+    if recorded is not None and (known := _described(recorded)) is not None:
+        return RecordedTools(None, known, store, recorded)
+    process = Tools(suite.tools, suite.servers, suite.folder)
+    tools = _described(store)
+    if tools is None:
+        tools = process.tools
+        store.batch([], Timing(at=0.0), puts=[(TABLE, DESCRIBED, msgspec.json.encode(tools))])
     if recorded is None:
         return RecordedTools(process, tools, store)
     process.close()
     return RecordedTools(None, tools, store, recorded)
+
+
+def _described(store: RunStore) -> Sequence[Tool] | None:
+    """A run's tools as they are on record: a server that offers others later changes nothing."""
+    kept = store.get(TABLE, DESCRIBED)
+    return None if kept is None else msgspec.json.decode(kept, type=tuple[Tool, ...])
 
 
 def digest(request: ToolRequest) -> str:

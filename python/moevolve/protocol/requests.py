@@ -92,6 +92,8 @@ class ToolRequest(Struct, frozen=True):
     tool: str
     arguments: dict[str, Any]
     key: int
+    session: int = 0
+    """What the attempt's requests have in common: its own key."""
 
 
 POLICY = "policy"

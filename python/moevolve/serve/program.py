@@ -42,8 +42,7 @@ from moevolve.serve.driver import RequestHandle
 from moevolve.serve.failures import RequestError, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
-from moevolve.serve.tools import LiveTools
-from moevolve.tasks.tools.process import ToolProcess
+from moevolve.serve.tools import live
 
 SUFFIX = "+program"
 """What a model's name ends with where its program answers."""
@@ -87,7 +86,7 @@ class ServedProgram:
         self._store = store
         self._config = resolve.on_record(started, store.path)
         self.suite = resolve.suite(self._config)
-        self._tools = LiveTools(ToolProcess(self.suite.tools)) if self.suite.tools else None
+        self._tools = live(self.suite)
         self._host = ProgramHost(self._config.limits(), self._config.sandbox, self._tools, self.suite.cutters)
         self._memory = LessonMemory(MemoryStore(memory_folder(store.path)), started.run)
         self._reading = threading.Lock()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from moevolve.agents.kinds.tools import ToolFailure
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
-from moevolve.tasks.tools.process import CallFailed, ToolProcess
+from moevolve.tasks.suite import Suite
+from moevolve.tasks.tools.process import CallFailed
+from moevolve.tasks.tools.toolbox import Tools
 
 
 class LiveTools:
@@ -18,7 +20,7 @@ class LiveTools:
         process: runs them.
     """
 
-    def __init__(self, process: ToolProcess) -> None:
+    def __init__(self, process: Tools) -> None:
         self._process = process
 
     @property
@@ -31,11 +33,22 @@ class LiveTools:
         found: list[Any | ToolFailure] = []
         for request in requests:
             try:
-                found.append(self._process.call(request.tool, request.arguments))
+                found.append(self._process.call(request))
             except CallFailed as error:
                 found.append(ToolFailure(str(error)))
         return found
 
+    def release(self, sessions: Iterable[int]) -> None:
+        """Ends the servers of tasks that are over."""
+        self._process.release(sessions)
+
     def close(self) -> None:
         """Ends the process."""
         self._process.close()
+
+
+def live(suite: Suite) -> LiveTools | None:
+    """A suite's tools; None where it has none."""
+    if not suite.tools and not suite.servers:
+        return None
+    return LiveTools(Tools(suite.tools, suite.servers, suite.folder))

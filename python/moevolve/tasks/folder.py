@@ -1,6 +1,6 @@
 """Suites of a user's own: a folder, or a Python file that defines skills.
 
-- `suite.toml`: name, summary, answers, splits, skills; all of it optional.
+- `suite.toml`: name, summary, answers, splits, skills, MCP servers; all of it optional.
 - `tasks.jsonl`: {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it.
 - `tools.py`: functions that programs may call, such as `def weather(city: str) -> str`.
 - `check.py`: `def check(task, answer, workspace) -> float | bool | Verdict`, where no gold answer decides.
@@ -31,6 +31,7 @@ from moevolve.tasks.skill import Skill, check_path
 from moevolve.tasks.splits import SPLITS, Split
 from moevolve.tasks.suite import SUITES, Suite, nearest, register
 from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.tools.servers import ServerSection
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
 
@@ -59,6 +60,7 @@ class SuiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         default_factory=LISTED_SHARES.copy
     )
     skills: dict[str, SkillSection] = {}
+    mcp: dict[str, ServerSection] = {}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +182,9 @@ def _folder(source: Path, called: str | None) -> Suite:
         )
     skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
     tools = [source / TOOLS] if (source / TOOLS).is_file() else []
-    return Suite(name, skills, answers=settings.answers, tools=tools)
+    return Suite(
+        name, skills, answers=settings.answers, tools=tools, servers=settings.mcp, folder=source.resolve()
+    )
 
 
 def _settings(file: Path) -> SuiteFile:

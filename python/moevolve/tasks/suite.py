@@ -18,6 +18,7 @@ from moevolve.tasks.registry import registered, skill
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import NO_SECRET, SPLITS, Split, same, split_of
 from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.tools.servers import ServerSection
 
 if TYPE_CHECKING:
     from moevolve.tasks.validation import Report
@@ -40,6 +41,8 @@ class Suite:
         answers: `policy` where an answer must be made of the policy's words, by plans; `any` where a program may compute.
         cutters: ways to take a text apart that plans may use.
         tools: Python files whose functions programs may call.
+        servers: MCP servers whose tools programs may call, by name.
+        folder: where the suite lies, and its servers' commands run.
 
     Raises:
         UsageError: two skills with one path, or a path that is also a branch.
@@ -53,11 +56,15 @@ class Suite:
         answers: Answers = "any",
         cutters: Mapping[str, Cutter] = GENERAL,
         tools: Sequence[Path] = (),
+        servers: Mapping[str, ServerSection] | None = None,
+        folder: Path = Path(),
     ) -> None:
         self.name = name
         self.answers: Answers = answers
         self.cutters = dict(cutters)
         self.tools = tuple(tools)
+        self.servers = dict(servers or {})
+        self.folder = folder
         self._secret = NO_SECRET
         self._closed: frozenset[str] = frozenset()
         self.skills: dict[str, Skill] = {}
@@ -110,7 +117,15 @@ class Suite:
         return other
 
     def _like(self, skills: Iterable[Skill]) -> Suite:
-        other = Suite(self.name, skills, answers=self.answers, cutters=self.cutters, tools=self.tools)
+        other = Suite(
+            self.name,
+            skills,
+            answers=self.answers,
+            cutters=self.cutters,
+            tools=self.tools,
+            servers=self.servers,
+            folder=self.folder,
+        )
         other._secret, other._closed = self._secret, self._closed
         return other
 

@@ -228,9 +228,10 @@ class Agent:
         """
         return await _Request(self.budget, "call", {"tool": tool, "arguments": arguments})
 
-    async def tools(self, query=""):
-        """The granted tools whose name or description holds a word of `query`, ready for `generate(tools=)`."""
-        return await _Request(self.budget, "tools", {"query": query})
+    async def tools(self, query="", k=None):
+        """The granted tools whose name or description holds a word of `query`, best match first and `k` at most, ready for
+        `generate(tools=)`; without a query all of them."""
+        return await _Request(self.budget, "tools", {"query": query, "k": k})
 
     def __getattr__(self, kind):
         if kind.startswith("_"):

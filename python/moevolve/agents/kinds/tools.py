@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -28,6 +29,10 @@ class Toolbox(Protocol):
 
     def call(self, requests: Sequence[ToolRequest]) -> Sequence[Any | ToolFailure]:
         """Results that JSON can hold, or failures, in the order of the calls."""
+        ...
+
+    def release(self, sessions: Iterable[int]) -> None:
+        """Lets go of what was kept for attempts that are over."""
         ...
 
 
@@ -58,7 +63,9 @@ class CallTool:
             raise Refused("tool", f"this suite grants no tool {asked.tool!r}{hint}")
         size = len(msgspec.json.encode(asked.arguments))
         within(attempt, "prompt_chars", size, "the length of a tool's arguments")
-        return ToolRequest(attempt=index, tool=asked.tool, arguments=asked.arguments, key=key)
+        return ToolRequest(
+            attempt=index, tool=asked.tool, arguments=asked.arguments, key=key, session=attempt.key
+        )
 
     def answer(self, requests: list[ToolRequest]) -> Sequence[Result]:
         assert self._tools is not None, "calls are granted where there are tools"
@@ -69,13 +76,16 @@ class CallTool:
 
 
 class WireTools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Words that a tool's name or description holds; empty for all tools."""
+    """Words of a query, empty for all tools, and how many tools at most."""
 
     query: str = ""
+    k: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class FindTools:
-    """The granted tools as JSON schemas in OpenAI's form, ready to be offered to a model.
+    """The granted tools as JSON schemas in OpenAI's form, ready to be offered to a model, best match first.
+
+    A tool matches a word that its name or description holds; a word counts by how few tools hold it, and twice in a name.
 
     Args:
         tools: what may be called; None grants nothing.
@@ -86,16 +96,29 @@ class FindTools:
     def __init__(self, tools: Toolbox | None) -> None:
         self._tools = tools
 
-    def request(self, asked: WireTools, attempt: Attempt, index: int, key: int) -> str:
+    def request(self, asked: WireTools, attempt: Attempt, index: int, key: int) -> WireTools:
         within(attempt, "prompt_chars", len(asked.query), "the length of a query")
-        return asked.query
+        return asked
 
-    def answer(self, requests: list[str]) -> Sequence[Result]:
-        return [Given(self._matching(query.lower().split())) for query in requests]
-
-    def _matching(self, words: list[str]) -> list[dict[str, Any]]:
+    def answer(self, requests: list[WireTools]) -> Sequence[Result]:
         return [
-            tool.described()
-            for tool in (self._tools.tools if self._tools else ())
-            if not words or any(word in f"{tool.name} {tool.description}".lower() for word in words)
+            Given([tool.described() for tool in ranked(self._tools.tools if self._tools else (), asked)])
+            for asked in requests
         ]
+
+
+def ranked(tools: Sequence[Tool], asked: WireTools) -> list[Tool]:
+    """The tools that a query finds; of equals the first."""
+    words = list(dict.fromkeys(asked.query.lower().split()))
+    if not words:
+        return list(tools)[: asked.k]
+    names = [tool.name.lower() for tool in tools]
+    texts = [f"{name} {tool.description.lower()}" for name, tool in zip(names, tools, strict=True)]
+    scores = [0.0] * len(texts)
+    for word in words:
+        rarity = math.log(1 + len(texts) / max(1, sum(word in text for text in texts)))
+        for index, (name, text) in enumerate(zip(names, texts, strict=True)):
+            exact = word == name
+            scores[index] += rarity * ((word in text) + (word in name) + exact)
+    found = sorted((-score, index) for index, score in enumerate(scores) if score > 0)
+    return [tools[index] for _, index in found[: asked.k]]
