@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "python" / "moevolve" / "models"
+CRATES = ("kernels", "checkpoint", "model", "generate", "py")
+"""From the numbers up to the bindings: each may depend on those before it."""
 
 
 def test_the_native_engine_stays_in_the_models_room() -> None:
@@ -27,3 +30,23 @@ def test_the_native_engine_stays_in_the_models_room() -> None:
         if native.search(line)
     ]
     assert found == []
+
+
+def test_the_crates_of_the_engine_stand_in_one_row() -> None:
+    """The network knows nothing of requests and samples, files nothing of networks; tests of a crate count as the crate."""
+    direct = {}
+    for file in (ROOT / "rust").glob("*/Cargo.toml"):
+        manifest = tomllib.loads(file.read_text(encoding="utf-8"))
+        named = manifest.get("dependencies", {}) | manifest.get("dev-dependencies", {})
+        direct[file.parent.name] = {
+            name.removeprefix("moevolve-") for name in named if name.startswith("moevolve-")
+        }
+
+    def reached(crate: str) -> set[str]:
+        below = direct.get(crate, set())
+        return below.union(*map(reached, below))
+
+    for at, crate in enumerate(CRATES):
+        assert reached(crate) & set(CRATES) <= set(CRATES[:at]), crate
+    assert "model" in reached("generate")
+    assert "generate" not in reached("model")
