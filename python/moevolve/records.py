@@ -492,6 +492,24 @@ class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
     """Why the first of `failures` failed, in the server's words."""
 
 
+class Nulls(Struct, frozen=True, tag="nulls", tag_field="kind"):
+    """The champion beside the bare policy with as many requests or tokens as its program takes, on the same dev tasks."""
+
+    cycle: int
+    variant: str
+    samples: int
+    """Of the bare policy for each task: as many as the program asks, or as its tokens make, whichever is more."""
+    champion: Interval
+    greedy: Interval
+    """The bare policy's likeliest answer."""
+    self_consistency: Interval
+    """The most frequent of the samples."""
+    best_of: Interval
+    """The best of the samples by the grader's own verdicts: more than any choice among them can reach."""
+    tokens: int
+    """Drawn for all of it."""
+
+
 class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):
     cycles: int
     champion: str
@@ -557,6 +575,7 @@ Record = (
     | Controlled
     | CycleFinished
     | Metered
+    | Nulls
     | RunFinished
     | RunExtended
     | Rated

@@ -19,6 +19,7 @@ from moevolve.records import (
     Guarded,
     Learned,
     Metered,
+    Nulls,
     Proposed,
     Record,
     RunExtended,
@@ -84,7 +85,7 @@ class Budgets:
                 check.same("archive", where, "the champion", record.champion, champion)
                 if figures.cycles_allowed and record.cycle > figures.cycles_allowed:
                     check.mismatch("budgets", where, f"more cycles than the {figures.cycles_allowed} allowed")
-            case Ablated() | Evaluated() | Selected() | Chosen() | Gated() | Guarded() | Learned():
+            case Ablated() | Evaluated() | Nulls() | Selected() | Chosen() | Gated() | Guarded() | Learned():
                 figures.tokens_generated += record.tokens or 0
             case Attempted():
                 figures.tokens_generated += record.tokens

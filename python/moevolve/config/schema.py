@@ -347,6 +347,13 @@ class EvolveSection(Section, frozen=True):
         Meta(description="Lead on the screening tasks that takes a proposal to the gate", ge=0.0, lt=1.0),
     ] = 0.0
     generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
+    nulls: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="At the end, score the bare policy at the champion's budget (self-consistency, best-of-N) on dev "
+            "tasks; auto: where no server charges for it"
+        ),
+    ] = "auto"
     patience: Annotated[
         int,
         Meta(

@@ -20,7 +20,7 @@ from moevolve.journal.scores import Gain, Point, Skill, independent
 from moevolve.journal.text import line
 from moevolve.journal.training import Losses, Practice
 from moevolve.journal.variants import Variants
-from moevolve.records import Entry, Level, Recipe, Record, RunStarted, State, Status, Tally
+from moevolve.records import Entry, Level, Nulls, Recipe, Record, RunStarted, State, Status, Tally
 
 FADE = 0.4
 """What is left of older tries once a cycle begins or the champion changes: they describe another variant."""
@@ -92,6 +92,8 @@ class RunView:
         self.error_spent: float | None = None
         """Bound on the probability that any promotion so far was false; None where the gate shares out no budget."""
         self.screened = 0
+        self.nulls: Nulls | None = None
+        """The newest champion beside the bare policy at its budget."""
         self.accounts = Accounts()
         """What proposers and operators came to."""
         self.rollbacks = 0

@@ -18,6 +18,7 @@ from moevolve.loop.stages.ablate import ablate
 from moevolve.loop.stages.attend import attend
 from moevolve.loop.stages.gate import finite_data
 from moevolve.loop.stages.learn import learn
+from moevolve.loop.stages.nulls import nulls
 from moevolve.loop.stages.practise import practise
 from moevolve.loop.stages.score import score
 from moevolve.loop.stages.search import search
@@ -169,6 +170,8 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
     scored: list[Record] = []
     try:
         scored.append(score(run, run.state.cycle, "sealed", "final")[0])
+        if not cut_short and (beside := nulls(run)) is not None:
+            scored.append(beside)
     except SpendingLimitError as error:
         cut(run, error)
     run.close([*scored, RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)])

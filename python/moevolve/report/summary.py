@@ -15,7 +15,7 @@ import msgspec
 from moevolve.journal import figures
 from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
-from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Sandbox, Status, Suspect
+from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Nulls, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
 from moevolve.report.search import EarnedFigures
 from moevolve.report.search import figures as earnings
@@ -216,6 +216,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     proposers: list[EarnedFigures] = []
     """What each proposer's candidates came to, the best first."""
     operators: list[EarnedFigures] = []
+    nulls: Nulls | None = None
+    """The champion beside the bare policy at its budget of tokens."""
     stage: str
     error: str | None = None
     scored: int = 0
@@ -286,6 +288,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         screened=view.screened,
         proposers=earnings(view.accounts.proposers),
         operators=earnings(view.accounts.operators),
+        nulls=view.nulls,
         stage=state.stage if state else "",
         error=state.error if state else None,
         cost=_cost(reader),

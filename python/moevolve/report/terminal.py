@@ -17,9 +17,10 @@ from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
 from moevolve.journal.text import line
-from moevolve.journal.view import RunView
+from moevolve.journal.view import RunView, describe
 from moevolve.records import Answers
 from moevolve.report.ablation import PartFigures
+from moevolve.report.arms import ArmFigures
 from moevolve.report.search import lines as earned_lines
 from moevolve.report.summary import (
     AlarmFigures,
@@ -78,6 +79,8 @@ def _ending(summary: Summary) -> list[RenderableType]:
     parts: list[RenderableType] = [
         _indented(each) for each in earned_lines(summary.proposers, summary.operators)
     ]
+    if summary.nulls is not None:
+        parts.append(_indented(describe(summary.nulls)[0]))
     parts += [ablations(summary)] if summary.ablations else []
     parts += [guards(summary)] if summary.guards else []
     parts += [alarm(each) for each in summary.alarms[-ALARMS:]]
@@ -350,6 +353,28 @@ def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table
             table.add_row(line(name), summary.arm, str(summary.seed), *columns, promoted)
         else:
             table.add_row(f"{line(name)}\n{summary.arm}, {summary.seed}\n{promoted} promoted", *columns)
+    return table
+
+
+def over_seeds(found: Sequence[ArmFigures]) -> Table:
+    """Arms side by side, each over its seeds."""
+    table = plain_table("Arms: sealed score, means over seeds with 95 % intervals")
+    table.add_column("arm", overflow="fold", max_width=NAME_WIDTH)
+    for name in ("runs", "initial", "final", "gain", "time", "tokens", "promoted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        means = [
+            decimals(figure.mean) + (f" {bounds(figure.ci)}" if figure.ci is not None else "")
+            for figure in (each.initial, each.final, each.gain)
+        ]
+        table.add_row(
+            f"{line(each.name, LONGEST)}, {each.arm}",
+            str(len(each.seeds)),
+            *means,
+            duration(each.seconds),
+            amount(round(each.tokens)),
+            f"{each.promotions:g}",
+        )
     return table
 
 

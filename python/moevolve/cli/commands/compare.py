@@ -13,6 +13,9 @@ from moevolve.journal.store import is_run
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="folders of runs")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.add_argument(
+        "--arms", action="store_true", help="one line an arm: means over its seeds with 95 %% intervals"
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -24,6 +27,17 @@ def execute(options: argparse.Namespace) -> int:
     else:
         others = []
     found = {str(path): summary_at(path) for path in options.runs if path not in others}
+    if options.arms:
+        from moevolve.report.arms import arms
+
+        found_arms = arms(found.values())
+        if options.json:
+            output.data(found_arms)
+        else:
+            from moevolve.report import terminal
+
+            terminal.console().print(terminal.over_seeds(found_arms))
+        return 0
     if options.json:
         output.data(
             [

@@ -8,7 +8,7 @@ from moevolve.journal.figures import counted, interval
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.scores import Point
 from moevolve.journal.text import line
-from moevolve.records import Ablated, Attempted, Evaluated, SealedOpened, Trained
+from moevolve.records import Ablated, Attempted, Evaluated, Nulls, SealedOpened, Trained
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -138,3 +138,19 @@ def failures(counts: dict[str, int]) -> str:
     """Failures other than wrong answers, by type: `; 2 timeout`."""
     named = [f"{count:,} {line(kind)}" for kind, count in sorted(counts.items()) if count and kind != "wrong"]
     return "; " + ", ".join(named) if named else ""
+
+
+@says(Nulls)
+def _nulls(record: Nulls) -> Said:
+    return (
+        f"At the champion's budget ({counted(record.samples, 'sample')} a task): {line(record.variant)} "
+        f"{interval(record.champion)}, the bare policy {interval(record.greedy)}, self-consistency "
+        f"{interval(record.self_consistency)}, best of {record.samples} by the grader {interval(record.best_of)}",
+        "curve",
+    )
+
+
+@folds(Nulls)
+def _null(view: RunView, record: Nulls, seq: int, at: float) -> None:
+    view.generated += record.tokens
+    view.nulls = record

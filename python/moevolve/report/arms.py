@@ -1,0 +1,113 @@
+"""Arms over seeds: the mean of what runs of one kind came to, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+
+import msgspec
+
+from moevolve.report.summary import Summary
+
+T975 = (
+    *(
+        12.706,
+        4.303,
+        3.182,
+        2.776,
+        2.571,
+        2.447,
+        2.365,
+        2.306,
+        2.262,
+        2.228,
+        2.201,
+        2.179,
+        2.160,
+        2.145,
+        2.131,
+    ),
+    *(
+        2.120,
+        2.110,
+        2.101,
+        2.093,
+        2.086,
+        2.080,
+        2.074,
+        2.069,
+        2.064,
+        2.060,
+        2.056,
+        2.052,
+        2.048,
+        2.045,
+        2.042,
+    ),
+)
+"""Student's t at .975 for 1 to 30 degrees of freedom."""
+NORMAL = 1.96
+
+
+class MeanFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A mean over runs with its 95 % interval (Student's t); no interval of a single one."""
+
+    mean: float
+    ci: tuple[float, float] | None = None
+
+
+class ArmFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The finished runs of one name and arm."""
+
+    name: str
+    arm: str
+    seeds: list[int]
+    initial: MeanFigures
+    final: MeanFigures
+    gain: MeanFigures
+    seconds: float
+    """Mean of a run's."""
+    tokens: float
+    """Mean of a run's, generated and trained."""
+    promotions: float
+    """Mean of a run's, of both levels."""
+
+
+def arms(runs: Iterable[Summary]) -> list[ArmFigures]:
+    """The arms of several runs, in the order of their first ones; runs without two sealed scores are left out."""
+    groups: dict[tuple[str, str], list[Summary]] = {}
+    for run in runs:
+        if run.score.gain is not None:
+            groups.setdefault((_name(run), run.arm), []).append(run)
+    return [
+        ArmFigures(
+            name=name,
+            arm=arm,
+            seeds=sorted(run.seed for run in group),
+            initial=mean_of([run.score.initial or 0.0 for run in group]),
+            final=mean_of([run.score.final or 0.0 for run in group]),
+            gain=mean_of([run.score.gain or 0.0 for run in group]),
+            seconds=round(fmean(run.seconds for run in group), 1),
+            tokens=round(fmean(run.tokens.generated + run.tokens.trained for run in group)),
+            promotions=round(
+                fmean(run.promotions.weights.accepted + run.promotions.program.accepted for run in group), 2
+            ),
+        )
+        for (name, arm), group in groups.items()
+    ]
+
+
+def mean_of(values: Sequence[float]) -> MeanFigures:
+    """The mean of some runs' figures and its interval."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return MeanFigures(mean=round(mean, 4))
+    freedom = len(values) - 1
+    half = (T975[freedom - 1] if freedom <= len(T975) else NORMAL) * stdev(values) / math.sqrt(len(values))
+    return MeanFigures(mean=round(mean, 4), ci=(round(mean - half, 4), round(mean + half, 4)))
+
+
+def _name(run: Summary) -> str:
+    """What its configuration is called: a run's name ends with its seed and a digest."""
+    return run.run.rsplit("-", 2)[0]
