@@ -3,7 +3,7 @@
     python benches/arms.py --seeds 11,12,13 --minutes 5 --arms full,weights,program,alternate,random-edits,hill-climb
 
 Runs one after another with the quickstart preset, keeps their folders, and ends with `moevolve compare --arms`: means over
-seeds with intervals. Beside the arms of the loop there are two nulls of the search: `random-edits` proposes without asking the
+seeds with intervals. Beside the loop's arms there are two nulls of the search: `random-edits` proposes without asking the
 policy first and changes any variant; `hill-climb` makes one candidate at a time of the champion. Every run's report has two
 nulls of the budget besides, self-consistency and best-of-N (`nulls`).
 """
