@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +43,19 @@ DEEDS = {
     "no syntax": ("def (", "error"),
     "allocates": ("x = bytearray(8 << 30)", "memory"),
     "allocates bit by bit": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "memory"),
+    "shares memory among processes": (
+        "import mmap, os, time\nfor n in range(3):\n"
+        "    if not os.fork():\n        m = mmap.mmap(-1, 300 << 20)\n"
+        "        [m.write(b'x' * (1 << 20)) for _ in range(300)]\n"
+        "        time.sleep(10**6)\ntime.sleep(10**6)",
+        "memory",
+    ),
+    "stops itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
+    "interrupts itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGINT)", "error"),
+    "hides behind an unreadable folder": (
+        "import os\nos.makedirs('/tmp/a/b')\nos.chmod('/tmp/a', 0)\nos.chmod('/tmp/candidate', 0)\nraise ValueError",
+        "error",
+    ),
     "forks a daemon": (
         "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork(): time.sleep(10**6)\n    os._exit(0)",
         "left_processes",
@@ -108,6 +127,62 @@ def test_nothing_is_left_of_a_process(folder: EvaluatorFolder, walls: bool) -> N
     for pid in started:
         command = Path(f"/proc/{pid}/cmdline")
         assert not command.exists() or b"sleep" not in command.read_bytes()
+
+
+@WALLS
+def test_nothing_outlives_a_host_that_is_killed(folder: EvaluatorFolder, walls: bool, tmp_path: Path) -> None:
+    mark = "86400.125"
+    deed = f"import subprocess, time\nsubprocess.Popen(['sleep', '{mark}'])\ntime.sleep(10**6)\n"
+    script = (
+        "import os, signal, sys, time\n"
+        "from pathlib import Path\n"
+        "from moevolve.tasks.evaluators import folder as folders\n"
+        "from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess\n"
+        f"process = EvaluatorProcess(folders.openevolve(Path({str(folder.path)!r})), EvaluatorLimits(), walls={walls})\n"
+        f"process.submit({deed!r}, 0)\n"
+        "print(process._process.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as host:
+        assert host.stdout is not None
+        started = int(host.stdout.readline())
+        wait_for(lambda: sleeping(mark))
+        host.kill()
+        host.wait()
+    wait_for(lambda: not sleeping(mark))
+    wait_for(lambda: not Path(f"/proc/{started}").exists())
+
+
+def sleeping(mark: str) -> bool:
+    """Whether a process that was told to sleep for so long is there."""
+    found = False
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found = found or path.read_bytes().split(b"\0")[:2] == [b"sleep", mark.encode()]
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Waits for what must come; a test that waits in vain fails by its deadline."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_an_evaluator_may_use_a_pool_of_processes(tmp_path: Path) -> None:
+    (tmp_path / "initial_program.py").write_text("X = 3\n")
+    (tmp_path / "evaluator.py").write_text(
+        "import runpy\nfrom concurrent.futures import ProcessPoolExecutor\n"
+        "def run(path):\n    return runpy.run_path(path)['X']\n"
+        "def evaluate(path):\n    with ProcessPoolExecutor(2) as pool:\n"
+        "        return {'combined_score': sum(pool.map(run, [path] * 4))}\n"
+    )
+    with EvaluatorProcess(folders.openevolve(tmp_path), LIMITS) as process:
+        assert process.evaluate("X = 3\n").score == 12
 
 
 def test_walls(folder: EvaluatorFolder, tmp_path: Path) -> None:

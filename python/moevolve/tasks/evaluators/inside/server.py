@@ -184,6 +184,9 @@ class Server:
         try:
             walls.die_with_parent()
             os.setsid()
+            # As a Python program finds them; the server itself must not be reached by what its forks send.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             os.dup2(said, 1)
             os.dup2(said, 2)
             os.close(said)

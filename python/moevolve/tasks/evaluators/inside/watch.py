@@ -134,7 +134,10 @@ class Watch:
 
 
 def _resident(pid: int) -> int:
-    """Bytes of memory that a process holds by itself."""
+    """Bytes of memory that a process holds: its own, and its share of what it has in common with others."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) << 10
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
     except (OSError, ValueError):
