@@ -16,7 +16,7 @@ import msgspec
 
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.statistics import EVENNESS, share
-from moevolve.records import Improved, Rated, Record, RunStarted
+from moevolve.records import Controlled, Improved, Rated, Record, RunStarted
 
 NEAR = 1e-9
 
@@ -37,6 +37,7 @@ class Optimisation:
         self._alpha = 0.0
         self._evaluations = 0
         self._planned: int | None = None
+        self._stopped = False
         self._tests = 0
         self._promoted = 0
         self._first: dict[str, float | None] = {}
@@ -52,12 +53,14 @@ class Optimisation:
             self._planned = (settings or {}).get("evaluations")
         elif isinstance(record, Rated):
             self._rated(where, record)
+        elif isinstance(record, Controlled):
+            self._stopped = self._stopped or (record.command == "stop" and record.done)
         elif isinstance(record, Improved):
             self._improved(where, record, champion)
 
     def close(self, *, complete: bool) -> None:
         """Looks at the whole."""
-        if complete and self._planned != self._evaluations:
+        if complete and self._planned != self._evaluations and not self._stopped:
             self._findings.mismatch(
                 "optimisation",
                 "run",

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from moevolve.auditor import audit
 from moevolve.errors import ConfigError, UsageError
+from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
 from moevolve.loop import run as runs
 from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise.settings import settings
 from moevolve.loop.optimise.workers import Workers
-from moevolve.records import Entry, Improved, Rated, Record, RunFinished, VariantAdded
+from moevolve.records import Command, Controlled, Entry, Improved, Rated, Record, RunFinished, VariantAdded
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 
@@ -176,6 +178,29 @@ def test_a_result_ahead_of_its_turn_is_kept(problem: Callable[..., EvaluatorFold
         runs.resume(out)
     assert begun == [1]
     assert [record.evaluation for record in records(out) if isinstance(record, Rated)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("command", ["stop", "pause"])
+def test_a_person_ends_or_pauses_a_run(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimisation, "SAYING", 0.0)
+    folder, out = problem(), tmp_path / "out"
+
+    def ask(entry: Entry) -> None:
+        if isinstance(entry.record, Rated) and entry.record.evaluation == 6:
+            Inbox(out).put(Request(command=command), 0)
+
+    optimisation.start(folder, settings(folder, {"evaluations": 20}), out, ask, workers=1)
+    found = records(out)
+    assert sum(isinstance(record, Controlled) for record in found) == 1
+    assert isinstance(found[-1], RunFinished if command == "stop" else Controlled)
+    assert sum(isinstance(record, Rated) for record in found) < 20
+    if command == "pause":
+        runs.resume(out)
+        assert sum(isinstance(record, Rated) for record in records(out)) == 20
+    assert audit(out).ok
+    assert runs.replay(out, tmp_path / "again")[1] == head(out)
 
 
 class TestProposersOfOnesOwn:

@@ -18,6 +18,7 @@ from moevolve.errors import DivergedError, UsageError
 from moevolve.journal import seal
 from moevolve.journal.store import Put, RunStore
 from moevolve.journal.writer import JournalWriter
+from moevolve.loop.control import Control
 from moevolve.loop.optimise import settings as settings_
 from moevolve.loop.optimise.archive import ProgramArchive
 from moevolve.loop.optimise.model import Model
@@ -26,7 +27,18 @@ from moevolve.loop.optimise.search import MODEL, Plan, Search, blob, hash_of
 from moevolve.loop.optimise.settings import FOLDER, Settings
 from moevolve.loop.optimise.workers import Workers
 from moevolve.loop.variants import genome_in
-from moevolve.records import Entry, Rated, Record, RunFinished, RunStarted, Sandbox, State, VariantAdded
+from moevolve.records import (
+    Command,
+    Controlled,
+    Entry,
+    Rated,
+    Record,
+    RunFinished,
+    RunStarted,
+    Sandbox,
+    State,
+    VariantAdded,
+)
 from moevolve.tasks import folder as files
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorProcess
@@ -187,12 +199,17 @@ class _Run:
         self._folder = folder
         self._archive = ProgramArchive(settings.population, settings.alpha)
         self._recorded = recorded
+        self._control = Control(store, recorded)
+        self._attended = 0.0
         self._model: Model | None = None
         if settings.proposer.endpoint is not None:
             self._model = Model(settings, store, self.journal, recorded, self._told)
         self._search = Search(settings, folder, store, self._archive, self._model, ask_own=recorded is None)
+        self._stopped = False
+        """Whether a person has ended the run; a resumed one meets that again."""
         for _, record, _ in store.records():
             self._search.take(record)
+            self._stopped = self._stopped or (isinstance(record, Controlled) and record.command == "stop")
         self._plans = [msgspec.msgpack.decode(body, type=Plan) for _, body in store.scan(PLANS)]
         self._results = {
             int(number): msgspec.msgpack.decode(body, type=Evaluation) for number, body in store.scan(RESULTS)
@@ -210,7 +227,12 @@ class _Run:
         missing = ""
         try:
             self._note_sandbox(pool)
-            while self._archive.applied < self._settings.evaluations:
+            while self._archive.applied < self._settings.evaluations and not self._stopped:
+                if (asked := self._attend()) is not None:
+                    if asked == "stop":
+                        break
+                    self._say("paused", "paused")
+                    return self._store.path
                 self._begin(pool)
                 if pool.missing != missing:
                     missing = pool.missing
@@ -235,6 +257,7 @@ class _Run:
         made = {record.variant: record for record in records if isinstance(record, VariantAdded)}
         steady = all(name in (*OPERATORS, MODEL) for name in self._settings.proposers)
         while self._archive.applied < len(rated):
+            self._attend()
             if self._due():
                 plan = self._search.plan(self._next, self._plans)
                 record = rated.get(plan.evaluation)
@@ -249,8 +272,32 @@ class _Run:
                 said["failure"] = None  # It was never evaluated, for a reason that the plan names.
             self._results[found.evaluation] = msgspec.convert(said, Evaluation)
             self._apply([])
+        self._attend()
         if isinstance(records[-1], RunFinished):
             self._finish()
+
+    def _attend(self) -> Command | None:
+        """Takes up what a person asked; `stop` or `pause` where that holds now."""
+        now = time.monotonic()
+        if self._recorded is None and now - self._attended < SAYING:
+            return None
+        self._attended = now
+        while (asked := self._control.next(self.journal.cursor)) is not None:
+            command = asked.request.command
+            holds = command in ("pause", "stop")
+            record = Controlled(
+                cycle=0,
+                request=asked.number,
+                command=command,
+                variant=asked.request.variant,
+                done=holds,
+                champion=self._archive.champion or "v0",
+                detail="" if holds else "no program of an optimisation run waits for approval",
+            )
+            self.journal.write([record])
+            if holds and asked.fresh:
+                return command
+        return None
 
     def _due(self) -> bool:
         return self._next < self._settings.evaluations and self._archive.applied >= self._search.due(
