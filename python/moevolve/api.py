@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from moevolve.agents.box.records import Repeats
 from moevolve.config import Config
 from moevolve.config.source import flat, policy_settings, preset_of
 from moevolve.errors import UsageError
@@ -276,17 +277,23 @@ def resume(path: str | Path, *, cycles: int | None = None, minutes: float | None
     )
 
 
-def replay(path: str | Path, *, keep: str | Path | None = None) -> Replayed:
+def replay(path: str | Path, *, keep: str | Path | None = None, execute: bool = True) -> Replayed:
     """What becomes of a run that is done again: both journals' heads, and whether they are equal.
 
     Args:
         path: the run's folder; its skills are those that this program defines, where they are a program's.
         keep: an empty folder to do it in, which stays; a temporary one when None.
+        execute: run agents in boxes again; false takes their answers from the record and judges them again.
 
     Raises:
         UsageError: there is nothing to replay, or its skills are not here.
     """
-    return replayed(Path(path), None if keep is None else Path(keep), runs.replay)
+    repeats = Repeats(execute=execute)
+
+    def again(source: Path, scratch: Path) -> tuple[str, str]:
+        return runs.replay(source, scratch, repeats=repeats)
+
+    return replayed(Path(path), None if keep is None else Path(keep), again, repeats)
 
 
 def _begun(

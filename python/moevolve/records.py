@@ -482,7 +482,8 @@ class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
     """Tokens times the run's prices, a decimal number; None without prices."""
     currency: str
     exchanges: str
-    """Digest over the exchanges themselves, in order, so that the journal vouches for what lies in the store."""
+    """Digest over the exchanges themselves, in the order of their digests, so that the journal vouches for what lies in the
+    store."""
     endings: dict[str, int] = {}
     """Answers that ended otherwise than by themselves: `length` (cut at the most tokens), `content_filter`, `refusal`,
     `reasoning` (nothing but reasoning came)."""

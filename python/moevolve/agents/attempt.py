@@ -54,8 +54,8 @@ class Attempt:
         self.requests += 1
         return True
 
-    def request_key(self) -> int:
-        """Source of randomness of the request that was granted last."""
+    def request_key(self, arguments: bytes) -> int:
+        """Source of randomness of the request that was granted last, with these arguments."""
         return key(self.key, "request", self.requests)
 
     def spent(self) -> str:

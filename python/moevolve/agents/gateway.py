@@ -131,7 +131,7 @@ class Gateway:
             arguments = decode(wire.arguments)
         except msgspec.DecodeError as error:
             raise Refused("rejected", f"{wire.kind}: {error}") from None
-        return kind.request(arguments, attempt, wire.attempt, attempt.request_key())
+        return kind.request(arguments, attempt, wire.attempt, attempt.request_key(bytes(wire.arguments)))
 
 
 def named(attempts: Sequence[Attempt], index: int) -> Attempt:

@@ -86,10 +86,12 @@ def unusable(program: Mapping[str, str]) -> str | None:
         return f"a program has at most {MOST_FILES} files, this one has {len(program)}"
     if (together := sum(map(len, program.values()))) > MOST_TOGETHER:
         return f"a program has at most {MOST_TOGETHER} characters, this one has {together}"
+    boxed = _boxed(program)
     folders: set[str] = set()
     names: set[str] = set()
     for path, text in program.items():
-        if not _PATH.fullmatch(path) or path.partition("/")[0].removesuffix(".py").lower() in _RESERVED:
+        taken = not boxed and path.partition("/")[0].removesuffix(".py").lower() in _RESERVED
+        if taken or not _PATH.fullmatch(path):
             return f"a program's file cannot be called {path!r}"
         folders |= {path[:at].lower() for at, letter in enumerate(path) if letter == "/"}
         if path.lower() in names:
@@ -104,6 +106,13 @@ def unusable(program: Mapping[str, str]) -> str | None:
     return None
 
 
+def _boxed(program: Mapping[str, str]) -> bool:
+    try:
+        return manifest_of(program).boxed
+    except UsageError:
+        return False
+
+
 def editable(program: Mapping[str, str], edits: Sequence[Edit]) -> bool:
     """Whether all of `edits` may be made: no file that is frozen, no program that cannot be."""
     manifest = manifest_of(program)
@@ -112,7 +121,7 @@ def editable(program: Mapping[str, str], edits: Sequence[Edit]) -> bool:
 
 
 def load(folder: Path) -> Genome:
-    """The program in a folder; what it lacks of `improve.py` and `learn.py` is the seed's.
+    """The program in a folder; what it lacks of `improve.py` and `learn.py` is the seed's, where it is a function.
 
     Raises:
         UsageError: no folder, no `solve.py`, a file that no program may have, or an `agent.toml` that cannot be used.
@@ -138,10 +147,11 @@ def load(folder: Path) -> Genome:
             except UnicodeDecodeError:
                 raise UsageError(f"{path} is not UTF-8 text: an agent's folder holds nothing else") from None
     manifest = manifest_of(files, str(folder / MANIFEST))
-    if manifest.module not in files:
+    if manifest.module is not None and manifest.module not in files:
         raise UsageError(f"{folder} has no {manifest.module}: `moevolve init agent` writes an example")
-    seed = seed_genome().files
-    files = {**{name: seed[name] for name in ("improve.py", "learn.py")}, **files}
+    if not manifest.boxed:
+        seed = seed_genome().files
+        files = {**{name: seed[name] for name in ("improve.py", "learn.py")}, **files}
     if fault := unusable(files):
         raise UsageError(f"{folder}: {fault}")
     return Genome(files=dict(sorted(files.items())))

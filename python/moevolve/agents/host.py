@@ -14,18 +14,21 @@ import msgspec
 
 from moevolve.agents import kinds
 from moevolve.agents.attempt import Attempt
+from moevolve.agents.box.host import BoxHost
+from moevolve.agents.box.records import Words
 from moevolve.agents.brief import Brief, BriefLimits, LearnReport
 from moevolve.agents.gateway import Gateway, Kind, named
 from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
+from moevolve.agents.manifest import manifest_of
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.agents.transcripts import TAKEN, Conversation, Transcripts
 from moevolve.agents.twice import Heard, steady
 from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
-from moevolve.errors import SandboxError
+from moevolve.errors import SandboxError, UsageError
 from moevolve.protocol.requests import INFRASTRUCTURE, Answer, Outcome, PublicTask, Recall
 from moevolve.randomness import key
 from moevolve.records import Edit, Recipe
@@ -70,6 +73,7 @@ class ProgramHost:
         cutters: ways to take a text apart that its plans may use.
         more: further kinds of requests, by name.
         transcripts: what programs have said already.
+        boxes: who runs agents that are no function.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class ProgramHost:
         cutters: Mapping[str, Cutter] = GENERAL,
         more: Mapping[str, Kind[Any, Any]] | None = None,
         transcripts: Transcripts | None = None,
+        boxes: BoxHost | None = None,
     ) -> None:
         self.roles = roles or RolesSection()
         self.sandbox = sandbox or SandboxSection()
@@ -87,6 +92,7 @@ class ProgramHost:
         self.cutters = cutters
         self.more = dict(more or {})
         self.transcripts = transcripts or Transcripts()
+        self.boxes = boxes or BoxHost()
 
     def solve(
         self,
@@ -98,8 +104,12 @@ class ProgramHost:
         *,
         limits: RoleSection | None = None,
         twice: bool = False,
+        workspaces: bool = False,
+        policy: str = "",
+        together: bool = False,
     ) -> list[Outcome]:
-        """One attempt of `genome` on every task, where its `solve` is a coroutine that answers with texts.
+        """One attempt of `genome` on every task: of its `solve`, a coroutine that answers with texts, or of what its
+        `agent.toml` names, in boxes.
 
         Args:
             genome: the program.
@@ -109,7 +119,11 @@ class ProgramHost:
             keys: one key a task; all of an attempt's randomness comes from it.
             limits: what an attempt may spend; None for the host's own solver.
             twice: try again with the replies of the first try; if the program then says something else, all its attempts
-                fail as `nondeterministic`. The policy is not asked again.
+                fail as `nondeterministic`. The policy is not asked again. Not of what runs in boxes: clocks are real there.
+            workspaces: hold on to what attempts leave in their workspaces.
+            policy: whose words `answer` gives; attempts on record are told apart by it.
+            together: `answer` makes one attempt's reply of what others ask in its round, so in boxes, too, they wait for
+                each other.
 
         Returns:
             One outcome a task, in order; whatever one attempt does, the others have theirs.
@@ -122,6 +136,13 @@ class ProgramHost:
         if not tasks:
             return []
         role = limits or self.roles.solver
+        if manifest_of(genome.files).boxed:
+            fault = unusable(genome.files)
+            if fault is not None:
+                raise UsageError(fault)
+            table = self._table(answer, recall, lenient=False)
+            words = Words(policy, together)
+            return self.boxes.solve(genome, tasks, table, keys, role, words, keep=workspaces)
         for left in reversed(range(TRIES)):
             attempts = [
                 Attempt(task.skill, attempt_key, "solver", role)
@@ -152,6 +173,8 @@ class ProgramHost:
             verbs: skill -> the word that its prompts begin with.
             seed: source of the program's randomness.
         """
+        if manifest_of(genome.files).boxed:
+            return Behaviour({}, computes=True)
         skills = sorted(verbs)
         attempts = [
             Attempt(skill, key(seed, skill), "solver", _without(self.roles.solver, None)) for skill in skills
@@ -214,6 +237,8 @@ class ProgramHost:
 
     def recipe(self, genome: Genome, report: LearnReport, key: int) -> Recipe:
         """What the program's `learn.py` decides, clamped to its bounds; the default recipe if it fails."""
+        if "learn.py" not in genome.files:
+            return Recipe()
         role = _without(self.roles.learner, None)
         attempt = self._single("recipe", genome, report, key, "learner", role, None, None)
         if attempt.failure is not None:
@@ -246,6 +271,11 @@ class ProgramHost:
         self._serve(mode, genome, nothing, [attempt], answer, recall, raw)
         return attempt
 
+    def _table(
+        self, answer: Answer | None, recall: Recall | None, *, lenient: bool
+    ) -> dict[str, Kind[Any, Any]]:
+        return kinds.table(answer, recall, self.tools, self.cutters, lenient=lenient) | self.more
+
     def _serve(
         self,
         mode: str,
@@ -270,7 +300,7 @@ class ProgramHost:
         role = attempts[0].limits
         start = Start(
             mode=mode,
-            files=genome.files,
+            files=_own_files(genome),
             tasks=[(task.prompt, task.skill, task.messages) for task in tasks],
             seeds=[key(attempt.key, "rng") for attempt in attempts],
             limits={
@@ -281,9 +311,7 @@ class ProgramHost:
             },
             argument=argument,
         )
-        gateway = Gateway(
-            kinds.table(answer, recall, self.tools, self.cutters, lenient=mode != "solve") | self.more
-        )
+        gateway = Gateway(self._table(answer, recall, lenient=mode != "solve"))
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
         conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation)
@@ -316,6 +344,13 @@ class ProgramHost:
         if twice and not taken and not steady(conversation, heard):
             for attempt in attempts:
                 attempt.end(None, "nondeterministic", "a second try of the same keys went another way")
+
+
+def _own_files(genome: Genome) -> dict[str, str]:
+    """What of a program its improver and its learner see beside them: an agent in a box may have modules of their names."""
+    if not manifest_of(genome.files).boxed:
+        return genome.files
+    return {path: text for path, text in genome.files.items() if path in ("improve.py", "learn.py")}
 
 
 def _outcome(attempt: Attempt) -> Outcome:

@@ -19,7 +19,12 @@ MaxTokens = Annotated[
 Requests = Annotated[int, Meta(description="Requests of one attempt, of every kind", ge=0, le=10**6)]
 Tokens = Annotated[int, Meta(description="Tokens generated for one attempt", ge=1, le=10**9)]
 PromptChars = Annotated[
-    int, Meta(description="Characters of one prompt, conversation or query", ge=1, le=10**7)
+    int,
+    Meta(
+        description="Characters of one prompt, conversation or query; 2,048 means 200,000 to an agent in a box",
+        ge=1,
+        le=10**7,
+    ),
 ]
 Worded = Annotated[
     bool, Meta(description="Put texts to a chat model in the suite's wording; false: as they are written")

@@ -67,7 +67,7 @@ class AgentSection(Section, frozen=True):
     path: Annotated[
         str | None,
         Meta(
-            description="A folder with solve.py that the program starts as; left out: the seed; copied into the run"
+            description="A folder with an agent that the program starts as; left out: the seed; copied into the run"
         ),
     ] = None
     digest: Annotated[

@@ -244,7 +244,7 @@ class RunContext:
         def policies(weights: Sequence[str]) -> dict[str, Policy]:
             return {name: StrangersWords(policy) for name, policy in self.policies(weights).items()}
 
-        executor = LocalExecutor(policies, self.executor.programs, self.lessons.recall)
+        executor = LocalExecutor(policies, self.executor.programs, self.lessons.recall, together=True)
         runner = RolloutRunner(executor, self.sealed, self.suite.secret)
         found = runner.run(*[self.rollouts(each, tasks, stage, grader=self.sealed) for each in variants])
         self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))

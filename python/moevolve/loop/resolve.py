@@ -9,7 +9,9 @@ from typing import Literal
 import msgspec
 
 from moevolve.agents.genome import Genome, load, seed_genome
+from moevolve.agents.manifest import manifest_of
 from moevolve.config import Config
+from moevolve.config.roles import RoleSection
 from moevolve.errors import UsageError
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
@@ -25,6 +27,8 @@ from moevolve.tasks.splits import secret_of
 from moevolve.tasks.suite import Suite, shipped
 from moevolve.tasks.suite import suite as suites
 
+BOXED_PROMPT = 200_000
+"""Characters of a prompt of an agent in a box, where no other number is set: libraries' own words are long."""
 SUITE, AGENT = "suite", "agent"
 """Where a run's folder keeps copies of a suite and an agent that do not ship."""
 
@@ -123,6 +127,7 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         digest = agent.hash
         _unchanged(source, "agent", own.digest, digest)
         own = msgspec.structs.replace(own, digest=digest)
+    config = _with_long_prompts(config, agent)
     evolve = config.evolve
     if not evolve.proposers:
         config = msgspec.structs.replace(config, suite=section, agent=own)
@@ -130,6 +135,15 @@ def with_files(config: Config, run: Path | None = None) -> Config:
     config = msgspec.structs.replace(config, suite=section, agent=own, evolve=evolve)
     suite(config)
     return config
+
+
+def _with_long_prompts(config: Config, agent: Genome) -> Config:
+    """The configuration with `BOXED_PROMPT` in force where an agent in boxes has the limit that programs have."""
+    solver = config.roles.solver
+    if not manifest_of(agent.files).boxed or solver.prompt_chars != RoleSection().prompt_chars:
+        return config
+    solver = msgspec.structs.replace(solver, prompt_chars=BOXED_PROMPT)
+    return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
 
 
 def _proposers(agent: Genome, tasks: Suite) -> tuple[Literal["improver", "operators"], ...]:
@@ -141,7 +155,7 @@ def _proposers(agent: Genome, tasks: Suite) -> tuple[Literal["improver", "operat
         return ("improver",) if verbs else ("improver", "operators")
     return (
         ("operators",)
-        if agent.files.get("improve.py") == seed.files["improve.py"]
+        if agent.files.get("improve.py") in (None, seed.files["improve.py"])
         else ("improver", "operators")
     )
 

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moevolve.agents.box import records
+from moevolve.agents.box.host import BoxHost
+from moevolve.agents.box.records import Repeats
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.manifest import manifest_of
 from moevolve.agents.process import in_force
 from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config
@@ -144,12 +148,17 @@ def resume(
 
 
 def replay(
-    source: Path, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
+    source: Path,
+    scratch: Path,
+    on_event: OnEvent | None = None,
+    on_state: OnState | None = None,
+    repeats: Repeats | None = None,
 ) -> tuple[str, str]:
     """Does a run again in the empty folder `scratch`, as many cycles as it had; returns both journal heads, of a run that
     has not finished those at the end of its last finished cycle.
 
-    A server is not asked again: its answers come from the run's record.
+    A server is not asked again: its answers come from the run's record. Attempts in boxes run again unless `repeats` says
+    that their answers are only judged again; it counts what became of them.
 
     Raises:
         DivergedError: a record differs; the message names the first one.
@@ -183,7 +192,17 @@ def replay(
                 for entry in limits.extend(store, [part.extension]):
                     compare(entry)
             rule = StopRule(part.cycles, None)
-            _drive(config, store, engine, rule, compare, on_state, close=part.finished, recorded=recorded)
+            _drive(
+                config,
+                store,
+                engine,
+                rule,
+                compare,
+                on_state,
+                close=part.finished,
+                recorded=recorded,
+                repeats=repeats,
+            )
         if parts[-1].finished:
             return head, store.head()
         common = min(len(entries), len(store)) - 1
@@ -294,6 +313,7 @@ def opened(
     journal: JournalWriter,
     progress: Callable[[str, float], None],
     recorded: RunStore | None = None,
+    repeats: Repeats | None = None,
 ) -> tuple[RunContext, Callable[[], str], int]:
     """A run's state and tools, what writes its first weights and returns their hash, and its number of parameters."""
     variants, first_weights, parameters = _variants(config, store, source, journal, recorded)
@@ -310,6 +330,7 @@ def opened(
             tools,
             suite.cutters,
             transcripts=Transcripts(store.path / TRANSCRIPTS),
+            boxes=_boxes(config, store, recorded, repeats),
         ),
         LessonMemory(MemoryStore(memory_folder(store.path)), name),
         journal,
@@ -318,6 +339,14 @@ def opened(
         Writers(config, store, journal, recorded),
     )
     return run, first_weights, parameters
+
+
+def _boxes(config: Config, store: RunStore, recorded: RunStore | None, repeats: Repeats | None) -> BoxHost:
+    """Who runs the run's agent, where that is no function; in a replay with the record of the run `recorded`."""
+    if not manifest_of(resolve.genome(config, store.path).files).boxed:
+        return BoxHost()
+    former = None if recorded is None else recorded.path / records.FILE
+    return BoxHost(records.Records(store.path / records.FILE, former, repeats))
 
 
 def _drive(
@@ -330,6 +359,7 @@ def _drive(
     *,
     close: bool = True,
     recorded: RunStore | None = None,
+    repeats: Repeats | None = None,
 ) -> Path:
     state = snapshots.latest(store)
     store.set_sandbox(in_force())
@@ -343,7 +373,7 @@ def _drive(
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
         journal.state(where + what, rule.share(within, journal.seconds))
 
-    run, first_weights, parameters = opened(config, store, source, journal, progress, recorded)
+    run, first_weights, parameters = opened(config, store, source, journal, progress, recorded, repeats)
     try:
         run.sealed.start()
         if state is None:

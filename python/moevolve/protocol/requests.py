@@ -20,6 +20,8 @@ class PublicTask(Struct, frozen=True):
     skill: str
     messages: tuple[Message, ...] = ()
     """The conversation that ends in `prompt`, where the task is one."""
+    files: tuple[tuple[str, bytes], ...] = ()
+    """What lies in the workspace of an agent that has one, by path."""
 
 
 class GenerateRequest(Struct, frozen=True):
@@ -135,9 +137,9 @@ class Outcome(Struct, frozen=True):
 
     answer: str | None
     failure: str | None
-    """None, or `error` (it raised), `malformed` (no usable answer or message), `budget`, `timeout`, `crash`
-    (its process died), `infrastructure` (the machine took its process), `nondeterministic` (a second try went another
-    way), `policy` (the policy did not answer), `rejected` (it refused the request)."""
+    """None, or `error` (it raised), `malformed` (no usable answer or message), `budget`, `timeout`, `crash` (its process
+    died), `limit` (it reached a limit of its box), `infrastructure` (the machine took its process), `nondeterministic` (a
+    second try went another way), `policy` (the policy did not answer), `rejected` (it refused the request)."""
     detail: str
     tokens: int
     """Tokens generated for the attempt, end tokens included."""
@@ -146,6 +148,8 @@ class Outcome(Struct, frozen=True):
     """Every completion that the attempt received, in the order of its requests."""
     pieces: tuple[Piece, ...] = ()
     """Completions that a plan's answer is put together from."""
+    workspace: str | None = None
+    """Name, in this process, of the workspace that it left; held until somebody takes it."""
 
 
 Answer = Callable[[list[GenerateRequest]], Sequence[Reply]]

@@ -35,6 +35,8 @@ class RolloutJob(Struct, frozen=True):
     """Return what the program asked for once each, with the answers."""
     twice: bool = False
     """Let a program that computes try again; an attempt that then goes another way fails as `nondeterministic`."""
+    workspaces: bool = False
+    """Hold on to what attempts leave in their workspaces, for the grader."""
 
 
 Part = tuple[str, str]

@@ -17,15 +17,17 @@ from pathlib import Path
 import msgspec
 
 from moevolve import _native
+from moevolve.agents.box.workspace import Workspace
 from moevolve.agents.process import ENVIRONMENT, FLAGS
 from moevolve.agents.readable import HIDDEN_MODULES, interpreter_files
 from moevolve.config import SandboxSection
 from moevolve.errors import SafetyError, SandboxError
+from moevolve.rollouts.workspaces import WorkspaceGrader
 from moevolve.tasks.grader import carried
 from moevolve.tasks.grader.worker import Item, Order, Skills, Told, digest
 from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, plain, refused
 from moevolve.tasks.suite import Suite
-from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
 BATCH = 1024
 """Answers of one message."""
@@ -75,9 +77,12 @@ class GraderProcess:
         self._sandbox = sandbox
         self._native: _native.SandboxedProcess | None = None
         self._owner = 0
+        self._boxes: WorkspaceGrader | None = None
 
-    def grade(self, given: Sequence[tuple[Task, str]]) -> list[Verdict]:
-        """Verdicts on answers, in their order.
+    def grade(
+        self, given: Sequence[tuple[Task, str]], workspaces: Sequence[Workspace | None] = ()
+    ) -> list[Verdict]:
+        """Verdicts on answers, in their order; a check sees the workspace of an attempt that has one.
 
         Raises:
             SandboxError: the process cannot be started, or dies while nothing but our own code runs in it.
@@ -89,7 +94,15 @@ class GraderProcess:
         ]
         verdicts: dict[int, Verdict] = {}
         free = [index for index, (task, _) in enumerate(given) if task.grade is None]
-        own = [index for index, (task, _) in enumerate(given) if task.grade is not None]
+        seen = {
+            index: workspace
+            for index, ((task, _), workspace) in enumerate(zip(given, workspaces, strict=bool(workspaces)))
+            if workspace is not None and isinstance(task.grade, WorkspaceCheck)
+        }
+        own = [index for index, (task, _) in enumerate(given) if task.grade is not None and index not in seen]
+        if seen:
+            boxed = self._in_boxes().grade([(items[index], workspace) for index, workspace in seen.items()])
+            verdicts |= zip(seen, boxed, strict=True)
         for start in range(0, len(free), BATCH):
             part = free[start : start + BATCH]
             verdicts |= zip(part, self._compared([items[index] for index in part]), strict=True)
@@ -100,7 +113,7 @@ class GraderProcess:
         """Starts the process, unless this thread has one."""
         if self._native is not None and self._owner == threading.get_ident():
             return
-        self.close()
+        self._end()
         first = carried.dumps(
             Skills(self._suite.skills, self._sandbox.check_seconds), f"suite {self._suite.name}"
         )
@@ -114,13 +127,32 @@ class GraderProcess:
                 self._hear(PATIENCE)
                 return
             except (SandboxError, TimeoutError, ValueError) as error:
-                said = self.close()
+                said = self._end()
                 if not left:
                     raise SandboxError(
                         f"the grader's process cannot be started: {error}\n{said}".strip()
                     ) from error
 
-    def close(self) -> str:
+    def _in_boxes(self) -> WorkspaceGrader:
+        """The grader of what has a workspace, which is made when the first comes."""
+        if self._boxes is None:
+            skills = Skills(self._suite.skills, self._sandbox.check_seconds)
+            self._boxes = WorkspaceGrader(
+                carried.dumps(skills, f"suite {self._suite.name}"),
+                self._sandbox.check_seconds,
+                list(map(str, self._roots())),
+                list(map(str, self._own_files())),
+            )
+        return self._boxes
+
+    def close(self) -> None:
+        """Ends its processes; more answers would start others."""
+        self._end()
+        boxes, self._boxes = self._boxes, None
+        if boxes is not None:
+            boxes.close()
+
+    def _end(self) -> str:
         """Ends the process; says what it wrote to stderr."""
         native, self._native = self._native, None
         if native is None:
@@ -140,7 +172,7 @@ class GraderProcess:
                     raise ValueError(f"{len(told)} verdicts on {len(items)} answers")
                 return [_verdict(each) for each in told]
             except (SandboxError, TimeoutError, ValueError) as error:
-                said = self.close()
+                said = self._end()
                 if not left:
                     raise SandboxError(f"the grader's process died: {error}\n{said}".strip()) from error
         raise AssertionError("the last try returns or raises")
@@ -157,18 +189,18 @@ class GraderProcess:
                     [told] = self._hear(self._seconds)
                     verdicts.append(_verdict(told))
                     if _hopeless(verdicts):
-                        self.close()
+                        self._end()
                         unrun = refused(
                             CHECK_TIMEOUT, f"not run: {HUNG} checks and more before it did not end"
                         )
                         return verdicts + [unrun] * (len(items) - len(verdicts))
             except TimeoutError:
-                self.close()
+                self._end()
                 verdicts.append(
                     refused(CHECK_TIMEOUT, f"the check did not end within {self._seconds:g} s, asleep or not")
                 )
             except (SandboxError, ValueError) as error:
-                self.close()
+                self._end()
                 verdicts.append(refused(CHECK_ERROR, f"the check's process broke: {error}"[:500]))
         return verdicts
 

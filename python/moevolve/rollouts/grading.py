@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from moevolve.agents.box.workspace import Workspace
 from moevolve.config import SandboxSection
 from moevolve.randomness import rng
 from moevolve.rollouts.grader import GraderProcess
@@ -21,6 +22,8 @@ class Given(msgspec.Struct, frozen=True):
     answer: str
     index: int
     """Of the attempt in its request."""
+    workspace: Workspace | None = None
+    """What the attempt left, where it had a box of its own."""
 
 
 class Grader(Protocol):
@@ -41,7 +44,9 @@ class SealedGrader:
         self._process = GraderProcess(suite, sandbox or SandboxSection())
 
     def grade(self, given: Sequence[Given], stage: tuple[int | str, ...]) -> list[Verdict]:
-        return self._process.grade([(each.task, each.answer) for each in given])
+        return self._process.grade(
+            [(each.task, each.answer) for each in given], [each.workspace for each in given]
+        )
 
     def start(self) -> None:
         """Starts the process, so that it is warm when the first answers come."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from moevolve.agents.box.workspace import take
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import Outcome, PublicTask
 from moevolve.protocol.rollouts import Batch, Executor, RolloutJob, RolloutResult
@@ -17,7 +18,7 @@ from moevolve.randomness import key
 from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
 from moevolve.rollouts.grading import Given, Grader
 from moevolve.tasks.grading import plain, refused
-from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
 Stage = tuple[int | str, ...]
 
@@ -59,7 +60,12 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
             weights=self.weights,
             program=self.program,
             tasks=tuple(
-                PublicTask(prompt=task.prompt, skill=task.skill, messages=task.messages)
+                PublicTask(
+                    prompt=task.prompt,
+                    skill=task.skill,
+                    messages=task.messages,
+                    files=task.files.read() if task.files is not None and self.program is not None else (),
+                )
                 for task in self.tasks
             ),
             keys=tuple(key(*whose, *self.stage, kind, index) for index in range(len(self.tasks))),
@@ -68,6 +74,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
             sampling=self.sampling,
             parts=self.parts,
             twice=self.twice,
+            workspaces=any(isinstance(task.grade, WorkspaceCheck) for task in self.tasks),
         )
 
 
@@ -130,11 +137,18 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
     through = request.program is not None
     stage = (*request.stage, request.variant) if through else request.stage
     given = [
-        Given(request.tasks[index // request.samples], plain(outcome.answer), index)
+        Given(request.tasks[index // request.samples], plain(outcome.answer), index, take(outcome.workspace))
         for index, outcome in enumerate(result.outcomes)
         if outcome.failure is None and outcome.answer is not None
     ]
-    graded = {each.index: verdict for each, verdict in zip(given, grader.grade(given, stage), strict=True)}
+    try:
+        graded = {
+            each.index: verdict for each, verdict in zip(given, grader.grade(given, stage), strict=True)
+        }
+    finally:
+        for each in given:
+            if each.workspace is not None:
+                each.workspace.close()
     return Rollouts(
         [
             _attempt(request.tasks[index // request.samples], outcome, graded.get(index))

@@ -3,6 +3,7 @@
 - `suite.toml`: name, summary, answers, splits, skills, MCP servers; all of it optional.
 - `tasks.jsonl`: {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it.
 - `tools.py`: functions that programs may call, such as `def weather(city: str) -> str`.
+- `files/`: what tasks put into the workspace of an agent that has one: `"files": "name"` in a task's line.
 - `check.py`: `def check(task, answer, workspace) -> float | bool | Verdict`, where no gold answer decides.
 """
 
@@ -25,12 +26,13 @@ from moevolve.errors import UsageError
 from moevolve.protocol.messages import Message
 from moevolve.records import Answers
 from moevolve.tasks import registry
+from moevolve.tasks.files import TaskFiles, files_of
 from moevolve.tasks.installed import installed
 from moevolve.tasks.listed import LISTED_SHARES, listed
 from moevolve.tasks.skill import Skill, check_path
 from moevolve.tasks.splits import SPLITS, Split
 from moevolve.tasks.suite import SUITES, Suite, nearest, register
-from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 from moevolve.tasks.tools.servers import ServerSection
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
@@ -72,6 +74,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)] | None = None
     messages: Annotated[tuple[Message, ...], Meta(min_length=1)] | None = None
     answer: str | None = None
+    files: str = ""
+    """A folder or a file in the suite's `files`, for the workspace."""
 
 
 def load(source: Path, name: str | None = None) -> Suite:
@@ -175,7 +179,8 @@ def _folder(source: Path, called: str | None) -> Suite:
             raise UsageError(
                 f"{source / TASKS}:{line}: task {row.id!r} has no `answer`, and there is no {CHECK} to judge one"
             )
-        tasks.setdefault(path, {}).setdefault(row.level, []).append(_task(row, fields, check))
+        files = files_of(source, row.files, f"{source / TASKS}:{line}")
+        tasks.setdefault(path, {}).setdefault(row.level, []).append(_task(row, fields, check, files))
     if unknown := sorted(set(settings.skills) - set(tasks)):
         raise UsageError(
             f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
@@ -242,11 +247,11 @@ def _path(skill: str, suite: str, where: str) -> str:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _task(row: Row, fields: dict[str, Any], check: Check | None) -> Task:
+def _task(row: Row, fields: dict[str, Any], check: Check | None, files: TaskFiles | None) -> Task:
     messages = row.messages or ()
     prompt = row.prompt if row.prompt is not None else messages[-1].content
-    grade = None if check is None else lambda answer: check(fields, answer, None)
-    return Task(prompt=prompt, answer=row.answer, grade=grade, messages=messages, fields=fields)
+    grade = None if check is None else WorkspaceCheck(check, fields)
+    return Task(prompt=prompt, answer=row.answer, grade=grade, messages=messages, fields=fields, files=files)
 
 
 def _skill(path: str, levels: Mapping[int, list[Task]], settings: SuiteFile, source: Path) -> Skill:

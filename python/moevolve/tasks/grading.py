@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import traceback
+from pathlib import Path
 
 from moevolve.errors import UsageError
-from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
 TOO_LONG = 2
 """An answer this many times as long as the gold one, plus `SLACK`, is not an attempt at it."""
@@ -24,13 +25,14 @@ LONGEST = 1000
 SUCCESS = Verdict(score=1.0, success=True)
 
 
-def grade(task: Task, answer: str, alphabet: str | None = None) -> Verdict:
+def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path | None = None) -> Verdict:
     """Grades an answer.
 
     Args:
         task: the task, with its gold answer or its own check.
         answer: what an attempt returned; blanks around it do not count.
         alphabet: the characters that answers of this skill are made of; None allows all.
+        workspace: what the attempt left, for a check that looks at it; None of attempts that have none.
 
     Returns:
         Score 1 for the gold answer and 0 for every other, or the score of the task's own check. An answer
@@ -43,7 +45,10 @@ def grade(task: Task, answer: str, alphabet: str | None = None) -> Verdict:
     given = plain(answer)
     if task.grade is not None:
         try:
-            return _checked(task, given, task.grade(given))
+            told = (
+                task.grade(given, workspace) if isinstance(task.grade, WorkspaceCheck) else task.grade(given)
+            )
+            return _checked(task, given, told)
         except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict
             return refused(CHECK_ERROR, traceback.format_exc()[-LONGEST:].strip())
     if task.answer is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -116,6 +117,6 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
         )
         return msgspec.structs.replace(made, skill=self.path, level=level, seed=seed)
 
-    def grade(self, task: Task, answer: str) -> Verdict:
-        """Grades an answer to one of this skill's tasks."""
-        return grade(task, answer, self.alphabet)
+    def grade(self, task: Task, answer: str, workspace: Path | None = None) -> Verdict:
+        """Grades an answer to one of this skill's tasks, with what the attempt left."""
+        return grade(task, answer, self.alphabet, workspace)

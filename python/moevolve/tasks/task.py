@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from moevolve.protocol.messages import Message
+from moevolve.tasks.files import TaskFiles
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The conversation that ends in `prompt`, where the task is one."""
     fields: dict[str, Any] = {}
     """Whatever else the task's author wrote beside it, for the check alone."""
+    files: TaskFiles | None = None
+    """What lies in the workspace of an agent that has one."""
     skill: str = ""
     level: int = 0
     seed: int = 0
@@ -44,3 +48,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None = None
     """None, `wrong`, `malformed`, or the type of what stopped the attempt before it had an answer."""
     detail: str = ""
+
+
+class WorkspaceCheck(msgspec.Struct, frozen=True):
+    """A check that may look at what an attempt left: `check(task, answer, workspace)`, bound to its task."""
+
+    check: Callable[[dict[str, Any], str, Path | None], float | Verdict]
+    fields: dict[str, Any]
+    """The task as its author wrote it."""
+
+    def __call__(self, answer: str, workspace: Path | None = None) -> float | Verdict:
+        """The score of an answer; `workspace` is None for attempts that have none."""
+        return self.check(self.fields, answer, workspace)

@@ -23,7 +23,7 @@ KEPT_BACK = 2
 
 
 class Meter:
-    """Counts the exchanges of a run in the order of their use.
+    """Counts the exchanges of a run at their first use.
 
     Args:
         section: prices and limits.
@@ -53,8 +53,8 @@ class Meter:
         self._failures: Counter[str] = Counter()
         self._endings: Counter[str] = Counter()
         self._refused: dict[str, str] = {}
-        self._reason = ""
-        self._seal = hashlib.blake2b(digest_size=16)
+        self._reasons: list[tuple[str, str]] = []
+        self._seals: list[bytes] = []
 
     def reuse(self) -> None:
         """Counts a request that equals an earlier one."""
@@ -70,11 +70,12 @@ class Meter:
         self._unmetered += exchange.unmetered
         self._faults.update(exchange.faults)
         self._endings.update(each.finish for each in exchange.completions if each.finish in ENDINGS)
-        self._refused |= exchange.refused
+        for field, reason in exchange.refused.items():
+            self._refused[field] = min(reason, self._refused.get(field, reason))
         if exchange.failure is not None:
             self._failures[exchange.failure] += 1
-            self._reason = self._reason or f"{exchange.failure}: {exchange.detail}"
-        self._seal.update(digest.encode() + exchange.content())
+            self._reasons.append((digest, f"{exchange.failure}: {exchange.detail}"))
+        self._seals.append(hashlib.blake2b(digest.encode() + exchange.content(), digest_size=16).digest())
         self.generated += exchange.completion_tokens
         self._tokens += exchange.prompt_tokens + exchange.completion_tokens
         self._money += self._cost(exchange.prompt_tokens, exchange.cached_tokens, exchange.completion_tokens)
@@ -104,9 +105,10 @@ class Meter:
             unmetered=self._unmetered,
             cost=None if self.price is None else figures.money(cost),
             currency="" if self.price is None else self.price.currency,
-            exchanges=self._seal.hexdigest(),
+            # Agents in boxes ask when they come to it: which of them came first is no part of what was asked.
+            exchanges=hashlib.blake2b(b"".join(sorted(self._seals)), digest_size=16).hexdigest(),
             refused=dict(sorted(self._refused.items())),
-            reason=self._reason,
+            reason=min(self._reasons, default=("", ""))[1],
         )
         self._clear()
         return record

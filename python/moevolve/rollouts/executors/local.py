@@ -60,6 +60,7 @@ class LocalExecutor:
         policies: gives the policies of some weights.
         programs: the run's programs; None where jobs are of bare policies alone.
         recall: what programs may recall.
+        together: the policies' reply to one attempt depends on what others ask in its round: they wait for each other.
     """
 
     def __init__(
@@ -67,9 +68,12 @@ class LocalExecutor:
         policies: Policies,
         programs: Programs | None = None,
         recall: Recall = _nothing,
+        *,
+        together: bool = False,
     ) -> None:
         self.policies = policies
         self.programs = programs
+        self.together = together
         self._recall = recall
         self._memory = threading.Lock()
 
@@ -143,6 +147,9 @@ class _Cohort:
                 keys,
                 limits=job.limits,
                 twice=job.twice,
+                workspaces=job.workspaces,
+                policy=job.weights,
+                together=self._executor.together,
             )
         cutters, limits = programs.suite.cutters, job.limits or programs.host.roles.solver
         plans = behaviour.expressions(cutters)

@@ -7,6 +7,7 @@ a fork of its own, which can neither hear the host nor speak to it; the host end
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, LONGEST, refused
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.task import Task, Verdict
 
+WORKSPACE = Path("/box/graded")
+"""Where a box shows what an attempt left."""
 MOST = 1 << 16
 """Bytes of a fork's verdict."""
 
@@ -150,7 +153,22 @@ def _apart(start: Skills, item: Item, source: int, target: int) -> Told:
         return _told(refused(CHECK_ERROR, f"the check ended its process: {how}"))
 
 
-def _graded(start: Skills, item: Item) -> Verdict:
+def prepared(argument: bytes) -> Skills:
+    """What a nursery of checks holds: the skills, of `main`'s folders and first message."""
+    own, skills = marshal.loads(argument)
+    sys.meta_path.append(OwnModules(own))
+    start: Skills = carried.loads(skills)
+    return start
+
+
+def shown(start: Skills, body: bytes) -> bytes:
+    """The verdict on one answer, in a box that shows the workspace."""
+    signal.signal(signal.SIGPROF, _alarm)
+    item = msgspec.json.decode(body, type=Item)
+    return msgspec.json.encode(_told(_graded(start, item, WORKSPACE)))
+
+
+def _graded(start: Skills, item: Item, workspace: Path | None = None) -> Verdict:
     skill = start.skills[item.skill]
     seconds = start.check_seconds
     try:
@@ -159,7 +177,7 @@ def _graded(start: Skills, item: Item) -> Verdict:
             task = skill.task(item.level, item.seed)
             if digest(task.prompt) != item.prompt:
                 return refused(CHECK_ERROR, _another(task))
-            return skill.grade(task, item.answer)
+            return skill.grade(task, item.answer, workspace)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except CheckTimeout:

@@ -1,0 +1,163 @@
+"""A boxed attempt as jobs of the nursery, and its end as an outcome."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from moevolve.agents.attempt import Attempt
+from moevolve.agents.box.interpreter import Interpreter
+from moevolve.agents.box.running import Ended, job
+from moevolve.agents.box.workspace import Workspace
+from moevolve.agents.genome import Genome
+from moevolve.agents.manifest import BoxLimits, Manifest
+from moevolve.config.roles import RoleSection
+from moevolve.protocol.requests import PublicTask
+from moevolve.randomness import key
+
+ADDRESS = "http://127.0.0.1:8000/v1"
+NODES_PER_MB = 256
+LEAST_NODES = 4096
+OPEN_FILES = 1024
+LIMIT = "limit"
+"""Failure of an attempt that reached a limit of its box; the detail names it."""
+TAIL = 500
+"""Characters of what an agent said last that stand beside its failure."""
+
+
+class BoxedAttempt(Attempt):
+    """The host's account of an attempt in a box: what it is answered depends on what it asks, not on when."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self, skill: str, attempt_key: int, limits: RoleSection) -> None:
+        super().__init__(skill, attempt_key, "solver", limits)
+        self._asked: Counter[bytes] = Counter()
+
+    def request_key(self, arguments: bytes) -> int:
+        self._asked[arguments] += 1
+        digest = blake2b(arguments, digest_size=16).hexdigest()
+        return key(self.key, "request", digest, self._asked[arguments])
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An attempt's end: an answer, or a failure with its detail."""
+
+    answer: str | None
+    failure: str | None
+    detail: str
+
+
+def job_of(
+    manifest: Manifest, genome: Genome, task: PublicTask, attempt_key: int, interpreter: Interpreter
+) -> dict[str, Any]:
+    """The job of one attempt on a task."""
+    text = task.prompt.encode("utf-8", "replace")
+    workspace = dict(task.files)
+    argv = [_in_box(argument, genome, interpreter) for argument in manifest.argv]
+    how, _, name = manifest.task.partition(":")
+    if manifest.kind == "command" and how == "argument":
+        argv.append(task.prompt.replace("\0", ""))
+    elif manifest.kind == "command" and how == "file":
+        workspace[name] = text
+    fields: dict[str, Any] = {
+        "files": genome.files,
+        "workspace": workspace,
+        "stdin": text if manifest.kind == "class" or how == "stdin" else b"",
+        "environment": {**environment(interpreter), **manifest.environment},
+        "seed": key(attempt_key, "rng") & ((1 << 62) - 1),
+        "limits": limits_of(manifest.limits),
+    }
+    if manifest.kind == "class":
+        return job("class", argv=[manifest.entry], entry=manifest.entry, **fields)
+    if manifest.warm:
+        return job("script", argv=argv[1:], **fields)
+    return job("execute", argv=argv, **fields)
+
+
+def environment(interpreter: Interpreter) -> dict[str, str]:
+    """What every box has; keys of servers stay outside."""
+    return {
+        "OPENAI_BASE_URL": ADDRESS,
+        "OPENAI_API_BASE": ADDRESS,
+        "OPENAI_API_KEY": "none",
+        "HOME": "/box/work",
+        "TMPDIR": "/tmp",
+        "USER": "agent",
+        "PATH": f"{interpreter.folder}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def limits_of(limits: BoxLimits) -> dict[str, int]:
+    """The limits of a box, as its init holds them."""
+    return {
+        "workspace": limits.workspace_mb << 20,
+        "nodes": max(LEAST_NODES, NODES_PER_MB * limits.workspace_mb),
+        "memory": limits.memory_mb << 20,
+        "cpu": limits.cpu_seconds,
+        "processes": limits.processes,
+        "files": OPEN_FILES,
+    }
+
+
+def answered(manifest: Manifest, ended: Ended, workspace: Workspace | None, longest: int) -> Answered:
+    """What an ended box comes to.
+
+    Args:
+        manifest: where the answer is.
+        ended: how it ended.
+        workspace: what it left.
+        longest: characters of an answer.
+    """
+    limits = manifest.limits
+    if ended.timeout:
+        return _failed("timeout", f"it took more than {limits.seconds:g} s, the policy's time left out")
+    if ended.limit is not None:
+        return _failed(LIMIT, f"it reached limits.{ended.limit} = {getattr(limits, ended.limit)}")
+    said = _said(ended)
+    if ended.code != 0 and ended.full:
+        return _failed(LIMIT, f"its workspace is full: limits.workspace_mb = {limits.workspace_mb}{said}")
+    if ended.signal is not None:
+        return _failed("crash", f"it was ended by signal {ended.signal}{said}")
+    if ended.code != 0:
+        return _failed("error", f"it ended with code {ended.code}{said}")
+    data = _answer(manifest, ended, workspace, 4 * longest)
+    if data is None:
+        return _failed(
+            "malformed", f"it left no plain file {manifest.answer.partition(':')[2]!r} as its answer{said}"
+        )
+    return Answered(data.decode("utf-8", "replace").strip(), None, "")
+
+
+def _answer(manifest: Manifest, ended: Ended, workspace: Workspace | None, most: int) -> bytes | None:
+    if manifest.kind == "class":
+        return ended.answer
+    how, _, name = manifest.answer.partition(":")
+    if how == "file":
+        return None if workspace is None else workspace.read(name, most)
+    if not name:
+        return ended.output
+    lines = ended.output.rstrip().splitlines()
+    return lines[-1] if lines else b""
+
+
+def _failed(failure: str, detail: str) -> Answered:
+    return Answered(None, failure, detail[:2000])
+
+
+def _said(ended: Ended) -> str:
+    text = (ended.errors or ended.output).decode("utf-8", "replace").strip()[-TAIL:]
+    return f": {text}" if text else ""
+
+
+def _in_box(argument: str, genome: Genome, interpreter: Interpreter) -> str:
+    if argument in ("python", "python3"):
+        return interpreter.program
+    return f"/box/agent/{argument}" if argument in genome.files else argument

@@ -1,0 +1,261 @@
+"""One boxed attempt: it runs, or is heard from the record; each request passes here on its way to the table of handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from moevolve.agents.box import chat
+from moevolve.agents.box.attempt import Answered, BoxedAttempt, answered, job_of
+from moevolve.agents.box.http import Response
+from moevolve.agents.box.interpreter import interpreter
+from moevolve.agents.box.nursery import Nursery
+from moevolve.agents.box.records import MOST_WORKSPACE, Recorded, Records, Words, place
+from moevolve.agents.box.running import Running
+from moevolve.agents.box.workspace import Workspace, hold
+from moevolve.agents.genome import Genome
+from moevolve.agents.manifest import Manifest
+from moevolve.errors import SafetyError, SandboxError, UsageError
+from moevolve.protocol.requests import INFRASTRUCTURE, Outcome, PublicTask
+
+ROUTES = {"/v1/chat/completions": chat.chat, "/v1/completions": chat.completion}
+OWN = "/v1/agent/"
+"""Before the name of any other kind of request: `call`, `tools`, `recall`, `remember`."""
+UNREPEATED = ("timeout", "limit", INFRASTRUCTURE)
+"""Ends that this machine decided: a second run says nothing about the first."""
+
+
+class Asked(msgspec.Struct, frozen=True, eq=False):
+    """A request that waits for its reply."""
+
+    index: int
+    kind: str
+    arguments: bytes
+    reply: asyncio.Future[Any]
+
+
+class Conversation:
+    """One attempt.
+
+    Args:
+        manifest: how the agent is run.
+        genome: the agent.
+        task: what it sees.
+        attempt: the account.
+        ask: (kind, arguments) -> the reply to come; None is the reply to an attempt that is over.
+        records: attempts on record.
+        words: whose it gets.
+        keep: whether its workspace is wanted.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        genome: Genome,
+        task: PublicTask,
+        attempt: BoxedAttempt,
+        ask: Callable[[str, bytes], asyncio.Future[Any]],
+        records: Records,
+        words: Words,
+        keep: bool,
+    ) -> None:
+        self.attempt = attempt
+        self._manifest = manifest
+        self._genome = genome
+        self._task = task
+        self._ask = ask
+        self._records = records
+        self._keep = keep
+        self._place = place(genome.hash, task, attempt.key, attempt.limits, words)
+        self._requests: list[tuple[str, bytes]] = []
+        self._left: Counter[tuple[str, bytes]] | None = None
+        """In a second run: what the first asked and this one has not yet."""
+        self._strayed = 0
+        self._seen: Counter[bytes] = Counter()
+        self._outstanding: set[asyncio.Future[Any]] = set()
+        self._running: Running | None = None
+        self._workspace: Workspace | None = None
+
+    def note(self, kind: str, arguments: bytes) -> None:
+        """Puts down a request that the table of handlers is about to get."""
+        self._requests.append((kind, arguments))
+
+    def stop(self) -> None:
+        """Ends the box: the attempt is over."""
+        if self._running is not None:
+            self._running.stop()
+
+    async def run(self, nursery: Callable[[], Nursery]) -> None:
+        """Runs the attempt to its end, or takes it from the record.
+
+        Raises:
+            SafetyError: this machine cannot make boxes.
+            SandboxError: the box cannot be made.
+        """
+        known = self._records.own(self._place)
+        former = None if known is not None else self._records.former(self._place)
+        if known is not None:
+            await self._hear(known)
+        elif former is not None:
+            await self._repeat(former, nursery)
+            self._records.keep(self._place, former)
+        else:
+            end = await self._live(nursery())
+            files = None
+            if self._keep and self._workspace is not None:
+                files = self._workspace.packed(MOST_WORKSPACE)
+            self._records.keep(
+                self._place, Recorded(self._requests, end.answer, end.failure, end.detail, files)
+            )
+            self._end(end)
+
+    def outcome(self) -> Outcome:
+        """What became of it; the workspace is held where it is wanted."""
+        attempt = self.attempt
+        answer, failure, detail = attempt.answer, attempt.failure, attempt.detail
+        if failure is None and (answer is None or len(answer) > attempt.limits.answer_chars):
+            answer, failure, detail = None, "malformed", "no answer of a proper length"
+        workspace = None
+        if self._workspace is not None:
+            if self._keep and failure is None:
+                workspace = hold(self._workspace)
+            else:
+                self._workspace.close()
+        return Outcome(
+            answer=answer,
+            failure=failure,
+            detail=detail,
+            tokens=attempt.tokens,
+            requests=attempt.requests,
+            completions=attempt.completions,
+            workspace=workspace,
+        )
+
+    def _end(self, end: Answered) -> None:
+        if self.attempt.open:
+            self.attempt.end(end.answer, end.failure, end.detail)
+
+    async def _live(self, nursery: Nursery) -> Answered:
+        """Runs the agent in a box."""
+        limits = self._manifest.limits
+        made = job_of(
+            self._manifest, self._genome, self._task, self.attempt.key, interpreter(self._manifest.python)
+        )
+        self._running = Running(nursery, made, limits.seconds, limits.output_kb << 10)
+        ended = await self._running.run(self._handle)
+        self._workspace = self._running.workspace
+        if self._outstanding:
+            # What was asked before the box ended is answered, counted, and on record.
+            await asyncio.wait(self._outstanding)
+        return answered(self._manifest, ended, self._workspace, self.attempt.limits.answer_chars)
+
+    async def _hear(self, known: Recorded) -> None:
+        """Asks what the attempt asked, and has it end as it ended."""
+        for kind, arguments in known.requests:
+            if self._left is None or self._left[kind, arguments] > 0:
+                if self._left is not None:
+                    self._left[kind, arguments] -= 1
+                await self._ask(kind, arguments)
+        self._end(Answered(known.answer, known.failure, known.detail))
+        if self._workspace is not None:
+            self._workspace.close()
+        self._workspace = Workspace(None, known.files) if known.files is not None else None
+
+    async def _repeat(self, former: Recorded, nursery: Callable[[], Nursery]) -> None:
+        """Runs an attempt again and compares; what differs is taken from the record, and counted."""
+        repeats = self._records.repeats
+        if not repeats.execute:
+            reason = "as asked"
+        elif former.failure in UNREPEATED:
+            reason = f"it ended by {former.failure}"
+        else:
+            self._left = Counter(former.requests)
+            try:
+                end = await self._live(nursery())
+            except (SandboxError, SafetyError, UsageError) as error:
+                reason = f"it cannot run here: {str(error).splitlines()[0][:200]}"
+            else:
+                missing = sum(self._left.values())
+                repeats.drift += self._strayed + missing
+                same = (end.answer, end.failure) == (former.answer, former.failure) or not self.attempt.open
+                if same and not self._strayed and not missing:
+                    repeats.executed += 1
+                    self._end(Answered(former.answer, former.failure, former.detail))
+                    return
+                reason = "it asked something else" if self._strayed or missing else "it ended otherwise"
+        repeats.take(reason)
+        await self._hear(former)
+
+    async def _handle(self, method: str, path: str, body: bytes) -> Response:
+        """Answers what comes to the box's door."""
+        if path == "/v1/models" and method == "GET":
+            model = {"id": "policy", "object": "model", "created": 0, "owned_by": "moevolve"}
+            return Response(200, msgspec.json.encode({"object": "list", "data": [model]}))
+        if path not in ROUTES and not path.startswith(OWN):
+            return _error(404, f"there is no {path} here: chat completions, completions, models", "not_found")
+        if method != "POST":
+            return _error(405, f"{path} is asked by POST", "invalid_request_error")
+        try:
+            asked = msgspec.json.decode(body)
+            if not isinstance(asked, dict):
+                raise chat.Unfit("the body is no JSON object")
+            if path in ROUTES:
+                return await self._generate(ROUTES[path](asked))
+        except (
+            msgspec.DecodeError,
+            chat.Unfit,
+            UnicodeDecodeError,
+            TypeError,
+            AttributeError,
+            KeyError,
+        ) as error:
+            return _error(400, f"{error}", "invalid_request_error")
+        reply = await self._asking(path[len(OWN) :], msgspec.json.encode(asked, order="deterministic"))
+        if (refusal := _refused(reply)) is not None:
+            return refusal
+        return Response(200, msgspec.json.encode({"value": reply[1]}))
+
+    async def _generate(self, question: chat.Question) -> Response:
+        reply = await self._asking("generate", question.arguments)
+        if (refusal := _refused(reply)) is not None:
+            return refusal
+        if (broken := chat.unkept(question, reply[1])) is not None:
+            return _error(422, broken, "unprocessable")
+        self._seen[question.arguments] += 1
+        name = blake2b(digest_size=16)
+        for part in (str(self.attempt.key), str(self._seen[question.arguments])):
+            name.update(part.encode() + b"/")
+        name.update(question.arguments)
+        said, kind = chat.told(question, name.hexdigest(), reply[1], reply[0])
+        return Response(200, said, kind)
+
+    async def _asking(self, kind: str, arguments: bytes) -> Any:
+        """The reply to a request; in a second run, none to one that the first did not make."""
+        if self._left is not None:
+            if self._left[kind, arguments] <= 0:
+                self._strayed += 1
+                self.stop()
+                return None
+            self._left[kind, arguments] -= 1
+        assert self._running is not None, "who asks runs"
+        with self._running.clock:
+            reply = self._ask(kind, arguments)
+            self._outstanding.add(reply)
+            return await asyncio.shield(reply)
+
+
+def _refused(reply: Any) -> Response | None:
+    if reply is None:
+        return _error(402, "this attempt is over", "budget")
+    if len(reply) > 2:
+        return _error(402 if reply[2] == "budget" else 400, reply[3], reply[2])
+    return None
+
+
+def _error(status: int, message: str, kind: str) -> Response:
+    return Response(status, msgspec.json.encode({"error": {"message": message, "type": kind, "code": kind}}))

@@ -1,0 +1,219 @@
+"""Runs attempts in boxes and answers what they ask: whatever waits when the policy is free goes to it as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+
+from moevolve.agents.box import nursery as nurseries
+from moevolve.agents.box.attempt import BoxedAttempt
+from moevolve.agents.box.conversation import Asked, Conversation
+from moevolve.agents.box.interpreter import interpreter
+from moevolve.agents.box.nursery import Nursery, Spec
+from moevolve.agents.box.records import Records, Words
+from moevolve.agents.gateway import Gateway, Kind
+from moevolve.agents.genome import Genome
+from moevolve.agents.manifest import Manifest, manifest_of
+from moevolve.agents.wire import WireRequest
+from moevolve.config.roles import RoleSection
+from moevolve.protocol.requests import Outcome, PublicTask
+
+ENDING = 30.0
+"""Seconds that boxes may take to end when nobody waits for their answers any more."""
+
+Table = Mapping[str, Kind[Any, Any]]
+
+
+class BoxHost:
+    """Attempts of agents of the kinds `command` and `class`.
+
+    Args:
+        records: attempts on record.
+    """
+
+    def __init__(self, records: Records | None = None) -> None:
+        self.records = records or Records()
+        self._nurseries: dict[Spec, Nursery] = {}
+
+    def solve(
+        self,
+        genome: Genome,
+        tasks: Sequence[PublicTask],
+        table: Table,
+        keys: Sequence[int],
+        role: RoleSection,
+        words: Words,
+        *,
+        keep: bool,
+    ) -> list[Outcome]:
+        """One attempt on every task, each in a box of its own.
+
+        Args:
+            genome: the agent.
+            tasks: what it sees of them.
+            table: the kinds of requests that are answered.
+            keys: one key a task.
+            role: what an attempt may ask of the policy; the round is divided by it before it starts.
+            words: whose the table's are.
+            keep: hold on to workspaces, for `workspace.take`.
+
+        Raises:
+            SafetyError: this machine cannot make boxes.
+            SandboxError: a box cannot be made.
+        """
+        manifest = manifest_of(genome.files)
+        nursery = self._nursery(manifest)
+        call = _Call(len(tasks), manifest.limits.at_once, words.together)
+        conversations = [
+            Conversation(
+                manifest,
+                genome,
+                task,
+                BoxedAttempt(task.skill, key, role),
+                call.ask(index),
+                self.records,
+                words,
+                keep,
+            )
+            for index, (task, key) in enumerate(zip(tasks, keys, strict=True))
+        ]
+        gateway = Gateway(table)
+        work = asyncio.run_coroutine_threadsafe(call.run(conversations, nursery), nurseries.loop())
+        try:
+            while (asked := call.waiting()) is not None:
+                call.reply(asked, self._replies(gateway, asked, conversations))
+                for conversation in conversations:
+                    if not conversation.attempt.open:
+                        nurseries.loop().call_soon_threadsafe(conversation.stop)
+        except BaseException:
+            work.cancel()
+            call.over.wait(ENDING)
+            raise
+        work.result()
+        return [each.outcome() for each in conversations]
+
+    def close(self) -> None:
+        """Ends the nurseries."""
+        for nursery in self._nurseries.values():
+            nurseries.loop().call_soon_threadsafe(nursery.close)
+        self._nurseries.clear()
+        self.records.close()
+
+    def _replies(
+        self, gateway: Gateway, asked: Sequence[Asked], conversations: Sequence[Conversation]
+    ) -> list[Any]:
+        """One reply each; None to an attempt that is over."""
+        attempts = [each.attempt for each in conversations]
+        live = [each for each in asked if attempts[each.index].open]
+        for each in live:
+            conversations[each.index].note(each.kind, each.arguments)
+        wires = [WireRequest(each.kind, each.index, msgspec.Raw(each.arguments)) for each in live]
+        replies = iter(gateway.serve(wires, attempts).replies if wires else [])
+        given: dict[int, Any] = {id(each): next(replies) for each in live}
+        for each in live:
+            reply = given[id(each)]
+            if reply is not None and len(reply) > 2 and reply[2] == "budget" and attempts[each.index].open:
+                # Clients ask again whatever they are told, so the first refusal is the attempt's end.
+                attempts[each.index].dismiss("budget", reply[3])
+        return [given.get(id(each)) for each in asked]
+
+    def _nursery(self, manifest: Manifest) -> Callable[[], Nursery]:
+        """Gives the nursery of an agent; it is started when the first attempt needs it."""
+
+        def made() -> Nursery:
+            spec = Spec(
+                interpreter(manifest.python),
+                imports=manifest.preload if manifest.warm else (),
+                readable=manifest.readable,
+            )
+            if spec not in self._nurseries:
+                self._nurseries[spec] = Nursery(spec)
+            return self._nurseries[spec]
+
+        return made
+
+
+class _Over:
+    """An attempt that has ended."""
+
+
+class _Call:
+    """One call's attempts, between the thread that asks the policy and the loop of the boxes."""
+
+    def __init__(self, count: int, at_once: int, together: bool) -> None:
+        self._events: SimpleQueue[Asked | _Over | None] = SimpleQueue()
+        self._left = count
+        self._at_once = at_once
+        self._together = together
+        self.over = threading.Event()
+        """Set when no box is left."""
+
+    def ask(self, index: int) -> Callable[[str, bytes], asyncio.Future[Any]]:
+        """What an attempt asks with: (kind, arguments) -> the reply to come."""
+
+        def ask(kind: str, arguments: bytes) -> asyncio.Future[Any]:
+            reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._events.put(Asked(index, kind, arguments, reply))
+            return reply
+
+        return ask
+
+    def waiting(self) -> list[Asked] | None:
+        """Whatever waits, once something does; None when all attempts have ended."""
+        found: list[Asked] = []
+        while not self._enough(found):
+            event = self._events.get()
+            if event is None:
+                if not found:
+                    return None
+                self._events.put(None)
+                break
+            if isinstance(event, _Over):
+                self._left -= 1
+            else:
+                found.append(event)
+        # Which came first among those that wait together says nothing.
+        return sorted(found, key=lambda asked: (asked.index, asked.arguments))
+
+    def _enough(self, found: Sequence[Asked]) -> bool:
+        if self._together:
+            return len({each.index for each in found}) >= max(1, min(self._at_once, self._left))
+        return bool(found) and self._events.empty()
+
+    def reply(self, asked: Sequence[Asked], replies: Sequence[Any]) -> None:
+        """Answers what waits."""
+
+        def give() -> None:
+            for each, reply in zip(asked, replies, strict=True):
+                if not each.reply.done():
+                    each.reply.set_result(reply)
+
+        nurseries.loop().call_soon_threadsafe(give)
+
+    async def run(self, conversations: Sequence[Conversation], nursery: Callable[[], Nursery]) -> None:
+        """Runs the attempts, so many at a time, in their order."""
+        slots = asyncio.Semaphore(self._at_once)
+
+        async def one(conversation: Conversation) -> None:
+            async with slots:
+                await conversation.run(nursery)
+                self._events.put(_Over())
+
+        try:
+            tasks = [asyncio.ensure_future(one(each)) for each in conversations]
+            try:
+                await asyncio.gather(*tasks)
+            except BaseException:
+                for task in tasks:
+                    if not task.cancelling():  # A box that is being ended is not to be disturbed.
+                        task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                raise
+        finally:
+            self._events.put(None)
+            self.over.set()

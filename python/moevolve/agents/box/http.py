@@ -1,0 +1,173 @@
+"""HTTP/1.1 on one attempt's listening socket: as much of it as OpenAI's clients speak, within bounds.
+
+Whoever connects is inside the box, so a connection that misbehaves costs its own attempt and nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+LONGEST_HEAD = 64 << 10
+LONGEST_BODY = 16 << 20
+MOST_CONNECTIONS = 64
+"""Of one attempt at one time; further ones are closed."""
+
+REASONS = {200: "OK", 400: "Bad Request", 402: "Payment Required", 404: "Not Found", 405: "Method Not Allowed",
+           413: "Content Too Large", 422: "Unprocessable Content", 502: "Bad Gateway"}  # fmt: skip
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An answer to a request."""
+
+    status: int
+    body: bytes
+    kind: str = "application/json"
+
+
+Handler = Callable[[str, str, bytes], Awaitable[Response]]
+"""(method, path, body) -> response."""
+
+
+class Malformed(Exception):
+    """A request that is no HTTP/1.1, or too large.
+
+    Args:
+        status: that the client gets.
+        reason: why.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Door:
+    """Answers what comes to a listening socket.
+
+    Args:
+        listener: of the box; this closes it.
+        handle: answers a request.
+    """
+
+    def __init__(self, listener: socket.socket, handle: Handler) -> None:
+        self._listener = listener
+        self._handle = handle
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Begins to accept."""
+        self._listener.setblocking(False)
+        self._server = await asyncio.start_server(self._accepted, sock=self._listener, limit=LONGEST_HEAD)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MOST_CONNECTIONS:
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None, "a connection is served by a task"
+        self._tasks.add(task)
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (
+            ConnectionError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            asyncio.CancelledError,
+        ):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answers one request; whether another may follow."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        except asyncio.IncompleteReadError:
+            return False
+        try:
+            method, path, fields = _head(head)
+            if fields.get("expect", "").lower() == "100-continue":
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = await _body(reader, fields)
+        except Malformed as error:
+            said = msgspec.json.encode({"error": {"message": str(error), "type": "invalid_request_error"}})
+            _send(writer, Response(error.status, said), last=True)
+            await writer.drain()
+            return False
+        last = fields.get("connection", "").lower() == "close"
+        _send(writer, await self._handle(method, path, body), last=last)
+        await writer.drain()
+        return not last
+
+
+def _head(lines: list[str]) -> tuple[str, str, dict[str, str]]:
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        raise Malformed(400, "this is no HTTP/1.1")
+    fields: dict[str, str] = {}
+    for line in filter(None, lines[1:]):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise Malformed(400, "a header without a colon")
+        fields[name.strip().lower()] = value.strip()
+    if parts[2] == "HTTP/1.0":
+        fields.setdefault("connection", "close")
+    return parts[0], parts[1].partition("?")[0], fields
+
+
+async def _body(reader: asyncio.StreamReader, fields: dict[str, str]) -> bytes:
+    if "chunked" in fields.get("transfer-encoding", "").lower():
+        return await _chunks(reader)
+    length = fields.get("content-length", "0")
+    if not length.isdecimal():
+        raise Malformed(400, "content-length is no number")
+    if int(length) > LONGEST_BODY:
+        raise Malformed(413, f"a request has at most {LONGEST_BODY >> 20} MiB")
+    return await reader.readexactly(int(length))
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while True:
+        line = (await reader.readuntil(b"\r\n")).decode("latin-1").partition(";")[0].strip()
+        try:
+            size = int(line, 16)
+        except ValueError:
+            raise Malformed(400, "a chunk without its size") from None
+        if not 0 <= size <= LONGEST_BODY - len(body):
+            raise Malformed(413, f"a request has at most {LONGEST_BODY >> 20} MiB")
+        if size == 0:
+            while (await reader.readuntil(b"\r\n")) != b"\r\n":
+                pass
+            return body
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)
+
+
+def _send(writer: asyncio.StreamWriter, response: Response, *, last: bool) -> None:
+    # A client that asks again would ask in vain: the host ends the attempt, or the request is what is wrong.
+    fields = "" if response.status == 200 else "x-should-retry: false\r\n"
+    fields += "connection: close\r\n" if last else ""
+    head = (
+        f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Error')}\r\ncontent-type: {response.kind}\r\n"
+        f"content-length: {len(response.body)}\r\n{fields}\r\n"
+    )
+    writer.write(head.encode() + response.body)

@@ -1,0 +1,1 @@
+"""What runs inside: on the agent's interpreter, with the standard library alone."""

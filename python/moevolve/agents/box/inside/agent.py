@@ -1,0 +1,122 @@
+"""The agent's own process in a box: limits, the filter of system calls, and then its program."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import inspect
+import os
+import random
+import resource
+import runpy
+import signal
+import sys
+import traceback
+from typing import Any
+
+from inside import kernel
+
+
+def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, state: object) -> None:
+    """Runs a job's program; does not return."""
+    os.chdir("/box/work")
+    source = os.open("/box/work", os.O_TMPFILE | os.O_RDWR, 0o600)
+    os.write(source, job["stdin"])
+    os.lseek(source, 0, os.SEEK_SET)
+    for target, descriptor in enumerate((source, *streams)):
+        os.dup2(descriptor, target)
+    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _limit(job["limits"])
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    kernel.confine(program)
+    if job["mode"] == "execute":
+        os.close(3)
+        os.execve(job["argv"][0], job["argv"], job["environment"])
+    code = 1
+    try:
+        code = _warm(job, state)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001  an agent's own code: whatever it raises is how it ended
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 1
+    os._exit(code & 255)
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    each = {
+        resource.RLIMIT_DATA: limits["memory"],
+        resource.RLIMIT_CPU: limits["cpu"] + 1,
+        resource.RLIMIT_NPROC: limits["processes"],
+        resource.RLIMIT_NOFILE: limits["files"],
+        resource.RLIMIT_FSIZE: limits["workspace"],
+        resource.RLIMIT_CORE: 0,
+    }
+    for name, value in each.items():
+        hard = resource.getrlimit(name)[1]
+        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (most, most))
+
+
+def _warm(job: dict[str, Any], state: object) -> int:
+    """Goes on in the nursery's interpreter, whose libraries are imported."""
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.argv = job["argv"]
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)
+    sys.path.insert(0, "/box/agent")
+    importlib.invalidate_caches()
+    _reseed(job["seed"])
+    gc.enable()
+    mode, entry = job["mode"], job["entry"]
+    if mode == "script":
+        os.close(3)
+        _forget()
+        runpy.run_path(job["argv"][0], run_name="__main__")
+        return 0
+    module, _, name = entry.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    if mode == "call":
+        _write(found(state, job["stdin"]))
+        return 0
+    _forget()
+    made = found().run(job["stdin"].decode())
+    if inspect.isawaitable(made):
+        made = asyncio.run(_awaited(made))
+    _write(("" if made is None else str(made)).encode("utf-8", "replace"))
+    return 0
+
+
+async def _awaited(made: Any) -> Any:
+    return await made
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(3, data) :]
+
+
+def _forget() -> None:
+    """Gives the agent's own modules the names that ours have had."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "inside"]:
+        del sys.modules[name]
+
+
+def _reseed(seed: int) -> None:
+    """Makes attempts draw differently, and the same attempt the same."""
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % (1 << 32))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed % (1 << 63))

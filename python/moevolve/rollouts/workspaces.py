@@ -1,0 +1,116 @@
+"""Checks that look at what an attempt left: each in a box of its own, where the workspace shows read-only, without a copy.
+
+The box is forked from a process that has the suite's check loaded; it has no network, and what it does to itself is that
+answer's verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+from collections.abc import Sequence
+
+import msgspec
+
+from moevolve.agents.box import nursery as nurseries
+from moevolve.agents.box.attempt import environment
+from moevolve.agents.box.interpreter import interpreter
+from moevolve.agents.box.nursery import Nursery, Spec
+from moevolve.agents.box.running import Ended, Running, job
+from moevolve.agents.box.workspace import Workspace
+from moevolve.tasks.grader import carried
+from moevolve.tasks.grader.worker import Item, Told
+from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, refused
+from moevolve.tasks.task import Verdict
+
+WORKER = "moevolve.tasks.grader.worker"
+AT_ONCE = 8
+"""Checks that run at one time."""
+LIMITS = {"workspace": 64 << 20, "nodes": 16384, "memory": 2 << 30, "processes": 64, "files": 256}
+PRINTED = 1 << 20
+"""Bytes that a check may print."""
+
+
+class WorkspaceGrader:
+    """Grades answers with workspaces.
+
+    Args:
+        skills: the suite's, as bytes for `worker.prepared`.
+        seconds: processor time of one check.
+        own: folders of a user's own modules.
+        files: what else of this machine those modules need to see.
+    """
+
+    def __init__(self, skills: bytes, seconds: float, own: Sequence[str], files: Sequence[str]) -> None:
+        self._seconds = seconds
+        self._interpreter = interpreter(None)
+        packages = tuple(map(str, carried.package_folders()))
+        self._nursery = Nursery(
+            Spec(
+                self._interpreter,
+                readable=(*packages, *files),
+                path=packages,
+                prepare=f"{WORKER}:prepared",
+                argument=marshal.dumps((list(own), skills), 2),
+            )
+        )
+
+    def grade(self, given: Sequence[tuple[Item, Workspace]]) -> list[Verdict]:
+        """Verdicts, in the order of what is given.
+
+        Raises:
+            SafetyError: this machine cannot make boxes.
+            SandboxError: a box cannot be made.
+        """
+        return asyncio.run_coroutine_threadsafe(self._all(given), nurseries.loop()).result()
+
+    def close(self) -> None:
+        """Ends its processes."""
+        nurseries.loop().call_soon_threadsafe(self._nursery.close)
+
+    async def _all(self, given: Sequence[tuple[Item, Workspace]]) -> list[Verdict]:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(item: Item, workspace: Workspace) -> Verdict:
+            async with slots:
+                return await self._one(item, workspace)
+
+        return list(await asyncio.gather(*(one(item, workspace) for item, workspace in given)))
+
+    async def _one(self, item: Item, workspace: Workspace) -> Verdict:
+        made = job(
+            "call",
+            argv=["check"],
+            entry=f"{WORKER}:shown",
+            stdin=msgspec.json.encode(item),
+            show=None if workspace.files is None else dict(workspace.files),
+            environment=environment(self._interpreter),
+            limits={**LIMITS, "cpu": int(self._seconds) + 2},
+        )
+        patience = 4 * self._seconds + 20
+        running = Running(self._nursery, made, patience, PRINTED, workspace)
+        ended = await running.run()
+        if running.workspace is not None:
+            running.workspace.close()
+        return _verdict(ended, self._seconds, patience)
+
+
+def _verdict(ended: Ended, seconds: float, patience: float) -> Verdict:
+    if ended.timeout:
+        return refused(CHECK_TIMEOUT, f"the check did not end within {patience:g} s, asleep or not")
+    if ended.limit == "cpu_seconds":
+        return refused(CHECK_TIMEOUT, f"the check used more than {seconds:g} s of processor time")
+    if ended.limit is not None:
+        return refused(CHECK_ERROR, f"the check reached a limit of its box: {ended.limit}")
+    if ended.signal is not None:
+        return refused(CHECK_ERROR, f"the check ended its process: signal {ended.signal}")
+    try:
+        told = msgspec.json.decode(ended.answer, type=Told)
+    except msgspec.DecodeError:
+        return refused(CHECK_ERROR, f"the check ended its process: code {ended.code}")
+    if told.success != (told.score == 1.0) or not 0.0 <= told.score <= 1.0:
+        return refused(CHECK_ERROR, "the check sent a verdict that contradicts itself")
+    return Verdict(
+        score=told.score, success=told.success, failure=None if told.success else (told.failure or "wrong"),
+        detail=told.detail,
+    )  # fmt: skip

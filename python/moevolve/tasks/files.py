@@ -1,0 +1,56 @@
+"""The files of a task: what lies in the workspace of an agent that has one, before it begins."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from moevolve.errors import UsageError
+
+FOLDER = "files"
+"""Beside `tasks.jsonl`; a task's `files` names a folder or a file in it."""
+MOST = 16 << 20
+"""Bytes of one task's files."""
+
+
+class TaskFiles:
+    """Where a task's files lie; they are read when an attempt needs them.
+
+    Args:
+        place: the folder whose content, or the file that, is put into the workspace.
+    """
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def read(self) -> tuple[tuple[str, bytes], ...]:
+        """Path in the workspace and content of each, in the order of paths."""
+        return _read(self.place)
+
+
+def files_of(source: Path, name: str, where: str) -> TaskFiles | None:
+    """The files that a line of `tasks.jsonl` names; None where it names none.
+
+    Raises:
+        UsageError: there are none of that name in the suite's folder, or they are too large; `where` names the line.
+    """
+    if not name:
+        return None
+    top = (source / FOLDER).resolve()
+    place = (top / name).resolve()
+    if not place.is_relative_to(top) or place == top or not place.exists():
+        raise UsageError(f"{where}: `files` is {name!r}, and {source / FOLDER} holds nothing of that name")
+    found = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+    if (size := sum(path.stat().st_size for path in found)) > MOST:
+        raise UsageError(f"{where}: its files have {size} bytes, and a task's have at most {MOST >> 20} MiB")
+    return TaskFiles(place)
+
+
+@lru_cache(256)
+def _read(place: Path) -> tuple[tuple[str, bytes], ...]:
+    if place.is_file():
+        return ((place.name, place.read_bytes()),)
+    found = sorted(path for path in place.rglob("*") if path.is_file())
+    return tuple((path.relative_to(place).as_posix(), path.read_bytes()) for path in found)

@@ -1,0 +1,132 @@
+"""Agents of any kind in boxes of their own: they ask the model over HTTP, and each costs nobody but itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from boxed import ASK, PLAIN, Model, answers, boxes, command, host, tasks, total  # noqa: E402
+
+from moevolve.agents.genome import Genome  # noqa: E402
+from moevolve.protocol.requests import PublicTask  # noqa: E402
+
+pytestmark = boxes
+
+
+@pytest.mark.parametrize("preload", [["http.client", "json"], []], ids=["warm", "cold"])
+def test_a_script_reads_a_task_asks_the_model_and_prints_its_answer(preload: list[str]) -> None:
+    model = Model()
+    outcomes = host().solve(command(preload=preload), tasks(4), model, None, [1, 2, 3, 4])
+    assert answers(outcomes) == ["1", "3", "5", "7"]
+    assert [(outcome.requests, outcome.tokens) for outcome in outcomes] == [(1, 2)] * 4
+    assert len({request.key for request in model.asked}) == 4
+
+
+def test_a_class_runs_on_a_prompt_and_its_printing_is_no_answer() -> None:
+    source = f"{ASK}\nclass Solver:\n    def run(self, prompt):\n        print('thinking')\n        return say(prompt)\n"
+    genome = Genome(
+        files={
+            "agent.toml": 'kind = "class"\nentry = "agent:Solver"\nimport = ["json"]\n',
+            "agent.py": source,
+        }
+    )
+    assert answers(host().solve(genome, tasks(2), Model(), None, [1, 2])) == ["1", "3"]
+
+
+def test_a_coroutine_is_awaited() -> None:
+    source = f"{ASK}\nclass Solver:\n    async def run(self, prompt):\n        return say(prompt)\n"
+    genome = Genome(files={"agent.toml": 'kind = "class"\nentry = "agent:Solver"\n', "agent.py": source})
+    assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("task", "read"),
+    [
+        ("argument", "sys.argv[-1]"),
+        ("file:task.txt", "open('task.txt').read()"),
+        ("stdin", "sys.stdin.read()"),
+    ],
+)
+def test_the_task_comes_where_the_agent_reads_it(task: str, read: str) -> None:
+    genome = command(f"{ASK}\nprint(say({read}))\n", task=task)
+    assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "write"),
+    [
+        ("stdout:last", "print('thinking\\nmore'); print({})"),
+        ("file:answer.txt", "print('noise'); open('answer.txt', 'w').write({})"),
+    ],
+)
+def test_the_answer_is_taken_where_the_agent_leaves_it(answer: str, write: str) -> None:
+    genome = command(f"{ASK}\n{write.format('say(sys.stdin.read())')}\n", answer=answer)
+    assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["1"]
+
+
+def test_another_program_than_python_is_started() -> None:
+    toml = 'kind = "command"\nargv = ["/bin/sh", "run.sh"]\n'
+    genome = Genome(
+        files={"agent.toml": toml, "run.sh": 'read task; echo "heard $task in $PWD as $(id -u)"\n'}
+    )
+    assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["heard 0 + 1 in /box/work as 1000"]
+
+
+def test_the_files_of_a_task_and_of_the_agent_are_there() -> None:
+    genome = command(
+        "import pathlib\nprint(open('data/x.txt').read(), pathlib.Path(__file__).with_name('p.md').read_text())"
+    )
+    genome = Genome(files={**genome.files, "p.md": "prompt"})
+    task = PublicTask(prompt="x", skill="a/b", files=(("data/x.txt", b"data"),))
+    assert answers(host().solve(genome, [task], Model(), None, [1])) == ["data prompt"]
+
+
+def test_an_answer_depends_on_what_was_asked_and_not_on_when() -> None:
+    script = f"{ASK}\nprint(say('1 2'), say('1 2'), say('3'))"
+    keys: list[list[int]] = []
+    for _ in range(2):
+        model = Model()
+        host().solve(command(script), tasks(3), model, None, [7, 8, 9])
+        keys.append(sorted(request.key for request in model.asked))
+    assert keys[0] == keys[1] and len(set(keys[0])) == 9
+
+
+def test_attempts_draw_differently_and_the_same_attempt_the_same() -> None:
+    genome = command("import random\nprint(random.random(), hash('x'))")
+    first = answers(host().solve(genome, tasks(3), Model(), None, [1, 2, 3]))
+    assert first == answers(host().solve(genome, tasks(3), Model(), None, [1, 2, 3]))
+    assert len(set(first)) == 3
+
+
+def test_fifty_at_once_are_answered_in_batches() -> None:
+    model = Model()
+    script = f"{ASK}\ntext = sys.stdin.read()\nfor _ in range(4): text = say(text + ' 1')\nprint(text)"
+    genome = command(script, limits={"at_once": 50})
+    outcomes = host().solve(genome, tasks(50), model, None, range(50))
+    assert answers(outcomes) == [str(2 * index + 1 + 4) for index in range(50)]
+    assert len(model.asked) == 200 and max(map(len, model.rounds)) > 1
+    assert sum(outcome.tokens for outcome in outcomes) == sum(
+        len(total(request.prompt[-1].content)) + 1
+        for request in model.asked  # type: ignore[union-attr]
+    )
+
+
+def test_the_default_answers_of_a_client_of_openai() -> None:
+    pytest.importorskip("openai")
+    script = (
+        "import sys\nfrom openai import OpenAI\nclient = OpenAI()\nasked = [{'role': 'user', 'content': sys.stdin.read()}]\n"
+        "plain = client.chat.completions.create(model='m', messages=asked)\n"
+        "pieces = client.chat.completions.create(model='m', messages=asked, stream=True, temperature=0.5)\n"
+        "streamed = ''.join(piece.choices[0].delta.content or '' for piece in pieces)\n"
+        "print(plain.choices[0].message.content, streamed, plain.usage.completion_tokens, client.models.list().data[0].id)"
+    )
+    [outcome] = host().solve(command(script, preload=["openai"]), tasks(1), Model(), None, [1])
+    assert (outcome.answer, outcome.failure, outcome.requests) == ("1 1 2 policy", None, 2), outcome.detail
+
+
+def test_a_cold_plain_script_is_the_same_agent() -> None:
+    assert command(PLAIN).hash != command(PLAIN, preload=[]).hash
