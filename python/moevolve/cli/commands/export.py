@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moevolve.cli import output
 from moevolve.cli.reading import followed, opened, variant_of
@@ -13,6 +13,10 @@ from moevolve.errors import UsageError
 from moevolve.journal.reader import read
 from moevolve.records import VariantAdded
 from moevolve.report.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from moevolve.agents.genome import Genome
+    from moevolve.journal.store import RunStore
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +32,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--agent", type=Path, metavar="DIR", help="the program's files with an agent.toml, to start from"
     )
+    what.add_argument(
+        "--improver",
+        type=Path,
+        metavar="DIR",
+        help="how the program improves itself (improve.py, proposer/), with its figures; for another agent's folder",
+    )
     what.add_argument("--skills", action="store_true", help="print the skill tree with its figures as JSON")
-    parser.add_argument("--variant", metavar="ID", help="which variant, also `seed` (default: the champion)")
+    parser.add_argument(
+        "--variant",
+        metavar="ID",
+        help="which variant, also `seed` (default: the champion; with --improver that whose descendants gained most)",
+    )
     parser.add_argument(
         "--dtype",
         metavar="TYPE",
@@ -52,13 +66,16 @@ def execute(options: argparse.Namespace) -> int:
             output.data(_skills(summary))
         return 0
 
-    from moevolve.loop import export
+    from moevolve.loop import export, improvers
     from moevolve.loop.variants import genome_in
     from moevolve.models.champions import Champion
 
     with opened(options.run) as store:
         reader = read(store)
-        variant = variant_of(options.variant or "champion", reader, options.run)
+        default = "champion"
+        if options.improver is not None and options.variant is None:
+            default = improvers.best(store)
+        variant = variant_of(options.variant or default, reader, options.run)
         if options.weights is not None:
             kind, out = "weights", options.weights
             chosen = Champion(variant.variant, variant.weights)
@@ -71,6 +88,10 @@ def execute(options: argparse.Namespace) -> int:
                 files = export.export_program(
                     store, genome, out, described=lambda: _manifest(summary, variant), force=options.force
                 )
+            elif options.improver is not None:
+                kind, out = "improver", options.improver
+                genome = _packaged(store, genome, reader.started.run, reader.started.suite, variant.variant)
+                files = export.export_program(store, genome, out, force=options.force)
             else:
                 kind, out = "program", options.program
                 files = export.export_program(store, genome, out, force=options.force)
@@ -89,6 +110,32 @@ def execute(options: argparse.Namespace) -> int:
         output.say(f"{kind} of {variant.variant}: {', '.join(files)}")
         print(out)
     return 0
+
+
+def _packaged(store: RunStore, genome: Genome, run: str, suite: str, variant: str) -> Genome:
+    """A program's improver with `improver.toml`, which says what it was measured to do."""
+    from moevolve.agents.genome import Genome
+    from moevolve.journal.text import line
+    from moevolve.loop.improvers import files_of, generations
+    from moevolve.report.arms import mean_of
+
+    files = files_of(genome)
+    found = generations(store, files)
+    lines = [
+        "# How a program improves itself. Put the files beside a solve.py; this one says where they come from.",
+        f'run = "{line(run)}"',
+        f'suite = "{line(suite)}"',
+        f'variant = "{line(variant)}"',
+        "# imp@k: gain of the best of k candidates over the champion, less its luck in being chosen; mean over generations.",
+        f"generations = {len(found.gains)}",
+        f"k = {found.candidates:.1f}",
+    ]
+    if found.gains:
+        imp = mean_of(found.gains)
+        lines.append(f"imp = {imp.mean}")
+        lines += [f"imp_ci = [{imp.ci[0]}, {imp.ci[1]}]"] if imp.ci is not None else []
+    lines += [f"screened = {found.screened}", f"passed = {found.passed}"]
+    return Genome(files={**files, "improver.toml": "\n".join(lines) + "\n"})
 
 
 def _skills(summary: Summary) -> dict[str, Any]:
