@@ -26,15 +26,22 @@ def optimise(options: argparse.Namespace) -> int:
     from moevolve.loop.optimise.settings import settings
     from moevolve.tasks.evaluators import folder as folders
 
-    if options.openevolve is not None and options.shinka is not None:
-        raise UsageError("--openevolve and --shinka exclude each other: a folder is of one kind")
+    kinds = {"--openevolve": options.openevolve, "--shinka": options.shinka, "--gepa": options.gepa}
+    given_kinds = [name for name, value in kinds.items() if value is not None]
+    if len(given_kinds) > 1:
+        raise UsageError(f"{' and '.join(given_kinds)} exclude each other: an evaluator is of one kind")
     for name in OTHERS:
         if getattr(options, name) is not None:
             shown = "a preset" if name == "source" else f"--{name.replace('_', '-')}"
             raise UsageError(f"{shown} does not go with an evaluator's folder")
-    path: Path = options.openevolve or options.shinka
+    path: Path = options.openevolve or options.shinka or options.gepa
     config: Path | None = options.evaluator_config
-    folder = (folders.openevolve if options.openevolve else folders.shinka)(path, config)
+    if options.gepa is not None:
+        if config is not None:
+            raise UsageError("--evaluator-config does not go with --gepa: its file says everything")
+        folder = folders.gepa(path)
+    else:
+        folder = (folders.openevolve if options.openevolve else folders.shinka)(path, config)
     if config is not None and config.resolve().parent != folder.path:
         raise UsageError(
             f"{config} does not lie in {path}: a run keeps a copy of the folder and of nothing else"

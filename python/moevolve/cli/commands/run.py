@@ -72,6 +72,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the same in a folder of ShinkaEvolve's kind: initial.*, evaluate.py",
     )
     parser.add_argument(
+        "--gepa",
+        type=Path,
+        metavar="FILE.py",
+        help="the same by a file with gepa's names: seed_candidate, and adapter with valset, or evaluator",
+    )
+    parser.add_argument(
         "--evaluations", type=int, metavar="N", help="of an evaluator's folder: how many there are in all"
     )
     parser.add_argument(
@@ -105,7 +111,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    if options.openevolve is not None or options.shinka is not None:
+    if any(each is not None for each in (options.openevolve, options.shinka, options.gepa)):
         from moevolve.cli.optimising import optimise
 
         return optimise(options)

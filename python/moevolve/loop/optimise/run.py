@@ -75,8 +75,11 @@ def start(
     """
     with EvaluatorProcess(folder, settings.limits) as process:
         process.start()
+        initial = process.initial
     with RunStore.create(out) as store:
         files.copy(folder.path, store.path / FOLDER)
+        if initial:
+            (store.path / FOLDER / folder.program).write_text(initial, encoding="utf-8")
         copied = settings.folder(store.path / FOLDER)
         copied = msgspec.structs.replace(copied, name=settings.name)
         began = RunStarted(

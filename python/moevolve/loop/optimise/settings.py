@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str
     """The evaluator folder's."""
     configuration: str = ""
-    """File name of its configuration; empty for the contract's usual one."""
+    """File name of its configuration; empty for the contract's usual one. Of gepa's contract the file itself."""
     seed: int = 0
     evaluations: Positive = 100
     """How many there are in all, second looks included."""
@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def folder(self, path: Path) -> EvaluatorFolder:
         """The evaluator folder in `path`; errors as of its reader."""
         config = path / self.configuration if self.configuration else None
+        if self.contract == "gepa":
+            return folders.gepa(path / self.configuration)
         return (folders.openevolve if self.contract == "openevolve" else folders.shinka)(path, config)
 
 
@@ -94,6 +96,8 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
         "marks": folder.contract == "shinka" or bool(folder.settings.get("marks")),
         "limits": {} if folder.seconds is None else {"seconds": folder.seconds},
     }
+    if folder.contract == "gepa":
+        table["configuration"] = folder.evaluator
     if folder.iterations is not None:
         table["evaluations"] = folder.iterations
     if folder.seed is not None:

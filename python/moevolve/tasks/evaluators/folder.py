@@ -11,7 +11,9 @@ import msgspec
 from moevolve.errors import UsageError
 from moevolve.tasks.evaluators import keys
 
-Contract = Literal["openevolve", "shinka"]
+Contract = Literal["openevolve", "shinka", "gepa"]
+CANDIDATE = "moevolve-candidate.txt"
+"""File of the first candidate of a gepa file, in a run's copy of its folder."""
 LARGEST_PROGRAM = 1 << 20
 BLOCK = re.compile(r"EVOLVE-BLOCK-(START|END)")
 
@@ -124,6 +126,18 @@ def shinka(path: Path, config: Path | None = None) -> EvaluatorFolder:
         task=known.get("evo_config.task_sys_msg") or "",
         without_effect=tuple(sorted(set(keys.flat(table)) - set(known))),
     )
+
+
+def gepa(file: Path) -> EvaluatorFolder:
+    """A Python file with gepa's names: `seed_candidate`, and `adapter` with `valset` or `trainset`, or `evaluator`.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if not file.is_file() or file.suffix != ".py":
+        raise UsageError(f"{file} is no Python file with gepa's seed_candidate and adapter or evaluator")
+    path = file.resolve().parent
+    return EvaluatorFolder(path=path, name=file.stem, contract="gepa", program=CANDIDATE, evaluator=file.name)
 
 
 def _folder(path: Path) -> Path:

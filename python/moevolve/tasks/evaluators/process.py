@@ -72,6 +72,8 @@ class EvaluatorProcess:
         self._heard = bytearray()
         self.missing = ""
         """Why there are no namespaces around it; empty where there are."""
+        self.initial = ""
+        """The first candidate, where the evaluator's file itself says it."""
         self.cpu = 0.0
         """Processor seconds of the evaluations so far."""
         self.own_cpu = 0.0
@@ -137,6 +139,7 @@ class EvaluatorProcess:
                 else f"the process of {self._folder.evaluator} died while its modules were imported"
             ) from None
         self.missing = told["missing"]
+        self.initial = told.get("initial", "")
         if told["problem"]:
             self.close()
             if self.missing and self._limits.strict:

@@ -101,6 +101,11 @@ def shinka(path: str, program: str, results: str, arguments: list[str]) -> dict[
     return found
 
 
+def openevolve_reply(metrics: dict[str, Any], artifacts: dict[str, str]) -> dict[str, Any]:
+    """The reply of metrics and artifacts by OpenEvolve's rule."""
+    return _scored(metrics, artifacts, ())
+
+
 def reply(
     score: float | None = None,
     failure: str | None = None,

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from moevolve.tasks.evaluators.inside import contracts, walls
+from moevolve.tasks.evaluators.inside import contracts, gepa, walls
 from moevolve.tasks.evaluators.inside.watch import Watch
 
 GRACE = 0.25
@@ -75,6 +75,7 @@ class Server:
         self._missing = missing
         self._limits = order["limits"]
         self._module: types.ModuleType | None = None
+        self._initial = ""
         self._scratch: walls.Scratch | None = None
         self._folder: str = order["folder"] if missing else order["inside"]
         self._evaluator = f"{self._folder}/{order['evaluator']}"
@@ -84,7 +85,7 @@ class Server:
         signal.alarm(self._order["start_seconds"] + 1)
         problem = contracts.safely(self._start)["detail"]
         signal.alarm(0)
-        _write(self._channel, {"problem": problem, "missing": self._missing})
+        _write(self._channel, {"problem": problem, "missing": self._missing, "initial": self._initial})
         if problem:
             return
         while True:
@@ -110,7 +111,10 @@ class Server:
             signal.signal(number, signal.SIG_DFL)
         sys.path[:0] = [self._folder]
         random.seed(0)
-        if self._order["contract"] == "openevolve":
+        if self._order["contract"] == "gepa":
+            self._module = contracts.load(self._evaluator)
+            self._initial = gepa.initial(self._module)
+        elif self._order["contract"] == "openevolve":
             self._module = contracts.load(self._evaluator)
             if not callable(getattr(self._module, "evaluate", None)):
                 raise contracts.Unusable(
@@ -218,6 +222,8 @@ class Server:
         path = folder / self._order["program"]
         path.write_text(request["program"], encoding="utf-8")
         settings = self._order["settings"]
+        if self._order["contract"] == "gepa" and self._module is not None:
+            return gepa.evaluate(self._module, request["program"])
         if self._module is not None:
             return contracts.openevolve(self._module, str(path), settings)
         arguments = settings.get("arguments", [])
