@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -13,11 +14,13 @@ from moevolve.journal.kinds import Tone
 from moevolve.journal.reader import Readable, RunReader
 from moevolve.journal.text import line, lines
 from moevolve.journal.view import RunView, describe, status_of
-from moevolve.records import Entry, GateProgress, Sandbox, Session, State, Status
+from moevolve.records import Entry, GateProgress, Record, Sandbox, Session, State, Status
 from moevolve_tui.turns import Turns
 
 CHUNK = 512
 """Entries of one piece: some milliseconds of work, after which keys come first."""
+STRETCH = 4096
+"""Entries that the store is asked for at once."""
 PATIENCE = 20
 """Polls for which a folder may fail to open: a run that is just being created is not yet whole."""
 
@@ -117,6 +120,7 @@ class RunModel:
         self.revision = 0
         """Grows with every change of the view, so that a drawing can be kept until it is stale."""
         self.state_revision = 0
+        self._ahead: Iterator[tuple[int, Record, float]] = iter(())
         self._seen: tuple[State | None, bool, str] | None = None
 
     # For the reading thread
@@ -150,8 +154,7 @@ class RunModel:
         # In this order: a writer that says its last word and ends in between has then been heard.
         alive, state = folder.writer_alive(), folder.state()
         self.total = len(folder)
-        room = CHUNK if self.until is None else min(CHUNK, max(0, self.until - self.view.entries))
-        rows = list(folder.records(self.view.entries, room)) if room else []
+        rows = self._next(folder)
         with self.turns.reading():
             for row in rows:
                 self.view.take(*row)
@@ -162,7 +165,20 @@ class RunModel:
         now = (state, alive, self.fault)
         changed = bool(rows) or now != self._seen
         self._seen = now
-        return changed, len(rows) == CHUNK
+        return changed, bool(rows)
+
+    def _next(self, folder: Folder) -> list[tuple[int, Record, float]]:
+        """The next records, at most `CHUNK` of them.
+
+        The store is asked for more at a time: it lets a long stretch of its file go again at once, of a short one it
+        keeps what the system read around it.
+        """
+        room = CHUNK if self.until is None else min(CHUNK, max(0, self.until - self.view.entries))
+        rows = list(islice(self._ahead, room))
+        if not rows and room:
+            self._ahead = iter(folder.records(self.view.entries, STRETCH))
+            rows = list(islice(self._ahead, room))
+        return rows
 
     def _absent(self) -> bool:
         """The folder holds no journal: not yet, or no more."""
@@ -191,6 +207,7 @@ class RunModel:
             if len(folder) < self.view.entries:
                 self._restart()
             self.first, self._held, self.folder = first, held, folder
+            self._ahead = iter(())
             self.reader = RunReader(folder)
             self.reader.view = self.view
             self.state_revision += 1
