@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
+import synthetic_run as synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_run import read_entries, summarised
@@ -17,8 +18,10 @@ from rich.console import Console, RenderableType
 from synthetic_journal import entries, records
 
 from moevolve.cli.live import sparkline
+from moevolve.journal.reader import read
 from moevolve.records import Entry, Evaluated, Gated, Interval, Proposed, Record, RunStarted, VariantAdded
 from moevolve.report import html, svg, terminal, trees
+from moevolve.report.summary import summary_of
 
 HOSTILE = '<script src="https://evil.example/x.js"></script>\x1b[2J[bold]\n& "quoted"'
 
@@ -143,7 +146,7 @@ def test_charts_are_elements_with_intervals_and_without_scripts() -> None:
         root = ElementTree.fromstring(text)
         assert root.tag.endswith("svg")
         assert not [element for element in root.iter() if element.tag.endswith("script")]
-    assert 'class="ci"' in svg.scores(summary.curve)
+    assert 'class="ci ' in svg.scores(summary.curve) and 'class="band"' in svg.scores(summary.curve)
 
 
 def test_the_terminal_says_what_was_promoted_and_why() -> None:
@@ -186,3 +189,59 @@ def test_the_skill_tree_is_drawn_by_branch() -> None:
 @given(st.lists(st.floats(-1, 2), max_size=30))
 def test_a_sparkline_has_one_block_a_value(values: list[float]) -> None:
     assert len(sparkline(values)) == len(values)
+
+
+def colours(text: str, start: str) -> dict[str, str]:
+    """Custom properties of the first rule after `start`."""
+    rule = text[text.index(start) :]
+    return dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", rule[: rule.index("}")]))
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of luminances by WCAG."""
+
+    def luminance(colour: str) -> float:
+        values = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("start", "chart"), [(":root { color", svg.LIGHT), ("dark) { :root", svg.DARK)])
+def test_every_text_of_the_page_can_be_read_in_light_and_in_dark(start: str, chart: dict[str, str]) -> None:
+    found = colours(page(entries(records())), start)
+    for name in ("ink", "quiet", "good", "bad"):
+        for behind in ("page", "panel"):
+            assert contrast(found[name], found[behind]) >= 4.5, (name, behind)
+    for name in ("dev", "sealed", "before", "text"):
+        assert contrast(chart[name], found["page"]) >= 4.5, name
+
+
+def test_the_page_can_be_used_without_seeing_it() -> None:
+    text = page(entries(records(cycles=2)))
+    assert '<html lang="en">' in text and "<title>" in text and text.count("<main>") == 1
+    headings = [int(level) for level in re.findall(r"<h([1-6])", text)]
+    assert headings[0] == 1 and headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+    assert all("scope=" in cell for cell in re.findall(r"<th\b[^>]*>", text))
+    charts = re.findall(r"<svg[^>]*>", text)
+    assert charts and all('role="img"' in chart and "aria-label=" in chart for chart in charts)
+
+
+def test_the_page_shows_what_was_promoted_with_its_diff_and_the_settings() -> None:
+    run = synthetic.recorded(None, "finished", alive=False)
+    reader = read(run)
+    summary = summary_of(run)
+    assert summary is not None
+    text = html.page(summary, reader)
+    assert "What was promoted" in text and "over 420 pairs" in text
+    assert '<span class="add">' in text and "ROUTES" in text
+    assert "Expert load, cycle 8 step 60" in text and "&#34;seed&#34;: 11" in text
+
+
+def test_a_skill_has_its_gain_with_an_interval_coloured_only_beyond_it() -> None:
+    text = page(entries(records(cycles=2, gain=0.1)))
+    row = re.search(r"<tr><td>text/reverse</td>.*?</tr>", text, re.DOTALL)
+    assert row is not None and re.search(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]", row[0])

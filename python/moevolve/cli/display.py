@@ -1,6 +1,7 @@
 """How a run shows itself while it runs: as a live screen, as lines, as JSON, or not at all.
 
-All but JSON go to stderr. `auto` is the live screen where stderr is a terminal, lines elsewhere.
+All but JSON and the screens go to stderr. `auto` is the screens where they are installed and there is a terminal for
+them, one live picture where stderr alone is a terminal, lines elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -20,7 +22,7 @@ from moevolve.journal.figures import duration
 from moevolve.journal.view import RunView, describe
 from moevolve.records import Entry, State
 
-MODES = ("auto", "full", "plain", "json", "none")
+MODES = ("auto", "screens", "full", "plain", "json", "none")
 QUIET_SECONDS = 10.0
 """After so long without a line, `plain` says again what is being done."""
 
@@ -39,9 +41,20 @@ class Display(Protocol):
         """The run does something else now."""
 
 
-def display(mode: str, past: RunView | None = None) -> Display:
-    """The display of this name, see `MODES`; `past` is what is on record of the run already."""
-    if mode == "auto":
+def display(mode: str, past: RunView | None = None, run: Path | None = None) -> Display:
+    """The display of this name, see `MODES`.
+
+    Args:
+        mode: the name.
+        past: what is on record of the run already.
+        run: its folder, which the screens need; without it they are not among what `auto` chooses from.
+    """
+    if mode in ("auto", "screens") and run is not None:
+        from moevolve.cli.watching import Screens, can_open_screens
+
+        if can_open_screens():
+            return Screens(run, past=past)
+    if mode in ("auto", "screens"):
         mode = "full" if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" else "plain"
     if mode == "full":
         # rich takes a tenth of a second to load, and only this display draws with it.

@@ -21,13 +21,14 @@ def display_argument(parser: argparse.ArgumentParser) -> None:
         "--display",
         choices=MODES,
         default="auto",
-        help="how progress is shown: live screen, lines, JSON lines on stdout, or not at all (default: auto)",
+        help="how progress is shown: the screens of moevolve-tui, one live picture (full), lines, JSON lines on stdout, or "
+        "not at all (default: auto, the screens where a terminal allows them)",
     )
 
 
-def drive(work: Drive, mode: str, past: RunView | None = None) -> None:
-    """Does `work` with a display of this mode, which knows what is on record of the run already."""
-    with display(mode, past) as shown:
+def drive(work: Drive, mode: str, past: RunView | None = None, run: Path | None = None) -> None:
+    """Does `work` with a display of this mode, which knows the run's folder and what is on record of it already."""
+    with display(mode, past, run) as shown:
         work(shown.event, shown.state)
 
 
@@ -42,7 +43,7 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
             f"moevolve: programs run without some layers of the sandbox: {', '.join(missing)}; see `moevolve doctor`"
         )
     try:
-        drive(work, mode, past)
+        drive(work, mode, past, out)
     except (KeyboardInterrupt, MoevolveError) as error:
         if _resumable(error) and (out / "journal").is_dir():
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")

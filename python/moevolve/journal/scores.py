@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
 
-from moevolve.journal.intervals import independent_gain, mastered_level
+from moevolve.journal.intervals import independent_gain, mastered_level, wilson
 from moevolve.records import Interval, SkillScore, Tally
 
 Split = Literal["sealed", "dev"]
@@ -77,6 +78,15 @@ class Skill(msgspec.Struct):
     def now(self) -> float | None:
         """The newest score on the same split; None while there is only one."""
         return share.score if (share := self.newest.get(self.split)) else None
+
+    @property
+    def gain(self) -> Gain | None:
+        """The gain on the split to show, with the interval of two Wilson intervals; None while there is one score."""
+        first, newest = self.first.get(self.split), self.newest.get(self.split)
+        if first is None or newest is None or not math.isfinite(first.score + newest.score):
+            return None
+        before, after = (wilson(each.score * each.n, each.n) for each in (first, newest))
+        return Gain(newest.score - first.score, independent_gain(before, after))
 
     @property
     def level(self) -> LevelInterval | None:

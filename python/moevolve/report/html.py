@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from moevolve.journal.figures import amount, bounds, decimals, duration, evidence, level, signed
 from moevolve.journal.reader import RunReader
-from moevolve.journal.text import line
+from moevolve.journal.text import line, lines
 from moevolve.journal.variants import Fate
 from moevolve.journal.view import describe
 from moevolve.records import Struct
-from moevolve.report import svg
+from moevolve.report import sources, svg
 from moevolve.report.summary import Summary
 from moevolve.report.terminal import change, sealed
 
@@ -91,10 +92,20 @@ def page(summary: Summary, reader: RunReader) -> str:
         "tone": lambda ci: "good" if ci and ci[0] > 0 else "bad" if ci and ci[1] < 0 else "",
     }
     first = max(0, reader.view.entries - EVENTS)
+    settings = (
+        json.dumps(json.loads(reader.started.config), indent=2, sort_keys=True)
+        if reader.started.config
+        else ""
+    )
     training = svg.training(reader.view.losses)
     return environment.get_template("report.html.j2").render(
         s=summary,
         level=level,
+        gains={path: skill.gain for path, skill in reader.view.skills.items()},
+        changes=[(each, Markup("\n").join(map(_diff_line, each.diff))) for each in sources.changes(reader)],
+        sessions=sources.sessions(reader),
+        trained=sources.trained(reader),
+        settings=Markup(escape(lines(settings))),
         split="sealed" if sealed(summary) else "dev",
         change=lambda skill: change(summary, skill),
         lineage=list(lineage(reader)),
@@ -107,6 +118,12 @@ def page(summary: Summary, reader: RunReader) -> str:
         skills_svg=Markup(svg.skills(summary.skills)) if sealed(summary) and summary.skills else "",
         training_svg=Markup(training) if training else "",
     )
+
+
+def _diff_line(text: str) -> Markup:
+    """A line of a diff as an element that says by a word of its class what it is."""
+    kind = {"+": "add", "-": "del", "@": "hunk"}.get(text[:1], "same")
+    return Markup('<span class="{}">{}</span>').format(kind, lines(text))
 
 
 def _harmless(value: object) -> object:

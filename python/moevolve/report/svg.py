@@ -12,37 +12,54 @@ from moevolve.journal.training import Losses
 from moevolve.report.summary import CurvePoint, SkillFigures
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 320, 52, 16, 36, 44
-BLUE, GREEN, GREY, LINE = "#1f6feb", "#1a7f37", "#57606a", "#d8dee4"
+LIGHT = {"dev": "#0b5cd5", "sealed": "#1a7f37", "before": "#57606a", "text": "#424a53", "grid": "#d8dee4"}
+DARK = {"dev": "#6cb0ff", "sealed": "#4ac26b", "before": "#9da7b3", "text": "#c5ced6", "grid": "#3d444d"}
+"""Colours by what is drawn, for a light page and for a dark one."""
+FINAL = 0.4
+"""Cycles after the last one at which the final sealed score stands, apart from that cycle's dev score."""
 Each = TypeVar("Each")
 MOST = 400
 """Points of a curve that are drawn; of more, evenly chosen ones."""
 
 
 def scores(curve: Sequence[CurvePoint]) -> str:
-    """The dev curve and the sealed scores by cycle, each point with its 95 % interval; nothing where none is a number."""
+    """The dev curve with its 95 % band and the sealed scores by cycle; nothing where none is a number."""
     curve = [point for point in curve if math.isfinite(point.score + point.low + point.high)]
     if not curve:
         return ""
     last = max([point.cycle for point in curve] + [1])
     low = math.floor(min(point.low for point in curve) * 10) / 10
     high = max(math.ceil(max(point.high for point in curve) * 10) / 10, low + 0.1)
-    parts = _axes("Score by cycle, with 95 % intervals", low, high, _steps(last))
+    width = last + FINAL
+    parts = _axes("Score by cycle, with 95 % intervals", low, high, _steps(last, width))
     dev = _chosen([point for point in curve if point.split == "dev"])
-    parts.append(_path([(_x(point.cycle / last), _y(point.score, low, high)) for point in dev], BLUE))
-    for point in [*dev, *(point for point in curve if point.split == "sealed")]:
-        colour, radius = (BLUE, 3) if point.split == "dev" else (GREEN, 5)
-        x = _x(point.cycle / last)
+    sealed = [point for point in curve if point.split == "sealed"]
+    if len(dev) > 1:
+        upper = [(_x(point.cycle / width), _y(point.high, low, high)) for point in dev]
+        lower = [(_x(point.cycle / width), _y(point.low, low, high)) for point in reversed(dev)]
+        where = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *lower])
+        parts.append(f'<polygon points="{where}" class="band"/>')
+    parts.append(_path([(_x(point.cycle / width), _y(point.score, low, high)) for point in dev], "dev"))
+    for index, point in enumerate([*dev, *sealed]):
+        kind, radius = ("dev", 3) if point.split == "dev" else ("sealed", 5)
+        final = kind == "sealed" and index > len(dev)
+        x = _x((point.cycle + (FINAL if final else 0.0)) / width)
         ends = _y(point.low, low, high), _y(point.high, low, high)
         parts.append(
-            f'<line class="ci" x1="{x:.1f}" x2="{x:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}" stroke="{colour}"/>'
+            f'<line class="ci line-{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
         )
         y = _y(point.score, low, high)
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}">'
-            f"<title>cycle {point.cycle}, {point.split}: {point.score:.3f}</title></circle>"
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="{kind}">'
+            f"<title>cycle {point.cycle}, {point.split}: {point.score:.3f} "
+            f"[{point.low:.3f}, {point.high:.3f}], n={point.n}</title></circle>"
         )
-    legend = [("dev tasks, fresh each cycle", BLUE), ("sealed tasks, before and after", GREEN)]
-    return _svg(HEIGHT, [*parts, *_legend(legend, HEIGHT)])
+    legend = [("dev tasks, fresh each cycle", "dev"), ("sealed tasks, before and after", "sealed")]
+    newest = sealed[-1] if len(sealed) > 1 else (dev or sealed)[-1]
+    words = (
+        f"{newest.split} score {newest.score:.3f} [{newest.low:.3f}, {newest.high:.3f}] after {last} cycles"
+    )
+    return _svg(HEIGHT, [*parts, *_legend(legend, HEIGHT)], f"Score by cycle: {words}")
 
 
 def skills(figures: Mapping[str, SkillFigures]) -> str:
@@ -52,14 +69,18 @@ def skills(figures: Mapping[str, SkillFigures]) -> str:
     for index, (path, figure) in enumerate(figures.items()):
         y = TOP + 30 * index
         parts.append(_text(label - 8, y + 16, line(path, 32), anchor="end"))
-        for value, colour, offset in ((figure.initial, GREY, 2), (figure.final, GREEN, 13)):
+        for value, colour, offset in ((figure.initial, "before", 2), (figure.final, "sealed", 13)):
             if value is not None:
                 width = (WIDTH - label - 60) * min(1.0, max(0.0, value))
                 parts.append(
-                    f'<rect x="{label}" y="{y + offset}" width="{width:.1f}" height="10" fill="{colour}"/>'
+                    f'<rect x="{label}" y="{y + offset}" width="{width:.1f}" height="10" class="{colour}"/>'
                 )
                 parts.append(_text(label + width + 5, y + offset + 9, f"{value:.3f}", size=10))
-    return _svg(height, [*parts, *_legend([("before", GREY), ("after", GREEN)], height)])
+    return _svg(
+        height,
+        [*parts, *_legend([("before", "before"), ("after", "sealed")], height)],
+        "Skills before and after",
+    )
 
 
 def training(losses: Losses) -> str | None:
@@ -74,8 +95,12 @@ def training(losses: Losses) -> str | None:
     every = len(marks) // 20 + 1
     parts = _axes("Training loss", 0.0, top, [(marks[c], str(c)) for c in list(marks)[every - 1 :: every]])
     steps = max(1, len(values) - 1)
-    parts.append(_path([(_x(i / steps), _y(value, 0.0, top)) for i, value in enumerate(values)], BLUE))
-    return _svg(HEIGHT, [*parts, *_legend([("loss, by cycle at its last step", BLUE)], HEIGHT)])
+    parts.append(_path([(_x(i / steps), _y(value, 0.0, top)) for i, value in enumerate(values)], "dev"))
+    return _svg(
+        HEIGHT,
+        [*parts, *_legend([("loss, by cycle at its last step", "dev")], HEIGHT)],
+        f"Training loss, last {values[-1]:.4g}",
+    )
 
 
 def _chosen(points: Sequence[Each]) -> list[Each]:
@@ -83,9 +108,9 @@ def _chosen(points: Sequence[Each]) -> list[Each]:
     return list(points[::-step][::-1])
 
 
-def _steps(last: int) -> list[tuple[float, str]]:
+def _steps(last: int, width: float) -> list[tuple[float, str]]:
     every = next(n * 10**power for power in range(9) for n in (1, 2, 5) if last / (n * 10**power) <= 20)
-    return [(cycle / last, str(cycle)) for cycle in range(0, last + 1, every)]
+    return [(cycle / width, str(cycle)) for cycle in range(0, last + 1, every)]
 
 
 def _x(share: float) -> float:
@@ -101,7 +126,7 @@ def _axes(title: str, low: float, high: float, below: Sequence[tuple[float, str]
     for index in range(6):
         value = low + (high - low) * index / 5
         y = _y(value, low, high)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE}"/>')
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}", anchor="end"))
     parts += [_text(_x(share), HEIGHT - BOTTOM, name, anchor="middle") for share, name in below]
     return parts
@@ -109,7 +134,7 @@ def _axes(title: str, low: float, high: float, below: Sequence[tuple[float, str]
 
 def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
     where = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{where}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    return f'<polyline points="{where}" class="curve line-{colour}"/>'
 
 
 def _legend(names: Sequence[tuple[str, str]], height: int) -> list[str]:
@@ -117,7 +142,7 @@ def _legend(names: Sequence[tuple[str, str]], height: int) -> list[str]:
         part
         for index, (name, colour) in enumerate(names)
         for part in (
-            f'<rect x="{LEFT + 300 * index}" y="{height - 18}" width="10" height="10" fill="{colour}"/>',
+            f'<rect x="{LEFT + 300 * index}" y="{height - 18}" width="10" height="10" class="{colour}"/>',
             _text(LEFT + 300 * index + 16, height - 9, name),
         )
     ]
@@ -125,11 +150,25 @@ def _legend(names: Sequence[tuple[str, str]], height: int) -> list[str]:
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
     shown = escape(line(text))
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{GREY}">{shown}</text>'
-
-
-def _svg(height: int, parts: Sequence[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" class="text">{shown}</text>'
     )
+
+
+def _svg(height: int, parts: Sequence[str], words: str) -> str:
+    """The element, with its colours for light and dark, and what it shows in words for who does not see it."""
+    shown = escape(line(words))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{shown}" '
+        f'font-family="system-ui, sans-serif"><title>{shown}</title><style>{_style()}</style>{"".join(parts)}</svg>'
+    )
+
+
+def _style() -> str:
+    def rules(colours: Mapping[str, str]) -> str:
+        return "".join(
+            f".{name}{{fill:{colour}}}.line-{name}{{stroke:{colour}}}" for name, colour in colours.items()
+        ) + (f".grid{{stroke:{colours['grid']}}}.band{{fill:{colours['dev']};fill-opacity:.2}}")
+
+    shapes = ".curve{fill:none;stroke-width:2}.ci{stroke-width:1.5}"
+    return f"{shapes}{rules(LIGHT)}@media (prefers-color-scheme:dark){{{rules(DARK)}}}"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
 from moevolve.journal.drawing.lines import Line, fit
 from moevolve.journal.figures import score
-from moevolve.journal.intervals import independent_gain, wilson
 from moevolve.journal.kinds import Tone
 from moevolve.journal.scores import LevelInterval, Skill
 from moevolve.journal.view import RunView
@@ -56,7 +53,7 @@ def _descend(skills: list[Skill], depth: int, rows: list[TreeRow], closed: froze
                 below[0].first_level if leaf else None,
                 below[0].level if leaf else None,
                 path,
-                skill_change(below[0]) if leaf else None,
+                _change(below[0]) if leaf else None,
                 sum(tasks(each) for each in below),
             )
         )
@@ -70,14 +67,9 @@ def tasks(skill: Skill) -> int:
     return share.n if share else 0
 
 
-def skill_change(skill: Skill) -> tuple[float, tuple[float, float]] | None:
-    """A leaf's gain between its first and its newest score of one split, with the interval of two Wilson intervals; None
-    while there is only one."""
-    first, newest = skill.first.get(skill.split), skill.newest.get(skill.split)
-    if first is None or newest is None or not (math.isfinite(first.score) and math.isfinite(newest.score)):
-        return None
-    before, after = (wilson(each.score * each.n, each.n) for each in (first, newest))
-    return newest.score - first.score, independent_gain(before, after)
+def _change(skill: Skill) -> tuple[float, tuple[float, float]] | None:
+    found = skill.gain
+    return None if found is None else (found.gain, found.interval)
 
 
 def _mean(values: list[float]) -> float | None:

@@ -12,7 +12,7 @@ from moevolve.journal.scores import Skill
 from moevolve.journal.text import line
 from moevolve.records import Gated
 from moevolve_tui.drawing.rows import Row, fit, rule, text
-from moevolve_tui.drawing.skills import skill_change, skill_line, tree_rows
+from moevolve_tui.drawing.skills import skill_line, tree_rows
 from moevolve_tui.drawing.words import ends
 from moevolve_tui.pages.attempts import kept, sample_rows
 from moevolve_tui.pages.page import Page
@@ -50,9 +50,9 @@ class SkillsPage(Page):
 
     def build(self, width: int, height: int) -> list[Row]:
         view = self.shown.view
-        leaves = [found for skill in view.skills.values() if (found := skill_change(skill)) is not None]
-        up = sum(low > 0 for _, (low, _) in leaves)
-        down = sum(high < 0 for _, (_, high) in leaves)
+        leaves = [found.interval for skill in view.skills.values() if (found := skill.gain) is not None]
+        up = sum(low > 0 for low, _ in leaves)
+        down = sum(high < 0 for _, high in leaves)
         split = next((skill.split for skill in view.skills.values()), "dev")
         noise = len(leaves) - up - down
         head = f"{len(view.skills)} skills: {up} up, {down} down, {noise} within noise (95 %), {split} tasks"
@@ -101,12 +101,12 @@ class SkillPage(Page):
         if skill is None:
             return text(f"This run has no skill {self.path}", width, "quiet")
         rows = [rule(self.path, width), *text(skill.summary, width)]
-        found = skill_change(skill)
+        found = skill.gain
         first, newest = skill.first.get(skill.split), skill.newest.get(skill.split)
         if first is not None:
             words = f"{skill.split}: {score(first.score)} n={first.n}"
             if newest is not None and found is not None:
-                words += f" > {score(newest.score)} n={newest.n}, {ends(*found[1])} (95 %)"
+                words += f" > {score(newest.score)} n={newest.n}, {ends(*found.interval)} (95 %)"
             rows.append(Row([(words, "plain")]))
         level = skill.level
         rows.append(
