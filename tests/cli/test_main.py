@@ -21,6 +21,7 @@ READING = [
     "audit",
     "show",
     "ls",
+    "memory",
     "report",
     "compare",
     "diff",

@@ -111,7 +111,9 @@ class SystemPage(Page):
         model = self.shown
         if not model.alive or not model.pid:
             return "no process writes this run"
-        if session is not None and session.host != platform.node():
+        if session is None:
+            return f"pid {model.pid}, on a machine that is not noted"
+        if session.host != platform.node():
             return f"pid {model.pid} on {line(session.host, 40)}: another machine"
         try:
             fields = (self._proc / str(model.pid) / "stat").read_text().rpartition(")")[2].split()
