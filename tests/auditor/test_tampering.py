@@ -23,6 +23,7 @@ from moevolve.records import (
     Evaluated,
     Gated,
     Interval,
+    ProposerAsked,
     Record,
     RunFinished,
     RunStarted,
@@ -321,6 +322,11 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
         changed(VariantAdded, lambda r: replace(r, weights_file="0" * 64), variant="v0001"),
     ),
     "a screening": ("archive", changed(Screened, lambda r: replace(r, passed=not r.passed))),
+    "a proposer's candidates": ("archive", changed(ProposerAsked, lambda r: replace(r, made=r.made + 1))),
+    "more than was asked of a proposer": (
+        "budgets",
+        changed(ProposerAsked, lambda r: replace(r, repeats=r.asked + 1)),
+    ),
     "a choice": ("archive", changed(Chosen, lambda r: replace(r, chosen="v0077"))),
     "settings": (
         "settings",

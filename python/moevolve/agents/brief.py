@@ -44,6 +44,8 @@ class Success(Struct, frozen=True):
     skill: str
     level: int
     answer: str
+    trace: list[tuple[str, str]] = []
+    """As a failure's."""
 
 
 class TrialReport(Struct, frozen=True):

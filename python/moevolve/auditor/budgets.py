@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 
 import msgspec
@@ -21,6 +22,7 @@ from moevolve.records import (
     Metered,
     Nulls,
     Proposed,
+    ProposerAsked,
     Record,
     RunExtended,
     RunFinished,
@@ -60,6 +62,8 @@ class Budgets:
         self._variants = 0
         self._started = 0
         self._proposed = 0
+        self._by: Counter[str] = Counter()
+        self._asked: list[ProposerAsked] = []
         self._ended = False
         self._cost: Decimal | None = None
 
@@ -100,6 +104,9 @@ class Budgets:
                 self._recipe(where, record)
             case Proposed(level="program"):
                 self._proposed += 1
+                self._by[record.proposer] += 1
+            case ProposerAsked():
+                self._asked.append(record)
             case Screened():
                 self._screened(where, record)
             case Chosen():
@@ -188,6 +195,16 @@ class Budgets:
                 "budgets", where, f"{self._proposed} candidates in a generation, and {most} were allowed"
             )
         self._proposed = 0
+        for record in self._asked:
+            about = f"candidates of proposer {record.proposer}"
+            self._findings.same("archive", where, f"the {about}", record.made, self._by[record.proposer])
+            offered = record.made + record.repeats + len(record.broken)
+            if offered > record.asked:
+                self._findings.mismatch(
+                    "budgets", where, f"{offered} {about}, and {record.asked} were asked for"
+                )
+        self._asked.clear()
+        self._by.clear()
 
     def _metered(self, where: str, record: Metered) -> None:
         check, figures = self._findings, self.figures

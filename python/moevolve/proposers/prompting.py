@@ -115,6 +115,14 @@ def _places(brief: Brief, told: Told, shown: int) -> dict[str, str]:
                 for each in _mixed(brief.failures, shown)
             ],
         ),
+        "won": _list(
+            "",
+            [
+                f"{_cut(each.prompt)} -> {_cut(each.answer)}"
+                + "".join(f"\n  asked {_cut(asked)!r}, was told {_cut(said)!r}" for asked, said in each.trace)
+                for each in _mixed(brief.successes, shown // 2)
+            ],
+        ),
         "memory": _list("Remembered:", list(brief.lessons[:shown])),
         "budget": f"Left: {brief.left}." if brief.left else "",
     }

@@ -124,6 +124,7 @@ def failures(tried: Sequence[Attempt]) -> list[Failure]:
                     level=attempt.task.level,
                     answer=attempt.answer,
                     failure=attempt.verdict.failure or "wrong",
+                    trace=list(attempt.trace),
                 )
             )
     return found
@@ -139,7 +140,13 @@ def successes(tried: Sequence[Attempt]) -> list[Success]:
     for _, attempts in sorted(by_skill.items()):
         attempts.sort(key=lambda attempt: (-attempt.task.level, attempt.task.prompt))
         chosen += [
-            Success(prompt=a.task.prompt, skill=a.task.skill, level=a.task.level, answer=a.answer)
+            Success(
+                prompt=a.task.prompt,
+                skill=a.task.skill,
+                level=a.task.level,
+                answer=a.answer,
+                trace=list(a.trace),
+            )
             for a in attempts[:SUCCESSES]
         ]
     return chosen

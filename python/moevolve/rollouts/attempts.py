@@ -18,6 +18,8 @@ class Attempt(msgspec.Struct, frozen=True):
     task: Task
     answer: str
     verdict: Verdict
+    trace: tuple[tuple[str, str], ...] = ()
+    """What its program asked, and what it was told, where that was wanted (`parts`)."""
 
     @property
     def answered(self) -> bool:

@@ -23,6 +23,10 @@ from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 Stage = tuple[int | str, ...]
 
 
+TRACED = 8
+"""Questions of an attempt that are kept with it."""
+
+
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One variant on some tasks.
 
@@ -151,7 +155,9 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
                 each.workspace.close()
     return Rollouts(
         [
-            _attempt(request.tasks[index // request.samples], outcome, graded.get(index))
+            _attempt(
+                request.tasks[index // request.samples], outcome, graded.get(index), _trace(result, index)
+            )
             for index, outcome in enumerate(result.outcomes)
         ],
         Counts(tokens=result.tokens, checked=result.checked, vetoed=result.vetoed),
@@ -160,6 +166,15 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
     )
 
 
-def _attempt(task: Task, outcome: Outcome, graded: Verdict | None) -> Attempt:
+def _attempt(
+    task: Task, outcome: Outcome, graded: Verdict | None, trace: tuple[tuple[str, str], ...]
+) -> Attempt:
     answer = plain(outcome.answer or "")
-    return Attempt(task, answer, graded or refused(outcome.failure or "malformed", outcome.detail))
+    return Attempt(task, answer, graded or refused(outcome.failure or "malformed", outcome.detail), trace)
+
+
+def _trace(result: RolloutResult, index: int) -> tuple[tuple[str, str], ...]:
+    """What the program asked in an attempt, and what it was told."""
+    if result.exchanges is not None and index < len(result.exchanges):
+        return tuple(("\n".join(each.asked), each.text) for each in result.exchanges[index][:TRACED])
+    return tuple(result.parts[index][:TRACED]) if index < len(result.parts) else ()
