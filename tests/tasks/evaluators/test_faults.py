@@ -210,6 +210,10 @@ def test_walls(folder: EvaluatorFolder, tmp_path: Path) -> None:
                 tried(lambda: os.readlink("/proc/1/cwd")),
                 tried(lambda: os.mknod("/tmp/disk", 0o660 | 0o060000, os.makedev(8, 0))),
                 tried(lambda: os.setuid(0)),
+                tried(lambda: os.chmod("/dev/null", 0o600)),
+                tried(lambda: os.utime("/dev/zero")),
+                tried(lambda: os.chmod("/usr", 0o700)),
+                not tried(lambda: open("/dev/null", "w").write("gone")),
                 any(name.endswith("KEY") for name in os.environ),
                 len([name for name in os.listdir("/proc") if name.isdigit()]) > 3,
             ]

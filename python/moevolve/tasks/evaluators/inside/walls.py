@@ -116,6 +116,8 @@ def private_root(readable: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         _read_only(new + target)
     for handle, name in devices:
         _bind(handle, f"{new}/dev/{name}")
+        # Devices are written to all the same; their modes and owners are the machine's.
+        _read_only(f"{new}/dev/{name}", NO_SUID)
     for link, where in (
         ("fd", "self/fd"),
         ("stdin", "self/fd/0"),
@@ -155,11 +157,11 @@ def _bind_path(source: str, target: str) -> None:
     _mount(source, target, "", BIND | RECURSIVE)
 
 
-def _read_only(target: str) -> None:
-    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SUID | NO_DEVICES, 0, 0, 0)
+def _read_only(target: str, more: int = NO_SUID | NO_DEVICES) -> None:
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | more, 0, 0, 0)
     at, flags, size = ctypes.c_long(-100), ctypes.c_ulong(_AT_RECURSIVE), ctypes.c_ulong(32)
     if _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), at, target.encode(), flags, attributes, size) < 0:
-        _mount("none", target, "", REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
+        _mount("none", target, "", REMOUNT | BIND | READ_ONLY | more)
 
 
 class Scratch:
