@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import on
-from textual.app import App
 from textual.widgets import Input
 
 from moevolve.journal.text import line
-from moevolve.records import Command
-from moevolve_tui import controls
-from moevolve_tui.dialogs import ConfirmScreen, HelpScreen
+from moevolve_tui.asking import Asking
+from moevolve_tui.dialogs import HelpScreen
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.attempts import AttemptsPage
 from moevolve_tui.pages.log import LogPage
 from moevolve_tui.pages.memory import MemoryPage
 from moevolve_tui.pages.variant import DiffPage, SourcePage
-from moevolve_tui.replay import Replay
+from moevolve_tui.replaying import Replaying
 from moevolve_tui.screens import page_for
 from moevolve_tui.targets import ActionTarget, DiffTarget, FoldTarget, PageTarget, RunTarget, VariantTarget
 from moevolve_tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from moevolve_tui.app import WatchApp
+    pass
 
 COMMANDS: tuple[tuple[str, str, str, str, bool, str | None], ...] = (
     ("leave", "q", "quit", "Leave", True, None),
@@ -69,14 +65,8 @@ COMMANDS: tuple[tuple[str, str, str, str, bool, str | None], ...] = (
 """Id, key, action, words, whether the footer names it, how the key is written."""
 
 
-class Actions(App[str]):
-    """The actions of `WatchApp`."""
-
-    _prompting = ""
-    """What the line at the bottom asks for."""
-
-    def _app(self) -> WatchApp:
-        return self  # type: ignore[return-value]
+class Actions(Asking, Replaying):
+    """What keys do to the screens, in the names of the actions of `WatchApp`."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While a question or help is open, its own keys count."""
@@ -84,13 +74,6 @@ class Actions(App[str]):
         if len(app.screen_stack) > 1:
             return action in ("quit", "command_palette") or not hasattr(Actions, f"action_{action}")
         return True
-
-    @property
-    def _pane(self) -> Pane:
-        return self._app().chosen_pane
-
-    def _say(self, words: str, *, bad: bool = False) -> None:
-        self._app().notify(words, severity="error" if bad else "information", markup=False)
 
     # Moving about
 
@@ -194,13 +177,6 @@ class Actions(App[str]):
         pane = self._pane
         words = {LogPage: "words that lines must hold", MemoryPage: "what lessons are searched for"}
         self._prompt("find", words.get(type(pane.page), "words to find"))
-
-    def _prompt(self, what: str, words: str) -> None:
-        app = self._app()
-        prompt = app.query_one("#prompt", Input)
-        self._prompting = what
-        prompt.placeholder, prompt.value, prompt.display = words, "", True
-        prompt.focus()
 
     @on(Input.Changed, "#prompt")
     def _typed(self, event: Input.Changed) -> None:
@@ -392,139 +368,3 @@ class Actions(App[str]):
             self._say(f"No picture: {error}", bad=True)
         else:
             self._say(f"Wrote {path}")
-
-    # What is asked of the run
-
-    def _confirm(self, question: str, act: Callable[[], str]) -> None:
-        def answered(yes: bool | None) -> None:
-            if not yes:
-                return
-            try:
-                self._say(act())
-            except controls.Refused as error:
-                self._say(str(error), bad=True)
-
-        self._app().push_screen(ConfirmScreen(question), answered)
-
-    def _ask(self, command: Command, question: str, variant: str = "") -> None:
-        model = self._app().session.current
-        if model is None:
-            return
-        try:
-            controls.allowed(model, command, variant)
-        except controls.Refused as error:
-            self._say(str(error), bad=True)
-            return
-        when = "the run takes it up between two stages" if model.alive else "`moevolve resume` takes it up"
-        self._confirm(question, lambda: f"Request {controls.ask(model, command, variant)}, {command}: {when}")
-
-    def action_pause(self) -> None:
-        model = self._app().session.current
-        if model is None:
-            return
-        if model.status in ("paused", "stopped", "failed") and not model.alive:
-            path = model.path.absolute()
-            self._confirm(
-                f"Resume {model.name}?",
-                lambda: self._begun(["resume", str(path), "--display", "none"], path.parent, "It goes on"),
-            )
-        else:
-            self._ask("pause", f"Pause {model.name} after this cycle?")
-
-    def _begun(self, arguments: list[str], where: Path, words: str) -> str:
-        controls.begin(arguments, where)
-        return words
-
-    def action_stop(self) -> None:
-        model = self._app().session.current
-        if model is not None:
-            self._ask("stop", f"Stop {model.name} for good, after a last score?")
-
-    def action_approve(self) -> None:
-        self._decide("approve")
-
-    def action_reject(self) -> None:
-        self._decide("reject")
-
-    def _decide(self, command: Command) -> None:
-        model = self._app().session.current
-        if model is None:
-            return
-        waiting = list(model.view.waiting)
-        target = self._pane.page.target(self._pane.cursor)
-        name = (
-            target.name
-            if isinstance(target, VariantTarget) and target.name in waiting
-            else (waiting[0] if waiting else "")
-        )
-        self._ask(command, f"{command.capitalize()} {line(name)}?", name)
-
-    def action_new_run(self) -> None:
-        root = next(iter(self._app().session.roots), Path("runs"))
-        where = root.absolute().parent
-        self._confirm(
-            f"Start a quickstart in {where}/runs? It takes some minutes of this machine.",
-            lambda: self._begun(
-                ["run", "quickstart", "--display", "none"],
-                where,
-                "It starts; it is shown as soon as it is there",
-            ),
-        )
-
-    def action_report(self) -> None:
-        model = self._app().session.current
-        if model is not None:
-            path = model.path.absolute()
-            self._confirm(
-                f"Write {path}/report.html?",
-                lambda: self._begun(["report", str(path)], path.parent, f"Writing {path}/report.html"),
-            )
-
-    def action_serve(self) -> None:
-        model = self._app().session.current
-        if model is not None:
-            self._say(f"In another terminal: moevolve serve {model.path}")
-
-    # Replay
-
-    def action_replay(self) -> None:
-        app = self._app()
-        if app.playback is not None:
-            app.playback = app.session.replay = None
-        elif app.session.current is not None and app.session.current.entries:
-            app.playback = Replay(app.session.current)
-            app.session.replay = app.playback.model
-        app.context.touch()
-        app.renew()
-
-    def _moved_replay(self) -> None:
-        app = self._app()
-        if app.playback is not None:
-            app.session.replay = app.playback.model
-            app.context.touch()
-            app.renew()
-
-    def _replaying(self) -> Replay | None:
-        app = self._app()
-        if app.playback is None:
-            self.action_replay()
-        return app.playback
-
-    def action_replay_step(self, step: int) -> None:
-        if (playback := self._replaying()) is not None:
-            playback.step(step)
-            self._moved_replay()
-
-    def action_replay_cycle(self, step: int) -> None:
-        if (playback := self._replaying()) is not None:
-            playback.step_cycle(step)
-            self._moved_replay()
-
-    def action_replay_speed(self, step: int) -> None:
-        if (playback := self._replaying()) is not None:
-            playback.faster(step)
-            self._moved_replay()
-
-    def action_replay_seek(self) -> None:
-        if self._replaying() is not None:
-            self._prompt("seek", "record number, 40% or c3")
