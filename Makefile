@@ -21,7 +21,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart build develop kernels-cuda test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
+.PHONY: help quickstart pictures build develop kernels-cuda test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ help: ## list the targets
 quickstart: build ## build, install into .venv, run the loop on this machine, end with a table
 	$(SAY) "Running the loop (at most 10 minutes)"
 	$(BIN)/moevolve run quickstart $(ARGS)
+
+pictures: build ## draw the README's pictures from a run: make pictures RUN=runs/quickstart-0-1
+	@test -n "$(RUN)" || { echo "which run? make pictures RUN=runs/quickstart-0-1"; exit 2; }
+	$(BIN)/python -m moevolve_tui.pictures $(RUN) docs/pictures
 
 # --- environment and extension
 

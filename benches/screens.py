@@ -1,0 +1,110 @@
+"""What the screens take in a terminal: CPU to the first full screen, memory, and how soon `q` is followed.
+
+    python benches/screens.py [--entries 203000 1000000] [--require]
+
+Each journal is made as `benches/journal.py` makes it, and shown in a pseudo-terminal of 120 x 40. `--require` fails
+where the first full screen takes more than 1 s of CPU, or leaving more than 0.2 s of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import pty
+import select
+import struct
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+
+from journal import write
+
+FULL = "┤".encode()
+"""Stands on the axis of the first curve that is drawn."""
+RESTORED = b"\x1b[?1049l"
+SCREEN_CPU, LEAVE_CPU = 1.0, 0.2
+
+
+class Screens:
+    """The screens over a run, in a pseudo-terminal.
+
+    Args:
+        run: the run's folder.
+        settings: where they keep theirs.
+    """
+
+    def __init__(self, run: Path, settings: Path) -> None:
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", XDG_CONFIG_HOME=str(settings))
+            os.execv(sys.executable, [sys.executable, "-m", "moevolve_tui", str(run)])
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def mib(self, name: str) -> float:
+        """A figure of /proc/PID/status in MiB."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
+
+    def until(self, mark: bytes, seconds: float = 120.0) -> bytes:
+        """Reads until `mark` was drawn."""
+        drawn, end = b"", time.monotonic() + seconds
+        while mark not in drawn and time.monotonic() < end:
+            if select.select([self._terminal], [], [], 0.02)[0]:
+                try:
+                    drawn += os.read(self._terminal, 65536)
+                except OSError:
+                    break
+        return drawn
+
+    def settle(self, seconds: float = 3.0) -> None:
+        """Reads until no CPU is used for a while."""
+        before = -1.0
+        while (now := self.cpu()) - before > 0.05 * seconds:
+            before = now
+            self.until(b"\0", seconds)
+
+    def leave(self) -> float:
+        """Presses `q`; returns the CPU seconds until the terminal was as before."""
+        before = self.cpu()
+        os.write(self._terminal, b"q")
+        self.until(RESTORED)
+        taken = self.cpu() - before
+        os.waitpid(self.pid, 0)
+        return taken
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--entries", type=int, nargs="+", default=[203_000, 1_000_000])
+    parser.add_argument("--require", action="store_true", help="fail where a bound is not met")
+    options = parser.parse_args()
+    late = False
+    for count in options.entries:
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            write(run, count)
+            screens = Screens(run, Path(folder))
+            loading = b"loading" in screens.until(FULL)
+            first = screens.cpu()
+            screens.settle()
+            whole, peak, own = screens.cpu(), screens.mib("VmHWM"), screens.mib("RssAnon")
+            left = screens.leave()
+        said = ", which says that it loads" if loading else ""
+        print(
+            f"{count:,} entries: first full screen{said} after {first:.2f} s of CPU, everything after {whole:.2f} s; "
+            f"{peak:.0f} MiB at most, {own:.0f} MiB of its own; left within {left:.2f} s of CPU"
+        )
+        late |= first > SCREEN_CPU or left > LEAVE_CPU
+    return 1 if options.require and late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
