@@ -805,8 +805,8 @@ class MemoryStore:
         k: int = 8,
         confidence: float = 0.0,
         weights: tuple[float, float, float] = (0.5, 0.5, 0.2),
-    ) -> list[tuple[str, float, float | None, float | None, float, bool, bytes]]:
-        """(id, score, by words, by vector, trust, pinned, body) of the lessons that answer a query, best first."""
+    ) -> list[tuple[str, float, float | None, float | None, float, float, bool, bytes]]:
+        """(id, score, by words, by vector, confidence, trust, pinned, body) of what answers a query, best first."""
 
     def standing(self, id: str) -> tuple[float, bool, bool] | None:
         """(trust, pinned, forgotten) of a lesson."""

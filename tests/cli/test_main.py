@@ -33,6 +33,7 @@ READING = [
     "tasks",
     "validate",
     "eval",
+    "memory",
 ]
 CONTRACT = {*STARTING, *ASKING, *READING}
 

@@ -56,7 +56,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     characters: int | None = None
     """Lessons are returned as long as their texts fit in so many characters, best first."""
     confidence: float = 0.0
-    """Lessons that score less are not returned; a query may find none."""
+    """Lessons of less confidence are not returned, so that a query may have no answer; .6 asks for most of a question."""
     weights: Weights = Weights()
 
 
@@ -71,6 +71,9 @@ class Hit(msgspec.Struct, frozen=True):
     mean length. None without a text."""
     vector: float | None
     """1 in the query's own direction, 0 where the mean lesson lies or farther. None without a vector."""
+    confidence: float
+    """Share of the query's own words that the lesson has, typing errors forgiven, words that every question has left out;
+    without a text, `vector`. In [0, 1]."""
     trust: float
     pinned: bool
 
@@ -191,8 +194,8 @@ class MemoryStore:
             weights=(query.weights.words, query.weights.vector, query.weights.trust),
         )
         hits = [
-            Hit(self._lesson(body), score, words, vector, trust, pinned)
-            for _, score, words, vector, trust, pinned, body in found
+            Hit(self._lesson(body), score, words, vector, confidence, trust, pinned)
+            for _, score, words, vector, confidence, trust, pinned, body in found
         ]
         return hits if query.characters is None else list(_within(hits, query.characters))
 

@@ -27,6 +27,14 @@ pub struct Words {
     norms: Box<[f32; 256]>,
 }
 
+/// Normalised scores of rows.
+pub struct Ranked {
+    /// The best, best first.
+    pub best: Vec<(f32, u32)>,
+    /// Those that were named, in their order.
+    pub others: Vec<(f32, u32)>,
+}
+
 /// Dense scores by row, all zero between two queries.
 #[derive(Default)]
 pub struct Scratch(Vec<f32>);
@@ -68,18 +76,36 @@ impl Words {
         })
     }
 
-    /// The best rows by normalised score; None if a block is torn.
+    /// Whether a word stands in more than a quarter of the lessons, of which there are enough to say so.
+    pub fn common(&self, word: &str, kept: u32) -> bool {
+        let rows = self
+            .words
+            .iter()
+            .find(|(known, _, _)| known == word)
+            .map(|(_, _, rows)| *rows);
+        kept >= 40 && rows.is_some_and(|rows| rows > kept / 4)
+    }
+
+    /// The best rows by normalised score, and the scores of other rows; None if a block is torn.
     pub fn rank(
         &self,
         txn: &RoTxn<'_, AnyTls>,
         postings: Postings,
         allowed: &Allowed,
         limit: usize,
+        others: &[u32],
         scratch: &mut Scratch,
-    ) -> heed::Result<Option<Vec<(f32, u32)>>> {
+    ) -> heed::Result<Option<Ranked>> {
         let size = allowed.bits.len() * 64;
         scratch.0.resize(size.max(scratch.0.len()), 0.0);
-        let ranked = self.ranked(txn, postings, allowed, limit, &mut scratch.0[..size]);
+        let ranked = self.ranked(
+            txn,
+            postings,
+            allowed,
+            limit,
+            others,
+            &mut scratch.0[..size],
+        );
         scratch.0[..size].fill(0.0);
         ranked
     }
@@ -90,8 +116,9 @@ impl Words {
         postings: Postings,
         allowed: &Allowed,
         limit: usize,
+        others: &[u32],
         scores: &mut [f32],
-    ) -> heed::Result<Option<Vec<(f32, u32)>>> {
+    ) -> heed::Result<Option<Ranked>> {
         let mut done = 0;
         let mut survivors = None;
         for (index, (word, weight, rows)) in self.words.iter().enumerate() {
@@ -133,18 +160,20 @@ impl Words {
             }
             done = index + 1;
         }
+        let rest = |row: u32| -> heed::Result<f32> {
+            let mut score = scores[row as usize];
+            for (word, weight, _) in &self.words[done..] {
+                if let Some(found) = postings.find(txn, word, row)? {
+                    score += part(*weight, found.count, self.norms[usize::from(found.length)]);
+                }
+            }
+            Ok(score)
+        };
         let mut best = Best::new(limit);
         match survivors {
             Some(rows) => {
                 for row in rows {
-                    let mut score = scores[row as usize];
-                    for (word, weight, _) in &self.words[done..] {
-                        if let Some(found) = postings.find(txn, word, row)? {
-                            score +=
-                                part(*weight, found.count, self.norms[usize::from(found.length)]);
-                        }
-                    }
-                    best.push(score, row);
+                    best.push(rest(row)?, row);
                 }
             }
             None => each_above(scores, allowed, 0.0, |score, row| {
@@ -153,28 +182,14 @@ impl Words {
             }),
         }
         let total = self.total.max(f32::MIN_POSITIVE);
-        Ok(Some(
-            best.sorted()
-                .into_iter()
-                .map(|(score, row)| (score / total, row))
-                .collect(),
-        ))
-    }
-
-    /// The normalised score of one row.
-    pub fn score(
-        &self,
-        txn: &RoTxn<'_, AnyTls>,
-        postings: Postings,
-        row: u32,
-    ) -> heed::Result<f32> {
-        let mut score = 0.0;
-        for (word, weight, _) in &self.words {
-            if let Some(found) = postings.find(txn, word, row)? {
-                score += part(*weight, found.count, self.norms[usize::from(found.length)]);
-            }
-        }
-        Ok(score / self.total.max(f32::MIN_POSITIVE))
+        let best = best.sorted().into_iter();
+        Ok(Some(Ranked {
+            best: best.map(|(score, row)| (score / total, row)).collect(),
+            others: others
+                .iter()
+                .map(|&row| Ok((rest(row)? / total, row)))
+                .collect::<heed::Result<_>>()?,
+        }))
     }
 }
 

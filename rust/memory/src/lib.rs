@@ -8,6 +8,7 @@ mod bytes;
 mod check;
 mod codes;
 mod columns;
+mod coverage;
 mod filter;
 mod lesson;
 mod postings;

@@ -34,7 +34,7 @@ pub struct Query<'a> {
     /// Memory as it stood when this cycle began.
     pub before_cycle: Option<u64>,
     pub k: usize,
-    /// Lessons that score less are not returned.
+    /// Lessons of less confidence are not returned, so that a query may have no answer.
     pub confidence: f32,
     pub weights: Weights,
 }
@@ -50,6 +50,8 @@ pub struct Hit {
     pub words: Option<f32>,
     /// How much nearer than the mean lesson, 1 for the query's own direction; None without a vector.
     pub vector: Option<f32>,
+    /// The share of the query's own words that the lesson has (`coverage.rs`); without a text, `vector`; in [0, 1].
+    pub confidence: f32,
     pub standing: Standing,
     pub body: Vec<u8>,
 }

@@ -7,13 +7,13 @@ use crate::codes::{self, Block, CodedQuery, words_of};
 use crate::filter::Allowed;
 use crate::query::Best;
 use crate::simd;
-use crate::vectors::Vectors;
+use crate::vectors::{BLOCK, Vectors};
 
 /// With so many allowed rows every product is computed.
 const EXACT: usize = 4096;
 
 /// Estimates from which the exact products are computed, for each row wanted, and at least.
-const CANDIDATES: (usize, usize) = (24, 512);
+const CANDIDATES: (usize, usize) = (8, 256);
 
 /// Rows that are worth a second thread.
 const SPLIT: usize = 1 << 18;
@@ -105,8 +105,18 @@ fn exact(
     limit: usize,
 ) -> heed::Result<Option<Vec<(f32, u32)>>> {
     let mut best = Best::new(limit);
+    let bytes = 2 * query.len();
+    let (mut number, mut block): (u32, &[u8]) = (u32::MAX, &[]);
     for row in rows {
-        if let Some(stored) = vectors.bytes(txn, query.len(), row)? {
+        if row / BLOCK as u32 != number {
+            number = row / BLOCK as u32;
+            let value = vectors.vectors.get(txn, &row_key(number))?;
+            block = value
+                .filter(|value| value.len() == BLOCK * bytes)
+                .unwrap_or(&[]);
+        }
+        let at = row as usize % BLOCK * bytes;
+        if let Some(stored) = block.get(at..at + bytes) {
             let cosine = simd::product(query, stored);
             // A row without a vector is all zeros.
             if cosine != 0.0 {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heed::{AnyTls, RoTxn, RwTxn};
 use moevolve_store::environment::{Env, Fault, Kind as Environment, Table};
@@ -13,6 +13,7 @@ use moevolve_store::{Error, Options, Result};
 use crate::bm25::{Scratch, Words};
 use crate::bytes::{row_key, row_of};
 use crate::columns::{Columns, NONE, Row};
+use crate::coverage::Asked;
 use crate::filter::{Allowed, Filter};
 use crate::lesson::{Lesson, Record, Standing, check_name, check_vector};
 use crate::postings::{Posting, Postings, length_code};
@@ -661,29 +662,8 @@ impl MemoryStore {
                 .saturating_mul(POOL.0)
                 .max(POOL.1)
                 .min(allowed.count);
-            let words = query.text.map(words::counted);
-            let words = words
-                .map(|words| Words::of(txn, self.postings, &totals, &words))
-                .transpose()?;
-            let mut candidates: BTreeMap<u32, (Option<f32>, Option<f32>)> = BTreeMap::new();
-            if let Some(words) = &words {
-                let mut scratch = self
-                    .scratch
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop()
-                    .unwrap_or_default();
-                let ranked = words.rank(txn, self.postings, &allowed, pool, &mut scratch);
-                self.scratch
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(scratch);
-                for (score, row) in ranked?.ok_or_else(|| torn(path, "postings"))? {
-                    candidates.entry(row).or_default().0 = Some(score);
-                }
-            }
             let vector = query.vector.filter(|_| totals.vectors > 0).map(unit);
-            let mut mean = 0.0;
+            let (mut mean, mut nearest) = (0.0, Vec::new());
             if let Some(vector) = &vector {
                 if vector.len() != totals.dimensions as usize {
                     return Err(dimensions("of the query", vector.len(), totals.dimensions).into());
@@ -692,56 +672,80 @@ impl MemoryStore {
                 mean =
                     sum.iter().zip(vector).map(|(s, q)| s * q).sum::<f32>() / totals.vectors as f32;
                 let centre = self.floats_of(txn, CENTRE, vector.len())?;
-                let ranked = scan::rank(txn, self.vectors, vector, &centre, &allowed, pool)?;
-                for (cosine, row) in ranked.ok_or_else(|| torn(path, "codes"))? {
-                    candidates.entry(row).or_default().1 = Some(cosine);
+                nearest = scan::rank(txn, self.vectors, vector, &centre, &allowed, pool)?
+                    .ok_or_else(|| torn(path, "codes"))?;
+            }
+            let mut candidates: BTreeMap<u32, (Option<f32>, Option<f32>)> = BTreeMap::new();
+            let mut asked = None;
+            if let Some(text) = query.text {
+                let words = Words::of(txn, self.postings, &totals, &words::counted(text))?;
+                let others: Vec<u32> = nearest.iter().map(|(_, row)| *row).collect();
+                let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
+                let ranked = words.rank(txn, self.postings, &allowed, pool, &others, &mut scratch);
+                lock(&self.scratch).push(scratch);
+                let ranked = ranked?.ok_or_else(|| torn(path, "postings"))?;
+                asked = Some(Asked::of(text, |word| words.common(word, totals.kept)));
+                for (score, row) in ranked.best.into_iter().chain(ranked.others) {
+                    candidates.entry(row).or_default().0 = Some(score);
                 }
             }
-            if query.text.is_none() && query.vector.is_none() {
-                let rows: Vec<u32> = allowed.rows().collect();
-                candidates.extend(
-                    rows.into_iter()
-                        .rev()
-                        .take(query.k)
-                        .map(|row| (row, (None, None))),
-                );
+            for (cosine, row) in nearest {
+                candidates.entry(row).or_default().1 = Some(cosine);
             }
-            let mut hits = Vec::with_capacity(candidates.len());
+            let unordered = query.text.is_none() && query.vector.is_none();
+            if unordered {
+                let rows: Vec<u32> = allowed.rows().collect();
+                let newest = rows.into_iter().rev().take(query.k);
+                candidates.extend(newest.map(|row| (row, (None, None))));
+            }
+            let mut scored = Vec::with_capacity(candidates.len());
             for (row, (by_words, cosine)) in candidates {
-                let by_words = match (&words, by_words) {
-                    (Some(words), None) => Some(words.score(txn, self.postings, row)?),
-                    (_, score) => score,
+                let near = match (&vector, cosine) {
+                    (None, _) => None,
+                    (Some(_), Some(cosine)) => Some(nearness(cosine, mean)),
+                    (Some(vector), None) => {
+                        let stored = self.vectors.bytes(txn, vector.len(), row)?;
+                        let cosine = stored.map_or(0.0, |stored| simd::product(vector, stored));
+                        Some(nearness(cosine, mean))
+                    }
                 };
-                let cosine = match (&vector, cosine) {
-                    (Some(vector), None) => self
-                        .vectors
-                        .bytes(txn, vector.len(), row)?
-                        .map(|stored| simd::product(vector, stored)),
-                    (_, cosine) => cosine,
-                };
-                let near = vector
-                    .is_some()
-                    .then(|| nearness(cosine.unwrap_or(0.0), mean));
                 let standing = self.columns.get(txn, row)?.standing();
+                let score = fuse(query, by_words, near, standing.trust);
+                scored.push((score, row, by_words, near, standing));
+            }
+            if unordered {
+                scored.reverse();
+            } else {
+                scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            }
+            let mut hits: Vec<Hit> = Vec::with_capacity(query.k);
+            for (score, row, words, vector, standing) in scored {
+                // Equal scores are ordered by id, so all that are equal to the last are read.
+                if hits.len() >= query.k && score < hits[query.k - 1].score {
+                    break;
+                }
                 let value = self.records.get(txn, &row_key(row))?;
                 let record = value
                     .and_then(Record::decode)
                     .ok_or_else(|| torn(path, "records"))?;
-                hits.push(Hit {
-                    id: record.id.to_owned(),
-                    score: fuse(query, by_words, near, standing.trust),
-                    words: by_words,
-                    vector: near,
-                    standing,
-                    body: record.body.to_vec(),
-                });
+                let confidence = match &asked {
+                    Some(asked) => asked.covered(record.text),
+                    None => vector.unwrap_or(1.0),
+                };
+                if confidence >= query.confidence {
+                    hits.push(Hit {
+                        id: record.id.to_owned(),
+                        score,
+                        words,
+                        vector,
+                        confidence,
+                        standing,
+                        body: record.body.to_vec(),
+                    });
+                }
             }
-            hits.retain(|hit| hit.score >= query.confidence);
-            // Without a question the last written come first, which is how they stand here.
-            if query.text.is_some() || query.vector.is_some() {
+            if !unordered {
                 hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
-            } else {
-                hits.reverse();
             }
             hits.truncate(query.k);
             Ok(hits)
@@ -784,7 +788,7 @@ impl MemoryStore {
 
     fn allowed(&self, txn: &RoTxn<'_, AnyTls>, filter: Filter, rows: u32) -> Work<Arc<Allowed>> {
         let snapshot = txn.id();
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passed = lock(&self.passed);
         if let Some((at, of, allowed)) = &*passed
             && *at == snapshot
             && *of == filter
@@ -795,6 +799,11 @@ impl MemoryStore {
         *passed = Some((snapshot, filter, Arc::clone(&allowed)));
         Ok(allowed)
     }
+}
+
+/// Whatever panicked while it was locked left a cache, which is whole or is made again.
+fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// 1 in the query's own direction, 0 where the mean lesson lies or farther.

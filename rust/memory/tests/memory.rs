@@ -309,13 +309,18 @@ fn below_a_confidence_nothing_is_returned() {
         names(
             &memory,
             &Query {
-                confidence: 0.5,
+                confidence: 0.6,
                 ..by_words(text)
             },
         )
     };
-    assert_eq!(sure("carry digits"), ["0"]);
+    assert_eq!(sure("how do I carry digits"), ["0"]);
+    assert_eq!(sure("carry digts"), ["0"], "a typing error");
     assert!(sure("boil the potatoes of a farmer").is_empty());
+    assert!(
+        sure("carry potatoes").is_empty(),
+        "half of a question is not its answer"
+    );
 }
 
 #[test]

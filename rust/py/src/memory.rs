@@ -25,12 +25,13 @@ type LessonTuple = (
     Vec<u8>,
 );
 
-/// (id, score, by words, by vector, trust, pinned, body)
+/// (id, score, by words, by vector, confidence, trust, pinned, body)
 type HitTuple<'py> = (
     String,
     f32,
     Option<f32>,
     Option<f32>,
+    f32,
     f32,
     bool,
     Bound<'py, PyBytes>,
@@ -167,6 +168,7 @@ impl PyMemoryStore {
                     hit.score,
                     hit.words,
                     hit.vector,
+                    hit.confidence,
                     hit.standing.trust,
                     hit.standing.pinned,
                     PyBytes::new(py, &hit.body),
