@@ -1,7 +1,9 @@
-"""A run on a foreign agent: metered, replayed without a model, and its prompt evolved like any program's."""
+"""A run on an agent in boxes: metered, replayed without a model, and its prompt evolved like any program's."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,18 +11,28 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
-from adding_endpoint import BAD, GOOD, AddingEndpoint, adding, improver, suite_files  # noqa: E402
+from adding_endpoint import GOOD, adding  # noqa: E402
 from boxed import ASK, boxes  # noqa: E402
+from boxed_run import FOREIGN, PROMPT, charged, configured, foreign, metered, promoted, records  # noqa: E402
 
 from moevolve.agents.box.records import FILE, Repeats  # noqa: E402
-from moevolve.config import Config  # noqa: E402
-from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop.run import replay, start  # noqa: E402
-from moevolve.records import Gated, Metered  # noqa: E402
+from moevolve.records import Guarded  # noqa: E402
 
 pytestmark = boxes
 
-AGENT = f"""{ASK}
+OTHER = os.environ.get("MOEVOLVE_AGENTS_PYTHON")
+"""An interpreter, or a virtual environment, that has the six agents' libraries."""
+LIBRARIES = {
+    "openai_script": "openai",
+    "langgraph_agent": "langgraph",
+    "smolagents_agent": "smolagents",
+    "pydantic_agent": "pydantic_ai",
+    "openai_agents": "agents",
+    "mini_swe": "minisweagent",
+}
+
+SCRIPT = f"""{ASK}
 import pathlib
 system = pathlib.Path(__file__).with_name("prompts").joinpath("system.md").read_text()
 messages = [{{"role": "system", "content": system}}, {{"role": "user", "content": sys.stdin.read()}}]
@@ -31,63 +43,16 @@ TOML = (
     'kind = "command"\nargv = ["python", "agent.py"]\nimport = ["http.client", "json", "pathlib"]\n'
     'edit = ["prompts/*.md"]\n'
 )
+AGENT = {"agent.toml": TOML, "agent.py": SCRIPT}
 
 
-def write(folder: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
-
-
-def configured(
-    tmp_path: Path, server: AddingEndpoint, prompt: str, proposed: str, agent: str = AGENT
-) -> Config:
-    files = {
-        "agent.toml": TOML,
-        "agent.py": agent,
-        "prompts/system.md": prompt,
-        "improve.py": improver(proposed),
-    }
-    write(tmp_path / "mine", files)
-    write(tmp_path / "adding", suite_files())
-    return Config.load(
-        "small",
-        {
-            "policy.endpoint": server.url,
-            "policy.model": "adder",
-            "policy.max_tokens": 256,
-            "suite.path": str(tmp_path / "adding"),
-            "agent.path": str(tmp_path / "mine"),
-            "evolve.proposers": ["improver"],
-            "evolve.candidates": 1,
-        },
-    ).override(seed=3, cycles=1)
-
-
-def decisions(run: Path) -> list[str]:
-    return [record.decision for record in records(run) if isinstance(record, Gated)]
-
-
-def records(run: Path) -> list[object]:
-    with RunStore.open(run) as store:
-        return [entry.record for entry in store.entries()]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "proposed", "promoted"), [(BAD, GOOD, True), (GOOD, BAD, False)], ids=["better", "worse"]
-)
-def test_a_better_prompt_is_promoted_and_a_worse_one_is_not(
-    prompt: str, proposed: str, promoted: bool, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("better", [True, False], ids=["better", "worse"])
+def test_a_better_prompt_is_promoted_and_a_worse_one_is_not(better: bool, tmp_path: Path) -> None:
     with adding() as server:
-        run = start(configured(tmp_path, server, prompt, proposed), tmp_path / "run")
-        metered = [record for record in records(run) if isinstance(record, Metered)]
-        assert sum(record.completion_tokens for record in metered) == server.charged["completion"]
-        assert sum(record.prompt_tokens for record in metered) == server.charged["prompt"]
-        assert sum(record.requests for record in metered) == server.calls
-    assert ("promote" in decisions(run)) is promoted
-    assert (run / "program/prompts/system.md").read_text() == GOOD
+        run = start(configured(tmp_path, server, AGENT, better=better), tmp_path / "run")
+        assert metered(run) == charged(server)
+    assert promoted(run) is better
+    assert (run / "program" / PROMPT).read_text() == GOOD
     for execute in (True, False):
         repeats = Repeats(execute=execute)
         recorded, again = replay(run, tmp_path / f"again-{execute}", repeats=repeats)
@@ -95,13 +60,47 @@ def test_a_better_prompt_is_promoted_and_a_worse_one_is_not(
         assert (repeats.executed > 0, repeats.graded > 0, repeats.drift) == (execute, not execute, 0)
 
 
-def test_an_agent_that_reads_a_clock_is_graded_again_and_its_drift_is_counted(tmp_path: Path) -> None:
-    drifting = AGENT.replace("messages = [", NOW)
+def test_the_words_for_another_attempt_are_no_attempt_of_the_record(tmp_path: Path) -> None:
     with adding() as server:
-        run = start(configured(tmp_path, server, GOOD, BAD, drifting), tmp_path / "run")
+        run = start(configured(tmp_path, server, AGENT), tmp_path / "run")
+    [found] = [
+        record for record in records(run) if isinstance(record, Guarded) and record.guard == "knock-out"
+    ]
+    other, own = found.detail.split(",")
+    assert own.strip().startswith("1.000") and not other.strip().startswith("1.000")
+
+
+def test_an_agent_that_reads_a_clock_is_graded_again_and_its_drift_is_counted(tmp_path: Path) -> None:
+    drifting = {**AGENT, "agent.py": SCRIPT.replace("messages = [", NOW)}
+    with adding() as server:
+        run = start(configured(tmp_path, server, drifting), tmp_path / "run")
     repeats = Repeats()
     recorded, again = replay(run, tmp_path / "again", repeats=repeats)
     assert recorded == again
     assert repeats.executed == 0 and repeats.drift >= repeats.graded > 0
     assert repeats.reasons == {"it asked something else": repeats.graded}
     assert (run / FILE).is_file()
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARIES))
+def test_an_agent_of_a_library_runs_unchanged_and_replays_without_its_model(
+    name: str, tmp_path: Path
+) -> None:
+    python = sys.executable if OTHER is None else OTHER
+    program = Path(python) / "bin/python" if Path(python).is_dir() else Path(python)
+    found = subprocess.run([program, "-c", f"import {LIBRARIES[name]}"], capture_output=True, check=False)
+    if found.returncode:
+        pytest.skip(
+            f"{LIBRARIES[name]} is not there: MOEVOLVE_AGENTS_PYTHON names an interpreter that has it"
+        )
+    with adding() as server:
+        run = start(configured(tmp_path, server, foreign(name, OTHER)), tmp_path / "run")
+        assert metered(run) == charged(server)
+    assert promoted(run) and (run / "program" / PROMPT).read_text() == GOOD
+    repeats = Repeats()
+    recorded, again = replay(run, tmp_path / "again", repeats=repeats)
+    assert recorded == again and repeats.executed > 0 and (repeats.graded, repeats.drift) == (0, 0), repeats
+
+
+def test_every_library_has_its_agent() -> None:
+    assert {folder.name for folder in FOREIGN.iterdir()} == set(LIBRARIES)

@@ -84,6 +84,8 @@ def environment(interpreter: Interpreter) -> dict[str, str]:
         "OPENAI_BASE_URL": ADDRESS,
         "OPENAI_API_BASE": ADDRESS,
         "OPENAI_API_KEY": "none",
+        # Nothing here speaks TLS, and loading certificates takes a client longer than its request.
+        "SSL_CERT_DIR": "/run",
         "HOME": "/box/work",
         "TMPDIR": "/tmp",
         "USER": "agent",

@@ -19,6 +19,7 @@ from typing import Any
 
 from inside import kernel, root
 from inside.attempt import attempt
+from inside.warmup import warm_up
 
 HOME = "/run"
 
@@ -99,6 +100,8 @@ def _ready(control: socket.socket, spec: dict[str, Any]) -> object:
         warnings.simplefilter("ignore")
         for name in spec["import"]:
             importlib.import_module(name)
+        if spec["import"]:
+            warm_up()
     state = None
     if spec["prepare"]:
         module, _, name = spec["prepare"].partition(":")
