@@ -27,7 +27,9 @@ def warm_up() -> None:
         return
     for transport in (None, _answering()):
         try:
-            more = {} if transport is None else {"http_client": openai.DefaultHttpxClient(transport=transport)}
+            more = (
+                {} if transport is None else {"http_client": openai.DefaultHttpxClient(transport=transport)}
+            )
             with openai.OpenAI(api_key="none", base_url=NOWHERE, max_retries=0, timeout=5, **more) as client:
                 client.chat.completions.create(model="policy", messages=[{"role": "user", "content": "x"}])
         except Exception:  # noqa: BLE001  another version of the library: its first attempt is slower, and no worse
