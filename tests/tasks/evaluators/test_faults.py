@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -132,6 +133,7 @@ def test_nothing_is_left_of_a_process(folder: EvaluatorFolder, walls: bool) -> N
 @WALLS
 def test_nothing_outlives_a_host_that_is_killed(folder: EvaluatorFolder, walls: bool, tmp_path: Path) -> None:
     mark = "86400.125"
+    before = set(Path(tempfile.gettempdir()).glob("moevolve-evaluation-*"))
     deed = f"import subprocess, time\nsubprocess.Popen(['sleep', '{mark}'])\ntime.sleep(10**6)\n"
     script = (
         "import os, signal, sys, time\n"
@@ -154,6 +156,9 @@ def test_nothing_outlives_a_host_that_is_killed(folder: EvaluatorFolder, walls: 
         host.wait()
     wait_for(lambda: not sleeping(mark))
     wait_for(lambda: not Path(f"/proc/{started}").exists())
+    assert not [
+        path for path in Path(tempfile.gettempdir()).glob("moevolve-evaluation-*") if path not in before
+    ]
 
 
 def sleeping(mark: str) -> bool:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -67,7 +65,6 @@ class EvaluatorProcess:
         self._walls = walls
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._scratch: str | None = None
         self._deadline = 0.0
         self._heard = bytearray()
         self.missing = ""
@@ -108,7 +105,6 @@ class EvaluatorProcess:
                 start_new_session=True,
             )
         self._channel = ours
-        self._scratch = None
         order = {
             "walls": self._walls,
             "strict": self._limits.strict,
@@ -147,8 +143,6 @@ class EvaluatorProcess:
             raise UsageError(
                 f"{self._folder.path / self._folder.evaluator} cannot be used:\n{told['problem']}"
             )
-        if self.missing:
-            self._scratch = tempfile.mkdtemp(prefix="moevolve-evaluation-")
 
     def submit(self, program: str, key: int) -> None:
         """Begins an evaluation; `result` has what comes of it.
@@ -160,7 +154,7 @@ class EvaluatorProcess:
         self.start()
         self._deadline = time.monotonic() + self._limits.seconds + SLACK
         self._heard.clear()
-        self._send({"program": program, "key": key, "scratch": self._scratch or ""})
+        self._send({"program": program, "key": key})
 
     def fileno(self) -> int:
         """A descriptor that is readable once something has been said."""
@@ -182,7 +176,6 @@ class EvaluatorProcess:
             return Evaluation(score=None, failure="timeout" if late else "crashed", detail=detail)
         self.cpu += told["cpu"]
         self.own_cpu = told["own_cpu"]
-        self._clean()
         if told["failure"] is not None:
             return Evaluation(
                 score=None, failure=told["failure"], detail=told["detail"], output=told["output"]
@@ -209,9 +202,6 @@ class EvaluatorProcess:
             else:
                 process.kill()
             process.wait()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
 
     def __enter__(self) -> EvaluatorProcess:
         return self
@@ -242,11 +232,6 @@ class EvaluatorProcess:
         own = {*SYSTEM, *standard, sys.base_prefix, sys.prefix, str(STANDINS), *map(str, package_folders())}
         places = sorted({(path, path) for path in own}, key=lambda each: (each[0].count("/"), each))
         return [*places, (str(self._folder.path), self._inside)]
-
-    def _clean(self) -> None:
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            Path(self._scratch).mkdir(mode=0o700, exist_ok=True)
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._channel is not None, "the process has been started"

@@ -76,6 +76,8 @@ class Server:
         self._limits = order["limits"]
         self._module: types.ModuleType | None = None
         self._initial = ""
+        self._own = ""
+        """Folder of candidates where there are no namespaces: the server's own, which goes with it."""
         self._scratch: walls.Scratch | None = None
         self._folder: str = order["folder"] if missing else order["inside"]
         self._evaluator = f"{self._folder}/{order['evaluator']}"
@@ -87,11 +89,13 @@ class Server:
         signal.alarm(0)
         _write(self._channel, {"problem": problem, "missing": self._missing, "initial": self._initial})
         if problem:
+            self._leave()
             return
         while True:
             try:
                 request = _read(self._channel)
             except EOFError:
+                self._leave()
                 return
             head, body = self._evaluated(request)
             _write(self._channel, head, body)
@@ -103,6 +107,9 @@ class Server:
         if self._missing:
             walls.adopt()
             os.chdir(self._folder)
+            import tempfile
+
+            self._own = tempfile.mkdtemp(prefix="moevolve-evaluation-")
         else:
             kept = walls.private_root([(source, target) for source, target in self._order["readable"]])
             walls.few_processes(self._limits["processes"])
@@ -128,6 +135,7 @@ class Server:
 
     def _evaluated(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """(what became of an evaluation, the fork's reply)."""
+        self._leave()
         if self._scratch is not None:
             self._scratch.clear([f"{PROGRAM}/{self._order['program']}", f"{PROGRAM}/results", PROGRAM])
         inlet, outlet = os.pipe()
@@ -144,6 +152,7 @@ class Server:
         failure = watch.follow()
         left = self._sweep(watch, patient=failure is None)
         if watch.hostless:
+            self._leave()
             os._exit(0)
         for descriptor in (inlet, heard):
             os.close(descriptor)
@@ -160,6 +169,13 @@ class Server:
             "own_cpu": time.process_time(),
         }
         return head, bytes(watch.reply) if failure is None else b""
+
+    def _leave(self) -> None:
+        """Takes away what lies outside of namespaces."""
+        if self._own:
+            import shutil  # It maps libraries that every fork would pay for.
+
+            shutil.rmtree(self._own, ignore_errors=True)
 
     def _sweep(self, watch: Watch, *, patient: bool) -> int:
         """Kills whatever is left of an evaluation; returns how many processes that were, its own not counted."""
@@ -217,7 +233,7 @@ class Server:
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         _reseed(request["key"])
-        folder = Path(request["scratch"] or PROGRAM)
+        folder = Path(self._own or PROGRAM)
         (folder / "results").mkdir(parents=True, exist_ok=True)
         path = folder / self._order["program"]
         path.write_text(request["program"], encoding="utf-8")
