@@ -394,3 +394,10 @@ def test_each_change_of_the_champion_has_its_record() -> None:
     assert len(view.changes) == len(view.champion_history) - 1
     kinds = {type(found[seq].record) for seq in view.changes}
     assert kinds <= {Gated, Controlled, RolledBack}
+
+
+def test_what_proposers_came_to_forgets_candidates_with_their_cycle() -> None:
+    found = [record for record in records(cycles=3) if not isinstance(record, Gated)]
+    view = view_of(entries(found))
+    assert view.accounts._whose == {}
+    assert sum(account.made for account in view.accounts.operators.values()) > 0

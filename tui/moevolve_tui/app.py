@@ -35,6 +35,8 @@ from moevolve_tui.widgets.heading import Heading
 from moevolve_tui.widgets.pane import Pane
 
 POLL_SECONDS = 0.25
+LOADING_TICKS = 6
+"""Of so many ticks one draws while a long journal is read."""
 LEAST = (60, 16)
 """Columns and rows below which a sentence stands instead of the screens."""
 
@@ -92,7 +94,8 @@ class WatchApp(Actions):
         self._heard: tuple[float, float] = (0.0, clock())
         self._leaving = threading.Event()
         self._told = threading.Event()
-        self._dirty = False
+        self._dirty = self._drawn = False
+        self._skipped = 0
         self.pages = [page(self.context) for page in SCREENS]
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
         self.heading = Heading()
@@ -167,7 +170,13 @@ class WatchApp(Actions):
             self.session.replay = self.playback.model
             self._dirty = True
         scanning = self.pages[9].scanning  # type: ignore[attr-defined]
+        model = self.context.model
+        self._skipped = self._skipped + 1 if model is not None and model.loading and self._drawn else 0
+        if self._skipped % LOADING_TICKS:
+            # While a long journal is read, drawing every stage of it takes longer than reading it.
+            return
         if self._dirty or scanning:
+            self._drawn |= model is not None and model.entries > 0
             self._dirty = False
             self.renew()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from moevolve.records import PASSED, Gated, Proposed, ProposerAsked, Record, Screened
+from moevolve.records import PASSED, CycleFinished, Gated, Proposed, ProposerAsked, Record, Screened
 
 MOST = 200
 """Operators, and as many proposers, that are counted apart; of more the rest is one, `...`."""
@@ -77,6 +77,9 @@ class Accounts:
                 for account in self._both(record.candidate):
                     account.promoted += record.decision in PASSED
                 self._whose.pop(record.candidate, None)
+            case CycleFinished():
+                # Whoever was not at the gate in the candidate's cycle never will be.
+                self._whose.clear()
             case _:
                 pass
 

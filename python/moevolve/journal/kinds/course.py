@@ -84,6 +84,7 @@ def _finish_cycle(view: RunView, record: CycleFinished, seq: int, at: float) -> 
     # Schema version 2 counted what gate and screening drew here alone.
     view.generated = max(view.generated, record.tokens_generated)
     view.trained = max(view.trained, record.tokens_trained)
+    view.accounts.take(record)
     view.close_generation()
 
 
