@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import marshal
+import weakref
 from collections.abc import Sequence
 
 import msgspec
@@ -55,6 +56,8 @@ class WorkspaceGrader:
             )
         )
 
+        weakref.finalize(self, nurseries.close, [self._nursery])
+
     def grade(self, given: Sequence[tuple[Item, Workspace]]) -> list[Verdict]:
         """Verdicts, in the order of what is given.
 
@@ -66,7 +69,7 @@ class WorkspaceGrader:
 
     def close(self) -> None:
         """Ends its processes."""
-        nurseries.loop().call_soon_threadsafe(self._nursery.close)
+        nurseries.close([self._nursery])
 
     async def _all(self, given: Sequence[tuple[Item, Workspace]]) -> list[Verdict]:
         slots = asyncio.Semaphore(AT_ONCE)

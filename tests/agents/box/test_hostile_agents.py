@@ -259,3 +259,28 @@ def test_a_machine_without_user_namespaces_runs_nothing(
     with pytest.raises(SafetyError, match="user namespace, private root. Nothing was run"):
         host().solve(genome, [PublicTask(prompt="x", skill="a/b")], Model(), None, [1])
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_a_nursery_that_is_gone_is_started_again_and_ends_with_its_owner() -> None:
+    import asyncio
+    import gc
+
+    from moevolve.agents.box import nursery
+
+    async def rest() -> None:
+        await asyncio.sleep(0)
+
+    owner = host()
+    assert answers(owner.solve(command(), tasks(1), Model(), None, [1])) == ["1"]
+    [held] = owner.boxes._nurseries.values()
+    first = held._process
+    assert first is not None
+    first.kill()
+    first.wait()
+    asyncio.run_coroutine_threadsafe(rest(), nursery.loop()).result()
+    assert answers(owner.solve(command(), tasks(2), Model(), None, [1, 2])) == ["1", "3"]
+    second = held._process
+    assert second is not None and second.pid != first.pid
+    del owner, held
+    gc.collect()
+    assert second.wait(30) != 0

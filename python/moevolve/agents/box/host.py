@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any
@@ -39,6 +40,7 @@ class BoxHost:
     def __init__(self, records: Records | None = None) -> None:
         self.records = records or Records()
         self._nurseries: dict[Spec, Nursery] = {}
+        weakref.finalize(self, _ended, self._nurseries)
 
     def solve(
         self,
@@ -99,9 +101,7 @@ class BoxHost:
 
     def close(self) -> None:
         """Ends the nurseries."""
-        for nursery in self._nurseries.values():
-            nurseries.loop().call_soon_threadsafe(nursery.close)
-        self._nurseries.clear()
+        _ended(self._nurseries)
         self.records.close()
 
     def _replies(
@@ -136,6 +136,11 @@ class BoxHost:
             return self._nurseries[spec]
 
         return made
+
+
+def _ended(held: dict[Spec, Nursery]) -> None:
+    nurseries.close(held.values())
+    held.clear()
 
 
 class _Over:

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,12 @@ class Made(msgspec.Struct, frozen=True):
     """Handle of its process 1."""
     workspace: int
     listener: socket.socket | None
+
+
+def close(nurseries: Iterable[Nursery]) -> None:
+    """Ends nurseries, from whatever thread: for those whose owner is gone."""
+    for nursery in nurseries:
+        loop().call_soon_threadsafe(nursery.close)
 
 
 @cache
@@ -148,6 +154,16 @@ class Nursery:
         Raises:
             SandboxError: it cannot be made.
         """
+        try:
+            return await self._make(job, given)
+        except SandboxError:
+            if self._control is not None and self._process is not None and self._process.poll() is None:
+                raise
+            # The machine took the nursery: another one makes the box, unless none can be started.
+            self.close()
+            return await self._make(job, given)
+
+    async def _make(self, job: dict[str, Any], given: Sequence[int]) -> Made:
         await self.start()
         assert self._control is not None, "a nursery that runs has a socket"
         self._number += 1
@@ -182,6 +198,8 @@ class Nursery:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(SandboxError("the nursery of boxes has ended"))
+        if self._ready is not None and self._ready.done() and self._ready.exception() is None:
+            self._ready = None  # It ran: the next box starts another.
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
