@@ -23,8 +23,8 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/fixtures"))
 
 from adding_endpoint import BAD, adding
-from boxed import Model, host
-from boxed_run import FOREIGN, PROMPT, charged, configured, foreign, metered, promoted
+from boxed import host
+from boxed_run import FOREIGN, PROMPT, charged, configured, foreign, metered, policy, promoted
 
 from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.box.records import Repeats
@@ -58,8 +58,8 @@ def attempt(files: Mapping[str, str]) -> Callable[[], float]:
         task = PublicTask(prompt=f"What is {count[0]} plus 1?", skill="adding/tasks")
 
         def work() -> None:
-            [outcome] = boxes.solve(genome, [task], Model(), None, [count[0]])
-            if outcome.failure is not None and outcome.failure != "error":
+            [outcome] = boxes.solve(genome, [task], policy, None, [count[0]])
+            if outcome.failure is not None:
                 raise SystemExit(f"{outcome.failure}: {outcome.detail}")
 
         return timed(work)
