@@ -3,7 +3,7 @@
     python benches/screens.py [--entries 203000 1000000] [--require]
 
 Each journal is made as `benches/journal.py` makes it, and shown in a pseudo-terminal of 120 x 40. `--require` fails
-where the first full screen takes more than 1 s of CPU, or leaving more than 0.2 s of it.
+where the first full screen takes more than 1 s of CPU, leaving more than 0.2 s of it, or the process more than 120 MiB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from journal import write
 FULL = "┤".encode()
 """Stands on the axis of the first curve that is drawn."""
 RESTORED = b"\x1b[?1049l"
-SCREEN_CPU, LEAVE_CPU = 1.0, 0.2
+SCREEN_CPU, LEAVE_CPU, PEAK_MIB = 1.0, 0.2, 120.0
 
 
 class Screens:
@@ -102,7 +102,7 @@ def main() -> int:
             f"{count:,} entries: first full screen{said} after {first:.2f} s of CPU, everything after {whole:.2f} s; "
             f"{peak:.0f} MiB at most, {own:.0f} MiB of its own; left within {left:.2f} s of CPU"
         )
-        late |= first > SCREEN_CPU or left > LEAVE_CPU
+        late |= first > SCREEN_CPU or left > LEAVE_CPU or peak > PEAK_MIB
     return 1 if options.require and late else 0
 
 
