@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
-from boxed import ASK, Model, answers, boxes, command, host, tasks  # noqa: E402
+from boxed import ASK, PLAIN, Model, answers, boxes, command, host, tasks  # noqa: E402
 
 from moevolve.agents.genome import Genome  # noqa: E402
 from moevolve.protocol.completion import Completion  # noqa: E402
@@ -81,23 +81,29 @@ def test_what_an_attempt_leaves_running_ends_with_it() -> None:
         "        os._exit(0)\n"
         "print('done')\n"
     )
-    before = boxed_processes()
-    assert answers(host().solve(command(script), tasks(2), Model(), None, [1, 2])) == ["done", "done"]
-    assert boxed_processes() <= before
+    assert answers(host().solve(command(MARK + script), tasks(2), Model(), None, [1, 2])) == ["done", "done"]
+    assert not boxed_processes()
+
+
+MARKED = f"of-{os.getpid()}"
+MARK = f"open({MARKED!r}, 'w').close()\n"
+"""What agents begin with whose processes are looked for."""
 
 
 def boxed_processes() -> set[str]:
-    """Processes of this machine that sleep for ten thousand seconds, by what they are in."""
+    """Processes of this machine that run in a box with the mark."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                status = (entry / "status").read_text()
+                marked = Path(f"/proc/{entry.name}/root/box/work/{MARKED}").exists()
+                levels = (entry / "status").read_text().partition("NSpid:")[2].partition("\n")[0].split()
+                if (
+                    marked and len(levels) > 1
+                ):  # Who has made the box is outside, and ends when it has seen its end.
+                    found.add(entry.name)
             except OSError:
                 continue
-            levels = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid")), [])
-            if len(levels) > 1 and int(levels[-1]) > 1 and Path(f"/proc/{entry.name}/root/box/work").exists():
-                found.add(entry.name)
     return found
 
 
@@ -209,10 +215,9 @@ def test_an_error_of_the_policy_ends_all_boxes_and_is_raised() -> None:
     def broken(requests: list[GenerateRequest]) -> list[list[Completion]]:
         raise ConnectionError("the server is gone")
 
-    before = boxed_processes()
     with pytest.raises(ConnectionError, match="gone"):
-        host().solve(command(), tasks(5), broken, None, range(5))
-    assert boxed_processes() <= before
+        host().solve(command(MARK + PLAIN), tasks(5), broken, None, range(5))
+    assert not boxed_processes()
 
 
 @pytest.mark.parametrize(
@@ -284,3 +289,32 @@ def test_a_nursery_that_is_gone_is_started_again_and_ends_with_its_owner() -> No
     del owner, held
     gc.collect()
     assert second.wait(30) != 0
+
+
+def test_nothing_outlives_a_host_that_is_killed() -> None:
+    import select
+    import signal
+    import subprocess
+
+    fixtures = Path(__file__).parents[2] / "fixtures"
+    script = "import os, time\nos.fork(); os.setsid() if os.fork() == 0 else None\ntime.sleep(10_000)"
+    code = (
+        f"import sys; sys.path.insert(0, {str(fixtures)!r})\n"
+        "from boxed import Model, command, host, tasks\n"
+        f"print('begin', flush=True)\nhost().solve(command({MARK + script!r}), tasks(4), Model(), None, range(4))\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=dict(os.environ))
+    assert child.stdout is not None and child.stdout.readline() == b"begin\n"
+    while len(boxed_processes()) < 4:
+        assert child.poll() is None
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    # The kernel ends one after the other: each is waited for, those that were being made among them.
+    while left := boxed_processes():
+        for process in left:
+            try:
+                handle = os.pidfd_open(int(process))
+            except ProcessLookupError:
+                continue
+            assert select.select([handle], [], [], 60)[0], "it outlives its host"
+            os.close(handle)
