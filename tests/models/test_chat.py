@@ -110,9 +110,26 @@ def test_a_template_takes_variables() -> None:
     assert native.asked[0].prompt.endswith("<think>\n\n</think>\n\n")
 
 
-def test_a_template_that_knows_no_tools_refuses_them() -> None:
-    with pytest.raises(UsageError, match="the chat template of the model knows no tools"):
-        engine("x", "{{ messages[0].content }}")[0].chat([USER], [WEATHER])
+PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+
+
+def test_tools_stand_in_the_texts_where_the_template_has_no_place_for_them() -> None:
+    model, native = engine(
+        'So:\n<tool_call>\n{"name": "weather", "arguments": {"days": 2}}\n</tool_call>', PLAIN
+    )
+    turn = model.chat([USER], [WEATHER])
+    assert (
+        native.asked[0].prompt.startswith("<system>You can call these tools:")
+        and '"days"' in native.asked[0].prompt
+    )
+    assert [call.arguments for call in turn.tool_calls] == [{"days": 2}] and turn.content == "So:"
+    told = [USER, turn.message(), {"role": "tool", "content": "12"}, {"role": "tool", "content": "13"}]
+    model.chat(told, [WEATHER])
+    calls = '<assistant>So:\n<tool_call>\n{"name": "weather", "arguments": {"days": 2}}\n</tool_call>'
+    answers = "<tool_response>\n12\n</tool_response>\n<tool_response>\n13\n</tool_response>"
+    assert f"{calls}<user>{answers}<assistant>" in native.asked[1].prompt
+    model.chat(told)
+    assert native.asked[2].prompt.startswith("<user>") and calls in native.asked[2].prompt
 
 
 def test_a_template_for_tools_counts_where_there_are_tools() -> None:

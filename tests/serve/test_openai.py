@@ -10,18 +10,13 @@ import openai
 import pytest
 from chat_samples import CHATML, MINIMAX, PARALLEL, WEATHER
 from msgspec.structs import astuple
-from scripted_native import ScriptedNative
-from serving import Serving, sse
+from serving import Serving, scripted, sse
 
 from moevolve.models.engine import Engine
 
 Start = Callable[..., Serving]
 USER: list[Any] = [{"role": "user", "content": "hi"}]
 TOOLS: list[Any] = [{"type": "function", "function": WEATHER.get("function", WEATHER)}]
-
-
-def scripted(answer: Any, template: str | None = CHATML, **options: Any) -> Engine:
-    return Engine(ScriptedNative(answer, template, **options), "scripted")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -262,7 +257,8 @@ def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
             "min_p": 0.05,
             "repetition_penalty": 1.1,
             "ignore_eos": True,
-            "unknown": {"is": "fine"},
+            "min_tokens": 2,
+            "stop_token_ids": [65],
         },
     )
     ((_, _, sampling),) = map(astuple, engine.native.asked)  # type: ignore[attr-defined]
@@ -270,6 +266,7 @@ def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
     assert (sampling.frequency_penalty, sampling.presence_penalty) == (0.1, -0.2)
     assert (sampling.repetition_penalty, sampling.logit_bias) == (1.1, ((120, -100.0),))
     assert (sampling.stop, sampling.max_tokens, sampling.ignore_eos) == (("q",), 9, True)
+    assert (sampling.min_tokens, sampling.stop_tokens) == (2, (65,))
 
 
 def test_echo_repeats_the_prompt(serving: Start, client_of: Any) -> None:
@@ -284,7 +281,7 @@ def test_an_answer_ends_where_the_context_does(serving: Start, client_of: Any) -
     client = client_of(serving(scripted("x" * 500, None, positions=100)))
     answer = client.completions.create(model="test", prompt="p" * 40, max_tokens=4096)
     assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 60)
-    with pytest.raises(openai.BadRequestError, match="context has 100") as refused:
+    with pytest.raises(openai.BadRequestError, match="maximum context length.* is 100") as refused:
         client.completions.create(model="test", prompt="p" * 100)
     assert refused.value.code == "context_length_exceeded"
 

@@ -32,7 +32,8 @@ MESSAGE: dict[str, Any] = {"role": "user", "content": "a"}
 @pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
 @given(body=BODIES)
 def test_any_json_is_taken_or_refused(kind: Any, body: dict[str, Any]) -> None:
-    whole = {"prompt": "a", "messages": [MESSAGE], **body}
+    base = {"prompt": "a"} if kind is CompletionRequest else {"messages": [MESSAGE]}
+    whole = {**base, **{name: value for name, value in body.items() if name in kind.__struct_fields__}}
     try:
         asked = decode(json.dumps(whole).encode(), kind)
     except RequestError as error:
@@ -41,7 +42,7 @@ def test_any_json_is_taken_or_refused(kind: Any, body: dict[str, Any]) -> None:
     try:
         sampling = asked.sampling(7, 100)
     except RequestError as error:
-        assert error.param == "logit_bias"
+        assert error.param in ("logit_bias", "stop_token_ids", "allowed_token_ids")
         return
     assert sampling.max_tokens == 7 and 0 <= sampling.top_k <= 100 and 0 < sampling.top_p <= 1
     assert asked.samples < 1 << 40 and sampling.temperature >= 0
@@ -69,37 +70,160 @@ def test_a_seed_draws_what_it_drew_before() -> None:
     assert plain.keys(0, 1) != plain.keys(0, 2)
 
 
+WHOLE: dict[Any, dict[str, Any]] = {CompletionRequest: {"prompt": "a"}, ChatRequest: {"messages": [MESSAGE]}}
+
+
 @pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
 @pytest.mark.parametrize(
     ("field", "value", "harmless"),
     [
-        ("guided_json", {"type": "object"}, None),
-        ("guided_regex", "[0-9]", None),
-        ("structured_outputs", {"regex": "a"}, None),
-        ("grammar", 'root ::= "7"', None),
-        ("response_format", {"type": "json_object"}, {"type": "text"}),
-        ("stop_token_ids", [1], []),
-        ("min_tokens", 8, 0),
         ("bad_words", ["a"], []),
         ("use_beam_search", True, False),
         ("prompt_logprobs", 0, False),
         ("include_stop_str_in_output", True, False),
         ("repeat_penalty", 2.0, 1.0),
         ("n_predict", 1, -1),
+        ("suffix", "x", ""),
+        ("functions", [{"name": "f"}], []),
+        ("modalities", ["audio"], ["text"]),
+        ("nobody_knows_this", 0, None),
     ],
 )
-def test_what_other_servers_do_and_this_one_does_not_is_refused_by_name(
+def test_what_would_change_an_answer_and_is_not_built_is_refused_by_name(
     kind: Any, field: str, value: Any, harmless: Any
 ) -> None:
-    whole = {"prompt": "a", "messages": [MESSAGE]}
     with pytest.raises(RequestError) as told:
-        decode(json.dumps({**whole, field: value}).encode(), kind)
+        decode(json.dumps({**WHOLE[kind], field: value}).encode(), kind)
     assert (told.value.status, told.value.param) == (400, field)
-    decode(json.dumps({**whole, field: harmless}).encode(), kind)
+    decode(json.dumps({**WHOLE[kind], field: harmless}).encode(), kind)
 
 
-@pytest.mark.parametrize("field", ["best_of", "echo", "continue_final_message", "chat_template"])
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
+def test_what_cannot_change_an_answer_is_left_alone_and_the_unknown_where_that_is_asked_for(
+    kind: Any,
+) -> None:
+    harmless = {
+        "store": True,
+        "service_tier": "auto",
+        "verbosity": "low",
+        "prompt_cache_key": "k",
+        "metadata": {},
+    }
+    decode(json.dumps({**WHOLE[kind], **harmless}).encode(), kind)
+    unknown = json.dumps({**WHOLE[kind], "nobody_knows_this": {"a": 1}}).encode()
+    decode(unknown, kind, ignore_unknown=True)
+    with pytest.raises(RequestError, match="--ignore-unknown"):
+        decode(unknown, kind)
+    with pytest.raises(RequestError, match="bad_words"):
+        decode(json.dumps({**WHOLE[kind], "bad_words": ["a"]}).encode(), kind, ignore_unknown=True)
+
+
+@pytest.mark.parametrize("field", ["best_of", "echo", "chat_template"])
 def test_fields_of_completions_mean_nothing_in_a_chat(field: str) -> None:
     with pytest.raises(RequestError) as told:
         decode(json.dumps({"messages": [MESSAGE], field: 2}).encode(), ChatRequest)
     assert told.value.param == field
+
+
+SPACED = '{"x-guidance": {"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}, "type": "object"}'
+
+
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
+@pytest.mark.parametrize(
+    ("asked", "form", "source"),
+    [
+        ({"guided_json": {"type": "object"}}, "json", SPACED),
+        ({"guided_json": '{"type": "object"}'}, "json", SPACED),
+        ({"json_schema": {"type": "object"}}, "json", SPACED),
+        ({"structured_outputs": {"json": {"type": "object"}, "regex": None}}, "json", SPACED),
+        ({"response_format": {"type": "json_object"}}, "json", SPACED),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "r", "schema": {"type": "object"}},
+                }
+            },
+            "json",
+            SPACED,
+        ),
+        ({"guided_regex": "[0-9]{3}"}, "regex", "[0-9]{3}"),
+        ({"structured_outputs": {"regex": "a"}}, "regex", "a"),
+        ({"guided_choice": ["yes", 'n"o']}, "lark", 'start: "yes" | "n\\"o"\n'),
+        ({"guided_grammar": 'start: "7"'}, "lark", 'start: "7"'),
+        ({"response_format": {"type": "text"}}, None, None),
+    ],
+)
+def test_a_form_is_asked_for_under_every_name(
+    kind: Any, asked: Any, form: str | None, source: str | None
+) -> None:
+    found = decode(json.dumps({**WHOLE[kind], **asked}).encode(), kind).constraint
+    assert (found and found.form, found and found.source) == (form, source)
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_regex": 5}, "guided_regex"),
+        ({"grammar": 'root ::= "7"'}, "grammar"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
+        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+        ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos"),
+        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens"),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused_by_name(asked: Any, param: str) -> None:
+    with pytest.raises(RequestError) as told:
+        decode(json.dumps({"prompt": "a", **asked}).encode(), CompletionRequest)
+    assert told.value.param == param
+
+
+def test_tokens_that_are_none_are_refused() -> None:
+    for field in ("stop_token_ids", "allowed_token_ids"):
+        asked = decode(json.dumps({"prompt": "a", field: [3, 100]}).encode(), CompletionRequest)
+        with pytest.raises(RequestError, match=f"{field}: 100 is no token"):
+            asked.sampling(7, 100)
+
+
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "w"}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "forced", "offered", "parallel"),
+    [
+        ("auto", False, ["w", "v"], True),
+        ("none", False, [], True),
+        ("required", True, ["w", "v"], True),
+        ({"type": "function", "function": {"name": "v"}}, True, ["v"], False),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}}, False, ["w"], True),
+    ],
+)
+def test_which_tools_may_and_must_be_called(
+    choice: Any, forced: bool, offered: list[str], parallel: bool
+) -> None:
+    tools = [TOOL, {"type": "function", "function": {"name": "v"}}]
+    body = {"messages": [MESSAGE], "tools": tools, "tool_choice": choice}
+    asked = decode(json.dumps(body).encode(), ChatRequest)
+    assert [tool["function"]["name"] for tool in asked.offered] == offered
+    assert (asked.forced, asked.parallel) == (forced, parallel)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tool_choice": "required"},
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
+        {"tools": [TOOL], "tool_choice": "any"},
+        {"tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}},
+        {"continue_final_message": True, "add_generation_prompt": True},
+        {"continue_final_message": True, "messages": [{"role": "assistant", "content": ""}]},
+    ],
+)
+def test_choices_that_cannot_be_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RequestError) as told:
+        decode(json.dumps({"messages": [MESSAGE], **wrong}).encode(), ChatRequest)
+    assert told.value.param in ("tool_choice", "continue_final_message")

@@ -12,6 +12,7 @@ from moevolve.models.reply import ReplyFormat, ReplyParser
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
 from moevolve.models.template import ChatTemplate
+from moevolve.models.toolprompt import in_texts, needed
 from moevolve.models.turns import Event, MalformedCall, Reply
 from moevolve.protocol.completion import Completion, Samples
 from moevolve.protocol.sampling import Sampling, TokenRequest
@@ -89,14 +90,42 @@ class Chat:
             self._with_tools = ChatTemplate(sources[TOOL_USE], model.special, origin)
         self.format = ReplyFormat.of(source + sources.get(TOOL_USE, ""))
 
-    def prompt(self, conversation: Conversation, **variables: Any) -> str:
-        """The text that the model goes on from; `variables` are the template's own, such as `enable_thinking`."""
+    def prompt(
+        self, conversation: Conversation, *, answer: bool = True, go_on: bool = False, **variables: Any
+    ) -> str:
+        """The text that the model goes on from.
+
+        Args:
+            conversation: messages and tools.
+            answer: end where the model's turn begins.
+            go_on: end inside the last message, behind its text.
+            variables: the template's own, such as `enable_thinking`.
+
+        Raises:
+            UsageError: the template refuses the conversation, or leaves out the text to go on from.
+        """
+        variables["answer"] = answer and not go_on
+        text = self._rendered(conversation, variables)
+        if not go_on:
+            return text
+        last = str(conversation.messages[-1].get("content", "")).strip()
+        end = text.rfind(last) if last else -1
+        if end < 0:
+            raise UsageError(f"the chat template of {self._origin} leaves out the text to go on from")
+        return text[: end + len(last)]
+
+    def _rendered(self, conversation: Conversation, variables: Mapping[str, Any]) -> str:
         template = self._with_tools if conversation.tools else self.template
-        if conversation.tools and "tools" not in template.source:
-            raise UsageError(
-                f"the chat template of {self._origin} knows no tools: the model would not see them"
-            )
+        if needed(template.source, conversation.messages, conversation.tools):
+            return template.render(in_texts(conversation.messages, conversation.tools), (), **variables)
         return template.render(conversation.messages, conversation.tools, **variables)
+
+    def format_of(self, conversation: Conversation) -> ReplyFormat:
+        """How turns of a conversation are written: where the template has no place for tools, calls are those of Hermes."""
+        template = self._with_tools if conversation.tools else self.template
+        if needed(template.source, conversation.messages, conversation.tools):
+            return msgspec.structs.replace(self.format, calls="hermes")
+        return self.format
 
     def ids(
         self, conversation: Conversation, max_tokens: int | None = None, **variables: Any
@@ -121,8 +150,11 @@ class Chat:
         """One turn as it is drawn: sample `sample` of conversation `index` of the call to `complete` that draws the same."""
         prompt = self.prompt(conversation, **variables)
         keys = [key(seed, "generate", index, sample)]
-        request = self._request(prompt, keys, sampling, max_tokens, temperature, top_p)
-        return ChatStream(self._model.begin(request), self.format.parser(prompt, conversation.tools))
+        marks = self.format_of(conversation).marks
+        request = self._request(prompt, keys, marks, sampling, max_tokens, temperature, top_p)
+        return ChatStream(
+            self._model.begin(request), self.format_of(conversation).parser(prompt, conversation.tools)
+        )
 
     def complete(
         self,
@@ -152,9 +184,10 @@ class Chat:
         """
         prompts = [self.prompt(conversation, **variables) for conversation in conversations]
         requests = []
-        for index, prompt in enumerate(prompts, offset):
+        for index, (prompt, conversation) in enumerate(zip(prompts, conversations, strict=True), offset):
             keys = [key(seed, "generate", index, sample) for sample in range(n)]
-            requests.append(self._request(prompt, keys, sampling, max_tokens, temperature, top_p))
+            marks = self.format_of(conversation).marks
+            requests.append(self._request(prompt, keys, marks, sampling, max_tokens, temperature, top_p))
         return [
             tuple(self._read(sample, prompt, conversation) for sample in samples)
             for samples, prompt, conversation in zip(
@@ -166,6 +199,7 @@ class Chat:
         self,
         prompt: str,
         keys: list[int],
+        marks: tuple[str, ...],
         sampling: Sampling | None,
         max_tokens: int | None,
         temperature: float | None,
@@ -177,10 +211,10 @@ class Chat:
             sampling = resolve(None, len(keys), max_tokens=room, temperature=temperature, top_p=top_p)
         else:
             sampling = resolve(sampling, len(keys))
-        return TokenRequest(ids, sampling, keys, self.format.marks)
+        return TokenRequest(ids, sampling, keys, marks)
 
     def _read(self, sample: Completion, prompt: str, conversation: Conversation) -> ChatCompletion:
-        reply, _ = self.format.read(sample.text, prompt, conversation.tools)
+        reply, _ = self.format_of(conversation).read(sample.text, prompt, conversation.tools)
         return _completed(sample, reply)
 
     def _room(self, ids: Sequence[int], wanted: int | None) -> int:

@@ -1,8 +1,13 @@
-"""Where the shipped seed checkpoint lies."""
+"""Where the shipped seed checkpoint lies, and what tells a checkpoint's files from others."""
 
 from pathlib import Path
 
+from blake3 import blake3
+
 from moevolve.errors import CheckpointError
+
+WHOLE = 8 << 30
+"""Bytes of the largest file that is hashed whole."""
 
 
 def seed_checkpoint() -> Path:
@@ -15,3 +20,23 @@ def seed_checkpoint() -> Path:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"the seed checkpoint is missing from {folder}: make it with `make seed`")
     return folder
+
+
+def files_hash(path: Path) -> str:
+    """BLAKE3 in hex over the bytes of a model's weights: a GGUF file, or a folder's safetensors in order of name.
+
+    Of a file above `WHOLE` bytes only its size, and a mebibyte of each gibibyte, count.
+    """
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    whole = blake3()
+    for file in files:
+        size = file.stat().st_size
+        if size <= WHOLE:
+            whole.update_mmap(file)
+            continue
+        whole.update(str(size).encode())
+        with file.open("rb") as opened:
+            for start in range(0, size, 1 << 30):
+                opened.seek(start)
+                whole.update(opened.read(1 << 20))
+    return str(whole.hexdigest())

@@ -20,10 +20,21 @@ from moevolve.errors import MoevolveError
 from moevolve.serve.completions import answer
 from moevolve.serve.failures import RequestError, error_body, wrong
 from moevolve.serve.jobs import chat_job, completion_job
+from moevolve.serve.metrics import KIND, exposition
 from moevolve.serve.program import ServedProgram, solved
-from moevolve.serve.reading import body_of, decode, json_response
+from moevolve.serve.reading import Decoded, body_of, decode, json_response
+from moevolve.serve.response_items import ResponsesRequest
+from moevolve.serve.responses import Conversations, responded
 from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Service
+from moevolve.serve.texts import (
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenizeRequest,
+    detokenized,
+    embedded,
+    tokenized,
+)
 
 LINGER = 2.0
 """Seconds for which the rest of a body that is refused is read and thrown away, so that its sender sees why."""
@@ -41,6 +52,7 @@ def application(
     hosts: frozenset[str] = HERE,
     routes: Sequence[Route] = (),
     program: ServedProgram | None = None,
+    ignore_unknown: bool = False,
 ) -> ASGIApp:
     """The server as an ASGI application.
 
@@ -51,19 +63,45 @@ def application(
         routes: more endpoints.
         hosts: names and addresses of this server, which count where there is no token.
         program: what answers chats with the model of its name.
+        ignore_unknown: leave fields alone that this server does not know, instead of refusing them.
     """
+    kept = Conversations()
+
+    async def read(request: Request, kind: type[Decoded]) -> Decoded:
+        return decode(await body_of(request, service.limits), kind, ignore_unknown=ignore_unknown)
 
     async def completions(request: Request) -> Response:
-        body = decode(await body_of(request, service.limits), CompletionRequest)
+        body = await read(request, CompletionRequest)
         if program is not None and body.model == program.name:
             raise wrong("model", f"{program.name!r} answers chats: ask /v1/chat/completions")
         return await answer(service, request, body, len(body.prompts), completion_job)
 
     async def chat(request: Request) -> Response:
-        body = decode(await body_of(request, service.limits), ChatRequest)
+        body = await read(request, ChatRequest)
         if program is not None and body.model == program.name:
             return await solved(service, program, request, body)
         return await answer(service, request, body, 1, chat_job)
+
+    async def responses(request: Request) -> Response:
+        body = await read(request, ResponsesRequest)
+        client = str(request.scope.get("moevolve.client") or "")
+        return await responded(service, request, body, kept, client)
+
+    async def response(request: Request) -> Response:
+        client = str(request.scope.get("moevolve.client") or "")
+        return json_response(kept.take(request.path_params["name"], client).response)
+
+    async def embeddings(request: Request) -> Response:
+        return json_response(await embedded(service, await read(request, EmbeddingRequest)))
+
+    async def tokenize(request: Request) -> Response:
+        return json_response(tokenized(service, await read(request, TokenizeRequest)))
+
+    async def detokenize(request: Request) -> Response:
+        return json_response(detokenized(service, await read(request, DetokenizeRequest)))
+
+    async def metrics(request: Request) -> Response:
+        return Response(exposition(service), headers={"content-type": KIND})
 
     def listed() -> list[dict[str, Any]]:
         found = [_model(service)]
@@ -97,6 +135,12 @@ def application(
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", model),
+        Route("/v1/responses", responses, methods=["POST"]),
+        Route("/v1/responses/{name}", response),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/tokenize", tokenize, methods=["POST"]),
+        Route("/detokenize", detokenize, methods=["POST"]),
+        Route("/metrics", metrics),
         Route("/health", health),
         Route("/v1/usage", usage),
     ]

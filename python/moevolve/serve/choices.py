@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from moevolve.models.engine import Engine
 from moevolve.models.reply import ReplyParser
 from moevolve.models.turns import (
@@ -15,7 +17,9 @@ from moevolve.models.turns import (
     ToolCallEnd,
 )
 from moevolve.models.turns import Event as TurnEvent
-from moevolve.protocol.sampling import Event
+from moevolve.protocol.sampling import Drawn, Event
+from moevolve.serve import logprobs
+from moevolve.serve.logprobs import TokenNames
 from moevolve.serve.samples import OffsetToken, SampleReader
 
 
@@ -44,26 +48,42 @@ class TextChoice:
         index: its place in the answer.
         engine: the model.
         reader: reads its tokens.
-        logprobs: alternatives of each token, None for no log-probabilities at all.
+        alternatives: of each token, None for no log-probabilities at all.
         prompt: what is repeated before it.
+        scored: log-probabilities of the prompt, where they are told.
     """
 
     def __init__(
-        self, index: int, engine: Engine, reader: SampleReader, logprobs: int | None, prompt: str
+        self,
+        index: int,
+        engine: Engine,
+        reader: SampleReader,
+        alternatives: int | None,
+        prompt: str,
+        scored: dict[str, list[Any] | None] | None = None,
     ) -> None:
         self.index = index
         self.reader = reader
-        self._engine = engine
-        self._most = logprobs
+        self._names = TokenNames(engine)
+        self._most = alternatives
         self._prompt = prompt
+        self._scored = scored
+        self._end = next(iter(engine.eos), 0)
         self._text = [prompt]
         self._tokens: list[OffsetToken] = []
 
     def open(self) -> list[dict[str, Any]]:
-        return [self._piece(self._prompt, (), None)] if self._prompt else []
+        if not self._prompt and self._scored is None:
+            return []
+        piece = self._piece(self._prompt, (), None)
+        return [piece if self._scored is None else {**piece, "logprobs": self._scored}]
 
     def take(self, event: Event) -> list[dict[str, Any]]:
         more = self.reader.take(event)
+        if self._scored is not None and event.end_logprob is not None:
+            # Who scores a prompt counts on a token behind it, be it the end.
+            end = OffsetToken(Drawn(self._end, event.end_logprob), sum(map(len, self.reader.parts)))
+            more = msgspec.structs.replace(more, tokens=(*more.tokens, end))
         self._text.append(more.text)
         if self._most is not None:
             self._tokens.extend(more.tokens)
@@ -72,27 +92,16 @@ class TextChoice:
         return [self._piece(more.text, more.tokens, more.finish)]
 
     def whole(self) -> dict[str, Any]:
-        return self._piece("".join(self._text), self._tokens, self.reader.finish)
+        piece = self._piece("".join(self._text), self._tokens, self.reader.finish)
+        if self._scored is not None:
+            piece["logprobs"] = logprobs.joined(self._scored, piece["logprobs"])
+        return piece
 
     def _piece(self, text: str, tokens: Sequence[OffsetToken], finish: str | None) -> dict[str, Any]:
-        return {
-            "index": self.index,
-            "text": text,
-            "logprobs": None if self._most is None else self._logprobs(tokens, self._most),
-            "finish_reason": finish,
-        }
-
-    def _logprobs(self, tokens: Sequence[OffsetToken], most: int) -> dict[str, Any]:
-        top = [
-            {_token(self._engine, token): logprob for token, logprob in told.drawn.top[:most]}
-            for told in tokens
-        ]
-        return {
-            "tokens": [_token(self._engine, told.drawn.token) for told in tokens],
-            "token_logprobs": [told.drawn.logprob for told in tokens],
-            "top_logprobs": top if most else None,
-            "text_offset": [len(self._prompt) + told.offset for told in tokens],
-        }
+        told = None
+        if self._most is not None:
+            told = logprobs.in_completion(self._names, tokens, self._most, len(self._prompt))
+        return {"index": self.index, "text": text, "logprobs": told, "finish_reason": finish}
 
 
 class ChatChoice:
@@ -103,8 +112,9 @@ class ChatChoice:
         engine: the model.
         reader: reads its tokens.
         parser: reads the turn.
-        logprobs: alternatives of each token, None for no log-probabilities at all.
+        alternatives: of each token, None for no log-probabilities at all.
         name: what its tool calls' ids begin with.
+        several: whether the turn may make more than one call; else it ends with the first.
     """
 
     def __init__(
@@ -113,40 +123,52 @@ class ChatChoice:
         engine: Engine,
         reader: SampleReader,
         parser: ReplyParser,
-        logprobs: int | None,
+        alternatives: int | None,
         name: str,
+        several: bool = True,
     ) -> None:
         self.index = index
         self.reader = reader
-        self._engine = engine
+        self._several = several
+        self._names = TokenNames(engine)
         self._parser = parser
-        self._most = logprobs
+        self._most = alternatives
         self._name = name
         self._tokens: list[OffsetToken] = []
         self._calls: list[ToolCall] = []
+        self._content: list[str] = []
 
     def open(self) -> list[dict[str, Any]]:
         return [self._piece({"role": "assistant", "content": ""}, (), None)]
 
     def take(self, event: Event) -> list[dict[str, Any]]:
+        if self.reader.finish is not None:
+            return []  # what is drawn behind the one call that was wanted
         more = self.reader.take(event)
         if self._most is not None:
             self._tokens.extend(more.tokens)
         events = self._parser.feed(more.text) if more.text else []
         if more.finish is not None:
             events += self._parser.finish()
+        finish = more.finish
+        if not self._several:
+            ends = [place for place, event in enumerate(events) if isinstance(event, ToolCallEnd)]
+            if ends:
+                events = events[: ends[0] + 1]
+                self.reader.finish = finish = "stop"
+        self._content += [event.text for event in events if isinstance(event, ContentDelta)]
         deltas = [delta for event in events for delta in self._deltas(event)]
         told = more.tokens if self._most is not None else ()
         if told and not deltas:
             deltas = [{}]
         pieces = [self._piece(delta, () if place else told, None) for place, delta in enumerate(deltas)]
-        if more.finish is not None:
-            pieces.append(self._piece({}, (), self._finish(more.finish)))
+        if finish is not None:
+            pieces.append(self._piece({}, (), self._finish(finish)))
         return pieces
 
     def whole(self) -> dict[str, Any]:
         reply = self._parser.reply()
-        content = reply.content
+        content = "".join(self._content)
         message: dict[str, Any] = {
             "role": "assistant",
             "content": None if reply.tool_calls and not content else content,
@@ -155,9 +177,10 @@ class ChatChoice:
         if reply.reasoning:
             message["reasoning_content"] = reply.reasoning
         if reply.tool_calls:
+            calls = reply.tool_calls if self._several else reply.tool_calls[:1]
             message["tool_calls"] = [
                 {"id": self._id(place), "type": "function", "function": _function(call)}
-                for place, call in enumerate(reply.tool_calls)
+                for place, call in enumerate(calls)
             ]
         return {
             "index": self.index,
@@ -209,10 +232,9 @@ class ChatChoice:
         return {
             "content": [
                 {
-                    **_entry(self._engine, told.drawn.token, told.drawn.logprob),
+                    **self._names.entry(told.drawn.token, told.drawn.logprob),
                     "top_logprobs": [
-                        _entry(self._engine, token, logprob)
-                        for token, logprob in told.drawn.top[: self._most]
+                        self._names.entry(token, logprob) for token, logprob in told.drawn.top[: self._most]
                     ],
                 }
                 for told in tokens
@@ -223,12 +245,3 @@ class ChatChoice:
 
 def _function(call: ToolCall) -> dict[str, str]:
     return {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)}
-
-
-def _entry(engine: Engine, token: int, logprob: float) -> dict[str, Any]:
-    text = _token(engine, token)
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-
-
-def _token(engine: Engine, token: int) -> str:
-    return engine.decode([token], special=True) if engine.has_tokenizer else str(token)

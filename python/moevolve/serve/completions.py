@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -25,6 +25,8 @@ from moevolve.serve.samples import joined
 from moevolve.serve.schemas import GenerationRequest
 from moevolve.serve.service import Deployment, Keep, Service
 
+DONE = b"data: [DONE]\n\n"
+"""The end of a stream."""
 SLOWEST = 30.0
 """Seconds that a client may take to read what is left once the answer's time is over."""
 
@@ -32,8 +34,40 @@ SLOWEST = 30.0
 Prepare = Callable[[Any, Service, Deployment, int], Job]
 
 
+class Envelope(Protocol):
+    """An answer's outer shape, whole and as a stream."""
+
+    job: Job
+    seconds: float
+
+    def whole(self) -> dict[str, Any]:
+        """The answer, once it has ended."""
+        ...
+
+    def opening(self) -> bytes:
+        """What a stream begins with."""
+        ...
+
+    def progress(self, pieces: list[dict[str, Any]]) -> bytes:
+        """What pieces of its choices add."""
+        ...
+
+    def ending(self, usage: bool) -> bytes:
+        """What a stream that came to its end ends with; `usage` asks for the token counts."""
+        ...
+
+    def failed(self, error: dict[str, Any]) -> bytes:
+        """What a stream that came to none ends with."""
+        ...
+
+
 async def answer(
-    service: Service, request: Request, body: GenerationRequest, prompts: int, prepare: Prepare
+    service: Service,
+    request: Request,
+    body: GenerationRequest,
+    prompts: int,
+    prepare: Prepare,
+    shape: Callable[[Service, Deployment, Job], Envelope] | None = None,
 ) -> Response:
     """Answers a request whose body has been read.
 
@@ -43,6 +77,7 @@ async def answer(
         body: its decoded body.
         prompts: how many there are in it.
         prepare: makes the job; runs beside the loop, as long prompts take their time.
+        shape: the answer's outer shape; that of completions and chats when None.
 
     Raises:
         RequestError: the answer is a status.
@@ -59,7 +94,7 @@ async def answer(
             param="model",
             code="model_not_found",
         )
-    samples = prompts * body.samples
+    samples = prompts * body.drawn
     if samples > service.limits.samples:
         raise wrong("n", f"{samples} samples in one request; {service.limits.samples} at most")
     service.admit(samples)
@@ -81,7 +116,7 @@ async def answer(
         stack.callback(_count, service, job)
         if service.keep is not None:
             stack.callback(_keep, service.keep, deployment, job, client_of(request, body.user))
-        envelope = _Envelope(service, deployment, job)
+        envelope = (shape or _Envelope)(service, deployment, job)
         if not body.stream:
             return await _whole(envelope, handles, request.receive)
         return EventStream(envelope, handles, body.tells_usage, stack.pop_all())
@@ -129,10 +164,21 @@ class _Envelope:
 
     def whole(self) -> dict[str, Any]:
         job = self.job
-        choices = [choice.whole() for choice in job.choices]
-        return {**self._base, "object": job.kind, "choices": choices, "usage": job.usage}
+        return {**self._base, "object": job.kind, "choices": job.told, "usage": job.usage}
 
-    def piece(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> dict[str, Any]:
+    def opening(self) -> bytes:
+        return self.progress([piece for choice in self.job.choices for piece in choice.open()])
+
+    def progress(self, pieces: list[dict[str, Any]]) -> bytes:
+        return b"".join(sse(self._piece([piece])) for piece in pieces)
+
+    def ending(self, usage: bool) -> bytes:
+        return (sse(self._piece([], self.job.usage)) if usage else b"") + DONE
+
+    def failed(self, error: dict[str, Any]) -> bytes:
+        return sse(error) + DONE
+
+    def _piece(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> dict[str, Any]:
         return {**self._base, "object": self.job.piece, "choices": choices, "usage": usage}
 
 
@@ -148,7 +194,7 @@ def _merged(choices: Sequence[Choice], events: Sequence[Event]) -> list[Progress
     return [(choices[sample], joined(several)) for sample, several in samples.items()]
 
 
-async def _progress(envelope: _Envelope, handles: Sequence[RequestHandle]) -> AsyncIterator[list[Progress]]:
+async def _progress(envelope: Envelope, handles: Sequence[RequestHandle]) -> AsyncIterator[list[Progress]]:
     """What all handles bring, as it comes."""
     choices = iter(envelope.job.choices)
     groups = [[next(choices) for _ in range(handle.samples)] for handle in handles]
@@ -187,7 +233,7 @@ def out_of_time(seconds: float) -> RequestError:
     return RequestError(504, f"no end of the answer within {seconds:g} seconds", code="timeout")
 
 
-async def _whole(envelope: _Envelope, handles: Sequence[RequestHandle], receive: Receive) -> Response:
+async def _whole(envelope: Envelope, handles: Sequence[RequestHandle], receive: Receive) -> Response:
     async def draw() -> None:
         async for progress in _progress(envelope, handles):
             for choice, event in progress:
@@ -229,7 +275,7 @@ class EventStream(Response):
     """
 
     def __init__(
-        self, envelope: _Envelope, handles: Sequence[RequestHandle], usage: bool, held: ExitStack
+        self, envelope: Envelope, handles: Sequence[RequestHandle], usage: bool, held: ExitStack
     ) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
@@ -266,27 +312,35 @@ class EventStream(Response):
         deadline = asyncio.get_running_loop().time() + envelope.seconds
         end = b""
         try:
-            opening = [piece for choice in envelope.job.choices for piece in choice.open()]
-            if opening:
-                yield b"".join(sse(envelope.piece([piece])) for piece in opening), False
+            if opening := envelope.opening():
+                yield opening, False
             steps = aiter(_progress(envelope, self._handles))
-            while True:
+            data = b"" if not envelope.job.over else envelope.progress(_undrawn(envelope.job))
+            while not envelope.job.over:
                 async with asyncio.timeout_at(deadline):
                     progress = await anext(steps)
-                pieces = [piece for choice, event in progress for piece in choice.take(event)]
-                data = b"".join(sse(envelope.piece([piece])) for piece in pieces)
-                if envelope.job.over:
-                    end = data + (sse(envelope.piece([], envelope.job.usage)) if self._usage else b"")
-                    break
-                if data:
+                data = envelope.progress(
+                    [piece for choice, event in progress for piece in choice.take(event)]
+                )
+                if data and not envelope.job.over:
                     yield data, False
+            envelope.job.check()
+            end = data + envelope.ending(self._usage)
         except TimeoutError:
-            end = sse(out_of_time(envelope.seconds).body())
+            end = envelope.failed(out_of_time(envelope.seconds).body())
         except RequestError as error:
-            end = sse(error.body())
+            end = envelope.failed(error.body())
         except MoevolveError as error:
-            end = sse(error_body(500, str(error)))
-        yield end + b"data: [DONE]\n\n", True
+            end = envelope.failed(error_body(500, str(error)))
+        yield end, True
+
+
+def _undrawn(job: Job) -> list[dict[str, Any]]:
+    """The last pieces of completions that had nothing to draw."""
+    return [
+        {"index": choice["index"], "text": "", "logprobs": None, "finish_reason": choice["finish_reason"]}
+        for choice in job.told
+    ]
 
 
 def sse(value: dict[str, Any]) -> bytes:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import msgspec
 
-from moevolve.models.chat import MAX_TOKENS, conversation
+from moevolve.models.chat import conversation
+from moevolve.models.constraints import turn
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
 from moevolve.serve.failures import RequestError, wrong
+from moevolve.serve.logprobs import of_prompt
 from moevolve.serve.samples import SampleReader
 from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Deployment, Service
 
 COMPLETION_TOKENS = 16
 """New tokens of a completion where the client names no number, as OpenAI has it."""
+CHAT_TOKENS = 4096
+"""New tokens of a turn where the client names no number, as far as the context goes: a sample is let in once there is memory
+for all that it may need."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -29,15 +35,44 @@ class Job(msgspec.Struct, frozen=True):
     """`object` of a stream's piece."""
     name: str
     """The answer's id."""
-
-    @property
-    def prompt_tokens(self) -> int:
-        return sum(len(draw.prompt) for draw in self.draws)
+    prompt_tokens: int
+    kept: int | None = None
+    """Samples of each prompt that are told, the likeliest of those that are drawn; None tells all."""
 
     @property
     def over(self) -> bool:
         """Whether every choice has ended."""
         return all(choice.reader.finish is not None for choice in self.choices)
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The choices, whole, that the answer consists of.
+
+        Raises:
+            RequestError: a constraint became too complex to say what may come next.
+        """
+        self.check()
+        if self.kept is None:
+            return [choice.whole() for choice in self.choices]
+        drawn = len(self.choices) // len(self.draws)
+        told = []
+        for start in range(0, len(self.choices), drawn):
+            best = sorted(self.choices[start : start + drawn], key=lambda choice: -choice.reader.mean)
+            told += [choice.whole() for choice in best[: self.kept]]
+        return [{**choice, "index": index} for index, choice in enumerate(told)]
+
+    def check(self) -> None:
+        """Refuses an answer that its constraint could not be followed through.
+
+        Raises:
+            RequestError: as `told`.
+        """
+        if any(choice.reader.finish == "unconstrained" for choice in self.choices):
+            raise RequestError(
+                422,
+                "the form of the answer became too complex to follow: ask for a simpler one",
+                code="constraint",
+            )
 
     @property
     def usage(self) -> dict[str, int]:
@@ -54,48 +89,68 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
     engine = deployment.engine
     draws: list[TokenRequest] = []
     choices: list[Choice] = []
+    used = 0
     for index, prompt in enumerate(body.prompts):
-        ids = engine.encode(prompt)
+        ids = engine.encode(prompt, whole=body.add_special_tokens is not False)
         if not ids or any(not 0 <= token < engine.vocab_size for token in ids):
             raise wrong("prompt", f"at least one token, each below {engine.vocab_size}")
-        most = _room(deployment, len(ids), body.limit, COMPLETION_TOKENS)
-        sampling = body.sampling(
-            most,
-            engine.vocab_size,
-            top_logprobs=body.logprobs or 0,
-            speculate=service.speculate,
-        )
-        draws.append(TokenRequest(ids, sampling, body.keys(index, seed)))
+        used += len(ids)
         echo = (prompt if isinstance(prompt, str) else engine.text(prompt)) if body.echo else ""
-        choices += [
-            TextChoice(
-                index * body.samples + sample,
-                engine,
-                SampleReader(engine),
-                body.logprobs,
-                echo,
+        scored = None
+        if body.scored:
+            scores = [(None, []), *engine.score(ids, top=body.logprobs or 0)]
+            scored = of_prompt(engine, ids, scores, body.logprobs or 0)
+        nothing = body.limit == 0
+        if not nothing:
+            sampling = body.sampling(
+                _room(deployment, len(ids), body.limit, COMPLETION_TOKENS),
+                engine.vocab_size,
+                top_logprobs=body.logprobs or 0,
+                speculate=service.speculate,
             )
-            for sample in range(body.samples)
-        ]
-    name = f"cmpl-{secrets.token_hex(12)}"
-    return Job(draws=draws, choices=choices, kind="text_completion", piece="text_completion", name=name)
+            draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed))))
+        for sample in range(body.drawn):
+            reader = SampleReader(engine)
+            reader.finish = "length" if nothing else None
+            choices.append(
+                TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo, scored)
+            )
+    return Job(
+        draws=draws,
+        choices=choices,
+        kind="text_completion",
+        piece="text_completion",
+        name=f"cmpl-{secrets.token_hex(12)}",
+        prompt_tokens=used,
+        kept=body.samples if body.drawn > body.samples and draws else None,
+    )
 
 
 def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: int) -> Job:
     """Renders a conversation."""
     engine = deployment.engine
     talk = conversation(body.conversation, body.offered)
-    prompt = engine.chats.prompt(talk, **body.variables)
+    prompt = engine.chats.prompt(
+        talk,
+        answer=body.add_generation_prompt is not False,
+        go_on=bool(body.continue_final_message),
+        **body.variables,
+    )
     ids = engine.encode(prompt, whole=False)
     if not ids:
         raise wrong("messages", "the chat template makes no text of this conversation")
-    most = _room(deployment, len(ids), body.limit, MAX_TOKENS)
+    form = engine.chats.format_of(talk)
     alternatives = (body.top_logprobs or 0) if body.logprobs else None
     sampling = body.sampling(
-        most, engine.vocab_size, top_logprobs=alternatives or 0, speculate=service.speculate
+        _room(deployment, len(ids), body.limit, CHAT_TOKENS),
+        engine.vocab_size,
+        top_logprobs=alternatives or 0,
+        speculate=service.speculate,
     )
+    if body.forced or sampling.constraint is not None:
+        fits = turn(sampling.constraint, form, prompt, tools=talk.tools, several=body.parallel)
+        sampling = msgspec.structs.replace(sampling, constraint=fits)
     number = secrets.token_hex(12)
-    form = engine.chats.format
     choices: list[Choice] = [
         ChatChoice(
             sample,
@@ -104,15 +159,17 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
             form.parser(prompt, talk.tools),
             alternatives,
             number,
+            body.parallel,
         )
         for sample in range(body.samples)
     ]
     return Job(
-        draws=[TokenRequest(ids, sampling, body.keys(0, seed), form.marks)],
+        draws=[engine.ready(TokenRequest(ids, sampling, body.keys(0, seed), form.marks))],
         choices=choices,
         kind="chat.completion",
         piece="chat.completion.chunk",
         name=f"chatcmpl-{number}",
+        prompt_tokens=len(ids),
     )
 
 
@@ -125,7 +182,7 @@ def _room(deployment: Deployment, used: int, wanted: int | None, usual: int) -> 
     if used >= positions:
         raise RequestError(
             400,
-            f"the prompt has {used} tokens; this model's context has {positions}, the answer included",
+            f"the prompt has {used} tokens; this model's maximum context length, the answer included, is {positions}",
             code="context_length_exceeded",
         )
     return min(most, positions - used)

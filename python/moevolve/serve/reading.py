@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from moevolve.serve.failures import RequestError
+from moevolve.serve.fields import check_others
 from moevolve.serve.interactions import client_name
 from moevolve.serve.limits import Limits
 
@@ -19,6 +20,8 @@ _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 
 class Body(Protocol):
     """What a body is decoded into."""
+
+    __struct_fields__: ClassVar[tuple[str, ...]]
 
     def check(self) -> None:
         """Refuses what cannot be, or is not built.
@@ -38,6 +41,11 @@ async def body_of(request: Request, limits: Limits) -> bytes:
     Raises:
         RequestError: 408, 413 or 415.
     """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise RequestError(
+            415, f"send the body as it is, not in {coding[:40]!r}", code="unsupported_encoding"
+        )
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         # More than tidiness: a web page of somebody else's can send other types here without being asked.
@@ -73,8 +81,8 @@ async def body_of(request: Request, limits: Limits) -> bytes:
     return bytes(received)
 
 
-def decode(body: bytes, kind: type[Decoded]) -> Decoded:
-    """A checked request.
+def decode(body: bytes, kind: type[Decoded], *, ignore_unknown: bool = False) -> Decoded:
+    """A checked request; unknown fields are refused unless they are to be ignored.
 
     Raises:
         RequestError: it is no JSON, or a field is wrong; names the field.
@@ -89,6 +97,7 @@ def decode(body: bytes, kind: type[Decoded]) -> Decoded:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(400, f"the body is no JSON object: {error}", code="invalid_json") from error
+    check_others(body, kind.__struct_fields__, ignore_unknown=ignore_unknown)
     asked.check()
     return asked
 

@@ -15,7 +15,7 @@ from moevolve import _native
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.store import RunStore
 from moevolve.models.champions import Champions
-from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.checkpoint import files_hash, seed_checkpoint
 from moevolve.models.device import settled_device
 from moevolve.models.engine import Engine
 from moevolve.models.scheduler import Scheduler
@@ -61,6 +61,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     threads: int
     speculate: int
+    ignore_unknown: bool
+    """Whether fields that the server does not know are left alone."""
     seed: int | None
     limits: Limits
 
@@ -119,15 +121,17 @@ def _source(options: Options, stack: ExitStack) -> _Source:
         raise UsageError("--follow is for a run: name its folder")
     if options.program:
         raise UsageError("--program is for a run, whose champion has one: name its folder")
-    engine = Engine.load(path or seed_checkpoint(), device=options.device, threads=options.threads)
+    file = path or seed_checkpoint()
+    engine = Engine.load(file, device=options.device, threads=options.threads)
     told = "the shipped seed" if path is None else str(path)
-    return _Source(engine, engine.origin, told)
+    return _Source(engine, files_hash(file), told)
 
 
 async def _serve(
     options: Options, source: _Source, listener: Any, say: Say, ready: Callable[[dict[str, Any]], None]
 ) -> bool:
     name = options.name or _name(options.model or options.learn)
+    source.engine.origin = name  # what clients read in errors; no path of this machine
 
     def scheduler(engine: Engine) -> Scheduler:
         return Scheduler(engine, slots=options.slots, memory=options.memory)
@@ -150,7 +154,14 @@ async def _serve(
         service.keep = learning.keep
     routes = learning_routes(learning, options.limits) if learning is not None else []
     server = Server(
-        application(service, tokens=options.tokens, hosts=hosts, routes=routes, program=program),
+        application(
+            service,
+            tokens=options.tokens,
+            hosts=hosts,
+            routes=routes,
+            program=program,
+            ignore_unknown=options.ignore_unknown,
+        ),
         service,
         lambda: say(f"moevolve: ending; answers under way have {options.limits.grace_seconds:g} s"),
     )
@@ -225,6 +236,7 @@ async def _follow(service: Service, source: _Source, program: ServedProgram | No
             if champion.weights == served:
                 continue
             engine = await asyncio.to_thread(champions.engine, base, champion)
+            engine.origin = service.name
             service.deploy(engine, champion.weights)
             if program is not None:
                 program.deploy(record)

@@ -44,6 +44,12 @@ class SampleReader:
         self.drawn = 0
         """Tokens drawn, those of a stop text included."""
         self.finish: str | None = None
+        self._logprob = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean log-probability of its tokens."""
+        return self._logprob / max(1, self.drawn)
 
     def take(self, event: Event) -> SampleDelta:
         """What an event, or several in one, adds."""
@@ -52,6 +58,7 @@ class SampleReader:
             reading = self._reader.read([one.token for one in event.drawn], event.finish)
             text, offsets = reading.text, reading.offsets
         self.drawn += len(event.drawn)
+        self._logprob += sum(one.logprob for one in event.drawn)
         self._held += map(OffsetToken, event.drawn, offsets)
         self._shown += len(text)
         self.parts.append(text)

@@ -1,17 +1,18 @@
-"""Requests as OpenAI's clients send them, decoded strictly: wrong types are refused by name, unknown keys are left alone.
-
-A key that is known and would change what an answer means is refused unless its value asks for what happens anyway.
+"""Requests as OpenAI's clients send them, decoded strictly: wrong types are refused by name, and so is what would change an
+answer and is not built (`fields.py`).
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from moevolve.protocol.sampling import Sampling
+from moevolve.protocol.sampling import Constraint, Sampling
 from moevolve.randomness import key
 from moevolve.serve.failures import unsupported, wrong
+from moevolve.serve.forms import constraint_of
 
 MOST_STOPS = 16
 LONGEST_STOP = 256
@@ -24,38 +25,11 @@ OWN_VARIABLES = frozenset(
 """What a template gets from the conversation itself."""
 
 
-NOT_BUILT: dict[str, tuple[Any, ...]] = {
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structured_outputs": (),
-    "grammar": (),
-    "json_schema": (),
-    "stop_token_ids": ([],),
-    "min_tokens": (0,),
-    "bad_words": ([],),
-    "allowed_token_ids": ([],),
-    "use_beam_search": (False,),
-    "prompt_logprobs": (False,),
-    "include_stop_str_in_output": (False,),
-    "truncate_prompt_tokens": (),
-    "repeat_penalty": (1, 1.0),
-    "n_predict": (-1,),
-    "prompt_embeds": (),
-    "best_of": (1,),
-    "echo": (False,),
-    "continue_final_message": (False,),
-    "chat_template": (),
-}
-"""Fields of other servers that would change what an answer means, and the values that ask for what happens anyway."""
-
-
 class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What completions and chats have in common. `None` counts as left out."""
 
     model: str | None = None
@@ -75,25 +49,17 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     ignore_eos: bool | None = None
     user: str | None = None
+    min_tokens: int | None = None
+    stop_token_ids: list[int] | None = None
+    allowed_token_ids: list[int] | None = None
     response_format: dict[str, Any] | None = None
     guided_json: Any = None
     guided_regex: Any = None
     guided_choice: Any = None
     guided_grammar: Any = None
     structured_outputs: Any = None
-    grammar: Any = None
     json_schema: Any = None
-    stop_token_ids: Any = None
-    min_tokens: Any = None
-    bad_words: Any = None
-    allowed_token_ids: Any = None
-    use_beam_search: Any = None
-    prompt_logprobs: Any = None
-    include_stop_str_in_output: Any = None
-    truncate_prompt_tokens: Any = None
-    repeat_penalty: Any = None
-    n_predict: Any = None
-    prompt_embeds: Any = None
+    grammar: Any = None
 
     @property
     def samples(self) -> int:
@@ -118,9 +84,23 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
-    def not_built(self) -> list[str]:
-        """The fields of `NOT_BUILT` that this endpoint has no meaning of its own for."""
-        return [name for name in NOT_BUILT if name in self.__struct_fields__]
+    def drawn(self) -> int:
+        """Samples that are drawn for each prompt."""
+        return self.samples
+
+    @property
+    def least(self) -> int:
+        """Smallest number of new tokens that may be asked for."""
+        return 1
+
+    @cached_property
+    def constraint(self) -> Constraint | None:
+        """The form that the answer is held to.
+
+        Raises:
+            RequestError: names the field.
+        """
+        return constraint_of(self)
 
     def check(self) -> None:
         """Refuses what cannot be, or is not built.
@@ -128,13 +108,6 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             RequestError: names the field.
         """
-        for name in self.not_built:
-            value = getattr(self, name)
-            harmless = NOT_BUILT[name]
-            if value is not None and not any(type(value) is type(one) and value == one for one in harmless):
-                raise unsupported(name, "it is not built here, and would change the answer: leave it out")
-        if self.response_format is not None and self.response_format.get("type", "text") != "text":
-            raise unsupported("response_format", "`text` only: the model is not held to a grammar")
         self._within("n", self.n, 1)
         self._within("temperature", self.temperature, 0, 100)
         self._within("top_k", self.top_k, -1)
@@ -145,8 +118,11 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise wrong("top_p", "it lies in (0, 1]")
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty <= 10:
             raise wrong("repetition_penalty", "it lies in (0, 10]")
-        if self.limit is not None and self.limit < 1:
-            raise wrong("max_tokens", "at least 1")
+        if self.limit is not None and self.limit < self.least:
+            raise wrong("max_tokens", f"at least {self.least}")
+        self._within("min_tokens", self.min_tokens, 0, self.limit)
+        if self.constraint is not None and self.ignore_eos:
+            raise wrong("ignore_eos", "an answer that is held to a form ends where it does")
         if len(self.stops) > MOST_STOPS or any(not 0 < len(text) <= LONGEST_STOP for text in self.stops):
             raise wrong("stop", f"at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters")
         if self.stream_options is not None and not self.stream:
@@ -185,12 +161,24 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
             top_logprobs=top_logprobs,
             speculate=speculate,
             ignore_eos=bool(self.ignore_eos),
+            min_tokens=min(self.min_tokens or 0, max_tokens),
+            stop_tokens=self._tokens("stop_token_ids", self.stop_token_ids, vocabulary),
+            allowed_tokens=self._tokens("allowed_token_ids", self.allowed_token_ids, vocabulary),
+            constraint=self.constraint,
         )
+
+    @staticmethod
+    def _tokens(name: str, given: list[int] | None, vocabulary: int) -> tuple[int, ...]:
+        if given is not None and len(given) > vocabulary:
+            raise wrong(name, f"at most {vocabulary} tokens")
+        if wide := [token for token in given or () if not 0 <= token < vocabulary]:
+            raise wrong(name, f"{wide[0]} is no token: they are numbers below {vocabulary}")
+        return tuple(given or ())
 
     def keys(self, index: int, fallback: int) -> list[int]:
         """The samples' keys: those of `Engine.generate` with this seed, or fresh ones where none is asked for."""
         seed = fallback if self.seed is None else self.seed
-        return [key(seed, "generate", index, sample) for sample in range(self.samples)]
+        return [key(seed, "generate", index, sample) for sample in range(self.drawn)]
 
     def _biases(self, vocabulary: int) -> tuple[tuple[int, float], ...]:
         if not self.logit_bias:
@@ -213,12 +201,21 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     prompt: str | list[str | int | list[int]]
     logprobs: int | None = None
     echo: bool | None = None
-    suffix: str | None = None
     best_of: int | None = None
+    add_special_tokens: bool | None = None
 
     @property
-    def not_built(self) -> list[str]:
-        return [name for name in super().not_built if name not in ("best_of", "echo")]
+    def drawn(self) -> int:
+        return self.samples if self.best_of is None else self.best_of
+
+    @property
+    def least(self) -> int:
+        return 0 if self.echo else 1
+
+    @property
+    def scored(self) -> bool:
+        """Whether log-probabilities of the prompt are asked for."""
+        return bool(self.echo) and self.logprobs is not None
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -235,12 +232,9 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
         if isinstance(self.prompt, list) and len({type(entry) for entry in self.prompt}) > 1:
             raise wrong("prompt", "texts, or tokens, or lists of tokens, and not several of them")
         self._within("logprobs", self.logprobs, 0, MOST_LOGPROBS)
-        if self.suffix:
-            raise unsupported("suffix", "text is completed at its end only")
-        if self.best_of is not None and self.best_of != self.samples:
-            raise unsupported("best_of", "every sample is returned: use `n`")
-        if self.echo and self.logprobs is not None:
-            raise unsupported("echo", "log-probabilities of the prompt are not told")
+        self._within("best_of", self.best_of, self.samples)
+        if self.stream and self.drawn > self.samples:
+            raise wrong("best_of", "which samples are the best is known in the end: it streams nothing")
 
 
 class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
@@ -253,16 +247,11 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    best_of: Any = None
-    echo: Any = None
-    continue_final_message: Any = None
-    chat_template: Any = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
-    functions: list[Any] | None = None
-    function_call: Any = None
-    modalities: list[str] | None = None
-    audio: Any = None
 
     @property
     def limit(self) -> int | None:
@@ -271,12 +260,43 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     @property
     def offered(self) -> list[dict[str, Any]]:
         """Tools that the model may call."""
+        named = self.named
+        if named is not None:
+            return [tool for tool in self.tools or () if tool["function"]["name"] in named]
         return [] if self.tool_choice == "none" else self.tools or []
+
+    @property
+    def named(self) -> list[str] | None:
+        """The names of the tools that `tool_choice` allows, None where it names none."""
+        choice = self.tool_choice
+        if not isinstance(choice, dict):
+            return None
+        if choice.get("type") == "allowed_tools":
+            allowed = choice.get("allowed_tools", choice)
+            tools = allowed.get("tools") if isinstance(allowed, dict) else None
+            return [_name(tool) for tool in tools] if isinstance(tools, list) else []
+        return [_name(choice)]
+
+    @property
+    def forced(self) -> bool:
+        """Whether the turn must call a tool."""
+        choice = self.tool_choice
+        if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+            allowed = choice.get("allowed_tools", choice)
+            return isinstance(allowed, dict) and allowed.get("mode") == "required"
+        return choice == "required" or isinstance(choice, dict)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether the turn may make several calls."""
+        one = isinstance(self.tool_choice, dict) and self.tool_choice.get("type") == "function"
+        return self.parallel_tool_calls is not False and not one
 
     @property
     def variables(self) -> dict[str, Any]:
         """The template's own settings."""
-        return self.chat_template_kwargs or {}
+        effort = {} if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort}
+        return {**effort, **(self.chat_template_kwargs or {})}
 
     @property
     def conversation(self) -> list[dict[str, Any]]:
@@ -297,7 +317,7 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         if taken := OWN_VARIABLES & self.variables.keys():
             raise wrong("chat_template_kwargs", f"{', '.join(sorted(taken))} come from the conversation")
         for index, message in enumerate(self.messages):
-            _check_message(f"messages[{index}]", message)
+            check_message(f"messages[{index}]", message)
         for index, tool in enumerate(self.tools or []):
             function = tool.get("function")
             named = isinstance(function, dict) and isinstance(function.get("name"), str)
@@ -305,20 +325,48 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
                 raise wrong(
                     f"tools[{index}]", 'a tool is {"type": "function", "function": {"name": ..., ...}}'
                 )
-        if self.tool_choice not in (None, "none", "auto"):
-            raise unsupported("tool_choice", "`none` or `auto`: the model is not forced to call")
-        if self.parallel_tool_calls is False and self.offered:
-            raise unsupported("parallel_tool_calls", "the model decides how many calls it makes")
-        if self.functions or self.function_call not in (None, "none"):
-            raise unsupported("functions", "use `tools`")
-        if self.audio is not None or (self.modalities and self.modalities != ["text"]):
-            raise unsupported("modalities", "text only")
+        self._check_choice()
+        if self.continue_final_message and self.add_generation_prompt:
+            raise wrong("continue_final_message", "it and `add_generation_prompt` exclude each other")
+        if self.continue_final_message and not _text_of(self.messages[-1]):
+            raise wrong("continue_final_message", "the last message has no text to go on from")
         self._within("top_logprobs", self.top_logprobs, 0, MOST_LOGPROBS)
         if self.top_logprobs and not self.logprobs:
             raise wrong("top_logprobs", "it belongs to log-probabilities: add `logprobs`")
 
+    def _check_choice(self) -> None:
+        choice, names = self.tool_choice, [tool["function"]["name"] for tool in self.tools or ()]
+        if isinstance(choice, dict):
+            if choice.get("type") not in ("function", "allowed_tools"):
+                raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
+            if unknown := [name for name in self.named or [""] if name not in names]:
+                raise wrong("tool_choice", f"{unknown[0]!r} is none of the tools")
+        elif choice not in (None, "none", "auto", "required"):
+            raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
+        if self.forced and not names:
+            raise wrong("tool_choice", "there are no `tools` to call")
+        if self.forced and self.constraint is not None:
+            raise wrong("tool_choice", "the turn must be a call, and its answer is asked for in another form")
 
-def _check_message(where: str, message: dict[str, Any]) -> None:
+
+def _name(choice: Any) -> str:
+    function = choice.get("function", choice) if isinstance(choice, dict) else {}
+    return str(function.get("name", "")) if isinstance(function, dict) else ""
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content)
+    return content if isinstance(content, str) else ""
+
+
+def check_message(where: str, message: dict[str, Any]) -> None:
+    """Refuses a message that no template could read.
+
+    Raises:
+        RequestError: names the field.
+    """
     if not isinstance(message.get("role"), str):
         raise wrong(f"{where}.role", "a message has a role")
     content = message.get("content")

@@ -110,6 +110,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds that answers under way may take after Ctrl-C (default: 10)",
     )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="leave fields of a request alone that the server does not know (default: refuse them by name)",
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON once clients can connect")
 
 
@@ -151,6 +156,7 @@ def execute(options: argparse.Namespace) -> int:
         port=options.port,
         tokens=tokens,
         learn=options.learn,
+        ignore_unknown=options.ignore_unknown,
         learn_every=None if options.learn_every is None else options.learn_every * 60,
         keep=options.keep,
         hidden=frozenset({options.token_env} if options.token_env else ()),

@@ -1,0 +1,139 @@
+"""`/v1/responses`: chats in another shape, and the conversations that later ones go on from while the server lives."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moevolve.serve.completions import answer
+from moevolve.serve.failures import RequestError
+from moevolve.serve.jobs import Job, chat_job
+from moevolve.serve.response_items import Item, ResponseEvents, ResponsesRequest, messages_of
+from moevolve.serve.service import Deployment, Service
+
+KEPT = 1024
+"""Responses that later ones may go on from; the oldest go first."""
+KEPT_BYTES = 64 << 20
+"""Bytes of their conversations, together."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A response, and the conversation up to its end without instructions."""
+
+    client: str
+    response: Item
+    messages: list[Item]
+    size: int
+
+
+class Conversations:
+    """Responses of this server's life by their ids; each belongs to the client that asked."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._size = 0
+
+    def put(self, client: str, response: Item, messages: list[Item]) -> None:
+        """Keeps a response."""
+        size = len(msgspec.json.encode((response, messages)))
+        self._kept[response["id"]] = Kept(client, response, messages, size)
+        self._size += size
+        while len(self._kept) > KEPT or self._size > KEPT_BYTES:
+            self._size -= self._kept.popitem(last=False)[1].size
+
+    def take(self, name: str, client: str) -> Kept:
+        """A response by its id.
+
+        Raises:
+            RequestError: 404, if this client has none of this id.
+        """
+        kept = self._kept.get(name)
+        if kept is None or kept.client != client:
+            raise RequestError(
+                404,
+                f"there is no response {name[:80]!r} here: the newest {KEPT:,} are kept while the server runs",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        return kept
+
+
+async def responded(
+    service: Service, request: Request, body: ResponsesRequest, kept: Conversations, client: str
+) -> Response:
+    """Answers a request whose body has been read.
+
+    Raises:
+        RequestError: the answer is a status.
+    """
+    before: list[Item] = []
+    if body.previous_response_id is not None:
+        before = kept.take(body.previous_response_id, client).messages
+    chat = body.chat(before)
+
+    def envelope(service: Service, deployment: Deployment, job: Job) -> _Envelope:
+        return _Envelope(service, job, body, before, kept, client)
+
+    return await answer(service, request, chat, 1, chat_job, envelope)
+
+
+class _Envelope:
+    """A response around a turn."""
+
+    def __init__(
+        self,
+        service: Service,
+        job: Job,
+        body: ResponsesRequest,
+        before: list[Item],
+        kept: Conversations,
+        client: str,
+    ) -> None:
+        self.job = job
+        self.seconds = service.limits.request_seconds
+        self._body, self._before, self._kept, self._client = body, before, kept, client
+        self._events = ResponseEvents(body, f"resp_{secrets.token_hex(12)}", service.name)
+
+    def whole(self) -> dict[str, Any]:
+        (told,) = self.job.told
+        message = told["message"]
+        for delta in (
+            {"reasoning_content": message.get("reasoning_content")},
+            {"content": message["content"]},
+        ):
+            self._events.take(delta)
+        self._events.take({"tool_calls": message.get("tool_calls")})
+        response: Item = self._finish(told["finish_reason"])[-1]["response"]
+        return response
+
+    def opening(self) -> bytes:
+        return b"".join(map(_sse, self._events.begin()))
+
+    def progress(self, pieces: list[dict[str, Any]]) -> bytes:
+        events = [event for piece in pieces for event in self._events.take(piece["delta"])]
+        return b"".join(map(_sse, events))
+
+    def ending(self, usage: bool) -> bytes:
+        return b"".join(map(_sse, self._finish(self.job.choices[0].reader.finish)))
+
+    def failed(self, error: dict[str, Any]) -> bytes:
+        return _sse(self._events.failed(error["error"]))
+
+    def _finish(self, finish: str | None) -> list[Item]:
+        events = self._events.end(finish, self.job.usage)
+        if self._body.store is not False:
+            given = self._body.input
+            said = [{"role": "user", "content": given}] if isinstance(given, str) else given
+            messages = [*self._before, *messages_of(said), *messages_of(self._events.items)]
+            self._kept.put(self._client, events[-1]["response"], messages)
+        return events
+
+
+def _sse(event: Item) -> bytes:
+    """A server-sent event with its name."""
+    return f"event: {event['type']}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"

@@ -1,0 +1,140 @@
+"""What is asked of a model without drawing: tokens of texts and back, and embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import struct
+from typing import Any, Literal
+
+import msgspec
+
+from moevolve.errors import UsageError
+from moevolve.models.chat import conversation
+from moevolve.models.engine import Engine
+from moevolve.serve.failures import RequestError, unsupported, wrong
+from moevolve.serve.schemas import ChatRequest, check_message
+from moevolve.serve.service import Service
+
+MOST_INPUTS = 256
+"""Texts of one request for embeddings."""
+
+
+class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /tokenize: a text, or a conversation through the model's chat template."""
+
+    model: str | None = None
+    prompt: str | None = None
+    content: str | None = None
+    """A text under its name in other servers."""
+    messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_token_strs: bool | None = None
+
+    def check(self) -> None:
+        given = [one for one in (self.prompt, self.content, self.messages) if one is not None]
+        if len(given) != 1:
+            raise wrong("prompt", "`prompt` or `messages`, one of them")
+        for index, message in enumerate(self.messages or ()):
+            check_message(f"messages[{index}]", message)
+
+
+class DetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /detokenize."""
+
+    tokens: list[int]
+    model: str | None = None
+
+    def check(self) -> None:
+        return
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /v1/embeddings."""
+
+    input: str | list[str | int | list[int]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+    @property
+    def texts(self) -> list[str | list[int]]:
+        """One entry an embedding."""
+        if isinstance(self.input, str):
+            return [self.input]
+        ids = [entry for entry in self.input if isinstance(entry, int)]
+        return [ids] if ids else [entry for entry in self.input if not isinstance(entry, int)]
+
+    def check(self) -> None:
+        if not self.texts or len(self.texts) > MOST_INPUTS:
+            raise wrong("input", f"1 to {MOST_INPUTS} texts")
+        if isinstance(self.input, list) and len({type(entry) for entry in self.input}) > 1:
+            raise wrong("input", "texts, or tokens, or lists of tokens, and not several of them")
+
+
+def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
+    """The tokens of a text."""
+    engine = service.current.engine
+    try:
+        if body.messages is None:
+            text = body.prompt if body.prompt is not None else body.content or ""
+            ids = engine.encode(text, whole=body.add_special_tokens is not False)
+        else:
+            asked = ChatRequest(messages=body.messages, tools=body.tools)
+            prompt = engine.chats.prompt(
+                conversation(asked.conversation, asked.offered),
+                answer=body.add_generation_prompt is not False,
+                go_on=bool(body.continue_final_message),
+                **(body.chat_template_kwargs or {}),
+            )
+            ids = engine.encode(prompt, whole=bool(body.add_special_tokens))
+    except UsageError as error:
+        raise RequestError(400, str(error)) from error
+    texts = [engine.decode([token], special=True) for token in ids] if body.return_token_strs else None
+    return {"count": len(ids), "max_model_len": engine.positions, "tokens": ids, "token_strs": texts}
+
+
+def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
+    """The text of tokens, special ones included."""
+    engine = service.current.engine
+    _check(engine, "tokens", body.tokens)
+    try:
+        return {"prompt": engine.decode(body.tokens, special=True)}
+    except UsageError as error:
+        raise RequestError(400, str(error)) from error
+
+
+async def embedded(service: Service, body: EmbeddingRequest) -> dict[str, Any]:
+    """Embeddings, one text after another so that others' rounds come between."""
+    data: list[dict[str, Any]] = []
+    used = 0
+    with service.lease() as deployment:
+        engine = deployment.engine
+        for index, text in enumerate(body.texts):
+            try:
+                ids = engine.encode(text)
+                if not ids:
+                    raise wrong("input", f"text {index} has no tokens")
+                _check(engine, "input", ids)
+                vector = await asyncio.to_thread(engine.embed, ids)
+            except UsageError as error:
+                raise RequestError(400, str(error)) from error
+            if body.dimensions is not None and body.dimensions != len(vector):
+                raise unsupported("dimensions", f"this model has {len(vector)}")
+            used += len(ids)
+            told: Any = vector
+            if body.encoding_format == "base64":
+                told = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+            data.append({"object": "embedding", "index": index, "embedding": told})
+    usage = {"prompt_tokens": used, "total_tokens": used}
+    return {"object": "list", "data": data, "model": service.name, "usage": usage}
+
+
+def _check(engine: Engine, name: str, ids: list[int]) -> None:
+    if wide := [token for token in ids if not 0 <= token < engine.vocab_size]:
+        raise wrong(name, f"{wide[0]} is no token: they are numbers below {engine.vocab_size}")
