@@ -67,7 +67,7 @@ def resolve(sampling: Sampling | None, n: int, **settings: Unpack[Settings]) -> 
     bias = settings.get("logit_bias", ())
     pairs = bias.items() if isinstance(bias, Mapping) else bias
     fields["allowed_tokens"] = tuple(settings.get("allowed_tokens", ()))
-    fields["constraint"] = _constraint(fields)
+    fields["constraint"] = form_of(**{name: fields.pop(name) for name in FORMS if name in fields})
     fields["logit_bias"] = tuple((int(token), float(by)) for token, by in pairs)
     try:
         return checked(msgspec.convert(fields, Sampling))
@@ -75,21 +75,25 @@ def resolve(sampling: Sampling | None, n: int, **settings: Unpack[Settings]) -> 
         raise UsageError(f"sampling settings: {error}") from None
 
 
-_FORMS: dict[str, Callable[[Any], Constraint]] = {
+FORMS: dict[str, Callable[[Any], Constraint]] = {
     "schema": constraints.json_schema,
     "regex": constraints.regex,
     "choice": constraints.choice,
     "grammar": constraints.grammar,
 }
+"""Settings that hold a text to a form, and what makes a constraint of each."""
 
 
-def _constraint(fields: dict[str, Any]) -> Constraint | None:
-    """The form that the text is held to; takes its setting out of `fields`."""
-    asked = {name: fields.pop(name) for name in _FORMS if name in fields}
-    asked = {name: value for name, value in asked.items() if value is not None}
+def form_of(**settings: Any) -> Constraint | None:
+    """The form that a text is held to, by one of `FORMS`; None for none.
+
+    Raises:
+        UsageError: several are given, or one cannot be.
+    """
+    asked = {name: value for name, value in settings.items() if value is not None}
     if len(asked) > 1:
         raise UsageError(f"give {' or '.join(asked)}, not both: a text has one form")
-    return next((_FORMS[name](value) for name, value in asked.items()), None)
+    return next((FORMS[name](value) for name, value in asked.items()), None)
 
 
 def checked(sampling: Sampling) -> Sampling:
