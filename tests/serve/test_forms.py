@@ -104,7 +104,7 @@ def test_a_prompt_is_scored_as_the_engine_scores_it(serving: Start, seed_model: 
     own = seed_model.score(ids, top=2)
     count = len(ids)
     assert told["token_logprobs"][:count] == [None, *(logprob for logprob, _ in own)]
-    assert told["top_logprobs"][0] is None and all(len(top) == 2 for top in told["top_logprobs"][1:])
+    assert told["top_logprobs"][0] is None and all(len(top) == 2 for top in told["top_logprobs"][1:count])
     assert len(told["tokens"]) == len(told["text_offset"]) == count + most
     assert answer["usage"]["completion_tokens"] == most
     assert answer["choices"][0]["text"].startswith("rev:abc=cba")
