@@ -2,8 +2,8 @@
 
     python benches/clients.py --model SmolLM2.gguf --python CLIENTS/bin/python [NAME ...]
 
-The server runs with this interpreter, the clients with the other one, which has openai, pydantic-ai, langchain-openai, instructor,
-smolagents, openai-agents, llm, outlines, inspect_ai and lm-eval. Exit code 1 if one of them fails.
+The server runs with this interpreter, the clients with the other one, which has openai, pydantic-ai, langchain-openai,
+instructor, smolagents, openai-agents, llm, outlines, inspect_ai and lm-eval. Exit code 1 if one of them fails.
 """
 
 from __future__ import annotations
