@@ -63,10 +63,11 @@ def test_a_call_is_answered(serving: Start) -> None:
         second = asking.responses.create(
             model="test", input=[answer], previous_response_id=first.id, tools=[TOOL]
         )
+        told: Any = [{"role": "user", "content": "hi"}, *first.output, answer]
         by_hand = asking.responses.create(
             model="test",
-            input=[{"role": "user", "content": "hi"}, *first.output, answer],
-            tools=[TOOL],  # type: ignore[list-item]
+            input=told,
+            tools=[TOOL],
         )
     assert second.output_text == by_hand.output_text == "12 degrees"
 
