@@ -2,7 +2,6 @@
 
 use pyo3::prelude::*;
 
-mod constraint;
 mod engine;
 mod experts;
 mod generation;
@@ -17,7 +16,6 @@ mod training;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     engine::register(module)?;
-    constraint::register(module)?;
     generation::register(module)?;
     experts::register(module)?;
     plan::register(module)?;
