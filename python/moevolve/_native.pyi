@@ -7,6 +7,7 @@ from typing import Any, Protocol, final, type_check_only
 from typing_extensions import Buffer
 
 __all__ = [
+    "Constraint",
     "Engine",
     "MemoryStore",
     "MoeLayer",
@@ -153,6 +154,25 @@ class Engine:
             UsageError: the checkpoint has no tokenizer.
         """
 
+    def token_bytes(self, ids: list[int]) -> list[bytes]:
+        """The bytes that each token stands for; of a special one, those of its name.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
+
+    def constraint(self, form: str, source: str, marks: list[str]) -> Constraint:
+        """A grammar compiled for this model's tokens.
+
+        Args:
+            form: "json" (a JSON schema), "regex" or "lark".
+            source: its text.
+            marks: special tokens that are text, the same in every call.
+
+        Raises:
+            UsageError: it cannot be compiled, or the checkpoint has no tokenizer or no end token.
+        """
+
     @property
     def chat_templates(self) -> dict[str, str]:
         """All chat templates by name; one without a name is the "default"."""
@@ -168,6 +188,20 @@ class Engine:
     @property
     def notes(self) -> list[str]:
         """What could not be taken over exactly from the model's file, such as a GGUF's unknown rule for splitting texts."""
+
+    def score(self, ids: list[int], top: int) -> list[tuple[float, list[tuple[int, float]]]]:
+        """Log-probability of each token but the first given those before it, and the `top` likeliest in its place.
+
+        Raises:
+            UsageError: no token, one outside the vocabulary, or more positions than the model has.
+        """
+
+    def embed(self, ids: list[int]) -> list[float]:
+        """The mean over the tokens of the last hidden state, after the final norm.
+
+        Raises:
+            UsageError: as `score`.
+        """
 
     def logits(self, ids: list[list[int]]) -> Tensor:
         """(rows, longest row, vocabulary): what each token predicts; NaN past a shorter row's end.
@@ -418,6 +452,10 @@ class _Sampling(Protocol):
     def speculate(self) -> int: ...
     @property
     def ignore_eos(self) -> bool: ...
+    @property
+    def min_tokens(self) -> int: ...
+    @property
+    def allowed_tokens(self) -> Sequence[int]: ...
 
 @type_check_only
 class _Request(Protocol):
@@ -429,6 +467,12 @@ class _Request(Protocol):
     def sampling(self) -> _Sampling: ...
     @property
     def keys(self) -> Sequence[int]: ...
+    @property
+    def compiled(self) -> Constraint | None: ...
+
+@final
+class Constraint:
+    """A grammar compiled for a model's tokens; `Engine.constraint` makes it, requests carry it."""
 
 @final
 class Sample:
@@ -448,7 +492,7 @@ class Sample:
 
     @property
     def finish(self) -> str:
-        """ "stop" after an end token, "length" at the limit."""
+        """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex."""
 
     @property
     def text(self) -> str:

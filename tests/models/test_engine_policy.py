@@ -93,7 +93,7 @@ def test_a_role_may_ask_a_chat_model_without_the_wording() -> None:
     [
         (request((Message("user", "?"),)), "has no chat template"),
         (request(tools=(FORECAST,)), "has no chat template"),
-        (request(schema={"type": "object"}), "schema"),
+        (request(schema={"type": "nothing"}), "json: "),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_by_name_beside_what_it_can(seed, asked, reason) -> None:

@@ -134,7 +134,7 @@ def test_a_wrong_completion_is_named(serving: Start, body: bytes, param: str | N
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
         ({"functions": [{}]}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"top_logprobs": 3}, "top_logprobs"),

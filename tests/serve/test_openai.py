@@ -257,6 +257,7 @@ def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
             "min_p": 0.05,
             "repetition_penalty": 1.1,
             "ignore_eos": True,
+            "min_tokens": 2,
             "stop_token_ids": [65],
         },
     )
@@ -265,7 +266,7 @@ def test_settings_reach_the_scheduler(serving: Start, client_of: Any) -> None:
     assert (sampling.frequency_penalty, sampling.presence_penalty) == (0.1, -0.2)
     assert (sampling.repetition_penalty, sampling.logit_bias) == (1.1, ((120, -100.0),))
     assert (sampling.stop, sampling.max_tokens, sampling.ignore_eos) == (("q",), 9, True)
-    assert sampling.stop_tokens == (65,)
+    assert (sampling.min_tokens, sampling.stop_tokens) == (2, (65,))
 
 
 def test_echo_repeats_the_prompt(serving: Start, client_of: Any) -> None:

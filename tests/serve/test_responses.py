@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from chat_samples import WEATHER
+from chat_samples import CHATML, WEATHER
 from serving import Serving, scripted
 
 Start = Callable[..., Serving]
@@ -70,6 +70,15 @@ def test_a_call_is_answered(serving: Start) -> None:
             tools=[TOOL],
         )
     assert second.output_text == by_hand.output_text == "12 degrees"
+
+
+def test_a_form_reaches_the_scheduler(serving: Start) -> None:
+    engine = scripted('{"a": 1}', CHATML.replace("<think>", "").replace("</think>", ""))
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    with client(serving(engine)) as asking:
+        text: Any = {"format": {"type": "json_schema", "name": "r", "schema": schema, "strict": True}}
+        asking.responses.create(model="test", input="hi", text=text)
+    assert engine.native.asked[0].sampling.constraint.form == "json"  # type: ignore[attr-defined]
 
 
 def test_an_answer_that_was_cut_is_incomplete(serving: Start) -> None:

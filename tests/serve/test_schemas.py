@@ -125,8 +125,65 @@ def test_fields_of_completions_mean_nothing_in_a_chat(field: str) -> None:
     assert told.value.param == field
 
 
+SPACED = '{"x-guidance": {"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}, "type": "object"}'
+
+
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
+@pytest.mark.parametrize(
+    ("asked", "form", "source"),
+    [
+        ({"guided_json": {"type": "object"}}, "json", SPACED),
+        ({"guided_json": '{"type": "object"}'}, "json", SPACED),
+        ({"json_schema": {"type": "object"}}, "json", SPACED),
+        ({"structured_outputs": {"json": {"type": "object"}, "regex": None}}, "json", SPACED),
+        ({"response_format": {"type": "json_object"}}, "json", SPACED),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "r", "schema": {"type": "object"}},
+                }
+            },
+            "json",
+            SPACED,
+        ),
+        ({"guided_regex": "[0-9]{3}"}, "regex", "[0-9]{3}"),
+        ({"structured_outputs": {"regex": "a"}}, "regex", "a"),
+        ({"guided_choice": ["yes", 'n"o']}, "lark", 'start: "yes" | "n\\"o"\n'),
+        ({"guided_grammar": 'start: "7"'}, "lark", 'start: "7"'),
+        ({"response_format": {"type": "text"}}, None, None),
+    ],
+)
+def test_a_form_is_asked_for_under_every_name(
+    kind: Any, asked: Any, form: str | None, source: str | None
+) -> None:
+    found = decode(json.dumps({**WHOLE[kind], **asked}).encode(), kind).constraint
+    assert (found and found.form, found and found.source) == (form, source)
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_regex": 5}, "guided_regex"),
+        ({"grammar": 'root ::= "7"'}, "grammar"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
+        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+        ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos"),
+        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens"),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused_by_name(asked: Any, param: str) -> None:
+    with pytest.raises(RequestError) as told:
+        decode(json.dumps({"prompt": "a", **asked}).encode(), CompletionRequest)
+    assert told.value.param == param
+
+
 def test_tokens_that_are_none_are_refused() -> None:
-    for field in ("stop_token_ids",):
+    for field in ("stop_token_ids", "allowed_token_ids"):
         asked = decode(json.dumps({"prompt": "a", field: [3, 100]}).encode(), CompletionRequest)
         with pytest.raises(RequestError, match=f"{field}: 100 is no token"):
             asked.sampling(7, 100)
@@ -140,6 +197,8 @@ TOOL: dict[str, Any] = {"type": "function", "function": {"name": "w"}}
     [
         ("auto", False, ["w", "v"], True),
         ("none", False, [], True),
+        ("required", True, ["w", "v"], True),
+        ({"type": "function", "function": {"name": "v"}}, True, ["v"], False),
         ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}}, False, ["w"], True),
     ],
 )
@@ -159,6 +218,7 @@ def test_which_tools_may_and_must_be_called(
         {"tool_choice": "required"},
         {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
         {"tools": [TOOL], "tool_choice": "any"},
+        {"tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}},
         {"continue_final_message": True, "add_generation_prompt": True},
         {"continue_final_message": True, "messages": [{"role": "assistant", "content": ""}]},
     ],

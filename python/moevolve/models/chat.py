@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.errors import UsageError
+from moevolve.models.constraints import turn
 from moevolve.models.reply import ReplyFormat, ReplyParser
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
@@ -15,7 +16,7 @@ from moevolve.models.template import ChatTemplate
 from moevolve.models.toolprompt import in_texts, needed
 from moevolve.models.turns import Event, MalformedCall, Reply
 from moevolve.protocol.completion import Completion, Samples
-from moevolve.protocol.sampling import Sampling, TokenRequest
+from moevolve.protocol.sampling import Constraint, Sampling, TokenRequest
 from moevolve.randomness import key
 
 MAX_TOKENS = 1024
@@ -145,13 +146,14 @@ class Chat:
         max_tokens: int | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        constraint: Constraint | None = None,
         **variables: Any,
     ) -> ChatStream:
         """One turn as it is drawn: sample `sample` of conversation `index` of the call to `complete` that draws the same."""
         prompt = self.prompt(conversation, **variables)
         keys = [key(seed, "generate", index, sample)]
         form = self.format_of(conversation)
-        request = self._request(prompt, keys, form, sampling, max_tokens, temperature, top_p)
+        request = self._request(prompt, keys, form, sampling, max_tokens, temperature, top_p, constraint)
         return ChatStream(
             self._model.begin(request), self.format_of(conversation).parser(prompt, conversation.tools)
         )
@@ -167,6 +169,7 @@ class Chat:
         max_tokens: int | None = None,
         temperature: float | None = None,
         top_p: float = 1.0,
+        constraint: Constraint | None = None,
         **variables: Any,
     ) -> list[tuple[ChatCompletion, ...]]:
         """Answers every conversation `n` times, all in one batch.
@@ -177,6 +180,7 @@ class Chat:
             sampling: all settings at once, in place of the three that follow.
             max_tokens: most new tokens a turn; None takes 1024, or what the model's context has room for.
             temperature, top_p: as of `Engine.generate`.
+            constraint: what each answer must be; reasoning before it is free.
             variables: the template's own, such as `enable_thinking`.
 
         Raises:
@@ -187,7 +191,9 @@ class Chat:
         for index, (prompt, conversation) in enumerate(zip(prompts, conversations, strict=True), offset):
             keys = [key(seed, "generate", index, sample) for sample in range(n)]
             form = self.format_of(conversation)
-            requests.append(self._request(prompt, keys, form, sampling, max_tokens, temperature, top_p))
+            requests.append(
+                self._request(prompt, keys, form, sampling, max_tokens, temperature, top_p, constraint)
+            )
         return [
             tuple(self._read(sample, prompt, conversation) for sample in samples)
             for samples, prompt, conversation in zip(
@@ -204,6 +210,7 @@ class Chat:
         max_tokens: int | None,
         temperature: float | None,
         top_p: float,
+        constraint: Constraint | None,
     ) -> TokenRequest:
         ids = self._model.encode(prompt, whole=False)
         if sampling is None:
@@ -211,6 +218,9 @@ class Chat:
             sampling = resolve(None, len(keys), max_tokens=room, temperature=temperature, top_p=top_p)
         else:
             sampling = resolve(sampling, len(keys))
+        asked = constraint or sampling.constraint
+        if asked is not None:
+            sampling = msgspec.structs.replace(sampling, constraint=turn(asked, form, prompt))
         return TokenRequest(ids, sampling, keys, form.marks)
 
     def _read(self, sample: Completion, prompt: str, conversation: Conversation) -> ChatCompletion:

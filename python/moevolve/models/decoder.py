@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike, fspath
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from moevolve import _native
 from moevolve.errors import UsageError
 from moevolve.models.device import settled_device
+from moevolve.models.reply import MARKS
+from moevolve.protocol.sampling import Constraint, TokenRequest
+
+KEPT = 32
+"""Compiled constraints that are kept for the next request."""
 
 
 class Decoder:
@@ -27,6 +36,8 @@ class Decoder:
         self.native = native
         self.origin = origin
         self._hidden: dict[int, str] = {}
+        self._compiled: OrderedDict[Constraint, Any] = OrderedDict()
+        self._compiling = threading.Lock()
 
     @classmethod
     def load(
@@ -198,6 +209,48 @@ class Decoder:
         are right-padded; padded positions hold NaN.
         """
         return self.native.logits([list(row) for row in ids])
+
+    def score(self, ids: Sequence[int], *, top: int = 0) -> list[tuple[float, list[tuple[int, float]]]]:
+        """Log-probability of each token of a text but the first, given those before it, and the `top` likeliest ones.
+
+        Raises:
+            UsageError: no token, one outside the vocabulary, or more than the model has positions for.
+        """
+        return self.native.score(list(ids), top)
+
+    def embed(self, ids: Sequence[int]) -> list[float]:
+        """The mean over a text's tokens of the last hidden state, after the final norm.
+
+        Raises:
+            UsageError: as `score`.
+        """
+        return self.native.embed(list(ids))
+
+    def token_bytes(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each token stands for; of a special one, those of its name.
+
+        Raises:
+            UsageError: the checkpoint has no tokenizer.
+        """
+        return [bytes(one) for one in self.native.token_bytes(list(ids))]
+
+    def ready(self, request: TokenRequest) -> TokenRequest:
+        """The request with its constraint compiled.
+
+        Raises:
+            UsageError: the constraint cannot be compiled, or the checkpoint has no tokenizer.
+        """
+        constraint = request.sampling.constraint
+        if constraint is None or request.compiled is not None:
+            return request
+        with self._compiling:
+            compiled = self._compiled.pop(constraint, None)
+            if compiled is None:
+                compiled = self.native.constraint(constraint.form, constraint.source, list(MARKS))
+            self._compiled[constraint] = compiled
+            if len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+        return msgspec.structs.replace(request, compiled=compiled)
 
     def encode(self, prompt: str | Sequence[int], *, whole: bool = True) -> list[int]:
         """Token ids; ids pass through.

@@ -96,7 +96,9 @@ class Engine(TrainableDecoder):
             settings: `max_tokens` (64), `temperature` (0 is greedy; left out it is greedy for `n=1` and 1.0 for more
                 samples), `top_p` in (0, 1], `top_k` and `min_p` (0 keeps every token), `frequency_penalty`,
                 `presence_penalty`, `repetition_penalty`, `stop` (texts), `stop_tokens`, `logit_bias` (token id to what is
-                added), `top_logprobs` (at most 20), `speculate` (draft tokens a step), `ignore_eos`.
+                added), `top_logprobs` (at most 20), `speculate` (draft tokens a step), `ignore_eos`, `min_tokens`,
+                `allowed_tokens`; and one of `schema` (a JSON schema), `regex`, `choice` (texts) and `grammar` (Lark), which
+                hold the text to a form.
 
         Returns:
             One `Samples` a prompt: `out[i][j].text`, or `out[i].text` for the first. Of each, `tokens` are the ids drawn
@@ -148,6 +150,7 @@ class Engine(TrainableDecoder):
         Raises:
             UsageError: an empty prompt, an unknown token, an impossible setting, or stop texts without a tokenizer.
         """
+        requests = [self.ready(request) for request in requests]
         drawn = iter(self.native.generate([each for each in requests if not each.sampling.stop]))
         watched = [each for each in requests if each.sampling.stop]
         read = iter(Scheduler(self, slots=SLOTS * self.threads).complete(watched) if watched else [])
@@ -175,7 +178,10 @@ class Engine(TrainableDecoder):
         Raises:
             UsageError: as `complete`.
         """
-        return TextStream(SampleStream(self, request), TextReader(self, request.marks, request.sampling.stop))
+        return TextStream(
+            SampleStream(self, request),
+            TextReader(self, request.marks, request.sampling.stop, request.sampling.min_tokens),
+        )
 
     @cached_property
     def chats(self) -> Chat:

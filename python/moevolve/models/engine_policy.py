@@ -8,8 +8,11 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.models.asking import Turn, asked
+from moevolve.models.constraints import json_schema
+from moevolve.models.constraints import turn as turn_form
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.models.reply import ReplyFormat
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import GenerateRequest, Reply, Unanswered
 from moevolve.protocol.sampling import TokenRequest
@@ -81,11 +84,13 @@ class EnginePolicy:
             UsageError: this model cannot answer it.
         """
         keys = [key(request.key, sample) for sample in range(request.n)]
-        if request.schema is not None:
-            raise UsageError("schema: this engine cannot hold an answer to a JSON schema; ask without one")
         ids, turn = asked(self.engine, self.prompts, request.prompt, request.tools, worded=request.worded)
-        marks = self.engine.chats.format_of(turn.conversation).marks if turn is not None else ()
-        return TokenRequest(ids, request.sampling, keys, marks), turn
+        form = self.engine.chats.format_of(turn.conversation) if turn is not None else ReplyFormat()
+        sampling = request.sampling
+        if request.schema is not None:
+            fits = turn_form(json_schema(request.schema), form, turn.prompt if turn is not None else "")
+            sampling = msgspec.structs.replace(sampling, constraint=fits)
+        return self.engine.ready(TokenRequest(ids, sampling, keys, form.marks)), turn
 
     def _read(self, samples: Sequence[Completion] | Unanswered, turn: Turn | None) -> Reply:
         if isinstance(samples, Unanswered):

@@ -13,6 +13,16 @@ from moevolve.models.toolcalls import CallNotes, CallReader, HermesCalls, Minima
 from moevolve.models.turns import ContentDelta, Event, ReasoningDelta, Reply
 
 THINK, THOUGHT = "<think>", "</think>"
+MARKS = (
+    THINK,
+    THOUGHT,
+    *(
+        text
+        for calls in (MinimaxCalls, HermesCalls)
+        for text in (calls.opening, calls.opening.replace("<", "</"))
+    ),
+)
+"""Texts that mean something to some format: special tokens of these names are text to a constraint."""
 
 
 class ReplyFormat(msgspec.Struct, frozen=True):

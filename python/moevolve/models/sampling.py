@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TypedDict, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.protocol.sampling import Sampling
+from moevolve.models import constraints
+from moevolve.protocol.sampling import Constraint, Sampling
 
 MAX_TOKENS = 64
 """New tokens of a sample where nobody says another number."""
@@ -33,6 +34,12 @@ class Settings(TypedDict, total=False):
     top_logprobs: int
     speculate: int
     ignore_eos: bool
+    min_tokens: int
+    allowed_tokens: Sequence[int]
+    schema: Mapping[str, Any] | bool
+    regex: str
+    choice: Sequence[str]
+    grammar: str
 
 
 def resolve(sampling: Sampling | None, n: int, **settings: Unpack[Settings]) -> Sampling:
@@ -50,7 +57,7 @@ def resolve(sampling: Sampling | None, n: int, **settings: Unpack[Settings]) -> 
     if unknown := sorted(settings.keys() - Settings.__annotations__.keys()):
         known = ", ".join(Settings.__annotations__)
         raise UsageError(f"there is no sampling setting {unknown[0]!r}; known are {known}")
-    fields = dict(settings)
+    fields: dict[str, Any] = dict(settings)
     fields.setdefault("max_tokens", MAX_TOKENS)
     if fields.get("temperature") is None:
         fields["temperature"] = 0.0 if n == 1 else 1.0
@@ -59,11 +66,34 @@ def resolve(sampling: Sampling | None, n: int, **settings: Unpack[Settings]) -> 
     fields["stop_tokens"] = tuple(settings.get("stop_tokens", ()))
     bias = settings.get("logit_bias", ())
     pairs = bias.items() if isinstance(bias, Mapping) else bias
+    fields["allowed_tokens"] = tuple(settings.get("allowed_tokens", ()))
+    fields["constraint"] = form_of(**{name: fields.pop(name) for name in FORMS if name in fields})
     fields["logit_bias"] = tuple((int(token), float(by)) for token, by in pairs)
     try:
         return checked(msgspec.convert(fields, Sampling))
     except msgspec.ValidationError as error:
         raise UsageError(f"sampling settings: {error}") from None
+
+
+FORMS: dict[str, Callable[[Any], Constraint]] = {
+    "schema": constraints.json_schema,
+    "regex": constraints.regex,
+    "choice": constraints.choice,
+    "grammar": constraints.grammar,
+}
+"""Settings that hold a text to a form, and what makes a constraint of each."""
+
+
+def form_of(**settings: Any) -> Constraint | None:
+    """The form that a text is held to, by one of `FORMS`; None for none.
+
+    Raises:
+        UsageError: several are given, or one cannot be.
+    """
+    asked = {name: value for name, value in settings.items() if value is not None}
+    if len(asked) > 1:
+        raise UsageError(f"give {' or '.join(asked)}, not both: a text has one form")
+    return next((FORMS[name](value) for name, value in asked.items()), None)
 
 
 def checked(sampling: Sampling) -> Sampling:
@@ -81,6 +111,9 @@ def checked(sampling: Sampling) -> Sampling:
     _within("presence_penalty", sampling.presence_penalty, -unbounded)
     _within("top_logprobs", sampling.top_logprobs, 0, MAX_TOP_LOGPROBS)
     _within("speculate", sampling.speculate, 0)
+    _within("min_tokens", sampling.min_tokens, 0, sampling.max_tokens)
+    if sampling.constraint is not None and sampling.ignore_eos:
+        raise UsageError("ignore_eos: a text that is held to a form ends where it does")
     if not 0 < sampling.top_p <= 1:
         raise UsageError(f"top_p={sampling.top_p}: it lies in (0, 1]")
     if not 0 < sampling.repetition_penalty < unbounded:
@@ -89,8 +122,9 @@ def checked(sampling: Sampling) -> Sampling:
         raise UsageError("stop: a stop text has at least one character")
     if not all(math.isfinite(by) for _, by in sampling.logit_bias):
         raise UsageError("logit_bias: every bias is a finite number")
-    if min((*sampling.stop_tokens, *(token for token, _ in sampling.logit_bias)), default=0) < 0:
-        raise UsageError("stop_tokens, logit_bias: token ids are not negative")
+    biased = (token for token, _ in sampling.logit_bias)
+    if min((*sampling.stop_tokens, *sampling.allowed_tokens, *biased), default=0) < 0:
+        raise UsageError("stop_tokens, allowed_tokens, logit_bias: token ids are not negative")
     return sampling
 
 

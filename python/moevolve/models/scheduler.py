@@ -46,6 +46,7 @@ class Scheduler:
             UsageError: an empty prompt, an unknown token, an impossible setting, or stop texts without a tokenizer.
             CapacityError: a sample would need more memory than there is; names both figures.
         """
+        request = self.engine.ready(request)
         stop = request.sampling.stop
         if stop and not self.engine.has_tokenizer:
             raise UsageError("this checkpoint has no tokenizer.json: stop at tokens instead of texts")
@@ -53,7 +54,8 @@ class Scheduler:
             number = self._native.add(request)
             if stop:
                 for sample in range(len(request.keys)):
-                    self._readers[number, sample] = TextReader(self.engine, request.marks, stop)
+                    least = request.sampling.min_tokens
+                    self._readers[number, sample] = TextReader(self.engine, request.marks, stop, least)
         return number
 
     def cancel(self, request: int) -> None:
@@ -179,7 +181,7 @@ class SampleStream:
 
     def __init__(self, engine: Decoder, request: TokenRequest) -> None:
         self._native = engine.native.scheduler(1, 0)
-        self._native.add(request)
+        self._native.add(engine.ready(request))
         self.finish: str | None = None
         """`stop` after an end token, `length` at the limit; None while tokens are left."""
         self.end_logprob: float | None = None

@@ -42,16 +42,23 @@ class TextReader:
         vocabulary: decodes; without a tokenizer every text is empty.
         marks: special tokens that show, as of `Engine.text`.
         stop: texts that end the sample and are not part of it.
+        least: tokens before which no stop text counts.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, marks: Sequence[str] | None = (), stop: Sequence[str] = ()
+        self,
+        vocabulary: Vocabulary,
+        marks: Sequence[str] | None = (),
+        stop: Sequence[str] = (),
+        least: int = 0,
     ) -> None:
         self._vocabulary = vocabulary
         self._marks = marks
         self._decoder = TextDecoder(lambda ids: vocabulary.decode(ids, special=True))
         self._stops = Tags(*stop) if stop else None
         self._scan = Scan()
+        self._early = least
+        """Tokens that are still to come before a stop text counts."""
         self.length = 0
         """Characters decoded so far, those held back included: where the next token's text begins."""
         self.stop: str | None = None
@@ -64,6 +71,7 @@ class TextReader:
 
     def push(self, token: int) -> str:
         """Takes a token; returns the text that may be shown with it. Nothing counts behind a stop text."""
+        self._early -= 1
         if not self._vocabulary.has_tokenizer or not self._vocabulary.shows(token, self._marks):
             return ""
         return self._show(self._decoder.push(token))
@@ -92,7 +100,7 @@ class TextReader:
 
     def _show(self, text: str) -> str:
         self.length += len(text)
-        if self._stops is None:
+        if self._stops is None or self._early > 0:
             return text
         self._scan.push(text)
         before, self.stop = self._scan.take(self._stops)

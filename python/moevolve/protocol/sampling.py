@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """What a text must be: a schema, an expression or a grammar, as it is compiled."""
+
+    form: Literal["json", "regex", "lark"]
+    source: str
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +41,12 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """Most draft tokens a step, from what followed the same tokens before; changes the speed alone."""
     ignore_eos: bool = False
     """The model's end tokens are tokens like others."""
+    min_tokens: int = 0
+    """No end token, and no stop text, ends a sample before so many tokens."""
+    allowed_tokens: tuple[int, ...] = ()
+    """The only tokens that may come, end tokens among them; empty for all."""
+    constraint: Constraint | None = None
+    """What the text must be; it ends where that does."""
 
 
 class TokenRequest(msgspec.Struct, frozen=True):
@@ -45,6 +59,8 @@ class TokenRequest(msgspec.Struct, frozen=True):
     """One sample a key of 64 bits; the key is all the randomness of a sample."""
     marks: Sequence[str] | None = ()
     """Special tokens that show in the text, as of `Engine.text`; stop texts are looked for in what shows."""
+    compiled: Any = None
+    """The sampling's constraint as the engine has compiled it; whoever draws puts it there."""
 
 
 class Drawn(msgspec.Struct, frozen=True):

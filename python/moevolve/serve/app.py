@@ -29,8 +29,10 @@ from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Service
 from moevolve.serve.texts import (
     DetokenizeRequest,
+    EmbeddingRequest,
     TokenizeRequest,
     detokenized,
+    embedded,
     tokenized,
 )
 
@@ -89,6 +91,9 @@ def application(
         client = str(request.scope.get("moevolve.client") or "")
         return json_response(kept.take(request.path_params["name"], client).response)
 
+    async def embeddings(request: Request) -> Response:
+        return json_response(await embedded(service, await read(request, EmbeddingRequest)))
+
     async def tokenize(request: Request) -> Response:
         return json_response(tokenized(service, await read(request, TokenizeRequest)))
 
@@ -132,6 +137,7 @@ def application(
         Route("/v1/models/{name:path}", model),
         Route("/v1/responses", responses, methods=["POST"]),
         Route("/v1/responses/{name}", response),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
         Route("/metrics", metrics),

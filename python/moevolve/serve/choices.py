@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from moevolve.models.engine import Engine
 from moevolve.models.reply import ReplyParser
 from moevolve.models.turns import (
@@ -15,7 +17,7 @@ from moevolve.models.turns import (
     ToolCallEnd,
 )
 from moevolve.models.turns import Event as TurnEvent
-from moevolve.protocol.sampling import Event
+from moevolve.protocol.sampling import Drawn, Event
 from moevolve.serve import logprobs
 from moevolve.serve.logprobs import TokenNames
 from moevolve.serve.samples import OffsetToken, SampleReader
@@ -48,6 +50,7 @@ class TextChoice:
         reader: reads its tokens.
         alternatives: of each token, None for no log-probabilities at all.
         prompt: what is repeated before it.
+        scored: log-probabilities of the prompt, where they are told.
     """
 
     def __init__(
@@ -57,20 +60,30 @@ class TextChoice:
         reader: SampleReader,
         alternatives: int | None,
         prompt: str,
+        scored: dict[str, list[Any] | None] | None = None,
     ) -> None:
         self.index = index
         self.reader = reader
         self._names = TokenNames(engine)
         self._most = alternatives
         self._prompt = prompt
+        self._scored = scored
+        self._end = next(iter(engine.eos), 0)
         self._text = [prompt]
         self._tokens: list[OffsetToken] = []
 
     def open(self) -> list[dict[str, Any]]:
-        return [self._piece(self._prompt, (), None)] if self._prompt else []
+        if not self._prompt and self._scored is None:
+            return []
+        piece = self._piece(self._prompt, (), None)
+        return [piece if self._scored is None else {**piece, "logprobs": self._scored}]
 
     def take(self, event: Event) -> list[dict[str, Any]]:
         more = self.reader.take(event)
+        if self._scored is not None and event.end_logprob is not None:
+            # Who scores a prompt counts on a token behind it, be it the end.
+            end = OffsetToken(Drawn(self._end, event.end_logprob), sum(map(len, self.reader.parts)))
+            more = msgspec.structs.replace(more, tokens=(*more.tokens, end))
         self._text.append(more.text)
         if self._most is not None:
             self._tokens.extend(more.tokens)
@@ -79,7 +92,10 @@ class TextChoice:
         return [self._piece(more.text, more.tokens, more.finish)]
 
     def whole(self) -> dict[str, Any]:
-        return self._piece("".join(self._text), self._tokens, self.reader.finish)
+        piece = self._piece("".join(self._text), self._tokens, self.reader.finish)
+        if self._scored is not None:
+            piece["logprobs"] = logprobs.joined(self._scored, piece["logprobs"])
+        return piece
 
     def _piece(self, text: str, tokens: Sequence[OffsetToken], finish: str | None) -> dict[str, Any]:
         told = None

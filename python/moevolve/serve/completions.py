@@ -315,7 +315,7 @@ class EventStream(Response):
             if opening := envelope.opening():
                 yield opening, False
             steps = aiter(_progress(envelope, self._handles))
-            data = b""
+            data = b"" if not envelope.job.over else envelope.progress(_undrawn(envelope.job))
             while not envelope.job.over:
                 async with asyncio.timeout_at(deadline):
                     progress = await anext(steps)
@@ -324,6 +324,7 @@ class EventStream(Response):
                 )
                 if data and not envelope.job.over:
                     yield data, False
+            envelope.job.check()
             end = data + envelope.ending(self._usage)
         except TimeoutError:
             end = envelope.failed(out_of_time(envelope.seconds).body())
@@ -332,6 +333,14 @@ class EventStream(Response):
         except MoevolveError as error:
             end = envelope.failed(error_body(500, str(error)))
         yield end, True
+
+
+def _undrawn(job: Job) -> list[dict[str, Any]]:
+    """The last pieces of completions that had nothing to draw."""
+    return [
+        {"index": choice["index"], "text": "", "logprobs": None, "finish_reason": choice["finish_reason"]}
+        for choice in job.told
+    ]
 
 
 def sse(value: dict[str, Any]) -> bytes:

@@ -33,15 +33,6 @@ HARMLESS = frozenset(
 """Fields that cannot change an answer here: names, accounts, places in others' queues and caches."""
 
 ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
-    "guided_json": ((), "leave it out"),
-    "guided_regex": ((), "leave it out"),
-    "guided_choice": ((), "leave it out"),
-    "guided_grammar": ((), "leave it out"),
-    "structured_outputs": ((), "leave it out"),
-    "grammar": ((), "leave it out"),
-    "json_schema": ((), "leave it out"),
-    "min_tokens": ((0,), "leave it out"),
-    "allowed_token_ids": (([],), "use `logit_bias`"),
     "bad_words": (([],), "use `logit_bias`"),
     "use_beam_search": ((False,), "use `best_of`"),
     "prompt_logprobs": ((False,), "use `echo` with `logprobs` in /v1/completions"),

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from moevolve.models.chat import conversation
+from moevolve.models.constraints import turn
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
 from moevolve.serve.failures import RequestError, wrong
+from moevolve.serve.logprobs import of_prompt
 from moevolve.serve.samples import SampleReader
 from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Deployment, Service
@@ -44,7 +46,12 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def told(self) -> list[dict[str, Any]]:
-        """The choices, whole, that the answer consists of."""
+        """The choices, whole, that the answer consists of.
+
+        Raises:
+            RequestError: a constraint became too complex to say what may come next.
+        """
+        self.check()
         if self.kept is None:
             return [choice.whole() for choice in self.choices]
         drawn = len(self.choices) // len(self.draws)
@@ -53,6 +60,19 @@ class Job(msgspec.Struct, frozen=True):
             best = sorted(self.choices[start : start + drawn], key=lambda choice: -choice.reader.mean)
             told += [choice.whole() for choice in best[: self.kept]]
         return [{**choice, "index": index} for index, choice in enumerate(told)]
+
+    def check(self) -> None:
+        """Refuses an answer that its constraint could not be followed through.
+
+        Raises:
+            RequestError: as `told`.
+        """
+        if any(choice.reader.finish == "unconstrained" for choice in self.choices):
+            raise RequestError(
+                422,
+                "the form of the answer became too complex to follow: ask for a simpler one",
+                code="constraint",
+            )
 
     @property
     def usage(self) -> dict[str, int]:
@@ -76,16 +96,25 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
             raise wrong("prompt", f"at least one token, each below {engine.vocab_size}")
         used += len(ids)
         echo = (prompt if isinstance(prompt, str) else engine.text(prompt)) if body.echo else ""
-        sampling = body.sampling(
-            _room(deployment, len(ids), body.limit, COMPLETION_TOKENS),
-            engine.vocab_size,
-            top_logprobs=body.logprobs or 0,
-            speculate=service.speculate,
-        )
-        draws.append(TokenRequest(ids, sampling, body.keys(index, seed)))
+        scored = None
+        if body.scored:
+            scores = [(None, []), *engine.score(ids, top=body.logprobs or 0)]
+            scored = of_prompt(engine, ids, scores, body.logprobs or 0)
+        nothing = body.limit == 0
+        if not nothing:
+            sampling = body.sampling(
+                _room(deployment, len(ids), body.limit, COMPLETION_TOKENS),
+                engine.vocab_size,
+                top_logprobs=body.logprobs or 0,
+                speculate=service.speculate,
+            )
+            draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed))))
         for sample in range(body.drawn):
             reader = SampleReader(engine)
-            choices.append(TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo))
+            reader.finish = "length" if nothing else None
+            choices.append(
+                TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo, scored)
+            )
     return Job(
         draws=draws,
         choices=choices,
@@ -93,7 +122,7 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
         piece="text_completion",
         name=f"cmpl-{secrets.token_hex(12)}",
         prompt_tokens=used,
-        kept=body.samples if body.drawn > body.samples else None,
+        kept=body.samples if body.drawn > body.samples and draws else None,
     )
 
 
@@ -118,6 +147,9 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         top_logprobs=alternatives or 0,
         speculate=service.speculate,
     )
+    if body.forced or sampling.constraint is not None:
+        fits = turn(sampling.constraint, form, prompt, tools=talk.tools, several=body.parallel)
+        sampling = msgspec.structs.replace(sampling, constraint=fits)
     number = secrets.token_hex(12)
     choices: list[Choice] = [
         ChatChoice(
@@ -132,7 +164,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         for sample in range(body.samples)
     ]
     return Job(
-        draws=[TokenRequest(ids, sampling, body.keys(0, seed), form.marks)],
+        draws=[engine.ready(TokenRequest(ids, sampling, body.keys(0, seed), form.marks))],
         choices=choices,
         kind="chat.completion",
         piece="chat.completion.chunk",

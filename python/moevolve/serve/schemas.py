@@ -4,13 +4,15 @@ answer and is not built (`fields.py`).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from moevolve.protocol.sampling import Sampling
+from moevolve.protocol.sampling import Constraint, Sampling
 from moevolve.randomness import key
 from moevolve.serve.failures import unsupported, wrong
+from moevolve.serve.forms import constraint_of
 
 MOST_STOPS = 16
 LONGEST_STOP = 256
@@ -27,7 +29,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What completions and chats have in common. `None` counts as left out."""
 
     model: str | None = None
@@ -47,8 +49,17 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     ignore_eos: bool | None = None
     user: str | None = None
+    min_tokens: int | None = None
     stop_token_ids: list[int] | None = None
+    allowed_token_ids: list[int] | None = None
     response_format: dict[str, Any] | None = None
+    guided_json: Any = None
+    guided_regex: Any = None
+    guided_choice: Any = None
+    guided_grammar: Any = None
+    structured_outputs: Any = None
+    json_schema: Any = None
+    grammar: Any = None
 
     @property
     def samples(self) -> int:
@@ -77,6 +88,20 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Samples that are drawn for each prompt."""
         return self.samples
 
+    @property
+    def least(self) -> int:
+        """Smallest number of new tokens that may be asked for."""
+        return 1
+
+    @cached_property
+    def constraint(self) -> Constraint | None:
+        """The form that the answer is held to.
+
+        Raises:
+            RequestError: names the field.
+        """
+        return constraint_of(self)
+
     def check(self) -> None:
         """Refuses what cannot be, or is not built.
 
@@ -93,10 +118,11 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise wrong("top_p", "it lies in (0, 1]")
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty <= 10:
             raise wrong("repetition_penalty", "it lies in (0, 10]")
-        if self.limit is not None and self.limit < 1:
-            raise wrong("max_tokens", "at least 1")
-        if self.response_format is not None and self.response_format.get("type", "text") != "text":
-            raise unsupported("response_format", "`text` only: the model is not held to a grammar")
+        if self.limit is not None and self.limit < self.least:
+            raise wrong("max_tokens", f"at least {self.least}")
+        self._within("min_tokens", self.min_tokens, 0, self.limit)
+        if self.constraint is not None and self.ignore_eos:
+            raise wrong("ignore_eos", "an answer that is held to a form ends where it does")
         if len(self.stops) > MOST_STOPS or any(not 0 < len(text) <= LONGEST_STOP for text in self.stops):
             raise wrong("stop", f"at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters")
         if self.stream_options is not None and not self.stream:
@@ -135,7 +161,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
             top_logprobs=top_logprobs,
             speculate=speculate,
             ignore_eos=bool(self.ignore_eos),
+            min_tokens=min(self.min_tokens or 0, max_tokens),
             stop_tokens=self._tokens("stop_token_ids", self.stop_token_ids, vocabulary),
+            allowed_tokens=self._tokens("allowed_token_ids", self.allowed_token_ids, vocabulary),
+            constraint=self.constraint,
         )
 
     @staticmethod
@@ -180,6 +209,15 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
         return self.samples if self.best_of is None else self.best_of
 
     @property
+    def least(self) -> int:
+        return 0 if self.echo else 1
+
+    @property
+    def scored(self) -> bool:
+        """Whether log-probabilities of the prompt are asked for."""
+        return bool(self.echo) and self.logprobs is not None
+
+    @property
     def prompts(self) -> list[str | list[int]]:
         """One entry a prompt."""
         if isinstance(self.prompt, str):
@@ -195,8 +233,6 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
             raise wrong("prompt", "texts, or tokens, or lists of tokens, and not several of them")
         self._within("logprobs", self.logprobs, 0, MOST_LOGPROBS)
         self._within("best_of", self.best_of, self.samples)
-        if self.echo and self.logprobs is not None:
-            raise unsupported("echo", "log-probabilities of the prompt are not told")
         if self.stream and self.drawn > self.samples:
             raise wrong("best_of", "which samples are the best is known in the end: it streams nothing")
 
@@ -307,8 +343,10 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
                 raise wrong("tool_choice", f"{unknown[0]!r} is none of the tools")
         elif choice not in (None, "none", "auto", "required"):
             raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
-        if self.forced:
-            raise unsupported("tool_choice", "`none` or `auto`: the model is not forced to call")
+        if self.forced and not names:
+            raise wrong("tool_choice", "there are no `tools` to call")
+        if self.forced and self.constraint is not None:
+            raise wrong("tool_choice", "the turn must be a call, and its answer is asked for in another form")
 
 
 def _name(choice: Any) -> str:

@@ -1,17 +1,23 @@
-"""What is asked of a model without drawing: tokens of texts and back."""
+"""What is asked of a model without drawing: tokens of texts and back, and embeddings."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import base64
+import struct
+from typing import Any, Literal
 
 import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.models.chat import conversation
 from moevolve.models.engine import Engine
-from moevolve.serve.failures import RequestError, wrong
+from moevolve.serve.failures import RequestError, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest, check_message
 from moevolve.serve.service import Service
+
+MOST_INPUTS = 256
+"""Texts of one request for embeddings."""
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,30 @@ class DetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
         return
 
 
+class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /v1/embeddings."""
+
+    input: str | list[str | int | list[int]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+    @property
+    def texts(self) -> list[str | list[int]]:
+        """One entry an embedding."""
+        if isinstance(self.input, str):
+            return [self.input]
+        ids = [entry for entry in self.input if isinstance(entry, int)]
+        return [ids] if ids else [entry for entry in self.input if not isinstance(entry, int)]
+
+    def check(self) -> None:
+        if not self.texts or len(self.texts) > MOST_INPUTS:
+            raise wrong("input", f"1 to {MOST_INPUTS} texts")
+        if isinstance(self.input, list) and len({type(entry) for entry in self.input}) > 1:
+            raise wrong("input", "texts, or tokens, or lists of tokens, and not several of them")
+
+
 def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
     """The tokens of a text."""
     engine = service.current.engine
@@ -77,6 +107,32 @@ def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
         return {"prompt": engine.decode(body.tokens, special=True)}
     except UsageError as error:
         raise RequestError(400, str(error)) from error
+
+
+async def embedded(service: Service, body: EmbeddingRequest) -> dict[str, Any]:
+    """Embeddings, one text after another so that others' rounds come between."""
+    data: list[dict[str, Any]] = []
+    used = 0
+    with service.lease() as deployment:
+        engine = deployment.engine
+        for index, text in enumerate(body.texts):
+            try:
+                ids = engine.encode(text)
+                if not ids:
+                    raise wrong("input", f"text {index} has no tokens")
+                _check(engine, "input", ids)
+                vector = await asyncio.to_thread(engine.embed, ids)
+            except UsageError as error:
+                raise RequestError(400, str(error)) from error
+            if body.dimensions is not None and body.dimensions != len(vector):
+                raise unsupported("dimensions", f"this model has {len(vector)}")
+            used += len(ids)
+            told: Any = vector
+            if body.encoding_format == "base64":
+                told = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+            data.append({"object": "embedding", "index": index, "embedding": told})
+    usage = {"prompt_tokens": used, "total_tokens": used}
+    return {"object": "list", "data": data, "model": service.name, "usage": usage}
 
 
 def _check(engine: Engine, name: str, ids: list[int]) -> None:

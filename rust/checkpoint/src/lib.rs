@@ -8,10 +8,12 @@ pub mod error;
 pub mod files;
 pub mod gguf;
 pub mod huggingface;
+pub mod pieces;
 pub mod safetensors;
 pub mod tensors;
 pub mod tokenizer;
 
 pub use error::{Error, Result};
+pub use pieces::Piece;
 pub use tensors::{TensorSpec, TensorView, Tensors};
 pub use tokenizer::Tokenizer;

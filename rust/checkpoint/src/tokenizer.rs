@@ -89,6 +89,10 @@ impl Tokenizer {
         })
     }
 
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// Ids of a text; with `add_special`, also the special tokens that the tokenizer puts around a text of its own.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         guarded(|| self.inner.encode_fast(text, add_special))

@@ -51,10 +51,14 @@ impl Sampler for Drawing<'_> {
             draws,
             forks,
             ..
-        } = &*self.sequence;
-        let draws = forks.get(self.forks).unwrap_or(draws);
-        draws.bend(sampling, logits);
-        true
+        } = &mut *self.sequence;
+        if let Some(fork) = forks.get_mut(self.forks) {
+            let drawn = fork.bend(sampling, self.eos, logits);
+            self.forks += usize::from(!drawn);
+            return drawn;
+        }
+        self.ended = !draws.bend(sampling, self.eos, logits);
+        !self.ended
     }
 
     fn take(&mut self, drawn: DrawnToken) {

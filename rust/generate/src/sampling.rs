@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use moevolve_constrain::{Constraint, Walk};
 use moevolve_kernels::sample::{Cuts, uniform};
 use moevolve_model::draw::{Choice, Draw, DrawnToken};
 use moevolve_model::{Error, Result};
@@ -32,6 +33,12 @@ pub struct Sampling {
     pub stop: Vec<u32>,
     /// The model's end tokens are tokens like others.
     pub ignore_eos: bool,
+    /// No end token comes before so many others.
+    pub min_tokens: usize,
+    /// The only tokens that may come, end tokens among them; empty for all.
+    pub allowed: Vec<u32>,
+    /// What the text must be.
+    pub constraint: Option<Constraint>,
     /// Alternatives told with each token.
     pub top: usize,
     /// Most tokens drafted ahead from the text so far.
@@ -52,6 +59,9 @@ impl Default for Sampling {
             bias: Vec::new(),
             stop: Vec::new(),
             ignore_eos: false,
+            min_tokens: 0,
+            allowed: Vec::new(),
+            constraint: None,
             top: 0,
             speculate: 0,
         }
@@ -83,17 +93,21 @@ impl Sampling {
                 self.top
             )));
         }
+        if self.constraint.is_some() && self.ignore_eos {
+            return wrong("a text that is held to a form ends where it does: leave ignore_eos out");
+        }
         if self.bias.iter().any(|(_, by)| !by.is_finite()) {
             return wrong("a logit bias is finite");
         }
         let biased = self.bias.iter().map(|(token, _)| token);
         match biased
             .chain(&self.stop)
+            .chain(&self.allowed)
             .find(|&&token| token as usize >= vocabulary)
         {
             None => Ok(()),
             Some(token) => Err(Error::Request(format!(
-                "token {token} of logit_bias or stop is outside the vocabulary of {vocabulary}"
+                "token {token} of logit_bias, stop or allowed tokens is outside the vocabulary of {vocabulary}"
             ))),
         }
     }
@@ -129,6 +143,8 @@ pub enum Finish {
     /// The limit of tokens, or of the model's positions, is reached.
     Length,
     Cancelled,
+    /// Its constraint has become too complex to say what may come next.
+    Unconstrained,
 }
 
 impl Finish {
@@ -137,6 +153,7 @@ impl Finish {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
+            Self::Unconstrained => "unconstrained",
         }
     }
 }
@@ -163,6 +180,8 @@ pub struct Draws {
     pub count: usize,
     /// How often each token of the sample came, with 0 for those of the prompt; kept for penalties only.
     seen: HashMap<u32, u32>,
+    /// Where the text stands in the grammar that it is held to.
+    walk: Option<Box<Walk>>,
     pub news: Drawn,
     pub finish: Option<Finish>,
 }
@@ -180,6 +199,10 @@ impl Draws {
             most,
             count: 0,
             seen,
+            walk: sampling
+                .constraint
+                .as_ref()
+                .map(|constraint| Box::new(constraint.begin())),
             news: Drawn::default(),
             finish: None,
         }
@@ -195,7 +218,11 @@ impl Draws {
         Draw {
             row,
             choice: sampling.choice(self.key, self.count),
-            bent: !(self.seen.is_empty() && sampling.bias.is_empty()),
+            bent: !(self.seen.is_empty()
+                && sampling.bias.is_empty()
+                && sampling.allowed.is_empty()
+                && self.walk.is_none()
+                && self.count >= sampling.min_tokens),
             top: sampling.top,
         }
     }
@@ -216,6 +243,10 @@ impl Draws {
             self.finish = Some(Finish::Stop);
             return None;
         }
+        if self.walk.as_mut().is_some_and(|walk| !walk.take(token)) {
+            self.finish = Some(Finish::Unconstrained);
+            return None;
+        }
         if sampling.penalises() {
             *self.seen.entry(token).or_default() += 1;
         }
@@ -227,8 +258,8 @@ impl Draws {
         Some(token)
     }
 
-    /// Applies penalties and biases.
-    pub fn bend(&self, sampling: &Sampling, logits: &mut [f32]) {
+    /// Applies penalties, biases, and what may not come; false, and the sample ends, where nobody can tell what may.
+    pub fn bend(&mut self, sampling: &Sampling, eos: &[u32], logits: &mut [f32]) -> bool {
         for (&token, &count) in &self.seen {
             let x = &mut logits[token as usize];
             let factor = sampling.repetition_penalty;
@@ -240,5 +271,32 @@ impl Draws {
         for &(token, by) in &sampling.bias {
             logits[token as usize] += by;
         }
+        if !sampling.allowed.is_empty() {
+            let ids = sampling.allowed.iter().map(|&id| id as usize);
+            let kept: Vec<(usize, f32)> = ids.map(|id| (id, logits[id])).collect();
+            logits.fill(f32::NEG_INFINITY);
+            for (id, logit) in kept {
+                logits[id] = logit;
+            }
+        }
+        let masked = self.walk.as_mut().is_none_or(|walk| walk.mask(logits));
+        if self.count < sampling.min_tokens {
+            let eos = if sampling.ignore_eos { &[] } else { eos };
+            let ends: Vec<usize> = eos
+                .iter()
+                .chain(&sampling.stop)
+                .map(|&id| id as usize)
+                .collect();
+            let other = |(id, &x): (usize, &f32)| x > f32::NEG_INFINITY && !ends.contains(&id);
+            // A text that its form has brought to its end ends all the same.
+            if logits.iter().enumerate().any(other) {
+                ends.iter().for_each(|&end| logits[end] = f32::NEG_INFINITY);
+            }
+        }
+        let any = masked && logits.iter().any(|&x| x > f32::NEG_INFINITY);
+        if !any {
+            self.finish = Some(Finish::Unconstrained);
+        }
+        any
     }
 }

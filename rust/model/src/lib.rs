@@ -29,7 +29,7 @@ pub mod train;
 pub mod weights;
 
 /// The tensors of `tokenizer.json` and others that files need: see `moevolve-checkpoint`.
-pub use moevolve_checkpoint::Tokenizer;
+pub use moevolve_checkpoint::{Piece, Tokenizer};
 
 /// Gradients are told as Candle's tensors.
 pub use candle_core::Tensor;

@@ -13,9 +13,13 @@ use moevolve_model::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::constraint::{Constraint, Tokens};
 use crate::generation::{self, RequestArgument, Sample, Scheduler};
 use crate::tensor::Tensor;
 use crate::training::{self, ExampleArgument, RolloutArgument, SequenceArgument, StepReport};
+
+/// A token's log-probability, and the likeliest tokens in its place with theirs.
+type Score = (f32, Vec<(u32, f32)>);
 
 /// A loaded model; see the stub for the documentation of its methods.
 #[pyclass(module = "moevolve._native", frozen)]
@@ -26,6 +30,7 @@ pub struct Engine {
     // What never changes needs no lock: a server reads and writes texts while rounds are made.
     tokenizer: Option<Arc<Tokenizer>>,
     vocabulary: usize,
+    tokens: Tokens,
     eos: Vec<u32>,
 }
 
@@ -34,6 +39,7 @@ impl Engine {
         Self {
             tokenizer: model.shared_tokenizer(),
             vocabulary: model.config().vocabulary,
+            tokens: Tokens::default(),
             eos: model.config().eos.clone(),
             inner: Mutex::new(model),
             generator: Mutex::default(),
@@ -162,6 +168,26 @@ impl Engine {
         self.read(py, |tokenizer| Ok(tokenizer.decode(&ids, skip_special)?))
     }
 
+    fn token_bytes(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<Vec<Vec<u8>>> {
+        self.read(py, |tokenizer| {
+            Ok(self.tokens.bytes(tokenizer, self.vocabulary, &ids))
+        })
+    }
+
+    fn constraint(
+        &self,
+        py: Python<'_>,
+        form: &str,
+        source: &str,
+        marks: Vec<String>,
+    ) -> PyResult<Constraint> {
+        self.read(py, |tokenizer| {
+            let asked = (form, source);
+            self.tokens
+                .compile(tokenizer, self.vocabulary, &self.eos, &marks, asked)
+        })
+    }
+
     #[getter]
     fn chat_templates(&self) -> BTreeMap<String, String> {
         let tokenizer = self.tokenizer.as_deref();
@@ -183,6 +209,14 @@ impl Engine {
     fn notes(&self) -> Vec<String> {
         let tokenizer = self.tokenizer.as_deref();
         tokenizer.map_or_else(Vec::new, |tokenizer| tokenizer.notes().to_vec())
+    }
+
+    fn score(&self, py: Python<'_>, ids: Vec<u32>, top: usize) -> PyResult<Vec<Score>> {
+        self.work(py, |model| model.score(&ids, top))
+    }
+
+    fn embed(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<Vec<f32>> {
+        self.work(py, |model| model.embed(&ids))
     }
 
     fn logits(&self, py: Python<'_>, ids: Vec<Vec<u32>>) -> PyResult<Tensor> {

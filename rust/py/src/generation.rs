@@ -4,6 +4,7 @@ use moevolve_generate::{Event, Finish, Request, Sampling, Scheduler as Service};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::constraint::Constraint;
 use crate::engine::{Engine, raise};
 
 /// Fields of `moevolve.protocol.sampling.Sampling` that matter here.
@@ -22,6 +23,8 @@ struct SamplingArgument {
     top_logprobs: usize,
     speculate: usize,
     ignore_eos: bool,
+    min_tokens: usize,
+    allowed_tokens: Vec<u32>,
 }
 
 impl From<SamplingArgument> for Sampling {
@@ -38,6 +41,9 @@ impl From<SamplingArgument> for Sampling {
             bias: told.logit_bias,
             stop: told.stop_tokens,
             ignore_eos: told.ignore_eos,
+            min_tokens: told.min_tokens,
+            allowed: told.allowed_tokens,
+            constraint: None,
             top: told.top_logprobs,
             speculate: told.speculate,
         }
@@ -50,6 +56,7 @@ pub struct RequestArgument<'py> {
     prompt: Vec<u32>,
     keys: Vec<u64>,
     sampling: Bound<'py, PyAny>,
+    compiled: Option<Py<Constraint>>,
 }
 
 /// The requests of a call; settings that neighbours share, which never change, are read once.
@@ -57,7 +64,7 @@ pub fn requests(arguments: Vec<RequestArgument<'_>>) -> PyResult<Vec<Request>> {
     let mut requests = Vec::<Request>::with_capacity(arguments.len());
     let mut before: Option<Bound<'_, PyAny>> = None;
     for argument in arguments {
-        let sampling = match (&before, requests.last()) {
+        let sampling: Sampling = match (&before, requests.last()) {
             (Some(before), Some(last)) if before.is(&argument.sampling) => last.sampling.clone(),
             _ => argument.sampling.extract::<SamplingArgument>()?.into(),
         };
@@ -65,7 +72,10 @@ pub fn requests(arguments: Vec<RequestArgument<'_>>) -> PyResult<Vec<Request>> {
         requests.push(Request {
             prompt: argument.prompt,
             keys: argument.keys,
-            sampling,
+            sampling: Sampling {
+                constraint: argument.compiled.map(|compiled| compiled.get().0.clone()),
+                ..sampling
+            },
         });
     }
     Ok(requests)
@@ -139,9 +149,13 @@ impl Scheduler {
 #[pymethods]
 impl Scheduler {
     fn add(&self, py: Python<'_>, request: RequestArgument<'_>) -> PyResult<u64> {
-        let sampling: SamplingArgument = request.sampling.extract()?;
+        let settings: SamplingArgument = request.sampling.extract()?;
+        let sampling = Sampling {
+            constraint: request.compiled.map(|compiled| compiled.get().0.clone()),
+            ..settings.into()
+        };
         let (prompt, keys) = (request.prompt, request.keys);
-        py.detach(|| self.inner.add(&prompt, &keys, sampling.into()))
+        py.detach(|| self.inner.add(&prompt, &keys, sampling))
             .map_err(|error| raise(py, &error))
     }
 

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod constraint;
 mod engine;
 mod experts;
 mod generation;
@@ -16,6 +17,7 @@ mod training;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     engine::register(module)?;
+    constraint::register(module)?;
     generation::register(module)?;
     experts::register(module)?;
     plan::register(module)?;

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moevolve.models.chat import ChatStream, Conversation
     from moevolve.models.engine import Engine
     from moevolve.protocol.completion import Completion
+    from moevolve.protocol.sampling import Constraint
 
 BATCH = 64
 """Completions that are computed together."""
@@ -57,6 +58,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, help="0 is greedy (default: 0 for one completion, else 1)"
     )
     parser.add_argument("--top-p", type=float, default=1.0, help="nucleus mass in (0, 1] (default: 1)")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument(
+        "--schema", type=Path, metavar="FILE", help="JSON schema that each text is an instance of"
+    )
+    forms.add_argument("--regex", metavar="R", help="regular expression that matches each text as a whole")
+    forms.add_argument(
+        "--choice", action="append", metavar="TEXT", help="each text is one of these; repeat it"
+    )
+    forms.add_argument("--grammar", type=Path, metavar="FILE", help="grammar of each text, in Lark's syntax")
     parser.add_argument("--seed", type=int, default=0, help="draws other samples (default: 0)")
     parser.add_argument(
         "--device", default="cpu", help="cpu, cuda:N or auto (default: cpu; this build has no other)"
@@ -130,6 +140,27 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
+def _form(options: argparse.Namespace) -> dict[str, Any]:
+    """The form that the texts are held to, as a setting of `generate`."""
+    import json
+
+    def text(file: Path) -> str:
+        try:
+            return file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}: {error}") from error
+
+    if options.schema is not None:
+        try:
+            return {"schema": json.loads(text(options.schema))}
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{options.schema} is no JSON: {error}") from error
+    if options.grammar is not None:
+        return {"grammar": text(options.grammar)}
+    asked = {"regex": options.regex, "choice": options.choice}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def _print_json(draw: _Draw, requests: list[Request], *, lines: bool) -> None:
     from msgspec import to_builtins
 
@@ -158,6 +189,7 @@ class _Draw:
         self._temperature = options.temperature
         if options.temperature is None:
             self._temperature = 0.0 if options.n == 1 else 1.0
+        self._form = _form(options)
         self._most = 64 if options.max_tokens is None else options.max_tokens
         if options.chat:
             _ = engine.chats  # a model that cannot chat says so before anything else
@@ -200,7 +232,14 @@ class _Draw:
             seed=self._options.seed,
             index=place[0],
             sample=place[1],
+            constraint=self._constraint,
         )
+
+    @property
+    def _constraint(self) -> Constraint | None:
+        from moevolve.models.sampling import form_of
+
+        return form_of(**self._form)
 
     def _conversation(self, request: Request) -> Conversation:
         from moevolve.models.chat import conversation
@@ -220,6 +259,7 @@ class _Draw:
                     top_p=options.top_p,
                     seed=options.seed,
                     offset=first,
+                    constraint=self._constraint,
                 )
             )
         else:
@@ -232,6 +272,7 @@ class _Draw:
                     top_p=options.top_p,
                     seed=options.seed,
                     offset=first,
+                    **self._form,
                 )
             )
         if options.raw:
@@ -263,5 +304,6 @@ class _Draw:
             index=place[0],
             sample=place[1],
             marks=None if options.raw else (),
+            **self._form,
         )
         return (piece.text for piece in stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ OVERHEAD, EACH = 64, 8
 STANDARD = ("frequency_penalty", "presence_penalty", "stop", "logit_bias")
 """Settings of OpenAI's interface that are sent where they are set; temperature, top_p and max_tokens always are."""
 ALWAYS = ("max_tokens", "temperature", "top_p")
+LATER = ("min_tokens", "allowed_tokens", "constraint")
+"""Settings that digests of the first versions did not know."""
 SPEED = ("speculate",)
 """Settings that change no answer."""
 
@@ -113,7 +116,7 @@ class Speech:
             self._section.api,
             self._asked(request),
             request.n,
-            request.sampling,
+            _settings(request.sampling),
             request.key,
         )
         return hashlib.blake2b(_encode(parts), digest_size=32).hexdigest()
@@ -142,6 +145,21 @@ class Speech:
             fits = {"name": "answer", "schema": request.schema, "strict": True}
             said["response_format"] = {"type": "json_schema", "json_schema": fits}
         return said
+
+
+def _settings(sampling: Sampling) -> msgspec.Struct:
+    """The settings that a digest covers: those that came later only where they are set, so that older digests hold."""
+    names = [
+        name
+        for name in sampling.__struct_fields__
+        if name not in LATER or getattr(sampling, name) != getattr(_DEFAULT, name)
+    ]
+    return _struct(tuple(names))(*(getattr(sampling, name) for name in names))
+
+
+@cache
+def _struct(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    return msgspec.defstruct("Settings", names)
 
 
 def _worded(request: GenerateRequest) -> bool:

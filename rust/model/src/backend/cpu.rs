@@ -105,6 +105,13 @@ pub struct Head {
     scratch: Vec<Mutex<sample::Scratch>>,
 }
 
+impl Cpu<'_> {
+    /// The last hidden states, normalised, of the rows that the head has logits of: (rows, padded hidden).
+    pub fn hidden_of<'h>(&self, head: &'h Head) -> &'h [f32] {
+        &head.normal
+    }
+}
+
 /// Buffers that hold nothing between blocks.
 #[derive(Debug, Default)]
 pub struct Workspace {

@@ -1,14 +1,16 @@
 //! Logits and log-probabilities of texts.
 
+use std::ops::Range;
 use std::slice::ChunksExact;
 
 use moevolve_kernels::loss::log_sum_exp;
+use moevolve_kernels::sample::largest;
 
 use super::{Engine, Example, Logits};
 use crate::backend::Backend;
-use crate::backend::cpu::Cpu;
+use crate::backend::cpu::{Cpu, Head};
 use crate::batch::{Packed, Positions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Keep, Pass};
 
 /// Tokens of a forward pass that go through the network together.
@@ -70,6 +72,77 @@ impl Engine {
             self.with_cpu(read);
         }
         Ok(answers.into_iter().map(|(_, logprobs)| logprobs).collect())
+    }
+}
+
+/// Likeliest tokens with their log-probabilities.
+pub type Likeliest = Vec<(u32, f32)>;
+
+impl Engine {
+    /// Log-probability of every token of a text but the first, given those before it, and the `top` likeliest tokens in its
+    /// place. All of it is read as a prompt.
+    pub fn score(&mut self, ids: &[u32], top: usize) -> Result<Vec<(f32, Likeliest)>> {
+        let vocabulary = self.config.vocabulary;
+        let isa = self.isa;
+        let mut scores = Vec::with_capacity(ids.len());
+        self.read_text(ids, |cpu, head, rows| {
+            let logits = cpu.logits_of(head);
+            let after = &ids[rows.start + 1..ids.len().min(rows.end + 1)];
+            for (&id, row) in after
+                .iter()
+                .zip(logits.chunks_exact(cpu.layout.widths.vocabulary))
+            {
+                let mass = log_sum_exp(isa, vocabulary, row);
+                let best = largest(&row[..vocabulary], top).into_iter();
+                let best = best.map(|(i, x)| (i as u32, x - mass)).collect();
+                scores.push((row[id as usize] - mass, best));
+            }
+        })?;
+        Ok(scores)
+    }
+
+    /// The mean over a text's tokens of the last hidden state, after the final norm.
+    pub fn embed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let hidden = self.config.hidden;
+        let mut mean = vec![0.0_f64; hidden];
+        self.read_text(ids, |cpu, head, rows| {
+            let states = cpu.hidden_of(head).chunks_exact(cpu.layout.widths.hidden);
+            for state in states.take(rows.len()) {
+                for (sum, &x) in mean.iter_mut().zip(state) {
+                    *sum += f64::from(x);
+                }
+            }
+        })?;
+        Ok(mean
+            .iter()
+            .map(|sum| (sum / ids.len() as f64) as f32)
+            .collect())
+    }
+
+    /// Reads a text, a bounded number of outputs at a time: `take` gets what the head holds for each range of tokens.
+    fn read_text(
+        &mut self,
+        ids: &[u32],
+        mut take: impl FnMut(&Cpu<'_>, &Head, Range<usize>),
+    ) -> Result<()> {
+        self.check_ids(ids)?;
+        self.check_length(ids.len())?;
+        if ids.is_empty() {
+            return Err(Error::Request("a text has at least one token".to_owned()));
+        }
+        self.rotary.extend(ids.len());
+        self.with_cpu(|cpu| {
+            let mut pass = Pass::default();
+            let mut batch = Packed::default();
+            for start in (0..ids.len()).step_by(CHUNK) {
+                let end = ids.len().min(start + CHUNK);
+                batch.clear();
+                batch.push(&ids[..end], ids.len(), &Positions::From(0), start..end);
+                pass.packed(&cpu, &batch, Keep::Nothing, |_, _| {});
+                take(&cpu, &pass.head, start..end);
+            }
+        });
+        Ok(())
     }
 }
 
