@@ -152,7 +152,7 @@ def within(attempt: Attempt, field: str, value: int, what: str, limit: int | Non
         Refused: `value` is above it; names the limit's key.
     """
     if limit is None:
-        limit = getattr(attempt.limits, field)
+        limit = attempt.limits.longest_prompt if field == "prompt_chars" else getattr(attempt.limits, field)
     if value > limit:
         raise Refused("budget", f"{what} is {value}, and roles.{attempt.role}.{field} allows {limit}")
 

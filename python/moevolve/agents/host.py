@@ -381,7 +381,7 @@ def _brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
         completions=role.completions,
         max_tokens=role.longest,
         tokens=role.tokens,
-        prompt_chars=role.prompt_chars,
+        prompt_chars=role.longest_prompt,
         seconds=role.seconds,
         step_seconds=role.step_seconds,
     )

@@ -18,12 +18,13 @@ MaxTokens = Annotated[
 ]
 Requests = Annotated[int, Meta(description="Requests of one attempt, of every kind", ge=0, le=10**6)]
 Tokens = Annotated[int, Meta(description="Tokens generated for one attempt", ge=1, le=10**9)]
+PROMPT_CHARS = 2048
+"""Characters of one prompt where the file says nothing of the role."""
+
 PromptChars = Annotated[
-    int,
+    Annotated[int, Meta(ge=1, le=10**7)] | None,
     Meta(
-        description="Characters of one prompt, conversation or query; 2,048 means 200,000 to an agent in a box",
-        ge=1,
-        le=10**7,
+        description="Characters of one prompt, conversation or query; left out: 2,048, or 200,000 of an agent in a box"
     ),
 ]
 Worded = Annotated[
@@ -45,7 +46,7 @@ class RoleSection(Section, frozen=True):
     ] = 8
     requests: Requests = 96
     completions: Annotated[int, Meta(description="Completions of one request", ge=1, le=4096)] = 32
-    prompt_chars: PromptChars = 2048
+    prompt_chars: PromptChars = None
     tokens: Tokens = 16_384
     answer_chars: Annotated[int, Meta(description="Characters of an answer", ge=1, le=10**7)] = 4096
     lessons: Annotated[int, Meta(description="Lessons of one recall", ge=1, le=4096)] = 32
@@ -70,6 +71,11 @@ class RoleSection(Section, frozen=True):
     def longest(self) -> int:
         """Most tokens of one completion."""
         return LEAST_DEFAULT if self.max_tokens is None else self.max_tokens
+
+    @property
+    def longest_prompt(self) -> int:
+        """Most characters of one prompt."""
+        return PROMPT_CHARS if self.prompt_chars is None else self.prompt_chars
 
 
 class ImproverSection(RoleSection, frozen=True):

@@ -11,7 +11,6 @@ import msgspec
 from moevolve.agents.genome import Genome, load, seed_genome
 from moevolve.agents.manifest import manifest_of
 from moevolve.config import Config
-from moevolve.config.roles import RoleSection
 from moevolve.errors import UsageError
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
@@ -138,9 +137,9 @@ def with_files(config: Config, run: Path | None = None) -> Config:
 
 
 def _with_long_prompts(config: Config, agent: Genome) -> Config:
-    """The configuration with `BOXED_PROMPT` in force where an agent in boxes has the limit that programs have."""
+    """The configuration with `BOXED_PROMPT` in force where an agent in boxes has no limit of the file's."""
     solver = config.roles.solver
-    if not manifest_of(agent.files).boxed or solver.prompt_chars != RoleSection().prompt_chars:
+    if not manifest_of(agent.files).boxed or solver.prompt_chars is not None:
         return config
     solver = msgspec.structs.replace(solver, prompt_chars=BOXED_PROMPT)
     return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))

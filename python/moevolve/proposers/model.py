@@ -89,7 +89,7 @@ class LanguageModel:
             prompt = self._prompt(draft, brief, context)
             if prompt is None:
                 draft.fault = (
-                    f"the prompt is longer than roles.proposer.prompt_chars, {self._role.prompt_chars}"
+                    f"the prompt is longer than roles.proposer.prompt_chars, {self._role.longest_prompt}"
                 )
             elif not self._granted(len(asked)):
                 draft.fault = "the budget of [roles.proposer] is spent"
@@ -112,7 +112,7 @@ class LanguageModel:
     def _prompt(self, draft: _Draft, brief: Brief, context: ProposalContext) -> tuple[Message, ...] | None:
         other = context.other.files.get(draft.path, "") if context.other is not None else ""
         told = Told(draft.path, draft.source, draft.fault or "", other, context.other_score)
-        return messages(draft.kind, brief, told, self._role.prompt_chars)
+        return messages(draft.kind, brief, told, self._role.longest_prompt)
 
     def _granted(self, more: int) -> bool:
         """Whether one more request is within the role's limits, at worst."""

@@ -109,8 +109,8 @@ def _granted(attempt: _Attempt, limits: RoleSection) -> bool:
     most = sum(ask.n for ask in asks) * limits.longest
     if any(not ask.prompt for ask in asks):
         attempt.fail("rejected", "an empty prompt")
-    elif any(len(ask.prompt) > limits.prompt_chars for ask in asks):
-        attempt.fail("budget", f"a prompt of more than {limits.prompt_chars:,} characters")
+    elif any(len(ask.prompt) > limits.longest_prompt for ask in asks):
+        attempt.fail("budget", f"a prompt of more than {limits.longest_prompt:,} characters")
     elif attempt.requests + len(asks) > limits.requests:
         attempt.fail("budget", f"more than {limits.requests} requests")
     elif attempt.tokens + most > limits.tokens:

@@ -1,0 +1,35 @@
+"""How long a prompt may be: what the file says is in force, whatever it says; what it leaves out depends on the agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moevolve.config import Config
+from moevolve.loop.resolve import BOXED_PROMPT, with_files
+
+BOXED = 'kind = "command"\nargv = ["python3", "agent.py"]\n'
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({}, BOXED_PROMPT),
+        ({"roles.solver.prompt_chars": 2048}, 2048),
+        ({"roles.solver.prompt_chars": 77}, 77),
+    ],
+)
+def test_an_agent_in_a_box_has_long_prompts_unless_the_file_says_how_long(
+    tmp_path: Path, settings: dict[str, int], limit: int
+) -> None:
+    agent = tmp_path / "agent"
+    agent.mkdir()
+    (agent / "agent.toml").write_text(BOXED)
+    (agent / "agent.py").write_text("print(input())\n")
+    config = with_files(Config.load("small", {**settings, "agent.path": str(agent)}))
+    assert config.roles.solver.longest_prompt == limit
+
+
+def test_a_program_has_short_ones() -> None:
+    assert with_files(Config.load("small")).roles.solver.longest_prompt == 2048
