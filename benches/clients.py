@@ -149,7 +149,7 @@ def tokens(text):
     asked = urllib.request.Request(
         URL.removesuffix("/v1") + "/tokenize", json.dumps({"prompt": text}).encode(), {"Content-Type": "application/json"})
     return json.load(urllib.request.urlopen(asked))["tokens"]
-model.tokenizer = tokens  # the server's own
+model.tokenizer, model.tokenized_requests = tokens, True  # the server's own tokens
 model.tok_encode = lambda text, *a, **k: tokens(text)
 items = [(f"Question: what is {a} plus {b}? Answer:", f" {a + b}") for a in range(10) for b in range(5)]
 def scored():
