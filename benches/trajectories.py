@@ -90,7 +90,7 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cycles", type=int, default=2)
+    parser.add_argument("--cycles", type=int, default=1)
     parser.add_argument("--arm", default="full")
     parser.add_argument("--loss", default="sft")
     parser.add_argument("--out", type=Path, help="the run's folder (default: one that goes away)")

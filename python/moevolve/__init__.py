@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Completion",
     "Engine",
+    "Environment",
     "Example",
     "Replayed",
     "Rollout",
@@ -30,6 +31,7 @@ __all__ = [
 _HOMES = {
     "Completion": "moevolve.protocol.completion",
     "Engine": "moevolve.models.engine",
+    "Environment": "moevolve.tasks.environment",
     "Example": "moevolve.protocol.training",
     "Replayed": "moevolve.api",
     "Rollout": "moevolve.protocol.training",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from moevolve.protocol.completion import Completion
     from moevolve.protocol.sampling import Sampling
     from moevolve.protocol.training import Example, Rollout
+    from moevolve.tasks.environment import Environment
     from moevolve.tasks.suite import skill, suite
     from moevolve.tasks.task import Task
 

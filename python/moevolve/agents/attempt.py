@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.requests import Call
 from moevolve.randomness import key
 
 FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
@@ -22,7 +23,7 @@ class Attempt:
 
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
-        "answer", "failure", "detail",
+        "answer", "failure", "detail", "calls",
     )  # fmt: skip
 
     def __init__(self, skill: str, attempt_key: int, role: str, limits: RoleSection) -> None:
@@ -43,6 +44,8 @@ class Attempt:
         self.answer: str | None = None
         self.failure: str | None = None
         self.detail = ""
+        self.calls: list[Call] = []
+        """Tools that were called, in order."""
 
     def grant(self) -> bool:
         """Counts a request if the attempt may make it; otherwise the attempt is over."""

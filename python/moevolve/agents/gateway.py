@@ -16,7 +16,7 @@ import msgspec
 from moevolve.agents.attempt import Attempt
 from moevolve.agents.wire import Replies, WireRequest
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Unanswered
+from moevolve.protocol.requests import Call, Unanswered
 
 
 class Refused(Exception):
@@ -25,10 +25,12 @@ class Refused(Exception):
     Args:
         error: `budget` (over a limit), `tool` (of a tool), or `rejected` (of anything else).
         detail: the reason, and the key of the run file that would allow it.
+        call: the tool that was called and refused, where it could have changed something.
     """
 
-    def __init__(self, error: str, detail: str) -> None:
+    def __init__(self, error: str, detail: str, call: Call | None = None) -> None:
         super().__init__(detail)
+        self.call = call
         self.error = error
         self.detail = detail
 
@@ -41,6 +43,8 @@ class Given(msgspec.Struct, frozen=True):
     tokens: int = 0
     whole: bool = False
     """An answer may be put together from these completions."""
+    call: Call | None = None
+    """A tool that was called with it."""
     requests: int = 0
     """Requests that it took beyond the one that was made."""
 
@@ -111,6 +115,8 @@ class Gateway:
             batch = batches[kind]
             results = self._kinds[kind][0].answer([request for _, _, request in batch])
             for (place, attempt, _), result in zip(batch, results, strict=True):
+                if isinstance(result, Given | Refused) and result.call is not None:
+                    attempt.calls.append(result.call)
                 if isinstance(result, Given):
                     attempt.receive(result.completions, result.tokens, whole=result.whole)
                     charge = [result.tokens, result.requests] if result.requests else result.tokens

@@ -364,6 +364,7 @@ def _outcome(attempt: Attempt) -> Outcome:
         tokens=attempt.tokens,
         requests=attempt.requests,
         completions=attempt.completions,
+        calls=tuple(attempt.calls),
     )
 
 

@@ -89,7 +89,7 @@ class RunContext:
         self.budget = RunBudget(config.guard)
         self.executor = LocalExecutor(self.policies, programs, lessons.recall)
         verdicts = self.sealed if self.arm.verdicts else CoinGrader()
-        self.runner = RolloutRunner(self.executor, verdicts, suite.secret)
+        self.runner = RolloutRunner(self.executor, verdicts, suite.secret, self._expect)
         self.writers = writers
         self.proposers = [PROPOSERS[name](host, writers.command) for name in config.evolve.proposers]
         self._accounts = Accounts()
@@ -148,6 +148,11 @@ class RunContext:
             self._accounts.take(entry.record)
         self._accounted = self.journal.cursor
         return self._accounts
+
+    def _expect(self, attempt: int, task: Task) -> None:
+        """Says which task an attempt is at, for its environment."""
+        if isinstance(self.host.tools, RecordedTools):
+            self.host.tools.expect(attempt, task)
 
     def close_processes(self) -> None:
         """Ends the processes of graders and tools, and connections to a writer's server."""
@@ -245,7 +250,7 @@ class RunContext:
             return {name: StrangersWords(policy) for name, policy in self.policies(weights).items()}
 
         executor = LocalExecutor(policies, self.executor.programs, self.lessons.recall, together=True)
-        runner = RolloutRunner(executor, self.sealed, self.suite.secret)
+        runner = RolloutRunner(executor, self.sealed, self.suite.secret, self._expect)
         found = runner.run(*[self.rollouts(each, tasks, stage, grader=self.sealed) for each in variants])
         self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))
         return found

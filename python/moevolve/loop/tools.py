@@ -15,6 +15,7 @@ from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
 from moevolve.records import Timing
 from moevolve.tasks.suite import Suite
+from moevolve.tasks.task import Task
 from moevolve.tasks.tools.process import CallFailed
 from moevolve.tasks.tools.toolbox import Tools
 
@@ -27,6 +28,7 @@ DESCRIBED = "tools"
 class _Row(msgspec.Struct, frozen=True):
     result: Any = None
     error: str | None = None
+    lost: bool = False
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -71,18 +73,26 @@ class RecordedTools:
             if kept is None:
                 kept = _encode(self._made(request))
                 puts.append((TABLE, name, kept))
-            elif self._process is not None:
-                self._process.seen(request)
+                fresh = True
+            else:
+                fresh = False
             try:
                 row = _decode(kept)
             except msgspec.DecodeError as error:
                 raise StoreError(
                     f"the result of {request.tool} on record in {self._store.path} is torn: {error}"
                 ) from error
-            found.append(row.result if row.error is None else ToolFailure(row.error))
+            if not fresh and not row.lost and self._process is not None:
+                self._process.seen(request)
+            found.append(row.result if row.error is None else ToolFailure(row.error, lost=row.lost))
         if puts:
             self._store.batch([], Timing(at=0.0), puts=puts)
         return found
+
+    def expect(self, session: int, task: Task) -> None:
+        """Says which task the attempt of a key is at, for its environment."""
+        if self._process is not None:
+            self._process.expect(session, task)
 
     def release(self, sessions: Iterable[int]) -> None:
         """Ends the servers of attempts that are over."""
@@ -100,16 +110,16 @@ class RecordedTools:
         try:
             return _Row(result=self._process.call(request))
         except CallFailed as error:
-            return _Row(error=str(error))
+            return _Row(error=str(error), lost=error.lost)
 
 
 def granted(suite: Suite, store: RunStore, recorded: RunStore | None) -> RecordedTools | None:
     """A suite's tools, where it has any; in a replay of the run `recorded` they are described and not called."""
-    if not suite.tools and not suite.servers:
+    if not suite.tools and not suite.servers and suite.environments is None:
         return None
     if recorded is not None and (known := _described(recorded)) is not None:
         return RecordedTools(None, known, store, recorded)
-    process = Tools(suite.tools, suite.servers, suite.folder)
+    process = Tools(suite.tools, suite.servers, suite.folder, suite.environments)
     tools = _described(store)
     if tools is None:
         tools = process.tools

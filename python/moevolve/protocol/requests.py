@@ -87,6 +87,10 @@ class RecallRequest(Struct, frozen=True):
     """Most characters of the lessons together."""
 
 
+Call = tuple[str, dict[str, Any]]
+"""A tool and its arguments."""
+
+
 class ToolRequest(Struct, frozen=True):
     """A call of a tool that the suite grants; `key` as of a generation request."""
 
@@ -150,6 +154,8 @@ class Outcome(Struct, frozen=True):
     """Completions that a plan's answer is put together from."""
     workspace: str | None = None
     """Name, in this process, of the workspace that it left; held until somebody takes it."""
+    calls: tuple[Call, ...] = ()
+    """Tools that the attempt called, in order; of those that failed, the ones that may have changed something."""
 
 
 Answer = Callable[[list[GenerateRequest]], Sequence[Reply]]

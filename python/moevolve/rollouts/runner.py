@@ -5,7 +5,7 @@ Grading stays here, outside of the executor: where a job runs, nobody knows an a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
 from moevolve.rollouts.grading import Given, Grader
+from moevolve.tasks.environment import Trajectory
 from moevolve.tasks.grading import plain, refused
 from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
@@ -115,18 +116,30 @@ class RolloutRunner:
         executor: where they run.
         grader: decides about answers.
         secret: of the run; keys of attempts depend on it.
+        expect: told which task an attempt is at, by the attempt's key, where that has an environment.
     """
 
-    def __init__(self, executor: Executor, grader: Grader, secret: str = "") -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        grader: Grader,
+        secret: str = "",
+        expect: Callable[[int, Task], None] | None = None,
+    ) -> None:
         self._executor = executor
+        self._expect = expect
         self._grader = grader
         self._secret = secret
 
     def submit(self, requests: Sequence[RolloutRequest]) -> Running:
         """Prepares rollouts; see `Executor.submit`."""
-        return Running(
-            self._executor.submit([request.job(self._secret) for request in requests]), requests, self._grader
-        )
+        jobs = [request.job(self._secret) for request in requests]
+        if self._expect is not None:
+            for request, job in zip(requests, jobs, strict=True):
+                for attempt, task in zip(job.keys, request.tasks, strict=True):
+                    if task.environment is not None:
+                        self._expect(attempt, task)
+        return Running(self._executor.submit(jobs), requests, self._grader)
 
     def run(self, *requests: RolloutRequest) -> list[Rollouts]:
         """Graded rollouts, one a request, in their order.
@@ -141,9 +154,10 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
     through = request.program is not None
     stage = (*request.stage, request.variant) if through else request.stage
     given = [
-        Given(request.tasks[index // request.samples], plain(outcome.answer), index, take(outcome.workspace))
+        Given(task, _told(task, outcome), index, take(outcome.workspace))
         for index, outcome in enumerate(result.outcomes)
         if outcome.failure is None and outcome.answer is not None
+        for task in (request.tasks[index // request.samples],)
     ]
     try:
         graded = {
@@ -164,6 +178,12 @@ def _graded(request: RolloutRequest, result: RolloutResult, grader: Grader) -> R
         result.parts,
         result.exchanges,
     )
+
+
+def _told(task: Task, outcome: Outcome) -> str:
+    """What the grader is told of an attempt: its answer, and in an environment its calls besides."""
+    answer = plain(outcome.answer or "")
+    return answer if task.environment is None else Trajectory(answer, list(outcome.calls)).text()
 
 
 def _attempt(

@@ -49,6 +49,6 @@ class LiveTools:
 
 def live(suite: Suite) -> LiveTools | None:
     """A suite's tools; None where it has none."""
-    if not suite.tools and not suite.servers:
+    if not suite.tools and not suite.servers and suite.environments is None:
         return None
-    return LiveTools(Tools(suite.tools, suite.servers, suite.folder))
+    return LiveTools(Tools(suite.tools, suite.servers, suite.folder, suite.environments))

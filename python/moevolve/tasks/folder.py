@@ -4,6 +4,7 @@
 - `tasks.jsonl`: {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it.
 - `tools.py`: functions that programs may call, such as `def weather(city: str) -> str`.
 - `files/`: what tasks put into the workspace of an agent that has one: `"files": "name"` in a task's line.
+- `environment.py`: a class of `mv.Environment`, for tasks of many turns whose end state decides.
 - `check.py`: `def check(task, answer, workspace) -> float | bool | Verdict`, where no gold answer decides.
 """
 
@@ -26,6 +27,7 @@ from moevolve.errors import UsageError
 from moevolve.protocol.messages import Message
 from moevolve.records import Answers
 from moevolve.tasks import registry
+from moevolve.tasks.environment import Environment, kinds_in
 from moevolve.tasks.files import TaskFiles, files_of
 from moevolve.tasks.installed import installed
 from moevolve.tasks.listed import LISTED_SHARES, listed
@@ -36,6 +38,7 @@ from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 from moevolve.tasks.tools.servers import ServerSection
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
+ENVIRONMENT = "environment.py"
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 << 20
@@ -171,16 +174,20 @@ def _files(source: Path) -> Iterator[tuple[str, Path]]:
 def _folder(source: Path, called: str | None) -> Suite:
     settings = _settings(source / SETTINGS)
     name = settings.name or called or _WORDS.sub("_", source.resolve().name.lower()).strip("_") or "suite"
-    check = _check(source / CHECK)
+    check, world = _check(source / CHECK), _environment(source / ENVIRONMENT)
+    if check is not None and world is not None:
+        raise UsageError(
+            f"{source} has a {CHECK} and an {ENVIRONMENT}: an environment's `score` judges its tasks"
+        )
     tasks: dict[str, dict[int, list[Task]]] = {}
     for line, row, fields in _rows(source / TASKS):
         path = _path(row.skill, name, f"{source / TASKS}:{line}")
-        if check is None and row.answer is None:
+        if check is None and world is None and row.answer is None:
             raise UsageError(
                 f"{source / TASKS}:{line}: task {row.id!r} has no `answer`, and there is no {CHECK} to judge one"
             )
         files = files_of(source, row.files, f"{source / TASKS}:{line}")
-        tasks.setdefault(path, {}).setdefault(row.level, []).append(_task(row, fields, check, files))
+        tasks.setdefault(path, {}).setdefault(row.level, []).append(_task(row, fields, check, files, world))
     if unknown := sorted(set(settings.skills) - set(tasks)):
         raise UsageError(
             f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
@@ -188,7 +195,13 @@ def _folder(source: Path, called: str | None) -> Suite:
     skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
     tools = [source / TOOLS] if (source / TOOLS).is_file() else []
     return Suite(
-        name, skills, answers=settings.answers, tools=tools, servers=settings.mcp, folder=source.resolve()
+        name,
+        skills,
+        answers=settings.answers,
+        tools=tools,
+        servers=settings.mcp,
+        folder=source.resolve(),
+        environments=None if world is None else source / ENVIRONMENT,
     )
 
 
@@ -247,11 +260,25 @@ def _path(skill: str, suite: str, where: str) -> str:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _task(row: Row, fields: dict[str, Any], check: Check | None, files: TaskFiles | None) -> Task:
+def _task(
+    row: Row,
+    fields: dict[str, Any],
+    check: Check | None,
+    files: TaskFiles | None,
+    world: type[Environment] | None,
+) -> Task:
     messages = row.messages or ()
     prompt = row.prompt if row.prompt is not None else messages[-1].content
     grade = None if check is None else WorkspaceCheck(check, fields)
-    return Task(prompt=prompt, answer=row.answer, grade=grade, messages=messages, fields=fields, files=files)
+    return Task(
+        prompt=prompt,
+        answer=row.answer,
+        grade=grade,
+        messages=messages,
+        fields=fields,
+        files=files,
+        environment=world,
+    )
 
 
 def _skill(path: str, levels: Mapping[int, list[Task]], settings: SuiteFile, source: Path) -> Skill:
@@ -290,6 +317,20 @@ def _check(file: Path) -> Check | None:
     return check  # type: ignore[no-any-return]
 
 
+def _environment(file: Path) -> type[Environment] | None:
+    """The one environment that a suite's `environment.py` defines; None where there is no such file.
+
+    Raises:
+        UsageError: the file cannot be imported, or defines none or several.
+    """
+    if not file.exists():
+        return None
+    kinds = [kind for kind in kinds_in(_imported(file)).values() if kind.__module__ == file.stem]
+    if len(kinds) != 1:
+        raise UsageError(f"{file} defines {len(kinds) or 'no'} classes of mv.Environment: it takes one")
+    return kinds[0]
+
+
 # ---------------------------------------------------------------------- a Python file
 
 
@@ -304,7 +345,7 @@ def _module(file: Path) -> Suite:
         raise UsageError(
             f'{file} defines no skill: decorate a function (rng, level) -> mv.Task with @mv.skill("a/path")'
         )
-    return Suite("user", own)
+    return Suite("user", own, environments=file if kinds_in(defined) else None)
 
 
 def _imported(file: Path) -> dict[str, Any]:

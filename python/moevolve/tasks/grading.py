@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from moevolve.errors import UsageError
+from moevolve.tasks.environment import graded
 from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
 TOO_LONG = 2
@@ -43,12 +44,9 @@ def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path 
         UsageError: the task has neither an answer nor a check.
     """
     given = plain(answer)
-    if task.grade is not None:
+    if task.grade is not None or task.environment is not None:
         try:
-            told = (
-                task.grade(given, workspace) if isinstance(task.grade, WorkspaceCheck) else task.grade(given)
-            )
-            return _checked(task, given, told)
+            return _checked(task, given, _judged(task, given, workspace))
         except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict
             return refused(CHECK_ERROR, traceback.format_exc()[-LONGEST:].strip())
     if task.answer is None:
@@ -61,6 +59,13 @@ def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path 
     if problem is not None:
         return refused("malformed", problem)
     return refused("wrong", "not the expected answer")
+
+
+def _judged(task: Task, given: str, workspace: Path | None) -> float | Verdict:
+    """The score of a task's own check, or of its environment."""
+    if task.grade is None:
+        return graded(task, given)
+    return task.grade(given, workspace) if isinstance(task.grade, WorkspaceCheck) else task.grade(given)
 
 
 def plain(answer: str) -> str:

@@ -43,6 +43,7 @@ class Suite:
         tools: Python files whose functions programs may call.
         servers: MCP servers whose tools programs may call, by name.
         folder: where the suite lies, and its servers' commands run.
+        environments: the Python file that defines its environments.
 
     Raises:
         UsageError: two skills with one path, or a path that is also a branch.
@@ -58,6 +59,7 @@ class Suite:
         tools: Sequence[Path] = (),
         servers: Mapping[str, ServerSection] | None = None,
         folder: Path = Path(),
+        environments: Path | None = None,
     ) -> None:
         self.name = name
         self.answers: Answers = answers
@@ -65,6 +67,7 @@ class Suite:
         self.tools = tuple(tools)
         self.servers = dict(servers or {})
         self.folder = folder
+        self.environments = environments
         self._secret = NO_SECRET
         self._closed: frozenset[str] = frozenset()
         self.skills: dict[str, Skill] = {}
@@ -125,6 +128,7 @@ class Suite:
             tools=self.tools,
             servers=self.servers,
             folder=self.folder,
+            environments=self.environments,
         )
         other._secret, other._closed = self._secret, self._closed
         return other

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from moevolve.protocol.messages import Message
+from moevolve.tasks.environment import Environment
 from moevolve.tasks.files import TaskFiles
 
 
@@ -29,6 +30,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Whatever else the task's author wrote beside it, for the check alone."""
     files: TaskFiles | None = None
     """What lies in the workspace of an agent that has one."""
+    environment: type[Environment] | None = None
+    """The world that the task is about: attempts change it by its tools, and its end state decides."""
     skill: str = ""
     level: int = 0
     seed: int = 0

@@ -16,7 +16,16 @@ from moevolve.protocol.requests import ToolRequest
 
 
 class ToolFailure(Exception):
-    """A call that a tool could not answer; its message reaches the program as a `ToolError`."""
+    """A call that a tool could not answer; its message reaches the program as a `ToolError`.
+
+    Args:
+        message: why.
+        lost: whether what ran the tool died of the call, which then changed nothing.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class Toolbox(Protocol):
@@ -70,8 +79,10 @@ class CallTool:
     def answer(self, requests: list[ToolRequest]) -> Sequence[Result]:
         assert self._tools is not None, "calls are granted where there are tools"
         return [
-            Refused("tool", str(result)) if isinstance(result, ToolFailure) else Given(result)
-            for result in self._tools.call(requests)
+            Refused("tool", str(result), None if result.lost else (request.tool, request.arguments))
+            if isinstance(result, ToolFailure)
+            else Given(result, call=(request.tool, request.arguments))
+            for request, result in zip(requests, self._tools.call(requests), strict=True)
         ]
 
 

@@ -17,6 +17,7 @@ from moevolve.tasks.grader.carried import PACKAGE, installed, names
 from moevolve.tasks.suite import Suite
 
 OWN = (
+    "tasks/environment.py",
     "tasks/grading.py",
     "tasks/task.py",
     "tasks/skill.py",

@@ -23,7 +23,16 @@ LARGEST = 1 << 20
 
 
 class CallFailed(Exception):
-    """A call that has no result: the tool raised, did not end, died, or its result is too large."""
+    """A call that has no result: the tool raised, did not end, died, or its result is too large.
+
+    Args:
+        message: why.
+        lost: whether whatever ran the tool is gone, and with it what it remembered.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -40,9 +49,18 @@ class ToolProcess:
     Args:
         files: Python files with functions.
         seconds: most seconds of one call.
+        module: what the process runs.
     """
 
-    def __init__(self, files: Sequence[Path], seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        seconds: float = SECONDS,
+        module: str = "moevolve.tasks.tools.worker",
+    ) -> None:
+        self.starts = 0
+        """Processes that there have been."""
+        self._module = module
         self._files = tuple(files)
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,8 +80,14 @@ class ToolProcess:
             assert self._tools is not None, "a start describes the tools"
             return self._tools
 
-    def call(self, tool: str, arguments: dict[str, Any]) -> Any:
-        """The result of a call.
+    def begin(self) -> None:
+        """Starts the process where there is none; errors as of `tools`."""
+        with self._lock:
+            if self._process is None:
+                self._start()
+
+    def call(self, tool: str, arguments: dict[str, Any], **more: Any) -> Any:
+        """The result of a call; `more` is told to the process beside it.
 
         Raises:
             CallFailed: there is none; says why.
@@ -74,11 +98,13 @@ class ToolProcess:
                 self._start()
             assert self._process is not None and self._process.stdin is not None, "a start has a process"
             try:
-                self._process.stdin.write(msgspec.json.encode({"tool": tool, "arguments": arguments}) + b"\n")
+                self._process.stdin.write(
+                    msgspec.json.encode({"tool": tool, "arguments": arguments, **more}) + b"\n"
+                )
                 self._process.stdin.flush()
             except OSError:
                 self._end()
-                raise CallFailed(f"the process of {tool} has died") from None
+                raise CallFailed(f"the process of {tool} has died", lost=True) from None
             said = self._read(tool)
         if said.error is not None:
             raise CallFailed(said.error)
@@ -90,7 +116,8 @@ class ToolProcess:
             self._end()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "moevolve.tasks.tools.worker", *map(str, self._files)]
+        self.starts += 1
+        command = [sys.executable, "-m", self._module, *map(str, self._files)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -117,7 +144,7 @@ class ToolProcess:
             while not line.endswith(b"\n"):
                 if not selector.select(self._seconds):
                     self._end()
-                    raise CallFailed(f"{what} said nothing for {self._seconds:g} s")
+                    raise CallFailed(f"{what} said nothing for {self._seconds:g} s", lost=True)
                 part = os.read(output, 1 << 16)
                 line += part
                 if not part or len(line) > LARGEST:
@@ -125,13 +152,14 @@ class ToolProcess:
                     raise CallFailed(
                         f"{what} died"
                         if not part
-                        else f"the result of {what} is larger than {LARGEST >> 20} MiB"
+                        else f"the result of {what} is larger than {LARGEST >> 20} MiB",
+                        lost=True,
                     )
         try:
             return msgspec.json.decode(line, type=_Said)
         except msgspec.DecodeError as error:
             self._end()
-            raise CallFailed(f"{what}: {error}") from None
+            raise CallFailed(f"{what}: {error}", lost=True) from None
 
     def _end(self) -> None:
         if self._process is not None:

@@ -31,6 +31,9 @@ START = 60.0
 class ServerLost(CallFailed):
     """A call after which the server is gone, and with it whatever it remembered."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, lost=True)
+
 
 class ServerSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A server as `suite.toml` describes it.

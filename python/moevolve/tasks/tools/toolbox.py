@@ -12,12 +12,18 @@ from typing import Any
 from moevolve.errors import UsageError
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
+from moevolve.tasks.task import Task
+from moevolve.tasks.tools.environments import Environments
 from moevolve.tasks.tools.process import CallFailed, ToolProcess
 from moevolve.tasks.tools.servers import Server, ServerLost, ServerSection, described
 
 MOST_SERVERS = 32
 """Servers of attempts that are there at one time; the one unused for longest goes first, and is brought up to date where its
 attempt goes on."""
+
+
+WORLDS = "an environment"
+"""Stands for the suite's environments where a server's name stands; no server is called so."""
 
 
 class Tools:
@@ -27,6 +33,7 @@ class Tools:
         files: Python files with functions.
         servers: MCP servers by name.
         folder: the suite's.
+        environments: the file that defines the suite's environments, where it has such.
     """
 
     def __init__(
@@ -34,7 +41,9 @@ class Tools:
         files: Sequence[Path] = (),
         servers: Mapping[str, ServerSection] | None = None,
         folder: Path = Path(),
+        environments: Path | None = None,
     ) -> None:
+        self._worlds = None if environments is None else Environments(environments)
         self._process = ToolProcess(files) if files else None
         self._sections = dict(servers or {})
         self._folder = folder
@@ -60,8 +69,13 @@ class Tools:
                 self._tools, self._homes = self._found()
             return self._tools
 
+    def expect(self, session: int, task: Task) -> None:
+        """Says which task the attempt of a key is at, where that has an environment."""
+        if self._worlds is not None and task.environment is not None:
+            self._worlds.expect(session, task)
+
     def home(self, tool: str) -> str:
-        """The server of a tool; empty for a function."""
+        """The server of a tool, or what stands for environments; empty for a function."""
         _ = self.tools
         assert self._homes is not None, "tools have their homes"
         return self._homes[tool]
@@ -69,6 +83,9 @@ class Tools:
     def call(self, request: ToolRequest) -> Any:
         """The result of a call; errors as of `ToolProcess.call` and `Server.call`."""
         name = self.home(request.tool)
+        if name == WORLDS:
+            assert self._worlds is not None, "an environment's tools have their process"
+            return self._worlds.call(request)
         if not name:
             assert self._process is not None, "functions have their process"
             return self._process.call(request.tool, request.arguments)
@@ -92,13 +109,18 @@ class Tools:
     def seen(self, request: ToolRequest) -> None:
         """Notes a call whose result is on record, so that its attempt's server knows of it if it is asked again."""
         name = self.home(request.tool)
-        if name and self._sections[name].state == "attempt":
+        if name == WORLDS:
+            assert self._worlds is not None, "an environment's tools have their process"
+            self._worlds.seen(request)
+        elif name and self._sections[name].state == "attempt":
             with self._lock:
                 self._past.setdefault((name, request.session), []).append(request)
 
     def release(self, sessions: Iterable[int]) -> None:
         """Ends the servers of attempts that are over."""
         over = set(sessions)
+        if self._worlds is not None:
+            self._worlds.release(over)
         with self._lock:
             ended = [self._own.pop(place) for place in list(self._own) if place[1] in over]
             for table in (self._past, self._done):
@@ -111,6 +133,8 @@ class Tools:
         """Ends everything; a further call starts what it needs."""
         if self._process is not None:
             self._process.close()
+        if self._worlds is not None:
+            self._worlds.close()
         with self._lock:
             servers = [*self._shared.values(), *self._own.values()]
             self._own.clear()
@@ -138,6 +162,7 @@ class Tools:
     def _found(self) -> tuple[tuple[Tool, ...], dict[str, str]]:
         offered = [("", list(self._process.tools))] if self._process is not None else []
         offered += [(name, described(name, server.tools())) for name, server in sorted(self._shared.items())]
+        offered += [(WORLDS, list(self._worlds.tools))] if self._worlds is not None else []
         homes: dict[str, str] = {}
         for name, tools in offered:
             for tool in tools:

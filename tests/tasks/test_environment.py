@@ -1,0 +1,213 @@
+"""Tasks of many turns: a world that an attempt changes by its tools, and whose end state decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moevolve as mv
+from moevolve.errors import UsageError
+from moevolve.journal.store import RunStore
+from moevolve.loop.tools import RecordedTools
+from moevolve.protocol.requests import ToolRequest
+from moevolve.records import Evaluated
+from moevolve.tasks import folder
+from moevolve.tasks.environment import Trajectory
+from moevolve.tasks.task import Task
+from moevolve.tasks.tools.process import CallFailed
+from moevolve.tasks.tools.toolbox import Tools
+
+WORLD = """
+import os
+import moevolve as mv
+
+
+class Desk(mv.Environment):
+    \"\"\"A desk with tickets: the one that the task names is to be closed, and no other.\"\"\"
+
+    steps = 4
+
+    def setup(self, task):
+        self.open = list(task["tickets"])
+        self.wanted = task["wanted"]
+        self.lucky = self.rng.randrange(10**6)
+
+    def tickets(self) -> list[str]:
+        \"\"\"The tickets that are open.\"\"\"
+        return self.open
+
+    def close(self, ticket: str) -> int:
+        \"\"\"Close a ticket.\"\"\"
+        self.open.remove(ticket)
+        return len(self.open)
+
+    def luck(self) -> int:
+        \"\"\"A number that only this task has.\"\"\"
+        return self.lucky
+
+    def die(self) -> None:
+        \"\"\"Ends everything.\"\"\"
+        os._exit(3)
+
+    def score(self, task, answer):
+        left = [each for each in task["tickets"] if each != self.wanted]
+        return float(self.open == left and answer == "done")
+"""
+ROWS: list[dict[str, Any]] = [
+    {"id": f"t{n}", "prompt": f"Close {name}, please.", "tickets": ["a1", name, "z9"], "wanted": name}
+    for n, name in enumerate(f"k{n}" for n in range(40))
+]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "desk"
+    path.mkdir()
+    (path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (path / "environment.py").write_text(WORLD)
+    return path
+
+
+@pytest.fixture
+def tools(suite: Path) -> Iterator[Tools]:
+    made = Tools(environments=suite / "environment.py")
+    for session in (1, 2):
+        made.expect(session, task(suite, session))
+    yield made
+    made.close()
+
+
+def task(suite: Path, index: int) -> Task:
+    loaded = folder.load(suite)
+    [path] = loaded.skills
+    return loaded.draw("train", path, 1, "one", index)
+
+
+def request(tool: str, session: int = 1, key: int = 1, **arguments: object) -> ToolRequest:
+    return ToolRequest(attempt=0, tool=tool, arguments=arguments, key=key, session=session)
+
+
+def test_its_public_methods_are_tools_and_each_attempt_has_a_world(tools: Tools, suite: Path) -> None:
+    assert [tool.name for tool in tools.tools] == ["close", "die", "luck", "tickets"]
+    first, second = (task(suite, n).fields["wanted"] for n in (1, 2))
+    assert tools.call(request("close", 1, ticket=first)) == 2
+    assert tools.call(request("tickets", 1)) == ["a1", "z9"]
+    assert tools.call(request("tickets", 2)) == ["a1", second, "z9"]
+
+
+def test_what_a_world_refuses_is_told_and_it_allows_so_many_calls(tools: Tools) -> None:
+    with pytest.raises(CallFailed, match="ValueError"):
+        tools.call(request("close", ticket="none"))
+    for _ in range(3):
+        tools.call(request("tickets"))
+    with pytest.raises(CallFailed, match="allows 4 calls"):
+        tools.call(request("tickets"))
+    with pytest.raises(CallFailed, match="this task has none"):
+        tools.call(request("tickets", 99))
+
+
+def test_a_world_that_dies_comes_back_as_it_was(tools: Tools) -> None:
+    tools.call(request("close", ticket="a1"))
+    with pytest.raises(CallFailed) as died:
+        tools.call(request("die"))
+    assert died.value.lost
+    assert "a1" not in tools.call(request("tickets"))
+
+
+def test_a_task_draws_the_same_numbers_in_every_world_of_it(tools: Tools, suite: Path) -> None:
+    lucky = tools.call(request("luck", 1))
+    tools.release([1])
+    tools.expect(1, task(suite, 1))
+    assert tools.call(request("luck", 1)) == lucky != tools.call(request("luck", 2))
+
+
+def test_calls_on_record_bring_a_world_to_where_it_was(tools: Tools, tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run") as store:
+        [left] = RecordedTools(tools, tools.tools, store).call([request("close", key=1, ticket="a1")])
+        tools.release([1])  # Another process goes on.
+        again = RecordedTools(tools, tools.tools, store)
+        assert again.call([request("close", key=1, ticket="a1")]) == [left]
+        [open_now] = again.call([request("tickets", key=2)])
+        assert "a1" not in open_now
+
+
+def test_the_end_state_decides_and_doing_nothing_is_worth_nothing(suite: Path) -> None:
+    loaded, one = folder.load(suite), task(suite, 1)
+    close = ("close", {"ticket": one.fields["wanted"]})
+
+    def score(answer: str, *calls: tuple[str, dict[str, Any]]) -> float:
+        return loaded.grade(one, Trajectory(answer, list(calls)).text()).score
+
+    assert score("done", close) == 1.0
+    assert score("done", ("close", {"ticket": "none"}), close) == 1.0
+    assert score("no", close) == score("done") == score("done", close, ("close", {"ticket": "a1"})) == 0.0
+    assert loaded.grade(one, "done").score == 0.0
+
+
+SOLVE = """
+async def solve(task, agent):
+    name = task.prompt.split()[1].strip(",")
+    assert name in await agent.call("tickets")
+    await agent.call("close", ticket=name)
+    return "done"
+"""
+FORGER = """
+async def solve(task, agent):
+    name = task.prompt.split()[1].strip(",")
+    return '{"answer": "done", "calls": [["close", {"ticket": "' + name + '"}]]}'
+"""
+SETTINGS = {
+    "gate": {"min_n": 2, "max_n": 4, "batch": 2},
+    "attempts.tasks": 4,
+    "evolve.screen": 2,
+    "guard.use": [],
+}
+
+
+def run(out: Path, suite: Path, solve: str) -> list[Evaluated]:
+    agent = out.parent / f"{out.name}-agent"
+    agent.mkdir()
+    (agent / "solve.py").write_text(solve)
+    mv.evolve("small", out=out, cycles=0, arm="program", suite=suite, agent=agent, settings=SETTINGS).wait()
+    with RunStore.open(out) as store:
+        return [entry.record for entry in store.entries() if isinstance(entry.record, Evaluated)]
+
+
+def test_a_run_is_scored_by_end_states_and_replayed(suite: Path, tmp_path: Path) -> None:
+    for found in run(tmp_path / "run", suite, SOLVE):
+        assert found.score.mean == 1.0
+        assert found.bare is None or found.bare.mean == 0.0
+    assert mv.replay(tmp_path / "run").equal
+
+
+def test_an_answer_that_looks_like_calls_is_an_answer(suite: Path, tmp_path: Path) -> None:
+    assert all(found.score.mean == 0.0 for found in run(tmp_path / "run", suite, FORGER))
+
+
+PYTHON = (
+    WORLD
+    + """
+
+@mv.skill("desk/close", summary="Close a ticket", levels=(1, 2))
+def close(rng, level):
+    name = f"k{rng.randrange(10**6)}"
+    return mv.Task(
+        prompt=f"Close {name}, please.", environment=Desk, fields={"tickets": ["a1", name], "wanted": name}
+    )
+"""
+)
+
+
+def test_a_python_file_may_define_skills_with_environments(tmp_path: Path) -> None:
+    (tmp_path / "desks.py").write_text(PYTHON)
+    assert all(found.score.mean == 1.0 for found in run(tmp_path / "run", tmp_path / "desks.py", SOLVE))
+
+
+def test_a_suite_with_a_check_and_an_environment_is_refused(suite: Path) -> None:
+    (suite / "check.py").write_text("def check(task, answer, workspace):\n    return 1.0\n")
+    with pytest.raises(UsageError, match="judges its tasks"):
+        folder.load(suite)
