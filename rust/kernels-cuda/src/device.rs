@@ -111,3 +111,22 @@ impl<T: Plain> Drop for Memory<T> {
         self.device.free(self.address, bytes);
     }
 }
+
+/// Launches a kernel of this crate; the callers' arguments are the kernel's, of the sizes that their shapes say.
+pub(crate) fn launch(
+    device: &dyn Device,
+    kernel: &'static str,
+    blocks: [usize; 3],
+    threads: u32,
+    shared: usize,
+    arguments: &mut [*mut c_void],
+) -> Result<()> {
+    let launch = Launch {
+        kernel,
+        blocks: blocks.map(|n| n as u32),
+        threads,
+        shared: shared as u32,
+    };
+    // SAFETY: the callers' word.
+    unsafe { device.launch(launch, arguments) }
+}

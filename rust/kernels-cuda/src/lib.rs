@@ -5,13 +5,19 @@
 //! but the driver's own calls is tested without a card.
 
 mod argument;
+pub mod attention;
 mod device;
 mod error;
 pub mod experts;
+pub mod loss;
+pub mod norm;
 pub mod products;
 pub mod route;
+pub mod rows;
+pub mod sample;
 #[cfg(feature = "twin")]
 pub mod twin;
+pub mod update;
 
 pub use device::{Address, Device, Launch, Memory};
 pub use error::{Error, Result};

@@ -1,0 +1,182 @@
+//! Norms, rotation, rows, losses, the optimiser's step and draws on the twin against the CPU's kernels.
+
+mod common;
+
+use common::{apart, cases, random, twin};
+use moevolve_kernels::adamw as cpu_adamw;
+use moevolve_kernels::loss::{cross_entropy as cpu_cross_entropy, entropy, log_sum_exp};
+use moevolve_kernels::norm as cpu_norm;
+use moevolve_kernels::rope::{Angles as CpuAngles, Pairs, Rotary, rotate as cpu_rotate};
+use moevolve_kernels::sample::{Cuts, draw as cpu_draw, greedy, uniform};
+use moevolve_kernels::{Isa, padded, rows as cpu_rows};
+use moevolve_kernels_cuda::loss::{Logits, cross_entropy, log_probabilities};
+use moevolve_kernels_cuda::norm::{Angles, Norm, Stepped, rms_norm, rms_norm_backward, rotate};
+use moevolve_kernels_cuda::sample::{Draw, draw};
+use moevolve_kernels_cuda::update::{AdamW, adamw, sum_squares};
+use moevolve_kernels_cuda::{Memory, rows};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn norms_and_their_gradients_are_the_cpus(count in 1usize..40, groups in 1usize..5, wide in 1usize..9, more in 0usize..40, add: bool, seed: u64) {
+        let (width, isa, device) = (wide * 16, Isa::best(), twin(seed));
+        let (true_width, step) = (width - seed as usize % 16, groups * width + more);
+        let mut x = random(count * step, seed);
+        for (i, x) in x.iter_mut().enumerate() {
+            if i % step % width >= true_width && i % step < groups * width { *x = 0.0; }
+        }
+        let (gain, dy) = (random(width, seed ^ 1), random(count * groups * width, seed ^ 2));
+        let norm = cpu_norm::Norm { groups, width, count: true_width, epsilon: 1e-6 };
+        let packed = groups * width;
+        let (mut y, mut inverse) = (vec![0.0; count * packed], vec![0.0; count * groups]);
+        cpu_norm::rms_norm(isa, norm, count, &x, step, &gain, &mut y, packed, &mut inverse);
+        let (mut dx, mut dgain) = (random(count * packed, seed ^ 3), random(width, seed ^ 4));
+        let on = |x: &[f32]| Memory::from_slice(&device, x).unwrap();
+        let (x_on, gain_on, dy_on, dx_on, dgain_on) = (on(&x), on(&gain), on(&dy), on(&dx), on(&dgain));
+        let y_on = Memory::<f32>::new(&device, y.len()).unwrap();
+        let inverse_on = Memory::<f32>::new(&device, inverse.len()).unwrap();
+        let shape = Norm { rows: count, groups, width, count: true_width, epsilon: 1e-6 };
+        let at = |memory: &Memory<f32>, step| Stepped { at: memory.address(), step };
+        rms_norm(&*device, shape, at(&x_on, step), gain_on.address(), at(&y_on, packed), inverse_on.address()).unwrap();
+        prop_assert!(apart(&y_on.download().unwrap(), &y) < 1e-5);
+        prop_assert!(apart(&inverse_on.download().unwrap(), &inverse) < 1e-5);
+        cpu_norm::rms_norm_backward(isa, norm, count, &x, step, &gain, &inverse, &dy, packed, &mut dx, packed, add, &mut dgain);
+        rms_norm_backward(
+            &device, shape, at(&x_on, step), gain_on.address(), inverse_on.address(), at(&dy_on, packed), at(&dx_on, packed), add,
+            dgain_on.address(),
+        ).unwrap();
+        prop_assert!(apart(&dx_on.download().unwrap(), &dx) < 1e-4);
+        prop_assert!(apart(&dgain_on.download().unwrap(), &dgain) < 1e-4);
+    }
+
+    #[test]
+    fn part_of_each_head_is_rotated_there_and_back(count in 1usize..30, heads in 1usize..5, wide in 1usize..9, part in 0usize..9, seed: u64) {
+        let (width, isa, device) = (wide * 16, Isa::best(), twin(seed));
+        let pairs = (width / 2 * part / 8).max(usize::from(part > 0));
+        let frequencies: Vec<f32> = (0..pairs).map(|i| 100f32.powf(-(i as f32) / pairs as f32)).collect();
+        let positions: Vec<u32> = (0..count).map(|i| ((i * 37 + seed as usize % 90) % 100) as u32).collect();
+        let (mut cosines, mut sines) = (Vec::new(), Vec::new());
+        for position in 0..100 {
+            for f in &frequencies {
+                let (sin, cos) = (position as f32 * f).sin_cos();
+                cosines.push(cos);
+                sines.push(sin);
+            }
+        }
+        let mut rotary = Rotary::new(width, CpuAngles::Frequencies(frequencies), 1.0, Pairs::Fused);
+        rotary.extend(100);
+        let x = random(count * heads * width, seed);
+        let on = |x: &[f32]| Memory::from_slice(&device, x).unwrap();
+        let (x_on, cosines, sines) = (on(&x), on(&cosines), on(&sines));
+        let places = Memory::from_slice(&device, &positions).unwrap();
+        let angles = Angles { cosines: cosines.address(), sines: sines.address(), pairs };
+        for back in [false, true] {
+            let (mut framed, mut y) = (Vec::new(), vec![0.0; x.len()]);
+            rotary.frame(&mut framed, x.len()).copy_from_slice(&x);
+            cpu_rotate(isa, &rotary, heads, &positions, &framed, &mut y, back);
+            let y_on = Memory::<f32>::new(&device, x.len()).unwrap();
+            let at = |memory: &Memory<f32>| Stepped { at: memory.address(), step: heads * width };
+            rotate(&*device, angles, places.address(), count, heads, width, at(&x_on), at(&y_on), back).unwrap();
+            prop_assert!(apart(&y_on.download().unwrap(), &y) < 1e-6);
+        }
+    }
+
+    #[test]
+    fn rows_are_gathered_scattered_and_added(count in 1usize..200, width in 1usize..150, among in 1usize..9, seed: u64) {
+        let (device, wide) = (twin(seed), padded(width));
+        let index: Vec<u32> = (0..count).map(|i| (uniform(seed, i as u64) * among as f64) as u32).collect();
+        let (from, mut to) = (random(count * wide, seed ^ 1), random(among * wide, seed ^ 2));
+        let on = |x: &[f32]| Memory::from_slice(&device, x).unwrap();
+        let (index_on, from_on, to_on) = (Memory::from_slice(&device, &index).unwrap(), on(&from), on(&to));
+        let gathered = Memory::<f32>::new(&device, count * wide).unwrap();
+        rows::gather(&*device, to_on.address(), index_on.address(), gathered.address(), count, wide).unwrap();
+        let expected: Vec<f32> = index.iter().flat_map(|&i| to[i as usize * wide..][..wide].to_vec()).collect();
+        prop_assert_eq!(gathered.download().unwrap(), expected);
+        rows::scatter_add(&*device, from_on.address(), index_on.address(), to_on.address(), count, wide).unwrap();
+        cpu_rows::scatter_add(Isa::best(), wide, &index, &from, &mut to);
+        prop_assert_eq!(to_on.download().unwrap(), to.clone());
+        let sum_on = on(&to[..wide]);
+        let pieces = rows::Pieces { at: from_on.address(), step: wide, other: (0, 0), scales: 0, rows: count, groups: 1, width: wide };
+        rows::sum(&device, pieces, sum_on.address()).unwrap();
+        let mut sum = to[..wide].to_vec();
+        cpu_rows::sum_rows(Isa::best(), count, &from, &mut sum);
+        prop_assert!(apart(&sum_on.download().unwrap(), &sum) < 1e-5);
+        rows::add_row(&*device, sum_on.address(), from_on.address(), count, wide).unwrap();
+        let row = sum_on.download().unwrap();
+        let expected: Vec<f32> = from.iter().enumerate().map(|(i, x)| x + row[i % wide]).collect();
+        prop_assert_eq!(from_on.download().unwrap(), expected);
+    }
+
+    #[test]
+    fn losses_and_their_gradients_are_the_cpus(count in 1usize..12, vocabulary in 1usize..2000, seed: u64) {
+        let (device, isa, width) = (twin(seed), Isa::best(), padded(vocabulary));
+        let mut logits: Vec<f32> = random(count * width, seed).iter().map(|x| x * 9.0).collect();
+        logits.chunks_exact_mut(width).for_each(|row| row[vocabulary..].fill(0.0));
+        let targets: Vec<u32> = (0..count).map(|i| (uniform(seed ^ 1, i as u64) * vocabulary as f64) as u32).collect();
+        let scale = random(count, seed ^ 2);
+        let on = Memory::from_slice(&device, &logits).unwrap();
+        let shape = Logits { at: on.address(), rows: count, vocabulary, width };
+        let [logprobs, entropies] = log_probabilities(&device, shape, &targets).unwrap();
+        for (row, x) in logits.chunks_exact(width).enumerate() {
+            let expected = x[targets[row] as usize] - log_sum_exp(isa, vocabulary, x);
+            prop_assert!((logprobs[row] - expected).abs() < 1e-5 * expected.abs().max(1.0));
+            let expected = entropy(isa, vocabulary, x);
+            prop_assert!((entropies[row] - expected).abs() < 1e-5 * expected.abs().max(1.0));
+        }
+        let loss = cross_entropy(&device, shape, &targets, &scale).unwrap();
+        let expected = cpu_cross_entropy(isa, vocabulary, width, &targets, &scale, &mut logits);
+        prop_assert!((loss - expected).abs() < 1e-5 * scale.iter().map(|s| f64::from(s.abs())).sum::<f64>() * 20.0);
+        prop_assert!(apart(&on.download().unwrap(), &logits) < 1e-4);
+    }
+
+    #[test]
+    fn the_step_is_the_cpus(count in 1usize..600, step in 1u32..50, seed: u64) {
+        let (device, count) = (twin(seed), count * 16);
+        let adam = cpu_adamw::AdamW {
+            learning_rate: 1e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, gradient_scale: 0.5, step,
+        };
+        let gradient = random(count, seed);
+        let (mut weight, mut first) = (random(count, seed ^ 1), random(count, seed ^ 2));
+        let mut second: Vec<f32> = random(count, seed ^ 3).iter().map(|x| x.abs()).collect();
+        let on = |x: &[f32]| Memory::from_slice(&device, x).unwrap();
+        let (g, w, m, v) = (on(&gradient), on(&weight), on(&first), on(&second));
+        let rounded = Memory::<u16>::new(&device, count).unwrap();
+        let cpu_adamw::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale, step } = adam;
+        let on_card = AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale, step };
+        adamw(&*device, on_card, g.address(), w.address(), m.address(), v.address(), rounded.address(), count).unwrap();
+        cpu_adamw::adamw(Isa::best(), adam, &gradient, &mut weight, &mut first, &mut second);
+        for (found, expected) in [(&w, &weight), (&m, &first), (&v, &second)] {
+            prop_assert!(apart(&found.download().unwrap(), expected) < 1e-6);
+        }
+        let halves: Vec<u16> = w.download().unwrap().into_iter().map(common::bf16).collect();
+        prop_assert_eq!(rounded.download().unwrap(), halves);
+        let squares: f64 = gradient.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        prop_assert!((sum_squares(&device, g.address(), count).unwrap() / squares - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn draws_are_the_cpus(count in 1usize..9, vocabulary in 1usize..3000, flat: bool, seed: u64) {
+        let (device, width) = (twin(seed), padded(vocabulary));
+        let scale = if flat { 0.01 } else { 8.0 };
+        // Steps, so that many logits are equal.
+        let logits: Vec<f32> = random(count * width, seed).iter().map(|x| (x * 64.0).round() / 64.0 * scale).collect();
+        let draws: Vec<Draw> = (0..count).map(|row| Draw {
+            key: seed ^ row as u64,
+            counter: row as u64 * 7,
+            temperature: [0.0, 0.3, 1.0, 2.5][(seed as usize + row) % 4],
+            min_p: [0.0, 0.05][row % 2],
+        }).collect();
+        let on = Memory::from_slice(&device, &logits).unwrap();
+        let found = draw(&device, Logits { at: on.address(), rows: count, vocabulary, width }, &draws).unwrap();
+        for (row, d) in draws.iter().enumerate() {
+            let x = &logits[row * width..][..vocabulary];
+            let expected = if d.temperature == 0.0 { greedy(x) } else {
+                let cuts = Cuts { temperature: d.temperature, top_k: 0, top_p: 1.0, min_p: d.min_p };
+                cpu_draw(x, cuts, uniform(d.key, d.counter), &mut Vec::new())
+            };
+            prop_assert_eq!(found[row] as usize, expected);
+        }
+    }
+}
