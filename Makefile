@@ -21,7 +21,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart pictures build develop kernels-cuda test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
+.PHONY: help quickstart pictures build develop kernels-cuda gpu-check test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,11 @@ $(CUDA)/.made: rust/kernels-cuda/requirements.txt
 kernels-cuda: $(CUDA)/.made ## compile the CUDA kernels into target/cuda, and show their registers; no card is needed
 	$(SAY) "Compiling the CUDA kernels"
 	@$(CUDA)/bin/python rust/kernels-cuda/compile.py --out target/cuda
+
+gpu-check: kernels-cuda ## put the check of a card into dist/gpu: copy the folder to the machine, and run check.py there
+	cargo build --release -p moevolve-kernels-cuda --example gpu_check
+	@mkdir -p dist/gpu && cp target/release/examples/gpu_check target/cuda/*.fatbin benches/gpu/check.py dist/gpu/
+	@du -sh dist/gpu
 
 # --- tests
 

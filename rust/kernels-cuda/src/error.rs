@@ -8,6 +8,14 @@ pub enum Error {
     Kernel { kernel: String, reason: String },
     #[error("{call}: {reason}")]
     Driver { call: &'static str, reason: String },
+    #[error("there is no NVIDIA driver (libcuda.so.1 is not found)")]
+    NoDriver,
+    #[error("the NVIDIA driver supports CUDA {}.{}, and 13.0 is needed", version / 1000, version % 1000 / 10)]
+    OldDriver { version: i32 },
+    #[error("there is no card {index}: the driver has {count}")]
+    NoCard { index: usize, count: usize },
+    #[error("card {index} does not multiply bf16: compute capability 8.0 is needed")]
+    NoBf16 { index: usize },
     #[error("{what} is {value}; kernels take up to {most}")]
     TooLarge {
         what: &'static str,

@@ -7,6 +7,7 @@
 mod argument;
 pub mod attention;
 mod device;
+pub mod driver;
 mod error;
 pub mod experts;
 pub mod loss;
@@ -20,4 +21,5 @@ pub mod twin;
 pub mod update;
 
 pub use device::{Address, Device, Launch, Memory};
+pub use driver::Driver;
 pub use error::{Error, Result};

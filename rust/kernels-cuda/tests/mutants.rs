@@ -8,8 +8,11 @@ use std::sync::Arc;
 use common::{Case, Sizes, apart, random};
 use library::Sources;
 use moevolve_kernels::padded;
+use moevolve_kernels_cuda::attention::{Heads, KeyValues, Queries, attend};
 use moevolve_kernels_cuda::experts::{Combination, Experts, Gradients};
+use moevolve_kernels_cuda::loss::{Logits, log_probabilities};
 use moevolve_kernels_cuda::products::Format;
+use moevolve_kernels_cuda::sample::{Draw, draw};
 use moevolve_kernels_cuda::{Device, Memory, Result};
 
 struct Bug {
@@ -117,6 +120,118 @@ const BUGS: &[Bug] = &[
         to: "",
     },
 ];
+
+/// Bugs of the kernels around the experts.
+const BUGS_AROUND: &[Bug] = &[
+    Bug {
+        what: "a query read before all lanes wrote it",
+        file: "attention.cu",
+        from: "query[at + d] = a.queries[size_t(pair) * a.width + d];\n  warp_sync();",
+        to: "query[at + d] = a.queries[size_t(pair) * a.width + d];",
+    },
+    Bug {
+        what: "a key too many",
+        file: "attention.cu",
+        from: "unsigned end = a.last[row] + 1;\n  for (unsigned base = 0; base < end; base += WARP_SIZE) {\n    unsigned position",
+        to: "unsigned end = a.last[row] + 2;\n  for (unsigned base = 0; base < end; base += WARP_SIZE) {\n    unsigned position",
+    },
+    Bug {
+        what: "sums of warps read before they are written",
+        file: "loss.cu",
+        from: "if (lane() == 0) scratch[warp()] = x;\n  block_sync();\n  float sum",
+        to: "if (lane() == 0) scratch[warp()] = x;\n  float sum",
+    },
+    Bug {
+        what: "places of sums overwritten while they are read",
+        file: "loss.cu",
+        from: "sum += scratch[w];\n  block_sync();",
+        to: "sum += scratch[w];",
+    },
+    Bug {
+        what: "masses of threads read before they are written",
+        file: "sample.cu",
+        from: "sums[t] = sum;\n  block_sync();",
+        to: "sums[t] = sum;",
+    },
+];
+
+const AROUND: [&str; 3] = ["attention.cu", "loss.cu", "sample.cu"];
+
+/// Numbers from the kernels around the experts.
+fn around(device: &Arc<dyn Device>) -> Result<Vec<f32>> {
+    let heads = Heads {
+        queries: 4,
+        keys: 2,
+        width: 40,
+        scale: 0.2,
+    };
+    let (tokens, row) = (45, 80);
+    let (queries, keys) = (random(tokens * 160, 1), random(tokens * row, 2));
+    let (queries, keys) = (
+        Memory::from_slice(device, &queries)?,
+        Memory::from_slice(device, &keys)?,
+    );
+    let last: Vec<u32> = (0..tokens as u32).collect();
+    let (last, first) = (
+        Memory::from_slice(device, &last)?,
+        Memory::from_slice(device, &vec![0u32; tokens])?,
+    );
+    let (out, logs) = (
+        Memory::<f32>::new(device, tokens * 160)?,
+        Memory::<f32>::new(device, tokens * 4)?,
+    );
+    let q = Queries {
+        at: queries.address(),
+        rows: tokens,
+        last: last.address(),
+        first: first.address(),
+    };
+    let from = KeyValues::Packed {
+        keys: (keys.address(), row),
+        values: (keys.address(), row),
+    };
+    attend(&**device, heads, q, from, out.address(), logs.address())?;
+    let logits = Memory::from_slice(device, &random(3 * 640, 3))?;
+    let shape = Logits {
+        at: logits.address(),
+        rows: 3,
+        vocabulary: 600,
+        width: 640,
+    };
+    let [logprobs, entropies] = log_probabilities(device, shape, &[5, 599, 0])?;
+    let draws = [0, 1, 2].map(|key| Draw {
+        key,
+        counter: 4,
+        temperature: 1.0,
+        min_p: 0.0,
+    });
+    let tokens = draw(device, shape, &draws)?
+        .into_iter()
+        .map(|token| token as f32);
+    Ok([
+        out.download()?,
+        logs.download()?,
+        logprobs,
+        entropies,
+        tokens.collect(),
+    ]
+    .concat())
+}
+
+#[test]
+fn the_checks_find_every_seeded_bug_around_the_experts() {
+    let sources = Sources::new(&AROUND);
+    let expected = around(&sources.unchanged().device(0)).unwrap();
+    for bug in BUGS_AROUND {
+        let library = sources.changed(bug.file, bug.from, bug.to);
+        let found = around(&library.device(1));
+        assert!(
+            found.is_err() || found.is_ok_and(|found| found != expected),
+            "not found: {}",
+            bug.what
+        );
+    }
+}
 
 const SOURCES: [&str; 5] = [
     "route.cu",

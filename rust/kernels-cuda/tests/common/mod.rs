@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test crate uses a part.
 
+pub mod check;
+
 use std::sync::Arc;
 
 use moevolve_kernels::arithmetic::OWN;

@@ -76,7 +76,7 @@ impl Library {
 
 fn copy_of_sources() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels-cuda/cuda");
     std::fs::create_dir(folder.path().join("host")).unwrap();
     for part in ["", "host"] {
         for entry in std::fs::read_dir(from.join(part)).unwrap() {
@@ -153,6 +153,25 @@ impl Sources {
         objects.push(self.launch.clone());
         Library::open(into, &objects)
     }
+}
+
+/// A driver's library over the twin with these kernels, and the folder that it lies in.
+pub fn driver(names: &[&str]) -> (PathBuf, TempDir) {
+    let folder = copy_of_sources();
+    let sources = names
+        .iter()
+        .copied()
+        .chain(["host/launch.cc", "host/driver.cc"]);
+    let objects: Vec<PathBuf> = sources
+        .map(|name| compile(&folder.path().join(name)))
+        .collect();
+    let library = folder.path().join("libcuda.so.1");
+    let mut link = Command::new(compiler());
+    link.args(["-shared", "-Wl,-Bsymbolic", "-o"])
+        .arg(&library)
+        .args(objects);
+    run(&mut link);
+    (library, folder)
 }
 
 fn compiler() -> String {
