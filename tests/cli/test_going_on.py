@@ -73,7 +73,9 @@ class TestReplay:
     ) -> None:
         scratches: list[Path] = []
 
-        def replay(source: Path, scratch: Path, on_event: Any, on_state: Any) -> tuple[str, str]:
+        def replay(
+            source: Path, scratch: Path, on_event: Any, on_state: Any, repeats: Any
+        ) -> tuple[str, str]:
             scratches.append(scratch)
             return "abc", "abc"
 

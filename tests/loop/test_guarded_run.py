@@ -44,7 +44,7 @@ class Planted:
 
     source = SPLITS
 
-    def __init__(self, host: object) -> None:
+    def __init__(self, host: object, command: object) -> None:
         pass
 
     def propose(self, brief: Brief, context: ProposalContext) -> Proposals:
