@@ -14,6 +14,7 @@ from moevolve.journal.archive import Archive, Variant
 from moevolve.journal.store import RunStore
 from moevolve.loop.run import start
 from moevolve.loop.selecting import improvers
+from moevolve.loop.stages.proposing import with_improver
 from moevolve.records import Chosen, Proposed, Record, Screened, VariantAdded
 from moevolve.rollouts.attempts import Attempt
 from moevolve.rollouts.scoring import compared, mean
@@ -102,30 +103,37 @@ class Runs:
         self.store: Any = SimpleNamespace(genome=self.programs.__getitem__)
 
     def add(
-        self, id: str, parent: str | None, solve: str, improve: str, score: float | None, status: str
+        self, id: str, parents: list[str], solve: str, improve: str, score: float | None, status: str
     ) -> None:
         self.programs[id] = Genome(files={"solve.py": solve, "improve.py": improve})
-        self.archive.add(
-            Variant(id, [parent] if parent else [], 1, "w", id, "program", "o", "s", score, status)
-        )
+        self.archive.add(Variant(id, parents, 1, "w", id, "program", "o", "s", score, status))
 
     @property
     def champion(self) -> Variant:
         return self.archive["a"]
 
 
-def test_an_edit_of_the_improver_is_tried_by_the_scores_of_its_children() -> None:
-    """Of variants that solve alike the one is drawn more often whose descendants pass; others are out of the question."""
+def test_an_edit_of_the_improver_is_tried_by_the_scores_of_what_it_writes() -> None:
+    """Of two ways of improving the one is drawn more often whose candidates pass, whoever is the parent by now."""
     run = Runs()
-    run.add("a", None, "solve", "old", 0.5, "champion")
-    run.add("b", "a", "solve", "new", None, "kept")
-    run.add("c", "a", "other", "old", 0.6, "kept")
+    run.add("a", [], "solve", "old", 0.5, "champion")
+    run.add("b", ["a"], "solve", "new", None, "kept")
+    run.add("c", ["a"], "other", "old", 0.6, "kept")
     for number in range(2):
-        run.add(f"a{number}", "a", f"a{number}", "old", 0.4, "rejected")
-        run.add(f"b{number}", "b", f"b{number}", "new", 0.6, "kept")
-    tree = improvers(run, "a")  # type: ignore[arg-type]
-    assert [node.id for node in tree.members] == ["a", "b"]
+        run.add(f"a{number}", ["c"], f"a{number}", "old", 0.4, "rejected")
+        # Written for c by b's way of improving: its clade is b's.
+        run.add(f"b{number}", ["c", "b"], f"b{number}", "new", 0.6, "kept")
+    tree = improvers(run, "c")  # type: ignore[arg-type]
+    assert [node.id for node in tree.members] == ["b", "c"]
+    assert [node.id for node in tree.children("b")] == ["b0", "b1"]
     drawn = [Hgm().choose(tree, Draw(1, 1, "author", index)) for index in range(200)]
-    assert drawn.count("b") > 110
-    # The children that broke are the edit's own: the parent that it came from keeps its place.
-    assert "a" in drawn
+    assert 110 < drawn.count("b") < 200
+
+
+def test_a_child_has_the_parents_way_of_solving_and_the_authors_of_improving() -> None:
+    parent = Genome(files={"improve.py": "old", "proposer/edit.md": "p", "solve.py": "better"})
+    author = Genome(files={"improve.py": "new", "solve.py": "older"})
+    made, taken = with_improver(parent, author)
+    assert made.files == {"improve.py": "new", "solve.py": "better"}
+    assert taken == ["improve.py", "proposer/edit.md"]
+    assert with_improver(parent, parent) == (parent, [])

@@ -275,6 +275,7 @@ class RunContext:
         operator: str,
         summary: str,
         step: int | None = None,
+        author: Variant | None = None,
     ) -> Variant:
         """Adds a candidate to the archive.
 
@@ -287,13 +288,14 @@ class RunContext:
             operator: what made the change.
             summary: the change in words.
             step: the step of selection that chose the parent, where one did.
+            author: the variant whose way of improving it has, where that is not the parent's.
         """
         name = f"v{self.state.next_variant:04d}"
         self.state.next_variant += 1
         # What is new comes from the parent or, for weights, from the learner's; the other half may be another variant's.
         halves = [("weights", self.state.learner if level == "weights" else weights)]
         halves += [("program", program)] if level == "weights" else []
-        parents = [parent.id]
+        parents = [parent.id, *([author.id] if author is not None else [])]
         for half, value in halves:
             if value != getattr(parent, half):
                 parents.append(next(v.id for v in self.archive if getattr(v, half) == value))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moevolve.config import Config
 from moevolve.journal.archive import Variant
-from moevolve.proposers.search import unscored
+from moevolve.loop.improvers import files_of
 from moevolve.records import Selected
 from moevolve.rollouts.attempts import Attempt, answered
 from moevolve.rollouts.scoring import mean, score
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from moevolve.loop.context import RunContext
 
 AUTHORS = "clade"
-"""Policy on record of the choice among variants that solve alike."""
+"""Policy on record of the choice among ways of improving."""
 MOST_EVALUATIONS = 8
 """Variants that a policy may look at once more before it names a parent."""
 
@@ -52,8 +52,9 @@ def _node(run: RunContext, variant: Variant) -> Node:
     )
 
 
-def select(run: RunContext, cycle: int, generation: int) -> tuple[Variant, int]:
-    """The parent of a generation, and the number of the step; evaluates others first where the policy wants that."""
+def select(run: RunContext, cycle: int, generation: int) -> tuple[Variant, Variant, int]:
+    """The parent of a generation, the variant whose way of improving writes its children, and the number of the step;
+    evaluates others first where the policy wants that."""
     step = (cycle - 1) * run.config.evolve.generations + generation
     name = run.config.selection.policy
     for turn in range(MOST_EVALUATIONS + 1):
@@ -75,37 +76,45 @@ def select(run: RunContext, cycle: int, generation: int) -> tuple[Variant, int]:
             Selected(cycle=cycle, step=step, policy=AUTHORS, action="expand", variant=author, chance=None)
         )
     run.journal.write(chosen)
-    return run.archive[author], step
+    return run.archive[parent], run.archive[author], step
 
 
 def improvers(run: RunContext, id: str) -> Tree:
-    """The archive with those variants open that solve as one does and differ in how they improve alone.
+    """The archive with one variant open for each way of improving: the parent for its own, for others their first variant.
 
-    No score can show an edit of `improve.py`. What it is worth is how often its descendants pass the screening: that is a
-    node's evaluation here, and whole clades are compared.
+    No score can show an edit of `improve.py`. What it is worth is how often candidates that were written by it pass the
+    screening: that is a node's evaluation here, and whole clades are compared. A node's parent is the one whose way of
+    improving it has, or else the one that it was made from.
     """
-    behaviour = _solving(run, id)
+    ways = {variant.id: _improving(run, variant) for variant in run.archive}
+    first: dict[tuple[tuple[str, str], ...], str] = {}
+    for variant in run.archive:
+        if variant.status != "vetoed" and variant.level != "weights":
+            first.setdefault(ways[variant.id], variant.id)
+    first[ways[id]] = id
     nodes = []
     for variant in run.archive:
         tried = variant.level == "program" and variant.score is not None
         failed = tried and variant.status == "rejected"
-        alike = variant.status != "vetoed" and variant.level != "weights"
+        from_whom = next(
+            (parent for parent in variant.parents if ways[parent] == ways[variant.id]),
+            variant.parents[0] if variant.parents else None,
+        )
         nodes.append(
             Node(
                 id=variant.id,
-                parent=variant.parents[0] if variant.parents else None,
+                parent=from_whom,
                 wins=float(tried and not failed),
                 losses=float(failed),
-                open=variant.id == id or (alike and _solving(run, variant.id) == behaviour),
+                open=first.get(ways[variant.id]) == variant.id,
             )
         )
     return Tree(nodes, run.champion.id)
 
 
-def _solving(run: RunContext, id: str) -> tuple[tuple[str, str], ...]:
-    """A program's files without those that no score can show."""
-    files = run.store.genome(run.archive[id].program).files
-    return tuple((path, text) for path, text in sorted(files.items()) if not unscored(path))
+def _improving(run: RunContext, variant: Variant) -> tuple[tuple[str, str], ...]:
+    """The files of a program that say how it is improved."""
+    return tuple(sorted(files_of(run.store.genome(variant.program)).items()))
 
 
 def _evaluate(run: RunContext, cycle: int, generation: int, step: int, turn: int, id: str) -> None:

@@ -11,8 +11,10 @@ from moevolve.agents.genome import Genome
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.journal.archive import Variant
 from moevolve.loop.context import RunContext
+from moevolve.loop.improvers import files_of
 from moevolve.proposers.bandit import slots
 from moevolve.proposers.checks import checker
+from moevolve.proposers.names import LONGEST
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children
 from moevolve.randomness import key, rng
@@ -34,14 +36,20 @@ class Proposed(msgspec.Struct, frozen=True):
 
 
 def propose(
-    run: RunContext, cycle: int, generation: int, step: int, parent: Variant, latest: Sequence[Attempt]
+    run: RunContext,
+    cycle: int,
+    generation: int,
+    step: int,
+    parent: Variant,
+    author: Variant,
+    latest: Sequence[Attempt],
 ) -> Proposed:
-    """New programs that the run's proposers make of the parent's.
+    """New programs that the run's proposers make of the parent's, with the author's way of improving in its place.
 
     A candidate that does not work is a verdict on itself: it costs what it took, joins no archive, and its parent's score
     stays as it is.
     """
-    program = run.store.genome(parent.program)
+    program, taken = with_improver(run.store.genome(parent.program), run.store.genome(author.program))
     brief = _brief(run, cycle, generation, parent, program, latest)
     names = run.config.evolve.proposers
     seed = run.config.seed
@@ -89,6 +97,8 @@ def propose(
                 continue
             behaviours |= set() if acts is None else {acts}
             known.add(proposal.genome.hash)
+            if taken:
+                proposal = _credited(proposal, author, taken)
             kept.append(msgspec.structs.replace(proposal, proposer=name))
         found += kept
         tokens += usage.tokens
@@ -116,6 +126,28 @@ def propose(
         run.journal.write(bill)
     run.count(Counts(tokens=tokens))
     return Proposed(found, tokens)
+
+
+def with_improver(parent: Genome, author: Genome) -> tuple[Genome, list[str]]:
+    """The parent's program with the author's way of improving, and the files that this changes."""
+    old, new = files_of(parent), files_of(author)
+    if old == new:
+        return parent, []
+    files = {path: text for path, text in parent.files.items() if path not in old} | new
+    changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+    return Genome(files=dict(sorted(files.items()))), changed
+
+
+def _credited(proposal: Proposal, author: Variant, taken: Sequence[str]) -> Proposal:
+    """A proposal that says whose way of improving it has."""
+    # Of an author that took over another one's way first, its own edit alone is named.
+    own, what = author.operator.partition("+")[0], author.summary.partition("; improves as ")[0]
+    return msgspec.structs.replace(
+        proposal,
+        operator=f"{proposal.operator}+{own}"[:LONGEST],
+        summary=f"{proposal.summary}; improves as {author.id} does: {what}",
+        files=sorted({*proposal.files, *taken}),
+    )
 
 
 def _brief(

@@ -39,8 +39,8 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
     of = run.config.evolve.generations
     done = 0.55 + 0.4 * generation / of
     run.progress(f"proposing programs, generation {generation + 1}/{of}", done)
-    parent, step = select(run, cycle, generation)
-    made = propose(run, cycle, generation, step, parent, latest)
+    parent, author, step = select(run, cycle, generation)
+    made = propose(run, cycle, generation, step, parent, author, latest)
     candidates = [
         (
             run.child(
@@ -52,6 +52,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
                 proposal.operator,
                 proposal.summary,
                 step,
+                author,
             ),
             proposal,
         )
