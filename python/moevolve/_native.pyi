@@ -848,7 +848,7 @@ class MemoryStore:
         before_cycle: int | None = None,
         k: int = 8,
         confidence: float = 0.0,
-        weights: tuple[float, float, float] = (0.5, 0.5, 0.2),
+        weights: tuple[float, float, float] = ...,
     ) -> list[tuple[str, float, float | None, float | None, float, float, bool, bytes]]:
         """(id, score, by words, by vector, confidence, trust, pinned, body) of what answers a query, best first."""
 
