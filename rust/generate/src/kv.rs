@@ -67,9 +67,9 @@ impl BlockPool {
         }
     }
 
-    /// Blocks that may be promised now.
+    /// Blocks that may be promised now: none while a sequence that is not let in yet holds idle blocks of what others were promised.
     pub fn available(&self) -> usize {
-        self.limit - self.live - self.promised
+        self.limit.saturating_sub(self.reserved())
     }
 
     /// Blocks that have had an id: all ids are below.
@@ -213,5 +213,33 @@ impl BlockPool {
             self.free.truncate(blocks);
             self.standing.truncate(blocks);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A prompt that begins like an earlier one takes over idle blocks before it is known whether the rest fits.
+    #[test]
+    fn idle_blocks_that_are_held_again_leave_nothing_of_what_is_promised() {
+        let mut pool = BlockPool::new(8);
+        let tokens = [7; LANES];
+        let mut table = Table::default();
+        pool.promise(1);
+        pool.take(&mut table);
+        pool.make_known(0, &tokens, &table, 0);
+        pool.release(table);
+        pool.promise(8);
+        assert_eq!((pool.available(), pool.used()), (0, 1));
+
+        let mut newcomer = Table::default();
+        assert!(pool.find(0, &tokens, &mut newcomer).is_some());
+        assert_eq!(pool.available(), 0, "nine blocks are asked of eight");
+        pool.release(newcomer);
+
+        let mut promised = Table::default();
+        (0..8).for_each(|_| pool.take(&mut promised));
+        assert_eq!((pool.used(), pool.count()), (8, 8));
     }
 }

@@ -303,42 +303,41 @@ impl<D: Device> Scheduler<D> {
 
     /// One step of every worker. `version` tells the weights apart: what others read is not shared.
     pub fn step_on(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
-        let mut steps = lock(&self.steps);
-        let mut events = {
-            let mut shared = lock(&self.shared);
-            steps.settle(&mut shared, version);
-            std::mem::take(&mut shared.events)
-        };
-        let (shared, cache) = (&self.shared, &self.cache);
-        backend.host().pool.each(&mut steps.workers, &|worker, _| {
-            worker.step(backend, cache, shared, false);
-        });
-        for worker in &mut steps.workers {
-            events.append(&mut worker.events);
-        }
-        events.sort_by_key(|event| (event.request, event.sample));
-        events
+        self.worked(backend, version, &|worker| {
+            worker.step(backend, &self.cache, &self.shared, false);
+        })
     }
 
     /// Steps until everything has ended: one event a sample, by request and sample.
     pub fn finish_on(&self, backend: &impl Backend<Device = D>, version: u64) -> Vec<Event> {
+        let events = self.worked(backend, version, &|worker| {
+            while worker.step(backend, &self.cache, &self.shared, true) {}
+        });
+        let mut shared = lock(&self.shared);
+        shared.pool.forget();
+        shared.pool.trim(KEPT / self.block_bytes);
+        backend.trim_kv(&self.cache, shared.pool.count());
+        events
+    }
+
+    /// What every worker tells after its work, by request and sample.
+    fn worked<B: Backend<Device = D>>(
+        &self,
+        backend: &B,
+        version: u64,
+        work: &(impl Fn(&mut WorkerBatch<D>) + Sync),
+    ) -> Vec<Event> {
         let mut steps = lock(&self.steps);
         let mut events = {
             let mut shared = lock(&self.shared);
             steps.settle(&mut shared, version);
             std::mem::take(&mut shared.events)
         };
-        let (shared, cache) = (&self.shared, &self.cache);
-        backend.host().pool.each(&mut steps.workers, &|worker, _| {
-            while worker.step(backend, cache, shared, true) {}
-        });
+        let each = |worker: &mut WorkerBatch<D>, _: usize| work(worker);
+        backend.host().pool.each(&mut steps.workers, &each);
         for worker in &mut steps.workers {
             events.append(&mut worker.events);
         }
-        let mut shared = lock(&self.shared);
-        shared.pool.forget();
-        shared.pool.trim(KEPT / self.block_bytes);
-        backend.trim_kv(&self.cache, shared.pool.count());
         events.sort_by_key(|event| (event.request, event.sample));
         events
     }
