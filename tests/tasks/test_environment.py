@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import moevolve as mv
-from moevolve.errors import UsageError
-from moevolve.journal.store import RunStore
-from moevolve.loop.tools import RecordedTools
-from moevolve.protocol.requests import ToolRequest
-from moevolve.records import Evaluated
-from moevolve.tasks import folder
-from moevolve.tasks.environment import Trajectory
-from moevolve.tasks.task import Task
-from moevolve.tasks.tools.process import CallFailed
-from moevolve.tasks.tools.toolbox import Tools
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+
+from boxed import boxes  # noqa: E402
+
+import moevolve as mv  # noqa: E402
+from moevolve.errors import UsageError  # noqa: E402
+from moevolve.journal.store import RunStore  # noqa: E402
+from moevolve.loop.tools import RecordedTools  # noqa: E402
+from moevolve.protocol.requests import ToolRequest  # noqa: E402
+from moevolve.records import Evaluated  # noqa: E402
+from moevolve.tasks import folder  # noqa: E402
+from moevolve.tasks.environment import Trajectory  # noqa: E402
+from moevolve.tasks.task import Task  # noqa: E402
+from moevolve.tasks.tools.process import CallFailed  # noqa: E402
+from moevolve.tasks.tools.toolbox import Tools  # noqa: E402
 
 WORLD = """
 import os
@@ -168,10 +173,11 @@ SETTINGS = {
 }
 
 
-def run(out: Path, suite: Path, solve: str) -> list[Evaluated]:
+def run(out: Path, suite: Path, solve: str | dict[str, str]) -> list[Evaluated]:
     agent = out.parent / f"{out.name}-agent"
     agent.mkdir()
-    (agent / "solve.py").write_text(solve)
+    for name, text in ({"solve.py": solve} if isinstance(solve, str) else solve).items():
+        (agent / name).write_text(text)
     mv.evolve("small", out=out, cycles=0, arm="program", suite=suite, agent=agent, settings=SETTINGS).wait()
     with RunStore.open(out) as store:
         return [entry.record for entry in store.entries() if isinstance(entry.record, Evaluated)]
@@ -181,6 +187,28 @@ def test_a_run_is_scored_by_end_states_and_replayed(suite: Path, tmp_path: Path)
     for found in run(tmp_path / "run", suite, SOLVE):
         assert found.score.mean == 1.0
         assert found.bare is None or found.bare.mean == 0.0
+    assert mv.replay(tmp_path / "run").equal
+
+
+COMMAND = """
+import http.client, json, sys
+def call(tool, **arguments):
+    door = http.client.HTTPConnection("127.0.0.1", 8000)
+    door.request("POST", "/v1/agent/call", json.dumps({"tool": tool, "arguments": arguments}))
+    return json.loads(door.getresponse().read())["value"]
+name = sys.stdin.read().split()[1].strip(",")
+assert name in call("tickets")
+call("close", ticket=name)
+print("done")
+"""
+
+
+@boxes
+def test_an_agent_in_a_box_changes_its_world_as_any_other(suite: Path, tmp_path: Path) -> None:
+    manifest = 'kind = "command"\nargv = ["python", "agent.py"]\n'
+    files = {"agent.toml": manifest, "agent.py": COMMAND}
+    for found in run(tmp_path / "run", suite, files):
+        assert found.score.mean == 1.0
     assert mv.replay(tmp_path / "run").equal
 
 

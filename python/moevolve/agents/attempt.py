@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Call
+from moevolve.protocol.requests import Call, Outcome
 from moevolve.randomness import key
 
 FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
@@ -74,6 +74,21 @@ class Attempt:
         self.completions += completions
         if whole:
             self.pieces += completions
+
+    def outcome(self) -> Outcome:
+        """What became of it: an answer that is missing or too long is malformed."""
+        answer, failure, detail = self.answer, self.failure, self.detail
+        if failure is None and (answer is None or len(answer) > self.limits.answer_chars):
+            answer, failure, detail = None, "malformed", "no answer of a proper length"
+        return Outcome(
+            answer=answer,
+            failure=failure,
+            detail=detail,
+            tokens=self.tokens,
+            requests=self.requests,
+            completions=self.completions,
+            calls=tuple(self.calls),
+        )
 
     def dismiss(self, failure: str, detail: str) -> None:
         """Ends the attempt while its process waits for a reply."""

@@ -162,7 +162,7 @@ class ProgramHost:
             if not any(attempt.failure == INFRASTRUCTURE for attempt in attempts):
                 break
             # Again from the beginning: the same keys make the same attempts, whatever the machine did.
-        return [_outcome(attempt) for attempt in attempts]
+        return [attempt.outcome() for attempt in attempts]
 
     def behaviour(self, genome: Genome, verbs: Mapping[str, str], seed: int) -> Behaviour:
         """The plans that the program's `solve` returns, called once a skill with a task whose texts are opaque, and once
@@ -351,21 +351,6 @@ def _own_files(genome: Genome) -> dict[str, str]:
     if not manifest_of(genome.files).boxed:
         return genome.files
     return {path: text for path, text in genome.files.items() if path in ("improve.py", "learn.py")}
-
-
-def _outcome(attempt: Attempt) -> Outcome:
-    answer, failure, detail = attempt.answer, attempt.failure, attempt.detail
-    if failure is None and (answer is None or len(answer) > attempt.limits.answer_chars):
-        answer, failure, detail = None, "malformed", "no answer of a proper length"
-    return Outcome(
-        answer=answer,
-        failure=failure,
-        detail=detail,
-        tokens=attempt.tokens,
-        requests=attempt.requests,
-        completions=attempt.completions,
-        calls=tuple(attempt.calls),
-    )
 
 
 def _without(role: RoleSection, answer: Answer | None) -> RoleSection:

@@ -116,25 +116,13 @@ class Conversation:
 
     def outcome(self) -> Outcome:
         """What became of it; the workspace is held where it is wanted."""
-        attempt = self.attempt
-        answer, failure, detail = attempt.answer, attempt.failure, attempt.detail
-        if failure is None and (answer is None or len(answer) > attempt.limits.answer_chars):
-            answer, failure, detail = None, "malformed", "no answer of a proper length"
-        workspace = None
-        if self._workspace is not None:
-            if self._keep and failure is None:
-                workspace = hold(self._workspace)
-            else:
-                self._workspace.close()
-        return Outcome(
-            answer=answer,
-            failure=failure,
-            detail=detail,
-            tokens=attempt.tokens,
-            requests=attempt.requests,
-            completions=attempt.completions,
-            workspace=workspace,
-        )
+        outcome = self.attempt.outcome()
+        if self._workspace is None:
+            return outcome
+        if self._keep and outcome.failure is None:
+            return msgspec.structs.replace(outcome, workspace=hold(self._workspace))
+        self._workspace.close()
+        return outcome
 
     def _end(self, end: Answered) -> None:
         if self.attempt.open:

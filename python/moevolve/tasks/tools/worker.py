@@ -77,34 +77,42 @@ def _parameters(function: Callable[..., Any]) -> dict[inspect.Parameter, Any]:
     return found
 
 
-def main() -> None:
-    """Answers calls until stdin ends."""
+def serve(begin: Callable[[], tuple[list[dict[str, Any]], Callable[[dict[str, Any]], Any]]]) -> None:
+    """Answers calls until stdin ends.
+
+    Args:
+        begin: reads a suite's own code; returns the tools that it offers, and what answers a call.
+    """
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What a tool prints is no answer.
+    os.dup2(2, 1)  # What a suite's code prints is no answer.
 
     def say(message: dict[str, Any]) -> None:
         target.write(msgspec.json.encode(message) + b"\n")
         target.flush()
 
-    tools: dict[str, Callable[..., Any]] = {}
     try:
-        for file in sys.argv[1:]:
-            tools |= functions(Path(file))
-        said = [described(name, function) for name, function in sorted(tools.items())]
+        offered, answer = begin()
     except Exception:  # noqa: BLE001  a suite's own code: whatever it raises is told
         say({"error": traceback.format_exc()[-LONGEST:]})
         return
-    say({"tools": said})
+    say({"tools": offered})
     for line in source:
-        call = msgspec.json.decode(line)
         try:
-            result = called(tools[call["tool"]], call["arguments"])
-            message: dict[str, Any] = {"result": msgspec.to_builtins(result)}
+            message: dict[str, Any] = {"result": msgspec.to_builtins(answer(msgspec.json.decode(line)))}
             msgspec.json.encode(message)
         except Exception as error:  # noqa: BLE001  a tool's failure is its answer
             message = {"error": f"{type(error).__name__}: {error}"[:LONGEST]}
         say(message)
 
 
+def tools() -> tuple[list[dict[str, Any]], Callable[[dict[str, Any]], Any]]:
+    """The functions of the files on the command line."""
+    known: dict[str, Callable[..., Any]] = {}
+    for file in sys.argv[1:]:
+        known |= functions(Path(file))
+    offered = [described(name, function) for name, function in sorted(known.items())]
+    return offered, lambda call: called(known[call["tool"]], call["arguments"])
+
+
 if __name__ == "__main__":
-    main()
+    serve(tools)

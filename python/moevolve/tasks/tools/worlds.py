@@ -5,17 +5,14 @@ A line names a world by its attempt's key; the first one of an attempt says of w
 
 from __future__ import annotations
 
-import os
 import runpy
 import sys
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from moevolve.tasks.environment import Environment, World, kinds_in, tools_of
-from moevolve.tasks.tools.worker import LONGEST, described
+from moevolve.tasks.tools.worker import described, serve
 
 
 def kinds(file: Path) -> dict[str, type[Environment]]:
@@ -40,38 +37,21 @@ def offered(found: dict[str, type[Environment]]) -> list[dict[str, Any]]:
     return [tools[name] for name in sorted(tools)]
 
 
-def main() -> None:
-    """Answers calls until stdin ends."""
-    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What an environment prints is no answer.
+def worlds() -> tuple[list[dict[str, Any]], Callable[[dict[str, Any]], Any]]:
+    """The environments of the file on the command line, a world for each attempt that calls one."""
+    known = kinds(Path(sys.argv[1]))
+    there: dict[int, World] = {}
 
-    def say(message: dict[str, Any]) -> None:
-        target.write(msgspec.json.encode(message) + b"\n")
-        target.flush()
-
-    try:
-        found = kinds(Path(sys.argv[1]))
-        tools = offered(found)
-    except Exception:  # noqa: BLE001  a suite's own code: whatever it raises is told
-        say({"error": traceback.format_exc()[-LONGEST:]})
-        return
-    say({"tools": tools})
-    worlds: dict[int, World] = {}
-    for line in source:
-        call = msgspec.json.decode(line)
+    def answer(call: dict[str, Any]) -> Any:
         for over in call["over"]:
-            worlds.pop(over, None)
-        try:
-            session = call["session"]
-            if session not in worlds:
-                worlds[session] = World(found[call["kind"]], call["task"])
-            result = worlds[session].call(call["tool"], call["arguments"])
-            message: dict[str, Any] = {"result": msgspec.to_builtins(result)}
-            msgspec.json.encode(message)
-        except Exception as error:  # noqa: BLE001  a world's refusal is its answer
-            message = {"error": f"{type(error).__name__}: {error}"[:LONGEST]}
-        say(message)
+            there.pop(over, None)
+        session = call["session"]
+        if session not in there:
+            there[session] = World(known[call["kind"]], call["task"])
+        return there[session].call(call["tool"], call["arguments"])
+
+    return offered(known), answer
 
 
 if __name__ == "__main__":
-    main()
+    serve(worlds)
