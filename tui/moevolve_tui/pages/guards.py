@@ -7,6 +7,7 @@ from moevolve.journal.figures import UNKNOWN, gain
 from moevolve.journal.text import line, lines
 from moevolve.records import Gated, Guarded
 from moevolve_tui.drawing.rows import Row, fit, rule, text
+from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.pages.variant import decision_of
 from moevolve_tui.targets import EntryTarget, VariantTarget
@@ -16,19 +17,14 @@ class GuardsPage(Page):
     NAME = "Guards"
     NUMBER = 7
 
-    def depends(self) -> tuple[object, ...]:
-        model = self.context.model
-        if model is None:
-            return super().depends()
+    def follows(self, model: RunModel) -> tuple[object, ...]:
         view = model.view
         return (
-            id(view),
             len(view.guards),
             view.cycle,
             len(view.gates),
             len(view.alarms),
             tuple(view.waiting),
-            self.context.changes,
             sum(each[0] for each in view.guards.values()),
         )
 

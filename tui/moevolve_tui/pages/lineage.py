@@ -11,6 +11,7 @@ from moevolve.journal.text import line
 from moevolve.journal.variants import Variants
 from moevolve_tui.drawing.rows import Row, fit
 from moevolve_tui.drawing.words import FATES
+from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import FoldTarget, VariantTarget
 
@@ -74,18 +75,13 @@ class LineagePage(Page):
         model = self.context.model
         return f"Lineage  {len(model.view.variants) if model else 0:,}  ★ champion, left/right fold"
 
-    def depends(self) -> tuple[object, ...]:
-        model = self.context.model
-        if model is None:
-            return super().depends()
+    def follows(self, model: RunModel) -> tuple[object, ...]:
         view = model.view
         return (
-            id(view),
             len(view.variants),
             len(view.gates),
             view.screened,
             view.champion,
-            self.context.changes,
             len(self._opened),
             len(self._closed),
             len(self._all),

@@ -36,11 +36,8 @@ class MemoryPage(Page):
     def title(self) -> str:
         return f"Memory  / searches{f': {self.wanted}' if self.wanted else ''}"
 
-    def depends(self) -> tuple[object, ...]:
-        model = self.context.model
-        if model is None:
-            return super().depends()
-        return id(model.view), model.view.lessons, self.wanted, self.context.changes
+    def follows(self, model: RunModel) -> tuple[object, ...]:
+        return model.view.lessons, self.wanted
 
     def build(self, width: int, height: int) -> list[Row]:
         model = self.shown

@@ -66,10 +66,17 @@ class Page:
 
     def depends(self) -> tuple[object, ...]:
         """What the rows follow from; they are built again when it changes."""
-        model = self.context.model
+        model, changes = self.context.model, self.context.changes
         if model is None:
-            return (self.context.changes,)
-        return id(model), model.revision, model.state_revision, model.status, self.context.changes
+            return (changes,)
+        followed = self.follows(model)
+        if followed is None:
+            return id(model), model.revision, model.state_revision, model.status, changes
+        return id(model.view), *followed, changes
+
+    def follows(self, model: RunModel) -> tuple[object, ...] | None:
+        """What of the run's view the rows follow from; None: everything that the run says."""
+        return None
 
     def prepare(self, width: int, height: int) -> bool:
         """Brings the rows up to date; returns whether they changed. In the drawing thread's turn."""

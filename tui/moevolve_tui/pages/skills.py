@@ -14,6 +14,7 @@ from moevolve.records import Gated
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.drawing.skills import skill_line, tree_rows
 from moevolve_tui.drawing.words import ends
+from moevolve_tui.model import RunModel
 from moevolve_tui.pages.attempts import kept, sample_rows
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import FoldTarget, SkillTarget
@@ -32,20 +33,15 @@ class SkillsPage(Page):
     def title(self) -> str:
         return f"Skills  before > now, ± 95 %, level   O sorts: {SORTS[self.context.sort % 3]}"
 
-    def depends(self) -> tuple[object, ...]:
+    def follows(self, model: RunModel) -> tuple[object, ...]:
         # Skills change with scores and attempts alone, and levels take some time to work out.
-        model = self.context.model
-        if model is None:
-            return super().depends()
         view = model.view
         return (
-            id(view),
             len(view.curve),
             len(view.practice.cycles),
             len(view.changes),
             view.cycle,
             self._closed,
-            self.context.changes,
         )
 
     def build(self, width: int, height: int) -> list[Row]:

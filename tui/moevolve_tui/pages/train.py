@@ -12,6 +12,7 @@ from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
 from moevolve.records import Trained
 from moevolve_tui.drawing.rows import Row, beside, fit, rule, text
+from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import CycleTarget
 
@@ -26,18 +27,13 @@ class TrainPage(Page):
     def title(self) -> str:
         return f"Train  l: {'logarithmic' if self.context.log_axis else 'linear'} axis"
 
-    def depends(self) -> tuple[object, ...]:
-        model = self.context.model
-        if model is None:
-            return super().depends()
+    def follows(self, model: RunModel) -> tuple[object, ...]:
         view = model.view
         return (
-            id(view),
             len(view.losses),
             len(view.practice.cycles),
             len(view.variants),
             view.cycle,
-            self.context.changes,
         )
 
     def build(self, width: int, height: int) -> list[Row]:

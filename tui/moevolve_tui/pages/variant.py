@@ -244,11 +244,8 @@ class DiffPage(Page):
         before, after = (line(model.view.variants.name(row)) for row in pair)
         return f"Diff  {before} > {after}   [ ] hunks, a attempts that flipped"
 
-    def depends(self) -> tuple[object, ...]:
-        model = self.context.model
-        if model is None:
-            return super().depends()
-        return id(model.view), self.chosen(), len(model.view.gates), self.context.changes
+    def follows(self, model: RunModel) -> tuple[object, ...]:
+        return self.chosen(), len(model.view.gates)
 
     def build(self, width: int, height: int) -> list[Row]:
         self.hunks = []
