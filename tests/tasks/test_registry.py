@@ -91,5 +91,5 @@ def test_levels_that_cannot_be_used_are_refused() -> None:
 
 
 def test_the_user_suite_without_skills_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match="import the module that defines skills"):
+    with pytest.raises(UsageError, match="name the file that defines skills"):
         mv.suite("user")

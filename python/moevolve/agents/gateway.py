@@ -47,6 +47,8 @@ class Given(msgspec.Struct, frozen=True):
     """A tool that was called with it."""
     requests: int = 0
     """Requests that it took beyond the one that was made."""
+    prompt_tokens: int = 0
+    """Tokens that the policy read for it."""
 
 
 Result = Given | Refused | Unanswered
@@ -119,8 +121,7 @@ class Gateway:
                     attempt.calls.append(result.call)
                 if isinstance(result, Given):
                     attempt.receive(result.completions, result.tokens, whole=result.whole)
-                    charge = [result.tokens, result.requests] if result.requests else result.tokens
-                    replies[place] = charge, result.value
+                    replies[place] = [result.tokens, result.requests, result.prompt_tokens], result.value
                 elif isinstance(result, Refused):
                     replies[place] = _refusal(result)
                 elif attempt.open:

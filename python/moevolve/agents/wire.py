@@ -43,8 +43,8 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Replies(msgspec.Struct, frozen=True):
     """Answers to a round, in its order.
 
-    Each is (tokens, value), with (tokens, further requests) in place of tokens where answering took such; or (tokens, None,
-    error, detail) for an error that is raised in the program; None tells an attempt that it is over its budget and ended.
+    Each is ((tokens, further requests, tokens of the prompt), value); or (tokens, None, error, detail) for an error that is
+    raised in the program; None tells an attempt that it is over its budget and ended.
     """
 
     replies: list[Any]

@@ -22,7 +22,13 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SuiteSection(Section, frozen=True):
-    name: Annotated[str, Meta(description="Which suite of tasks", min_length=1)] = "primer"
+    name: Annotated[
+        str,
+        Meta(
+            description="Which suite of tasks; user: skills that the calling program defines, or a skills.py here",
+            min_length=1,
+        ),
+    ] = "primer"
     path: Annotated[
         str | None,
         Meta(

@@ -113,6 +113,8 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         UsageError: there is no such suite, skill, level or agent, or one is not what the run began with.
     """
     section, own, agent = config.suite, config.agent, seed_genome()
+    if section.path is None and section.name == "user" and run is None and (file := folder.of_user()):
+        section = msgspec.structs.replace(section, path=str(file))
     if section.path is None and not shipped(section.name) and (offered := located(section.name)) is not None:
         section = msgspec.structs.replace(section, path=str(offered))
     if section.path is not None:

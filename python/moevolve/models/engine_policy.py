@@ -61,7 +61,7 @@ class EnginePolicy:
             else:
                 batch.append(tokens)
                 turns.append(turn)
-        drawn = zip(self._drawn(batch), turns, strict=True)
+        drawn = zip(self._drawn(batch), batch, turns, strict=True)
         return [reply if reply is not None else self._read(*next(drawn)) for reply in replies]
 
     def _drawn(self, batch: Sequence[TokenRequest]) -> list[Sequence[Completion] | Unanswered]:
@@ -92,15 +92,20 @@ class EnginePolicy:
             sampling = msgspec.structs.replace(sampling, constraint=fits)
         return self.engine.ready(TokenRequest(ids, sampling, keys, form.marks)), turn
 
-    def _read(self, samples: Sequence[Completion] | Unanswered, turn: Turn | None) -> Reply:
+    def _read(
+        self, samples: Sequence[Completion] | Unanswered, request: TokenRequest, turn: Turn | None
+    ) -> Reply:
         if isinstance(samples, Unanswered):
             return samples
         self.generated += sum([completion.count for completion in samples])
         if turn is not None:
-            return [self._turn(completion, turn) for completion in samples]
-        if self._bare:
-            return list(samples)
-        return [msgspec.structs.replace(each, text=self.prompts.read(each)) for each in samples]
+            reply = [self._turn(completion, turn) for completion in samples]
+        elif self._bare:
+            reply = list(samples)
+        else:
+            reply = [msgspec.structs.replace(each, text=self.prompts.read(each)) for each in samples]
+        reply[0] = msgspec.structs.replace(reply[0], prompt_tokens=len(request.prompt))
+        return reply
 
     def _turn(self, completion: Completion, turn: Turn) -> Completion:
         """The turn taken apart; a call that is torn or malformed stays in its text."""

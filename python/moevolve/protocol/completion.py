@@ -26,6 +26,9 @@ class Completion(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as a server counted them."""
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     """Where the request asks for them: for each of `tokens` the likeliest ones with their log-probabilities."""
+    prompt_tokens: int = 0
+    """Of a policy's answer to a request: tokens of the prompt as it was read, once, on the first of its completions; 0 where
+    a server does not tell."""
 
     @property
     def logprob(self) -> float | None:

@@ -17,13 +17,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moevolve.errors import MoevolveError
+from moevolve.protocol.responses import ResponsesRequest
 from moevolve.serve.completions import answer
 from moevolve.serve.failures import RequestError, error_body, wrong
 from moevolve.serve.jobs import chat_job, completion_job
 from moevolve.serve.metrics import KIND, exposition
 from moevolve.serve.program import ServedProgram, solved
 from moevolve.serve.reading import Decoded, body_of, decode, json_response
-from moevolve.serve.response_items import ResponsesRequest
 from moevolve.serve.responses import Conversations, responded
 from moevolve.serve.schemas import ChatRequest, CompletionRequest
 from moevolve.serve.service import Service

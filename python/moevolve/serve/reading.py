@@ -10,7 +10,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moevolve.serve.failures import RequestError
+from moevolve.protocol.responses import Unsaid
+from moevolve.serve.failures import RequestError, wrong
 from moevolve.serve.fields import check_others
 from moevolve.serve.interactions import client_name
 from moevolve.serve.limits import Limits
@@ -98,7 +99,10 @@ def decode(body: bytes, kind: type[Decoded], *, ignore_unknown: bool = False) ->
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(400, f"the body is no JSON object: {error}", code="invalid_json") from error
     check_others(body, kind.__struct_fields__, ignore_unknown=ignore_unknown)
-    asked.check()
+    try:
+        asked.check()
+    except Unsaid as error:
+        raise wrong(error.field, error.reason, error.code) from None
     return asked
 
 

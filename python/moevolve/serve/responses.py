@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -10,10 +11,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moevolve.protocol.responses import Item, ResponseEvents, ResponsesRequest, Unsaid, messages_of
 from moevolve.serve.completions import answer
-from moevolve.serve.failures import RequestError
+from moevolve.serve.failures import RequestError, wrong
 from moevolve.serve.jobs import Job, chat_job
-from moevolve.serve.response_items import Item, ResponseEvents, ResponsesRequest, messages_of
+from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
 
 KEPT = 1024
@@ -74,7 +76,11 @@ async def responded(
     before: list[Item] = []
     if body.previous_response_id is not None:
         before = kept.take(body.previous_response_id, client).messages
-    chat = body.chat(before)
+    try:
+        chat = msgspec.convert(body.chat_body(before), ChatRequest)
+    except Unsaid as error:
+        raise wrong(error.field, error.reason, error.code) from None
+    chat.check()
 
     def envelope(service: Service, deployment: Deployment, job: Job) -> _Envelope:
         return _Envelope(service, job, body, before, kept, client)
@@ -97,7 +103,7 @@ class _Envelope:
         self.job = job
         self.seconds = service.limits.request_seconds
         self._body, self._before, self._kept, self._client = body, before, kept, client
-        self._events = ResponseEvents(body, f"resp_{secrets.token_hex(12)}", service.name)
+        self._events = ResponseEvents(body, f"resp_{secrets.token_hex(12)}", service.name, int(time.time()))
 
     def whole(self) -> dict[str, Any]:
         (told,) = self.job.told
@@ -127,9 +133,7 @@ class _Envelope:
     def _finish(self, finish: str | None) -> list[Item]:
         events = self._events.end(finish, self.job.usage)
         if self._body.store is not False:
-            given = self._body.input
-            said = [{"role": "user", "content": given}] if isinstance(given, str) else given
-            messages = [*self._before, *messages_of(said), *messages_of(self._events.items)]
+            messages = [*self._before, *self._body.said, *messages_of(self._events.items)]
             self._kept.put(self._client, events[-1]["response"], messages)
         return events
 

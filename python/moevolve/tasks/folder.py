@@ -38,7 +38,7 @@ from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 from moevolve.tasks.tools.servers import ServerSection
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
-ENVIRONMENT = "environment.py"
+ENVIRONMENT, SKILLS = "environment.py", "skills.py"
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 << 20
@@ -140,6 +140,14 @@ def opened(source: Path, name: str | None = None) -> tuple[Suite, str]:
     suite = load(source, name)
     register(suite, content)
     return suite, content
+
+
+def of_user() -> Path | None:
+    """The file of the suite `user`: what defines the skills that this program registered, or, where it registered none, the
+    working folder's `skills.py`; None where they are this program's alone, or there are none."""
+    if registry.registered():
+        return registry.source()
+    return file if (file := Path(SKILLS)).is_file() else None
 
 
 def _files(source: Path) -> Iterator[tuple[str, Path]]:

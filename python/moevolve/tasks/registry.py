@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from moevolve.errors import UsageError
 from moevolve.tasks.skill import LEVELS, Generator, Skill, check_path
@@ -53,6 +56,39 @@ def skill(
 def registered() -> list[Skill]:
     """The user's skills, by path."""
     return [_registered[path] for path in sorted(_registered)]
+
+
+def source() -> Path | None:
+    """The Python file that defines all of the user's skills when it is run by itself; None where there is no such file.
+
+    Skills of a program's main file, of a function, of several files, of a package, or of a file that imports its neighbours
+    are those of that program alone.
+    """
+    modules = {getattr(skill.generator, "__module__", None) for skill in _registered.values()}
+    module = sys.modules.get(next(iter(modules)) or "") if len(modules) == 1 else None
+    path = getattr(module, "__file__", None)
+    if module is None or path is None or not path.endswith(".py") or module.__name__ != Path(path).stem:
+        return None
+    if any("<locals>" in _name(skill.generator) for skill in _registered.values()):
+        return None
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return None if _neighbours(tree, Path(path).parent) else Path(path)
+
+
+def _neighbours(tree: ast.AST, folder: Path) -> bool:
+    """Whether a file imports what stands beside it."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                return True
+            names.add((node.module or "").partition(".")[0])
+    return any((folder / f"{name}.py").exists() or (folder / name).is_dir() for name in names if name)
 
 
 def forget(path: str) -> None:

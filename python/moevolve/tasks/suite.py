@@ -273,7 +273,8 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
             own = registered()
             if not own:
                 raise UsageError(
-                    "suite 'user' is empty: import the module that defines skills with @mv.skill first"
+                    "suite 'user' is empty: name the file that defines skills with @mv.skill (--suite FILE, or "
+                    "suite.path), or import it first"
                 )
             skills += own
             answers.add("any")

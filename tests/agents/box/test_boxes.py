@@ -128,5 +128,57 @@ def test_the_default_answers_of_a_client_of_openai() -> None:
     assert (outcome.answer, outcome.failure, outcome.requests) == ("1 1 2 policy", None, 2), outcome.detail
 
 
+def test_openais_responses_go_on_from_each_other_and_are_metered_as_chats_are() -> None:
+    pytest.importorskip("openai")
+    script = (
+        "import sys\nfrom openai import OpenAI\nclient = OpenAI()\n"
+        "first = client.responses.create(model='m', input=sys.stdin.read() + ' 40', instructions='Add.')\n"
+        "more = client.responses.create(model='m', input='1', previous_response_id=first.id)\n"
+        "events = list(client.responses.create(model='m', input='2 2', stream=True))\n"
+        "text = ''.join(event.delta for event in events if event.type == 'response.output_text.delta')\n"
+        "again = client.responses.retrieve(first.id).output_text\n"
+        "print(first.output_text, more.output_text, text, again, first.usage.input_tokens, events[-1].type)"
+    )
+    model = Model(prompt_tokens=17)
+    [outcome] = host().solve(command(script, preload=["openai"]), tasks(1), model, None, [1])
+    assert (outcome.answer, outcome.requests) == ("41 1 4 41 17 response.completed", 3), outcome.detail
+    assert (
+        [
+            [(each.role, each.content) for each in request.prompt]  # type: ignore[union-attr]
+            for request in model.asked[:2]
+        ]
+        == [
+            [("system", "Add."), ("user", "0 + 1 40")],
+            [("user", "0 + 1 40"), ("assistant", "41"), ("user", "1")],
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"background": True},
+        {"include": ["reasoning.encrypted_content"]},
+        {"previous_response_id": "resp_of_another"},
+        {"tools": [{"type": "web_search"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
+        {"max_tool_calls": "two"},
+        {"unheard_of": 1},
+    ],
+)
+def test_a_response_that_would_be_another_one_is_refused_by_name(field: dict[str, object]) -> None:
+    script = f"{ASK}\nprint(ask('', '/v1/responses', **{{'messages': None, 'input': 'x', **{field!r}}}))"
+    [outcome] = host().solve(command(script), tasks(1), Model(), None, [1])
+    name = next(iter(field))
+    assert outcome.answer is not None and outcome.answer.startswith("(400,") and name in outcome.answer
+    assert outcome.requests == 0
+
+
+def test_an_agent_is_told_how_many_tokens_the_model_read() -> None:
+    script = f"{ASK}\nprint(*ask('x')[1]['usage'].values(), *ask('1', n=2)[1]['usage'].values())"
+    [outcome] = host().solve(command(script), tasks(1), Model(prompt_tokens=9), None, [1])
+    assert outcome.answer == "9 2 11 9 4 13"
+
+
 def test_a_cold_plain_script_is_the_same_agent() -> None:
     assert command(PLAIN).hash != command(PLAIN, preload=[]).hash

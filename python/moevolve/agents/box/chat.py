@@ -102,17 +102,16 @@ def unkept(question: Question, rows: list[Any]) -> str | None:
     return None
 
 
-def told(question: Question, name: str, rows: list[Any], tokens: int) -> tuple[bytes, str]:
+def told(question: Question, name: str, rows: list[Any], usage: dict[str, int]) -> tuple[bytes, str]:
     """The answer's body and content type.
 
     Args:
         question: what was asked.
         name: of the exchange; ids are made of it.
         rows: completions as `agent.generate` has them.
-        tokens: drawn for all of them.
+        usage: tokens, in OpenAI's words.
     """
-    choices = [_choice(question, name, index, row) for index, row in enumerate(rows)]
-    usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
+    choices = [choice(question, name, index, row) for index, row in enumerate(rows)]
     kind = "chat.completion" if question.chat else "text_completion"
     prefix = "chatcmpl" if question.chat else "cmpl"
     head = {"id": f"{prefix}-{name[:24]}", "object": kind, "created": 0, "model": question.model}
@@ -121,9 +120,9 @@ def told(question: Question, name: str, rows: list[Any], tokens: int) -> tuple[b
     if question.chat:
         head["object"] = "chat.completion.chunk"
     events: list[Any] = []
-    for choice in choices:
-        events.append({**head, "choices": [_first(question, choice)]})
-        last = {"index": choice["index"], "finish_reason": choice["finish_reason"]}
+    for each in choices:
+        events.append({**head, "choices": [_first(question, each)]})
+        last = {"index": each["index"], "finish_reason": each["finish_reason"]}
         events.append({**head, "choices": [{**last, **({"delta": {}} if question.chat else {"text": ""})}]})
     if question.tells_usage:
         events.append({**head, "choices": [], "usage": usage})
@@ -233,7 +232,8 @@ def _schema(wanted: Any) -> dict[str, Any] | None:
     return schema
 
 
-def _choice(question: Question, name: str, index: int, row: Any) -> dict[str, Any]:
+def choice(question: Question, name: str, index: int, row: Any) -> dict[str, Any]:
+    """One completion as a choice of the exchange `name`."""
     text, finish = row[0], row[1]
     reason = finish if finish in ("stop", "length", "tool_calls", "content_filter") else "stop"
     if not question.chat:

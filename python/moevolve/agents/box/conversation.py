@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -16,6 +17,7 @@ from moevolve.agents.box.http import Response
 from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.box.nursery import Nursery
 from moevolve.agents.box.records import MOST_WORKSPACE, Recorded, Records, Words, place
+from moevolve.agents.box.responses import Responses
 from moevolve.agents.box.running import Running
 from moevolve.agents.box.workspace import Workspace, hold
 from moevolve.agents.genome import Genome
@@ -24,10 +26,15 @@ from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.protocol.requests import INFRASTRUCTURE, Outcome, PublicTask
 
 ROUTES = {"/v1/chat/completions": chat.chat, "/v1/completions": chat.completion}
+RESPONSES = "/v1/responses"
 OWN = "/v1/agent/"
 """Before the name of any other kind of request: `call`, `tools`, `recall`, `remember`."""
 UNREPEATED = ("timeout", "limit", INFRASTRUCTURE)
 """Ends that this machine decided: a second run says nothing about the first."""
+
+
+Told = Callable[[str, list[Any], dict[str, int]], tuple[bytes, str]]
+"""(name of the exchange, completions, usage) -> body and content type; see `chat.told`."""
 
 
 class Asked(msgspec.Struct, frozen=True, eq=False):
@@ -77,6 +84,7 @@ class Conversation:
         """In a second run: what the first asked and this one has not yet."""
         self._strayed = 0
         self._seen: Counter[bytes] = Counter()
+        self._responses = Responses()
         self._outstanding: set[asyncio.Future[Any]] = set()
         self._running: Running | None = None
         self._workspace: Workspace | None = None
@@ -184,8 +192,14 @@ class Conversation:
         if path == "/v1/models" and method == "GET":
             model = {"id": "policy", "object": "model", "created": 0, "owned_by": "moevolve"}
             return Response(200, msgspec.json.encode({"object": "list", "data": [model]}))
-        if path not in ROUTES and not path.startswith(OWN):
-            return _error(404, f"there is no {path} here: chat completions, completions, models", "not_found")
+        if method == "GET" and path.startswith(f"{RESPONSES}/"):
+            kept = self._responses.find(path[len(RESPONSES) + 1 :])
+            if kept is not None:
+                return Response(200, kept)
+        if path not in ROUTES and path != RESPONSES and not path.startswith(OWN):
+            return _error(
+                404, f"there is no {path} here: chat completions, completions, responses, models", "not_found"
+            )
         if method != "POST":
             return _error(405, f"{path} is asked by POST", "invalid_request_error")
         try:
@@ -193,7 +207,11 @@ class Conversation:
             if not isinstance(asked, dict):
                 raise chat.Unfit("the body is no JSON object")
             if path in ROUTES:
-                return await self._generate(ROUTES[path](asked))
+                question = ROUTES[path](asked)
+                return await self._generate(question, partial(chat.told, question))
+            if path == RESPONSES:
+                response = self._responses.asked(asked)
+                return await self._generate(response.question, response.told)
         except (
             msgspec.DecodeError,
             chat.Unfit,
@@ -208,7 +226,7 @@ class Conversation:
             return refusal
         return Response(200, msgspec.json.encode({"value": reply[1]}))
 
-    async def _generate(self, question: chat.Question) -> Response:
+    async def _generate(self, question: chat.Question, told: Told) -> Response:
         reply = await self._asking("generate", question.arguments)
         if (refusal := _refused(reply)) is not None:
             return refusal
@@ -219,7 +237,9 @@ class Conversation:
         for part in (str(self.attempt.key), str(self._seen[question.arguments])):
             name.update(part.encode() + b"/")
         name.update(question.arguments)
-        said, kind = chat.told(question, name.hexdigest(), reply[1], reply[0])
+        tokens, _, prompt = reply[0]
+        usage = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
+        said, kind = told(name.hexdigest(), reply[1], usage)
         return Response(200, said, kind)
 
     async def _asking(self, kind: str, arguments: bytes) -> Any:

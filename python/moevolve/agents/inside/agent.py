@@ -129,7 +129,7 @@ class _Request:
         [reply] = yield [(self.kind, arguments)]
         if len(reply) > 2:
             raise ERRORS.get(reply[2], RequestRefused)(reply[3])
-        tokens, requests = reply[0] if isinstance(reply[0], list) else (reply[0], 0)
+        tokens, requests, _ = reply[0]
         budget.tokens -= tokens
         budget.requests -= requests
         return reply[1]

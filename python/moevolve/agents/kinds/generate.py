@@ -165,7 +165,9 @@ class Generate:
         # A stop text would cut the policy's words into pieces of the program's choice.
         whole = not request.sampling.stop
         value = [_encoded(completion) for completion in reply]
-        return Given(value, reply, sum([row[3] for row in value]), whole)
+        return Given(
+            value, reply, sum([row[3] for row in value]), whole, prompt_tokens=reply[0].prompt_tokens
+        )
 
 
 def _message(said: WireMessage) -> Message:

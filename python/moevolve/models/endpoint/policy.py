@@ -202,7 +202,9 @@ class EndpointPolicy:
 
     def _reply(self, request: GenerateRequest, exchange: Exchange) -> Reply:
         if exchange.failure is None:
-            return [self._read(request, completion) for completion in exchange.completions]
+            reply = [self._read(request, completion) for completion in exchange.completions]
+            reply[0] = msgspec.structs.replace(reply[0], prompt_tokens=exchange.prompt_tokens)
+            return reply
         kind = "rejected" if exchange.failure == "rejected" else POLICY
         return Unanswered(failure=kind, detail=f"{exchange.failure}: {exchange.detail}"[:500])
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from moevolve.serve.failures import unsupported, wrong
-from moevolve.serve.schemas import ChatRequest, StreamOptions
-
 Item = dict[str, Any]
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+
+
+class Unsaid(ValueError):
+    """A request that no chat says.
+
+    Args:
+        field: of the body.
+        reason: why.
+        code: `invalid_value`, or `unsupported_value` of what is not built.
+    """
+
+    def __init__(self, field: str, reason: str, code: str = "unsupported_value") -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+        self.code = code
 
 
 class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,57 +56,72 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Refuses what is not built.
 
         Raises:
-            RequestError: names the field.
+            Unsaid: names the field.
         """
         if self.background:
-            raise unsupported("background", "answers come in the same call")
+            raise Unsaid("background", "answers come in the same call")
         for index, tool in enumerate(self.tools or ()):
             if tool.get("type") != "function" or not isinstance(tool.get("name"), str):
-                raise unsupported(f"tools[{index}]", 'functions only: {"type": "function", "name": ..., ...}')
+                raise Unsaid(f"tools[{index}]", 'functions only: {"type": "function", "name": ..., ...}')
 
-    def chat(self, before: Sequence[Item] = ()) -> ChatRequest:
-        """The same as a chat.
+    def chat_body(self, before: Sequence[Item] = ()) -> Item:
+        """The same as the body of a chat; what is not asked for is left out.
 
         Args:
             before: messages of the conversation that `previous_response_id` names.
 
         Raises:
-            RequestError: an item of `input` cannot be said in a chat; names it.
+            Unsaid: an item of `input` cannot be said in a chat; names it.
         """
         system = [{"role": "system", "content": self.instructions}] if self.instructions else []
-        given = [{"role": "user", "content": self.input}] if isinstance(self.input, str) else self.input
         form = (self.text or {}).get("format")
         effort = (self.reasoning or {}).get("effort")
-        chat = ChatRequest(
-            model=self.model,
-            messages=[*system, *before, *messages_of(given)],
-            tools=[_tool(tool) for tool in self.tools] if self.tools else None,
-            tool_choice=self.tool_choice,
-            parallel_tool_calls=self.parallel_tool_calls,
-            max_completion_tokens=self.max_output_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            seed=self.seed,
-            stream=self.stream,
-            stream_options=StreamOptions(include_usage=True) if self.stream else None,
-            response_format=_form(form),
-            reasoning_effort=effort if isinstance(effort, str) else None,
-            user=self.user,
-        )
-        chat.check()
-        return chat
+        body = {
+            "model": self.model,
+            "messages": [*system, *before, *self.said],
+            "tools": [_tool(tool) for tool in self.tools] if self.tools else None,
+            "tool_choice": _choice(self.tool_choice),
+            "parallel_tool_calls": self.parallel_tool_calls,
+            "max_completion_tokens": self.max_output_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "seed": self.seed,
+            "stream": self.stream,
+            "stream_options": {"include_usage": True} if self.stream else None,
+            "response_format": _form(form),
+            "reasoning_effort": effort if isinstance(effort, str) else None,
+            "user": self.user,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+    @property
+    def said(self) -> list[Item]:
+        """The input as messages.
+
+        Raises:
+            Unsaid: as `chat`.
+        """
+        given = [{"role": "user", "content": self.input}] if isinstance(self.input, str) else self.input
+        return messages_of(given)
 
 
 def _tool(tool: Mapping[str, Any]) -> Item:
     return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
 
 
+def _choice(choice: str | Item | None) -> str | Item | None:
+    """A choice of tools as a chat has it: a function is named one level further in."""
+    if isinstance(choice, dict) and choice.get("type") == "function" and "function" not in choice:
+        return {"type": "function", "function": {"name": choice.get("name")}}
+    return choice
+
+
 def _form(form: Any) -> Item | None:
     if form is None:
         return None
     if not isinstance(form, dict):
-        raise wrong("text.format", "an object with a type")
+        raise Unsaid("text.format", "an object with a type", "invalid_value")
     return {"type": "json_schema", "json_schema": form} if form.get("type") == "json_schema" else form
 
 
@@ -102,7 +129,7 @@ def messages_of(items: Sequence[Item]) -> list[Item]:
     """Items of an input, or an output, as messages.
 
     Raises:
-        RequestError: names the item that cannot be said so.
+        Unsaid: names the item that cannot be said so.
     """
     told: list[Item] = []
     for index, item in enumerate(items):
@@ -128,7 +155,7 @@ def messages_of(items: Sequence[Item]) -> list[Item]:
             case "reasoning":
                 continue  # what was thought before is not told again, as templates leave it out
             case other:
-                raise unsupported(where, f"an item of type {other!r}")
+                raise Unsaid(where, f"an item of type {other!r}")
     return told
 
 
@@ -141,7 +168,7 @@ def _parts(where: str, content: Any) -> Any:
             or part.get("type") not in _TEXTS
             or not isinstance(part.get("text"), str)
         ):
-            raise unsupported(where, "texts only")
+            raise Unsaid(where, "texts only")
     return [{"type": "text", "text": part["text"]} for part in content]
 
 
@@ -152,13 +179,14 @@ class ResponseEvents:
         request: what was asked.
         name: the response's id.
         model: the model's name.
+        created: when, in seconds since 1970.
     """
 
-    def __init__(self, request: ResponsesRequest, name: str, model: str) -> None:
+    def __init__(self, request: ResponsesRequest, name: str, model: str, created: int) -> None:
         self.name = name
         self._request = request
         self._model = model
-        self._created = int(time.time())
+        self._created = created
         self._count = 0
         self._number = name.removeprefix("resp_")
         self.items: list[Item] = []
