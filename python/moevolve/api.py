@@ -80,6 +80,19 @@ class Run:
         self._worker.stop()
         return self.wait()
 
+    def put_forward(self, agent: str | Path) -> int:
+        """Puts a program from elsewhere among the next generation's candidates; the request's number.
+
+        Args:
+            agent: the program's folder. It is checked, screened and gated like any other candidate.
+
+        Raises:
+            UsageError: no program is there, or it changes what the run's agent freezes.
+        """
+        from moevolve.loop.importing import put_forward
+
+        return put_forward(self.path, Path(agent))
+
     @property
     def champion(self) -> str:
         """The current champion's name in the archive."""

@@ -446,6 +446,20 @@ class Controlled(Struct, frozen=True, tag="controlled", tag_field="kind"):
     detail: str = ""
 
 
+class Imported(Struct, frozen=True, tag="imported", tag_field="kind"):
+    """A program that a person puts forward, taken up between two stages: the next generation has it among its candidates."""
+
+    cycle: int
+    request: int
+    """Its number, as of `Controlled`."""
+    program: str
+    """Content hash; empty where the request held no program."""
+    done: bool
+    """Whether it becomes a candidate."""
+    detail: str = ""
+    """Why not."""
+
+
 class CycleFinished(Struct, frozen=True, tag="cycle_finished", tag_field="kind"):
     cycle: int
     champion: str
@@ -574,6 +588,7 @@ Record = (
     | RolledBack
     | Guarded
     | Controlled
+    | Imported
     | CycleFinished
     | Metered
     | Nulls

@@ -9,14 +9,17 @@ import msgspec
 import pytest
 
 from moevolve.agents.attempt import Attempt
+from moevolve.agents.box.workspace import take
+from moevolve.agents.brief import Brief
 from moevolve.agents.gateway import Given, Refused, Result
+from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.kinds.tools import ToolFailure
 from moevolve.config import RolesSection
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import Message, Tool, ToolCall
-from moevolve.protocol.requests import GenerateRequest, PublicTask, ToolRequest, Unanswered
+from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, ToolRequest, Unanswered
 from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 
@@ -213,5 +216,75 @@ def test_what_the_policy_refuses_is_told_apart_from_what_it_lost(host, program):
     assert (outcome.failure, outcome.detail) == ("rejected", "no template")
 
 
-def test_a_workspace_is_there_where_the_task_has_one(host, program):
-    assert solved(host, program("return str(agent.workspace)")).answer == "None"
+FILES = (("data/in.txt", "äöü".encode()), ("raw.bin", b"\xff\xfe"))
+
+
+def worked(program, body: str, **limits: Any) -> Outcome:
+    host = ProgramHost(RolesSection(solver=RoleSection(**limits)))
+    task = PublicTask(prompt="x", skill="a/b", files=FILES)
+    [outcome] = host.solve(program(body), [task], lambda requests: [], None, [1], workspaces=True)
+    return outcome
+
+
+def test_a_function_reads_and_writes_its_workspace_and_a_check_sees_what_is_left(program):
+    outcome = worked(
+        program,
+        """
+files = agent.workspace
+text = await files.read("data/in.txt")
+await files.write("out/a.txt", text * 40000)
+await files.remove("raw.bin")
+same = await files.read("out/a.txt") == text * 40000
+return f"{text} {same} {await files.paths()} {agent.budget.requests}"
+""",
+        requests=20,
+    )
+    assert outcome.answer == "äöü True ['data/in.txt', 'out/a.txt'] 13", outcome.detail
+    left = take(outcome.workspace)
+    assert left is not None and left.files is not None
+    assert left.files["out/a.txt"].decode() == "äöü" * 40000 and "raw.bin" not in left.files
+
+
+def test_a_workspace_that_is_only_read_is_no_matter_for_a_check(program):
+    outcome = worked(program, "return await agent.workspace.read('data/in.txt')")
+    assert (outcome.answer, outcome.workspace) == ("äöü", None)
+
+
+@pytest.mark.parametrize(
+    ("step", "detail"),
+    [
+        ("read('none')", "no file 'none'"),
+        ("read('raw.bin')", "no UTF-8 text"),
+        ("read('../../etc/passwd')", "no path in a workspace"),
+        ("write('/tmp/x', 'x')", "no path in a workspace"),
+        ("write('a/../b', 'x')", "no path in a workspace"),
+        ("write('data', 'x')", "a file and a folder"),
+        ("write('raw.bin/x', 'x')", "a file and a folder"),
+        ("write('big', 'x' * (9 << 20))", "at most 8 MiB"),
+    ],
+)
+def test_what_no_workspace_holds_is_refused(program, step: str, detail: str):
+    outcome = worked(program, f"return await agent.workspace.{step}", requests=500)
+    assert outcome.failure in ("rejected", "budget") and detail in outcome.detail
+
+
+def test_an_improver_has_no_workspace():
+    genome = Genome(
+        files={
+            **seed_genome().files,
+            "improve.py": "async def improve(brief, agent):\n    await agent.workspace.paths()\n    return []\n",
+        }
+    )
+    brief = Brief(
+        source={},
+        skills=[],
+        failures=[],
+        successes=[],
+        history=[],
+        lineage=[],
+        candidates=1,
+        cycle=1,
+        metric="",
+    )
+    made = ProgramHost().propose(genome, brief, 1, lambda requests: [])
+    assert made.failure == "rejected" and "there is none here" in made.detail

@@ -16,7 +16,7 @@ from moevolve.cli.parsers import COMMANDS
 from moevolve.errors import ConfigError, MoevolveError, SafetyError, StoreBusyError
 
 STARTING = ["run", "resume", "watch", "init", "serve", "learned", "completion", "export"]
-ASKING = ["approve", "reject", "pause", "stop"]
+ASKING = ["approve", "reject", "pause", "stop", "import"]
 READING = [
     "audit",
     "show",

@@ -13,15 +13,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
+from boxed import boxes  # noqa: E402
 from command_line import Command  # noqa: E402
 from scripted_endpoint import serving  # noqa: E402
 
 from moevolve.agents.genome import load  # noqa: E402
 from moevolve.agents.host import ProgramHost  # noqa: E402
 from moevolve.cli.main import main  # noqa: E402
+from moevolve.journal.control import Inbox, Request  # noqa: E402
+from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.protocol.completion import Completion  # noqa: E402
 from moevolve.protocol.messages import Message, Tool, ToolCall  # noqa: E402
 from moevolve.protocol.requests import GenerateRequest, PublicTask, ToolRequest  # noqa: E402
+from moevolve.records import Imported, ProposerAsked, VariantAdded  # noqa: E402
 
 TINY = [
     f"--set={setting}"
@@ -231,6 +235,20 @@ mv.evolve("small", out="run", cycles=0, settings={"suite": {"name": "user", "lev
 """
 
 
+@boxes
+def test_a_check_sees_what_a_function_leaves_in_its_workspace(own: Path, moevolve: Command) -> None:
+    (own / "mine" / "solve.py").write_text(
+        "async def solve(task, agent):\n"
+        "    await agent.workspace.write('notes/date.txt', task.prompt.upper())\n    return 'done'\n"
+    )
+    (own / "dates" / "check.py").write_text(
+        "def check(task, answer, workspace):\n"
+        "    return (workspace / 'notes/date.txt').read_text() == task['prompt'].upper()\n"
+    )
+    found = said(moevolve("eval", "dates", "--agent", "mine", "--json"))
+    assert found["agent"]["score"] == 1.0
+
+
 class TestSkillsOfAProgram:
     """The suite `user` is of the program that defines it; where one file does, the run keeps that."""
 
@@ -266,3 +284,64 @@ class TestSkillsOfAProgram:
             [sys.executable, "-c", asks], cwd=tmp_path, check=True, capture_output=True, text=True
         )
         assert done.stdout == "True\n" and not (tmp_path / "run" / "suite").exists()
+
+
+class TestImport:
+    """A program from elsewhere is one of the next candidates, and no more than that."""
+
+    @pytest.fixture
+    def run(self, own: Path, moevolve: Command) -> Path:
+        words = ["--agent", "mine", "--suite", "dates", "--cycles", "1", *TINY, "--display", "none"]
+        assert moevolve("run", "small", "--out", "run", *words).returncode == 0
+        return own / "run"
+
+    def test_it_is_checked_screened_and_on_record_and_a_replay_has_it(
+        self, own: Path, run: Path, moevolve: Command
+    ) -> None:
+        assert moevolve("export", "run", "--program", "out").returncode == 0
+        solve = own / "out" / "solve.py"
+        solve.write_text(
+            solve.read_text() + "\n\nBORROWED = True\n\n\nasync def helps():\n    return BORROWED\n"
+        )
+        done = moevolve("import", "run", "out")
+        assert done.returncode == 0 and "--cycles +1" in done.stderr
+        assert moevolve("resume", "run", "--cycles", "+1", "--display", "none").returncode == 0
+        with RunStore.open(run) as store:
+            records = [record for _, record, _ in store.records()]
+        [taken] = [record for record in records if isinstance(record, Imported)]
+        assert taken.done, taken.detail
+        [added] = [
+            record for record in records if isinstance(record, VariantAdded) and record.operator == "imported"
+        ]
+        assert added.program == taken.program and added.score is not None
+        assert moevolve("replay", "run", "--display", "none").returncode == 0
+        assert moevolve("audit", "run").returncode == 0
+        again = moevolve("import", "run", "out")
+        assert again.returncode == 0
+        assert moevolve("resume", "run", "--cycles", "+1", "--display", "none").returncode == 0
+        with RunStore.open(run) as store:
+            last = [record for _, record, _ in store.records() if isinstance(record, Imported)][-1]
+        assert not last.done and f"the program of {added.variant}" in last.detail
+
+    def test_what_the_agent_freezes_stays(self, own: Path, run: Path, moevolve: Command) -> None:
+        (own / "mine" / "agent.toml").write_text('edit = ["prompts/*.md"]\n')
+        done = moevolve("import", "run", "mine")
+        assert done.returncode == 2 and "agent.toml says something else" in done.stderr
+        assert not (run / "control").exists()
+
+    def test_a_request_that_somebody_forged_costs_nothing(
+        self, own: Path, run: Path, moevolve: Command
+    ) -> None:
+        Inbox(run).put(Request(command="import", files={"agent.toml": "edit = 3"}), 0)
+        Inbox(run).put(Request(command="import", files={"solve.py": "def", "../x": ""}), 0)
+        torn = {**load(own / "mine").files, "solve.py": "def"}
+        Inbox(run).put(Request(command="import", files=torn), 0)
+        assert moevolve("resume", "run", "--cycles", "+1", "--display", "none").returncode == 0
+        with RunStore.open(run) as store:
+            records = [record for _, record, _ in store.records()]
+        assert [each.done for each in records if isinstance(each, Imported)] == [False, False, True]
+        [asked] = [
+            each for each in records if isinstance(each, ProposerAsked) and each.proposer == "imported"
+        ]
+        assert (asked.made, len(asked.broken)) == (0, 1)
+        assert moevolve("replay", "run", "--display", "none").returncode == 0

@@ -19,14 +19,22 @@ class Attempt:
         attempt_key: source of its randomness.
         role: what it is, by the name of its limits in the run file.
         limits: what it may spend.
+        files: its workspace by path, where the host holds that; None where it has its own, or none.
     """
 
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
-        "answer", "failure", "detail", "calls",
+        "answer", "failure", "detail", "calls", "files",
     )  # fmt: skip
 
-    def __init__(self, skill: str, attempt_key: int, role: str, limits: RoleSection) -> None:
+    def __init__(
+        self,
+        skill: str,
+        attempt_key: int,
+        role: str,
+        limits: RoleSection,
+        files: dict[str, bytes] | None = None,
+    ) -> None:
         self.skill = skill
         self.key = attempt_key
         self.role = role
@@ -46,6 +54,7 @@ class Attempt:
         self.detail = ""
         self.calls: list[Call] = []
         """Tools that were called, in order."""
+        self.files = files
 
     def grant(self) -> bool:
         """Counts a request if the attempt may make it; otherwise the attempt is over."""

@@ -16,6 +16,7 @@ from moevolve.agents import kinds
 from moevolve.agents.attempt import Attempt
 from moevolve.agents.box.host import BoxHost
 from moevolve.agents.box.records import Words
+from moevolve.agents.box.workspace import Workspace, hold
 from moevolve.agents.brief import Brief, BriefLimits, LearnReport
 from moevolve.agents.gateway import Gateway, Kind, named
 from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
@@ -145,7 +146,7 @@ class ProgramHost:
             return self.boxes.solve(genome, tasks, table, keys, role, words, keep=workspaces)
         for left in reversed(range(TRIES)):
             attempts = [
-                Attempt(task.skill, attempt_key, "solver", role)
+                Attempt(task.skill, attempt_key, "solver", role, dict(task.files))
                 for task, attempt_key in zip(tasks, keys, strict=True)
             ]
             self._serve(
@@ -162,7 +163,9 @@ class ProgramHost:
             if not any(attempt.failure == INFRASTRUCTURE for attempt in attempts):
                 break
             # Again from the beginning: the same keys make the same attempts, whatever the machine did.
-        return [attempt.outcome() for attempt in attempts]
+        if not workspaces:
+            return [attempt.outcome() for attempt in attempts]
+        return [_with_workspace(attempt, task) for attempt, task in zip(attempts, tasks, strict=True)]
 
     def behaviour(self, genome: Genome, verbs: Mapping[str, str], seed: int) -> Behaviour:
         """The plans that the program's `solve` returns, called once a skill with a task whose texts are opaque, and once
@@ -344,6 +347,14 @@ class ProgramHost:
         if twice and not taken and not steady(conversation, heard):
             for attempt in attempts:
                 attempt.end(None, "nondeterministic", "a second try of the same keys went another way")
+
+
+def _with_workspace(attempt: Attempt, task: PublicTask) -> Outcome:
+    """What became of an attempt; its files are held for a check where it changed them."""
+    outcome = attempt.outcome()
+    if outcome.failure is not None or attempt.files == dict(task.files):
+        return outcome
+    return msgspec.structs.replace(outcome, workspace=hold(Workspace(None, attempt.files)))
 
 
 def _own_files(genome: Genome) -> dict[str, str]:

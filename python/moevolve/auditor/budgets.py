@@ -18,6 +18,7 @@ from moevolve.records import (
     Evaluated,
     Gated,
     Guarded,
+    Imported,
     Learned,
     Metered,
     Nulls,
@@ -62,6 +63,8 @@ class Budgets:
         self._variants = 0
         self._started = 0
         self._proposed = 0
+        self._put_forward = 0
+        """Programs that a person put forward since the last generation."""
         self._by: Counter[str] = Counter()
         self._asked: list[ProposerAsked] = []
         self._ended = False
@@ -105,6 +108,8 @@ class Budgets:
             case Proposed(level="program"):
                 self._proposed += 1
                 self._by[record.proposer] += 1
+            case Imported(done=True):
+                self._put_forward += 1
             case ProposerAsked():
                 self._asked.append(record)
             case Screened():
@@ -190,7 +195,12 @@ class Budgets:
     def _generation(self, where: str) -> None:
         proposers = max(1, len(self._settings.names("evolve", "proposers")))
         most = self._settings.whole("evolve", "candidates", 10**9) * proposers
-        if self._proposed > most:
+        if self._by["imported"] > self._put_forward:
+            self._findings.mismatch(
+                "budgets", where, "a candidate from elsewhere that no person put forward is on record"
+            )
+        self._put_forward = 0
+        if self._proposed - self._by["imported"] > most:
             self._findings.mismatch(
                 "budgets", where, f"{self._proposed} candidates in a generation, and {most} were allowed"
             )

@@ -10,6 +10,7 @@ from moevolve.cli.reading import followed
 from moevolve.errors import UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.text import line
+from moevolve.journal.view import RunView
 from moevolve.records import Command
 
 
@@ -41,6 +42,13 @@ def ask(run: Path, command: Command, variant: str = "") -> int:
             f"nobody runs {run}, it is {summary.status}: `moevolve resume {run}` goes on with it"
         )
     number = Inbox(run).put(Request(command=command, variant=variant), view.requests)
-    when = "the run takes it up between two stages" if alive else f"`moevolve resume {run}` takes it up"
-    say(f"Request {number}, {command}{f' {variant}' if variant else ''}: {when}.")
+    told(run, number, f"{command} {variant}".strip(), view, alive=alive)
     return 0
+
+
+def told(run: Path, number: int, what: str, view: RunView, *, alive: bool) -> None:
+    """Says when a request that was left with a run is taken up."""
+    when = "the run takes it up between two stages" if alive else f"`moevolve resume {run}` takes it up"
+    if view.finished:
+        when = f"`moevolve resume {run} --cycles +1` takes it up"
+    say(f"Request {number}, {what}: {when}.")

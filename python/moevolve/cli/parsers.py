@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": "compute again what follows from a run's records",
     "diff": "what two variants of a run differ in",
     "export": "a run's weights, program, skills or agent, as files of their own",
+    "import": "try a program from elsewhere in a run",
     "replay": "do a run again and compare the journals",
     "eval": "score an agent on a suite, without evolving it",
     "tasks": "a suite's skills and some of its tasks",

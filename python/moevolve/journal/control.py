@@ -1,7 +1,8 @@
 """What a person asks of a run: numbered files in its folder, which the run takes up between two stages.
 
 A run's store has one writer. Whoever else wants something of the run leaves a request beside the store; the writer turns it
-into a record (`Controlled`), and what the record says is what holds, in a run that goes on or is done again as well.
+into a record (`Controlled`, `Imported`), and what the record says is what holds, in a run that goes on or is done again
+as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -19,10 +21,11 @@ _DIGITS = 6
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing asked for. `variant` is the one that `approve` and `reject` are about."""
+    """One thing asked for. `variant` is the one that `approve` and `reject` are about, `files` an imported program."""
 
-    command: Command
+    command: Command | Literal["import"]
     variant: str = ""
+    files: dict[str, str] = {}
 
 
 class Inbox:

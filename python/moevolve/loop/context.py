@@ -276,6 +276,7 @@ class RunContext:
         summary: str,
         step: int | None = None,
         author: Variant | None = None,
+        other: str = "",
     ) -> Variant:
         """Adds a candidate to the archive.
 
@@ -289,13 +290,14 @@ class RunContext:
             summary: the change in words.
             step: the step of selection that chose the parent, where one did.
             author: the variant whose way of improving it has, where that is not the parent's.
+            other: the variant that its program takes from beside the parent's, where it is a crossover.
         """
         name = f"v{self.state.next_variant:04d}"
         self.state.next_variant += 1
         # What is new comes from the parent or, for weights, from the learner's; the other half may be another variant's.
         halves = [("weights", self.state.learner if level == "weights" else weights)]
         halves += [("program", program)] if level == "weights" else []
-        parents = [parent.id, *([author.id] if author is not None else [])]
+        parents = [parent.id, *([author.id] if author is not None else []), *([other] if other else [])]
         for half, value in halves:
             if value != getattr(parent, half):
                 parents.append(next(v.id for v in self.archive if getattr(v, half) == value))

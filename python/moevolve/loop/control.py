@@ -9,7 +9,8 @@ import msgspec
 
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
-from moevolve.records import Controlled
+from moevolve.loop.variants import genome_in
+from moevolve.records import Controlled, Imported
 
 
 class Stopped(Exception):
@@ -23,6 +24,8 @@ class Asked(msgspec.Struct, frozen=True):
     request: Request
     fresh: bool
     """Whether it is taken up for the first time."""
+    imported: Imported | None = None
+    """What became of an import that was taken up before."""
 
 
 class Control:
@@ -38,7 +41,9 @@ class Control:
         self._inbox = None if recorded is not None else Inbox(store.path)
         self._length = len(self._stored)
         numbers = (
-            record.request for _, record, _ in self._stored.records() if isinstance(record, Controlled)
+            record.request
+            for _, record, _ in self._stored.records()
+            if isinstance(record, Controlled | Imported)
         )
         self._taken = max(numbers, default=0)
 
@@ -46,6 +51,9 @@ class Control:
         """What is asked of the run that has written its first `cursor` records."""
         if cursor < self._length:
             record = self._stored.entries(cursor, 1)[0].record
+            if isinstance(record, Imported):
+                files = genome_in(self._stored, record.program).files if record.program else {}
+                return Asked(record.request, Request(command="import", files=files), False, record)
             if not isinstance(record, Controlled):
                 return None
             return Asked(record.request, Request(command=record.command, variant=record.variant), False)

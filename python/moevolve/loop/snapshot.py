@@ -66,6 +66,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """Promoted weights whose parts have still to be scored: the variant, and the hash of the program it came with."""
     requests: int = 0
     """Requests made of the policy."""
+    imported: list[str] = []
+    """Hashes of programs that a person put forward, for the next generation."""
     first_score: tuple[int, int] = (0, 0)
     """Tokens and requests that the first sealed score took."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from moevolve.journal.text import line
 
-OPERATORS = ("seed", "distill", "reinforce", "feedback", "rollback", "rolled back")
+OPERATORS = ("seed", "distill", "reinforce", "feedback", "rollback", "rolled back", "imported")
 """What made the variants that no proposer made; a name may not begin with one of them either."""
 STAGES = (
     *(

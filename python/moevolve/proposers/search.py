@@ -47,6 +47,8 @@ class Proposal(msgspec.Struct, frozen=True):
     """Whether anything but what improves changed, so that a score can show it; see `unscored`."""
     proposer: str = ""
     """Who proposed it."""
+    other: str = ""
+    """The variant that it takes from beside its parent, where it is a crossover."""
 
 
 def skill_reports(direct: Mastery, program: Mastery) -> list[SkillReport]:

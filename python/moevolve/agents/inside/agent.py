@@ -163,6 +163,50 @@ class _Together:
                 start += len(wants)
 
 
+class Workspace:
+    """An attempt's text files by path: the task's, and what the attempt writes; a check sees what is left. Each step is a
+    request, and each 64 Ki characters one more.
+
+    Raises:
+        RequestRefused: no such file, no text, or a path that cannot be.
+        BudgetExceeded: no requests are left, or the files would be larger than a workspace.
+    """
+
+    __slots__ = ("_budget",)
+
+    def __init__(self, budget):
+        self._budget = budget
+
+    def _step(self, step, **fields):
+        return _Request(self._budget, "workspace", {"step": step, **fields})
+
+    async def paths(self):
+        """The paths of all files, in order."""
+        return await self._step("paths")
+
+    async def read(self, path):
+        """A file's text."""
+        text, left = await self._step("read", path=path)
+        while left:
+            piece, left = await self._step("read", path=path, start=len(text))
+            text += piece
+        return text
+
+    async def write(self, path, text):
+        """Writes a file, over what it held."""
+        await self._step("write", path=path, text=text[:PIECE])
+        for start in range(PIECE, len(text), PIECE):
+            await self._step("write", path=path, text=text[start : start + PIECE], more=True)
+
+    async def remove(self, path):
+        """Takes a file out."""
+        await self._step("remove", path=path)
+
+
+PIECE = 64 << 10
+"""Characters of a file that one request carries."""
+
+
 class Agent:
     """One attempt's view of the policy, of memory and of tools.
 
@@ -171,14 +215,12 @@ class Agent:
     path: `agent.files["prompts/system.md"]`.
     """
 
-    __slots__ = ("budget", "files", "_seed", "_rng")
-
-    workspace = None
-    """The folder of the task's files; None where a task has none."""
+    __slots__ = ("budget", "files", "workspace", "_seed", "_rng")
 
     def __init__(self, limits, seed, files):
         self.files = dict(files)
         self.budget = Budget(limits["requests"], limits["tokens"])
+        self.workspace = Workspace(self.budget)
         self._seed = seed
         self._rng = None
 

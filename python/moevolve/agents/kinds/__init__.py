@@ -10,6 +10,7 @@ from moevolve.agents.kinds.evaluate import Evaluate
 from moevolve.agents.kinds.generate import Generate
 from moevolve.agents.kinds.memory import RecallLessons, Remember
 from moevolve.agents.kinds.tools import CallTool, FindTools, Toolbox
+from moevolve.agents.kinds.workspace import WorkspaceFiles
 from moevolve.protocol.requests import Answer, Recall
 from moevolve.tasks.cutters import Cutter
 
@@ -30,4 +31,5 @@ def table(
         "remember": Remember(),
         "call": CallTool(tools),
         "tools": FindTools(tools),
+        "workspace": WorkspaceFiles(),
     }

@@ -8,7 +8,7 @@ from moevolve.journal.guards import GuardCounts
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.kinds.variants import promote
 from moevolve.journal.text import line
-from moevolve.records import Controlled, Guarded
+from moevolve.records import Controlled, Guarded, Imported
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -50,6 +50,18 @@ def _controlled(record: Controlled) -> Said:
         return f"Not done: {words.lower()}; {line(record.detail)}", "warn"
     detail = f"; {line(record.detail)}" if record.detail else ""
     return f"{words}{detail}", "good" if record.command == "approve" else "warn"
+
+
+@says(Imported)
+def _taken_up(record: Imported) -> Said:
+    if not record.done:
+        return f"A program from elsewhere is no candidate: {line(record.detail)}", "warn"
+    return f"A program from elsewhere, {record.program[:12]}, is a candidate of the next generation", "quiet"
+
+
+@folds(Imported)
+def _import(view: RunView, record: Imported, seq: int, at: float) -> None:
+    view.requests = max(view.requests, record.request)
 
 
 @folds(Controlled)

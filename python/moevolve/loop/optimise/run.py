@@ -31,6 +31,7 @@ from moevolve.records import (
     Command,
     Controlled,
     Entry,
+    Imported,
     Rated,
     Record,
     RunFinished,
@@ -287,6 +288,12 @@ class _Run:
         self._attended = now
         while (asked := self._control.next(self.journal.cursor)) is not None:
             command = asked.request.command
+            if command == "import":
+                refused = "an optimisation run takes up no program"
+                self.journal.write(
+                    [Imported(cycle=0, request=asked.number, program="", done=False, detail=refused)]
+                )
+                continue
             holds = command in ("pause", "stop")
             record = Controlled(
                 cycle=0,

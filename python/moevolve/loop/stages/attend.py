@@ -1,13 +1,15 @@
-"""Requests of a person, carried out between two stages: approve or reject what waits, pause, stop."""
+"""Requests of a person, carried out between two stages: approve or reject what waits, pause, stop, take up a program."""
 
 from __future__ import annotations
 
+from moevolve.agents.genome import Genome
+from moevolve.agents.imports import fitted
 from moevolve.journal.control import Request
 from moevolve.loop.context import RunContext
-from moevolve.loop.control import Stopped
+from moevolve.loop.control import Asked, Stopped
 from moevolve.loop.snapshot import Waiting
 from moevolve.loop.stages.gate import crown
-from moevolve.records import Controlled
+from moevolve.records import Controlled, Imported
 
 
 def attend(run: RunContext, cycle: int, *, between: bool = False) -> None:
@@ -22,6 +24,10 @@ def attend(run: RunContext, cycle: int, *, between: bool = False) -> None:
         Stopped: the run is to end; that is on record.
     """
     while (asked := run.control.next(run.journal.cursor)) is not None:
+        if asked.request.command == "import":
+            imported = _imported(run, cycle, asked)
+            run.close([imported]) if between else run.journal.write([imported])
+            continue
         done, detail, passed = True, "", None
         if asked.request.command in ("approve", "reject"):
             passed, detail = _answered(run, asked.request)
@@ -46,6 +52,28 @@ def attend(run: RunContext, cycle: int, *, between: bool = False) -> None:
             run.journal.write([record])
         if asked.request.command == "pause" and asked.fresh:
             run.pausing = True
+
+
+def _imported(run: RunContext, cycle: int, asked: Asked) -> Imported:
+    """Puts a program among the next generation's candidates, or says why it cannot be there."""
+    if asked.imported is not None:
+        if asked.imported.done:
+            run.state.imported.append(run.store.hold(Genome(files=asked.request.files)))
+        return asked.imported
+    files, fault = fitted(asked.request.files, run.store.genome(run.champion.program).files)
+    program = ""
+    if not fault:
+        program = run.store.hold(Genome(files=files))
+        known = next((each.id for each in run.archive if each.program == program), None)
+        if known is not None:
+            fault = f"it is the program of {known}"
+        elif not run.arm.searches:
+            fault = f"arm {run.config.arm} tries no programs"
+        elif program in run.state.imported:
+            fault = "it is a candidate already"
+    if not fault:
+        run.state.imported.append(program)
+    return Imported(cycle=cycle, request=asked.number, program=program, done=not fault, detail=fault)
 
 
 def _answered(run: RunContext, request: Request) -> tuple[Waiting | None, str]:

@@ -16,7 +16,7 @@ from moevolve.proposers.bandit import slots
 from moevolve.proposers.checks import checker
 from moevolve.proposers.names import LONGEST
 from moevolve.proposers.proposer import ProposalContext
-from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children
+from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children, unscored
 from moevolve.randomness import key, rng
 from moevolve.records import ProposerAsked, Record
 from moevolve.rollouts.attempts import Attempt, Counts
@@ -24,6 +24,11 @@ from moevolve.rollouts.counting import Usage
 
 BROKEN = "broken"
 """What became of a candidate that does not work."""
+CROSSING = ("operators", "model")
+CROSSED = ("crossover", "cross")
+"""Proposers that see another program than the parent's, and those of their operators that take from it."""
+IMPORTED = "imported"
+"""Operator, and proposer on record, of programs that a person puts forward."""
 REASONS = 16
 """Reasons that are put on record of one proposer's broken candidates."""
 
@@ -60,8 +65,8 @@ def propose(
     writer = policy if run.writers.model is None else run.budget.policy(run.writers.model)
     known = {variant.program for variant in run.archive}
     behaviours = _behaviours(run)
-    found: list[Proposal] = []
-    records: list[Record] = []
+    found, records = _imported(run, cycle, step, program, brief)
+    known |= {proposal.genome.hash for proposal in found}
     tokens = 0
     for index, (name, proposer) in enumerate(zip(names, run.proposers, strict=True)):
         if not wanted[name]:
@@ -97,9 +102,11 @@ def propose(
                 continue
             behaviours |= set() if acts is None else {acts}
             known.add(proposal.genome.hash)
+            crossed = other is not None and name in CROSSING and proposal.operator in CROSSED
             if taken:
                 proposal = _credited(proposal, author, taken)
-            kept.append(msgspec.structs.replace(proposal, proposer=name))
+            source_of = other.id if other is not None and crossed else ""
+            kept.append(msgspec.structs.replace(proposal, proposer=name, other=source_of))
         found += kept
         tokens += usage.tokens
         run.state.outcomes += [
@@ -126,6 +133,50 @@ def propose(
         run.journal.write(bill)
     run.count(Counts(tokens=tokens))
     return Proposed(found, tokens)
+
+
+def _imported(
+    run: RunContext, cycle: int, step: int, program: Genome, brief: Brief
+) -> tuple[list[Proposal], list[Record]]:
+    """Programs that a person put forward since the last generation, checked like any other, and the record of them."""
+    waiting, run.state.imported = run.state.imported, []
+    if not waiting:
+        return [], []
+    source = key(run.config.seed, cycle, "imported")
+    check = checker(run.host, lambda genome: _behaviour(run, genome), program, brief, key(source, "smoke"))
+    found: list[Proposal] = []
+    broken: list[str] = []
+    for name in waiting:
+        genome = run.store.genome(name)
+        if (fault := check(genome)) is not None:
+            broken.append(f"{IMPORTED}: {fault}")
+            continue
+        paths = genome.files.keys() | program.files.keys()
+        changed = sorted(path for path in paths if genome.files.get(path) != program.files.get(path))
+        found.append(
+            Proposal(
+                genome,
+                IMPORTED,
+                "a program from elsewhere",
+                changed,
+                solves_differently=not all(map(unscored, changed)),
+                proposer=IMPORTED,
+            )
+        )
+    record = ProposerAsked(
+        cycle=cycle,
+        step=step,
+        proposer=IMPORTED,
+        asked=len(waiting),
+        made=len(found),
+        repeats=0,
+        broken=broken[:REASONS],
+        failure=None,
+        detail="",
+        requests=0,
+        tokens=0,
+    )
+    return found, [record]
 
 
 def with_improver(parent: Genome, author: Genome) -> tuple[Genome, list[str]]:

@@ -53,6 +53,7 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
                 proposal.summary,
                 step,
                 author,
+                proposal.other,
             ),
             proposal,
         )

@@ -10,6 +10,7 @@ from moevolve.agents.genome import editable
 from moevolve.agents.host import Proposals
 from moevolve.agents.manifest import manifest_of
 from moevolve.proposers.operators import layers, parameters, structure, wording
+from moevolve.proposers.operators.crossing import crossover
 from moevolve.proposers.operators.operator import Inapplicable, Operator
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.records import Edit
@@ -31,6 +32,8 @@ OPERATORS: dict[str, tuple[Operator, float]] = {
     "checklist": (layers.checklist, 1.0),
 }
 """Operators by name, with how often each is drawn at first."""
+CROSSOVER = "crossover"
+"""The one operator that takes from another program."""
 GAINED, LOST = 1.5, 0.8
 """Factors on an operator's weight, for each of its edits that gained, and for each that did not."""
 LIGHTEST, HEAVIEST = 0.1, 12.0
@@ -47,7 +50,11 @@ class Operators:
         manifest = manifest_of(files)
         open_files = {path: text for path, text in files.items() if manifest.editable(path)}
         rng = Random(context.key)
-        weights = weighed(brief)
+        weights = dict(weighed(brief))
+        other = {} if context.other is None else context.other.files
+        others = {path: text for path, text in other.items() if manifest.editable(path)}
+        if not any(files.get(path) != text for path, text in others.items()):
+            del weights[CROSSOVER]
         tried = {trial.summary for trial in brief.history}
         candidates: list[list[Edit]] = []
         for _ in range(TRIES * brief.candidates):
@@ -55,20 +62,29 @@ class Operators:
                 break
             name = rng.choices(list(weights), list(weights.values()))[0]
             try:
-                change = OPERATORS[name][0](open_files, brief.successes, rng)
+                if name == CROSSOVER:
+                    changes = crossover(open_files, others, rng)
+                else:
+                    changes = [OPERATORS[name][0](open_files, brief.successes, rng)]
             except Inapplicable:
                 continue
-            edit = Edit(path=change.path, text=change.text, operator=name, summary=change.summary[:200])
-            if change.text == files[change.path] or edit.summary in tried or not editable(files, [edit]):
+            edits = [
+                Edit(path=each.path, text=each.text, operator=name, summary=each.summary[:200])
+                for each in changes
+            ]
+            said = "; ".join(edit.summary for edit in edits)
+            same = all(edit.text == files.get(edit.path) for edit in edits)
+            # Another program's blocks are others each time; what an operator has said before it has done before.
+            if same or (said in tried and name != CROSSOVER) or not editable(files, edits):
                 continue
-            tried.add(edit.summary)
-            candidates.append([edit])
+            tried.add(said)
+            candidates.append(edits)
         return Proposals(candidates, None, "", 0, 0)
 
 
 def weighed(brief: Brief) -> Mapping[str, float]:
     """The operators' weights after what became of their edits so far."""
-    weights = {name: weight for name, (_, weight) in OPERATORS.items()}
+    weights = {name: weight for name, (_, weight) in OPERATORS.items()} | {CROSSOVER: 1.0}
     for trial in brief.history:
         if trial.operator in weights:
             moved = weights[trial.operator] * (GAINED if trial.gain > 0 else LOST)
