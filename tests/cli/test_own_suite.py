@@ -197,6 +197,33 @@ class TestTools:
         said = [(m.role, m.content) for m in seen[-1].prompt if isinstance(m, Message)]
         assert said[-1][0] == "tool" and "no tool 'none'" in said[-1][1] and ("tool", "2020-01-01") in said
 
+    def test_a_run_file_grants_functions_and_keeps_them(self, own: Path, moevolve: Command) -> None:
+        (own / "more.py").write_text("def twice(text: str) -> str:\n    return text * 2\n")
+        (own / "mine" / "solve.py").write_text(
+            "async def solve(task, agent):\n    return await agent.call('twice', text='ab')\n"
+        )
+        words = ["--suite", "dates", "--agent", "mine", "--cycles", "1", *TINY, "--set=tools.path=more.py"]
+        assert moevolve("run", "small", "--out", "run", *words, "--display", "none").returncode == 0
+        (own / "more.py").write_text("def twice(text: str) -> str:\n    raise OSError\n")
+        (own / "run").rename(own / "moved")
+        assert moevolve("replay", "moved", "--display", "none").returncode == 0
+        assert moevolve("resume", "moved", "--cycles", "+1", "--display", "none").returncode == 0
+        with RunStore.open(own / "moved") as store:
+            assert len(store.scan("calls")) > 1
+        (own / "moved" / "tools" / "more.py").write_text("def twice(text: str) -> str:\n    return text\n")
+        done = moevolve("resume", "moved", "--cycles", "+1", "--display", "none")
+        assert done.returncode == 2 and "file of tools that the run began with" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("suite", "file", "said"), [("primer", "more.py", "plans"), ("dates", "none.py", "no Python file")]
+    )
+    def test_functions_that_nobody_could_call_are_refused(
+        self, suite: str, file: str, said: str, own: Path, moevolve: Command
+    ) -> None:
+        (own / "more.py").write_text("def twice(text: str) -> str:\n    return text * 2\n")
+        done = moevolve("run", "small", "--suite", suite, "--out", "run", f"--set=tools.path={file}")
+        assert done.returncode == 2 and said in done.stderr and not (own / "run").exists()
+
     def test_an_agent_calls_the_suites_functions_and_a_replay_calls_nobody(
         self, own: Path, moevolve: Command
     ) -> None:

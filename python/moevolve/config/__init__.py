@@ -33,6 +33,7 @@ from moevolve.config.schema import (
     Section,
     SelectionSection,
     SuiteSection,
+    ToolsSection,
     WordingSection,
 )
 from moevolve.errors import ConfigError
@@ -74,6 +75,7 @@ class Config(Section, frozen=True):
     ] = None
     suite: SuiteSection = SuiteSection()
     agent: AgentSection = AgentSection()
+    tools: ToolsSection = ToolsSection()
     policy: PolicySection = PolicySection()
     endpoint: EndpointSection = EndpointSection()
     wording: WordingSection = WordingSection()
@@ -131,6 +133,7 @@ class Config(Section, frozen=True):
             endpoint=io.absolute(config.endpoint, "prices", folder),
             suite=io.absolute(config.suite, "path", folder),
             agent=io.absolute(config.agent, "path", folder),
+            tools=io.absolute(config.tools, "path", folder),
             proposer=msgspec.structs.replace(
                 config.proposer, server=io.absolute(config.proposer.server, "prices", folder)
             ),

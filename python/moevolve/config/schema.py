@@ -82,6 +82,19 @@ class AgentSection(Section, frozen=True):
     ] = None
 
 
+class ToolsSection(Section, frozen=True):
+    path: Annotated[
+        str | None,
+        Meta(
+            description="A Python file with functions that agents may call, beside the suite's tools; copied into the run"
+        ),
+    ] = None
+    digest: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None,
+        Meta(description="Content hash of that file; a run fills it in and holds to it"),
+    ] = None
+
+
 class PolicySection(Section, frozen=True):
     checkpoint: Annotated[
         str | None,

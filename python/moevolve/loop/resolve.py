@@ -11,6 +11,7 @@ import msgspec
 from moevolve.agents.genome import Genome, load, seed_genome
 from moevolve.agents.manifest import manifest_of
 from moevolve.config import Config
+from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
@@ -28,8 +29,8 @@ from moevolve.tasks.suite import suite as suites
 
 BOXED_PROMPT = 200_000
 """Characters of a prompt of an agent in a box, where no other number is set: libraries' own words are long."""
-SUITE, AGENT = "suite", "agent"
-"""Where a run's folder keeps copies of a suite and an agent that do not ship."""
+SUITE, AGENT, TOOLS = "suite", "agent", "tools"
+"""Where a run's folder keeps copies of a suite, an agent and tools that do not ship."""
 
 
 def engine(config: Config) -> Engine:
@@ -99,6 +100,8 @@ def graders(config: Config) -> str:
 def _chosen(config: Config) -> Suite:
     section = config.suite
     whole = suites(section.name if section.digest is None else f"{section.name}@{section.digest}")
+    if config.tools.digest is not None:
+        whole = whole.granting(_tool_files[config.tools.digest])
     return whole.only(config.suite.skills, config.suite.levels)
 
 
@@ -128,6 +131,7 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         digest = agent.hash
         _unchanged(source, "agent", own.digest, digest)
         own = msgspec.structs.replace(own, digest=digest)
+    config = msgspec.structs.replace(config, tools=_with_tools(config.tools, run))
     config = _with_long_prompts(config, agent)
     evolve = config.evolve
     if not evolve.proposers:
@@ -136,6 +140,24 @@ def with_files(config: Config, run: Path | None = None) -> Config:
     config = msgspec.structs.replace(config, suite=section, agent=own, evolve=evolve)
     suite(config)
     return config
+
+
+_tool_files: dict[str, Path] = {}
+"""Files of tools that configurations name, by content hash."""
+
+
+def _with_tools(section: ToolsSection, run: Path | None) -> ToolsSection:
+    """The section with the digest of its file."""
+    if section.path is None:
+        return section
+    kept = [] if run is None else sorted((run / TOOLS).glob("*.py"))
+    file = kept[0] if kept else Path(section.path)
+    if file.suffix != ".py" or not file.is_file():
+        raise UsageError(f"tools.path: {file} is no Python file")
+    digest = folder.digest(file)
+    _unchanged(file, "file of tools", section.digest, digest)
+    _tool_files[digest] = file.resolve()
+    return msgspec.structs.replace(section, digest=digest)
 
 
 def _with_long_prompts(config: Config, agent: Genome) -> Config:
@@ -182,7 +204,13 @@ def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
         source = Path(own.path) if other is None else other / AGENT
         load(source).write(run / AGENT)
         own = msgspec.structs.replace(own, path=AGENT)
-    return msgspec.structs.replace(config, suite=section, agent=own)
+    tools = config.tools
+    if tools.digest is not None:
+        source = _tool_files[tools.digest]
+        if source.parent != (run / TOOLS).resolve():
+            folder.copy(source, run / TOOLS)
+        tools = msgspec.structs.replace(tools, path=TOOLS)
+    return msgspec.structs.replace(config, suite=section, agent=own, tools=tools)
 
 
 def genome(config: Config, run: Path) -> Genome:

@@ -21,10 +21,10 @@ NAME = "twin"
 
 
 def config_of(config: Config, run: Path, cycles: int) -> Config:
-    """The twin's configuration: the run's with the other arm, exactly `cycles` cycles, and the suite and agent it keeps."""
+    """The twin's configuration: the run's with the other arm, exactly `cycles` cycles, and the files it keeps."""
     own = {
         name: msgspec.structs.replace(section, path=str(run / section.path))
-        for name, section in (("suite", config.suite), ("agent", config.agent))
+        for name, section in (("suite", config.suite), ("agent", config.agent), ("tools", config.tools))
         if section.path is not None
     }
     config = msgspec.structs.replace(config, **own)

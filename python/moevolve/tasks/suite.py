@@ -107,6 +107,18 @@ class Suite:
             chosen = [leaf.within(levels) for leaf in chosen]
         return self._like(chosen)
 
+    def granting(self, file: Path) -> Suite:
+        """The suite with the functions of one more Python file as tools.
+
+        Raises:
+            UsageError: its programs are plans, which call nothing.
+        """
+        if self.answers == "policy":
+            raise UsageError(f"tools.path: answers of suite {self.name} are plans, which call no tools")
+        other = self._like(self.skills.values())
+        other.tools = (*self.tools, file)
+        return other
+
     def keyed(self, secret: bytes) -> Suite:
         """The suite as one run has it: split by the run's secret, and with the sealed split closed."""
         other = self._like(leaf.keyed(secret) for leaf in self.skills.values())
