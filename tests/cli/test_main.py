@@ -58,6 +58,11 @@ def test_the_contracts_commands_are_there() -> None:
     assert set(COMMANDS) == CONTRACT
 
 
+def test_the_package_is_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "moevolve", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "moevolve")
+
+
 @pytest.mark.parametrize("name", sorted(CONTRACT))
 def test_every_command_says_how_it_is_used(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0

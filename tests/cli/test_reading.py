@@ -201,5 +201,9 @@ def test_report_plots_the_curve_alone(recorded: Recorded, moevolve: Command, tmp
     plotted = moevolve("report", run, "--json", "--plot", "curve.svg")
     assert plotted.returncode == 0, plotted.stderr
     assert (tmp_path / "curve.svg").read_text().startswith("<svg")
-    refused = moevolve("report", run, "--plot", "curve.png")
-    assert (refused.returncode, "ends in .svg" in refused.stderr) == (2, True)
+    assert moevolve("report", run, "--json", "--plot", "curve.png").returncode == 0
+    data = (tmp_path / "curve.png").read_bytes()
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and (width, height) == (1720, 640)
+    refused = moevolve("report", run, "--plot", "curve.pdf")
+    assert (refused.returncode, "writes SVG or PNG" in refused.stderr) == (2, True)

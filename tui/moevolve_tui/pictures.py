@@ -1,4 +1,4 @@
-"""Pictures of the screens over a run on file, as SVG: `python -m moevolve_tui.pictures RUN FOLDER`."""
+"""Pictures of the screens over a run on file, as SVG, and its text cast: `python -m moevolve_tui.pictures RUN FOLDER`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moevolve_tui.app import WatchApp
 from moevolve_tui.attach import session_of
+from moevolve_tui.cast import cast
 
 PICTURES = {"overview": 1, "skills": 2, "diff": 4}
 """Name -> screen."""
@@ -60,6 +61,9 @@ def main() -> int:
     width, height = map(int, options.size.split("x"))
     for file in asyncio.run(draw(options.run, options.folder, (width, height), options.theme)):
         print(file)
+    file = options.folder / "quickstart.cast"
+    file.write_text(cast(options.run, (width, height)), encoding="utf-8")
+    print(file)
     return 0
 
 

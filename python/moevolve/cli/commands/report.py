@@ -15,15 +15,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="where the page goes (default: DIR/report.html)"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="write the score curve alone, as SVG")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="write the score curve alone, as SVG or PNG by the name's end",
+    )
     parser.add_argument(
         "--json", action="store_true", help="print the figures as JSON; the page only with --html"
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    if options.plot is not None and options.plot.suffix != ".svg":
-        raise UsageError(f"--plot writes SVG: name a file that ends in .svg, not {options.plot}")
+    if options.plot is not None and options.plot.suffix not in (".svg", ".png"):
+        raise UsageError(f"--plot writes SVG or PNG: name a file that ends so, not {options.plot}")
     with followed(options.run) as (reader, summary):
         if options.json:
             output.data(summary)
@@ -38,11 +43,12 @@ def execute(options: argparse.Namespace) -> int:
             file.write_text(page(summary, reader), encoding="utf-8")
             output.say(f"Wrote {file}")
         if options.plot is not None:
-            from moevolve.report import svg
+            from moevolve.report import png, svg
 
             curve = svg.scores(summary.curve)
             if not curve:
                 raise UsageError(f"{options.run} has no score to plot yet")
-            options.plot.write_text(curve, encoding="utf-8")
+            drawn = png.of(curve) if options.plot.suffix == ".png" else curve.encode()
+            options.plot.write_bytes(drawn)
             output.say(f"Wrote {options.plot}")
     return 0
