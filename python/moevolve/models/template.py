@@ -1,112 +1,28 @@
 """A model's chat template: a conversation in, the prompt's text out.
 
 Templates come with model files, so they are code of strangers: they run in Jinja's immutable sandbox over plain JSON data,
-with the settings and the few functions that transformers gives them.
+with the settings and the few functions that transformers gives them, in a process of their own whose time, memory and
+output are bounded.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import msgspec
-from jinja2 import nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from moevolve.errors import CheckpointError, UsageError
 from moevolve.models.parameters import read_json
+from moevolve.models.rendering.process import renderer
+from moevolve.models.rendering.worker import REFUSED, TEXT
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names under which clients send a turn's reasoning; templates read the first."""
 
-LARGEST_POWER = 4096
-"""Bits that `**` may make."""
-LARGEST_REPEAT = 1 << 20
-"""Characters or items that `*` may make."""
-
-
-class _GenerationTag(Extension):
-    """`{% generation %}` marks assistant text for training masks; here its body counts and the mark does not."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which a product or a power does not fill the memory either."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**":
-            whole = isinstance(left, int) and isinstance(right, int)
-            large = whole and left.bit_length() * right > LARGEST_POWER
-        else:
-            sizes = [len(x) if isinstance(x, str | list | tuple) else x for x in (left, right)]
-            repeats = any(isinstance(x, str | list | tuple) for x in (left, right))
-            large = (
-                repeats and all(isinstance(x, int) for x in sizes) and sizes[0] * sizes[1] > LARGEST_REPEAT
-            )
-        if large:
-            raise SecurityError(f"{operator} makes too large a value")
-        return super().call_binop(context, operator, left, right)
-
-
-class _Namespace(jinja2.utils.Namespace):
-    """`namespace()` without names that reach into Python."""
-
-    def __init__(*args: Any, **values: Any) -> None:
-        given = dict(*args[1:], **values)
-        for name in given:
-            _outside_python(name)
-        jinja2.utils.Namespace.__init__(args[0], given)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _outside_python(name)
-        super().__setitem__(name, value)
-
-
-def _outside_python(name: object) -> None:
-    if str(name).startswith("_"):
-        raise SecurityError(f"a namespace of a chat template may not hold {name!r}")
-
-
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
-
-
-def _make_dict(*args: Any, **values: Any) -> dict[Any, Any]:
-    return dict(*args, **values)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """As transformers' filter: Jinja's own escapes HTML."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
 
 class ChatTemplate:
-    """A compiled template.
+    """A template that compiles.
 
     Args:
         source: the Jinja text.
@@ -114,33 +30,17 @@ class ChatTemplate:
         origin: where the template comes from, for errors.
 
     Raises:
-        CheckpointError: the template has a syntax error; names the origin and the line.
+        CheckpointError: the template has a syntax error, or takes more time or memory to compile than it may; names the
+            origin, and the line where it is known.
     """
 
     def __init__(self, source: str, special: Mapping[str, str], origin: str) -> None:
         self.source = source
         self._special = dict(special)
         self._origin = origin
-        environment = _Sandbox(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        functions: dict[str, Callable[..., Any]] = {
-            "raise_exception": _raise_exception,
-            "strftime_now": _strftime_now,
-            "dict": _make_dict,
-            "namespace": _Namespace,
-        }
-        environment.globals.update(functions)
-        try:
-            self._template = environment.from_string(source)
-        except jinja2.TemplateSyntaxError as error:
-            where = f"line {error.lineno}: {error.message}"
-            raise CheckpointError(f"the chat template of {origin} is broken: {where}") from error
-        except RecursionError as error:
-            raise CheckpointError(
-                f"the chat template of {origin} is broken: it is nested too deep"
-            ) from error
+        letter, said = renderer.ask(source, None)
+        if letter != TEXT:
+            raise CheckpointError(f"the chat template of {origin} is broken: {_line(said)}")
 
     def render(
         self,
@@ -154,40 +54,95 @@ class ChatTemplate:
 
         Args:
             messages: `{"role", "content"}` and what else the template knows: `reasoning_content`, `tool_calls` (arguments as
-                an object or as its JSON), `tool_call_id`.
+                an object or as its JSON), `tool_call_id`. Content in parts reaches templates that read parts as it is,
+                others in lines.
             tools: each `{"type": "function", "function": {...}}`, or the inner object alone.
             answer: end where the model's turn begins.
             variables: what else the template may ask for, such as `enable_thinking`.
 
         Raises:
-            UsageError: the template refuses the conversation, or fails on it.
+            UsageError: the template refuses the conversation, fails on it, or takes more time, memory or text than it may.
         """
         told = [_message(message) for message in msgspec.to_builtins(messages)]
         offered = [_tool(tool) for tool in msgspec.to_builtins(tools)] if tools else None
         try:
-            return self._template.render(
-                messages=told,
-                tools=offered,
-                documents=None,
-                add_generation_prompt=answer,
-                **{**self._special, **variables},
-            )
-        except jinja2.TemplateError as error:
-            raise UsageError(
-                f"the chat template of {self._origin} refuses this conversation: {error.message}"
-            ) from error
-        except (
-            TypeError,
-            ValueError,
-            AttributeError,
-            LookupError,
-            ArithmeticError,
-            RecursionError,
-            MemoryError,
-        ) as error:
-            raise UsageError(
-                f"the chat template of {self._origin} fails on this conversation: {error}"
-            ) from error
+            given = msgspec.to_builtins(variables)
+        except TypeError as error:
+            raise UsageError(f"a chat template takes plain values alone: {error}") from error
+        rest = {
+            **self._special,
+            **given,
+            "tools": offered,
+            "documents": None,
+            "add_generation_prompt": answer,
+        }
+        return self._rendered(self._readable(told, rest), rest)
+
+    def _rendered(self, messages: list[dict[str, Any]], rest: Mapping[str, Any]) -> str:
+        letter, said = renderer.ask(self.source, {**rest, "messages": messages})
+        if letter == TEXT:
+            return said
+        does = "refuses" if letter == REFUSED else "fails on"
+        raise UsageError(f"the chat template of {self._origin} {does} this conversation: {_line(said)}")
+
+    def _readable(self, told: list[dict[str, Any]], rest: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The messages with their parts as texts where the template does not read parts.
+
+        It reads those whose texts it writes, and writes otherwise than Python prints a list: that is found out with other
+        texts in the place of the conversation's, so that no text decides about itself.
+        """
+        parted = [place for place, message in enumerate(told) if _is_parted(message.get("content"))]
+        if not parted:
+            return told
+        marked = {place: _marks(place, told[place]["content"]) for place in parted}
+
+        def reads(places: list[int]) -> dict[int, bool]:
+            tried = [
+                {**message, "content": marked[place] if place in places else _joined(marked[place])}
+                if place in marked
+                else message
+                for place, message in enumerate(told)
+            ]
+            try:
+                shown = self._rendered(tried, rest)
+            except UsageError:
+                return dict.fromkeys(places, False)
+            return {
+                place: str(marked[place]) not in shown
+                and not any(str(part) in shown for part in marked[place])
+                and any(part["text"] in shown for part in marked[place])
+                for place in places
+            }
+
+        found = reads(parted)
+        if len(parted) > 1 and not any(found.values()):
+            found = {place: reads([place])[place] for place in parted}
+        return [
+            message
+            if place not in found or found[place]
+            else {**message, "content": _joined(message["content"])}
+            for place, message in enumerate(told)
+        ]
+
+
+def _line(said: str) -> str:
+    return " ".join(said.split())
+
+
+def _is_parted(content: Any) -> bool:
+    """Whether content is a list of texts."""
+    return isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in content
+    )
+
+
+def _joined(parts: list[dict[str, Any]]) -> str:
+    return "\n".join(str(part.get("text", "")) for part in parts)
+
+
+def _marks(place: int, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parts with texts that stand nowhere else."""
+    return [{**part, "text": f"part{index}ofmessage{place}end"} for index, part in enumerate(parts)]
 
 
 def _message(message: Any) -> dict[str, Any]:
@@ -198,9 +153,6 @@ def _message(message: Any) -> dict[str, Any]:
     reasoning = next((told[name] for name in _REASONING if name in told), None)
     if reasoning is not None:
         told["reasoning_content"] = reasoning
-    parts = told.get("content")
-    if isinstance(parts, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in parts):
-        told["content"] = "\n".join(str(part.get("text", "")) for part in parts)
     calls = told.get("tool_calls")
     if isinstance(calls, list):
         told["tool_calls"] = [_call(call) for call in calls]
