@@ -21,7 +21,7 @@ Decision = Literal["promote", "hold", "veto", "archive", "discard", "void"]
 the candidate waits for a person, or a guard refused it."""
 PASSED: tuple[Decision, ...] = ("promote", "hold", "veto")
 """Decisions on candidates that passed the comparison."""
-Command = Literal["approve", "reject", "pause", "stop"]
+Command = Literal["approve", "reject", "pause", "stop", "rollback"]
 Answers = Literal["policy", "any"]
 """Whose an answer may be: built from the policy's completions alone, or computed by the program as well."""
 
@@ -65,6 +65,11 @@ class SkillInfo(Struct, frozen=True):
     path: str
     summary: str
     levels: tuple[int, int]
+
+
+Change = Literal["levels", "compose", "split", "retire"]
+"""How a skill tree changes: a leaf opens its next levels, two leaves become a third that asks for both in turn, a leaf is
+split by what separates its failures, a leaf that the tree grew is taken out again."""
 
 
 class Edit(Struct, frozen=True):
@@ -167,11 +172,12 @@ class SealedOpened(Struct, frozen=True, tag="sealed_opened", tag_field="kind"):
     """Accesses of the run so far, this one included: 1, then 2, then one more for each extension."""
     variant: str
     """Who is scored."""
-    when: Literal["initial", "final"]
+    when: Literal["initial", "final", "growth"]
+    """`growth`: the tasks of what the tree grew, for a column beside the last score."""
     tasks: int
     """How many are drawn."""
     digest: str
-    """Hash over the names of the tasks in their order: that of every access is the same."""
+    """Hash over the names of the tasks in their order: that of every access for a score is the same."""
 
 
 class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
@@ -179,6 +185,48 @@ class CycleStarted(Struct, frozen=True, tag="cycle_started", tag_field="kind"):
     champion: str
     turn: Level | None = None
     """In arm `alternate`, the level whose turn it is."""
+
+
+class Grown(Struct, frozen=True, tag="grown", tag_field="kind"):
+    """A change of the skill tree that was proposed and tried on train tasks: added, or declined.
+
+    No score before or after counts what a tree grows. `Controlled` with the command `rollback` takes a change back.
+    """
+
+    cycle: int
+    growth: str
+    """Its name, such as `g003`; changes count from 1 over the whole run."""
+    change: Change
+    skill: str
+    """The leaf that opens levels, is split or is retired; of `compose` the new one."""
+    parents: list[str]
+    """The leaves it is made of, in their order."""
+    leaves: list[SkillInfo]
+    """Leaves as they are after it: with their levels, the new ones, the retired ones."""
+    feature: str
+    """Of a split, what separates the tasks; empty otherwise."""
+    variant: str
+    """Who was tried."""
+    decision: Literal["added", "declined"]
+    reason: str
+    trial: list[Tally]
+    """Attempts at fresh train tasks through the variant's program."""
+    tokens: int
+
+
+class GrowthScored(Struct, frozen=True, tag="growth_scored", tag_field="kind"):
+    """The growth column: the champion on sealed tasks of what the tree grew, beside the last score and never in it."""
+
+    cycle: int
+    variant: str
+    skills: dict[str, SkillScore]
+    """By leaf: of one that the tree grew all its levels, of another one those that it opened."""
+    tallies: list[Tally]
+    missing: int
+    """Tasks without an answer, which are left out."""
+    behaviour: str | None
+    """Content hash of the program's plans for these leaves; None where no plan answers."""
+    tokens: int
 
 
 class Attempted(Struct, frozen=True, tag="attempted", tag_field="kind"):
@@ -436,7 +484,7 @@ class Controlled(Struct, frozen=True, tag="controlled", tag_field="kind"):
     """Its number; requests count from 1."""
     command: Command
     variant: str
-    """Of `approve` and `reject`; empty otherwise."""
+    """Of `approve` and `reject`; of `rollback` the change of the skill tree; empty otherwise."""
     done: bool
     """Whether it was carried out."""
     champion: str
@@ -576,6 +624,8 @@ Record = (
     | SealedOpened
     | CycleStarted
     | Attempted
+    | Grown
+    | GrowthScored
     | Learned
     | Trained
     | Proposed

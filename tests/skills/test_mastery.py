@@ -48,3 +48,31 @@ def test_fading_lets_new_attempts_tell() -> None:
 def test_what_cannot_be_is_named(row: tuple[str, int, float, float]) -> None:
     with pytest.raises(UsageError, match=row[0]):
         mastery(row)
+
+
+def test_a_posterior_has_the_estimate_as_its_mean_and_narrows_with_attempts() -> None:
+    few, many = mastery(("text/sort", 1, 3, 4)), mastery(("text/sort", 1, 300, 400))
+    for made in (few, many):
+        for level, found in made.posteriors("text/sort").items():
+            assert math.isclose(found.mean, made.estimates("text/sort")[level])
+            assert found.low <= found.mean <= found.high
+    widths = [made.posteriors("text/sort")[1] for made in (few, many)]
+    assert widths[0].high - widths[0].low > 4 * (widths[1].high - widths[1].low)
+    assert 0.7 < widths[1].low < 0.75 < widths[1].high < 0.8
+
+
+def test_fading_widens_a_posterior() -> None:
+    made = mastery(("text/sort", 1, 300, 400))
+    before = made.posteriors("text/sort")[1]
+    made.fade(0.1)
+    after = made.posteriors("text/sort")[1]
+    assert after.high - after.low > 2 * (before.high - before.low)
+
+
+def test_a_skill_is_mastered_as_a_whole_once_its_highest_level_is() -> None:
+    made = mastery(*(("number/add", level, 50, 50) for level in (1, 2, 3)))
+    assert not made.mastered("number/add"), "its highest level was never tried"
+    made.observe("number/add", 4, 50, 50)
+    assert made.mastered("number/add")
+    assert made.level("number/add") == (4, (4, 4))
+    assert made.whole("number/add") == (200, 200)

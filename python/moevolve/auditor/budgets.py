@@ -17,6 +17,8 @@ from moevolve.records import (
     CycleStarted,
     Evaluated,
     Gated,
+    Grown,
+    GrowthScored,
     Guarded,
     Imported,
     Learned,
@@ -92,7 +94,18 @@ class Budgets:
                 check.same("archive", where, "the champion", record.champion, champion)
                 if figures.cycles_allowed and record.cycle > figures.cycles_allowed:
                     check.mismatch("budgets", where, f"more cycles than the {figures.cycles_allowed} allowed")
-            case Ablated() | Evaluated() | Nulls() | Selected() | Chosen() | Gated() | Guarded() | Learned():
+            case (
+                Ablated()
+                | Evaluated()
+                | Nulls()
+                | Selected()
+                | Chosen()
+                | Gated()
+                | Guarded()
+                | Learned()
+                | Grown()
+                | GrowthScored()
+            ):
                 figures.tokens_generated += record.tokens or 0
             case Attempted():
                 figures.tokens_generated += record.tokens

@@ -13,6 +13,7 @@ from moevolve.auditor.archive import Archive
 from moevolve.auditor.budgets import Budgets
 from moevolve.auditor.decisions import Decisions
 from moevolve.auditor.findings import Findings
+from moevolve.auditor.growth import Growth
 from moevolve.auditor.journal import JournalFile, program
 from moevolve.auditor.live import is_written, snapshot
 from moevolve.auditor.optimisation import Optimisation
@@ -26,7 +27,7 @@ from moevolve.auditor.report import (
 )
 from moevolve.auditor.scores import Scores
 from moevolve.errors import UsageError
-from moevolve.records import Record, RunExtended, RunFinished, VariantAdded
+from moevolve.records import Controlled, Record, RunExtended, RunFinished, VariantAdded
 
 POLICY_SUITES = ("primer",)
 """Shipped suites whose answers are the policy's by today's rules, whatever an older run's record says."""
@@ -78,6 +79,7 @@ class _Auditor:
         self._decisions = Decisions(self._findings, only)
         self._scores = Scores(self._findings)
         self._budgets = Budgets(self._findings, 3)
+        self._growth = Growth(self._findings)
         self._optimisation = Optimisation(self._findings)
         self._last: Record | None = None
         self._programs: list[ProgramFigures] = []
@@ -140,15 +142,19 @@ class _Auditor:
         self._budgets = Budgets(self._findings, journal.schema)
         for seq, record, _ in journal.records():
             champion = self._archive.champion
-            if isinstance(self._last, RunFinished) and not isinstance(record, RunExtended):
+            taken_back = isinstance(record, Controlled) and record.command == "rollback"
+            if isinstance(self._last, RunFinished) and not taken_back and not isinstance(record, RunExtended):
                 self._findings.mismatch("chain", f"record {seq}", "a record after the end of the run")
             self._decisions.take(seq, record)
             self._optimisation.take(seq, record, champion)
             self._archive.take(seq, record)
             if self._only is None:
                 self._scores.take(seq, record, champion)
+                self._growth.take(seq, record, champion)
                 self._budgets.take(seq, record, champion)
-            self._last = record
+            # What the tree grew may be taken back after the end as well, which leaves it the end.
+            if not taken_back or not isinstance(self._last, RunFinished):
+                self._last = record
         self._chain = ChainFigures(entries=journal.entries, head=journal.head, schema=journal.schema)
         self.candidates = self._decisions.candidates
         if self._archive.started is None and journal.entries:
@@ -171,6 +177,9 @@ class _Auditor:
             for name in (variant.program, variant.behaviour):
                 if name:
                     first.setdefault(name, variant)
+        for name, whose in self._growth.behaviours.items():
+            if whose in archive.variants:
+                first.setdefault(name, msgspec.structs.replace(archive.variants[whose], behaviour=name))
         for name, variant in first.items():
             if name not in journal.blob_hashes:
                 what = "program" if name == variant.program else "plans"

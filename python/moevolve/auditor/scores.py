@@ -174,6 +174,13 @@ class Scores:
         count = (sealed.accesses or 0) + 1
         check.same("sealed", where, "the number of the access", record.count, count)
         check.same("sealed", where, "who is to be scored", record.variant, champion)
+        if record.when == "growth":
+            # Other tasks than those of the scores: of what the tree grew, after the last score.
+            if self._access is not None or "final" not in self._found:
+                check.mismatch("sealed", where, "tasks of what was grown were opened before the last score")
+            sealed.accesses = count
+            sealed.places.append(f"{where}, cycle {record.cycle}: growth, {record.variant}")
+            return
         if self._access is not None:
             check.mismatch("sealed", where, "the sealed split was opened before, and no score followed")
         if record.when == "initial" and count > 1:

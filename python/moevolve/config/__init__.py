@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.config import io
+from moevolve.config.growth import GrowthSection
 from moevolve.config.guards import GuardSection
 from moevolve.config.io import nearest, parse_settings, presets
 from moevolve.config.roles import RolesSection
@@ -45,6 +46,7 @@ __all__ = [
     "ARMS",
     "Config",
     "EndpointSection",
+    "GrowthSection",
     "GuardSection",
     "LearnSection",
     "PolicySection",
@@ -82,6 +84,7 @@ class Config(Section, frozen=True):
     attempts: AttemptsSection = AttemptsSection()
     learn: LearnSection = LearnSection()
     gate: GateSection = GateSection()
+    growth: GrowthSection = GrowthSection()
     guard: GuardSection = GuardSection()
     selection: SelectionSection = SelectionSection()
     evolve: EvolveSection = EvolveSection()

@@ -21,7 +21,8 @@ _DIGITS = 6
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing asked for. `variant` is the one that `approve` and `reject` are about, `files` an imported program."""
+    """One thing asked for. `variant` is the one that `approve` and `reject` are about, or the change of `rollback`; `files`
+    an imported program."""
 
     command: Command | Literal["import"]
     variant: str = ""

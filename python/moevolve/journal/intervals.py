@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 from moevolve.records import Interval
@@ -84,6 +85,30 @@ def mastered_level(
             reached += shares[index]
         quantiles.append(low + index - 1 if index else 0)
     return quantiles[0], (quantiles[1], quantiles[2])
+
+
+@lru_cache(maxsize=4096)
+def posterior(successes: float, attempts: float, prior: tuple[float, float] = (1.0, 1.0)) -> Interval:
+    """The mean and the 95 % credible interval of a success rate after some attempts.
+
+    Args:
+        successes: of the attempts; both may be fractions where older ones count for less.
+        attempts: their number.
+        prior: successes and failures that the Beta prior is worth.
+    """
+    a, b = prior[0] + successes, prior[1] + attempts - successes
+    low, high = (_quantile(share, a, b) for share in (0.025, 0.975))
+    mean = a / (a + b)
+    return Interval(mean=mean, low=min(mean, low), high=max(mean, high), n=round(attempts))
+
+
+def _quantile(share: float, a: float, b: float) -> float:
+    """The quantile of a Beta distribution, by bisection to 10^-7."""
+    low, high = 0.0, 1.0
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _beta(middle, a, b) < share else (low, middle)
+    return (low + high) / 2
 
 
 def _beta(x: float, a: float, b: float) -> float:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from moevolve.journal.intervals import independent_gain, mastered_level, wilson
+from moevolve.journal.intervals import independent_gain, mastered_level, posterior, wilson
 from moevolve.records import Interval, SkillScore, Tally
 
 Split = Literal["sealed", "dev"]
@@ -94,6 +94,11 @@ class Skill(msgspec.Struct):
         if not self.tries:
             return None
         return mastered_level(self.tries, (min(self.levels[0], *self.tries), max(self.tries)))
+
+    @property
+    def mastery(self) -> dict[int, Interval]:
+        """Level -> success of the champion with its program, the posterior's mean and 95 % interval; tried levels alone."""
+        return {level: posterior(*self.tries[level]) for level in sorted(self.tries)}
 
 
 class Gain(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from moevolve.journal.costs import Spent
+from moevolve.journal.growth import Growth, leaves_of
 from moevolve.journal.guards import GuardCounts
 from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds import FOLDS, SENTENCES, Said
@@ -101,6 +102,8 @@ class RunView:
         self.outcomes: list[list[float | None]] = [[], []]
         """Scores of the sealed tasks, before and after."""
         self.skills: dict[str, Skill] = {}
+        """The suite's leaves."""
+        self.growth = Growth()
         self.sealed_accesses = 0
         self.asked = 0
         """Tasks of all evaluations, and those of them without an answer."""
@@ -142,7 +145,7 @@ class RunView:
 
     def skill(self, path: str) -> Skill:
         """A leaf of the tree by its path, made harmless."""
-        found = self.skills.get(path)
+        found = self.skills.get(path) or self.growth.skills.get(path) or self.growth.gone.get(path)
         if found is None:
             path = line(path)
             found = self.skills.setdefault(path, Skill(path))
@@ -157,12 +160,12 @@ class RunView:
 
     def fade(self) -> None:
         """Lets tries count for less: the champion is another one."""
-        for skill in self.skills.values():
+        for skill in leaves_of(self.skills.values(), self.growth):
             skill.tries = {level: (w * FADE, n * FADE) for level, (w, n) in skill.tries.items()}
 
     def note_levels(self) -> None:
         """Notes each skill's level the first time that there is one."""
-        for skill in self.skills.values():
+        for skill in leaves_of(self.skills.values(), self.growth):
             if skill.first_level is None and skill.tries:
                 skill.first_level = skill.level
 

@@ -118,20 +118,32 @@ class Buffer:
             self._items.pop(next(iter(self._items)))
 
     def batches(
-        self, cycle: int, steps: int, size: int, recent: float, draw: Random
+        self,
+        cycle: int,
+        steps: int,
+        size: int,
+        recent: float,
+        draw: Random,
+        grown: frozenset[str] = frozenset(),
+        share: float = 0.0,
     ) -> list[list[Confirmed]]:
         """Draws `steps` batches: a share `recent` from this cycle's answers, the rest from all.
 
         This cycle's answers are drawn as they come: attempts went where most is to be learned. Rehearsal picks a skill
-        first, so that none is forgotten.
+        first, so that none is forgotten; together the skills in `grown` get a share `share` of it.
         """
         now = [item for item in self._items.values() if item.cycle == cycle]
-        all_ = _by_skill(self._items.values())
+        all_ = _by_skill(item for item in self._items.values() if item.skill not in grown)
+        new = _by_skill(item for item in self._items.values() if item.skill in grown)
+        all_, new = (all_, new) if all_ else (new, [])
         batches = []
         for _ in range(steps):
             batch = []
             for _ in range(size):
-                items = now if now and draw.random() < recent else all_[draw.randrange(len(all_))]
+                items = now
+                if not now or draw.random() >= recent:
+                    pools = new if new and draw.random() < share else all_
+                    items = pools[draw.randrange(len(pools))]
                 batch.append(items[draw.randrange(len(items))])
             batches.append(batch)
         return batches

@@ -31,6 +31,8 @@ def distill(
     prompts: Prompts | None = None,
     spread: bool = True,
     schedule: Schedule = "linear",
+    grown: frozenset[str] = frozenset(),
+    share: float = 0.0,
 ) -> int:
     """Trains `engine` in place; returns the number of trained tokens.
 
@@ -44,12 +46,14 @@ def distill(
         prompts: how texts become the model's tokens, the same as in attempts; None learns the bare texts.
         spread: draw positions as `training_positions` does, instead of counting from 0.
         schedule: of the learning rate.
+        grown: skills that together get a share `share` of the rehearsal.
+        share: see `grown`.
     """
     prompts = prompts or BarePrompts(engine)
     refresh(engine)
     progress = Progress(cycle, recipe, report, schedule)
     for step, batch in enumerate(
-        buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw), start=1
+        buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw, grown, share), start=1
     ):
         examples = []
         for item in batch:

@@ -6,7 +6,11 @@ have used, the run goes on as it was.
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from collections.abc import Mapping
+
+import msgspec
 
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.plans.behaviour import Behaviour
@@ -35,6 +39,7 @@ class Behaviours:
         self._host = host
         self._verbs = {path: skill.verb for path, skill in suite.skills.items()}
         self._known: dict[str, tuple[str, Behaviour]] = {}
+        """By the key in the table."""
         self._lock = threading.Lock()
 
     def of(self, program: str) -> Behaviour:
@@ -45,20 +50,34 @@ class Behaviours:
         """Content hash of a program's behaviour."""
         return self._both(program)[0]
 
-    def _both(self, program: str) -> tuple[str, Behaviour]:
-        with self._lock:
-            if program not in self._known:
-                kept = self._store.get(TABLE, program)
-                if kept is None:
-                    kept = self._found(program)
-                name = kept.decode()
-                self._known[program] = name, Behaviour.decoded(self._store.blob(name))
-            return self._known[program]
+    def beside(self, program: str, verbs: Mapping[str, str]) -> tuple[str, Behaviour]:
+        """The behaviour of a program, with its name, on other skills than the suite's.
 
-    def _found(self, program: str) -> bytes:
+        Args:
+            program: its content hash.
+            verbs: skill -> the word that its prompts begin with.
+        """
+        told = msgspec.json.encode(verbs, order="sorted")
+        digest = hashlib.blake2b(told, digest_size=8).hexdigest()
+        return self._both(program, f"{program}+{digest}", verbs)
+
+    def _both(
+        self, program: str, row: str | None = None, verbs: Mapping[str, str] | None = None
+    ) -> tuple[str, Behaviour]:
+        row, verbs = row or program, self._verbs if verbs is None else verbs
+        with self._lock:
+            if row not in self._known:
+                kept = self._store.get(TABLE, row)
+                if kept is None:
+                    kept = self._found(program, row, verbs)
+                name = kept.decode()
+                self._known[row] = name, Behaviour.decoded(self._store.blob(name))
+            return self._known[row]
+
+    def _found(self, program: str, row: str, verbs: Mapping[str, str]) -> bytes:
         """Runs the program once a skill; keeps what it returned and its name before anything uses it."""
         genome = self._variants.genome(program)
-        behaviour = self._host.behaviour(genome, self._verbs, key("behaviour", program))
+        behaviour = self._host.behaviour(genome, verbs, key("behaviour", program))
         name = self._store.put_blob(behaviour.encoded()).encode()
-        self._store.batch([], Timing(at=0.0), puts=[(TABLE, program, name)])
+        self._store.batch([], Timing(at=0.0), puts=[(TABLE, row, name)])
         return name

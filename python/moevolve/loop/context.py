@@ -20,6 +20,7 @@ from moevolve.loop import snapshot as snapshots
 from moevolve.loop.arms import switches
 from moevolve.loop.behaviours import Behaviours
 from moevolve.loop.control import Control
+from moevolve.loop.growing import Growing
 from moevolve.loop.selecting import policy_of
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.tools import RecordedTools
@@ -89,7 +90,7 @@ class RunContext:
         self.budget = RunBudget(config.guard)
         self.executor = LocalExecutor(self.policies, programs, lessons.recall)
         verdicts = self.sealed if self.arm.verdicts else CoinGrader()
-        self.runner = RolloutRunner(self.executor, verdicts, suite.secret, self._expect)
+        self.runner = RolloutRunner(self.executor, verdicts, suite.secret, self.expect)
         self.writers = writers
         self.proposers = [PROPOSERS[name](host, writers.command) for name in config.evolve.proposers]
         self._accounts = Accounts()
@@ -103,6 +104,7 @@ class RunContext:
         self.buffer = Buffer(config.learn.buffer)
         self.archive = Archive()
         self.state = Snapshot()
+        self.growing = Growing(self, self.behaviours)
         self.guards = Guards(self)
         self.pausing = False
         """Whether a person wants the run to pause once the cycle has ended."""
@@ -140,6 +142,7 @@ class RunContext:
         for mastery, table in ((self.direct, state.direct), (self.through, state.program)):
             for counts in table:
                 mastery.observe(*counts)
+        self.growing.restore()
 
     def accounts(self) -> Accounts:
         """What proposers came to so far, by the journal's records up to now."""
@@ -149,7 +152,7 @@ class RunContext:
         self._accounted = self.journal.cursor
         return self._accounts
 
-    def _expect(self, attempt: int, task: Task) -> None:
+    def expect(self, attempt: int, task: Task) -> None:
         """Says which task an attempt is at, for its environment."""
         if isinstance(self.host.tools, RecordedTools):
             self.host.tools.expect(attempt, task)
@@ -157,6 +160,7 @@ class RunContext:
     def close_processes(self) -> None:
         """Ends the processes of graders and tools, and connections to a writer's server."""
         self.sealed.close()
+        self.growing.close()
         self.writers.close()
         if isinstance(self.host.tools, RecordedTools):
             self.host.tools.close()
@@ -167,6 +171,7 @@ class RunContext:
         self.state.buffer = self.buffer.items()
         self.state.direct = self.direct.table()
         self.state.program = self.through.table()
+        self.growing.save()
         self.state.variants = list(self.archive)
         self.state.requests = self.budget.requests
         self.journal.write(records, puts=[snapshots.save(self.state)])
@@ -250,7 +255,7 @@ class RunContext:
             return {name: StrangersWords(policy) for name, policy in self.policies(weights).items()}
 
         executor = LocalExecutor(policies, self.executor.programs, self.lessons.recall, together=True)
-        runner = RolloutRunner(executor, self.sealed, self.suite.secret, self._expect)
+        runner = RolloutRunner(executor, self.sealed, self.suite.secret, self.expect)
         found = runner.run(*[self.rollouts(each, tasks, stage, grader=self.sealed) for each in variants])
         self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))
         return found

@@ -17,6 +17,7 @@ from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.stages.ablate import ablate
 from moevolve.loop.stages.attend import attend
 from moevolve.loop.stages.gate import finite_data
+from moevolve.loop.stages.grow import grow, score_grown
 from moevolve.loop.stages.learn import learn
 from moevolve.loop.stages.nulls import nulls
 from moevolve.loop.stages.practise import practise
@@ -121,6 +122,7 @@ def cycle(run: RunContext) -> None:
         run.progress("scoring the new weights bare, and with both programs", 0.93)
         run.journal.write([ablate(run, number)])
         run.bill(number, "ablation")
+    grow(run, number, latest)
     run.progress("scoring the champion on the dev split", 0.95)
     dev, attempts = score(run, number, "dev", "cycle")
     watching = _watch(run, number, attempts)
@@ -170,6 +172,9 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
     scored: list[Record] = []
     try:
         scored.append(score(run, run.state.cycle, "sealed", "final")[0])
+        if not cut_short and run.growing.cells:
+            run.journal.write(scored)
+            scored = [score_grown(run)]
         if not cut_short and (beside := nulls(run)) is not None:
             scored.append(beside)
     except SpendingLimitError as error:

@@ -9,6 +9,7 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import UsageError
+from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.snapshot import Snapshot
@@ -23,6 +24,7 @@ from moevolve.records import (
     RunFinished,
     Timing,
 )
+from moevolve.skills.growth import rolled_back
 
 TABLE = "extension"
 """Extensions that were asked for and are not on record yet, in order."""
@@ -130,7 +132,7 @@ def withdraw(store: RunStore) -> None:
 def grant(store: RunStore, config: Config) -> list[Entry]:
     """Puts what was asked for on record; the run stands between two cycles, or has finished."""
     cycle, records, planned = _begun(store), list[Record](), in_force(config, store).cycles
-    if isinstance(store.entries(len(store) - 1)[0].record, RunFinished):
+    if ending_of(store) is not None:
         planned = cycle
     for extension in asked(store):
         planned = (
@@ -158,6 +160,54 @@ def extend(store: RunStore, records: list[Record]) -> list[Entry]:
     return store.entries(before)
 
 
+def ending_of(store: RunStore) -> RunFinished | None:
+    """The record that ended a run; None of one that has not ended. What the tree grew may be taken back after it."""
+    for seq in reversed(range(len(store))):
+        record = store.entries(seq, 1)[0].record
+        if isinstance(record, RunFinished):
+            return record
+        if not _takes_back(record):
+            return None
+    return None
+
+
+def take_back(store: RunStore, change: str) -> list[Entry]:
+    """Takes back a change of an ended run's skill tree: a record after its end, with the snapshot that it goes on from."""
+    state = _newest(store)
+    numbers = (record.request for _, record, _ in store.records() if isinstance(record, Controlled))
+    number = Inbox(store.path).put(Request(command="rollback", variant=change), max(numbers, default=0))
+    stay = rolled_back(state.growth, change)
+    return taken_back(
+        store,
+        Controlled(
+            cycle=state.cycle,
+            request=number,
+            command="rollback",
+            variant=change,
+            done=stay is not None,
+            champion=state.champion,
+            detail="" if stay is not None else f"{change} is no change of the skill tree in force",
+        ),
+    )
+
+
+def taken_back(store: RunStore, record: Controlled) -> list[Entry]:
+    """Puts a change that is taken back after a run's end on record."""
+    state, before = _newest(store), len(store)
+    stay = rolled_back(state.growth, record.variant)
+    if stay is not None:
+        state.growth_taken_back += [each for each in state.growth if each.growth == record.variant]
+        state.growth = stay
+    state.cursor = before + 1
+    timing = Timing(at=store.entries(before - 1)[0].timing.at)
+    store.batch([record], timing, puts=[snapshots.save(state)])
+    return store.entries(before)
+
+
+def _takes_back(record: Record) -> bool:
+    return isinstance(record, Controlled) and record.command == "rollback"
+
+
 class Part(NamedTuple):
     """What a run did from its start, or from an extension, to the next extension or its end."""
 
@@ -166,6 +216,8 @@ class Part(NamedTuple):
     cycles: int
     """Cycles of the whole run at its end."""
     finished: bool
+    taken_back: tuple[Controlled, ...] = ()
+    """Changes of the skill tree that were taken back after its end."""
 
 
 def parts(records: Sequence[Record]) -> list[Part]:
@@ -173,16 +225,21 @@ def parts(records: Sequence[Record]) -> list[Part]:
     found: list[Part] = []
     extension: RunExtended | None = None
     started = finished = 0
+    ended, taken = False, list[Controlled]()
     for index, record in enumerate(records):
         if isinstance(record, CycleStarted):
             started = record.cycle
         elif isinstance(record, CycleFinished | RunExtended):
             finished = record.cycle
+        elif isinstance(record, RunFinished):
+            ended = True
+        elif ended and isinstance(record, Controlled):
+            taken.append(record)
         last = index + 1 == len(records)
         if last or isinstance(records[index + 1], RunExtended):
-            ended = isinstance(record, RunFinished)
-            found.append(Part(extension, started if ended else finished, ended))
+            found.append(Part(extension, started if ended else finished, ended, tuple(taken)))
             extension = None if last else records[index + 1]  # type: ignore[assignment]
+            ended, taken = False, []
     return found
 
 

@@ -97,12 +97,15 @@ def graders(config: Config) -> str:
     return seal(_chosen(config))
 
 
-def _chosen(config: Config) -> Suite:
+def whole(config: Config) -> Suite:
+    """The suite with all of its skills and levels, whatever the run works on."""
     section = config.suite
-    whole = suites(section.name if section.digest is None else f"{section.name}@{section.digest}")
-    if config.tools.digest is not None:
-        whole = whole.granting(_tool_files[config.tools.digest])
-    return whole.only(config.suite.skills, config.suite.levels)
+    named = suites(section.name if section.digest is None else f"{section.name}@{section.digest}")
+    return named if config.tools.digest is None else named.granting(_tool_files[config.tools.digest])
+
+
+def _chosen(config: Config) -> Suite:
+    return whole(config).only(config.suite.skills, config.suite.levels)
 
 
 def with_files(config: Config, run: Path | None = None) -> Config:
@@ -122,9 +125,9 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         section = msgspec.structs.replace(section, path=str(offered))
     if section.path is not None:
         source = Path(section.path) if run is None else run / SUITE
-        whole, digest = folder.opened(source, section.name if section.digest else None)
+        own_suite, digest = folder.opened(source, section.name if section.digest else None)
         _unchanged(source, "suite", section.digest, digest)
-        section = msgspec.structs.replace(section, name=whole.name, digest=digest)
+        section = msgspec.structs.replace(section, name=own_suite.name, digest=digest)
     if own.path is not None:
         source = Path(own.path) if run is None else run / AGENT
         agent = load(source)

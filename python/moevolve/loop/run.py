@@ -18,7 +18,9 @@ from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config
 from moevolve.errors import DivergedError, SpendingLimitError, UsageError
 from moevolve.journal import seal
+from moevolve.journal.control import Inbox, Request
 from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
@@ -37,7 +39,7 @@ from moevolve.loop.variants import VariantStore
 from moevolve.loop.writing import Writers
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
-from moevolve.records import Entry, RunFinished, RunStarted, State
+from moevolve.records import Entry, RunStarted, State
 
 if TYPE_CHECKING:
     from moevolve.models.endpoint.client import Client
@@ -132,8 +134,8 @@ def resume(
         first = store.entries(0, 1)[0].record
         assert isinstance(first, RunStarted)
         refuse_changes(Config.from_canonical(first.config), out)
-        last = store.entries(len(store) - 1, 1)[0].record
-        if isinstance(last, RunFinished) and more is None and not limits.asked(store):
+        last = limits.ending_of(store)
+        if last is not None and more is None and not limits.asked(store):
             if last.seal and not seal.is_sealed(out):
                 # Killed between its last record and its seal.
                 store.verify()
@@ -145,6 +147,36 @@ def resume(
             limits.ask(store, more)
         with closing(_source(config)) as source:
             return _go_on(config, store, source, on_event, on_state)
+
+
+def roll_back(out: Path, change: str) -> Entry | None:
+    """Takes back a change of a run's skill tree, and with it what builds on it.
+
+    Of a run that has ended it is on record at once, and returned; another one takes it up between two stages.
+
+    Args:
+        out: the run's folder.
+        change: its name, such as `g003`.
+
+    Raises:
+        UsageError: the change is not in force.
+        StoreBusyError: another process writes the ended run.
+    """
+    with RunStore.open(out) as store:
+        view = read(store).view
+    if all(each.name != change for each in view.growth.in_force()):
+        names = ", ".join(each.name for each in view.growth.in_force()) or "none"
+        raise UsageError(f"{change} is no change of the skill tree in force in {out}: there are {names}")
+    if not view.finished:
+        Inbox(out).put(Request(command="rollback", variant=change), view.requests)
+        return None
+    with RunStore.open(out, write=True) as store:
+        store.require_current()
+        if limits.ending_of(store) is None:
+            raise UsageError(f"{out} has been made longer: ask again once it goes on")
+        [entry] = limits.take_back(store, change)
+        seal.write(store)
+        return entry
 
 
 def replay(
@@ -203,6 +235,9 @@ def replay(
                 recorded=recorded,
                 repeats=repeats,
             )
+            for record in part.taken_back:
+                for entry in limits.taken_back(store, record):
+                    compare(entry)
         if parts[-1].finished:
             return head, store.head()
         common = min(len(entries), len(store)) - 1

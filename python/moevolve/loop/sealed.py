@@ -17,20 +17,36 @@ def open_sealed(run: RunContext, cycle: int, when: Literal["initial", "final"]) 
     Raises:
         SafetyError: a first score after another one.
     """
-    # Counted on the record: the last access of a run comes after its last snapshot.
-    before = run.journal.store.records(0, run.journal.cursor)
-    count = 1 + sum(isinstance(record, SealedOpened) for _, record, _ in before)
-    if when == "initial" and count > 1:
+    if when == "initial" and _accesses(run):
         raise SafetyError("the sealed split has been opened for a first score before")
     seed, each = run.config.seed, run.config.suite.sealed_per_cell
     suite = run.suite.opened()
     tasks = suite.sample("sealed", suite.spread("sealed", each), seed, 0, "sealed")
+    return _opened(run, cycle, when, tasks)
+
+
+def open_grown(run: RunContext, cycle: int) -> list[Task]:
+    """The sealed tasks of what the tree grew: an access of its own, after the last score."""
+    suite = run.growing.suite.opened()
+    cells = [cell for cell in run.growing.cells for _ in range(run.config.growth.sealed_per_cell)]
+    return _opened(run, cycle, "growth", suite.sample("sealed", cells, run.config.seed, 0, "grown sealed"))
+
+
+def _accesses(run: RunContext) -> int:
+    """Accesses so far, counted on the record: the last one of a run comes after its last snapshot."""
+    before = run.journal.store.records(0, run.journal.cursor)
+    return sum(isinstance(record, SealedOpened) for _, record, _ in before)
+
+
+def _opened(
+    run: RunContext, cycle: int, when: Literal["initial", "final", "growth"], tasks: list[Task]
+) -> list[Task]:
     names = "\n".join(task.id for task in tasks)
     run.journal.write(
         [
             SealedOpened(
                 cycle=cycle,
-                count=count,
+                count=1 + _accesses(run),
                 variant=run.champion.id,
                 when=when,
                 tasks=len(tasks),

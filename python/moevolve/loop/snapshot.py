@@ -11,7 +11,7 @@ from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
 from moevolve.proposers.search import ProposalOutcome
-from moevolve.records import Level
+from moevolve.records import Grown, Level
 
 TABLE = "snapshot"
 
@@ -68,6 +68,17 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """Requests made of the policy."""
     imported: list[str] = []
     """Hashes of programs that a person put forward, for the next generation."""
+    growth: list[Grown] = []
+    """Changes of the skill tree in force, in order."""
+    growth_declined: list[Grown] = []
+    """Changes that were tried and not added."""
+    growth_taken_back: list[Grown] = []
+    """Changes that a person took back: they are not proposed again."""
+    growth_direct: list[tuple[str, int, float, float]] = []
+    """As `direct`, of what the tree grew."""
+    growth_program: list[tuple[str, int, float, float]] = []
+    """As `program`, of what the tree grew."""
+    next_growth: int = 1
     first_score: tuple[int, int] = (0, 0)
     """Tokens and requests that the first sealed score took."""
 

@@ -17,6 +17,7 @@ from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
 from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Nulls, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
+from moevolve.report.growth import GrowthFigures, growth
 from moevolve.report.search import EarnedFigures
 from moevolve.report.search import figures as earnings
 
@@ -216,6 +217,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     proposers: list[EarnedFigures] = []
     """What each proposer's candidates came to, the best first."""
     operators: list[EarnedFigures] = []
+    growth: GrowthFigures | None = None
+    """What the skill tree grew, in no score; absent where nothing was tried."""
     nulls: Nulls | None = None
     """The champion beside the bare policy at its budget of tokens."""
     stage: str
@@ -288,6 +291,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         screened=view.screened,
         proposers=earnings(view.accounts.proposers),
         operators=earnings(view.accounts.operators),
+        growth=growth(view),
         nulls=view.nulls,
         stage=state.stage if state else "",
         error=state.error if state else None,

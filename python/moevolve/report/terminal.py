@@ -56,7 +56,9 @@ def console(file: TextIO | None = None) -> Console:
 
 def show(summary: Summary) -> Group:
     """Everything about a run on one screen: scores, skills, promotions, guards."""
-    parts: list[RenderableType] = [heading(summary), scores(summary), skills(summary), promotions(summary)]
+    parts: list[RenderableType] = [heading(summary), scores(summary), skills(summary)]
+    parts += [growth(summary)] if _grew(summary) else []
+    parts.append(promotions(summary))
     return Group(*parts, *_ending(summary))
 
 
@@ -68,7 +70,9 @@ def report(summary: Summary, view: RunView) -> Group:
             Text("\nScore by cycle: ◆ sealed, ━ dev, with 95 % intervals; w and p: promotions", style="bold")
         ]
         parts += [Text("\n".join(text_of(each).rstrip() for each in curve_lines(view, CURVE, 16)))]
-    parts += [skills(summary), promotions(summary)]
+    parts.append(skills(summary))
+    parts += [growth(summary)] if _grew(summary) else []
+    parts.append(promotions(summary))
     if summary.gates:
         parts.append(decisions(summary.gates))
     return Group(*parts, *_ending(summary))
@@ -185,6 +189,29 @@ def skills(summary: Summary) -> Table:
     return table
 
 
+def growth(summary: Summary) -> Table:
+    """The growth column: leaves that the tree grew and levels that others opened, with sealed scores."""
+    table = plain_table("Growth, in no score")
+    table.add_column("leaf")
+    for name in ("levels", "mastered", "sealed", "95 %", "tasks", "attempts"):
+        table.add_column(name, justify="right")
+    table.add_column("from", overflow="fold")
+    found = summary.growth
+    for path, leaf in {**found.leaves, **found.opened}.items() if found else ():
+        column = leaf.sealed
+        table.add_row(
+            line(path, LONGEST),
+            f"{leaf.levels[0]}-{leaf.levels[1]}",
+            level(leaf.level, leaf.level_ci),
+            decimals(column.score if column else None),
+            bounds(column.ci if column else None),
+            f"{column.n:,}" if column else "",
+            f"{leaf.attempts:,}",
+            f"{leaf.growth}: {', '.join(leaf.parents)}{f' by {leaf.feature}' if leaf.feature else ''}",
+        )
+    return table
+
+
 def sealed(summary: Summary) -> bool:
     """Whether changes are shown on the sealed split: it was scored twice, or the dev split never."""
     return summary.score.final is not None or summary.dev.initial is None
@@ -193,6 +220,10 @@ def sealed(summary: Summary) -> bool:
 def change(summary: Summary, skill: SkillFigures) -> tuple[float | None, float | None]:
     """A skill's score before and after, both on the split to show."""
     return (skill.initial, skill.final) if sealed(summary) else (skill.dev_initial, skill.dev_final)
+
+
+def _grew(summary: Summary) -> bool:
+    return summary.growth is not None and bool(summary.growth.leaves or summary.growth.opened)
 
 
 def _moved(skill: SkillFigures) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from moevolve.journal.figures import decimals, level
 from moevolve.journal.text import line
+from moevolve.report.growth import GrowthFigures
 from moevolve.report.summary import Summary
 from moevolve.report.terminal import change, plain_table
 from moevolve.skills.tree import grow
@@ -56,6 +57,47 @@ def standing(summary: Summary, asks: Mapping[str, str]) -> Table:
             for path, figures in summary.skills.items()
         },
     )
+
+
+def whole(summary: Summary, asks: Mapping[str, str]) -> Table:
+    """The whole tree of a run, what it grew included: levels, the mastered one, and the newest sealed score.
+
+    Args:
+        summary: the run's figures.
+        asks: a leaf's path -> what its tasks ask.
+    """
+    growth = summary.growth
+    rows = {}
+    for path, figures in summary.skills.items():
+        opened = growth.opened.get(path) if growth else None
+        rows[path] = (
+            f"to {opened.levels[1]}" if opened else "",
+            level(figures.level, figures.level_ci),
+            decimals(figures.initial if figures.final is None else figures.final),
+            opened.growth if opened else "",
+            asks.get(path, ""),
+        )
+    for path, leaf in growth.leaves.items() if growth else ():
+        rows[path] = (
+            f"{leaf.levels[0]}-{leaf.levels[1]}",
+            level(leaf.level, leaf.level_ci),
+            decimals(leaf.sealed.score if leaf.sealed else None),
+            leaf.growth,
+            leaf.summary,
+        )
+    return tree(summary.run, ("levels grown", "mastered", "sealed", "grown by", "asks"), rows)
+
+
+def changes(growth: GrowthFigures) -> Table:
+    """Every change of a tree that was tried, and what became of it."""
+    table = plain_table("Changes of the tree that were tried")
+    for name in ("change", "cycle", "became"):
+        table.add_column(name)
+    table.add_column("what", overflow="fold")
+    table.add_column("trial", overflow="fold")
+    for each in growth.changes:
+        table.add_row(each.growth, str(each.cycle), each.state, line(each.what, 300), line(each.reason, 300))
+    return table
 
 
 def validation(report: Report) -> Table:

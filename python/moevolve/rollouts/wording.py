@@ -69,8 +69,17 @@ class Wording:
         self._before = cache(self._earlier)
 
     def messages(self, prompt: str) -> list[Message]:
-        """The conversation that asks `prompt`: a prompt of no known verb is asked as it is."""
+        """The conversation that asks `prompt`: a prompt of no known verb is asked as it is, one of several verbs (`rev+srt`)
+        by what they say in turn."""
         verb, colon, payload = prompt.partition(":")
+        if colon and "+" in verb and all(part in self._verbs for part in verb.split("+")):
+            turns = " Then, of the answer: ".join(
+                _sentence(self._verbs[part].summary) for part in verb.split("+")
+            )
+            return [
+                {"role": "system", "content": f"{turns} {INSTRUCTION}"},
+                {"role": "user", "content": self.question(payload)},
+            ]
         if not colon or verb not in self._verbs:
             return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}]
         return [*self._before(verb), {"role": "user", "content": self.question(payload)}]

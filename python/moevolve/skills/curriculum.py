@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 from moevolve.skills.mastery import Mastery
+from moevolve.skills.prerequisites import Readiness, always
 
 Cell = tuple[str, int]
 """(skill, level)."""
@@ -14,6 +15,8 @@ FLOOR = 0.05
 """Need of a skill that the program has solved."""
 REACH = 2
 """How many levels beyond a mastered one an amplified answer may teach."""
+UNREADY = 0.25
+"""What is left of the weight of a skill none of whose prerequisites succeed."""
 UNIFORM = 0.3
 """Share of attempts spread evenly over all cells, so that none is forgotten and surprises are seen."""
 
@@ -23,8 +26,9 @@ def learnability(p: float) -> float:
     return p * (1 - p)
 
 
-def by_practice(direct: Mastery, program: Mastery) -> dict[Cell, float]:
-    """Weights for attempts by the bare policy: learnability, times how much the skill still fails through the program.
+def by_practice(direct: Mastery, program: Mastery, ready: Readiness = always) -> dict[Cell, float]:
+    """Weights for attempts by the bare policy: learnability, times how much the skill still fails through the program, less
+    where its prerequisites are not mastered.
 
     What the program has solved is left to amplified answers; practice goes to what only better weights can reach.
     """
@@ -33,12 +37,13 @@ def by_practice(direct: Mastery, program: Mastery) -> dict[Cell, float]:
         solved = list(program.estimates(skill).values())
         need = FLOOR + 1 - sum(solved) / len(solved)
         for level, p in direct.estimates(skill).items():
-            weights[skill, level] = learnability(p) * need
+            weights[skill, level] = learnability(p) * need * _prepared(ready(skill, level))
     return weights
 
 
-def by_amplification(direct: Mastery, program: Mastery) -> dict[Cell, float]:
-    """Weights for attempts through a program: where it succeeds, the bare policy does not, and nearly could.
+def by_amplification(direct: Mastery, program: Mastery, ready: Readiness = always) -> dict[Cell, float]:
+    """Weights for attempts through a program: where it succeeds, the bare policy does not, and nearly could; less where its
+    prerequisites are not mastered.
 
     That is what distilling the program's answers can teach next. A level counts by the bare success `REACH` levels
     below: answers from far beyond the frontier teach nothing but noise, and cost what was known.
@@ -48,8 +53,13 @@ def by_amplification(direct: Mastery, program: Mastery) -> dict[Cell, float]:
         bare = direct.estimates(skill)
         for level, p in program.estimates(skill).items():
             near = bare[max(low, level - REACH)]
-            weights[skill, level] = p * (1 - bare[level]) * near + learnability(p)
+            wanted = p * (1 - bare[level]) * near + learnability(p)
+            weights[skill, level] = wanted * _prepared(ready(skill, level))
     return weights
+
+
+def _prepared(ready: float) -> float:
+    return UNREADY + (1 - UNREADY) * ready
 
 
 def shares(cells: Mapping[Cell, float], focus: float) -> dict[Cell, float]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from moevolve.errors import UsageError
+from moevolve.journal.intervals import mastered_level, posterior
+from moevolve.records import Interval
 
+FADE = 0.4
+"""Share of older counts that is left after a cycle, or once the program has changed: they describe another variant."""
 PRIOR = 2.0
 """Attempts that the prior of an estimate is worth."""
 SLOPE = 0.85
@@ -64,6 +68,39 @@ class Mastery:
             expected = (wins + PRIOR * SLOPE * expected) / (tries + PRIOR)
             found[level] = expected
         return found
+
+    def posteriors(self, skill: str) -> dict[int, Interval]:
+        """Success at every level with its 95 % credible interval: the posteriors whose means are `estimates`."""
+        low, high = self._range(skill)
+        expected = UNKNOWN / SLOPE
+        found: dict[int, Interval] = {}
+        for level in range(low, high + 1):
+            wins, tries = self.tries(skill, level)
+            before = SLOPE * expected
+            found[level] = posterior(wins, tries, (PRIOR * before, PRIOR * (1 - before)))
+            expected = (wins + PRIOR * before) / (tries + PRIOR)
+        return found
+
+    def level(self, skill: str) -> tuple[int, tuple[int, int]]:
+        """The mastered level with its 95 % interval; 0 where none is."""
+        levels = self._range(skill)
+        tried = {
+            level: self.tries(skill, level)
+            for level in range(levels[0], levels[1] + 1)
+            if self.tries(skill, level)[1]
+        }
+        return mastered_level(tried, levels)
+
+    def mastered(self, skill: str) -> bool:
+        """Whether the whole skill is: its highest level is the mastered one, and was tried."""
+        high = self._range(skill)[1]
+        return self.tries(skill, high)[1] > 0 and self.level(skill)[0] == high
+
+    def whole(self, skill: str) -> tuple[float, float]:
+        """(successes, attempts) over all levels."""
+        low, high = self._range(skill)
+        counts = [self.tries(skill, level) for level in range(low, high + 1)]
+        return sum(wins for wins, _ in counts), sum(tries for _, tries in counts)
 
     def _range(self, skill: str) -> tuple[int, int]:
         if skill not in self.levels:

@@ -53,6 +53,8 @@ class SkillSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What `[skills."path"]` says of a skill."""
 
     summary: str = ""
+    requires: tuple[str, ...] = ()
+    """The skills that its tasks build on."""
 
 
 class SuiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -210,6 +212,7 @@ def _folder(source: Path, called: str | None) -> Suite:
         servers=settings.mcp,
         folder=source.resolve(),
         environments=None if world is None else source / ENVIRONMENT,
+        requires={path: section.requires for path, section in settings.skills.items() if section.requires},
     )
 
 

@@ -44,6 +44,8 @@ class Suite:
         servers: MCP servers whose tools programs may call, by name.
         folder: where the suite lies, and its servers' commands run.
         environments: the Python file that defines its environments.
+        requires: skill -> the skills that its tasks build on.
+        endless: skills whose generators know every level, beyond those that they begin with.
 
     Raises:
         UsageError: two skills with one path, or a path that is also a branch.
@@ -60,6 +62,8 @@ class Suite:
         servers: Mapping[str, ServerSection] | None = None,
         folder: Path = Path(),
         environments: Path | None = None,
+        requires: Mapping[str, Sequence[str]] | None = None,
+        endless: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.answers: Answers = answers
@@ -68,6 +72,8 @@ class Suite:
         self.servers = dict(servers or {})
         self.folder = folder
         self.environments = environments
+        self.requires = {path: tuple(of) for path, of in (requires or {}).items()}
+        self.endless = frozenset(endless)
         self._secret = NO_SECRET
         self._closed: frozenset[str] = frozenset()
         self.skills: dict[str, Skill] = {}
@@ -105,7 +111,7 @@ class Suite:
         chosen = [self[path] for path in paths] or list(self.skills.values())
         if levels is not None:
             chosen = [leaf.within(levels) for leaf in chosen]
-        return self._like(chosen)
+        return self.of(chosen)
 
     def granting(self, file: Path) -> Suite:
         """The suite with the functions of one more Python file as tools.
@@ -121,17 +127,18 @@ class Suite:
 
     def keyed(self, secret: bytes) -> Suite:
         """The suite as one run has it: split by the run's secret, and with the sealed split closed."""
-        other = self._like(leaf.keyed(secret) for leaf in self.skills.values())
+        other = self.of(leaf.keyed(secret) for leaf in self.skills.values())
         other._secret, other._closed = secret, frozenset({"sealed"})
         return other
 
     def opened(self) -> Suite:
         """The same with the sealed split open. A run opens it where it puts that on record, and nowhere else."""
-        other = self._like(self.skills.values())
+        other = self.of(self.skills.values())
         other._closed = frozenset()
         return other
 
-    def _like(self, skills: Iterable[Skill]) -> Suite:
+    def of(self, skills: Iterable[Skill]) -> Suite:
+        """The same suite with other leaves."""
         other = Suite(
             self.name,
             skills,
@@ -141,6 +148,8 @@ class Suite:
             servers=self.servers,
             folder=self.folder,
             environments=self.environments,
+            requires=self.requires,
+            endless=self.endless,
         )
         other._secret, other._closed = self._secret, self._closed
         return other
@@ -274,11 +283,15 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
     skills: list[Skill] = []
     cutters = dict(GENERAL)
     answers: set[Answers] = set()
+    requires: dict[str, tuple[str, ...]] = {}
+    endless: list[str] = []
     for part in name.split("+"):
         if part == "primer":
-            from moevolve.tasks.primer import CUTTERS, PRIMER
+            from moevolve.tasks.primer import CUTTERS, PRIMER, REQUIRES
 
             skills += PRIMER
+            requires |= REQUIRES
+            endless += [leaf.path for leaf in PRIMER]
             cutters |= CUTTERS
             answers.add("policy")
         elif part == "user":
@@ -293,7 +306,7 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
         else:
             raise UsageError(f"no suite {part!r}{nearest(part, [*SUITES, *installed()])}")
     whose: Answers = "policy" if answers == {"policy"} else "any"
-    return Suite(name, [*skills, *extra], answers=whose, cutters=cutters)
+    return Suite(name, [*skills, *extra], answers=whose, cutters=cutters, requires=requires, endless=endless)
 
 
 SUITES = ("primer", "user")

@@ -6,6 +6,7 @@ import msgspec
 
 from moevolve.journal.drawing.lines import Line, fit
 from moevolve.journal.figures import score
+from moevolve.journal.growth import leaves_of
 from moevolve.journal.kinds import Tone
 from moevolve.journal.scores import LevelInterval, Skill
 from moevolve.journal.view import RunView
@@ -27,13 +28,30 @@ class TreeRow(msgspec.Struct, frozen=True):
     """Of a leaf, the gain on like splits with its interval."""
     n: int = 0
     """Tasks of the newest score."""
+    grown: str = ""
+    """Of a leaf that the tree grew, the change that added it; of one that opened levels, the last that did."""
+    column: tuple[float, int] | None = None
+    """Score and tasks in the growth column."""
 
 
 def tree_rows(view: RunView, closed: frozenset[str] = frozenset()) -> list[TreeRow]:
     """The tree, depth first, names in order; a branch aggregates its children. Branches in `closed` show no children."""
     rows: list[TreeRow] = []
-    _descend(sorted(view.skills.values(), key=lambda skill: skill.path.split("/")), 0, rows, closed)
-    return rows
+    leaves = leaves_of(view.skills.values(), view.growth)
+    _descend(sorted(leaves, key=lambda skill: skill.path.split("/")), 0, rows, closed)
+    return [_with_growth(row, view) for row in rows] if view.growth.tries else rows
+
+
+def _with_growth(row: TreeRow, view: RunView) -> TreeRow:
+    made = view.growth.origin(row.path) if row.path in view.growth.skills else None
+    opened = [c for c in view.growth.in_force() if c.change == "levels" and c.skill == row.path]
+    last = made or (opened[-1] if opened else None)
+    if not row.leaf or last is None:
+        return row
+    share = view.growth.scores.get(row.path)
+    return msgspec.structs.replace(
+        row, grown=last.name, column=None if share is None else (share.score, share.n)
+    )
 
 
 def _descend(skills: list[Skill], depth: int, rows: list[TreeRow], closed: frozenset[str]) -> None:
@@ -92,6 +110,11 @@ def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
         tone = "good" if low > 0 else "bad" if high < 0 else "quiet"
         mark = "+" if low > 0 else "!" if high < 0 else " "
         change = f"±{score((high - low) / 2)}"
+    tail = f" n={row.n}" if row.n else ""
+    if row.grown:
+        tail += f" {row.grown}"
+        if row.column is not None:
+            tail += f" grown {score(row.column[0])} n={row.column[1]}"
     name_width = min(30, max(14, width - 46))
     bar_width = max(4, min(24, width - name_width - 36))
     lead = "" if row.leaf else ("v " if open else "> ")
@@ -105,7 +128,7 @@ def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
         (f" {figures:>9}", tone),
         (f" {change:<5}", "quiet"),
         (f" {level:<7}", "quiet"),
-        (f" n={row.n}" if row.n else "", "quiet"),
+        (tail, "quiet"),
     ]
 
 

@@ -8,6 +8,7 @@ from moevolve.journal.figures import level as level_text
 from moevolve.journal.figures import score
 from moevolve.journal.intervals import wilson
 from moevolve.journal.kinds import Tone
+from moevolve.journal.kinds.growth import said
 from moevolve.journal.scores import Skill
 from moevolve.journal.text import line
 from moevolve.records import Gated
@@ -17,7 +18,7 @@ from moevolve_tui.drawing.words import ends
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.attempts import kept, sample_rows
 from moevolve_tui.pages.page import Page
-from moevolve_tui.targets import FoldTarget, SkillTarget
+from moevolve_tui.targets import EntryTarget, FoldTarget, SkillTarget
 
 SORTS = ("name", "gain", "score now")
 
@@ -41,6 +42,9 @@ class SkillsPage(Page):
             len(view.practice.cycles),
             len(view.changes),
             view.cycle,
+            view.growth.tries,
+            len(view.growth.in_force()),
+            view.growth.scored is not None,
             self._closed,
         )
 
@@ -54,6 +58,8 @@ class SkillsPage(Page):
         head = f"{len(view.skills)} skills: {up} up, {down} down, {noise} within noise (95 %), {split} tasks"
         if not leaves:
             head = f"{len(view.skills)} skills, {split} tasks: one score each so far, no change can be told"
+        if view.growth.skills or view.growth.opened:
+            head += f"; grown {len(view.growth.skills)} leaves, {len(view.growth.opened)} with more levels"
         tree = tree_rows(view, self._closed)
         sort = self.context.sort % 3
         if sort:
@@ -70,6 +76,17 @@ class SkillsPage(Page):
             target = SkillTarget(row.path) if row.leaf else FoldTarget(row.path)
             rows.append(Row(fit(skill_line(row, width, open=row.path not in self._closed), width), target))
         rows.append(Row([("+ rose, ! fell beyond its interval; a level L is mastered from .80 on", "quiet")]))
+        return [*rows, *self._growth(width)]
+
+    def _growth(self, width: int) -> list[Row]:
+        """Changes of the tree that were tried, newest first."""
+        changes = list(self.shown.view.growth.changes)[::-1]
+        rows = [rule("Growth of the tree, in no score", width)] if changes else []
+        for change in changes[:200]:
+            words = said(change.change, change.skill, list(change.parents), list(change.leaves))
+            tone: Tone = "good" if change.state == "added" else "quiet"
+            text_of = f"{change.name} cycle {change.cycle}, {change.state}: {words} ({change.reason})"
+            rows.append(Row(fit([(text_of, tone)], width), EntryTarget(change.seq)))
         return rows
 
     def fold(self, index: int, open: bool) -> bool:
@@ -93,7 +110,8 @@ class SkillPage(Page):
         return f"Skill  {self.path}"
 
     def build(self, width: int, height: int) -> list[Row]:
-        skill = self.shown.view.skills.get(self.path)
+        view = self.shown.view
+        skill = view.skills.get(self.path) or view.growth.skills.get(self.path)
         if skill is None:
             return text(f"This run has no skill {self.path}", width, "quiet")
         rows = [rule(self.path, width), *text(skill.summary, width)]
@@ -115,6 +133,7 @@ class SkillPage(Page):
                 ]
             )
         )
+        rows += self._grown(width)
         rows += self._levels(skill, width)
         failures = ", ".join(
             f"{count:,} {line(kind)}"
@@ -125,22 +144,42 @@ class SkillPage(Page):
         samples = [target for target in kept(self.shown, limit=60) if target.sample.skill == self.path]
         return [*rows, rule("Attempts kept, newest first", width), *sample_rows(samples[:80], width)]
 
+    def _grown(self, width: int) -> list[Row]:
+        """How the tree came to the leaf or to its levels, and its growth column."""
+        growth = self.shown.view.growth
+        rows: list[Row] = []
+        for change in growth.in_force():
+            if change.skill == self.path or any(self.path == path for path, _ in change.leaves):
+                words = said(change.change, change.skill, list(change.parents), list(change.leaves))
+                rows.append(
+                    Row(
+                        fit(
+                            [(f"{change.name} cycle {change.cycle}: {words} ({change.reason})", "good")],
+                            width,
+                        ),
+                        EntryTarget(change.seq),
+                    )
+                )
+        share = growth.scores.get(self.path)
+        if share is not None:
+            rate = wilson(share.score * share.n, share.n)
+            said_so = f"growth column: {score(share.score)} n={share.n}, {ends(rate.low, rate.high)} (95 %), in no score"
+            rows.append(Row([(said_so, "sealed")]))
+        return rows
+
     def _levels(self, skill: Skill, width: int) -> list[Row]:
         if not skill.practice:
             return [Row([("no attempts on train tasks yet", "quiet")])]
         rows = [
             rule("Train tasks, right of tried (95 %)", width),
-            Row([("level  bare policy            through the program", "quiet")]),
+            Row([("level  bare policy            through the program    now (posterior)", "quiet")]),
         ]
+        known = skill.mastery
         for level, (bare, of_bare, through, of_through) in sorted(skill.practice.items()):
-            rows.append(
-                Row(
-                    fit(
-                        [(f"{level:>5}  {_rate(bare, of_bare):<22} {_rate(through, of_through)}", "plain")],
-                        width,
-                    )
-                )
-            )
+            now = known.get(level)
+            posterior = f"{score(now.mean)} [{score(now.low)}, {score(now.high)}]" if now else "–"
+            rates = f"{_rate(bare, of_bare):<22} {_rate(through, of_through):<22}"
+            rows.append(Row(fit([(f"{level:>5}  {rates} {posterior}", "plain")], width)))
         return rows
 
     def _gates(self, width: int) -> list[Row]:

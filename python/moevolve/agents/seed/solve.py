@@ -6,8 +6,11 @@ ROUTES = {}
 
 
 def dispatch(task):
-    """A plan for any task, a part of another one included."""
-    return ROUTES[task.verb](task) if task.verb in ROUTES else plan.ask(task.prompt)
+    """A plan for any task, a part of another one included. A verb of several parts asks for one after the other."""
+    if task.verb in ROUTES:
+        return ROUTES[task.verb](task)
+    first, _, rest = task.verb.partition("+")
+    return dispatch(task.under(rest, dispatch(task.under(first)))) if rest else plan.ask(task.prompt)
 
 
 def solve(task):

@@ -18,6 +18,7 @@ _ASKED = {
     "reject": "Refused by a person:",
     "pause": "Paused by a person",
     "stop": "Stopped by a person",
+    "rollback": "Rolled back by a person:",
 }
 
 
@@ -68,6 +69,9 @@ def _import(view: RunView, record: Imported, seq: int, at: float) -> None:
 def _control(view: RunView, record: Controlled, seq: int, at: float) -> None:
     view.requests = max(view.requests, record.request)
     if not record.done or not record.variant:
+        return
+    if record.command == "rollback":
+        view.growth.roll_back(line(record.variant), view.skills)
         return
     view.waiting = [name for name in view.waiting if name != record.variant]
     row = view.variants.row(record.variant)

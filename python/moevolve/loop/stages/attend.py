@@ -1,4 +1,5 @@
-"""Requests of a person, carried out between two stages: approve or reject what waits, pause, stop, take up a program."""
+"""Requests of a person, carried out between two stages: approve or reject what waits, pause, stop, take up a program, take
+back what the skill tree grew."""
 
 from __future__ import annotations
 
@@ -32,6 +33,9 @@ def attend(run: RunContext, cycle: int, *, between: bool = False) -> None:
         if asked.request.command in ("approve", "reject"):
             passed, detail = _answered(run, asked.request)
             done = passed is not None
+        elif asked.request.command == "rollback":
+            done = run.growing.roll_back(asked.request.variant)
+            detail = "" if done else f"{asked.request.variant} is no change of the skill tree in force"
         record = Controlled(
             cycle=cycle,
             request=asked.number,

@@ -16,10 +16,10 @@ from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Waiting
 from moevolve.loop.stages.knockout import knock_out
-from moevolve.loop.stages.practise import FADE
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
 from moevolve.records import PASSED, Decision, GateProgress, Guarded, Level
+from moevolve.skills.mastery import FADE
 from moevolve.tasks.task import Task
 
 STATUS: dict[Decision, str] = {
@@ -157,6 +157,7 @@ def crown(run: RunContext, passed: Waiting) -> None:
     if passed.level == "program":
         # What was counted for the old program says little about the new one.
         run.through.fade(FADE)
+        run.growing.through.fade(FADE)
 
 
 def finite_data(run: RunContext) -> Guarded:

@@ -86,6 +86,8 @@ def _train(run: RunContext, engine: Engine, practice: Practice, recipe: Recipe, 
             prompts=prompts,
             spread=spread,
             schedule=learn.schedule,
+            grown=frozenset(run.growing.leaves),
+            share=run.config.growth.share,
         )
     drew, through = run.store.engine(run.champion.weights), practice.through
     trajectories = []

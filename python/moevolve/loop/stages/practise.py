@@ -8,15 +8,14 @@ import msgspec
 
 from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
+from moevolve.loop.stages.grow import grown_tasks, practise_grown
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Learned, Recipe
 from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
 from moevolve.rollouts.runner import RolloutRequest
 from moevolve.skills.curriculum import by_amplification, by_practice
-
-FADE = 0.4
-"""Share of older counts that is left after a cycle, or once the program has changed: they describe another variant."""
-
+from moevolve.skills.mastery import FADE
+from moevolve.skills.prerequisites import readiness
 
 Source = Literal["direct", "program"]
 SOURCES: tuple[Source, Source] = ("direct", "program")
@@ -58,6 +57,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
             confirmed += run.buffer.add_exchanges(
                 rollouts.attempts, rollouts.exchanges, cycle, run.suite, confirmed_only=run.arm.filters
             )
+    confirmed += practise_grown(run, cycle, recipe)
     agent = found.get("program")
     direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
     latest = through or direct
@@ -73,11 +73,13 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
 def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source, RolloutRequest]:
     """The rollouts of both sources; one without tasks is left out."""
     config, seed, champion = run.config, run.config.seed, run.champion
-    bare = round(config.attempts.tasks * (1 - recipe.program_share)) if recipe else 0
+    count = config.attempts.tasks - grown_tasks(run)
+    bare = round(count * (1 - recipe.program_share)) if recipe else 0
     focus = recipe.focus if recipe else 0.0
+    ready = readiness(run.suite.requires, run.through)
     requests: dict[Source, RolloutRequest] = {}
     if bare:
-        weights = by_practice(run.direct, run.through)
+        weights = by_practice(run.direct, run.through, ready)
         requests["direct"] = RolloutRequest(
             variant=champion.id,
             weights=champion.weights,
@@ -87,8 +89,8 @@ def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source
             samples=config.attempts.samples,
             sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
         )
-    if through := config.attempts.tasks - bare:
-        weights = by_amplification(run.direct, run.through)
+    if through := count - bare:
+        weights = by_amplification(run.direct, run.through, ready)
         # A loss of groups learns from attempts at one task beside each other.
         groups = recipe is not None and run.suite.answers == "any" and config.learn.loss != "sft"
         each = min(config.attempts.samples, through) if groups else 1

@@ -13,4 +13,11 @@ from moevolve.tasks.skill import Skill
 
 PRIMER: tuple[Skill, ...] = (*TEXT, *NUMBER, *COMPOSE)
 
-__all__ = ["CUTTERS", "PRIMER"]
+REQUIRES: dict[str, tuple[str, ...]] = {
+    "compose/sort_reverse": ("text/sort", "text/reverse"),
+    "compose/caesar_reverse": ("text/caesar", "text/reverse"),
+    "compose/dedupe_reverse": ("text/dedupe", "text/reverse"),
+}
+"""Skill -> the skills that its tasks build on."""
+
+__all__ = ["CUTTERS", "PRIMER", "REQUIRES"]
