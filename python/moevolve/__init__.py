@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "audit",
     "evolve",
+    "import_skills",
     "replay",
     "resume",
     "skill",
@@ -40,6 +41,7 @@ _HOMES = {
     "Task": "moevolve.tasks.task",
     "audit": "moevolve.api",
     "evolve": "moevolve.api",
+    "import_skills": "moevolve.api",
     "replay": "moevolve.api",
     "resume": "moevolve.api",
     "skill": "moevolve.tasks.suite",
@@ -47,7 +49,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from moevolve.api import Replayed, Run, audit, evolve, replay, resume
+    from moevolve.api import Replayed, Run, audit, evolve, import_skills, replay, resume
     from moevolve.models.engine import Engine
     from moevolve.protocol.completion import Completion
     from moevolve.protocol.sampling import Sampling

@@ -18,9 +18,12 @@ from moevolve.journal.store import RunStore
 from moevolve.loop import run as runs
 from moevolve.loop.limits import Extension
 from moevolve.loop.replayed import Replayed, replayed
+from moevolve.loop.skill_export import export_skills, tree_of
 from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted, State
 from moevolve.report.audited import audited as audit
 from moevolve.report.summary import figures_of
+from moevolve.tasks.agent_skills.suite import write as write_suite
+from moevolve.tasks.agent_skills.tree import Leaf, imported
 from moevolve.tasks.suite import own_settings
 
 
@@ -120,6 +123,30 @@ class Run:
         if not first or not isinstance(first[0].record, RunStarted):
             raise UsageError(f"{self.path} holds no record yet")
         return RunMemory(memory_folder(self.path), first[0].record.run)
+
+    @property
+    def skills(self) -> list[Leaf]:
+        """The skill tree, what it grew included: levels, mastery with intervals, sealed scores."""
+        with RunStore.open(self.path) as store:
+            return tree_of(store)
+
+    def export_skills(self, out: str | Path) -> list[str]:
+        """Writes the skill tree as folders of Agent Skills into the new folder `out`; returns the files' names.
+
+        Raises:
+            UsageError: something is there.
+        """
+        with RunStore.open(self.path) as store:
+            return export_skills(store, Path(out))
+
+    def roll_back(self, change: str) -> Entry | None:
+        """Takes back a change of the skill tree, such as `g003`, and whatever builds on it: at once of a run that has ended,
+        which returns the record; another one takes it up between two stages.
+
+        Raises:
+            UsageError: the change is not in force.
+        """
+        return runs.roll_back(self.path, change)
 
     @property
     def summary(self) -> dict[str, object]:
@@ -309,6 +336,21 @@ def replay(path: str | Path, *, keep: str | Path | None = None, execute: bool = 
     return replayed(Path(path), None if keep is None else Path(keep), again, repeats)
 
 
+def import_skills(source: str | Path, out: str | Path) -> list[Leaf]:
+    """Skills from folders of Agent Skills, whose examples become the tasks of a suite in the new folder `out`.
+
+    Args:
+        source: a skill's folder, or a folder of such.
+        out: what `suite=` takes from then on.
+
+    Raises:
+        UsageError: a folder cannot be used, or no skill has enough examples, or something is in `out`.
+    """
+    found = imported(Path(source))
+    write_suite(found, Path(out))
+    return [each.leaf for each in found]
+
+
 def _begun(
     folder: Path, drive: Callable[[runs.OnEvent, runs.OnState], object], *, recorded: bool = False
 ) -> Run:
@@ -320,4 +362,4 @@ def _begun(
     return Run(folder, worker)
 
 
-__all__ = ["Replayed", "Run", "RunMemory", "audit", "evolve", "replay", "resume"]
+__all__ = ["Replayed", "Run", "RunMemory", "audit", "evolve", "import_skills", "replay", "resume"]

@@ -49,3 +49,18 @@ def test_rehearsal_gives_skills_equal_turns_whatever_their_number_of_answers() -
     [batch] = buffer.batches(1, 1, 600, 0.0, Random(3))
     share = sum(item.skill == "text/reverse" for item in batch) / 600
     assert 0.4 < share < 0.6
+
+
+def test_what_a_tree_grew_gets_its_share_of_the_rehearsal_and_no_more() -> None:
+    buffer = Buffer(1000)
+    for skill in ("text/sort", "text/reverse", "compose/a", "compose/b", "compose/c"):
+        buffer.add([attempt(f"{skill} {i}", skill) for i in range(100)], cycle=1)
+    grown = frozenset({"compose/a", "compose/b", "compose/c"})
+    [batch] = buffer.batches(2, 1, 2000, 0.0, Random(3), grown, 0.1)
+    counts = {skill: sum(item.skill == skill for item in batch) for skill in ("text/sort", "compose/a")}
+    assert 0.07 < sum(item.skill in grown for item in batch) / 2000 < 0.13
+    assert counts["text/sort"] > 10 * counts["compose/a"]
+    [before] = buffer.batches(2, 1, 600, 0.0, Random(3))
+    assert 0.5 < sum(item.skill in grown for item in before) / 600 < 0.7, (
+        "without a share, skills have equal turns"
+    )

@@ -32,13 +32,20 @@ def test_a_feature_is_a_property_of_the_payload(which: Feature, payload: str, ho
 
 @pytest.mark.parametrize(
     "which",
-    [Feature("length", least=9), Feature("variety", least=2), Feature("character", character="x"), Feature("carry")],
+    [
+        Feature("length", least=9),
+        Feature("variety", least=2),
+        Feature("character", character="x"),
+        Feature("carry"),
+    ],
 )
 def test_a_feature_is_read_back_from_its_text(which: Feature) -> None:
     assert feature(str(which)) == which
 
 
-@pytest.mark.parametrize("text", ["", "longness", "length", "length>=x", "character=", "character=ab", "carry=1"])
+@pytest.mark.parametrize(
+    "text", ["", "longness", "length", "length>=x", "character=", "character=ab", "carry=1"]
+)
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="feature"):
         feature(text)

@@ -40,7 +40,9 @@ def composed(name: str, skill: str, first: str, second: str) -> Grown:
     return change(name, "compose", skill, [first, second], {skill: (1, 4)})
 
 
-SPLIT = change("g009", "split", "number/add", ["number/add"], {"number/add_carry": (1, 4), "number/add_no_carry": (1, 4)})
+SPLIT = change(
+    "g009", "split", "number/add", ["number/add"], {"number/add_carry": (1, 4), "number/add_no_carry": (1, 4)}
+)
 
 
 def mastery(success: dict[str, float], n: int = 200) -> Mastery:

@@ -20,9 +20,7 @@ from moevolve.tasks.suite import Suite, suite
 from moevolve.tasks.task import Task
 
 PRIMER = suite("primer")
-PAIRS = [
-    (a, b) for a in PRIMER.skills for b in PRIMER.skills if fits(PRIMER, PRIMER[a], PRIMER[b])
-]
+PAIRS = [(a, b) for a in PRIMER.skills for b in PRIMER.skills if fits(PRIMER, PRIMER[a], PRIMER[b])]
 
 
 def change(kind: str, parents: list[str], *leaves: Skill, name: str = "g001", feature: str = "") -> Grown:
@@ -89,7 +87,9 @@ def test_a_composed_leaf_composes_further_up_to_three_skills() -> None:
 
 
 def test_skills_without_a_truth_or_with_listed_tasks_do_not_compose() -> None:
-    own = Skill(path="own/echo", summary="", generator=lambda rng, level: Task(prompt=f"{rng.random()}", answer="x"))
+    own = Skill(
+        path="own/echo", summary="", generator=lambda rng, level: Task(prompt=f"{rng.random()}", answer="x")
+    )
     tree = PRIMER.of([*PRIMER.skills.values(), own])
     assert not fits(tree, own, PRIMER["text/sort"])
     assert not fits(tree, PRIMER["text/sort"], own)

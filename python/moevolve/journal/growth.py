@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,6 +32,34 @@ class GrownChange(msgspec.Struct):
     reason: str
     seq: int
     """Of its record."""
+
+
+class Row(NamedTuple):
+    """A change in force, as far as a rollback looks at it."""
+
+    name: str
+    change: Change
+    skill: str
+    parents: Sequence[str]
+    leaves: Sequence[str]
+    """Paths of the leaves that it is about."""
+
+
+def taken_back(rows: Sequence[Row], name: str) -> list[int]:
+    """Which of the changes in force go with one that is taken back: itself, what was made of its leaves, and later levels
+    of the same leaf, which stand on its own. None where it is not in force."""
+    gone: list[int] = []
+    leaves: set[str] = set()
+    opened: set[str] = set()
+    for index, row in enumerate(rows):
+        if row.change == "levels" and (row.name == name or row.skill in opened):
+            opened.add(row.skill)
+        elif row.name == name or leaves.intersection(row.parents):
+            leaves.update(row.leaves if row.change in ("compose", "split") else ())
+        else:
+            continue
+        gone.append(index)
+    return gone
 
 
 class Growth:
@@ -76,21 +105,13 @@ class Growth:
 
     def roll_back(self, name: str, base: dict[str, Skill]) -> None:
         """Takes a change back, and with it what builds on it."""
-        leaves: set[str] = set()
-        opened: set[str] = set()
-        for change in self.changes:
-            if change.state != "added":
-                continue
-            gone = change.name == name
-            if change.change == "levels" and (gone or change.skill in opened):
-                opened.add(change.skill)
-                gone = True
-            elif gone or leaves.intersection(change.parents):
-                gone = True
-                if change.change in ("compose", "split"):
-                    leaves.update(path for path, _ in change.leaves)
-            if gone:
-                change.state = "rolled back"
+        held = self.in_force()
+        rows = [
+            Row(change.name, change.change, change.skill, change.parents, [path for path, _ in change.leaves])
+            for change in held
+        ]
+        for index in taken_back(rows, name):
+            held[index].state = "rolled back"
         self._settle(base)
 
     def score(self, record: GrowthScored) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from moevolve.config import GrowthSection
 from moevolve.journal.figures import counted, score
+from moevolve.journal.growth import Row, taken_back
 from moevolve.journal.intervals import independent_gain, wilson
 from moevolve.records import Change, Grown, Tally
 from moevolve.skills.features import Feature, Seen, separations
@@ -221,20 +222,9 @@ def judge(change: Change, trial: Sequence[Tally]) -> tuple[bool, str]:
 
 def rolled_back(grown: Sequence[Grown], name: str) -> list[Grown] | None:
     """The changes that stay once one is taken back, and with it whatever builds on it; None where it is not in force."""
-    if all(change.growth != name for change in grown):
-        return None
-    stay: list[Grown] = []
-    leaves: set[str] = set()
-    opened: set[str] = set()
-    for change in grown:
-        gone = change.growth == name
-        if change.change == "levels" and (gone or change.skill in opened):
-            # Later levels stand on these.
-            opened.add(change.skill)
-            continue
-        if gone or leaves.intersection(change.parents):
-            if change.change in ("compose", "split"):
-                leaves.update(leaf.path for leaf in change.leaves)
-            continue
-        stay.append(change)
-    return stay
+    rows = [
+        Row(each.growth, each.change, each.skill, each.parents, [leaf.path for leaf in each.leaves])
+        for each in grown
+    ]
+    gone = taken_back(rows, name)
+    return [each for index, each in enumerate(grown) if index not in gone] if gone else None

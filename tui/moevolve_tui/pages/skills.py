@@ -59,7 +59,8 @@ class SkillsPage(Page):
         if not leaves:
             head = f"{len(view.skills)} skills, {split} tasks: one score each so far, no change can be told"
         if view.growth.skills or view.growth.opened:
-            head += f"; grown {len(view.growth.skills)} leaves, {len(view.growth.opened)} with more levels"
+            new = len(view.growth.skills)
+            head += f"; grown {new} {'leaf' if new == 1 else 'leaves'}, {len(view.growth.opened)} with more levels"
         tree = tree_rows(view, self._closed)
         sort = self.context.sort % 3
         if sort:
