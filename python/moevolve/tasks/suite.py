@@ -121,7 +121,7 @@ class Suite:
         """
         if self.answers == "policy":
             raise UsageError(f"tools.path: answers of suite {self.name} are plans, which call no tools")
-        other = self._like(self.skills.values())
+        other = self.of(self.skills.values())
         other.tools = (*self.tools, file)
         return other
 
