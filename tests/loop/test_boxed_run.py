@@ -82,9 +82,10 @@ def test_an_agent_that_reads_a_clock_is_graded_again_and_its_drift_is_counted(tm
     assert (run / FILE).is_file()
 
 
+@pytest.mark.parametrize("better", [True, False], ids=["better", "worse"])
 @pytest.mark.parametrize("name", sorted(LIBRARIES))
 def test_an_agent_of_a_library_runs_unchanged_and_replays_without_its_model(
-    name: str, tmp_path: Path
+    name: str, better: bool, tmp_path: Path
 ) -> None:
     python = sys.executable if OTHER is None else OTHER
     program = Path(python) / "bin/python" if Path(python).is_dir() else Path(python)
@@ -94,9 +95,10 @@ def test_an_agent_of_a_library_runs_unchanged_and_replays_without_its_model(
             f"{LIBRARIES[name]} is not there: MOEVOLVE_AGENTS_PYTHON names an interpreter that has it"
         )
     with adding() as server:
-        run = start(configured(tmp_path, server, foreign(name, OTHER)), tmp_path / "run")
+        agent = foreign(name, OTHER)
+        run = start(configured(tmp_path, server, agent, better=better), tmp_path / "run")
         assert metered(run) == charged(server)
-    assert promoted(run) and (run / "program" / PROMPT).read_text() == GOOD
+    assert promoted(run) is better and (run / "program" / PROMPT).read_text() == GOOD
     repeats = Repeats()
     recorded, again = replay(run, tmp_path / "again", repeats=repeats)
     assert recorded == again and repeats.executed > 0 and (repeats.graded, repeats.drift) == (0, 0), repeats

@@ -100,6 +100,19 @@ def test_what_is_said_is_read_back(answer: str, spell: bool) -> None:
     assert with_spelling.read(with_spelling.said(answer)) == answer
 
 
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("Let me think.\nI turn it round.\n\ncba", "cba"),
+        ("cba\n\nI turned it round.", "cba"),
+        ("cba\nabc", "cba"),
+        ("It is hard.\nI do not know.", "It is hard."),
+    ],
+)
+def test_a_word_on_the_last_line_answers_where_the_first_is_a_sentence(reply: str, answer: str) -> None:
+    assert wording().read(reply) == answer
+
+
 @given(st.text(max_size=40))
 def test_any_reply_can_be_read(reply: str) -> None:
     assert "\n" not in wording().read(reply)

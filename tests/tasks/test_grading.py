@@ -78,3 +78,17 @@ def test_a_check_that_fails_is_a_verdict_with_its_traceback(check) -> None:
 def test_a_task_without_answer_and_check_is_named() -> None:
     with pytest.raises(UsageError, match="neither an answer nor a check"):
         grade(Task(prompt="?"), "x")
+
+
+REASONED = Task(prompt="2 + 2", answer="4", match="last line")
+
+
+@pytest.mark.parametrize("answer", ["4", "I add.\n4", "4 or 5?\n\n  4  \n", "x" * 5000 + "\n4"])
+def test_the_last_line_of_a_reasoned_answer_counts_where_it_may(answer: str) -> None:
+    assert grade(REASONED, answer).success
+    assert grade(Task(prompt="2 + 2", answer="4"), answer).success == (answer == "4")
+
+
+@pytest.mark.parametrize("answer", ["4\n5", "I say 4", "4\nor so", "1\n2\n3\n4\n5"])
+def test_no_other_line_counts(answer: str) -> None:
+    assert grade(REASONED, answer).failure == "wrong"

@@ -94,8 +94,10 @@ class Wording:
         return _LETTERS.sub(lambda found: " ".join(found[0]), answer) if self.spell else answer
 
     def read(self, reply: str) -> str:
-        """The answer in a reply: its first line, the spelling undone."""
-        line = next(iter(without_thoughts(reply).strip().splitlines()), "").strip()
+        """The answer in a reply, the spelling undone: its first line, or, where that is a sentence and the last line is a
+        word, its last one."""
+        lines = [line.strip() for line in without_thoughts(reply).strip().splitlines()] or [""]
+        line = lines[0] if _alone(lines[0]) or not _alone(lines[-1]) else lines[-1]
         parts = line.split()
         return "".join(parts) if self.spell and all(len(part) == 1 for part in parts) else line
 
@@ -115,6 +117,12 @@ class Wording:
             self._suite.draw("train", skill.path, level, "shots", shot) for shot, level in enumerate(levels)
         ]
         return [(task.prompt, task.answer) for task in tasks if task.answer is not None]
+
+
+def _alone(line: str) -> bool:
+    """Whether a line is one word, or letters apart."""
+    parts = line.split()
+    return len(parts) == 1 or (bool(parts) and all(len(part) == 1 for part in parts))
 
 
 def _prefix(suite: Suite, skill: Skill) -> str:

@@ -34,7 +34,7 @@ from moevolve.tasks.listed import LISTED_SHARES, listed
 from moevolve.tasks.skill import Skill, check_path
 from moevolve.tasks.splits import SPLITS, Split
 from moevolve.tasks.suite import SUITES, Suite, nearest, register
-from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
+from moevolve.tasks.task import Match, Task, Verdict, WorkspaceCheck
 from moevolve.tasks.tools.servers import ServerSection
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
@@ -63,6 +63,8 @@ class SuiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = ""
     summary: str = ""
     answers: Answers = "any"
+    match: Match = "last line"
+    """How gold answers are compared: models reason before they answer."""
     splits: dict[Split, Annotated[float, Meta(ge=0.0, le=1.0)]] = msgspec.field(
         default_factory=LISTED_SHARES.copy
     )
@@ -197,7 +199,9 @@ def _folder(source: Path, called: str | None) -> Suite:
                 f"{source / TASKS}:{line}: task {row.id!r} has no `answer`, and there is no {CHECK} to judge one"
             )
         files = files_of(source, row.files, f"{source / TASKS}:{line}")
-        tasks.setdefault(path, {}).setdefault(row.level, []).append(_task(row, fields, check, files, world))
+        tasks.setdefault(path, {}).setdefault(row.level, []).append(
+            _task(row, fields, check, files, world, settings.match)
+        )
     if unknown := sorted(set(settings.skills) - set(tasks)):
         raise UsageError(
             f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
@@ -277,6 +281,7 @@ def _task(
     check: Check | None,
     files: TaskFiles | None,
     world: type[Environment] | None,
+    match: Match,
 ) -> Task:
     messages = row.messages or ()
     prompt = row.prompt if row.prompt is not None else messages[-1].content
@@ -284,6 +289,7 @@ def _task(
     return Task(
         prompt=prompt,
         answer=row.answer,
+        match=match,
         grade=grade,
         messages=messages,
         fields=fields,

@@ -55,6 +55,10 @@ def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path 
         )
     if given == task.answer:
         return SUCCESS
+    if task.match == "last line":
+        given = given.rpartition("\n")[2].strip()
+        if given == task.answer:
+            return SUCCESS
     problem = _malformed(given, task.answer, alphabet)
     if problem is not None:
         return refused("malformed", problem)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from moevolve.protocol.messages import Message
 from moevolve.tasks.environment import Environment
 from moevolve.tasks.files import TaskFiles
+
+Match = Literal["exact", "last line"]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     answer: str | None = None
     """The gold answer; the grader compares it with the stripped answer, exactly."""
+    match: Match = "exact"
+    """What of an answer is compared with the gold one: all of it, or, where that differs, its last line."""
     grade: Callable[[str], float | Verdict] | None = None
     """A check of the user's own: answer -> score in [0, 1], or a verdict. It decides alone where it is given."""
     messages: tuple[Message, ...] = ()
