@@ -841,7 +841,7 @@ class MemoryStore:
         *,
         text: str | None = None,
         vector: bytes | None = None,
-        kind: str | None = None,
+        kinds: list[str] = ...,
         skill: str | None = None,
         run: str | None = None,
         source: str | None = None,

@@ -22,6 +22,8 @@ the candidate waits for a person, or a guard refused it."""
 PASSED: tuple[Decision, ...] = ("promote", "hold", "veto")
 """Decisions on candidates that passed the comparison."""
 Command = Literal["approve", "reject", "pause", "stop", "rollback"]
+LessonKind = Literal["fact", "procedure", "failure", "tool", "preference"]
+"""What a lesson is about."""
 Answers = Literal["policy", "any"]
 """Whose an answer may be: built from the policy's completions alone, or computed by the program as well."""
 
@@ -95,6 +97,14 @@ class Recipe(Struct, frozen=True):
     """0 samples skills evenly; 1 samples them by what is left to learn."""
 
 
+class SharedMemory(Struct, frozen=True):
+    """What a run took over from a memory that outlives runs."""
+
+    lessons: int
+    digest: str
+    """Of the lessons and their trust."""
+
+
 class RunStarted(Struct, frozen=True, tag="run_started", tag_field="kind"):
     run: str
     seed: int
@@ -110,6 +120,8 @@ class RunStarted(Struct, frozen=True, tag="run_started", tag_field="kind"):
     parameters: int
     grader: str = ""
     """Seal of the suite's graders: a hash over their source. The run's splits depend on it, and `resume` compares it."""
+    shared: SharedMemory | None = None
+    """Of a memory that outlives runs; None where the run began with none."""
 
 
 class VariantAdded(Struct, frozen=True, tag="variant_added", tag_field="kind"):
@@ -251,6 +263,63 @@ class Learned(Struct, frozen=True, tag="learned", tag_field="kind"):
     """The recipe in force; None where nothing is trained."""
     tokens: int | None = None
     """Tokens drawn for it (rehearsal); None where the attempts on record drew them."""
+
+
+class Shown(Struct, frozen=True):
+    """What one attempt recalled, and what became of it."""
+
+    attempt: int
+    """Its place in its stage."""
+    lessons: list[int]
+    """Places in `Recalled.lessons`: of each recall the best first, one recall after the other."""
+    score: float | None
+    """None where it had no answer."""
+
+
+class Recalled(Struct, frozen=True, tag="recalled", tag_field="kind"):
+    """What the attempts of one stage recalled."""
+
+    cycle: int
+    stage: str
+    variant: str
+    attempts: int
+    """Those that asked memory."""
+    recalls: int
+    silent: int
+    """Recalls that no lesson answered."""
+    lessons: list[str]
+    """Ids, in the order in which they were shown first."""
+    shown: list[Shown]
+    left_out: int = 0
+    """Attempts that recalled something and stand in no row, since a stage has so many rows."""
+
+
+class Remembered(Struct, frozen=True, tag="remembered", tag_field="kind"):
+    """What a cycle's practice did to memory, beside the lessons of its own attempts."""
+
+    cycle: int
+    variant: str
+    with_memory: list[float | None]
+    """Scores of attempts that recalled something."""
+    without: list[float | None]
+    """Scores of the same tasks with the same keys, and nothing recalled."""
+    tokens: int
+    """Drawn for the latter."""
+    trust: dict[str, float]
+    """Lessons of which attempts told something, with their trust from now on."""
+    expired: list[str]
+    """Those that did harm, and are recalled no more."""
+    notes: int = 0
+    """Texts of programs that were kept; they count among `Learned.lessons`."""
+    refused: dict[str, int] = {}
+    """Reason -> texts of programs that were not."""
+
+
+class Outlived(Struct, frozen=True, tag="outlived", tag_field="kind"):
+    """Lessons that helped, and were given to the memory that outlives the run."""
+
+    cycle: int
+    lessons: list[str]
 
 
 class Trained(Struct, frozen=True, tag="trained", tag_field="kind"):
@@ -627,6 +696,9 @@ Record = (
     | Grown
     | GrowthScored
     | Learned
+    | Recalled
+    | Remembered
+    | Outlived
     | Trained
     | Proposed
     | ProposerAsked
@@ -724,7 +796,7 @@ class Lesson(Struct, frozen=True):
     run: str
     cycle: int
     variant: str
-    kind: Literal["fact", "procedure", "failure", "tool", "preference"] = "fact"
+    kind: LessonKind = "fact"
     source: str = ""
     """The writer's name, where it is not the run itself."""
     until: int | None = None

@@ -109,7 +109,12 @@ return f"{first['text']} {second}"
         ("agent.generate('p', max_tokens=2)", "budget", "roles.solver.least_tokens asks for 8"),
         ("agent.generate([{'role': 'user', 'content': 'p' * 3000}])", "budget", "prompt_chars allows 2048"),
         ("agent.recall('q', k=33)", "budget", "roles.solver.lessons allows 32"),
-        ("agent.remember('text')", "rejected", "remember"),
+        ("agent.recall('q', kinds=['gossip'])", "rejected", "$.kinds"),
+        ("agent.recall('q', words=-1)", "rejected", "$.words"),
+        ("agent.remember('')", "rejected", "$.text"),
+        ("agent.remember(' ')", "rejected", "an empty text"),
+        ("agent.remember('x' * 3000)", "budget", "roles.solver.prompt_chars allows 2048"),
+        ("agent.remember('x', kind='gossip')", "rejected", "$.kind"),
         ("agent.call('add', a=1)", "error", "ToolError: this suite grants no tool 'add'"),
     ],
 )

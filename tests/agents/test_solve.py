@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moevolve.agents.genome import seed_genome
-from moevolve.protocol.requests import PublicTask
+from moevolve.protocol.requests import PublicTask, RecallRequest
 from moevolve.randomness import key
 from moevolve.records import Lesson
 
@@ -93,8 +93,8 @@ def test_recall_gives_what_memory_gives(host, oracle, program):
     )  # fmt: skip
     asked = []
 
-    def recall(skill: str, query: str, k: int) -> list[Lesson]:
-        asked.append((skill, query, k))
+    def recall(request: RecallRequest) -> list[Lesson]:
+        asked.append((request.skill, request.query, request.k))
         return [lesson]
 
     genome = program(
@@ -104,7 +104,7 @@ return (await agent.generate(lesson.prompt)).text if (lesson.answer, lesson.leve
 """
     )
     [outcome] = host.solve(genome, tasks("rev:xy="), oracle, recall, [1])
-    assert outcome.answer == "ba"
+    assert (outcome.answer, outcome.recalled) == ("ba", (("1",),))
     assert asked == [("text/reverse", "rev:xy=", 2)]
 
 

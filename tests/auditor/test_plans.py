@@ -29,6 +29,7 @@ FOREIGN: dict[str, Any] = {
     "the task in parts": ["join", ["each", CUT, [0, ["variable", 0]]], False],
     "the task's operand": ["operand", ["payload"], 0],
     "a lesson": ["lessons", 1],
+    "a lesson by words": ["lessons", 1, 0.5],
     "a constant beside an answer": ["concat", [ASK, ["literal", "0"]]],
     "a vote that falls back on the task": ["vote", [["prompt"]], 8, 0.7, 0.9, ["payload"]],
     "a fold that begins with the task": ["fold", CUT, [0, ["variable", 0]], [0, PART]],

@@ -17,6 +17,7 @@ from judge import HONEST, PRIMER, VERBS, Scripted, attempted, score, tasks_of
 from moevolve.agents.genome import seed_genome
 from moevolve.learning.buffer import Buffer
 from moevolve.proposers.search import UNTRIED, children
+from moevolve.protocol.requests import RecallRequest
 from moevolve.protocol.rollouts import Part
 from moevolve.records import Edit, Lesson
 from moevolve.rollouts.attempts import Attempt, answered
@@ -297,8 +298,8 @@ def test_memory_says_nothing_of_a_task_that_is_judged() -> None:
     """A plan may put lessons before a question; they are of the train split, whatever a task asks for."""
     asked: list[str] = []
 
-    def recall(skill: str, query: str, k: int) -> list[Lesson]:
-        asked.append(query)
+    def recall(request: RecallRequest) -> list[Lesson]:
+        asked.append(request.query)
         return []
 
     tasks = tasks_of()[:4]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Call, Outcome
+from moevolve.protocol.requests import Call, Note, Outcome
 from moevolve.randomness import key
 
 FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
@@ -24,7 +24,7 @@ class Attempt:
 
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
-        "answer", "failure", "detail", "calls", "files",
+        "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,12 @@ class Attempt:
         self.calls: list[Call] = []
         """Tools that were called, in order."""
         self.files = files
+        self.recalled: list[tuple[str, ...]] = []
+        """Ids of the lessons that each recall returned."""
+        self.notes: list[Note] = []
+        """What was given to memory."""
+        self.noted = 0
+        """Texts for memory that were granted, those of a round that is under way too."""
 
     def grant(self) -> bool:
         """Counts a request if the attempt may make it; otherwise the attempt is over."""
@@ -84,6 +90,13 @@ class Attempt:
         if whole:
             self.pieces += completions
 
+    def remember(self, recalled: tuple[str, ...] | None, note: Note | None) -> None:
+        """Notes what memory returned, and what it was given."""
+        if recalled is not None:
+            self.recalled.append(recalled)
+        if note is not None:
+            self.notes.append(note)
+
     def outcome(self) -> Outcome:
         """What became of it: an answer that is missing or too long is malformed."""
         answer, failure, detail = self.answer, self.failure, self.detail
@@ -97,6 +110,8 @@ class Attempt:
             requests=self.requests,
             completions=self.completions,
             calls=tuple(self.calls),
+            recalled=tuple(self.recalled),
+            notes=tuple(self.notes),
         )
 
     def dismiss(self, failure: str, detail: str) -> None:

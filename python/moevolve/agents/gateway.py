@@ -16,7 +16,7 @@ import msgspec
 from moevolve.agents.attempt import Attempt
 from moevolve.agents.wire import Replies, WireRequest
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Call, Unanswered
+from moevolve.protocol.requests import Call, Note, Unanswered
 
 
 class Refused(Exception):
@@ -49,6 +49,10 @@ class Given(msgspec.Struct, frozen=True):
     """Requests that it took beyond the one that was made."""
     prompt_tokens: int = 0
     """Tokens that the policy read for it."""
+    recalled: tuple[str, ...] | None = None
+    """Ids of the lessons that memory returned, where it was asked."""
+    note: Note | None = None
+    """What was given to memory."""
 
 
 Result = Given | Refused | Unanswered
@@ -121,6 +125,7 @@ class Gateway:
                     attempt.calls.append(result.call)
                 if isinstance(result, Given):
                     attempt.receive(result.completions, result.tokens, whole=result.whole)
+                    attempt.remember(result.recalled, result.note)
                     replies[place] = [result.tokens, result.requests, result.prompt_tokens], result.value
                 elif isinstance(result, Refused):
                     replies[place] = _refusal(result)

@@ -142,7 +142,8 @@ class ProgramHost:
             if fault is not None:
                 raise UsageError(fault)
             table = self._table(answer, recall, lenient=False)
-            words = Words(policy, together)
+            # An attempt without memory is not the attempt with it, though it has the same key.
+            words = Words(policy if recall is not None else f"{policy} without memory", together)
             return self.boxes.solve(genome, tasks, table, keys, role, words, keep=workspaces)
         for left in reversed(range(TRIES)):
             attempts = [

@@ -58,7 +58,7 @@ def _text(node: Any, scope: tuple[Sources, ...], depth: int) -> Sources:
             return frozenset({CONSTANT})
         case ["payload"] | ["prompt"]:
             return frozenset({TASK})
-        case ["lessons", int()]:
+        case ["lessons", int()] | ["lessons", int(), float() | int()]:
             return frozenset({MEMORY})
         case ["variable", int(index)]:
             return scope[index]

@@ -20,6 +20,7 @@ from moevolve.config import io
 from moevolve.config.growth import GrowthSection
 from moevolve.config.guards import GuardSection
 from moevolve.config.io import nearest, parse_settings, presets
+from moevolve.config.memory import MemorySection
 from moevolve.config.roles import RolesSection
 from moevolve.config.schema import (
     AgentSection,
@@ -49,6 +50,7 @@ __all__ = [
     "GrowthSection",
     "GuardSection",
     "LearnSection",
+    "MemorySection",
     "PolicySection",
     "RolesSection",
     "SandboxSection",
@@ -83,6 +85,7 @@ class Config(Section, frozen=True):
     wording: WordingSection = WordingSection()
     attempts: AttemptsSection = AttemptsSection()
     learn: LearnSection = LearnSection()
+    memory: MemorySection = MemorySection()
     gate: GateSection = GateSection()
     growth: GrowthSection = GrowthSection()
     guard: GuardSection = GuardSection()
@@ -137,6 +140,7 @@ class Config(Section, frozen=True):
             suite=io.absolute(config.suite, "path", folder),
             agent=io.absolute(config.agent, "path", folder),
             tools=io.absolute(config.tools, "path", folder),
+            memory=io.absolute(config.memory, "shared", folder),
             proposer=msgspec.structs.replace(
                 config.proposer, server=io.absolute(config.proposer.server, "prices", folder)
             ),

@@ -17,6 +17,7 @@ MaxTokens = Annotated[
     Meta(description="Most tokens of one completion; left out: policy.max_tokens, but at least 32"),
 ]
 Requests = Annotated[int, Meta(description="Requests of one attempt, of every kind", ge=0, le=10**6)]
+Notes = Annotated[int, Meta(description="Texts that one attempt may give memory", ge=0, le=1000)]
 Tokens = Annotated[int, Meta(description="Tokens generated for one attempt", ge=1, le=10**9)]
 PROMPT_CHARS = 2048
 """Characters of one prompt where the file says nothing of the role."""
@@ -50,6 +51,7 @@ class RoleSection(Section, frozen=True):
     tokens: Tokens = 16_384
     answer_chars: Annotated[int, Meta(description="Characters of an answer", ge=1, le=10**7)] = 4096
     lessons: Annotated[int, Meta(description="Lessons of one recall", ge=1, le=4096)] = 32
+    notes: Notes = 4
     seconds: Annotated[
         float,
         Meta(
@@ -81,6 +83,7 @@ class RoleSection(Section, frozen=True):
 class ImproverSection(RoleSection, frozen=True):
     requests: Requests = 4096
     tokens: Tokens = 400_000
+    notes: Notes = 0
 
 
 class ProposerSection(RoleSection, frozen=True):
@@ -93,6 +96,7 @@ class ProposerSection(RoleSection, frozen=True):
 
 class LearnerSection(RoleSection, frozen=True):
     requests: Requests = 0
+    notes: Notes = 0
 
 
 class RolesSection(Section, frozen=True):

@@ -70,6 +70,13 @@ class SuiteSection(Section, frozen=True):
 
 
 class AgentSection(Section, frozen=True):
+    name: Annotated[
+        Literal["agent", "tool-agent", "recall-agent"] | None,
+        Meta(
+            description="An agent that ships, in place of `path`: one that asks, one that calls tools, or one that shows "
+            "the model what memory has; left out: the seed"
+        ),
+    ] = None
     path: Annotated[
         str | None,
         Meta(
@@ -365,7 +372,9 @@ class EvolveSection(Section, frozen=True):
         float,
         Meta(description="Lead on the screening tasks that takes a proposal to the gate", ge=0.0, lt=1.0),
     ] = 0.0
-    generations: Annotated[int, Meta(description="Rounds of proposals a cycle", ge=1, le=1000)] = 1
+    generations: Annotated[
+        int, Meta(description="Rounds of proposals a cycle; 0: programs stay as they are", ge=0, le=1000)
+    ] = 1
     nulls: Annotated[
         Literal["auto", "on", "off"],
         Meta(

@@ -48,11 +48,16 @@ def paired_gain(
     gains = [b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     if not gains:
         return None
-    n = len(gains) + 2
-    gain, centre = math.fsum(gains) / len(gains), math.fsum(gains) / n
-    variance = (math.fsum(each * each for each in gains) + 1) / n - centre * centre
+    return gain_of_sums(len(gains), math.fsum(gains), math.fsum(each * each for each in gains))
+
+
+def gain_of_sums(pairs: int, gains: float, squares: float) -> tuple[float, tuple[float, float]]:
+    """The same of the number of pairs, the sum of their differences, and that of the squares."""
+    n = pairs + 2
+    centre = gains / n
+    variance = (squares + 1) / n - centre * centre
     half = Z * math.sqrt(variance / n)
-    return gain, (max(-1.0, centre - half), min(1.0, centre + half))
+    return gains / pairs, (max(-1.0, centre - half), min(1.0, centre + half))
 
 
 def mastered_level(
@@ -71,7 +76,7 @@ def mastered_level(
     posterior = [0.0]
     for level in range(low, high + 1):
         successes, attempts = tallies.get(level, (0.0, 0.0))
-        above = 1 - _beta(MASTERED, successes + 1, attempts - successes + 1)
+        above = 1 - beta(MASTERED, successes + 1, attempts - successes + 1)
         odds = (max(above, 1e-12) / (1 - MASTERED)) / (max(1 - above, 1e-12) / MASTERED)
         posterior.append(posterior[-1] + math.log(odds))
     most = max(posterior)
@@ -107,14 +112,14 @@ def _quantile(share: float, a: float, b: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(24):
         middle = (low + high) / 2
-        low, high = (middle, high) if _beta(middle, a, b) < share else (low, middle)
+        low, high = (middle, high) if beta(middle, a, b) < share else (low, middle)
     return (low + high) / 2
 
 
-def _beta(x: float, a: float, b: float) -> float:
+def beta(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22)."""
     if x > (a + 1) / (a + b + 2):
-        return 1 - _beta(1 - x, b, a)
+        return 1 - beta(1 - x, b, a)
     front = math.exp(
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     )

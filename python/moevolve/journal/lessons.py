@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import msgspec
 
 from moevolve import _native
 from moevolve.errors import StoreError
-from moevolve.records import SCHEMA_VERSION, Lesson
+from moevolve.records import SCHEMA_VERSION, Lesson, LessonKind
 
 _MEMORY = "memory"
 _PAGE = 4096
@@ -22,9 +21,6 @@ _PAGE = 4096
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_lesson = msgspec.msgpack.Decoder(Lesson).decode
-
-Kind = Literal["fact", "procedure", "failure", "tool", "preference"]
-"""What a lesson is about."""
 
 Vector = Sequence[float]
 """An embedding: one f32 for each dimension of the store; its length does not matter."""
@@ -44,7 +40,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     text: str | None = None
     vector: Vector | None = None
-    kind: Kind | None = None
+    kinds: tuple[LessonKind, ...] = ()
+    """Any of these; all kinds if there are none."""
     skill: str | None = None
     """A node of the skill tree: its own lessons and those of the skills below it."""
     run: str | None = None
@@ -184,7 +181,7 @@ class MemoryStore:
         found = store.search(
             text=query.text,
             vector=None if query.vector is None else _floats(query.vector),
-            kind=query.kind,
+            kinds=list(query.kinds),
             skill=query.skill,
             run=query.run,
             source=query.source,

@@ -17,6 +17,7 @@ from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds import FOLDS, SENTENCES, Said
 from moevolve.journal.proposers import Accounts
 from moevolve.journal.ratings import Ratings
+from moevolve.journal.remembering import MemoryCounts
 from moevolve.journal.scores import Gain, Point, Skill, independent
 from moevolve.journal.text import line
 from moevolve.journal.training import Losses, Practice
@@ -120,6 +121,7 @@ class RunView:
         self.generated = 0
         self.trained = 0
         self.lessons = 0
+        self.memory = MemoryCounts()
         self.recipe: Recipe | None = None
         self.loss: float | None = None
         self.losses = Losses()

@@ -13,6 +13,7 @@ from moevolve.guard.guard import GuardMemory
 from moevolve.guard.guards import Guards
 from moevolve.journal.archive import Archive, Variant
 from moevolve.journal.proposers import Accounts
+from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.learning.buffer import Buffer
 from moevolve.loop import entries
@@ -21,6 +22,7 @@ from moevolve.loop.arms import switches
 from moevolve.loop.behaviours import Behaviours
 from moevolve.loop.control import Control
 from moevolve.loop.growing import Growing
+from moevolve.loop.recalls import RecallLog
 from moevolve.loop.selecting import policy_of
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.tools import RecordedTools
@@ -58,6 +60,7 @@ class RunContext:
         control: what a person asks of the run.
         progress: takes what is being done, and which share of the cycle is behind.
         writers: who writes edits beside programs and policy.
+        recorded: the run that is done again.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class RunContext:
         control: Control,
         progress: Callable[[str, float], None],
         writers: Writers,
+        recorded: RunStore | None = None,
     ) -> None:
+        self.recorded = recorded
         self.config = config
         self.run = run
         self.suite = suite
@@ -88,9 +93,12 @@ class RunContext:
         self.behaviours = Behaviours(journal.store, store, host, suite)
         programs = Programs(host, suite, store.genome, self.behaviours.of)
         self.budget = RunBudget(config.guard)
-        self.executor = LocalExecutor(self.policies, programs, lessons.recall)
+        recall = lessons.recall if lessons.on else None
+        self.executor = LocalExecutor(self.policies, programs, recall)
+        self.recalls = RecallLog()
+        """What attempts recalled since the last snapshot."""
         verdicts = self.sealed if self.arm.verdicts else CoinGrader()
-        self.runner = RolloutRunner(self.executor, verdicts, suite.secret, self.expect)
+        self.runner = RolloutRunner(self.executor, verdicts, suite.secret, self.expect, self.recalls.take)
         self.writers = writers
         self.proposers = [PROPOSERS[name](host, writers.command) for name in config.evolve.proposers]
         self._accounts = Accounts()
@@ -139,6 +147,9 @@ class RunContext:
         for variant in state.variants:
             self.archive.add(variant)
         self.buffer = Buffer(self.config.learn.buffer, state.buffer)
+        # Memory may lack what the cycle wrote, if the run was killed in between.
+        self.lessons.write(state.writes)
+        self.lessons.open_cycle(state.cycle + 1)
         for mastery, table in ((self.direct, state.direct), (self.through, state.program)):
             for counts in table:
                 mastery.observe(*counts)
@@ -167,14 +178,17 @@ class RunContext:
 
     def close(self, records: Sequence[Record]) -> None:
         """Writes a cycle's last records together with the snapshot that the next cycle starts from."""
-        self.state.cursor = self.journal.cursor + len(records)
         self.state.buffer = self.buffer.items()
         self.state.direct = self.direct.table()
         self.state.program = self.through.table()
         self.growing.save()
         self.state.variants = list(self.archive)
         self.state.requests = self.budget.requests
+        records = [*self.recalls.records(self.state.cycle), *records]
+        self.state.cursor = self.journal.cursor + len(records)
         self.journal.write(records, puts=[snapshots.save(self.state)])
+        self.lessons.write(self.state.writes)
+        self.lessons.open_cycle(self.state.cycle + 1)
         # What programs said has led to records, and no cycle before this one is done again.
         self.host.transcripts.clear()
 
@@ -254,8 +268,8 @@ class RunContext:
         def policies(weights: Sequence[str]) -> dict[str, Policy]:
             return {name: StrangersWords(policy) for name, policy in self.policies(weights).items()}
 
-        executor = LocalExecutor(policies, self.executor.programs, self.lessons.recall, together=True)
-        runner = RolloutRunner(executor, self.sealed, self.suite.secret, self.expect)
+        executor = LocalExecutor(policies, self.executor.programs, self.executor.recall, together=True)
+        runner = RolloutRunner(executor, self.sealed, self.suite.secret, self.expect, self.recalls.take)
         found = runner.run(*[self.rollouts(each, tasks, stage, grader=self.sealed) for each in variants])
         self.count(Counts(tokens=sum(rollouts.counts.tokens for rollouts in found)))
         return found

@@ -11,7 +11,7 @@ from moevolve.guard.guard import CycleEnd
 from moevolve.journal import samples
 from moevolve.journal.archive import Variant
 from moevolve.journal.seal import DIGEST
-from moevolve.loop import resolve
+from moevolve.loop import resolve, sharing
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.stages.ablate import ablate
@@ -84,6 +84,7 @@ def start(run: RunContext, weights: str, parameters: int) -> None:
                 program=program,
                 parameters=parameters,
                 grader=run.seal,
+                shared=sharing.begin(run),
             ),
             run.joined(seed),
         ]
@@ -109,7 +110,6 @@ def cycle(run: RunContext) -> None:
     run.journal.write([CycleStarted(cycle=number, champion=run.state.champion, turn=turn)])
     run.state.idle += turn is not None
     run.journal.keep(samples.outdated(run.journal.store, number))
-    run.lessons.open_cycle(number)
     run.counts = Counts()
     learns = run.arm.learns and turn != "program"
     latest = learn(run, number) if learns else practise(run, number, None).latest
@@ -179,7 +179,10 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
             scored.append(beside)
     except SpendingLimitError as error:
         cut(run, error)
-    run.close([*scored, RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)])
+    outlived = sharing.helped(run)
+    ended = RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)
+    sharing.give(run, outlived)
+    run.close([*scored, *([] if outlived is None else [outlived]), ended])
 
 
 def cut(run: RunContext, error: SpendingLimitError) -> None:

@@ -49,11 +49,13 @@ def settled(config: Config) -> Config:
         raise UsageError(f'wording.style = "{style}" needs endpoint.api = "chat"')
     if style == "auto":
         style = style_of(resolve.suite(config)) if chats else "bare"
+    model, config = config.policy.model, resolve.with_embedder(config, "hashed-ngrams")
+    resolve.embedder(config)
     return msgspec.structs.replace(
         config,
         wording=msgspec.structs.replace(config.wording, style=style),
         arm="program" if config.arm == "full" else config.arm,
-        endpoint=frozen(config.endpoint, config.policy.model),
+        endpoint=frozen(config.endpoint, model),
     )
 
 

@@ -13,7 +13,7 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
-from moevolve.loop import resolve
+from moevolve.loop import resolve, sharing
 from moevolve.loop import run as runs
 from moevolve.loop.variants import genome_in
 from moevolve.models.champions import Champions
@@ -101,6 +101,7 @@ def evaluate(
                 for split in splits
                 for task in suite.sample(split, suite.spread(split, each), config.seed, "eval", split)
             ]
+            sharing.begin(run)
             progress(f"{len(tasks)} tasks, by the agent and by the bare policy")
             sampling = Sampling(max_tokens=config.policy.max_tokens, temperature=0.0)
             common = {"variant": "eval", "weights": weights, "tasks": tasks, "stage": (config.seed, "eval")}

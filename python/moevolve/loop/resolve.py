@@ -13,9 +13,12 @@ from moevolve.agents.manifest import manifest_of
 from moevolve.config import Config
 from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
+from moevolve.memory.embedding import Embedder, HashedNgrams
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
+from moevolve.models.decoder import Decoder
 from moevolve.models.device import settled_device
+from moevolve.models.embedder import HiddenStates
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
 from moevolve.records import RunStarted
@@ -29,6 +32,8 @@ from moevolve.tasks.suite import suite as suites
 
 BOXED_PROMPT = 200_000
 """Characters of a prompt of an agent in a box, where no other number is set: libraries' own words are long."""
+TEMPLATES = Path(__file__).parents[1] / "templates"
+"""Where agents lie that ship."""
 SUITE, AGENT, TOOLS = "suite", "agent", "tools"
 """Where a run's folder keeps copies of a suite, an agent and tools that do not ship."""
 
@@ -78,7 +83,38 @@ def settled(config: Config, engine: Engine) -> Config:
             config.policy, device=settled_device(config.policy.device), precision=engine.precision
         ),
         wording=replace(config.wording, style=style),
+        memory=with_embedder(config, "policy").memory,
         learn=replace(config.learn, positions=positions, method="full" if engine.adapter is None else "lora"),
+    )
+
+
+def with_embedder(config: Config, name: Literal["policy", "hashed-ngrams"]) -> Config:
+    """The configuration with what makes memory's vectors, where it leaves that open."""
+    if config.memory.embedder != "auto":
+        return config
+    return msgspec.structs.replace(config, memory=msgspec.structs.replace(config.memory, embedder=name))
+
+
+def embedder(config: Config) -> Embedder | None:
+    """What makes memory's vectors; the configuration is a settled one.
+
+    Raises:
+        UsageError: the policy is a server's, and its hidden states are asked for.
+    """
+    name = config.memory.embedder
+    if name == "none" or config.memory.mode == "off":
+        return None
+    if name != "policy":
+        return HashedNgrams()
+    if config.policy.endpoint is not None:
+        raise UsageError(
+            'memory.embedder = "policy" needs the model\'s weights: with an endpoint take "hashed-ngrams"'
+        )
+    path, policy = checkpoint(config), config.policy
+    precision = "fastest" if policy.precision == "auto" else policy.precision
+    return HiddenStates(
+        f"policy {path.name}"[:160],
+        lambda: Decoder.load(path, device=policy.device, threads=policy.threads, precision=precision),
     )
 
 
@@ -128,6 +164,8 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         own_suite, digest = folder.opened(source, section.name if section.digest else None)
         _unchanged(source, "suite", section.digest, digest)
         section = msgspec.structs.replace(section, name=own_suite.name, digest=digest)
+    if own.path is None and own.name is not None:
+        own = msgspec.structs.replace(own, path=str(TEMPLATES / own.name))
     if own.path is not None:
         source = Path(own.path) if run is None else run / AGENT
         agent = load(source)

@@ -367,11 +367,12 @@ def opened(
             transcripts=Transcripts(store.path / TRANSCRIPTS),
             boxes=_boxes(config, store, recorded, repeats),
         ),
-        LessonMemory(MemoryStore(memory_folder(store.path)), name),
+        LessonMemory(MemoryStore(memory_folder(store.path)), name, config.memory, resolve.embedder(config)),
         journal,
         Control(store, recorded),
         progress,
         Writers(config, store, journal, recorded),
+        recorded,
     )
     return run, first_weights, parameters
 

@@ -10,6 +10,8 @@ from moevolve.guard.guard import GuardMemory
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
+from moevolve.memory.lessons import Writes
+from moevolve.memory.trust import Evidence, Rate
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.records import Grown, Level
 
@@ -48,6 +50,12 @@ class Snapshot(msgspec.Struct, kw_only=True):
     tokens_generated: int = 0
     tokens_trained: int = 0
     lessons: int = 0
+    writes: Writes = Writes()
+    """What the cycle writes into memory, once this snapshot is on file."""
+    evidence: dict[str, Evidence] = {}
+    """Lesson -> what attempts told about it."""
+    without: dict[str, Rate] = {}
+    """Skill -> attempts without memory."""
     next_variant: int = 0
     spending: AlphaSpending = AlphaSpending()
     """The gate's error budget."""
@@ -86,6 +94,12 @@ class Snapshot(msgspec.Struct, kw_only=True):
 def save(snapshot: Snapshot) -> tuple[str, str, bytes]:
     """The table entry that goes into the same commit as the cycle's last record."""
     return TABLE, f"{snapshot.cycle:06d}", msgspec.msgpack.encode(snapshot)
+
+
+def first(store: RunStore) -> Snapshot | None:
+    """The snapshot before the first cycle, or None where there is none yet."""
+    data = store.get(TABLE, f"{0:06d}")
+    return None if data is None else msgspec.msgpack.decode(data, type=Snapshot)
 
 
 def latest(store: RunStore) -> Snapshot | None:

@@ -1,8 +1,13 @@
-"""What may enter a memory that several writers share: no text twice, no flood of near copies, nothing endless."""
+"""What may enter a memory that several writers share: no text twice, no flood of near copies, nothing endless, and nobody's
+word against what another one said."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.journal.lessons import MemoryStore, Query, Weights
@@ -17,11 +22,22 @@ NEAR = 0.7
 COPIES = 2
 """Near copies that one skill keeps."""
 
+Reason = Literal["empty", "long", "known", "copies", "contradicts"]
+
 _WORDS = re.compile(r"\w+")
 
 
 class NotAdmitted(UsageError):
-    """A lesson that a memory does not take, with the reason."""
+    """A lesson that a memory does not take.
+
+    Args:
+        reason: the reason's name, to count by.
+        detail: the reason in words.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def admit(memory: MemoryStore, lesson: Lesson) -> None:
@@ -31,35 +47,75 @@ def admit(memory: MemoryStore, lesson: Lesson) -> None:
         NotAdmitted: its text is empty or too long, is in the memory already, or has near copies there that it does not
             supersede.
     """
-    if not lesson.text.strip():
-        raise NotAdmitted("a lesson needs a text")
-    if len(lesson.text) > MAX_CHARACTERS:
-        raise NotAdmitted(
-            f"a lesson of {len(lesson.text):,} characters: at most {MAX_CHARACTERS:,} are kept, so say less or "
-            "write several"
-        )
+    _says_something(lesson)
     known = memory.get(lesson.id)
     if known is not None and known.text != lesson.text:
-        raise NotAdmitted(f"the memory holds a lesson {lesson.id!r}: supersede it under another id")
+        raise NotAdmitted("known", f"the memory holds a lesson {lesson.id!r}: supersede it under another id")
     if known is not None:
-        raise NotAdmitted(f"lesson {lesson.id!r} says the same")
+        raise NotAdmitted("known", f"lesson {lesson.id!r} says the same")
+    near = [each.id for each in near_copies(memory, lesson) if each.id != lesson.supersedes]
+    if len(near) >= COPIES:
+        raise NotAdmitted(
+            "copies",
+            f"lessons {' and '.join(map(repr, near[:COPIES]))} say nearly the same: supersede one",
+        )
+    memory.put([lesson])
+
+
+def check(memory: MemoryStore, lesson: Lesson, before: Sequence[Lesson]) -> Lesson:
+    """A lesson of a program as memory takes it: where it says anew what its own writer said, it supersedes that.
+
+    Args:
+        memory: what is on file.
+        lesson: the lesson.
+        before: what will be written before it.
+
+    Raises:
+        NotAdmitted: its text is empty or too long, is there already, or contradicts another writer's.
+    """
+    _says_something(lesson)
+    words = _words(lesson.text)
+    waiting = [each for each in before if each.skill == lesson.skill and each.kind == lesson.kind]
+    if any(each.id == lesson.id or each.text == lesson.text for each in waiting):
+        raise NotAdmitted("known", "it was said before in this cycle")
+    if memory.get(lesson.id) is not None:
+        raise NotAdmitted("known", f"lesson {lesson.id!r} says the same")
+    if any(_shared(words, _words(each.text)) >= NEAR for each in waiting):
+        raise NotAdmitted("copies", "it nearly says what was said before in this cycle")
+    near = near_copies(memory, lesson)
+    if foreign := [each for each in near if each.source != lesson.source]:
+        raise NotAdmitted("contradicts", f"lesson {foreign[0].id!r} of another writer nearly says the same")
+    taken = {each.supersedes for each in before}
+    if near and near[0].id in taken:
+        raise NotAdmitted("copies", f"lesson {near[0].id!r} has been said anew already")
+    return msgspec.structs.replace(lesson, supersedes=near[0].id) if near else lesson
+
+
+def near_copies(memory: MemoryStore, lesson: Lesson) -> list[Lesson]:
+    """Lessons of its skill that share most of their words with a lesson, the nearest first.
+
+    Raises:
+        NotAdmitted: one of them has its very text.
+    """
     nearest = memory.search(
         Query(text=lesson.text, skill=lesson.skill, k=COPIES + 8, weights=Weights(trust=0.0))
     )
     words = _words(lesson.text)
-    near = []
     for hit in nearest:
-        if hit.lesson.id == lesson.supersedes:
-            continue
-        if hit.lesson.text == lesson.text:
-            raise NotAdmitted(f"lesson {hit.lesson.id!r} says the same")
-        if _shared(words, _words(hit.lesson.text)) >= NEAR:
-            near.append(hit.lesson.id)
-    if len(near) >= COPIES:
+        if hit.lesson.text == lesson.text and hit.lesson.id != lesson.supersedes:
+            raise NotAdmitted("known", f"lesson {hit.lesson.id!r} says the same")
+    return [hit.lesson for hit in nearest if _shared(words, _words(hit.lesson.text)) >= NEAR]
+
+
+def _says_something(lesson: Lesson) -> None:
+    if not lesson.text.strip():
+        raise NotAdmitted("empty", "a lesson needs a text")
+    if len(lesson.text) > MAX_CHARACTERS:
         raise NotAdmitted(
-            f"lessons {' and '.join(map(repr, near[:COPIES]))} say nearly the same: supersede one"
+            "long",
+            f"a lesson of {len(lesson.text):,} characters: at most {MAX_CHARACTERS:,} are kept, so say less or "
+            "write several",
         )
-    memory.put([lesson])
 
 
 def _words(text: str) -> frozenset[str]:

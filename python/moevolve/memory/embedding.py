@@ -20,7 +20,7 @@ class Embedder(Protocol):
 
     name: str
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str]) -> Sequence[Vector]:
         """A vector of each text, all with the same number of dimensions, none of them zero."""
         ...
 

@@ -10,7 +10,10 @@ import msgspec
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import Message, Tool
 from moevolve.protocol.sampling import Sampling
-from moevolve.records import Lesson, Struct
+from moevolve.records import Lesson, LessonKind, Struct
+
+SHOWN: tuple[LessonKind, ...] = ("fact", "procedure", "tool", "preference")
+"""Kinds of lessons that a recall returns where it names none: all but failures."""
 
 
 class PublicTask(Struct, frozen=True):
@@ -79,12 +82,27 @@ class Exchange(Struct, frozen=True):
 class RecallRequest(Struct, frozen=True):
     """A query of memory: the best `k` lessons of a skill."""
 
-    attempt: int
     skill: str
     query: str
     k: int
-    budget: int | None
+    key: int = 0
+    """The request's own source of randomness."""
+    budget: int | None = None
     """Most characters of the lessons together."""
+    kinds: tuple[LessonKind, ...] = SHOWN
+    words: float | None = None
+    """Weight of words in a lesson's score; None for the run's, as of the two below."""
+    vector: float | None = None
+    trust: float | None = None
+    confidence: float = 0.0
+    """Lessons of less confidence are not returned."""
+
+
+class Note(Struct, frozen=True):
+    """A text that a program gives memory. Whether it is kept is decided at the cycle's end."""
+
+    text: str
+    kind: LessonKind
 
 
 Call = tuple[str, dict[str, Any]]
@@ -156,10 +174,14 @@ class Outcome(Struct, frozen=True):
     """Name, in this process, of the workspace that it left; held until somebody takes it."""
     calls: tuple[Call, ...] = ()
     """Tools that the attempt called, in order; of those that failed, the ones that may have changed something."""
+    recalled: tuple[tuple[str, ...], ...] = ()
+    """Ids of the lessons that each of its recalls returned, best first."""
+    notes: tuple[Note, ...] = ()
+    """What it gave memory."""
 
 
 Answer = Callable[[list[GenerateRequest]], Sequence[Reply]]
 """The policy: `n` completions per request, or why there are none, in the order of the requests."""
 
-Recall = Callable[[str, str, int], Sequence[Lesson]]
-"""Memory: the best `k` lessons of (skill, query)."""
+Recall = Callable[[RecallRequest], Sequence[Lesson]]
+"""Memory: the lessons that answer a query, best first."""

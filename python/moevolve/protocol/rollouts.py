@@ -33,6 +33,8 @@ class RolloutJob(Struct, frozen=True):
     """The bare policy's; a program says for itself how it samples."""
     parts: bool = False
     """Return what the program asked for once each, with the answers."""
+    memory: bool = True
+    """Whether a program may recall."""
     twice: bool = False
     """Let a program that computes try again; an attempt that then goes another way fails as `nondeterministic`."""
     workspaces: bool = False

@@ -15,6 +15,7 @@ import msgspec
 from moevolve.journal import figures
 from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
+from moevolve.journal.view import RunView
 from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Nulls, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
 from moevolve.report.growth import GrowthFigures, growth
@@ -101,6 +102,20 @@ class AlarmFigures(Figures, frozen=True, kw_only=True):
 
 class Memory(Figures, frozen=True, kw_only=True):
     lessons: int
+    recalls: int = 0
+    silent: int = 0
+    """Recalls that no lesson answered."""
+    gain: float | None = None
+    """What it brought to attempts that recalled something: their score less that of the same attempts without memory."""
+    gain_ci: tuple[float, float] | None = None
+    n: int = 0
+    """Attempts that were made both ways."""
+    expired: int = 0
+    """Lessons that did harm."""
+    notes: int = 0
+    """Texts of programs that were kept."""
+    outlived: int = 0
+    """Lessons that helped, and may outlive the run."""
 
 
 class Tokens(Figures, frozen=True, kw_only=True):
@@ -278,7 +293,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         sandbox=sandbox,
         champion=view.champion,
         variants=len(view.variants),
-        memory=Memory(lessons=view.lessons),
+        memory=_memory(view),
         tokens=Tokens(generated=view.generated, trained=view.trained),
         journal=Journal(entries=view.entries, head=head),
         parameters=started.parameters,
@@ -296,6 +311,21 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         stage=state.stage if state else "",
         error=state.error if state else None,
         cost=_cost(reader),
+    )
+
+
+def _memory(view: RunView) -> Memory:
+    memory, gain = view.memory, view.memory.gain
+    return Memory(
+        lessons=view.lessons,
+        recalls=memory.recalls,
+        silent=memory.silent,
+        gain=None if gain is None else gain.gain,
+        gain_ci=None if gain is None else gain.interval,
+        n=memory.pairs,
+        expired=memory.expired,
+        notes=memory.notes,
+        outlived=memory.outlived,
     )
 
 

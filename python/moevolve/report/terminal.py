@@ -26,6 +26,7 @@ from moevolve.report.summary import (
     AlarmFigures,
     Cost,
     GateFigures,
+    Memory,
     Score,
     SkillFigures,
     Summary,
@@ -86,6 +87,8 @@ def _ending(summary: Summary) -> list[RenderableType]:
     if summary.nulls is not None:
         parts.append(_indented(describe(summary.nulls)[0]))
     parts += [ablations(summary)] if summary.ablations else []
+    if (brought := memory_line(summary.memory)) is not None:
+        parts.append(_indented(brought))
     parts += [guards(summary)] if summary.guards else []
     parts += [alarm(each) for each in summary.alarms[-ALARMS:]]
     if walls := summary.sandbox:
@@ -94,6 +97,21 @@ def _ending(summary: Summary) -> list[RenderableType]:
     if summary.cost is not None:
         parts.append(cost(summary.cost))
     return parts
+
+
+def memory_line(memory: Memory) -> str | None:
+    """What memory brought, with its interval; None where nobody asked it."""
+    if not memory.recalls:
+        return None
+    said = f"\nMemory: {counted(memory.recalls, 'recall')}"
+    said += f", {memory.silent:,} without an answer" if memory.silent else ""
+    if memory.gain is None:
+        return f"{said}; none was tried without memory, so what it brought is not known"
+    said += (
+        f"; it brought {signed(memory.gain)} {bounds(memory.gain_ci, sign=True)} to attempts that recalled, "
+    )
+    said += f"{memory.n:,} of them made again without"
+    return said + (f"; {counted(memory.expired, 'lesson')} did harm and expired" if memory.expired else "")
 
 
 WHOSE: dict[Answers, str] = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from moevolve.protocol.requests import SILENT, Exchange
+from moevolve.protocol.requests import SILENT, Exchange, Note
 from moevolve.protocol.rollouts import Part
 from moevolve.records import Tally
 from moevolve.tasks.task import Task, Verdict
@@ -20,6 +20,10 @@ class Attempt(msgspec.Struct, frozen=True):
     verdict: Verdict
     trace: tuple[tuple[str, str], ...] = ()
     """What its program asked, and what it was told, where that was wanted (`parts`)."""
+    recalled: tuple[tuple[str, ...], ...] = ()
+    """Ids of the lessons that each of its recalls returned, best first."""
+    notes: tuple[Note, ...] = ()
+    """What its program gave memory."""
 
     @property
     def answered(self) -> bool:

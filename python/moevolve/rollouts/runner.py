@@ -47,6 +47,10 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling | None = None
     """The bare policy's."""
     parts: bool = False
+    memory: bool = True
+    """Whether a program may recall; without, it finds memory empty."""
+    places: Sequence[int] | None = None
+    """For each task the index that it draws for, so that an attempt can be made again; None for 0, 1, 2 and so on."""
     twice: bool = False
     """Try a program again: what then goes another way fails as `nondeterministic`."""
     grader: Grader | None = None
@@ -61,6 +65,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         whose = (secret,) if secret else ()
         kind = "direct" if self.program is None else "attempt"
+        places = range(len(self.tasks)) if self.places is None else self.places
         return RolloutJob(
             weights=self.weights,
             program=self.program,
@@ -73,14 +78,18 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
                 )
                 for task in self.tasks
             ),
-            keys=tuple(key(*whose, *self.stage, kind, index) for index in range(len(self.tasks))),
+            keys=tuple(key(*whose, *self.stage, kind, index) for index in places),
             limits=self.limits,
             samples=self.samples,
             sampling=self.sampling,
             parts=self.parts,
+            memory=self.memory,
             twice=self.twice,
             workspaces=any(isinstance(task.grade, WorkspaceCheck) for task in self.tasks),
         )
+
+
+Watch = Callable[[RolloutRequest, Rollouts], None]
 
 
 class Running:
@@ -90,19 +99,27 @@ class Running:
         batch: the executor's side.
         requests: what was wanted.
         grader: decides about answers where a request names no grader.
+        watch: told what became of each request.
     """
 
-    def __init__(self, batch: Batch, requests: Sequence[RolloutRequest], grader: Grader) -> None:
+    def __init__(
+        self, batch: Batch, requests: Sequence[RolloutRequest], grader: Grader, watch: Watch | None = None
+    ) -> None:
         self._batch = batch
         self._requests = requests
         self._grader = grader
+        self._watch = watch
 
     def results(self) -> list[Rollouts]:
         """Graded rollouts, one a request, in their order."""
-        return [
+        graded = [
             _graded(request, result, request.grader or self._grader)
             for request, result in zip(self._requests, self._batch.results(), strict=True)
         ]
+        if self._watch is not None:
+            for request, rollouts in zip(self._requests, graded, strict=True):
+                self._watch(request, rollouts)
+        return graded
 
     def cancel(self) -> None:
         """Drops them; the policy has answered nothing for them."""
@@ -117,6 +134,7 @@ class RolloutRunner:
         grader: decides about answers.
         secret: of the run; keys of attempts depend on it.
         expect: told which task an attempt is at, by the attempt's key, where that has an environment.
+        watch: told what became of each request.
     """
 
     def __init__(
@@ -125,8 +143,10 @@ class RolloutRunner:
         grader: Grader,
         secret: str = "",
         expect: Callable[[int, Task], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._executor = executor
+        self._watch = watch
         self._expect = expect
         self._grader = grader
         self._secret = secret
@@ -139,7 +159,7 @@ class RolloutRunner:
                 for attempt, task in zip(job.keys, request.tasks, strict=True):
                     if task.environment is not None:
                         self._expect(attempt, task)
-        return Running(self._executor.submit(jobs), requests, self._grader)
+        return Running(self._executor.submit(jobs), requests, self._grader, self._watch)
 
     def run(self, *requests: RolloutRequest) -> list[Rollouts]:
         """Graded rollouts, one a request, in their order.
@@ -190,7 +210,8 @@ def _attempt(
     task: Task, outcome: Outcome, graded: Verdict | None, trace: tuple[tuple[str, str], ...]
 ) -> Attempt:
     answer = plain(outcome.answer or "")
-    return Attempt(task, answer, graded or refused(outcome.failure or "malformed", outcome.detail), trace)
+    verdict = graded or refused(outcome.failure or "malformed", outcome.detail)
+    return Attempt(task, answer, verdict, trace, outcome.recalled, outcome.notes)
 
 
 def _trace(result: RolloutResult, index: int) -> tuple[tuple[str, str], ...]:

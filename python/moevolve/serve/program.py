@@ -35,7 +35,7 @@ from moevolve.protocol.requests import Outcome, PublicTask
 from moevolve.protocol.rollouts import RolloutJob
 from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.randomness import key
-from moevolve.records import Lesson, VariantAdded
+from moevolve.records import VariantAdded
 from moevolve.rollouts.executors.local import LocalExecutor, Programs
 from moevolve.serve.completions import left, out_of_time, sse
 from moevolve.serve.driver import RequestHandle
@@ -88,7 +88,12 @@ class ServedProgram:
         self.suite = resolve.suite(self._config)
         self._tools = live(self.suite)
         self._host = ProgramHost(self._config.limits(), self._config.sandbox, self._tools, self.suite.cutters)
-        self._memory = LessonMemory(MemoryStore(memory_folder(store.path)), started.run)
+        self._memory = LessonMemory(
+            MemoryStore(memory_folder(store.path)),
+            started.run,
+            self._config.memory,
+            resolve.embedder(self._config),
+        )
         self._reading = threading.Lock()
         self._behaviours: dict[str, Behaviour] = {}
         self._turns = asyncio.Semaphore(TOGETHER)
@@ -109,8 +114,7 @@ class ServedProgram:
 
     def deploy(self, champion: VariantAdded) -> None:
         """Lets this variant's program answer from now on; its weights are deployed with it."""
-        with self._reading:
-            self._memory.open_cycle(EVERY)
+        self._memory.open_cycle(EVERY)
         self._champion = champion
 
     def task(self, body: ChatRequest) -> PublicTask:
@@ -175,7 +179,8 @@ class ServedProgram:
             lambda program: genome_in(self._store, program),
             lambda program: self._behaviour(champion),
         )
-        executor = LocalExecutor(lambda weights: dict.fromkeys(weights, policy), programs, self._recall)
+        recall = self._memory.recall if self._memory.on else None
+        executor = LocalExecutor(lambda weights: dict.fromkeys(weights, policy), programs, recall)
         job = RolloutJob(
             weights=champion.weights,
             program=champion.program,
@@ -218,10 +223,6 @@ class ServedProgram:
                     found = self._host.behaviour(genome, verbs, key("behaviour", champion.program))
                 self._behaviours = {champion.program: found}
             return found
-
-    def _recall(self, skill: str, query: str, k: int) -> Sequence[Lesson]:
-        with self._reading:
-            return self._memory.recall(skill, query, k)
 
 
 class Left(Exception):

@@ -13,6 +13,7 @@ import msgspec
 from moevolve.errors import UsageError
 from moevolve.tasks.grading import grade
 from moevolve.tasks.listed import Listed
+from moevolve.tasks.splits import Families
 from moevolve.tasks.task import Task, Verdict
 
 LEVELS = (1, 16)
@@ -47,6 +48,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
         alphabet: the characters answers are made of; None allows all.
         truth: prompt of its verb -> the right answer, None where the prompt is none; so that a part of an answer can
             be confirmed as an answer of its own.
+        families: its prompts that stay in one split; None where each prompt's text decides for itself.
         listed: its tasks one by one, where it has so many and no more; None where the generator makes them without end.
     """
 
@@ -57,6 +59,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     verb: str = ""
     alphabet: str | None = None
     listed: Listed | None = None
+    families: Families | None = None
     truth: Callable[[str], str | None] | None = None
 
     def keyed(self, secret: bytes) -> Skill:

@@ -10,7 +10,10 @@ one prompt.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Literal, get_args
+
+import msgspec
 
 Split = Literal["train", "dev", "gate", "sealed"]
 
@@ -30,15 +33,43 @@ def same(prompt: str) -> str:
 
 def split_of(prompt: str, secret: bytes = NO_SECRET) -> Split:
     """The split a prompt belongs to."""
-    hashed = hashlib.blake2b(
-        same(prompt).encode("utf-8", "surrogatepass"), digest_size=8, person=b"moevolve.split", key=secret
-    )
-    point = int.from_bytes(hashed.digest(), "little") / 2**64
+    point = _point(same(prompt), secret)
     for split in SPLITS[:-1]:
         point -= SHARES[split]
         if point < 0:
             return split
     return SPLITS[-1]
+
+
+def _point(text: str, secret: bytes) -> float:
+    """Where a text lies in [0, 1)."""
+    hashed = hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"moevolve.split", key=secret
+    )
+    return int.from_bytes(hashed.digest(), "little") / 2**64
+
+
+class Families(msgspec.Struct, frozen=True):
+    """Kinds of prompts that stay together: a split has all of one or nothing, so that what is learnt from some of them is
+    tried on others alone."""
+
+    names: tuple[str, ...]
+    of: Callable[[str], str | None]
+    """Prompt -> its family; None where it has none, and its own text decides."""
+
+    def splits(self, secret: bytes) -> dict[str, Split]:
+        """Family -> its split: as many as its share, and one at least, in an order that the secret decides.
+
+        Raises:
+            ValueError: there are fewer families than splits.
+        """
+        if len(self.names) < len(SPLITS):
+            raise ValueError(f"{len(self.names)} families cannot be shared out to {len(SPLITS)} splits")
+        order = sorted(self.names, key=lambda name: _point(name, secret))
+        counts = {split: max(1, int(share * len(order))) for split, share in SHARES.items()}
+        counts["train"] += len(order) - sum(counts.values())
+        homes = iter([split for split in SPLITS for _ in range(counts[split])])
+        return {name: next(homes) for name in order}
 
 
 def secret_of(seed: int, seal: str) -> bytes:

@@ -16,7 +16,7 @@ from moevolve.tasks.cutters import GENERAL, Cutter
 from moevolve.tasks.installed import installed
 from moevolve.tasks.registry import registered, skill
 from moevolve.tasks.skill import Skill
-from moevolve.tasks.splits import NO_SECRET, SPLITS, Split, same, split_of
+from moevolve.tasks.splits import NO_SECRET, SPLITS, Families, Split, same, split_of
 from moevolve.tasks.task import Task, Verdict
 from moevolve.tasks.tools.servers import ServerSection
 
@@ -160,8 +160,18 @@ class Suite:
         return self._secret.hex()
 
     def split_of(self, prompt: str) -> Split:
-        """The split a prompt belongs to."""
+        """The split a prompt belongs to: its family's, where it has one."""
+        for families, homes in self._families:
+            family = families.of(prompt)
+            if family in homes:
+                return homes[family]
         return split_of(prompt, self._secret)
+
+    @cached_property
+    def _families(self) -> list[tuple[Families, dict[str, Split]]]:
+        """Families of prompts, and where this run has them."""
+        known = [leaf.families for leaf in self.skills.values() if leaf.families is not None]
+        return [(families, families.splits(self._secret)) for families in known]
 
     def elsewhere(self, text: str) -> bool:
         """Whether a text may be a task of another split than train: what is trained on must not."""
@@ -294,6 +304,11 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
             endless += [leaf.path for leaf in PRIMER]
             cutters |= CUTTERS
             answers.add("policy")
+        elif part == "office":
+            from moevolve.tasks.office import OFFICE
+
+            skills += OFFICE
+            answers.add("any")
         elif part == "user":
             own = registered()
             if not own:
@@ -309,7 +324,7 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
     return Suite(name, [*skills, *extra], answers=whose, cutters=cutters, requires=requires, endless=endless)
 
 
-SUITES = ("primer", "user")
+SUITES = ("primer", "office", "user")
 
 
 def shipped(name: str) -> bool:

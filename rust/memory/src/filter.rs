@@ -9,7 +9,8 @@ use crate::columns::{BLOCK, Columns, NONE};
 /// Filters with their names looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub kind: Option<u8>,
+    /// A bit for each kind that passes; 0 lets all pass.
+    pub kinds: u32,
     /// Any of these skills.
     pub skills: Option<BTreeSet<u32>>,
     pub run: Option<u32>,
@@ -72,7 +73,7 @@ impl Filter {
                     continue;
                 }
                 let row = block.row(index);
-                let passes = self.kind.is_none_or(|kind| kind == row.kind)
+                let passes = (self.kinds == 0 || self.kinds >> row.kind & 1 == 1)
                     && self.run.is_none_or(|run| run == row.run)
                     && self.source.is_none_or(|source| source == row.source)
                     && self.in_time(row.cycle, row.until);

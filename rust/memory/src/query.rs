@@ -26,7 +26,8 @@ impl Default for Weights {
 pub struct Query<'a> {
     pub text: Option<&'a str>,
     pub vector: Option<&'a [f32]>,
-    pub kind: Option<Kind>,
+    /// Any of these kinds; all of them if there are none.
+    pub kinds: &'a [Kind],
     /// A node of the skill tree: its own lessons and those of the skills below it.
     pub skill: Option<&'a str>,
     pub run: Option<&'a str>,

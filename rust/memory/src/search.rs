@@ -138,7 +138,10 @@ impl MemoryStore {
     /// The query's filters with their names looked up; None if a name is not in the store, so that nothing passes.
     fn filter(&self, txn: &RoTxn<'_, AnyTls>, query: &Query<'_>) -> Work<Option<Filter>> {
         let mut filter = Filter {
-            kind: query.kind.map(|kind| kind as u8),
+            kinds: query
+                .kinds
+                .iter()
+                .fold(0, |bits, kind| bits | 1 << *kind as u8),
             cycle: query
                 .before_cycle
                 .map(|cycle| u32::try_from(cycle).unwrap_or(NONE)),

@@ -123,8 +123,10 @@ fn filters_come_before_the_ranking_is_cut() {
     assert!(of(|query| query.skill = Some("rar")).is_empty());
     assert_eq!(of(|query| query.run = Some("q")), ["tool"]);
     assert_eq!(of(|query| query.source = Some("agent-1")), ["tool"]);
-    assert_eq!(of(|query| query.kind = Some(Kind::Tool)), ["tool"]);
-    assert!(of(|query| query.kind = Some(Kind::Preference)).is_empty());
+    assert_eq!(of(|query| query.kinds = &[Kind::Tool]), ["tool"]);
+    assert!(of(|query| query.kinds = &[Kind::Preference]).is_empty());
+    let either = of(|query| query.kinds = &[Kind::Preference, Kind::Tool]);
+    assert_eq!(either, ["tool"]);
     assert_eq!(of(|query| query.before_cycle = Some(1)), ["0000"]);
     assert!(of(|query| query.before_cycle = Some(0)).is_empty());
 }

@@ -124,7 +124,7 @@ impl PyMemoryStore {
         self.bodies(py, |store| store.by_skill(skill, run, limit))
     }
 
-    #[pyo3(signature = (*, text=None, vector=None, kind=None, skill=None, run=None, source=None, before_cycle=None, k=8,
+    #[pyo3(signature = (*, text=None, vector=None, kinds=vec![], skill=None, run=None, source=None, before_cycle=None, k=8,
                         confidence=0.0, weights=(0.5, 0.5, 0.2)))]
     #[expect(clippy::too_many_arguments, reason = "keywords of one query")]
     fn search<'py>(
@@ -132,7 +132,7 @@ impl PyMemoryStore {
         py: Python<'py>,
         text: Option<&str>,
         vector: Option<&[u8]>,
-        kind: Option<&str>,
+        kinds: Vec<String>,
         skill: Option<&str>,
         run: Option<&str>,
         source: Option<&str>,
@@ -143,10 +143,14 @@ impl PyMemoryStore {
     ) -> PyResult<Vec<HitTuple<'py>>> {
         let vector = vector.map(floats).transpose()?;
         let (words, by_vector, trust) = weights;
+        let kinds = kinds
+            .iter()
+            .map(|kind| kind_of(kind))
+            .collect::<PyResult<Vec<_>>>()?;
         let query = Query {
             text,
             vector: vector.as_deref(),
-            kind: kind.map(kind_of).transpose()?,
+            kinds: &kinds,
             skill,
             run,
             source,

@@ -54,6 +54,7 @@ HOSTILE: dict[str, Any] = {
     "the payload backwards in parts": ["join", ["backwards", CUT], False],
     "parts through nothing": ["join", ["each", CUT, SAME], False],
     "a lesson": ["lessons", 4],
+    "a lesson by words": ["lessons", 4, 1.0],
     "a lesson beside an answer": ["concat", [["lessons", 1], ASK]],
     "an operand": ["operand", ["payload"], 0],
     "the sign": ["operand", ["prompt"], 1],
@@ -229,7 +230,7 @@ def test_an_answer_that_passes_is_made_of_whole_words_or_their_ends(plan: Any, p
         said.extend(WORD.format(chr(0x4E00 + len(said) + index)) for index in range(ask.n))
         return said[-ask.n :]
 
-    run = Evaluation(prompt, CUTTERS, lambda k: "sol:v=ed;").text(checked)
+    run = Evaluation(prompt, CUTTERS, lambda k, words: "sol:v=ed;").text(checked)
     try:
         asks = next(run)
         while True:

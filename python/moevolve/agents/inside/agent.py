@@ -17,16 +17,19 @@ ERRORS = {"budget": BudgetExceeded, "tool": ToolError}
 
 
 class Lesson:
-    """A graded attempt of the past, as memory keeps it."""
+    """What memory keeps: a graded attempt of the past, or a text that a program gave it. `success` says whether it is an
+    attempt that the grader confirmed; a program's text has no prompt and no answer."""
 
-    __slots__ = ("prompt", "answer", "skill", "level", "success")
+    __slots__ = ("prompt", "answer", "skill", "level", "success", "text", "kind")
 
-    def __init__(self, prompt, answer, skill, level, success):
+    def __init__(self, prompt, answer, skill, level, success, text, kind):
         self.prompt = prompt
         self.answer = answer
         self.skill = skill
         self.level = level
         self.success = success
+        self.text = text
+        self.kind = kind
 
 
 class Task:
@@ -253,14 +256,21 @@ class Agent:
         """Runs coroutines of this attempt side by side and returns their results in order."""
         return await _Together(coroutines)
 
-    async def recall(self, query, k=4, budget=None):
-        """The `k` lessons of this task's skill that fit `query` best, best first, in at most `budget` characters."""
-        lessons = await _Request(self.budget, "recall", {"query": query, "k": k, "budget": budget})
-        return [Lesson(*lesson) for lesson in lessons]
+    async def recall(self, query, k=4, budget=None, **settings):
+        """The `k` lessons of this task's skill that fit `query` best, best first, in at most `budget` characters.
 
-    async def remember(self, text):
-        """Gives memory a text to keep."""
-        return await _Request(self.budget, "remember", {"text": text})
+        Settings: `kinds` (of fact, procedure, tool, preference, failure; all but failures where none are named), `words`,
+        `vector` and `trust` (how much each weighs), `confidence` (lessons of less are left out, so that there may be none).
+        """
+        settings |= {"query": query, "k": k, "budget": budget}
+        return [Lesson(*lesson) for lesson in await _Request(self.budget, "recall", settings)]
+
+    async def remember(self, text, kind="procedure"):
+        """Gives memory a text about this task's skill; true if it will be considered when the cycle ends.
+
+        It is kept if it says something new and contradicts nobody, and is recalled from the next cycle on.
+        """
+        return await _Request(self.budget, "remember", {"text": text, "kind": kind})
 
     async def call(self, tool, **arguments):
         """The result of a tool that the suite grants.

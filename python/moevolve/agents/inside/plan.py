@@ -143,9 +143,10 @@ def window(payload, size, above, pair, one):
     return Text(["window", payload.node, size, above, _binding(pair, 1), _binding(one, 1)])
 
 
-def lessons(k):
-    """Solved examples that memory has for the task, to stand in front of a prompt."""
-    return Text(["lessons", k])
+def lessons(k, words=0.5):
+    """Solved examples that memory has for the task, to stand in front of a prompt: the `k` best by words, in the share that
+    they weigh, and by the nearness of the whole text."""
+    return Text(["lessons", k, float(words)])
 
 
 def node(value):

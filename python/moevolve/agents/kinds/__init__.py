@@ -28,7 +28,7 @@ def table(
         "generate": Generate(answer, lenient=lenient),
         "evaluate": Evaluate(answer, recall, cutters),
         "recall": RecallLessons(recall),
-        "remember": Remember(),
+        "remember": Remember(on=recall is not None),
         "call": CallTool(tools),
         "tools": FindTools(tools),
         "workspace": WorkspaceFiles(),

@@ -33,7 +33,7 @@ STAGES = {
     "verified": {"samples": (4, 8), "temperature": (0.5, 0.8, 1.0), "through": VERB},
     "window": {"size": (2, 3, 4), "above": ABOVE, "say": (0, 3, 4), "samples": SAMPLES},
     "swapped": {"samples": (4, 8), "temperature": (0.4, 0.7)},
-    "recalled": {"k": (1, 2, 4)},
+    "recalled": {"k": (1, 2, 4), "words": (0.0, 0.5, 1.0)},
 }
 
 

@@ -163,6 +163,6 @@ def window(task, size, above, say, samples):
     )
 
 
-def recalled(task, k):
-    """Shows the policy solved examples before the question."""
-    return plan.ask(f"{plan.lessons(k)}{task.prompt}")
+def recalled(task, k, words):
+    """Shows the policy solved examples before the question, chosen by words, by the whole text, or by both."""
+    return plan.ask(f"{plan.lessons(k, words)}{task.prompt}")

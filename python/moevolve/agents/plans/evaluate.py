@@ -43,10 +43,12 @@ class Evaluation:
     Args:
         prompt: the task's prompt, `verb:payload=`.
         cutters: what the suite grants.
-        lessons: `k` -> solved examples that memory has for the prompt.
+        lessons: (`k`, weight of words) -> solved examples that memory has for the prompt.
     """
 
-    def __init__(self, prompt: str, cutters: Mapping[str, Cutter], lessons: Callable[[int], str]) -> None:
+    def __init__(
+        self, prompt: str, cutters: Mapping[str, Cutter], lessons: Callable[[int, float], str]
+    ) -> None:
         self._prompt = Value(prompt, task=True)
         self._payload = Value(prompt.partition(":")[2].removesuffix("="), task=True)
         self._cutters = cutters
@@ -75,8 +77,8 @@ class Evaluation:
                 return self._prompt
             case e.Variable(index=index):
                 return scope[index]
-            case e.Lessons(k=k):
-                return Value(self._lessons(k))
+            case e.Lessons(k=k, words=words):
+                return Value(self._lessons(k, words))
             case e.Operand(text=text, index=index):
                 whole = yield from self.text(text, scope)
                 return part(whole, _operands(whole.text)[index])

@@ -64,9 +64,13 @@ class Operand(Node, frozen=True):
 
 
 class Lessons(Node, frozen=True):
-    """Solved examples that memory has for the prompt: its `k` best lessons of successes, joined."""
+    """Solved examples that memory has for the prompt: its `k` best lessons of successes, joined.
+
+    Of their score words make up the share `words`, the vectors' nearness the rest.
+    """
 
     k: Annotated[int, msgspec.Meta(ge=1, le=32)]
+    words: Share = 0.5
 
 
 class Variable(Node, frozen=True):

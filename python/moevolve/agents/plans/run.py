@@ -9,7 +9,15 @@ from moevolve.agents.plans.expression import PlanError, Text
 from moevolve.agents.plans.values import Value, spelt
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import Answer, GenerateRequest, Outcome, PublicTask, Recall, Unanswered
+from moevolve.protocol.requests import (
+    Answer,
+    GenerateRequest,
+    Outcome,
+    PublicTask,
+    Recall,
+    RecallRequest,
+    Unanswered,
+)
 from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.tasks.cutters import Cutter
@@ -29,6 +37,7 @@ class _Attempt:
         self.value: Value | None = None
         self.failure: str | None = None
         self.detail = ""
+        self.recalled: list[tuple[str, ...]] = []
 
     def advance(self, given: list[list[str]] | None) -> None:
         """Goes on to the next questions, or to the end."""
@@ -58,6 +67,7 @@ class _Attempt:
             requests=self.requests,
             completions=self.completions,
             pieces=() if value is None or failure is not None else value.pieces,
+            recalled=tuple(self.recalled),
         )
 
 
@@ -92,9 +102,10 @@ def attempts(
             attempt = _Attempt(index, seed, _nothing())
             attempt.fail(plan.failure, str(plan))
         else:
-            attempt = _Attempt(
-                index, seed, Evaluation(task.prompt, cutters, _lessons(recall, task)).text(plan)
-            )
+            recalled: list[tuple[str, ...]] = []
+            lessons = _lessons(recall, task, seed, recalled)
+            attempt = _Attempt(index, seed, Evaluation(task.prompt, cutters, lessons).text(plan))
+            attempt.recalled = recalled
             attempt.advance(None)
             under_way.append(attempt)
         everyone.append(attempt)
@@ -155,9 +166,25 @@ def _nothing() -> Asking:
     yield
 
 
-def _lessons(recall: Recall | None, task: PublicTask) -> Callable[[int], str]:
-    def text(k: int) -> str:
-        lessons = recall(task.skill, task.prompt, k) if recall is not None else ()
+def _lessons(
+    recall: Recall | None, task: PublicTask, seed: int, recalled: list[tuple[str, ...]]
+) -> Callable[[int, float], str]:
+    """What recalls solved examples for a task; `recalled` takes their ids."""
+
+    def text(k: int, words: float) -> str:
+        if recall is None:
+            return ""
+        request = RecallRequest(
+            skill=task.skill,
+            query=task.prompt,
+            k=k,
+            key=key(seed, "recall", len(recalled)),
+            kinds=("fact",),
+            words=words,
+            vector=1 - words,
+        )
+        lessons = recall(request)
+        recalled.append(tuple(lesson.id for lesson in lessons))
         return "".join(f"{lesson.prompt}{lesson.answer};" for lesson in reversed(lessons) if lesson.success)
 
     return text

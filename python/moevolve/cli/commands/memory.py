@@ -16,9 +16,9 @@ import msgspec
 
 from moevolve.cli import output
 from moevolve.errors import UsageError
-from moevolve.journal.lessons import Hit, Kind, MemoryStore, Query, Standing, memory_folder
+from moevolve.journal.lessons import Hit, MemoryStore, Query, Standing, memory_folder
 from moevolve.journal.text import line
-from moevolve.records import Lesson
+from moevolve.records import Lesson, LessonKind
 
 WRITER = "person"
 """The writer of what the command line adds."""
@@ -54,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what", nargs="?", metavar="TEXT|ID|FILE", help="what the action is about; - is stdin or stdout"
     )
     parser.add_argument("--skill", metavar="PATH", help="search: this node's lessons; add: where it belongs")
-    parser.add_argument("--kind", choices=get_args(Kind), help="search: only these; add: what it is")
+    parser.add_argument("--kind", choices=get_args(LessonKind), help="search: only these; add: what it is")
     parser.add_argument("--source", metavar="NAME", help="search: only this writer's")
     parser.add_argument(
         "--before-cycle", type=int, metavar="N", help="search: the memory as it stood before this cycle"
@@ -104,7 +104,7 @@ def _search(options: argparse.Namespace, memory: MemoryStore) -> int:
         Query(
             text=None if options.what is None else _wanted(options, "a text"),
             skill=options.skill,
-            kind=options.kind,
+            kinds=() if options.kind is None else (options.kind,),
             source=options.source,
             before_cycle=options.before_cycle,
             k=options.k,

@@ -9,6 +9,7 @@ import msgspec
 from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.stages.grow import grown_tasks, practise_grown
+from moevolve.loop.stages.remember import remember
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Learned, Recipe
 from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
@@ -61,8 +62,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
     agent = found.get("program")
     direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
     latest = through or direct
-    seen = ((attempt.task, attempt.answer, attempt.verdict.success) for attempt in latest)
-    lessons = run.lessons.write(cycle, run.champion.id, seen)
+    lessons = len(remember(run, cycle, latest, requests.get("program"), agent))
     run.state.lessons += lessons
     run.journal.write(
         [Learned(cycle=cycle, lessons=lessons, confirmed=confirmed, buffer=len(run.buffer), recipe=recipe)]

@@ -17,6 +17,7 @@ from moevolve.proposers.checks import checker
 from moevolve.proposers.names import LONGEST
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children, unscored
+from moevolve.protocol.requests import RecallRequest
 from moevolve.randomness import key, rng
 from moevolve.records import ProposerAsked, Record
 from moevolve.rollouts.attempts import Attempt, Counts
@@ -221,7 +222,9 @@ def _brief(
     lessons = [
         f"{lesson.prompt} -> {lesson.answer} ({'right' if lesson.success else 'wrong'})"
         for failure in brief.failures[:4]
-        for lesson in run.lessons.recall(failure.skill, failure.prompt, 2)
+        for lesson in run.lessons.recall(
+            RecallRequest(skill=failure.skill, query=failure.prompt, k=2, kinds=("fact", "failure"))
+        )
     ]
     return msgspec.structs.replace(
         brief,

@@ -16,18 +16,28 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "n": (1, 2, 4, 8),
 }
 """Values that a setting of `agent.generate` moves between."""
+RECALL: dict[str, tuple[float, ...]] = {
+    "k": (1, 2, 3, 4, 6, 8),
+    "budget": (500, 1000, 2000, 4000),
+    "words": (0.0, 0.25, 0.5, 0.75, 1.0),
+    "vector": (0.0, 0.25, 0.5, 0.75, 1.0),
+    "trust": (0.0, 0.25, 0.5, 1.0),
+    "confidence": (0.0, 0.2, 0.4, 0.6),
+}
+"""Values that a setting of `agent.recall` moves between."""
+WHOLE = ("max_tokens", "n", "k", "budget")
 FACTORS = (0.5, 0.7, 1.5, 2.0)
 """By which a constant moves."""
 
 
 def setting(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
-    """Moves a setting of a request to another value."""
+    """Moves a setting of a request, or of what is recalled, to another value."""
     places = [(path, name, where) for path in _sources(files) for name, where in _settings(files[path])]
     if not places:
         raise Inapplicable("no request names a setting")
     path, name, where = rng.choice(places)
-    other = rng.choice([value for value in SETTINGS[name] if value != where.value])
-    new = f"{other:g}" if name in ("max_tokens", "n") else repr(other)
+    other = rng.choice([value for value in (SETTINGS | RECALL)[name] if value != where.value])
+    new = f"{other:g}" if name in WHOLE else repr(other)
     return Change(path, put(files[path], where, new), f"{path}: {name} {where.value} to {new}")
 
 
@@ -59,8 +69,13 @@ def _settings(text: str) -> list[tuple[str, Span]]:
         (str(word.arg), span(text, word.value))
         for call in calls
         for word in call.keywords
-        if word.arg in SETTINGS and _number(word.value)
+        if word.arg in (RECALL if _recalls(call) else SETTINGS) and _number(word.value)
     ]
+
+
+def _recalls(call: ast.Call) -> bool:
+    """Whether a call asks memory."""
+    return isinstance(call.func, ast.Attribute) and call.func.attr == "recall"
 
 
 def _constants(text: str) -> list[tuple[str, Span]]:

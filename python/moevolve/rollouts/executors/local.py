@@ -7,7 +7,6 @@ meantime. So the order of requests, and with it a server's bill, depends on no c
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,7 +23,6 @@ from moevolve.protocol.completion import Completion
 from moevolve.protocol.policy import Policy
 from moevolve.protocol.requests import Answer, Exchange, GenerateRequest, Outcome, Recall, Reply, Unanswered
 from moevolve.protocol.rollouts import Part, RolloutJob, RolloutResult
-from moevolve.records import Lesson
 from moevolve.rollouts.counting import Usage
 from moevolve.rollouts.executors.lane import Lane
 from moevolve.tasks.suite import Suite
@@ -49,17 +47,13 @@ class Programs(msgspec.Struct, frozen=True):
     behaviour: Callable[[str], Behaviour]
 
 
-def _nothing(skill: str, query: str, k: int) -> Sequence[Lesson]:
-    return ()
-
-
 class LocalExecutor:
     """Runs jobs on this machine.
 
     Args:
         policies: gives the policies of some weights.
         programs: the run's programs; None where jobs are of bare policies alone.
-        recall: what programs may recall.
+        recall: memory, which any thread may ask; None recalls nothing.
         together: the policies' reply to one attempt depends on what others ask in its round: they wait for each other.
     """
 
@@ -67,24 +61,18 @@ class LocalExecutor:
         self,
         policies: Policies,
         programs: Programs | None = None,
-        recall: Recall = _nothing,
+        recall: Recall | None = None,
         *,
         together: bool = False,
     ) -> None:
         self.policies = policies
         self.programs = programs
         self.together = together
-        self._recall = recall
-        self._memory = threading.Lock()
+        self.recall = recall
 
     def submit(self, jobs: Sequence[RolloutJob]) -> LocalBatch:
         """Takes jobs; the first cohorts' processes start at once."""
         return LocalBatch(self, jobs)
-
-    def recall(self, skill: str, query: str, k: int) -> Sequence[Lesson]:
-        """Memory, for one thread at a time."""
-        with self._memory:
-            return self._recall(skill, query, k)
 
 
 class _Cohort:
@@ -131,7 +119,8 @@ class _Cohort:
             self._lane.drop()
 
     def _program(self, answer: Answer) -> list[Outcome]:
-        job, programs, recall = self._job, self._executor.programs, self._executor.recall
+        job, programs = self._job, self._executor.programs
+        recall = self._executor.recall if job.memory else None
         if job.program is None or programs is None:
             raise UsageError("this executor runs bare policies alone")
         tasks, keys = job.tasks[self._which], job.keys[self._which]
