@@ -108,7 +108,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_preset_names_the_nearest_and_all() -> None:
     with pytest.raises(
-        UsageError, match=r"`quikstart` \(did you mean `quickstart`\?\).*quickstart, real, small"
+        UsageError, match=r"`quikstart` \(did you mean `quickstart`\?\).*quickstart, real, real-excel, small"
     ):
         Config.load("quikstart")
 

@@ -14,20 +14,14 @@ from moevolve.tasks.office.wording import FRAMES, PHRASES, asked, voice_of
 from moevolve.tasks.splits import SPLITS
 from moevolve.tasks.suite import suite
 
-CELLS: dict[tuple[int, int], Value] = {
-    (column, row): value
-    for row, values in enumerate(
-        [
-            ("key", "region", "units", "price"),
-            (1.0, "North", 10.0, 1.5),
-            (2.0, "south", 20.0, 2.5),
-            (3.0, "North", 5.0, 4.0),
-            (4.0, "West", None, 0.5),
-        ],
-        1,
-    )
-    for column, value in enumerate(values, 1)
-}
+LIST: list[tuple[Value, ...]] = [
+    ("key", "region", "units", "price"),
+    (1.0, "North", 10.0, 1.5),
+    (2.0, "south", 20.0, 2.5),
+    (3.0, "North", 5.0, 4.0),
+    (4.0, "West", None, 0.5),
+]
+CELLS = {(column, row): value for row, values in enumerate(LIST, 1) for column, value in enumerate(values, 1)}
 
 
 def value(source: str) -> Value:
@@ -166,7 +160,10 @@ def test_a_right_formula_of_another_shape_passes_too() -> None:
         assert task.answer is not None
         if task.answer.startswith("=SUMIF("):
             where, key, what = task.answer[7:-1].split(",")
-            assert EXCEL_CELL.grade(task, f"=SUMPRODUCT(({where}={key})*{what})").success
+            rows = task.prompt.partition("rows 2 to ")[2].partition("\n")[0]
+            inner = [f"{column[0]}2:{column[0]}{rows}" for column in (where, what)]
+            assert EXCEL_CELL.grade(task, f"=SUMPRODUCT(({inner[0]}={key})*{inner[1]})").success
+            assert EXCEL_CELL.grade(task, f"=SUMIF({inner[0]},{key},{inner[1]})").success
             assert EXCEL_CELL.grade(task, f"= sumifs({what}, {where}, {key.lower()})").success
             assert not EXCEL_CELL.grade(task, f"=SUMIF({where},{key})").success
 

@@ -183,17 +183,13 @@ def _said(value: object) -> str:
 
 
 def _ranges(sheet: Sheet, slots: Mapping[str, object]) -> dict[str, object]:
-    places = {}
-    for name in "qpgh":
-        letter = sheets.COLUMNS[sheet.names.index(str(slots[name]))]
-        places[name.upper()] = f"{letter}2:{letter}{sheet.last}"
-    return {**slots, **places}
+    return {**slots, **{name.upper(): sheet.column(str(slots[name])) for name in "qpgh"}}
 
 
 def voice(prompt: str) -> str | None:
     """The name of the voice that a prompt is in; None of what is no prompt of this skill."""
     head, found, rest = prompt.partition(ASK)
-    if not found or not head.startswith("List in A1:E") or not rest.endswith(END):
+    if not found or not head.startswith("Sheet: ") or not rest.endswith(END):
         return None
     number = voice_of(rest.removesuffix(END))
     return None if number is None else str(number)

@@ -11,6 +11,8 @@ from moevolve.tasks.office.values import Value
 COLUMNS = "ABCDE"
 ANSWER = (8, 1)
 """The cell that the formula stands in: H1, beside the list."""
+LENGTHS = tuple(n for n in range(8, 31) if 100 % n)
+"""Rows of a list, so many that a mean seldom has two digits by itself."""
 COPIES = (1.0, 0.3, 1.8, 0.6, 1.3)
 """Scales of the numbers in changed copies of a list, so that both outcomes of every threshold occur."""
 
@@ -78,9 +80,14 @@ class Sheet(msgspec.Struct, frozen=True):
 
     @property
     def described(self) -> str:
-        """Where it lies, and the names of its columns."""
+        """Its columns by letter and name, and its rows."""
         names = ", ".join(f"{letter} {name}" for letter, name in zip(COLUMNS, self.names, strict=True))
-        return f"List in A1:E{self.last}: {names}"
+        return f"Sheet: {names}; rows 2 to {self.last}"
+
+    def column(self, name: str) -> str:
+        """A whole column, by its name."""
+        letter = COLUMNS[self.names.index(name)]
+        return f"{letter}:{letter}"
 
     def cells(self) -> dict[tuple[int, int], Value]:
         """(column, row) -> value."""
@@ -96,7 +103,7 @@ def drawn(rng: Random) -> tuple[Sheet, Theme]:
     """A list of eight to thirty rows, and what it is about."""
     theme = rng.choice(THEMES)
     names = (theme.key, *theme.groups, rng.choice(theme.counts), rng.choice(theme.amounts))
-    return Sheet(names, _rows(rng, theme, rng.randint(8, 30), 1.0)), theme
+    return Sheet(names, _rows(rng, theme, rng.choice(LENGTHS), 1.0)), theme
 
 
 def changed(rng: Random, sheet: Sheet, theme: Theme) -> list[Sheet]:
