@@ -1,6 +1,6 @@
 """How cells are asked for: sixteen voices, each with a frame and a phrase of its own for every kind of cell.
 
-No two voices share a frame or a phrase, so that a run keeps whole voices for one split: nothing that memory holds is worded as
+No two voices share a frame or a phrase, so that a run keeps whole voices for one split: nothing in memory is worded as
 a sealed task is, though words such as "total" and "sum" are everybody's.
 """
 
