@@ -20,7 +20,7 @@ from synthetic_journal import entries, records
 from moevolve.cli.live import sparkline
 from moevolve.journal.reader import read
 from moevolve.records import Entry, Evaluated, Gated, Interval, Proposed, Record, RunStarted, VariantAdded
-from moevolve.report import html, svg, terminal, trees
+from moevolve.report import beside, html, svg, terminal, trees
 from moevolve.report.summary import summary_of
 
 HOSTILE = '<script src="https://evil.example/x.js"></script>\x1b[2J[bold]\n& "quoted"'
@@ -168,7 +168,7 @@ def test_the_terminal_obeys_nothing_that_a_program_wrote() -> None:
 
 def test_tables_of_runs_show_runs_that_cannot_be_read() -> None:
     summary = summarised(entries(records()))
-    text = printed(terminal.listing({"runs/a": summary, "runs/b": "written by a newer version"}))
+    text = printed(beside.listing({"runs/a": summary, "runs/b": "written by a newer version"}))
     assert re.search(r"runs/a\s+finished\s+full\s+11", text)
     assert re.search(r"runs/b\s+written by a newer version", text)
 
@@ -177,7 +177,7 @@ def test_the_comparison_has_an_interval_with_every_score() -> None:
     found = {arm: summarised(entries(records(arm=arm))) for arm in ("full", "weights", "program")}  # type: ignore[arg-type]
     for width in (80, 130):
         file = io.StringIO()
-        Console(file=file, width=width, markup=False).print(terminal.comparison(found, width=width))
+        Console(file=file, width=width, markup=False).print(beside.comparison(found, width=width))
         assert len(re.findall(r"\[[+-]?0\.\d{3}, [+-]?0\.\d{3}\]", file.getvalue())) == 9
 
 

@@ -15,7 +15,7 @@ from synthetic_journal import SKILLS, entries, records
 
 from moevolve.journal.store import RunStore
 from moevolve.records import Evaluated, Gated, Metered, Sandbox, State
-from moevolve.report import terminal
+from moevolve.report import beside, terminal
 from moevolve.report.summary import figures_of
 
 CONTRACT = {
@@ -131,7 +131,7 @@ def test_what_was_not_measured_is_absent_and_blank_never_an_old_figure() -> None
     begun = summarised(found[:3], state("stopped"))
     assert (begun.score.initial, begun.score.final, begun.score.gain) == (0.4, None, None)
     out = io.StringIO()
-    terminal.console(out).print(terminal.scores(begun), terminal.comparison({"run": begun}))
+    terminal.console(out).print(terminal.scores(begun), beside.comparison({"run": begun}))
     assert "+0.000" not in out.getvalue() and "None" not in out.getvalue()
     assert out.getvalue().count("0.400") == 2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -20,7 +20,6 @@ from moevolve.journal.text import line
 from moevolve.journal.view import RunView, describe
 from moevolve.records import Answers
 from moevolve.report.ablation import PartFigures
-from moevolve.report.arms import ArmFigures
 from moevolve.report.search import lines as earned_lines
 from moevolve.report.summary import (
     AlarmFigures,
@@ -34,10 +33,6 @@ from moevolve.report.summary import (
 
 PIPE_WIDTH = 130
 """Width of tables where stdout is no terminal."""
-WIDE = 110
-"""Columns beside name and arm that a comparison needs for a score and its interval on one line."""
-NAME_WIDTH = 32
-"""A run's longer name goes over several lines, so that its figures stay readable."""
 LONGEST = 64
 """Characters of a name, so that none is long enough to begin a line of its own."""
 ALARMS = 8
@@ -164,7 +159,7 @@ def scores(summary: Summary) -> Table:
         table.add_column(name, justify="right")
     for name, score in (("sealed", summary.score), ("dev", summary.dev)):
         if score.initial is not None:
-            table.add_row(name, *_measured(score), f"{score.n:,}")
+            table.add_row(name, *measured(score), f"{score.n:,}")
         if score.bare_initial is not None:
             before = f"{decimals(score.bare_initial)} {bounds(score.bare_initial_ci)}"
             after = f"{decimals(score.bare_final)} {bounds(score.bare_final_ci)}"
@@ -174,7 +169,7 @@ def scores(summary: Summary) -> Table:
     return table
 
 
-def _measured(score: Score, join: str = " ", note: str = "") -> tuple[RenderableType, RenderableType, Text]:
+def measured(score: Score, join: str = " ", note: str = "") -> tuple[RenderableType, RenderableType, Text]:
     """Before, after and gain; what was not measured is blank."""
     return (
         f"{decimals(score.initial)}{join}{bounds(score.initial_ci)}",
@@ -371,85 +366,6 @@ def cost(spent: Cost) -> Group:
     notes += said_endings(spent.endings)
     notes += said_refused(spent.refused)
     return Group(table, Text("; ".join(notes)))
-
-
-def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table:
-    """Runs side by side: one a line, or in a narrow terminal three lines each.
-
-    Args:
-        runs: a run's name -> its figures.
-        width: columns of the terminal.
-    """
-    longest = [
-        max((len(text) for text in texts), default=0) for texts in (runs, (s.arm for s in runs.values()))
-    ]
-    wide = width >= WIDE + min(NAME_WIDTH, longest[0]) + longest[1]
-    table = plain_table("Runs: sealed score before and after, 95 % intervals")
-    table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
-    names = ["initial", "final", "gain", "time", "tokens"]
-    for name in ["arm", "seed", *names, "promoted"] if wide else names:
-        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
-    for name, summary in runs.items():
-        score, counts = summary.score, summary.promotions
-        unfinished = "" if summary.status == "finished" else f" ({summary.status})"
-        promoted = f"{counts.weights.accepted}/{counts.program.accepted}"
-        columns: list[RenderableType] = [
-            *_measured(score, " " if wide else "\n", unfinished),
-            duration(summary.seconds),
-            amount(summary.tokens.generated + summary.tokens.trained),
-        ]
-        if wide:
-            table.add_row(line(name), summary.arm, str(summary.seed), *columns, promoted)
-        else:
-            table.add_row(f"{line(name)}\n{summary.arm}, {summary.seed}\n{promoted} promoted", *columns)
-    return table
-
-
-def over_seeds(found: Sequence[ArmFigures]) -> Table:
-    """Arms side by side, each over its seeds."""
-    table = plain_table("Arms: sealed score, means over seeds with 95 % intervals")
-    table.add_column("arm", overflow="fold", max_width=NAME_WIDTH)
-    for name in ("runs", "initial", "final", "gain", "time", "tokens", "promoted"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for each in found:
-        means = [
-            decimals(figure.mean) + (f" {bounds(figure.ci)}" if figure.ci is not None else "")
-            for figure in (each.initial, each.final, each.gain)
-        ]
-        table.add_row(
-            f"{line(each.name, LONGEST)}, {each.arm}",
-            str(len(each.seeds)),
-            *means,
-            duration(each.seconds),
-            amount(round(each.tokens)),
-            f"{each.promotions:g}",
-        )
-    return table
-
-
-def listing(runs: Mapping[str, Summary | str]) -> Table:
-    """Runs in a folder, one a line; a text in place of figures says why a run cannot be read."""
-    table = plain_table("")
-    table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
-    for name in ("status", "arm"):
-        table.add_column(name)
-    for name in ("seed", "cycles", "before", "after", "time"):
-        table.add_column(name, justify="right")
-    for name, summary in runs.items():
-        if isinstance(summary, str):
-            table.add_row(line(name), Text(line(summary), style="red"))
-            continue
-        table.add_row(
-            line(name),
-            summary.status,
-            summary.arm,
-            str(summary.seed),
-            str(summary.cycles),
-            decimals(summary.score.initial),
-            decimals(summary.score.final),
-            duration(summary.seconds),
-        )
-    return table
 
 
 def plain_table(title: str) -> Table:

@@ -34,9 +34,9 @@ def execute(options: argparse.Namespace) -> int:
         if options.json:
             output.data(found_arms)
         else:
-            from moevolve.report import terminal
+            from moevolve.report import beside, terminal
 
-            terminal.console().print(terminal.over_seeds(found_arms))
+            terminal.console().print(beside.over_seeds(found_arms))
         return 0
     if options.json:
         output.data(
@@ -57,8 +57,8 @@ def execute(options: argparse.Namespace) -> int:
             ]
         )
     else:
-        from moevolve.report import terminal
+        from moevolve.report import beside, terminal
 
         console = terminal.console()
-        console.print(terminal.comparison(found, width=console.width))
+        console.print(beside.comparison(found, width=console.width))
     return 0

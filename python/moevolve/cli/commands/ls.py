@@ -32,9 +32,9 @@ def execute(options: argparse.Namespace) -> int:
     elif not found:
         output.say(f"No runs in {root}: `moevolve run quickstart` starts one.")
     else:
-        from moevolve.report import terminal
+        from moevolve.report import beside, terminal
 
-        terminal.console().print(terminal.listing(found))
+        terminal.console().print(beside.listing(found))
     return 0
 
 

@@ -1,0 +1,99 @@
+"""Runs side by side as tables: compared, as means over seeds, and as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moevolve.journal.figures import amount, bounds, decimals, duration
+from moevolve.journal.text import line
+from moevolve.report.arms import ArmFigures
+from moevolve.report.summary import Summary
+from moevolve.report.terminal import LONGEST, PIPE_WIDTH, measured, plain_table
+
+WIDE = 110
+"""Columns beside name and arm that a comparison needs for a score and its interval on one line."""
+NAME_WIDTH = 32
+"""A run's longer name goes over several lines, so that its figures stay readable."""
+
+
+def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table:
+    """Runs side by side: one a line, or in a narrow terminal three lines each.
+
+    Args:
+        runs: a run's name -> its figures.
+        width: columns of the terminal.
+    """
+    longest = [
+        max((len(text) for text in texts), default=0) for texts in (runs, (s.arm for s in runs.values()))
+    ]
+    wide = width >= WIDE + min(NAME_WIDTH, longest[0]) + longest[1]
+    table = plain_table("Runs: sealed score before and after, 95 % intervals")
+    table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
+    names = ["initial", "final", "gain", "time", "tokens"]
+    for name in ["arm", "seed", *names, "promoted"] if wide else names:
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    for name, summary in runs.items():
+        score, counts = summary.score, summary.promotions
+        unfinished = "" if summary.status == "finished" else f" ({summary.status})"
+        promoted = f"{counts.weights.accepted}/{counts.program.accepted}"
+        columns: list[RenderableType] = [
+            *measured(score, " " if wide else "\n", unfinished),
+            duration(summary.seconds),
+            amount(summary.tokens.generated + summary.tokens.trained),
+        ]
+        if wide:
+            table.add_row(line(name), summary.arm, str(summary.seed), *columns, promoted)
+        else:
+            table.add_row(f"{line(name)}\n{summary.arm}, {summary.seed}\n{promoted} promoted", *columns)
+    return table
+
+
+def over_seeds(found: Sequence[ArmFigures]) -> Table:
+    """Arms side by side, each over its seeds."""
+    table = plain_table("Arms: sealed score, means over seeds with 95 % intervals")
+    table.add_column("arm", overflow="fold", max_width=NAME_WIDTH)
+    for name in ("runs", "initial", "final", "gain", "time", "tokens", "promoted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in found:
+        means = [
+            decimals(figure.mean) + (f" {bounds(figure.ci)}" if figure.ci is not None else "")
+            for figure in (each.initial, each.final, each.gain)
+        ]
+        table.add_row(
+            f"{line(each.name, LONGEST)}, {each.arm}",
+            str(len(each.seeds)),
+            *means,
+            duration(each.seconds),
+            amount(round(each.tokens)),
+            f"{each.promotions:g}",
+        )
+    return table
+
+
+def listing(runs: Mapping[str, Summary | str]) -> Table:
+    """Runs in a folder, one a line; a text in place of figures says why a run cannot be read."""
+    table = plain_table("")
+    table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
+    for name in ("status", "arm"):
+        table.add_column(name)
+    for name in ("seed", "cycles", "before", "after", "time"):
+        table.add_column(name, justify="right")
+    for name, summary in runs.items():
+        if isinstance(summary, str):
+            table.add_row(line(name), Text(line(summary), style="red"))
+            continue
+        table.add_row(
+            line(name),
+            summary.status,
+            summary.arm,
+            str(summary.seed),
+            str(summary.cycles),
+            decimals(summary.score.initial),
+            decimals(summary.score.final),
+            duration(summary.seconds),
+        )
+    return table
