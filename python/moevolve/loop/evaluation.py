@@ -13,8 +13,7 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
-from moevolve.loop import resolve, sharing
-from moevolve.loop import run as runs
+from moevolve.loop import opening, resolve, sharing
 from moevolve.loop.variants import genome_in
 from moevolve.models.champions import Champions
 from moevolve.models.engine import Engine
@@ -83,11 +82,11 @@ def evaluate(
     with TemporaryDirectory(prefix="moevolve-eval-") as scratch:
         if champion is not None:
             config = _as_champion(config, champion, Path(scratch))
-        config, source = runs.settled(config)
-        with runs.closing(source), RunStore.create(Path(scratch) / "run") as store:
+        config, source = opening.settled(config)
+        with opening.closing(source), RunStore.create(Path(scratch) / "run") as store:
             config = resolve.keep_files(config, store.path)
             journal = JournalWriter(store, 0, None, None)
-            run, first_weights, _ = runs.opened(config, store, source, journal, lambda what, share: None)
+            run, first_weights, _ = opening.opened(config, store, source, journal, lambda what, share: None)
             progress("loading the policy")
             if champion is not None and isinstance(source, Engine):
                 with RunStore.open(champion) as recorded:

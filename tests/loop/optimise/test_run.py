@@ -17,6 +17,7 @@ from moevolve.errors import ConfigError, UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
 from moevolve.loop import run as runs
+from moevolve.loop.optimise import driver
 from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise.settings import settings
 from moevolve.loop.optimise.workers import Workers
@@ -122,7 +123,7 @@ def test_a_killed_run_repeats_nothing_that_had_ended(
     out = tmp_path / "killed"
     before = {record.evaluation for record in records(out) if isinstance(record, Rated)}
     with RunStore.open(out) as store:
-        before |= {int(key) for key, _ in store.scan(optimisation.RESULTS)}
+        before |= {int(key) for key, _ in store.scan(driver.RESULTS)}
     begun: list[int] = []
     begin = Workers.begin
 
@@ -158,7 +159,7 @@ def test_a_result_ahead_of_its_turn_is_kept(problem: Callable[..., EvaluatorFold
 
     def noted(self: RunStore, changes: Any) -> None:
         puts(self, changes)
-        early.extend(key for table, key, _ in changes if table == optimisation.RESULTS)
+        early.extend(key for table, key, _ in changes if table == driver.RESULTS)
         if len(early) == 2:
             raise Interrupted
 
@@ -184,7 +185,7 @@ def test_a_result_ahead_of_its_turn_is_kept(problem: Callable[..., EvaluatorFold
 def test_a_person_ends_or_pauses_a_run(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optimisation, "SAYING", 0.0)
+    monkeypatch.setattr(driver, "SAYING", 0.0)
     folder, out = problem(), tmp_path / "out"
 
     def ask(entry: Entry) -> None:

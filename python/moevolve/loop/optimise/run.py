@@ -7,51 +7,25 @@ makes no evaluation twice that had ended, and goes on to the record of the undis
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from moevolve.agents.process import in_force
 from moevolve.errors import DivergedError, UsageError
 from moevolve.journal import seal
-from moevolve.journal.store import Put, RunStore
-from moevolve.journal.writer import JournalWriter
-from moevolve.loop.control import Control
+from moevolve.journal.store import RunStore
 from moevolve.loop.optimise import settings as settings_
-from moevolve.loop.optimise.archive import ProgramArchive
-from moevolve.loop.optimise.model import Model
-from moevolve.loop.optimise.proposers import OPERATORS
-from moevolve.loop.optimise.search import MODEL, Plan, Search, blob, hash_of
+from moevolve.loop.optimise.driver import Driver, OnEvent, OnState
+from moevolve.loop.optimise.search import hash_of
 from moevolve.loop.optimise.settings import FOLDER, Settings
-from moevolve.loop.optimise.workers import Workers
-from moevolve.loop.variants import genome_in
 from moevolve.records import (
-    Command,
-    Controlled,
     Entry,
-    Imported,
-    Rated,
-    Record,
     RunFinished,
     RunStarted,
-    Sandbox,
-    State,
-    VariantAdded,
 )
 from moevolve.tasks import folder as files
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorProcess
-from moevolve.tasks.evaluators.verdict import FAILURES, Evaluation
-
-OnEvent = Callable[[Entry], None]
-OnState = Callable[[State], None]
-PLANS, RESULTS, ARTIFACTS = "planned", "evaluated", "artifacts"
-"""Tables: evaluations that are not on record yet, what came of those of them that have ended, and what evaluators said
-beside the scores of those that are on record."""
-SAYING = 0.5
-"""Seconds between two sayings of how far the run is."""
 
 
 def start(
@@ -97,7 +71,7 @@ def start(
             parameters=0,
             grader=files.digest(store.path / FOLDER),
         )
-        run = _Run(store, settings, copied, on_event, on_state)
+        run = Driver(store, settings, copied, on_event, on_state)
         run.journal.write([began])
         return run.drive(workers)
 
@@ -127,7 +101,7 @@ def resume(
         if not seal.is_sealed(store.path):
             seal.write(store)
         return store.path
-    return _Run(store, settings, folder, on_event, on_state).drive(workers)
+    return Driver(store, settings, folder, on_event, on_state).drive(workers)
 
 
 def on_record(store: RunStore) -> tuple[Settings, EvaluatorFolder]:
@@ -174,251 +148,7 @@ def replay(
 
     with RunStore.create(scratch) as store:
         files.copy(source.path / FOLDER, store.path / FOLDER)
-        run = _Run(store, settings, folder, compare, on_state, source)
+        run = Driver(store, settings, folder, compare, on_state, source)
         run.journal.write([entries[0].record])
         run.again(source, [entry.record for entry in entries])
         return source.head(), store.head()
-
-
-class _Told(msgspec.Struct):
-    artifacts: dict[str, str]
-    output: str
-
-
-class _Run:
-    """One run under way."""
-
-    def __init__(
-        self,
-        store: RunStore,
-        settings: Settings,
-        folder: EvaluatorFolder,
-        on_event: OnEvent | None,
-        on_state: OnState | None,
-        recorded: RunStore | None = None,
-    ) -> None:
-        self.journal = JournalWriter(store, len(store), on_event, on_state)
-        self._store = store
-        self._settings = settings
-        self._folder = folder
-        self._archive = ProgramArchive(settings.population, settings.alpha)
-        self._recorded = recorded
-        self._control = Control(store, recorded)
-        self._attended = 0.0
-        self._model: Model | None = None
-        if settings.proposer.endpoint is not None:
-            self._model = Model(settings, store, self.journal, recorded, self._told)
-        self._search = Search(settings, folder, store, self._archive, self._model, ask_own=recorded is None)
-        self._stopped = False
-        """Whether a person has ended the run; a resumed one meets that again."""
-        for _, record, _ in store.records():
-            self._search.take(record)
-            self._stopped = self._stopped or (isinstance(record, Controlled) and record.command == "stop")
-        self._plans = [msgspec.msgpack.decode(body, type=Plan) for _, body in store.scan(PLANS)]
-        self._results = {
-            int(number): msgspec.msgpack.decode(body, type=Evaluation) for number, body in store.scan(RESULTS)
-        }
-        self._next = self._plans[-1].evaluation + 1 if self._plans else self._archive.applied
-        self._begun: set[int] = set()
-        self._newest: tuple[str, _Told] | None = None
-        """What the evaluator said at the evaluation that goes on record now, which no table has yet."""
-        self._said = 0.0
-
-    def drive(self, workers: int | None) -> Path:
-        """Evaluates to the end."""
-        most = min(workers or 10**6, self._settings.in_flight)
-        pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
-        missing = ""
-        try:
-            self._note_sandbox(pool)
-            while self._archive.applied < self._settings.evaluations and not self._stopped:
-                if (asked := self._attend()) is not None:
-                    if asked == "stop":
-                        break
-                    self._say("paused", "paused")
-                    return self._store.path
-                self._begin(pool)
-                if pool.missing != missing:
-                    missing = pool.missing
-                    self._note_sandbox(pool)
-                # What may be begun is begun before a commit, so that nobody waits for the disk.
-                if not self._step() and pool.busy:
-                    self._hear(pool)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            self._say("interrupted" if stopped else "failed", "stopped" if stopped else "failed", str(error))
-            raise
-        finally:
-            pool.close()
-            if self._model is not None:
-                self._model.close()
-        self._finish()
-        return self._store.path
-
-    def again(self, source: RunStore, records: Sequence[Record]) -> None:
-        """Does again what is on record."""
-        rated = {record.evaluation: record for record in records if isinstance(record, Rated)}
-        made = {record.variant: record for record in records if isinstance(record, VariantAdded)}
-        steady = all(name in (*OPERATORS, MODEL) for name in self._settings.proposers)
-        while self._archive.applied < len(rated):
-            self._attend()
-            if self._due():
-                plan = self._search.plan(self._next, self._plans)
-                record = rated.get(plan.evaluation)
-                if not steady and record is not None and plan.purpose == record.purpose == "candidate":
-                    plan = _recorded(plan, made[record.variant], record, source, self._folder)
-                self._planned(plan, [], [])
-                continue
-            found = rated[self._plans[0].evaluation]
-            told = msgspec.to_builtins(found)
-            said = {name: told[name] for name in ("score", "failure", "detail", "metrics")}
-            if found.failure not in FAILURES:
-                said["failure"] = None  # It was never evaluated, for a reason that the plan names.
-            self._results[found.evaluation] = msgspec.convert(said, Evaluation)
-            self._apply([])
-        self._attend()
-        if isinstance(records[-1], RunFinished):
-            self._finish()
-
-    def _attend(self) -> Command | None:
-        """Takes up what a person asked; `stop` or `pause` where that holds now."""
-        now = time.monotonic()
-        if self._recorded is None and now - self._attended < SAYING:
-            return None
-        self._attended = now
-        while (asked := self._control.next(self.journal.cursor)) is not None:
-            command = asked.request.command
-            if command == "import":
-                refused = "an optimisation run takes up no program"
-                self.journal.write(
-                    [Imported(cycle=0, request=asked.number, program="", done=False, detail=refused)]
-                )
-                continue
-            holds = command in ("pause", "stop")
-            record = Controlled(
-                cycle=0,
-                request=asked.number,
-                command=command,
-                variant=asked.request.variant,
-                done=holds,
-                champion=self._archive.champion or "v0",
-                detail="" if holds else "no program of an optimisation run waits for approval",
-            )
-            self.journal.write([record])
-            if holds and asked.fresh:
-                return command
-        return None
-
-    def _due(self) -> bool:
-        return self._next < self._settings.evaluations and self._archive.applied >= self._search.due(
-            self._next
-        )
-
-    def _begin(self, pool: Workers) -> None:
-        """Begins evaluations that are planned, as far as there are processes for them."""
-        for plan in self._plans:
-            if plan.evaluation in self._begun or plan.evaluation in self._results:
-                continue
-            if plan.refused is not None:
-                self._results[plan.evaluation] = Evaluation(score=None, failure="error", detail=plan.detail)
-            elif pool.free:
-                self._begun.add(plan.evaluation)
-                pool.begin(plan.evaluation, plan.text, self._search.key(plan.evaluation))
-
-    def _step(self) -> bool:
-        """Puts one evaluation on record, or plans one, in one commit; False if neither can be done yet."""
-        if self._due():
-            self._commit([], [], [])
-        elif self._plans and self._plans[0].evaluation in self._results:
-            self._apply([])
-        else:
-            return False
-        return True
-
-    def _apply(self, puts: list[Put]) -> None:
-        plan = self._plans.pop(0)
-        number = f"{plan.evaluation:08d}"
-        found = self._results.pop(plan.evaluation)
-        self._begun.discard(plan.evaluation)
-        records = self._search.records(plan, found)
-        self._newest = None
-        if found.artifacts or found.output:
-            self._newest = number, _Told(found.artifacts, found.output)
-            puts.append((ARTIFACTS, number, msgspec.msgpack.encode(self._newest[1])))
-        puts += [(PLANS, number, None), (RESULTS, number, None)]
-        self._commit(records, puts, [blob(self._folder, plan.text)] if plan.purpose == "candidate" else [])
-        self._say("evaluating", "running")
-
-    def _commit(self, records: list[Record], puts: list[Put], blobs: list[bytes]) -> None:
-        """One commit: records, and the next plan where it follows from them."""
-        if self._due() and self._recorded is None:
-            self._planned(self._search.plan(self._next, self._plans), records, puts, blobs)
-        else:
-            self.journal.write(records, puts=puts, blobs=blobs)
-
-    def _planned(
-        self, plan: Plan, records: list[Record], puts: list[Put], blobs: Sequence[bytes] = ()
-    ) -> None:
-        """Keeps a plan, with what it cost."""
-        self._next += 1
-        self._plans.append(plan)
-        bills = self._model.bill(f"evaluation {plan.evaluation}") if self._model is not None else []
-        puts.append((PLANS, f"{plan.evaluation:08d}", msgspec.msgpack.encode(plan)))
-        self.journal.write([*records, *bills], puts=puts, blobs=blobs)
-
-    def _told(self, text: str) -> dict[str, str]:
-        """What the evaluator said of the program with this text, beside its score."""
-        name = hash_of(self._folder, text)
-        program = next(each for each in self._archive.programs.values() if each.text == name)
-        number = f"{program.step or 0:08d}"
-        told = self._newest[1] if self._newest is not None and self._newest[0] == number else None
-        for store in (self._store, self._recorded):
-            kept = store.get(ARTIFACTS, number) if store is not None and told is None else None
-            told = told if kept is None else msgspec.msgpack.decode(kept, type=_Told)
-        return {} if told is None else {**told.artifacts, "output": told.output}
-
-    def _hear(self, pool: Workers) -> None:
-        """Takes what has ended; whatever is not next on record is kept in a table at once."""
-        early: list[Put] = []
-        for number, found in pool.ended():
-            self._results[number] = found
-            if number != self._plans[0].evaluation:
-                early.append((RESULTS, f"{number:08d}", msgspec.msgpack.encode(found)))
-        if early:
-            self._store.puts(early)
-
-    def _note_sandbox(self, pool: Workers) -> None:
-        walls = in_force()
-        missing = [*walls.missing, "evaluations: namespaces"] if pool.missing else walls.missing
-        self._store.set_sandbox(Sandbox(layers=walls.layers, missing=missing))
-
-    def _finish(self) -> None:
-        genome_in(self._store, self._archive.best().text).write(self._store.path / "program")
-        best = self._archive.best()
-        self.journal.write([RunFinished(cycles=0, champion=best.id, seal=seal.DIGEST)])
-        self._said = 0.0
-        self._say("finished", "finished")
-        seal.write(self._store)
-
-    def _say(self, what: str, status: str, error: str | None = None) -> None:
-        now = time.monotonic()
-        if status == "running" and now - self._said < SAYING:
-            return
-        self._said = now
-        done, total = self._archive.applied, self._settings.evaluations
-        self.journal.state(f"{what}: {done}/{total} evaluations", done / total, status=status, error=error)
-
-
-def _recorded(
-    plan: Plan, variant: VariantAdded, rated: Rated, source: RunStore, folder: EvaluatorFolder
-) -> Plan:
-    """The plan with the program on record, where a proposer is not asked again."""
-    refused = rated.failure if rated.failure in ("duplicate", "rejected") else None
-    return msgspec.structs.replace(
-        plan,
-        text=genome_in(source, variant.program).files[folder.program],
-        operator=variant.operator,
-        summary=variant.summary,
-        refused=refused,
-        detail=rated.detail if refused else "",
-    )
