@@ -46,6 +46,8 @@ class Plan(msgspec.Struct, frozen=True):
     """All weights by format."""
     stored_bytes: int | None
     """What a GGUF holds."""
+    obstacle: str | None = None
+    """Why loading refuses this configuration, where it does."""
 
     @classmethod
     def of(cls, path: str | PathLike[str]) -> Plan:

@@ -11,6 +11,11 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+/// Bytes of a text that is read: the largest tokenizers have about 40 million.
+const LARGEST_TEXT: u64 = 256 << 20;
+/// Bytes of a JSON object that is read; in memory it may take sixteen times as many.
+const LARGEST_OBJECT: u64 = 32 << 20;
+
 /// A memory-mapped file, and its name in errors.
 #[derive(Debug)]
 pub struct MappedFile {
@@ -21,6 +26,7 @@ pub struct MappedFile {
 impl MappedFile {
     /// Maps a file. It must not change while it is mapped: replace a checkpoint's file, never write into it.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
+        plain(path)?;
         let file = fs::File::open(path).map_err(|e| Error::file(path, e))?;
         // SAFETY: the bytes are only read, and any bytes are valid `u8`s; a file that shrinks under the map ends the
         // process, as with any reader of mapped weights, which is why files are replaced whole (`write_atomically`).
@@ -38,17 +44,44 @@ impl Deref for MappedFile {
     }
 }
 
+/// Refuses what is there and no plain file, which might never end: a pipe or a device. Returns its size.
+fn plain(path: &Path) -> Result<u64> {
+    let found = fs::metadata(path).map_err(|e| Error::file(path, e))?;
+    if found.is_file() {
+        Ok(found.len())
+    } else {
+        Err(Error::file(path, "is not a plain file"))
+    }
+}
+
+/// Whether a name is taken, be it by a link that leads nowhere.
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// The bytes of a file that is read whole: one above `most` is refused.
+pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let size = plain(path)?;
+    if size > most {
+        let reason = format!("has {size} bytes, of which at most {most} are read");
+        return Err(Error::file(path, reason));
+    }
+    fs::read(path).map_err(|e| Error::file(path, e))
+}
+
 /// A text file.
 pub fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| Error::file(path, e))
+    let bytes = read_bytes(path, LARGEST_TEXT)?;
+    String::from_utf8(bytes).map_err(|e| Error::file(path, format!("is not UTF-8: {e}")))
 }
 
 /// A JSON object, None where there is no such file.
 pub fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    if !path.exists() {
+    if !is_there(path) {
         return Ok(None);
     }
-    match serde_json::from_str(&read_text(path)?) {
+    let bytes = read_bytes(path, LARGEST_OBJECT)?;
+    match serde_json::from_slice(&bytes) {
         Ok(Value::Object(map)) => Ok(Some(map)),
         Ok(_) => Err(Error::file(path, "is not a JSON object")),
         Err(e) => Err(Error::file(path, format!("is not JSON: {e}"))),

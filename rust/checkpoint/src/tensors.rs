@@ -158,9 +158,11 @@ pub fn not_finite(file: &str, name: &str, index: usize, value: f32) -> Error {
 /// The tensors of a checkpoint by name, to be taken out one by one.
 #[derive(Debug)]
 pub struct Tensors {
-    /// The checkpoint's name in errors.
+    /// What errors blame for a tensor that nothing places.
     file: String,
     by_name: BTreeMap<String, TensorView>,
+    /// Files that tensors are said to lie in, whether they do or not.
+    places: BTreeMap<String, String>,
 }
 
 impl Tensors {
@@ -169,7 +171,29 @@ impl Tensors {
         Self {
             file: file.into(),
             by_name: BTreeMap::new(),
+            places: BTreeMap::new(),
         }
+    }
+
+    /// Says which file is to hold a tensor, so that it is blamed where it does not.
+    pub fn place(&mut self, name: String, file: String) {
+        self.places.insert(name, file);
+    }
+
+    /// The error of a tensor that is not there, with the name that it has instead where one looks like it.
+    fn missing(&self, name: &str) -> Error {
+        let file = self.places.get(name).unwrap_or(&self.file);
+        let tail = name.strip_prefix("model.").unwrap_or(name);
+        let alike = |found: &&String| {
+            found
+                .strip_suffix(tail)
+                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        let reason = match self.by_name.keys().find(alike) {
+            None => "is missing".to_owned(),
+            Some(found) => format!("is missing: there is {found}, {}", naming(found, tail)),
+        };
+        Error::tensor(file, name, reason)
     }
 
     pub fn file(&self) -> &str {
@@ -186,6 +210,26 @@ impl Tensors {
 
     pub fn contains(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
+    }
+
+    /// Whether two tensors have the same shape and numbers; None where one is missing.
+    pub fn same(&self, one: &str, other: &str) -> Option<bool> {
+        let (one, other) = (self.by_name.get(one)?, self.by_name.get(other)?);
+        if one.shape != other.shape {
+            return Some(false);
+        }
+        if one.format == other.format && one.scales.is_empty() && other.scales.is_empty() {
+            return Some(one.bytes() == other.bytes());
+        }
+        let (one, other) = (one.matrix(), other.matrix());
+        let mut rows = [vec![0.0; one.inp], vec![0.0; one.inp]];
+        let same = |row| {
+            let [a, b] = &mut rows;
+            one.decode_row(row, a);
+            other.decode_row(row, b);
+            a == b
+        };
+        Some((0..one.out).all(same))
     }
 
     pub fn get_mut(&mut self, name: &str) -> Option<&mut TensorView> {
@@ -215,7 +259,7 @@ impl Tensors {
     /// Takes a tensor of this shape out.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorView> {
         let Some(tensor) = self.by_name.remove(name) else {
-            return Err(Error::tensor(&self.file, name, "is missing"));
+            return Err(self.missing(name));
         };
         if tensor.shape != shape {
             let reason = format!("has shape {:?}, expected {shape:?}", tensor.shape);
@@ -230,6 +274,22 @@ impl Tensors {
             None => Ok(()),
             Some((name, tensor)) => Err(Error::tensor(&tensor.file, name, reason)),
         }
+    }
+}
+
+/// What a tensor's name says about where it was saved from, and what to do; `tail` is its end in the released layout.
+fn naming(found: &str, tail: &str) -> &'static str {
+    let before = found.strip_suffix(tail).unwrap_or_default();
+    if before.is_empty() {
+        "as a base model without its head is saved: save the whole model (AutoModelForCausalLM)"
+    } else if before.contains("_orig_mod.") {
+        "as a compiled model is saved: save the model that was compiled, or take _orig_mod. out of the names"
+    } else if before.contains("language_model.") || before.contains("text_model.") {
+        "as a model of texts and images is saved: save its language model alone"
+    } else if before.contains("base_model.") {
+        "as a model with an adapter is saved: merge the adapter, and save the model"
+    } else {
+        "whose beginning is another: save the language model alone"
     }
 }
 

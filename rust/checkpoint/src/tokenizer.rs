@@ -1,25 +1,32 @@
-//! Text to ids and back through `tokenizer.json`.
+//! Text to ids and back through `tokenizer.json`, and what the files beside it say.
+
+mod beside;
+mod bounds;
+mod characters;
+mod quiet;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokenizers::Decoder;
 
 use crate::error::{Error, Result};
-use crate::files::{read_text, write_atomically};
+use crate::files::{is_there, read_text, write_atomically};
+use quiet::guarded;
 
 const FILE: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+/// Folder of further templates, each a file by its name.
+const TEMPLATES: &str = "additional_chat_templates";
+/// How such a file's name ends.
+const JINJA: &str = ".jinja";
 
 /// Name of the chat template that counts where nothing else is asked for.
 const DEFAULT: &str = "default";
-
-/// Special tokens that templates may name.
-const ROLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
 /// The texts of a tokenizer's files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,14 +39,21 @@ pub struct Texts<'a> {
     pub template: Option<&'a str>,
 }
 
-/// A tokenizer and the very files it came from, so that saving changes nothing.
+/// A tokenizer and the files it came from, so that saving changes nothing. What files beside them say about tokens is
+/// merged into the two.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     json: Arc<str>,
     settings: Option<Arc<str>>,
-    /// A chat template in a file of its own.
-    template: Option<Arc<str>>,
+    /// Whether tokens like `<0x0A>` are bytes of characters.
+    bytes_fall_back: bool,
+    /// Texts of special tokens by role, where the settings name them.
+    special: Arc<BTreeMap<String, String>>,
+    /// Chat templates of the settings, by name.
+    named: Arc<BTreeMap<String, String>>,
+    /// Chat templates in files of their own, by name: where there is one, those of the settings do not count.
+    templates: Arc<BTreeMap<String, String>>,
     /// What could not be taken over exactly from a file of another kind.
     notes: Arc<[String]>,
 }
@@ -48,16 +62,21 @@ impl Tokenizer {
     /// Reads the folder's tokenizer, if it has one; its ids must lie in the vocabulary.
     pub fn load(folder: &Path, vocabulary: usize) -> Result<Option<Self>> {
         let path = folder.join(FILE);
-        if !path.exists() {
+        if !is_there(&path) {
             return Ok(None);
         }
-        let optional = |name: &str| {
-            let path = folder.join(name);
-            path.exists().then(|| read_text(&path)).transpose()
-        };
         let json = read_text(&path)?;
-        let mut tokenizer = Self::parse(&json, optional(SETTINGS)?, vocabulary, &path)?;
-        tokenizer.template = optional(TEMPLATE)?.map(Into::into);
+        let beside = beside::read(folder)?;
+        let mut inner = parsed(&json, vocabulary, &path)?;
+        let merged = guarded(|| beside::add(&mut inner, &beside, &json))
+            .map_err(|e| Error::file(&path, format!("cannot take the tokens beside it: {e}")))?;
+        let settings = match &beside.settings {
+            None => None,
+            Some(_) if !beside.changed => Some(read_text(&folder.join(SETTINGS))?),
+            Some(settings) => Some(format!("{:#}\n", json!(settings))),
+        };
+        let mut tokenizer = Self::with(inner, merged.unwrap_or(json), settings, &path)?;
+        tokenizer.templates = Arc::new(templates(folder)?);
         Ok(Some(tokenizer))
     }
 
@@ -68,23 +87,31 @@ impl Tokenizer {
         vocabulary: usize,
         path: &Path,
     ) -> Result<Self> {
-        // The library takes broken JSON inside some of its parts for a bug of its own, and panics.
-        serde_json::from_str::<IgnoredAny>(json)
-            .map_err(|e| Error::file(path, format!("is not JSON: {e}")))?;
-        let inner: tokenizers::Tokenizer = guarded(|| json.parse())
-            .map_err(|e| Error::file(path, format!("is not a tokenizer: {e}")))?;
-        let highest = inner.get_vocab(true).into_iter().max_by_key(|&(_, id)| id);
-        if let Some((token, id)) = highest.filter(|&(_, id)| id as usize >= vocabulary) {
-            let reason = format!(
-                "token {token:?} has id {id}, but the model's vocabulary has {vocabulary} entries"
-            );
-            return Err(Error::file(path, reason));
-        }
+        let inner = parsed(json, vocabulary, path)?;
+        Self::with(inner, json.to_owned(), settings, path)
+    }
+
+    fn with(
+        inner: tokenizers::Tokenizer,
+        json: String,
+        settings: Option<String>,
+        path: &Path,
+    ) -> Result<Self> {
+        let file = path.with_file_name(SETTINGS);
+        let said: Map<String, Value> = match &settings {
+            None => Map::new(),
+            Some(text) => serde_json::from_str(text)
+                .map_err(|e| Error::file(&file, format!("is not a JSON object: {e}")))?,
+        };
+        let special = beside::named(&said, &file)?.into_iter().collect();
         Ok(Self {
+            bytes_fall_back: characters::bytes_fall_back(&inner),
             inner: Arc::new(inner),
             json: json.into(),
             settings: settings.map(Into::into),
-            template: None,
+            special: Arc::new(special),
+            named: Arc::new(templates_of(&said, &file)?),
+            templates: Arc::default(),
             notes: Arc::default(),
         })
     }
@@ -100,32 +127,33 @@ impl Tokenizer {
             .map_err(|e| Error::Request(format!("the text cannot be encoded: {e}")))
     }
 
-    /// Text of ids, special tokens left out if `skip_special`.
+    /// Text of ids, special tokens left out if `skip_special`; bytes that are no character become U+FFFD each, beside
+    /// whatever characters are whole.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        guarded(|| self.inner.decode(ids, skip_special))
-            .map_err(|e| Error::Request(format!("the tokens cannot be decoded: {e}")))
+        let failed = |e: String| Error::Request(format!("the tokens cannot be decoded: {e}"));
+        let text = guarded(|| self.inner.decode(ids, skip_special)).map_err(failed)?;
+        // The library marks every byte of a row of which one is no character.
+        if !self.bytes_fall_back || !text.contains(char::REPLACEMENT_CHARACTER) {
+            return Ok(text);
+        }
+        let added = self.inner.get_added_vocabulary();
+        let tokens = ids
+            .iter()
+            .filter_map(|&id| self.inner.id_to_token(id))
+            .filter(|token| !skip_special || !added.is_special_token(token));
+        let tokens = characters::whole(tokens.collect());
+        guarded(|| match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens),
+            None => Ok(text),
+        })
+        .map_err(failed)
     }
 
-    /// Chat templates by name: of the settings a text, which is the `default`, or a list; a file of its own comes first.
+    /// Chat templates by name: those in files of their own, else those of the settings.
     pub fn chat_templates(&self) -> BTreeMap<String, String> {
-        let mut templates = BTreeMap::new();
-        match self.setting("chat_template") {
-            Some(Value::String(text)) => {
-                templates.insert(DEFAULT.to_owned(), text);
-            }
-            Some(Value::Array(named)) => {
-                let entry = |entry: &Value| {
-                    let text = |key: &str| entry.get(key)?.as_str().map(str::to_owned);
-                    Some((text("name")?, text("template")?))
-                };
-                templates.extend(named.iter().filter_map(entry));
-            }
-            _ => {}
-        }
-        if let Some(template) = &self.template {
-            templates.insert(DEFAULT.to_owned(), template.to_string());
-        }
-        templates
+        let own = !self.templates.is_empty();
+        let templates = if own { &self.templates } else { &self.named };
+        templates.as_ref().clone()
     }
 
     /// The template for conversations without more to say about them.
@@ -137,20 +165,7 @@ impl Tokenizer {
 
     /// Texts of special tokens by role, where the settings name them.
     pub fn special(&self) -> BTreeMap<String, String> {
-        let text = |role: &str| match self.setting(role)? {
-            Value::String(text) => Some(text),
-            Value::Object(token) => Some(token.get("content")?.as_str()?.to_owned()),
-            _ => None,
-        };
-        ROLES
-            .iter()
-            .filter_map(|role| Some(((*role).to_owned(), text(role)?)))
-            .collect()
-    }
-
-    fn setting(&self, key: &str) -> Option<Value> {
-        let settings: Value = serde_json::from_str(self.settings.as_deref()?).ok()?;
-        settings.get(key).cloned()
+        self.special.as_ref().clone()
     }
 
     /// The same with notes of what its file said otherwise.
@@ -169,7 +184,7 @@ impl Tokenizer {
         Texts {
             tokenizer: Some(&self.json),
             settings: self.settings.as_deref(),
-            template: self.template.as_deref(),
+            template: self.templates.get(DEFAULT).map(String::as_str),
         }
     }
 
@@ -183,17 +198,84 @@ impl Tokenizer {
             )
         };
         let settings = self.settings.as_deref().map_or_else(default, str::to_owned);
-        if let Some(template) = &self.template {
-            write_atomically(&folder.join(TEMPLATE), template.as_bytes())?;
+        for (name, template) in self.templates.iter() {
+            let file = if name == DEFAULT {
+                folder.join(TEMPLATE)
+            } else {
+                let inside = folder.join(TEMPLATES);
+                fs::create_dir_all(&inside).map_err(|e| Error::file(&inside, e))?;
+                inside.join(format!("{name}{JINJA}"))
+            };
+            write_atomically(&file, template.as_bytes())?;
         }
         write_atomically(&folder.join(SETTINGS), settings.as_bytes())
     }
 }
 
-/// Work of the tokenizers library on what a file says: odd files make it panic, which is an error like any other.
-fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(outcome) => outcome.map_err(|e| e.to_string()),
-        Err(_) => Err("the tokenizers library failed on it".to_owned()),
+/// The library's tokenizer of a text that asks for nothing beyond bounds. What the file says about cutting and filling up
+/// texts is for training's batches: transformers sets it anew for each call, and nothing does here.
+fn parsed(json: &str, vocabulary: usize, path: &Path) -> Result<tokenizers::Tokenizer> {
+    if let Some(reason) = bounds::refusal(json) {
+        return Err(Error::file(path, reason));
+    }
+    let made = guarded(|| {
+        let mut inner: tokenizers::Tokenizer = json.parse()?;
+        inner.with_truncation(None)?;
+        inner.with_padding(None);
+        Ok(inner)
+    });
+    let inner = made.map_err(|e| Error::file(path, format!("is not a tokenizer: {e}")))?;
+    // Tokens that somebody added without growing the model are refused where they are used, not here.
+    let highest = inner.get_vocab(false).into_iter().max_by_key(|&(_, id)| id);
+    if let Some((token, id)) = highest.filter(|&(_, id)| id as usize >= vocabulary) {
+        let reason = format!(
+            "token {token:?} has id {id}, but the model's vocabulary has {vocabulary} entries"
+        );
+        return Err(Error::file(path, reason));
+    }
+    Ok(inner)
+}
+
+/// Chat templates in files of their own.
+fn templates(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let default = folder.join(TEMPLATE);
+    if is_there(&default) {
+        found.insert(DEFAULT.to_owned(), read_text(&default)?);
+    }
+    let inside = folder.join(TEMPLATES);
+    if !inside.is_dir() {
+        return Ok(found);
+    }
+    for entry in fs::read_dir(&inside).map_err(|e| Error::file(&inside, e))? {
+        let path = entry.map_err(|e| Error::file(&inside, e))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name.and_then(|name| name.strip_suffix(JINJA)) {
+            found.insert(name.to_owned(), read_text(&path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Chat templates of the settings: a text, which is the default, or several by name.
+fn templates_of(settings: &Map<String, Value>, file: &Path) -> Result<BTreeMap<String, String>> {
+    let wrong = || {
+        let reason = "is neither a text nor texts by name".to_owned();
+        let (file, key) = (file.display().to_string(), "chat_template".to_owned());
+        Error::Config { file, key, reason }
+    };
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
+    match settings.get("chat_template") {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::String(only)) => Ok(BTreeMap::from([(DEFAULT.to_owned(), only.clone())])),
+        Some(Value::Array(named)) => named
+            .iter()
+            .map(|entry| Ok((text(&entry["name"])?, text(&entry["template"])?)))
+            .collect(),
+        Some(Value::Object(named)) => named
+            .iter()
+            .map(|(name, template)| Ok((name.clone(), text(template)?)))
+            .collect(),
+        Some(_) => Err(wrong()),
     }
 }

@@ -201,7 +201,7 @@ impl Config {
         if name.starts_with("mtp.") || name.starts_with("model.mtp.") {
             return true;
         }
-        let modules = ["num_mtp_modules", "num_nextn_predict_layers"]
+        let modules = MTP_COUNTS
             .into_iter()
             .filter_map(|key| self.fields.get(key).and_then(Value::as_u64))
             .max()
@@ -265,6 +265,9 @@ impl Config {
     }
 }
 
+/// Keys that count layers for multi-token prediction.
+const MTP_COUNTS: [&str; 2] = ["num_mtp_modules", "num_nextn_predict_layers"];
+
 /// Refuses by name what would change the network and is not built.
 fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()> {
     fields.only("hidden_act", &json!("silu"))?;
@@ -289,6 +292,10 @@ fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()
         }
         Family::Mixtral | Family::Qwen3 => {}
     }
+    for key in MTP_COUNTS {
+        fields.count_or(key)?;
+    }
+    fields.flag("use_mtp", false)?;
     fields.every("layer_types", &json!("full_attention"))?;
     let layers = fields.size("num_hidden_layers")?;
     let counts = match described.window {

@@ -72,10 +72,23 @@ impl Fields<'_> {
 
     /// A list of which every item may say only what this decoder does.
     pub fn every(&self, key: &str, allowed: &Value) -> Result<()> {
-        let items = self.get(key).and_then(Value::as_array);
-        match items.and_then(|items| items.iter().find(|item| *item != allowed)) {
+        let items = match self.get(key) {
+            None => return Ok(()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return self.wrong(key, format!("{other} is not a list")),
+        };
+        match items.iter().find(|item| *item != allowed) {
             Some(item) => self.wrong(key, format!("{item} is not supported, only {allowed}")),
             None => Ok(()),
+        }
+    }
+
+    /// A count that may be 0, where the file has it.
+    pub fn count_or(&self, key: &str) -> Result<Option<u64>> {
+        match self.get(key).map(|value| (value, value.as_u64())) {
+            None => Ok(None),
+            Some((_, Some(count))) => Ok(Some(count)),
+            Some((value, None)) => self.wrong(key, format!("{value} is not a whole number")),
         }
     }
 }

@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::checkpoint::gguf;
+use crate::config::Config;
 use moevolve_checkpoint::files::{MappedFile, read_object};
+use moevolve_checkpoint::folder::advice;
 use moevolve_checkpoint::gguf::Gguf;
 use moevolve_checkpoint::{Error, Result};
 use shape::Shape;
@@ -81,6 +83,8 @@ pub struct Plan {
     pub bytes: Map<String, Value>,
     /// What the given file holds, where it is a GGUF: bytes of its tensors.
     pub stored_bytes: Option<u64>,
+    /// Why loading refuses this configuration, where it does.
+    pub obstacle: Option<String>,
 }
 
 impl Plan {
@@ -141,9 +145,10 @@ pub fn of_path(path: &Path) -> Result<Plan> {
     if is_gguf {
         return of_gguf(&file);
     }
-    match read_object(&file)? {
-        Some(map) => of(&map, &file.display().to_string()),
-        None => Err(Error::file(&file, "does not exist")),
+    match (read_object(&file)?, advice(path)) {
+        (Some(map), _) => of(&map, &file.display().to_string()),
+        (None, Some(advice)) => Err(Error::file(path, format!("has no config.json: {advice}"))),
+        (None, None) => Err(Error::file(&file, "does not exist")),
     }
 }
 
@@ -213,8 +218,15 @@ pub fn of(config: &Map<String, Value>, file: &str) -> Result<Plan> {
         parts,
         bytes,
         stored_bytes: None,
+        obstacle: obstacle(config, file),
         model_type: shape.model_type,
     })
+}
+
+/// What loading says of a configuration that it refuses.
+fn obstacle(config: &Map<String, Value>, file: &str) -> Option<String> {
+    let text = serde_json::to_string(config).expect("a map of JSON values is JSON");
+    Config::parse(&text, file).err().map(|e| e.to_string())
 }
 
 /// Every tensor of the architecture. An embedding is read, not multiplied: it counts as active only where it is the head too.

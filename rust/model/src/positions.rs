@@ -14,10 +14,11 @@ pub struct Rotary {
     pub scaling: Scaling,
 }
 
+const KEYS: [&str; 2] = ["rope_scaling", "rope_parameters"];
+
 /// The object that counts: `rope_scaling` before `rope_parameters`, as in transformers.
 pub fn said(map: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    ["rope_scaling", "rope_parameters"]
-        .into_iter()
+    KEYS.into_iter()
         .filter_map(|key| map.get(key).and_then(Value::as_object))
         .find(|rope| !rope.is_empty())
 }
@@ -28,6 +29,18 @@ pub fn rotary(
     head: usize,
     positions: usize,
 ) -> Result<Rotary> {
+    for key in KEYS {
+        match fields.get(key) {
+            None => {}
+            Some(Value::Object(rope)) => {
+                if let Some((kind, _)) = rope.iter().find(|(_, value)| value.is_object()) {
+                    let reason = format!("{kind} apart from other layers is not supported");
+                    return fields.wrong(key, reason);
+                }
+            }
+            Some(other) => return fields.wrong(key, format!("{other} is not an object")),
+        }
+    }
     let empty = Map::new();
     let rope = Fields {
         file: fields.file,

@@ -97,6 +97,8 @@ def _sizes(plan: Plan, model: Path, context: int, batch: int) -> list[str]:
     for name, size in plan.weights.items():
         label = "as stored" if name == "stored" else name
         lines.append(f"{label:<12} {_bytes(size):>12} {8 * size / plan.parameters:>12.2f}")
+    if plan.obstacle is not None:
+        lines += ["", f"these are figures alone: loading refuses it ({plan.obstacle})"]
     return lines
 
 

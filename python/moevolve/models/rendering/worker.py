@@ -29,12 +29,14 @@ ASKED = struct.Struct("<Q")
 HEAD = struct.Struct("<cQ")
 """The letter and the length of an answer."""
 SHARE = 16
-"""Bytes of memory and of text that each byte of a request may ask for beside what every request may."""
+"""Bytes of memory that each byte of a request may take beside what every request may."""
+TIMES = 4
+"""Bytes of text that each byte of a request may become."""
 
 SECONDS = 2
 """Processor time of a request: the system ends the process after it."""
-LARGEST_TEXT = 1 << 26
-"""Bytes of a text."""
+LARGEST_TEXT = 1 << 20
+"""Bytes of a text beside the conversation's: what reads it next takes some hundred bytes of memory for each."""
 LARGEST_POWER = 4096
 """Bits that `**` may make."""
 LARGEST_REPEAT = 1 << 20
@@ -58,8 +60,9 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         _bound(memory + SHARE * size)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         letter, text = _answer(source, variables, TemplateError)
-        if len(text) > LARGEST_TEXT + SHARE * size:
-            letter, text = FAILED, f"it writes more than {LARGEST_TEXT} bytes".encode()
+        most = LARGEST_TEXT + TIMES * size
+        if len(text) > most:
+            letter, text = FAILED, f"it writes more than {most} bytes".encode()
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(HEAD.pack(letter, len(text)))
         answers.write(text)

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use moevolve_checkpoint::files::{read_object, read_text, write_atomically};
+use moevolve_checkpoint::files::{is_there, read_object, read_text, write_atomically};
+use moevolve_checkpoint::folder::advice;
 use moevolve_checkpoint::huggingface::{INDEX, WEIGHTS, join_scales, weight_files};
 use moevolve_checkpoint::{Error, Result, TensorView, Tensors, Tokenizer, safetensors};
 use moevolve_kernels::stored::Format;
@@ -16,6 +17,13 @@ use crate::weights::Released;
 /// Reads a folder, its tensors mapped under released names.
 pub(super) fn read(folder: &Path) -> Result<Source> {
     let config_file = folder.join("config.json");
+    if !is_there(&config_file) {
+        let reason = match advice(folder) {
+            Some(advice) => format!("has no config.json: {advice}"),
+            None => "has no config.json".to_owned(),
+        };
+        return Err(Error::file(folder, reason));
+    }
     let name = config_file.display().to_string();
     let mut config = Config::parse(&read_text(&config_file)?, &name)?;
     let generation_file = folder.join("generation_config.json");
@@ -30,23 +38,52 @@ pub(super) fn read(folder: &Path) -> Result<Source> {
             }
         }
     }
-    let mut tensors = Tensors::new(name);
-    for file in weight_files(folder)? {
-        read_file(&file, &config, &mut tensors)?;
+    let weights = weight_files(folder)?;
+    let mut tensors = Tensors::new(weights.blamed.display().to_string());
+    for (tensor, file) in &weights.places {
+        let name = tensor.replace(".mlp.", &format!(".{}.", config.family.describe().block));
+        tensors.place(name, file.display().to_string());
+    }
+    for file in &weights.files {
+        read_file(file, &config, &mut tensors)?;
     }
     join_scales(&mut tensors)?;
-    // A configuration that does not say whether the head is tied, and weights without a head: the embedding serves.
-    if config.fields.get("tie_word_embeddings").is_none() && !tensors.contains("lm_head.weight") {
-        config.tied = true;
-    }
+    tie(&mut config, &mut tensors)?;
     let tokenizer = Tokenizer::load(folder, config.vocabulary)?;
     Ok(Source {
+        name,
         config,
         tensors,
         ggml: None,
         tokenizer,
         generation,
     })
+}
+
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// Settles whether the head is the embedding, as transformers does: not where a checkpoint has both and they differ,
+/// whatever its configuration says; the one that is there where it has one alone.
+fn tie(config: &mut Config, tensors: &mut Tensors) -> Result<()> {
+    let head = tensors.contains(HEAD);
+    // A configuration that does not say, and weights without a head: the embedding serves.
+    if config.fields.get("tie_word_embeddings").is_none() && !head {
+        config.tied = true;
+    }
+    if !config.tied || !head {
+        return Ok(());
+    }
+    match tensors.same(HEAD, EMBEDDING) {
+        Some(true) => {}
+        Some(false) => config.tied = false,
+        None => {
+            if let Some(head) = tensors.remove(HEAD) {
+                tensors.insert(EMBEDDING.to_owned(), head)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The tensors of one safetensors file under released names.

@@ -35,6 +35,8 @@ pub struct Checkpoint {
 
 /// What a folder or file says, its tensors under released names and not yet looked at.
 struct Source {
+    /// What errors call it where its configuration is to blame.
+    name: String,
     config: Config,
     tensors: Tensors,
     /// What only a GGUF file says.
@@ -83,6 +85,9 @@ pub fn load(path: &Path, mode: WeightsMode, pool: &WorkerPool) -> Result<Checkpo
         gguf::read(path)?
     } else if path.is_dir() {
         huggingface::read(path)?
+    } else if path.exists() {
+        let reason = "is not a plain file: a checkpoint folder or a GGUF file is needed";
+        return Err(Error::file(path, reason));
     } else {
         let reason = "is neither a checkpoint folder nor a GGUF file";
         return Err(Error::file(path, reason));
@@ -92,6 +97,7 @@ pub fn load(path: &Path, mode: WeightsMode, pool: &WorkerPool) -> Result<Checkpo
     let layout = Layout::new(&source.config);
     let stays = source.stays(mode, &layout)?;
     let Source {
+        name: _,
         config,
         tensors,
         ggml,
@@ -117,7 +123,7 @@ pub fn load(path: &Path, mode: WeightsMode, pool: &WorkerPool) -> Result<Checkpo
 
 impl Source {
     fn wrong(&self, reason: String) -> Error {
-        let file = self.tensors.file().to_owned();
+        let file = self.name.clone();
         Error::File { file, reason }
     }
 

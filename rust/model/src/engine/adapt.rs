@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use moevolve_checkpoint::files::{read_text, write_atomically};
+use moevolve_checkpoint::files::{read_object, write_atomically};
 use moevolve_checkpoint::{Error as FileError, TensorSpec, Tensors, safetensors};
 use moevolve_kernels::stored::Format;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Engine;
 use crate::adapter::{Adapter, Settings};
@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// Keys of PEFT's configuration that change what an adapter computes, with the values that mean nothing special.
-const PLAIN: [(&str, &[&str]); 15] = [
+/// Keys of PEFT's configuration that change what an adapter computes, with the values that mean nothing special; of
+/// initialisations those that leave the base as it is: PEFT does the others again while it loads.
+const PLAIN: [(&str, &[&str]); 16] = [
     ("bias", &["\"none\""]),
     ("use_dora", &["false"]),
     ("fan_in_fan_out", &["false"]),
@@ -32,6 +33,44 @@ const PLAIN: [(&str, &[&str]); 15] = [
     ("trainable_token_indices", &["null"]),
     ("use_bdlora", &["null", "false"]),
     ("use_qalora", &["false"]),
+    (
+        "init_lora_weights",
+        &[
+            "true",
+            "false",
+            "null",
+            "\"gaussian\"",
+            "\"eva\"",
+            "\"orthogonal\"",
+        ],
+    ),
+];
+
+/// Keys that are read, or say how the adapter was made and nothing about what it computes.
+const HARMLESS: [&str; 23] = [
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "use_rslora",
+    "task_type",
+    "base_model_name_or_path",
+    "revision",
+    "peft_version",
+    "inference_mode",
+    "auto_mapping",
+    "lora_dropout",
+    "layers_pattern",
+    "megatron_config",
+    "megatron_core",
+    "loftq_config",
+    "eva_config",
+    "corda_config",
+    "lora_ga_config",
+    "qalora_group_size",
+    "runtime_config",
+    "merge_weights",
+    "transformers_version",
 ];
 
 impl Engine {
@@ -170,9 +209,10 @@ fn fill(adapter: &mut Adapter, file: &Path) -> Result<()> {
 
 /// Reads PEFT's configuration strictly: what this engine would compute otherwise is refused by its key.
 fn settings(file: &Path) -> std::result::Result<Settings, FileError> {
-    let text = read_text(file)?;
-    let parsed: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|e| FileError::file(file, e))?;
+    let Some(parsed) = read_object(file)? else {
+        let reason = "does not exist: an adapter is a folder as PEFT writes it";
+        return Err(FileError::file(file, reason));
+    };
     let wrong = |key: &str, reason: &str| FileError::Config {
         file: file.display().to_string(),
         key: key.to_owned(),
@@ -188,6 +228,22 @@ fn settings(file: &Path) -> std::result::Result<Settings, FileError> {
             let reason = format!("{value} is not supported: only {}", plain.join(" or "));
             return Err(wrong(key, &reason));
         }
+    }
+    // What a later PEFT can say beside plain LoRA is none here.
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    };
+    let plain = |key: &str| PLAIN.iter().any(|(plain, _)| *plain == key);
+    if let Some((key, value)) = parsed
+        .iter()
+        .find(|(key, value)| says(value) && !plain(key) && !HARMLESS.contains(&key.as_str()))
+    {
+        let reason = format!("{value} is not supported: only plain LoRA is");
+        return Err(wrong(key, &reason));
     }
     let rank = parsed.get("r").and_then(Value::as_u64);
     let rank = rank.ok_or_else(|| wrong("r", "must be a whole number"))? as usize;
@@ -207,7 +263,14 @@ fn settings(file: &Path) -> std::result::Result<Settings, FileError> {
         .iter()
         .map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())
         .collect();
-    let root = parsed.get("use_rslora").and_then(Value::as_bool);
-    Settings::new(rank, alpha, targets, root.unwrap_or(false))
+    let root = match parsed.get("use_rslora") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(root)) => *root,
+        Some(other) => {
+            let reason = format!("{other} is neither true nor false");
+            return Err(wrong("use_rslora", &reason));
+        }
+    };
+    Settings::new(rank, alpha, targets, root)
         .map_err(|error| wrong("r, lora_alpha or target_modules", &error.to_string()))
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use moevolve_checkpoint::files::MappedFile;
 use moevolve_checkpoint::{TensorSpec, safetensors as files};
 use moevolve_kernels::stored::Format;
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,7 @@ impl Engine {
     /// the caller's state. On an error everything stays as it was.
     pub fn load_training(&mut self, folder: &Path) -> Result<String> {
         let file = folder.join(TRAINING);
-        let bytes = std::fs::read(&file).map_err(|e| Error::file(&file, e))?;
+        let bytes = MappedFile::open(&file)?;
         let failed = |e: safetensors::SafeTensorError| Error::file(&file, e);
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(failed)?;
         let record = metadata.metadata().as_ref().and_then(|m| m.get(KEY));

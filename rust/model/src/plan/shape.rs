@@ -32,6 +32,18 @@ pub struct Shape {
     pub positions: Option<u128>,
 }
 
+/// Families whose sizes are known.
+const KNOWN: [&str; 8] = [
+    "minimax_m2",
+    "qwen3_moe",
+    "olmoe",
+    "mixtral",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+];
+
 struct Reader<'a> {
     map: &'a Map<String, Value>,
     file: &'a str,
@@ -94,11 +106,20 @@ impl Reader<'_> {
 impl Shape {
     /// Fields that Hugging Face files of six families use.
     pub fn read(map: &Map<String, Value>, file: &str) -> Result<Self> {
-        let reader = Reader { map, file };
+        let mut reader = Reader { map, file };
         let model_type = match reader.get("model_type").and_then(Value::as_str) {
             Some(name) => name.to_owned(),
             None => return reader.wrong("model_type", "is missing".to_owned()),
         };
+        // The family before its sizes, which others keep elsewhere.
+        if !KNOWN.contains(&model_type.as_str()) {
+            let reason = format!("{model_type} cannot be planned, only {}", KNOWN.join(", "));
+            return reader.wrong("model_type", reason);
+        }
+        let named = format!("{file} ({model_type})");
+        if reader.get("text_config").is_some() {
+            reader.file = &named;
+        }
         let (hidden, heads, layers) = (
             reader.size("hidden_size")?,
             reader.size("num_attention_heads")?,
@@ -136,13 +157,7 @@ impl Shape {
                 shape.dense_layers = layers;
                 shape.dense_inner = reader.size("intermediate_size")?;
             }
-            other => {
-                let known = "minimax_m2, qwen3_moe, olmoe, mixtral, llama, mistral, qwen2, qwen3";
-                return reader.wrong(
-                    "model_type",
-                    format!("{other} cannot be planned, only {known}"),
-                );
-            }
+            _ => {}
         }
         match shape.model_type.as_str() {
             "minimax_m2" if !reader.flag("use_qk_norm", true) => {}

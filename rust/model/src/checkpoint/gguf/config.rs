@@ -93,6 +93,17 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
     let Some(architecture) = gguf.text("general.architecture")? else {
         return gguf.wrong("general.architecture", "is missing");
     };
+    match gguf.text("general.type")? {
+        Some("adapter") => {
+            let reason = "it is a LoRA adapter and no model: give its base model, with an adapter as PEFT's folder";
+            return gguf.wrong("general.type", reason);
+        }
+        Some(kind @ ("mmproj" | "imatrix")) => {
+            let reason = format!("it is {kind:?} and no model: it lies beside one");
+            return gguf.wrong("general.type", reason);
+        }
+        _ => {}
+    }
     let keys = Keys { gguf, architecture };
     let experts = match gguf.size(&keys.name("expert_count"))? {
         Some(0) | None => 0,
