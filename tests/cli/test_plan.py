@@ -87,6 +87,15 @@ def test_the_figures(released: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "q4_k" in cards["MI300X"]["fits"] and "fp8" in cards["MI355X"]["fits"]
 
 
+def test_what_loading_refuses_is_planned_and_said(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert planned(capsys, released)["obstacle"] is None
+    released.write_text(json.dumps({**MINIMAX_M27, "rms_norm_eps": 0}), encoding="utf-8")
+    assert main(["plan", str(released)]) == 0
+    shown = capsys.readouterr().out
+    assert "loading refuses it" in shown and "rms_norm_eps: 0 is not a positive number" in shown
+    assert "parameters        228.7 B\n" in shown
+
+
 def test_room_is_memory_less_weights_less_reserve(released: Path) -> None:
     plan = Plan.of(released)
     memory = 192 * GIB

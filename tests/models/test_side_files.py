@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from array import array
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,20 @@ def test_pickled_weights_are_named_and_not_read(folder: Path) -> None:
         file.unlink()
     (folder / "pytorch_model.bin").write_bytes(b"PK")
     refused(folder, "pytorch_model.bin", "save_pretrained")
+
+
+def test_a_gguf_of_another_kind_is_named(tmp_path: Path) -> None:
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    for kind, words in (("adapter", "LoRA adapter"), ("mmproj", "lies beside one")):
+        entries = {"general.architecture": "llama", "general.type": kind}
+        body = b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in entries.items())
+        file = tmp_path / f"{kind}.gguf"
+        file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries)) + body)
+        for of in (load, Plan.of):
+            with pytest.raises(CheckpointError, match=rf"{kind}.gguf: general.type: .*{words}"):
+                of(file)
 
 
 # --- the configuration and adapters
