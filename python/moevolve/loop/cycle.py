@@ -174,7 +174,8 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
         scored.append(score(run, run.state.cycle, "sealed", "final")[0])
         if not cut_short and run.growing.cells:
             run.journal.write(scored)
-            scored = [score_grown(run)]
+            scored = []
+            scored.append(score_grown(run))
         if not cut_short and (beside := nulls(run)) is not None:
             scored.append(beside)
     except SpendingLimitError as error:

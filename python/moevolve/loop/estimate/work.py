@@ -79,6 +79,8 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
     share = Recipe().program_share if arm.learns else 1.0
     cycle = asked(attempts.tasks * (1 - share), attempts.samples) + asked(attempts.tasks * share * ASKED)
     cycle += asked(len(tasks.spread("dev", config.suite.dev_per_cell)) * ASKED)
+    if config.growth.on:
+        cycle += asked(config.growth.trials * config.growth.trial * ASKED)
     gates = 0
     if arm.learns:
         steps = min(RECIPE_BOUNDS["steps"][1], config.learn.steps)
