@@ -2,9 +2,11 @@
 
 Serves the shipped seed in a fresh folder. Clients ask tasks of one skill of the primer suite, train split, and correct the
 answers; a learning cycle follows; the skill is measured on other tasks, dev split, through the server. Then the same in
-another folder with one honest client and one that corrects everything into nonsense, several cycles long.
+another folder with one honest client and one that corrects everything into nonsense, several cycles long. With `--runs`
+instead, what the skills of so many runs say of useful corrections, and of ones on which all agree and that spoil a skill.
 
     python benches/feedback.py
+    python benches/feedback.py --runs 5
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moevolve.tasks.suite import suite
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/fixtures"))
+
+from seed_run import run_of_the_seed  # noqa: E402
+
+from moevolve.records import Gated  # noqa: E402
+from moevolve.serve.deployed import opened  # noqa: E402
+from moevolve.serve.interactions import Feedback, Interaction, Interactions  # noqa: E402
+from moevolve.serve.learner import learn  # noqa: E402
+from moevolve.tasks.suite import suite  # noqa: E402
 
 CLIENTS = ("ann", "bob", "cid", "dan")
 PRIMER = suite("primer")
@@ -87,6 +97,40 @@ class Server:
         return str(state["last"])
 
 
+def said_by_skills(runs: int, skill: str, level: int, each: int) -> int:
+    """Prints the decision about what four clients agree on, for runs of several seeds."""
+    for seed in range(1, runs + 1):
+        for useful in (True, False):
+            with tempfile.TemporaryDirectory() as folder:
+                run_of_the_seed(Path(folder) / "run", run_seed=seed)
+                with opened(Path(folder) / "run", None, 1) as deployed:
+                    kept = Interactions(deployed.store)
+                    for client in CLIENTS:
+                        _corrections(kept, client, skill, level, each, useful=useful)
+                    told: list[Any] = []
+                    learn(deployed.store.path, 0, told.append)
+            (gated,) = [record for record in told if isinstance(record, Gated)]
+            lost = f", harmed: {', '.join(gated.vetoes)}" if gated.vetoes else ""
+            print(
+                f"run {seed}, {'useful' if useful else 'spoiling'} corrections: {gated.decision}, "
+                f"{gated.reason.rpartition('skills: ')[2]}{lost}",
+                flush=True,
+            )
+    return 0
+
+
+def _corrections(
+    kept: Interactions, client: str, skill: str, level: int, count: int, *, useful: bool
+) -> None:
+    for place, task in enumerate(PRIMER.sample("train", [(skill, level)] * count, "taught", client)):
+        name = f"{client}-{place}"
+        kept.keep(
+            Interaction(id=name, client=client, at=place, prompt=task.prompt, answers=["?"], weights="")
+        )
+        said = (task.answer or "") if useful else "no, never"
+        kept.judge(Feedback(id=name, choice=0, client=client, at=place, score=0, correction=said))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--skill", default="text/reverse")
@@ -94,7 +138,10 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=40, help="tasks that each honest client corrects")
     parser.add_argument("--flood", type=int, default=400, help="false corrections of one client")
     parser.add_argument("--cycles", type=int, default=3, help="cycles under the flood")
+    parser.add_argument("--runs", type=int, help="ask the skills of so many runs instead")
     options = parser.parse_args()
+    if options.runs is not None:
+        return said_by_skills(options.runs, options.skill, options.level, options.each)
     where = options.skill, options.level
     with tempfile.TemporaryDirectory() as folder:
         with Server(Path(folder) / "honest", CLIENTS) as server:

@@ -148,6 +148,8 @@ def test_the_runs_skills_have_a_say(tmp_path: Path, useful: bool) -> None:
         (gated,) = [record for record in told if isinstance(record, Gated)]
     assert gated.skills["deployed/feedback"] > 0 and "skills:" in gated.reason
     assert gated.decision == ("promote" if useful else "archive")
+    # Rehearsal keeps the other skills, so that what was spoilt is told by name.
+    assert ("text/reverse" in gated.vetoes) is not useful
 
 
 def test_a_run_brings_its_own_model(tmp_path: Path) -> None:

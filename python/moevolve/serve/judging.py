@@ -27,8 +27,10 @@ ALPHA = 0.05
 """Error rate of everything that can only refuse: the call "worse", and the check on the run's skills."""
 BATCH = 8
 """Labels between two looks of the gate."""
-CHECKS = 192
+CHECKS = 768
 """Tasks of the run's skills on which a candidate must not be worse."""
+AGAIN = 256
+"""Fresh tasks of each skill that seems to fall beyond the margin: few tell a skill that feedback spoilt from chance."""
 LONGEST = 512
 """Tokens of a label; longer ones are left out."""
 
@@ -48,13 +50,14 @@ class SkillTasks:
         self.runner = RolloutRunner(LocalExecutor(lambda _: policies), SealedGrader(suite))
         self._suite = suite
 
-    def rollouts(self, weights: Sequence[str], split: str, count: int, stage: Stage) -> list[RolloutRequest]:
-        """Each of `weights` on the same tasks: about `count`, as many of each skill, at levels that the run works on."""
-        draw = rng(*stage)
-        rounds = max(1, count // len(self.skills))
-        cells = [
-            (path, draw.randint(*self._suite[path].levels)) for _ in range(rounds) for path in self.skills
-        ]
+    def rollouts(
+        self, weights: Sequence[str], split: str, count: int, stage: Stage, skills: Sequence[str] = ()
+    ) -> list[RolloutRequest]:
+        """Each of `weights` on the same tasks: about `count`, as many of each skill (of all, or of `skills`), at levels that
+        the run works on."""
+        draw, chosen = rng(*stage), skills or self.skills
+        rounds = max(1, count // len(chosen))
+        cells = [(path, draw.randint(*self._suite[path].levels)) for _ in range(rounds) for path in chosen]
         tasks = self._suite.sample(split, cells, *stage)
         sampling = Sampling(max_tokens=self.config.policy.max_tokens, temperature=0.0)
         return [
@@ -92,7 +95,10 @@ def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], a
 def with_skills(
     verdict: GateVerdict, tasks: SkillTasks, candidate: str, champion: str, stage: Stage
 ) -> tuple[GateVerdict, int]:
-    """A promotion as the run's skills see it: taken back if they lose. Returns it, and the tokens drawn.
+    """A promotion as the run's skills see it: taken back if they lose, together or one by itself. Returns it, and the tokens
+    drawn.
+
+    A skill that seems to fall beyond the margin is looked at once more, on fresh tasks: the first look chose it.
 
     Args:
         verdict: the feedback's.
@@ -101,26 +107,42 @@ def with_skills(
         champion: its weights.
         stage: where the tasks are drawn from.
     """
+    margin = tasks.config.gate.margin
+    check, drawn = _compared(tasks, candidate, champion, CHECKS, stage, tasks.skills)
+    harmed = list(check.vetoes)
+    suspects = [path for path in tasks.skills if check.skills.get(path, 0.0) < -margin and path not in harmed]
+    if suspects and not harmed:
+        again, more = _compared(
+            tasks, candidate, champion, AGAIN * len(suspects), (*stage, "again"), suspects
+        )
+        drawn += more
+        harmed += again.vetoes
+    reason = f"{verdict.reason}; skills: {check.gain:+.3f} over {check.n} tasks"
+    verdict = msgspec.structs.replace(verdict, skills=verdict.skills | check.skills, reason=reason)
+    if check.decision == "discard" or harmed or check.gain < -margin:
+        verdict = msgspec.structs.replace(
+            verdict, decision="archive", vetoes=tuple(harmed), reason=f"{reason}, which is a loss"
+        )
+    return verdict, drawn
+
+
+def _compared(
+    tasks: SkillTasks, candidate: str, champion: str, count: int, stage: Stage, skills: Sequence[str]
+) -> tuple[GateVerdict, int]:
+    """The verdict on one batch of tasks of some skills, and the tokens drawn."""
 
     def matches(batch: int) -> list[Match] | None:
         if batch:
             return None
-        ours, theirs = tasks.rollouts((candidate, champion), "gate", CHECKS, stage)
+        ours, theirs = tasks.rollouts((candidate, champion), "gate", count, stage, skills)
         return [Match(ours, theirs)]
 
-    rounds = max(1, CHECKS // len(tasks.skills))
-    n = rounds * len(tasks.skills)
-    margin = tasks.config.gate.margin
-    gate = PairedGate(alpha=ALPHA, margin=margin, min_n=n, max_n=n, skills=tasks.skills)
+    n = max(1, count // len(skills)) * len(skills)
+    gate = PairedGate(
+        alpha=ALPHA, margin=tasks.config.gate.margin, min_n=n, max_n=n, skills=skills, worse=ALPHA
+    )
     pairs = RolloutPairs(tasks.runner, matches)
-    check = decide(gate, pairs)
-    reason = f"{verdict.reason}; skills: {check.gain:+.3f} over {check.n} tasks"
-    verdict = msgspec.structs.replace(verdict, skills=verdict.skills | check.skills, reason=reason)
-    if check.decision == "discard" or check.vetoes or check.gain < -margin:
-        verdict = msgspec.structs.replace(
-            verdict, decision="archive", vetoes=check.vetoes, reason=f"{reason}, which is a loss"
-        )
-    return verdict, pairs.counts.tokens
+    return decide(gate, pairs), pairs.counts.tokens
 
 
 def likelihoods(engine: Engine, judge: Sequence[ConsensusLabel]) -> list[float]:
