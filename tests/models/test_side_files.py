@@ -298,6 +298,18 @@ def test_a_gguf_of_another_kind_is_named(tmp_path: Path) -> None:
 # --- the configuration and adapters
 
 
+def test_a_file_cannot_fill_the_screen_or_break_the_line(folder: Path) -> None:
+    edited(folder / "config.json", hidden_size=[0] * 9999)
+    with pytest.raises(CheckpointError, match=r"hidden_size: \[0,0,.* \.\.\. .*not a positive") as caught:
+        load(folder)
+    assert len(str(caught.value)) < 1100
+    named = single(folder)
+    named["a\n\x1b[2Jb"] = ("F32", (1,), bytes(4))
+    write_tensors(folder / "model.safetensors", named)
+    edited(folder / "config.json", hidden_size=32)
+    refused(folder, "model.safetensors", "tensor a  [2Jb")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

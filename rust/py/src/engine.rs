@@ -434,6 +434,24 @@ pub fn usage(py: Python<'_>, what: &str) -> PyErr {
     raise(py, &Error::Request(what.to_owned()))
 }
 
+/// Characters that an error may have, of which a file's own value may be the most.
+const LONGEST_ERROR: usize = 1000;
+
+/// An error's words on one line, the middle left out where they are many: names and values of strangers' files are in them.
+fn line(said: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    let characters: Vec<char> = said.chars().map(shown).collect();
+    if characters.len() <= LONGEST_ERROR {
+        return characters.into_iter().collect();
+    }
+    let (head, tail) = (LONGEST_ERROR * 3 / 4, LONGEST_ERROR / 4);
+    let head = characters[..head].iter();
+    let tail = characters[characters.len() - tail..].iter();
+    head.chain([' ', '.', '.', '.', ' '].iter())
+        .chain(tail)
+        .collect()
+}
+
 /// Onto the classes of `moevolve.errors`.
 pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
@@ -446,7 +464,7 @@ pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
         .import("moevolve.errors")
         .and_then(|errors| errors.getattr(name))
     {
-        Ok(class) => match class.call1((error.to_string(),)) {
+        Ok(class) => match class.call1((line(&error.to_string()),)) {
             Ok(instance) => PyErr::from_value(instance),
             Err(failed) => failed,
         },
