@@ -120,6 +120,10 @@ HOSTILE = [
     "=\ud800",
     "=SUM(\x00)",
     "=nan",
+    "=SUM(nosuch)",
+    "=SUM(units units)",
+    "=units",
+    "=SUM(units!A1)",
 ]
 
 
@@ -160,10 +164,13 @@ def test_a_right_formula_of_another_shape_passes_too() -> None:
         assert task.answer is not None
         if task.answer.startswith("=SUMIF("):
             where, key, what = task.answer[7:-1].split(",")
-            rows = task.prompt.partition("rows 2 to ")[2].partition("\n")[0]
-            inner = [f"{column[0]}2:{column[0]}{rows}" for column in (where, what)]
-            assert EXCEL_CELL.grade(task, f"=SUMPRODUCT(({inner[0]}={key})*{inner[1]})").success
-            assert EXCEL_CELL.grade(task, f"=SUMIF({inner[0]},{key},{inner[1]})").success
+            sheet = task.grade.lists[0]  # type: ignore[union-attr]
+            letters = ["ABCDE"[sheet.names.index(name)] for name in (where, what)]
+            cells = [f"${letter}$2:{letter}{sheet.last}" for letter in letters]
+            for group, numbers in (where, what), cells:
+                assert EXCEL_CELL.grade(task, f"=SUMPRODUCT(({group}={key})*{numbers})").success
+            for group, numbers in (where.upper(), what), cells, [f"{letter}:{letter}" for letter in letters]:
+                assert EXCEL_CELL.grade(task, f"=SUMIF({group},{key},{numbers})").success
             assert EXCEL_CELL.grade(task, f"= sumifs({what}, {where}, {key.lower()})").success
             assert not EXCEL_CELL.grade(task, f"=SUMIF({where},{key})").success
 

@@ -71,10 +71,10 @@ class SuiteSection(Section, frozen=True):
 
 class AgentSection(Section, frozen=True):
     name: Annotated[
-        Literal["agent", "tool-agent", "recall-agent"] | None,
+        Literal["agent", "tool-agent", "cell-agent"] | None,
         Meta(
-            description="An agent that ships, in place of `path`: one that asks, one that calls tools, or one that shows "
-            "the model what memory has; left out: the seed"
+            description="An agent that ships, in place of `path`: one that asks, one that calls tools, or one that "
+            "writes formulas with what memory has; left out: the seed"
         ),
     ] = None
     path: Annotated[

@@ -120,7 +120,7 @@ class Check(msgspec.Struct, frozen=True):
         return Verdict(score=0.0, success=False, failure="wrong", detail=f"another value on {where}")
 
     def _agrees(self, formula: Formula, sheet: Sheet, truth: Value) -> bool:
-        value = formula.value(sheet.cells(), (len(sheet.names), sheet.last), sheets.ANSWER)
+        value = formula.value(sheet.cells(), (len(sheet.names), sheet.last), sheets.ANSWER, sheet.ranges())
         if isinstance(truth, float) and isinstance(value, float) and not isinstance(value, bool):
             return abs(value - truth) <= CLOSE * max(1.0, abs(truth))
         return type(value) is type(truth) and value == truth
@@ -183,13 +183,13 @@ def _said(value: object) -> str:
 
 
 def _ranges(sheet: Sheet, slots: Mapping[str, object]) -> dict[str, object]:
-    return {**slots, **{name.upper(): sheet.column(str(slots[name])) for name in "qpgh"}}
+    return {**slots, **{name.upper(): slots[name] for name in "qpgh"}}
 
 
 def voice(prompt: str) -> str | None:
     """The name of the voice that a prompt is in; None of what is no prompt of this skill."""
     head, found, rest = prompt.partition(ASK)
-    if not found or not head.startswith("Sheet: ") or not rest.endswith(END):
+    if not found or not head.startswith("Named ranges: ") or not rest.endswith(END):
         return None
     number = voice_of(rest.removesuffix(END))
     return None if number is None else str(number)

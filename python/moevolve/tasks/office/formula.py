@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     r"|(?P<cell>\$?[A-Za-z]{1,2}\$?\d{1,5}(?![\w(!]))"
     r"|(?P<call>[A-Za-z][A-Za-z0-9.]{0,15})\s*\("
     r"|(?P<truth>(?i:TRUE|FALSE))(?![\w(])"
+    r"|(?P<name>[A-Za-z_][A-Za-z_]{2,31}(?![\w(!]))"
     r"|(?P<sign><=|>=|<>|[-+*/^&=<>(),%]))"
 )
 _CORNER = re.compile(r"\$?([A-Za-z]+)\$?(\d*)")
@@ -34,8 +35,10 @@ _BINARY = ({"=", "<>", "<", ">", "<=", ">="}, {"&"}, {"+", "-"}, {"*", "/"}, {"^
 """Signs by how loosely they bind."""
 
 Function = Callable[..., Value]
-Cells = Mapping[tuple[int, int], Value]
-"""(column, row), both counted from 1 -> value; a cell that is not there is empty."""
+Corner = tuple[int, int]
+"""(column, row), both counted from 1."""
+Cells = Mapping[Corner, Value]
+"""A cell that is not there is empty."""
 
 
 class Formula:
@@ -61,18 +64,26 @@ class Formula:
         if self._at < len(self._tokens):
             raise FormulaError(f"{self._tokens[self._at][1]!r} stands after the end")
 
-    def value(self, cells: Cells, size: tuple[int, int], own: tuple[int, int]) -> Value:
+    def value(
+        self,
+        cells: Cells,
+        size: tuple[int, int],
+        own: tuple[int, int],
+        names: Mapping[str, tuple[Corner, Corner]] | None = None,
+    ) -> Value:
         """What the formula comes to.
 
         Args:
             cells: the sheet.
             size: its last column and row, where whole columns end.
             own: the cell that it stands in.
+            names: ranges that have a name, whatever its case.
 
         Raises:
             FormulaError: an error value, a block where one value is wanted, a reference to its own cell, or too much work.
         """
-        return scalar(_Evaluation(cells, size, own, self._functions).of(self._node))
+        named = {name.casefold(): corners for name, corners in (names or {}).items()}
+        return scalar(_Evaluation(cells, size, own, named, self._functions).of(self._node))
 
     # ------------------------------------------------------------------ grammar
 
@@ -118,6 +129,8 @@ class Formula:
                 return ("cell", _corner(word))
             case "range":
                 return ("range", *map(_corner, word.split(":")))
+            case "name":
+                return ("name", word.casefold())
             case "call":
                 return self._call(word.upper(), depth)
         if word == "(":
@@ -156,8 +169,8 @@ class Formula:
 
 
 _Node = tuple[Any, ...]
-"""("value", v), ("cell", corner), ("range", corner, corner), ("minus", node), ("binary", sign, node, node), ("call", name,
-nodes)."""
+"""("value", v), ("cell", corner), ("range", corner, corner), ("name", name), ("minus", node), ("binary", sign, node, node),
+("call", name, nodes)."""
 
 LAZY = ("IF", "IFERROR")
 """Functions that leave some of their arguments uncomputed."""
@@ -171,8 +184,10 @@ class _Evaluation:
         cells: Cells,
         size: tuple[int, int],
         own: tuple[int, int],
+        names: Mapping[str, tuple[Corner, Corner]],
         functions: Mapping[str, Function],
     ) -> None:
+        self._names = names
         self._cells = cells
         self._size = size
         self._own = own
@@ -189,6 +204,10 @@ class _Evaluation:
                 return self._cell(column, row)
             case ("range", first, last):
                 return self._block(first, last)
+            case ("name", name) if name in self._names:
+                return self._block(*self._names[name])
+            case ("name", name):
+                raise FormulaError(f"there is no range {name}")
             case ("minus", inner):
                 return self._each(lambda value: -number(value), self.of(inner))
             case ("binary", sign, left, right):

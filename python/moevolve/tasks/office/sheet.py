@@ -59,7 +59,7 @@ THEMES = (
         "plot",
         ("garden", "crop"),
         (("Upper", "Lower", "Sunny", "Shady"), ("Beans", "Carrots", "Leeks", "Onions", "Peas", "Squash")),
-        ("rows", "plants", "crates"),
+        ("seeds", "plants", "crates"),
         ("yields", "weights"),
     ),
 )
@@ -80,14 +80,12 @@ class Sheet(msgspec.Struct, frozen=True):
 
     @property
     def described(self) -> str:
-        """Its columns by letter and name, and its rows."""
-        names = ", ".join(f"{letter} {name}" for letter, name in zip(COLUMNS, self.names, strict=True))
-        return f"Sheet: {names}; rows 2 to {self.last}"
+        """Its columns, each of which is a range of its name, and where they lie."""
+        return f"Named ranges: {', '.join(self.names)}; A to {COLUMNS[-1]}, rows 2 to {self.last}"
 
-    def column(self, name: str) -> str:
-        """A whole column, by its name."""
-        letter = COLUMNS[self.names.index(name)]
-        return f"{letter}:{letter}"
+    def ranges(self) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+        """Name -> the first and the last cell of a column."""
+        return {name: ((at, 2), (at, self.last)) for at, name in enumerate(self.names, 1)}
 
     def cells(self) -> dict[tuple[int, int], Value]:
         """(column, row) -> value."""
