@@ -110,7 +110,6 @@ class Budgets:
                 figures.tokens_generated += record.tokens or 0
             case Remembered():
                 figures.tokens_generated += record.tokens
-                self._remembered(where, record)
             case Attempted():
                 figures.tokens_generated += record.tokens
                 self._attempted(where, record)
@@ -139,14 +138,6 @@ class Budgets:
                 self._cycle(where, record, champion)
             case _:
                 pass
-
-    def _remembered(self, where: str, record: Remembered) -> None:
-        """Attempts with memory and without stand side by side, and the texts that programs gave are within their quota."""
-        check, many = self._findings, len(record.with_memory)
-        check.same("budgets", where, "the number of attempts without memory", len(record.without), many)
-        quota = self._settings.whole("memory", "quota", -1)
-        if 0 <= quota < record.notes:
-            check.mismatch("budgets", where, f"{record.notes} texts of programs, and {quota} were allowed")
 
     def _extended(self, where: str, record: RunExtended) -> None:
         """More cycles count from where the run ended, or from what it was to have where it had not ended."""

@@ -18,6 +18,7 @@ from moevolve.auditor.journal import JournalFile, program
 from moevolve.auditor.live import is_written, snapshot
 from moevolve.auditor.optimisation import Optimisation
 from moevolve.auditor.pages import DamagedPageError, PageFile
+from moevolve.auditor.remembering import Remembering
 from moevolve.auditor.report import (
     AlphaFigures,
     AuditReport,
@@ -79,6 +80,7 @@ class _Auditor:
         self._decisions = Decisions(self._findings, only)
         self._scores = Scores(self._findings)
         self._budgets = Budgets(self._findings, 3)
+        self._memory = Remembering(self._findings)
         self._growth = Growth(self._findings)
         self._optimisation = Optimisation(self._findings)
         self._last: Record | None = None
@@ -140,6 +142,7 @@ class _Auditor:
 
     def _read(self, journal: JournalFile) -> None:
         self._budgets = Budgets(self._findings, journal.schema)
+        self._memory = Remembering(self._findings)
         for seq, record, _ in journal.records():
             champion = self._archive.champion
             taken_back = isinstance(record, Controlled) and record.command == "rollback"
@@ -152,6 +155,7 @@ class _Auditor:
                 self._scores.take(seq, record, champion)
                 self._growth.take(seq, record, champion)
                 self._budgets.take(seq, record, champion)
+                self._memory.take(seq, record)
             # What the tree grew may be taken back after the end as well, which leaves it the end.
             if not taken_back or not isinstance(self._last, RunFinished):
                 self._last = record

@@ -36,8 +36,8 @@ def _first(run: RunContext, folder: Path) -> Writes:
 
 
 def helped(run: RunContext) -> Outlived | None:
-    """The record of the lessons that outlive the run; None where there is no memory for them."""
-    if run.config.memory.shared is None or not run.lessons.on:
+    """The record of the lessons that outlive the run; None where there is no memory for them, or a coin judged."""
+    if run.config.memory.shared is None or not run.lessons.on or not run.arm.verdicts:
         return None
     names = [lesson for lesson, evidence in sorted(run.state.evidence.items()) if evidence.helped]
     return Outlived(cycle=run.state.cycle, lessons=names)

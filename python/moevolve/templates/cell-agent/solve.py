@@ -1,19 +1,59 @@
-"""Writes the formula of one cell: shows the model some cells, and those that memory has in like words, and asks."""
+"""Writes the formula of one cell: recalls cells that were asked for in like words, shows the model those that name as much as this
+one, and asks. Where memory has too few, some cells of its own stand before them."""
 
 import re
 
+SHOWN = 3
+CALM, CURIOUS = 0.0, 0.4
+
 
 async def solve(task, agent):
-    lessons = await agent.recall(wording(task.prompt), k=3, words=1.0, vector=0.0, trust=0.5)
-    shown = "".join(f"{each.prompt} {each.answer}\n\n" for each in reversed(lessons) if each.success)
-    prompt = f"{agent.files['prompts/cells.md']}{shown}{task.prompt}"
-    reply = await agent.generate(prompt, max_tokens=40, temperature=0.3, stop="\n")
+    recalled = await agent.recall(wording(task.prompt), k=12, words=1.0, vector=0.0, trust=0.5)
+    alike = [each for each in recalled if each.success and form(each.prompt) == form(task.prompt)][:SHOWN]
+    enough = len(alike) == SHOWN
+    shown = "" if enough else agent.files["prompts/cells.md"]
+    shown += "".join(f"{told(each.prompt)} {each.answer}\n\n" for each in reversed(alike))
+    reply = await agent.generate(
+        shown + told(task.prompt), max_tokens=32, temperature=CALM if enough else CURIOUS, stop="\n"
+    )
     return reply.text.strip()
+
+
+def told(prompt):
+    """A cell as the model is asked for it: the words of who asks, and of these what a formula may name, in their order."""
+    ask = words_of(prompt)
+    names = names_of(prompt)
+    uses = [
+        word if word in names or word.isdigit() else f'"{word}"' for word in ask if is_name(word, ask, names)
+    ]
+    return f"Ask: {' '.join(ask)}\nNames: {', '.join(uses)}\nFormula:"
 
 
 def wording(prompt):
     """How a cell is asked for, without what it is about: names, members and numbers tell no kind of formula."""
-    names = set(re.findall(r"[a-z]+", prompt.partition(";")[0]))
-    ask = prompt.partition("Ask: ")[2].partition("\n")[0]
-    words = re.findall(r"[A-Za-z]+", ask)
-    return " ".join(word for word in words if word not in names and not word.istitle()) or ask
+    ask, names = words_of(prompt), names_of(prompt)
+    return " ".join(word for word in ask if not is_name(word, ask, names)) or prompt
+
+
+def form(prompt):
+    """How many ranges of numbers and of texts, members and numbers an ask names, and whether it says texts to choose from."""
+    ask, names = words_of(prompt), names_of(prompt)
+    kinds = [
+        "number" if word.isdigit() else "member" if word not in names else names.index(word) in (1, 2)
+        for word in ask
+        if is_name(word, ask, names)
+    ]
+    return sorted(map(str, kinds)), any(word.startswith('"') for word in ask)
+
+
+def words_of(prompt):
+    return re.findall(r'"?\w+"?', prompt.partition("Ask: ")[2].partition("\n")[0])
+
+
+def names_of(prompt):
+    return re.findall(r"[a-z]+", prompt.partition(": ")[2].partition(";")[0])
+
+
+def is_name(word, ask, names):
+    """Whether a word is a range's name, a number, or, but for the first one, a name with a capital."""
+    return word in names or word.isdigit() or (word.istitle() and word != ask[0])

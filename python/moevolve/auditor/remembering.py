@@ -1,0 +1,107 @@
+"""Memory on record: recalls against the scores beside them, and what was told of lessons against what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.settings import Settings
+from moevolve.records import Evaluated, Learned, Outlived, Recalled, Record, Remembered, RunStarted
+
+CHECK = "memory"
+
+
+class Remembering:
+    """What a run's records say of its memory.
+
+    Args:
+        findings: takes what is wrong.
+    """
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._settings = Settings({})
+        self._recalled: dict[str, Recalled] = {}
+        """Stage -> the recalls of the evaluation whose record comes next."""
+        self._trust: dict[str, float] = {}
+        self._shared = 0
+        self._notes = 0
+
+    def take(self, seq: int, record: Record) -> None:
+        """Follows the run by one record."""
+        where, check = f"record {seq}", self._findings
+        match record:
+            case RunStarted():
+                self._settings = Settings.of(record.config)
+                self._shared = 0 if record.shared is None else record.shared.lessons
+            case Recalled():
+                self._recall(where, record)
+            case Evaluated():
+                recalled = self._recalled.pop(record.split, None)
+                if recalled is not None and recalled.cycle == record.cycle and record.outcomes:
+                    self._scores(where, recalled, record.outcomes)
+            case Remembered():
+                self._remember(where, record)
+            case Learned():
+                if record.lessons < self._notes:
+                    check.mismatch(
+                        CHECK,
+                        where,
+                        f"{record.lessons} lessons, and {self._notes} texts of programs among them",
+                    )
+                self._notes = 0
+            case Outlived():
+                for lesson in record.lessons:
+                    if not self._shared and self._trust.get(lesson, 0.0) <= 0.5:
+                        check.mismatch(CHECK, where, f"lesson {lesson} outlives the run, and it did not help")
+            case _:
+                pass
+
+    def _recall(self, where: str, record: Recalled) -> None:
+        check = self._findings
+        if self._settings.text("memory", "mode", "on") == "off":
+            check.mismatch(CHECK, where, "something was recalled, and memory was off")
+        shown = len(record.shown) + record.left_out
+        if shown > record.attempts or (not record.silent and shown < record.attempts):
+            check.mismatch(
+                CHECK, where, f"{record.attempts} attempts recalled, and {shown} of them something"
+            )
+        if record.silent > record.recalls or record.attempts > record.recalls:
+            check.mismatch(CHECK, where, "fewer recalls than attempts, or than recalls without an answer")
+        places = {place for shown in record.shown for place in shown.lessons}
+        if not places <= set(range(len(record.lessons))) or len(set(record.lessons)) < len(record.lessons):
+            check.mismatch(
+                CHECK, where, "an attempt recalled a lesson that is not named, or one is named twice"
+            )
+        if record.stage in ("sealed", "dev"):
+            self._recalled[record.stage] = record
+
+    def _scores(self, where: str, recalled: Recalled, outcomes: Sequence[float | None]) -> None:
+        """Of an evaluation each attempt that recalled has the score of its task."""
+        for shown in recalled.shown:
+            if not 0 <= shown.attempt < len(outcomes):
+                self._findings.mismatch(CHECK, where, f"attempt {shown.attempt} recalled, and there is none")
+            else:
+                what = f"the score of attempt {shown.attempt}, which recalled,"
+                self._findings.same(CHECK, where, what, shown.score, outcomes[shown.attempt])
+
+    def _remember(self, where: str, record: Remembered) -> None:
+        check, many = self._findings, len(record.with_memory)
+        check.same(CHECK, where, "the number of attempts without memory", len(record.without), many)
+        scores = [each for each in (*record.with_memory, *record.without) if each is not None]
+        if any(not 0 <= each <= 1 for each in (*scores, *record.trust.values())):
+            check.mismatch(CHECK, where, "a score or a trust outside of [0, 1]")
+        if most := self._settings.whole("attempts", "tasks", 0):
+            share = self._settings.number("memory", "without", 1.0)
+            if many > share * most + 1:
+                check.mismatch(
+                    CHECK, where, f"{many} attempts without memory, and a share of {share:g} was allowed"
+                )
+        for lesson in record.expired:
+            if record.trust.get(lesson, 1.0) >= 0.5:
+                check.mismatch(CHECK, where, f"lesson {lesson} expired, and attempts do not speak against it")
+        quota = self._settings.whole("memory", "quota", -1)
+        if 0 <= quota < record.notes:
+            check.mismatch(CHECK, where, f"{record.notes} texts of programs, and {quota} were allowed")
+        self._trust |= record.trust
+        self._notes = record.notes
