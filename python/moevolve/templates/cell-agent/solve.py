@@ -1,5 +1,5 @@
-"""Writes the formula of one cell: recalls cells that were asked for in like words, shows the model those that name as much as this
-one, and asks. Where memory has too few, some cells of its own stand before them."""
+"""Writes the formula of one cell: recalls cells that were asked for in like words, shows the model those that name as much
+as this one, and asks. Where memory has too few, some cells of its own stand before them."""
 
 import re
 
@@ -36,7 +36,7 @@ def wording(prompt):
 
 
 def form(prompt):
-    """How many ranges of numbers and of texts, members and numbers an ask names, and whether it says texts to choose from."""
+    """How many ranges of numbers and of texts, members and numbers an ask names, and whether it has texts to choose."""
     ask, names = words_of(prompt), names_of(prompt)
     kinds = [
         "number" if word.isdigit() else "member" if word not in names else names.index(word) in (1, 2)
