@@ -94,9 +94,18 @@ def test_its_own_cells_stand_in_where_memory_has_too_few(known: int, own: bool) 
     [outcome] = ProgramHost().solve(load(FOLDER), [public], answer, recall, [1])
     assert (outcome.answer, outcome.failure) == ("=SUM(units)", None), outcome
     [request] = asked
-    assert ("Rome" in str(request.prompt)) is own
+    assert ("Formula: =MAX(lines)" in str(request.prompt)) is own
     assert (request.sampling.temperature == 0) is not own
-    assert str(request.prompt).count("Formula: =SUM(") == min(3, max(0, known - 1)) + own
+    assert str(request.prompt).count("Formula: =SUM(") == min(3, max(0, known - 1)), (
+        "what failed is not shown"
+    )
+
+
+def test_it_has_a_cell_of_its_own_for_each_form(agent: ModuleType) -> None:
+    own = agent.examples((FOLDER / "prompts" / "cells.md").read_text())
+    for task in tasks():
+        assert agent.like(task.prompt, own), task.prompt
+    assert all(prompt.endswith("\nFormula:") and answer.startswith("=") for prompt, answer in own)
 
 
 def test_the_preset_runs_the_agent_that_it_names() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from moevolve.config.schema import Section
+from moevolve.config.schema import PolicySection, Section
 
 Mode = Literal["on", "off", "shuffled", "poisoned"]
 Weight = Annotated[float, Meta(ge=0.0, le=100.0)]
@@ -28,12 +28,25 @@ class MemorySection(Section, frozen=True):
         ),
     ] = None
     embedder: Annotated[
-        Literal["auto", "policy", "hashed-ngrams", "none"],
+        Literal["auto", "policy", "hashed-ngrams", "endpoint", "none"],
         Meta(
             description="What turns texts into vectors: policy, the first weights' mean hidden state; hashed-ngrams, "
-            "without a model; none, words alone; auto: policy, or hashed-ngrams where a server answers"
+            "without a model; endpoint, the server below; none, words alone; auto: policy, or "
+            "hashed-ngrams where a server answers"
         ),
     ] = "auto"
+    endpoint: Annotated[
+        str | None,
+        Meta(description="Base address of an OpenAI-compatible server of embeddings, up to its /v1"),
+    ] = None
+    model: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)] | None,
+        Meta(description="That server's name of the model"),
+    ] = None
+    key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None,
+        Meta(description="Environment variable that holds that server's key; never the key itself"),
+    ] = None
     words: Annotated[Weight, Meta(description="Weight of words (BM25) in a lesson's score")] = 0.5
     vector: Annotated[Weight, Meta(description="Weight of the vectors' nearness")] = 0.5
     trust: Annotated[
@@ -54,3 +67,13 @@ class MemorySection(Section, frozen=True):
         Meta(description="Right and wrong attempts kept of each (skill, level) in a cycle", ge=0, le=1000),
     ] = 2
     quota: Annotated[int, Meta(description="Texts that programs may add in a cycle", ge=0, le=10**4)] = 32
+
+    def __post_init__(self) -> None:
+        if self.embedder != "endpoint":
+            if (self.endpoint, self.model, self.key_env) != (None, None, None):
+                raise ValueError('endpoint, model and key_env belong to embedder = "endpoint"')
+        elif self.endpoint is None or self.model is None:
+            raise ValueError('embedder = "endpoint" needs `endpoint` and `model`')
+        else:
+            # The same address rules as the policy's.
+            PolicySection(endpoint=self.endpoint, model=self.model, key_env=self.key_env)

@@ -22,7 +22,7 @@ LOCKS = ("journal/lock.mdb", "journal/writer.lock")
 """Files by which processes take turns: every reader changes them, and nothing is kept in them."""
 CACHE = "__pycache__"
 """What Python writes beside a suite's files when it reads them."""
-BESIDE = ("run.toml", "estimate.json", "attempts.tape")
+BESIDE = ("run.toml", "estimate.json", "attempts.tape", "embeddings.tape")
 """Files of a run outside of these folders, where it has them."""
 
 

@@ -108,7 +108,12 @@ def opened(
             transcripts=Transcripts(store.path / TRANSCRIPTS),
             boxes=_boxes(config, store, recorded, repeats),
         ),
-        LessonMemory(MemoryStore(memory_folder(store.path)), name, config.memory, resolve.embedder(config)),
+        LessonMemory(
+            MemoryStore(memory_folder(store.path)),
+            name,
+            config.memory,
+            resolve.embedder(config, store.path, None if recorded is None else recorded.path),
+        ),
         journal,
         Control(store, recorded),
         progress,

@@ -10,6 +10,7 @@ import msgspec
 
 from moevolve.agents.genome import Genome, load, seed_genome
 from moevolve.agents.manifest import manifest_of
+from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config
 from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
@@ -95,15 +96,40 @@ def with_embedder(config: Config, name: Literal["policy", "hashed-ngrams"]) -> C
     return msgspec.structs.replace(config, memory=msgspec.structs.replace(config.memory, embedder=name))
 
 
-def embedder(config: Config) -> Embedder | None:
+EMBEDDINGS = "embeddings.tape"
+"""What a server of embeddings said, inside a run's folder."""
+
+
+def embedder(config: Config, run: Path | None = None, recorded: Path | None = None) -> Embedder | None:
     """What makes memory's vectors; the configuration is a settled one.
 
+    Args:
+        config: the configuration.
+        run: the folder of a run that keeps what a server says; None keeps nothing.
+        recorded: the folder of the run that is done again: no server is asked then.
+
     Raises:
-        UsageError: the policy is a server's, and its hidden states are asked for.
+        UsageError: the policy is a server's, and its hidden states are asked for; or the key of a server of embeddings is
+            not set.
     """
     name = config.memory.embedder
     if name == "none" or config.memory.mode == "off":
         return None
+    if name == "endpoint":
+        from moevolve.models.endpoint.embeddings import ServedEmbeddings
+        from moevolve.models.endpoint.secret import Secret
+
+        section, former = config.memory, None if recorded is None else recorded / EMBEDDINGS
+        assert section.endpoint is not None and section.model is not None, (
+            "the configuration has been checked"
+        )
+        return ServedEmbeddings(
+            section.endpoint,
+            section.model,
+            Secret("", "no key") if recorded is not None else Secret.read(section.key_env),
+            None if run is None else Transcripts(run / EMBEDDINGS),
+            None if former is None else Transcripts(former if former.is_file() else None),
+        )
     if name != "policy":
         return HashedNgrams()
     if config.policy.endpoint is not None:

@@ -110,7 +110,7 @@ class Client:
             timeout=section.timeout,
             limits=httpx2.Limits(max_connections=section.concurrency),
             # No proxy stands between us and this machine.
-            trust_env=not _loopback(policy.endpoint),
+            trust_env=not loopback(policy.endpoint),
         )
 
     def ask(
@@ -285,7 +285,8 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def _loopback(address: str) -> bool:
+def loopback(address: str) -> bool:
+    """Whether an address is this machine's own."""
     host = urlsplit(address).hostname or ""
     try:
         return ip_address(host).is_loopback

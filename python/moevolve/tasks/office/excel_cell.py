@@ -53,10 +53,6 @@ def _of(sheet: Sheet, slots: Mapping[str, object], *, both: bool = False) -> lis
     ]
 
 
-def _two_digits(value: float) -> float:
-    return float(FUNCTIONS["ROUND"](value, 2.0))  # type: ignore[arg-type]
-
-
 LEVELS: tuple[dict[str, Kind], ...] = (
     {
         "total": Kind("=SUM({Q})", lambda s, x: fsum(_column(s, x["q"]))),
@@ -64,7 +60,7 @@ LEVELS: tuple[dict[str, Kind], ...] = (
         "smallest": Kind("=MIN({Q})", lambda s, x: min(_column(s, x["q"]))),
     },
     {
-        "mean": Kind("=ROUND(AVERAGE({Q}),2)", lambda s, x: _two_digits(fmean(_column(s, x["q"])))),
+        "mean": Kind("=AVERAGE({Q})", lambda s, x: fmean(_column(s, x["q"]))),
         "above": Kind(
             '=COUNTIF({Q},">{n}")',
             lambda s, x: float(sum(value > float(str(x["n"])) for value in _column(s, x["q"]))),

@@ -11,8 +11,6 @@ from moevolve.tasks.office.values import Value
 COLUMNS = "ABCDE"
 ANSWER = (8, 1)
 """The cell that the formula stands in: H1, beside the list."""
-LENGTHS = tuple(n for n in range(8, 31) if 100 % n)
-"""Rows of a list, so many that a mean seldom has two digits by itself."""
 COPIES = (1.0, 0.3, 1.8, 0.6, 1.3)
 """Scales of the numbers in changed copies of a list, so that both outcomes of every threshold occur."""
 
@@ -101,7 +99,7 @@ def drawn(rng: Random) -> tuple[Sheet, Theme]:
     """A list of eight to thirty rows, and what it is about."""
     theme = rng.choice(THEMES)
     names = (theme.key, *theme.groups, rng.choice(theme.counts), rng.choice(theme.amounts))
-    return Sheet(names, _rows(rng, theme, rng.choice(LENGTHS), 1.0)), theme
+    return Sheet(names, _rows(rng, theme, rng.randint(8, 30), 1.0)), theme
 
 
 def changed(rng: Random, sheet: Sheet, theme: Theme) -> list[Sheet]:

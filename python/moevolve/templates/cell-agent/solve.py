@@ -1,5 +1,5 @@
 """Writes the formula of one cell: recalls cells that were asked for in like words, shows the model those that name as much
-as this one, and asks. Where memory has too few, some cells of its own stand before them."""
+as this one, and asks. Where memory has too few, cells of its own that name as much stand before them."""
 
 import re
 
@@ -9,14 +9,25 @@ CALM, CURIOUS = 0.0, 0.4
 
 async def solve(task, agent):
     recalled = await agent.recall(wording(task.prompt), k=12, words=1.0, vector=0.0, trust=0.5)
-    alike = [each for each in recalled if each.success and form(each.prompt) == form(task.prompt)][:SHOWN]
-    enough = len(alike) == SHOWN
-    shown = "" if enough else agent.files["prompts/cells.md"]
-    shown += "".join(f"{told(each.prompt)} {each.answer}\n\n" for each in reversed(alike))
+    alike = like(task.prompt, [(each.prompt, each.answer) for each in recalled if each.success])[:SHOWN]
+    sure = len(alike) == SHOWN
+    own = [] if sure else like(task.prompt, examples(agent.files["prompts/cells.md"]))
+    shown = "".join(f"{told(prompt)} {answer}\n\n" for prompt, answer in [*own, *reversed(alike)])
     reply = await agent.generate(
-        shown + told(task.prompt), max_tokens=32, temperature=CALM if enough else CURIOUS, stop="\n"
+        shown + told(task.prompt), max_tokens=32, temperature=CALM if sure else CURIOUS, stop="\n"
     )
     return reply.text.strip()
+
+
+def examples(text):
+    """Prompts with their answers, of a file in which a blank line stands between them."""
+    cells = [cell.rpartition(" ") for cell in text.strip().split("\n\n")]
+    return [(prompt, answer) for prompt, _, answer in cells]
+
+
+def like(prompt, cells):
+    """The cells that name as many things of each kind as a prompt."""
+    return [cell for cell in cells if form(cell[0]) == form(prompt)]
 
 
 def told(prompt):
