@@ -149,3 +149,23 @@ def test_what_cannot_be_done_is_said(
 ) -> None:
     assert main(["skills", *(str(run) if word == "RUN" else word for word in words)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_report_and_the_exported_tree_have_the_growth_column(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaf = next(iter(told(capsys, "skills", run)["growth"]["leaves"]))
+    page = tmp_path / "report.html"
+    assert main(["report", str(run), "--html", str(page)]) == 0
+    capsys.readouterr()
+    text = page.read_text(encoding="utf-8")
+    assert "Growth of the skill tree, in no score" in text and leaf in text and "rolled back" not in text
+    assert main(["export", str(run), "--skills"]) == 0
+    assert leaf in json.loads(capsys.readouterr().out)["growth"]["leaves"]
+
+
+def test_opened_levels_are_rolled_back_by_their_leaf(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = told(capsys, "skills", copy)["growth"]["opened"]
+    path = next(iter(opened))
+    assert main(["skills", str(copy), "--rollback", path]) == 0
+    assert path not in told(capsys, "skills", copy)["growth"]["opened"], "later levels go with the first ones"

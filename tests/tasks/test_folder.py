@@ -226,3 +226,12 @@ class TestListed:
         for split in SPLITS:
             prompts = [{of.tasks[1][n].prompt for n in of.homes[1][split]} for of in (first, second)]
             assert prompts[0] == prompts[1]
+
+
+def test_a_prerequisite_without_tasks_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    rows = [{"id": f"{n}", "skill": "math/add", "prompt": f"p{n}", "answer": "x"} for n in range(8)]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = tmp_path / "suite.toml"
+    settings.write_text('[skills."math/add"]\nrequires = ["math/ad"]\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="math/ad.*math/add"):
+        folder.load(tmp_path)

@@ -14,6 +14,7 @@ from moevolve.records import Grown, SkillInfo
 from moevolve.skills.features import Feature
 from moevolve.tasks.grader.carried import dumps, loads
 from moevolve.tasks.grown import composed, fits, grown, parts, payload_of, sides
+from moevolve.tasks.listed import listed
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import split_of
 from moevolve.tasks.suite import Suite, suite
@@ -122,6 +123,16 @@ def test_a_side_has_the_levels_on_which_it_is_common_and_a_split_has_two_sides_o
     assert parts(PRIMER["text/sort"], Feature("carry")) == []
     long, short = parts(PRIMER["text/sort"], Feature("length", least=9))
     assert (long.levels, short.levels) == ((7, 16), (1, 6))
+
+
+def test_listed_tasks_are_not_split_since_their_prompts_tell_no_split() -> None:
+    rows = {
+        level: [Task(prompt=f"{level} {n} {'aa' if n % 2 else 'ab'}", answer="x") for n in range(40)]
+        for level in (1, 2)
+    }
+    tasks = listed(rows)
+    leaf = Skill(path="own/listed", summary="", generator=tasks.generate, levels=(1, 2), listed=tasks)
+    assert parts(leaf, Feature("repeats")) == []
 
 
 def test_a_task_of_a_side_lies_in_the_split_that_it_has_in_the_whole_leaf() -> None:

@@ -126,10 +126,12 @@ def _learnt(store: RunStore, paths: list[str], verbs: Mapping[str, str]) -> dict
             if not each.success and stage.stage != "dev":
                 row = each.prompt, each.answer, each.failure or "wrong"
                 failures.setdefault(each.skill, {}).setdefault(each.prompt, row)
+    started = read(store).started
     memory = MemoryStore(memory_folder(store.path))
     found = {}
     for path in paths:
-        lessons = [hit.lesson for hit in memory.search(Query(skill=path, k=LESSONS))]
+        hits = memory.search(Query(skill=path, run=started.run, k=LESSONS))
+        lessons = [hit.lesson for hit in hits]
         found[path] = Learnt(
             examples=tuple(examples.get(path, ())),
             route=routes.get(path, ""),
@@ -141,6 +143,7 @@ def _learnt(store: RunStore, paths: list[str], verbs: Mapping[str, str]) -> dict
                 for lesson in lessons
             ),
         )
+    memory.close()
     return found
 
 

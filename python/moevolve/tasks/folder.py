@@ -206,6 +206,11 @@ def _folder(source: Path, called: str | None) -> Suite:
         raise UsageError(
             f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
         )
+    for path, section in settings.skills.items():
+        if unknown := sorted(set(section.requires) - set(tasks)):
+            raise UsageError(
+                f"{source / SETTINGS}: {path} requires {unknown[0]!r}, and no task is of it{nearest(unknown[0], tasks)}"
+            )
     skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
     tools = [source / TOOLS] if (source / TOOLS).is_file() else []
     return Suite(
@@ -362,7 +367,7 @@ def _module(file: Path) -> Suite:
         raise UsageError(
             f'{file} defines no skill: decorate a function (rng, level) -> mv.Task with @mv.skill("a/path")'
         )
-    return Suite("user", own, environments=file if kinds_in(defined) else None)
+    return Suite("user", own, environments=file if kinds_in(defined) else None, requires=registry.requires())
 
 
 def _imported(file: Path) -> dict[str, Any]:

@@ -142,7 +142,10 @@ def fits(suite: Suite, first: Skill, second: Skill) -> bool:
 
 
 def parts(leaf: Skill, which: Feature) -> list[Skill]:
-    """Both sides of a leaf, each with the levels on which it is common; empty where one is common on none."""
+    """Both sides of a leaf, each with the levels on which it is common; empty where one is common on none, or the leaf's
+    tasks are listed: those lie in splits that no prompt tells."""
+    if leaf.listed is not None:
+        return []
     made = []
     for side, holds in zip(sides(leaf, which), (True, False), strict=True):
         levels = [

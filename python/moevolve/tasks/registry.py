@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from moevolve.errors import UsageError
 from moevolve.tasks.skill import LEVELS, Generator, Skill, check_path
 
 _registered: dict[str, Skill] = {}
+_requires: dict[str, tuple[str, ...]] = {}
 
 
 def skill(
-    path: str, *, summary: str = "", levels: tuple[int, int] = LEVELS, alphabet: str | None = None
+    path: str,
+    *,
+    summary: str = "",
+    levels: tuple[int, int] = LEVELS,
+    alphabet: str | None = None,
+    requires: Sequence[str] = (),
 ) -> Callable[[Generator], Generator]:
     """Registers a function `(rng, level) -> mv.Task` as a skill of the suite `user`.
 
@@ -31,11 +37,13 @@ def skill(
         summary: one line; the first line of the function's docstring when empty.
         levels: the lowest and the highest level that the function knows.
         alphabet: the characters answers are made of; None allows all.
+        requires: paths of the skills that its tasks build on.
 
     Raises:
-        UsageError: the path or the levels cannot be used, or another function holds the path.
+        UsageError: a path or the levels cannot be used, or another function holds the path.
     """
-    check_path(path)
+    for each in (path, *requires):
+        check_path(each)
     if not 1 <= levels[0] <= levels[1]:
         raise UsageError(f"skill {path}: levels {levels} must go from 1 or more upwards")
 
@@ -48,6 +56,7 @@ def skill(
         _registered[path] = Skill(
             path=path, summary=line, generator=generator, levels=levels, alphabet=alphabet
         )
+        _requires[path] = tuple(requires)
         return generator
 
     return register
@@ -56,6 +65,11 @@ def skill(
 def registered() -> list[Skill]:
     """The user's skills, by path."""
     return [_registered[path] for path in sorted(_registered)]
+
+
+def requires() -> dict[str, tuple[str, ...]]:
+    """The user's skills that build on others, with those."""
+    return {path: _requires[path] for path in sorted(_registered) if _requires.get(path)}
 
 
 def source() -> Path | None:

@@ -15,6 +15,7 @@ from moevolve.skills.tree import Node, grow
 from moevolve.tasks.cutters import GENERAL, Cutter
 from moevolve.tasks.installed import installed
 from moevolve.tasks.registry import registered, skill
+from moevolve.tasks.registry import requires as user_requires
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.splits import NO_SECRET, SPLITS, Families, Split, same, split_of
 from moevolve.tasks.task import Task, Verdict
@@ -317,6 +318,7 @@ def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:
                     "suite.path), or import it first"
                 )
             skills += own
+            requires |= user_requires()
             answers.add("any")
         else:
             raise UsageError(f"no suite {part!r}{nearest(part, [*SUITES, *installed()])}")

@@ -156,6 +156,7 @@ def _skills(summary: Summary) -> dict[str, Any]:
         "champion": summary.champion,
         "cycles": summary.cycles,
         "tree": nested(grow(summary.skills)),
+        "growth": summary.growth,
     }
 
 

@@ -42,7 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--rollback",
         metavar="CHANGE",
-        help="take back a change of the run's tree, such as g003 or a leaf that it added, and whatever builds on it",
+        help="take back a change of the run's tree, such as g003, a leaf that it added or one that opened levels, and "
+        "whatever builds on it",
     )
     parser.add_argument("--suite", default="primer", help="which suite (default: primer)")
     parser.add_argument("--level", type=int, default=3, help="level of the examples (default: 3)")
@@ -209,7 +210,10 @@ def _roll_back(options: argparse.Namespace) -> int:
     with followed(options.run) as (reader, _):
         growth = reader.view.growth
         made = growth.origin(options.rollback) if options.rollback in growth.skills else None
-        change = made.name if made else options.rollback
+        opened = [
+            each for each in growth.in_force() if each.change == "levels" and each.skill == options.rollback
+        ]
+        change = made.name if made else opened[0].name if opened else options.rollback
         alive = reader.alive
     entry = roll_back(options.run, change)
     if options.json:

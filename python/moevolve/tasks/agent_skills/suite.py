@@ -27,7 +27,7 @@ def write(skills: Sequence[Imported], out: Path, name: str = "imported") -> tupl
         raise UsageError(f"{out} is there already: name a folder that is new or empty")
     rows: list[str] = []
     told: dict[str, str] = {}
-    sections: list[str] = []
+    told_of: list[Imported] = []
     prompts: set[str] = set()
     for each in skills:
         tasks = {
@@ -49,18 +49,29 @@ def write(skills: Sequence[Imported], out: Path, name: str = "imported") -> tupl
                 "answer": task.answer,
             }
             rows.append(json.dumps(row, ensure_ascii=False))
-        sections += [
-            f"[skills.{json.dumps(each.leaf.path)}]",
-            f"summary = {json.dumps(each.leaf.summary, ensure_ascii=False)}",
-            f"requires = {json.dumps([path for path in each.leaf.requires], ensure_ascii=False)}",
-            "",
-        ]
+        told_of.append(each)
     if not rows:
         raise UsageError(
             f"no skill has the {len(SPLITS)} examples that a suite needs, in its references/examples.jsonl"
         )
+    there = {each.leaf.path for each in told_of}
+    sections = [
+        line
+        for each in told_of
+        for line in (
+            f"[skills.{json.dumps(each.leaf.path)}]",
+            f"summary = {_string(each.leaf.summary)}",
+            f"requires = {json.dumps([path for path in each.leaf.requires if path in there])}",
+            "",
+        )
+    ]
     out.mkdir(parents=True, exist_ok=True)
     head = [f"name = {json.dumps(name)}", 'summary = "Skills that were imported, with their examples"', ""]
     (out / "suite.toml").write_text("\n".join([*head, *sections]), encoding="utf-8")
     (out / "tasks.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return ["suite.toml", "tasks.jsonl"], told
+
+
+def _string(text: str) -> str:
+    """A text as TOML: a JSON string but for DEL, which TOML wants escaped too."""
+    return json.dumps(text).replace("\x7f", "\\u007f")
