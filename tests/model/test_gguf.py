@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 import struct
 from pathlib import Path
-from typing import Any
 
 import pytest
+from gguf_files import HEAD, HIDDEN, gguf, llama
 from requests_of import request
 
 import moevolve
@@ -18,82 +17,6 @@ from moevolve.models.tokenizer import CHARACTERS
 
 SEED = Path(moevolve.__file__).parent / "models" / "seed"
 PROMPT = "reverse: abcd="
-HIDDEN, HEADS, KEYS, HEAD, INNER, WORDS = 32, 4, 2, 16, 48, 40
-ARRAY, STRING, FLOAT = 9, 8, 6
-
-
-def text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-def value(item: Any) -> bytes:
-    if isinstance(item, str):
-        return struct.pack("<I", STRING) + text(item)
-    if isinstance(item, float):
-        return struct.pack("<If", FLOAT, item)
-    if isinstance(item, int):
-        return struct.pack("<II", 4, item)
-    kind, pack = (STRING, text) if isinstance(item[0], str) else (5, lambda number: struct.pack("<i", number))
-    return struct.pack("<IIQ", ARRAY, kind, len(item)) + b"".join(map(pack, item))
-
-
-def gguf(metadata: dict[str, Any], tensors: dict[str, tuple[tuple[int, ...], list[float]]]) -> bytes:
-    """A file of version 2 with f32 tensors; shapes slowest first."""
-    head = b"GGUF" + struct.pack("<IQQ", 2, len(tensors), len(metadata))
-    head += b"".join(text(key) + value(item) for key, item in metadata.items())
-    data = b""
-    for name, (shape, numbers) in tensors.items():
-        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), 0, len(data))
-        data += struct.pack(f"<{len(numbers)}f", *numbers)
-        data += bytes(-len(data) % 32)
-    return head + bytes(-len(head) % 32) + data
-
-
-def llama() -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], list[float]]]]:
-    """A Llama of two layers as llama.cpp's converter would write it, but for the order of rows in q and k."""
-    metadata = {
-        "general.architecture": "llama",
-        "llama.block_count": 2,
-        "llama.context_length": 64,
-        "llama.embedding_length": HIDDEN,
-        "llama.feed_forward_length": INNER,
-        "llama.attention.head_count": HEADS,
-        "llama.attention.head_count_kv": KEYS,
-        "llama.attention.key_length": HEAD,
-        "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "llama.rope.freq_base": 10000.0,
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "gpt-2",
-        "tokenizer.ggml.tokens": [*"abcdefghijklmnopqrstuvwxyz0123456789", "ab", "<s>", "</s>", "Ġ"],
-        "tokenizer.ggml.token_type": [1] * 37 + [3, 3, 1],
-        "tokenizer.ggml.merges": ["a b"],
-        "tokenizer.ggml.eos_token_id": 38,
-        "tokenizer.chat_template": "{{ messages[0]['content'] }}</s>",
-    }
-    draw = random.Random(5)
-    tensors = {}
-
-    def add(name: str, *shape: int) -> None:
-        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
-        tensors[name] = (shape, [draw.gauss(0.0, 0.2) + (len(shape) == 1) for _ in range(count)])
-
-    add("token_embd.weight", WORDS, HIDDEN)
-    add("output_norm.weight", HIDDEN)
-    add("output.weight", WORDS, HIDDEN)
-    for layer in range(2):
-        for name, *shape in [
-            ("attn_norm", HIDDEN),
-            ("ffn_norm", HIDDEN),
-            ("attn_q", HEADS * HEAD, HIDDEN),
-            ("attn_k", KEYS * HEAD, HIDDEN),
-            ("attn_v", KEYS * HEAD, HIDDEN),
-            ("attn_output", HIDDEN, HEADS * HEAD),
-            ("ffn_gate", INNER, HIDDEN),
-            ("ffn_up", INNER, HIDDEN),
-            ("ffn_down", HIDDEN, INNER),
-        ]:
-            add(f"blk.{layer}.{name}.weight", *map(int, shape))
-    return metadata, tensors
 
 
 def test_a_file_made_elsewhere_is_the_same_model_as_a_folder(tmp_path):

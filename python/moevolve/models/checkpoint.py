@@ -1,5 +1,6 @@
 """Where the shipped seed checkpoint lies, and what tells a checkpoint's files from others."""
 
+import re
 from pathlib import Path
 
 from blake3 import blake3
@@ -23,11 +24,12 @@ def seed_checkpoint() -> Path:
 
 
 def files_hash(path: Path) -> str:
-    """BLAKE3 in hex over the bytes of a model's weights: a GGUF file, or a folder's safetensors in order of name.
+    """BLAKE3 in hex over the bytes of a model's weights: a GGUF file with its parts, or a folder's safetensors, in order
+    of name.
 
     Of a file above `WHOLE` bytes only its size, and a mebibyte of each gibibyte, count.
     """
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    files = _parts(path) if path.is_file() else sorted(path.glob("*.safetensors"))
     whole = blake3()
     for file in files:
         size = file.stat().st_size
@@ -40,3 +42,13 @@ def files_hash(path: Path) -> str:
                 opened.seek(start)
                 whole.update(opened.read(1 << 20))
     return str(whole.hexdigest())
+
+
+def _parts(file: Path) -> list[Path]:
+    """The files of a split GGUF, of which this is one, or the file alone."""
+    named = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", file.name)
+    if named is None:
+        return [file]
+    stem, count = named.groups()
+    parts = (file.with_name(f"{stem}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1))
+    return [part for part in parts if part.is_file()]

@@ -100,6 +100,15 @@ pub fn stream_atomically<T>(
     path: &Path,
     fill: impl FnOnce(&mut fs::File) -> Result<T>,
 ) -> Result<T> {
+    stream_checked(path, fill, |_| Ok(()))
+}
+
+/// [`stream_atomically`] of a file that takes its place only if `check`, given where it lies for now, finds nothing wrong.
+pub fn stream_checked<T>(
+    path: &Path,
+    fill: impl FnOnce(&mut fs::File) -> Result<T>,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<T> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
@@ -108,6 +117,7 @@ pub fn stream_atomically<T>(
         let mut file = fs::File::create(&partial).map_err(failed)?;
         let out = fill(&mut file)?;
         file.sync_all().map_err(failed)?;
+        check(&partial)?;
         fs::rename(&partial, path).map_err(failed)?;
         // The rename itself is durable once the folder is.
         let folder = path

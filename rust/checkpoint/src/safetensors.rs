@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use moevolve_kernels::stored::Format;
+use moevolve_kernels::worker_pool::WorkerPool;
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 use safetensors::{Dtype, SafeTensorError};
 
@@ -95,6 +96,7 @@ pub fn write(
         let reason = format!("would have a header of {} bytes", header.len());
         return Err(Error::file(path, reason));
     }
+    let pool = WorkerPool::new(1);
     stream_atomically(path, |file| {
         let hasher = blake3::Hasher::new();
         let mut out = HashingWriter { file, hasher };
@@ -103,7 +105,7 @@ pub fn write(
             .map_err(failed)?;
         out.write_all(&header).map_err(failed)?;
         for &(_, _, index) in &infos {
-            encode_tensor(path, specs, index, rows, &mut out)?;
+            encode_tensor(path, &pool, specs, index, rows, &mut out)?;
         }
         Ok(out.hasher.finalize().to_hex().to_string())
     })

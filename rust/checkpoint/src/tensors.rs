@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use moevolve_kernels::stored::{Format, Matrix, encode};
+use moevolve_kernels::Isa;
+use moevolve_kernels::stored::{Format, Matrix, encode_into};
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use crate::error::{Error, Result};
 use crate::files::MappedFile;
@@ -333,10 +335,11 @@ pub fn chunks(shape: &[usize]) -> impl Iterator<Item = Range<usize>> + use<> {
         .map(move |start| start..count.min(start + step))
 }
 
-/// Encodes tensor `index` of `specs` chunk by chunk into `out`. `path` names the file in errors: a number that is not
+/// Encodes tensor `index` of `specs` chunk by chunk into `out`, each shared out over the threads of `pool`. `path` names the file in errors: a number that is not
 /// finite, or that f16 cannot hold, is refused.
 pub(crate) fn encode_tensor(
     path: &Path,
+    pool: &WorkerPool,
     specs: &[TensorSpec],
     index: usize,
     rows: &mut Rows<'_>,
@@ -346,7 +349,7 @@ pub(crate) fn encode_tensor(
     let file = || path.display().to_string();
     let wrong = |reason: String| Error::tensor(&file(), &spec.name, reason);
     let (_, width) = grid(&spec.shape);
-    let mut values = Vec::new();
+    let (mut values, mut bytes) = (Vec::new(), Vec::new());
     for range in chunks(&spec.shape) {
         let (start, expected) = (range.start, range.len() * width);
         values.clear();
@@ -370,8 +373,13 @@ pub(crate) fn encode_tensor(
             let reason = format!("holds {x}, which f16 cannot: save as bf16 or f32");
             return Err(wrong(reason));
         }
-        let bytes = encode(spec.format, &values)
-            .ok_or_else(|| wrong(format!("cannot be written as {}", spec.format.name())))?;
+        bytes.resize(spec.format.row_bytes(values.len()), 0);
+        if !encode_into(Isa::best(), pool, spec.format, &values, &mut bytes) {
+            return Err(wrong(format!(
+                "cannot be written as {}",
+                spec.format.name()
+            )));
+        }
         out.write_all(&bytes).map_err(|e| Error::file(path, e))?;
     }
     Ok(())

@@ -39,6 +39,13 @@ pub struct Texts<'a> {
     pub template: Option<&'a str>,
 }
 
+/// The special tokens that a tokenizer puts around a text of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    pub before: Vec<u32>,
+    pub after: Vec<u32>,
+}
+
 /// A tokenizer and the files it came from, so that saving changes nothing. What files beside them say about tokens is
 /// merged into the two.
 #[derive(Clone)]
@@ -125,6 +132,25 @@ impl Tokenizer {
         guarded(|| self.inner.encode_fast(text, add_special))
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(|e| Error::Request(format!("the text cannot be encoded: {e}")))
+    }
+
+    /// What stands around each text: found by encoding one, whatever post-processors say so.
+    pub fn frame(&self) -> Result<Frame> {
+        for text in ["a", "0", "e", " ", "\u{4e00}"] {
+            let (bare, whole) = (self.encode(text, false)?, self.encode(text, true)?);
+            let at = whole
+                .windows(bare.len().max(1))
+                .position(|part| part == bare);
+            if let Some(at) = at {
+                let (before, after) = (whole[..at].to_vec(), whole[at + bare.len()..].to_vec());
+                return Ok(Frame { before, after });
+            }
+        }
+        if self.encode("", true)?.is_empty() {
+            return Ok(Frame::default());
+        }
+        let reason = "the tokenizer hides what it puts around a text";
+        Err(Error::Request(reason.to_owned()))
     }
 
     /// Text of ids, special tokens left out if `skip_special`; bytes that are no character become U+FFFD each, beside

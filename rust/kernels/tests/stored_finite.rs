@@ -3,28 +3,14 @@
 use moevolve_kernels::stored::{Format, decode_row, not_finite};
 use proptest::prelude::*;
 
-const FORMATS: [Format; 11] = [
-    Format::F32,
-    Format::F16,
-    Format::Bf16,
-    Format::Fp8,
-    Format::Q4_0,
-    Format::Q4_1,
-    Format::Q5_0,
-    Format::Q8_0,
-    Format::Q4K,
-    Format::Q5K,
-    Format::Q6K,
-];
-
 proptest! {
     /// Exponents of all ones are rare in random bytes, so some bytes are made so.
     #[test]
     fn found_in_the_block_where_decoding_finds_it(
-        index in 0..FORMATS.len(),
+        index in 0..Format::ALL.len(),
         bytes in prop::collection::vec(prop_oneof![20 => 0_u8..0x70, 1 => 0x70_u8..=0xff], 2048),
     ) {
-        let format = FORMATS[index];
+        let format = Format::ALL[index];
         let blocks = bytes.len() / format.block_bytes();
         let bytes = &bytes[..blocks * format.block_bytes()];
         let mut values = vec![0.0; blocks * format.block_len()];

@@ -34,7 +34,7 @@ macro_rules! golden {
     };
 }
 
-const GOLDEN: [Golden; 9] = [
+const GOLDEN: [Golden; 17] = [
     golden!(F16, "f16"),
     golden!(Bf16, "bf16"),
     golden!(Q4_0, "q40"),
@@ -44,6 +44,14 @@ const GOLDEN: [Golden; 9] = [
     golden!(Q4K, "q4k"),
     golden!(Q5K, "q5k"),
     golden!(Q6K, "q6k"),
+    golden!(Q5_1, "q51"),
+    golden!(Q2K, "q2k"),
+    golden!(Q3K, "q3k"),
+    golden!(Iq3Xxs, "iq3xxs"),
+    golden!(Iq3S, "iq3s"),
+    golden!(Iq4Nl, "iq4nl"),
+    golden!(Iq4Xs, "iq4xs"),
+    golden!(Mxfp4, "mxfp4"),
 ];
 
 fn decoded(format: Format, bytes: &[u8]) -> Vec<f32> {
@@ -72,20 +80,9 @@ fn blocks_decode_as_ggml_decodes_them() {
 #[test]
 fn values_encode_as_ggml_encodes_them() {
     let values = values();
-    for (format, blocks, expected) in GOLDEN {
-        let reference = &blocks[..blocks.len() / 2];
-        let found = encode(format, &values).expect("a format that is written");
-        if format.block_len() < 256 {
-            assert!(found == reference, "{}", format.name());
-        } else {
-            // A search that sums in its own order may settle elsewhere, but no worse.
-            let expected = miss(&floats(expected)[..512], &values);
-            let found = miss(&decoded(format, &found), &values);
-            assert!(
-                found <= 1.001 * expected,
-                "{}: {found} {expected}",
-                format.name()
-            );
+    for (format, blocks, _) in GOLDEN {
+        if let Some(found) = encode(format, &values) {
+            assert!(found == blocks[..blocks.len() / 2], "{}", format.name());
         }
     }
 }
@@ -104,6 +101,7 @@ fn names_and_numbers_are_unambiguous() {
     }
     assert_eq!(Format::from_ggml(9999), None);
     assert_eq!(encode(Format::Fp8, &[1.0]), None);
+    assert_eq!(encode(Format::Q2K, &[1.0; 256]), None);
 }
 
 /// A small float by its definition.
@@ -185,10 +183,10 @@ proptest! {
                 Format::Q8_0 => 0.6 / 127.0,
                 Format::Q6K => 1.6 / 32.0,
                 Format::Q5_0 => 1.1 / 16.0,
-                Format::Q5K => 2.0 / 31.0,
+                Format::Q5_1 | Format::Q5K => 2.0 / 31.0,
                 Format::Q4_0 => 1.1 / 8.0,
                 Format::Q4_1 | Format::Q4K => 2.0 / 15.0,
-                Format::Fp8 => continue,
+                _ => continue,
             };
             let back = decoded(format, &bytes);
             for (block, back) in x.chunks(format.block_len().max(32)).zip(back.chunks(format.block_len().max(32))) {

@@ -337,7 +337,19 @@ fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()
         return fields.wrong("quantization_config", reason);
     }
     inner.only("weight_block_size", &json!([128, 128]))?;
-    inner.only("fmt", &json!("float8_e4m3fn"))
+    // Vendors spell the one format of such blocks in several ways.
+    let spelt = inner.get("fmt").unwrap_or(&Value::Null);
+    match spelt.as_str().map(str::to_ascii_lowercase).as_deref() {
+        None if spelt.is_null() => Ok(()),
+        Some(
+            "float8_e4m3fn" | "e4m3" | "e4m3fn" | "fp8_e4m3" | "fp8_e4m3fn" | "float8_e4m3"
+            | "f8_e4m3",
+        ) => Ok(()),
+        _ => inner.wrong(
+            "fmt",
+            format!("{spelt} is not supported, only float8_e4m3fn (e4m3)"),
+        ),
+    }
 }
 
 /// `eos_token_id` of a config or generation config: absent, one, or several.

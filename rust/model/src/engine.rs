@@ -3,6 +3,7 @@
 mod adapt;
 mod answer;
 mod learn;
+mod readback;
 mod requests;
 mod resume;
 mod save;

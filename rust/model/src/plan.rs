@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::checkpoint::gguf;
 use crate::config::Config;
-use moevolve_checkpoint::files::{MappedFile, read_object};
+use moevolve_checkpoint::files::read_object;
 use moevolve_checkpoint::folder::advice;
-use moevolve_checkpoint::gguf::Gguf;
+use moevolve_checkpoint::gguf::Parts;
 use moevolve_checkpoint::{Error, Result};
 use shape::Shape;
 
@@ -44,7 +44,7 @@ fn matrix_bytes(format: Format, out: u128, inp: u128) -> u128 {
     }
     let coarser = match format {
         Format::Q4K => blocks(32, Format::Q5_0.block_bytes()),
-        Format::Q5K => blocks(32, 24), // Q5_1, which is not among ours.
+        Format::Q5K => blocks(32, Format::Q5_1.block_bytes()),
         Format::Q6K => blocks(32, Format::Q8_0.block_bytes()),
         _ => None,
     };
@@ -132,7 +132,7 @@ impl Group {
     }
 }
 
-/// Plans for a checkpoint folder, a `config.json`, or a GGUF file, of which only the header is read.
+/// Plans for a checkpoint folder, a `config.json`, or a GGUF file, of which only the headers of it and its parts are read.
 pub fn of_path(path: &Path) -> Result<Plan> {
     let file = if path.is_dir() {
         path.join("config.json")
@@ -153,9 +153,9 @@ pub fn of_path(path: &Path) -> Result<Plan> {
 }
 
 fn of_gguf(path: &Path) -> Result<Plan> {
-    let file = MappedFile::open(path)?;
-    let gguf = Gguf::parse(&file, &file.name)?;
-    let mut plan = of(&gguf::config_fields(&gguf)?, &file.name)?;
+    let parts = Parts::open(path)?;
+    let gguf = parts.parse()?;
+    let mut plan = of(&gguf::config_fields(&gguf)?, &gguf.file)?;
     let stored: usize = gguf.tensors.iter().map(|tensor| tensor.range.len()).sum();
     plan.stored_bytes = Some(stored as u64);
     Ok(plan)

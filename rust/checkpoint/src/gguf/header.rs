@@ -24,9 +24,10 @@ const LEAST_TENSOR: usize = 8 + 4 + 8 + 4 + 8;
 /// A file's header over the file's bytes. Strings and arrays stay where they are.
 #[derive(Debug)]
 pub struct Gguf<'a> {
-    /// The name of the file in errors.
+    /// The name of the file in errors; of several the first.
     pub file: String,
-    pub bytes: &'a [u8],
+    /// Names and bytes of the file, or of all that were joined.
+    pub parts: Vec<(String, &'a [u8])>,
     pub version: u32,
     pub metadata: BTreeMap<&'a str, Value<'a>>,
     /// In the file's order.
@@ -42,7 +43,9 @@ pub struct TensorInfo<'a> {
     /// Fastest first, as ggml counts: a matrix (out, inp) is `[inp, out]`.
     pub dims: Vec<usize>,
     pub format: Format,
-    /// Bytes of the file.
+    /// Which of the files has it.
+    pub part: usize,
+    /// Bytes of that file.
     pub range: Range<usize>,
 }
 
@@ -108,17 +111,22 @@ impl<'a> Gguf<'a> {
         }
         let mut gguf = Self {
             file: file.to_owned(),
-            bytes,
+            parts: vec![(file.to_owned(), bytes)],
             version,
             metadata,
             tensors: Vec::new(),
             data_start: 0,
         };
-        gguf.read_directory(cursor, tensor_count)?;
+        gguf.read_directory(bytes, cursor, tensor_count)?;
         Ok(gguf)
     }
 
-    fn read_directory(&mut self, mut cursor: Cursor<'a>, count: usize) -> Result<()> {
+    fn read_directory(
+        &mut self,
+        bytes: &'a [u8],
+        mut cursor: Cursor<'a>,
+        count: usize,
+    ) -> Result<()> {
         let alignment = self.alignment()?;
         let mut names = HashSet::with_capacity(count);
         let mut tensors = Vec::with_capacity(count);
@@ -127,7 +135,7 @@ impl<'a> Gguf<'a> {
                 file: self.file.clone(),
                 reason: format!("tensor {index}: {reason}"),
             })?;
-            let tensor = self.tensor(name, &mut cursor, alignment);
+            let tensor = tensor(bytes, name, &mut cursor, alignment);
             tensors.push(tensor.map_err(|reason| self.torn(name, reason))?);
             if !names.insert(name) {
                 return Err(self.torn(name, "comes twice".to_owned()));
@@ -137,8 +145,8 @@ impl<'a> Gguf<'a> {
         for tensor in &mut tensors {
             let (start, end) = (tensor.range.start, tensor.range.end);
             let end = end.checked_add(self.data_start);
-            let Some(end) = end.filter(|&end| end <= self.bytes.len()) else {
-                let there = self.bytes.len().saturating_sub(self.data_start);
+            let Some(end) = end.filter(|&end| end <= bytes.len()) else {
+                let there = bytes.len().saturating_sub(self.data_start);
                 let reason = format!(
                     "lies at bytes {start} to {} of the data, of which {there} are there",
                     tensor.range.end
@@ -157,67 +165,6 @@ impl<'a> Gguf<'a> {
         }
         self.tensors = tensors;
         Ok(())
-    }
-
-    /// What follows a tensor's name; its range counts from the beginning of the data.
-    fn tensor(
-        &self,
-        name: &'a str,
-        cursor: &mut Cursor<'a>,
-        alignment: usize,
-    ) -> Read<TensorInfo<'a>> {
-        let rank = cursor.u32()?;
-        if !(1..=MOST_DIMENSIONS).contains(&rank) {
-            return Err(format!("has {rank} dimensions, not 1 to {MOST_DIMENSIONS}"));
-        }
-        let mut dims = Vec::with_capacity(rank as usize);
-        let mut numbers = 1usize;
-        for _ in 0..rank {
-            let dim = cursor.u64()?;
-            let product = usize::try_from(dim)
-                .ok()
-                .filter(|&dim| dim > 0)
-                .and_then(|dim| numbers.checked_mul(dim));
-            // At least 4 bits a number: more cannot lie in this file.
-            let Some(product) = product.filter(|n| n / 2 <= self.bytes.len()) else {
-                return Err(format!(
-                    "its dimension {dim} is more than the file holds, or 0"
-                ));
-            };
-            numbers = product;
-            dims.push(dim as usize);
-        }
-        let kind = cursor.u32()?;
-        let Some(format) = Format::from_ggml(kind) else {
-            return Err(format!(
-                "has ggml type {kind}, which is not among F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q8_0, Q4_K, Q5_K, Q6_K"
-            ));
-        };
-        if !dims[0].is_multiple_of(format.block_len()) {
-            return Err(format!(
-                "its rows of {} are not whole blocks of {} ({})",
-                dims[0],
-                format.block_len(),
-                format.name()
-            ));
-        }
-        let offset = cursor.u64()?;
-        let length = numbers / format.block_len() * format.block_bytes();
-        let range = usize::try_from(offset)
-            .ok()
-            .and_then(|start| Some(start..start.checked_add(length)?));
-        match range {
-            Some(range) if range.start.is_multiple_of(alignment) => Ok(TensorInfo {
-                name,
-                dims,
-                format,
-                range,
-            }),
-            Some(_) => Err(format!(
-                "its offset {offset} is not a multiple of {alignment}"
-            )),
-            None => Err(format!("its offset {offset} is beyond the file")),
-        }
     }
 
     fn alignment(&self) -> Result<usize> {
@@ -243,10 +190,21 @@ impl<'a> Gguf<'a> {
         })
     }
 
+    /// The name of the file that has a tensor, or of the first.
+    pub fn file_of(&self, name: &str) -> &str {
+        let part = self.tensor_named(name).map_or(0, |tensor| tensor.part);
+        self.parts.get(part).map_or(&self.file, |(file, _)| file)
+    }
+
+    /// The bytes of a tensor.
+    pub fn bytes_of(&self, tensor: &TensorInfo<'_>) -> &'a [u8] {
+        &self.parts[tensor.part].1[tensor.range.clone()]
+    }
+
     /// An error that names a tensor.
     pub fn torn(&self, name: &str, reason: String) -> Error {
         Error::Tensor {
-            file: self.file.clone(),
+            file: self.file_of(name).to_owned(),
             name: shown(name),
             reason,
         }
@@ -301,4 +259,104 @@ impl<'a> Gguf<'a> {
             Some(other) => self.wrong(key, format!("{} is not an array", told(other))),
         }
     }
+}
+
+/// What follows a tensor's name; its range counts from the beginning of the data.
+fn tensor<'a>(
+    bytes: &[u8],
+    name: &'a str,
+    cursor: &mut Cursor<'a>,
+    alignment: usize,
+) -> Read<TensorInfo<'a>> {
+    let rank = cursor.u32()?;
+    if !(1..=MOST_DIMENSIONS).contains(&rank) {
+        return Err(format!("has {rank} dimensions, not 1 to {MOST_DIMENSIONS}"));
+    }
+    let mut dims = Vec::with_capacity(rank as usize);
+    let mut numbers = 1usize;
+    for _ in 0..rank {
+        let dim = cursor.u64()?;
+        let product = usize::try_from(dim)
+            .ok()
+            .filter(|&dim| dim > 0)
+            .and_then(|dim| numbers.checked_mul(dim));
+        // At least two bits a number: more cannot lie in this file.
+        let Some(product) = product.filter(|n| n / 4 <= bytes.len()) else {
+            return Err(format!(
+                "its dimension {dim} is more than the file holds, or 0"
+            ));
+        };
+        numbers = product;
+        dims.push(dim as usize);
+    }
+    let kind = cursor.u32()?;
+    let Some(format) = Format::from_ggml(kind) else {
+        return Err(format!(
+            "has ggml type {}, which is not among {}",
+            type_name(kind),
+            known()
+        ));
+    };
+    if !dims[0].is_multiple_of(format.block_len()) {
+        return Err(format!(
+            "its rows of {} are not whole blocks of {} ({})",
+            dims[0],
+            format.block_len(),
+            format.name()
+        ));
+    }
+    let offset = cursor.u64()?;
+    let length = numbers / format.block_len() * format.block_bytes();
+    let range = usize::try_from(offset)
+        .ok()
+        .and_then(|start| Some(start..start.checked_add(length)?));
+    match range {
+        Some(range) if range.start.is_multiple_of(alignment) => Ok(TensorInfo {
+            name,
+            dims,
+            format,
+            part: 0,
+            range,
+        }),
+        Some(_) => Err(format!(
+            "its offset {offset} is not a multiple of {alignment}"
+        )),
+        None => Err(format!("its offset {offset} is beyond the file")),
+    }
+}
+
+/// The types that can be read, by name.
+fn known() -> String {
+    let names = Format::ALL
+        .iter()
+        .filter(|format| format.to_ggml().is_some());
+    names
+        .map(|format| format.name())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// ggml's name of a type that cannot be read, or its number where none is known.
+fn type_name(kind: u32) -> String {
+    let name = match kind {
+        9 => "Q8_1",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        19 => "IQ1_S",
+        22 => "IQ2_S",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        40 => "NVFP4",
+        41 => "Q1_0",
+        42 => "Q2_0",
+        _ => return format!("{kind}"),
+    };
+    name.to_owned()
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::header::Gguf;
 use super::pre::{RULES, Rule};
+use super::special;
 use super::value::Value;
 use crate::error::Result;
 
@@ -16,11 +17,13 @@ pub(super) const TYPES: &str = "tokenizer.ggml.token_type";
 pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 pub(super) const MERGES: &str = "tokenizer.ggml.merges";
 pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub(super) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 pub(super) const ADD_SPACE: &str = "tokenizer.ggml.add_space_prefix";
 pub(super) const TEMPLATE: &str = "tokenizer.chat_template";
 
 /// Types of tokens.
 pub(super) const NORMAL: i128 = 1;
+pub(super) const UNKNOWN: i128 = 2;
 pub(super) const CONTROL: i128 = 3;
 pub(super) const USER_DEFINED: i128 = 4;
 
@@ -57,7 +60,7 @@ pub fn read(gguf: &Gguf<'_>) -> Result<Option<Text>> {
         Some(model) => model,
     };
     let tokens = tokens(gguf)?;
-    let kinds = kinds(gguf, tokens.len())?;
+    let kinds = special::of(gguf)?.kinds;
     let mut ids = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
         if let Some(before) = ids.insert(token.as_str(), id) {
@@ -101,8 +104,13 @@ pub fn read(gguf: &Gguf<'_>) -> Result<Option<Text>> {
     whole["model"]["vocab"] = Json::Object(vocabulary);
     whole["added_tokens"] = added(&tokens, &kinds);
     let add_bos = gguf.flag(ADD_BOS)?.unwrap_or(default_bos) && special.contains_key("bos_token");
-    if add_bos {
-        whole["post_processor"] = begin_with(special["bos_token"]);
+    let add_eos = gguf.flag(ADD_EOS)?.unwrap_or(false) && special.contains_key("eos_token");
+    if add_bos || add_eos {
+        let (begin, end) = (
+            add_bos.then(|| special["bos_token"]),
+            add_eos.then(|| special["eos_token"]),
+        );
+        whole["post_processor"] = framed(begin, end);
     }
     let mut settings = Map::new();
     settings.insert(
@@ -113,6 +121,9 @@ pub fn read(gguf: &Gguf<'_>) -> Result<Option<Text>> {
         settings.insert((*role).to_owned(), json!(token));
     }
     settings.insert("add_bos_token".to_owned(), json!(add_bos));
+    if add_eos {
+        settings.insert("add_eos_token".to_owned(), json!(true));
+    }
     if let Some(template) = gguf.text(TEMPLATE)? {
         settings.insert("chat_template".to_owned(), json!(template));
     }
@@ -139,27 +150,12 @@ fn tokens(gguf: &Gguf<'_>) -> Result<Vec<String>> {
     Ok(strings.enumerate().map(named).collect())
 }
 
-fn kinds(gguf: &Gguf<'_>, count: usize) -> Result<Vec<i128>> {
-    let Some(array) = gguf.array(TYPES)? else {
-        return Ok(vec![NORMAL; count]);
-    };
-    if array.len() != count {
-        let reason = format!("has {} entries for {count} tokens", array.len());
-        return gguf.wrong(TYPES, reason);
-    }
-    let kind = |value| match value {
-        Value::Integer(n) => n,
-        _ => NORMAL,
-    };
-    Ok(array.iter().map(kind).collect())
-}
-
 fn added(tokens: &[String], kinds: &[i128]) -> Json {
     let entry = |(id, (token, &kind)): (usize, (&String, &i128))| {
-        matches!(kind, CONTROL | USER_DEFINED).then(|| {
+        matches!(kind, UNKNOWN | CONTROL | USER_DEFINED).then(|| {
             json!({
                 "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": kind == CONTROL,
+                "normalized": false, "special": kind != USER_DEFINED,
             })
         })
     };
@@ -173,14 +169,25 @@ fn added(tokens: &[String], kinds: &[i128]) -> Json {
     )
 }
 
-fn begin_with((id, token): (usize, &str)) -> Json {
-    let begin = json!({"SpecialToken": {"id": token, "type_id": 0}});
+/// A post-processor that puts a token before a text, after it, or both.
+fn framed(begin: Option<(usize, &str)>, end: Option<(usize, &str)>) -> Json {
+    let token = |(_, token): (usize, &str)| json!({"SpecialToken": {"id": token, "type_id": 0}});
     let text = |name, kind| json!({"Sequence": {"id": name, "type_id": kind}});
+    let around = |texts: Vec<Json>| -> Vec<Json> {
+        let (before, after) = (begin.map(token), end.map(token));
+        before.into_iter().chain(texts).chain(after).collect()
+    };
+    let special = |(id, token): (usize, &str)| {
+        (
+            token.to_owned(),
+            json!({"id": token, "ids": [id], "tokens": [token]}),
+        )
+    };
     json!({
         "type": "TemplateProcessing",
-        "single": [begin, text("A", 0)],
-        "pair": [begin, text("A", 0), text("B", 1)],
-        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
+        "single": around(vec![text("A", 0)]),
+        "pair": around(vec![text("A", 0), text("B", 1)]),
+        "special_tokens": begin.into_iter().chain(end).map(special).collect::<Map<String, Json>>(),
     })
 }
 

@@ -7,9 +7,10 @@ use serde_json::{Map, Value as Json};
 use super::entry::Entry;
 use super::pre::Rule;
 use super::tokenizer::{
-    ADD_BOS, ADD_SPACE, CONTROL, MERGES, MODEL, NORMAL, PRE, ROLES, SCORES, TEMPLATE, TOKENS,
-    TYPES, USER_DEFINED,
+    ADD_BOS, ADD_EOS, ADD_SPACE, CONTROL, MERGES, MODEL, NORMAL, PRE, ROLES, SCORES, TEMPLATE,
+    TOKENS, TYPES, USER_DEFINED,
 };
+use crate::tokenizer::{Frame, Texts};
 
 const UNKNOWN: i32 = 2;
 const UNUSED: i32 = 5;
@@ -19,17 +20,17 @@ const UNSCORED: f32 = -1e4;
 
 /// Metadata for the files' texts, or why llama.cpp cannot have this tokenizer.
 ///
-/// `eos` are the configuration's end tokens, for files that do not name theirs.
+/// `frame` is what the tokenizer puts around each text, `eos` are the configuration's end tokens, for files that do not name
+/// theirs.
 pub fn entries(
-    tokenizer: &str,
-    settings: Option<&str>,
-    template: Option<&str>,
+    texts: Texts<'_>,
+    frame: &Frame,
     vocabulary: usize,
     eos: &[u32],
 ) -> Result<Vec<(String, Entry)>, String> {
     let parse = |text: &str| serde_json::from_str::<Json>(text).map_err(|e| e.to_string());
-    let whole = parse(tokenizer)?;
-    let settings = settings.map(parse).transpose()?.unwrap_or(Json::Null);
+    let whole = parse(texts.tokenizer.unwrap_or_default())?;
+    let settings = texts.settings.map(parse).transpose()?.unwrap_or(Json::Null);
     let model = &whole["model"];
     let Some(words) = model["vocab"].as_object() else {
         return Err("its model has no vocabulary by token".to_owned());
@@ -82,9 +83,7 @@ pub fn entries(
     } else {
         out.push((MERGES.to_owned(), Entry::Strings(scheme.merges)));
     }
-    let begins = settings["add_bos_token"].as_bool();
-    let begins = begins.unwrap_or(whole["post_processor"]["type"] == "TemplateProcessing");
-    out.push((ADD_BOS.to_owned(), Entry::Bool(begins)));
+    let mut roles = HashMap::new();
     for (role, word) in ROLES {
         let text = settings[role]
             .as_str()
@@ -92,12 +91,38 @@ pub fn entries(
         let named = text.and_then(|text| tokens.iter().position(|token| token == text));
         let end = eos.first().filter(|_| role == "eos_token");
         if let Some(id) = named.map(|id| id as u32).or(end.copied()) {
+            roles.insert(role, id);
             out.push((format!("tokenizer.ggml.{word}_token_id"), Entry::U32(id)));
+        }
+    }
+    // What the file can say: one token before each text, one after it.
+    for (role, word, key, place, around) in [
+        ("bos_token", "bos", ADD_BOS, "before", &frame.before),
+        ("eos_token", "eos", ADD_EOS, "after", &frame.after),
+    ] {
+        let adds = match around[..] {
+            [] => false,
+            [one] if roles.get(role).is_none_or(|&id| id == one) => {
+                if roles.insert(role, one).is_none() {
+                    out.push((format!("tokenizer.ggml.{word}_token_id"), Entry::U32(one)));
+                }
+                true
+            }
+            _ => {
+                let texts: Vec<_> = around.iter().map(|&id| tokens.get(id as usize)).collect();
+                return Err(format!(
+                    "it puts {:?} {place} a text, and llama.cpp's files say the {role} at most",
+                    texts.into_iter().flatten().collect::<Vec<_>>()
+                ));
+            }
+        };
+        if adds || role == "bos_token" {
+            out.push((key.to_owned(), Entry::Bool(adds)));
         }
     }
     out.push((TOKENS.to_owned(), Entry::Strings(tokens)));
     out.push((TYPES.to_owned(), Entry::I32s(types)));
-    let template = template.or(settings["chat_template"].as_str());
+    let template = texts.template.or(settings["chat_template"].as_str());
     if let Some(template) = template {
         out.push((TEMPLATE.to_owned(), Entry::String(template.to_owned())));
     }

@@ -1,34 +1,41 @@
 //! Writing a GGUF file row by row.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use super::entry::{Entry, put_text};
 use super::header::DEFAULT_ALIGNMENT;
 use crate::error::{Error, Result};
-use crate::files::stream_atomically;
+use crate::files::stream_checked;
 use crate::tensors::{Rows, TensorSpec, encode_tensor};
 
-/// Writes a file of version 3 atomically: metadata and tensors in the order given.
+/// Writes a file of version 3 atomically, with the threads of `pool`: metadata and tensors in the order given. It takes its place if
+/// `check` finds nothing wrong with it.
 pub fn write(
     path: &Path,
+    pool: &WorkerPool,
     metadata: &[(String, Entry)],
     specs: &[TensorSpec],
     rows: &mut Rows<'_>,
+    check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let mut header = header(metadata, specs)?;
     header.resize(header.len() + padding(header.len()), 0);
-    stream_atomically(path, |file| {
+    let fill = |file: &mut File| {
         let failed = |e: io::Error| Error::file(path, e);
         file.write_all(&header).map_err(failed)?;
         for (index, spec) in specs.iter().enumerate() {
-            encode_tensor(path, specs, index, rows, file)?;
+            encode_tensor(path, pool, specs, index, rows, file)?;
             let zeros = [0; DEFAULT_ALIGNMENT];
             file.write_all(&zeros[..padding(spec.size()?)])
                 .map_err(failed)?;
         }
         Ok(())
-    })
+    };
+    stream_checked(path, fill, check)
 }
 
 /// Bytes that are missing to a whole multiple of the alignment.

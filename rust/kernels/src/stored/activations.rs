@@ -20,7 +20,8 @@ pub(super) struct Block {
     pub scale: f32,
     /// The scale times the sum of the quanta: what a minimum multiplies.
     pub scaled_sum: f32,
-    /// What the integer sums of the [`Parts`] start from, to make up for weights that are too large by an offset.
+    /// What the integer sums of the [`Parts`] start from, to make up for weights that are too large by an offset; see
+    /// [`Alone`] for rows alone.
     pub starts: [i32; Parts::MOST],
     /// The sum of the quanta.
     pub sum: i32,
@@ -39,12 +40,25 @@ impl Block {
     };
 }
 
+/// How the sums of a row alone make up for weights that are too large by an offset, in formats with nested scales.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Alone {
+    /// As those of rows together: by the [`Parts`].
+    Parts,
+    /// For each four columns: two products and two, as sixteen bits each.
+    Pairs,
+    /// For each four columns.
+    Fours,
+}
+
 /// How an integer format reads its activations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Reading {
-    /// What unsigned weights are too large by.
+    /// What unsigned weights are too large by; -1 where each half's sum is asked for itself, for its minimum.
     pub offset: i32,
     pub parts: Parts,
+    /// What a row alone starts from in a unit of nested scales.
+    pub alone: Alone,
     /// Whether scales, and sums of activations, are rounded to half precision.
     pub narrow: bool,
     /// Blocks that share a scale.
@@ -172,6 +186,18 @@ fn starts(reading: Reading, sums: [i32; Parts::MOST]) -> [i32; Parts::MOST] {
     starts
 }
 
+/// What each four columns start from, the first two in the lower sixteen bits and the last two in the upper ones.
+#[inline(always)]
+fn starts_of_pairs(reading: Reading, quanta: &[i32; BLOCK]) -> [i32; Parts::MOST] {
+    let mut starts = [0i32; Parts::MOST];
+    for (start, four) in starts.iter_mut().zip(quanta.chunks_exact(4)) {
+        let first = -reading.offset * (four[0] + four[1]);
+        let second = -reading.offset * (four[2] + four[3]);
+        *start = first & 0xffff | second << 16;
+    }
+    starts
+}
+
 /// The sums of each four of a block's quanta.
 #[inline(always)]
 fn sums_of_fours(quanta: &[i32; BLOCK]) -> [i32; Parts::MOST] {
@@ -229,8 +255,14 @@ unsafe fn quantise_shared<S: Simd>(
             to.quanta[i] = quanta[i] as i8;
         }
         to.sum = quanta.iter().sum();
-        if reading.offset > 0 {
-            to.starts = starts(reading, sums_of_fours(&quanta));
+        if reading.offset != 0 {
+            to.starts = match reading.alone {
+                Alone::Pairs if !together => starts_of_pairs(reading, &quanta),
+                Alone::Fours if !together => {
+                    sums_of_fours(&quanta).map(|sum| -reading.offset * sum)
+                }
+                _ => starts(reading, sums_of_fours(&quanta)),
+            };
         }
         to.scale = 1.0 / inverse;
     }

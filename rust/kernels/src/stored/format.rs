@@ -45,14 +45,30 @@ pub enum Format {
     Q4_1,
     /// 32 values `d (q - 16)`: d f16, q 5 bits. 5.5 bits a value.
     Q5_0,
+    /// 32 values `d q + m`: d, m f16, q 5 bits. 6 bits a value.
+    Q5_1,
     /// 32 values `d q`: d f16, q int8. 8.5 bits a value.
     Q8_0,
+    /// 256 values in 16 parts `d s q - e m`: d, e f16, s and m 4 bits a part, q 2 bits. 2.625 bits a value.
+    Q2K,
+    /// 256 values in 16 parts `d s (q - 4)`: d f16, s 6 bits a part, q 3 bits. 3.4375 bits a value.
+    Q3K,
     /// 256 values in 8 parts `d s q - e m`: d, e f16, s and m 6 bits a part, q 4 bits. 4.5 bits a value.
     Q4K,
     /// As [`Format::Q4K`], q 5 bits. 5.5 bits a value.
     Q5K,
     /// 256 values in 16 parts `d s (q - 32)`: d f16, s int8 a part, q 6 bits. 6.5625 bits a value.
     Q6K,
+    /// 256 values in 8 parts `d s v / 4`: d f16, s 4 bits a part, v by fours from a grid of 256, with signs. 3.0625 bits a value.
+    Iq3Xxs,
+    /// As [`Format::Iq3Xxs`], a grid of 512 and no quarter. 3.4375 bits a value.
+    Iq3S,
+    /// 32 values `d v[q]`: d f16, q 4 bits, v a table. 4.5 bits a value.
+    Iq4Nl,
+    /// 256 values in 8 parts `d s v[q]`: d f16, s 6 bits a part, q 4 bits, the table of [`Format::Iq4Nl`]. 4.25 bits a value.
+    Iq4Xs,
+    /// 32 values `2^e v[q]`: e 8 bits, q 4 bits: E2M1 by a table. 4.25 bits a value.
+    Mxfp4,
     /// E4M3 without infinities, times a scale for each 128 x 128 values that lies beside the matrix.
     Fp8,
 }
@@ -62,17 +78,25 @@ pub const FP8_BLOCK: usize = 128;
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
+        Self::Q5_1,
         Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Iq3Xxs,
+        Self::Iq3S,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+        Self::Mxfp4,
         Self::Fp8,
     ];
 
@@ -80,8 +104,21 @@ impl Format {
     pub const fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 | Self::Fp8 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q4_0
+            | Self::Q4_1
+            | Self::Q5_0
+            | Self::Q5_1
+            | Self::Q8_0
+            | Self::Iq4Nl
+            | Self::Mxfp4 => 32,
+            Self::Q2K
+            | Self::Q3K
+            | Self::Q4K
+            | Self::Q5K
+            | Self::Q6K
+            | Self::Iq3Xxs
+            | Self::Iq3S
+            | Self::Iq4Xs => 256,
         }
     }
 
@@ -94,10 +131,18 @@ impl Format {
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
             Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Iq3Xxs => 98,
+            Self::Iq3S => 110,
+            Self::Iq4Nl => 18,
+            Self::Iq4Xs => 136,
+            Self::Mxfp4 => 17,
         }
     }
 
@@ -115,10 +160,18 @@ impl Format {
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
             Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
             Self::Q8_0 => "Q8_0",
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
+            Self::Iq3Xxs => "IQ3_XXS",
+            Self::Iq3S => "IQ3_S",
+            Self::Iq4Nl => "IQ4_NL",
+            Self::Iq4Xs => "IQ4_XS",
+            Self::Mxfp4 => "MXFP4",
             Self::Fp8 => "F8_E4M3",
         }
     }
@@ -131,11 +184,19 @@ impl Format {
             2 => Self::Q4_0,
             3 => Self::Q4_1,
             6 => Self::Q5_0,
+            7 => Self::Q5_1,
             8 => Self::Q8_0,
+            10 => Self::Q2K,
+            11 => Self::Q3K,
             12 => Self::Q4K,
             13 => Self::Q5K,
             14 => Self::Q6K,
+            18 => Self::Iq3Xxs,
+            20 => Self::Iq4Nl,
+            21 => Self::Iq3S,
+            23 => Self::Iq4Xs,
             30 => Self::Bf16,
+            39 => Self::Mxfp4,
             _ => return None,
         })
     }
@@ -148,11 +209,19 @@ impl Format {
             Self::Q4_0 => 2,
             Self::Q4_1 => 3,
             Self::Q5_0 => 6,
+            Self::Q5_1 => 7,
             Self::Q8_0 => 8,
+            Self::Q2K => 10,
+            Self::Q3K => 11,
             Self::Q4K => 12,
             Self::Q5K => 13,
             Self::Q6K => 14,
+            Self::Iq3Xxs => 18,
+            Self::Iq4Nl => 20,
+            Self::Iq3S => 21,
+            Self::Iq4Xs => 23,
             Self::Bf16 => 30,
+            Self::Mxfp4 => 39,
             Self::Fp8 => return None,
         })
     }

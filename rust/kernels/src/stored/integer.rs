@@ -11,7 +11,10 @@ use super::activations::{Block, Reading};
 use super::format::{BLOCK, Format, Parts, Together};
 use super::int8x4::Int8x4;
 use super::sums::{Sums, nine_chains, steps};
-use super::unpack::{Layout, PANEL_MOST, PANEL_ROWS, Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0, Rows};
+use super::unpack::{
+    Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Layout, Mxfp4, PANEL_MOST, PANEL_ROWS, Q2K, Q3K, Q4_0, Q4_1, Q4K,
+    Q5_0, Q5_1, Q5K, Q6K, Q8_0, Rows,
+};
 use crate::Isa;
 use crate::simd::Simd;
 
@@ -79,10 +82,18 @@ pub(super) fn reading(isa: Isa, format: Format) -> Option<Reading> {
             Format::Q4_0 => reading_of::<Q, Q4_0>(),
             Format::Q4_1 => reading_of::<Q, Q4_1>(),
             Format::Q5_0 => reading_of::<Q, Q5_0>(),
+            Format::Q5_1 => reading_of::<Q, Q5_1>(),
             Format::Q8_0 => reading_of::<Q, Q8_0>(),
+            Format::Q2K => reading_of::<Q, Q2K>(),
+            Format::Q3K => reading_of::<Q, Q3K>(),
             Format::Q4K => reading_of::<Q, Q4K>(),
             Format::Q5K => reading_of::<Q, Q5K>(),
             Format::Q6K => reading_of::<Q, Q6K>(),
+            Format::Iq3Xxs => reading_of::<Q, Iq3Xxs>(),
+            Format::Iq3S => reading_of::<Q, Iq3S>(),
+            Format::Iq4Nl => reading_of::<Q, Iq4Nl>(),
+            Format::Iq4Xs => reading_of::<Q, Iq4Xs>(),
+            Format::Mxfp4 => reading_of::<Q, Mxfp4>(),
             Format::F32 | Format::F16 | Format::Bf16 | Format::Fp8 => return None,
         })
     }
@@ -99,8 +110,13 @@ pub(super) fn reading(isa: Isa, format: Format) -> Option<Reading> {
 
 fn reading_of<Q: Int8x4, L: Layout>() -> Reading {
     Reading {
-        offset: if L::WIDE && !Q::BIASED { 0 } else { L::OFFSET },
+        offset: match (L::WIDE && !Q::BIASED, L::MINIMUM, L::PARTS) {
+            (true, _, _) => 0,
+            (_, true, Parts::Halves) => -1,
+            _ => L::OFFSET,
+        },
         parts: L::PARTS,
+        alone: L::ALONE,
         narrow: L::BLOCKS == 1,
         shared: if L::NESTED { L::BLOCKS } else { 1 },
         together: L::TOGETHER,
@@ -122,10 +138,18 @@ unsafe fn multiply_body<Q: Int8x4>(job: Panels, scratch: *mut u8) {
         Format::Q4_0 => panels::<Q, Q4_0>(job, scratch),
         Format::Q4_1 => panels::<Q, Q4_1>(job, scratch),
         Format::Q5_0 => panels::<Q, Q5_0>(job, scratch),
+        Format::Q5_1 => panels::<Q, Q5_1>(job, scratch),
         Format::Q8_0 => panels::<Q, Q8_0>(job, scratch),
+        Format::Q2K => panels::<Q, Q2K>(job, scratch),
+        Format::Q3K => panels::<Q, Q3K>(job, scratch),
         Format::Q4K => panels::<Q, Q4K>(job, scratch),
         Format::Q5K => panels::<Q, Q5K>(job, scratch),
         Format::Q6K => panels::<Q, Q6K>(job, scratch),
+        Format::Iq3Xxs => panels::<Q, Iq3Xxs>(job, scratch),
+        Format::Iq3S => panels::<Q, Iq3S>(job, scratch),
+        Format::Iq4Nl => panels::<Q, Iq4Nl>(job, scratch),
+        Format::Iq4Xs => panels::<Q, Iq4Xs>(job, scratch),
+        Format::Mxfp4 => panels::<Q, Mxfp4>(job, scratch),
         Format::F32 | Format::F16 | Format::Bf16 | Format::Fp8 => {}
     }
 }

@@ -49,6 +49,19 @@ pub fn to_bf16(x: f32) -> u16 {
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
+/// Half of what an E8M0 stands for, exactly: 2^(bits - 128).
+pub fn from_e8m0(bits: u8) -> f32 {
+    f32::from_bits(e8m0_bits(bits))
+}
+
+/// The bits of [`from_e8m0`]; the two smallest are subnormal.
+pub(super) fn e8m0_bits(bits: u8) -> u32 {
+    match bits {
+        0 | 1 => 0x20_0000 << bits,
+        _ => u32::from(bits - 1) << 23,
+    }
+}
+
 /// Widens an E4M3 without infinities (OCP 8-bit float, FN variant), exactly; 0x7f and 0xff are NaN.
 pub fn from_fp8(bits: u8) -> f32 {
     if bits & 0x7f == 0x7f {

@@ -2,15 +2,15 @@
 //!
 //! A chain adds up parts of the blocks of a row in ascending order, `sum = fma(dot, scale * x_scale, sum)`: to the bit
 //! what ggml's kernels for x86 compute. Q4_0 has one chain. Q4_1, Q5_0 and Q8_0 have eight, one for each four columns of a
-//! block, added up over a tree at the end, and minima have one of their own. The scales of Q4_K, Q5_K and Q6_K are integers
+//! block, added up over a tree at the end, and minima have one of their own; so has Q5_1. IQ4_NL and MXFP4 have one chain. The scales of Q4_K, Q5_K and Q6_K are integers
 //! themselves, so that scaled sums over some blocks are integers yet. ggml adds them up in one order for a row alone and
 //! in another for rows that it multiplies together: Q4_K has a chain that takes two blocks at a time (together) or eight
-//! (alone), and one of minima; Q5_K and Q6_K have a chain that takes eight blocks and their minima at once (together), or
+//! (alone), and one of minima, and so has Q2_K, four at a time; Q3_K, Q5_K, Q6_K, IQ3 and IQ4_XS have a chain that takes eight blocks and their minima at once (together), or
 //! eight chains and one of minima (alone).
 
 use std::hint::black_box;
 
-use super::activations::Block;
+use super::activations::{Alone, Block};
 use super::format::{Parts, Together};
 use super::int8x4::Int8x4;
 use super::unpack::{Layout, PANEL_BLOCK};
@@ -60,7 +60,7 @@ pub(super) unsafe fn steps<Q: Int8x4, L: Layout, const ROWS: usize>(
     match L::TOGETHER {
         Together::None => {}
         Together::Fours => {
-            let group = if together { 2 } else { L::BLOCKS };
+            let group = if together { L::GROUP } else { L::BLOCKS };
             return two_chains::<Q, L, ROWS>(panel, activations, group, sums);
         }
         Together::Eights => return one_chain::<Q, L, ROWS>(panel, activations, sums),
@@ -172,7 +172,16 @@ unsafe fn scaled<Q: Int8x4, L: Layout, const ROWS: usize>(
                 integers[r].products = integers[r].products.add(dots[r].times(scale));
             }
         }
-        if L::MINIMUM {
+        if L::MINIMUM && matches!(L::PARTS, Parts::Halves) {
+            // They share their places with the scales.
+            for half in 0..2 {
+                let minimum = half_scales::<Q, L>(panel, half).and(Q::splat(0xffff));
+                for r in 0..ROWS {
+                    let sum = Q::splat((*activations.add(r)).starts[half] as u32);
+                    integers[r].minima = integers[r].minima.add(sum.times(minimum));
+                }
+            }
+        } else if L::MINIMUM {
             let minimum = Q::load(panel.add(576));
             for r in 0..ROWS {
                 let sum = Q::splat((*activations.add(r)).sum as u32);
@@ -193,7 +202,8 @@ unsafe fn unit_floats<Q: Int8x4, L: Layout>(panel: *const u8) -> (Q::Floats, Q::
     )
 }
 
-/// The integer scales of half a block, in the upper half of each lane and, but for Q4_K, in the lower one too.
+/// The integer scales of half a block, in the upper half of each lane; in the lower one too, but for Q4_K and IQ4_XS, and the
+/// minima of Q2_K.
 #[inline(always)]
 unsafe fn half_scales<Q: Int8x4, L: Layout>(panel: *const u8, half: usize) -> Q {
     let second = matches!(L::PARTS, Parts::Halves) && half == 1;
@@ -215,7 +225,7 @@ pub(super) unsafe fn nine_chains<Q: Int8x4, L: Layout>(
     let scales = scales.mul(by);
     for half in 0..2 {
         let mut lanes = [Q::splat(0); HALF];
-        if L::OFFSET > 0 {
+        if L::OFFSET > 0 && matches!(L::ALONE, Alone::Parts) {
             // ggml takes what a block's weights are too large by from the sum of the same number.
             for (j, lane) in lanes.iter_mut().enumerate() {
                 let b = HALF * half + j;
@@ -230,12 +240,24 @@ pub(super) unsafe fn nine_chains<Q: Int8x4, L: Layout>(
         // Unrolled, this loop would load more than the registers hold.
         for b in 0..black_box(L::BLOCKS) {
             let panel = panel.add(b * PANEL_BLOCK);
-            let quanta = (*activations.add(b * step)).quanta.as_ptr();
+            let activations = activations.add(b * step);
+            let quanta = (*activations).quanta.as_ptr();
             let scales = half_scales::<Q, L>(panel, half);
             for (j, lane) in lanes.iter_mut().enumerate() {
                 let at = HALF * half + j;
-                let weights = Q::load(panel.add(64 * at));
-                *lane = lane.dot_scaled(weights, quanta.add(4 * at), scales);
+                let (weights, quanta) = (Q::load(panel.add(64 * at)), quanta.add(4 * at));
+                *lane = match L::ALONE {
+                    Alone::Parts => lane.dot_scaled(weights, quanta, scales),
+                    Alone::Pairs => {
+                        let start = (*activations).starts[at];
+                        lane.dot_scaled_from(weights, quanta, start, scales)
+                    }
+                    Alone::Fours => {
+                        let start = Q::splat((*activations).starts[at] as u32);
+                        let dot = start.dot_signed(weights, quanta);
+                        lane.add(dot.times(scales.signed_right::<16>()))
+                    }
+                };
             }
         }
         for (lane, chain) in lanes.iter().zip(&mut sums.chains[0][HALF * half..]) {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test crate uses a part.
 
+pub mod blocks;
 pub mod ggml;
 
 use moevolve_kernels::Isa;

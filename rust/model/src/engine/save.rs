@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use moevolve_checkpoint::Tokenizer;
 use moevolve_kernels::stored::Format;
 
 use super::Engine;
@@ -18,7 +17,7 @@ impl Engine {
     }
 
     /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, `f16` or None for what was loaded; or, where the name ends
-    /// in `.gguf`, such a file, with `f32`, `f16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
+    /// in `.gguf`, such a file, which is read back before it takes its place, with `f32`, `f16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
     ///
     /// An adapter is merged into what is written.
     pub fn save(&self, path: &Path, dtype: Option<&str>) -> Result<()> {
@@ -30,8 +29,10 @@ impl Engine {
         let (model, tokenizer) = (self.released(), self.tokenizer.as_deref());
         if path.extension().is_some_and(|end| end == "gguf") {
             let target = gguf::Target::named(dtype.unwrap_or("f16"))?;
-            let texts = tokenizer.map(Tokenizer::texts).unwrap_or_default();
-            return Ok(gguf::save(path, &model, texts, target)?);
+            let check = |file: &Path| self.read_back(file);
+            return Ok(gguf::save(
+                path, &model, tokenizer, target, &self.pool, check,
+            )?);
         }
         let dtype = match dtype {
             None => self.dtype,

@@ -4,6 +4,7 @@
 mod common;
 mod draft;
 mod header;
+mod split;
 mod tokenizer;
 
 use common::{create, families, odd, with};

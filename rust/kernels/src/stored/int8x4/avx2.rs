@@ -156,6 +156,38 @@ unsafe impl Int8x4 for Avx2Int8x4 {
         )
     }
     #[inline(always)]
+    unsafe fn dot_scaled_from(
+        self,
+        weights: Self,
+        activations: *const i8,
+        start: i32,
+        scales: Self,
+    ) -> Self {
+        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        let start = _mm256_set1_epi32(start);
+        let first = _mm256_add_epi16(_mm256_maddubs_epi16(weights.0, four), start);
+        let second = _mm256_add_epi16(_mm256_maddubs_epi16(weights.1, four), start);
+        Self(
+            _mm256_add_epi32(self.0, _mm256_madd_epi16(first, scales.0)),
+            _mm256_add_epi32(self.1, _mm256_madd_epi16(second, scales.1)),
+        )
+    }
+    #[inline(always)]
+    unsafe fn lookup(self, table: *const u8) -> Self {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.cast()));
+        Self(
+            _mm256_shuffle_epi8(table, self.0),
+            _mm256_shuffle_epi8(table, self.1),
+        )
+    }
+    #[inline(always)]
+    unsafe fn gather(self, table: *const u32) -> Self {
+        Self(
+            _mm256_i32gather_epi32::<4>(table.cast(), self.0),
+            _mm256_i32gather_epi32::<4>(table.cast(), self.1),
+        )
+    }
+    #[inline(always)]
     unsafe fn floats(self) -> Avx2 {
         Avx2(_mm256_cvtepi32_ps(self.0), _mm256_cvtepi32_ps(self.1))
     }

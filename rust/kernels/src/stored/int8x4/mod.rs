@@ -52,6 +52,18 @@ pub(crate) unsafe trait Int8x4: Copy {
     unsafe fn dot_signed(self, weights: Self, activations: *const i8) -> Self;
     /// As [`Self::dot`], the inner products multiplied by `scales`: signed sixteen bits, each of them twice in a lane.
     unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self;
+    /// As [`Self::dot_scaled`] with sums of two products that start from the two signed sixteen bits of `start`.
+    unsafe fn dot_scaled_from(
+        self,
+        weights: Self,
+        activations: *const i8,
+        start: i32,
+        scales: Self,
+    ) -> Self;
+    /// Each byte, at most 15, replaced by that entry of the sixteen at `table`.
+    unsafe fn lookup(self, table: *const u8) -> Self;
+    /// Each lane replaced by that entry of `table`, which has it.
+    unsafe fn gather(self, table: *const u32) -> Self;
     /// The lanes as signed integers, rounded to the nearest float.
     unsafe fn floats(self) -> Self::Floats;
     /// The lower sixteen bits of each lane as IEEE half precision.

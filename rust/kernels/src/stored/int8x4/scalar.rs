@@ -108,6 +108,27 @@ unsafe impl Int8x4 for ScalarInt8x4 {
         self.add(products.times(scales.signed_right::<16>()))
     }
     #[inline(always)]
+    unsafe fn dot_scaled_from(
+        self,
+        weights: Self,
+        activations: *const i8,
+        start: i32,
+        scales: Self,
+    ) -> Self {
+        // Both pairs have the same scale.
+        let start = i32::from(start as i16) + (start >> 16);
+        let products = Self::splat(start as u32).dot(weights, activations);
+        self.add(products.times(scales.signed_right::<16>()))
+    }
+    #[inline(always)]
+    unsafe fn lookup(self, table: *const u8) -> Self {
+        each!(i => u32::from_le_bytes(self.0[i].to_le_bytes().map(|b| *table.add(usize::from(b & 15)))))
+    }
+    #[inline(always)]
+    unsafe fn gather(self, table: *const u32) -> Self {
+        each!(i => *table.add(self.0[i] as usize))
+    }
+    #[inline(always)]
     unsafe fn floats(self) -> Scalar {
         let mut out = [0.0; 16];
         for i in 0..16 {

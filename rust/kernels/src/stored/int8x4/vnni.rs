@@ -105,6 +105,28 @@ unsafe impl Int8x4 for VnniInt8x4 {
         Self(_mm512_dpwssd_epi32(self.0, pairs, scales.0))
     }
     #[inline(always)]
+    unsafe fn dot_scaled_from(
+        self,
+        weights: Self,
+        activations: *const i8,
+        start: i32,
+        scales: Self,
+    ) -> Self {
+        let four = _mm512_set1_epi32(activations.cast::<i32>().read_unaligned());
+        let pairs = _mm512_maddubs_epi16(weights.0, four);
+        let pairs = _mm512_add_epi16(pairs, _mm512_set1_epi32(start));
+        Self(_mm512_dpwssd_epi32(self.0, pairs, scales.0))
+    }
+    #[inline(always)]
+    unsafe fn lookup(self, table: *const u8) -> Self {
+        let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.cast()));
+        Self(_mm512_shuffle_epi8(table, self.0))
+    }
+    #[inline(always)]
+    unsafe fn gather(self, table: *const u32) -> Self {
+        Self(_mm512_i32gather_epi32::<4>(self.0, table.cast()))
+    }
+    #[inline(always)]
     unsafe fn floats(self) -> Avx512 {
         Avx512(_mm512_cvtepi32_ps(self.0))
     }

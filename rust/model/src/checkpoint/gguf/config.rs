@@ -1,7 +1,7 @@
 //! The network's sizes from the metadata, as the fields that a `config.json` would have.
 
 use moevolve_checkpoint::Result;
-use moevolve_checkpoint::gguf::{Gguf, Value};
+use moevolve_checkpoint::gguf::{Gguf, Value, special};
 use moevolve_kernels::stored::{Format, decode_row};
 use serde_json::{Map, Value as Json, json};
 
@@ -21,21 +21,6 @@ pub(super) const ARCHITECTURES: [(&str, &str); 6] = [
 
 /// llama.cpp's number for a router that squashes each score on its own.
 pub(super) const SIGMOID: usize = 2;
-
-/// Tokens that end a turn in one family or another: where a file declares one of these as control token, llama.cpp
-/// stops at it, whatever the file calls its end.
-const ENDS: [&str; 10] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|eom_id|>",
-    "<EOT>",
-    "<|return|>",
-    "[e~[",
-];
 
 /// The configuration of a file, or what is wrong with which key.
 pub fn config(gguf: &Gguf<'_>) -> Result<Config> {
@@ -171,7 +156,7 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
         let biased = gguf.tensor_named("blk.0.attn_q.bias").is_some();
         fields.insert("attention_bias".to_owned(), json!(biased));
     }
-    let ends = ends(gguf)?;
+    let ends = special::of(gguf)?.ends;
     if !ends.is_empty() {
         fields.insert("eos_token_id".to_owned(), json!(ends));
     }
@@ -244,29 +229,6 @@ fn narrowest(x: f64) -> f64 {
     }
 }
 
-fn ends(gguf: &Gguf<'_>) -> Result<Vec<usize>> {
-    let mut ends = Vec::new();
-    for key in ["eos", "eot", "eom"] {
-        if let Some(id) = gguf.size(&format!("tokenizer.ggml.{key}_token_id"))? {
-            ends.push(id);
-        }
-    }
-    let (tokens, types) = (
-        gguf.array("tokenizer.ggml.tokens")?,
-        gguf.array("tokenizer.ggml.token_type")?,
-    );
-    if let (Some(tokens), Some(types)) = (tokens.and_then(|t| t.strings()), types) {
-        for (id, (token, kind)) in tokens.zip(types.iter()).enumerate() {
-            if matches!(kind, Value::Integer(3)) && ENDS.contains(&token) {
-                ends.push(id);
-            }
-        }
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    ends.retain(|&id| seen.insert(id));
-    Ok(ends)
-}
-
 /// What each frequency is divided by, where the file says so in F32.
 pub fn divisors(gguf: &Gguf<'_>) -> Option<Vec<f32>> {
     let tensor = gguf.tensor_named(ROPE_FREQS)?;
@@ -275,8 +237,7 @@ pub fn divisors(gguf: &Gguf<'_>) -> Option<Vec<f32>> {
     };
     (tensor.format == Format::F32).then(|| {
         let mut divisors = vec![0.0; pairs];
-        let bytes = &gguf.bytes[tensor.range.clone()];
-        decode_row(Format::F32, bytes, &mut divisors);
+        decode_row(Format::F32, gguf.bytes_of(tensor), &mut divisors);
         divisors
     })
 }

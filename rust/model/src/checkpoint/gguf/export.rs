@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use moevolve_checkpoint::gguf::{Entry, vocabulary, write};
-use moevolve_checkpoint::tokenizer::Texts;
-use moevolve_checkpoint::{Error, Result, TensorSpec};
+use moevolve_checkpoint::{Error, Result, TensorSpec, Tokenizer};
 use moevolve_kernels::stored::Format;
+use moevolve_kernels::worker_pool::WorkerPool;
 
 use super::metadata;
 use super::names::{GgufTensor, Naming, ROPE_FREQS, released_row};
@@ -116,16 +116,22 @@ impl Part {
     }
 }
 
-/// Writes a file, whole or not at all. What llama.cpp has no place for is an error before anything is written.
-pub fn save(path: &Path, model: &Released<'_>, texts: Texts<'_>, target: Target) -> Result<()> {
+/// Writes a file, whole or not at all, and not if `check` finds something wrong with it. What llama.cpp has no place for is an error before anything is written.
+pub fn save(
+    path: &Path,
+    model: &Released<'_>,
+    tokenizer: Option<&Tokenizer>,
+    target: Target,
+    pool: &WorkerPool,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let refuse = |reason: String| Error::file(path, format!("cannot be written: {reason}"));
     let config = model.config;
     let fields = metadata::fields(config).map_err(refuse)?;
-    let mut metadata = metadata::entries(&fields, target).map_err(refuse)?;
-    if let Some(tokenizer) = texts.tokenizer {
-        let (settings, template) = (texts.settings, texts.template);
-        let vocabulary = config.vocabulary;
-        let text = vocabulary::entries(tokenizer, settings, template, vocabulary, &config.eos);
+    let mut metadata = metadata::entries(config, &fields, target).map_err(refuse)?;
+    if let Some(tokenizer) = tokenizer {
+        let frame = tokenizer.frame()?;
+        let text = vocabulary::entries(tokenizer.texts(), &frame, config.vocabulary, &config.eos);
         metadata.extend(text.map_err(|reason| refuse(format!("its tokenizer: {reason}")))?);
     } else {
         let none = Entry::String("no_vocab".to_owned());
@@ -133,7 +139,7 @@ pub fn save(path: &Path, model: &Released<'_>, texts: Texts<'_>, target: Target)
     }
     let parts = parts(&Naming::of(&fields), config.tied, target, model).map_err(refuse)?;
     // Before the model's own tensors.
-    let divisors = metadata::divisors(&fields);
+    let divisors = metadata::divisors(config);
     let extra = divisors.iter().map(|divisors| TensorSpec {
         name: ROPE_FREQS.to_owned(),
         shape: vec![divisors.len()],
@@ -143,14 +149,16 @@ pub fn save(path: &Path, model: &Released<'_>, texts: Texts<'_>, target: Target)
         .chain(parts.iter().map(|part| part.spec.clone()))
         .collect();
     let first = specs.len() - parts.len();
-    write(path, &metadata, &specs, &mut |index, rows, out| {
+    let mut rows = |index: usize, rows: Range<usize>, out: &mut Vec<f32>| {
         match (index.checked_sub(first), &divisors) {
             (Some(part), _) => parts[part].rows(model, rows, out),
             (None, Some(divisors)) => out.extend(&divisors[rows]),
             (None, None) => {}
         }
         Ok(())
-    })
+    };
+    let check = |file: &Path| check(file).map_err(|e| refuse(e.to_string()));
+    write(path, pool, &metadata, &specs, &mut rows, check)
 }
 
 fn parts(

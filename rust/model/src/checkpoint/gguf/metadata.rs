@@ -1,6 +1,7 @@
 //! A configuration as the metadata of one of llama.cpp's architectures, or why it has none.
 
 use moevolve_checkpoint::gguf::Entry;
+use moevolve_kernels::frequencies::Scaling;
 use serde_json::{Map, Value as Json};
 
 use super::config::{ARCHITECTURES, SIGMOID};
@@ -33,7 +34,11 @@ pub fn fields(config: &Config) -> Result<Map<String, Json>, String> {
 }
 
 /// Metadata under the architecture's keys.
-pub fn entries(fields: &Map<String, Json>, target: Target) -> Result<Vec<(String, Entry)>, String> {
+pub fn entries(
+    config: &Config,
+    fields: &Map<String, Json>,
+    target: Target,
+) -> Result<Vec<(String, Entry)>, String> {
     let model_type = text(fields, "model_type").unwrap_or_default();
     let known = ARCHITECTURES.iter().find(|(_, name)| *name == model_type);
     let Some(&(architecture, _)) = known else {
@@ -93,8 +98,8 @@ pub fn entries(fields: &Map<String, Json>, target: Target) -> Result<Vec<(String
     let head = size(fields, "head_dim").unwrap_or(0);
     let rotated = size(fields, "rotary_dim").filter(|_| model_type == "minimax_m2");
     put("rope.dimension_count", Entry::U32(rotated.unwrap_or(head)));
-    put("rope.freq_base", Entry::F32(theta(fields) as f32));
-    scaling(fields, &mut put)?;
+    put("rope.freq_base", Entry::F32(config.theta as f32));
+    scaling(config.scaling, &mut put)?;
     Ok(out)
 }
 
@@ -121,57 +126,69 @@ fn refuse(fields: &Map<String, Json>, model_type: &str) -> Result<(), String> {
     }
 }
 
-fn scaling(fields: &Map<String, Json>, put: &mut impl FnMut(&str, Entry)) -> Result<(), String> {
-    let Some(rope) = rope(fields) else {
-        return Ok(());
-    };
-    let kind = text(rope, "rope_type").or(text(rope, "type"));
-    match kind.unwrap_or("default") {
+fn scaling(scaling: Scaling, put: &mut impl FnMut(&str, Entry)) -> Result<(), String> {
+    match scaling {
         // Llama 3's rule is written as a tensor.
-        "default" | "llama3" => Ok(()),
-        kind @ ("linear" | "yarn") => {
-            let Some(factor) = number(rope, "factor") else {
-                return Err(format!("its {kind} scaling has no factor"));
-            };
-            put("rope.scaling.type", Entry::String(kind.to_owned()));
+        Scaling::Plain | Scaling::Llama3 { .. } => {}
+        Scaling::Linear { factor } => {
+            put("rope.scaling.type", Entry::String("linear".to_owned()));
             put("rope.scaling.factor", Entry::F32(factor as f32));
-            if let Some(original) = size(rope, "original_max_position_embeddings") {
-                put("rope.scaling.original_context_length", Entry::U32(original));
-            }
-            if kind == "yarn" && number(rope, "attention_factor").is_some() {
-                return Err("llama.cpp computes YaRN's attention_factor itself".to_owned());
-            }
-            for (from, to) in [
-                ("beta_fast", "yarn_beta_fast"),
-                ("beta_slow", "yarn_beta_slow"),
-            ] {
-                if let Some(value) = number(rope, from) {
-                    put(&format!("rope.scaling.{to}"), Entry::F32(value as f32));
-                }
-            }
-            Ok(())
         }
-        other => Err(format!("llama.cpp has no {other} scaling of positions")),
+        Scaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original,
+            attention,
+            truncate,
+        } => {
+            // What llama.cpp computes itself, and has no key for.
+            let own = 1.0 + 0.1 * factor.max(1.0).ln();
+            if (attention - own).abs() > 1e-6 * own {
+                return Err(format!(
+                    "llama.cpp computes YaRN's attention_factor itself: {own:.4}, not {attention:.4}"
+                ));
+            }
+            if !truncate {
+                return Err("llama.cpp rounds the ends of YaRN's blend (truncate)".to_owned());
+            }
+            if original.fract() != 0.0 || original > f64::from(u32::MAX) {
+                return Err(format!(
+                    "its original_max_position_embeddings {original} is no whole number"
+                ));
+            }
+            put("rope.scaling.type", Entry::String("yarn".to_owned()));
+            put("rope.scaling.factor", Entry::F32(factor as f32));
+            put(
+                "rope.scaling.original_context_length",
+                Entry::U32(original as u32),
+            );
+            put("rope.scaling.yarn_beta_fast", Entry::F32(beta_fast as f32));
+            put("rope.scaling.yarn_beta_slow", Entry::F32(beta_slow as f32));
+        }
     }
+    Ok(())
 }
 
 /// The tensor of frequency divisors, where the scaling is Llama 3's.
-pub fn divisors(fields: &Map<String, Json>) -> Option<Vec<f32>> {
-    let rule = Llama3::read(rope(fields)?)?;
-    let head = size(fields, "head_dim")?;
-    let divisors = rule.divisors(theta(fields), head as usize);
+pub fn divisors(config: &Config) -> Option<Vec<f32>> {
+    let Scaling::Llama3 {
+        factor,
+        low,
+        high,
+        original,
+    } = config.scaling
+    else {
+        return None;
+    };
+    let rule = Llama3 {
+        factor,
+        low,
+        high,
+        original,
+    };
+    let divisors = rule.divisors(config.theta, config.head);
     Some(divisors.into_iter().map(|x| x as f32).collect())
-}
-
-fn rope(fields: &Map<String, Json>) -> Option<&Map<String, Json>> {
-    ["rope_parameters", "rope_scaling"]
-        .into_iter()
-        .find_map(|key| fields.get(key).and_then(Json::as_object))
-}
-
-fn theta(fields: &Map<String, Json>) -> f64 {
-    let inner = rope(fields).and_then(|rope| number(rope, "rope_theta"));
-    inner.or(number(fields, "rope_theta")).unwrap_or(10_000.0)
 }
 
 fn size(fields: &Map<String, Json>, key: &str) -> Option<u32> {

@@ -8,8 +8,7 @@ mod rope;
 
 use std::path::Path;
 
-use moevolve_checkpoint::files::MappedFile;
-use moevolve_checkpoint::gguf::{Gguf, tokenizer};
+use moevolve_checkpoint::gguf::{Parts, tokenizer};
 use moevolve_checkpoint::{Error, Result, TensorView, Tensors, Tokenizer};
 use moevolve_kernels::padded;
 
@@ -20,16 +19,16 @@ use names::{Naming, pieces, separate};
 pub use config::{config, config_fields, divisors};
 pub use export::{Target, save};
 
-/// Reads a file, its tensors mapped under released names, or says what is wrong with which key or tensor.
+/// Reads a file, or all those of a split model, its tensors mapped under released names, or says what is wrong with which key or tensor.
 pub(super) fn read(path: &Path) -> Result<Source> {
-    let file = MappedFile::open(path)?;
-    let gguf = Gguf::parse(&file, &file.name)?;
+    let parts = Parts::open(path)?;
+    let gguf = parts.parse()?;
     let (config, naming) = (config(&gguf)?, Naming::of(&config_fields(&gguf)?));
-    let mut tensors = Tensors::new(&file.name);
+    let mut tensors = Tensors::new(&gguf.file);
     let mut interleaved = false;
     for piece in pieces(&gguf, &naming)? {
-        let rows = piece.shape[0];
-        let mut tensor = TensorView::mapped(&file, piece.range, piece.format, piece.shape.clone());
+        let (rows, file) = (piece.shape[0], &parts.files()[piece.part]);
+        let mut tensor = TensorView::mapped(file, piece.range, piece.format, piece.shape.clone());
         if piece.interleaved > 0
             && let Some(there) = &tensor
         {

@@ -42,7 +42,9 @@ pub struct Piece {
     pub name: String,
     pub shape: Vec<usize>,
     pub format: Format,
-    /// Bytes of the file.
+    /// Which of the model's files has it.
+    pub part: usize,
+    /// Bytes of that file.
     pub range: Range<usize>,
     /// As [`GgufTensor::interleaved`]: pass the bytes through [`separate`].
     pub interleaved: usize,
@@ -236,6 +238,7 @@ fn one(
         name,
         shape,
         format: tensor.format,
+        part: tensor.part,
         range: tensor.range.clone(),
         interleaved,
     })
@@ -263,6 +266,7 @@ fn stack(
             name: name(e),
             shape: vec![out, inp],
             format: tensor.format,
+            part: tensor.part,
             range: start..start + length,
             interleaved: 0,
         });

@@ -17,22 +17,6 @@ pub struct Llama3 {
 }
 
 impl Llama3 {
-    /// From `rope_parameters`, where their type is llama3.
-    pub fn read(rope: &Map<String, Value>) -> Option<Self> {
-        let kind = rope.get("rope_type").or_else(|| rope.get("type"))?;
-        let number = |key: &str, default: f64| match rope.get(key) {
-            None => Some(default),
-            Some(value) => value.as_f64().filter(|x| x.is_finite() && *x > 0.0),
-        };
-        (kind == "llama3").then_some(())?;
-        Some(Self {
-            factor: number("factor", 8.0)?,
-            low: number("low_freq_factor", 1.0)?,
-            high: number("high_freq_factor", 4.0)?,
-            original: number("original_max_position_embeddings", ORIGINAL)?,
-        })
-    }
-
     /// As `rope_parameters` of `config.json`.
     pub fn fields(&self) -> Map<String, Value> {
         let fields = json!({

@@ -1,0 +1,105 @@
+//! A GGUF file is read back before it is called saved: what it says must be what this engine computes.
+
+use std::path::Path;
+
+use moevolve_checkpoint::{Error, Result};
+use moevolve_kernels::worker_pool::WorkerPool;
+
+use super::{Engine, rotary};
+use crate::checkpoint::{self, WeightsMode};
+use crate::config::Config;
+use crate::stored;
+
+/// How far frequencies may be from those meant: files hold their divisors as f32.
+const ROTATION: f32 = 1e-4;
+/// How far logits by the file's settings may be from those by ours, of the file's own weights, relative to the largest.
+const LOGITS: f32 = 1e-3;
+
+impl Engine {
+    /// Refuses a file, given where it lies for now, that says another rotation, other settings or another tokenizer.
+    pub(super) fn read_back(&self, file: &Path) -> Result<()> {
+        let differs = |what: String| Err(Error::Request(format!("read back, {what}")));
+        let mode = match stored::obstacle(&self.layout) {
+            None => WeightsMode::Stored,
+            Some(_) => WeightsMode::Auto,
+        };
+        let read = checkpoint::load(file, mode, &self.pool)?;
+        let failed = |e: crate::error::Error| Error::Request(format!("read back: {e}"));
+        let mut again = Self::from_checkpoint(read, WorkerPool::new(1)).map_err(failed)?;
+        if let Some(what) = rotates_otherwise(&self.config, &again.config) {
+            return differs(what);
+        }
+        if let Some(text) = self.encodes_otherwise(&again)? {
+            return differs(format!("its tokenizer makes other tokens of {text:?}"));
+        }
+        let vocabulary = self.config.vocabulary;
+        let length = self.config.positions.clamp(1, 8);
+        let ids: Vec<u32> = (0..length)
+            .map(|i| ((i * i + 1) * (vocabulary / 61 + 1) % vocabulary) as u32)
+            .collect();
+        let mut meant = again.duplicate();
+        meant.config = Config {
+            tied: again.config.tied,
+            ..self.config.clone()
+        };
+        meant.rotary = rotary(
+            &meant.config,
+            meant.layout.widths.head,
+            meant.stored.as_ref(),
+        );
+        let rows = [ids];
+        let found = again.logits(&rows).map_err(failed)?.values;
+        let meant = meant.logits(&rows).map_err(failed)?.values;
+        let largest = meant.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+        let apart = |(a, b): (&f32, &f32)| (a - b).abs() > LOGITS * largest;
+        if let Some(at) = found.iter().zip(&meant).position(apart) {
+            let (a, b) = (found[at], meant[at]);
+            return differs(format!("it computes a logit of {a}, not {b}"));
+        }
+        Ok(())
+    }
+
+    /// A text that the file's tokenizer reads otherwise, among some that ours tells back.
+    fn encodes_otherwise(&self, file: &Self) -> Result<Option<String>> {
+        let Some(ours) = self.tokenizer.as_deref() else {
+            return Ok(None);
+        };
+        let Some(theirs) = file.tokenizer.as_deref() else {
+            return Ok(Some(String::new()));
+        };
+        let step = (self.config.vocabulary / 40).max(1);
+        let some: Vec<u32> = (0..self.config.vocabulary as u32).step_by(step).collect();
+        for text in [
+            "The quick brown fox jumps over 13 lazy dogs.".to_owned(),
+            " two  blanks,\na line".to_owned(),
+            ours.decode(&some, true)?,
+        ] {
+            let ids = ours.encode(&text, true)?;
+            let told = ours.decode(&ours.encode(&text, false)?, false)?;
+            if told == text && theirs.encode(&text, true)? != ids {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How the rotation of a file's configuration differs.
+fn rotates_otherwise(ours: &Config, file: &Config) -> Option<String> {
+    let near = |a: f32, b: f32| (a - b).abs() <= ROTATION * a.abs();
+    let (a, b) = (ours.scaling.attention(), file.scaling.attention());
+    if !near(a, b) {
+        return Some(format!("its rotation is stretched by {b}, not {a}"));
+    }
+    let of = |c: &Config| c.scaling.frequencies(c.rotated, c.theta as f32);
+    let (a, b) = (of(ours), of(file));
+    if a.len() != b.len() {
+        return Some(format!(
+            "it rotates {} dimensions, not {}",
+            2 * b.len(),
+            2 * a.len()
+        ));
+    }
+    let at = a.iter().zip(&b).position(|(&a, &b)| !near(a, b))?;
+    Some(format!("its frequency {at} is {}, not {}", b[at], a[at]))
+}
