@@ -124,6 +124,11 @@ fn reading_of<Q: Int8x4, L: Layout>() -> Reading {
     }
 }
 
+/// Whether a row alone has sums of its own: see [`alone`].
+const fn eights<L: Layout>() -> bool {
+    matches!(L::TOGETHER, Together::Eights)
+}
+
 /// Rows of activations whose sums fit in the registers.
 const fn group_of<Q: Int8x4>(parts: Parts) -> usize {
     match parts {
@@ -168,10 +173,10 @@ unsafe fn panels<Q: Int8x4, L: Layout>(job: Panels, scratch: *mut u8) {
             weights = raw;
         }
         let y = job.y.add(first);
-        let eights = matches!(L::TOGETHER, Together::Eights);
-        if job.rows > group_of::<Q>(L::PARTS) || eights && any_together(job) {
+        let group = const { group_of::<Q>(L::PARTS) };
+        if job.rows > group || const { eights::<L>() } && any_together(job) {
             many::<Q, L>(job, weights, y, wide, scratch);
-        } else if eights {
+        } else if const { eights::<L>() } {
             let (rows, activations) = (job.rows, job.activations);
             if rows == 1 {
                 alone::<Q, L, 1>(job, rows, activations, weights, None, y, wide);
@@ -182,7 +187,9 @@ unsafe fn panels<Q: Int8x4, L: Layout>(job: Panels, scratch: *mut u8) {
             macro_rules! few {
                 ($($rows:literal)*) => {
                     match job.rows {
-                        $($rows => few::<Q, L, $rows>(job, weights, y, wide),)*
+                        $($rows if const { $rows <= group_of::<Q>(L::PARTS) && !eights::<L>() } => {
+                            few::<Q, L, $rows>(job, weights, y, wide)
+                        })*
                         _ => {}
                     }
                 };
@@ -343,13 +350,15 @@ unsafe fn many<Q: Int8x4, L: Layout>(
         macro_rules! tile {
             ($($rows:literal)*) => {
                 match rows {
-                    $($rows => tile::<Q, L, $rows>(blocks, panel, activations, y, job.y_stride, wide, job.add),)*
+                    $($rows if const { $rows <= group_of::<Q>(L::PARTS) } => {
+                        tile::<Q, L, $rows>(blocks, panel, activations, y, job.y_stride, wide, job.add)
+                    })*
                     _ => {}
                 }
             };
         }
         tile!(1 2 3 4 5 6 7 8);
-        if matches!(L::TOGETHER, Together::Eights) {
+        if const { eights::<L>() } {
             alone::<Q, L, MOST_ROWS>(job, rows, activations, weights, Some(panel), y, wide);
         }
         row += rows;

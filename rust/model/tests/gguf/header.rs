@@ -67,6 +67,10 @@ fn a_torn_header_says_where() {
         (tensor(&[1 << 40, 1 << 40], 0, 0), "tensor t: its dimension"),
         (tensor(&[4], 99, 0), "tensor t: has ggml type 99"),
         (
+            tensor(&[256], 16, 0),
+            "tensor t: has ggml type IQ2_XXS, which is not among F32, F16",
+        ),
+        (
             tensor(&[4], 8, 0),
             "tensor t: its rows of 4 are not whole blocks of 32",
         ),
