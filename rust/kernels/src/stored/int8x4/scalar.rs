@@ -16,6 +16,21 @@ macro_rules! each {
     }};
 }
 
+/// Apart, since its loops are unrolled wherever they stand.
+#[inline(never)]
+unsafe fn looked_up(x: ScalarInt8x4, table: *const u8) -> ScalarInt8x4 {
+    each!(i => {
+        let bytes = x.0[i].to_le_bytes();
+        u32::from_le_bytes(bytes.map(|b| *table.add(usize::from(b & 15))))
+    })
+}
+
+/// As [`looked_up`].
+#[inline(never)]
+unsafe fn gathered(x: ScalarInt8x4, table: *const u32) -> ScalarInt8x4 {
+    each!(i => *table.add(x.0[i] as usize))
+}
+
 // SAFETY: plain Rust; only the pointers carry an obligation.
 unsafe impl Int8x4 for ScalarInt8x4 {
     type Floats = Scalar;
@@ -122,11 +137,11 @@ unsafe impl Int8x4 for ScalarInt8x4 {
     }
     #[inline(always)]
     unsafe fn lookup(self, table: *const u8) -> Self {
-        each!(i => u32::from_le_bytes(self.0[i].to_le_bytes().map(|b| *table.add(usize::from(b & 15)))))
+        looked_up(self, table)
     }
     #[inline(always)]
     unsafe fn gather(self, table: *const u32) -> Self {
-        each!(i => *table.add(self.0[i] as usize))
+        gathered(self, table)
     }
     #[inline(always)]
     unsafe fn floats(self) -> Scalar {

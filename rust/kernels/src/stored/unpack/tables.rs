@@ -1,5 +1,7 @@
 //! Formats whose bits are places in a table or a grid.
 
+use std::hint::black_box;
+
 use super::super::activations::Alone;
 use super::super::decode::{FP4_VALUES, IQ4_VALUES};
 use super::super::format::Together;
@@ -84,27 +86,15 @@ impl Layout for Iq4Xs {
         first
             .halves()
             .store(to.add(Self::BLOCKS * PANEL_BLOCK).cast());
-        let upper = first.right::<16>();
-        macro_rules! part {
-            ($low:literal, $upper:literal, $part:literal) => {
-                let to = to.add($part * PANEL_BLOCK);
-                let low = low.right::<$low>().and(Q::splat(15));
-                let upper = upper.right::<$upper>().and(Q::splat(3));
-                six_signed(low.or(upper.left::<4>()))
-                    .left::<16>()
-                    .store(to.add(512));
-                let columns = rows.columns::<Q>(8 + 16 * $part);
-                looked_up(columns, iq4_table::<Q>(), to);
-            };
+        let (mut low, mut upper) = (low, first.right::<16>());
+        // Unrolled, the loops of this file would be the larger part of the crate.
+        for part in 0..black_box(Self::BLOCKS) {
+            let to = to.add(part * PANEL_BLOCK);
+            let six = low.and(Q::splat(15)).or(upper.and(Q::splat(3)).left::<4>());
+            six_signed(six).left::<16>().store(to.add(512));
+            looked_up(rows.columns::<Q>(8 + 16 * part), iq4_table::<Q>(), to);
+            (low, upper) = (low.right::<4>(), upper.right::<2>());
         }
-        part!(0, 0, 0);
-        part!(4, 2, 1);
-        part!(8, 4, 2);
-        part!(12, 6, 3);
-        part!(16, 8, 4);
-        part!(20, 10, 5);
-        part!(24, 12, 6);
-        part!(28, 14, 7);
     }
 }
 
@@ -126,34 +116,6 @@ unsafe fn store_odd<Q: Int8x4>(half: Q, to: *mut u8) {
     scale.or(scale.left::<16>()).store(to.add(512));
 }
 
-/// Calls a macro with each block's number, as a literal.
-macro_rules! each_block {
-    ($block:ident) => {
-        $block!(0);
-        $block!(1);
-        $block!(2);
-        $block!(3);
-        $block!(4);
-        $block!(5);
-        $block!(6);
-        $block!(7);
-    };
-}
-
-/// Calls a macro with each four columns' number, the word of their indices and the shift in it, as literals.
-macro_rules! each_four {
-    ($four:ident) => {
-        $four!(0, 0, 0);
-        $four!(1, 0, 8);
-        $four!(2, 0, 16);
-        $four!(3, 0, 24);
-        $four!(4, 1, 0);
-        $four!(5, 1, 8);
-        $four!(6, 1, 16);
-        $four!(7, 1, 24);
-    };
-}
-
 impl Layout for Iq3Xxs {
     const BLOCKS: usize = 8;
     const BYTES: usize = 98;
@@ -166,37 +128,29 @@ impl Layout for Iq3Xxs {
         let scale = rows.halves::<Q>(0).mul(Q::Floats::splat(0.25));
         scale.store(to.add(Self::BLOCKS * PANEL_BLOCK).cast());
         let (byte, seven) = (Q::splat(0xff), 127);
-        let grid = IQ3_XXS.as_ptr();
-        macro_rules! block {
-            ($block:literal) => {
-                let to = to.add($block * PANEL_BLOCK);
-                let bits = rows.words::<Q>(66 + 4 * $block);
-                store_odd(bits.right::<28>(), to);
-                // Seven signs in each byte; the eighth makes the number of those that are set even.
-                let signs = bits
-                    .and(Q::splat(seven))
-                    .or(bits.left::<1>().and(Q::splat(seven << 8)))
-                    .or(bits.left::<2>().and(Q::splat(seven << 16)))
-                    .or(bits.left::<3>().and(Q::splat(seven << 24)));
-                let odd = signs.xor(signs.right::<4>());
-                let odd = odd.xor(odd.right::<2>());
-                let odd = odd.xor(odd.right::<1>()).and(Q::splat(0x0101_0101));
-                let signs = signs.or(odd.left::<7>());
-                let words = [
-                    rows.words::<Q>(2 + 8 * $block),
-                    rows.words::<Q>(6 + 8 * $block),
-                ];
-                macro_rules! four {
-                    ($j:literal, $word:literal, $shift:literal) => {
-                        let entries = words[$word].right::<$shift>().and(byte);
-                        let signs = signs.right::<{ 4 * $j }>();
-                        gridded(entries, grid, signs).store(to.add(64 * $j));
-                    };
+        for block in 0..black_box(Self::BLOCKS) {
+            let to = to.add(block * PANEL_BLOCK);
+            let bits = rows.words::<Q>(66 + 4 * block);
+            store_odd(bits.right::<28>(), to);
+            // Seven signs in each byte; the eighth makes the number of those that are set even.
+            let signs = bits
+                .and(Q::splat(seven))
+                .or(bits.left::<1>().and(Q::splat(seven << 8)))
+                .or(bits.left::<2>().and(Q::splat(seven << 16)))
+                .or(bits.left::<3>().and(Q::splat(seven << 24)));
+            let odd = signs.xor(signs.right::<4>());
+            let odd = odd.xor(odd.right::<2>());
+            let odd = odd.xor(odd.right::<1>()).and(Q::splat(0x0101_0101));
+            let mut signs = signs.or(odd.left::<7>());
+            for word in 0..black_box(2) {
+                let mut entries = rows.words::<Q>(2 + 8 * block + 4 * word);
+                for j in 0..4 {
+                    let four = gridded(entries.and(byte), IQ3_XXS.as_ptr(), signs);
+                    four.store(to.add(256 * word + 64 * j));
+                    (entries, signs) = (entries.right::<8>(), signs.right::<4>());
                 }
-                each_four!(four);
-            };
+            }
         }
-        each_block!(block);
     }
 }
 
@@ -212,32 +166,25 @@ impl Layout for Iq3S {
         let floats = to.add(Self::BLOCKS * PANEL_BLOCK);
         rows.halves::<Q>(0).store(floats.cast());
         let (byte, bit) = (Q::splat(0xff), Q::splat(1));
-        let (ninths, scales) = (
-            [rows.words::<Q>(66), rows.words::<Q>(70)],
-            rows.words::<Q>(106),
-        );
-        let grid = IQ3_S.as_ptr();
-        macro_rules! block {
-            ($block:literal) => {
-                let to = to.add($block * PANEL_BLOCK);
-                store_odd(scales.right::<{ 4 * $block }>().and(Q::splat(15)), to);
-                let signs = rows.words::<Q>(74 + 4 * $block);
-                let ninth = ninths[$block / 4].right::<{ $block % 4 * 8 }>();
-                let words = [
-                    rows.words::<Q>(2 + 8 * $block),
-                    rows.words::<Q>(6 + 8 * $block),
-                ];
-                macro_rules! four {
-                    ($j:literal, $word:literal, $shift:literal) => {
-                        let upper = ninth.right::<$j>().and(bit).left::<8>();
-                        let entries = words[$word].right::<$shift>().and(byte).or(upper);
-                        let signs = signs.right::<{ 4 * $j }>();
-                        gridded(entries, grid, signs).store(to.add(64 * $j));
-                    };
+        let mut scales = rows.words::<Q>(106);
+        for half in 0..black_box(2) {
+            let mut ninths = rows.words::<Q>(66 + 4 * half);
+            for block in 4 * half..4 * half + black_box(4) {
+                let to = to.add(block * PANEL_BLOCK);
+                store_odd(scales.and(Q::splat(15)), to);
+                scales = scales.right::<4>();
+                let mut signs = rows.words::<Q>(74 + 4 * block);
+                for word in 0..black_box(2) {
+                    let mut entries = rows.words::<Q>(2 + 8 * block + 4 * word);
+                    for j in 0..4 {
+                        let entry = entries.and(byte).or(ninths.and(bit).left::<8>());
+                        let four = gridded(entry, IQ3_S.as_ptr(), signs);
+                        four.store(to.add(256 * word + 64 * j));
+                        (entries, signs) = (entries.right::<8>(), signs.right::<4>());
+                        ninths = ninths.right::<1>();
+                    }
                 }
-                each_four!(four);
-            };
+            }
         }
-        each_block!(block);
     }
 }
