@@ -59,7 +59,7 @@ pub(super) fn read(path: &Path) -> Result<Source> {
     let order = (0..padded(head)).map(|d| stands(d) as u32).collect();
     let divisors = divisors(&gguf).unwrap_or_default();
     Ok(Source {
-        name: file.name.clone(),
+        name: gguf.file.clone(),
         config,
         tensors,
         ggml: Some(Ggml { order, divisors }),
