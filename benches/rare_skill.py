@@ -1,8 +1,9 @@
 """What becomes of a skill that hardly gets any attempts, with and without what protects it.
 
 A run trains weights on four skills; one of them, which the shipped seed does well, gets one attempt in a hundred.
-`protected` is the loop as it is: rehearsal picks a skill first, and the gate refuses weights under which some skill falls
-beyond the margin. `unprotected` trains on the cycle's answers alone, and its gate looks at the mean.
+`protected` is the loop as it is, its champion at the end: rehearsal picks a skill first, and the gate refuses weights under
+which some skill falls beyond the margin. `unprotected` trains on each cycle's answers alone, and what training arrives at is
+taken as it is. Both are the bare policy's likeliest answers to the same tasks.
 
     python benches/rare_skill.py --seeds 5 --require
 """
@@ -21,14 +22,21 @@ from typing import Any
 import moevolve
 from moevolve.config import Config
 from moevolve.journal.store import RunStore
+from moevolve.loop import snapshot
 from moevolve.loop.run import start
-from moevolve.records import Attempted, Evaluated, Gated
+from moevolve.models.champions import Champion, Champions
+from moevolve.models.engine import Engine
+from moevolve.records import Attempted, Gated, RunStarted
 from moevolve.skills import curriculum
+from moevolve.tasks.suite import suite
 
 RARE = "text/reverse"
 OTHERS = ("number/add", "number/subtract", "number/parity")
 SHARE = 0.01
 MARGIN = 0.1
+LEVELS = (1, 6)
+TASKS = 300
+PRIMER = suite("primer")
 
 
 @contextmanager
@@ -54,15 +62,15 @@ def configuration(seed: int, cycles: int, folder: Path, *, protected: bool) -> C
     settings: dict[str, Any] = {
         "arm": "weights",
         "suite.skills": [RARE, *OTHERS],
-        "suite.levels": [1, 6],
-        "suite.sealed_per_cell": 40,
-        "attempts.tasks": 384,
+        "suite.levels": list(LEVELS),
+        "attempts.tasks": 192,
         "attempts.samples": 4,
-        "learn.steps": 60,
+        "learn.steps": 40,
+        "learn.batch": 64,
         "gate.margin": MARGIN,
         "gate.min_n": 96,
-        "gate.max_n": 768,
-        "gate.confirm_n": 1536,
+        "gate.max_n": 384 if protected else 96,
+        "gate.confirm_n": 1536 if protected else 0,
         "gate.batch": 96,
         "evolve.nulls": "off",
         "guard.use": [],
@@ -74,23 +82,42 @@ def configuration(seed: int, cycles: int, folder: Path, *, protected: bool) -> C
         text = recipe.read_text(encoding="utf-8")
         assert "RECENT = 0.6" in text, "the seed's recipe says how much it rehearses"
         recipe.write_text(text.replace("RECENT = 0.6", "RECENT = 1.0"), encoding="utf-8")
-        settings |= {"agent.path": str(agent), "gate.margin": 0.99}
+        settings |= {"agent.path": str(agent)}
     return Config.load("small", settings).override(seed=seed, cycles=cycles)
 
 
-def measured(seed: int, cycles: int, *, protected: bool) -> tuple[float, float, int, float, int]:
-    """The rare skill before and after, on so many sealed tasks; its share of the attempts; promotions."""
+def measured(seed: int, cycles: int, *, protected: bool) -> tuple[float, float, float, int]:
+    """The rare skill before and after, its share of the attempts, and the promotions."""
     with tempfile.TemporaryDirectory() as name, rare(RARE, SHARE):
         folder = Path(name)
         path = start(configuration(seed, cycles, folder, protected=protected), folder / "run")
         with RunStore.open(path) as store:
             records = [entry.record for entry in store.entries()]
-    scores = [r.skills[RARE] for r in records if isinstance(r, Evaluated) and r.split == "sealed"]
+            began = records[0]
+            assert isinstance(began, RunStarted), "a journal begins with the start of a run"
+            state = snapshot.latest(store)
+            assert state is not None, "a run that has ended has a snapshot"
+            champions = Champions(store, Engine)
+            last = champions.newest()
+            if not protected:
+                last = Champion("learner", state.learner)
+            base = champions.base(0)
+            scores = [
+                accuracy(champions.engine(base, each)) for each in (Champion("seed", began.weights), last)
+            ]
     tallies = [tally for r in records if isinstance(r, Attempted) for tally in r.tallies]
     own = sum(tally.attempts for tally in tallies if tally.skill == RARE)
     promoted = sum(isinstance(r, Gated) and r.decision == "promote" for r in records)
-    share = own / sum(tally.attempts for tally in tallies)
-    return scores[0].score, scores[-1].score, scores[0].n, share, promoted
+    return scores[0], scores[1], own / sum(tally.attempts for tally in tallies), promoted
+
+
+def accuracy(engine: Engine) -> float:
+    """Share of dev tasks of the rare skill that the bare policy's likeliest answer solves."""
+    cells = [(RARE, level) for level in range(LEVELS[0], LEVELS[1] + 1) for _ in range(TASKS // LEVELS[1])]
+    tasks = PRIMER.sample("dev", cells, "rare skill")
+    told = engine.generate([task.prompt for task in tasks], max_tokens=24)
+    right = [PRIMER.grade(task, each.text).success for task, each in zip(tasks, told, strict=True)]
+    return sum(right) / len(right)
 
 
 def main() -> int:
@@ -105,13 +132,13 @@ def main() -> int:
     print(f"{RARE}, {SHARE:.0%} of the attempts, {options.cycles} cycles, margin {MARGIN:g}", flush=True)
     for seed in range(1, options.seeds + 1):
         for protected in (True, False):
-            before, after, n, share, promoted = measured(seed, options.cycles, protected=protected)
+            before, after, share, promoted = measured(seed, options.cycles, protected=protected)
             down = before - after > MARGIN
             held += protected and not down
             fell += not protected and down
             print(
                 f"seed {seed} {'protected' if protected else 'unprotected':<12} {before:.3f} > {after:.3f} "
-                f"({after - before:+.3f}, n={n}), {share:.1%} of attempts, {promoted} promotions",
+                f"({after - before:+.3f}, n={TASKS}), {share:.1%} of attempts, {promoted} promotions",
                 flush=True,
             )
     print(f"protected: not down by more than the margin in {held} of {options.seeds} seeds")
