@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from moevolve.errors import UsageError
 from moevolve.models.engine import Engine
 
 MODEL = Path(__file__).parents[1] / "fixtures" / "model" / "text" / "checkpoint"
@@ -71,3 +72,8 @@ def test_a_text_without_marks_is_the_text_of_the_tokens_that_show() -> None:
     shown = [token for token in every if engine.shows(token)]
     assert len(shown) < len(every)
     assert engine.text(every) == engine.decode(shown, special=True) == engine.text(shown, None)
+
+
+def test_half_a_character_is_said_by_its_place(checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match="not Unicode: character 3"):
+        configured(checkpoint).encode("ab\ud800")

@@ -260,13 +260,16 @@ class Decoder:
             whole: put the tokenizer's own special tokens around it, such as a beginning of text.
 
         Raises:
-            UsageError: the checkpoint has no tokenizer.
+            UsageError: the checkpoint has no tokenizer, or the text holds half of a character.
         """
         if not isinstance(prompt, str):
             return list(prompt)
         if not self.native.has_tokenizer:
             raise UsageError("this checkpoint has no tokenizer.json: pass token ids instead of text")
-        return self.native.encode(prompt, whole)
+        try:
+            return self.native.encode(prompt, whole)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the text is not Unicode: character {error.start + 1} is none") from error
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """Text of token ids; `special` tokens are left out unless asked for.
