@@ -21,7 +21,7 @@ import measure
 from moevolve.models.engine import Engine
 
 NEW, PROMPT, ROUNDS, AGREE = 64, 512, 7, 9
-TARGETS = {"decode": 0.8, "prompt": 0.5}
+TARGETS = {"decode": 1.0, "prompt": 0.5}
 QUESTIONS = (
     "What is the capital of France?",
     "Write one sentence about the sea.",
