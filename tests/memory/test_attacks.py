@@ -37,7 +37,7 @@ def opened(folder: Path, lessons: list[Lesson], *, cycle: int = 1000) -> LessonM
     return memory
 
 
-def top(memory: LessonMemory, query: str, k: int = 5, **weights: float) -> list[str]:
+def top(memory: LessonMemory, query: str, k: int = 5, **weights: Any) -> list[str]:
     return [each.id for each in memory.recall(RecallRequest(skill=SKILL, query=query, k=k, **weights))]
 
 
@@ -84,7 +84,7 @@ def others() -> tuple[list[Lesson], list[str]]:
     draw = Random(2)
     words = [f"word{number}" for number in range(400)]
     lessons = [lesson(f"{number:04}", " ".join(draw.choices(words, k=12))) for number in range(1000)]
-    questions = []
+    questions: list[str] = []
     while len(questions) < 200:
         asked = draw.sample(draw.choice(lessons).text.split(), 4)
         if not set(asked) & set(FLOOD):
