@@ -18,7 +18,19 @@ from moevolve.protocol.training import Example, Rollout
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
-GOLDEN = ("plain", "odd", "text", "qwen3_moe", "olmoe", "mixtral", "llama", "qwen3")
+GOLDEN = (
+    "plain",
+    "odd",
+    "text",
+    "qwen3_moe",
+    "olmoe",
+    "mixtral",
+    "llama",
+    "qwen3",
+    "mistral",
+    "qwen2",
+    "gpt_oss",
+)
 
 
 class Arrays(Mapping[str, list[float]]):
@@ -145,6 +157,12 @@ def goldens() -> dict[str, Golden]:
 def fp8() -> Golden:
     """MiniMax-M2 in FP8 blocks: read, not trained."""
     return Golden("fp8")
+
+
+@pytest.fixture(scope="session")
+def mxfp4() -> Golden:
+    """gpt-oss with experts in MXFP4: read, not trained."""
+    return Golden("mxfp4")
 
 
 @pytest.fixture(scope="session")

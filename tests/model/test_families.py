@@ -117,6 +117,51 @@ def test_an_fp8_number_that_is_not_one_is_named(copy, read_arrays):
     refused(folder, UP, "100")
 
 
+# --- MXFP4 experts
+
+
+@pytest.mark.parametrize("weights", ["stored", "trainable"])
+def test_mxfp4_experts_say_what_transformers_says(mxfp4, weights, flat, far):
+    engine = _native.Engine.load(str(mxfp4.checkpoint), 1, weights)
+    for row, tokens in enumerate(mxfp4.expected["ids"]):
+        assert far(flat(engine.logits([tokens])), mxfp4.arrays[f"logits.{row}"]) < 1e-4
+    samples = engine.generate([request(prompt, [0], 12, 0.0) for prompt in mxfp4.expected["prompts"]])
+    assert [sample.tokens for (sample,) in samples] == mxfp4.expected["generations"]
+
+
+def test_mxfp4_is_saved_as_the_numbers_that_it_means(mxfp4, tmp_path, read_arrays):
+    engine = mxfp4.load()
+    engine.save(str(tmp_path / "plain"))
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    assert "quantization_config" not in config
+    saved = read_arrays(tmp_path / "plain" / "model.safetensors")
+    assert set(saved.dtypes.values()) == {"BF16"}
+    assert saved.shapes["model.layers.0.mlp.experts.gate_up_proj"] == (4, 64, 64)
+    assert saved.shapes["model.layers.0.mlp.experts.down_proj_bias"] == (4, 64)
+    assert _native.Engine.load(str(tmp_path / "plain"), 1).fingerprint() == engine.fingerprint()
+
+
+def test_mxfp4_parts_that_are_missing_or_wrong_are_named(mxfp4, tmp_path, read_arrays):
+    name = "model.layers.1.mlp.experts.down_proj"
+    saved = read_arrays(mxfp4.checkpoint / "model.safetensors")
+    assert saved.shapes[f"{name}_blocks"] == (4, 64, 1, 16)
+    stranger = "model.layers.7.mlp.experts.down_proj_blocks"
+    for case, (change, words) in enumerate(
+        [
+            (lambda t: t.pop(f"{name}_scales"), (f"{name}_scales", "missing")),
+            (lambda t: t.pop(f"{name}_blocks"), (name,)),
+            (lambda t: t.pop(f"{name}_bias"), (f"{name}_bias", "missing")),
+            (lambda t: t.update({f"{name}_scales": ("U8", (4, 64, 2), bytes(512))}), (f"{name}_scales",)),
+            (lambda t: t.update({f"{name}_scales": ("U8", (4, 64, 1), b"\xff" * 256)}), ("down_proj", "NaN")),
+            (lambda t: t.update({stranger: ("U8", (1,), b"0")}), (stranger,)),
+            (lambda t: t.update({"model.norm.bytes": ("U8", (1,), b"0")}), ("model.norm.bytes", "U8")),
+        ]
+    ):
+        folder = Path(shutil.copytree(mxfp4.checkpoint, tmp_path / str(case)))
+        read_arrays(folder / "model.safetensors").write(change)
+        refused(folder, *words)
+
+
 # --- half precision
 
 
@@ -231,12 +276,9 @@ def test_a_head_that_is_absent_and_not_spoken_of_is_the_embedding(goldens, copy,
         ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
         ("qwen3_moe", {"mlp_only_layers": [1]}, "mlp_only_layers"),
         ("qwen3_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
-        (
-            "qwen3",
-            {"use_sliding_window": True, "sliding_window": 16, "layer_types": None, "max_window_layers": 1},
-            "sliding_window",
-        ),
-        ("mixtral", {"sliding_window": 16}, "sliding_window"),
+        ("olmoe", {"sliding_window": 16}, "sliding_window"),
+        ("gpt_oss", {"layer_types": ["full_attention", "linear_attention"]}, "layer_types"),
+        ("llama", {"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config"),
         ("plain", {"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
     ],
 )
@@ -253,6 +295,7 @@ def test_what_is_not_built_is_refused_by_name(copy, name, changes, key):
         ("qwen3_moe", "model.layers.0.mlp.experts.2.up_proj.weight"),
         ("qwen3", "model.layers.1.self_attn.q_norm.weight"),
         ("olmoe", "model.layers.1.mlp.gate.weight"),
+        ("qwen2", "model.layers.1.self_attn.k_proj.bias"),
     ],
 )
 def test_a_missing_tensor_of_a_family_is_named(copy, read_arrays, name, tensor):

@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import tokenizers
@@ -18,6 +19,7 @@ import transformers
 from safetensors.torch import save_file
 
 import fp8
+import mxfp4
 import reference as ref
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "model"
@@ -87,9 +89,46 @@ MODELS = {
         18,
         "50GB",
     ),
+    "mistral": (
+        ref.Shape(family="mistral", **SMALL | {"intermediate": 60}, more={"sliding_window": 5}),
+        22,
+        "50GB",
+    ),
+    "qwen2": (
+        ref.Shape(
+            family="qwen2",
+            **SMALL | {"intermediate": 60},
+            more={"use_sliding_window": True, "sliding_window": 17, "max_window_layers": 1},
+        ),
+        23,
+        "50GB",
+    ),
+    "gpt_oss": (
+        ref.Shape(
+            family="gpt_oss",
+            **SMALL,
+            theta=150_000.0,
+            rope={
+                "rope_type": "yarn",
+                "factor": 32.0,
+                "truncate": False,
+                "original_max_position_embeddings": 64,
+            },
+            more={"sliding_window": 6, "swiglu_limit": 1.0},
+        ),
+        24,
+        "60KB",
+    ),
+    # gpt-oss as it ships: experts in MXFP4.
+    "mxfp4": (ref.MXFP4_SHAPE, 25, "50GB"),
     # MiniMax-M2 as it ships: FP8 in blocks of 128, some of them torn by the matrix's end.
     "fp8": (ref.FP8_SHAPE, 21, "50GB"),
 }
+QUANTISED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "fp8": (fp8.convert, ref.DEQUANTISED),
+    "mxfp4": (mxfp4.convert, ref.DEQUANTISED_MXFP4),
+}
+"""How a plain checkpoint is quantised, and how transformers reads that."""
 
 
 def train(model: ref.PreTrainedModel, batch: list[ref.Example]) -> list[dict[str, float]]:
@@ -107,7 +146,8 @@ def train(model: ref.PreTrainedModel, batch: list[ref.Example]) -> list[dict[str
 
 
 def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
-    """Writes one model's folder; of an FP8 one, which is not trained, only logits and continuations."""
+    """Writes one model's folder; of a quantised one, which is not trained, only logits and continuations."""
+    convert, options = QUANTISED.get(name, (None, {}))
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -117,12 +157,12 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
         model = model.to(torch.bfloat16)
         tokenizer = ref.character_tokenizer(shape.vocabulary - 1)  # one row of the embedding is spare
     ref.save(model, folder / "checkpoint", shard=shard, tokenizer=tokenizer)
-    if name == "fp8":
+    if convert:
         (folder / "checkpoint").rename(folder / "plain")
-        fp8.convert(folder / "plain", folder / "checkpoint")
+        convert(folder / "plain", folder / "checkpoint")
         shutil.rmtree(folder / "plain")
     # Read back: a cast of the whole model would leave its rotary frequencies rounded to bf16.
-    model = ref.load(folder / "checkpoint", **ref.DEQUANTISED if name == "fp8" else {})
+    model = ref.load(folder / "checkpoint", **options)
 
     arrays: dict[str, torch.Tensor] = {}
     ids = ref.draw_ids(shape, [9, 17, 1, 5], seed)
@@ -137,7 +177,7 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
         (fourth, 1, gaps, 1.0),
     ]
     loss = ref.masked_loss(model, batch)
-    if name != "fp8":
+    if not convert:
         loss.backward()
         arrays |= {f"gradient.{k}": v for k, v in ref.released(model, gradients=True).items()}
     prompts = ref.draw_ids(shape, [4, 11, 1, 7, 2], seed + 2)
@@ -146,7 +186,7 @@ def make(name: str, shape: ref.Shape, seed: int, shard: str) -> None:
         tokens, lead = ref.greedy(model, prompt, 12)
         assert lead > 1e-3, f"{name}: a greedy choice leads by {lead} only; take another seed"
         generations.append(tokens)
-    steps = train(model, batch) if name != "fp8" else []
+    steps = train(model, batch) if not convert else []
     if name in ("plain", "odd"):
         arrays |= {f"trained.{k}": v for k, v in ref.released(model).items()}
     save_file(arrays, folder / "expected.safetensors")

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, FineGrainedFP8Config, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    FineGrainedFP8Config,
+    Mxfp4Config,
+    PreTrainedModel,
+)
 
 Example = tuple[list[int], int, int | list[int], float]
 """(ids, where the answer starts, position offset or one position a token, weight)."""
@@ -67,13 +73,17 @@ class Shape:
             "pad_token_id": None,
             "initializer_range": 0.2,
         }
-        if self.family not in ("llama", "qwen3"):
-            name = "num_local_experts" if self.family in ("minimax_m2", "mixtral") else "num_experts"
+        if self.family not in DENSE:
+            local = ("minimax_m2", "mixtral", "gpt_oss")
+            name = "num_local_experts" if self.family in local else "num_experts"
             fields |= {name: self.experts, "num_experts_per_tok": self.chosen}
         if self.family == "qwen3_moe":
             fields |= {"intermediate_size": 7, "moe_intermediate_size": self.intermediate}
         return fields | self.more
 
+
+DENSE = ("llama", "qwen3", "mistral", "qwen2")
+"""Families without experts."""
 
 FP8_SHAPE = Shape(
     vocabulary=40,
@@ -92,7 +102,31 @@ FP8_SHAPE = Shape(
 DEQUANTISED: dict[str, Any] = {"quantization_config": FineGrainedFP8Config(dequantize=True)}
 """Options of `load` for an FP8 checkpoint."""
 
-FAMILIES = ("minimax_m2", "qwen3_moe", "olmoe", "mixtral", "llama", "qwen3")
+MXFP4_SHAPE = Shape(
+    family="gpt_oss",
+    vocabulary=40,
+    hidden=64,
+    intermediate=32,
+    head=16,
+    rope={"rope_type": "yarn", "factor": 32.0, "truncate": False, "original_max_position_embeddings": 16},
+    more={"sliding_window": 6},
+)
+"""One and two blocks of 32 along the rows."""
+
+DEQUANTISED_MXFP4: dict[str, Any] = {"quantization_config": Mxfp4Config(dequantize=True)}
+"""Options of `load` for an MXFP4 checkpoint."""
+
+FAMILIES = (
+    "minimax_m2",
+    "qwen3_moe",
+    "olmoe",
+    "mixtral",
+    "llama",
+    "qwen3",
+    "mistral",
+    "qwen2",
+    "gpt_oss",
+)
 
 
 def draw_shape(family: str, seed: int) -> Shape:
@@ -107,8 +141,18 @@ def draw_shape(family: str, seed: int) -> Shape:
     if family == "llama":
         hidden = heads * draw.randint(4, 20)  # transformers insists on a multiple
     more: dict[str, Any] = {"tie_word_embeddings": draw.random() < 0.4}
-    if family not in ("minimax_m2", "mixtral"):
+    if family not in ("minimax_m2", "mixtral", "mistral", "qwen2"):
         more["attention_bias"] = draw.random() < 0.5
+    if family in ("mixtral", "mistral"):
+        more["sliding_window"] = draw.choice([None, draw.randint(1, 40)])
+    if family in ("qwen3", "qwen2", "qwen3_moe"):
+        more["use_sliding_window"] = draw.random() < 0.7
+        more["sliding_window"] = draw.randint(1, 40)
+        if family != "qwen3_moe":
+            more["max_window_layers"] = draw.randint(0, 3)
+    if family == "gpt_oss":
+        more["sliding_window"] = draw.randint(1, 40)
+        more["swiglu_limit"] = draw.choice([7.0, 0.7])
     if family in ("qwen3_moe", "olmoe"):
         more["norm_topk_prob"] = draw.random() < 0.5
     llama3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -157,7 +201,7 @@ def tiny(shape: Shape, seed: int) -> PreTrainedModel:
     mean, deviation = shape.bias
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or name.endswith(".bias"):
+            if any(part in name for part in ("norm", "bias", "sinks")):
                 parameter.add_(0.2 * torch.randn_like(parameter))
         for layer in model.model.layers:
             bias = getattr(layer.mlp, "e_score_correction_bias", None)
@@ -190,7 +234,9 @@ def released(model: PreTrainedModel, *, gradients: bool = False) -> dict[str, to
         assert value is not None, name
         name = name.replace(".mlp.", block)
         stem = name.rpartition(".")[0]
-        if name.endswith("experts.gate_up_proj"):
+        if model.config.model_type == "gpt_oss":
+            out[name] = value  # whose files have all experts of a layer in one tensor
+        elif name.endswith("experts.gate_up_proj"):
             half = value.shape[1] // 2
             for expert, both in enumerate(value):
                 out[f"{stem}.{expert}.{gate}.weight"] = both[:half]

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 import fp8
+import mxfp4
 import reference as ref
 import typed
 from moevolve import _native
@@ -60,6 +61,30 @@ SHAPES = {
         layers=3,
         more={"tie_word_embeddings": True, "attention_bias": True},
         rope={"rope_type": "linear", "factor": 2.0},
+    ),
+    "mixtral sliding": ref.Shape(family="mixtral", more={"sliding_window": 5}),
+    "mistral": ref.Shape(family="mistral", intermediate=40, head=16, more={"sliding_window": 7}),
+    "qwen2": ref.Shape(family="qwen2", intermediate=40, more={"tie_word_embeddings": True}),
+    "qwen2 sliding late": ref.Shape(
+        family="qwen2",
+        layers=3,
+        head=16,
+        more={"use_sliding_window": True, "sliding_window": 17, "max_window_layers": 1},
+    ),
+    "gpt_oss": ref.Shape(
+        family="gpt_oss",
+        layers=3,
+        head=16,
+        theta=150_000.0,
+        rope={"rope_type": "yarn", "factor": 32.0, "truncate": False, "original_max_position_embeddings": 64},
+        more={"sliding_window": 9},
+    ),
+    "gpt_oss clamped": ref.Shape(
+        family="gpt_oss",
+        experts=6,
+        chosen=3,
+        head=12,
+        more={"sliding_window": 2, "swiglu_limit": 0.5, "initializer_range": 0.4, "attention_bias": False},
     ),
     "seed model": ref.Shape(
         vocabulary=128,
@@ -270,3 +295,21 @@ def test_fp8_blocks_torn_by_the_end_of_a_matrix(seed, weights, tmp_path):
     ids = ref.draw_ids(shape, [9, 40], seed)
     for row, expected in zip(tensor(engine.logits(ids)), ref.logits(theirs, ids), strict=True):
         assert (row[: len(expected)] - expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("weights", ["stored", "trainable"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_mxfp4_experts(seed, weights, tmp_path):
+    """What we read of an MXFP4 checkpoint is what transformers makes of it, to the bit."""
+    model = ref.tiny(ref.MXFP4_SHAPE, seed)
+    ref.save(model, tmp_path / "plain")
+    mxfp4.convert(tmp_path / "plain", tmp_path / "mxfp4")
+    theirs = ref.load(tmp_path / "mxfp4", **ref.DEQUANTISED_MXFP4)
+    engine = _native.Engine.load(str(tmp_path / "mxfp4"), 2, weights)
+    ids = ref.draw_ids(ref.MXFP4_SHAPE, [9, 40, 1, 17], seed)
+    for row, expected in zip(tensor(engine.logits(ids)), ref.logits(theirs, ids), strict=True):
+        assert (row[: len(expected)] - expected).abs().max() < 1e-4
+    engine.save(str(tmp_path / "ours"), "f32")
+    again = ref.released(ref.load(tmp_path / "ours"))
+    for name, value in ref.released(theirs).items():
+        assert torch.equal(value, again[name]), name

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use moevolve_kernels::stored::Format;
 use moevolve_kernels::worker_pool::WorkerPool;
@@ -17,23 +19,63 @@ use crate::tensors::{Rows, TensorSpec, TensorView, encode_tensor};
 /// Bytes that a header may have for any reader to take it.
 const LARGEST_HEADER: usize = 100_000_000;
 
+/// A tensor of bytes that are no numbers by themselves: parts of a block format.
+#[derive(Clone, Debug)]
+pub struct ByteTensor {
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+    pub shape: Vec<usize>,
+}
+
+impl ByteTensor {
+    /// The name of the file it came from.
+    pub fn file(&self) -> &str {
+        &self.file.name
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.file[self.range.clone()]
+    }
+}
+
+/// What a file holds, under its own names.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub tensors: Vec<(String, TensorView)>,
+    /// U8 tensors, those that the reader wants.
+    pub bytes: Vec<(String, ByteTensor)>,
+}
+
 /// Every tensor of a file under the file's names, mapped; f64 becomes f32, which is a copy.
 pub fn read(path: &Path) -> Result<Vec<(String, TensorView)>> {
+    Ok(read_with_bytes(path, &|_| false)?.tensors)
+}
+
+/// As [`read`], with those tensors of bytes that are `wanted`; others are refused.
+pub fn read_with_bytes(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Contents> {
     let file = MappedFile::open(path)?;
     let torn =
         |e: SafeTensorError| Error::file(path, format!("is not a whole safetensors file: {e}"));
     let views = SafeTensors::deserialize(&file).map_err(torn)?;
     let start = file.as_ptr() as usize;
-    let mut tensors = Vec::new();
+    let mut contents = Contents::default();
     for (name, view) in views.iter() {
         let wrong = |reason: String| Error::tensor(&file.name, name, reason);
         let shape = view.shape().to_vec();
+        let at = view.data().as_ptr() as usize - start;
+        let range = at..at + view.data().len();
         let format = match view.dtype() {
             Dtype::F32 => Some(Format::F32),
             Dtype::F16 => Some(Format::F16),
             Dtype::BF16 => Some(Format::Bf16),
             Dtype::F8_E4M3 => Some(Format::Fp8),
             Dtype::F64 => None,
+            Dtype::U8 if wanted(name) => {
+                let file = Arc::clone(&file);
+                let bytes = ByteTensor { file, range, shape };
+                contents.bytes.push((name.to_owned(), bytes));
+                continue;
+            }
             other => {
                 let reason = format!(
                     "dtype {other:?} is not supported, only F32, BF16, F16, F64 and F8_E4M3"
@@ -42,17 +84,14 @@ pub fn read(path: &Path) -> Result<Vec<(String, TensorView)>> {
             }
         };
         let tensor = match format {
-            Some(format) => {
-                let at = view.data().as_ptr() as usize - start;
-                TensorView::mapped(&file, at..at + view.data().len(), format, shape)
-            }
+            Some(format) => TensorView::mapped(&file, range, format, shape),
             None => TensorView::owned(&file.name, narrowed(view.data()), Format::F32, shape),
         };
         let tensor =
             tensor.ok_or_else(|| wrong("has a length that is not its shape's".to_owned()))?;
-        tensors.push((name.to_owned(), tensor));
+        contents.tensors.push((name.to_owned(), tensor));
     }
-    Ok(tensors)
+    Ok(contents)
 }
 
 /// Bytes of f64 as bytes of f32.

@@ -7,12 +7,12 @@ mod packed;
 
 use std::ops::Range;
 
+use crate::activation::{Activated, Activation};
 use crate::arithmetic::Arithmetic;
 use crate::combine::gather_sum;
 use crate::route::{Routing, Rule};
-use crate::rows::gather;
+use crate::rows::{dot_rows, gather};
 use crate::shared::Shared;
-use crate::swiglu::swiglu_backward;
 use crate::worker_pool::WorkerPool;
 use crate::{Isa, padded, reserve};
 use packed::TOKENS;
@@ -27,6 +27,7 @@ pub struct Shape {
     pub experts: usize,
     pub chosen: usize,
     pub rule: Rule,
+    pub activation: Activation,
 }
 
 /// Where the block's matrices lie in the parameters; panels lie at the same ranges in the packed copies.
@@ -37,6 +38,19 @@ pub struct ExpertRanges {
     /// One (2 × intermediate, hidden) an expert: W1 over W3.
     pub gate_up: Vec<Range<usize>>,
     /// One (hidden, intermediate) an expert: W2.
+    pub down: Vec<Range<usize>>,
+    /// What is added to each product, where the family does.
+    pub biases: Option<ExpertBiases>,
+}
+
+/// Where the biases of a block's products lie.
+#[derive(Clone, Debug)]
+pub struct ExpertBiases {
+    /// (padded experts): of the router's logits.
+    pub router: Range<usize>,
+    /// One (2 × intermediate) an expert.
+    pub gate_up: Vec<Range<usize>>,
+    /// One (hidden) an expert.
     pub down: Vec<Range<usize>>,
 }
 
@@ -58,6 +72,7 @@ impl ExpertRanges {
             down: (0..shape.experts)
                 .map(|e| start(e) + 2 * size..start(e + 1))
                 .collect(),
+            biases: None,
         }
     }
 
@@ -102,6 +117,8 @@ pub struct Scratch {
     dactivations: Vec<f32>,
     dgate_up: Vec<f32>,
     dweights: Vec<f32>,
+    /// Of an expert's copies: what its bias adds to `dweights`.
+    dbiases: Vec<f32>,
     dlogits: Vec<f32>,
 }
 
@@ -145,6 +162,12 @@ pub trait BackwardProducts {
         dy: &[f32],
         x: &[f32],
     );
+
+    /// A bias of the block.
+    fn bias(&self, range: &Range<usize>) -> &[f32];
+
+    /// Accumulates the gradient of a bias, if it trains: the sum of `rows` rows of `dy`.
+    fn bias_gradient(&mut self, range: &Range<usize>, rows: usize, dy: &[f32]);
 }
 
 /// What a block computes with, whatever its weights.
@@ -244,6 +267,7 @@ pub fn backward(
         experts,
         chosen,
         rule,
+        activation,
     } = shape;
     let (width, copies) = (padded(experts), tokens * chosen);
     reserve(&mut scratch.outputs, copies * hidden);
@@ -271,6 +295,12 @@ pub fn backward(
         let dgate_up =
             &mut scratch.dgate_up[rows.start * 2 * intermediate..][..n * 2 * intermediate];
         let (down, up) = (&ranges.down[e], &ranges.gate_up[e]);
+        if let Some(biases) = &ranges.biases {
+            // Before they are multiplied by their weights: dy · (E(h) + b) has one term more.
+            let bias = products.bias(&biases.down[e]);
+            reserve(&mut scratch.dbiases, n);
+            dot_rows(isa, n, bias, outputs, &mut scratch.dbiases);
+        }
         products.input_gradient(
             down,
             n,
@@ -279,19 +309,28 @@ pub fn backward(
             dactivations,
             false,
         );
-        let weights = &routing.slot_weights[rows.clone()];
-        swiglu_backward(
+        let dweights = &mut scratch.dweights[rows.clone()];
+        activation.backward(
             isa,
             intermediate,
             hidden,
-            weights,
-            gate_up,
-            activations,
-            dactivations,
+            Activated {
+                weights: &routing.slot_weights[rows],
+                gate_up,
+                activations,
+                dactivations,
+            },
             outputs,
             dgate_up,
-            &mut scratch.dweights[rows],
+            dweights,
         );
+        if let Some(biases) = &ranges.biases {
+            for (dweight, more) in dweights.iter_mut().zip(&scratch.dbiases) {
+                *dweight += more;
+            }
+            products.bias_gradient(&biases.down[e], n, outputs);
+            products.bias_gradient(&biases.gate_up[e], n, dgate_up);
+        }
         products.weight_gradient(down, n, (hidden, intermediate), outputs, activations);
         products.weight_gradient(up, n, (2 * intermediate, hidden), dgate_up, inputs);
         products.input_gradient(up, n, (2 * intermediate, hidden), dgate_up, outputs, false);
@@ -303,6 +342,9 @@ pub fn backward(
         routing.backward(width, &scratch.dweights, dlogits);
         products.input_gradient(&ranges.router, tokens, (width, hidden), dlogits, dh, false);
         products.weight_gradient(&ranges.router, tokens, (width, hidden), dlogits, h);
+        if let Some(biases) = &ranges.biases {
+            products.bias_gradient(&biases.router, tokens, dlogits);
+        }
     }
     gather_sum(isa, hidden, chosen, &routing.slots, &scratch.outputs, dh);
 }

@@ -15,6 +15,7 @@
 #[macro_use]
 mod dispatch;
 
+pub mod activation;
 pub mod adamw;
 pub mod arithmetic;
 pub mod attention;

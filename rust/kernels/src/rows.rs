@@ -1,7 +1,7 @@
 //! Moving and adding whole rows.
 
 use crate::LANES;
-use crate::simd::Simd;
+use crate::simd::{Simd, dot};
 
 kernel! {
     /// `to[i]` = `from[index[i]]` for rows of `width` floats.
@@ -26,6 +26,20 @@ kernel! {
 kernel! {
     /// `sum` += each of `rows` rows of `from` in turn: the gradient of a bias.
     pub fn sum_rows = sum_rows_body(rows: usize, from: &[f32], sum: &mut [f32])
+}
+
+kernel! {
+    /// `out[i]` = the inner product of `row` with row i of `from`.
+    pub fn dot_rows = dot_rows_body(rows: usize, row: &[f32], from: &[f32], out: &mut [f32])
+}
+
+#[inline(always)]
+unsafe fn dot_rows_body<S: Simd>(rows: usize, row: &[f32], from: &[f32], out: &mut [f32]) {
+    let width = row.len();
+    assert!(width.is_multiple_of(LANES) && from.len() >= rows * width && out.len() >= rows);
+    for (i, out) in out.iter_mut().enumerate().take(rows) {
+        *out = dot::<S>(row.as_ptr(), from.as_ptr().add(i * width), width);
+    }
 }
 
 #[inline(always)]

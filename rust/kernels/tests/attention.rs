@@ -5,8 +5,9 @@ mod common;
 use common::{apart, dot, doubles, everywhere, random_rows, slope};
 use moevolve_kernels::Isa;
 use moevolve_kernels::attention::{
-    Heads, KeyValues, Line, Queries, Saved, append, append_to_block, attend, attend_backward,
-    attend_blocks, block,
+    Heads, KeyValues, Line, Queries, Reach, Saved, append, append_to_block, attend,
+    attend_backward, attend_backward_within, attend_blocks, attend_blocks_within, attend_within,
+    block, sink_gradient,
 };
 use moevolve_kernels::{LANES, padded};
 use proptest::prelude::*;
@@ -74,6 +75,30 @@ impl Case {
     }
 
     fn attend(&self, isa: Isa) -> (Vec<f32>, Vec<f32>) {
+        self.attend_by(|cache, queries, probabilities, out| {
+            attend(isa, self.heads, cache, queries, probabilities, true, out);
+        })
+    }
+
+    fn attend_within(&self, isa: Isa, reach: Reach<'_>) -> (Vec<f32>, Vec<f32>) {
+        self.attend_by(|cache, queries, probabilities, out| {
+            attend_within(
+                isa,
+                self.heads,
+                reach,
+                cache,
+                queries,
+                probabilities,
+                true,
+                out,
+            );
+        })
+    }
+
+    fn attend_by(
+        &self,
+        attend: impl Fn(KeyValues<'_>, Queries<'_>, &mut [f32], &mut [f32]),
+    ) -> (Vec<f32>, Vec<f32>) {
         let (keys, values) = self.cache();
         let cache = KeyValues {
             keys: &keys,
@@ -82,19 +107,23 @@ impl Case {
         };
         let mut probabilities = vec![f32::NAN; self.positions * self.heads.queries * self.stride()];
         let mut out = vec![f32::NAN; self.queries.len()];
-        attend(
-            isa,
-            self.heads,
-            cache,
-            queries(&self.last, &self.queries),
-            &mut probabilities,
-            true,
-            &mut out,
-        );
+        let queries = queries(&self.last, &self.queries);
+        attend(cache, queries, &mut probabilities, &mut out);
         (out, probabilities)
     }
 
     fn reference(&self, queries: &[f64], keys: &[f64], values: &[f64]) -> Vec<f64> {
+        self.reference_within(None, &[], queries, keys, values)
+    }
+
+    fn reference_within(
+        &self,
+        window: Option<usize>,
+        sinks: &[f64],
+        queries: &[f64],
+        keys: &[f64],
+        values: &[f64],
+    ) -> Vec<f64> {
         let Heads {
             queries: heads,
             keys: key_heads,
@@ -110,9 +139,11 @@ impl Case {
                     f64::from(scale)
                         * dot(&queries[row..row + width], &keys[key(s)..key(s) + width])
                 };
-                let weights: Vec<f64> = (0..=t).map(|s| score(s).exp()).collect();
-                let mass: f64 = weights.iter().sum();
-                for (s, weight) in weights.iter().enumerate() {
+                let first = window.map_or(0, |window| (t + 1).saturating_sub(window));
+                let weights: Vec<f64> = (first..=t).map(|s| score(s).exp()).collect();
+                let sink = sinks.get(h).map_or(0.0, |sink| sink.exp());
+                let mass: f64 = weights.iter().sum::<f64>() + sink;
+                for (s, weight) in (first..).zip(&weights) {
                     for d in 0..width {
                         out[row + d] += weight / mass * values[key(s) + d];
                     }
@@ -198,6 +229,88 @@ proptest! {
                 *x = 0.0;
             }
         }
+        prop_assert!(apart(&found, &expected) < 1e-4);
+    }
+}
+
+/// A window, none if it is 0, and a sink a head if `sunk`.
+fn reach_of(window: usize, sinks: &[f32]) -> Reach<'_> {
+    Reach {
+        window: (window > 0).then_some(window),
+        sinks,
+    }
+}
+
+fn sinks_of(case: &Case, sunk: bool, seed: u64) -> Vec<f32> {
+    let sinks = random_rows(1, case.heads.queries, case.heads.queries, seed ^ 7);
+    if sunk { sinks } else { Vec::new() }
+}
+
+proptest! {
+    #![proptest_config(common::cases(32))]
+
+    #[test]
+    fn windows_and_sinks_equal_plain_loops(groups in 1usize..6, keys in 1usize..3, width in 1usize..20, n in 1usize..60, window in 0usize..40, sunk: bool, seed: u64) {
+        let case = case(groups, keys, width, n, seed);
+        let sinks = sinks_of(&case, sunk, seed);
+        let reach = reach_of(window, &sinks);
+        let out = everywhere(|isa| case.attend_within(isa, reach).0);
+        let expected = case.reference_within(
+            reach.window, &doubles(&sinks), &doubles(&case.queries), &doubles(&case.keys), &doubles(&case.values),
+        );
+        prop_assert!(apart(&out, &expected) < 1e-5);
+        if reach.is_whole() {
+            prop_assert_eq!(&out, &case.attend(Isa::best()).0);
+        }
+        let row = case.heads.keys * case.heads.width;
+        let mut blocks: Vec<Box<[Line]>> = (0..n.div_ceil(LANES)).map(|_| block(case.heads.lines())).collect();
+        for t in 0..n {
+            let at = &mut blocks[t / LANES];
+            append_to_block(case.heads, 0, t % LANES, &case.keys[t * row..], &case.values[t * row..], &[], at);
+        }
+        let blocks: Vec<&[Line]> = blocks.iter().map(|block| &block[..]).collect();
+        for isa in Isa::available() {
+            let mut scratch = vec![f32::NAN; case.heads.queries * case.stride()];
+            let mut paged = vec![f32::NAN; case.queries.len()];
+            attend_blocks_within(isa, case.heads, reach, &blocks, 0, queries(&case.last, &case.queries), &mut scratch, &mut paged);
+            prop_assert_eq!(&paged, &out);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(common::cases(12))]
+
+    #[test]
+    fn gradients_of_windows_and_sinks_match_finite_differences(groups in 1usize..4, keys in 1usize..3, width in 1usize..20, n in 1usize..19, window in 0usize..18, sunk: bool, seed: u64) {
+        let case = case(groups, keys, width, n, seed);
+        let sinks = sinks_of(&case, sunk, seed);
+        let reach = reach_of(window, &sinks);
+        let (heads, stride) = (case.heads, case.stride());
+        let dout = random_rows(n * heads.queries, width, heads.width, seed ^ 3);
+        let row = heads.keys * heads.width;
+        let mut transposed = vec![0.0; row * stride];
+        append(heads, n, 0, (&case.values, row), (&case.values, row), &[], stride, &mut transposed, &mut vec![0.0; row * stride]);
+        let found = everywhere(|isa| {
+            let (out, probabilities) = case.attend_within(isa, reach);
+            let saved = Saved { keys: &case.keys, values: &transposed, queries: &case.queries, probabilities: &probabilities, stride };
+            let mut dqueries = vec![0.0; case.queries.len()];
+            let (mut dkeys, mut dvalues) = (vec![0.0; n * row], vec![0.0; n * row]);
+            attend_backward_within(isa, heads, reach, saved, &case.last, &dout, &mut dqueries, &mut dkeys, &mut dvalues, row, &mut Vec::new());
+            let mut dsinks = vec![0.0; sinks.len()];
+            sink_gradient(heads, reach, &case.last, &probabilities, stride, &out, &dout, &mut dsinks);
+            [dqueries, dkeys, dvalues, dsinks].concat()
+        });
+        let (q, k, v, s, dout) = (doubles(&case.queries), doubles(&case.keys), doubles(&case.values), doubles(&sinks), doubles(&dout));
+        let mut expected = slope(&q, |q| dot(&case.reference_within(reach.window, &s, q, &k, &v), &dout));
+        expected.extend(slope(&k, |k| dot(&case.reference_within(reach.window, &s, &q, k, &v), &dout)));
+        expected.extend(slope(&v, |v| dot(&case.reference_within(reach.window, &s, &q, &k, v), &dout)));
+        for (i, x) in expected.iter_mut().enumerate() {
+            if i % heads.width >= width {
+                *x = 0.0;
+            }
+        }
+        expected.extend(slope(&s, |s| dot(&case.reference_within(reach.window, s, &q, &k, &v), &dout)));
         prop_assert!(apart(&found, &expected) < 1e-4);
     }
 }

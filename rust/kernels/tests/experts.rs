@@ -3,12 +3,15 @@
 mod common;
 
 use common::{apart, dot, doubles, everywhere, product, random, sigmoid, slope};
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{
-    BackwardProducts, Block, ExpertRanges, PackedBlock, Saved, Scratch, Shape, backward, forward,
+    BackwardProducts, Block, ExpertBiases, ExpertRanges, PackedBlock, Saved, Scratch, Shape,
+    backward, forward,
 };
 use moevolve_kernels::panels::{GradientScratch, Panels, Precision, Side, weight_gradient};
 use moevolve_kernels::route::Rule;
+use moevolve_kernels::rows::sum_rows;
 use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, padded};
 use proptest::prelude::*;
@@ -18,6 +21,7 @@ struct PackedBackward<'a> {
     isa: Isa,
     /// Packed for [`Side::Backward`].
     panels: &'a Panels,
+    parameters: &'a [f32],
     /// In the parameters' layout.
     gradient: &'a mut [f32],
     scratch: &'a mut GradientScratch,
@@ -49,6 +53,14 @@ impl BackwardProducts for PackedBackward<'_> {
         let dw = &mut self.gradient[range.clone()];
         weight_gradient(self.isa, precision, rows, out, inp, dy, x, dw, self.scratch);
     }
+
+    fn bias(&self, range: &std::ops::Range<usize>) -> &[f32] {
+        &self.parameters[range.clone()]
+    }
+
+    fn bias_gradient(&mut self, range: &std::ops::Range<usize>, rows: usize, dy: &[f32]) {
+        sum_rows(self.isa, rows, dy, &mut self.gradient[range.clone()]);
+    }
 }
 
 struct Case {
@@ -61,15 +73,23 @@ struct Case {
     h: Vec<f32>,
 }
 
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 5] = [
     Rule::Sigmoid,
     Rule::Softmax { normalised: true },
     Rule::Softmax { normalised: false },
     Rule::Dense,
+    Rule::Softmax { normalised: true },
 ];
+
+/// The last of [`RULES`] is gpt-oss's block: with biases, and with gates that are clamped where numbers of these sizes
+/// often are.
+const CLAMPED: usize = 4;
+const ALPHA: f32 = 1.702;
+const LIMIT: f32 = 1.5;
 
 /// A block by one of [`RULES`]; a dense one has one expert and no router.
 fn case(rule: usize, experts: usize, chosen: usize, tokens: usize, seed: u64) -> Case {
+    let clamped = rule == CLAMPED;
     let rule = RULES[rule];
     let (experts, chosen, routed) = match rule {
         Rule::Dense => (1, 1, 0),
@@ -86,13 +106,22 @@ fn case(rule: usize, experts: usize, chosen: usize, tokens: usize, seed: u64) ->
         .map(|_| take(2 * intermediate * hidden))
         .collect();
     let down = (0..experts).map(|_| take(hidden * intermediate)).collect();
+    let biases = clamped.then(|| ExpertBiases {
+        router: take(padded(routed)),
+        gate_up: (0..experts).map(|_| take(2 * intermediate)).collect(),
+        down: (0..experts).map(|_| take(hidden)).collect(),
+    });
     let ranges = ExpertRanges {
         router,
         gate_up,
         down,
+        biases,
     };
     let mut parameters = random(total, seed);
     parameters[routed * hidden..ranges.router.end].fill(0.0);
+    if let Some(biases) = &ranges.biases {
+        parameters[biases.router.start + routed..biases.router.end].fill(0.0);
+    }
     Case {
         shape: Shape {
             hidden,
@@ -100,6 +129,14 @@ fn case(rule: usize, experts: usize, chosen: usize, tokens: usize, seed: u64) ->
             experts,
             chosen,
             rule,
+            activation: if clamped {
+                Activation::Clamped {
+                    alpha: ALPHA,
+                    limit: LIMIT,
+                }
+            } else {
+                Activation::Silu
+            },
         },
         ranges,
         precision: Precision::F32,
@@ -124,8 +161,7 @@ impl Case {
             return vec![vec![0]; self.tokens];
         }
         let (parameters, h) = (doubles(&self.parameters), doubles(&self.h));
-        let router = &parameters[..self.shape.experts * self.shape.hidden];
-        let logits = product(&h, router, self.shape.hidden);
+        let logits = self.logits(&parameters, &h);
         let choose = |logits: &[f64]| {
             let mut order: Vec<usize> = (0..self.shape.experts).collect();
             let bias = |e: usize| f64::from(*self.bias.get(e).unwrap_or(&0.0));
@@ -139,6 +175,23 @@ impl Case {
             .chunks_exact(self.shape.experts)
             .map(choose)
             .collect()
+    }
+
+    /// Of the router, (tokens, experts).
+    fn logits(&self, parameters: &[f64], h: &[f64]) -> Vec<f64> {
+        let Shape {
+            hidden, experts, ..
+        } = self.shape;
+        let routed = self.ranges.router.len().min(experts * hidden);
+        let mut logits = product(h, &parameters[..routed], hidden);
+        if let Some(biases) = &self.ranges.biases {
+            for row in logits.chunks_exact_mut(experts) {
+                row.iter_mut()
+                    .zip(&parameters[biases.router.clone()])
+                    .for_each(|(z, b)| *z += b);
+            }
+        }
+        logits
     }
 
     fn scores(&self, logits: &[f64]) -> Vec<f64> {
@@ -158,8 +211,15 @@ impl Case {
             experts,
             ..
         } = self.shape;
-        let routed = self.ranges.router.len().min(experts * hidden);
-        let logits = product(h, &parameters[..routed], hidden);
+        let logits = self.logits(parameters, h);
+        let biases = self.ranges.biases.as_ref();
+        let plus = |mut y: Vec<f64>, bias: Option<&std::ops::Range<usize>>| {
+            if let Some(bias) = bias {
+                let bias = &parameters[bias.clone()];
+                y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+            y
+        };
         let mut out = Vec::new();
         for (t, chosen) in selection.iter().enumerate() {
             let h = &h[t * hidden..][..hidden];
@@ -174,13 +234,22 @@ impl Case {
             let mut y = vec![0.0; hidden];
             for &e in chosen {
                 let both = product(h, &parameters[self.ranges.gate_up[e].clone()], hidden);
+                let both = plus(both, biases.map(|biases| &biases.gate_up[e]));
                 let (gate, up) = both.split_at(intermediate);
                 let act: Vec<f64> = gate
                     .iter()
                     .zip(up)
-                    .map(|(g, u)| g * sigmoid(*g) * u)
+                    .map(|(&g, &u)| match self.shape.activation {
+                        Activation::Silu => g * sigmoid(g) * u,
+                        Activation::Clamped { alpha, limit } => {
+                            let limit = f64::from(limit);
+                            let g = g.min(limit);
+                            g * sigmoid(f64::from(alpha) * g) * (u.clamp(-limit, limit) + 1.0)
+                        }
+                    })
                     .collect();
                 let down = product(&act, &parameters[self.ranges.down[e].clone()], intermediate);
+                let down = plus(down, biases.map(|biases| &biases.down[e]));
                 y.iter_mut()
                     .zip(down)
                     .for_each(|(y, d)| *y += scores[e] / mass * d);
@@ -200,6 +269,7 @@ impl Case {
             shape: self.shape,
             ranges: &self.ranges,
             panels: &panels,
+            values: &self.parameters,
         };
         let block = Block {
             isa,
@@ -257,7 +327,7 @@ proptest! {
     #![proptest_config(common::cases(32))]
 
     #[test]
-    fn the_block_equals_plain_loops(rule in 0usize..4, experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
+    fn the_block_equals_plain_loops(rule in 0usize..5, experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
         let case = case(rule, experts, chosen, tokens, seed);
         let residual = random(case.h.len(), seed ^ 3);
         let out = everywhere(|isa| case.forward(isa, &residual).0);
@@ -268,7 +338,7 @@ proptest! {
     }
 
     #[test]
-    fn in_bf16_tokens_go_to_the_same_experts_and_outputs_are_near(rule in 0usize..4, experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
+    fn in_bf16_tokens_go_to_the_same_experts_and_outputs_are_near(rule in 0usize..5, experts in 1usize..20, chosen in 1usize..5, tokens in 0usize..30, seed: u64) {
         let mut case = case(rule, experts, chosen, tokens, seed);
         let residual = random(case.h.len(), seed ^ 3);
         let exact = everywhere(|isa| case.forward(isa, &residual).0);
@@ -280,7 +350,7 @@ proptest! {
     }
 
     #[test]
-    fn copies_are_sorted_and_weights_sum_to_one(rule in 0usize..4, experts in 1usize..20, chosen in 1usize..5, tokens in 1usize..30, seed: u64) {
+    fn copies_are_sorted_and_weights_sum_to_one(rule in 0usize..5, experts in 1usize..20, chosen in 1usize..5, tokens in 1usize..30, seed: u64) {
         let case = case(rule, experts, chosen, tokens, seed);
         let (_, saved) = case.forward(Isa::best(), &vec![0.0; case.h.len()]);
         let routing = saved.routing;
@@ -305,7 +375,7 @@ proptest! {
     #![proptest_config(common::cases(16))]
 
     #[test]
-    fn gradients_match_finite_differences(rule in 0usize..4, experts in 1usize..5, chosen in 1usize..4, tokens in 1usize..6, seed: u64) {
+    fn gradients_match_finite_differences(rule in 0usize..5, experts in 1usize..5, chosen in 1usize..4, tokens in 1usize..6, seed: u64) {
         let case = case(rule, experts, chosen, tokens, seed);
         let dout = random(case.h.len(), seed ^ 4);
         let found = everywhere(|isa| {
@@ -315,7 +385,7 @@ proptest! {
             let mut dparameters = vec![0.0; case.parameters.len()];
             let mut scratch = GradientScratch::default();
             let mut products =
-                PackedBackward { isa, panels: &panels, gradient: &mut dparameters, scratch: &mut scratch };
+                PackedBackward { isa, panels: &panels, parameters: &case.parameters, gradient: &mut dparameters, scratch: &mut scratch };
             backward(
                 isa, case.shape, &case.ranges, &mut products, case.tokens, &case.h, &dout, &mut dh, &saved,
                 &mut Scratch::default(),

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{cases, everywhere, random, random_rows};
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::arithmetic::GGML;
 use moevolve_kernels::experts::{Block, Buffers, Copies, Products, Saved, Scratch, Shape, forward};
 use moevolve_kernels::route::{Routing, Rule};
@@ -84,6 +85,7 @@ fn experts_are_rounded_before_they_are_added_and_the_residual_comes_last() {
         experts: 4,
         chosen: 3,
         rule: Rule::Softmax { normalised: true },
+        activation: Activation::Silu,
     };
     let logits = random_rows(2, 4, 16, 1);
     let (outputs, residual) = (random(6 * 32, 2), random(2 * 32, 3));

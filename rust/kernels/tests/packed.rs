@@ -3,8 +3,11 @@
 mod common;
 
 use common::{everywhere, random};
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::arithmetic::OWN;
-use moevolve_kernels::experts::{Block, ExpertRanges, PackedBlock, Saved, Scratch, Shape, forward};
+use moevolve_kernels::experts::{
+    Block, ExpertBiases, ExpertRanges, PackedBlock, Saved, Scratch, Shape, forward,
+};
 use moevolve_kernels::panels::{Panels, Side};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::worker_pool::WorkerPool;
@@ -12,6 +15,12 @@ use moevolve_kernels::{Isa, Precision, padded};
 use proptest::prelude::*;
 
 const RULES: [Rule; 2] = [Rule::Sigmoid, Rule::Softmax { normalised: true }];
+
+/// Clamped where numbers of these sizes often are, and with biases.
+const CLAMPED: Activation = Activation::Clamped {
+    alpha: 1.702,
+    limit: 1.5,
+};
 
 struct Case {
     shape: Shape,
@@ -23,8 +32,22 @@ struct Case {
 
 impl Case {
     fn new(shape: Shape, tokens: usize, seed: u64) -> Self {
-        let ranges = ExpertRanges::packed(shape);
-        let mut weights = random(ranges.total(), seed);
+        let mut ranges = ExpertRanges::packed(shape);
+        let mut total = ranges.total();
+        if shape.activation != Activation::Silu {
+            let mut take = |n: usize| {
+                total += n;
+                total - n..total
+            };
+            ranges.biases = Some(ExpertBiases {
+                router: take(padded(shape.experts)),
+                gate_up: (0..shape.experts)
+                    .map(|_| take(2 * shape.intermediate))
+                    .collect(),
+                down: (0..shape.experts).map(|_| take(shape.hidden)).collect(),
+            });
+        }
+        let mut weights = random(total, seed);
         weights[shape.experts * shape.hidden..ranges.router.end].fill(0.0);
         Self {
             shape,
@@ -46,6 +69,7 @@ impl Case {
             router,
             gate_up,
             down,
+            ..
         } = &self.ranges;
         let total = self.weights.len();
         let mut panels = Panels::new(Side::Forward, precision, total, [router.clone()]);
@@ -77,6 +101,7 @@ impl Case {
             shape,
             ranges,
             panels,
+            values: &self.weights,
         };
         let (mut saved, mut scratch) = (Saved::default(), Scratch::default());
         let mut out = vec![f32::NAN; self.x.len()];
@@ -107,9 +132,10 @@ proptest! {
 
     #[test]
     fn it_equals_the_kept_block(
-        rule in 0usize..2, experts in 1usize..20, chosen in 1usize..5, hidden in 1usize..12, intermediate in 1usize..12, tokens in 0usize..90, seed: u64,
+        rule in 0usize..2, clamped: bool, experts in 1usize..20, chosen in 1usize..5, hidden in 1usize..12, intermediate in 1usize..12, tokens in 0usize..90, seed: u64,
     ) {
-        let shape = Shape { hidden: 16 * hidden, intermediate: 16 * intermediate, experts, chosen: chosen.min(experts), rule: RULES[rule] };
+        let activation = if clamped { CLAMPED } else { Activation::Silu };
+        let shape = Shape { hidden: 16 * hidden, intermediate: 16 * intermediate, experts, chosen: chosen.min(experts), rule: RULES[rule], activation };
         let case = Case::new(shape, tokens, seed);
         for precision in [Precision::F32, Precision::Bf16] {
             let panels = case.pack(precision);

@@ -82,6 +82,7 @@ pub trait Backend: Copy + Send + Sync {
     /// Attention within each packed sequence; `keep`: what the backward pass reads is left in `a`.
     fn attend(
         &self,
+        layer: usize,
         batch: &Packed,
         rows: &QueryRows,
         keep: bool,

@@ -1,12 +1,14 @@
 //! `config.json` of a Hugging Face checkpoint.
 
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::route::Rule;
 use serde_json::{Map, Value, json};
 
-use crate::family::{Description, Family, QkNorm, Window};
+use crate::family::{AttentionBias, Description, Family, QkNorm};
 use crate::fields::Fields;
 use crate::positions;
+use crate::windows::{self, Windows};
 use moevolve_checkpoint::{Error, Result};
 
 /// Sizes and kind of the network. Unknown fields of the file are kept and saved again.
@@ -26,9 +28,13 @@ pub struct Config {
     pub theta: f64,
     pub scaling: Scaling,
     pub qk_norm: QkNorm,
-    /// Whether the four projections of attention have biases.
+    /// Whether the projections to queries, keys and values have biases, and the one back.
     pub attention_bias: bool,
+    pub output_bias: bool,
+    /// Which layers see the newest keys only.
+    pub windows: Windows,
     pub rule: Rule,
+    pub activation: Activation,
     /// 1 if the rule is dense.
     pub experts: usize,
     /// Experts per token.
@@ -52,9 +58,10 @@ impl Config {
         };
         let value: Value =
             serde_json::from_str(text).map_err(|e| broken(format!("is not JSON: {e}")))?;
-        let Value::Object(map) = value else {
+        let Value::Object(mut map) = value else {
             return Err(broken("is not a JSON object".to_owned()));
         };
+        positions::fill(&mut map);
         let fields = Fields { file, map: &map };
         let family = match fields.get("model_type").and_then(Value::as_str) {
             Some(name) => match Family::named(name) {
@@ -91,6 +98,27 @@ impl Config {
                 )
             }
         };
+        let layers = fields.size("num_hidden_layers")?;
+        let (attention_bias, output_bias) = match described.attention_bias {
+            AttentionBias::None => (false, false),
+            AttentionBias::Inputs => (true, false),
+            AttentionBias::Switched { absent } => {
+                let biased = fields.flag("attention_bias", absent)?;
+                (biased, biased)
+            }
+        };
+        let activation = if described.clamped {
+            Activation::Clamped {
+                alpha: fields.number("swiglu_alpha", 1.702)? as f32,
+                limit: fields.number("swiglu_limit", 7.0)? as f32,
+            }
+        } else {
+            Activation::Silu
+        };
+        let key_heads = match (map.get("num_key_value_heads"), described.key_heads) {
+            (None, Some(absent)) => absent,
+            _ => fields.size_or("num_key_value_heads", Some(heads))?,
+        };
         let rule = match described.rule {
             Rule::Softmax { normalised } => Rule::Softmax {
                 normalised: normalised
@@ -103,16 +131,19 @@ impl Config {
             vocabulary: fields.size("vocab_size")?,
             hidden,
             intermediate: fields.size(described.intermediate)?,
-            layers: fields.size("num_hidden_layers")?,
+            layers,
             heads,
-            key_heads: fields.size_or("num_key_value_heads", Some(heads))?,
+            key_heads,
             head,
             rotated: rotary.rotated,
             theta: rotary.theta,
             scaling: rotary.scaling,
             qk_norm: described.qk_norm,
-            attention_bias: described.attention_bias && fields.flag("attention_bias", false)?,
+            attention_bias,
+            output_bias,
+            windows: windows::read(&fields, described, layers, positions)?,
             rule,
+            activation,
             experts,
             chosen,
             epsilon: fields.number("rms_norm_eps", described.epsilon)? as f32,
@@ -152,11 +183,16 @@ impl Config {
     fn layer_parameters(&self) -> f64 {
         let [hidden, inner, head] = [self.hidden, self.intermediate, self.head].map(|n| n as f64);
         let [queries, keys] = [self.heads, self.key_heads].map(|heads| heads as f64 * head);
-        let biases = if self.attention_bias {
-            queries + 2.0 * keys + hidden
-        } else {
-            0.0
-        };
+        let described = self.family.describe();
+        let counted = |has: bool, numbers: f64| if has { numbers } else { 0.0 };
+        let experts = self.experts as f64;
+        let biases = counted(self.attention_bias, queries + 2.0 * keys)
+            + counted(self.output_bias, hidden)
+            + counted(described.sinks, self.heads as f64)
+            + counted(
+                described.expert_bias,
+                experts * (1.0 + 2.0 * inner + hidden),
+            );
         let gains = match self.qk_norm {
             QkNorm::None => 0.0,
             QkNorm::PerHead => 2.0 * head,
@@ -164,19 +200,25 @@ impl Config {
         };
         let router = match self.rule {
             Rule::Dense => 0.0,
-            _ => self.experts as f64 * hidden,
+            _ => experts * hidden,
         };
         hidden * (2.0 * queries + 2.0 * keys)
             + biases
             + gains
             + 2.0 * hidden
             + router
-            + self.experts as f64 * 3.0 * hidden * inner
+            + experts * 3.0 * hidden * inner
     }
 
     /// Tensors that a checkpoint of this configuration holds, experts apart; a float for the same reason.
     pub fn tensors(&self) -> f64 {
-        let biases = if self.attention_bias { 4.0 } else { 0.0 };
+        let described = self.family.describe();
+        let counted = |has: bool, tensors: f64| if has { tensors } else { 0.0 };
+        let experts = self.experts as f64;
+        let biases = counted(self.attention_bias, 3.0)
+            + counted(self.output_bias, 1.0)
+            + counted(described.sinks, 1.0)
+            + counted(described.expert_bias, 1.0 + 3.0 * experts);
         let gains = if self.qk_norm == QkNorm::None {
             0.0
         } else {
@@ -187,7 +229,7 @@ impl Config {
             Rule::Softmax { .. } => 1.0,
             Rule::Sigmoid => 2.0,
         };
-        let layer = 6.0 + biases + gains + router + 3.0 * self.experts as f64;
+        let layer = 6.0 + biases + gains + router + 3.0 * experts;
         let head = if self.tied { 0.0 } else { 1.0 };
         2.0 + head + self.layers as f64 * layer
     }
@@ -290,35 +332,12 @@ fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()
                 return fields.wrong("clip_qkv", format!("{value} is not supported, only null"));
             }
         }
-        Family::Mixtral | Family::Qwen3 => {}
+        Family::Mixtral | Family::Qwen3 | Family::Mistral | Family::Qwen2 | Family::GptOss => {}
     }
     for key in MTP_COUNTS {
         fields.count_or(key)?;
     }
     fields.flag("use_mtp", false)?;
-    fields.every("layer_types", &json!("full_attention"))?;
-    let layers = fields.size("num_hidden_layers")?;
-    let counts = match described.window {
-        Window::Never => false,
-        // Only layers past `max_window_layers` slide in Qwen3, unless each layer's kind is listed (and full, as above).
-        Window::Switched => {
-            fields.flag("use_sliding_window", false)?
-                && !(described.family == Family::Qwen3
-                    && (fields.get("layer_types").is_some()
-                        || fields.size_or("max_window_layers", Some(28))? >= layers))
-        }
-        Window::Always => true,
-    };
-    if counts && fields.get("sliding_window").is_some() {
-        let window = fields.size("sliding_window")?;
-        let positions = fields.size_or("max_position_embeddings", Some(described.positions))?;
-        if window < positions {
-            let reason = format!(
-                "{window} is not supported: attention sees all of up to {positions} positions"
-            );
-            return fields.wrong("sliding_window", reason);
-        }
-    }
     let Some(quantised) = fields.get("quantization_config") else {
         return Ok(());
     };
@@ -329,7 +348,11 @@ fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()
         file: fields.file,
         map,
     };
-    if inner.get("quant_method").and_then(Value::as_str) != Some("fp8") {
+    let method = inner.get("quant_method").and_then(Value::as_str);
+    if described.interleaved && method == Some("mxfp4") {
+        return Ok(());
+    }
+    if method != Some("fp8") {
         let method = inner.get("quant_method").unwrap_or(&Value::Null);
         let reason = format!(
             "method {method} is not supported, only fp8 in blocks of 128: dequantise first"

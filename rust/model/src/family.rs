@@ -1,5 +1,7 @@
 //! What tells one family of decoders from another: one description each, one decoder for all.
 
+#[cfg(doc)]
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::route::Rule;
 
 /// A `model_type` of Hugging Face that this decoder runs.
@@ -11,6 +13,9 @@ pub enum Family {
     Mixtral,
     Llama,
     Qwen3,
+    Mistral,
+    Qwen2,
+    GptOss,
 }
 
 /// What queries and keys are normalised over before they are rotated.
@@ -23,14 +28,34 @@ pub enum QkNorm {
     Whole,
 }
 
-/// When attention sees a window of the newest keys only, which this decoder does not do.
+/// When layers see a window of the newest keys only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     Never,
-    /// `sliding_window` counts if `use_sliding_window` says so.
+    /// Nothing agrees on what `sliding_window` means here: refused below the context.
+    Refused,
+    /// In every layer, where `sliding_window` is set; a file without the key means `absent`.
+    Always {
+        absent: Option<usize>,
+    },
+    /// In every layer, if `use_sliding_window` says so.
     Switched,
-    /// `sliding_window` counts wherever it is set.
-    Always,
+    /// If `use_sliding_window` says so, in the layers that `layer_types` lists, or in those from `max_window_layers` on.
+    SwitchedLate,
+    /// In the layers that `layer_types` lists, or in every other one from the first on.
+    Alternating,
+}
+
+/// Which projections of attention have biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionBias {
+    None,
+    /// All four if `attention_bias` says so; a file without the key means `absent`.
+    Switched {
+        absent: bool,
+    },
+    /// Those to queries, keys and values.
+    Inputs,
 }
 
 /// A family: its names, the keys of its `config.json`, and what the file may leave out.
@@ -44,17 +69,28 @@ pub struct Description {
     pub rule: Rule,
     /// Whether `norm_topk_prob` chooses between the softmax rules.
     pub chooses_norm: bool,
-    /// Whether `attention_bias` adds biases to the four projections of attention.
-    pub attention_bias: bool,
+    pub attention_bias: AttentionBias,
     pub window: Window,
+    /// Whether each query head has a logit that takes part in attention's softmax and has no value.
+    pub sinks: bool,
+    /// Whether the router and the experts' matrices have biases.
+    pub expert_bias: bool,
+    /// Whether experts are gated by [`Activation::Clamped`], with `swiglu_alpha` and `swiglu_limit`.
+    pub clamped: bool,
+    /// Whether files have the experts of a layer in one tensor, transposed, the columns of gate and up taking turns.
+    pub interleaved: bool,
     /// Name of the block after attention.
     pub block: &'static str,
+    /// Name of the router in it.
+    pub router: &'static str,
     /// Names of an expert's gate, up and down matrices.
     pub expert: [&'static str; 3],
     /// Key of an expert's width.
     pub intermediate: &'static str,
     /// `head_dim` where the file has none; else hidden_size / num_attention_heads.
     pub head: Option<usize>,
+    /// `num_key_value_heads` where the file has no such key; else num_attention_heads.
+    pub key_heads: Option<usize>,
     pub theta: f64,
     pub epsilon: f64,
     pub positions: usize,
@@ -64,7 +100,7 @@ const MIXTRAL_NAMES: [&str; 3] = ["w1", "w3", "w2"];
 const PROJECTIONS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
 
 /// Defaults are those of transformers' configuration classes.
-pub static FAMILIES: [Description; 6] = [
+pub static FAMILIES: [Description; 9] = [
     Description {
         family: Family::MiniMaxM2,
         model_type: "minimax_m2",
@@ -72,12 +108,18 @@ pub static FAMILIES: [Description; 6] = [
         qk_norm: QkNorm::Whole,
         rule: Rule::Sigmoid,
         chooses_norm: false,
-        attention_bias: false,
+        attention_bias: AttentionBias::None,
         window: Window::Never,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
         block: "block_sparse_moe",
+        router: "gate",
         expert: MIXTRAL_NAMES,
         intermediate: "intermediate_size",
         head: Some(128),
+        key_heads: None,
         theta: 5e6,
         epsilon: 1e-6,
         positions: 196_608,
@@ -89,12 +131,18 @@ pub static FAMILIES: [Description; 6] = [
         qk_norm: QkNorm::PerHead,
         rule: Rule::Softmax { normalised: false },
         chooses_norm: true,
-        attention_bias: true,
+        attention_bias: AttentionBias::Switched { absent: false },
         window: Window::Switched,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
         block: "mlp",
+        router: "gate",
         expert: PROJECTIONS,
         intermediate: "moe_intermediate_size",
         head: None,
+        key_heads: None,
         theta: 1e4,
         epsilon: 1e-6,
         positions: 32_768,
@@ -106,12 +154,18 @@ pub static FAMILIES: [Description; 6] = [
         qk_norm: QkNorm::Whole,
         rule: Rule::Softmax { normalised: false },
         chooses_norm: true,
-        attention_bias: true,
-        window: Window::Always,
+        attention_bias: AttentionBias::Switched { absent: false },
+        window: Window::Refused,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
         block: "mlp",
+        router: "gate",
         expert: PROJECTIONS,
         intermediate: "intermediate_size",
         head: None,
+        key_heads: None,
         theta: 1e4,
         epsilon: 1e-5,
         positions: 4096,
@@ -123,12 +177,18 @@ pub static FAMILIES: [Description; 6] = [
         qk_norm: QkNorm::None,
         rule: Rule::Softmax { normalised: true },
         chooses_norm: false,
-        attention_bias: false,
-        window: Window::Always,
+        attention_bias: AttentionBias::None,
+        window: Window::Always { absent: None },
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
         block: "block_sparse_moe",
+        router: "gate",
         expert: MIXTRAL_NAMES,
         intermediate: "intermediate_size",
         head: None,
+        key_heads: None,
         theta: 1e6,
         epsilon: 1e-5,
         positions: 131_072,
@@ -140,12 +200,18 @@ pub static FAMILIES: [Description; 6] = [
         qk_norm: QkNorm::None,
         rule: Rule::Dense,
         chooses_norm: false,
-        attention_bias: true,
+        attention_bias: AttentionBias::Switched { absent: false },
         window: Window::Never,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
         block: "mlp",
+        router: "gate",
         expert: PROJECTIONS,
         intermediate: "intermediate_size",
         head: None,
+        key_heads: None,
         theta: 1e4,
         epsilon: 1e-6,
         positions: 2048,
@@ -157,15 +223,91 @@ pub static FAMILIES: [Description; 6] = [
         qk_norm: QkNorm::PerHead,
         rule: Rule::Dense,
         chooses_norm: false,
-        attention_bias: true,
-        window: Window::Switched,
+        attention_bias: AttentionBias::Switched { absent: false },
+        window: Window::SwitchedLate,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
         block: "mlp",
+        router: "gate",
         expert: PROJECTIONS,
         intermediate: "intermediate_size",
         head: Some(128),
+        key_heads: None,
         theta: 1e4,
         epsilon: 1e-6,
         positions: 32_768,
+    },
+    Description {
+        family: Family::Mistral,
+        model_type: "mistral",
+        architecture: "MistralForCausalLM",
+        qk_norm: QkNorm::None,
+        rule: Rule::Dense,
+        chooses_norm: false,
+        attention_bias: AttentionBias::None,
+        window: Window::Always { absent: Some(4096) },
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
+        block: "mlp",
+        router: "gate",
+        expert: PROJECTIONS,
+        intermediate: "intermediate_size",
+        head: None,
+        key_heads: Some(8),
+        theta: 1e4,
+        epsilon: 1e-6,
+        positions: 131_072,
+    },
+    Description {
+        family: Family::Qwen2,
+        model_type: "qwen2",
+        architecture: "Qwen2ForCausalLM",
+        qk_norm: QkNorm::None,
+        rule: Rule::Dense,
+        chooses_norm: false,
+        attention_bias: AttentionBias::Inputs,
+        window: Window::SwitchedLate,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
+        block: "mlp",
+        router: "gate",
+        expert: PROJECTIONS,
+        intermediate: "intermediate_size",
+        head: None,
+        key_heads: Some(32),
+        theta: 1e4,
+        epsilon: 1e-6,
+        positions: 32_768,
+    },
+    Description {
+        family: Family::GptOss,
+        model_type: "gpt_oss",
+        architecture: "GptOssForCausalLM",
+        qk_norm: QkNorm::None,
+        // A softmax of the chosen logits alone is one of all logits, normalised over the chosen.
+        rule: Rule::Softmax { normalised: true },
+        chooses_norm: false,
+        attention_bias: AttentionBias::Switched { absent: true },
+        window: Window::Alternating,
+        sinks: true,
+        expert_bias: true,
+        clamped: true,
+        interleaved: true,
+        block: "mlp",
+        router: "router",
+        expert: PROJECTIONS,
+        intermediate: "intermediate_size",
+        head: Some(64),
+        key_heads: Some(8),
+        theta: 1.5e5,
+        epsilon: 1e-5,
+        positions: 131_072,
     },
 ];
 
@@ -201,7 +343,7 @@ impl Description {
 
     /// Name of the router's matrix.
     pub fn router_name(&self, layer: usize) -> String {
-        format!("model.layers.{layer}.{}.gate.weight", self.block)
+        format!("model.layers.{layer}.{}.{}.weight", self.block, self.router)
     }
 
     /// Name of the selection bias, which no gradient trains.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::experts::{ExpertRanges, Shape};
+use moevolve_kernels::experts::{ExpertBiases, ExpertRanges, Shape};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::{LANES, padded};
 
@@ -75,13 +75,14 @@ impl TensorLayout {
             .collect()
     }
 
-    /// A gain, which starts at one; every other vector is a bias.
+    /// A gain, which starts at one.
     pub fn is_norm(&self) -> bool {
         self.rows.is_none() && self.name.ends_with("norm.weight")
     }
 
+    /// What starts at zero.
     pub fn is_bias(&self) -> bool {
-        self.rows.is_none() && !self.is_norm()
+        self.rows.is_none() && self.name.ends_with(".bias")
     }
 
     fn rows(&self) -> impl Iterator<Item = usize> {
@@ -146,6 +147,8 @@ pub struct Layer {
     pub biases: Option<Biases>,
     /// Gains of queries and of keys, where the family has them.
     pub qk_norms: Option<[Range<usize>; 2]>,
+    /// One logit a query head, where the family has them: see [`moevolve_kernels::attention::Reach`].
+    pub sinks: Option<Range<usize>>,
     pub output: Matrix,
     pub middle_norm: Range<usize>,
     pub experts: ExpertRanges,
@@ -157,7 +160,7 @@ pub struct Biases {
     pub query: Range<usize>,
     /// Keys, then values.
     pub key_value: Range<usize>,
-    pub output: Range<usize>,
+    pub output: Option<Range<usize>>,
 }
 
 /// Padded widths of activations.
@@ -273,6 +276,10 @@ impl Layout {
                     ]
                 });
                 let output = b.matrix(name("self_attn.o_proj"), hidden, queries);
+                let sinks = described.sinks.then(|| {
+                    let heads = Axis::plain(config.heads);
+                    b.tensor(format!("model.layers.{l}.self_attn.sinks"), None, heads)
+                });
                 let biases = config.attention_bias.then(|| {
                     let query = b.tensor(bias("q_proj"), None, queries);
                     let key = b.tensor(bias("k_proj"), None, keys);
@@ -280,7 +287,9 @@ impl Layout {
                     Biases {
                         query,
                         key_value: key.start..value.end,
-                        output: b.tensor(bias("o_proj"), None, hidden),
+                        output: config
+                            .output_bias
+                            .then(|| b.tensor(bias("o_proj"), None, hidden)),
                     }
                 });
                 let middle_norm = b.tensor(name("post_attention_layernorm"), None, hidden);
@@ -296,10 +305,28 @@ impl Layout {
                     gate_up.push(b.stacked([expert(e, 0), expert(e, 1)], inner, hidden).range);
                     down.push(b.matrix(expert(e, 2), hidden, inner).range);
                 }
+                let biases_of_experts = described.expert_bias.then(|| {
+                    let vector = |weight: String| weight.replace(".weight", ".bias");
+                    let experts = Axis::plain(config.experts);
+                    let router = b.tensor(vector(described.router_name(l)), None, experts);
+                    let (mut gate_up, mut down) = (Vec::new(), Vec::new());
+                    for e in 0..config.experts {
+                        let first = b.tensor(vector(expert(e, 0)), None, inner);
+                        let second = b.tensor(vector(expert(e, 1)), None, inner);
+                        gate_up.push(first.start..second.end);
+                        down.push(b.tensor(vector(expert(e, 2)), None, hidden));
+                    }
+                    ExpertBiases {
+                        router,
+                        gate_up,
+                        down,
+                    }
+                });
                 let experts = ExpertRanges {
                     router,
                     gate_up,
                     down,
+                    biases: biases_of_experts,
                 };
                 Layer {
                     range: start..b.total,
@@ -308,6 +335,7 @@ impl Layout {
                     key_value,
                     biases,
                     qk_norms,
+                    sinks,
                     output,
                     middle_norm,
                     experts,
@@ -348,6 +376,7 @@ impl Layout {
             experts: config.experts,
             chosen: config.chosen,
             rule: config.rule,
+            activation: config.activation,
         }
     }
 

@@ -1,5 +1,5 @@
 //! Decoders with a mixture of experts or a dense block that run, sample and train on the CPU: MiniMax-M2, Qwen3,
-//! OLMoE, Mixtral, Llama.
+//! OLMoE, Mixtral, gpt-oss, Llama, Mistral, Qwen2.
 //!
 //! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
 //! move tensors between files (`moevolve-checkpoint`) and the flat parameters. [`network`] is the one walk over the
@@ -27,6 +27,7 @@ mod positions;
 pub mod stored;
 pub mod train;
 pub mod weights;
+pub mod windows;
 
 /// The tensors of `tokenizer.json` and others that files need: see `moevolve-checkpoint`.
 pub use moevolve_checkpoint::{Piece, Tokenizer};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use moevolve_kernels::experts::{Buffers, Copies, ExpertRanges, Shape};
 use moevolve_kernels::panels::GradientScratch;
 use moevolve_kernels::route::Routing;
-use moevolve_kernels::rows::gather;
+use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::stored::BackwardScratch;
 use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Arithmetic, BatchClass, Isa};
@@ -119,9 +119,26 @@ pub trait Weights: Send + Sync {
                 self.forward(isa, pool, &mut products, false);
             };
         let (up, down) = (&rows.ranges.gate_up, &rows.ranges.down);
+        let add_biases = |biases: &[Range<usize>], y: &mut [f32]| {
+            let mut rest = y;
+            for (e, bias) in biases.iter().enumerate() {
+                let count = rows.routing.rows_of(e).len();
+                let (now, later) = rest.split_at_mut(count * bias.len());
+                add_row(isa, count, self.vector(bias), now);
+                rest = later;
+            }
+        };
+        let biases = rows.ranges.biases.as_ref();
         side_by_side(up, (2 * inner, hidden), inputs, gate_up);
-        (rows.arithmetic.swiglu)(isa, inner, gate_up, activations);
+        if let Some(biases) = biases {
+            add_biases(&biases.gate_up, gate_up);
+        }
+        let activation = shape.activation;
+        activation.forward(isa, rows.arithmetic, inner, gate_up, activations);
         side_by_side(down, (hidden, inner), activations, outputs);
+        if let Some(biases) = biases {
+            add_biases(&biases.down, outputs);
+        }
     }
 
     /// dx (rows, inp) = dy (rows, out) W, added to dx if `add`.

@@ -119,7 +119,7 @@ impl<D: Device> Pass<D> {
         backend.qkv(layer, all, rows, input, a, w);
         match *attention {
             KeyValues::Packed(batch) => {
-                backend.attend(batch, rows, keep, a, w);
+                backend.attend(layer, batch, rows, keep, a, w);
             }
             KeyValues::Paged { cache, sequences } => {
                 backend.append_kv(layer, cache, sequences, a);

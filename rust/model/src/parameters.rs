@@ -161,6 +161,7 @@ impl Weights for Parameters {
             shape: rows.shape,
             ranges: rows.ranges,
             panels: &self.forward,
+            values: &self.values,
         };
         block.experts(rows.routing, rows.h, rows.keep, copies, buffers, outputs);
     }

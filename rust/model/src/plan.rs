@@ -289,6 +289,20 @@ fn groups(shape: &Shape) -> Vec<Group> {
     if shape.router_bias {
         groups.push(same("router", shape.experts, 0, sparse));
     }
+    if shape.expert_bias {
+        groups.push(Group {
+            active: sparse * shape.chosen,
+            ..same(
+                "experts",
+                2 * shape.inner + hidden,
+                0,
+                sparse * shape.experts,
+            )
+        });
+    }
+    if shape.sinks {
+        groups.push(same("attention", shape.heads, 0, layers));
+    }
     groups.push(same("head", vocabulary, hidden, 1 - tied));
     groups.retain(|group| group.count > 0 && group.out > 0);
     groups

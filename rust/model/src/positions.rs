@@ -23,6 +23,22 @@ pub fn said(map: &Map<String, Value>) -> Option<&Map<String, Value>> {
         .find(|rope| !rope.is_empty())
 }
 
+/// Spells out the rotation of a family whose files may leave it out though it is not the plain one.
+pub fn fill(map: &mut Map<String, Value>) {
+    let family = map.get("model_type").and_then(Value::as_str);
+    if family.and_then(Family::named) == Some(Family::GptOss) && said(map).is_none() {
+        let rope = json!({
+            "rope_type": "yarn",
+            "factor": 32.0,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "truncate": false,
+            "original_max_position_embeddings": 4096,
+        });
+        map.insert("rope_parameters".to_owned(), rope);
+    }
+}
+
 pub fn rotary(
     fields: &Fields<'_>,
     described: &Description,

@@ -74,14 +74,45 @@ fn released_models_have_their_known_sizes() {
         "tie_word_embeddings": true, "rope_theta": 1e6, "rope_scaling": null, "sliding_window": null,
         "use_sliding_window": false, "max_window_layers": 28,
     });
+    let mistral = json!({
+        "model_type": "mistral", "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 14_336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "rope_theta": 10_000.0,
+        "sliding_window": 4096, "max_position_embeddings": 32_768,
+    });
+    let qwen2 = json!({
+        "model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864,
+        "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": true,
+        "rope_theta": 1e6, "sliding_window": 32_768, "use_sliding_window": false, "max_window_layers": 21,
+    });
+    let gpt_oss = json!({
+        "model_type": "gpt_oss", "vocab_size": 201_088, "hidden_size": 2880, "intermediate_size": 2880,
+        "num_hidden_layers": 24, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+        "num_local_experts": 32, "num_experts_per_tok": 4, "experts_per_token": 4, "attention_bias": true,
+        "sliding_window": 128, "initial_context_length": 4096, "max_position_embeddings": 131_072,
+        "rope_theta": 150_000, "swiglu_limit": 7.0, "hidden_act": "silu", "rms_norm_eps": 1e-5,
+        "rope_scaling": {
+            "beta_fast": 32.0, "beta_slow": 1.0, "factor": 32.0, "original_max_position_embeddings": 4096,
+            "rope_type": "yarn", "truncate": false,
+        },
+        "quantization_config": {
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router"],
+            "quant_method": "mxfp4",
+        },
+    });
     for (config, size) in [
+        (mistral, 7_241_732_096.0),
+        (qwen2, 494_032_768.0),
+        (gpt_oss, 20_914_757_184.0),
         (mixtral, 46_702_792_704.0),
         (qwen3_moe, 30_532_122_624.0),
         (olmoe, 6_919_161_856.0),
         (llama, 1_235_814_400.0),
         (qwen3, 596_049_920.0),
     ] {
-        assert_eq!(parse(&config).parameters(), size, "{config}");
+        let config = parse(&config);
+        assert_eq!(config.parameters(), size, "{:?}", config.family);
+        let plan = moevolve_model::plan::of(&config.fields, "config.json").expect("a plan");
+        assert_eq!(plan.parameters as f64, size, "{:?}", config.family);
     }
     let m2 = parse(&m2());
     assert_eq!((m2.parameters() / 1e8).round(), 2287.0);
@@ -191,18 +222,35 @@ fn what_is_not_built_is_refused_by_name() {
             "norm_topk_prob",
         ),
         (
-            "mixtral",
+            "olmoe",
             vec![("sliding_window", window.clone())],
             "sliding_window",
         ),
         (
-            "qwen3",
-            vec![
-                ("sliding_window", window.clone()),
-                ("use_sliding_window", json!(true)),
-                ("max_window_layers", json!(1)),
-            ],
+            "mistral",
+            vec![(
+                "layer_types",
+                json!(["full_attention", "sliding_attention"]),
+            )],
+            "layer_types",
+        ),
+        (
+            "gpt_oss",
+            vec![("sliding_window", Value::Null)],
             "sliding_window",
+        ),
+        (
+            "gpt_oss",
+            vec![("layer_types", json!(["full_attention"]))],
+            "layer_types",
+        ),
+        (
+            "gpt_oss",
+            vec![(
+                "layer_types",
+                json!(["full_attention", "chunked_attention"]),
+            )],
+            "layer_types",
         ),
         (
             "qwen3",
@@ -211,6 +259,11 @@ fn what_is_not_built_is_refused_by_name() {
                 json!(["full_attention", "sliding_attention"]),
             )],
             "layer_types",
+        ),
+        (
+            "llama",
+            vec![("quantization_config", json!({"quant_method": "mxfp4"}))],
+            "quantization_config",
         ),
         (
             "minimax_m2",
@@ -269,6 +322,82 @@ fn what_is_not_built_is_refused_by_name() {
 }
 
 #[test]
+fn windows_slide_where_the_configuration_says() {
+    let all = families();
+    let windows = |name: &str, changes: &[(&str, Value)]| {
+        let found = all.iter().find(|(known, _)| *known == name);
+        let mut config = found.expect("a known family").1.clone();
+        let fields = config.as_object_mut().expect("an object");
+        fields.remove("sliding_window");
+        fields.insert("num_hidden_layers".to_owned(), json!(3));
+        let config = parse(&with(config, changes));
+        (0..3).map(|l| config.windows.of(l)).collect::<Vec<_>>()
+    };
+    let wide = ("max_position_embeddings", json!(8000));
+    let on = ("use_sliding_window", json!(true));
+    let late = ("max_window_layers", json!(1));
+    let nine = ("sliding_window", json!(9));
+    let kinds = json!(["full_attention", "sliding_attention", "full_attention"]);
+    for (name, changes, expected) in [
+        ("mistral", vec![wide.clone()], [Some(4096); 3]),
+        (
+            "mistral",
+            vec![("sliding_window", Value::Null), wide.clone()],
+            [None; 3],
+        ),
+        ("mistral", vec![], [None; 3]),
+        ("mixtral", vec![wide.clone()], [None; 3]),
+        ("mixtral", vec![nine.clone()], [Some(9); 3]),
+        ("qwen3_moe", vec![nine.clone()], [None; 3]),
+        ("qwen3_moe", vec![nine.clone(), on.clone()], [Some(9); 3]),
+        (
+            "qwen3",
+            vec![on.clone(), late.clone(), nine.clone()],
+            [None, Some(9), Some(9)],
+        ),
+        (
+            "qwen2",
+            vec![on.clone(), late, wide],
+            [None, Some(4096), Some(4096)],
+        ),
+        (
+            "qwen2",
+            vec![("use_sliding_window", json!(false)), nine.clone()],
+            [None; 3],
+        ),
+        (
+            "qwen2",
+            vec![on, nine.clone(), ("layer_types", kinds.clone())],
+            [None, Some(9), None],
+        ),
+        ("gpt_oss", vec![], [Some(128), None, Some(128)]),
+        (
+            "gpt_oss",
+            vec![nine, ("layer_types", kinds)],
+            [None, Some(9), None],
+        ),
+    ] {
+        assert_eq!(windows(name, &changes), expected, "{name} {changes:?}");
+    }
+}
+
+#[test]
+fn later_minimax_models_are_the_same_architecture() {
+    // MiniMax-M2.1, M2.5 and M2.7 as released differ from M2 in weights alone.
+    let mut later = m2();
+    let fields = later.as_object_mut().expect("an object");
+    fields.insert("architectures".to_owned(), json!(["MiniMaxM2ForCausalLM"]));
+    fields.insert("transformers_version".to_owned(), json!("4.46.1"));
+    fields.insert("tie_word_embeddings".to_owned(), json!(false));
+    let (later, first) = (parse(&later), parse(&m2()));
+    assert_eq!(later.parameters(), first.parameters());
+    assert_eq!(later.tensors(), first.tensors());
+    let plan =
+        |config: &Config| moevolve_model::plan::of(&config.fields, "config.json").expect("a plan");
+    assert_eq!(plan(&later), plan(&first));
+}
+
+#[test]
 fn a_quantised_configuration_is_saved_as_what_it_became() {
     let saved: Value = serde_json::from_str(&parse(&m2()).to_json("bfloat16")).expect("JSON");
     assert_eq!(saved.get("quantization_config"), None);
@@ -306,10 +435,15 @@ fn every_family_saves_its_own_names() {
         let mut engine = create(&config, 1);
         let mut names = Vec::new();
         edit(&mut engine, |name, _| names.push(name.to_owned()));
-        assert_eq!(names.len() as f64, engine.config().tensors(), "{family}");
+        if family != "gpt_oss" {
+            // Whose files have all experts of a layer in four tensors.
+            assert_eq!(names.len() as f64, engine.config().tensors(), "{family}");
+        }
         let has = |part: &str| names.iter().any(|name| name.contains(part));
-        let sparse = family.starts_with("minimax") || family == "mixtral";
-        let dense = family.starts_with("llama") || family == "qwen3";
+        let sparse = family.starts_with("minimax") || family.starts_with("mixtral");
+        let named = ["qwen3", "qwen2", "mistral"].contains(&family);
+        let dense = family.starts_with("llama") || named;
+        let stacked = family == "gpt_oss";
         assert_eq!(
             has("block_sparse_moe.experts.4.w2.weight"),
             sparse,
@@ -318,13 +452,17 @@ fn every_family_saves_its_own_names() {
         assert_eq!(has("0.mlp.down_proj.weight"), dense, "{family}");
         assert_eq!(
             has("mlp.experts.4.down_proj.weight"),
-            !sparse && !dense,
+            !sparse && !dense && !stacked,
             "{family}"
         );
+        assert_eq!(has("mlp.experts.gate_up_proj_bias"), stacked, "{family}");
+        assert_eq!(has("self_attn.sinks"), stacked, "{family}");
         assert_eq!(has("e_score_correction_bias"), family == "minimax_m2");
         assert_eq!(
             has("q_norm"),
-            family != "mixtral" && !family.starts_with("llama")
+            !["mistral", "qwen2", "gpt_oss"].contains(&family)
+                && !family.starts_with("mixtral")
+                && !family.starts_with("llama")
         );
     }
 }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use common::{
-    adapted, batch, create, families, odd, put, storable, storable_dense, stored, tensors, values,
-    with,
+    adapted, batch, create, families, gpt_oss, odd, put, storable, storable_dense, stored, tensors,
+    values, with,
 };
 use moevolve_kernels::Isa;
 use moevolve_model::Engine;
@@ -116,6 +116,21 @@ fn dense_blocks_match_finite_differences() {
     matches_finite_differences("llama");
     matches_finite_differences("llama with biases");
     matches_finite_differences("qwen3");
+}
+
+#[test]
+fn windows_match_finite_differences() {
+    matches_finite_differences("mistral");
+    matches_finite_differences("mixtral that slides");
+    matches_finite_differences("qwen2");
+}
+
+#[test]
+fn sinks_clamped_gates_and_biases_of_experts_match_finite_differences() {
+    matches_finite_differences("gpt_oss");
+    trains_by_its_slopes(adapted(create(&gpt_oss(), 1), 3));
+    let storable = with(gpt_oss(), &[("head_dim", json!(16))]);
+    trains_by_its_slopes(adapted(stored(&storable, "f32", 1), 2));
 }
 
 #[test]

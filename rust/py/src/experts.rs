@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{Block, ExpertRanges, PackedBlock, Saved, Scratch, Shape, forward};
 use moevolve_kernels::panels::{Panels, PanelsMut, Side};
@@ -93,6 +94,7 @@ impl MoeLayer {
             experts,
             chosen,
             rule: Rule::Sigmoid,
+            activation: Activation::Silu,
         };
         let ranges = ExpertRanges::packed(shape);
         let panels = py.detach(|| pack(isa, &pool, shape, precision, [router, gate_up, down]));
@@ -117,6 +119,7 @@ impl MoeLayer {
             shape: self.shape,
             ranges: &self.ranges,
             panels: &self.panels,
+            values: &[],
         };
         let block = Block {
             isa: self.isa,

@@ -6,6 +6,7 @@ pub mod check;
 
 use std::sync::Arc;
 
+use moevolve_kernels::activation::Activation;
 use moevolve_kernels::arithmetic::OWN;
 use moevolve_kernels::experts::{
     self as cpu, BackwardProducts, ExpertRanges, PackedBlock, Saved, Scratch, Shape,
@@ -232,6 +233,7 @@ impl Case {
             experts: self.experts,
             chosen: self.chosen,
             rule: on_cpu(self.rule),
+            activation: Activation::Silu,
         }
     }
 
@@ -297,6 +299,7 @@ impl Case {
             shape,
             ranges: &ranges,
             panels: &panels,
+            values: &[],
         };
         let block = cpu::Block {
             isa,
@@ -573,4 +576,10 @@ impl BackwardProducts for Packed<'_> {
             &mut self.scratch,
         );
     }
+
+    fn bias(&self, _: &std::ops::Range<usize>) -> &[f32] {
+        &[]
+    }
+
+    fn bias_gradient(&mut self, _: &std::ops::Range<usize>, _: usize, _: &[f32]) {}
 }

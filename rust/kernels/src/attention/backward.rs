@@ -1,6 +1,6 @@
 //! Gradients of attention.
 
-use super::{Heads, products};
+use super::{Heads, Reach, products};
 use crate::LANES;
 use crate::simd::Simd;
 
@@ -25,10 +25,43 @@ kernel! {
     pub fn attend_backward = attend_backward_body(heads: Heads, saved: Saved<'_>, last: &[u32], dout: &[f32], dqueries: &mut [f32], dkeys: &mut [f32], dvalues: &mut [f32], dvalue_step: usize, scratch: &mut Vec<f32>)
 }
 
+kernel! {
+    /// As [`attend_backward`] of `attend_within`; the sinks' gradient is [`super::sink_gradient`].
+    pub fn attend_backward_within = attend_backward_within_body(heads: Heads, reach: Reach<'_>, saved: Saved<'_>, last: &[u32], dout: &[f32], dqueries: &mut [f32], dkeys: &mut [f32], dvalues: &mut [f32], dvalue_step: usize, scratch: &mut Vec<f32>)
+}
+
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn attend_backward_body<S: Simd>(
     heads: Heads,
+    saved: Saved<'_>,
+    last: &[u32],
+    dout: &[f32],
+    dqueries: &mut [f32],
+    dkeys: &mut [f32],
+    dvalues: &mut [f32],
+    dvalue_step: usize,
+    scratch: &mut Vec<f32>,
+) {
+    attend_backward_within_body::<S>(
+        heads,
+        Reach::default(),
+        saved,
+        last,
+        dout,
+        dqueries,
+        dkeys,
+        dvalues,
+        dvalue_step,
+        scratch,
+    );
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn attend_backward_within_body<S: Simd>(
+    heads: Heads,
+    reach: Reach<'_>,
     saved: Saved<'_>,
     last: &[u32],
     dout: &[f32],
@@ -55,7 +88,7 @@ unsafe fn attend_backward_body<S: Simd>(
     for key_head in 0..heads.keys {
         for (row, &last) in last.iter().enumerate() {
             head_blocks!(group, head => backward_row::<S>(
-                Row { width, stride, key_width, dvalue_step, scale: heads.scale, last: last as usize },
+                Row { width, stride, key_width, dvalue_step, scale: heads.scale, first: reach.first(last), last: last as usize },
                 saved.keys.as_ptr().add(key_head * width),
                 saved.values.as_ptr().add(key_head * width * stride),
                 saved.queries.as_ptr().add(row * row_width + (key_head * group + head) * width),
@@ -77,6 +110,7 @@ struct Row {
     key_width: usize,
     dvalue_step: usize,
     scale: f32,
+    first: usize,
     last: usize,
 }
 
@@ -101,13 +135,14 @@ unsafe fn backward_row<S: Simd, const G: usize>(
         key_width,
         dvalue_step,
         scale,
+        first,
         last,
     } = row;
     let zero = S::splat(0.0);
-    let blocks = last / LANES + 1;
-    // Probabilities past `last` in the last block are zero, so those lanes drop out.
+    let (start, blocks) = (first / LANES, last / LANES + 1);
+    // Probabilities before `first` and past `last` in their blocks are zero, so those lanes drop out.
     let mut along = [zero; G];
-    for block in 0..blocks {
+    for block in start..blocks {
         let slopes = products::<S, G>(width, stride, values.add(block * LANES), dout, width);
         for h in 0..G {
             let at = h * stride + block * LANES;
@@ -117,7 +152,7 @@ unsafe fn backward_row<S: Simd, const G: usize>(
     }
     for (h, along) in along.iter().enumerate() {
         let along = S::splat(along.sum());
-        for block in 0..blocks {
+        for block in start..blocks {
             let at = h * stride + block * LANES;
             let slope = S::load(dscore.add(at))
                 .sub(along)
@@ -133,7 +168,7 @@ unsafe fn backward_row<S: Simd, const G: usize>(
             asks[h] = S::load(query.add(h * width + d));
             gains[h] = S::load(dout.add(h * width + d));
         }
-        for t in 0..=last {
+        for t in first..=last {
             let key = S::load(keys.add(t * key_width + d));
             let (dkey, dvalue) = (
                 dkeys.add(t * key_width + d),

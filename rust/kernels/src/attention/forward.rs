@@ -1,9 +1,10 @@
 //! Attention forward: scores, probabilities, and the values they weigh.
 
-use super::{Heads, KeyValues, Line, products};
+use super::row::{Own, Within};
+use super::{Heads, KeyValues, Line, Reach};
 use crate::LANES;
 use crate::batch_class::BatchClass;
-use crate::simd::{Simd, exp};
+use crate::simd::Simd;
 
 /// Query rows of one sequence.
 #[derive(Clone, Copy)]
@@ -33,6 +34,16 @@ kernel! {
     pub fn attend = attend_body(heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
 }
 
+kernel! {
+    /// As [`attend_blocks`], within a reach.
+    pub fn attend_blocks_within = attend_blocks_within_body(heads: Heads, reach: Reach<'_>, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+}
+
+kernel! {
+    /// As [`attend`], within a reach; of the probabilities that are kept, those of blocks before it are not written.
+    pub fn attend_within = attend_within_body(heads: Heads, reach: Reach<'_>, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
+}
+
 /// The arithmetic of a query row.
 pub(crate) trait RowKernel {
     /// Panics if the queries are not such as this arithmetic takes.
@@ -56,8 +67,13 @@ pub(crate) struct Row<'a> {
     /// From a head's probabilities to the next one's.
     pub stride: usize,
     pub scale: f32,
-    /// The last position that it sees.
+    /// The first and the last position that it sees.
+    pub first: usize,
     pub last: usize,
+    /// Its first head.
+    pub head: usize,
+    /// See [`Reach::sinks`].
+    pub sinks: &'a [f32],
     pub alone: bool,
     pub order: &'a [u32],
 }
@@ -149,8 +165,48 @@ unsafe fn attend_body<S: Simd>(
 }
 
 #[inline(always)]
+unsafe fn attend_blocks_within_body<S: Simd>(
+    heads: Heads,
+    reach: Reach<'_>,
+    blocks: &[&[Line]],
+    layer: usize,
+    queries: Queries<'_>,
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    attend_blocks_reaching::<S, Within>(heads, reach, blocks, layer, queries, scratch, out);
+}
+
+#[inline(always)]
+unsafe fn attend_within_body<S: Simd>(
+    heads: Heads,
+    reach: Reach<'_>,
+    cache: KeyValues<'_>,
+    queries: Queries<'_>,
+    probabilities: &mut [f32],
+    keep: bool,
+    out: &mut [f32],
+) {
+    attend_reaching::<S, Within>(heads, reach, cache, queries, probabilities, keep, out);
+}
+
+#[inline(always)]
 pub(crate) unsafe fn attend_blocks_with<S: Simd, K: RowKernel>(
     heads: Heads,
+    blocks: &[&[Line]],
+    layer: usize,
+    queries: Queries<'_>,
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let reach = Reach::default();
+    attend_blocks_reaching::<S, K>(heads, reach, blocks, layer, queries, scratch, out);
+}
+
+#[inline(always)]
+unsafe fn attend_blocks_reaching<S: Simd, K: RowKernel>(
+    heads: Heads,
+    reach: Reach<'_>,
     blocks: &[&[Line]],
     layer: usize,
     queries: Queries<'_>,
@@ -161,6 +217,7 @@ pub(crate) unsafe fn attend_blocks_with<S: Simd, K: RowKernel>(
     let stride = blocks.len() * LANES;
     assert!(blocks.iter().all(|b| b.len() >= (layer + 1) * lines));
     assert!(scratch.len() >= heads.queries * stride);
+    reach.check(heads);
     check::<K>(heads, stride, queries, out);
     for key_head in 0..heads.keys {
         let keys = layer * lines + key_head * width;
@@ -173,6 +230,7 @@ pub(crate) unsafe fn attend_blocks_with<S: Simd, K: RowKernel>(
         let probabilities = scratch.as_mut_ptr().add(row);
         attend_rows::<S, K>(
             heads,
+            reach,
             stride,
             queries,
             key_head,
@@ -193,10 +251,25 @@ pub(crate) unsafe fn attend_with<S: Simd, K: RowKernel>(
     keep: bool,
     out: &mut [f32],
 ) {
+    let reach = Reach::default();
+    attend_reaching::<S, K>(heads, reach, cache, queries, probabilities, keep, out);
+}
+
+#[inline(always)]
+unsafe fn attend_reaching<S: Simd, K: RowKernel>(
+    heads: Heads,
+    reach: Reach<'_>,
+    cache: KeyValues<'_>,
+    queries: Queries<'_>,
+    probabilities: &mut [f32],
+    keep: bool,
+    out: &mut [f32],
+) {
     cache.check(heads);
     let (width, stride, group) = (heads.width, cache.stride, heads.group());
     let kept = if keep { queries.last.len() } else { 1 };
     assert!(probabilities.len() >= kept * heads.queries * stride);
+    reach.check(heads);
     check::<K>(heads, stride, queries, out);
     for key_head in 0..heads.keys {
         let whole = Whole {
@@ -210,6 +283,7 @@ pub(crate) unsafe fn attend_with<S: Simd, K: RowKernel>(
         let kept = if keep { heads.queries * stride } else { 0 };
         attend_rows::<S, K>(
             heads,
+            reach,
             stride,
             queries,
             key_head,
@@ -234,6 +308,7 @@ fn check<K: RowKernel>(heads: Heads, stride: usize, queries: Queries<'_>, out: &
 #[allow(clippy::too_many_arguments)]
 unsafe fn attend_rows<S: Simd, K: RowKernel>(
     heads: Heads,
+    reach: Reach<'_>,
     stride: usize,
     queries: Queries<'_>,
     key_head: usize,
@@ -251,12 +326,15 @@ unsafe fn attend_rows<S: Simd, K: RowKernel>(
             width,
             stride,
             scale: heads.scale,
+            first: reach.first(last),
             last: last as usize,
+            head: key_head * group,
+            sinks: reach.sinks,
             alone: BatchClass::alone(queries.classes, index),
             order: queries.order,
         };
         head_blocks!(group, head => attend_heads::<S, K>(
-            row,
+            Row { head: row.head + head, ..row },
             cache,
             query.add(head * width),
             probability.add(head * stride),
@@ -274,105 +352,4 @@ unsafe fn attend_heads<S: Simd, K: RowKernel, const G: usize>(
     out: *mut f32,
 ) {
     K::attend::<S, G>(row, cache, query, probability, out);
-}
-
-/// Chains of fused multiply-adds, two for a score and two for a value.
-struct Own;
-
-impl RowKernel for Own {
-    fn check(_: Heads, queries: Queries<'_>) {
-        assert!(queries.order.is_empty(), "keys stand in their own order");
-    }
-
-    #[inline(always)]
-    unsafe fn attend<S: Simd, const G: usize>(
-        row: Row<'_>,
-        cache: impl KeyValueBlocks,
-        query: *const f32,
-        probability: *mut f32,
-        out: *mut f32,
-    ) {
-        attend_row::<S, G>(row, cache, query, probability, out);
-    }
-}
-
-/// `G` heads of one query row.
-#[inline(always)]
-unsafe fn attend_row<S: Simd, const G: usize>(
-    row: Row<'_>,
-    cache: impl KeyValueBlocks,
-    query: *const f32,
-    probability: *mut f32,
-    out: *mut f32,
-) {
-    let Row {
-        width,
-        stride,
-        scale,
-        last,
-        ..
-    } = row;
-    let zero = S::splat(0.0);
-    let blocks = last / LANES + 1;
-    let visible = last % LANES + 1;
-    let mut tops = [S::splat(f32::NEG_INFINITY); G];
-    for block in 0..blocks {
-        let mut scores = products::<S, G>(width, cache.step(), cache.keys(block), query, width);
-        let count = if block + 1 == blocks { visible } else { LANES };
-        for h in 0..G {
-            scores[h] = scores[h]
-                .mul(S::splat(scale))
-                .first(count, f32::NEG_INFINITY);
-            tops[h] = scores[h].max(tops[h]);
-            scores[h].store(probability.add(h * stride + block * LANES));
-        }
-    }
-    for (h, top) in tops.iter().enumerate() {
-        let top = S::splat(top.maximum());
-        let row = probability.add(h * stride);
-        let mut sum = zero;
-        for block in 0..blocks {
-            let count = if block + 1 == blocks { visible } else { LANES };
-            let at = row.add(block * LANES);
-            let e = exp(S::load(at).sub(top)).first(count, 0.0);
-            e.store(at);
-            sum = sum.add(e);
-        }
-        let share = S::splat(1.0 / sum.sum());
-        for block in 0..blocks {
-            let at = row.add(block * LANES);
-            S::load(at).mul(share).store(at);
-        }
-    }
-    let mut d = 0;
-    while d < width {
-        // Two chains, even and odd positions, hide the latency of the fused multiply-add.
-        let (mut even, mut odd) = ([zero; G], [zero; G]);
-        for block in 0..blocks {
-            let count = if block + 1 == blocks { visible } else { LANES };
-            let (values, row) = (cache.values(block), probability.add(block * LANES));
-            let mut t = 0;
-            while t + 2 <= count {
-                let (value, next) = (
-                    S::load(values.add(t * width + d)),
-                    S::load(values.add((t + 1) * width + d)),
-                );
-                for h in 0..G {
-                    even[h] = S::splat(*row.add(h * stride + t)).fma(value, even[h]);
-                    odd[h] = S::splat(*row.add(h * stride + t + 1)).fma(next, odd[h]);
-                }
-                t += 2;
-            }
-            if t < count {
-                let value = S::load(values.add(t * width + d));
-                for h in 0..G {
-                    even[h] = S::splat(*row.add(h * stride + t)).fma(value, even[h]);
-                }
-            }
-        }
-        for h in 0..G {
-            even[h].add(odd[h]).store(out.add(h * width + d));
-        }
-        d += LANES;
-    }
 }

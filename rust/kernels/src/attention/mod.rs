@@ -23,13 +23,16 @@ macro_rules! head_blocks {
 
 mod backward;
 mod forward;
+mod reach;
+mod row;
 
 use crate::LANES;
 use crate::simd::Simd;
 
-pub use backward::{Saved, attend_backward};
+pub use backward::{Saved, attend_backward, attend_backward_within};
 pub(crate) use forward::{KeyValueBlocks, Row, RowKernel, attend_blocks_with, attend_with};
-pub use forward::{Queries, attend, attend_blocks};
+pub use forward::{Queries, attend, attend_blocks, attend_blocks_within, attend_within};
+pub use reach::{Reach, sink_gradient};
 
 /// Sixteen floats that lie in one line of the processor's cache.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,11 +4,11 @@
 //! depends on how it is split, so the bits are the same on any number of threads, and as in a pass that is kept.
 
 use super::{Copies, ExpertRanges, Products, Shape};
+use crate::arithmetic::OWN;
 use crate::panels::{Panels, Precision};
 use crate::route::Routing;
-use crate::rows::gather;
+use crate::rows::{add, add_row, gather};
 use crate::shared::Shared;
-use crate::swiglu::swiglu;
 use crate::worker_pool::WorkerPool;
 use crate::{Isa, bf16, gemm, padded, reserve};
 
@@ -32,6 +32,8 @@ pub struct PackedBlock<'a> {
     pub ranges: &'a ExpertRanges,
     /// Packed for [`crate::panels::Side::Forward`].
     pub panels: &'a Panels,
+    /// Where the ranges of biases lie, if the block has any.
+    pub values: &'a [f32],
 }
 
 /// Buffers that hold nothing between calls.
@@ -144,6 +146,14 @@ impl Products for PackedBlock<'_> {
                 scores,
                 false,
             );
+            if let Some(biases) = &self.ranges.biases {
+                add_row(
+                    self.isa,
+                    end - first,
+                    &self.values[biases.router.clone()],
+                    scores,
+                );
+            }
         });
     }
 
@@ -209,8 +219,15 @@ impl PackedBlock<'_> {
             let outputs = &mut outputs[rows.start * hidden..];
             let (up, down) = (&ranges.gate_up[e], &ranges.down[e]);
             panels.multiply(isa, up, n, hidden, 2 * inner, inputs, gate_up, false);
-            swiglu(isa, inner, gate_up, activations);
+            if let Some(biases) = &ranges.biases {
+                add_row(isa, n, &self.values[biases.gate_up[e].clone()], gate_up);
+            }
+            let activation = shape.activation;
+            activation.forward(isa, &OWN, inner, gate_up, activations);
             panels.multiply(isa, down, n, inner, hidden, activations, outputs, false);
+            if let Some(biases) = &ranges.biases {
+                add_row(isa, n, &self.values[biases.down[e].clone()], outputs);
+            }
         }
     }
 
@@ -228,8 +245,10 @@ impl PackedBlock<'_> {
             intermediate: inner,
             experts,
             chosen,
+            activation,
             ..
         } = self.shape;
+        let biases = ranges.biases.as_ref();
         let copies = routing.tokens.len();
         let tokens = copies / chosen;
         let split = self.is_split(tokens);
@@ -294,7 +313,14 @@ impl PackedBlock<'_> {
                     }
                 }
             }
-            swiglu(isa, wide, both, &mut activated[..n * wide]);
+            if let Some(biases) = biases {
+                let (gate, up) = self.values[biases.gate_up[e].clone()].split_at(inner);
+                for row in both.chunks_exact_mut(2 * wide) {
+                    add(isa, &gate[first..first + wide], &mut row[..wide]);
+                    add(isa, &up[first..first + wide], &mut row[wide..]);
+                }
+            }
+            activation.forward(isa, &OWN, wide, both, &mut activated[..n * wide]);
             for (row, from) in rows.zip(activated.chunks_exact(wide)) {
                 let at = row * inner_row + first;
                 // SAFETY: these rows are this expert's and these columns this part's.
@@ -313,15 +339,22 @@ impl PackedBlock<'_> {
             let a = &activations[rows.start * inner_row..rows.end * inner_row];
             let matrix = &N::panels(self.panels)[ranges.down[e].clone()];
             let panels = &matrix[first * inner..][..wide * inner];
+            let bias = biases.map(|biases| &self.values[biases.down[e].clone()][first..][..wide]);
             if wide == hidden {
                 // SAFETY: these rows are this expert's.
                 let outputs = unsafe { shared.slice(rows.start * hidden..rows.end * hidden) };
                 N::multiply(isa, rows.len(), inner, wide, a, panels, outputs);
+                if let Some(bias) = bias {
+                    add_row(isa, rows.len(), bias, outputs);
+                }
                 return;
             }
             let scratch = &mut worker(thread).floats;
             reserve(scratch, rows.len() * wide);
             N::multiply(isa, rows.len(), inner, wide, a, panels, scratch);
+            if let Some(bias) = bias {
+                add_row(isa, rows.len(), bias, scratch);
+            }
             for (row, from) in rows.zip(scratch.chunks_exact(wide)) {
                 // SAFETY: these rows are this expert's and these columns this part's.
                 unsafe { shared.put(row * hidden + first, from) };

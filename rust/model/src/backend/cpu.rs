@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use moevolve_kernels::attention::Heads;
+use moevolve_kernels::attention::{Heads, Reach};
 use moevolve_kernels::experts::{Saved, Scratch};
 use moevolve_kernels::norm::Norm;
 use moevolve_kernels::rope::Rotary;
@@ -134,6 +134,17 @@ impl Cpu<'_> {
         }
     }
 
+    /// What a layer's rows see.
+    fn reach(&self, layer: usize) -> Reach<'_> {
+        let sinks = self.layout.layers[layer].sinks.as_ref();
+        Reach {
+            window: self.config.windows.of(layer),
+            sinks: sinks.map_or(&[], |sinks| {
+                &self.weights.vector(sinks)[..self.config.heads]
+            }),
+        }
+    }
+
     /// Of queries or keys: each of `heads` heads alone, or all at once before they are split.
     fn heads_norm(&self, heads: usize) -> Norm {
         let (groups, size) = match self.config.qk_norm {
@@ -244,13 +255,14 @@ impl Backend for Cpu<'_> {
 
     fn attend(
         &self,
+        layer: usize,
         batch: &Packed,
         rows: &QueryRows,
         keep: bool,
         a: &mut Activations,
         w: &mut Workspace,
     ) {
-        self.attend_packed(batch, rows, keep, a, w);
+        self.attend_packed(layer, batch, rows, keep, a, w);
     }
 
     fn append_kv(&self, layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &Activations) {

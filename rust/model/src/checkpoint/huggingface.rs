@@ -1,7 +1,7 @@
 //! A checkpoint folder in the Hugging Face layout.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use moevolve_checkpoint::files::{is_there, read_object, read_text, write_atomically};
 use moevolve_checkpoint::folder::advice;
@@ -10,7 +10,7 @@ use moevolve_checkpoint::{Error, Result, TensorView, Tensors, Tokenizer, safeten
 use moevolve_kernels::stored::Format;
 use serde_json::{Map, Value, json};
 
-use super::Source;
+use super::{Source, interleaved};
 use crate::config::{self, Config};
 use crate::weights::Released;
 
@@ -44,10 +44,7 @@ pub(super) fn read(folder: &Path) -> Result<Source> {
         let name = tensor.replace(".mlp.", &format!(".{}.", config.family.describe().block));
         tensors.place(name, file.display().to_string());
     }
-    for file in &weights.files {
-        read_file(file, &config, &mut tensors)?;
-    }
-    join_scales(&mut tensors)?;
+    gather(&mut tensors, &weights.files, &config)?;
     tie(&mut config, &mut tensors)?;
     let tokenizer = Tokenizer::load(folder, config.vocabulary)?;
     Ok(Source {
@@ -89,16 +86,32 @@ fn tie(config: &mut Config, tensors: &mut Tensors) -> Result<()> {
 /// The tensors of one safetensors file under released names.
 pub fn tensors(file: &Path, config: &Config) -> Result<Tensors> {
     let mut tensors = Tensors::new(file.display().to_string());
-    read_file(file, config, &mut tensors)?;
-    join_scales(&mut tensors)?;
+    gather(&mut tensors, &[file.to_owned()], config)?;
     Ok(tensors)
 }
 
-fn read_file(file: &Path, config: &Config, tensors: &mut Tensors) -> Result<()> {
-    for (name, tensor) in safetensors::read(file)? {
-        for (name, tensor) in released(&name, tensor, config) {
-            tensors.insert(name, tensor)?;
+/// Adds those of all files.
+fn gather(tensors: &mut Tensors, files: &[PathBuf], config: &Config) -> Result<()> {
+    let interleaved = config.family.describe().interleaved;
+    let mut blocks = interleaved::Blocks::new();
+    for file in files {
+        let wanted = |name: &str| interleaved && interleaved::is_part(name);
+        let contents = safetensors::read_with_bytes(file, &wanted)?;
+        for (name, tensor) in contents.tensors {
+            for (name, tensor) in released(&name, tensor, config) {
+                tensors.insert(name, tensor)?;
+            }
         }
+        for (name, part) in contents.bytes {
+            let file = part.file().to_owned();
+            if blocks.insert(name.clone(), part).is_some() {
+                return Err(Error::tensor(&file, &name, "comes twice"));
+            }
+        }
+    }
+    join_scales(tensors)?;
+    if interleaved {
+        interleaved::separate(tensors, blocks, config)?;
     }
     Ok(())
 }
@@ -109,6 +122,9 @@ fn released(name: &str, tensor: TensorView, config: &Config) -> Vec<(String, Ten
         return Vec::new();
     }
     let described = config.family.describe();
+    if described.interleaved {
+        return vec![(name.to_owned(), tensor)];
+    }
     let [gate, up, down] = described.expert;
     let name = name.replace(".mlp.", &format!(".{}.", described.block));
     let fused = |suffix: &str| {

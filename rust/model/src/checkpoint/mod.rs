@@ -4,6 +4,7 @@
 
 pub mod gguf;
 pub mod huggingface;
+pub mod interleaved;
 
 use std::path::Path;
 

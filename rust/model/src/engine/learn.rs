@@ -210,13 +210,22 @@ impl Engine {
             Ok((name, tensor.map_err(|e| Error::Request(e.to_string()))?))
         };
         match &self.adapter {
-            None => self
-                .layout
-                .tensors
-                .iter()
-                .map(|spec| (spec.name.clone(), spec.shape(), spec.extract(&gradient)))
-                .map(tensor)
-                .collect(),
+            None => {
+                let released = Released::of_values(&self.config, &self.layout, &gradient);
+                let named = released
+                    .tensors()
+                    .enumerate()
+                    .map(|(index, (name, shape))| {
+                        let mut values = Vec::new();
+                        let rows = match shape[..] {
+                            [length] => length,
+                            _ => shape.iter().rev().skip(1).product(),
+                        };
+                        released.rows(index, 0..rows, &mut values);
+                        (name.clone(), shape.clone(), values)
+                    });
+                named.map(tensor).collect()
+            }
             Some(adapter) => adapter
                 .tensors(&gradient)
                 .into_iter()

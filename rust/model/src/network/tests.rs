@@ -82,7 +82,7 @@ impl Backend for Recorded<'_> {
         recorded:
         fn embed(ids: &[u32], out: &mut Vec<f32>);
         fn qkv(layer: usize, all: &QueryRows, rows: &QueryRows, input: &Vec<f32>, a: &mut cpu::Activations, w: &mut cpu::Workspace);
-        fn attend(batch: &Packed, rows: &QueryRows, keep: bool, a: &mut cpu::Activations, w: &mut cpu::Workspace);
+        fn attend(layer: usize, batch: &Packed, rows: &QueryRows, keep: bool, a: &mut cpu::Activations, w: &mut cpu::Workspace);
         fn append_kv(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &cpu::Activations);
         fn attend_paged(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], rows: &QueryRows, a: &mut cpu::Activations, w: &mut cpu::Workspace);
         fn mlp_or_moe(layer: usize, rows: &QueryRows, input: &Vec<f32>, keep: bool, a: &mut cpu::Activations, w: &mut cpu::Workspace, out: &mut Vec<f32>);

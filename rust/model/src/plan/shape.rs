@@ -28,16 +28,21 @@ pub struct Shape {
     pub output_bias: bool,
     pub mlp_bias: bool,
     pub router_bias: bool,
+    /// Biases of the experts' matrices.
+    pub expert_bias: bool,
+    /// A logit for each head that attention's softmax takes in.
+    pub sinks: bool,
     pub tied: bool,
     pub positions: Option<u128>,
 }
 
 /// Families whose sizes are known.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "minimax_m2",
     "qwen3_moe",
     "olmoe",
     "mixtral",
+    "gpt_oss",
     "llama",
     "mistral",
     "qwen2",
@@ -104,7 +109,7 @@ impl Reader<'_> {
 }
 
 impl Shape {
-    /// Fields that Hugging Face files of six families use.
+    /// Fields that Hugging Face files of all families use.
     pub fn read(map: &Map<String, Value>, file: &str) -> Result<Self> {
         let mut reader = Reader { map, file };
         let model_type = match reader.get("model_type").and_then(Value::as_str) {
@@ -147,12 +152,16 @@ impl Shape {
             output_bias: true,
             mlp_bias: reader.flag("mlp_bias", false),
             router_bias: false,
+            expert_bias: false,
+            sinks: false,
             tied: reader.flag("tie_word_embeddings", false),
             positions: reader.optional("max_position_embeddings")?,
             model_type,
         };
         match shape.model_type.as_str() {
-            "minimax_m2" | "qwen3_moe" | "olmoe" | "mixtral" => shape.read_experts(&reader)?,
+            "minimax_m2" | "qwen3_moe" | "olmoe" | "mixtral" | "gpt_oss" => {
+                shape.read_experts(&reader)?;
+            }
             "llama" | "qwen3" | "mistral" | "qwen2" => {
                 shape.dense_layers = layers;
                 shape.dense_inner = reader.size("intermediate_size")?;
@@ -166,6 +175,10 @@ impl Shape {
             }
             "qwen3" | "qwen3_moe" => (shape.query_norm, shape.key_norm) = (head, head),
             "qwen2" => (shape.attention_bias, shape.output_bias) = (true, false),
+            "gpt_oss" => {
+                shape.attention_bias = reader.flag("attention_bias", true);
+                (shape.router_bias, shape.expert_bias, shape.sinks) = (true, true, true);
+            }
             _ => {}
         }
         Ok(shape)

@@ -77,8 +77,50 @@ pub fn families() -> Vec<(&'static str, Value)> {
             "llama with biases",
             family("llama", llama3, &[biased, tied]),
         ),
-        ("qwen3", family("qwen3", plain, &[])),
+        ("qwen3", family("qwen3", plain.clone(), &[])),
+        (
+            "mistral",
+            family(
+                "mistral",
+                plain.clone(),
+                &[("sliding_window", json!(7)), ("head_dim", json!(16))],
+            ),
+        ),
+        (
+            "mixtral that slides",
+            family("mixtral", plain.clone(), &[("sliding_window", json!(5))]),
+        ),
+        (
+            "qwen2",
+            family(
+                "qwen2",
+                plain,
+                &[
+                    ("use_sliding_window", json!(true)),
+                    ("sliding_window", json!(18)),
+                    ("max_window_layers", json!(1)),
+                ],
+            ),
+        ),
+        ("gpt_oss", gpt_oss()),
     ]
+}
+
+/// gpt-oss with windows that slide within the examples' lengths, and clamped where gates of these sizes sometimes are.
+pub fn gpt_oss() -> Value {
+    let rope = json!({
+        "rope_type": "yarn", "rope_theta": 150_000.0, "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0,
+        "truncate": false, "original_max_position_embeddings": 4096,
+    });
+    with(
+        odd(),
+        &[
+            ("model_type", json!("gpt_oss")),
+            ("rope_parameters", rope),
+            ("sliding_window", json!(6)),
+            ("swiglu_limit", json!(1.5)),
+        ],
+    )
 }
 
 pub fn create(config: &Value, threads: usize) -> Engine {
@@ -87,10 +129,13 @@ pub fn create(config: &Value, threads: usize) -> Engine {
     // Norms of one and biases of zero would hide mistakes.
     edit(&mut engine, |name, values| {
         for (i, x) in values.iter_mut().enumerate() {
-            if name.contains("norm") || name.ends_with(".bias") {
-                *x += 0.2 * (i as f32).sin();
-            } else if name.contains("e_score_correction_bias") {
+            if name.contains("e_score_correction_bias") {
                 *x = 4.0 + 0.05 * (2.0 * i as f32).cos();
+            } else if ["norm", "bias", "sinks"]
+                .iter()
+                .any(|part| name.contains(part))
+            {
+                *x += 0.2 * (i as f32).sin();
             }
         }
     });

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use moevolve_kernels::attention::{KeyValues, Line, Queries, append};
+use moevolve_kernels::attention::{
+    KeyValues, Line, Queries, append, attend_blocks_within, attend_within,
+};
 use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::{add_row, gather};
 use moevolve_kernels::{LANES, padded, reserve};
@@ -158,6 +160,7 @@ impl Cpu<'_> {
     /// Attention within each packed sequence; keeps the probabilities for the backward pass if `keep`.
     pub(super) fn attend_packed(
         &self,
+        layer: usize,
         batch: &Packed,
         rows: &QueryRows,
         keep: bool,
@@ -165,6 +168,7 @@ impl Cpu<'_> {
         b: &mut Workspace,
     ) {
         let (heads, w) = (self.heads(), self.layout.widths);
+        let reach = self.reach(layer);
         let stride = padded(batch.longest);
         let row = heads.queries * stride;
         reserve(&mut a.attended, rows.len() * w.queries);
@@ -202,12 +206,19 @@ impl Cpu<'_> {
                 values: &b.value_cache,
                 stride,
             };
-            let (isa, attend) = (self.isa, self.weights.arithmetic().attend);
+            let (isa, whole) = (self.isa, self.weights.arithmetic().attend);
+            let attend = |queries: Queries<'_>, scratch: &mut [f32], keep, out: &mut [f32]| {
+                if reach.is_whole() {
+                    whole(isa, heads, cache, queries, scratch, keep, out);
+                } else {
+                    attend_within(isa, heads, reach, cache, queries, scratch, keep, out);
+                }
+            };
             let attended = &mut a.attended[part.start * w.queries..part.end * w.queries];
             if keep {
                 let kept = &mut a.probabilities[part.start * row..];
                 let queries = self.queries(rows, part.clone(), &a.queries);
-                attend(isa, heads, cache, queries, kept, true, attended);
+                attend(queries, kept, true, attended);
                 continue;
             }
             let mut parts: Vec<_> = attended
@@ -220,7 +231,7 @@ impl Cpu<'_> {
                     let first = part.start + *index * ATTENDED;
                     let part = first..part.end.min(first + ATTENDED);
                     let queries = self.queries(rows, part, &a.queries);
-                    attend(isa, heads, cache, queries, scratch, false, attended);
+                    attend(queries, scratch, false, attended);
                 });
         }
     }
@@ -263,14 +274,19 @@ impl Cpu<'_> {
             }
         }
         let (scores, queries) = (&b.scores, &a.queries);
-        let attend_blocks = self.weights.arithmetic().attend_blocks;
+        let (isa, whole) = (self.isa, self.weights.arithmetic().attend_blocks);
+        let reach = self.reach(layer);
         self.pool.each(&mut parts, &|(blocks, part, out), thread| {
             let queries = self.queries(rows, part.clone(), queries);
             let mut scores = scores[thread]
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             reserve(&mut scores, heads.queries * blocks.len() * LANES);
-            attend_blocks(self.isa, heads, blocks, layer, queries, &mut scores, out);
+            if reach.is_whole() {
+                whole(isa, heads, blocks, layer, queries, &mut scores, out);
+            } else {
+                attend_blocks_within(isa, heads, reach, blocks, layer, queries, &mut scores, out);
+            }
         });
     }
 }

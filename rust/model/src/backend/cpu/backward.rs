@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use moevolve_kernels::attention::{Saved, attend_backward};
+use moevolve_kernels::attention::{Saved, attend_backward, attend_backward_within, sink_gradient};
 use moevolve_kernels::experts;
 use moevolve_kernels::norm::rms_norm_backward;
 use moevolve_kernels::rope::rotate;
@@ -167,8 +167,8 @@ impl Backward<'_> {
             buffers: &mut s.weights,
         };
         weights.matrix(output, rows, &s.output, &a.attended);
-        if let Some(biases) = &layer.biases {
-            weights.bias(rows, &s.output, &biases.output);
+        if let Some(bias) = layer.biases.as_ref().and_then(|b| b.output.as_ref()) {
+            weights.add_bias(rows, &s.output, bias);
         }
         reserve(&mut s.attended, rows * w.queries);
         weights.input(output, rows, &s.output, &mut s.attended, false);
@@ -178,7 +178,7 @@ impl Backward<'_> {
         let dkeys = cpu.rotary.frame(&mut s.keys, tokens * w.keys);
         dkeys.fill(0.0);
         s.key_values[..tokens * 2 * w.keys].fill(0.0);
-        let stride = padded(batch.longest);
+        let (stride, reach) = (padded(batch.longest), cpu.reach(index));
         for (span, part) in batch.all.spans.iter().zip(&queries.spans) {
             if part.is_empty() {
                 continue;
@@ -191,18 +191,36 @@ impl Backward<'_> {
                 probabilities: &a.probabilities[part.start * heads.queries * stride..],
                 stride,
             };
-            attend_backward(
-                isa,
-                heads,
-                saved,
-                &queries.last[part.clone()],
-                &s.attended[part.start * w.queries..],
-                &mut dqueries[part.start * w.queries..],
-                &mut dkeys[span.start * w.keys..],
-                &mut s.key_values[span.start * 2 * w.keys + w.keys..],
-                2 * w.keys,
-                &mut s.scores,
+            let last = &queries.last[part.clone()];
+            let dout = &s.attended[part.start * w.queries..];
+            let dqueries = &mut dqueries[part.start * w.queries..];
+            let dkeys = &mut dkeys[span.start * w.keys..];
+            let dvalues = &mut s.key_values[span.start * 2 * w.keys + w.keys..];
+            let (step, scores) = (2 * w.keys, &mut s.scores);
+            if reach.is_whole() {
+                attend_backward(
+                    isa, heads, saved, last, dout, dqueries, dkeys, dvalues, step, scores,
+                );
+                continue;
+            }
+            attend_backward_within(
+                isa, heads, reach, saved, last, dout, dqueries, dkeys, dvalues, step, scores,
             );
+            if let Some(sinks) = &layer.sinks {
+                let attended = &a.attended[part.start * w.queries..];
+                let dsinks = weights.vector(sinks);
+                let probabilities = saved.probabilities;
+                sink_gradient(
+                    heads,
+                    reach,
+                    last,
+                    probabilities,
+                    stride,
+                    attended,
+                    dout,
+                    dsinks,
+                );
+            }
         }
     }
 
@@ -290,8 +308,8 @@ impl Backward<'_> {
             }
         }
         if let Some(biases) = &layer.biases {
-            weights.bias(rows, &s.raw_queries, &biases.query);
-            weights.bias(tokens, &s.key_values, &biases.key_value);
+            weights.add_bias(rows, &s.raw_queries, &biases.query);
+            weights.add_bias(tokens, &s.key_values, &biases.key_value);
         }
 
         let query_normal = if queries.whole {

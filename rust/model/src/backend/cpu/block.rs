@@ -42,8 +42,8 @@ impl Cpu<'_> {
             classes: &queries.classes,
         };
         self.multiply(&mut [output], true);
-        if let Some(biases) = &layer.biases {
-            let bias = self.weights.vector(&biases.output);
+        if let Some(bias) = layer.biases.as_ref().and_then(|b| b.output.as_ref()) {
+            let bias = self.weights.vector(bias);
             add_row(self.isa, rows, bias, &mut a.middle);
         }
         self.normalise(
@@ -105,6 +105,10 @@ impl Products for Block<'_> {
             classes: self.classes,
         };
         self.cpu.multiply(&mut [product], false);
+        if let Some(biases) = &self.ranges.biases {
+            let bias = self.cpu.weights.vector(&biases.router);
+            add_row(self.cpu.isa, tokens, bias, scores);
+        }
     }
 
     fn experts(

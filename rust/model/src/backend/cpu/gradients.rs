@@ -37,7 +37,7 @@ impl WeightGradients<'_> {
     }
 
     /// Adds the gradient of a bias: the sum of `rows` rows.
-    pub fn bias(&mut self, rows: usize, dy: &[f32], range: &Range<usize>) {
+    pub fn add_bias(&mut self, rows: usize, dy: &[f32], range: &Range<usize>) {
         if self.cpu.weights.trains_all() {
             sum_rows(self.cpu.isa, rows, dy, &mut self.gradient[range.clone()]);
         }
@@ -82,5 +82,13 @@ impl BackwardProducts for WeightGradients<'_> {
     ) {
         let range = range.clone();
         self.matrix(&Matrix { range, out, inp }, rows, dy, x);
+    }
+
+    fn bias(&self, range: &Range<usize>) -> &[f32] {
+        self.cpu.weights.vector(range)
+    }
+
+    fn bias_gradient(&mut self, range: &Range<usize>, rows: usize, dy: &[f32]) {
+        self.add_bias(rows, dy, range);
     }
 }

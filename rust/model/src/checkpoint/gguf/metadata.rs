@@ -11,6 +11,12 @@ use crate::config::Config;
 
 /// The fields of `config.json`, with every default spelt out.
 pub fn fields(config: &Config) -> Result<Map<String, Json>, String> {
+    if config.windows.any(config.layers) {
+        let name = config.family.describe().model_type;
+        return Err(format!(
+            "llama.cpp's {name} has no window that slides (sliding_window)"
+        ));
+    }
     let text = config.to_json("float32");
     match serde_json::from_str(&text) {
         Ok(Json::Object(mut fields)) => {
