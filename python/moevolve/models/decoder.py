@@ -23,7 +23,7 @@ KEPT = 32
 
 
 class Decoder:
-    """A decoder of one of the six families: MiniMax-M2, Qwen3-MoE, OLMoE, Mixtral, Llama, Qwen3.
+    """A decoder of one of the families that README.md lists.
 
     Calls on one decoder exclude each other; texts become tokens, and tokens texts, beside them.
 
