@@ -141,7 +141,7 @@ impl<'a> Released<'a> {
                 out.extend(&bias[rows]);
             }
             Source::Stacked(experts) => {
-                let height = self.tensors[index].1[1..].iter().rev().skip(1).product();
+                let height: usize = self.tensors[index].1[1..].iter().rev().skip(1).product();
                 for row in rows {
                     self.column(&experts[row / height], row % height, out);
                 }

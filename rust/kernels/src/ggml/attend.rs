@@ -105,6 +105,7 @@ unsafe fn attend_row<S: Simd, const G: usize>(
         last,
         alone,
         order,
+        ..
     } = row;
     let mut ordered = [[0.0f32; WIDEST]; G];
     for h in 0..G {
