@@ -100,7 +100,7 @@ MODELS = {
             **SMALL | {"intermediate": 60},
             more={"use_sliding_window": True, "sliding_window": 17, "max_window_layers": 1},
         ),
-        23,
+        29,
         "50GB",
     ),
     "gpt_oss": (
