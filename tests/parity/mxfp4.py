@@ -1,7 +1,7 @@
 """Makes an MXFP4 checkpoint as gpt-oss ships them out of a plain one: `python mxfp4.py PLAIN OUT`.
 
-The experts' matrices become blocks of 32 numbers of four bits, two in a byte, with a power of two for each block; everything else
-is bf16.
+The experts' matrices become blocks of 32 numbers of four bits, two in a byte, with a power of two for each block;
+everything else is bf16.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 BLOCK = 32
-VALUES = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0])
+VALUES = torch.tensor(
+    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0]
+)
 SPARED = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
 
 
