@@ -30,6 +30,7 @@ GOLDEN = (
     "mistral",
     "qwen2",
     "gpt_oss",
+    "qwen3_5_moe",
 )
 
 

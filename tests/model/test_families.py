@@ -162,6 +162,44 @@ def test_mxfp4_parts_that_are_missing_or_wrong_are_named(mxfp4, tmp_path, read_a
         refused(folder, *words)
 
 
+# --- a language model beside one of images
+
+
+def test_a_wrapped_language_model_is_read_without_its_images(goldens, copy, read_arrays):
+    folder = copy("qwen3_5_moe")
+    inner = json.loads((folder / "config.json").read_text())
+    wrapped = {
+        "model_type": "qwen3_5_moe",
+        "architectures": ["Qwen3_5MoeForConditionalGeneration"],
+        "tie_word_embeddings": False,
+        "text_config": inner,
+        "vision_config": {"model_type": "qwen3_5_moe_vision", "depth": 2},
+    }
+    (folder / "config.json").write_text(json.dumps(wrapped))
+
+    def wrap(tensors):
+        for name in list(tensors):
+            if name.startswith("model."):
+                tensors[name.replace("model.", "model.language_model.", 1)] = tensors.pop(name)
+        tensors["model.visual.patch_embed.proj.weight"] = ("F32", (2,), bytes(8))
+        tensors["mtp.norm.weight"] = ("F32", (2,), bytes(8))
+
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+    whole: dict[str, tuple[str, tuple[int, ...], bytes]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        arrays = read_arrays(file)
+        arrays.write(whole.update)
+        last = file
+    for file in folder.glob("*.safetensors"):
+        if file != last:
+            file.unlink()
+    read_arrays(last).write(lambda tensors: (tensors.update(whole), wrap(tensors)))
+    last.rename(folder / "model.safetensors")
+    engine = _native.Engine.load(str(folder), 1)
+    assert engine.fingerprint() == goldens["qwen3_5_moe"].load().fingerprint()
+    assert json.loads(engine.config())["model_type"] == "qwen3_5_moe_text"
+
+
 # --- half precision
 
 

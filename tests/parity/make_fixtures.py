@@ -119,6 +119,13 @@ MODELS = {
         24,
         "60KB",
     ),
+    "qwen3_5_moe": (
+        ref.Shape(
+            family="qwen3_5_moe_text", **SMALL | {"head": 12}, layers=3, more={"full_attention_interval": 2}
+        ),
+        26,
+        "60KB",
+    ),
     # gpt-oss as it ships: experts in MXFP4.
     "mxfp4": (ref.MXFP4_SHAPE, 25, "50GB"),
     # MiniMax-M2 as it ships: FP8 in blocks of 128, some of them torn by the matrix's end.

@@ -77,6 +77,18 @@ class Shape:
             local = ("minimax_m2", "mixtral", "gpt_oss")
             name = "num_local_experts" if self.family in local else "num_experts"
             fields |= {name: self.experts, "num_experts_per_tok": self.chosen}
+        if self.family == "qwen3_5_moe_text":
+            rope["partial_rotary_factor"] = self.partial
+            fields |= {
+                "moe_intermediate_size": self.intermediate,
+                "shared_expert_intermediate_size": self.intermediate + 3,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_key_head_dim": self.head,
+                "linear_value_head_dim": self.head + 2,
+                "linear_conv_kernel_dim": 4,
+                "full_attention_interval": 2,
+            }
         if self.family == "qwen3_moe":
             fields |= {"intermediate_size": 7, "moe_intermediate_size": self.intermediate}
         return fields | self.more
@@ -126,6 +138,7 @@ FAMILIES = (
     "mistral",
     "qwen2",
     "gpt_oss",
+    "qwen3_5_moe_text",
 )
 
 

@@ -86,6 +86,21 @@ SHAPES = {
         head=12,
         more={"sliding_window": 2, "swiglu_limit": 0.5, "initializer_range": 0.4, "attention_bias": False},
     ),
+    "qwen3_5_moe": ref.Shape(family="qwen3_5_moe_text", layers=4, head=16),
+    "qwen3_5_moe with a linear end": ref.Shape(
+        family="qwen3_5_moe_text",
+        layers=3,
+        head=12,
+        partial=1.0,
+        experts=6,
+        chosen=3,
+        more={
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "linear_num_key_heads": 3,
+            "linear_num_value_heads": 3,
+            "linear_conv_kernel_dim": 3,
+        },
+    ),
     "seed model": ref.Shape(
         vocabulary=128,
         hidden=128,

@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     /// Samples of each request that have not ended.
     open: HashMap<u64, usize>,
     cancelled: Vec<(u64, Option<usize>)>,
+    /// Blocks whose states nobody reads any more, before they are somebody's again.
+    pub stale: Vec<u32>,
     /// Ended without a step.
     events: Vec<Event>,
     requests: u64,
@@ -103,6 +105,7 @@ impl Shared {
         if publish {
             done.publish(done.read, &mut self.pool);
         }
+        self.stale.extend(done.states(&self.pool));
         done.release(&mut self.pool);
     }
 
@@ -182,6 +185,7 @@ impl<D: Device> Scheduler<D> {
                 busy: 0,
                 open: HashMap::new(),
                 cancelled: Vec::new(),
+                stale: Vec::new(),
                 events: Vec::new(),
                 requests: 0,
                 reach: 0,

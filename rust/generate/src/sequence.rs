@@ -35,6 +35,9 @@ pub struct Sequence {
     pub drafts: Vec<u32>,
     /// Rows of logits that it gets in this step: none, or one after its last token and after each draft.
     pub rows: usize,
+    /// Whether the network keeps states of it beside keys and values: they go on token by token, so that nothing that others
+    /// read is taken over, and nothing is guessed.
+    pub recurrent: bool,
     /// Tokens that it pays to draft, by how well the last drafts did.
     reach: usize,
 }
@@ -66,6 +69,7 @@ impl Sequence {
             drafts: Vec::new(),
             rows: 0,
             each: 0,
+            recurrent: false,
             reach: sampling.speculate,
             sampling,
         }
@@ -94,6 +98,9 @@ impl Sequence {
     /// Guesses what comes after its last token, where it asks for that.
     pub fn draft(&mut self) {
         self.drafts.clear();
+        if self.recurrent {
+            return;
+        }
         let most = self.reach.min(self.draws.left().saturating_sub(1));
         if most > 0 {
             self.drafts.extend(draft::continuation(&self.ids, most));
@@ -102,7 +109,7 @@ impl Sequence {
 
     /// Takes over blocks that others have read, as long as a token is left to read.
     pub fn adopt(&mut self, pool: &mut BlockPool) {
-        let Some((mut count, mut chain)) = self.known else {
+        let Some((mut count, mut chain)) = self.known.filter(|_| !self.recurrent) else {
             return;
         };
         while self.read == count * LANES && self.read + LANES < self.prompt {
@@ -123,7 +130,7 @@ impl Sequence {
 
     /// Makes whole blocks of the first `tokens` tokens known.
     pub fn publish(&mut self, tokens: usize, pool: &mut BlockPool) {
-        let Some((mut count, mut chain)) = self.known else {
+        let Some((mut count, mut chain)) = self.known.filter(|_| !self.recurrent) else {
             return;
         };
         while (count + 1) * LANES <= self.read.min(tokens) {
@@ -138,6 +145,7 @@ impl Sequence {
     pub fn reads_like(&self, other: &Self) -> bool {
         let end = self.read + LANES;
         self.read.is_multiple_of(LANES)
+            && !self.recurrent
             && end < self.prompt
             && end <= other.prompt
             && self.ids[..end] == other.ids[..end]
@@ -188,6 +196,7 @@ impl Sequence {
             Vec::new(),
         );
         one.promised = promised;
+        one.recurrent = self.recurrent;
         self.promised -= promised;
         one.each = self.each;
         if one.draws.finish.is_some() {
@@ -217,6 +226,18 @@ impl Sequence {
             drawn: std::mem::take(&mut self.draws.news),
             finish: self.draws.finish,
         })
+    }
+
+    /// The block of the last token that is read.
+    pub fn last_block(&self) -> Option<u32> {
+        let last = self.read.checked_sub(1)?;
+        self.table.get(last / LANES).copied()
+    }
+
+    /// Blocks whose states nobody reads after this sequence.
+    pub fn states<'a>(&'a self, pool: &'a BlockPool) -> impl Iterator<Item = u32> + 'a {
+        let own = self.table.iter().filter(|&&id| pool.owns(id));
+        own.copied().filter(|_| self.recurrent)
     }
 
     /// Gives everything back.

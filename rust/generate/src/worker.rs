@@ -53,7 +53,11 @@ impl<D: Device> WorkerBatch<D> {
         {
             let mut shared = lock(shared);
             let reads = backend.prefill();
-            self.admit(&mut shared, reads);
+            for id in std::mem::take(&mut shared.stale) {
+                backend.forget_states(cache, id);
+            }
+            let recurrent = backend.host().config.linear.is_some();
+            self.admit(&mut shared, reads, recurrent);
             self.plan(&mut shared.pool, reads);
             backend.reserve_kv(cache, shared.pool.count());
         }
@@ -67,8 +71,9 @@ impl<D: Device> WorkerBatch<D> {
         true
     }
 
-    /// Lets waiting samples in, in order, while there are slots and memory, and not too much is unread.
-    fn admit(&mut self, shared: &mut Shared, reads: [usize; 2]) {
+    /// Lets waiting samples in, in order, while there are slots and memory, and not too much is unread; `recurrent`: of a
+    /// network that keeps states beside keys and values.
+    fn admit(&mut self, shared: &mut Shared, reads: [usize; 2], recurrent: bool) {
         let decoding = self.sequences.iter().any(|s| !s.reading());
         let budget = reads[usize::from(!decoding)];
         let mut unread: usize = self
@@ -106,6 +111,7 @@ impl<D: Device> WorkerBatch<D> {
                 lead,
                 forks,
             );
+            sequence.recurrent = recurrent;
             sequence.adopt(&mut shared.pool);
             let prompt = whole - sequence.table.len();
             let fits = shared.pool.available().saturating_sub(prompt) / each.max(1);
@@ -237,7 +243,14 @@ impl<D: Device> WorkerBatch<D> {
             let sequence = &mut self.sequences[at];
             let drew = sequence.rows > 0;
             if sequence.fed > 0 {
+                let before = sequence.last_block();
                 sequence.settle();
+                if let Some(id) = before.filter(|&id| sequence.last_block() != Some(id))
+                    && sequence.recurrent
+                    && shared.pool.owns(id)
+                {
+                    backend.forget_states(cache, id);
+                }
                 sequence.publish(sequence.prompt, &mut shared.pool);
             }
             if !drew {

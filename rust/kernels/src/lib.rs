@@ -22,6 +22,7 @@ pub mod attention;
 mod batch_class;
 pub mod bf16;
 pub mod combine;
+pub mod delta;
 pub mod experts;
 pub mod frequencies;
 pub mod gemm;

@@ -29,6 +29,15 @@ pub const TARGETS: [&str; 7] = [
     "down_proj",
 ];
 
+/// What can be adapted of layers with linear attention besides, by name.
+pub const LINEAR_TARGETS: [&str; 5] = [
+    "in_proj_qkv",
+    "in_proj_z",
+    "in_proj_b",
+    "in_proj_a",
+    "out_proj",
+];
+
 /// What an adapter is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -134,7 +143,8 @@ impl Adapter {
                     let last = module.rsplit('.').next().unwrap_or(module);
                     let wanted = |target: &String| *target == last || *target == canonical(last);
                     let Some(rows) = spec.rows else { continue };
-                    let known = TARGETS.contains(&canonical(last).as_str());
+                    let known = TARGETS.contains(&canonical(last).as_str())
+                        || LINEAR_TARGETS.contains(&last);
                     if let Some(at) = settings.targets.iter().position(wanted).filter(|_| known) {
                         found[at] = true;
                         let out = (spec.at - matrix.range.start) / matrix.inp;

@@ -110,6 +110,35 @@ pub trait Backend: Copy + Send + Sync {
         w: &mut Workspace<Self>,
     );
 
+    /// Linear attention within each packed sequence, from the layer's input. `keep` as for [`Self::attend`].
+    #[allow(clippy::too_many_arguments)]
+    fn recall(
+        &self,
+        layer: usize,
+        batch: &Packed,
+        rows: &QueryRows,
+        input: &Buffer<Self>,
+        a: &mut Activations<Self>,
+        w: &mut Workspace<Self>,
+    );
+
+    /// The same from the states that the sequences' last blocks hold, which go on to the blocks that are last after it.
+    #[allow(clippy::too_many_arguments)]
+    fn recall_paged(
+        &self,
+        layer: usize,
+        cache: &Cache<Self>,
+        sequences: &[Paged<'_>],
+        all: &QueryRows,
+        rows: &QueryRows,
+        input: &Buffer<Self>,
+        a: &mut Activations<Self>,
+        w: &mut Workspace<Self>,
+    );
+
+    /// Gives the memory of a block's states back.
+    fn forget_states(&self, cache: &Cache<Self>, block: u32);
+
     /// Attention's output, the residual, and the block of experts or the dense one: `out` (rows, hidden). `keep` as for
     /// [`Self::attend`].
     #[allow(clippy::too_many_arguments)]
@@ -182,6 +211,19 @@ pub trait Backend: Copy + Send + Sync {
     /// To the gradient of a layer's input.
     #[allow(clippy::too_many_arguments)]
     fn qkv_backward(
+        &self,
+        layer: usize,
+        batch: &Packed,
+        rows: &QueryRows,
+        input: &Buffer<Self>,
+        a: &Activations<Self>,
+        d: &mut ActivationGradients<Self>,
+        gradient: &mut Buffer<Self>,
+    );
+
+    /// From the gradient after linear attention's residual to that of the layer's input.
+    #[allow(clippy::too_many_arguments)]
+    fn recall_backward(
         &self,
         layer: usize,
         batch: &Packed,

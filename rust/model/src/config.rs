@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::family::{AttentionBias, Description, Family, QkNorm};
 use crate::fields::Fields;
+use crate::linear_attention::{self, Linear};
 use crate::positions;
 use crate::windows::{self, Windows};
 use moevolve_checkpoint::{Error, Result};
@@ -33,6 +34,10 @@ pub struct Config {
     pub output_bias: bool,
     /// Which layers see the newest keys only.
     pub windows: Windows,
+    /// Layers of linear attention, if there are any.
+    pub linear: Option<Linear>,
+    /// Width of the expert that takes every token; 0 if there is none.
+    pub shared: usize,
     pub rule: Rule,
     pub activation: Activation,
     /// 1 if the rule is dense.
@@ -61,6 +66,9 @@ impl Config {
         let Value::Object(mut map) = value else {
             return Err(broken("is not a JSON object".to_owned()));
         };
+        if let Some(inner) = text_config(&map) {
+            map = inner;
+        }
         positions::fill(&mut map);
         let fields = Fields { file, map: &map };
         let family = match fields.get("model_type").and_then(Value::as_str) {
@@ -142,6 +150,12 @@ impl Config {
             attention_bias,
             output_bias,
             windows: windows::read(&fields, described, layers, positions)?,
+            linear: linear_attention::read(&fields, described, layers)?,
+            shared: if described.extras.shared {
+                fields.size_or("shared_expert_intermediate_size", Some(512))?
+            } else {
+                0
+            },
             rule,
             activation,
             experts,
@@ -175,12 +189,23 @@ impl Config {
         let matrices = if self.tied { 1.0 } else { 2.0 };
         let hidden = self.hidden as f64;
         matrices * self.vocabulary as f64 * hidden
-            + self.layers as f64 * self.layer_parameters()
+            + self.layers as f64 * self.layer_parameters(false)
+            + self.linear_layers() * (self.layer_parameters(true) - self.layer_parameters(false))
             + hidden
     }
 
-    /// Trained numbers of a layer.
-    fn layer_parameters(&self) -> f64 {
+    fn linear_layers(&self) -> f64 {
+        let linear = self.linear.as_ref();
+        linear.map_or(0, |linear| linear.count(self.layers)) as f64
+    }
+
+    /// Whether a layer's attention is linear.
+    pub fn is_linear(&self, layer: usize) -> bool {
+        self.linear.as_ref().is_some_and(|linear| linear.is(layer))
+    }
+
+    /// Trained numbers of a layer, of linear attention or not.
+    fn layer_parameters(&self, is_linear: bool) -> f64 {
         let [hidden, inner, head] = [self.hidden, self.intermediate, self.head].map(|n| n as f64);
         let [queries, keys] = [self.heads, self.key_heads].map(|heads| heads as f64 * head);
         let described = self.family.describe();
@@ -202,11 +227,28 @@ impl Config {
             Rule::Dense => 0.0,
             _ => experts * hidden,
         };
-        hidden * (2.0 * queries + 2.0 * keys)
-            + biases
-            + gains
+        let gated = counted(described.extras.linear, hidden * queries);
+        let mixer = match &self.linear {
+            Some(Linear { sizes, .. }) if is_linear => {
+                let [channels, heads, value, taps] =
+                    [sizes.channels(), sizes.value_heads, sizes.value, sizes.taps]
+                        .map(|n| n as f64);
+                hidden * (channels + 2.0 * heads * value + 2.0 * heads)
+                    + channels * taps
+                    + 2.0 * heads
+                    + value
+            }
+            _ => {
+                let asked = if self.attention_bias { 1.0 } else { 0.0 };
+                let biases = biases + counted(described.extras.linear, asked * queries);
+                hidden * (2.0 * queries + 2.0 * keys) + gated + biases + gains
+            }
+        };
+        let shared = self.shared as f64;
+        mixer
             + 2.0 * hidden
             + router
+            + counted(self.shared > 0, hidden * (3.0 * shared + 1.0))
             + experts * 3.0 * hidden * inner
     }
 
@@ -231,13 +273,19 @@ impl Config {
         };
         let layer = 6.0 + biases + gains + router + 3.0 * experts;
         let head = if self.tied { 0.0 } else { 1.0 };
-        2.0 + head + self.layers as f64 * layer
+        let layer = layer + counted(self.shared > 0, 4.0);
+        // Nine tensors instead of those of attention.
+        let more = 9.0 - (4.0 + biases + gains);
+        2.0 + head + self.layers as f64 * layer + self.linear_layers() * more
     }
 
     /// Whether a tensor is left unread: rotary frequencies are computed, and the layers for multi-token prediction that
     /// `use_mtp` announces (`mtp.*`, `model.mtp.*`, or `model.layers.N.*` past the last layer) draft, but do not answer.
     pub fn leaves_unread(&self, name: &str) -> bool {
         if name.ends_with("rotary_emb.inv_freq") {
+            return true;
+        }
+        if self.family == Family::Qwen35Moe && name.starts_with("model.visual.") {
             return true;
         }
         if name.starts_with("mtp.") || name.starts_with("model.mtp.") {
@@ -269,6 +317,13 @@ impl Config {
         }
     }
 
+    /// The rotated part of a head: readers take the whole part of head times factor, which must not fall short by a rounding.
+    fn factor(&self) -> f64 {
+        let factor = self.rotated as f64 / self.head as f64;
+        let short = ((self.head as f64 * factor) as usize) < self.rotated;
+        if short { factor.next_up() } else { factor }
+    }
+
     /// What to write beside weights of this dtype: the fields as they came, and what transformers needs.
     pub fn to_json(&self, dtype: &str) -> String {
         let described = self.family.describe();
@@ -292,13 +347,12 @@ impl Config {
             Scaling::Yarn { .. } => "yarn",
         };
         rope.insert("rope_type".to_owned(), json!(kind));
+        if self.family == Family::Qwen35Moe {
+            rope.insert("partial_rotary_factor".to_owned(), json!(self.factor()));
+        }
         if self.family == Family::MiniMaxM2 {
             fields.insert("rotary_dim".to_owned(), json!(self.rotated));
-            // Readers take the whole part of head times factor, which must not fall short by a rounding.
-            let factor = self.rotated as f64 / self.head as f64;
-            let short = ((self.head as f64 * factor) as usize) < self.rotated;
-            let factor = if short { factor.next_up() } else { factor };
-            rope.insert("partial_rotary_factor".to_owned(), json!(factor));
+            rope.insert("partial_rotary_factor".to_owned(), json!(self.factor()));
         }
         fields.insert("rope_parameters".to_owned(), Value::Object(rope));
         let mut text = serde_json::to_string_pretty(&fields).expect("a map of JSON values is JSON");
@@ -309,6 +363,27 @@ impl Config {
 
 /// Keys that count layers for multi-token prediction.
 const MTP_COUNTS: [&str; 2] = ["num_mtp_modules", "num_nextn_predict_layers"];
+
+/// The language model's part of a configuration that wraps it beside one of images.
+pub fn text_config(map: &Map<String, Value>) -> Option<Map<String, Value>> {
+    if map.get("model_type").and_then(Value::as_str) != Some("qwen3_5_moe") {
+        return None;
+    }
+    let mut inner = map.get("text_config")?.as_object()?.clone();
+    let name = Family::Qwen35Moe.describe().model_type;
+    inner.insert("model_type".to_owned(), json!(name));
+    for key in ["tie_word_embeddings", "quantization_config"] {
+        if let Some(value) = map.get(key) {
+            inner.insert(key.to_owned(), value.clone());
+        }
+    }
+    if !inner.contains_key("eos_token_id")
+        && let Some(value) = map.get("eos_token_id")
+    {
+        inner.insert("eos_token_id".to_owned(), value.clone());
+    }
+    Some(inner)
+}
 
 /// Refuses by name what would change the network and is not built.
 fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()> {
@@ -332,7 +407,12 @@ fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()
                 return fields.wrong("clip_qkv", format!("{value} is not supported, only null"));
             }
         }
-        Family::Mixtral | Family::Qwen3 | Family::Mistral | Family::Qwen2 | Family::GptOss => {}
+        Family::Mixtral
+        | Family::Qwen3
+        | Family::Mistral
+        | Family::Qwen2
+        | Family::GptOss
+        | Family::Qwen35Moe => {}
     }
     for key in MTP_COUNTS {
         fields.count_or(key)?;

@@ -16,6 +16,7 @@ pub enum Family {
     Mistral,
     Qwen2,
     GptOss,
+    Qwen35Moe,
 }
 
 /// What queries and keys are normalised over before they are rotated.
@@ -45,6 +46,25 @@ pub enum Window {
     /// In the layers that `layer_types` lists, or in every other one from the first on.
     Alternating,
 }
+
+/// What a block has beside attention over all tokens and routed experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extras {
+    /// Layers of linear attention (`layer_types`, `full_attention_interval`, `linear_*`), and full ones whose output is
+    /// gated by a twin of the queries.
+    pub linear: bool,
+    /// Whether an expert of its own takes every token (`shared_expert_intermediate_size`), weighed by a gate.
+    pub shared: bool,
+    /// Whether a norm's gain is one more than its weight, gated ones apart.
+    pub centred: bool,
+}
+
+/// Nothing.
+const PLAIN: Extras = Extras {
+    linear: false,
+    shared: false,
+    centred: false,
+};
 
 /// Which projections of attention have biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +99,9 @@ pub struct Description {
     pub clamped: bool,
     /// Whether files have the experts of a layer in one tensor, transposed, the columns of gate and up taking turns.
     pub interleaved: bool,
+    pub extras: Extras,
+    /// The part of a head that is rotated, where the file says nothing.
+    pub rotated: f64,
     /// Name of the block after attention.
     pub block: &'static str,
     /// Name of the router in it.
@@ -100,7 +123,7 @@ const MIXTRAL_NAMES: [&str; 3] = ["w1", "w3", "w2"];
 const PROJECTIONS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
 
 /// Defaults are those of transformers' configuration classes.
-pub static FAMILIES: [Description; 9] = [
+pub static FAMILIES: [Description; 10] = [
     Description {
         family: Family::MiniMaxM2,
         model_type: "minimax_m2",
@@ -114,6 +137,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "block_sparse_moe",
         router: "gate",
         expert: MIXTRAL_NAMES,
@@ -137,6 +162,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "gate",
         expert: PROJECTIONS,
@@ -160,6 +187,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "gate",
         expert: PROJECTIONS,
@@ -183,6 +212,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "block_sparse_moe",
         router: "gate",
         expert: MIXTRAL_NAMES,
@@ -206,6 +237,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "gate",
         expert: PROJECTIONS,
@@ -229,6 +262,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "gate",
         expert: PROJECTIONS,
@@ -252,6 +287,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "gate",
         expert: PROJECTIONS,
@@ -275,6 +312,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: false,
         clamped: false,
         interleaved: false,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "gate",
         expert: PROJECTIONS,
@@ -299,6 +338,8 @@ pub static FAMILIES: [Description; 9] = [
         expert_bias: true,
         clamped: true,
         interleaved: true,
+        extras: PLAIN,
+        rotated: 1.0,
         block: "mlp",
         router: "router",
         expert: PROJECTIONS,
@@ -308,6 +349,35 @@ pub static FAMILIES: [Description; 9] = [
         theta: 1.5e5,
         epsilon: 1e-5,
         positions: 131_072,
+    },
+    Description {
+        family: Family::Qwen35Moe,
+        model_type: "qwen3_5_moe_text",
+        architecture: "Qwen3_5MoeForCausalLM",
+        qk_norm: QkNorm::PerHead,
+        rule: Rule::Softmax { normalised: true },
+        chooses_norm: false,
+        attention_bias: AttentionBias::Switched { absent: false },
+        window: Window::Never,
+        sinks: false,
+        expert_bias: false,
+        clamped: false,
+        interleaved: false,
+        extras: Extras {
+            linear: true,
+            shared: true,
+            centred: true,
+        },
+        rotated: 0.25,
+        block: "mlp",
+        router: "gate",
+        expert: PROJECTIONS,
+        intermediate: "moe_intermediate_size",
+        head: Some(256),
+        key_heads: Some(2),
+        theta: 1e4,
+        epsilon: 1e-6,
+        positions: 32_768,
     },
 ];
 

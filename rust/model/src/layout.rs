@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use moevolve_kernels::delta::Sizes;
 use moevolve_kernels::experts::{ExpertBiases, ExpertRanges, Shape};
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::{LANES, padded};
@@ -63,11 +64,16 @@ pub struct TensorLayout {
     /// None for a vector.
     pub rows: Option<Axis>,
     pub columns: Axis,
+    /// Whether a vector is a convolution's: each group the weights of a channel, (channels, 1, taps) in a checkpoint.
+    pub depthwise: bool,
 }
 
 impl TensorLayout {
     /// The shape in a checkpoint.
     pub fn shape(&self) -> Vec<usize> {
+        if self.depthwise {
+            return vec![self.columns.groups, 1, self.columns.size];
+        }
         self.rows
             .iter()
             .map(|rows| rows.length())
@@ -103,7 +109,11 @@ impl TensorLayout {
     pub fn extract_rows(&self, parameters: &[f32], rows: Range<usize>, out: &mut Vec<f32>) {
         let Axis { groups, size } = self.columns;
         match self.rows {
-            None => out.extend(rows.map(|i| parameters[self.at + self.columns.offset(i)])),
+            None => {
+                let each = if self.depthwise { size } else { 1 };
+                let numbers = rows.start * each..rows.end * each;
+                out.extend(numbers.map(|i| parameters[self.at + self.columns.offset(i)]));
+            }
             Some(axis) => {
                 for row in rows {
                     let row = &parameters[self.at + axis.offset(row) * self.columns.padded()..];
@@ -140,6 +150,49 @@ pub struct Matrix {
 pub struct Layer {
     pub range: Range<usize>,
     pub input_norm: Range<usize>,
+    pub mixer: Mixer,
+    pub middle_norm: Range<usize>,
+    pub experts: ExpertRanges,
+    pub shared: Option<SharedExpert>,
+}
+
+/// How tokens of a text learn of each other.
+#[derive(Clone, Debug)]
+pub enum Mixer {
+    Attention(Attention),
+    Linear(LinearAttention),
+}
+
+impl Layer {
+    /// Attention to keys.
+    ///
+    /// # Panics
+    /// If the layer's is linear: the walk over the layers asks before.
+    pub fn attention(&self) -> &Attention {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention,
+            Mixer::Linear(_) => panic!("a layer of linear attention has no keys"),
+        }
+    }
+
+    /// From what attention gives to the residual, and what is added.
+    pub fn output(&self) -> (&Matrix, Option<&Range<usize>>) {
+        match &self.mixer {
+            Mixer::Attention(attention) => {
+                let biases = attention.biases.as_ref();
+                let bias = biases.and_then(|biases| biases.output.as_ref());
+                (&attention.output, bias)
+            }
+            Mixer::Linear(linear) => (&linear.output, None),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// Which of the layers with keys and values this is.
+    pub index: usize,
+    /// Each head's query over its gate, where the family has gates.
     pub query: Matrix,
     /// Keys over values.
     pub key_value: Matrix,
@@ -150,8 +203,35 @@ pub struct Layer {
     /// One logit a query head, where the family has them: see [`moevolve_kernels::attention::Reach`].
     pub sinks: Option<Range<usize>>,
     pub output: Matrix,
-    pub middle_norm: Range<usize>,
-    pub experts: ExpertRanges,
+}
+
+/// Linear attention: see [`moevolve_kernels::delta`].
+#[derive(Clone, Debug)]
+pub struct LinearAttention {
+    /// Which of the layers with a state this is.
+    pub index: usize,
+    /// Queries, keys and values, before they are convolved.
+    pub channels: Matrix,
+    /// What gates the output.
+    pub gate: Matrix,
+    /// One number a value head: how much of a value is taken in, and what decay depends on.
+    pub strength: Matrix,
+    pub decay: Matrix,
+    pub taps: Range<usize>,
+    pub decay_bias: Range<usize>,
+    /// Logarithm of the rate.
+    pub rate: Range<usize>,
+    pub norm: Range<usize>,
+    pub output: Matrix,
+}
+
+/// The expert that takes every token.
+#[derive(Clone, Debug)]
+pub struct SharedExpert {
+    pub gate_up: Matrix,
+    pub down: Matrix,
+    /// One number a token, which weighs it.
+    pub gate: Matrix,
 }
 
 /// Biases of attention's projections.
@@ -173,6 +253,11 @@ pub struct Widths {
     pub intermediate: usize,
     pub experts: usize,
     pub vocabulary: usize,
+    /// Of the expert that takes every token, and of a layer's linear attention; 0 where there is none.
+    pub shared: usize,
+    pub channels: usize,
+    pub values: usize,
+    pub value_heads: usize,
 }
 
 /// The whole parameter buffer.
@@ -205,8 +290,22 @@ impl Builder {
             at,
             rows,
             columns,
+            depthwise: false,
         });
         at..self.total
+    }
+
+    /// A convolution's weights.
+    fn depthwise(&mut self, name: String, channels: usize, taps: usize) -> Range<usize> {
+        let columns = Axis {
+            groups: channels,
+            size: taps,
+        };
+        let range = self.tensor(name, None, columns);
+        if let Some(last) = self.tensors.last_mut() {
+            last.depthwise = true;
+        }
+        range
     }
 
     fn matrix(&mut self, name: String, rows: Axis, columns: Axis) -> Matrix {
@@ -227,6 +326,104 @@ impl Builder {
             inp: first.inp,
         }
     }
+
+    /// Attention to keys of layer `l`.
+    fn attention(&mut self, config: &Config, l: usize, index: usize) -> Attention {
+        let described = config.family.describe();
+        let hidden = Axis::plain(config.hidden);
+        let heads = |groups: usize| Axis {
+            groups,
+            size: config.head,
+        };
+        let (queries, keys) = (heads(config.heads), heads(config.key_heads));
+        // The norms of queries and keys: over all heads, or one gain for each of them.
+        let gains = match config.qk_norm {
+            QkNorm::None => None,
+            QkNorm::PerHead => Some([Axis::plain(config.head); 2]),
+            QkNorm::Whole => Some([queries, keys]),
+        };
+        let asked = if described.extras.linear {
+            heads(2 * config.heads)
+        } else {
+            queries
+        };
+        let name = |part: &str| format!("model.layers.{l}.self_attn.{part}.weight");
+        let bias = |part: &str| format!("model.layers.{l}.self_attn.{part}.bias");
+        let query = self.matrix(name("q_proj"), asked, hidden);
+        let key_value = self.stacked([name("k_proj"), name("v_proj")], keys, hidden);
+        let qk_norms = gains.map(|[query, key]| {
+            [
+                self.tensor(name("q_norm"), None, query),
+                self.tensor(name("k_norm"), None, key),
+            ]
+        });
+        let output = self.matrix(name("o_proj"), hidden, queries);
+        let sinks = described.sinks.then(|| {
+            let heads = Axis::plain(config.heads);
+            self.tensor(format!("model.layers.{l}.self_attn.sinks"), None, heads)
+        });
+        let biases = config.attention_bias.then(|| {
+            let query = self.tensor(bias("q_proj"), None, asked);
+            let key = self.tensor(bias("k_proj"), None, keys);
+            let value = self.tensor(bias("v_proj"), None, keys);
+            let output = config.output_bias;
+            Biases {
+                query,
+                key_value: key.start..value.end,
+                output: output.then(|| self.tensor(bias("o_proj"), None, hidden)),
+            }
+        });
+        Attention {
+            index,
+            query,
+            key_value,
+            biases,
+            qk_norms,
+            sinks,
+            output,
+        }
+    }
+
+    /// Linear attention of layer `l`.
+    fn linear_attention(
+        &mut self,
+        config: &Config,
+        sizes: Sizes,
+        l: usize,
+        index: usize,
+    ) -> LinearAttention {
+        let hidden = Axis::plain(config.hidden);
+        let heads = Axis::plain(sizes.value_heads);
+        let values = Axis::plain(sizes.value_heads * sizes.value);
+        let named = |part: &str| format!("model.layers.{l}.linear_attn.{part}");
+        let weight = |part: &str| named(&format!("{part}.weight"));
+        let channels = Axis::plain(sizes.channels());
+        LinearAttention {
+            index,
+            channels: self.matrix(weight("in_proj_qkv"), channels, hidden),
+            gate: self.matrix(weight("in_proj_z"), values, hidden),
+            strength: self.matrix(weight("in_proj_b"), heads, hidden),
+            decay: self.matrix(weight("in_proj_a"), heads, hidden),
+            taps: self.depthwise(weight("conv1d"), sizes.channels(), sizes.taps),
+            decay_bias: self.tensor(named("dt_bias"), None, heads),
+            rate: self.tensor(named("A_log"), None, heads),
+            norm: self.tensor(weight("norm"), None, Axis::plain(sizes.value)),
+            output: self.matrix(weight("out_proj"), hidden, values),
+        }
+    }
+
+    /// The expert that takes every token.
+    fn shared_expert(&mut self, config: &Config, l: usize) -> SharedExpert {
+        let block = config.family.describe().block;
+        let (hidden, inner) = (Axis::plain(config.hidden), Axis::plain(config.shared));
+        let named = |part: &str| format!("model.layers.{l}.{block}.{part}.weight");
+        let part = |part: &str| named(&format!("shared_expert.{part}"));
+        SharedExpert {
+            gate_up: self.stacked([part("gate_proj"), part("up_proj")], inner, hidden),
+            down: self.matrix(part("down_proj"), hidden, inner),
+            gate: self.matrix(named("shared_expert_gate"), Axis::plain(1), hidden),
+        }
+    }
 }
 
 impl Layout {
@@ -243,55 +440,29 @@ impl Layout {
         };
         let vocabulary = Axis::plain(config.vocabulary);
         let described = config.family.describe();
-        // The norms of queries and keys: over all heads, or one gain for each of them.
-        let gains = match config.qk_norm {
-            QkNorm::None => None,
-            QkNorm::PerHead => Some([Axis::plain(config.head); 2]),
-            QkNorm::Whole => Some([queries, keys]),
-        };
         let mut b = Builder {
             total: 0,
             tensors: Vec::new(),
         };
         let embedding = b.matrix("model.embed_tokens.weight".to_owned(), vocabulary, hidden);
+        let (mut keyed, mut recurrent) = (0, 0);
         let layers = (0..config.layers)
             .map(|l| {
                 let start = b.total;
                 let name = |part: &str| format!("model.layers.{l}.{part}.weight");
-                let bias = |part: &str| format!("model.layers.{l}.self_attn.{part}.bias");
                 let expert = |e: usize, part: usize| described.expert_name(l, e, part);
                 let input_norm = b.tensor(name("input_layernorm"), None, hidden);
-                let query = b.matrix(name("self_attn.q_proj"), queries, hidden);
-                let key_value = b.stacked(
-                    [name("self_attn.k_proj"), name("self_attn.v_proj")],
-                    keys,
-                    hidden,
-                );
-                let qk_norms = gains.map(|gains| {
-                    let parts = ["q_norm", "k_norm"].map(|part| name(&format!("self_attn.{part}")));
-                    let [query, key] = parts;
-                    [
-                        b.tensor(query, None, gains[0]),
-                        b.tensor(key, None, gains[1]),
-                    ]
-                });
-                let output = b.matrix(name("self_attn.o_proj"), hidden, queries);
-                let sinks = described.sinks.then(|| {
-                    let heads = Axis::plain(config.heads);
-                    b.tensor(format!("model.layers.{l}.self_attn.sinks"), None, heads)
-                });
-                let biases = config.attention_bias.then(|| {
-                    let query = b.tensor(bias("q_proj"), None, queries);
-                    let key = b.tensor(bias("k_proj"), None, keys);
-                    let value = b.tensor(bias("v_proj"), None, keys);
-                    Biases {
-                        query,
-                        key_value: key.start..value.end,
-                        output: config
-                            .output_bias
-                            .then(|| b.tensor(bias("o_proj"), None, hidden)),
+                let mixer = match &config.linear {
+                    Some(linear) if linear.is(l) => {
+                        recurrent += 1;
+                        let index = recurrent - 1;
+                        Mixer::Linear(b.linear_attention(config, linear.sizes, l, index))
                     }
-                });
+                    _ => {
+                        keyed += 1;
+                        Mixer::Attention(b.attention(config, l, keyed - 1))
+                    }
+                };
                 let middle_norm = b.tensor(name("post_attention_layernorm"), None, hidden);
                 let router = match config.rule {
                     Rule::Dense => b.total..b.total,
@@ -328,17 +499,14 @@ impl Layout {
                     down,
                     biases: biases_of_experts,
                 };
+                let shared = (config.shared > 0).then(|| b.shared_expert(config, l));
                 Layer {
                     range: start..b.total,
                     input_norm,
-                    query,
-                    key_value,
-                    biases,
-                    qk_norms,
-                    sinks,
-                    output,
+                    mixer,
                     middle_norm,
                     experts,
+                    shared,
                 }
             })
             .collect();
@@ -349,6 +517,7 @@ impl Layout {
             b.matrix("lm_head.weight".to_owned(), vocabulary, hidden)
         };
         debug_assert!(b.total.is_multiple_of(LANES));
+        let sizes = config.linear.as_ref().map(|linear| linear.sizes);
         Self {
             widths: Widths {
                 hidden: hidden.padded(),
@@ -358,6 +527,10 @@ impl Layout {
                 intermediate: inner.padded(),
                 experts: padded(config.experts),
                 vocabulary: vocabulary.padded(),
+                shared: padded(config.shared),
+                channels: padded(sizes.map_or(0, Sizes::channels)),
+                values: padded(sizes.map_or(0, |sizes| sizes.value_heads * sizes.value)),
+                value_heads: padded(sizes.map_or(0, |sizes| sizes.value_heads)),
             },
             embedding,
             layers,
@@ -366,6 +539,12 @@ impl Layout {
             total: b.total,
             tensors: b.tensors,
         }
+    }
+
+    /// Layers with keys and values.
+    pub fn keyed(&self) -> usize {
+        let keyed = |layer: &&Layer| matches!(layer.mixer, Mixer::Attention(_));
+        self.layers.iter().filter(keyed).count()
     }
 
     /// The experts' block as the kernels see it.
@@ -404,11 +583,32 @@ impl Layout {
             ..
         } = self.widths;
         for layer in &self.layers {
-            all.extend([
-                layer.query.clone(),
-                layer.key_value.clone(),
-                layer.output.clone(),
-            ]);
+            match &layer.mixer {
+                Mixer::Attention(Attention {
+                    query,
+                    key_value,
+                    output,
+                    ..
+                }) => all.extend([query, key_value, output].map(Matrix::clone)),
+                Mixer::Linear(LinearAttention {
+                    channels,
+                    gate,
+                    strength,
+                    decay,
+                    output,
+                    ..
+                }) => {
+                    all.extend([channels, gate, strength, decay, output].map(Matrix::clone));
+                }
+            }
+            if let Some(SharedExpert {
+                gate_up,
+                down,
+                gate,
+            }) = &layer.shared
+            {
+                all.extend([gate_up, down, gate].map(Matrix::clone));
+            }
             if !layer.experts.router.is_empty() {
                 all.push(Matrix {
                     range: layer.experts.router.clone(),

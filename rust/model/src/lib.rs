@@ -1,5 +1,5 @@
 //! Decoders with a mixture of experts or a dense block that run, sample and train on the CPU: MiniMax-M2, Qwen3,
-//! OLMoE, Mixtral, gpt-oss, Llama, Mistral, Qwen2.
+//! OLMoE, Mixtral, gpt-oss, Qwen3.5-MoE, Llama, Mistral, Qwen2.
 //!
 //! [`Engine`] is the whole of it. Inside, [`family`], [`config`] and [`layout`] fix the shapes, [`checkpoint`] and [`weights`]
 //! move tensors between files (`moevolve-checkpoint`) and the flat parameters. [`network`] is the one walk over the
@@ -18,6 +18,7 @@ pub mod family;
 mod fields;
 pub mod layout;
 pub mod linear;
+pub mod linear_attention;
 pub mod network;
 pub mod objective;
 pub mod optimizer;

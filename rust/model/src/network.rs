@@ -116,10 +116,19 @@ impl<D: Device> Pass<D> {
             .expect("a layer's input is not its output");
         let (a, w) = (&mut self.activations[kept], &mut self.workspace);
         let keep = self.keep != Keep::Nothing;
-        backend.qkv(layer, all, rows, input, a, w);
+        let linear = backend.host().config.is_linear(layer);
+        if !linear {
+            backend.qkv(layer, all, rows, input, a, w);
+        }
         match *attention {
+            KeyValues::Packed(batch) if linear => {
+                backend.recall(layer, batch, rows, input, a, w);
+            }
             KeyValues::Packed(batch) => {
                 backend.attend(layer, batch, rows, keep, a, w);
+            }
+            KeyValues::Paged { cache, sequences } if linear => {
+                backend.recall_paged(layer, cache, sequences, all, rows, input, a, w);
             }
             KeyValues::Paged { cache, sequences } => {
                 backend.append_kv(layer, cache, sequences, a);
@@ -158,6 +167,10 @@ impl<D: Device> Pass<D> {
             let a = &self.activations[layer % self.activations.len()];
             let (input, w) = (&self.inputs[layer], &mut self.workspace);
             backend.mlp_or_moe_backward(layer, rows, a, w, d, gradient);
+            if backend.host().config.is_linear(layer) {
+                backend.recall_backward(layer, batch, rows, input, a, d, gradient);
+                continue;
+            }
             backend.attend_backward(layer, batch, rows, a, w, d, gradient);
             backend.qkv_backward(layer, batch, rows, input, a, d, gradient);
         }

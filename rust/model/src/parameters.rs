@@ -54,12 +54,19 @@ impl Parameters {
         let mut values = vec![0.0; layout.total];
         for (index, spec) in layout.tensors.iter().enumerate() {
             let count = spec.shape().iter().product();
+            let key = seed.wrapping_add((index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95));
+            let centred =
+                config.family.describe().extras.centred && !spec.name.contains("linear_attn");
             let tensor: Vec<f32> = if spec.is_norm() {
+                vec![if centred { 0.0 } else { 1.0 }; count]
+            } else if spec.name.ends_with(".dt_bias") {
                 vec![1.0; count]
+            } else if spec.name.ends_with(".A_log") {
+                let rate = |i| 0.01 + 15.99 * uniform(key, i as u64);
+                (0..count).map(|i| rate(i).ln() as f32).collect()
             } else if spec.is_bias() {
                 vec![0.0; count]
             } else {
-                let key = seed.wrapping_add((index as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95));
                 (0..count)
                     .map(|i| (normal(key, i as u64) * config.initializer_range) as f32)
                     .collect()

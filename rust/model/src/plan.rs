@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::checkpoint::gguf;
-use crate::config::Config;
+use crate::config::{Config, text_config};
 use moevolve_checkpoint::files::read_object;
 use moevolve_checkpoint::folder::advice;
 use moevolve_checkpoint::gguf::Parts;
@@ -163,7 +163,8 @@ fn of_gguf(path: &Path) -> Result<Plan> {
 
 /// Plans from the fields of `config.json`, also of checkpoints that the engine itself does not run; `file` names it in errors.
 pub fn of(config: &Map<String, Value>, file: &str) -> Result<Plan> {
-    let shape = Shape::read(config, file)?;
+    let inner = text_config(config);
+    let shape = Shape::read(inner.as_ref().unwrap_or(config), file)?;
     let groups = groups(&shape);
     let count = |what: &str, total: u128| {
         u64::try_from(total).map_err(|_| Error::File {
@@ -193,7 +194,7 @@ pub fn of(config: &Map<String, Value>, file: &str) -> Result<Plan> {
         let total = groups.iter().map(|group| group.bytes(format)).sum();
         bytes.insert(name.to_owned(), count("bytes", total)?.into());
     }
-    let kv = 2 * shape.layers * shape.key_heads * shape.head * 2;
+    let kv = 2 * (shape.layers - shape.linear_layers) * shape.key_heads * shape.head * 2;
     let narrow = |n: u128| n as u64; // Each size was read from 31 bits.
     Ok(Plan {
         layers: narrow(shape.layers),
@@ -239,6 +240,7 @@ fn groups(shape: &Shape) -> Vec<Group> {
     } = *shape;
     let (queries, keys) = (shape.heads * shape.head, shape.key_heads * shape.head);
     let sparse = layers - shape.dense_layers;
+    let (linear, keyed) = (shape.linear_layers, layers - shape.linear_layers);
     let same = |part, out, inp, count| Group {
         part,
         out,
@@ -252,17 +254,29 @@ fn groups(shape: &Shape) -> Vec<Group> {
             active: tied,
             ..same("embeddings", vocabulary, hidden, 1)
         },
-        same("attention", queries, hidden, layers),
-        same("attention", keys, hidden, 2 * layers),
-        same("attention", hidden, queries, layers),
+        same("attention", shape.twins * queries, hidden, keyed),
+        same("attention", keys, hidden, 2 * keyed),
+        same("attention", hidden, queries, keyed),
+        same("linear attention", shape.channels, hidden, linear),
+        same("linear attention", shape.values, hidden, linear),
+        same("linear attention", shape.value_heads, hidden, 2 * linear),
+        same("linear attention", hidden, shape.values, linear),
+        same("linear attention", shape.channels * shape.taps, 0, linear),
+        same("linear attention", shape.value_heads, 0, 2 * linear),
+        same("norms", shape.value, 0, linear),
         same("norms", hidden, 0, 2 * layers + 1),
-        same("norms", shape.query_norm, 0, layers),
-        same("norms", shape.key_norm, 0, layers),
+        same("norms", shape.query_norm, 0, keyed),
+        same("norms", shape.key_norm, 0, keyed),
     ];
     if shape.attention_bias {
-        groups.push(same("attention", queries + 2 * keys, 0, layers));
+        groups.push(same(
+            "attention",
+            shape.twins * queries + 2 * keys,
+            0,
+            keyed,
+        ));
         if shape.output_bias {
-            groups.push(same("attention", hidden, 0, layers));
+            groups.push(same("attention", hidden, 0, keyed));
         }
     }
     groups.push(same(
@@ -284,6 +298,11 @@ fn groups(shape: &Shape) -> Vec<Group> {
             active: each * shape.chosen,
             ..same("experts", out, inp, each * shape.experts)
         });
+    }
+    if shape.shared > 0 {
+        groups.push(same("experts", shape.shared, hidden, 2 * sparse));
+        groups.push(same("experts", hidden, shape.shared, sparse));
+        groups.push(same("router", 1, hidden, sparse));
     }
     groups.push(same("router", shape.experts, hidden, sparse));
     if shape.router_bias {

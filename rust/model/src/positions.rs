@@ -97,14 +97,14 @@ fn rotated(
     } else if described.family == Family::MiniMaxM2 && fields.get("rotary_dim").is_some() {
         fields.size("rotary_dim")?
     } else {
-        whole(fields.number("partial_rotary_factor", 1.0)?) as usize
+        whole(fields.number("partial_rotary_factor", described.rotated)?) as usize
     };
     if rotated > head || !rotated.is_multiple_of(2) {
         let reason =
             format!("{rotated} rotated dimensions: an even number up to head_dim {head} is needed");
         return fields.wrong("rotary_dim", reason);
     }
-    if rotated < head && described.family != Family::MiniMaxM2 {
+    if rotated < head && !matches!(described.family, Family::MiniMaxM2 | Family::Qwen35Moe) {
         let reason = format!(
             "{rotated} of {head} dimensions: {} rotates whole heads",
             described.model_type

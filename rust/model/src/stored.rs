@@ -58,6 +58,7 @@ pub fn obstacle(layout: &Layout) -> Option<&'static str> {
     let any = layout
         .tensors
         .iter()
+        .filter(|spec| !spec.depthwise)
         .any(|spec| spec.rows.is_some_and(gapped) || gapped(spec.columns));
     any.then_some("head_dim is not a multiple of 16")
 }
@@ -92,9 +93,7 @@ impl Stored {
                 let at = stored.vectors.len();
                 stored.vector_offsets.insert(spec.at, at);
                 stored.vectors.resize(at + spec.columns.padded(), 0.0);
-                let mut flat = vec![0.0; shape[0]];
-                raw.decode(0, &mut flat);
-                spec.columns.pad(&flat, &mut stored.vectors[at..]);
+                spec.columns.pad(&raw.values(), &mut stored.vectors[at..]);
             }
         }
         for name in bias_names(config) {
@@ -197,7 +196,9 @@ impl Stored {
             }
             None => {
                 let at = self.vector_offsets[&spec.at];
-                out.extend_from_slice(&spec.columns.unpad(&self.vectors[at..])[rows]);
+                let each = if spec.depthwise { spec.columns.size } else { 1 };
+                let numbers = spec.columns.unpad(&self.vectors[at..]);
+                out.extend_from_slice(&numbers[rows.start * each..rows.end * each]);
             }
         }
     }

@@ -68,7 +68,7 @@ pub fn read(
         Window::Refused | Window::Always { .. } | Window::Alternating => true,
     };
     let listed = matches!(described.window, Window::SwitchedLate | Window::Alternating);
-    if !switched || !listed {
+    if (!switched || !listed) && !described.extras.linear {
         fields.every("layer_types", &json!("full_attention"))?;
     }
     if !switched {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{create, edit, families, odd, with};
+use common::{create, edit, families, odd, qwen3_5_moe, with};
 use moevolve_checkpoint::Error;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_model::config::Config;
@@ -99,7 +99,22 @@ fn released_models_have_their_known_sizes() {
             "quant_method": "mxfp4",
         },
     });
+    let qwen3_5_moe = json!({
+        "model_type": "qwen3_5_moe", "tie_word_embeddings": false, "vision_config": {"depth": 27},
+        "text_config": {
+            "model_type": "qwen3_5_moe_text", "vocab_size": 248_320, "hidden_size": 2048, "num_hidden_layers": 40,
+            "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "full_attention_interval": 4,
+            "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "num_experts": 256, "num_experts_per_tok": 8,
+            "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "eos_token_id": 248_044,
+            "rope_parameters": {
+                "mrope_interleaved": true, "mrope_section": [11, 11, 10], "rope_type": "default",
+                "rope_theta": 10_000_000, "partial_rotary_factor": 0.25,
+            },
+        },
+    });
     for (config, size) in [
+        (qwen3_5_moe, 34_660_610_688.0),
         (mistral, 7_241_732_096.0),
         (qwen2, 494_032_768.0),
         (gpt_oss, 20_914_757_184.0),
@@ -382,6 +397,52 @@ fn windows_slide_where_the_configuration_says() {
 }
 
 #[test]
+fn layers_are_linear_where_the_configuration_says() {
+    let linear = |changes: &[(&str, Value)]| {
+        let mut config = with(
+            qwen3_5_moe(["linear_attention"; 2]),
+            &[("num_hidden_layers", json!(6))],
+        );
+        config
+            .as_object_mut()
+            .expect("an object")
+            .remove("layer_types");
+        let config = parse(&with(config, changes));
+        (0..6).map(|l| config.is_linear(l)).collect::<Vec<_>>()
+    };
+    assert_eq!(linear(&[]), [true, true, true, false, true, true]);
+    let interval = ("full_attention_interval", json!(2));
+    assert_eq!(linear(&[interval]), [true, false, true, false, true, false]);
+    for (changes, key) in [
+        (
+            vec![("layer_types", json!(["linear_attention"]))],
+            "layer_types",
+        ),
+        (
+            vec![(
+                "layer_types",
+                json!(["linear_attention", "sliding_attention"]),
+            )],
+            "layer_types",
+        ),
+        (
+            vec![("linear_num_key_heads", json!(3))],
+            "linear_num_key_heads",
+        ),
+        (
+            vec![("linear_conv_kernel_dim", json!(17))],
+            "linear_conv_kernel_dim",
+        ),
+    ] {
+        let config = with(qwen3_5_moe(["linear_attention"; 2]), &changes);
+        match Config::parse(&config.to_string(), "config.json") {
+            Err(Error::Config { key: named, .. }) => assert_eq!(named, key, "{changes:?}"),
+            other => panic!("{changes:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn later_minimax_models_are_the_same_architecture() {
     // MiniMax-M2.1, M2.5 and M2.7 as released differ from M2 in weights alone.
     let mut later = m2();
@@ -441,6 +502,13 @@ fn every_family_saves_its_own_names() {
         }
         let has = |part: &str| names.iter().any(|name| name.contains(part));
         let sparse = family.starts_with("minimax") || family.starts_with("mixtral");
+        let recurrent = family.starts_with("qwen3_5");
+        assert_eq!(has("linear_attn.conv1d.weight"), recurrent, "{family}");
+        assert_eq!(
+            has("mlp.shared_expert.up_proj.weight"),
+            recurrent,
+            "{family}"
+        );
         let named = ["qwen3", "qwen2", "mistral"].contains(&family);
         let dense = family.starts_with("llama") || named;
         let stacked = family == "gpt_oss";

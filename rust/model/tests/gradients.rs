@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use common::{
-    adapted, batch, create, families, gpt_oss, odd, put, storable, storable_dense, stored, tensors,
-    values, with,
+    adapted, batch, create, families, gpt_oss, odd, put, qwen3_5_moe, storable, storable_dense,
+    stored, tensors, values, with,
 };
 use moevolve_kernels::Isa;
 use moevolve_model::Engine;
@@ -131,6 +131,14 @@ fn sinks_clamped_gates_and_biases_of_experts_match_finite_differences() {
     trains_by_its_slopes(adapted(create(&gpt_oss(), 1), 3));
     let storable = with(gpt_oss(), &[("head_dim", json!(16))]);
     trains_by_its_slopes(adapted(stored(&storable, "f32", 1), 2));
+}
+
+#[test]
+fn linear_attention_matches_finite_differences() {
+    matches_finite_differences("qwen3_5_moe");
+    matches_finite_differences("qwen3_5_moe with a linear end");
+    let config = qwen3_5_moe(["linear_attention", "full_attention"]);
+    trains_by_its_slopes(adapted(create(&config, 1), 3));
 }
 
 #[test]

@@ -5,8 +5,10 @@ mod backward;
 mod block;
 mod cache;
 mod gradients;
+mod linear;
 mod loss;
 mod sample;
+mod shared;
 mod trained;
 
 use std::borrow::Cow;
@@ -91,6 +93,13 @@ pub struct Activations {
     middle_inverse: Vec<f32>,
     middle_normal: Vec<f32>,
     experts: Saved,
+    /// (rows, 2 × queries): each head's query and its gate, where there are gates; then both apart, and what attention gives
+    /// times the gates' sigmoids: (rows, queries).
+    asked: Vec<f32>,
+    gates: Vec<f32>,
+    gated: Vec<f32>,
+    linear: linear::Kept,
+    shared: shared::Kept,
 }
 
 /// Activations after the last layer.
@@ -136,7 +145,7 @@ impl Cpu<'_> {
 
     /// What a layer's rows see.
     fn reach(&self, layer: usize) -> Reach<'_> {
-        let sinks = self.layout.layers[layer].sinks.as_ref();
+        let sinks = self.layout.layers[layer].attention().sinks.as_ref();
         Reach {
             window: self.config.windows.of(layer),
             sinks: sinks.map_or(&[], |sinks| {
@@ -168,6 +177,16 @@ impl Cpu<'_> {
         }
     }
 
+    /// A norm's gain: its weight, or one more.
+    fn gain(&self, range: &Range<usize>) -> Cow<'_, [f32]> {
+        let weight = self.weights.vector(range);
+        if self.config.family.describe().extras.centred {
+            Cow::Owned(weight.iter().map(|w| 1.0 + w).collect())
+        } else {
+            Cow::Borrowed(weight)
+        }
+    }
+
     /// Rows of the hidden width, normalised.
     fn normalise(
         &self,
@@ -177,9 +196,9 @@ impl Cpu<'_> {
         y: &mut [f32],
         inverse: &mut [f32],
     ) {
-        let (norm, gain) = (self.hidden_norm(), self.weights.vector(gain));
+        let (norm, gain) = (self.hidden_norm(), self.gain(gain));
         let (rms_norm, step) = (self.weights.arithmetic().rms_norm, norm.width);
-        rms_norm(self.isa, norm, rows, x, step, gain, y, step, inverse);
+        rms_norm(self.isa, norm, rows, x, step, &gain, y, step, inverse);
     }
 
     fn multiply(&self, products: &mut [Product<'_>], add: bool) {
@@ -207,11 +226,15 @@ impl Backend for Cpu<'_> {
     }
 
     fn kv_cache(&self) -> KvCache {
-        KvCache::new(self.config.layers * self.heads().lines())
+        let states = self.config.linear.as_ref().map_or(0, |linear| {
+            linear.count(self.config.layers) * linear::floats(linear.sizes)
+        });
+        KvCache::new(self.layout.keyed() * self.heads().lines(), states)
     }
 
     fn block_bytes(&self) -> usize {
-        self.config.layers * self.heads().lines() * LANES * size_of::<f32>()
+        // A network without keys still counts positions by blocks.
+        self.layout.keyed().max(1) * self.heads().lines() * LANES * size_of::<f32>()
     }
 
     fn reserve_kv(&self, cache: &KvCache, count: usize) {
@@ -267,6 +290,7 @@ impl Backend for Cpu<'_> {
 
     fn append_kv(&self, layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &Activations) {
         let (w, order) = (self.layout.widths, self.weights.key_order());
+        let layer = self.layout.layers[layer].attention().index;
         cache.append(
             self.heads(),
             layer,
@@ -288,6 +312,36 @@ impl Backend for Cpu<'_> {
         w: &mut Workspace,
     ) {
         self.attend_blocks(layer, cache, sequences, rows, a, w);
+    }
+
+    fn recall(
+        &self,
+        layer: usize,
+        batch: &Packed,
+        rows: &QueryRows,
+        input: &Vec<f32>,
+        a: &mut Activations,
+        _: &mut Workspace,
+    ) {
+        self.recall_packed(layer, batch, rows, input, a);
+    }
+
+    fn recall_paged(
+        &self,
+        layer: usize,
+        cache: &KvCache,
+        sequences: &[Paged<'_>],
+        all: &QueryRows,
+        rows: &QueryRows,
+        input: &Vec<f32>,
+        a: &mut Activations,
+        _: &mut Workspace,
+    ) {
+        self.recall_blocks(layer, cache, sequences, all, rows, input, a);
+    }
+
+    fn forget_states(&self, cache: &KvCache, block: u32) {
+        cache.forget_states(block);
     }
 
     fn mlp_or_moe(
@@ -397,6 +451,20 @@ impl Backend for Cpu<'_> {
     ) {
         self.backward_of(gradient, d)
             .projections(layer, batch, rows, input, a);
+    }
+
+    fn recall_backward(
+        &self,
+        layer: usize,
+        batch: &Packed,
+        rows: &QueryRows,
+        input: &Vec<f32>,
+        a: &Activations,
+        d: &mut ActivationGradients,
+        gradient: &mut Vec<f32>,
+    ) {
+        self.backward_of(gradient, d)
+            .recall(layer, batch, rows, input, a);
     }
 
     fn embed_backward(&self, ids: &[u32], d: &ActivationGradients, gradient: &mut Vec<f32>) {

@@ -127,6 +127,11 @@ fn released(name: &str, tensor: TensorView, config: &Config) -> Vec<(String, Ten
     }
     let [gate, up, down] = described.expert;
     let name = name.replace(".mlp.", &format!(".{}.", described.block));
+    let name = if described.extras.linear {
+        name.replacen("model.language_model.", "model.", 1)
+    } else {
+        name
+    };
     let fused = |suffix: &str| {
         name.strip_suffix(suffix)
             // Other stacks stay whole, and are refused by name.

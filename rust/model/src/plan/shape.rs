@@ -30,6 +30,18 @@ pub struct Shape {
     pub router_bias: bool,
     /// Biases of the experts' matrices.
     pub expert_bias: bool,
+    /// Layers of linear attention.
+    pub linear_layers: u128,
+    /// Of those: queries, keys and values; values alone; heads of values and their width; taps of the convolution.
+    pub channels: u128,
+    pub values: u128,
+    pub value_heads: u128,
+    pub value: u128,
+    pub taps: u128,
+    /// Queries of a layer with keys for each that counts: 2 where each is gated by a twin.
+    pub twins: u128,
+    /// Width of the expert that takes every token.
+    pub shared: u128,
     /// A logit for each head that attention's softmax takes in.
     pub sinks: bool,
     pub tied: bool,
@@ -37,12 +49,13 @@ pub struct Shape {
 }
 
 /// Families whose sizes are known.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "minimax_m2",
     "qwen3_moe",
     "olmoe",
     "mixtral",
     "gpt_oss",
+    "qwen3_5_moe_text",
     "llama",
     "mistral",
     "qwen2",
@@ -153,13 +166,21 @@ impl Shape {
             mlp_bias: reader.flag("mlp_bias", false),
             router_bias: false,
             expert_bias: false,
+            linear_layers: 0,
+            channels: 0,
+            values: 0,
+            value_heads: 0,
+            value: 0,
+            taps: 0,
+            twins: 1,
+            shared: 0,
             sinks: false,
             tied: reader.flag("tie_word_embeddings", false),
             positions: reader.optional("max_position_embeddings")?,
             model_type,
         };
         match shape.model_type.as_str() {
-            "minimax_m2" | "qwen3_moe" | "olmoe" | "mixtral" | "gpt_oss" => {
+            "minimax_m2" | "qwen3_moe" | "olmoe" | "mixtral" | "gpt_oss" | "qwen3_5_moe_text" => {
                 shape.read_experts(&reader)?;
             }
             "llama" | "qwen3" | "mistral" | "qwen2" => {
@@ -173,6 +194,10 @@ impl Shape {
             "minimax_m2" | "olmoe" => {
                 (shape.query_norm, shape.key_norm) = (heads * head, key_heads * head);
             }
+            "qwen3_5_moe_text" => {
+                (shape.query_norm, shape.key_norm) = (head, head);
+                shape.read_linear(&reader)?;
+            }
             "qwen3" | "qwen3_moe" => (shape.query_norm, shape.key_norm) = (head, head),
             "qwen2" => (shape.attention_bias, shape.output_bias) = (true, false),
             "gpt_oss" => {
@@ -184,9 +209,31 @@ impl Shape {
         Ok(shape)
     }
 
+    fn read_linear(&mut self, reader: &Reader<'_>) -> Result<()> {
+        let size = |key: &str, absent: u128| Ok(reader.optional(key)?.unwrap_or(absent));
+        let key_heads = size("linear_num_key_heads", 16)?;
+        let key = size("linear_key_head_dim", 128)?;
+        self.value_heads = size("linear_num_value_heads", 32)?;
+        self.value = size("linear_value_head_dim", 128)?;
+        self.taps = size("linear_conv_kernel_dim", 4)?;
+        self.values = self.value_heads * self.value;
+        self.channels = 2 * key_heads * key + self.values;
+        self.shared = size("shared_expert_intermediate_size", 512)?;
+        self.twins = 2;
+        let interval = size("full_attention_interval", 4)?;
+        self.linear_layers = match reader.get("layer_types").and_then(Value::as_array) {
+            None => self.layers - self.layers / interval,
+            Some(kinds) => {
+                let linear = kinds.iter().filter(|kind| *kind == "linear_attention");
+                (linear.count() as u128).min(self.layers)
+            }
+        };
+        Ok(())
+    }
+
     fn read_experts(&mut self, reader: &Reader<'_>) -> Result<()> {
         let (count, inner) = match self.model_type.as_str() {
-            "qwen3_moe" => ("num_experts", "moe_intermediate_size"),
+            "qwen3_moe" | "qwen3_5_moe_text" => ("num_experts", "moe_intermediate_size"),
             "olmoe" => ("num_experts", "intermediate_size"),
             _ => ("num_local_experts", "intermediate_size"),
         };

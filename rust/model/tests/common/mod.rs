@@ -103,6 +103,14 @@ pub fn families() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("gpt_oss", gpt_oss()),
+        (
+            "qwen3_5_moe",
+            qwen3_5_moe(["linear_attention", "full_attention"]),
+        ),
+        (
+            "qwen3_5_moe with a linear end",
+            qwen3_5_moe(["full_attention", "linear_attention"]),
+        ),
     ]
 }
 
@@ -119,6 +127,24 @@ pub fn gpt_oss() -> Value {
             ("rope_parameters", rope),
             ("sliding_window", json!(6)),
             ("swiglu_limit", json!(1.5)),
+        ],
+    )
+}
+
+/// Qwen3.5-MoE, its layers of these kinds.
+pub fn qwen3_5_moe(kinds: [&str; 2]) -> Value {
+    with(
+        odd(),
+        &[
+            ("model_type", json!("qwen3_5_moe_text")),
+            ("layer_types", json!(kinds)),
+            ("moe_intermediate_size", json!(12)),
+            ("shared_expert_intermediate_size", json!(9)),
+            ("linear_num_key_heads", json!(2)),
+            ("linear_num_value_heads", json!(4)),
+            ("linear_key_head_dim", json!(6)),
+            ("linear_value_head_dim", json!(5)),
+            ("linear_conv_kernel_dim", json!(4)),
         ],
     )
 }

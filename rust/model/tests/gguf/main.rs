@@ -24,7 +24,8 @@ fn exportable() -> Vec<(String, serde_json::Value)> {
             _ => config,
         };
         let slides = name == "mixtral that slides";
-        let unknown = ["mistral", "qwen2", "gpt_oss"].contains(&name);
+        let unknown =
+            ["mistral", "qwen2", "gpt_oss"].contains(&name) || name.starts_with("qwen3_5");
         let refused = ["olmoe normalised", "qwen3_moe with biases"].contains(&name);
         let refused = refused || slides || unknown;
         (!refused).then(|| (name.to_owned(), config))

@@ -49,6 +49,8 @@ impl Cpu<'_> {
     ) {
         let (tokens, count) = (all.len(), rows.len());
         let w = self.layout.widths;
+        let attention = layer.attention();
+        let gated = attention.query.out > w.queries;
         reserve(&mut a.input_inverse, tokens);
         reserve(&mut a.normal, tokens * w.hidden);
         reserve(&mut a.raw_queries, count * w.queries);
@@ -64,17 +66,23 @@ impl Cpu<'_> {
             gather(self.isa, w.hidden, &rows.rows, from, to);
             &a.query_normal
         };
+        let asked = if gated {
+            reserve(&mut a.asked, count * attention.query.out);
+            &mut a.asked
+        } else {
+            &mut a.raw_queries
+        };
         self.multiply(
             &mut [
                 Product {
-                    matrix: &layer.query,
+                    matrix: &attention.query,
                     rows: count,
                     x: query_normal,
-                    y: &mut a.raw_queries,
+                    y: asked,
                     classes: &rows.classes,
                 },
                 Product {
-                    matrix: &layer.key_value,
+                    matrix: &attention.key_value,
                     rows: tokens,
                     x: &a.normal,
                     y: &mut a.key_values,
@@ -84,16 +92,29 @@ impl Cpu<'_> {
             false,
         );
 
-        if let Some(biases) = &layer.biases {
+        if let Some(biases) = &attention.biases {
             let query = self.weights.vector(&biases.query);
             let key_value = self.weights.vector(&biases.key_value);
-            add_row(self.isa, count, query, &mut a.raw_queries);
+            add_row(self.isa, count, query, asked);
             add_row(self.isa, tokens, key_value, &mut a.key_values);
+        }
+
+        if gated {
+            reserve(&mut a.gates, count * w.queries);
+            let pairs = a
+                .asked
+                .chunks_exact(2 * w.head)
+                .take(count * self.config.heads);
+            let queries = a.raw_queries.chunks_exact_mut(w.head);
+            for ((pair, query), gate) in pairs.zip(queries).zip(a.gates.chunks_exact_mut(w.head)) {
+                query.copy_from_slice(&pair[..w.head]);
+                gate.copy_from_slice(&pair[w.head..]);
+            }
         }
 
         let (heads, key_heads) = (self.config.heads, self.config.key_heads);
         self.apply_rope(
-            layer.qk_norms.as_ref().map(|norms| &norms[0]),
+            attention.qk_norms.as_ref().map(|norms| &norms[0]),
             heads,
             &rows.positions,
             (&a.raw_queries, w.queries),
@@ -102,7 +123,7 @@ impl Cpu<'_> {
             &mut b.unrotated,
         );
         self.apply_rope(
-            layer.qk_norms.as_ref().map(|norms| &norms[1]),
+            attention.qk_norms.as_ref().map(|norms| &norms[1]),
             key_heads,
             &all.positions,
             (&a.key_values, 2 * w.keys),
@@ -135,9 +156,9 @@ impl Cpu<'_> {
             Some(gain) => {
                 let norm = self.heads_norm(heads);
                 reserve(inverse, rows * norm.groups);
-                let gain = self.weights.vector(gain);
+                let gain = self.gain(gain);
                 (self.weights.arithmetic().rms_norm)(
-                    self.isa, norm, rows, raw, step, gain, between, width, inverse,
+                    self.isa, norm, rows, raw, step, &gain, between, width, inverse,
                 );
             }
             None => {
@@ -276,6 +297,7 @@ impl Cpu<'_> {
         let (scores, queries) = (&b.scores, &a.queries);
         let (isa, whole) = (self.isa, self.weights.arithmetic().attend_blocks);
         let reach = self.reach(layer);
+        let layer = self.layout.layers[layer].attention().index;
         self.pool.each(&mut parts, &|(blocks, part, out), thread| {
             let queries = self.queries(rows, part.clone(), queries);
             let mut scores = scores[thread]

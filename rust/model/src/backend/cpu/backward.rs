@@ -9,8 +9,9 @@ use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::scatter_add;
 use moevolve_kernels::{padded, reserve};
 
+use super::block::sigmoid;
 use super::gradients::{WeightBuffers, WeightGradients};
-use super::{Activations, Cpu, Head, Workspace};
+use super::{Activations, Cpu, Head, Workspace, linear, shared};
 use crate::batch::{Packed, QueryRows};
 
 /// Gradients of activations.
@@ -30,6 +31,9 @@ pub struct ActivationGradients {
     raw_keys: Vec<f32>,
     key_values: Vec<f32>,
     scores: Vec<f32>,
+    /// (rows, queries): of the gates; (rows, 2 × queries): of queries and gates side by side.
+    gates: Vec<f32>,
+    asked: Vec<f32>,
     weights: WeightBuffers,
 }
 
@@ -90,7 +94,7 @@ impl Backward<'_> {
             rows,
             output,
             w.hidden,
-            cpu.weights.vector(&cpu.layout.final_norm),
+            &cpu.gain(&cpu.layout.final_norm),
             &last.inverse,
             &s.normal,
             w.hidden,
@@ -127,13 +131,25 @@ impl Backward<'_> {
             &a.experts,
             &mut b.experts,
         );
+        if let Some(shared) = &layer.shared {
+            let (h, kept) = (&a.middle_normal, &a.shared);
+            shared::backward(
+                &mut weights,
+                shared,
+                rows,
+                h,
+                kept,
+                &s.output,
+                &mut s.normal,
+            );
+        }
         rms_norm_backward(
             isa,
             cpu.hidden_norm(),
             rows,
             &a.middle,
             w.hidden,
-            cpu.weights.vector(&layer.middle_norm),
+            &cpu.gain(&layer.middle_norm),
             &a.middle_inverse,
             &s.normal,
             w.hidden,
@@ -160,18 +176,30 @@ impl Backward<'_> {
         } = self;
         let (layer, w, isa) = (&cpu.layout.layers[index], cpu.layout.widths, cpu.isa);
         let (rows, tokens) = (queries.len(), batch.len());
-        let (heads, output) = (cpu.heads(), &layer.output);
+        let (heads, (output, bias)) = (cpu.heads(), layer.output());
+        let gated = cpu.gates(layer);
         let mut weights = WeightGradients {
             cpu,
             gradient,
             buffers: &mut s.weights,
         };
-        weights.matrix(output, rows, &s.output, &a.attended);
-        if let Some(bias) = layer.biases.as_ref().and_then(|b| b.output.as_ref()) {
+        let attended = if gated { &a.gated } else { &a.attended };
+        weights.matrix(output, rows, &s.output, attended);
+        if let Some(bias) = bias {
             weights.add_bias(rows, &s.output, bias);
         }
         reserve(&mut s.attended, rows * w.queries);
         weights.input(output, rows, &s.output, &mut s.attended, false);
+        if gated {
+            let count = rows * w.queries;
+            reserve(&mut s.gates, count);
+            let slopes = s.attended[..count].iter_mut().zip(&mut s.gates);
+            for ((slope, dgate), (gate, x)) in slopes.zip(a.gates.iter().zip(&a.attended)) {
+                let open = sigmoid(*gate);
+                *dgate = *slope * x * open * (1.0 - open);
+                *slope *= open;
+            }
+        }
 
         reserve(&mut s.key_values, tokens * 2 * w.keys);
         let dqueries = cpu.rotary.frame(&mut s.queries, rows * w.queries);
@@ -206,7 +234,7 @@ impl Backward<'_> {
             attend_backward_within(
                 isa, heads, reach, saved, last, dout, dqueries, dkeys, dvalues, step, scores,
             );
-            if let Some(sinks) = &layer.sinks {
+            if let Some(sinks) = &layer.attention().sinks {
                 let attended = &a.attended[part.start * w.queries..];
                 let dsinks = weights.vector(sinks);
                 let probabilities = saved.probabilities;
@@ -240,10 +268,12 @@ impl Backward<'_> {
         } = self;
         let (layer, w, isa) = (&cpu.layout.layers[index], cpu.layout.widths, cpu.isa);
         let (rows, tokens, rotary) = (queries.len(), batch.len(), cpu.rotary);
+        let attention = layer.attention();
+        let mut buffers = std::mem::take(&mut s.weights);
         let mut weights = WeightGradients {
             cpu,
             gradient,
-            buffers: &mut s.weights,
+            buffers: &mut buffers,
         };
         // Rotated back, then through the norms.
         let (heads, key_heads) = (cpu.config.heads, cpu.config.key_heads);
@@ -269,14 +299,14 @@ impl Backward<'_> {
             &mut s.raw_keys,
             true,
         );
-        if let Some([query_norm, key_norm]) = &layer.qk_norms {
+        if let Some([query_norm, key_norm]) = &attention.qk_norms {
             rms_norm_backward(
                 isa,
                 cpu.heads_norm(heads),
                 rows,
                 &a.raw_queries,
                 w.queries,
-                cpu.weights.vector(query_norm),
+                &cpu.gain(query_norm),
                 &a.query_inverse,
                 &s.attended,
                 w.queries,
@@ -291,7 +321,7 @@ impl Backward<'_> {
                 tokens,
                 &a.key_values,
                 2 * w.keys,
-                cpu.weights.vector(key_norm),
+                &cpu.gain(key_norm),
                 &a.key_inverse,
                 &s.raw_keys,
                 w.keys,
@@ -307,8 +337,20 @@ impl Backward<'_> {
                 to[..w.keys].copy_from_slice(from);
             }
         }
-        if let Some(biases) = &layer.biases {
-            weights.add_bias(rows, &s.raw_queries, &biases.query);
+        let asked = if cpu.gates(layer) {
+            reserve(&mut s.asked, rows * attention.query.out);
+            let pairs = s.asked.chunks_exact_mut(2 * w.head);
+            let queries = s.raw_queries.chunks_exact(w.head).take(rows * heads);
+            for ((pair, query), gate) in pairs.zip(queries).zip(s.gates.chunks_exact(w.head)) {
+                pair[..w.head].copy_from_slice(query);
+                pair[w.head..].copy_from_slice(gate);
+            }
+            &s.asked
+        } else {
+            &s.raw_queries
+        };
+        if let Some(biases) = &attention.biases {
+            weights.add_bias(rows, asked, &biases.query);
             weights.add_bias(tokens, &s.key_values, &biases.key_value);
         }
 
@@ -317,37 +359,56 @@ impl Backward<'_> {
         } else {
             &a.query_normal
         };
-        let (query, key_value) = (&layer.query, &layer.key_value);
-        weights.matrix(query, rows, &s.raw_queries, query_normal);
+        let (query, key_value) = (&attention.query, &attention.key_value);
+        weights.matrix(query, rows, asked, query_normal);
         weights.matrix(key_value, tokens, &s.key_values, &a.normal);
         reserve(&mut s.normal, tokens * w.hidden);
         weights.input(key_value, tokens, &s.key_values, &mut s.normal, false);
         if queries.whole {
-            weights.input(query, rows, &s.raw_queries, &mut s.normal, true);
+            weights.input(query, rows, asked, &mut s.normal, true);
         } else {
             reserve(&mut s.query_normal, rows * w.hidden);
-            weights.input(query, rows, &s.raw_queries, &mut s.query_normal, false);
+            weights.input(query, rows, asked, &mut s.query_normal, false);
             scatter_add(isa, w.hidden, &queries.rows, &s.query_normal, &mut s.normal);
-            reserve(&mut s.input, tokens * w.hidden);
-            s.input[..tokens * w.hidden].fill(0.0);
-            scatter_add(isa, w.hidden, &queries.rows, &s.output, &mut s.input);
-            std::mem::swap(&mut s.input, &mut s.output);
         }
-        rms_norm_backward(
-            isa,
-            cpu.hidden_norm(),
-            tokens,
-            input,
-            w.hidden,
-            cpu.weights.vector(&layer.input_norm),
-            &a.input_inverse,
-            &s.normal,
-            w.hidden,
-            &mut s.output,
-            w.hidden,
-            true,
-            weights.vector(&layer.input_norm),
+        to_input(weights, &layer.input_norm, batch, queries, input, a, s);
+        s.weights = buffers;
+    }
+
+    /// From linear attention's output to the gradient of the layer's input, in `output`.
+    pub(super) fn recall(
+        self,
+        index: usize,
+        batch: &Packed,
+        queries: &QueryRows,
+        input: &[f32],
+        a: &Activations,
+    ) {
+        let Self {
+            cpu,
+            d: s,
+            gradient,
+        } = self;
+        let (layer, w) = (&cpu.layout.layers[index], cpu.layout.widths);
+        let mut buffers = std::mem::take(&mut s.weights);
+        let mut weights = WeightGradients {
+            cpu,
+            gradient,
+            buffers: &mut buffers,
+        };
+        reserve(&mut s.normal, batch.len() * w.hidden);
+        let kept = (&a.linear, &a.normal[..], &a.attended[..]);
+        linear::backward(
+            &mut weights,
+            layer,
+            batch,
+            queries,
+            kept,
+            &s.output,
+            &mut s.normal,
         );
+        to_input(weights, &layer.input_norm, batch, queries, input, a, s);
+        s.weights = buffers;
     }
 }
 
@@ -368,4 +429,40 @@ fn transpose_values(
             out[d * stride + t] = x;
         }
     }
+}
+
+/// Through the norm before attention: from the gradients of the normalised input and of what attention is added to, to that
+/// of the layer's input, in `output`.
+fn to_input(
+    mut weights: WeightGradients<'_>,
+    norm: &Range<usize>,
+    batch: &Packed,
+    queries: &QueryRows,
+    input: &[f32],
+    a: &Activations,
+    s: &mut ActivationGradients,
+) {
+    let cpu = weights.cpu;
+    let (w, isa, tokens) = (cpu.layout.widths, cpu.isa, batch.len());
+    if !queries.whole {
+        reserve(&mut s.input, tokens * w.hidden);
+        s.input[..tokens * w.hidden].fill(0.0);
+        scatter_add(isa, w.hidden, &queries.rows, &s.output, &mut s.input);
+        std::mem::swap(&mut s.input, &mut s.output);
+    }
+    rms_norm_backward(
+        isa,
+        cpu.hidden_norm(),
+        tokens,
+        input,
+        w.hidden,
+        &cpu.gain(norm),
+        &a.input_inverse,
+        &s.normal,
+        w.hidden,
+        &mut s.output,
+        w.hidden,
+        true,
+        weights.vector(norm),
+    );
 }

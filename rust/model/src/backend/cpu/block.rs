@@ -7,7 +7,7 @@ use moevolve_kernels::{BatchClass, padded, reserve};
 
 use super::{Activations, Cpu, Workspace};
 use crate::batch::QueryRows;
-use crate::layout::Matrix;
+use crate::layout::{Layer, Matrix, Mixer};
 use crate::linear::{ExpertRows, Product};
 
 impl Cpu<'_> {
@@ -34,15 +34,24 @@ impl Cpu<'_> {
         } else {
             gather(self.isa, w.hidden, &queries.rows, input, &mut a.middle);
         }
+        let (matrix, bias) = layer.output();
+        let gated = self.gates(layer);
+        if gated {
+            reserve(&mut a.gated, rows * w.queries);
+            let gates = a.gates.iter().zip(&a.attended);
+            for (out, (gate, x)) in a.gated[..rows * w.queries].iter_mut().zip(gates) {
+                *out = x * sigmoid(*gate);
+            }
+        }
         let output = Product {
-            matrix: &layer.output,
+            matrix,
             rows,
-            x: &a.attended,
+            x: if gated { &a.gated } else { &a.attended },
             y: &mut a.middle,
             classes: &queries.classes,
         };
         self.multiply(&mut [output], true);
-        if let Some(bias) = layer.biases.as_ref().and_then(|b| b.output.as_ref()) {
+        if let Some(bias) = bias {
             let bias = self.weights.vector(bias);
             add_row(self.isa, rows, bias, &mut a.middle);
         }
@@ -78,7 +87,23 @@ impl Cpu<'_> {
             &mut a.experts,
             &mut b.experts,
         );
+        if let Some(shared) = &layer.shared {
+            self.add_shared(shared, rows, &a.middle_normal, &mut a.shared, out);
+        }
     }
+
+    /// Whether what a layer's attention gives is gated.
+    pub(super) fn gates(&self, layer: &Layer) -> bool {
+        match &layer.mixer {
+            Mixer::Attention(attention) => attention.query.out > self.layout.widths.queries,
+            Mixer::Linear(_) => false,
+        }
+    }
+}
+
+/// 1 / (1 + e^-x), rounded once.
+pub(super) fn sigmoid(x: f32) -> f32 {
+    (1.0 / (1.0 + (-f64::from(x)).exp())) as f32
 }
 
 /// A layer's block of experts by the network's own weights.

@@ -1,5 +1,6 @@
 //! Keys and values of sequences in blocks of sixteen positions, by id.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::slice;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,12 +18,64 @@ pub struct KvCache {
     lines: usize,
     /// By id. A block's memory stays where it is as others are added.
     blocks: Mutex<Vec<Box<[Line]>>>,
+    /// Floats of the states that layers of linear attention have after a position.
+    floats: usize,
+    /// Those after the last position that each block was written at; of few blocks, the last ones of sequences.
+    states: Mutex<HashMap<u32, Vec<f32>>>,
 }
 
 impl KvCache {
-    pub fn new(lines: usize) -> Self {
-        let blocks = Mutex::default();
-        Self { lines, blocks }
+    pub fn new(lines: usize, floats: usize) -> Self {
+        Self {
+            lines,
+            blocks: Mutex::default(),
+            floats,
+            states: Mutex::default(),
+        }
+    }
+
+    fn lock_states(&self) -> MutexGuard<'_, HashMap<u32, Vec<f32>>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out the states of each sequence's last block after its rows; before any layer went on (`fresh`) they are those
+    /// before its rows.
+    pub fn take_states(&self, sequences: &[Paged<'_>], fresh: bool) -> Vec<Vec<f32>> {
+        let mut states = self.lock_states();
+        let take = |sequence: &Paged<'_>| {
+            if sequence.tokens == 0 {
+                return Vec::new();
+            }
+            let to = last(sequence);
+            if !fresh {
+                return states.remove(&to).expect("an earlier layer left them");
+            }
+            if sequence.first == 0 {
+                return vec![0.0; self.floats];
+            }
+            let from = sequence.blocks[(sequence.first - 1) / LANES];
+            if from == to {
+                states.remove(&to).expect("the rows before left them")
+            } else {
+                states[&from].clone()
+            }
+        };
+        sequences.iter().map(take).collect()
+    }
+
+    /// Puts them back.
+    pub fn put_states(&self, sequences: &[Paged<'_>], given: Vec<Vec<f32>>) {
+        let mut states = self.lock_states();
+        for (sequence, given) in sequences.iter().zip(given) {
+            if sequence.tokens > 0 {
+                states.insert(last(sequence), given);
+            }
+        }
+    }
+
+    /// Gives the memory of a block's states back.
+    pub fn forget_states(&self, block: u32) {
+        self.lock_states().remove(&block);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Box<[Line]>>> {
@@ -40,11 +93,18 @@ impl KvCache {
     /// Gives the memory of blocks from `count` on back.
     pub fn trim(&self, count: usize) {
         self.lock().truncate(count);
+        self.lock_states().retain(|&id, _| (id as usize) < count);
     }
 
     /// Copies a block to another, which need not exist.
     pub fn copy(&self, from: u32, to: u32) {
         self.reserve(to as usize + 1);
+        {
+            let mut states = self.lock_states();
+            if let Some(copy) = states.get(&from).cloned() {
+                states.insert(to, copy);
+            }
+        }
         let mut blocks = self.lock();
         let [from, to] = blocks
             .get_disjoint_mut([from as usize, to as usize])
@@ -105,4 +165,9 @@ impl KvCache {
             }
         }
     }
+}
+
+/// The block of a sequence's last row.
+fn last(sequence: &Paged<'_>) -> u32 {
+    sequence.blocks[(sequence.first + sequence.tokens - 1) / LANES]
 }

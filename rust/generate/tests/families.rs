@@ -1,0 +1,98 @@
+//! Networks with windows, sinks or states draw what a whole reading of the text says, however it is cut, shared and forked.
+
+mod common;
+
+use common::{create, generate, gpt_oss, ids, qwen3_5_moe, request};
+use moevolve_generate::Scheduler;
+use moevolve_model::Engine;
+use serde_json::Value;
+
+fn networks() -> [(&'static str, Value); 3] {
+    [
+        ("gpt_oss", gpt_oss()),
+        (
+            "qwen3_5_moe",
+            qwen3_5_moe(["linear_attention", "full_attention"]),
+        ),
+        (
+            "qwen3_5_moe with a linear end",
+            qwen3_5_moe(["full_attention", "linear_attention"]),
+        ),
+    ]
+}
+
+/// The likeliest continuation, by reading the whole text again for every token.
+fn greedy(engine: &mut Engine, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut text = prompt.to_vec();
+    for _ in 0..count {
+        let logits = engine.logits(&[text.clone()]).expect("logits");
+        let [_, length, vocabulary] = logits.shape;
+        let last = &logits.values[(length - 1) * vocabulary..];
+        let best =
+            (0..vocabulary).fold(0, |best, id| if last[id] > last[best] { id } else { best });
+        text.push(best as u32);
+        if engine.config().eos.contains(&(best as u32)) {
+            text.pop();
+            break;
+        }
+    }
+    text.split_off(prompt.len())
+}
+
+#[test]
+fn steps_say_what_whole_texts_say() {
+    for (name, config) in networks() {
+        let mut engine = create(&config, 2);
+        // At, before and behind the end of a block; longer than what a step reads at a time.
+        for length in [1, 15, 16, 17, 32, 60] {
+            let prompt = ids(length, length);
+            let mut asked = request(3, length, &[1, 2, 3], 20, 0.0);
+            asked.prompt = prompt.clone();
+            let expected = greedy(&mut engine, &prompt, 20);
+            for sample in generate(&mut engine, &[asked]).iter().flatten() {
+                assert_eq!(sample.tokens, expected, "{name}: {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn company_threads_and_guesses_change_nothing() {
+    for (name, config) in networks() {
+        let requests: Vec<_> = [(1, 16, 3), (2, 16, 2), (3, 47, 1), (3, 47, 4), (4, 5, 2)]
+            .into_iter()
+            .map(|(seed, length, samples)| {
+                let keys: Vec<u64> = (0..samples).collect();
+                request(seed, length, &keys, 40, 1.1)
+            })
+            .collect();
+        let expected = generate(&mut create(&config, 1), &requests);
+        for (threads, slots, speculate) in [(1, 1, 0), (1, 64, 4), (3, 5, 0)] {
+            let mut engine = create(&config, threads);
+            let scheduler = Scheduler::of(&engine, slots, 0).expect("a scheduler");
+            for request in &requests {
+                let mut sampling = request.sampling.clone();
+                sampling.speculate = speculate;
+                let prompt = &request.prompt;
+                scheduler
+                    .add(prompt, &request.keys, sampling)
+                    .expect("good");
+            }
+            let mut told = std::collections::BTreeMap::new();
+            while scheduler.busy() + scheduler.waiting() > 0 {
+                for event in scheduler.step(&mut engine) {
+                    let sample: &mut Vec<u32> =
+                        told.entry((event.request, event.sample)).or_default();
+                    sample.extend(event.drawn.tokens);
+                }
+            }
+            let expected: Vec<_> = expected
+                .iter()
+                .flatten()
+                .map(|sample| &sample.tokens)
+                .collect();
+            let told: Vec<_> = told.values().collect();
+            assert_eq!(told, expected, "{name}: {threads} threads, {slots} slots");
+        }
+    }
+}
