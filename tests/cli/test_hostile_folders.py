@@ -95,6 +95,17 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
         template("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
         "processor time",
     ),
+    "ten million values": (
+        lambda folder: (
+            (folder / "model.safetensors.index.json").write_text('{"a": [' + "0," * 10_000_000 + "0]}"),
+            None,
+        )[1],
+        "model.safetensors.index.json: holds more than",
+    ),
+    "a template that writes half a character": (
+        template("{{ '\\ud800' }}"),
+        "the text is not Unicode: character 1",
+    ),
     "a template in 25 loops": (
         template("{% for a in [1] %}" * 25 + "{% endfor %}" * 25),
         "the chat template of",

@@ -110,3 +110,12 @@ def test_a_file_as_large_as_a_disk_is_not_read(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=rf"{name}: has \d+ bytes"):
             Engine.load(folder, threads=1)
         shutil.rmtree(folder)
+
+
+def test_a_file_of_millions_of_values_is_not_taken_apart(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "model.safetensors.index.json", "special_tokens_map.json"):
+        folder = copied(tmp_path / name)
+        (folder / name).write_text('{"normalizer": [' + "0," * (5 << 20) + "0]}", encoding="utf-8")
+        with pytest.raises(CheckpointError, match=rf"{name}: holds more than \d+ values"):
+            Engine.load(folder, threads=1)
+        shutil.rmtree(folder)

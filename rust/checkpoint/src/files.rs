@@ -13,8 +13,10 @@ use crate::error::{Error, Result};
 
 /// Bytes of a text that is read: the largest tokenizers have about 40 million.
 const LARGEST_TEXT: u64 = 256 << 20;
-/// Bytes of a JSON object that is read; in memory it may take sixteen times as many.
+/// Bytes of a JSON object that is read.
 const LARGEST_OBJECT: u64 = 32 << 20;
+/// Values of such an object: each takes up to some hundred bytes of memory, and one of its own in the file.
+const MOST_VALUES: usize = 1 << 21;
 
 /// A memory-mapped file, and its name in errors.
 #[derive(Debug)]
@@ -75,13 +77,27 @@ pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| Error::file(path, format!("is not UTF-8: {e}")))
 }
 
+/// Why JSON is not taken apart: it may hold more values than `most`, of which a comma comes before each but the first.
+pub fn too_many_values(json: &[u8], most: usize) -> Option<String> {
+    let commas = json.iter().filter(|&&byte| byte == b',').count();
+    (commas > most).then(|| format!("holds more than {most} values"))
+}
+
+/// The text of a JSON object that may be taken apart.
+pub fn read_json(path: &Path) -> Result<String> {
+    let bytes = read_bytes(path, LARGEST_OBJECT)?;
+    if let Some(reason) = too_many_values(&bytes, MOST_VALUES) {
+        return Err(Error::file(path, reason));
+    }
+    String::from_utf8(bytes).map_err(|e| Error::file(path, format!("is not UTF-8: {e}")))
+}
+
 /// A JSON object, None where there is no such file.
 pub fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !is_there(path) {
         return Ok(None);
     }
-    let bytes = read_bytes(path, LARGEST_OBJECT)?;
-    match serde_json::from_slice(&bytes) {
+    match serde_json::from_str(&read_json(path)?) {
         Ok(Value::Object(map)) => Ok(Some(map)),
         Ok(_) => Err(Error::file(path, "is not a JSON object")),
         Err(e) => Err(Error::file(path, format!("is not JSON: {e}"))),

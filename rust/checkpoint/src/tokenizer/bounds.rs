@@ -7,8 +7,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use crate::files::too_many_values;
+
 /// Times as long as its text that a tokenizer may make it.
 const LARGEST_GROWTH: f64 = 8192.0;
+
+/// Values of a file: the largest vocabularies and their merges have a million and a half.
+const MOST_VALUES: usize = 1 << 22;
 
 /// The parts that decide what a text becomes; a vocabulary is passed over.
 #[derive(Deserialize)]
@@ -35,6 +40,9 @@ struct Model {
 
 /// Why the text of a `tokenizer.json` is refused, None where nothing speaks against it.
 pub fn refusal(json: &str) -> Option<String> {
+    if let Some(reason) = too_many_values(json.as_bytes(), MOST_VALUES) {
+        return Some(reason);
+    }
     let parts: Parts = match serde_json::from_str(json) {
         Ok(parts) => parts,
         Err(e) if e.is_data() => return Some(format!("is not a tokenizer: {e}")),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use moevolve_checkpoint::files::{is_there, read_object, read_text, write_atomically};
+use moevolve_checkpoint::files::{is_there, read_json, read_object, write_atomically};
 use moevolve_checkpoint::folder::advice;
 use moevolve_checkpoint::huggingface::{INDEX, WEIGHTS, join_scales, weight_files};
 use moevolve_checkpoint::{Error, Result, TensorView, Tensors, Tokenizer, safetensors};
@@ -25,7 +25,7 @@ pub(super) fn read(folder: &Path) -> Result<Source> {
         return Err(Error::file(folder, reason));
     }
     let name = config_file.display().to_string();
-    let mut config = Config::parse(&read_text(&config_file)?, &name)?;
+    let mut config = Config::parse(&read_json(&config_file)?, &name)?;
     let generation_file = folder.join("generation_config.json");
     let generation = read_object(&generation_file)?;
     if let Some(generation) = &generation {
