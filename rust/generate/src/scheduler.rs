@@ -3,6 +3,8 @@
 //!
 //! What a sample draws depends on the weights, its prompt, its key and its settings alone. Everything else, such as
 //! what else is in the batch, how prompts are cut into steps, and which blocks are shared, changes when it is drawn.
+//!
+//! One file above 400 lines: one state under one lock, and every way in and out of it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,6 @@
 //! `config.json` of a Hugging Face checkpoint.
+//!
+//! One file above 400 lines: what is read of the file and what is written back stand side by side.
 
 use moevolve_kernels::activation::Activation;
 use moevolve_kernels::frequencies::Scaling;

@@ -1,4 +1,6 @@
 //! What tells one family of decoders from another: one description each, one decoder for all.
+//!
+//! One file above 400 lines: the descriptions are one table.
 
 #[cfg(doc)]
 use moevolve_kernels::activation::Activation;

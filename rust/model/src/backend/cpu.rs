@@ -1,4 +1,6 @@
 //! The network's blocks on the processor, over `moevolve-kernels`.
+//!
+//! One file above 400 lines: one `impl` of the backend's trait, in the trait's order.
 
 mod attention;
 mod backward;

@@ -1,4 +1,6 @@
 //! The backward pass, block by block.
+//!
+//! One file above 400 lines: blocks in the reverse order of the forward pass, which share what they keep.
 
 use std::ops::Range;
 
