@@ -90,10 +90,9 @@ pub fn convolve(
     }
 }
 
-/// Gradients of [`convolve`] over a whole sequence: `dx` is written, `dtaps` accumulates.
+/// Gradients of [`convolve`] over a whole sequence, all of `x`: `dx` is written, `dtaps` accumulates.
 pub fn convolve_backward(
     sizes: Sizes,
-    rows: usize,
     taps: &[f32],
     x: &[f32],
     dy: &[f32],
@@ -102,6 +101,7 @@ pub fn convolve_backward(
     step: usize,
 ) {
     let (channels, before) = (sizes.channels(), sizes.taps - 1);
+    let rows = x.len() / step;
     for row in 0..rows {
         dx[row * step..][..channels].fill(0.0);
     }

@@ -171,7 +171,7 @@ proptest! {
             sum
         };
         let (mut dx, mut dtaps) = (vec![0.0; x.len()], vec![0.0; weights.len()]);
-        convolve_backward(sizes, rows, &weights, &x, &dy, &mut dx, &mut dtaps, step);
+        convolve_backward(sizes, &weights, &x, &dy, &mut dx, &mut dtaps, step);
         let (x, weights) = (doubles(&x), doubles(&weights));
         let mut expected = slope(&x, |x| loss(x, &weights));
         expected.extend(slope(&weights, |weights| loss(&x, weights)));

@@ -86,6 +86,7 @@ impl Cpu<'_> {
     }
 
     /// Every sequence from the states of its last block on.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn recall_blocks(
         &self,
         layer: usize,
@@ -442,7 +443,6 @@ pub(super) fn backward(
         let range = span.start * w.channels..span.end * w.channels;
         convolve_backward(
             sizes,
-            span.len(),
             taps,
             &kept.channels[range.clone()],
             &dconvolved[range.clone()],
