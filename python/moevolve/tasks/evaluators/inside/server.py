@@ -156,7 +156,10 @@ class Server:
             os._exit(0)
         for descriptor in (inlet, heard):
             os.close(descriptor)
-        if failure is None and left:
+        most = self._limits["processes"]
+        if failure is None and left > most:
+            failure = ("processes", f"it left {left} processes, and may have {most} at once")
+        elif failure is None and left:
             failure = ("left_processes", f"{left} of its processes were still running when it had ended")
         elif failure is None and not watch.reply:
             failure = ("crashed", _ending(watch.status))
