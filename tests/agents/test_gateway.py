@@ -266,6 +266,8 @@ def test_a_workspace_that_is_only_read_is_no_matter_for_a_check(program):
         ("write('data', 'x')", "a file and a folder"),
         ("write('raw.bin/x', 'x')", "a file and a folder"),
         ("write('big', 'x' * (9 << 20))", "at most 8 MiB"),
+        # A name that no file system takes would end the box of the check, and with it the run.
+        ("write('\U0001f600' * 100, 'x')", "no path in a workspace"),
     ],
 )
 def test_what_no_workspace_holds_is_refused(program, step: str, detail: str):
@@ -293,3 +295,12 @@ def test_an_improver_has_no_workspace():
     )
     made = ProgramHost().propose(genome, brief, 1, lambda requests: [])
     assert made.failure == "rejected" and "there is none here" in made.detail
+
+
+def test_folders_count_as_files_do(program):
+    body = """
+for number in range(100):
+    await agent.workspace.write("/".join([f"d{number}", *"a" * 90, "file"]), "x")
+"""
+    outcome = worked(program, body, requests=500)
+    assert outcome.failure == "budget" and "files and folders" in outcome.detail

@@ -25,15 +25,13 @@ def put_forward(run: Path, agent: Path) -> int:
     """
     genome = load(agent)
     with RunStore.open(run) as store:
-        view = read(store).view
+        reader = read(store)
+        view = reader.view
         row = view.variants.row(view.champion)
         if row is None:
-            raise UsageError(f"{run} holds no record yet")
-        own = genome_in(store, read(store).variant(row).program).files
+            raise UsageError(f"{run} holds no record yet: start or resume it first")
+        own = genome_in(store, reader.variant(row).program).files
     files, fault = fitted(genome.files, own)
     if fault:
         raise UsageError(f"{agent} cannot be a program of {run}: {fault}")
     return Inbox(run).put(Request(command="import", files=files), view.requests)
-
-
-__all__ = ["put_forward"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +15,9 @@ from moevolve.agents.gateway import Given, Refused, Result
 MOST_BYTES = 8 << 20
 """Of all files of one attempt."""
 MOST_FILES = 4096
+"""Files and folders, all of them together: a check's box has room for as many."""
+LONGEST_NAME = 255
+"""Bytes of one name in a path, as file systems have it."""
 PIECE = 64 << 10
 """Characters that one request reads or writes."""
 
@@ -47,7 +50,9 @@ class WorkspaceFiles:
             raise Refused("rejected", "workspace: there is none here (in a box it is the working directory)")
         if asked.step == "paths":
             return sorted(files)
-        if not _PATH.fullmatch(asked.path) or {".", ".."} & set(asked.path.split("/")):
+        names = asked.path.split("/")
+        endless = any(len(name.encode("utf-8", "replace")) > LONGEST_NAME for name in names)
+        if endless or not _PATH.fullmatch(asked.path) or {".", ".."} & set(names):
             raise Refused("rejected", f"workspace: {asked.path!r} is no path in a workspace")
         if asked.step == "write":
             return self._write(files, asked)
@@ -71,12 +76,18 @@ class WorkspaceFiles:
         if asked.more:
             data = files.get(asked.path, b"") + data
         together = sum(map(len, files.values())) - len(files.get(asked.path, b"")) + len(data)
-        if together > MOST_BYTES or len({*files, asked.path}) > MOST_FILES:
+        paths = [*files, asked.path]
+        if together > MOST_BYTES or len(set(paths)) + len(_folders(paths)) > MOST_FILES:
             raise Refused(
                 "budget",
-                f"workspace: at most {MOST_BYTES >> 20} MiB in {MOST_FILES:,} files, all of them together",
+                f"workspace: at most {MOST_BYTES >> 20} MiB in {MOST_FILES:,} files and folders, all of them together",
             )
-        folders = {asked.path[:at] for at, letter in enumerate(asked.path) if letter == "/"}
+        folders = _folders([asked.path])
         if folders & files.keys() or any(path.startswith(f"{asked.path}/") for path in files):
             raise Refused("rejected", f"workspace: {asked.path!r} would be a file and a folder")
         files[asked.path] = data
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    """The folders that paths go through."""
+    return {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
