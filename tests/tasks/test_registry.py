@@ -1,20 +1,18 @@
 """A user's own skill is one decorated function."""
 
-from collections.abc import Iterator
 from random import Random
 
 import pytest
 
 import moevolve as mv
 from moevolve.errors import UsageError
-from moevolve.tasks.registry import forget
+from moevolve.tasks import registry
 
 
 @pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    yield
-    for path in ("text/rot13", "text/even", "user/one"):
-        forget(path)
+def no_skills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that has defined nothing yet, whatever ran in this process before."""
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 def define() -> None:
