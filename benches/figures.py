@@ -32,7 +32,8 @@ ROUNDS = 5
 QUICK = ("train", "generate", "decode", "prompt")
 ENGINE = ("moevolve/models/", "moevolve/learning/")
 """Where Python stands while the engine computes: parts of file names."""
-GRADER = ("moevolve/tasks/",)
+GRADER = ("moevolve/tasks/", "moevolve/rollouts/grader.py")
+"""Checks in this process, and the wait for the process that grades answers."""
 
 
 def best(repeat: Any, count: int, tokens: int) -> float:
