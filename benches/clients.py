@@ -1,9 +1,11 @@
 """Client libraries against `moevolve serve`, each in a few lines as its documentation has them.
 
-    python benches/clients.py --model SmolLM2.gguf --python CLIENTS/bin/python [NAME ...]
+    python benches/clients.py --model SmolLM2.gguf --python CLIENTS/bin/python [--transformers PARITY/bin/python] [NAME ...]
 
 The server runs with this interpreter, the clients with the other one, which has openai, pydantic-ai, langchain-openai,
-instructor, smolagents, openai-agents, llm, outlines, inspect_ai and lm-eval. Exit code 1 if one of them fails.
+instructor, smolagents, openai-agents, llm, outlines, inspect_ai and lm-eval. With `--transformers`, an interpreter that has
+it, lm-eval is served the model as a folder in f32, and its log-likelihoods must be transformers' to 1e-3. Exit code 1 if one
+of them fails.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from moevolve.models.engine import Engine
 
 HEAD = """
 import json, os, sys
@@ -158,8 +162,28 @@ def scored():
 found = scored()
 assert len(found) == 50 and all(logprob < 0 for logprob, _ in found), found
 assert found == scored()
+asked = [[tokens(c), tokens(c + t)[len(tokens(c)):], logprob] for (c, t), (logprob, _) in zip(items, found)]
+json.dump(asked, open(os.environ["LOGLIKELIHOODS"], "w"))
 """,
 }
+
+REFERENCE = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM
+folder, file = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+worst = 0.0
+with torch.no_grad():
+    for context, continuation, found in json.load(open(file)):
+        rows = model(torch.tensor([context + continuation])).logits[0].log_softmax(-1)
+        at = range(len(context) - 1, len(context) + len(continuation) - 1)
+        told = sum(rows[i, token].item() for i, token in zip(at, continuation))
+        worst = max(worst, abs(told - found))
+print(f"{worst:.1e}")
+sys.exit(worst > 1e-3)
+"""
+"""Log-likelihoods of transformers, of the same model in f32."""
 
 
 @contextmanager
@@ -190,42 +214,64 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="a chat model")
     parser.add_argument("--python", required=True, help="an interpreter that has the clients")
+    parser.add_argument("--transformers", help="an interpreter that has torch and transformers")
     parser.add_argument("names", nargs="*", help="clients to try (default: all)")
     options = parser.parse_args()
+    names = [name for name in CLIENTS if not options.names or name in options.names]
+    exact = options.transformers is not None and "lm-eval" in names
     failed = 0
-    with served(options.model) as url, tempfile.TemporaryDirectory() as folder:
-        own = {
-            "OPENAI_BASE_URL": f"{url}/v1",
-            "OPENAI_API_KEY": "none",
-            "MODEL_NAME": "m",
-            "INSPECT_LOG_DIR": folder,
-        }
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
-        for name, code in CLIENTS.items():
-            if options.names and name not in options.names:
-                continue
-            began = time.monotonic()
-            try:
-                script = Path(folder, "client.py")
-                script.write_text(HEAD + code)
-                done = subprocess.run(
-                    [options.python, str(script)],
-                    env=environment,
-                    cwd=folder,
-                    capture_output=True,
-                    text=True,
-                    timeout=600,
-                )
-                code_, said = done.returncode, done.stderr
-            except subprocess.TimeoutExpired:
-                code_, said = -1, "no end within 600 s"
-            failed += code_ != 0
-            print(
-                f"{name:20} {'ok' if code_ == 0 else 'FAILED'} {time.monotonic() - began:6.1f} s", flush=True
-            )
-            if code_:
-                print("  " + "\n  ".join(said.strip().splitlines()[-6:]), flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with served(options.model) as url:
+            for client in names:
+                if not (exact and client == "lm-eval"):
+                    failed += not passes(client, options.python, url, folder)
+        if exact:
+            whole = folder / "whole"
+            Engine.load(options.model, weights="trainable").save(whole, dtype="f32")
+            with served(whole) as url:
+                failed += not passes("lm-eval", options.python, url, folder)
+            failed += not agrees(options.transformers, whole, folder)
     return failed > 0
+
+
+def passes(client: str, python: str, url: str, folder: Path) -> bool:
+    """Runs a client and says how it went."""
+    own = {
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "OPENAI_API_KEY": "none",
+        "MODEL_NAME": "m",
+        "INSPECT_LOG_DIR": str(folder),
+        "LOGLIKELIHOODS": str(folder / "loglikelihoods.json"),
+    }
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
+    script = folder / "client.py"
+    script.write_text(HEAD + CLIENTS[client])
+    return ran(client, [python, str(script)], environment, folder)
+
+
+def agrees(python: str, model: Path, folder: Path) -> bool:
+    """Whether lm-eval's numbers are those of transformers."""
+    script = folder / "reference.py"
+    script.write_text(REFERENCE)
+    command = [python, str(script), str(model), str(folder / "loglikelihoods.json")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return ran("lm-eval, transformers", command, environment, folder)
+
+
+def ran(what: str, command: list[str], environment: dict[str, str], folder: Path) -> bool:
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, timeout=600
+        )
+        code, said = done.returncode, done.stderr + done.stdout
+    except subprocess.TimeoutExpired:
+        code, said = -1, "no end within 600 s"
+    print(f"{what:22} {'FAILED' if code else 'ok'} {time.monotonic() - began:6.1f} s", flush=True)
+    if code:
+        print("  " + "\n  ".join(said.strip().splitlines()[-6:]), flush=True)
+    return code == 0
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Quantising by us beside llama.cpp's, both sides in one run: `python benches/quantise.py [--layers 4] [--require]`.
+"""Quantising by us beside llama.cpp's, both sides in one run: `python benches/quantise.py [--layers 18] [--require]`.
 
-A random Llama (2048 wide, 55 million parameters a layer) is written as F16; then each side makes a Q4_K of that file, on the
+A random Llama (2048 wide, 55 million parameters a layer: a thousand million in 18) is written as F16; then each side makes a Q4_K of that file, on the
 same threads, in turns. The bytes of every tensor that both have as Q4_K must be the same. Runs in the parity environment.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -15,19 +14,53 @@ from pathlib import Path
 
 import gguf
 import llama_cpp
+import numpy as np
 
 import measure
 from moevolve.models.engine import Engine
 
-ROUNDS = 3
+HIDDEN, INNER, HEADS, KEYS, VOCABULARY = 2048, 7168, 32, 8, 8192
 
 
-def config(layers: int) -> str:
-    return json.dumps({
-        "model_type": "llama", "vocab_size": 8192, "hidden_size": 2048, "intermediate_size": 7168,
-        "num_hidden_layers": layers, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
-        "tie_word_embeddings": True,
-    })  # fmt: skip
+def write(file: Path, layers: int) -> int:
+    """A random Llama in F16; returns its number of parameters."""
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_block_count(layers)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(INNER)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KEYS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_vocab_size(VOCABULARY)
+    narrow = KEYS * HIDDEN // HEADS
+    matrices = {
+        "attn_q": (HIDDEN, HIDDEN), "attn_k": (narrow, HIDDEN), "attn_v": (narrow, HIDDEN),
+        "attn_output": (HIDDEN, HIDDEN), "ffn_gate": (INNER, HIDDEN), "ffn_up": (INNER, HIDDEN),
+        "ffn_down": (HIDDEN, INNER),
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (VOCABULARY, HIDDEN), "output_norm.weight": (HIDDEN,)}
+    for layer in range(layers):
+        for name in ("attn_norm", "ffn_norm"):
+            shapes[f"blk.{layer}.{name}.weight"] = (HIDDEN,)
+        for name, shape in matrices.items():
+            shapes[f"blk.{layer}.{name}.weight"] = shape
+    for name, shape in shapes.items():
+        kind = np.dtype(np.float16 if len(shape) > 1 else np.float32)
+        writer.add_tensor_info(name, shape, kind, kind.itemsize * int(np.prod(shape)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    draw = np.random.default_rng(1)
+    for shape in shapes.values():
+        if len(shape) > 1:
+            writer.write_tensor_data((draw.standard_normal(shape, np.float32) * 0.02).astype(np.float16))
+        else:
+            writer.write_tensor_data(np.ones(shape, np.float32))
+    writer.close()
+    return sum(int(np.prod(shape)) for shape in shapes.values())
 
 
 def theirs(source: Path, out: Path, threads: int) -> None:
@@ -50,25 +83,23 @@ def same(ours: Path, other: Path) -> tuple[int, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Q4_K by us and by llama.cpp")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=18)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--require", action="store_true", help="exit 1 when we are slower, or bytes differ")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, ours, other = (folder / f"{word}.gguf" for word in ("source", "ours", "other"))
-        made = Engine.create(config(options.layers), threads=options.threads)
-        made.save(source, dtype="f16")
-        count = made.parameters
-        del made
+        count = write(source, options.layers)
         engine = Engine.load(source, threads=options.threads, weights="stored")
         sides = (
             lambda: engine.save(ours, dtype="q4_k"),
             lambda: theirs(source, other, options.threads),
         )
         times: tuple[list[float], list[float]] = ([], [])
-        for number in range(ROUNDS):
-            measure.note(f"  round {number + 1} of {ROUNDS}")
+        for number in range(options.rounds):
+            measure.note(f"  round {number + 1} of {options.rounds}")
             for side, work in zip(times, sides, strict=True):
                 begun = time.perf_counter()
                 work()

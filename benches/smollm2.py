@@ -21,7 +21,9 @@ import measure
 from moevolve.models.engine import Engine
 
 NEW, PROMPT, ROUNDS, AGREE = 64, 512, 7, 9
-TARGETS = {"decode": 1.0, "prompt": 0.5}
+TARGETS = {"decode": 1.5, "prompt": 1.5}
+OTHER_TYPES = {"decode": 1.0, "prompt": 0.5}
+"""Of the model as llama.cpp quantises it to other types."""
 QUESTIONS = (
     "What is the capital of France?",
     "Write one sentence about the sea.",
@@ -117,9 +119,8 @@ def agreement(engine: Engine, peer: Any) -> int:
     return equal
 
 
-def speeds(engine: Engine, peer: Any) -> dict[str, tuple[float, float]]:
-    """Tokens per second, ours and theirs, of decoding and of reading a prompt; rounds interleaved."""
-    ids = engine.encode(chat(" ".join(QUESTIONS)) * 8, whole=False)[:PROMPT]
+def speeds(engine: Engine, peer: Any, ids: list[int]) -> dict[str, tuple[float, float]]:
+    """Tokens per second, ours and theirs, of decoding and of reading a prompt of these ids; rounds interleaved."""
     start = ids[:16]
 
     def read_theirs() -> None:
@@ -147,23 +148,29 @@ def speeds(engine: Engine, peer: Any) -> dict[str, tuple[float, float]]:
     }
 
 
-def judge(path: Path, threads: int) -> bool:
+def meets(rates: dict[str, tuple[float, float]], targets: dict[str, float]) -> bool:
+    """Prints the ratios; whether each reaches its target."""
+    met = True
+    for name, (ours, other) in rates.items():
+        ratio = ours / other
+        met &= ratio >= targets[name]
+        verdict = "met" if ratio >= targets[name] else "MISSED"
+        print(
+            f"  {name}: {ours:,.0f} tokens/s beside {other:,.0f} of llama.cpp, {ratio:.2f}x "
+            f"(target {targets[name]:.1f}x, {verdict})"
+        )
+    return met
+
+
+def judge(path: Path, threads: int, targets: dict[str, float]) -> bool:
     """Whether one file meets the targets."""
     engine = Engine.load(path, threads=threads)
     peer = llama(path, threads)
     print(f"{path.name}, {threads} threads, kernels {engine.isa}")
     equal = agreement(engine, peer)
     print(f"  the same greedy text for {equal} of {len(QUESTIONS)} prompts (target {AGREE})")
-    met = equal >= AGREE
-    for name, (ours, other) in speeds(engine, peer).items():
-        ratio = ours / other
-        met &= ratio >= TARGETS[name]
-        verdict = "met" if ratio >= TARGETS[name] else "MISSED"
-        print(
-            f"  {name}: {ours:,.0f} tokens/s beside {other:,.0f} of llama.cpp, {ratio:.2f}x "
-            f"(target {TARGETS[name]:.1f}x, {verdict})"
-        )
-    return met
+    ids = engine.encode(chat(" ".join(QUESTIONS)) * 8, whole=False)[:PROMPT]
+    return meets(speeds(engine, peer, ids), targets) and equal >= AGREE
 
 
 def main() -> int:
@@ -178,7 +185,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in options.types.split(",") if name]
         files = [quantised(path, name, Path(folder), threads) for name in names] or [path]
-        met = [judge(file, threads) for file in files]
+        met = [judge(file, threads, OTHER_TYPES if names else TARGETS) for file in files]
     return int(options.require and not all(met))
 
 

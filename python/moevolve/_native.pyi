@@ -73,13 +73,17 @@ class Engine:
             CheckpointError: the configuration or the tokenizer cannot be used.
         """
 
-    def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], dtype: str | None = None, max_shard_size: int | None = None
+    ) -> None:
         """Writes a folder that transformers 5.18 or newer loads, under the released tensor names, or a GGUF file.
 
         Args:
             path: made if it does not exist; a name that ends in ".gguf" asks for such a file, which llama.cpp runs.
-            dtype: "f32", "bf16" or "f16", None for what was loaded; of a GGUF file "f32", "f16", "q8_0", "q4_0" or "q4_k",
+            dtype: "f32", "bf16" or "f16", None for what was loaded; of a GGUF file these, "q8_0", "q4_0" or "q4_k",
                 None for "f16". Selection biases stay f32.
+            max_shard_size: bytes of tensors in each part of a GGUF file; where they need several, `NAME.gguf` becomes
+                `NAME-00001-of-0000N.gguf` and the others.
 
         Raises:
             CheckpointError: a file cannot be written.

@@ -96,20 +96,26 @@ class Decoder:
         """A copy with weights, or an adapter, of its own and a fresh optimiser; stored weights are shared."""
         return type(self)(self.native.clone(), self.origin)
 
-    def save(self, path: str | PathLike[str], *, dtype: str | None = None) -> None:
+    def save(
+        self, path: str | PathLike[str], *, dtype: str | None = None, max_shard_size: int | None = None
+    ) -> None:
         """Writes a folder that transformers loads, or, where the name ends in `.gguf`, a file that llama.cpp runs.
 
         An adapter is merged into what is written; `save_adapter` writes it alone.
 
         Args:
             path: the folder, made if it does not exist, or the file.
-            dtype: `f32`, `bf16` or `f16`, None for what was loaded; of a GGUF file `f32`, `f16`, `q8_0`, `q4_0` or
-                `q4_k`, None for `f16`.
+            dtype: `f32`, `bf16` or `f16`, None for what was loaded; of a GGUF file these, `q8_0`, `q4_0` or `q4_k`,
+                None for `f16`.
+            max_shard_size: bytes of tensors in each part of a GGUF file; where they need several, `NAME.gguf` becomes
+                `NAME-00001-of-0000N.gguf` and the others, each of which stands for the model.
 
         Raises:
             CheckpointError: it cannot be written, or GGUF has no place for a part of the model; the message names it.
         """
-        self.native.save(fspath(path), dtype)
+        if max_shard_size is not None and max_shard_size < 1:
+            raise UsageError(f"max_shard_size: {max_shard_size} bytes hold no tensor")
+        self.native.save(fspath(path), dtype, max_shard_size)
 
     @property
     def weights_hash(self) -> str:

@@ -119,6 +119,16 @@ pub fn stream_atomically<T>(
     stream_checked(path, fill, |_| Ok(()))
 }
 
+/// Makes the names in the folder of `path` durable, as a rename into it is only then.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::file(path, e))
+}
+
 /// [`stream_atomically`] of a file that takes its place only if `check`, given where it lies for now, finds nothing wrong.
 pub fn stream_checked<T>(
     path: &Path,
@@ -135,13 +145,7 @@ pub fn stream_checked<T>(
         file.sync_all().map_err(failed)?;
         check(&partial)?;
         fs::rename(&partial, path).map_err(failed)?;
-        // The rename itself is durable once the folder is.
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        fs::File::open(folder.unwrap_or(Path::new(".")))
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
+        sync_folder(path)?;
         Ok(out)
     };
     write().inspect_err(|_| drop(fs::remove_file(&partial)))

@@ -4,7 +4,7 @@
 mod common;
 
 use common::blocks::{inner_product, nested_product, random_blocks};
-use common::ggml::{half, rows_product};
+use common::ggml::{brain, half, pairs_product, rows_product};
 use common::{cases, everywhere, random};
 use moevolve_kernels::stored::{FloatSums, Format, Matrix, Product, Scratch, encode, products};
 use moevolve_kernels::worker_pool::WorkerPool;
@@ -98,6 +98,10 @@ fn float_product(format: Format, weights: &[f32], x: &[f32], together: bool) -> 
         let x: Vec<f32> = x.iter().map(|&x| half(x)).collect();
         return rows_product(weights, &x, !together);
     }
+    if format == Format::Bf16 {
+        let x: Vec<f32> = x.iter().map(|&x| brain(x)).collect();
+        return pairs_product(weights, &x, !together);
+    }
     let apart = if together { 16 } else { 64 };
     let whole = x.len() / apart * apart;
     let rest = weights[whole..].iter().zip(&x[whole..]);
@@ -110,19 +114,25 @@ proptest! {
 
     #[test]
     fn products_of_floats_add_up_as_ggml_does(
-        format in prop::sample::select(vec![Format::F32, Format::F16]), out in 1usize..30, width in 1usize..200, whole: bool,
+        format in prop::sample::select(vec![Format::F32, Format::F16, Format::Bf16]), out in 1usize..30, width in 1usize..200, whole: bool,
         twos in prop::collection::vec(any::<bool>(), 1..12), seed: u64,
     ) {
         let inp = if whole { padded(width) } else { width };
         let weights = random(out * inp, seed);
         let bytes = encode(format, &weights).unwrap_or_else(|| weights.iter().flat_map(|x| x.to_le_bytes()).collect());
-        let weights: Vec<f32> = if format == Format::F16 { weights.iter().map(|&x| half(x)).collect() } else { weights };
+        let narrow = match format {
+            Format::F16 => half,
+            Format::Bf16 => brain,
+            _ => |x| x,
+        };
+        let weights: Vec<f32> = weights.into_iter().map(narrow).collect();
         let classes: Vec<BatchClass> = twos.iter().map(|&twos| BatchClass { twos, ..BatchClass::default() }).collect();
         let x = random(classes.len() * inp, seed ^ 1);
         let matrix = Matrix { format, bytes: &bytes, out, inp, scales: &[] };
         let y = everywhere(|isa| multiply(isa, matrix, classes.len(), &x, &classes));
         for (row, (x, twos)) in x.chunks_exact(inp).zip(twos).enumerate() {
-            let together = twos && out % 4 == 0 && inp % 16 == 0;
+            let step = if format == Format::Bf16 { 32 } else { 16 };
+            let together = twos && out % 4 == 0 && inp % step == 0;
             for (column, weights) in weights.chunks_exact(inp).enumerate() {
                 let expected = float_product(format, weights, x, together);
                 prop_assert_eq!(y[row * out + column].to_bits(), expected.to_bits());

@@ -117,7 +117,8 @@ fn multiply(isa: Isa, pool: &WorkerPool, stored: &Stored, rows: usize, x: &[f32]
 /// What the kernel does to activations, in plain Rust: to int8 and back, in blocks of the weights' size. Scales of 32
 /// are rounded to half precision.
 fn rounded(format: Format, x: &[f32]) -> Vec<f64> {
-    if !format.is_quantised() {
+    // MXFP4 is multiplied as the floats that it is, where nothing asks for ggml's arithmetic.
+    if !format.is_quantised() || format == Format::Mxfp4 {
         return doubles(x);
     }
     x.chunks_exact(format.block_len())

@@ -74,12 +74,8 @@ impl Stored {
         ggml: Option<Ggml>,
         pool: &WorkerPool,
     ) -> Result<Self> {
-        // ggml multiplies bf16 by the processor's own instruction, which adds up in yet another order.
-        let known = tensors
-            .iter()
-            .all(|(_, tensor)| tensor.format != Format::Bf16);
         let mut stored = Self {
-            ggml: ggml.filter(|_| known && layout.widths.head <= WIDEST),
+            ggml: ggml.filter(|_| layout.widths.head <= WIDEST),
             ..Self::default()
         };
         for spec in &layout.tensors {

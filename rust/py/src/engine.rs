@@ -93,9 +93,15 @@ impl Engine {
         model.map(Self::wrap).map_err(|error| raise(py, &error))
     }
 
-    #[pyo3(signature = (path, dtype=None))]
-    fn save(&self, py: Python<'_>, path: PathBuf, dtype: Option<&str>) -> PyResult<()> {
-        self.work(py, |model| model.save(&path, dtype))
+    #[pyo3(signature = (path, dtype=None, max_shard_size=None))]
+    fn save(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        dtype: Option<&str>,
+        max_shard_size: Option<usize>,
+    ) -> PyResult<()> {
+        self.work(py, |model| model.save_parts(&path, dtype, max_shard_size))
     }
 
     fn write_weights(&self, py: Python<'_>, file: PathBuf) -> PyResult<String> {

@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         metavar="TYPE",
-        help="with --weights: f32, bf16 or f16; of a .gguf file f32, f16, q8_0, q4_0 or q4_k "
+        help="with --weights: f32, bf16 or f16; of a .gguf file q8_0, q4_0 or q4_k, too "
         "(default: what was loaded; f16 of a .gguf file)",
     )
     parser.add_argument(

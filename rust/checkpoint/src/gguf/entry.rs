@@ -5,7 +5,9 @@ use super::value::Kind;
 /// A value of the metadata that is to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
+    U16(u16),
     U32(u32),
+    I32(i32),
     F32(f32),
     Bool(bool),
     String(String),
@@ -24,6 +26,14 @@ impl Entry {
             out.extend((count as u64).to_le_bytes());
         };
         match self {
+            Self::U16(n) => {
+                kind(Kind::U16, out);
+                out.extend(n.to_le_bytes());
+            }
+            Self::I32(n) => {
+                kind(Kind::I32, out);
+                out.extend(n.to_le_bytes());
+            }
             Self::U32(n) => {
                 kind(Kind::U32, out);
                 out.extend(n.to_le_bytes());

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::entry::Entry;
 use super::header::Gguf;
 use crate::error::{Error, Result};
 use crate::files::MappedFile;
@@ -84,6 +85,42 @@ impl Parts {
         }
         Ok(whole)
     }
+}
+
+/// Names of the files of a model that is written in so many parts instead of `path`.
+pub(super) fn part_names(path: &Path, count: usize) -> Result<Vec<String>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(".gguf").unwrap_or(&name);
+    if count > MOST {
+        let reason = format!("would have {count} parts, more than {MOST}: allow larger ones");
+        return Err(Error::file(path, reason));
+    }
+    let ending = |number| Place { number, count }.ending();
+    Ok((0..count)
+        .map(|number| format!("{stem}{}", ending(number)))
+        .collect())
+}
+
+/// What part `number` says of itself, in the types that llama.cpp insists on.
+pub(super) fn split_entries(
+    number: usize,
+    count: usize,
+    tensors: usize,
+) -> Result<Vec<(String, Entry)>> {
+    let (Ok(number), Ok(count), Ok(tensors)) = (
+        u16::try_from(number),
+        u16::try_from(count),
+        i32::try_from(tensors),
+    ) else {
+        return Err(Error::Request(format!(
+            "{count} parts of {tensors} tensors are too many"
+        )));
+    };
+    Ok(vec![
+        (NUMBER.to_owned(), Entry::U16(number)),
+        (COUNT.to_owned(), Entry::U16(count)),
+        (TENSORS.to_owned(), Entry::I32(tensors)),
+    ])
 }
 
 /// What the names of a model's files begin with, given one of them.

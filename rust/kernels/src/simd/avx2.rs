@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{MANTISSA, SHIFT, Simd};
 
 /// Two 256-bit registers.
 #[derive(Clone, Copy)]
@@ -105,6 +105,10 @@ unsafe impl Simd for Avx2 {
         )
     }
     #[inline(always)]
+    unsafe fn nearest(self) -> Self {
+        Self(nearest(self.0), nearest(self.1))
+    }
+    #[inline(always)]
     unsafe fn half(self) -> Self {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
         Self(
@@ -163,6 +167,16 @@ unsafe impl Simd for Avx2 {
     unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self {
         Self(added(self.0, a.0, b.0), added(self.1, a.1, b.1))
     }
+}
+
+#[inline(always)]
+unsafe fn nearest(x: __m256) -> __m256 {
+    let shift = _mm256_set1_ps(SHIFT);
+    let bits = _mm256_castps_si256(_mm256_add_ps(x, shift));
+    let mantissa = _mm256_and_si256(bits, _mm256_set1_epi32(MANTISSA as i32));
+    // The exponent of 2^23 above it.
+    let whole = _mm256_or_si256(mantissa, _mm256_set1_epi32(0x4b00_0000));
+    _mm256_sub_ps(_mm256_castsi256_ps(whole), shift)
 }
 
 #[inline(always)]

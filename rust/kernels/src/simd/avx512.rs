@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{MANTISSA, SHIFT, Simd};
 
 /// One 512-bit register.
 #[derive(Clone, Copy)]
@@ -62,6 +62,15 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn round(self) -> Self {
         Self(_mm512_roundscale_ps::<0>(self.0))
+    }
+    #[inline(always)]
+    unsafe fn nearest(self) -> Self {
+        let shift = _mm512_set1_ps(SHIFT);
+        let bits = _mm512_castps_si512(_mm512_add_ps(self.0, shift));
+        let mantissa = _mm512_and_si512(bits, _mm512_set1_epi32(MANTISSA as i32));
+        // The exponent of 2^23 above it.
+        let whole = _mm512_or_si512(mantissa, _mm512_set1_epi32(0x4b00_0000));
+        Self(_mm512_sub_ps(_mm512_castsi512_ps(whole), shift))
     }
     #[inline(always)]
     unsafe fn half(self) -> Self {

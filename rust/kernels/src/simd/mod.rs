@@ -44,6 +44,9 @@ pub unsafe trait Simd: Copy {
     unsafe fn sqrt(self) -> Self;
     /// To the nearest integer, ties to even.
     unsafe fn round(self) -> Self;
+    /// ggml's `nearest_int`: to the nearest integer, ties to even, up to 2^22; beyond, and of what is not finite, what its
+    /// trick of adding 1.5 * 2^23 leaves in the mantissa.
+    unsafe fn nearest(self) -> Self;
     /// Rounded to what IEEE half precision can hold: to nearest, ties to even.
     unsafe fn half(self) -> Self;
     /// `self * 2^power` for integral powers from -126 to 127.
@@ -64,6 +67,16 @@ pub unsafe trait Simd: Copy {
     /// halves, where denormal operands and results count as zero. So does Zen 4's `VDPBF16PS` (Intel's manual fuses
     /// too); `NATIVE` uses that instruction and may be true only where the processor has it.
     unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self;
+}
+
+/// What [`Simd::nearest`] adds: behind it a mantissa's bits are whole numbers.
+const SHIFT: f32 = 12_582_912.0;
+const MANTISSA: u32 = 0x7f_ffff;
+
+/// As [`Simd::nearest`], of one number.
+#[inline(always)]
+pub(crate) fn nearest(x: f32) -> i32 {
+    ((x + SHIFT).to_bits() & MANTISSA) as i32 - 0x40_0000
 }
 
 /// x rounded to bf16, as [`Simd::pair`] does.

@@ -1,6 +1,6 @@
 use crate::stored::{from_f16, to_f16};
 
-use super::{LANES, Simd, to_bf16};
+use super::{LANES, Simd, nearest, to_bf16};
 
 /// Sixteen floats in memory: what the vector instructions must equal.
 #[derive(Clone, Copy)]
@@ -73,6 +73,10 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     unsafe fn round(self) -> Self {
         each!(i => self.0[i].round_ties_even())
+    }
+    #[inline(always)]
+    unsafe fn nearest(self) -> Self {
+        each!(i => nearest(self.0[i]) as f32)
     }
     #[inline(always)]
     unsafe fn half(self) -> Self {

@@ -113,6 +113,16 @@ fn put_half(x: f32, out: &mut [u8]) {
     out[..2].copy_from_slice(&to_f16(x).to_le_bytes());
 }
 
+/// What a cast of C makes on x86-64: cut off, and nothing of what no 32 bits hold, as an infinite scale's inverse makes it.
+#[inline(always)]
+fn cut(x: f32) -> u8 {
+    if x.abs() < 2_147_483_648.0 {
+        x as i32 as u8
+    } else {
+        0
+    }
+}
+
 /// Puts the low four bits of 32 levels into sixteen bytes.
 #[inline(always)]
 fn put_nibbles(levels: &[u8; 32], out: &mut [u8]) {
@@ -139,7 +149,7 @@ fn signed_levels(x: &[f32], most: u8, scale: &mut f32) -> [u8; 32] {
     let inverse = inverse(*scale);
     let mut levels = [0; 32];
     for i in 0..32 {
-        levels[i] = ((x[i] * inverse + (half + 0.5)) as u8).min(most);
+        levels[i] = cut(x[i] * inverse + (half + 0.5)).min(most);
     }
     levels
 }
@@ -161,7 +171,7 @@ fn spanned_levels(x: &[f32], most: u8, scale: &mut f32, least: &mut f32) -> [u8;
     let inverse = inverse(*scale);
     let mut levels = [0; 32];
     for i in 0..32 {
-        levels[i] = (((x[i] - *least) * inverse + 0.5) as u8).min(most);
+        levels[i] = cut((x[i] - *least) * inverse + 0.5).min(most);
     }
     levels
 }
@@ -214,8 +224,12 @@ fn q8_0(x: &[f32], out: &mut [u8]) {
     for i in 0..32 {
         // Halves away from zero.
         let (size, sign) = ((x[i] * inverse).abs(), x[i].is_sign_negative());
-        let whole = size as i32;
-        let rounded = whole + i32::from(size - whole as f32 >= 0.5);
-        out[2 + i] = (if sign { -rounded } else { rounded }) as u8;
+        let whole = cut(size);
+        let rounded = whole + u8::from(size - f32::from(whole) >= 0.5 && size < 128.0);
+        out[2 + i] = if sign {
+            rounded.wrapping_neg()
+        } else {
+            rounded
+        };
     }
 }

@@ -1,12 +1,12 @@
-//! Products with weights that are floats of 8, 16 or 32 bits: inner products in f32.
+//! Products with weights that are floats of 4 to 32 bits: inner products in f32.
 //!
 //! Each output is sixteen chains of fused multiply-adds over the columns and then the tree of `Simd::sum`, or in ggml's
-//! order ([`Order`]), so its bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
+//! order ([`Order`]; of bf16 see [`super::brain`]), so its bits depend neither on the instruction set nor on other rows or outputs. Few rows widen the weights on the way to
 //! the registers; many rows share rows of weights that are widened once.
 
 use super::format::{FP8_BLOCK, Format};
 use super::prefetch::prefetch;
-use super::wide::{Bf16, F8, F16, F32, Weights, Wide};
+use super::wide::{Bf16, F8, F16, F32, Fp4, Weights, Wide};
 use crate::LANES;
 use crate::batch_class::BatchClass;
 
@@ -26,8 +26,8 @@ pub enum FloatSums {
     /// Sixteen chains of fused multiply-adds.
     #[default]
     Chains,
-    /// As ggml: by halves with activations rounded to halves, and f32 and f16 in its orders, which depend on the row's
-    /// batch class.
+    /// As ggml: by halves and by bf16 with activations rounded to the same, and all in its orders, which depend on the
+    /// row's batch class.
     Ggml,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Outputs<'a> {
 
 impl Outputs<'_> {
     /// The rows from `row` on that are added up alike, and whether alone.
-    fn run(&self, row: usize) -> (usize, bool) {
+    pub(super) fn run(&self, row: usize) -> (usize, bool) {
         let Order::Ggml(classes) = self.order else {
             return (self.rows - row, false);
         };
@@ -116,6 +116,7 @@ unsafe fn multiply_body<S: Wide>(job: Outputs<'_>, scratch: *mut f32) {
         Format::F16 => outputs::<S, F16>(job, scratch),
         Format::Bf16 => outputs::<S, Bf16>(job, scratch),
         Format::Fp8 => outputs::<S, F8>(job, scratch),
+        Format::Mxfp4 => outputs::<S, Fp4>(job, scratch),
         _ => {}
     }
 }
@@ -125,7 +126,7 @@ unsafe fn outputs<S: Wide, W: Weights>(job: Outputs<'_>, scratch: *mut f32) {
     let mut done = 0;
     while done < job.outputs {
         let wide = TILE.min(job.outputs - done);
-        let weights = job.weights.add(done * job.inp * W::BYTES);
+        let weights = job.weights.add(done * W::row_bytes(job.inp));
         let mut scales = [job.scales; TILE];
         if W::SCALED {
             for c in 0..wide {
@@ -175,7 +176,8 @@ unsafe fn run_together<S: Wide, W: Weights>(
     }
     for c in 0..wide {
         let row = scratch.add(c * crate::padded(job.inp));
-        widen::<S, W>(weights.add(c * job.inp * W::BYTES), job.inp, scales[c], row);
+        let from = weights.add(c * W::row_bytes(job.inp));
+        widen::<S, W>(from, job.inp, scales[c], row);
     }
     let tall = Outputs {
         inp: crate::padded(job.inp),
@@ -190,7 +192,7 @@ unsafe fn run_alone<S: Wide, W: Weights>(job: Outputs<'_>, wide: usize, weights:
     for row in 0..job.rows {
         let (x, y) = (job.x.add(row * job.x_stride), job.y.add(row * job.y_stride));
         for c in 0..wide {
-            let sum = alone::<S, W>(job.inp, weights.add(c * job.inp * W::BYTES), x);
+            let sum = alone::<S, W>(job.inp, weights.add(c * W::row_bytes(job.inp)), x);
             let to = y.add(c);
             *to = if job.add { *to + sum } else { sum };
         }
@@ -257,7 +259,7 @@ unsafe fn widen<S: Wide, W: Weights>(
     let mut column = 0;
     while column < inp {
         let mut sixteen = if column + LANES <= inp {
-            W::sixteen::<S>(from.add(column * W::BYTES))
+            W::at::<S>(from, column)
         } else {
             let mut rest = [0u8; 4 * LANES];
             let bytes = (inp - column) * W::BYTES;
@@ -319,7 +321,7 @@ unsafe fn tile<S: Wide, W: Weights, const ROWS: usize, const OUT: usize>(
     y: *mut f32,
 ) {
     let mut sums = [[S::splat(0.0); OUT]; ROWS];
-    let row_bytes = job.inp * W::BYTES;
+    let row_bytes = W::row_bytes(job.inp);
     // As much as is read here is asked for in the rows behind, which lie in one piece.
     let mut later = weights.wrapping_add(OUT * row_bytes);
     let mut column = 0;
@@ -345,7 +347,7 @@ unsafe fn tile<S: Wide, W: Weights, const ROWS: usize, const OUT: usize>(
             }
             let mut right = [S::splat(0.0); OUT];
             for c in 0..OUT {
-                right[c] = W::sixteen::<S>(weights.add(c * row_bytes + column * W::BYTES));
+                right[c] = W::at::<S>(weights.add(c * row_bytes), column);
                 if W::SCALED {
                     right[c] = right[c].mul(scale[c]);
                 }

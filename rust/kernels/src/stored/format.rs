@@ -226,7 +226,8 @@ impl Format {
         })
     }
 
-    /// Whether [`super::products`] rounds activations to int8 for this format.
+    /// Whether numbers come in blocks, for which [`super::products`] rounds activations to int8, those of MXFP4 only where
+    /// ggml's arithmetic is asked for.
     pub const fn is_quantised(self) -> bool {
         self.block_len() > 1
     }

@@ -6,6 +6,7 @@
 
 mod activations;
 mod backward;
+mod brain;
 mod decode;
 mod encode;
 mod finite;

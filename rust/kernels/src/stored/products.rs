@@ -3,11 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::activations::{self, Block, Reading};
+use super::brain::{self, PAIRS};
 use super::float::{self, FloatSums, Order, Outputs};
 use super::format::{BLOCK, Format, Matrix};
 use super::integer::{self, Panels};
+use super::narrow::to_bf16;
 use super::unpack::PANEL_ROWS;
 use crate::batch_class::BatchClass;
+use crate::bf16::round;
 use crate::ggml::round_to_half;
 use crate::shared::Shared;
 use crate::worker_pool::WorkerPool;
@@ -24,7 +27,7 @@ pub struct Product<'a> {
     pub y: &'a mut [f32],
     pub y_stride: usize,
     pub add: bool,
-    /// How floats are added up; quantised weights have ggml's order always.
+    /// How floats are added up; quantised weights have ggml's order always, but MXFP4, whose numbers are floats of four bits.
     pub sums: FloatSums,
     /// The batch class of each row; empty if every row is alone.
     pub classes: &'a [BatchClass],
@@ -58,8 +61,8 @@ struct Plan {
     inp: usize,
     /// None: as floats.
     reading: Option<Reading>,
-    /// Whether floats are rounded to halves.
-    halves: bool,
+    /// What floats are rounded to.
+    narrowed: Narrowed,
     /// Where they begin in the scratch's blocks or padded rows.
     at: usize,
     /// Prepared by an earlier product with the same activations, or read where they are.
@@ -72,6 +75,26 @@ struct Plan {
 unsafe impl Send for Plan {}
 // SAFETY: as above.
 unsafe impl Sync for Plan {}
+
+/// What activations that stay floats become before they are multiplied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Narrowed {
+    No,
+    /// Floats that halves can hold.
+    Halves,
+    /// Rows of bf16, each in the place of its floats.
+    Brains,
+}
+
+impl Narrowed {
+    fn of(sums: FloatSums, format: Format) -> Self {
+        match (sums, format) {
+            (FloatSums::Ggml, Format::F16) => Self::Halves,
+            (FloatSums::Ggml, Format::Bf16) => Self::Brains,
+            _ => Self::No,
+        }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Source {
@@ -105,7 +128,7 @@ const LEAST: usize = 64 * 1024;
 /// Computes all `jobs`.
 ///
 /// A quantised format rounds the activations to int8 in blocks (see [`super::activations`]) and multiplies integers
-/// exactly; other formats multiply in f32. A result's bits depend on its row of `x`, on that row's class,
+/// exactly; other formats, and MXFP4 unless [`FloatSums::Ggml`] is asked for, multiply in f32. A result's bits depend on its row of `x`, on that row's class,
 /// and on its row of the matrix alone: neither on the other rows and products of the call, nor on `isa` or the pool.
 ///
 /// Activations that are not finite make that row's results NaN. Panics if a job's lengths do not fit together: a matrix
@@ -164,8 +187,12 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
     scratch.plans.clear();
     for job in jobs.iter_mut() {
         let (format, inp) = (job.matrix.format, job.matrix.inp);
-        let reading = integer::reading(isa, format);
-        let halves = job.sums == FloatSums::Ggml && format == Format::F16;
+        let reading = match (job.sums, format) {
+            // Floats of four bits: exactly what they are, where nothing asks for ggml's rounding.
+            (FloatSums::Chains, Format::Mxfp4) => None,
+            _ => integer::reading(isa, format),
+        };
+        let narrowed = Narrowed::of(job.sums, format);
         let source = Source {
             x: job.x.as_ptr(),
             stride: job.x_stride,
@@ -173,7 +200,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
         let same = |plan: &&Plan| {
             plan.source == source
                 && plan.reading == reading
-                && plan.halves == halves
+                && plan.narrowed == narrowed
                 && plan.rows == job.rows
                 && plan.inp == inp
         };
@@ -182,7 +209,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
             rows: job.rows,
             inp,
             reading,
-            halves,
+            narrowed,
             at: 0,
             ready: true,
             y: job.y.as_mut_ptr(),
@@ -193,7 +220,7 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
             plan.at = blocks;
             plan.ready = false;
             blocks += job.rows * (inp / BLOCK);
-        } else if halves || !inp.is_multiple_of(LANES) {
+        } else if narrowed != Narrowed::No || !inp.is_multiple_of(LANES) {
             plan.at = floats;
             plan.ready = false;
             floats += job.rows * padded(inp);
@@ -265,9 +292,14 @@ fn prepare(isa: Isa, pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scra
             let start = plan.at + row * width;
             // SAFETY: as above.
             let to = unsafe { floats.slice(start..start + width) };
-            to[..plan.inp].copy_from_slice(&job.x[row * job.x_stride..][..plan.inp]);
+            let from = &job.x[row * job.x_stride..][..plan.inp];
+            if plan.narrowed == Narrowed::Brains {
+                put_brains(isa, from, to);
+                continue;
+            }
+            to[..plan.inp].copy_from_slice(from);
             to[plan.inp..].fill(0.0);
-            if plan.halves {
+            if plan.narrowed == Narrowed::Halves {
                 round_to_half(isa, 1, width, width, to);
             }
         }
@@ -277,6 +309,18 @@ fn prepare(isa: Isa, pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scra
     } else {
         pool.run(chunks.len(), &work);
     }
+}
+
+/// A row rounded to bf16 into the place of a padded row of floats, zeros behind it.
+fn put_brains(isa: Isa, from: &[f32], to: &mut [f32]) {
+    // SAFETY: floats have room for twice as many numbers of 16 bits, and take any bits.
+    let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<u16>(), 2 * to.len()) };
+    let whole = from.len() / LANES * LANES;
+    round(isa, &from[..whole], &mut to[..whole]);
+    for (&x, to) in from[whole..].iter().zip(&mut to[whole..]) {
+        *to = to_bf16(x);
+    }
+    to[from.len()..].fill(0);
 }
 
 /// Cuts the products into parts of whole panels and similar work.
@@ -357,14 +401,19 @@ unsafe fn compute(
         integer::multiply(isa, panels, scratch.cast());
         return;
     }
-    let (x, x_stride) = if inp.is_multiple_of(LANES) && !plan.halves {
+    let (x, x_stride) = if inp.is_multiple_of(LANES) && plan.narrowed == Narrowed::No {
         (job.x.as_ptr(), job.x_stride)
     } else {
         (floats[plan.at..].as_ptr(), padded(inp))
     };
-    let order = if job.sums == FloatSums::Chains || !matches!(format, Format::F32 | Format::F16) {
+    let step = if format == Format::Bf16 {
+        PAIRS
+    } else {
+        LANES
+    };
+    let order = if job.sums == FloatSums::Chains {
         Order::Chains
-    } else if inp.is_multiple_of(LANES) && job.matrix.out.is_multiple_of(4) {
+    } else if inp.is_multiple_of(step) && job.matrix.out.is_multiple_of(4) {
         Order::Ggml(job.classes)
     } else {
         // Of such widths ggml multiplies each row alone.
@@ -385,5 +434,8 @@ unsafe fn compute(
         add: job.add,
         order,
     };
-    float::multiply(isa, outputs, scratch.cast());
+    match plan.narrowed {
+        Narrowed::Brains => brain::multiply(isa, outputs),
+        _ => float::multiply(isa, outputs, scratch.cast()),
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::narrow::{from_f16, to_f16};
 use crate::LANES;
-use crate::simd::Simd;
+use crate::simd::{Simd, nearest};
 
 const BLOCK: usize = 256;
 /// Magnitudes below which a part of Q6_K counts as zeros.
@@ -49,10 +49,10 @@ unsafe fn vector<S: Simd>(lanes: &Lanes) -> S {
     S::load(lanes.as_ptr())
 }
 
-/// To the nearest whole number, halves to the even side, kept between two.
+/// To the nearest whole number as ggml finds it, kept between two.
 #[inline(always)]
 unsafe fn level<S: Simd>(x: S, least: S, most: S) -> S {
-    x.round().max(least).min(most)
+    x.nearest().max(least).min(most)
 }
 
 /// What is kept of each part while scales and minima are tried.
@@ -162,10 +162,16 @@ unsafe fn scales_and_minima<S: Simd>(x: &Columns, most: f32, first: f32, steps: 
     best
 }
 
-/// To the nearest of 0 to 63, halves to the even side.
+/// To the nearest of 0 to 63. A scale that the search made negative wraps as ggml's byte does, and is the largest.
 #[inline(always)]
 fn six(x: f32) -> u8 {
-    (x.round_ties_even() as u8).min(63)
+    (nearest(x) as u8).min(63)
+}
+
+/// The larger of two; the first where neither is, one being NaN or both zeros.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }
 
 /// Heads and levels of up to two blocks whose parts have minima; `put` writes a block's levels behind its head.
@@ -183,8 +189,8 @@ unsafe fn with_minima<S: Simd>(
         let lanes = 8 * block..8 * block + 8;
         let (mut scale, mut least) = (0.0f32, 0.0f32);
         for i in lanes.clone() {
-            scale = scale.max(best.scale[i]);
-            least = least.max(best.minimum[i]);
+            scale = larger(scale, best.scale[i]);
+            least = larger(least, best.minimum[i]);
         }
         let by_scale = if scale > 0.0 { 63.0 / scale } else { 0.0 };
         let by_least = if least > 0.0 { 63.0 / least } else { 0.0 };
@@ -329,7 +335,7 @@ pub(super) unsafe fn q6_k<S: Simd>(values: &[f32], out: &mut [u8]) {
         let d = to_f16(1.0 / by);
         let mut steps = [0.0f32; LANES];
         for i in 0..LANES {
-            let s = (by * scales[i]).round_ties_even().clamp(-128.0, 127.0) as i8;
+            let s = nearest(by * scales[i]).min(127) as i8;
             out[192 + i] = s as u8;
             steps[i] = from_f16(d) * f32::from(s);
         }

@@ -1,6 +1,6 @@
 //! Plain references in ggml's order of operations.
 
-use moevolve_kernels::stored::{from_f16, to_f16};
+use moevolve_kernels::stored::{from_bf16, from_f16, to_bf16, to_f16};
 
 pub fn half(x: f32) -> f32 {
     from_f16(to_f16(x))
@@ -30,6 +30,31 @@ pub fn rows_product(a: &[f32], b: &[f32], alone: bool) -> f32 {
     }
     // Four vectors: the first and the third, the second and the fourth, then both.
     let mut sum = f64::from(tree(chains));
+    for (a, b) in a[whole..].iter().zip(&b[whole..]) {
+        sum += f64::from(a * b);
+    }
+    sum as f32
+}
+
+pub fn brain(x: f32) -> f32 {
+    from_bf16(to_bf16(x))
+}
+
+/// ggml's inner product of rows of bf16: of many rows at once, or of one.
+pub fn pairs_product(a: &[f32], b: &[f32], alone: bool) -> f32 {
+    let vectors = if alone { 2 } else { 1 };
+    let whole = a.len() / (32 * vectors) * (32 * vectors);
+    let mut chains = vec![vec![0.0f32; 16]; vectors];
+    for at in (0..whole).step_by(2) {
+        let chain = &mut chains[at / 32 % vectors][at % 32 / 2];
+        // The second of two neighbours first.
+        *chain = a[at + 1].mul_add(b[at + 1], *chain);
+        *chain = a[at].mul_add(b[at], *chain);
+    }
+    if !alone {
+        return tree(chains.remove(0));
+    }
+    let mut sum: f64 = chains.into_iter().map(|chain| f64::from(tree(chain))).sum();
     for (a, b) in a[whole..].iter().zip(&b[whole..]) {
         sum += f64::from(a * b);
     }

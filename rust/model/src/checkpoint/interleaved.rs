@@ -1,5 +1,5 @@
 //! gpt-oss's experts in files: all of a layer in one tensor, transposed, the columns of gate and up taking turns; or in
-//! MXFP4, whose rows are the outputs.
+//! MXFP4, whose rows are the outputs and which stays what it is.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,6 @@ const SCALES: &str = "_scales";
 /// Numbers that share a scale, two in a byte.
 const BLOCK: usize = 32;
 
-/// E2M1: what four bits mean.
-const FP4: [f32; 16] = [
-    0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0,
-];
-
 /// Whether a tensor of bytes is a part of an expert's matrix.
 pub fn is_part(name: &str) -> bool {
     name.contains(".experts.") && (name.ends_with(BLOCKS) || name.ends_with(SCALES))
@@ -35,7 +30,7 @@ pub fn stem(config: &Config, layer: usize) -> String {
     format!("model.layers.{layer}.{block}.experts.")
 }
 
-/// Takes the tensors of all experts apart, MXFP4 as the bf16 that it exactly is.
+/// Takes the tensors of all experts apart.
 pub fn separate(tensors: &mut Tensors, mut blocks: Blocks, config: &Config) -> Result<()> {
     let described = config.family.describe();
     let (experts, hidden, inner) = (config.experts, config.hidden, config.intermediate);
@@ -152,23 +147,22 @@ impl Matrices {
                 ));
             }
         }
-        let mut bytes = Vec::with_capacity(4 * values.bytes().len());
-        for (block, &scale) in values.bytes().chunks_exact(BLOCK / 2).zip(scales.bytes()) {
-            // 2^(scale - 127); the largest is no number.
-            let power = match scale {
-                0 => f32::from_bits(1 << 22),
-                255 => f32::NAN,
-                _ => f32::from_bits(u32::from(scale) << 23),
-            };
-            for half in block.iter().flat_map(|byte| [byte & 15, byte >> 4]) {
-                // Two bits of mantissa: the upper half of the f32 is all of it.
-                let bits = (FP4[usize::from(half)] * power).to_bits() >> 16;
-                bytes.extend((bits as u16).to_le_bytes());
-            }
+        if let Some(at) = scales.bytes().iter().position(|&scale| scale == 255) {
+            let name = format!("{name}{SCALES}");
+            let reason = format!("holds a scale that is NaN at index {at}");
+            return Err(Error::tensor(scales.file(), &name, reason));
+        }
+        let blocks = values.bytes().chunks_exact(BLOCK / 2);
+        let mut bytes = Vec::with_capacity(blocks.len() * Format::Mxfp4.block_bytes());
+        for (block, &scale) in blocks.zip(scales.bytes()) {
+            // Neighbours share a byte there; here number i does with number i + 16.
+            let number = |i: usize| block[i / 2] >> (4 * (i % 2)) & 15;
+            bytes.push(scale);
+            bytes.extend((0..BLOCK / 2).map(|i| number(i) | number(i + BLOCK / 2) << 4));
         }
         Ok(Self {
             file: values.file().to_owned(),
-            format: Format::Bf16,
+            format: Format::Mxfp4,
             bytes,
             shape: [experts, out, inp],
         })
@@ -177,7 +171,7 @@ impl Matrices {
     /// Every `step`-th row of expert `e` from `first` on; a `vector` has no second dimension.
     fn matrix(&self, e: usize, (first, step): (usize, usize), vector: bool) -> TensorView {
         let [_, out, inp] = self.shape;
-        let row = inp * self.format.block_bytes();
+        let row = self.format.row_bytes(inp);
         let of_expert = &self.bytes[e * out * row..][..out * row];
         let rows = of_expert.chunks_exact(row).skip(first).step_by(step);
         let bytes: Vec<u8> = rows.flatten().copied().collect();

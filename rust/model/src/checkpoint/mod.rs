@@ -170,7 +170,11 @@ impl Source {
 
     /// Whether the weights stay as they are stored.
     fn stays(&self, mode: WeightsMode, layout: &Layout) -> Result<bool> {
-        let float = |format| matches!(format, Format::F32 | Format::F16 | Format::Bf16);
+        // A folder's MXFP4 is exactly the bf16 that it decodes to; a GGUF file's is multiplied as llama.cpp does.
+        let float = |format| match format {
+            Format::Mxfp4 => self.ggml.is_none(),
+            _ => matches!(format, Format::F32 | Format::F16 | Format::Bf16),
+        };
         match (mode, stored::obstacle(layout)) {
             (WeightsMode::Stored, Some(obstacle)) => Err(self.wrong(format!(
                 "its weights cannot be used as they are stored: {obstacle}"

@@ -17,22 +17,31 @@ impl Engine {
     }
 
     /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, `f16` or None for what was loaded; or, where the name ends
-    /// in `.gguf`, such a file, which is read back before it takes its place, with `f32`, `f16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
+    /// in `.gguf`, such a file, which is read back before it takes its place, with `f32`, `f16`, `bf16`, `q8_0`, `q4_0`, `q4_k`, or None for `f16`.
     ///
     /// An adapter is merged into what is written.
     pub fn save(&self, path: &Path, dtype: Option<&str>) -> Result<()> {
+        self.save_parts(path, dtype, None)
+    }
+
+    /// As [`Self::save`], a GGUF file in parts of at most `most` bytes of tensors (`NAME-00001-of-00003.gguf`).
+    pub fn save_parts(&self, path: &Path, dtype: Option<&str>, most: Option<usize>) -> Result<()> {
         if self.adapter.is_some() {
             let mut whole = self.duplicate();
             whole.merge()?;
-            return whole.save(path, dtype);
+            return whole.save_parts(path, dtype, most);
         }
         let (model, tokenizer) = (self.released(), self.tokenizer.as_deref());
         if path.extension().is_some_and(|end| end == "gguf") {
             let target = gguf::Target::named(dtype.unwrap_or("f16"))?;
             let check = |file: &Path| self.read_back(file);
             return Ok(gguf::save(
-                path, &model, tokenizer, target, &self.pool, check,
+                path, &model, tokenizer, target, &self.pool, most, check,
             )?);
+        }
+        if most.is_some() {
+            let reason = "only a GGUF file is written in parts: end the name in .gguf";
+            return Err(Error::Request(reason.to_owned()));
         }
         let dtype = match dtype {
             None => self.dtype,

@@ -196,3 +196,39 @@ fn a_part_that_is_missing_or_anothers_is_named() {
         "{said}"
     );
 }
+
+#[test]
+fn a_model_saved_in_parts_is_the_whole_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for family in ["llama", "minimax_m2"] {
+        let file_whole = whole(family, folder.path());
+        let expected = Engine::load(&file_whole, 1).expect(family);
+        let out = folder.path().join(family);
+        fs::create_dir(&out).expect("a folder");
+        let file = out.join("m.gguf");
+        for most in [1, 2_000, 20_000] {
+            expected
+                .save_parts(&file, Some("q8_0"), Some(most))
+                .expect("written");
+            let names = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+            let mut parts: Vec<_> = fs::read_dir(&out).expect("listed").map(names).collect();
+            parts.sort();
+            let last = format!("m-{0:05}-of-{0:05}.gguf", parts.len());
+            assert!(parts.len() > 1 && parts[parts.len() - 1] == *last, "{parts:?}");
+            for part in parts {
+                let again = Engine::load(&out.join(&part), 1).expect(family);
+                assert_eq!(again.fingerprint(), expected.fingerprint(), "{part:?}");
+                let weighed = plan::of_path(&out.join(&part)).expect(family);
+                assert_eq!(weighed, plan::of_path(&file_whole).expect(family));
+            }
+            fs::remove_dir_all(&out).expect("emptied");
+            fs::create_dir(&out).expect("a folder");
+        }
+        expected
+            .save_parts(&file, Some("q8_0"), Some(usize::MAX))
+            .expect("written");
+        assert!(file.exists(), "one part is a whole file");
+        let error = expected.save_parts(&out.join("folder"), None, Some(9));
+        assert!(error.expect_err("refused").is_usage());
+    }
+}

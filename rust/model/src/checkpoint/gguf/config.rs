@@ -9,15 +9,20 @@ use super::names::ROPE_FREQS;
 use super::rope::Llama3;
 use crate::config::Config;
 
-/// Architectures that can be read, and the model types behind them; `llama` with experts is `mixtral`.
-pub(super) const ARCHITECTURES: [(&str, &str); 6] = [
+/// Architectures that can be read, and the model types behind them; `llama` with experts is `mixtral`, and what llama.cpp
+/// writes of a Mistral is a `llama`, which is written for both.
+pub(super) const ARCHITECTURES: [(&str, &str); 9] = [
     ("minimax-m2", "minimax_m2"),
     ("qwen3moe", "qwen3_moe"),
     ("olmoe", "olmoe"),
     ("llama", "llama"),
     ("llama", "mixtral"),
+    ("llama", "mistral"),
     ("qwen3", "qwen3"),
+    ("qwen2", "qwen2"),
+    ("gpt-oss", "gpt_oss"),
 ];
+
 
 /// llama.cpp's number for a router that squashes each score on its own.
 pub(super) const SIGMOID: usize = 2;
@@ -73,6 +78,18 @@ impl Keys<'_, '_> {
     }
 }
 
+/// Why a file of this architecture is not read.
+fn unknown(architecture: &str) -> String {
+    if architecture == "qwen35moe" {
+        let advice = "give the model as a Hugging Face folder (qwen3_5_moe)";
+        return format!("{architecture:?} is not read from a GGUF file: {advice}");
+    }
+    let mut known: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
+    known.dedup();
+    let shown: String = architecture.chars().take(40).collect();
+    format!("{shown:?} is not supported, only {}", known.join(", "))
+}
+
 /// The fields of a `config.json` that says the same.
 pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
     let Some(architecture) = gguf.text("general.architecture")? else {
@@ -98,12 +115,7 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
         *name == architecture && (*name != "llama" || (*model_type == "mixtral") == (experts > 0))
     });
     let Some(&(_, model_type)) = found else {
-        let known = "minimax-m2, qwen3moe, olmoe, llama, qwen3";
-        let shown: String = architecture.chars().take(40).collect();
-        return gguf.wrong(
-            "general.architecture",
-            format!("{shown:?} is not supported, only {known}"),
-        );
+        return gguf.wrong("general.architecture", unknown(architecture));
     };
     let (hidden, heads) = (
         keys.required("embedding_length")?,
@@ -196,6 +208,10 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
             set("scoring_func", json!(scoring));
         }
         "mixtral" => drop(set("num_local_experts", json!(experts))),
+        "gpt_oss" => {
+            set("num_local_experts", json!(experts));
+            set("sliding_window", json!(keys.required("attention.sliding_window")?));
+        }
         // llama.cpp has these two rules in its code, not in the file.
         "qwen3_moe" => {
             set("num_experts", json!(experts));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use moevolve_checkpoint::gguf::{Entry, vocabulary, write};
+use moevolve_checkpoint::gguf::{Entry, vocabulary, write_parts};
 use moevolve_checkpoint::{Error, Result, TensorSpec, Tokenizer};
 use moevolve_kernels::stored::Format;
 use moevolve_kernels::worker_pool::WorkerPool;
@@ -18,22 +18,24 @@ use crate::weights::Released;
 pub enum Target {
     F32,
     F16,
+    Bf16,
     Q8_0,
     Q4_0,
     Q4K,
 }
 
 impl Target {
-    /// By its name: f32, f16, q8_0, q4_0 or q4_k.
+    /// By its name: f32, f16, bf16, q8_0, q4_0 or q4_k.
     pub fn named(name: &str) -> Result<Self> {
         Ok(match name {
             "f32" => Self::F32,
             "f16" => Self::F16,
+            "bf16" => Self::Bf16,
             "q8_0" => Self::Q8_0,
             "q4_0" => Self::Q4_0,
             "q4_k" => Self::Q4K,
             other => {
-                let reason = format!("format {other:?} is unknown: f32, f16, q8_0, q4_0 or q4_k");
+                let reason = format!("format {other:?} is unknown: f32, f16, bf16, q8_0, q4_0 or q4_k");
                 return Err(Error::Request(reason));
             }
         })
@@ -47,6 +49,7 @@ impl Target {
             Self::Q4_0 => 2,
             Self::Q8_0 => 7,
             Self::Q4K => 14,
+            Self::Bf16 => 32,
         }
     }
 
@@ -58,6 +61,7 @@ impl Target {
             _ if shape.len() < 2 || name.ends_with("ffn_gate_inp.weight") => Format::F32,
             Self::F32 => Format::F32,
             Self::F16 => Format::F16,
+            Self::Bf16 => Format::Bf16,
             Self::Q4_0 | Self::Q4K if head => Format::Q8_0,
             Self::Q8_0 => Format::Q8_0,
             Self::Q4_0 => Format::Q4_0,
@@ -116,13 +120,14 @@ impl Part {
     }
 }
 
-/// Writes a file, whole or not at all, and not if `check` finds something wrong with it. What llama.cpp has no place for is an error before anything is written.
+/// Writes a file, or several of at most `most` bytes, whole or not at all, and not if `check` finds something wrong with it. What llama.cpp has no place for is an error before anything is written.
 pub fn save(
     path: &Path,
     model: &Released<'_>,
     tokenizer: Option<&Tokenizer>,
     target: Target,
     pool: &WorkerPool,
+    most: Option<usize>,
     check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let refuse = |reason: String| Error::file(path, format!("cannot be written: {reason}"));
@@ -158,7 +163,8 @@ pub fn save(
         Ok(())
     };
     let check = |file: &Path| check(file).map_err(|e| refuse(e.to_string()));
-    write(path, pool, &metadata, &specs, &mut rows, check)
+    let most = most.unwrap_or(usize::MAX);
+    write_parts(path, pool, &metadata, &specs, &mut rows, most, check)
 }
 
 fn parts(

@@ -8,11 +8,21 @@ use super::config::{ARCHITECTURES, SIGMOID};
 use super::export::Target;
 use super::rope::Llama3;
 use crate::config::Config;
+use crate::family::Family;
+
+/// Families without experts.
+const DENSE: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 
 /// The fields of `config.json`, with every default spelt out.
 pub fn fields(config: &Config) -> Result<Map<String, Json>, String> {
+    let name = config.family.describe().model_type;
+    if !ARCHITECTURES.iter().any(|(_, known)| *known == name) || config.family == Family::GptOss {
+        let advice = "leave .gguf out of the name";
+        return Err(format!(
+            "a {name} is saved as a Hugging Face folder alone: {advice}"
+        ));
+    }
     if config.windows.any(config.layers) {
-        let name = config.family.describe().model_type;
         return Err(format!(
             "llama.cpp's {name} has no window that slides (sliding_window)"
         ));
@@ -80,7 +90,7 @@ pub fn entries(
     }
     // A dense family's file may hold these fields, too.
     let experts = size(fields, "num_local_experts").or(size(fields, "num_experts"));
-    if let Some(n) = experts.filter(|_| !matches!(model_type, "llama" | "qwen3")) {
+    if let Some(n) = experts.filter(|_| !DENSE.contains(&model_type)) {
         put("expert_count", Entry::U32(n));
         if let Some(n) = size(fields, "num_experts_per_tok") {
             put("expert_used_count", Entry::U32(n));

@@ -51,9 +51,11 @@ pub struct Piece {
 }
 
 /// Block-wise names, GGUF and released; the feed-forward block's come by family.
-const LAYER: [(&str, &str); 13] = [
+const LAYER: [(&str, &str); 15] = [
     ("attn_norm.weight", "input_layernorm.weight"),
     ("ffn_norm.weight", "post_attention_layernorm.weight"),
+    (LATE_NORM, "post_attention_layernorm.weight"),
+    (SINKS, "self_attn.sinks"),
     ("attn_q.weight", "self_attn.q_proj.weight"),
     ("attn_k.weight", "self_attn.k_proj.weight"),
     ("attn_v.weight", "self_attn.v_proj.weight"),
@@ -69,6 +71,10 @@ const LAYER: [(&str, &str); 13] = [
         "block_sparse_moe.e_score_correction_bias",
     ),
 ];
+
+/// What gpt-oss's files have: the norm before the experts under another name, and the sinks.
+const LATE_NORM: &str = "post_attention_norm.weight";
+const SINKS: &str = "attn_sinks.weight";
 
 const WHOLE: [(&str, &str); 3] = [
     ("token_embd.weight", "model.embed_tokens.weight"),
@@ -86,13 +92,32 @@ impl Naming {
         let heads = size("num_attention_heads").unwrap_or(0);
         let experts = size("num_local_experts").or_else(|| size("num_experts"));
         let model_type = fields.get("model_type").and_then(Value::as_str);
-        let dense = matches!(model_type, Some("llama" | "qwen3"));
+        let dense = matches!(model_type, Some("llama" | "mistral" | "qwen2" | "qwen3"));
         Self {
             model_type: model_type.unwrap_or_default().to_owned(),
             heads: heads as usize,
             key_heads: size("num_key_value_heads").unwrap_or(heads) as usize,
             experts: experts.filter(|_| !dense).unwrap_or(0) as usize,
         }
+    }
+
+    /// Block-wise names of this family.
+    fn layer(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let late = self.is_late();
+        LAYER.iter().filter(move |(gguf, _)| match *gguf {
+            "ffn_norm.weight" => !late,
+            LATE_NORM | SINKS => late,
+            _ => true,
+        })
+    }
+
+    fn is_late(&self) -> bool {
+        self.model_type == "gpt_oss"
+    }
+
+    /// The router's name in the feed-forward block.
+    fn router(&self) -> &'static str {
+        if self.is_late() { "router" } else { "gate" }
     }
 
     /// The room of the feed-forward block, and its three matrices in the order of [`PARTS`].
@@ -106,8 +131,10 @@ impl Naming {
     /// Rows of q and k of the architecture `llama` are interleaved.
     fn interleaved(&self, gguf: &str) -> usize {
         match (self.model_type.as_str(), gguf) {
-            ("llama" | "mixtral", "attn_q.weight" | "attn_q.bias") => self.heads,
-            ("llama" | "mixtral", "attn_k.weight" | "attn_k.bias") => self.key_heads,
+            ("llama" | "mixtral" | "mistral", "attn_q.weight" | "attn_q.bias") => self.heads,
+            ("llama" | "mixtral" | "mistral", "attn_k.weight" | "attn_k.bias") => {
+                self.key_heads
+            }
             _ => 0,
         }
     }
@@ -123,7 +150,7 @@ impl Naming {
             return Some(whole((*gguf).to_owned()));
         }
         let (layer, rest) = number(released.strip_prefix("model.layers.")?)?;
-        if let Some((gguf, _)) = LAYER.iter().find(|(_, name)| *name == rest) {
+        if let Some((gguf, _)) = self.layer().find(|(_, name)| *name == rest) {
             return Some(GgufTensor {
                 interleaved: self.interleaved(gguf),
                 ..whole(format!("blk.{layer}.{gguf}"))
@@ -137,8 +164,12 @@ impl Naming {
                 .position(|m| rest == format!("{m}.weight"))?;
             return Some(whole(format!("blk.{layer}.ffn_{}.weight", PARTS[part])));
         }
-        if rest == "gate.weight" {
-            return Some(whole(format!("blk.{layer}.ffn_gate_inp.weight")));
+        if let Some(kind @ ("weight" | "bias")) = rest
+            .strip_prefix(self.router())
+            .and_then(|kind| kind.strip_prefix('.'))
+            && (kind == "weight" || self.is_late())
+        {
+            return Some(whole(format!("blk.{layer}.ffn_gate_inp.{kind}")));
         }
         let (expert, rest) = number(rest.strip_prefix("experts.")?)?;
         let part = matrices
@@ -157,13 +188,18 @@ impl Naming {
             return Some(one((*name).to_owned()));
         }
         let (layer, rest) = number(gguf.strip_prefix("blk.")?)?;
-        if let Some((_, name)) = LAYER.iter().find(|(name, _)| *name == rest) {
+        if let Some((_, name)) = self.layer().find(|(name, _)| *name == rest) {
             let name = format!("model.layers.{layer}.{name}");
             return Some(Released::One(name, self.interleaved(rest)));
         }
         let (room, matrices) = self.block();
-        if rest == "ffn_gate_inp.weight" && self.experts > 0 {
-            return Some(one(format!("model.layers.{layer}.{room}.gate.weight")));
+        if let Some(kind @ ("weight" | "bias")) = rest.strip_prefix("ffn_gate_inp.")
+            && self.experts > 0
+            && (kind == "weight" || self.is_late())
+        {
+            let router = self.router();
+            let name = format!("model.layers.{layer}.{room}.{router}.{kind}");
+            return Some(one(name));
         }
         let (word, after) = rest.strip_prefix("ffn_")?.split_once(['.', '_'])?;
         let matrix = matrices[PARTS.iter().position(|part| *part == word)?];
@@ -171,9 +207,16 @@ impl Naming {
             "weight" if self.experts == 0 => {
                 Some(one(format!("model.layers.{layer}.{room}.{matrix}.weight")))
             }
-            "exps.weight" if self.experts > 0 => {
+            "exps.weight" | "exps.bias"
+                if self.experts > 0 && (self.is_late() || after != "exps.bias") =>
+            {
                 let stem = format!("model.layers.{layer}.{room}.experts");
-                Some(Released::Experts(stem, matrix))
+                let kind = if after == "exps.bias" {
+                    "bias"
+                } else {
+                    "weight"
+                };
+                Some(Released::Experts(stem, format!("{matrix}.{kind}")))
             }
             // Files of before experts were stacked: blk.N.ffn_gate.E.weight.
             _ => {
@@ -189,7 +232,7 @@ enum Released {
     /// With the number of interleaved heads.
     One(String, usize),
     /// Before and after the expert's number.
-    Experts(String, &'static str),
+    Experts(String, String),
 }
 
 /// A number and what follows the dot behind it.
@@ -210,8 +253,8 @@ pub fn pieces(gguf: &Gguf<'_>, naming: &Naming) -> Result<Vec<Piece>> {
             Some(Released::One(name, interleaved)) => {
                 pieces.push(one(gguf, tensor, name, interleaved)?);
             }
-            Some(Released::Experts(stem, matrix)) => {
-                let name = |e| format!("{stem}.{e}.{matrix}.weight");
+            Some(Released::Experts(stem, part)) => {
+                let name = |e| format!("{stem}.{e}.{part}");
                 stack(gguf, tensor, naming.experts, name, &mut pieces)?;
             }
             None => {
@@ -252,8 +295,10 @@ fn stack(
     pieces: &mut Vec<Piece>,
 ) -> Result<()> {
     let shape = tensor.shape();
-    let [experts, out, inp] = shape[..] else {
-        return Err(gguf.torn(tensor.name, format!("has shape {shape:?}, not a stack")));
+    let (experts, each) = match shape[..] {
+        [experts, out, inp] if !tensor.name.ends_with(".bias") => (experts, vec![out, inp]),
+        [experts, length] if tensor.name.ends_with(".bias") => (experts, vec![length]),
+        _ => return Err(gguf.torn(tensor.name, format!("has shape {shape:?}, not a stack"))),
     };
     if experts != expected {
         let reason = format!("holds {experts} experts, expected {expected}");
@@ -264,7 +309,7 @@ fn stack(
         let start = tensor.range.start + e * length;
         pieces.push(Piece {
             name: name(e),
-            shape: vec![out, inp],
+            shape: each.clone(),
             format: tensor.format,
             part: tensor.part,
             range: start..start + length,
