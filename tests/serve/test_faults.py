@@ -113,6 +113,9 @@ def test_a_body_of_100_mb_is_turned_away(serving: Start, announced: bool) -> Non
         (b'{"prompt": "a", "logprobs": 21}', "logprobs"),
         (b'{"prompt": "a", "logit_bias": {"dog": 1}}', "logit_bias"),
         (b'{"prompt": "a", "logit_bias": {"1": 1000}}', "logit_bias"),
+        (b'{"prompt": "a", "logit_bias": {"01": 1}}', "logit_bias"),
+        (b'{"prompt": "a", "logit_bias": {"%s": 1}}' % (b"9" * 5000), "logit_bias"),
+        (b'{"prompt": "a", "logit_bias": {"\xd9\xa1": 1}}', "logit_bias"),
         (b'{"prompt": "a", "n": 3, "best_of": 2}', "best_of"),
         (b'{"prompt": "a", "suffix": "b"}', "suffix"),
         (b'{"prompt": "a", "stream_options": {"include_usage": true}}', "stream_options"),
@@ -178,6 +181,36 @@ def test_a_web_page_under_another_name_is_turned_away(serving: Start) -> None:
     server = serving(scripted())
     assert server.client.get("/v1/models", headers={"host": "evil.example"}).status_code == 403
     assert server.client.get("/v1/models", headers={"host": f"[::1]:{server.port}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /v1/models HTTP/1.0", 200),
+        ("GET /v1/models HTTP/1.0\r\nhost: evil.example", 403),
+        ("GET http://localhost:9/v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close", 200),
+        ("GET HTTP://127.0.0.1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close", 200),
+        ("GET http://evil.example/v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close", 403),
+        ("GET http://localhost HTTP/1.1\r\nhost: localhost\r\nconnection: close", 404),
+        ("GET /http://localhost/v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close", 404),
+    ],
+)
+def test_a_target_with_a_name_in_it_and_old_clients_without_one(
+    serving: Start, head: str, status: int
+) -> None:
+    server = serving(scripted())
+    with server.connect() as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        assert status_of(connection) == status
+
+
+@pytest.mark.parametrize("own", ["answer", "go_on", "messages", "conversation"])
+def test_template_settings_of_tokenize_do_not_reach_past_the_template(serving: Start, own: str) -> None:
+    server = serving(scripted("x", "{{ messages[0].content }}"))
+    asked = {"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {own: True}}
+    assert server.post("/tokenize", asked).status_code == 400
+    asked = {"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function"}]}
+    assert server.post("/tokenize", asked).json()["error"]["param"] == "tools[0]"
 
 
 @pytest.mark.parametrize("sent", [None, "Bearer wrong", "Bearer", "Basic right", "Bearer right more"])

@@ -78,27 +78,45 @@ def turn(
     if constraint is not None and not calls and not form.think:
         return constraint
     rules = _THOUGHTS if form.think else ""
+    answer = "answer"
     if constraint is not None:
-        rules += _answer(constraint)
+        # Not a name that the constraint's own rules have.
+        while answer in constraint.source:
+            answer += "_"
+        rules += _answer(constraint, answer)
     if calls:
         rules += (_minimax if form.calls == "minimax" else _hermes)(calls, several)
-    body = " | ".join(["answer"] * (constraint is not None) + ["calls"] * bool(calls))
+    body = " | ".join([answer] * (constraint is not None) + ["calls"] * bool(calls))
     return Constraint("lark", f"start: {_thought(form, prompt)}({body})\n{rules}")
 
 
-def _answer(constraint: Constraint) -> str:
+def _answer(constraint: Constraint, name: str) -> str:
+    """Rules by which `name` is what a constraint allows."""
     match constraint.form:
         case "json":
-            return f"answer: %json {constraint.source}\n"
+            return f"{name}: %json {constraint.source}\n"
         case "regex":
-            escaped = _SLASH.sub(lambda _: "\\/", constraint.source)
-            return f"answer: ANSWER\nANSWER: /{escaped}/\n"
+            return f"{name}: {name.upper()}\n{name.upper()}: /{_SLASH.sub(_escaped, constraint.source)}/\n"
         case _:
-            return _START.sub("answer", constraint.source) + "\n"
+            renamed = _WORDS.sub(lambda word: name if word[0] == "start" else word[0], constraint.source)
+            return f"{renamed}\n"
 
 
-_SLASH = re.compile(r"(?<!\\)/")
-_START = re.compile(r"\bstart\b")
+def _escaped(part: re.Match[str]) -> str:
+    """A part of an expression as it stands between slashes, on one line."""
+    match part[0]:
+        case "/":
+            return "\\/"
+        case "\n" | "\\\n":
+            return "\\n"
+        case other:
+            return other
+
+
+_SLASH = re.compile(r"(?s:\\.)|/|\n")
+"""What an expression's slashes and ends of lines are looked for among: an escaped character is one."""
+_WORDS = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/(?:\\.|[^/\\\n])+/|\bstart\b')
+"""Texts, comments and expressions of a grammar, in which a rule's name is no name, and the rule `start`."""
 
 
 _THOUGHTS = "thought[lazy]: /(?s:.*)<\\/think>/\nGAP: /\\n{0,2}/\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,9 @@ LINGER = 2.0
 
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names under which a server without a token is reached: a web page that another name led here is turned away."""
+
+_ABSOLUTE = re.compile(r"(?i:https?)://([^/]*)(/.*)?")
+"""A target with a server's name in it."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -206,11 +210,17 @@ class _Door:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
+        host = headers.get(b"host")
+        if (whole := _ABSOLUTE.match(scope["path"])) is not None:
+            # What a proxy is sent: the name in the target counts before the header's (RFC 9112, 3.2.2).
+            host = whole[1].encode()
+            scope["path"] = whole[2] or "/"
         try:
-            if self._tokens is None:
-                self._strange(headers.get(b"host", b""))
-            elif scope["path"] != "/health":
-                scope["moevolve.client"] = self._client(self._tokens, headers.get(b"authorization", b""))
+            if self._tokens is not None:
+                if scope["path"] != "/health":
+                    scope["moevolve.client"] = self._client(self._tokens, headers.get(b"authorization", b""))
+            elif host is not None or scope["http_version"] != "1.0":  # no web page sends HTTP/1.0 without a name
+                self._strange(host or b"")
         except RequestError as error:
             await _refusal(error)(scope, receive, send)
             return

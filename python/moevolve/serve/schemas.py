@@ -4,6 +4,7 @@ answer and is not built (`fields.py`).
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +19,11 @@ MOST_STOPS = 16
 LONGEST_STOP = 256
 MOST_LOGPROBS = 20
 MOST_BIASES = 1024
+_TOKEN = re.compile("0|[1-9][0-9]{0,9}")
+"""A token's number, written in one way only."""
 
 OWN_VARIABLES = frozenset(
-    {"messages", "tools", "documents", "add_generation_prompt", "answer", "conversation"}
+    {"messages", "tools", "documents", "add_generation_prompt", "answer", "go_on", "conversation"}
 )
 """What a template gets from the conversation itself."""
 
@@ -187,7 +190,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             raise wrong("logit_bias", f"at most {MOST_BIASES} tokens")
         biases = []
         for name, bias in self.logit_bias.items():
-            if not name.isdecimal() or int(name) >= vocabulary:
+            if not _TOKEN.fullmatch(name) or int(name) >= vocabulary:
                 raise wrong("logit_bias", f"{name!r} is no token: they are numbers below {vocabulary}")
             if not -100 <= bias <= 100:
                 raise wrong("logit_bias", "biases lie between -100 and 100")

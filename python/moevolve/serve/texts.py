@@ -13,7 +13,7 @@ from moevolve.errors import UsageError
 from moevolve.models.chat import conversation
 from moevolve.models.engine import Engine
 from moevolve.serve.failures import RequestError, unsupported, wrong
-from moevolve.serve.schemas import ChatRequest, check_message
+from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Service
 
 MOST_INPUTS = 256
@@ -39,8 +39,19 @@ class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
         given = [one for one in (self.prompt, self.content, self.messages) if one is not None]
         if len(given) != 1:
             raise wrong("prompt", "`prompt` or `messages`, one of them")
-        for index, message in enumerate(self.messages or ()):
-            check_message(f"messages[{index}]", message)
+        if self.messages is not None:
+            self.chat.check()
+
+    @property
+    def chat(self) -> ChatRequest:
+        """The conversation as a chat has it."""
+        return ChatRequest(
+            messages=self.messages or [],
+            tools=self.tools,
+            add_generation_prompt=self.add_generation_prompt,
+            continue_final_message=self.continue_final_message,
+            chat_template_kwargs=self.chat_template_kwargs,
+        )
 
 
 class DetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,12 +96,12 @@ def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
             text = body.prompt if body.prompt is not None else body.content or ""
             ids = engine.encode(text, whole=body.add_special_tokens is not False)
         else:
-            asked = ChatRequest(messages=body.messages, tools=body.tools)
+            asked = body.chat
             prompt = engine.chats.prompt(
                 conversation(asked.conversation, asked.offered),
-                answer=body.add_generation_prompt is not False,
-                go_on=bool(body.continue_final_message),
-                **(body.chat_template_kwargs or {}),
+                answer=asked.add_generation_prompt is not False,
+                go_on=bool(asked.continue_final_message),
+                **asked.variables,
             )
             ids = engine.encode(prompt, whole=bool(body.add_special_tokens))
     except UsageError as error:
