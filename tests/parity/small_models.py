@@ -24,6 +24,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"attention_bias": True, "rope_parameters": LLAMA3},
     "llama tied": {"tie_word_embeddings": True},
     "qwen3": {"rope_parameters": YARN},
+    "mistral": {"sliding_window": None},
+    "qwen2": {},
 }
 # Heads as real models have them, and widths that super-blocks divide.
 WIDE = {

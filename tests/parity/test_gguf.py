@@ -90,7 +90,7 @@ def test_a_random_model_says_the_same_in_llama_cpp(tmp_path, name, seed, format)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("format", ["f32", "f16", "q8_0", "q4_0", "q4_k"])
+@pytest.mark.parametrize("format", ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_stored_model_says_what_llama_cpp_says(tmp_path, name, format, seed):
     file = tmp_path / "model.gguf"
@@ -102,7 +102,7 @@ def test_a_stored_model_says_what_llama_cpp_says(tmp_path, name, format, seed):
         assert ours(engine, ids, 24) == greedy(llm, ids, engine.eos, 24), text
 
 
-@pytest.mark.parametrize("format", ["f16", "q8_0", "q4_0", "q4_k"])
+@pytest.mark.parametrize("format", ["f16", "bf16", "q8_0", "q4_0", "q4_k"])
 def test_the_seed_says_the_same_in_llama_cpp(tmp_path, format):
     engine = _native.Engine.load(SEED, 1)
     file = tmp_path / "seed.gguf"
@@ -142,7 +142,7 @@ def smollm() -> Path:
     return next(Path(package.origin).parent.glob("*.gguf"))
 
 
-@pytest.mark.parametrize("format", ["q4_1", "q8_0", "q4_0", "q4_k", "f16"])
+@pytest.mark.parametrize("format", ["q4_1", "q8_0", "q4_0", "q4_k", "f16", "bf16"])
 def test_smollm_says_what_llama_cpp_says(tmp_path, smollm, format):
     file = smollm
     if format != "q4_1":

@@ -9,7 +9,7 @@ use moevolve_checkpoint::tensors::not_finite;
 use moevolve_checkpoint::{Result, TensorView, Tensors};
 use moevolve_kernels::arithmetic::{Arithmetic, GGML, OWN};
 use moevolve_kernels::ggml::WIDEST;
-use moevolve_kernels::stored::{self, FP8_BLOCK, Format, Scratch};
+use moevolve_kernels::stored::{self, FP8_BLOCK, Scratch};
 use moevolve_kernels::worker_pool::WorkerPool;
 use moevolve_kernels::{Isa, LANES, Precision};
 
