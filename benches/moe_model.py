@@ -53,7 +53,7 @@ def write(file: Path) -> int:
         "token_embd": (VOCABULARY, HIDDEN), "output": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,),
     }  # fmt: skip
     for layer in range(LAYERS):
-        for name, *shape in (
+        for name, *sizes in (
             ("attn_norm", HIDDEN),
             ("ffn_norm", HIDDEN),
             ("attn_q", HEADS * HEAD, HIDDEN),
@@ -67,7 +67,7 @@ def write(file: Path) -> int:
             ("ffn_up_exps", EXPERTS, INNER, HIDDEN),
             ("ffn_down_exps", EXPERTS, HIDDEN, INNER),
         ):
-            shapes[f"blk.{layer}.{name}"] = tuple(int(size) for size in shape)
+            shapes[f"blk.{layer}.{name}"] = tuple(int(size) for size in sizes)
     for name, shape in shapes.items():
         count += int(np.prod(shape))
         if len(shape) == 1:
@@ -87,7 +87,9 @@ def write(file: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="a random mixture of experts beside llama.cpp")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--require", action="store_true", help="exit 1 when a target is missed, or a text differs")
+    parser.add_argument(
+        "--require", action="store_true", help="exit 1 when a target is missed, or a text differs"
+    )
     options = parser.parse_args()
     draw = np.random.default_rng(2)
     prompts = [draw.integers(0, VOCABULARY, count).tolist() for count in (1, 7, 40, 200, PROMPT)]

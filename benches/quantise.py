@@ -41,12 +41,14 @@ def write(file: Path, layers: int) -> int:
         "attn_output": (HIDDEN, HIDDEN), "ffn_gate": (INNER, HIDDEN), "ffn_up": (INNER, HIDDEN),
         "ffn_down": (HIDDEN, INNER),
     }  # fmt: skip
-    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (VOCABULARY, HIDDEN), "output_norm.weight": (HIDDEN,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (VOCABULARY, HIDDEN),
+        "output_norm.weight": (HIDDEN,),
+    }
     for layer in range(layers):
         for name in ("attn_norm", "ffn_norm"):
             shapes[f"blk.{layer}.{name}.weight"] = (HIDDEN,)
-        for name, shape in matrices.items():
-            shapes[f"blk.{layer}.{name}.weight"] = shape
+        shapes |= {f"blk.{layer}.{name}.weight": sizes for name, sizes in matrices.items()}
     for name, shape in shapes.items():
         kind = np.dtype(np.float16 if len(shape) > 1 else np.float32)
         writer.add_tensor_info(name, shape, kind, kind.itemsize * int(np.prod(shape)))

@@ -25,7 +25,10 @@ def test_texts_of_a_choice_that_read_like_a_rules_name_stay() -> None:
     ("source", "expected"),
     [
         ('start: "a" more\nmore: "start"', 'answer: "a" more\nmore: "start"'),
-        ("start: WORD // start here\nWORD: /start\\/start/", "answer: WORD // start here\nWORD: /start\\/start/"),
+        (
+            "start: WORD // start here\nWORD: /start\\/start/",
+            "answer: WORD // start here\nWORD: /start\\/start/",
+        ),
         ('start: restart\nrestart: "x" start?', 'answer: restart\nrestart: "x" answer?'),
         ('start: %json {"const": "start"}', 'answer: %json {"const": "start"}'),
         ('start: answer\nanswer: "x"', 'answer_: answer\nanswer: "x"'),

@@ -24,7 +24,12 @@ SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed]
 ROWS, WIDTH, PART = 4096, 256, 32
 TYPES = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_k": "Q4_K", "f16": "F16", "bf16": "BF16"}
 BASE = ctypes.CDLL(str(Path(llama_cpp.__file__).parent / "lib" / "libggml-base.so"))
-BASE.ggml_quantize_chunk.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+BASE.ggml_quantize_chunk.argtypes = [
+    ctypes.c_int,
+    *[ctypes.c_void_p] * 2,
+    *[ctypes.c_int64] * 3,
+    ctypes.c_void_p,
+]
 BASE.ggml_quantize_chunk.restype = ctypes.c_size_t
 LARGEST = 6e4
 """What f16 holds; scales beyond it have no bytes."""

@@ -219,7 +219,9 @@ class _Door:
             if self._tokens is not None:
                 if scope["path"] != "/health":
                     scope["moevolve.client"] = self._client(self._tokens, headers.get(b"authorization", b""))
-            elif host is not None or scope["http_version"] != "1.0":  # no web page sends HTTP/1.0 without a name
+            elif (
+                host is not None or scope["http_version"] != "1.0"
+            ):  # no web page sends HTTP/1.0 without a name
                 self._strange(host or b"")
         except RequestError as error:
             await _refusal(error)(scope, receive, send)

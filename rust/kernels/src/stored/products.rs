@@ -406,11 +406,7 @@ unsafe fn compute(
     } else {
         (floats[plan.at..].as_ptr(), padded(inp))
     };
-    let step = if format == Format::Bf16 {
-        PAIRS
-    } else {
-        LANES
-    };
+    let step = if format == Format::Bf16 { PAIRS } else { LANES };
     let order = if job.sums == FloatSums::Chains {
         Order::Chains
     } else if inp.is_multiple_of(step) && job.matrix.out.is_multiple_of(4) {

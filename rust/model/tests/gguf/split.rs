@@ -214,7 +214,10 @@ fn a_model_saved_in_parts_is_the_whole_one() {
             let mut parts: Vec<_> = fs::read_dir(&out).expect("listed").map(names).collect();
             parts.sort();
             let last = format!("m-{0:05}-of-{0:05}.gguf", parts.len());
-            assert!(parts.len() > 1 && parts[parts.len() - 1] == *last, "{parts:?}");
+            assert!(
+                parts.len() > 1 && parts[parts.len() - 1] == *last,
+                "{parts:?}"
+            );
             for part in parts {
                 let again = Engine::load(&out.join(&part), 1).expect(family);
                 assert_eq!(again.fingerprint(), expected.fingerprint(), "{part:?}");

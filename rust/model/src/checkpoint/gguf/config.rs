@@ -23,7 +23,6 @@ pub(super) const ARCHITECTURES: [(&str, &str); 9] = [
     ("gpt-oss", "gpt_oss"),
 ];
 
-
 /// llama.cpp's number for a router that squashes each score on its own.
 pub(super) const SIGMOID: usize = 2;
 
@@ -210,7 +209,10 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
         "mixtral" => drop(set("num_local_experts", json!(experts))),
         "gpt_oss" => {
             set("num_local_experts", json!(experts));
-            set("sliding_window", json!(keys.required("attention.sliding_window")?));
+            set(
+                "sliding_window",
+                json!(keys.required("attention.sliding_window")?),
+            );
         }
         // llama.cpp has these two rules in its code, not in the file.
         "qwen3_moe" => {

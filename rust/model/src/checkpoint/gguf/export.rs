@@ -35,7 +35,8 @@ impl Target {
             "q4_0" => Self::Q4_0,
             "q4_k" => Self::Q4K,
             other => {
-                let reason = format!("format {other:?} is unknown: f32, f16, bf16, q8_0, q4_0 or q4_k");
+                let reason =
+                    format!("format {other:?} is unknown: f32, f16, bf16, q8_0, q4_0 or q4_k");
                 return Err(Error::Request(reason));
             }
         })

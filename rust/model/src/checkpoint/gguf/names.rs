@@ -132,9 +132,7 @@ impl Naming {
     fn interleaved(&self, gguf: &str) -> usize {
         match (self.model_type.as_str(), gguf) {
             ("llama" | "mixtral" | "mistral", "attn_q.weight" | "attn_q.bias") => self.heads,
-            ("llama" | "mixtral" | "mistral", "attn_k.weight" | "attn_k.bias") => {
-                self.key_heads
-            }
+            ("llama" | "mixtral" | "mistral", "attn_k.weight" | "attn_k.bias") => self.key_heads,
             _ => 0,
         }
     }
