@@ -1,7 +1,7 @@
 """A random Qwen3-MoE of a thousand million parameters in Q4_K, ours beside llama.cpp's: the same text, and at what speed.
 
-`python benches/moe_model.py [--require]`, in the parity environment. 10 layers, 1024 wide, 64 experts of 512 of which a token
-takes 8; weights are random bits under ordinary scales. Greedy tokens of five prompts must be the same.
+`python benches/moe_model.py [--require]`, in the parity environment. 10 layers, 1024 wide, 64 experts of 512, of which a
+token takes 8; weights are random bits under ordinary scales. Greedy tokens of five prompts must be the same.
 """
 
 from __future__ import annotations

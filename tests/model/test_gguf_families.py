@@ -56,7 +56,7 @@ def turns(shape: tuple[int, ...], numbers: list[float], first: int) -> Numbers:
 
 
 def gpt_oss(folder: Path) -> tuple[dict[str, Any], dict[str, Numbers]]:
-    """What llama.cpp's converter makes of a gpt-oss: stacks of experts, gate and up apart, the norm after attention renamed."""
+    """What llama.cpp's converter makes of a gpt-oss: stacks of experts, gate and up apart, a norm under another name."""
     config = json.loads((folder / "config.json").read_text())
     metadata = {
         "general.architecture": "gpt-oss",

@@ -1,4 +1,4 @@
-"""Bytes of our quantisers beside those of ggml's, block by block, for numbers as no trained model has them: `make parity`."""
+"""Bytes of our quantisers beside ggml's, block by block, of numbers as no trained model has them: `make parity`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if "MOEVOLVE_PARITY" not in os.environ:
 import gguf
 import llama_cpp
 import numpy as np
-from small_models import SIZES, PLAIN
 
 from moevolve import _native
+from small_models import PLAIN, SIZES
 
 SEEDS = [int(seed) for seed in os.environ["MOEVOLVE_PARITY"].split(",") if seed] or [1]
 ROWS, WIDTH, PART = 4096, 256, 32
