@@ -1,7 +1,8 @@
 """Quantising by us beside llama.cpp's, both sides in one run: `python benches/quantise.py [--layers 18] [--require]`.
 
 A random Llama (2048 wide, 55 million parameters a layer: a thousand million in 18) is written as F16; then each side makes a
-Q4_K of that file, on the same threads, in turns. The bytes of every tensor that both have as Q4_K must be the same. Runs in the parity environment.
+Q4_K of that file, on the same threads, in turns. The bytes of every tensor that both have as Q4_K must be the same. Runs in
+the parity environment.
 """
 
 from __future__ import annotations
