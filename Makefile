@@ -21,7 +21,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart pictures build develop kernels-cuda gpu-check test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
+.PHONY: help quickstart pictures build develop kernels-cuda gpu-check wheel-cuda packaging-cuda test test-rust test-rust-checked miri doc fuzz-build test-python check lint types bench wheel packaging seed fixtures parity parity-env clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,9 +74,23 @@ kernels-cuda: $(CUDA)/.made ## compile the CUDA kernels into target/cuda, and sh
 	$(SAY) "Compiling the CUDA kernels"
 	@$(CUDA)/bin/python rust/kernels-cuda/compile.py --out target/cuda
 
-gpu-check: kernels-cuda ## put the check of a card into dist/gpu: copy the folder to the machine, and run check.py there
+wheel-cuda: kernels-cuda $(VENV)/.made ## the wheel moevolve-cuda13 into dist-cuda/
+	$(SAY) "Building the wheel of the compiled kernels into dist-cuda/"
+	@rm -rf dist-cuda target/wheel-cuda && mkdir -p target/wheel-cuda
+	@cp -r cuda/. target/wheel-cuda/ && cp target/cuda/*.fatbin target/cuda/sources.txt target/wheel-cuda/moevolve_cuda13/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist-cuda target/wheel-cuda
+	@ls -l dist-cuda
+
+packaging-cuda: develop wheel wheel-cuda ## install both wheels in an empty environment, and run there without a driver and on the twin
+	$(SAY) "Installing the wheel of the kernels beside the default one, outside the tree, and running there"
+	@$(BIN)/python rust/kernels-cuda/compile.py --twin --out target/twin
+	MOEVOLVE_DIST=$(CURDIR)/dist MOEVOLVE_DIST_CUDA=$(CURDIR)/dist-cuda MOEVOLVE_TWIN=$(CURDIR)/target/twin $(BIN)/python -m pytest tests/test_packaging_cuda.py
+
+gpu-check: wheel wheel-cuda ## put the check of a card into dist/gpu: copy the folder to the machine, and run check.py there
 	cargo build --release -p moevolve-kernels-cuda --example gpu_check
-	@mkdir -p dist/gpu && cp target/release/examples/gpu_check target/cuda/*.fatbin benches/gpu/check.py dist/gpu/
+	@mkdir -p dist/gpu && cp target/release/examples/gpu_check target/cuda/*.fatbin target/cuda/sources.txt benches/gpu/check.py dist/gpu/
+	@$(BIN)/python -m pip download --quiet --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+		--find-links dist --find-links dist-cuda --dest dist/gpu/wheels dist/moevolve-*.whl dist-cuda/*.whl
 	@du -sh dist/gpu
 
 # --- tests
@@ -120,8 +134,8 @@ lint: develop
 	$(SAY) "Checking format and lints"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	$(BIN)/ruff format --check python tui tests benches rust
-	$(BIN)/ruff check python tui tests benches rust
+	$(BIN)/ruff format --check python tui cuda tests benches rust
+	$(BIN)/ruff check python tui cuda tests benches rust
 	$(BIN)/lint-imports
 
 types: develop
@@ -188,6 +202,6 @@ bench: develop parity-env ## measure training and generation against transformer
 	$(BIN)/python benches/precision.py
 
 clean: ## remove what make made, runs excepted
-	rm -rf .venv .venv-parity .venv-cuda target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-parity .venv-cuda target dist dist-cuda .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find python tui tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/moevolve/*.so

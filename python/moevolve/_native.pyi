@@ -137,6 +137,39 @@ class Engine:
     @precision.setter
     def precision(self, name: str, /) -> None: ...
     @property
+    def device(self) -> str:
+        """Where the network is: "cpu", or "cuda:N"."""
+
+    @property
+    def card_obstacle(self) -> str | None:
+        """What no kernel for cards computes of this network; None where a card runs it."""
+
+    def to_card(
+        self,
+        index: int,
+        kernels: str | os.PathLike[str],
+        driver: str = "libcuda.so.1",
+        precision: str | None = None,
+    ) -> None:
+        """Moves weights, adapter and optimiser to a card; on an error they stay where they were.
+
+        Args:
+            index: the card's number.
+            kernels: folder of the compiled kernels.
+            driver: library of the driver.
+            precision: as of `Engine.precision`, "fastest" being "bf16" but beside an adapter; None leaves it. Weights that stay
+                as their file has them become f32 there, or bf16.
+
+        Raises:
+            UsageError: no driver, one that is too old, no such card, one without bf16, kernels of another version, or a network
+                that cards do not run.
+            CapacityError: the card has not enough memory: what was asked for, and what is free.
+        """
+
+    def to_cpu(self) -> None:
+        """Moves them back; nothing changes of an engine that is there."""
+
+    @property
     def vocab_size(self) -> int: ...
     @property
     def eos(self) -> list[int]:

@@ -16,7 +16,7 @@ from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.device import Cards, cards, missing, settled_device
 from moevolve.models.engine import Engine
 
-ALONE = "this build's engine computes on the processor alone"
+ALONE = "the kernels for cards are not installed (pip install 'moevolve[cuda]')"
 
 NO_DRIVER = Cards()
 OLD = Cards(driver=12040, names=("A card",), capabilities=((9, 0),))
@@ -39,8 +39,16 @@ def test_what_a_machine_lacks_is_said_first(there: Cards, index: int, sentence: 
     assert missing(index, there) == [sentence, ALONE]
 
 
-def test_a_card_that_could_be_used_lacks_the_engine_alone() -> None:
+def test_a_card_that_could_be_used_lacks_the_kernels_alone() -> None:
     assert missing(0, HOPPER) == [ALONE]
+
+
+def test_nothing_is_missing_where_card_and_kernels_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(device, "kernels", lambda: tmp_path)
+    monkeypatch.setattr(device, "cards", lambda: HOPPER)
+    assert missing() == []
+    assert settled_device("cuda") == settled_device("auto") == "cuda:0"
+    assert missing(1) == ["there is no card 1: the driver has 1"]
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:3"])

@@ -113,7 +113,7 @@ class PolicySection(Section, frozen=True):
     device: Annotated[
         Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")],
         Meta(
-            description="What computes: cpu, cuda:N, or auto, the fastest that can be used; this build has cpu"
+            description="What computes: cpu, cuda:N, or auto, the first card that can be used, else the CPU"
         ),
     ] = "cpu"
     precision: Annotated[

@@ -18,7 +18,6 @@ from moevolve.memory.embedding import Embedder, HashedNgrams
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
 from moevolve.models.decoder import Decoder
-from moevolve.models.device import settled_device
 from moevolve.models.embedder import HiddenStates
 from moevolve.models.engine import Engine
 from moevolve.models.prompts import BarePrompts, ChatPrompts, Prompts
@@ -80,9 +79,7 @@ def settled(config: Config, engine: Engine) -> Config:
     replace = msgspec.structs.replace
     return replace(
         config,
-        policy=replace(
-            config.policy, device=settled_device(config.policy.device), precision=engine.precision
-        ),
+        policy=replace(config.policy, device=engine.device, precision=engine.precision),
         wording=replace(config.wording, style=style),
         memory=with_embedder(config, "policy").memory,
         learn=replace(config.learn, positions=positions, method="full" if engine.adapter is None else "lora"),

@@ -69,16 +69,16 @@ class Champions(Generic[Model]):
         assert row is not None, "a champion is a variant"
         return self._reader.variant(row)
 
-    def base(self, threads: int = 0) -> Model:
-        """A model of the run's architecture; its weights are those that the run began with.
+    def base(self, threads: int = 0, device: str = "cpu") -> Model:
+        """A model of the run's architecture on a device; its weights are those that the run began with.
 
         Raises:
             CheckpointError: the run's checkpoint is gone.
-            UsageError: the run's policy is an endpoint.
+            UsageError: the run's policy is an endpoint, or the device cannot be used here.
         """
         if self.config.policy.endpoint is not None:
             raise UsageError(f"{self._store.path} has an endpoint for its policy: there are no weights here")
-        policy = msgspec.structs.replace(self.config.policy, threads=threads)
+        policy = msgspec.structs.replace(self.config.policy, threads=threads, device=device)
         return configured(msgspec.structs.replace(self.config, policy=policy), self._kind)
 
     def engine(self, base: Model, champion: Champion) -> Model:
@@ -99,7 +99,7 @@ class Champions(Generic[Model]):
         model.read_weights(file)
 
 
-def champion_of(folder: Path, kind: type[Model], threads: int = 0) -> Model:
+def champion_of(folder: Path, kind: type[Model], threads: int = 0, device: str = "cpu") -> Model:
     """The newest champion of the run in a folder, which may go on meanwhile.
 
     Raises:
@@ -109,6 +109,6 @@ def champion_of(folder: Path, kind: type[Model], threads: int = 0) -> Model:
     """
     with RunStore.open(folder) as store:
         champions = Champions(store, kind)
-        model = champions.base(threads)
+        model = champions.base(threads, device)
         champions.read(model, champions.newest())
         return model

@@ -8,6 +8,7 @@ from typing import TypeVar
 from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.device import settled_device
 from moevolve.models.plan import Plan
 from moevolve.models.trainable import TARGETS, TrainableDecoder
 
@@ -30,9 +31,12 @@ def configured(config: Config, kind: type[Model]) -> Model:
         UsageError: its device cannot be used here, it has no tokenizer, or lacks what the adapter should stand beside.
     """
     path = checkpoint(config)
-    precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
     learn = config.learn
     adapts = learn.method == "lora" or (learn.method == "auto" and large(path))
+    precision = "fastest" if config.policy.precision == "auto" else config.policy.precision
+    if adapts and precision == "fastest" and settled_device(config.policy.device) != "cpu":
+        # An adapter's share of the weights would be rounded away on a card.
+        precision = "f32"
     model = kind.load(
         path,
         device=config.policy.device,

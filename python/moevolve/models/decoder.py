@@ -14,7 +14,7 @@ import msgspec
 
 from moevolve import _native
 from moevolve.errors import UsageError
-from moevolve.models.device import settled_device
+from moevolve.models.device import place, settled_device
 from moevolve.models.reply import MARKS
 from moevolve.protocol.sampling import Constraint, TokenRequest
 
@@ -54,11 +54,13 @@ class Decoder:
 
         Args:
             path: the file or folder.
-            device: what computes: `cpu`, or `auto`, which takes the fastest that can be used here.
+            device: what computes: `cpu`, `cuda:N` for the card with number N, or `auto`, which takes the first card where
+                one can be used and runs the network, else the processor.
             threads: CPU threads; 0 takes all cores. Results do not depend on it.
             precision: what the operands of products are rounded to, `f32` (None) or `bf16`; `fastest` takes bf16 where the
-                processor multiplies it at twice the rate. Sums and weights are f32 in either. Stored weights are
-                multiplied in their own format, and only the way back through them, in training, is rounded.
+                processor multiplies it at twice the rate, and on cards. Sums and weights are f32 in either. Stored weights
+                are multiplied in their own format on the processor, where only the way back through them, in training,
+                is rounded; on a card they become f32 or bf16, as this says.
             weights: `trainable` decodes them into f32, 8 to 12 bytes a parameter; `stored` keeps them mapped as the
                 file has them, for reading, or for training an adapter; `auto` (None) stores what has more than 1e8
                 parameters or is quantised.
@@ -66,13 +68,13 @@ class Decoder:
 
         Raises:
             CheckpointError: a file is missing, torn, alien, or does not match the others; the message names it.
-            UsageError: a device that cannot be used here (the message says what is missing), an unknown precision, or
-                another word for the weights.
+            UsageError: a device that cannot be used here (the message says what is missing) or does not run the network, an
+                unknown precision, or another word for the weights.
+            CapacityError: the card has not enough memory.
         """
         settled_device(device)
         native = _native.Engine.load(fspath(path), threads, weights or "auto")
-        if precision not in (None, native.precision):
-            native.precision = precision
+        place(native, device, precision)
         if adapter is not None:
             native.load_adapter(fspath(adapter))
         return cls(native, fspath(path))
@@ -148,6 +150,20 @@ class Decoder:
     def isa(self) -> str:
         """The kernels in force: `avx512bf16`, `avx512`, `avx2` or `scalar`."""
         return self.native.isa
+
+    @property
+    def device(self) -> str:
+        """What computes: `cpu`, or `cuda:N`."""
+        return self.native.device
+
+    def to(self, device: str) -> None:
+        """Moves weights, adapter and optimiser to a device, as of `load`; what is being drawn there must have ended.
+
+        Raises:
+            UsageError: it cannot be used here, or does not run the network; the decoder stays where it was.
+            CapacityError: the card has not enough memory; likewise.
+        """
+        place(self.native, device)
 
     @property
     def precision(self) -> str:

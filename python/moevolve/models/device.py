@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
+from moevolve import _native
 from moevolve.errors import UsageError
 
 CARD = re.compile(r"cuda(?::([0-9]{1,3}))?")
 DRIVER = "libcuda.so.1"
+KERNELS = "moevolve_cuda13"
+"""The package that has the compiled kernels."""
 LEAST_DRIVER = 13000
 """CUDA version that a driver must support, 1000 times the major and 10 times the minor number."""
 LEAST_CAPABILITY = (8, 0)
@@ -58,8 +63,14 @@ def cards(driver: str = DRIVER) -> Cards:
     return Cards(driver=version.value, names=tuple(names), capabilities=tuple(capabilities))
 
 
+def kernels() -> Path | None:
+    """The folder of the compiled kernels for cards; None where they are not installed."""
+    found = importlib.util.find_spec(KERNELS)
+    return None if found is None or found.origin is None else Path(found.origin).parent
+
+
 def missing(index: int = 0, there: Cards | None = None) -> list[str]:
-    """What stands between this machine and computing on a card: what the machine lacks, then what this build does.
+    """What stands between this machine and computing on a card: what the machine lacks, then what is not installed.
 
     Args:
         index: of the card.
@@ -79,23 +90,49 @@ def missing(index: int = 0, there: Cards | None = None) -> list[str]:
         lacks.append(f"there is no card {index}: the driver has {len(there.names)}")
     elif there.capabilities[index] < LEAST_CAPABILITY:
         lacks.append(f"{there.names[index]} does not multiply bf16: compute capability 8.0 is needed")
-    lacks.append("this build's engine computes on the processor alone")
+    if kernels() is None:
+        lacks.append("the kernels for cards are not installed (pip install 'moevolve[cuda]')")
     return lacks
 
 
 def settled_device(device: str) -> str:
-    """The device that a name stands for: `cpu`, which `auto` is as long as no engine computes on cards.
+    """The device that a name stands for: `cpu` or `cuda:N`; `auto` is the first card where it can be used, else `cpu`.
 
     Raises:
-        UsageError: another name, or a card (`cuda` or `cuda:N`); the message says what is missing.
+        UsageError: another name, or a card (`cuda` or `cuda:N`) that cannot be used; the message says what is missing.
     """
-    if device in ("cpu", "auto"):
+    if device == "cpu":
         return "cpu"
+    if device == "auto":
+        return "cpu" if missing() else "cuda:0"
+    index = _index(device)
+    if lacks := missing(index):
+        raise UsageError(f"device {device!r} cannot be used here: {', and '.join(lacks)}; cpu and auto can")
+    return f"cuda:{index}"
+
+
+def place(native: _native.Engine, device: str, precision: str | None = None) -> None:
+    """Moves an engine to the device that a name stands for, and to a precision there, if one is named; `auto` leaves a network
+    that cards do not run on the processor.
+
+    Raises:
+        UsageError: the device cannot be used here, or does not run the network.
+        CapacityError: the card has not enough memory; the engine stays where it was.
+    """
+    where, folder = settled_device(device), kernels()
+    if where == "cpu" or folder is None or (device == "auto" and native.card_obstacle is not None):
+        native.to_cpu()
+        if precision not in (None, native.precision):
+            native.precision = precision
+    elif native.device != where:
+        native.to_card(_index(where), folder, DRIVER, precision)
+
+
+def _index(device: str) -> int:
     found = CARD.fullmatch(device)
     if found is None:
         raise UsageError(f"device {device!r} is none: take cpu, auto, cuda or cuda:N, the card with number N")
-    lacks = missing(int(found[1] or 0))
-    raise UsageError(f"device {device!r} cannot be used here: {', and '.join(lacks)}; cpu and auto can")
+    return int(found[1] or 0)
 
 
 def _version(number: int) -> str:

@@ -68,7 +68,7 @@ class Engine(TrainableDecoder):
         if (precision, weights, adapter) != (None, None, None):
             raise UsageError(f"{path} is a run: leave precision, weights and adapter to its configuration")
         settled_device(device)
-        champion = champion_of(Path(path), cls, threads)
+        champion = champion_of(Path(path), cls, threads, device)
         champion.origin = fspath(path)
         return champion
 

@@ -34,18 +34,20 @@ class Deployed:
     Args:
         store: its store; it holds a first record.
         threads: of the engines made here.
+        device: theirs.
     """
 
-    def __init__(self, store: RunStore, threads: int) -> None:
+    def __init__(self, store: RunStore, threads: int, device: str = "cpu") -> None:
         self.store = store
         self.champions = Champions(store, Engine)
         self._threads = threads
+        self.device = device
         self.journal = JournalWriter(store, len(store))
 
     @cached_property
     def base(self) -> Engine:
         """The architecture, with the weights of the checkpoint."""
-        return self.champions.base(self._threads)
+        return self.champions.base(self._threads, self.device)
 
     @property
     def cycles(self) -> int:
@@ -96,13 +98,14 @@ class Deployed:
 
 
 @contextmanager
-def opened(folder: Path, model: Path | None, threads: int) -> Iterator[Deployed]:
+def opened(folder: Path, model: Path | None, threads: int, device: str = "cpu") -> Iterator[Deployed]:
     """The server's run in `folder`, made where there is none.
 
     Args:
         folder: a run, whose champion is served, or any other folder for what is learned from `model`.
         model: a checkpoint; None for the run's, or the shipped seed.
         threads: of the engines.
+        device: theirs.
 
     Raises:
         UsageError: a run and a model are both named.
@@ -115,28 +118,29 @@ def opened(folder: Path, model: Path | None, threads: int) -> Iterator[Deployed]
     if _native.RunStore.is_run(path):
         with RunStore.open(path, write=True) as store:
             if len(store):
-                yield Deployed(store, threads)
+                yield Deployed(store, threads, device)
                 return
-            _begin(store, folder, run, model, threads)
-            yield Deployed(store, threads)
+            _begin(store, folder, run, model, threads, device)
+            yield Deployed(store, threads, device)
         return
     folder.mkdir(parents=True, exist_ok=True)
     with RunStore.create(path) as store:
-        _begin(store, folder, run, model, threads)
-        yield Deployed(store, threads)
+        _begin(store, folder, run, model, threads, device)
+        yield Deployed(store, threads, device)
 
 
-def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads: int) -> None:
+def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads: int, device: str) -> None:
     """Writes the first records: what is served before anything is learned."""
     skills = []
     if run:
         with RunStore.open(folder) as source:
             champions = Champions(source, Engine)
-            engine = champions.engine(champions.base(threads), champions.newest())
+            engine = champions.engine(champions.base(threads, device), champions.newest())
             config, skills = champions.config, champions.started.skills
     else:
         path = None if model is None else str(model.resolve())
-        config = Config(name="deployed", cycles=0, policy=PolicySection(checkpoint=path, threads=threads))
+        policy = PolicySection(checkpoint=path, threads=threads, device=device)
+        config = Config(name="deployed", cycles=0, policy=policy)
         engine = resolve.engine(config)
         config = resolve.settled(config, engine)
     store.weights_dir.mkdir(parents=True, exist_ok=True)

@@ -71,13 +71,14 @@ class NotEnough(UsageError):
     exit_code = NOTHING
 
 
-def learn(folder: Path, threads: int, tell: Tell) -> None:
+def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
     """Does one cycle.
 
     Args:
         folder: the server's run, whose journal another process holds.
         threads: of the engines.
         tell: takes the records in order.
+        device: of the engines.
 
     Raises:
         NotEnough: there is nothing to learn from.
@@ -91,7 +92,7 @@ def learn(folder: Path, threads: int, tell: Tell) -> None:
         kept = Interactions(store)
         split = train_judge_split(consensus_labels(kept.all(), kept.feedback()), first.seed, cycle)
         _enough(split)
-        base = champions.base(threads)
+        base = champions.base(threads, device)
         ours = champions.engine(base, champion)
         theirs = champions.engine(base, champion)
         tell(CycleStarted(cycle=cycle, champion=champion.variant))
@@ -235,6 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     os.nice(10)
 
@@ -243,7 +245,7 @@ def main() -> int:
         sys.stdout.buffer.flush()
 
     try:
-        learn(options.folder, options.threads, tell)
+        learn(options.folder, options.threads, tell, options.device)
     except MoevolveError as error:
         print(str(error), file=sys.stderr)
         return error.exit_code

@@ -198,6 +198,8 @@ class Learning:
             str(self.deployed.store.path),
             "--threads",
             str(self._threads),
+            "--device",
+            self.deployed.device,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

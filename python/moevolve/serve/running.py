@@ -105,7 +105,7 @@ def _source(options: Options, stack: ExitStack) -> _Source:
     path = options.model
     settled_device(options.device)
     if options.learn is not None:
-        deployed = stack.enter_context(opened(options.learn, path, options.threads))
+        deployed = stack.enter_context(opened(options.learn, path, options.threads, options.device))
         champion = deployed.champion()
         told = f"{options.learn}: weights {champion.weights[:12]} of {champion.variant}"
         return _Source(deployed.engine(champion), champion.weights, told, deployed=deployed)
@@ -113,7 +113,7 @@ def _source(options: Options, stack: ExitStack) -> _Source:
         store = stack.enter_context(RunStore.open(path))
         champions = Champions(store, Engine)
         champion = champions.newest()
-        base = champions.base(options.threads)
+        base = champions.base(options.threads, options.device)
         engine = champions.engine(base, champion)
         told = f"{path}: weights {champion.weights[:12]} of champion {champion.variant}"
         return _Source(engine, champion.weights, told, champions, base, store)

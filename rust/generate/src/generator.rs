@@ -2,8 +2,9 @@
 
 use moevolve_model::{Engine, Result};
 
+use crate::anywhere::EngineScheduler;
 use crate::sampling::{Finish, Sampling, Top};
-use crate::scheduler::{Event, Scheduler};
+use crate::scheduler::Event;
 
 /// Samples that one thread decodes together.
 const SLOTS: usize = 64;
@@ -48,7 +49,7 @@ impl From<Event> for Sample {
 #[derive(Default)]
 pub struct Generator {
     /// Made when first asked.
-    scheduler: Option<Scheduler>,
+    scheduler: Option<EngineScheduler>,
 }
 
 impl Generator {
@@ -59,14 +60,14 @@ impl Generator {
         requests: &[Request],
     ) -> Result<Vec<Vec<Sample>>> {
         let scheduler = match self.scheduler.take() {
-            Some(scheduler) => scheduler,
-            None => Scheduler::of(engine, SLOTS * engine.workers(), 0)?,
+            Some(scheduler) if scheduler.serves(engine) => scheduler,
+            _ => EngineScheduler::of(engine, SLOTS * engine.workers(), 0)?,
         };
         for request in requests {
             // Those before a wrong one go with their scheduler.
             scheduler.add(&request.prompt, &request.keys, request.sampling.clone())?;
         }
-        let events = scheduler.finish(engine);
+        let events = scheduler.finish(engine)?;
         self.scheduler = Some(scheduler);
         let mut samples: Vec<Sample> = events.into_iter().map(Sample::from).collect();
         write_texts(engine, &mut samples)?;

@@ -5,6 +5,7 @@
 //! `drawing` its draws, and
 //! `draft` what is guessed ahead. A constraint (`moevolve-constrain`) says which tokens may come at all. The network and its memory are a `moevolve_model::backend::Backend`'s.
 
+mod anywhere;
 mod draft;
 mod drawing;
 mod generator;
@@ -14,6 +15,7 @@ pub mod scheduler;
 mod sequence;
 mod worker;
 
+pub use anywhere::EngineScheduler;
 pub use generator::{Generator, Request, Sample};
 pub use moevolve_constrain::Constraint;
 pub use sampling::{Finish, Sampling};

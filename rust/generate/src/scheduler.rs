@@ -167,7 +167,7 @@ impl<D: Device> Scheduler<D> {
             memory / block_bytes
         } else {
             let most = slots.saturating_mul(blocks(positions));
-            most.min((free_memory() / 2 / block_bytes).max(1))
+            most.min((backend.free_memory() / 2 / block_bytes).max(1))
         };
         if slots == 0 {
             return Err(Error::Request("a scheduler needs a slot".to_owned()));
@@ -349,7 +349,7 @@ impl<D: Device> Scheduler<D> {
     }
 }
 
-/// The same on an engine; only the one that a scheduler was made for may make its steps.
+/// The same on an engine whose network is on the processor; only the one that a scheduler was made for may make its steps.
 impl Scheduler {
     /// A scheduler for an engine's requests as they come.
     ///
@@ -393,16 +393,6 @@ impl<D: Device> Steps<D> {
             }
         }
     }
-}
-
-/// Bytes that the system has to give; without a count, few.
-fn free_memory() -> usize {
-    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes = told
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
-    kilobytes.map_or(1 << 30, |kilobytes| kilobytes << 10)
 }
 
 /// A lock whose holder panicked guards counts and lists that were whole between changes.

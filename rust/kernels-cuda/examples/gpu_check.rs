@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use common::check::{Speed, distances};
-use moevolve_kernels_cuda::Driver;
+use moevolve_kernels_cuda::{Driver, images};
 
 fn main() -> ExitCode {
     let Some((kernels, card, correct)) = options() else {
@@ -38,19 +38,6 @@ fn options() -> Option<(PathBuf, usize, bool)> {
         }
     }
     Some((kernels?, card, correct))
-}
-
-/// The compiled kernels of a folder.
-fn images(folder: &Path) -> std::io::Result<Vec<Vec<u8>>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "fatbin") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    paths.iter().map(std::fs::read).collect()
 }
 
 /// Whether all is right.

@@ -27,6 +27,9 @@ pub trait Device: Send + Sync {
 
     fn free(&self, address: Address, bytes: usize);
 
+    /// Bytes that are free, and all there are.
+    fn memory(&self) -> Result<[usize; 2]>;
+
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()>;
 
     /// Waits for everything launched before.
@@ -98,7 +101,12 @@ impl<T: Plain> Memory<T> {
     }
 
     pub fn download(&self) -> Result<Vec<T>> {
-        let mut values = vec![T::default(); self.length];
+        self.download_first(self.length)
+    }
+
+    pub fn download_first(&self, count: usize) -> Result<Vec<T>> {
+        assert!(count <= self.length);
+        let mut values = vec![T::default(); count];
         self.device
             .download(self.address, T::bytes_mut(&mut values))?;
         Ok(values)

@@ -22,6 +22,37 @@ const SHARED_UNASKED: u32 = 48 << 10;
 const MAJOR: c_int = 75;
 const MAX_DYNAMIC_SHARED: c_int = 8;
 
+/// The compiled kernels of a folder, as `compile.py` writes them.
+pub fn images(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let failed = |reason: String| Error::NoKernels {
+        folder: folder.display().to_string(),
+        reason,
+    };
+    let read = || -> std::io::Result<Vec<Vec<u8>>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "fatbin") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        paths.iter().map(std::fs::read).collect()
+    };
+    let images = read().map_err(|e| failed(e.to_string()))?;
+    if images.is_empty() {
+        return Err(failed("no file is one".to_owned()));
+    }
+    // Arguments of kernels are structs without names: those of other sources would be misread in silence.
+    let digest = std::fs::read_to_string(folder.join("sources.txt")).unwrap_or_default();
+    if digest.trim() != env!("KERNELS_DIGEST") {
+        return Err(Error::OtherKernels {
+            folder: folder.display().to_string(),
+        });
+    }
+    Ok(images)
+}
+
 /// One stream of a card.
 pub struct Driver {
     calls: Calls,
@@ -133,10 +164,7 @@ impl Device for Driver {
         // SAFETY: the place is this frame's.
         let status = unsafe { (calls.allocate)(&mut address, bytes, self.stream) };
         if status == calls::OUT_OF_MEMORY {
-            let (mut free, mut total) = (0, 0);
-            // SAFETY: as above.
-            let known = unsafe { (calls.memory)(&mut free, &mut total) };
-            calls.check("cuMemGetInfo", known)?;
+            let [free, _] = self.memory()?;
             return Err(Error::Memory { asked: bytes, free });
         }
         calls.check("cuMemAllocAsync", status)?;
@@ -149,6 +177,14 @@ impl Device for Driver {
             // SAFETY: `allocate` gave this address, and what uses it was launched before.
             unsafe { (calls.free)(address, self.stream) };
         }
+    }
+
+    fn memory(&self) -> Result<[usize; 2]> {
+        let (calls, mut free, mut total) = (self.enter()?, 0, 0);
+        // SAFETY: the places are this frame's.
+        let known = unsafe { (calls.memory)(&mut free, &mut total) };
+        calls.check("cuMemGetInfo", known)?;
+        Ok([free, total])
     }
 
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::device::{Address, Device, Launch, Memory};
 use crate::error::Result;
-use crate::products::{Format, Matrices, Operand, Products, Rows};
+use crate::products::{Format, Matrices, Operand, Products, Rows, rounded_copy};
 use crate::route::{Routing, Rule, pointer};
 
 /// Copies up to which experts are computed without sorting.
@@ -132,7 +132,7 @@ impl Experts {
         let size = size_of_activation(block.gate_up.format);
         let gate_up = Memory::<u8>::new(&self.device, copies * 2 * width * size)?;
         let activations = Memory::<u8>::new(&self.device, copies * width * size)?;
-        let rounded = self.rounded(block.gate_up.format, h, tokens * block.hidden)?;
+        let rounded = rounded_copy(&self.device, block.gate_up.format, h, tokens * block.hidden)?;
         let x = Operand {
             at: rounded.as_ref().map_or(h, Memory::address),
             rows: routing.row_tokens.address(),
@@ -223,7 +223,7 @@ impl Experts {
             at,
             rows: routing.row_tokens.address(),
         };
-        let rounded_dout = self.rounded(format, dout, tokens * hidden)?;
+        let rounded_dout = rounded_copy(&self.device, format, dout, tokens * hidden)?;
         let dy = by_token(rounded_dout.as_ref().map_or(dout, Memory::address));
         let dactivations = Memory::<f32>::new(&self.device, copies * width)?;
         self.products
@@ -300,19 +300,6 @@ impl Experts {
         let h = Operand::plain(h);
         self.products
             .weight_gradient(Format::F32, all, dlogits, h, shape, gradients.router, 0)
-    }
-
-    /// A bf16 copy of `count` floats, unless weights are f32.
-    fn rounded(&self, format: Format, from: Address, count: usize) -> Result<Option<Memory<u16>>> {
-        if format == Format::F32 {
-            return Ok(None);
-        }
-        let rounded = Memory::new(&self.device, count)?;
-        let (mut from, mut to, mut count) = (from, rounded.address(), count);
-        let blocks = [count.div_ceil(256), 1, 1];
-        let mut arguments = [pointer(&mut from), pointer(&mut to), pointer(&mut count)];
-        self.run("round_bf16", blocks, 256, &mut arguments)?;
-        Ok(Some(rounded))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -20,6 +20,7 @@ pub mod sample;
 pub mod twin;
 pub mod update;
 
+pub use argument::Plain;
 pub use device::{Address, Device, Launch, Memory};
-pub use driver::Driver;
+pub use driver::{Driver, images};
 pub use error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Launch, Memory};
+use crate::device::{Address, Device, Launch, Memory, launch};
 use crate::error::Result;
 use crate::route::{Routing, pointer};
 
@@ -96,6 +96,33 @@ impl Format {
             _ => (128, 256, 2 * 3 * 2 * 128 * (32 + 8)),
         }
     }
+}
+
+/// Operands beside weights of a format: a bf16 copy of `count` floats, or nothing where weights are f32.
+pub fn rounded_copy(
+    device: &Arc<dyn Device>,
+    format: Format,
+    from: Address,
+    count: usize,
+) -> Result<Option<Memory<u16>>> {
+    if format == Format::F32 {
+        return Ok(None);
+    }
+    let rounded = Memory::new(device, count)?;
+    round(&**device, from, rounded.address(), count)?;
+    Ok(Some(rounded))
+}
+
+/// Rounds `count` floats to bf16.
+pub fn round(
+    device: &dyn Device,
+    mut from: Address,
+    mut to: Address,
+    mut count: usize,
+) -> Result<()> {
+    let blocks = [count.div_ceil(256), 1, 1];
+    let arguments = &mut [pointer(&mut from), pointer(&mut to), pointer(&mut count)];
+    launch(device, "round_bf16", blocks, 256, 0, arguments)
 }
 
 /// One matrix a group, `apart` bytes from one to the next.

@@ -141,6 +141,17 @@ impl Rotary {
             }
         }
     }
+
+    /// Cosines and sines (positions, pairs) of positions below `positions`, which must be known.
+    pub fn table(&self, positions: usize) -> [Vec<f32>; 2] {
+        let pairs = |from: &[f32]| {
+            let rows = from[..positions * self.head].chunks_exact(self.head);
+            rows.flat_map(|row| &row[self.half..2 * self.half])
+                .copied()
+                .collect()
+        };
+        [pairs(&self.cosine), pairs(&self.behind)]
+    }
 }
 
 kernel! {

@@ -305,6 +305,34 @@ impl Adapter {
         }
     }
 
+    /// Where each matrix with something beside it begins in the layout, its A's (ranks, inp) and its B's (out, ranks).
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, &Matrix, &Matrix)> {
+        self.units
+            .iter()
+            .map(|(&start, unit)| (start, &unit.a, &unit.b))
+    }
+
+    /// The values, B's times the scale.
+    pub(crate) fn scaled(&self) -> Vec<f32> {
+        let mut scaled = self.values.clone();
+        self.scale_b(&mut scaled);
+        scaled
+    }
+
+    /// From dA and dW Aᵀ to the gradient of the values: B's times the scale, and what is off their diagonal set to zero.
+    pub(crate) fn settle_gradient(&self, gradient: &mut [f32]) {
+        self.scale_b(gradient);
+        self.mask(gradient);
+    }
+
+    fn scale_b(&self, values: &mut [f32]) {
+        let scale = self.settings.scale();
+        for unit in self.units.values() {
+            let b = &mut values[unit.b.range.clone()];
+            b.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+
     /// Ranges of the values beside the matrix of the layout that begins at `start`.
     pub fn ranges(&self, start: usize) -> Option<[Range<usize>; 2]> {
         let unit = self.units.get(&start)?;

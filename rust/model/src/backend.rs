@@ -1,6 +1,7 @@
 //! What computes the network's blocks: [`crate::network`] walks over the layers, a backend does the work.
 
 pub mod cpu;
+pub mod cuda;
 
 use std::borrow::Cow;
 
@@ -48,6 +49,9 @@ pub trait Backend: Copy + Send + Sync {
 
     /// A cache without blocks.
     fn kv_cache(&self) -> Cache<Self>;
+
+    /// Bytes that the device has to give.
+    fn free_memory(&self) -> usize;
 
     /// Bytes of one of its blocks.
     fn block_bytes(&self) -> usize;
@@ -161,6 +165,9 @@ pub trait Backend: Copy + Send + Sync {
 
     /// Logits (rows, padded vocabulary) on the host.
     fn logits_of<'h>(&self, head: &'h Head<Self>) -> Cow<'h, [f32]>;
+
+    /// The last hidden states, normalised, of the rows that the head has logits of, on the host: (rows, padded hidden).
+    fn hidden_of<'h>(&self, head: &'h Head<Self>) -> Cow<'h, [f32]>;
 
     /// Draws tokens from rows of the logits, for every sampler until it has no draw to come.
     fn sample(&self, head: &mut Head<Self>, samplers: &mut [impl Sampler]);

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod answer;
+mod card;
 mod learn;
 mod readback;
 mod requests;
@@ -55,6 +56,8 @@ pub struct Engine {
     generation: Option<Map<String, Value>>,
     optimizer: Optimizer,
     trainer: Trainer,
+    /// The network, where a card has it: the parameters above are then but selection biases.
+    card: Option<Box<card::OnCard>>,
     /// Counts changes of the weights, so that no text read by earlier ones is taken for one read by these.
     weights_version: u64,
     isa: Isa,
@@ -138,17 +141,30 @@ impl Engine {
             generation,
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
+            card: None,
             weights_version: 0,
             isa: chosen_isa()?,
         })
     }
 
-    /// The same weights and adapter with a fresh optimiser and buffers; stored weights are shared.
-    pub fn duplicate(&self) -> Self {
+    /// The same weights and adapter on the same device with a fresh optimiser and buffers; stored weights are shared.
+    pub fn duplicate(&self) -> Result<Self> {
+        let mut copy = Self {
+            parameters: self.parameters.clone(),
+            ..self.bare()
+        };
+        if let Some(card) = &self.card {
+            copy.card = Some(Box::new(card.duplicate()?));
+        }
+        Ok(copy)
+    }
+
+    /// The same model on the processor without parameters of its own.
+    fn bare(&self) -> Self {
         Self {
             config: self.config.clone(),
             layout: self.layout.clone(),
-            parameters: self.parameters.clone(),
+            parameters: Parameters::none(),
             stored: self.stored.clone(),
             adapter: self.adapter.clone(),
             keep: self.keep,
@@ -159,6 +175,7 @@ impl Engine {
             generation: self.generation.clone(),
             optimizer: Optimizer::default(),
             trainer: Trainer::default(),
+            card: None,
             weights_version: 0,
             isa: self.isa,
         }
@@ -196,15 +213,22 @@ impl Engine {
 
     /// What the operands of products are rounded to; of stored weights, in training alone.
     pub fn precision(&self) -> Precision {
-        match &self.stored {
-            Some(mapped) => mapped.precision,
-            None => self.parameters.precision(),
+        match (&self.card, &self.stored) {
+            (Some(card), _) => card.weights.precision(),
+            (None, Some(mapped)) => mapped.precision,
+            (None, None) => self.parameters.precision(),
         }
     }
 
     /// Computes in another precision from now on; the weights themselves stay f32. Stored weights are multiplied in
     /// their own format whatever it is, and only the backward pass through them is rounded.
     pub fn set_precision(&mut self, precision: Precision) {
+        if self.card.is_some() {
+            if let Err(error) = self.set_card_precision(precision) {
+                self.keep_failure(error);
+            }
+            return;
+        }
         match &mut self.stored {
             Some(mapped) => mapped.precision = precision,
             None if precision != self.parameters.precision() => {
@@ -217,6 +241,10 @@ impl Engine {
 
     /// As [`Self::set_precision`], by name; `fastest` is what this processor does best.
     pub fn choose_precision(&mut self, name: &str) -> Result<()> {
+        if self.card.is_some() {
+            let precision = self.card_precision(name)?;
+            return self.set_card_precision(precision);
+        }
         let Some(precision) = Precision::chosen(name, Isa::best()) else {
             let known = "precision is f32, bf16 or fastest";
             return Err(Error::Request(format!("{known}, not {name:?}")));
@@ -239,6 +267,9 @@ impl Engine {
         };
         // Buffers of the other way would stay as they are.
         self.trainer = Trainer::default();
+        if let Some(card) = &mut self.card {
+            card.trainer = Trainer::default();
+        }
     }
 
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
@@ -284,6 +315,14 @@ impl Engine {
     /// Makes the network ready for so many positions.
     pub fn prepare(&mut self, positions: usize) {
         self.rotary.extend(positions);
+        if let Some(card) = &mut self.card {
+            // Made again seldom: rather more of them at once.
+            let most = positions.next_power_of_two().min(self.config.positions);
+            let reach = most.max(positions);
+            self.rotary.extend(reach);
+            let (failure, weights) = (&card.failure, &mut card.weights);
+            failure.attempt(|| weights.extend(&self.rotary, reach));
+        }
     }
 
     /// Counts changes of what the network computes.
@@ -291,7 +330,7 @@ impl Engine {
         self.weights_version
     }
 
-    /// Calls `work` with the network, adapter included.
+    /// Calls `work` with the network on the processor, adapter included.
     pub fn with_cpu<T>(&self, work: impl FnOnce(Cpu<'_>) -> T) -> T {
         match self.lora() {
             Some(lora) => work(self.cpu(&lora)),
@@ -301,7 +340,7 @@ impl Engine {
 
     /// Workers that each take whole rows or samples: one where the pool splits every product.
     pub fn workers(&self) -> usize {
-        if self.base().splits_products() {
+        if self.card.is_some() || self.base().splits_products() {
             1
         } else {
             self.pool.threads()

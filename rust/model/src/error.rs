@@ -12,6 +12,16 @@ pub enum Error {
     Request(String),
     #[error("{0}")]
     Capacity(String),
+    /// What a device's driver or memory said.
+    #[error(transparent)]
+    Device(#[from] moevolve_kernels_cuda::Error),
+    #[error(
+        "{family} does not run on cards here: no kernel for cards computes {what}; device cpu runs it"
+    )]
+    NotOnCards {
+        family: &'static str,
+        what: &'static str,
+    },
     #[error(
         "these weights stay as their file has them and cannot change: put an adapter beside them (adapt), or load the \
          model with weights=\"trainable\""
@@ -38,11 +48,24 @@ impl Error {
         matches!(self, Self::Checkpoint(error) if error.is_checkpoint())
     }
 
+    /// There is not enough memory for it.
+    pub fn is_capacity(&self) -> bool {
+        matches!(
+            self,
+            Self::Capacity(_) | Self::Device(moevolve_kernels_cuda::Error::Memory { .. })
+        )
+    }
+
     /// The caller asked for something impossible.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Checkpoint(error) => error.is_usage(),
-            Self::Request(_) | Self::Capacity(_) | Self::NoTokenizer | Self::Frozen => true,
+            Self::Request(_)
+            | Self::Capacity(_)
+            | Self::NoTokenizer
+            | Self::Frozen
+            | Self::NotOnCards { .. } => true,
+            Self::Device(error) => error.is_usage(),
             Self::NotFinite { .. } => false,
         }
     }

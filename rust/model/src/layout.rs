@@ -81,6 +81,11 @@ impl TensorLayout {
             .collect()
     }
 
+    /// Numbers in the parameters, padding included.
+    pub fn padded(&self) -> usize {
+        self.rows.map_or(1, Axis::padded) * self.columns.padded()
+    }
+
     /// A gain, which starts at one.
     pub fn is_norm(&self) -> bool {
         self.rows.is_none() && self.name.ends_with("norm.weight")

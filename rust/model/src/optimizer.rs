@@ -55,6 +55,22 @@ impl<D: Device> Optimizer<D> {
     }
 }
 
+impl<D: Device> Optimizer<D> {
+    /// The same hyper-parameters and step for another device's moments, which are empty.
+    pub(crate) fn like<E: Device>(&self) -> Optimizer<E> {
+        Optimizer {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            bias_rate: self.bias_rate,
+            step: self.step,
+            moments: Default::default(),
+        }
+    }
+}
+
 impl<D: Device> Default for Optimizer<D> {
     fn default() -> Self {
         Self {

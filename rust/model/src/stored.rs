@@ -199,15 +199,40 @@ impl Stored {
         }
     }
 
-    /// The same weights as trainable parameters.
-    pub fn to_parameters(&self, layout: &Layout) -> Parameters {
+    /// Selection biases (layers, experts), or nothing.
+    pub fn biases(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// A tensor in f32, padded as in the layout.
+    pub fn padded(&self, spec: &TensorLayout) -> Vec<f32> {
+        let (mut numbers, alone) = (
+            Vec::new(),
+            TensorLayout {
+                at: 0,
+                ..spec.clone()
+            },
+        );
+        self.rows(spec, 0..spec.shape()[0], &mut numbers);
+        let mut padded = vec![0.0; alone.padded()];
+        alone.insert(&numbers, &mut padded);
+        padded
+    }
+
+    /// The weights in f32, in the layout's order.
+    pub fn to_values(&self, layout: &Layout) -> Vec<f32> {
         let mut values = vec![0.0; layout.total];
         for spec in &layout.tensors {
             let mut numbers = Vec::new();
             self.rows(spec, 0..spec.shape()[0], &mut numbers);
             spec.insert(&numbers, &mut values);
         }
-        Parameters::new(values, self.bias.clone(), layout)
+        values
+    }
+
+    /// The same weights as trainable parameters.
+    pub fn to_parameters(&self, layout: &Layout) -> Parameters {
+        Parameters::new(self.to_values(layout), self.bias.clone(), layout)
     }
 }
 

@@ -187,12 +187,13 @@ impl<D: Device> Trainer<D> {
     }
 }
 
-impl Trainer {
-    /// The summed gradient, in the layout of the parameters or of the adapter.
-    pub fn gradient(&self) -> Vec<f32> {
-        let mut total = self.shards[0].gradient.clone();
+impl<D: Device> Trainer<D> {
+    /// The summed gradient on the host, in the layout of the parameters or of the adapter.
+    pub fn gradient<B: Backend<Device = D>>(&self, backend: &B) -> Vec<f32> {
+        let mut total = backend.download(&self.shards[0].gradient).into_owned();
         for shard in &self.shards[1..] {
-            for (sum, part) in total.iter_mut().zip(&shard.gradient) {
+            let part = backend.download(&shard.gradient);
+            for (sum, part) in total.iter_mut().zip(&*part) {
                 *sum += part;
             }
         }

@@ -47,7 +47,7 @@ fn a_resumed_optimizer_is_a_fresh_one() {
 fn a_clone_starts_with_the_weights_and_a_fresh_optimizer() {
     let mut engine = create(&odd(), 1);
     train(&mut engine, 2);
-    let mut copy = engine.duplicate();
+    let mut copy = engine.duplicate().expect("a copy");
     assert_eq!(copy.fingerprint(), engine.fingerprint());
     engine.reset_optimizer(Optimizer::default());
     assert_eq!(train(&mut copy, 2), train(&mut engine, 2));

@@ -3,10 +3,11 @@
 //! One file above 400 lines: a `#[pymethods]` block is one, and this class is the engine's whole face.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moevolve_generate::Generator;
+use moevolve_model::backend::cuda::{Driver, images};
 use moevolve_model::{
     AdapterSettings, Engine as Model, Error, Objective, Optimizer, Tokenizer, WeightsMode,
 };
@@ -56,8 +57,14 @@ impl Engine {
         py: Python<'_>,
         work: impl FnOnce(&mut Model) -> moevolve_model::Result<T> + Send,
     ) -> PyResult<T> {
-        py.detach(|| work(&mut self.lock()))
-            .map_err(|error| raise(py, &error))
+        let work = || {
+            let mut model = self.lock();
+            let done = work(&mut model);
+            // Of methods that give no error themselves.
+            let whole = model.check_device();
+            done.and_then(|done| whole.map(|()| done))
+        };
+        py.detach(work).map_err(|error| raise(py, &error))
     }
 
     /// Uses the tokenizer without the GIL, beside whatever the engine does.
@@ -117,7 +124,7 @@ impl Engine {
     }
 
     fn clone(&self, py: Python<'_>) -> PyResult<Self> {
-        self.work(py, |model| Ok(Self::wrap(model.duplicate())))
+        self.work(py, |model| model.duplicate().map(Self::wrap))
     }
 
     fn config(&self, py: Python<'_>) -> PyResult<String> {
@@ -147,6 +154,35 @@ impl Engine {
     #[setter]
     fn set_precision(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         self.work(py, |model| model.choose_precision(name))
+    }
+
+    #[pyo3(signature = (index, kernels, driver="libcuda.so.1", precision=None))]
+    fn to_card(
+        &self,
+        py: Python<'_>,
+        index: usize,
+        kernels: PathBuf,
+        driver: &str,
+        precision: Option<&str>,
+    ) -> PyResult<()> {
+        self.work(py, |model| {
+            let device = Driver::open_by(Path::new(driver), index, &images(&kernels)?)?;
+            model.to_card(&format!("cuda:{index}"), &device, precision)
+        })
+    }
+
+    fn to_cpu(&self, py: Python<'_>) -> PyResult<()> {
+        self.work(py, Model::to_cpu)
+    }
+
+    #[getter]
+    fn device(&self, py: Python<'_>) -> PyResult<String> {
+        self.work(py, |model| Ok(model.device().to_owned()))
+    }
+
+    #[getter]
+    fn card_obstacle(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        self.work(py, |model| Ok(model.card_obstacle()))
     }
 
     #[getter]
@@ -462,7 +498,7 @@ fn line(said: &str) -> String {
 pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
         e if e.is_checkpoint() => "CheckpointError",
-        Error::Capacity(_) => "CapacityError",
+        e if e.is_capacity() => "CapacityError",
         e if e.is_usage() => "UsageError",
         _ => "MoevolveError",
     };

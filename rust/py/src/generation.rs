@@ -1,6 +1,6 @@
 //! Generation for Python: requests and their settings, what comes of them, and `Scheduler` over `moevolve_generate::Scheduler`.
 
-use moevolve_generate::{Event, Finish, Request, Sampling, Scheduler as Service};
+use moevolve_generate::{EngineScheduler, Event, Finish, Request, Sampling};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -131,14 +131,14 @@ impl From<Event> for Progress {
 #[pyclass(module = "moevolve._native", frozen)]
 pub struct Scheduler {
     engine: Py<Engine>,
-    inner: Service,
+    inner: EngineScheduler,
 }
 
 impl Scheduler {
     pub fn new(engine: Bound<'_, Engine>, slots: usize, memory: usize) -> PyResult<Self> {
-        let inner = engine
-            .get()
-            .work(engine.py(), |model| Service::of(model, slots, memory))?;
+        let inner = engine.get().work(engine.py(), |model| {
+            EngineScheduler::of(model, slots, memory)
+        })?;
         Ok(Self {
             engine: engine.unbind(),
             inner,
@@ -166,7 +166,7 @@ impl Scheduler {
 
     fn step(&self, py: Python<'_>) -> PyResult<Vec<Progress>> {
         let engine = self.engine.get();
-        let events = engine.work(py, |model| Ok(self.inner.step(model)))?;
+        let events = engine.work(py, |model| self.inner.step(model))?;
         Ok(events.into_iter().map(Progress::from).collect())
     }
 

@@ -135,7 +135,9 @@ def _gpu() -> Finding:
 
     there = cards()
     names = ", ".join(there.names) or "none"
-    return Finding(name="gpu", ok=True, value=f"{names}; not used: {', and '.join(missing(0, there))}")
+    lacks = missing(0, there)
+    told = f"not used: {', and '.join(lacks)}" if lacks else "device cuda:0 can be used, and auto takes it"
+    return Finding(name="gpu", ok=True, value=f"{names}; {told}")
 
 
 def _screen() -> Finding:

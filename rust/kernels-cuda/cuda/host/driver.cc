@@ -32,6 +32,7 @@ CALL cuInit(unsigned) { return 0; }
 CALL cuDriverGetVersion(int *version) { *version = from_environment("TWIN_DRIVER_VERSION", 13000); return 0; }
 CALL cuDeviceGetCount(int *count) { *count = 1; return 0; }
 CALL cuDeviceGet(int *device, int index) { *device = index; return index ? 101 : 0; }
+CALL cuDeviceGetName(char *name, int room, int) { strncpy(name, "Twin", room); return 0; }
 CALL cuDeviceGetAttribute(int *value, int attribute, int) { *value = attribute == 75 ? from_environment("TWIN_DRIVER_MAJOR", 9) : 0; return 0; }
 CALL cuDevicePrimaryCtxRetain(void **context, int) { *context = &guard; return 0; }
 CALL cuCtxSetCurrent(void *context) { return context == &guard ? 0 : 201; }

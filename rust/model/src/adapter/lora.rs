@@ -130,7 +130,7 @@ impl Adapter {
     }
 
     /// Sets what is off the diagonal of the B's to zero.
-    fn mask(&self, gradient: &mut [f32]) {
+    pub(super) fn mask(&self, gradient: &mut [f32]) {
         let width = padded(self.settings.rank);
         for unit in self.units.values().filter(|unit| !unit.is_full()) {
             let rows = gradient[unit.b.range.clone()].chunks_exact_mut(unit.b.inp);

@@ -35,6 +35,8 @@ use crate::objective::{LossTargets, Sums};
 
 pub use backward::ActivationGradients;
 pub use cache::KvCache;
+pub(crate) use sample::{DrawScratch, Rows, draw};
+pub(crate) use trained::balance;
 pub use trained::{Trained, Values};
 
 /// Prompt tokens that a step reads where workers take whole samples: while others wait for their next token, and while
@@ -113,14 +115,7 @@ pub struct Head {
     /// (rows, padded vocabulary).
     logits: Vec<f32>,
     /// One a thread.
-    scratch: Vec<Mutex<sample::Scratch>>,
-}
-
-impl Cpu<'_> {
-    /// The last hidden states, normalised, of the rows that the head has logits of: (rows, padded hidden).
-    pub fn hidden_of<'h>(&self, head: &'h Head) -> &'h [f32] {
-        &head.normal
-    }
+    scratch: Vec<Mutex<DrawScratch>>,
 }
 
 /// Buffers that hold nothing between blocks.
@@ -232,6 +227,16 @@ impl Backend for Cpu<'_> {
             linear.count(self.config.layers) * linear::floats(linear.sizes)
         });
         KvCache::new(self.layout.keyed() * self.heads().lines(), states)
+    }
+
+    /// As the system counts it; without a count, little.
+    fn free_memory(&self) -> usize {
+        let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kilobytes = told
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
+        kilobytes.map_or(1 << 30, |kilobytes| kilobytes << 10)
     }
 
     fn block_bytes(&self) -> usize {
@@ -386,8 +391,18 @@ impl Backend for Cpu<'_> {
         Cow::Borrowed(&head.logits)
     }
 
+    fn hidden_of<'h>(&self, head: &'h Head) -> Cow<'h, [f32]> {
+        Cow::Borrowed(&head.normal)
+    }
+
     fn sample(&self, head: &mut Head, samplers: &mut [impl Sampler]) {
-        self.draw(head, samplers);
+        let rows = Rows {
+            isa: self.isa,
+            vocabulary: self.config.vocabulary,
+            width: self.layout.widths.vocabulary,
+            logits: &head.logits,
+        };
+        draw(self.pool, rows, &mut head.scratch, samplers);
     }
 
     fn loss(&self, targets: LossTargets<'_>, head: &mut Head, sums: &mut Sums) -> f64 {

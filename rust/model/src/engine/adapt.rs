@@ -4,12 +4,15 @@ use std::path::Path;
 
 use moevolve_checkpoint::files::{read_object, write_atomically};
 use moevolve_checkpoint::{Error as FileError, TensorSpec, Tensors, safetensors};
+use moevolve_kernels::Precision;
 use moevolve_kernels::stored::Format;
 use serde_json::{Value, json};
 
 use super::Engine;
 use crate::adapter::{Adapter, Settings};
 use crate::error::{Error, Result};
+use crate::parameters::Parameters;
+use crate::train::Trainer;
 
 /// PEFT's names for the two files of a folder.
 const CONFIG: &str = "adapter_config.json";
@@ -77,8 +80,20 @@ impl Engine {
     /// Freezes the weights, stored or not, and puts an adapter beside them: from here it alone trains.
     pub fn adapt(&mut self, settings: Settings, seed: u64) -> Result<()> {
         self.refuse_second()?;
+        let adapter = Adapter::new(settings, &self.config, &self.layout, seed)?;
+        self.put_beside(adapter)
+    }
+
+    /// Puts an adapter beside weights that have none.
+    fn put_beside(&mut self, adapter: Adapter) -> Result<()> {
+        if let Some(card) = &mut self.card {
+            if card.weights.precision() != Precision::F32 {
+                return Err(super::card::adapter_precision());
+            }
+            card.weights.put_adapter(&adapter)?;
+        }
         self.weights_version += 1;
-        self.adapter = Some(Adapter::new(settings, &self.config, &self.layout, seed)?);
+        self.adapter = Some(adapter);
         Ok(())
     }
 
@@ -96,10 +111,16 @@ impl Engine {
 
     /// Adds the adapter to the weights, which train from here: stored ones become f32.
     pub fn merge(&mut self) -> Result<()> {
-        self.weights_version += 1;
-        let Some(adapter) = self.adapter.take() else {
+        if self.adapter.is_none() {
             let reason = "there is no adapter to merge: call adapt, or load one";
             return Err(Error::Request(reason.to_owned()));
+        }
+        if self.card.is_some() {
+            return self.merge_on_card();
+        }
+        self.weights_version += 1;
+        let Some(adapter) = self.adapter.take() else {
+            return Ok(());
         };
         let precision = self.precision();
         if let Some(stored) = self.stored.take() {
@@ -107,6 +128,27 @@ impl Engine {
         }
         adapter.merge_into(&mut self.parameters.values);
         self.parameters.set_precision(precision, &self.layout);
+        Ok(())
+    }
+
+    /// As [`Self::merge`], by the processor's sums: the weights are the same to the bit wherever they are merged.
+    fn merge_on_card(&mut self) -> Result<()> {
+        let mut host = self.on_host()?;
+        host.merge()?;
+        let Some(card) = &mut self.card else {
+            return Ok(());
+        };
+        card.weights.forget_adapter();
+        let Parameters { values, bias, .. } = host.parameters;
+        card.weights.put(&values, &bias)?;
+        card.optimizer = card.optimizer.like();
+        card.trainer = Trainer::default();
+        self.weights_version += 1;
+        (self.stored, self.adapter) = (None, None);
+        self.parameters = Parameters {
+            bias,
+            ..Parameters::none()
+        };
         Ok(())
     }
 
@@ -151,9 +193,7 @@ impl Engine {
         let settings = settings(&folder.join(CONFIG))?;
         let mut fresh = Adapter::new(settings, &self.config, &self.layout, 0)?;
         fill(&mut fresh, &folder.join(WEIGHTS))?;
-        self.weights_version += 1;
-        self.adapter = Some(fresh);
-        Ok(())
+        self.put_beside(fresh)
     }
 
     /// The adapter's tensors as one file under PEFT's names; returns the hash of its bytes.

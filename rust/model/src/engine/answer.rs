@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::slice::ChunksExact;
 
 use moevolve_kernels::loss::log_sum_exp;
+use moevolve_kernels::padded;
 use moevolve_kernels::sample::largest;
 
+use super::card::Reading;
 use super::{Engine, Example, Logits};
 use crate::backend::Backend;
-use crate::backend::cpu::{Cpu, Head};
 use crate::batch::{Packed, Positions};
 use crate::error::{Error, Result};
 use crate::network::{Keep, Pass};
@@ -24,7 +25,7 @@ impl Engine {
             self.check_length(ids.len())?;
         }
         let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
-        self.rotary.extend(longest);
+        self.prepare(longest);
         let vocabulary = self.config.vocabulary;
         let mut values = vec![f32::NAN; rows.len() * longest * vocabulary];
         let mut jobs: Vec<(&[u32], &mut [f32])> = Vec::new();
@@ -38,10 +39,7 @@ impl Engine {
         }
         let share = jobs.len().div_ceil(self.workers()).max(1);
         let mut parts: Vec<_> = jobs.chunks_mut(share).collect();
-        self.with_cpu(|cpu| {
-            self.pool
-                .each(&mut parts, &|part, _| read_logits(&cpu, part));
-        });
+        self.read(false, LogitsOf(&mut parts))?;
         Ok(Logits {
             shape: [rows.len(), longest, vocabulary],
             values,
@@ -56,21 +54,12 @@ impl Engine {
             self.check_sequence(("example", i), ids, start, &example.positions)?;
         }
         let reach = |example: &Example| example.positions.reach(example.ids.len());
-        self.rotary
-            .extend(batch.iter().filter_map(reach).max().unwrap_or(0));
+        self.prepare(batch.iter().filter_map(reach).max().unwrap_or(0));
         let mut answers: Vec<(&Example, Vec<f32>)> =
             batch.iter().map(|example| (example, Vec::new())).collect();
         let share = answers.len().div_ceil(self.workers()).max(1);
         let mut parts: Vec<_> = answers.chunks_mut(share).collect();
-        let mut read = |cpu: Cpu<'_>| {
-            self.pool
-                .each(&mut parts, &|part, _| read_logprobs(&cpu, part));
-        };
-        if base {
-            read(self.cpu(self.base()));
-        } else {
-            self.with_cpu(read);
-        }
+        self.read(base, LogprobsOf(&mut parts))?;
         Ok(answers.into_iter().map(|(_, logprobs)| logprobs).collect())
     }
 }
@@ -85,13 +74,9 @@ impl Engine {
         let vocabulary = self.config.vocabulary;
         let isa = self.isa;
         let mut scores = Vec::with_capacity(ids.len());
-        self.read_text(ids, |cpu, head, rows| {
-            let logits = cpu.logits_of(head);
+        self.read_text(ids, Outputs::Logits, |logits, rows| {
             let after = &ids[rows.start + 1..ids.len().min(rows.end + 1)];
-            for (&id, row) in after
-                .iter()
-                .zip(logits.chunks_exact(cpu.layout.widths.vocabulary))
-            {
+            for (&id, row) in after.iter().zip(logits.chunks_exact(padded(vocabulary))) {
                 let mass = log_sum_exp(isa, vocabulary, row);
                 let best = largest(&row[..vocabulary], top).into_iter();
                 let best = best.map(|(i, x)| (i as u32, x - mass)).collect();
@@ -105,8 +90,8 @@ impl Engine {
     pub fn embed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         let hidden = self.config.hidden;
         let mut mean = vec![0.0_f64; hidden];
-        self.read_text(ids, |cpu, head, rows| {
-            let states = cpu.hidden_of(head).chunks_exact(cpu.layout.widths.hidden);
+        self.read_text(ids, Outputs::Hidden, |states, rows| {
+            let states = states.chunks_exact(padded(hidden));
             for state in states.take(rows.len()) {
                 for (sum, &x) in mean.iter_mut().zip(state) {
                     *sum += f64::from(x);
@@ -119,42 +104,69 @@ impl Engine {
             .collect())
     }
 
-    /// Reads a text, a bounded number of outputs at a time: `take` gets what the head holds for each range of tokens.
+    /// Reads a text, a bounded number of outputs at a time: `take` gets them for each range of tokens.
     fn read_text(
         &mut self,
         ids: &[u32],
-        mut take: impl FnMut(&Cpu<'_>, &Head, Range<usize>),
+        outputs: Outputs,
+        take: impl FnMut(&[f32], Range<usize>),
     ) -> Result<()> {
         self.check_ids(ids)?;
         self.check_length(ids.len())?;
         if ids.is_empty() {
             return Err(Error::Request("a text has at least one token".to_owned()));
         }
-        self.rotary.extend(ids.len());
-        self.with_cpu(|cpu| {
-            let mut pass = Pass::default();
-            let mut batch = Packed::default();
-            for start in (0..ids.len()).step_by(CHUNK) {
-                let end = ids.len().min(start + CHUNK);
-                batch.clear();
-                batch.push(&ids[..end], ids.len(), &Positions::From(0), start..end);
-                pass.packed(&cpu, &batch, Keep::Nothing, |_, _| {});
-                take(&cpu, &pass.head, start..end);
-            }
-        });
-        Ok(())
+        self.prepare(ids.len());
+        self.read(false, TextOf { ids, outputs, take })
+    }
+}
+
+/// What is wanted of a text's tokens.
+#[derive(Clone, Copy)]
+enum Outputs {
+    /// (rows, padded vocabulary).
+    Logits,
+    /// Normalised: (rows, padded hidden).
+    Hidden,
+}
+
+/// See [`Engine::read_text`].
+struct TextOf<'a, F> {
+    ids: &'a [u32],
+    outputs: Outputs,
+    take: F,
+}
+
+impl<F: FnMut(&[f32], Range<usize>)> Reading for TextOf<'_, F> {
+    type Output = ();
+
+    fn of<B: Backend>(mut self, backend: &B) {
+        let ids = self.ids;
+        let mut pass = Pass::<B::Device>::default();
+        let mut batch = Packed::default();
+        for start in (0..ids.len()).step_by(CHUNK) {
+            let end = ids.len().min(start + CHUNK);
+            batch.clear();
+            batch.push(&ids[..end], ids.len(), &Positions::From(0), start..end);
+            pass.packed(backend, &batch, Keep::Nothing, |_, _| {});
+            let rows = match self.outputs {
+                Outputs::Logits => backend.logits_of(&pass.head),
+                Outputs::Hidden => backend.hidden_of(&pass.head),
+            };
+            (self.take)(&rows, start..end);
+        }
     }
 }
 
 /// Reads sequences, as many together as a chunk holds: `push` adds one to a batch, `take` gets its rows of logits.
-fn read<T>(
-    cpu: &Cpu<'_>,
+fn read<T, B: Backend>(
+    backend: &B,
     mut rest: &mut [T],
     length: impl Fn(&T) -> usize,
     push: impl Fn(&T, &mut Packed),
     mut take: impl FnMut(&mut T, &mut ChunksExact<'_, f32>),
 ) {
-    let mut pass = Pass::default();
+    let mut pass = Pass::<B::Device>::default();
     while !rest.is_empty() {
         let mut batch = Packed::default();
         batch.clear();
@@ -163,20 +175,50 @@ fn read<T>(
             push(&rest[n], &mut batch);
             n += 1;
         }
-        pass.packed(cpu, &batch, Keep::Nothing, |_, _| {});
+        pass.packed(backend, &batch, Keep::Nothing, |_, _| {});
         let (now, later) = rest.split_at_mut(n);
-        let logits = cpu.logits_of(&pass.head);
-        let mut rows = logits.chunks_exact(cpu.layout.widths.vocabulary);
+        let logits = backend.logits_of(&pass.head);
+        let mut rows = logits.chunks_exact(padded(backend.host().config.vocabulary));
         now.iter_mut().for_each(|one| take(one, &mut rows));
         rest = later;
     }
 }
 
+/// Rows of which a worker reads each part.
+struct LogitsOf<'a, 'b, 'c>(&'a mut [&'b mut [LogitsJob<'c>]]);
+
+/// A row, and where its logits go.
+type LogitsJob<'a> = (&'a [u32], &'a mut [f32]);
+
+impl Reading for LogitsOf<'_, '_, '_> {
+    type Output = ();
+
+    fn of<B: Backend>(self, backend: &B) {
+        let each = |part: &mut &mut [LogitsJob<'_>], _: usize| read_logits(backend, part);
+        backend.host().pool.each(self.0, &each);
+    }
+}
+
+/// Answers of which a worker reads each part.
+struct LogprobsOf<'a, 'b, 'c>(&'a mut [&'b mut [LogprobsJob<'c>]]);
+
+/// An example, and where the log-probabilities of its answer go.
+type LogprobsJob<'a> = (&'a Example, Vec<f32>);
+
+impl Reading for LogprobsOf<'_, '_, '_> {
+    type Output = ();
+
+    fn of<B: Backend>(self, backend: &B) {
+        let each = |part: &mut &mut [LogprobsJob<'_>], _: usize| read_logprobs(backend, part);
+        backend.host().pool.each(self.0, &each);
+    }
+}
+
 /// Fills the logits of some rows.
-fn read_logits(cpu: &Cpu<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
-    let vocabulary = cpu.config.vocabulary;
+fn read_logits<B: Backend>(backend: &B, jobs: &mut [LogitsJob<'_>]) {
+    let vocabulary = backend.host().config.vocabulary;
     read(
-        cpu,
+        backend,
         jobs,
         |(ids, _)| ids.len(),
         |(ids, _), batch| batch.push(ids, ids.len(), &Positions::From(0), 0..ids.len()),
@@ -189,9 +231,10 @@ fn read_logits(cpu: &Cpu<'_>, jobs: &mut [(&[u32], &mut [f32])]) {
 }
 
 /// Fills the log-probabilities of some answers.
-fn read_logprobs(cpu: &Cpu<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
+fn read_logprobs<B: Backend>(backend: &B, jobs: &mut [LogprobsJob<'_>]) {
+    let (isa, vocabulary) = (backend.host().isa, backend.host().config.vocabulary);
     read(
-        cpu,
+        backend,
         jobs,
         |(example, _)| example.ids.len(),
         |(example, _), batch| {
@@ -201,7 +244,7 @@ fn read_logprobs(cpu: &Cpu<'_>, jobs: &mut [(&Example, Vec<f32>)]) {
         },
         |(example, out), rows| {
             for (&id, row) in example.ids[example.answer_start..].iter().zip(rows) {
-                out.push(row[id as usize] - log_sum_exp(cpu.isa, cpu.config.vocabulary, row));
+                out.push(row[id as usize] - log_sum_exp(isa, vocabulary, row));
             }
         },
     );

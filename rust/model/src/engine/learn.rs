@@ -4,9 +4,11 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
+use super::card::OnCard;
 use super::{Engine, Example};
 use crate::adapter::Adapter;
 use crate::backend::cpu::{Trained, Values};
+use crate::backend::cuda::{self, Card};
 use crate::batch::Positions;
 use crate::checkpoint::huggingface;
 use crate::error::{Error, Result};
@@ -36,7 +38,7 @@ impl Engine {
     pub fn read_weights(&mut self, file: &Path) -> Result<()> {
         let read = self.read_trained(file)?;
         self.put(read);
-        Ok(())
+        self.check_device()
     }
 
     /// What trains here, as a file has it.
@@ -63,9 +65,20 @@ impl Engine {
     /// Computes with what was read from here on.
     pub(super) fn put(&mut self, read: Read) {
         self.weights_version += 1;
-        match read {
-            Read::Adapter(adapter) => self.adapter = Some(adapter),
-            Read::Whole(parameters) => {
+        match (read, &mut self.card) {
+            (Read::Adapter(adapter), card) => {
+                if let Some(card) = card {
+                    let (failure, weights) = (&card.failure, &mut card.weights);
+                    failure.attempt(|| weights.put_adapter(&adapter));
+                }
+                self.adapter = Some(adapter);
+            }
+            (Read::Whole(parameters), Some(card)) => {
+                let (failure, weights) = (&card.failure, &mut card.weights);
+                failure.attempt(|| weights.put(&parameters.values, &parameters.bias));
+                self.parameters.bias = parameters.bias;
+            }
+            (Read::Whole(parameters), None) => {
                 let had_backward = !self.parameters.backward.is_empty();
                 let precision = self.precision();
                 self.parameters = parameters;
@@ -79,7 +92,11 @@ impl Engine {
 
     /// Begins training anew.
     pub fn reset_optimizer(&mut self, optimizer: Optimizer) {
-        self.optimizer = optimizer;
+        if let Some(card) = &mut self.card {
+            card.optimizer = optimizer.like();
+        } else {
+            self.optimizer = optimizer;
+        }
     }
 
     /// Refuses a sequence that cannot be learnt from; `what` and `i` say which.
@@ -160,14 +177,14 @@ impl Engine {
     fn accumulate(&mut self, batch: &[Example]) -> Result<f64> {
         self.check_trainable()?;
         self.check_batch(batch)?;
-        Ok(self.accumulate_sequences(&taught(batch), None))
+        self.accumulate_sequences(&taught(batch), None)
     }
 
     /// As [`Self::accumulate`], of sampled answers under an objective.
     fn accumulate_policy(&mut self, batch: &[Rollout], objective: &Objective) -> Result<f64> {
         self.check_trainable()?;
         self.check_rollouts(batch)?;
-        Ok(self.accumulate_sequences(&sampled(objective, batch), Some(objective)))
+        self.accumulate_sequences(&sampled(objective, batch), Some(objective))
     }
 
     /// The same of sequences that were checked, once all that training reads exists.
@@ -175,16 +192,31 @@ impl Engine {
         &mut self,
         sequences: &[Sequence<'_>],
         objective: Option<&Objective>,
-    ) -> f64 {
+    ) -> Result<f64> {
         let reach = sequences.iter().filter_map(Sequence::reach).max();
-        self.rotary.extend(reach.unwrap_or(0));
+        self.prepare(reach.unwrap_or(0));
+        if let Some(card) = self.card.as_deref_mut() {
+            let OnCard {
+                weights,
+                trainer,
+                failure,
+                pool,
+                ..
+            } = card;
+            let (config, layout) = (&self.config, &self.layout);
+            let adapter = self.adapter.as_ref();
+            let backend = Card::new(config, layout, weights, adapter, failure, pool, self.isa);
+            let loss = trainer.accumulate(&backend, sequences, objective, self.keep);
+            failure.take()?;
+            return Ok(loss);
+        }
         if self.stored.is_none() {
             self.parameters.prepare_backward(&self.layout);
         }
         let mut trainer = std::mem::take(&mut self.trainer);
         let loss = self.with_cpu(|cpu| trainer.accumulate(&cpu, sequences, objective, self.keep));
         self.trainer = trainer;
-        loss
+        Ok(loss)
     }
 
     /// The loss and every tensor's gradient under released names; an adapter's under PEFT's.
@@ -204,7 +236,10 @@ impl Engine {
     }
 
     fn named_gradients(&self) -> Result<Vec<(String, Tensor)>> {
-        let gradient = self.trainer.gradient();
+        let gradient = match &self.card {
+            None => self.with_cpu(|cpu| self.trainer.gradient(&cpu)),
+            Some(card) => self.on(card, |backend| card.trainer.gradient(&backend))?,
+        };
         let tensor = |(name, shape, values): (String, Vec<usize>, Vec<f32>)| {
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu);
             Ok((name, tensor.map_err(|e| Error::Request(e.to_string()))?))
@@ -258,7 +293,10 @@ impl Engine {
     ) -> Result<StepReport> {
         check_rate(learning_rate)?;
         let loss = self.accumulate_policy(batch, objective)?;
-        let sums = self.trainer.sums();
+        let sums = match &self.card {
+            None => self.trainer.sums(),
+            Some(card) => card.trainer.sums(),
+        };
         let mut report = self.update(loss, sums.tokens, learning_rate, norms)?;
         report.policy = Some(PolicyReport::new(&sums, batch));
         Ok(report)
@@ -272,6 +310,33 @@ impl Engine {
         norms: bool,
     ) -> Result<StepReport> {
         self.weights_version += 1;
+        let shape = [self.config.layers, self.config.experts];
+        if let Some(card) = self.card.as_deref_mut() {
+            let OnCard {
+                weights,
+                optimizer,
+                trainer,
+                failure,
+                ..
+            } = card;
+            let mut trained = cuda::Trained {
+                weights,
+                adapter: self.adapter.as_mut(),
+                bias: &mut self.parameters.bias,
+                layout: &self.layout,
+                failure,
+            };
+            let update = Update {
+                optimizer,
+                trainer,
+                shape,
+                norms,
+            };
+            let report = update.apply(&mut trained, loss, tokens, learning_rate);
+            // What the device says comes first: a norm that is not finite may follow from it.
+            failure.take()?;
+            return report;
+        }
         let values = match &mut self.adapter {
             Some(adapter) => Values::Adapter(adapter),
             None => Values::Whole(&mut self.parameters),
@@ -285,7 +350,7 @@ impl Engine {
         let update = Update {
             optimizer: &mut self.optimizer,
             trainer: &mut self.trainer,
-            shape: [self.config.layers, self.config.experts],
+            shape,
             norms,
         };
         update.apply(&mut trained, loss, tokens, learning_rate)

@@ -37,7 +37,7 @@ impl Engine {
         let ids: Vec<u32> = (0..length)
             .map(|i| ((i * i + 1) * (vocabulary / 61 + 1) % vocabulary) as u32)
             .collect();
-        let mut meant = again.duplicate();
+        let mut meant = again.duplicate().map_err(failed)?;
         meant.config = Config {
             tied: again.config.tied,
             ..self.config.clone()

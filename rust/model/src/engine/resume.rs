@@ -35,7 +35,11 @@ impl Engine {
         std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         self.write_weights(&folder.join(WEIGHTS))?;
         let file = folder.join(TRAINING);
-        let o = &self.optimizer;
+        let moved = match &self.card {
+            Some(card) => Some(card.optimizer_on_host()?),
+            None => None,
+        };
+        let o = moved.as_ref().unwrap_or(&self.optimizer);
         let record = Record {
             fingerprint: self.fingerprint(),
             step: o.step,
@@ -47,6 +51,7 @@ impl Engine {
             bias_rate: o.bias_rate,
             state: state.to_owned(),
         };
+        self.check_device()?;
         let record = serde_json::to_string(&record).map_err(|e| Error::file(&file, e))?;
         let [first, second] = &o.moments;
         let moments = [("first", first), ("second", second)];
@@ -114,7 +119,11 @@ impl Engine {
             return Err(Error::file(&file, reason));
         }
         self.put(read);
-        self.optimizer = optimizer;
+        match &mut self.card {
+            Some(card) => card.put_optimizer(&optimizer)?,
+            None => self.optimizer = optimizer,
+        }
+        self.check_device()?;
         Ok(record.state)
     }
 }

@@ -7,13 +7,14 @@ use moevolve_kernels::stored::Format;
 use super::Engine;
 use crate::checkpoint::{gguf, huggingface};
 use crate::error::{Error, Result};
+use crate::parameters::Parameters;
 use crate::weights::Released;
 
 impl Engine {
     /// The weights under released names, without the adapter.
-    fn released(&self) -> Released<'_> {
+    fn released<'a>(&'a self, parameters: &'a Parameters) -> Released<'a> {
         let stored = self.stored.as_ref().map(|stored| &*stored.weights);
-        Released::new(&self.config, &self.layout, &self.parameters, stored)
+        Released::new(&self.config, &self.layout, parameters, stored)
     }
 
     /// Writes a checkpoint folder, `dtype` being `f32`, `bf16`, `f16` or None for what was loaded; or, where the name ends
@@ -27,11 +28,14 @@ impl Engine {
     /// As [`Self::save`], a GGUF file in parts of at most `most` bytes of tensors (`NAME-00001-of-00003.gguf`).
     pub fn save_parts(&self, path: &Path, dtype: Option<&str>, most: Option<usize>) -> Result<()> {
         if self.adapter.is_some() {
-            let mut whole = self.duplicate();
+            let mut whole = self.on_host()?;
             whole.merge()?;
             return whole.save_parts(path, dtype, most);
         }
-        let (model, tokenizer) = (self.released(), self.tokenizer.as_deref());
+        if self.card.is_some() {
+            return self.on_host()?.save(path, dtype);
+        }
+        let (model, tokenizer) = (self.released(&self.parameters), self.tokenizer.as_deref());
         if path.extension().is_some_and(|end| end == "gguf") {
             let target = gguf::Target::named(dtype.unwrap_or("f16"))?;
             let check = |file: &Path| self.read_back(file);
@@ -65,14 +69,21 @@ impl Engine {
         if self.adapter.is_some() {
             return self.write_adapter(file);
         }
-        Ok(self.released().write(file, Format::F32)?)
+        let parameters = self.host_parameters()?;
+        Ok(self.released(&parameters).write(file, Format::F32)?)
     }
 
-    /// Hash of what trains: the weights, or the adapter alone.
+    /// Hash of what trains: the weights, or the adapter alone. Of a card that fails: see [`Self::check_device`].
     pub fn fingerprint(&self) -> String {
-        match &self.adapter {
-            Some(adapter) => super::adapt::fingerprint(adapter),
-            None => self.released().fingerprint(),
+        if let Some(adapter) = &self.adapter {
+            return super::adapt::fingerprint(adapter);
+        }
+        match self.host_parameters() {
+            Ok(parameters) => self.released(&parameters).fingerprint(),
+            Err(error) => {
+                self.keep_failure(error);
+                String::new()
+            }
         }
     }
 

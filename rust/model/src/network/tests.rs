@@ -63,6 +63,10 @@ impl Backend for Recorded<'_> {
         self.cpu.logits_of(head)
     }
 
+    fn hidden_of<'h>(&self, head: &'h cpu::Head) -> Cow<'h, [f32]> {
+        self.cpu.hidden_of(head)
+    }
+
     fn sample(&self, head: &mut cpu::Head, samplers: &mut [impl Sampler]) {
         self.cpu.sample(head, samplers);
     }
@@ -70,6 +74,7 @@ impl Backend for Recorded<'_> {
     pass_on! {
         fn prefill() -> [usize; 2];
         fn kv_cache() -> KvCache;
+        fn free_memory() -> usize;
         fn block_bytes() -> usize;
         fn reserve_kv(cache: &KvCache, count: usize);
         fn trim_kv(cache: &KvCache, count: usize);

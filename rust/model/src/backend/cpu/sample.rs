@@ -2,63 +2,78 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use moevolve_kernels::Isa;
 use moevolve_kernels::loss::log_sum_exp;
-use moevolve_kernels::sample::{draw, greedy, largest};
+use moevolve_kernels::sample::{draw as draw_one, greedy, largest};
+use moevolve_kernels::worker_pool::WorkerPool;
 
-use super::{Cpu, Head};
 use crate::draw::{Choice, DrawnToken, Sampler};
 
 /// One thread's memory for draws.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub struct DrawScratch {
     bent: Vec<f32>,
     weights: Vec<(f64, usize)>,
 }
 
-impl Cpu<'_> {
-    /// Draws for all samplers, each on one thread.
-    pub(super) fn draw(&self, head: &mut Head, samplers: &mut [impl Sampler]) {
-        let (vocabulary, width) = (self.config.vocabulary, self.layout.widths.vocabulary);
-        let threads = self.pool.threads().max(head.scratch.len());
-        head.scratch.resize_with(threads, Mutex::default);
-        let Head {
-            logits, scratch, ..
-        } = head;
-        self.pool.each(samplers, &|sampler, thread| {
-            let mut scratch = scratch[thread]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let Scratch { bent, weights } = &mut *scratch;
-            while let Some(next) = sampler.next() {
-                let row = &logits[next.row * width..][..width];
-                let mut from = &row[..vocabulary];
-                if next.bent {
-                    bent.clear();
-                    bent.extend_from_slice(from);
-                    if !sampler.bend(bent) {
-                        continue;
-                    }
-                    from = bent;
+/// Logits (rows, width) in this process's memory, of which the first `vocabulary` of each row count.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub isa: Isa,
+    pub vocabulary: usize,
+    pub width: usize,
+    pub logits: &'a [f32],
+}
+
+/// Draws for all samplers, each on one thread.
+pub(crate) fn draw(
+    pool: &WorkerPool,
+    rows: Rows<'_>,
+    scratch: &mut Vec<Mutex<DrawScratch>>,
+    samplers: &mut [impl Sampler],
+) {
+    let Rows {
+        isa,
+        vocabulary,
+        width,
+        logits,
+    } = rows;
+    let threads = pool.threads().max(scratch.len());
+    scratch.resize_with(threads, Mutex::default);
+    pool.each(samplers, &|sampler, thread| {
+        let mut scratch = scratch[thread]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let DrawScratch { bent, weights } = &mut *scratch;
+        while let Some(next) = sampler.next() {
+            let row = &logits[next.row * width..][..width];
+            let mut from = &row[..vocabulary];
+            if next.bent {
+                bent.clear();
+                bent.extend_from_slice(from);
+                if !sampler.bend(bent) {
+                    continue;
                 }
-                let token = match next.choice {
-                    Choice::Greedy => greedy(from),
-                    Choice::Random { cuts, uniform } => draw(from, cuts, uniform, weights),
-                };
-                let mass = log_sum_exp(self.isa, vocabulary, row);
-                let likeliest = if next.top > 0 {
-                    largest(&row[..vocabulary], next.top)
-                } else {
-                    Vec::new()
-                };
-                sampler.take(DrawnToken {
-                    token: token as u32,
-                    logprob: row[token] - mass,
-                    top: likeliest
-                        .into_iter()
-                        .map(|(i, x)| (i as u32, x - mass))
-                        .collect(),
-                });
+                from = bent;
             }
-        });
-    }
+            let token = match next.choice {
+                Choice::Greedy => greedy(from),
+                Choice::Random { cuts, uniform } => draw_one(from, cuts, uniform, weights),
+            };
+            let mass = log_sum_exp(isa, vocabulary, row);
+            let likeliest = if next.top > 0 {
+                largest(&row[..vocabulary], next.top)
+            } else {
+                Vec::new()
+            };
+            sampler.take(DrawnToken {
+                token: token as u32,
+                logprob: row[token] - mass,
+                top: likeliest
+                    .into_iter()
+                    .map(|(i, x)| (i as u32, x - mass))
+                    .collect(),
+            });
+        }
+    });
 }

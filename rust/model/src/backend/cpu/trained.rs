@@ -99,14 +99,19 @@ impl backend::Trained for Trained<'_> {
         let Values::Whole(parameters) = &mut self.values else {
             return;
         };
-        let experts = load.first().map_or(1, Vec::len);
-        for (bias, load) in parameters.bias.chunks_mut(experts).zip(load) {
-            for (bias, load) in bias.iter_mut().zip(load) {
-                // Loss-free balancing (Wang et al. 2024): towards the mean by the sign alone.
-                let lack = 1.0 / experts as f64 - load;
-                if lack != 0.0 {
-                    *bias += rate * lack.signum() as f32;
-                }
+        balance(&mut parameters.bias, rate, load);
+    }
+}
+
+/// Moves selection biases (layers, experts) by `rate` towards an even load.
+pub(crate) fn balance(bias: &mut [f32], rate: f32, load: &[Vec<f64>]) {
+    let experts = load.first().map_or(1, Vec::len);
+    for (bias, load) in bias.chunks_mut(experts).zip(load) {
+        for (bias, load) in bias.iter_mut().zip(load) {
+            // Loss-free balancing (Wang et al. 2024): towards the mean by the sign alone.
+            let lack = 1.0 / experts as f64 - load;
+            if lack != 0.0 {
+                *bias += rate * lack.signum() as f32;
             }
         }
     }

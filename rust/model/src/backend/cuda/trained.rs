@@ -1,0 +1,124 @@
+//! What trains on a device, and its steps.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use moevolve_kernels::adamw::AdamW;
+use moevolve_kernels_cuda::rows::add_row;
+use moevolve_kernels_cuda::update::{self, adamw, sum_squares};
+use moevolve_kernels_cuda::{Address, Device, Memory, Result};
+
+use super::memory::{Buffer, CardMemory};
+use super::{CardWeights, Failure};
+use crate::adapter::Adapter;
+use crate::backend;
+use crate::backend::cpu::balance;
+use crate::layout::{Layer, Layout};
+
+/// All weights of a network, or the adapter beside them.
+pub struct Trained<'a> {
+    pub weights: &'a mut CardWeights,
+    pub adapter: Option<&'a mut Adapter>,
+    /// Selection biases on the host, which the device's follow.
+    pub bias: &'a mut [f32],
+    pub layout: &'a Layout,
+    pub failure: &'a Failure,
+}
+
+impl Trained<'_> {
+    fn device(&self) -> &Arc<dyn Device> {
+        self.weights.device()
+    }
+
+    /// Numbers that train.
+    fn count(&self) -> usize {
+        match &self.adapter {
+            Some(adapter) => adapter.values.len(),
+            None => self.layout.total,
+        }
+    }
+
+    fn squares(&self, gradient: &Buffer, range: Range<usize>) -> Result<f64> {
+        let ranges = match &self.adapter {
+            None => vec![range],
+            Some(adapter) => adapter.ranges(range.start).into_iter().flatten().collect(),
+        };
+        let each =
+            |range: Range<usize>| sum_squares(self.device(), gradient.at(range.start), range.len());
+        ranges.into_iter().map(each).sum()
+    }
+
+    fn step(&mut self, adam: AdamW, gradient: Address, moments: &mut [Buffer; 2]) -> Result<()> {
+        let (device, count) = (self.device().clone(), self.count());
+        for moments in moments.iter_mut().filter(|moments| moments.is_empty()) {
+            *moments = Buffer::zeros(&device, count)?;
+        }
+        let [first, second] = [moments[0].address(), moments[1].address()];
+        let adam = update::AdamW {
+            learning_rate: adam.learning_rate,
+            beta1: adam.beta1,
+            beta2: adam.beta2,
+            epsilon: adam.epsilon,
+            weight_decay: adam.weight_decay,
+            gradient_scale: adam.gradient_scale,
+            step: adam.step,
+        };
+        let (values, rounded) = match self.weights.adapter_values() {
+            Some(values) if self.adapter.is_some() => (values.address(), 0),
+            _ => {
+                let numbers = self.weights.numbers();
+                let rounded = numbers.rounded.as_ref().map_or(0, Memory::address);
+                (numbers.at(0), rounded)
+            }
+        };
+        adamw(
+            &*device, adam, gradient, values, first, second, rounded, count,
+        )?;
+        if let (Some(adapter), Some(values)) = (&mut self.adapter, self.weights.adapter_values()) {
+            adapter.values = values.download()?;
+            adapter.pack();
+            self.weights.put_adapter(adapter)?;
+        }
+        Ok(())
+    }
+}
+
+impl backend::Trained for Trained<'_> {
+    type Device = CardMemory;
+
+    fn add_gradient(&self, part: &Buffer, total: &mut Buffer) -> f64 {
+        let (device, count) = (self.device(), self.count());
+        let norm = self.failure.attempt(|| {
+            add_row(&**device, part.address(), total.address(), 1, count)?;
+            Ok(sum_squares(device, total.address(), count)?.sqrt())
+        });
+        norm.unwrap_or(f64::NAN)
+    }
+
+    fn expert_norms(&self, gradient: &Buffer) -> Vec<Vec<f64>> {
+        let norm = |(up, down): (&Range<usize>, &Range<usize>)| {
+            let squares = self.failure.attempt(|| {
+                Ok(self.squares(gradient, up.clone())? + self.squares(gradient, down.clone())?)
+            });
+            squares.unwrap_or(f64::NAN).sqrt()
+        };
+        let norms = |layer: &Layer| {
+            let experts = layer.experts.gate_up.iter().zip(&layer.experts.down);
+            experts.map(norm).collect()
+        };
+        self.layout.layers.iter().map(norms).collect()
+    }
+
+    fn optimizer_step(&mut self, adam: AdamW, gradient: &Buffer, moments: &mut [Buffer; 2]) {
+        let failure = self.failure;
+        failure.attempt(|| self.step(adam, gradient.address(), moments));
+    }
+
+    fn balance(&mut self, rate: f32, load: &[Vec<f64>]) {
+        if self.adapter.is_some() || self.bias.is_empty() {
+            return;
+        }
+        balance(self.bias, rate, load);
+        self.failure.attempt(|| self.weights.put_bias(self.bias));
+    }
+}
