@@ -25,7 +25,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that holds both wheels, and nothing of the tree."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, DEFAULT, WHEEL], check=True)
     return folder
 
@@ -37,7 +37,7 @@ def command(
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "LD_"))}
     if driver is not None:
         clean["LD_LIBRARY_PATH"] = driver
-    words = [environment / "bin" / arguments[0], *arguments[1:]]
+    words: list[str | Path] = [environment / "bin" / arguments[0], *arguments[1:]]
     return subprocess.run(
         words, capture_output=True, text=True, cwd=environment.parent, env=clean, check=False
     )
@@ -46,9 +46,9 @@ def command(
 def test_the_wheel_has_the_kernels_and_little_else() -> None:
     with zipfile.ZipFile(WHEEL) as archive:
         names = archive.namelist()
-    assert {f"moevolve_cuda13/{name}.fatbin" for name in ("route", "product_bf16", "attention", "adamw")} <= set(
-        names
-    )
+    assert {
+        f"moevolve_cuda13/{name}.fatbin" for name in ("route", "product_bf16", "attention", "adamw")
+    } <= set(names)
     assert "moevolve_cuda13/sources.txt" in names
     assert not [n for n in names if not n.endswith((".fatbin", ".py", ".txt")) and "dist-info" not in n]
     assert WHEEL.stat().st_size <= MOST
@@ -56,7 +56,9 @@ def test_the_wheel_has_the_kernels_and_little_else() -> None:
 
 
 def test_it_is_imported_without_a_driver_and_doctor_says_what_is_missing(environment: Path) -> None:
-    imported = command(environment, "python", "-c", "import moevolve, moevolve_cuda13; print(moevolve_cuda13.__file__)")
+    imported = command(
+        environment, "python", "-c", "import moevolve, moevolve_cuda13; print(moevolve_cuda13.__file__)"
+    )
     assert imported.returncode == 0, imported.stderr
     assert str(environment) in imported.stdout
     doctor = command(environment, "moevolve", "doctor", "--json")

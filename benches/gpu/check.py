@@ -15,6 +15,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -42,12 +44,11 @@ TARGETS = {
 CEILINGS = {("few", 1, "microseconds"): 22, ("experts", 16_384, "routing_microseconds"): 60}
 """What a figure should not pass."""
 NOT_BUILT = {
-    "Qwen3-30B-A3B-shaped decode": "weights on a card have an f32 copy: 122 GB beside 61 GB of bf16 do not fit",
-    "M2.7-shaped decode at 4.25 bits": "weights as stored are read by the products of experts alone, not yet by an engine on a card",
+    "M2.7-shaped decode at 4.25 bits": "engines on a card read f32 and bf16; the products of experts alone read Q4_K",
     "Liger": "no block of experts of it was compared yet",
 }
 
-SIZES = {
+SIZES: Row = {
     "vocab_size": 203,
     "hidden_size": 48,
     "intermediate_size": 40,
@@ -75,7 +76,25 @@ FAMILIES: dict[str, Row] = {
     "llama": {"tie_word_embeddings": True, "attention_bias": True},
     "qwen3": {},
 }
-SMOLLM2 = {
+QWEN3_30B: Row = {
+    "model_type": "qwen3_moe",
+    "vocab_size": 151_936,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "moe_intermediate_size": 768,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "norm_topk_prob": True,
+    "max_position_embeddings": 40_960,
+    "eos_token_id": 151_645,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+}
+SMOLLM2: Row = {
     "model_type": "llama",
     "vocab_size": 49_152,
     "hidden_size": 576,
@@ -117,10 +136,14 @@ class Check:
         path = HERE / "gpu_check"
         if not path.is_file():
             return [{"check": "gpu_check", "not_measured": f"{path} is not there"}], 0
-        words = [*before, str(path), "--kernels", str(HERE), *(["--correct"] if correct or self.small else [])]
-        run = subprocess.run(
-            words, capture_output=True, text=True, timeout=max(self.left, 30), check=False
-        )
+        words = [
+            *before,
+            str(path),
+            "--kernels",
+            str(HERE),
+            *(["--correct"] if correct or self.small else []),
+        ]
+        run = subprocess.run(words, capture_output=True, text=True, timeout=max(self.left, 30), check=False)
         sys.stderr.write(run.stderr)
         rows = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
         if run.returncode and all(row.get("right", True) for row in rows):
@@ -145,6 +168,7 @@ class Check:
     def family(self, name: str) -> Row:
         """Logits, gradients and texts of one family beside the processor's."""
         from moevolve.models.engine import Engine
+        from moevolve.protocol.sampling import Sampling
         from moevolve.protocol.training import Example
 
         config = json.dumps({**SIZES, **FAMILIES[name], "model_type": name})
@@ -156,10 +180,10 @@ class Check:
         slopes, found = (engine.gradients(examples)[1] for engine in (here, there))
         gradients = max(apart(found[tensor], slopes[tensor]) for tensor in slopes)
         prompts = [ids[: 3 + i % 23] for i in range(4 if self.small else 64)]
-        settings = {"max_tokens": 12 if self.small else 64, "ignore_eos": True}
-        ours = [one.tokens for one in here.generate(prompts, **settings)]
-        theirs = [one.tokens for one in there.generate(prompts, **settings)]
-        alone = [there.generate([prompt], **settings)[0].tokens for prompt in prompts[:3]]
+        sampling = Sampling(max_tokens=12 if self.small else 64, temperature=0.0, ignore_eos=True)
+        ours = [one.tokens for one in here.generate(prompts, sampling=sampling)]
+        theirs = [one.tokens for one in there.generate(prompts, sampling=sampling)]
+        alone = [there.generate([prompt], sampling=sampling)[0].tokens for prompt in prompts[:3]]
         row: Row = {
             "check": "family",
             "family": name,
@@ -188,7 +212,10 @@ class Check:
         engines[1].to(self.device)
         vocabulary = config["vocab_size"] - 1
         batch = [
-            Example(tokens=[(i * i * 11 + 5 * i + key) % vocabulary for i in range(16 if self.small else 128)], start=8)
+            Example(
+                tokens=[(i * i * 11 + 5 * i + key) % vocabulary for i in range(16 if self.small else 128)],
+                start=8,
+            )
             for key in range(2)
         ]
         losses: list[list[float]] = []
@@ -207,27 +234,49 @@ class Check:
             "right": far < 1e-3,
         }
 
+    def rate(self, engine: Any, streams: int, length: int) -> float:
+        """Tokens a second that an engine draws in so many streams."""
+        from moevolve.protocol.sampling import Sampling
+
+        prompts = [[1 + i, 2, 3, 4] for i in range(streams)]
+
+        def drawn(tokens: int) -> float:
+            start = time.monotonic()
+            engine.generate(prompts, sampling=Sampling(max_tokens=tokens, temperature=0.0, ignore_eos=True))
+            return time.monotonic() - start
+
+        drawn(2)
+        return streams * length / drawn(length)
+
+    def large(self) -> Iterator[Row]:
+        """Tokens a second of a network of Qwen3-30B-A3B's shape in bf16, whose weights are zeros: a file of holes."""
+        from moevolve.models.engine import Engine
+
+        config = {**SIZES, **FAMILIES["qwen3_moe"], "model_type": "qwen3_moe"} if self.small else QWEN3_30B
+        name = "decode, Qwen3-30B-A3B's shape, bf16"
+        with TemporaryDirectory(dir=Path.cwd()) as folder:
+            zeros(Path(folder), config)
+            start = time.monotonic()
+            engine = Engine.load(folder, device=self.device, precision="bf16", weights="stored")
+            loaded = time.monotonic() - start
+            for streams in (1, 4 if self.small else 64):
+                rate = self.rate(engine, streams, 8 if self.small else 64)
+                yield {"check": name, "streams": streams, "tokens_a_second": rate, "seconds_to_load": loaded}
+
     def decode(self) -> Iterator[Row]:
         """Tokens a second of one stream and of sixty-four, of a network of SmolLM2's shape."""
         from moevolve.models.engine import Engine
 
-        engine = Engine.create(json.dumps({**SIZES, "model_type": "llama"} if self.small else SMOLLM2), seed=5)
+        engine = Engine.create(
+            json.dumps({**SIZES, "model_type": "llama"} if self.small else SMOLLM2), seed=5
+        )
         engine.to(self.device)
         for precision in ("f32", "bf16"):
             engine.precision = precision
             for streams in (1, 4 if self.small else 64):
-                length = 8 if self.small else 128
-                settings = {"max_tokens": length, "ignore_eos": True}
-                prompts = [[1 + i, 2, 3, 4] for i in range(streams)]
-                engine.generate(prompts, **{**settings, "max_tokens": 2})
-                start = time.monotonic()
-                engine.generate(prompts, **settings)
-                rate = streams * length / (time.monotonic() - start)
-                yield {
-                    "check": f"decode, SmolLM2's shape, {precision}",
-                    "streams": streams,
-                    "tokens_a_second": rate,
-                }
+                rate = self.rate(engine, streams, 8 if self.small else 128)
+                name = f"decode, SmolLM2's shape, {precision}"
+                yield {"check": name, "streams": streams, "tokens_a_second": rate}
 
     def loop(self) -> Iterator[Row]:
         """The quickstart on the card: it must end with a gain, as on the processor."""
@@ -252,7 +301,9 @@ class Check:
         if run.returncode:
             row["said"] = run.stderr.strip()[-300:]
         else:
-            shown = subprocess.run([*words, "show", str(out), "--json"], capture_output=True, text=True, check=False)
+            shown = subprocess.run(
+                [*words, "show", str(out), "--json"], capture_output=True, text=True, check=False
+            )
             figures = json.loads(shown.stdout)
             row["sealed"] = figures.get("sealed") or figures.get("score")
         yield row
@@ -275,6 +326,46 @@ def apart(found: Any, expected: Any) -> float:
         difference = abs(x - y) / scale
         far = far if difference <= far else difference
     return far
+
+
+def zeros(folder: Path, config: Row) -> None:
+    """Writes a checkpoint of the qwen3_moe family whose weights are zeros in bf16, which take no room on disk."""
+    hidden, inner, head = config["hidden_size"], config["moe_intermediate_size"], config["head_dim"]
+    queries, keys = head * config["num_attention_heads"], head * config["num_key_value_heads"]
+    shapes: dict[str, list[int]] = {"model.embed_tokens.weight": [config["vocab_size"], hidden]}
+    for layer in range(config["num_hidden_layers"]):
+        stem = f"model.layers.{layer}."
+        for name, shape in (
+            ("input_layernorm", [hidden]),
+            ("self_attn.q_proj", [queries, hidden]),
+            ("self_attn.k_proj", [keys, hidden]),
+            ("self_attn.v_proj", [keys, hidden]),
+            ("self_attn.o_proj", [hidden, queries]),
+            ("self_attn.q_norm", [head]),
+            ("self_attn.k_norm", [head]),
+            ("post_attention_layernorm", [hidden]),
+            ("mlp.gate", [config["num_experts"], hidden]),
+        ):
+            shapes[f"{stem}{name}.weight"] = shape
+        for expert in range(config["num_experts"]):
+            for name, shape in (
+                ("gate_proj", [inner, hidden]),
+                ("up_proj", [inner, hidden]),
+                ("down_proj", [hidden, inner]),
+            ):
+                shapes[f"{stem}mlp.experts.{expert}.{name}.weight"] = shape
+    shapes["model.norm.weight"] = [hidden]
+    shapes["lm_head.weight"] = [config["vocab_size"], hidden]
+    tensors, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        tensors[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+    header = json.dumps(tensors).encode()
+    header += b" " * (-len(header) % 8)
+    (folder / "config.json").write_text(json.dumps(config))
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + end)
 
 
 def torch_rows(small: bool) -> Iterator[Row]:
@@ -359,7 +450,16 @@ def installed() -> None:
     """Makes the package importable: from the wheels beside this file, where nothing else has it."""
     site = HERE / "site"
     if importlib.util.find_spec("moevolve") is None and (HERE / "wheels").is_dir():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(HERE / "wheels")]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--find-links",
+            str(HERE / "wheels"),
+        ]
         subprocess.run([*pip, "--target", str(site), "moevolve[cuda]"], check=True)
         sys.path.insert(0, str(site))
         os.environ["PYTHONPATH"] = f"{site}:{os.environ.get('PYTHONPATH', '')}"
@@ -370,12 +470,23 @@ def main() -> int:
     """The command's exit status: 0 only if everything that was looked at is right."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--small", action="store_true", help="sizes that kernels on the processor compute, too")
+    parser.add_argument(
+        "--small", action="store_true", help="sizes that kernels on the processor compute, too"
+    )
     parser.add_argument("--only", help="parts by name, between commas")
     options = parser.parse_args()
     installed()
     check = Check(options.device, options.small)
-    parts = [check.kernels, check.families, check.lora, check.decode, check.peers, check.sanitizer, check.loop]
+    parts = [
+        check.kernels,
+        check.families,
+        check.lora,
+        check.decode,
+        check.large,
+        check.peers,
+        check.sanitizer,
+        check.loop,
+    ]
     chosen = options.only.split(",") if options.only else [part.__name__ for part in parts]
     if unknown := [name for name in chosen if name not in {part.__name__ for part in parts}]:
         parser.error(f"there is no part {unknown[0]}: {', '.join(part.__name__ for part in parts)}")

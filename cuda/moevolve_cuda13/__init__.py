@@ -1,3 +1,3 @@
-"""The compiled kernels of Moevolve's engine for cards: data beside this file, which needs neither a driver nor a card to be imported."""
+"""The compiled kernels of Moevolve's engine for cards: data beside this file, imported without a driver."""
 
 __version__ = "0.1.0"

@@ -157,12 +157,12 @@ class Engine:
             index: the card's number.
             kernels: folder of the compiled kernels.
             driver: library of the driver.
-            precision: as of `Engine.precision`, "fastest" being "bf16" but beside an adapter; None leaves it. Weights that stay
-                as their file has them become f32 there, or bf16.
+            precision: as of `Engine.precision`, "fastest" being "bf16" but beside an adapter; None leaves it. Weights that
+                stay as their file has them become f32 there, or bf16.
 
         Raises:
-            UsageError: no driver, one that is too old, no such card, one without bf16, kernels of another version, or a network
-                that cards do not run.
+            UsageError: no driver, one that is too old, no such card, one without bf16, kernels of another version, or a
+                network that cards do not run.
             CapacityError: the card has not enough memory: what was asked for, and what is free.
         """
 

@@ -69,8 +69,12 @@ def sources_digest() -> str:
 
 
 def twin(library: Path) -> None:
-    """A driver's library that runs the kernels on the processor, by the C++ compiler: for tests of all that a card's driver is asked."""
-    sources = [*sorted((HERE / "cuda").glob("*.cu")), HERE / "cuda/host/launch.cc", HERE / "cuda/host/driver.cc"]
+    """A driver's library that runs the kernels on the processor, by the C++ compiler: for tests."""
+    sources = [
+        *sorted((HERE / "cuda").glob("*.cu")),
+        HERE / "cuda/host/launch.cc",
+        HERE / "cuda/host/driver.cc",
+    ]
     stamp = library.with_suffix(".stamp")
     state = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted(path for path in (HERE / "cuda").rglob("*") if path.is_file()):
@@ -78,7 +82,16 @@ def twin(library: Path) -> None:
     if library.is_file() and stamp.is_file() and stamp.read_text() == state.hexdigest():
         return
     compiler = os.environ.get("CXX", "c++")
-    flags = ["-std=c++17", "-O1", "-fPIC", "-fno-strict-aliasing", "-fno-gnu-unique", "-w", "-I", str(HERE / "cuda")]
+    flags = [
+        "-std=c++17",
+        "-O1",
+        "-fPIC",
+        "-fno-strict-aliasing",
+        "-fno-gnu-unique",
+        "-w",
+        "-I",
+        str(HERE / "cuda"),
+    ]
     with TemporaryDirectory() as scratch:
 
         def build(source: Path) -> str:
@@ -135,7 +148,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the compiled kernels")
     parser.add_argument(
-        "--twin", action="store_true", help="make a driver's library that runs them on the processor instead: for tests"
+        "--twin",
+        action="store_true",
+        help="make a driver's library that runs them on the processor instead: for tests",
     )
     options = parser.parse_args()
     out: Path = options.out

@@ -43,7 +43,9 @@ def test_a_card_that_could_be_used_lacks_the_kernels_alone() -> None:
     assert missing(0, HOPPER) == [ALONE]
 
 
-def test_nothing_is_missing_where_card_and_kernels_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_is_missing_where_card_and_kernels_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(device, "kernels", lambda: tmp_path)
     monkeypatch.setattr(device, "cards", lambda: HOPPER)
     assert missing() == []

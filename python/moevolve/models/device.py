@@ -112,8 +112,9 @@ def settled_device(device: str) -> str:
 
 
 def place(native: _native.Engine, device: str, precision: str | None = None) -> None:
-    """Moves an engine to the device that a name stands for, and to a precision there, if one is named; `auto` leaves a network
-    that cards do not run on the processor.
+    """Moves an engine to the device that a name stands for, and to a precision there, if one is named.
+
+    A network that cards do not run stays on the processor where the name is `auto`.
 
     Raises:
         UsageError: the device cannot be used here, or does not run the network.

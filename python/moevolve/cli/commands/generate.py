@@ -68,9 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     forms.add_argument("--grammar", type=Path, metavar="FILE", help="grammar of each text, in Lark's syntax")
     parser.add_argument("--seed", type=int, default=0, help="draws other samples (default: 0)")
-    parser.add_argument(
-        "--device", default="cpu", help="cpu, cuda:N for a card, or auto (default: cpu)"
-    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda:N for a card, or auto (default: cpu)")
     parser.add_argument("--threads", type=int, default=0, help="threads of the engine (default: every core)")
     parser.add_argument(
         "--raw",

@@ -72,9 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="memory for keys and values (default: what the slots need, at most half of what is free)",
     )
-    engine.add_argument(
-        "--device", default="cpu", help="cpu, cuda:N for a card, or auto (default: cpu)"
-    )
+    engine.add_argument("--device", default="cpu", help="cpu, cuda:N for a card, or auto (default: cpu)")
     engine.add_argument("--threads", type=int, default=0, help="threads of the engine (default: every core)")
     engine.add_argument(
         "--speculate",

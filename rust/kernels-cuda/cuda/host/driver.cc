@@ -1,4 +1,4 @@
-// A driver's library for tests: the calls that ours makes, over the twin. One card, whose memory ends at a gibibyte.
+// A driver's library for tests: the calls that ours makes, over the twin. One card, whose memory ends at a gibibyte unless the environment says otherwise.
 #include "launch.h"
 
 #include <atomic>
@@ -13,7 +13,6 @@ extern "C" bool twin_launch(const char *, const uint32_t *, const uint32_t *, ui
 #define CALL extern "C" __attribute__((visibility("default"))) int
 
 namespace {
-constexpr size_t ROOM = size_t(1) << 30;
 std::mutex guard;
 std::map<uint64_t, size_t> sizes;
 size_t used = 0;
@@ -26,6 +25,9 @@ int from_environment(const char *name, int otherwise) {
   const char *text = getenv(name);
   return text ? atoi(text) : otherwise;
 }
+
+size_t room() { return from_environment("TWIN_DRIVER_ROOM", 1 << 30); }
+size_t left() { return used < room() ? room() - used : 0; }
 }  // namespace
 
 CALL cuInit(unsigned) { return 0; }
@@ -38,10 +40,10 @@ CALL cuDevicePrimaryCtxRetain(void **context, int) { *context = &guard; return 0
 CALL cuCtxSetCurrent(void *context) { return context == &guard ? 0 : 201; }
 CALL cuStreamCreate(void **stream, unsigned) { *stream = &sizes; return 0; }
 CALL cuStreamSynchronize(void *stream) { return stream == &sizes ? 0 : 400; }
-CALL cuMemGetInfo_v2(size_t *free, size_t *total) { *free = ROOM - used, *total = ROOM; return 0; }
+CALL cuMemGetInfo_v2(size_t *free, size_t *total) { *free = left(), *total = room(); return 0; }
 CALL cuMemAllocAsync(uint64_t *address, size_t bytes, void *) {
   std::lock_guard<std::mutex> lock(guard);
-  if (used + bytes > ROOM) return 2;
+  if (bytes > left()) return 2;
   *address = (uint64_t)twin_allocate(bytes);
   sizes[*address] = bytes, used += bytes;
   return 0;
