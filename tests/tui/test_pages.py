@@ -10,15 +10,17 @@ from tui_harness import context_over
 from moevolve.journal import samples
 from moevolve.journal.drawing.lines import text_of, width_of
 from moevolve.records import Controlled, Entry, Evaluated, Gated, GateProgress, Lesson, Timing
+from moevolve_tui.drawing import diff
 from moevolve_tui.drawing.heading import heading_lines
 from moevolve_tui.drawing.words import next_steps
 from moevolve_tui.pages.attempts import AttemptPage, AttemptsPage, kept
+from moevolve_tui.pages.diff import DiffPage
 from moevolve_tui.pages.memory import LessonPage
 from moevolve_tui.pages.page import Context, Page
 from moevolve_tui.pages.records import CyclePage, EntryPage
 from moevolve_tui.pages.runs import RunsPage, differing, mean_curve
 from moevolve_tui.pages.skills import SkillPage
-from moevolve_tui.pages.variant import DiffPage, SourcePage, VariantPage
+from moevolve_tui.pages.variant import SourcePage, VariantPage
 from moevolve_tui.screens import SCREENS
 from moevolve_tui.targets import FoldTarget, VariantTarget
 
@@ -188,6 +190,37 @@ def test_a_diff_shows_the_change_its_figures_by_skill_and_what_flipped() -> None
     assert "At the gate" in shown and "number/add" in shown
     flipped = [line for line in shown.splitlines() if "won " in line or "lost " in line]
     assert len(flipped) >= 2
+
+
+def test_a_wide_diff_stands_side_by_side_and_u_turns_that_round() -> None:
+    context = context_over(synthetic.recorded())
+    row = context.model.view.variants.row("v0008")  # type: ignore[union-attr]
+    assert row is not None
+    narrow, wide = (text(DiffPage(context, (1, row)), (width, 60)).splitlines() for width in (100, 118))
+    context.other_diff = True
+    turned = text(DiffPage(context, (1, row)), (100, 60)).splitlines()
+    below = text(DiffPage(context, (1, row)), (118, 60)).splitlines()
+    for unified in (narrow, below):
+        assert any(line.startswith("+    2      'v0'") for line in unified)
+        assert not any(" │ " in line for line in unified)
+    for beside in (wide, turned):
+        halves = [line.split(" │ ") for line in beside if " │ " in line]
+        assert any(left.split() == ["1", "ROUTES", "=", "{"] == right.split() for left, right in halves)
+        assert any(not left.strip() and right.startswith("+    2") for left, right in halves)
+
+
+def test_lines_of_a_diff_are_wrapped_and_numbered_once() -> None:
+    before = "same\n" + "x" * 150 + "\nend"
+    after = "same\n" + "x" * 149 + "y\nnew\nend"
+    [hunk] = diff.hunks(before, after)
+    assert hunk.head == "@@ -1,3 +1,4 @@" and diff.counts([hunk]) == (2, 1)
+    for drawn in (list(diff.below(hunk.pairs, 80)), list(diff.side_by_side(hunk.pairs, 120))):
+        words = [text_of(line) for line in drawn]
+        assert max(map(len, words)) <= 120
+        joined = "".join(each.replace(" ", "").replace("│", "") for each in words)
+        assert joined.count("x") == 299 and sum("-    2" in each for each in words) == 1
+    [only] = diff.hunks("", "one")
+    assert (only.head, [pair.after for pair in only.pairs]) == ("@@ -1 +1 @@", [(1, "one")])
 
 
 def test_an_attempt_shows_prompt_requests_answer_and_verdict() -> None:

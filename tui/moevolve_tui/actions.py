@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual import on
 from textual.widgets import Input
@@ -12,16 +12,14 @@ from moevolve_tui.asking import Asking
 from moevolve_tui.dialogs import HelpScreen
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.attempts import AttemptsPage
+from moevolve_tui.pages.diff import DiffPage
 from moevolve_tui.pages.log import LogPage
 from moevolve_tui.pages.memory import MemoryPage
-from moevolve_tui.pages.variant import DiffPage, SourcePage
+from moevolve_tui.pages.variant import SourcePage
 from moevolve_tui.replaying import Replaying
 from moevolve_tui.screens import page_for
 from moevolve_tui.targets import ActionTarget, DiffTarget, FoldTarget, PageTarget, RunTarget, VariantTarget
 from moevolve_tui.widgets.pane import Pane
-
-if TYPE_CHECKING:
-    pass
 
 COMMANDS: tuple[tuple[str, str, str, str, bool, str | None], ...] = (
     ("leave", "q", "quit", "Leave", True, None),
@@ -42,6 +40,7 @@ COMMANDS: tuple[tuple[str, str, str, str, bool, str | None], ...] = (
     ("sort", "O", "sort", "Sort skills", False, None),
     ("axis", "l", "log_axis", "Logarithmic axis", False, None),
     ("decisions", "e", "decisions", "Decisions and alarms only", False, None),
+    ("beside", "u", "other_diff", "Diff side by side, or one below the other", False, None),
     ("hunk.next", "right_square_bracket", "hunk(1)", "Next hunk", False, "]"),
     ("hunk.previous", "left_square_bracket", "hunk(-1)", "Previous hunk", False, "["),
     ("picture", "s", "picture", "SVG", True, None),
@@ -259,6 +258,9 @@ class Actions(Asking, Replaying):
 
     def action_log_axis(self) -> None:
         self._toggle("log_axis")
+
+    def action_other_diff(self) -> None:
+        self._toggle("other_diff")
 
     def action_overlay(self) -> None:
         app = self._app()

@@ -103,5 +103,9 @@ class Asking(Base):
 
     def action_serve(self) -> None:
         model = self._app().session.current
-        if model is not None:
+        if model is None:
+            return
+        if model.optimises:
+            self._say(f"Nothing to serve: the best program lies in {model.path / 'program'}")
+        else:
             self._say(f"In another terminal: moevolve serve {model.path}")

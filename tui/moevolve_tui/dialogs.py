@@ -24,6 +24,7 @@ z      zoom the pane                          c     compare two (m marks one)
 d      diff of a variant   x   its source     a     attempts kept
 o      overlay marked runs                    O     sort skills
 l      logarithmic axis                       e     decisions and alarms only
+u      diff side by side or not               [ ]   hunks of a diff
 s      picture as SVG                         y     copy an id
 p      pause or resume     P   stop           A R   approve, reject
 t      replay: . , step   > < cycle   space plays   + - speed   T go to

@@ -11,6 +11,7 @@ import msgspec
 
 from moevolve.errors import MoevolveError, SchemaError, StoreError
 from moevolve.journal.kinds import Tone
+from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import Readable, RunReader
 from moevolve.journal.text import line, lines
 from moevolve.journal.view import RunView, describe, status_of
@@ -246,6 +247,11 @@ class RunModel:
         """Whether much is on file that was not folded yet."""
         aim = self.total if self.until is None else min(self.until, self.total)
         return not self.frozen and aim - self.view.entries > CHUNK
+
+    @property
+    def optimises(self) -> bool:
+        """Whether an evaluator scores the run's programs: there are no skills, weights and gate."""
+        return optimises(self.view.started)
 
     @property
     def run(self) -> str:

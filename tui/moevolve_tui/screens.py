@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moevolve_tui.pages.attempts import AttemptPage
+from moevolve_tui.pages.diff import DiffPage
 from moevolve_tui.pages.guards import GuardsPage
 from moevolve_tui.pages.lineage import LineagePage
 from moevolve_tui.pages.log import LogPage
@@ -14,7 +15,7 @@ from moevolve_tui.pages.runs import RunsPage
 from moevolve_tui.pages.skills import SkillPage, SkillsPage
 from moevolve_tui.pages.system import SystemPage
 from moevolve_tui.pages.train import TrainPage
-from moevolve_tui.pages.variant import DiffPage, VariantPage
+from moevolve_tui.pages.variant import VariantPage
 from moevolve_tui.targets import (
     CycleTarget,
     DiffTarget,

@@ -91,7 +91,8 @@ class Remembering:
         scores = [each for each in (*record.with_memory, *record.without) if each is not None]
         if any(not 0 <= each <= 1 for each in (*scores, *record.trust.values())):
             check.mismatch(CHECK, where, "a score or a trust outside of [0, 1]")
-        if most := self._settings.whole("attempts", "tasks", 0):
+        practised = self._settings.whole("attempts", "tasks", 0)
+        if most := max(practised, self._settings.whole("evolve", "screen", 0)):
             share = self._settings.number("memory", "without", 1.0)
             if many > share * most + 1:
                 check.mismatch(

@@ -26,9 +26,9 @@ class Account(msgspec.Struct):
     """Those dropped since they did not work."""
     screened: int = 0
     passed: int = 0
-    """The screening."""
+    """The screening; where an evaluator decides, those that it gave a score."""
     gain: float = 0.0
-    """Sum of the screening gains of those that passed."""
+    """Sum of the screening gains of those that passed; where an evaluator decides, of what promotions gained."""
     promoted: int = 0
     """Those that passed the gate."""
     requests: int = 0
@@ -82,6 +82,19 @@ class Accounts:
                 self._whose.clear()
             case _:
                 pass
+
+    def rated(self, operator: str, score: float | None) -> None:
+        """Counts the program of an operator that an evaluator gave a score, or none."""
+        account = _of(self.operators, operator)
+        account.made += 1
+        account.screened += 1
+        account.passed += score is not None
+
+    def improved(self, operator: str, gain: float) -> None:
+        """Counts the program of an operator that an evaluator's scores made the champion, `gain` better than the last."""
+        account = _of(self.operators, operator)
+        account.promoted += 1
+        account.gain += gain
 
     def _both(self, variant: str) -> list[Account]:
         if variant not in self._whose:

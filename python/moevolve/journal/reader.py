@@ -133,6 +133,7 @@ _STATUS: dict[Fate, str] = {
     "waiting": "waiting",
     "vetoed": "vetoed",
     "refused": "rejected",
+    "failed": "rejected",
 }
 """Fate -> status of a variant in the archive."""
 

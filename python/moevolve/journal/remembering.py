@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moevolve.journal.figures import bounds, counted, signed
 from moevolve.journal.intervals import gain_of_sums
 from moevolve.journal.scores import Gain
 
@@ -13,6 +14,8 @@ class MemoryCounts:
 
     def __init__(self) -> None:
         self.recalls = 0
+        self.practised = 0
+        """Those of the champion's program in practice."""
         self.silent = 0
         """Recalls that no lesson answered."""
         self.expired = 0
@@ -37,3 +40,27 @@ class MemoryCounts:
     def gain(self) -> Gain | None:
         """What memory brought to attempts that recalled something; None before any was made without."""
         return Gain(*gain_of_sums(self.pairs, self._sum, self._squares)) if self.pairs else None
+
+
+def brought(
+    recalls: int, practised: int, gain: float | None, interval: tuple[float, float] | None, pairs: int
+) -> str:
+    """What memory brought in a sentence, with its interval, or why that is not known and how to find out.
+
+    Args:
+        recalls: of all programs.
+        practised: those of the champion's program in practice.
+        gain: of attempts with memory over the same ones without; None where none was made both ways.
+        interval: of the gain, at 95 %.
+        pairs: how many were made both ways.
+    """
+    if not recalls:
+        return "No program asked memory, so it changed no answer"
+    asked = f"Memory was asked {counted(recalls, 'time')}"
+    if gain is not None:
+        found = f"{signed(gain)} {bounds(interval, sign=True)} (95 %)"
+        return f"{asked}; it brought {found} to attempts that recalled, n={pairs:,} made again without it"
+    who = "none of those attempts was made again without it"
+    if not practised:
+        who = f"by candidates alone, since the champion's program recalls nothing, and {who}"
+    return f"{asked}; {who}, so what it brought is not known: a run with `--set memory.mode=off` beside this one tells"

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, get_args
 
-import msgspec
-
 from moevolve.journal.text import line
 from moevolve.records import VariantAdded
 
@@ -32,9 +30,10 @@ Fate = Literal[
     "waiting",
     "vetoed",
     "refused",
+    "failed",
 ]
 """What became of a variant. `proposed`, `screened` and `chosen` wait for what comes next, `waiting` for a person, who may
-say no: `refused`."""
+say no: `refused`. `failed` is a program that its evaluator gave no score."""
 FATES: tuple[Fate, ...] = get_args(Fate)
 _CODES = {fate: code for code, fate in enumerate(FATES)}
 _LEVELS = ("weights", "program", "seed")
@@ -42,16 +41,8 @@ _NONE = -1
 
 
 OPERATORS = 200
-"""Most kinds of operators that are counted apart."""
-
-
-class Operator(msgspec.Struct):
-    """What became of an operator's candidates, in counts."""
-
-    made: int = 0
-    gated: int = 0
-    """Compared with the champion at the gate."""
-    promoted: int = 0
+"""Most operators that are told apart; of more the rest is one, `OTHERS`."""
+OTHERS = "others"
 
 
 class Variants:
@@ -68,10 +59,8 @@ class Variants:
         self._tasks = array("i")
         self._entry = array("q")
         self._operator = array("h")
-        self.operators: dict[str, Operator] = {}
-        """What became of each operator's candidates; of very many kinds the first `OPERATORS`, then one for the rest."""
+        self._operators: list[str] = []
         self._codes: dict[str, int] = {}
-        self._counted: list[Operator] = []
         # Names are `v` and the row's number unless they stand here.
         self._names: dict[int, str] = {}
         self._rows: dict[str, int] = {}
@@ -101,24 +90,26 @@ class Variants:
         self._gain.append(math.nan)
         self._tasks.append(0)
         self._entry.append(entry)
-        code = self._code(record.operator) if record.level != "seed" else _NONE
-        self._operator.append(code)
-        if code != _NONE:
-            self._counted[code].made += 1
+        self._operator.append(self._code(record.operator) if record.level != "seed" else _NONE)
         return row
 
     def _code(self, operator: str) -> int:
         code = self._codes.get(operator)
         if code is None:
-            name = line(operator, 40) if len(self._counted) < OPERATORS else "others"
+            name = line(operator, 40) if len(self._operators) < OPERATORS else OTHERS
             code = self._codes.get(name)
             if code is None:
-                code = len(self._counted)
-                self._counted.append(self.operators.setdefault(name, Operator()))
+                code = len(self._operators)
+                self._operators.append(name)
             for key in (operator, name):
                 if key == name or len(self._codes) < 2 * OPERATORS:
                     self._codes[key] = code
         return code
+
+    def operator(self, row: int) -> str:
+        """What made a variant, harmless; empty for the seed."""
+        code = self._operator[row]
+        return "" if code == _NONE else self._operators[code]
 
     def _find(self, name: str) -> int | None:
         if name[:1] == "v" and name[1:].isdecimal() and name.isascii():
@@ -171,8 +162,6 @@ class Variants:
     def settle(self, row: int, fate: Fate) -> None:
         """Says what became of a variant."""
         self._fate[row] = _CODES[fate]
-        if fate == "promoted" and self._operator[row] != _NONE:
-            self._counted[self._operator[row]].promoted += 1
 
     def screen(self, row: int, score: float) -> None:
         """Notes a screening score."""
@@ -181,8 +170,6 @@ class Variants:
     def decide(self, row: int, gain: float, tasks: int) -> None:
         """Notes what the gate measured."""
         self._gain[row], self._tasks[row] = gain, tasks
-        if self._operator[row] != _NONE:
-            self._counted[self._operator[row]].gated += 1
 
     def ancestry(self, row: int) -> list[int]:
         """The variant and all that its weights and its program come from, oldest first."""

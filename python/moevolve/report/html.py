@@ -16,7 +16,7 @@ from moevolve.journal.view import describe
 from moevolve.records import Struct
 from moevolve.report import sources, svg
 from moevolve.report.summary import Summary
-from moevolve.report.terminal import change, sealed
+from moevolve.report.terminal import change, memory_words, sealed
 
 EVENTS = 2000
 """Most events in the page, the newest."""
@@ -107,6 +107,7 @@ def page(summary: Summary, reader: RunReader) -> str:
         trained=sources.trained(reader),
         settings=Markup(escape(lines(settings))),
         split="sealed" if sealed(summary) else "dev",
+        memory=memory_words(summary.memory),
         change=lambda skill: change(summary, skill),
         lineage=list(lineage(reader)),
         events=[

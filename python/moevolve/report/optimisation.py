@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moevolve.journal.figures import counted, duration
+from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line
 from moevolve.records import Sandbox, Status
@@ -54,7 +55,7 @@ class OptimisationFigures(Figures, frozen=True, kw_only=True):
 def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
     """The figures of an optimisation run; None where the run is none."""
     ratings = reader.view.ratings
-    if reader.view.started is None or '"optimise"' not in reader.started.config[:16]:
+    if not optimises(reader.view.started):
         return None
     return OptimisationFigures(
         run=summary.run,

@@ -103,6 +103,8 @@ class AlarmFigures(Figures, frozen=True, kw_only=True):
 class Memory(Figures, frozen=True, kw_only=True):
     lessons: int
     recalls: int = 0
+    practised: int = 0
+    """Recalls of the champion's program in practice."""
     silent: int = 0
     """Recalls that no lesson answered."""
     gain: float | None = None
@@ -319,6 +321,7 @@ def _memory(view: RunView) -> Memory:
     return Memory(
         lessons=view.lessons,
         recalls=memory.recalls,
+        practised=memory.practised,
         silent=memory.silent,
         gain=None if gain is None else gain.gain,
         gain_ci=None if gain is None else gain.interval,

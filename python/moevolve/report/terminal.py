@@ -16,6 +16,7 @@ from moevolve.journal.costs import said_endings, said_refused
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
+from moevolve.journal.remembering import brought
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView, describe
 from moevolve.records import Answers
@@ -98,14 +99,13 @@ def memory_line(memory: Memory) -> str | None:
     """What memory brought, with its interval; None where nobody asked it."""
     if not memory.recalls:
         return None
-    said = f"\nMemory: {counted(memory.recalls, 'recall')}"
-    said += f", {memory.silent:,} without an answer" if memory.silent else ""
-    if memory.gain is None:
-        return f"{said}; none was tried without memory, so what it brought is not known"
-    said += (
-        f"; it brought {signed(memory.gain)} {bounds(memory.gain_ci, sign=True)} to attempts that recalled, "
-    )
-    said += f"{memory.n:,} of them made again without"
+    return f"\n{memory_words(memory)}"
+
+
+def memory_words(memory: Memory) -> str:
+    """What memory brought in a sentence; see `brought`."""
+    said = brought(memory.recalls, memory.practised, memory.gain, memory.gain_ci, memory.n)
+    said += f"; {counted(memory.silent, 'recall')} found no lesson" if memory.silent else ""
     return said + (f"; {counted(memory.expired, 'lesson')} did harm and expired" if memory.expired else "")
 
 

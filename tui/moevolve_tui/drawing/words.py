@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from moevolve.journal.figures import UNKNOWN, gain, interval, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.scores import Gain, Point
@@ -34,6 +36,7 @@ FATES: dict[Fate, tuple[str, Tone]] = {
     "waiting": ("◐", "warn"),
     "vetoed": ("⊘", "bad"),
     "refused": ("✗", "bad"),
+    "failed": ("✗", "bad"),
 }
 """Fate -> mark and tone. The word stands beside the mark wherever there is room."""
 
@@ -62,6 +65,26 @@ def point(found: Point | None) -> str:
     return UNKNOWN if found is None else f"{interval(found.score)} n={found.score.n:,}"
 
 
+def rating(value: float | None) -> str:
+    """An evaluator's number in six digits: it is in no unit that we know."""
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.6g}"
+
+
+def difference(value: float) -> str:
+    """A difference of two of an evaluator's numbers, signed."""
+    return UNKNOWN if not math.isfinite(value) else f"{value:+.6g}"
+
+
+def sureness(model: RunModel) -> str:
+    """How sure the champion's score is, in words."""
+    ratings = model.view.ratings
+    if not ratings.promoted:
+        return "one evaluation"
+    if ratings.p is None:
+        return "the same score twice" if not ratings.noisy else f"mean of {ratings.fresh}"
+    return f"mean of {ratings.fresh} fresh evaluations, p {ratings.p:.4f}"
+
+
 def next_steps(model: RunModel) -> list[tuple[str, str]]:
     """What may be done with a run as it stands: (key, words)."""
     waiting = model.view.waiting
@@ -72,7 +95,9 @@ def next_steps(model: RunModel) -> list[tuple[str, str]]:
         case "finished":
             if model.view.changes:
                 steps.append(("4", "see what was promoted"))
-            steps += [("h", "write the report page"), ("v", "how to serve the champion")]
+            steps.append(("h", "write the report page"))
+            if not model.optimises:
+                steps.append(("v", "how to serve the champion"))
         case "failed" | "stopped" | "paused":
             steps += [("p", "resume"), ("9", "read the log")]
         case "running":

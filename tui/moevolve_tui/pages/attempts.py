@@ -94,9 +94,12 @@ class AttemptsPage(Page):
             of = [each for each in found if each.stage == stage]
             if of and self.stage in (None, stage):
                 rows += [rule(f"{words}, {len(of)} kept", width), *sample_rows(of, width)]
-        return rows or text(
-            "No attempts of this variant are on file: of each stage a bounded choice is kept", width, "quiet"
-        )
+        if rows:
+            return rows
+        none = "No attempts of this variant are on file: of each stage a bounded choice is kept"
+        if self.shown.optimises:
+            none = "An evaluator scores whole programs in this run: Enter on 3 shows what it said of one"
+        return text(none, width, "quiet")
 
 
 class AttemptPage(Page):

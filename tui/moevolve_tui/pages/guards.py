@@ -5,9 +5,10 @@ from __future__ import annotations
 from moevolve.errors import MoevolveError
 from moevolve.journal.figures import UNKNOWN, gain
 from moevolve.journal.text import line, lines
-from moevolve.records import Gated, Guarded
+from moevolve.records import Gated, Guarded, Improved
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.model import RunModel
+from moevolve_tui.pages import evaluations
 from moevolve_tui.pages.page import Page
 from moevolve_tui.pages.variant import decision_of
 from moevolve_tui.targets import EntryTarget, VariantTarget
@@ -26,12 +27,15 @@ class GuardsPage(Page):
             len(view.alarms),
             tuple(view.waiting),
             sum(each[0] for each in view.guards.values()),
+            view.ratings.evaluations,
         )
 
     def build(self, width: int, height: int) -> list[Row]:
         model, view = self.shown, self.shown.view
         rows = self._waiting(width)
         rows += [Row(fit([("sandbox: ", "quiet"), (self._walls(), "plain")], width))]
+        if model.optimises:
+            return [*rows, *evaluations.counts_rows(model, width), *self._decisions(width)]
         spent = UNKNOWN if view.error_spent is None else f"{view.error_spent:.4f}"
         rows.append(
             Row(
@@ -74,6 +78,17 @@ class GuardsPage(Page):
         rows += self._vetoes(width)
         rows += self._alarms(width)
         return rows
+
+    def _decisions(self, width: int) -> list[Row]:
+        """What became of programs that looked better than the champion, newest first."""
+        rows: list[Row] = []
+        for seq in reversed(self.shown.view.ratings.decisions[-200:]):
+            entry = self.shown.entry(seq)
+            if entry is not None and isinstance(entry.record, Improved):
+                words, tone = evaluations.decision_line(entry.record)
+                name = f"{line(entry.record.candidate, 10)} {entry.record.decision}d: "
+                rows.append(Row(fit([(name, "plain"), (words, tone)], width), EntryTarget(seq)))
+        return [rule("Programs that looked better", width), *(rows or [Row([("none", "quiet")])])]
 
     def _walls(self) -> str:
         folder = self.shown.folder

@@ -10,12 +10,12 @@ from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
 from moevolve.journal.variants import Variants
 from moevolve_tui.drawing.rows import Row, fit
-from moevolve_tui.drawing.words import FATES
+from moevolve_tui.drawing.words import FATES, rating
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import FoldTarget, VariantTarget
 
-MINOR = ("screened out", "not chosen", "not screened")
+MINOR = ("screened out", "not chosen", "not screened", "failed")
 """Fates of which only the first few children are shown until more are asked for."""
 FEW, MANY = 3, 500
 _NONE = -1
@@ -82,6 +82,7 @@ class LineagePage(Page):
             len(view.gates),
             view.screened,
             view.champion,
+            view.ratings.evaluations,
             len(self._opened),
             len(self._closed),
             len(self._all),
@@ -161,23 +162,27 @@ class LineagePage(Page):
         variants = self.shown.view.variants
         fate, kind = variants.fate(row), variants.level(row)
         mark, tone = FATES[fate]
+        when = "e" if self.shown.optimises else "c"
         fold = " " if not self._children.any(row) else "v" if open_ else ">"
         name = (
             "  " * min(depth, 10)
         ) + f"{fold}{'★' if row == crowned else mark} {line(variants.name(row), 10)}"
         level: Tone = "quiet" if kind == "seed" else kind
         measured, screened = variants.gain(row), variants.screening(row)
+        rated = self.shown.view.ratings.score(row)
         figure = "–"
         if measured is not None:
             figure = f"{gain(measured)} n={variants.tasks(row):,}"
         elif screened is not None:
             figure = f"screened {score(screened)}"
+        elif rated is not None:
+            figure = f"score {rating(rated)}"
         size = max(18, min(34, width // 4))
         marked = "m" if row == self.context.marked else " "
         return [
             (f"{name:<{size}}{marked}", "mark" if row == crowned else "head" if on_path else "plain"),
             (f"{kind[0].upper()} ", level),
-            (f"c{variants.cycle(row):<3} ", "quiet"),
+            (f"{when}{variants.cycle(row):<3} ", "quiet"),
             (f"{fate:<12} ", tone),
             (f"{figure:<16} ", tone if measured is not None else "quiet"),
             (self.shown.words(row), "plain" if on_path else "quiet"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from moevolve.errors import MoevolveError
 from moevolve.journal.figures import score
+from moevolve.journal.kinds import Tone
 from moevolve.journal.lessons import Hit, MemoryStore, Query, memory_folder
+from moevolve.journal.remembering import brought
 from moevolve.journal.text import line, lines
 from moevolve.records import Lesson
 from moevolve_tui.drawing.rows import Row, fit, rule, text
@@ -37,10 +39,18 @@ class MemoryPage(Page):
         return f"Memory  / searches{f': {self.wanted}' if self.wanted else ''}"
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
-        return model.view.lessons, self.wanted
+        memory = model.view.memory
+        return model.view.lessons, memory.recalls, memory.pairs, self.wanted
 
     def build(self, width: int, height: int) -> list[Row]:
         model = self.shown
+        if model.optimises:
+            return text(
+                "An evaluator scores programs in this run: it keeps no lessons. What a program's evaluation said stands "
+                "behind Enter on 3",
+                width,
+                "quiet",
+            )
         found, fault = hits(model, self.wanted)
         right = sum(hit.lesson.success for hit in found)
         rows = [
@@ -54,6 +64,19 @@ class MemoryPage(Page):
                 )
             )
         ]
+        counts = model.view.memory
+        found_gain = counts.gain
+        worth = brought(
+            counts.recalls,
+            counts.practised,
+            None if found_gain is None else found_gain.gain,
+            None if found_gain is None else found_gain.interval,
+            counts.pairs,
+        )
+        tone: Tone = "quiet"
+        if found_gain is not None:
+            tone = "good" if found_gain.interval[0] > 0 else "bad" if found_gain.interval[1] < 0 else "plain"
+        rows += text(worth, width, tone)
         if fault:
             return [*rows, *text(fault, width, "warn")]
         rows.append(Row(fit([(f"{'id':<9} {'skill':<22} {'lv':>3} {'':<6} trust text", "quiet")], width)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.figures import amount, duration, evidence, gain, money, score
 from moevolve.journal.kinds import Tone
+from moevolve.journal.proposers import earned
 from moevolve.journal.text import line
-from moevolve.records import Controlled, Gated, RolledBack
+from moevolve.records import Controlled, Gated, Improved, RolledBack
 from moevolve_tui.drawing.rows import Row, beside, fit, rule, text
 from moevolve_tui.drawing.words import next_steps
 from moevolve_tui.model import RunModel
+from moevolve_tui.pages import evaluations
 from moevolve_tui.pages.page import Page
 from moevolve_tui.pages.runs import overlaid
 from moevolve_tui.targets import ActionTarget, EntryTarget, PageTarget, VariantTarget
@@ -26,6 +28,8 @@ class OverviewPage(Page):
         self._curve: tuple[tuple[object, ...], list[Row]] | None = None
 
     def title(self) -> str:
+        if self.context.model is not None and self.context.model.optimises:
+            return "Overview"
         return "Overview  ◆ sealed  ━ dev, ░ 95 %"
 
     def build(self, width: int, height: int) -> list[Row]:
@@ -36,10 +40,11 @@ class OverviewPage(Page):
                 *self._score(width, max(7, height // 2)),
                 *self._now(right),
                 *self._changed(width, 4),
+                *self._next(width),
                 *self._worked(right, 4),
                 *self._spent(right),
             ]
-            return [*blocks, *self._last(width, 4), *self._next(width)]
+            return [*blocks, *self._last(width, 4)]
         right = max(34, min(60, width * 2 // 5))
         left = width - right - 2
         tail = max(4, min(12, height // 4))
@@ -66,6 +71,8 @@ class OverviewPage(Page):
             self.context.overlay,
             self.context.changes,
         )
+        if model.optimises:
+            return evaluations.champion_rows(model, width, height)
         if self._curve is None or self._curve[0] != key:
             others = self.context.session.marked_runs() if self.context.overlay else []
             lines = curve_lines(
@@ -162,6 +169,23 @@ class OverviewPage(Page):
                         target,
                     )
                 )
+            elif isinstance(record, Improved):
+                row = model.view.variants.row(record.candidate)
+                decided, tone = evaluations.decision_line(record)
+                rows.append(
+                    Row(
+                        fit(
+                            [
+                                (f"{record.evaluation:,} ", "quiet"),
+                                (f"{line(record.candidate, 10)} ", "program"),
+                                (f"{decided} ", tone),
+                                (model.words(row) if row is not None else "", "plain"),
+                            ],
+                            width,
+                        ),
+                        VariantTarget(row, record.candidate) if row is not None else EntryTarget(seq),
+                    )
+                )
             elif isinstance(record, (Controlled, RolledBack)):
                 rows.append(Row(fit([(model.line(seq).text, "warn")], width), EntryTarget(seq)))
         if len(rows) == 1:
@@ -180,31 +204,28 @@ class OverviewPage(Page):
         return rows
 
     def _worked(self, width: int, most: int) -> list[Row]:
-        found = sorted(
-            self.shown.view.variants.operators.items(),
-            key=lambda each: (-each[1].promoted, -each[1].gated, -each[1].made),
-        )
+        """What became of the candidates of each operator, and of trained weights."""
+        view = self.shown.view
+        found: list[tuple[str, int, int, int]] = [
+            (name, each.made, each.passed, each.promoted) for name, each in earned(view.accounts.operators)
+        ]
+        if tried := view.proposed["weights"]:
+            accepted, decided = view.decisions["weights"]
+            found.append(("trained weights", tried, decided, accepted))
+            found.sort(key=lambda each: -each[3])
+        passed = "scored" if self.shown.optimises else "passed"
         name = max(10, width - 24)
         rows = [rule("What worked", width)]
-        rows.append(Row(fit([(f"{'operator':<{name}} tried gated promoted", "quiet")], width)))
-        for operator, counts in found[: max(1, most)]:
-            rows.append(
-                Row(
-                    fit(
-                        [
-                            (
-                                f"{line(operator, name):<{name}} {counts.made:>5} {counts.gated:>5} {counts.promoted:>8}",
-                                "good" if counts.promoted else "plain",
-                            )
-                        ],
-                        width,
-                    )
-                )
-            )
+        rows.append(Row(fit([(f"{'operator':<{name}} tried {passed} promoted", "quiet")], width)))
+        for operator, made, through, promoted in found[: max(1, most)]:
+            words = f"{line(operator, name):<{name}} {made:>5} {through:>6} {promoted:>8}"
+            rows.append(Row(fit([(words, "good" if promoted else "plain")], width)))
         return rows if found else [rows[0], Row([("no candidate yet", "quiet")])]
 
     def _spent(self, width: int) -> list[Row]:
         view = self.shown.view
+        if self.shown.optimises:
+            return evaluations.counts_rows(self.shown, width)
         parts = [f"{amount(view.generated)} tokens drawn", f"{amount(view.trained)} trained"]
         if view.spent.bills and view.spent.money is not None:
             parts.append(f"{money(view.spent.money)} {line(view.spent.currency)}")

@@ -25,6 +25,9 @@ class Context:
         self.log_axis = False
         self.overlay = False
         self.sort = 0
+        self.other_diff = False
+        """Whether diffs stand in the form that their width does not suggest: side by side where it is narrow, or not where
+        it is wide."""
         self.marked: int | None = None
         """Row of the variant that is marked for a comparison."""
         self.cursor_row: int | None = None

@@ -11,7 +11,7 @@ from moevolve.journal.figures import UNKNOWN, gain, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
 from moevolve_tui.drawing.rows import Row, fit, middle, rule, text
-from moevolve_tui.drawing.words import STATUS, half
+from moevolve_tui.drawing.words import STATUS, difference, half, rating, sureness
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import ActionTarget, RunTarget
@@ -71,6 +71,8 @@ class RunsPage(Page):
         session, view = self.context.session, model.view
         dot, tone = STATUS[model.status]
         state: str = "loading" if model.loading else model.status
+        if model.status == "running" and model.optimises:
+            state = f"eval. {view.ratings.evaluations}"
         if model.status == "running" and view.cycle:
             state = f"cycle {view.cycle}" + (f"/{view.planned}" if view.planned else "")
         mark = self.letter(model)
@@ -84,6 +86,8 @@ class RunsPage(Page):
         ]
         if model.fault:
             return [*spans, (model.fault, "bad")]
+        if model.optimises:
+            return [*spans, *self._rated(model)]
         split = "sealed" if view.point("sealed", newest=True) else "dev"
         before, now = view.point(split), view.point(split, newest=True)
         found = view.sealed_gain if split == "sealed" else view.dev_gain
@@ -100,6 +104,16 @@ class RunsPage(Page):
                 "good" if low > 0 else "bad" if high < 0 else "plain",
             )
         return [*spans, (f"{scores:<15} ", "plain"), (f"{split:<7}", "quiet"), (change, change_tone)]  # type: ignore[list-item]
+
+    def _rated(self, model: RunModel) -> list[tuple[str, Tone]]:
+        ratings = model.view.ratings
+        first, now = rating(ratings.first), rating(ratings.champion)
+        scores = f"{first} > {now}" if ratings.promoted else first
+        change = UNKNOWN
+        if ratings.promoted and ratings.first is not None and ratings.champion is not None:
+            change = difference(ratings.champion - ratings.first)
+        sure = f", {sureness(model)}" if ratings.promoted else ""
+        return [(f"{scores:<15} ", "plain"), ("score  ", "quiet"), (f"{change}{sure}", "plain")]
 
     def letter(self, model: RunModel) -> str:
         """The letter of a marked run, a space for any other."""
@@ -152,7 +166,11 @@ def _alike(models: list[RunModel]) -> dict[str, list[RunModel]]:
     groups: dict[tuple[str, str], list[RunModel]] = {}
     for model in models:
         if started := model.view.started:
-            settings = {name: value for name, value in _settings(model).items() if name != "seed"}
+            settings = {
+                name: value
+                for name, value in _settings(model).items()
+                if name not in ("seed", "optimise.seed")
+            }
             groups.setdefault((started.arm, json.dumps(settings, sort_keys=True)), []).append(model)
     return {f"arm {arm}": group for (arm, _), group in groups.items()}
 

@@ -16,6 +16,7 @@ from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.drawing.skills import skill_line, tree_rows
 from moevolve_tui.drawing.words import ends
 from moevolve_tui.model import RunModel
+from moevolve_tui.pages import evaluations
 from moevolve_tui.pages.attempts import kept, sample_rows
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import EntryTarget, FoldTarget, SkillTarget
@@ -32,6 +33,8 @@ class SkillsPage(Page):
         self._closed: frozenset[str] = frozenset()
 
     def title(self) -> str:
+        if self.context.model is not None and self.context.model.optimises:
+            return "Skills  none: what the evaluator measures"
         return f"Skills  before > now, ± 95 %, level   O sorts: {SORTS[self.context.sort % 3]}"
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
@@ -45,11 +48,14 @@ class SkillsPage(Page):
             view.growth.tries,
             len(view.growth.in_force()),
             view.growth.scored is not None,
+            view.ratings.evaluations,
             self._closed,
         )
 
     def build(self, width: int, height: int) -> list[Row]:
         view = self.shown.view
+        if self.shown.optimises:
+            return evaluations.skills_rows(self.shown, width)
         leaves = [found.interval for skill in view.skills.values() if (found := skill.gain) is not None]
         up = sum(low > 0 for low, _ in leaves)
         down = sum(high < 0 for _, high in leaves)

@@ -13,6 +13,7 @@ from moevolve.journal.figures import UNKNOWN, amount, duration, money
 from moevolve.journal.text import line
 from moevolve.records import Session
 from moevolve_tui.drawing.rows import Row, fit, pair, rule, table
+from moevolve_tui.pages import evaluations
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import ActionTarget
 
@@ -28,6 +29,8 @@ WORK = {
     "Evaluated": "scoring",
     "Guarded": "guards",
     "Metered": "server",
+    "Rated": "evaluating",
+    "Improved": "evaluating",
 }
 """Kind of record -> the work that leads to one; others are the rest."""
 
@@ -83,6 +86,12 @@ class SystemPage(Page):
             )
         )
         rows += self._time(width)
+        if model.optimises:
+            rows += evaluations.counts_rows(model, width)
+            pace = f"{60 * view.ratings.evaluations / view.seconds:,.1f}" if view.seconds > 0 else UNKNOWN
+            rows.append(pair("speed", f"{pace} evaluations a minute of the whole run", width))
+            rows += self._servers(width)
+            return [*rows, Row([("p pause or resume   P stop", "mark")], ActionTarget("pause", "pause"))]
         rows += [
             rule("Tokens", width),
             pair("drawn", f"{view.generated:,}", width),

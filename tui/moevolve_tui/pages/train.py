@@ -41,11 +41,17 @@ class TrainPage(Page):
         rows: list[Row] = []
         last = self._last()
         if last is None:
-            rows += text(
-                "Nothing was trained yet" if model.status == "running" else "Nothing was trained in this run",
-                width,
-                "quiet",
+            never = (
+                "Nothing was trained yet" if model.status == "running" else "Nothing was trained in this run"
             )
+            if model.optimises:
+                # No chart of nothing: this run has no weights.
+                return text(
+                    "An evaluator scores programs in this run: there are no weights, and nothing is trained",
+                    width,
+                    "quiet",
+                )
+            rows += text(never, width, "quiet")
         else:
             rows.append(
                 Row(

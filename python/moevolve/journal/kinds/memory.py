@@ -10,6 +10,9 @@ from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
 from moevolve.records import Outlived, Recalled, Remembered
 
+PRACTICE = "program"
+"""Stage of the champion's practice through its program."""
+
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
 
@@ -28,6 +31,7 @@ def _recalled(record: Recalled) -> Said:
 def _recall(view: RunView, record: Recalled, seq: int, at: float) -> None:
     view.memory.recalls += record.recalls
     view.memory.silent += record.silent
+    view.memory.practised += record.recalls * (record.stage == PRACTICE)
 
 
 @says(Remembered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from moevolve.journal.figures import counted
@@ -25,10 +26,14 @@ def _rated(record: Rated) -> Said:
 
 @folds(Rated)
 def _rate(view: RunView, record: Rated, seq: int, at: float) -> None:
-    view.ratings.take(record, at)
     row = view.variants.row(record.variant)
-    if row is not None and record.purpose == "candidate" and view.variants.fate(row) == "proposed":
-        view.variants.settle(row, "screened out" if record.score is None else "kept")
+    view.ratings.take(record, row, seq)
+    if row is None or record.purpose != "candidate":
+        return
+    if operator := view.variants.operator(row):
+        view.accounts.rated(operator, record.score)
+    if view.variants.fate(row) == "proposed":
+        view.variants.settle(row, "failed" if record.score is None else "kept")
 
 
 @says(Improved)
@@ -52,9 +57,12 @@ def _improved(record: Improved) -> Said:
 
 @folds(Improved)
 def _improve(view: RunView, record: Improved, seq: int, at: float) -> None:
-    view.ratings.decide(record)
+    view.ratings.decide(record, seq)
     if record.decision == "promote":
         row = view.variants.row(record.candidate)
         if row is not None:
             view.variants.settle(row, "promoted")
+            ours, theirs = record.candidate_scores, record.champion_scores
+            better = fmean(ours) - fmean(theirs) if ours and theirs else 0.0
+            view.accounts.improved(view.variants.operator(row), better)
         view.crown(record.candidate, seq)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from moevolve.agents.process import in_force
-from moevolve.journal import seal
+from moevolve.journal import evaluations, seal
 from moevolve.journal.store import Put, RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop.control import Control
@@ -37,16 +37,10 @@ from moevolve.tasks.evaluators.verdict import FAILURES, Evaluation
 
 OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
-PLANS, RESULTS, ARTIFACTS = "planned", "evaluated", "artifacts"
-"""Tables: evaluations that are not on record yet, what came of those of them that have ended, and what evaluators said
-beside the scores of those that are on record."""
+PLANS, RESULTS = "planned", "evaluated"
+"""Tables: evaluations that are not on record yet, and what came of those of them that have ended."""
 SAYING = 0.5
 """Seconds between two sayings of how far the run is."""
-
-
-class _Told(msgspec.Struct):
-    artifacts: dict[str, str]
-    output: str
 
 
 class Driver:
@@ -84,7 +78,7 @@ class Driver:
         }
         self._next = self._plans[-1].evaluation + 1 if self._plans else self._archive.applied
         self._begun: set[int] = set()
-        self._newest: tuple[str, _Told] | None = None
+        self._newest: tuple[str, evaluations.Told] | None = None
         """What the evaluator said at the evaluation that goes on record now, which no table has yet."""
         self._said = 0.0
 
@@ -201,14 +195,14 @@ class Driver:
 
     def _apply(self, puts: list[Put]) -> None:
         plan = self._plans.pop(0)
-        number = f"{plan.evaluation:08d}"
+        number = evaluations.key(plan.evaluation)
         found = self._results.pop(plan.evaluation)
         self._begun.discard(plan.evaluation)
         records = self._search.records(plan, found)
         self._newest = None
         if found.artifacts or found.output:
-            self._newest = number, _Told(found.artifacts, found.output)
-            puts.append((ARTIFACTS, number, msgspec.msgpack.encode(self._newest[1])))
+            self._newest = number, evaluations.Told(found.artifacts, found.output)
+            puts.append((evaluations.TABLE, number, msgspec.msgpack.encode(self._newest[1])))
         puts += [(PLANS, number, None), (RESULTS, number, None)]
         self._commit(records, puts, [blob(self._folder, plan.text)] if plan.purpose == "candidate" else [])
         self._say("evaluating", "running")
@@ -234,11 +228,13 @@ class Driver:
         """What the evaluator said of the program with this text, beside its score."""
         name = hash_of(self._folder, text)
         program = next(each for each in self._archive.programs.values() if each.text == name)
-        number = f"{program.step or 0:08d}"
-        told = self._newest[1] if self._newest is not None and self._newest[0] == number else None
+        number = program.step or 0
+        told = None
+        if self._newest is not None and self._newest[0] == evaluations.key(number):
+            told = self._newest[1]
         for store in (self._store, self._recorded):
-            kept = store.get(ARTIFACTS, number) if store is not None and told is None else None
-            told = told if kept is None else msgspec.msgpack.decode(kept, type=_Told)
+            if told is None and store is not None:
+                told = evaluations.told(store, number)
         return {} if told is None else {**told.artifacts, "output": told.output}
 
     def _hear(self, pool: Workers) -> None:

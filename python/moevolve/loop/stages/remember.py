@@ -78,6 +78,55 @@ def remember(
     return lessons
 
 
+def compare(
+    run: RunContext, cycle: int, generation: int, rolled: Sequence[tuple[RolloutRequest, Rollouts]]
+) -> list[Remembered]:
+    """What memory brought to candidates in their screening: some of their attempts that recalled, made again without it.
+
+    A champion's program may never ask memory, and then practice tells nothing of it. Lessons are not weighed by this: their
+    trust comes from practice alone.
+    """
+    if not run.lessons.on:
+        return []
+    of: dict[str, list[tuple[RolloutRequest, Rollouts]]] = {}
+    for request, rollouts in rolled:
+        of.setdefault(request.variant, []).append((request, rollouts))
+    records = []
+    for variant, each in of.items():
+        recalling = [
+            (index, place)
+            for index, (_, rollouts) in enumerate(each)
+            for place, attempt in enumerate(rollouts.attempts)
+            if any(attempt.recalled)
+        ]
+        draw = rng(run.config.seed, cycle, "without memory", generation, variant)
+        # A part of an attempt is one with its probability, so that few recalls are told about as well.
+        count = int(run.config.memory.without * len(recalling) + draw.random())
+        chosen = sorted(draw.sample(recalling, min(count, len(recalling))))
+        both: list[tuple[Attempt, Attempt]] = []
+        spent = 0
+        for index, (request, rollouts) in enumerate(each):
+            places = [place for other, place in chosen if other == index]
+            if places:
+                twins, tokens = _again(run, request, places)
+                both += [(rollouts.attempts[place], twin) for place, twin in twins.items()]
+                spent += tokens
+        if both:
+            run.bill(cycle, f"without memory, {variant}")
+            records.append(
+                Remembered(
+                    cycle=cycle,
+                    variant=variant,
+                    with_memory=[_score(attempt) for attempt, _ in both],
+                    without=[_score(twin) for _, twin in both],
+                    tokens=spent,
+                    trust={},
+                    expired=[],
+                )
+            )
+    return records
+
+
 def _twins(
     run: RunContext, cycle: int, request: RolloutRequest, attempts: Sequence[Attempt]
 ) -> tuple[dict[int, Attempt], int]:
@@ -88,17 +137,24 @@ def _twins(
         return {}, 0
     run.progress("attempts without memory, beside those that recalled", 0.12)
     chosen = sorted(rng(run.config.seed, cycle, "without memory").sample(places, count))
+    found = _again(run, request, chosen)
+    run.bill(cycle, "without memory")
+    return found
+
+
+def _again(run: RunContext, request: RolloutRequest, places: Sequence[int]) -> tuple[dict[int, Attempt], int]:
+    """Place -> the attempt there made again with the same keys and an empty memory; and the tokens of all."""
     again = msgspec.structs.replace(
         request,
-        tasks=[request.tasks[place] for place in chosen],
-        places=chosen,
+        tasks=[request.tasks[place] for place in places],
+        places=places,
         memory=False,
         parts=False,
+        twice=False,
     )
     [found] = run.runner.run(again)
     run.count(Counts(tokens=found.counts.tokens))
-    run.bill(cycle, "without memory")
-    return dict(zip(chosen, found.attempts, strict=True)), found.counts.tokens
+    return dict(zip(places, found.attempts, strict=True)), found.counts.tokens
 
 
 def _score(attempt: Attempt) -> float | None:

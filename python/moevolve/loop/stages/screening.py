@@ -8,7 +8,7 @@ import msgspec
 
 from moevolve.journal.archive import Variant
 from moevolve.loop.context import RunContext
-from moevolve.rollouts.attempts import Attempt
+from moevolve.rollouts.attempts import Attempt, Rollouts
 from moevolve.rollouts.runner import RolloutRequest, Stage
 from moevolve.tasks.task import Task
 
@@ -24,6 +24,8 @@ class Screened(msgspec.Struct, frozen=True):
     attempts: dict[str, list[Attempt]]
     """By candidate. On a skill that it does not change they are the champion's own."""
     tokens: int
+    rolled: list[tuple[RolloutRequest, Rollouts]]
+    """What was wanted of candidates, and what became of it."""
 
 
 def changed(run: RunContext, program: str) -> Changed:
@@ -49,14 +51,13 @@ def screened(run: RunContext, cycle: int, generation: int, candidates: Sequence[
     stage: Stage = (run.config.seed, cycle, "screen", generation)
     tasks = _tasks(run, cycle, generation, list(changes.values()))
     if any(skills is None for skills in changes.values()):
-        baseline, *found = run.roll(
-            run.rollouts(run.champion, tasks, stage),
-            *(run.rollouts(child, tasks, stage, twice=True) for child in candidates),
-        )
+        asked = [run.rollouts(child, tasks, stage, twice=True) for child in candidates]
+        baseline, *found = run.roll(run.rollouts(run.champion, tasks, stage), *asked)
         return Screened(
             baseline.attempts,
             {child.id: each.attempts for child, each in zip(candidates, found, strict=True)},
             sum(each.counts.tokens for each in (baseline, *found)),
+            list(zip(asked, found, strict=True)),
         )
     by_skill: dict[str, list[Task]] = {}
     for task in tasks:
@@ -80,6 +81,7 @@ def screened(run: RunContext, cycle: int, generation: int, candidates: Sequence[
         together(""),
         {child.id: together(child.id) for child in candidates},
         sum(rollouts.counts.tokens for rollouts in found_by.values()),
+        [(request, found_by[name]) for name, request in requests.items() if name[0]],
     )
 
 

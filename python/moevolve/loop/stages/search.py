@@ -14,6 +14,7 @@ from moevolve.loop.context import RunContext
 from moevolve.loop.selecting import measure, select
 from moevolve.loop.stages.gate import gate
 from moevolve.loop.stages.proposing import propose
+from moevolve.loop.stages.remember import compare
 from moevolve.loop.stages.screening import screened
 from moevolve.proposers.search import Proposal, ProposalOutcome
 from moevolve.randomness import rng
@@ -156,6 +157,7 @@ def _screen(
         )
     if differing:
         measure(run, run.champion.id, found.baseline)
+        records += compare(run, cycle, generation, found.rolled)
     by_skill = scored(found.baseline)[1]
     return _Screening(passed, records, mean(found.baseline), differences, found.tokens, by_skill)
 
