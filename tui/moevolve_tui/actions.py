@@ -281,7 +281,12 @@ class Actions(Asking, Replaying):
         app.renew()
 
     def _variant(self) -> int | None:
-        """Row of the variant that the cursor or the page is about."""
+        """Row of the variant that the cursor or the page is about; None where the run has none there, as where another run
+        took the place of the one that was looked into."""
+        model, row = self._app().context.model, self._about()
+        return row if model is not None and row is not None and row < len(model.view.variants) else None
+
+    def _about(self) -> int | None:
         pane = self._pane
         target = pane.page.target(pane.cursor)
         if isinstance(target, VariantTarget):

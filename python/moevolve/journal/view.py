@@ -6,6 +6,7 @@ however long the journal is.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import deque
 from collections.abc import Iterable
@@ -133,7 +134,8 @@ class RunView:
         """Takes the next record; `at` is in seconds since the run's first entry."""
         self.entries = seq + 1
         kind = type(record)
-        if at > self.seconds:
+        # A time that is none moves nothing.
+        if self.seconds < at < math.inf:
             name = kind.__name__
             self.took[name] = self.took.get(name, 0.0) + at - self.seconds
             self.seconds = at

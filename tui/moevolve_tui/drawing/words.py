@@ -75,6 +75,11 @@ def difference(value: float) -> str:
     return UNKNOWN if not math.isfinite(value) else f"{value:+.6g}"
 
 
+def chance(value: float) -> str:
+    """A probability in four digits."""
+    return f"{value:.4f}" if math.isfinite(value) else UNKNOWN
+
+
 def sureness(model: RunModel) -> str:
     """How sure the champion's score is, in words."""
     ratings = model.view.ratings
@@ -82,7 +87,7 @@ def sureness(model: RunModel) -> str:
         return "one evaluation"
     if ratings.p is None:
         return "the same score twice" if not ratings.noisy else f"mean of {ratings.fresh}"
-    return f"mean of {ratings.fresh} fresh evaluations, p {ratings.p:.4f}"
+    return f"mean of {ratings.fresh} fresh evaluations, p {chance(ratings.p)}"
 
 
 def next_steps(model: RunModel) -> list[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from moevolve.errors import MoevolveError
 from moevolve.journal import evaluations
 from moevolve.journal.drawing.chart import Series, chart_lines
@@ -12,7 +10,7 @@ from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line, lines
 from moevolve.records import Improved, Rated
 from moevolve_tui.drawing.rows import Row, fit, rule, table, text
-from moevolve_tui.drawing.words import difference, rating
+from moevolve_tui.drawing.words import chance, difference, rating
 from moevolve_tui.model import RunModel
 from moevolve_tui.targets import EntryTarget
 
@@ -75,13 +73,13 @@ def counts_rows(model: RunModel, width: int) -> list[Row]:
 def decision_line(record: Improved) -> tuple[str, Tone]:
     """A decision about a better program in one line."""
     ours, theirs = record.candidate_scores, record.champion_scores
-    mean = fmean(ours) if ours else None
+    mean = sum(ours) / len(ours) if ours else None
     words = f"{rating(mean)}"
     if theirs and mean is not None:
-        words += f", {difference(mean - fmean(theirs))} over {line(record.champion, 10)}"
+        words += f", {difference(mean - sum(theirs) / len(theirs))} over {line(record.champion, 10)}"
     if record.rule == "permutation":
         words += f", n={len(ours)}"
-        words += "" if record.p is None else f", p {record.p:.4f}"
+        words += "" if record.p is None else f", p {chance(record.p)}"
     else:
         words += ", the same twice"
     return words, "good" if record.decision == "promote" else "warn"
@@ -103,7 +101,9 @@ def improved_rows(model: RunModel, name: str, width: int) -> list[Row]:
         shown = " ".join(rating(each) for each in scores) or "none"
         rows += text(f"{line(who, 10)}: {shown}", width, "quiet")
     if record.p is not None and record.alpha is not None:
-        rows += text(f"exact permutation test: p {record.p:.4f}, needed {record.alpha:.4f}", width, "quiet")
+        rows += text(
+            f"exact permutation test: p {chance(record.p)}, needed {chance(record.alpha)}", width, "quiet"
+        )
     return rows
 
 

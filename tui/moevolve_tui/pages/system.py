@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -147,7 +148,7 @@ class SystemPage(Page):
         whole = sum(took.values())
         rows = [rule("Where the time went", width)]
         for name, seconds in sorted(took.items(), key=lambda each: -each[1]):
-            share = seconds / whole if whole > 0 else 0.0
+            share = seconds / whole if 0 < whole < math.inf else 0.0
             rows.append(
                 Row(
                     fit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from moevolve.errors import MoevolveError
 from moevolve.journal.figures import evidence, gain, score
 from moevolve.journal.kinds import Tone
@@ -56,7 +58,7 @@ def per_skill(decision: Gated, width: int) -> list[Row]:
     rows = []
     for path, value in sorted(decision.skills.items(), key=lambda each: -each[1]):
         pairs = sum(len(each.candidate) for each in decision.pairs if each.skill == path and not each.best)
-        size = min(12, round(abs(value) * 24))
+        size = round(12 * min(1.0, 2 * abs(value))) if math.isfinite(value) else 0
         bound = f" at least {gain(decision.bounds[path], 2)}" if path in decision.bounds else ""
         veto = "  stands against it" if path in decision.vetoes else ""
         tone: Tone = "bad" if veto else "plain"

@@ -12,6 +12,8 @@ from moevolve.journal.drawing.lines import Line, fit
 from moevolve.journal.kinds import Tone
 
 GUTTER = 6
+MOST = 1e150
+"""Largest size of a number that is drawn: differences and squares of such numbers are still numbers."""
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -56,7 +58,9 @@ def chart_lines(
     values += [scale(end) for each in shown for pair in each.bands for end in pair if not log or end > 0]
     low, high = min(values), max(values)
     if high - low < 1e-9:
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+        # Around a number that is hardly one, as much room as around zero.
+        room = 0.5 * (abs(low) if abs(low) > 1e-9 else 1.0)
+        low, high = low - room, high + room
     first = min(each.points[0][0] for each in shown)
     last = max(each.points[-1][0] for each in shown)
     canvas = Canvas(columns, rows)
@@ -82,6 +86,11 @@ def chart_lines(
     axis = left + "─" * max(1, columns - len(left) - len(right)) + right
     lines.append([(" " * GUTTER, "plain"), ("└", "faint"), (axis, "quiet")])
     return [fit(each, width) for each in lines]
+
+
+def drawable(*values: float) -> bool:
+    """Whether these are numbers of a size that an axis can hold: what lies beyond is nothing that was measured."""
+    return all(abs(value) <= MOST for value in values)
 
 
 def short(value: float) -> str:
@@ -114,11 +123,11 @@ def decimated(points: Sequence[tuple[float, float]], most: int) -> list[int]:
 
 def _drawable(series: Series, log: bool) -> Series:
     def good(point: tuple[float, float]) -> bool:
-        return math.isfinite(point[0] + point[1]) and (not log or point[1] > 0)
+        return drawable(*point) and (not log or point[1] > 0)
 
     places = [place for place, point in enumerate(series.points) if good(point)]
     bands = [series.bands[place] for place in places] if series.bands else []
-    if not all(math.isfinite(low + high) for low, high in bands):
+    if not all(drawable(low, high) for low, high in bands):
         bands = []
     return Series(series.name, [series.points[place] for place in places], series.tone, bands)
 

@@ -48,7 +48,7 @@ def curve_lines(
         return [fit([("too small to draw", "quiet")], width) for _ in range(height)]
     if not points:
         return _message(message, width, height)
-    beyond = [y for each in others for _, y in each.points if math.isfinite(y)]
+    beyond = [y for each in others for _, y in each.points if _rate(y)]
     low, high, step = value_axis(points, rows, beyond)
     last = max([cycle_axis(view, ended=ended), *(x for each in others for x, _ in each.points)])
     columns = width - _GUTTER - 1
@@ -109,7 +109,7 @@ def _labels(low: float, high: float, step: float, rows: int, y_of: Place) -> dic
 
 def _other(canvas: Canvas, series: Series, x_of: Place, y_of: Place) -> None:
     """Another run's curve."""
-    points = [point for point in series.points if math.isfinite(point[1])]
+    points = [point for point in series.points if _rate(point[1])]
     points = [points[place] for place in decimated(points, canvas.width)]
     for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
         canvas.line(x_of(x0), y_of(y0), x_of(x1), y_of(y1), series.tone)
@@ -119,8 +119,8 @@ def _other(canvas: Canvas, series: Series, x_of: Place, y_of: Place) -> None:
 
 def value_axis(points: list[Point], rows: int, beyond: Sequence[float] = ()) -> tuple[float, float, float]:
     """(low, high, step) that hold every interval, inside [0, 1], on round numbers a few rows apart."""
-    low = min([*(point.score.low for point in points), *beyond])
-    high = max([*(point.score.high for point in points), *beyond])
+    low = min(1.0, *(point.score.low for point in points), *beyond)
+    high = max(0.0, *(point.score.high for point in points), *beyond)
     if high - low < _LEAST_SPAN:
         middle = (high + low) / 2
         low, high = middle - _LEAST_SPAN / 2, middle + _LEAST_SPAN / 2
@@ -145,7 +145,12 @@ def cycle_axis(view: RunView, *, ended: bool) -> float:
 
 
 def _drawable(point: Point) -> bool:
-    return all(map(math.isfinite, (point.score.mean, point.score.low, point.score.high)))
+    return all(map(_rate, (point.score.mean, point.score.low, point.score.high)))
+
+
+def _rate(value: float) -> bool:
+    """Whether it may be a mean of scores, or the end of an interval of one."""
+    return -1.0 <= value <= 2.0
 
 
 def _ticks(low: float, high: float, step: float) -> list[float]:

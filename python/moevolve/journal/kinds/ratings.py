@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+import math
 from typing import TYPE_CHECKING
 
 from moevolve.journal.figures import counted
@@ -63,6 +63,6 @@ def _improve(view: RunView, record: Improved, seq: int, at: float) -> None:
         if row is not None:
             view.variants.settle(row, "promoted")
             ours, theirs = record.candidate_scores, record.champion_scores
-            better = fmean(ours) - fmean(theirs) if ours and theirs else 0.0
-            view.accounts.improved(view.variants.operator(row), better)
+            better = sum(ours) / len(ours) - sum(theirs) / len(theirs) if ours and theirs else 0.0
+            view.accounts.improved(view.variants.operator(row), better if math.isfinite(better) else 0.0)
         view.crown(record.candidate, seq)
