@@ -14,6 +14,7 @@ from moevolve_tui.app import WatchApp
 from moevolve_tui.dialogs import ConfirmScreen, HelpScreen
 from moevolve_tui.pages.log import LogPage
 from moevolve_tui.screens import BESIDE, SCREENS
+from moevolve_tui.targets import VariantTarget
 
 MIDDLE = synthetic.middle()
 SIZES = [(80, 24), (120, 32), (180, 50)]
@@ -136,6 +137,29 @@ def test_the_cursor_moves_and_stays_in_view() -> None:
         assert shows(app, "> ")
 
     drive(app, script)
+
+
+def test_the_cursor_stays_on_what_it_was_moved_to_while_rows_appear_above() -> None:
+    """Untouched it stands on the newest change; once moved it keeps its change."""
+    run = synthetic.recorded(24)
+    app = app_over(run)
+
+    async def script(pilot: Pilot[str]) -> None:
+        async def grown_to(count: int) -> None:
+            run.written, run.said = synthetic.entries()[:count], synthetic.state_at(count)
+            await read(pilot, app)
+
+        pane = app.chosen_pane
+        await grown_to(60)
+        first = pane.page.target(pane.cursor)
+        assert isinstance(first, VariantTarget) and first.name == app.session.current.view.champion  # type: ignore[union-attr]
+        await pilot.press("j", "k")
+        held = pane.page.target(pane.cursor)
+        await grown_to(len(synthetic.entries()))
+        assert pane.page.target(pane.cursor) == held
+        assert held is not None and held.name != app.session.current.view.champion  # type: ignore[union-attr]
+
+    drive(app, script, (100, 40))
 
 
 def test_branches_fold_and_curves_are_read_off() -> None:

@@ -201,12 +201,12 @@ def test_a_wide_diff_stands_side_by_side_and_u_turns_that_round() -> None:
     turned = text(DiffPage(context, (1, row)), (100, 60)).splitlines()
     below = text(DiffPage(context, (1, row)), (118, 60)).splitlines()
     for unified in (narrow, below):
-        assert any(line.startswith("+    2      'v0'") for line in unified)
+        assert any(line.startswith("+    3      'v1'") for line in unified)
         assert not any(" │ " in line for line in unified)
     for beside in (wide, turned):
         halves = [line.split(" │ ") for line in beside if " │ " in line]
         assert any(left.split() == ["1", "ROUTES", "=", "{"] == right.split() for left, right in halves)
-        assert any(not left.strip() and right.startswith("+    2") for left, right in halves)
+        assert any(not left.strip() and right.startswith("+    3") for left, right in halves)
 
 
 def test_lines_of_a_diff_are_wrapped_and_numbered_once() -> None:

@@ -82,6 +82,7 @@ def page(summary: Summary, reader: RunReader) -> str:
     )
     environment.filters |= {
         "amount": amount,
+        "breakable": _breakable,
         "duration": duration,
         "evidence": evidence,
         "interval": bounds,
@@ -125,6 +126,11 @@ def _diff_line(text: str) -> Markup:
     """A line of a diff as an element that says by a word of its class what it is."""
     kind = {"+": "add", "-": "del", "@": "hunk"}.get(text[:1], "same")
     return Markup('<span class="{}">{}</span>').format(kind, lines(text))
+
+
+def _breakable(path: str) -> Markup:
+    """A skill's path that may be broken between its words, so that a narrow table stays one."""
+    return Markup(str(escape(line(path))).replace("/", "/<wbr>").replace("_", "_<wbr>"))
 
 
 def _harmless(value: object) -> object:

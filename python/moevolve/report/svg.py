@@ -17,6 +17,8 @@ DARK = {"dev": "#6cb0ff", "sealed": "#4ac26b", "before": "#9da7b3", "text": "#c5
 """Colours by what is drawn, for a light page and for a dark one."""
 FINAL = 0.4
 """Cycles after the last one at which the final sealed score stands, apart from that cycle's dev score."""
+LEGEND = 400
+"""Room for a name in the legend, in the larger letters of a small page as well."""
 Each = TypeVar("Each")
 MOST = 400
 """Points of a curve that are drawn; of more, evenly chosen ones."""
@@ -142,8 +144,8 @@ def _legend(names: Sequence[tuple[str, str]], height: int) -> list[str]:
         part
         for index, (name, colour) in enumerate(names)
         for part in (
-            f'<rect x="{LEFT + 300 * index}" y="{height - 18}" width="10" height="10" class="{colour}"/>',
-            _text(LEFT + 300 * index + 16, height - 9, name),
+            f'<rect x="{LEFT + LEGEND * index}" y="{height - 18}" width="10" height="10" class="{colour}"/>',
+            _text(LEFT + LEGEND * index + 16, height - 9, name),
         )
     ]
 

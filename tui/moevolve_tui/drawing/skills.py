@@ -110,13 +110,15 @@ def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
         tone = "good" if low > 0 else "bad" if high < 0 else "quiet"
         mark = "+" if low > 0 else "!" if high < 0 else " "
         change = f"±{score((high - low) / 2)}"
-    tail = f" n={row.n}" if row.n else ""
+    tail, before, now = f" n={row.n}" if row.n else "", row.before, row.now
     if row.grown:
         tail += f" {row.grown}"
-        if row.column is not None:
-            tail += f" grown {score(row.column[0])} n={row.column[1]}"
-    name_width = min(30, max(14, width - 46))
-    bar_width = max(4, min(24, width - name_width - 36))
+        if row.column is not None and row.before is None:
+            # No score counts it: what stands here is its share of the growth column.
+            before, tone = row.column[0], "sealed"
+            figures, tail = score(before), f" n={row.column[1]} {row.grown}"
+    name_width = min(30, max(14, width - 47))
+    bar_width = max(4, min(24, width - name_width - 37))
     lead = "" if row.leaf else ("v " if open else "> ")
     name: Line = [("  " * row.depth + lead + row.name, "plain" if row.leaf else "head")]
     bar_tone: Tone = tone if row.leaf else "quiet"
@@ -124,8 +126,8 @@ def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
         (mark, tone),
         *fit(name, name_width),
         (" ", "plain"),
-        *bar(row.before, row.now, bar_width, bar_tone),
-        (f" {figures:>9}", tone),
+        *bar(before, now, bar_width, bar_tone),
+        (f" {figures:>10}", tone),
         (f" {change:<5}", "quiet"),
         (f" {level:<7}", "quiet"),
         (tail, "quiet"),

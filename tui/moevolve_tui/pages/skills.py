@@ -82,7 +82,10 @@ class SkillsPage(Page):
         for row in tree:
             target = SkillTarget(row.path) if row.leaf else FoldTarget(row.path)
             rows.append(Row(fit(skill_line(row, width, open=row.path not in self._closed), width), target))
-        rows.append(Row([("+ rose, ! fell beyond its interval; a level L is mastered from .80 on", "quiet")]))
+        legend = "+ rose, ! fell beyond its interval; a level L is mastered from .80 on"
+        if view.growth.skills or view.growth.opened:
+            legend += "; g: grown, with its sealed tasks of the growth column alone"
+        rows += text(legend, width, "quiet")
         return [*rows, *self._growth(width)]
 
     def _growth(self, width: int) -> list[Row]:

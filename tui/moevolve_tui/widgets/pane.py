@@ -111,6 +111,8 @@ class Pane(Toned, ScrollView, can_focus=True):
         self.stack: list[Page] = [page]
         self.cursors: dict[int, int] = {}
         """Cursor by page."""
+        self._held: dict[int, Target] = {}
+        """What the cursor was moved to, by page: it stays there when rows appear above."""
         self.find = ""
 
     @property
@@ -151,6 +153,7 @@ class Pane(Toned, ScrollView, can_focus=True):
         if len(self.stack) == 1:
             return False
         self.cursors.pop(id(self.page), None)
+        self._held.pop(id(self.page), None)
         self.stack.pop()
         self.renew()
         self._reveal()
@@ -169,8 +172,8 @@ class Pane(Toned, ScrollView, can_focus=True):
                 self.virtual_size = Size(0, count)
             if isinstance(self.page, LogPage) and self.page.follow:
                 self.cursor = count - 1
-            elif self.cursor < 0 or self.cursor >= count or self.page.target(self.cursor) is None:
-                self.cursor = self._nearest(max(0, min(self.cursor, count - 1)))
+            else:
+                self.cursor = self._resting(count)
         if isinstance(self.page, LogPage) and self.page.follow:
             self._to_newest()
         if changed:
@@ -199,6 +202,25 @@ class Pane(Toned, ScrollView, can_focus=True):
 
     # The cursor
 
+    def _resting(self, count: int) -> int:
+        """Where the cursor stands once rows have changed: on what it was moved to, or else on the first that opens."""
+        held, here = self._held.get(id(self.page)), self.cursor
+        if held is None and not isinstance(self.page, LogPage):
+            return self._nearest(0)
+        if held is not None and self.page.target(here) != held:
+            for distance in range(1, min(count, REACH)):
+                for index in (here + distance, here - distance):
+                    if 0 <= index < count and self.page.target(index) == held:
+                        return index
+        lost = here < 0 or here >= count or self.page.target(here) is None
+        return self._nearest(max(0, min(here, count - 1))) if lost else here
+
+    def _hold(self) -> None:
+        """Remembers what the cursor was moved to."""
+        target = self.page.target(self.cursor)
+        if target is not None:
+            self._held[id(self.page)] = target
+
     def _nearest(self, start: int, step: int = 1) -> int:
         """The first row from `start` on that can be opened; `start` where there is none."""
         count = self.page.count()
@@ -211,6 +233,8 @@ class Pane(Toned, ScrollView, can_focus=True):
         """Moves the cursor to a row, and there into view."""
         old = self.cursor
         self.cursor = max(0, min(self.page.count() - 1, index))
+        with self._turn():
+            self._hold()
         page = self.page
         if isinstance(page, LogPage) and self.cursor < page.count() - 1:
             page.follow = False
@@ -266,6 +290,7 @@ class Pane(Toned, ScrollView, can_focus=True):
         self.scroll_to(y=self.page.count() if end else 0, animate=False, force=True)
         if self.page.target(index) is not None:
             self.cursor = index
+            self._hold()
             if isinstance(page, LogPage):
                 page.follow = False
         self.refresh()
@@ -300,6 +325,8 @@ class Pane(Toned, ScrollView, can_focus=True):
             y=max(0, index - self.scrollable_content_region.height // 2), animate=False, force=True
         )
         self.cursor = index
+        with self._turn():
+            self._hold()
         self.refresh()
         self._tell()
         return True
