@@ -315,6 +315,25 @@ class Remembered(Struct, frozen=True, tag="remembered", tag_field="kind"):
     """Reason -> texts of programs that were not."""
 
 
+class Consolidated(Struct, frozen=True, tag="consolidated", tag_field="kind"):
+    """Lessons that say the same, made one or left as they were; `Controlled` with the command `rollback` takes it back."""
+
+    cycle: int
+    merge: str
+    """Its name: m001 and so on, in the order in which they were proposed."""
+    skill: str
+    about: LessonKind
+    decision: Literal["merged", "declined"]
+    reason: str
+    lesson: str
+    """The lesson that stands for all of them from now on; empty where they were left as they were."""
+    sources: list[str]
+    evidence: list[tuple[float, float]]
+    """For and against each of them, by the outcomes of attempts."""
+    trust: float
+    """Of the one, from the evidence of all."""
+
+
 class Outlived(Struct, frozen=True, tag="outlived", tag_field="kind"):
     """Lessons that helped, and were given to the memory that outlives the run."""
 
@@ -698,6 +717,7 @@ Record = (
     | Learned
     | Recalled
     | Remembered
+    | Consolidated
     | Outlived
     | Trained
     | Proposed
@@ -803,6 +823,8 @@ class Lesson(Struct, frozen=True):
     """First cycle in which it no longer holds."""
     supersedes: str | None = None
     """The lesson that this one replaces."""
+    sources: list[str] = []
+    """Lessons that say the same, of which it was made."""
 
 
 class GateProgress(Struct, frozen=True):

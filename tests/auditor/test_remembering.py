@@ -12,6 +12,8 @@ from moevolve.auditor.findings import Findings
 from moevolve.auditor.remembering import CHECK, Remembering
 from moevolve.config import Config
 from moevolve.records import (
+    Consolidated,
+    Controlled,
     Evaluated,
     Interval,
     Learned,
@@ -73,7 +75,28 @@ def honest() -> list[Record]:
         notes=2,
     )
     learned = Learned(cycle=2, lessons=5, confirmed=0, buffer=0, recipe=None)
-    return [started, remembered, learned, recalled, scored, Outlived(cycle=2, lessons=["a"])]
+    made_one = Consolidated(
+        cycle=2,
+        merge="m001",
+        skill="s",
+        about="fact",
+        decision="merged",
+        reason="2 lessons say the same",
+        lesson="ad",
+        sources=["a", "d"],
+        evidence=[(3.0, 0.0), (1.0, 1.0)],
+        trust=round(5 / 7, 9),
+    )
+    apart = replace(
+        made_one,
+        merge="m002",
+        decision="declined",
+        lesson="",
+        sources=["e", "f"],
+        evidence=[(20.0, 0.0), (0.0, 20.0)],
+        trust=0.5,
+    )
+    return [started, remembered, learned, made_one, apart, recalled, scored, Outlived(cycle=2, lessons=["a"])]
 
 
 def found(records: list[Record]) -> list[str]:
@@ -98,7 +121,35 @@ def off(records: list[Record]) -> list[Record]:
     return changed(RunStarted, config=config)(records)
 
 
+def back(name: str) -> Controlled:
+    return Controlled(cycle=2, request=1, command="rollback", variant=name, done=True, champion="v0000")
+
+
+def test_a_merge_may_be_taken_back_once() -> None:
+    assert found([*honest(), back("m001")]) == []
+    assert len(found([*honest(), back("m001"), back("m001")])) == 1
+
+
+def merge(name: str, **fields: Any) -> Callable[[list[Record]], list[Record]]:
+    return lambda records: [
+        replace(each, **fields) if isinstance(each, Consolidated) and each.merge == name else each
+        for each in records
+    ]
+
+
 FORGERIES: dict[str, Callable[[list[Record]], list[Record]]] = {
+    "lessons made one that attempts tell apart": merge("m002", decision="merged", lesson="ef"),
+    "lessons left apart that nothing tells apart": merge("m001", decision="declined", lesson=""),
+    "a merge with more trust than its lessons earned": merge("m001", trust=0.9),
+    "a merge of lessons with another trust than they had": merge(
+        "m001", evidence=[(1.0, 0.0), (1.0, 1.0)], trust=0.6
+    ),
+    "a merge of one lesson": merge("m001", sources=["a"], evidence=[(3.0, 0.0)]),
+    "a merge of one lesson twice": merge("m001", sources=["a", "a"]),
+    "evidence that cannot be": merge("m001", evidence=[(3.0, 0.0), (-1.0, 1.0)]),
+    "a merge under another number": merge("m002", merge="m007"),
+    "a merge without its lesson": merge("m001", lesson=""),
+    "a merge taken back that never was": lambda records: [*records, back("m002")],
     "a better score of an attempt that recalled": changed(
         Recalled, shown=[Shown(attempt=1, lessons=[1], score=1.0), Shown(attempt=2, lessons=[0], score=None)]
     ),

@@ -15,6 +15,7 @@ from synthetic_journal import records
 from moevolve.journal.view import describe
 from moevolve.records import (
     Ablated,
+    Consolidated,
     Controlled,
     Grown,
     GrowthScored,
@@ -237,6 +238,18 @@ OTHERS: list[Record] = [
         expired=["l2"],
         notes=1,
         refused={"known": 2},
+    ),
+    Consolidated(
+        cycle=1,
+        merge="m001",
+        skill="s",
+        about="fact",
+        decision="declined",
+        reason="attempts tell a and b apart",
+        lesson="",
+        sources=["a", "b"],
+        evidence=[(1.0, 0.0), (0.0, 1.0)],
+        trust=0.5,
     ),
     Outlived(cycle=2, lessons=["l1"]),
     Metered(

@@ -11,7 +11,7 @@ from tui_harness import app_over, drive, screen_text
 
 from moevolve.journal import samples
 from moevolve.journal.drawing.lines import text_of
-from moevolve.records import Entry, Recalled, Remembered, Shown, Timing
+from moevolve.records import Entry, Recalled, Record, Remembered, Shown, Timing
 from moevolve_tui.app import WatchApp
 
 PAGE = Path(__file__).parents[2] / "docs" / "screens.md"
@@ -51,7 +51,7 @@ def app() -> WatchApp:
             fallen = msgspec.structs.replace(skills["number/add"], score=0.05)
             record = msgspec.structs.replace(record, skills={**skills, "number/add": fallen})  # type: ignore[type-var]
         found.append(msgspec.structs.replace(entry, record=record))
-    told = [
+    told: list[Record] = [
         Recalled(
             cycle=4,
             stage="program",

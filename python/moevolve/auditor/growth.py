@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from moevolve.auditor.findings import Findings
+from moevolve.auditor.remembering import MERGE
 from moevolve.auditor.statistics import wilson
 from moevolve.records import Controlled, Grown, GrowthScored, Record, RunStarted, SealedOpened, Tally
 
@@ -37,7 +38,7 @@ class Growth:
                 self._suite = {skill.path for skill in record.skills}
             case Grown():
                 self._grown(where, record, champion)
-            case Controlled(command="rollback", done=True):
+            case Controlled(command="rollback", done=True) if not record.variant.startswith(MERGE):
                 if record.variant not in self._added:
                     check.mismatch(
                         "growth", where, f"{record.variant} was rolled back and had never been added"

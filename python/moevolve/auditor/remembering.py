@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.settings import Settings
-from moevolve.records import Evaluated, Learned, Outlived, Recalled, Record, Remembered, RunStarted
+from moevolve.auditor.statistics import beta_interval
+from moevolve.records import (
+    Consolidated,
+    Controlled,
+    Evaluated,
+    Learned,
+    Outlived,
+    Recalled,
+    Record,
+    Remembered,
+    RunStarted,
+)
 
 CHECK = "memory"
+MERGE = "m"
+"""What names of lessons that were made one begin with."""
 
 
 class Remembering:
@@ -24,6 +38,8 @@ class Remembering:
         self._recalled: dict[str, Recalled] = {}
         """Stage -> the recalls of the evaluation whose record comes next."""
         self._trust: dict[str, float] = {}
+        self._merges = 0
+        self._in_force: set[str] = set()
         self._shared = 0
         self._notes = 0
 
@@ -42,6 +58,12 @@ class Remembering:
                     self._scores(where, recalled, record.outcomes)
             case Remembered():
                 self._remember(where, record)
+            case Consolidated():
+                self._consolidate(where, record)
+            case Controlled(command="rollback", done=True) if record.variant.startswith(MERGE):
+                if record.variant not in self._in_force:
+                    check.mismatch(CHECK, where, f"{record.variant} was rolled back and had never been made")
+                self._in_force.discard(record.variant)
             case Learned():
                 if record.lessons < self._notes:
                     check.mismatch(
@@ -75,6 +97,42 @@ class Remembering:
             )
         if record.stage in ("sealed", "dev"):
             self._recalled[record.stage] = record
+
+    def _consolidate(self, where: str, record: Consolidated) -> None:
+        """Whether lessons are made one follows from what attempts told about each of them."""
+        check, evidence = self._findings, record.evidence
+        self._merges += 1
+        check.same(CHECK, where, "the merge's name", record.merge, f"m{self._merges:03d}")
+        distinct = len(set(record.sources)) == len(record.sources) == len(evidence)
+        if len(record.sources) < 2 or not distinct:
+            check.mismatch(CHECK, where, f"{record.merge} is of fewer lessons than two, or of one twice")
+            return
+        if any(not 0 <= part < math.inf for each in evidence for part in each):
+            check.mismatch(CHECK, where, f"{record.merge} has evidence that cannot be")
+            return
+        for lesson, (good, bad) in zip(record.sources, evidence, strict=True):
+            if lesson in self._trust:
+                trust = (1 + good) / (2 + good + bad)
+                if abs(self._trust[lesson] - trust) > 2e-6:
+                    told = self._trust[lesson]
+                    words = f"the evidence of {lesson} makes a trust of {trust:.6f}, attempts told {told:.6f}"
+                    check.mismatch(CHECK, where, words)
+        good, bad = (sum(each[side] for each in evidence) for side in (0, 1))
+        pooled = (1 + good) / (2 + good + bad)
+        check.same(CHECK, where, f"the trust of {record.merge}", round(record.trust, 6), round(pooled, 6))
+        ends = [beta_interval(1 + good, 1 + bad) for good, bad in evidence]
+        apart = max(low for low, _ in ends) > min(high for _, high in ends)
+        wanted = "declined" if apart else "merged"
+        check.same(CHECK, where, f"what outcomes decide about {record.merge}", record.decision, wanted)
+        if (record.decision == "merged") != bool(record.lesson):
+            check.mismatch(
+                CHECK,
+                where,
+                f"{record.merge} was {record.decision}, and names {record.lesson or 'no lesson'}",
+            )
+        elif record.lesson:
+            self._trust[record.lesson] = round(record.trust, 6)
+            self._in_force.add(record.merge)
 
     def _scores(self, where: str, recalled: Recalled, outcomes: Sequence[float | None]) -> None:
         """Of an evaluation each attempt that recalled has the score of its task."""

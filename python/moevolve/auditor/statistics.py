@@ -119,3 +119,45 @@ def paired_gain(
     variance = (math.fsum(gain**2 for gain in gains) + 1) / n - centre**2
     half = Z * math.sqrt(variance / n)
     return math.fsum(gains) / len(gains), max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def beta_interval(a: float, b: float) -> tuple[float, float]:
+    """The central 95 % of a Beta distribution, by bisection of its distribution function."""
+    found = []
+    for share in (0.025, 0.975):
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            if _beta_below(middle, a, b) < share:
+                low = middle
+            else:
+                high = middle
+        found.append((low + high) / 2)
+    return found[0], found[1]
+
+
+def _beta_below(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, by its continued fraction (Lentz's method; DLMF 8.17.22)."""
+    if not 0.0 < x < 1.0:
+        return float(x >= 1.0)
+    if x > (a + 1) / (a + b + 2):
+        return 1.0 - _beta_below(1.0 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    tiny = 1e-300
+    c, d = 1.0, 1.0 - (a + b) * x / (a + 1)
+    d = 1.0 / (d if abs(d) > tiny else tiny)
+    value = d
+    for m in range(1, 400):
+        for part in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d, c = 1.0 + part * d, 1.0 + part / c
+            d = 1.0 / (d if abs(d) > tiny else tiny)
+            c = c if abs(c) > tiny else tiny
+            value *= d * c
+        if abs(d * c - 1.0) < 1e-12:
+            break
+    return front * value / a

@@ -9,9 +9,10 @@ from moevolve.cli.output import say
 from moevolve.cli.reading import followed
 from moevolve.errors import UsageError
 from moevolve.journal.control import Inbox, Request
+from moevolve.journal.store import RunStore
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView
-from moevolve.records import Command
+from moevolve.records import Command, Entry
 
 
 def run_argument(parser: argparse.ArgumentParser) -> None:
@@ -52,3 +53,19 @@ def told(run: Path, number: int, what: str, view: RunView, *, alive: bool) -> No
     if view.finished:
         when = f"`moevolve resume {run} --cycles +1` takes it up"
     say(f"Request {number}, {what}: {when}.")
+
+
+def taken_back(run: Path, change: str, entry: Entry | None) -> str:
+    """What became of a request to take back a change, in a sentence.
+
+    Args:
+        run: the run's folder.
+        change: its name.
+        entry: the record of it, where the run has ended.
+    """
+    if entry is not None:
+        return f"{line(change)} is rolled back, and whatever was built on it; on record as entry {entry.seq}."
+    with RunStore.open(run) as store:
+        alive = store.writer_alive()
+    when = "the run takes it up between two stages" if alive else f"`moevolve resume {run}` takes it up"
+    return f"Asked to roll back {line(change)}: {when}."

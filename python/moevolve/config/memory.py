@@ -62,6 +62,10 @@ class MemorySection(Section, frozen=True):
             le=1.0,
         ),
     ] = 0.1
+    consolidate: Annotated[
+        bool,
+        Meta(description="Make lessons one that say the same, once attempts do not tell them apart"),
+    ] = True
     keep: Annotated[
         int,
         Meta(description="Right and wrong attempts kept of each (skill, level) in a cycle", ge=0, le=1000),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from moevolve.journal.figures import bounds, counted, signed
 from moevolve.journal.intervals import gain_of_sums
 from moevolve.journal.scores import Gain
+from moevolve.records import Consolidated
 
 
 class MemoryCounts:
@@ -23,6 +24,9 @@ class MemoryCounts:
         self.notes = 0
         """Texts of programs that were kept."""
         self.refused = 0
+        self.merges: dict[str, int] = {}
+        """Lessons made one and not taken back: the merge's name -> the number of its record."""
+        self._made: dict[str, tuple[str, list[str]]] = {}
         self.pairs = 0
         """Attempts that were made with memory and without, and answered both times."""
         self._sum = 0.0
@@ -35,6 +39,24 @@ class MemoryCounts:
                 self.pairs += 1
                 self._sum += ours - theirs
                 self._squares += (ours - theirs) ** 2
+
+    def merge(self, record: Consolidated, seq: int) -> None:
+        """Takes lessons that were made one, by the record of this number."""
+        if record.decision == "merged":
+            self.merges[record.merge] = seq
+            self._made[record.merge] = record.lesson, record.sources
+
+    def take_back(self, name: str) -> bool:
+        """Takes back a merge and those that were made of its lesson; whether it was there."""
+        if name not in self.merges:
+            return False
+        lessons: set[str] = set()
+        for merge in list(self.merges):
+            lesson, sources = self._made[merge]
+            if merge == name or lessons & set(sources):
+                lessons.add(lesson)
+                del self.merges[merge], self._made[merge]
+        return True
 
     @property
     def gain(self) -> Gain | None:

@@ -16,6 +16,7 @@ from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Snapshot
 from moevolve.loop.stages.ablate import ablate
 from moevolve.loop.stages.attend import attend
+from moevolve.loop.stages.consolidate import consolidate
 from moevolve.loop.stages.gate import finite_data
 from moevolve.loop.stages.grow import grow, score_grown
 from moevolve.loop.stages.learn import learn
@@ -123,6 +124,7 @@ def cycle(run: RunContext) -> None:
         run.journal.write([ablate(run, number)])
         run.bill(number, "ablation")
     grow(run, number, latest)
+    consolidate(run, number)
     run.progress("scoring the champion on the dev split", 0.95)
     dev, attempts = score(run, number, "dev", "cycle")
     watching = _watch(run, number, attempts)

@@ -11,8 +11,10 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
+from moevolve.loop import merges
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.snapshot import Snapshot
+from moevolve.memory.consolidation import built_on
 from moevolve.records import (
     Controlled,
     CycleFinished,
@@ -172,11 +174,11 @@ def ending_of(store: RunStore) -> RunFinished | None:
 
 
 def take_back(store: RunStore, change: str) -> list[Entry]:
-    """Takes back a change of an ended run's skill tree: a record after its end, with the snapshot that it goes on from."""
+    """Takes back a change of an ended run's tree or memory: a record after its end, with the snapshot that follows."""
     state = _newest(store)
+    there = rolled_back(state.growth, change) is not None or bool(built_on(state.merges, change))
     numbers = (record.request for _, record, _ in store.records() if isinstance(record, Controlled))
     number = Inbox(store.path).put(Request(command="rollback", variant=change), max(numbers, default=0))
-    stay = rolled_back(state.growth, change)
     return taken_back(
         store,
         Controlled(
@@ -184,9 +186,9 @@ def take_back(store: RunStore, change: str) -> list[Entry]:
             request=number,
             command="rollback",
             variant=change,
-            done=stay is not None,
+            done=there,
             champion=state.champion,
-            detail="" if stay is not None else f"{change} is no change of the skill tree in force",
+            detail="" if there else f"{change} is no change of the skill tree or of memory in force",
         ),
     )
 
@@ -198,9 +200,12 @@ def taken_back(store: RunStore, record: Controlled) -> list[Entry]:
     if stay is not None:
         state.growth_taken_back += [each for each in state.growth if each.growth == record.variant]
         state.growth = stay
+    merged = stay is None and merges.take_back(state, record.variant)
     state.cursor = before + 1
     timing = Timing(at=store.entries(before - 1)[0].timing.at)
     store.batch([record], timing, puts=[snapshots.save(state)])
+    if merged:
+        merges.write_back(store, state)
     return store.entries(before)
 
 

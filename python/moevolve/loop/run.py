@@ -134,13 +134,13 @@ def resume(
 
 
 def roll_back(out: Path, change: str) -> Entry | None:
-    """Takes back a change of a run's skill tree, and with it what builds on it.
+    """Takes back a change of a run's skill tree or of its memory, and with it what builds on it.
 
     Of a run that has ended it is on record at once, and returned; another one takes it up between two stages.
 
     Args:
         out: the run's folder.
-        change: its name, such as `g003`.
+        change: its name, such as `g003`, or `m001` of lessons that were made one.
 
     Raises:
         UsageError: the change is not in force.
@@ -148,9 +148,12 @@ def roll_back(out: Path, change: str) -> Entry | None:
     """
     with RunStore.open(out) as store:
         view = read(store).view
-    if all(each.name != change for each in view.growth.in_force()):
-        names = ", ".join(each.name for each in view.growth.in_force()) or "none"
-        raise UsageError(f"{change} is no change of the skill tree in force in {out}: there are {names}")
+    there = [*(each.name for each in view.growth.in_force()), *view.memory.merges]
+    if change not in there:
+        names = ", ".join(there) or "none"
+        raise UsageError(
+            f"{change} is no change of the skill tree or of memory in force in {out}: there are {names}"
+        )
     if not view.finished:
         Inbox(out).put(Request(command="rollback", variant=change), view.requests)
         return None

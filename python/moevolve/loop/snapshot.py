@@ -13,7 +13,7 @@ from moevolve.learning.buffer import Confirmed
 from moevolve.memory.lessons import Writes
 from moevolve.memory.trust import Evidence, Rate
 from moevolve.proposers.search import ProposalOutcome
-from moevolve.records import Grown, Level
+from moevolve.records import Consolidated, Grown, Level
 
 TABLE = "snapshot"
 
@@ -87,6 +87,12 @@ class Snapshot(msgspec.Struct, kw_only=True):
     growth_program: list[tuple[str, int, float, float]] = []
     """As `program`, of what the tree grew."""
     next_growth: int = 1
+    merges: list[Consolidated] = []
+    """Lessons that were made one, in order."""
+    merges_declined: list[Consolidated] = []
+    merges_taken_back: list[Consolidated] = []
+    """What a person took back: it is not proposed again."""
+    next_merge: int = 1
     first_score: tuple[int, int] = (0, 0)
     """Tokens and requests that the first sealed score took."""
 

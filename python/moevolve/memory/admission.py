@@ -74,13 +74,13 @@ def check(memory: MemoryStore, lesson: Lesson, before: Sequence[Lesson]) -> Less
         NotAdmitted: its text is empty or too long, is there already, or contradicts another writer's.
     """
     _says_something(lesson)
-    words = _words(lesson.text)
+    words = words_of(lesson.text)
     waiting = [each for each in before if each.skill == lesson.skill and each.kind == lesson.kind]
     if any(each.id == lesson.id or each.text == lesson.text for each in waiting):
         raise NotAdmitted("known", "it was said before in this cycle")
     if memory.get(lesson.id) is not None:
         raise NotAdmitted("known", f"lesson {lesson.id!r} says the same")
-    if any(_shared(words, _words(each.text)) >= NEAR for each in waiting):
+    if any(shared_words(words, words_of(each.text)) >= NEAR for each in waiting):
         raise NotAdmitted("copies", "it nearly says what was said before in this cycle")
     near = near_copies(memory, lesson)
     if foreign := [each for each in near if each.source != lesson.source]:
@@ -100,11 +100,11 @@ def near_copies(memory: MemoryStore, lesson: Lesson) -> list[Lesson]:
     nearest = memory.search(
         Query(text=lesson.text, skill=lesson.skill, k=COPIES + 8, weights=Weights(trust=0.0))
     )
-    words = _words(lesson.text)
+    words = words_of(lesson.text)
     for hit in nearest:
         if hit.lesson.text == lesson.text and hit.lesson.id != lesson.supersedes:
             raise NotAdmitted("known", f"lesson {hit.lesson.id!r} says the same")
-    return [hit.lesson for hit in nearest if _shared(words, _words(hit.lesson.text)) >= NEAR]
+    return [hit.lesson for hit in nearest if shared_words(words, words_of(hit.lesson.text)) >= NEAR]
 
 
 def _says_something(lesson: Lesson) -> None:
@@ -118,9 +118,9 @@ def _says_something(lesson: Lesson) -> None:
         )
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
     return frozenset(_WORDS.findall(text.lower()))
 
 
-def _shared(a: frozenset[str], b: frozenset[str]) -> float:
+def shared_words(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / max(1, len(a | b))

@@ -45,10 +45,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "purge",
             "stats",
             "check",
+            "merges",
+            "undo",
             "export",
             "import",
         ),
-        help="search TEXT, show|pin|unpin|forget|purge ID, add TEXT, stats, check, export [FILE], import FILE",
+        help="search TEXT, show|pin|unpin|forget|purge ID, add TEXT, stats, check, export [FILE], import FILE; of a "
+        "run merges, which lists lessons that were made one, and undo NAME, which takes one back",
     )
     parser.add_argument(
         "what", nargs="?", metavar="TEXT|ID|FILE", help="what the action is about; - is stdin or stdout"
@@ -68,6 +71,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    if options.action in ("merges", "undo"):
+        return _merges(options) if options.action == "merges" else _undo(options)
     reads = options.action in ("search", "show", "stats", "check", "export")
     with _opened(options.memory, reads=reads, makes=options.action in ("add", "import")) as memory:
         return _ACTIONS[options.action](options, memory)
@@ -86,6 +91,37 @@ def _opened(path: Path, *, reads: bool, makes: bool) -> MemoryStore:
             f"{path} is neither a run nor a memory: `moevolve memory {path} add TEXT` begins one"
         )
     return MemoryStore(folder)
+
+
+def _merges(options: argparse.Namespace) -> int:
+    from moevolve.cli.reading import followed
+    from moevolve.records import Consolidated
+
+    with followed(options.memory) as (reader, _):
+        records = [reader.entry(seq).record for seq in reader.view.memory.merges.values()]
+    found = [record for record in records if isinstance(record, Consolidated)]
+    if options.json:
+        output.data(found)
+        return 0
+    for record in found:
+        sources = ", ".join(map(line, record.sources))
+        print(f"{record.merge}  cycle {record.cycle}  {line(record.skill)}  {record.lesson} of {sources}")
+    if not found:
+        output.say("no lessons were made one")
+    return 0
+
+
+def _undo(options: argparse.Namespace) -> int:
+    from moevolve.cli.asking import taken_back
+    from moevolve.loop.run import roll_back
+
+    name = _wanted(options, "the name of a merge: `memory DIR merges` lists them")
+    entry = roll_back(options.memory, name)
+    if options.json:
+        output.data({"change": name, "done": entry is not None})
+    else:
+        output.say(taken_back(options.memory, name, entry))
+    return 0
 
 
 def _wanted(options: argparse.Namespace, what: str) -> str:

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from moevolve.cli import output
+from moevolve.cli.asking import taken_back
 from moevolve.cli.reading import followed, opened
 from moevolve.errors import UsageError
 from moevolve.journal.store import is_run
@@ -214,19 +215,9 @@ def _roll_back(options: argparse.Namespace) -> int:
             each for each in growth.in_force() if each.change == "levels" and each.skill == options.rollback
         ]
         change = made.name if made else opened[0].name if opened else options.rollback
-        alive = reader.alive
     entry = roll_back(options.run, change)
     if options.json:
         output.data({"change": change, "done": entry is not None})
-    elif entry is not None:
-        output.say(
-            f"{line(change)} is rolled back, and whatever was built on it; on record as entry {entry.seq}."
-        )
     else:
-        when = (
-            "the run takes it up between two stages"
-            if alive
-            else f"`moevolve resume {options.run}` takes it up"
-        )
-        output.say(f"Asked to roll back {line(change)}: {when}.")
+        output.say(taken_back(options.run, change, entry))
     return 0

@@ -8,7 +8,7 @@ from moevolve.journal.figures import counted
 from moevolve.journal.intervals import paired_gain
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
-from moevolve.records import Outlived, Recalled, Remembered
+from moevolve.records import Consolidated, Outlived, Recalled, Remembered
 
 PRACTICE = "program"
 """Stage of the champion's practice through its program."""
@@ -60,6 +60,19 @@ def _remember(view: RunView, record: Remembered, seq: int, at: float) -> None:
     memory.expired += len(record.expired)
     memory.notes += record.notes
     memory.refused += sum(record.refused.values())
+
+
+@says(Consolidated)
+def _consolidated(record: Consolidated) -> Said:
+    what = f"{counted(len(record.sources), 'lesson')} of {line(record.skill)}"
+    if record.decision == "declined":
+        return f"Memory leaves {what} apart: {line(record.reason)}", "quiet"
+    return f"Memory makes {what} one ({line(record.merge)}): {line(record.reason)}", "plain"
+
+
+@folds(Consolidated)
+def _consolidate(view: RunView, record: Consolidated, seq: int, at: float) -> None:
+    view.memory.merge(record, seq)
 
 
 @says(Outlived)

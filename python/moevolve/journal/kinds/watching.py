@@ -71,7 +71,8 @@ def _control(view: RunView, record: Controlled, seq: int, at: float) -> None:
     if not record.done or not record.variant:
         return
     if record.command == "rollback":
-        view.growth.roll_back(line(record.variant), view.skills)
+        if not view.memory.take_back(record.variant):
+            view.growth.roll_back(line(record.variant), view.skills)
         return
     view.waiting = [name for name in view.waiting if name != record.variant]
     row = view.variants.row(record.variant)

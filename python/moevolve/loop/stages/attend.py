@@ -8,6 +8,7 @@ from moevolve.agents.imports import fitted
 from moevolve.journal.control import Request
 from moevolve.loop.context import RunContext
 from moevolve.loop.control import Asked, Stopped
+from moevolve.loop.merges import take_back
 from moevolve.loop.snapshot import Waiting
 from moevolve.loop.stages.gate import crown
 from moevolve.records import Controlled, Imported
@@ -34,8 +35,9 @@ def attend(run: RunContext, cycle: int, *, between: bool = False) -> None:
             passed, detail = _answered(run, asked.request)
             done = passed is not None
         elif asked.request.command == "rollback":
-            done = run.growing.roll_back(asked.request.variant)
-            detail = "" if done else f"{asked.request.variant} is no change of the skill tree in force"
+            name = asked.request.variant
+            done = run.growing.roll_back(name) or take_back(run.state, name)
+            detail = "" if done else f"{name} is no change of the skill tree or of memory in force"
         record = Controlled(
             cycle=cycle,
             request=asked.number,
