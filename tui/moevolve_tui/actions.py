@@ -11,11 +11,7 @@ from moevolve.journal.text import line
 from moevolve_tui.asking import Asking
 from moevolve_tui.dialogs import HelpScreen
 from moevolve_tui.model import RunModel
-from moevolve_tui.pages.attempts import AttemptsPage
-from moevolve_tui.pages.diff import DiffPage
-from moevolve_tui.pages.log import LogPage
-from moevolve_tui.pages.memory import MemoryPage
-from moevolve_tui.pages.variant import SourcePage
+from moevolve_tui.pages.page import is_diff, is_log, is_memory
 from moevolve_tui.replaying import Replaying
 from moevolve_tui.screens import page_for
 from moevolve_tui.targets import ActionTarget, DiffTarget, FoldTarget, PageTarget, RunTarget, VariantTarget
@@ -101,13 +97,13 @@ class Actions(Asking, Replaying):
         if prompt.display:
             prompt.display = False
             pane.focus()
-        elif isinstance(pane.page, LogPage) and pane.page.filtered:
+        elif is_log(pane.page) and pane.page.filtered:
             pane.page.filter("")
             pane.renew()
         elif pane.find:
             pane.find = ""
             pane.renew()
-        elif isinstance(pane.page, MemoryPage) and pane.page.wanted:
+        elif is_memory(pane.page) and pane.page.wanted:
             pane.page.wanted = ""
             pane.renew()
         elif pane.step_out():
@@ -131,10 +127,8 @@ class Actions(Asking, Replaying):
             pane.action_sideways(1)
         elif isinstance(target, VariantTarget) and pane.page is app.pages[1]:
             parents = app.context.model.view.variants.parents(target.row) if app.context.model else []
-            self._push(
-                pane,
-                DiffPage(app.context, (parents[0], target.row)) if parents else page_for(target, app.context),
-            )
+            opened = DiffTarget(parents[0], target.row, target.name) if parents else target
+            self._push(pane, page_for(opened, app.context))
         else:
             self._push(pane, page_for(target, app.context))
 
@@ -174,13 +168,13 @@ class Actions(Asking, Replaying):
 
     def action_find(self) -> None:
         pane = self._pane
-        words = {LogPage: "words that lines must hold", MemoryPage: "what lessons are searched for"}
-        self._prompt("find", words.get(type(pane.page), "words to find"))
+        words = {"Log": "words that lines must hold", "Memory": "what lessons are searched for"}
+        self._prompt("find", words.get(pane.page.NAME, "words to find"))
 
     @on(Input.Changed, "#prompt")
     def _typed(self, event: Input.Changed) -> None:
         pane = self._pane
-        if self._prompting == "find" and event.input.display and isinstance(pane.page, LogPage):
+        if self._prompting == "find" and event.input.display and is_log(pane.page):
             pane.page.filter(event.value)
             pane.renew()
 
@@ -193,10 +187,10 @@ class Actions(Asking, Replaying):
             if app.playback is not None and not app.playback.aim(event.value):
                 self._say(f"No place {line(event.value)}: a record's number, 40% or c3", bad=True)
             self._moved_replay()
-        elif isinstance(pane.page, LogPage):
+        elif is_log(pane.page):
             pane.page.filter(event.value)
             pane.renew()
-        elif isinstance(pane.page, MemoryPage):
+        elif is_memory(pane.page):
             pane.page.wanted = event.value
             pane.renew()
         else:
@@ -212,14 +206,14 @@ class Actions(Asking, Replaying):
                 self._say(f"Nothing holds [{line(pane.find)}]")
         elif pane.page is app.pages[0] and step > 0:
             self.action_new_run()
-        elif isinstance(pane.page, LogPage):
+        elif is_log(pane.page):
             pane.action_move(step)
-        elif isinstance(pane.page, DiffPage):
+        elif is_diff(pane.page):
             self.action_hunk(step)
 
     def action_hunk(self, step: int) -> None:
         pane = self._pane
-        if isinstance(pane.page, DiffPage) and pane.page.hunks:
+        if is_diff(pane.page) and pane.page.hunks:
             here = pane.scroll_offset.y
             hunks = pane.page.hunks
             beyond = [each for each in hunks if (each > here if step > 0 else each < here)]
@@ -244,7 +238,7 @@ class Actions(Asking, Replaying):
 
     def action_follow(self) -> None:
         pane = self._pane
-        if isinstance(pane.page, LogPage):
+        if is_log(pane.page):
             pane.page.follow = not pane.page.follow
             app = self._app()
             app.context.touch()
@@ -252,7 +246,7 @@ class Actions(Asking, Replaying):
 
     def action_decisions(self) -> None:
         pane = self._pane
-        if isinstance(pane.page, LogPage):
+        if is_log(pane.page):
             pane.page.filter("", not pane.page.decisions)
             pane.renew()
 
@@ -295,7 +289,7 @@ class Actions(Asking, Replaying):
             return target.after
         if (row := getattr(pane.page, "row", None)) is not None:
             return int(row)
-        if isinstance(pane.page, DiffPage) and (pair := pane.page.chosen()) is not None:
+        if is_diff(pane.page) and (pair := pane.page.chosen()) is not None:
             return pair[1]
         return None
 
@@ -326,7 +320,7 @@ class Actions(Asking, Replaying):
         if other is None or other == row:
             self._say("Mark another variant with m first")
             return
-        self._push(self._pane, DiffPage(app.context, (other, row)))
+        self._push(self._pane, page_for(DiffTarget(other, row, ""), app.context))
 
     def action_diff(self) -> None:
         app, row = self._app(), self._variant()
@@ -335,13 +329,15 @@ class Actions(Asking, Replaying):
         if row is None or not parents:
             app.show_screen(4)
         else:
-            self._push(self._pane, DiffPage(app.context, (parents[0], row)))
+            self._push(self._pane, page_for(DiffTarget(parents[0], row, ""), app.context))
 
     def action_source(self) -> None:
         row = self._variant()
         if row is None:
             self._say("The cursor is on no variant")
         else:
+            from moevolve_tui.pages.variant import SourcePage
+
             self._push(self._pane, SourcePage(self._app().context, row))
 
     def action_attempts(self) -> None:
@@ -349,8 +345,10 @@ class Actions(Asking, Replaying):
         model = app.context.model
         if model is None:
             return
-        diff = isinstance(self._pane.page, DiffPage)
+        diff = is_diff(self._pane.page)
         name = model.view.variants.name(row) if row is not None else None
+        from moevolve_tui.pages.attempts import AttemptsPage
+
         self._push(self._pane, AttemptsPage(app.context, name, "gate" if diff else None))
 
     def action_copy(self) -> None:

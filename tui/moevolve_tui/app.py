@@ -27,9 +27,9 @@ from textual.worker import get_current_worker
 from moevolve_tui import saved
 from moevolve_tui.actions import COMMANDS, Actions
 from moevolve_tui.drawing.heading import heading_lines
-from moevolve_tui.pages.page import Context
+from moevolve_tui.pages.page import Context, is_log
 from moevolve_tui.replay import TICK_SECONDS, Replay
-from moevolve_tui.screens import BESIDE, SCREENS
+from moevolve_tui.screens import BESIDE, SCREENS, Pages
 from moevolve_tui.session import Session
 from moevolve_tui.widgets.heading import Heading
 from moevolve_tui.widgets.pane import Pane
@@ -96,12 +96,12 @@ class WatchApp(Actions):
         self._told = threading.Event()
         self._dirty = self._drawn = False
         self._skipped = 0
-        self.pages = [page(self.context) for page in SCREENS]
+        self.pages = Pages(self.context)
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
         self.heading = Heading()
-        self.panes = [
-            Pane(index, self.context, self.pages[number]) for index, number in enumerate((1, *BESIDE[1]))
-        ]
+        self.panes = [Pane(index, self.context, self.pages[1]) for index in range(3)]
+        self._due: dict[int, int] = {}
+        """Pane -> the screen that it will show once it is seen."""
         self.context.log_axis = self._saved.log_axis
 
     def compose(self) -> ComposeResult:
@@ -169,7 +169,8 @@ class WatchApp(Actions):
         if self.playback is not None and self.playback.tick():
             self.session.replay = self.playback.model
             self._dirty = True
-        scanning = self.pages[9].scanning  # type: ignore[attr-defined]
+        log = self.pages.made(9)
+        scanning = log is not None and is_log(log) and log.scanning
         model = self.context.model
         self._skipped = self._skipped + 1 if model is not None and model.loading and self._drawn else 0
         if self._skipped % LOADING_TICKS:
@@ -225,6 +226,9 @@ class WatchApp(Actions):
         chosen = self.chosen_pane
         for index, pane in enumerate(self.panes):
             pane.display = pane is chosen if shown == 1 else index < shown
+            if pane.display and (due := self._due.pop(index, None)) is not None:
+                pane.stack = [self.pages[due]]
+                pane.scroll_to(y=0, animate=False, force=True)
         if not chosen.display:
             self.panes[0].focus()
 
@@ -253,9 +257,7 @@ class WatchApp(Actions):
     def show_screen(self, number: int) -> None:
         """Shows a screen in the first pane, and beside it what belongs to it."""
         self.number = number
-        for pane, place in zip(self.panes, (number, *BESIDE[number]), strict=True):
-            pane.stack = [self.pages[place]]
-            pane.scroll_to(y=0, animate=False, force=True)
+        self._due = dict(enumerate((number, *BESIDE[number])))
         self.choose(self.panes[0])
         self.call_after_refresh(self.renew)
 

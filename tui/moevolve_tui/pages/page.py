@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeGuard
 
 from moevolve.journal.drawing.lines import Line
 from moevolve.journal.text import line
@@ -11,6 +10,11 @@ from moevolve_tui.drawing.rows import Row, fit, text, text_of
 from moevolve_tui.model import RunModel
 from moevolve_tui.session import Session
 from moevolve_tui.targets import Target
+
+if TYPE_CHECKING:
+    from moevolve_tui.pages.diff import DiffPage
+    from moevolve_tui.pages.log import LogPage
+    from moevolve_tui.pages.memory import MemoryPage
 
 
 class Context:
@@ -143,4 +147,16 @@ def waiting(model: RunModel, width: int) -> list[Row]:
     )
 
 
-Maker = Callable[[Context], Page]
+def is_log(page: Page) -> TypeGuard[LogPage]:
+    """Whether a page is the log, without taking in its module: a page's is read when it is first shown."""
+    return page.NAME == "Log"
+
+
+def is_memory(page: Page) -> TypeGuard[MemoryPage]:
+    """Whether a page is memory's."""
+    return page.NAME == "Memory"
+
+
+def is_diff(page: Page) -> TypeGuard[DiffPage]:
+    """Whether a page is a diff."""
+    return page.NAME == "Diff"

@@ -19,8 +19,7 @@ from textual.widget import Widget
 
 from moevolve.journal.drawing.lines import Line
 from moevolve.journal.kinds import TONES, Tone
-from moevolve_tui.pages.log import LogPage
-from moevolve_tui.pages.page import Context, Page
+from moevolve_tui.pages.page import Context, Page, is_log
 from moevolve_tui.readable import readable
 from moevolve_tui.targets import Target, VariantTarget
 
@@ -170,11 +169,11 @@ class Pane(Toned, ScrollView, can_focus=True):
             self.border_title = escape(self._titled())
             if self.virtual_size.height != count:
                 self.virtual_size = Size(0, count)
-            if isinstance(self.page, LogPage) and self.page.follow:
+            if is_log(self.page) and self.page.follow:
                 self.cursor = count - 1
             else:
                 self.cursor = self._resting(count)
-        if isinstance(self.page, LogPage) and self.page.follow:
+        if is_log(self.page) and self.page.follow:
             self._to_newest()
         if changed:
             self.refresh()
@@ -205,7 +204,7 @@ class Pane(Toned, ScrollView, can_focus=True):
     def _resting(self, count: int) -> int:
         """Where the cursor stands once rows have changed: on what it was moved to, or else on the first that opens."""
         held, here = self._held.get(id(self.page)), self.cursor
-        if held is None and not isinstance(self.page, LogPage):
+        if held is None and not is_log(self.page):
             return self._nearest(0)
         if held is not None and self.page.target(here) != held:
             for distance in range(1, min(count, REACH)):
@@ -236,7 +235,7 @@ class Pane(Toned, ScrollView, can_focus=True):
         with self._turn():
             self._hold()
         page = self.page
-        if isinstance(page, LogPage) and self.cursor < page.count() - 1:
+        if is_log(page) and self.cursor < page.count() - 1:
             page.follow = False
             self.border_title = escape(self._titled())
         self._reveal()
@@ -281,7 +280,7 @@ class Pane(Toned, ScrollView, can_focus=True):
 
     def action_end(self, end: int) -> None:
         page = self.page
-        if isinstance(page, LogPage) and end:
+        if is_log(page) and end:
             page.follow = True
             self.renew()
             return
@@ -291,7 +290,7 @@ class Pane(Toned, ScrollView, can_focus=True):
         if self.page.target(index) is not None:
             self.cursor = index
             self._hold()
-            if isinstance(page, LogPage):
+            if is_log(page):
                 page.follow = False
         self.refresh()
         self._tell()
@@ -356,12 +355,7 @@ class Pane(Toned, ScrollView, can_focus=True):
         """Scrolling back means reading: the log then stands still until asked to follow again."""
         super().watch_scroll_y(old_value, new_value)
         page = self.page
-        if (
-            isinstance(page, LogPage)
-            and page.follow
-            and new_value < old_value
-            and new_value < self.max_scroll_y
-        ):
+        if is_log(page) and page.follow and new_value < old_value and new_value < self.max_scroll_y:
             page.follow = False
             self.border_title = escape(self._titled())
 
