@@ -11,6 +11,7 @@ taken as it is. Both are the bare policy's likeliest answers to the same tasks.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -57,7 +58,7 @@ def rare(skill: str, share: float) -> Iterator[None]:
         curriculum.shares = before
 
 
-def configuration(seed: int, cycles: int, folder: Path, *, protected: bool) -> Config:
+def configuration(seed: int, cycles: int, folder: Path, given: dict[str, Any], *, protected: bool) -> Config:
     """A run on four skills that trains weights alone."""
     settings: dict[str, Any] = {
         "arm": "weights",
@@ -83,14 +84,16 @@ def configuration(seed: int, cycles: int, folder: Path, *, protected: bool) -> C
         assert "RECENT = 0.6" in text, "the seed's recipe says how much it rehearses"
         recipe.write_text(text.replace("RECENT = 0.6", "RECENT = 1.0"), encoding="utf-8")
         settings |= {"agent.path": str(agent)}
-    return Config.load("small", settings).override(seed=seed, cycles=cycles)
+    return Config.load("small", settings | given).override(seed=seed, cycles=cycles)
 
 
-def measured(seed: int, cycles: int, *, protected: bool) -> tuple[list[float], float, int]:
+def measured(
+    seed: int, cycles: int, given: dict[str, Any], *, protected: bool
+) -> tuple[list[float], float, int]:
     """The rare skill of the seed, the champion and the trained weights; its share of the attempts; promotions."""
     with tempfile.TemporaryDirectory() as name, rare(RARE, SHARE):
         folder = Path(name)
-        path = start(configuration(seed, cycles, folder, protected=protected), folder / "run")
+        path = start(configuration(seed, cycles, folder, given, protected=protected), folder / "run")
         with RunStore.open(path) as store:
             records = [entry.record for entry in store.entries()]
             began = records[0]
@@ -127,12 +130,17 @@ def main() -> int:
     parser.add_argument(
         "--require", action="store_true", help="fail unless protection holds and its lack shows"
     )
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=JSON", help="another setting of the runs"
+    )
     options = parser.parse_args()
+    given = {key: json.loads(value) for key, _, value in (each.partition("=") for each in options.set)}
     held = fell = 0
     print(f"{RARE}, {SHARE:.0%} of the attempts, {options.cycles} cycles, margin {MARGIN:g}", flush=True)
-    for seed in range(1, options.seeds + 1):
+    for seed in range(options.first, options.first + options.seeds):
         for protected in (True, False):
-            scores, share, promoted = measured(seed, options.cycles, protected=protected)
+            scores, share, promoted = measured(seed, options.cycles, given, protected=protected)
             before, champion, trained = scores
             down = before - (champion if protected else trained) > MARGIN
             held += protected and not down

@@ -16,6 +16,7 @@ from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.snapshot import Waiting
 from moevolve.loop.stages.knockout import knock_out
+from moevolve.loop.stages.unharmed import unharmed
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.randomness import rng
 from moevolve.records import PASSED, Decision, GateProgress, Guarded, Level
@@ -130,6 +131,8 @@ def _watched(
     if verdict.decision != "promote":
         return verdict, []
     checks = run.guards.promotion(Promotion(cycle=cycle, candidate=candidate, champion=run.champion))
+    if (grown := unharmed(run, cycle, candidate)) is not None:
+        checks.append(grown)
     run.journal.write(checks)
     run.bill(cycle, f"guards {candidate.id}")
     if level == "program" and (knocked := knock_out(run, cycle, candidate)) is not None:
