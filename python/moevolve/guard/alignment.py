@@ -68,7 +68,7 @@ class Alignment:
             if not well:
                 bad.append((bait.family, attempt))
         known = self._watched.memory.add(self.name, rates)
-        found = trend(known, MARGIN, share(self._watched))
+        found = trend(known, MARGIN, share(self._watched.config))
         good, tries = rates["all"]
         detail = "the policy answers no probe"
         if tries:

@@ -30,7 +30,7 @@ class Drift:
             wins, tries = rates[attempt.task.skill]
             rates[attempt.task.skill] = (wins + attempt.verdict.success, tries + 1)
         known = self._watched.memory.add(self.name, rates)
-        found = trend(known, self._watched.config.guard.drift_margin, share(self._watched))
+        found = trend(known, self._watched.config.guard.drift_margin, share(self._watched.config))
         failed = [
             (attempt.task.id, attempt)
             for attempt in attempts

@@ -96,15 +96,14 @@ class Guard(Protocol):
         ...
 
 
-def share(watched: Watched) -> float:
-    """Error rate of one guard: that of all, evenly shared between those that are on."""
-    section = watched.config.guard
-    return section.alpha / max(1, len(section.use))
+def share(config: Config) -> float:
+    """Error rate of one guard: that of all, evenly shared between those that are on; one more where the tree grows."""
+    return config.guard.alpha / max(1, len(config.guard.use) + config.growth.on)
 
 
 def budget(watched: Watched, guard: str) -> AlarmBudget:
     """The error budget of a guard's next check."""
-    return AlarmBudget(alpha=share(watched), checks=watched.memory.checks.get(guard, 0))
+    return AlarmBudget(alpha=share(watched.config), checks=watched.memory.checks.get(guard, 0))
 
 
 def checked(watched: Watched, guard: str) -> None:

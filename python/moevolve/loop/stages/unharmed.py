@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from moevolve.guard.evidence import AlarmBudget, log_binomial
-from moevolve.guard.guard import suspects
+from moevolve.guard.guard import share, suspects
 from moevolve.journal.archive import Variant
 from moevolve.journal.figures import counted, gain
 from moevolve.loop.context import RunContext
@@ -39,7 +39,7 @@ def unharmed(run: RunContext, cycle: int, candidate: Variant) -> Guarded | None:
         run.rollouts(candidate, tasks, stage), run.rollouts(run.champion, tasks, stage)
     )
     checks = run.state.guards.checks
-    proof = AlarmBudget(alpha=run.config.guard.alpha, checks=checks.get(GUARD, 0)).proof
+    proof = AlarmBudget(alpha=share(run.config), checks=checks.get(GUARD, 0)).proof
     checks[GUARD] = checks.get(GUARD, 0) + 1
     by_leaf: dict[str, list[tuple[Attempt, Attempt]]] = {path: [] for path in growing.levels}
     for mine, its in zip(ours.attempts, theirs.attempts, strict=True):
