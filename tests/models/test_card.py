@@ -160,6 +160,8 @@ def test_a_network_that_does_not_fit_is_told_with_both_figures(
     # One that ran out half-way through a batch has lost nothing but the batch.
     with pytest.raises(CapacityError, match="out of device memory"):
         there.native.train_step(examples(here), 1e-2, False)
+    with pytest.raises(CapacityError, match="out of device memory"):
+        there.generate(PROMPTS, max_tokens=3)
     assert there.weights_hash == here.weights_hash
     monkeypatch.delenv("TWIN_DRIVER_ROOM")
     assert here.device == "cpu"

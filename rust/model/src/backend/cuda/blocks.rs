@@ -211,6 +211,8 @@ impl Backend for Card<'_> {
     }
 
     fn logits(&self, rows: usize, output: &Buffer, head: &mut Head) {
+        // Also where nothing is computed any more: whoever reads rows reads so many.
+        head.rows = rows;
         self.attempt(|| self.head(rows, output, head));
     }
 

@@ -304,7 +304,6 @@ impl Card<'_> {
         let inverse = head.inverse.reserve(device, rows)?;
         let normal = head.normal.reserve(device, rows * w.hidden)?;
         let logits = head.logits.reserve(device, rows * w.vocabulary)?;
-        head.rows = rows;
         let gain = self.at(&self.layout.final_norm);
         let (x, y) = (packed(output.address(), w.hidden), packed(normal, w.hidden));
         rms_norm(&**device, self.hidden_norm(rows), x, gain, y, inverse)?;
