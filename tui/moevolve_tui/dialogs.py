@@ -17,7 +17,7 @@ Everything here comes from the runs' journals; leaving touches no run.
 7 guards  8 system  9 log                     tab   next pane
 
 enter  open what the cursor is on             esc   step out
-j k up down, page keys, g G   move            left right   fold, or read curves
+j k up down, page keys, g G   move            left right   fold; read curves
 /      filter (log), search (memory), find    n N   next, previous hit
 space  freeze the picture; on 0 mark a run    f     follow the newest record
 z      zoom the pane                          c     compare two (m marks one)
@@ -31,7 +31,8 @@ t      replay: . , step   > < cycle   space plays   + - speed   T go to
 h      write the report page                  v     how to serve
 : or ctrl+p   every command, themes           q     leave
 
-Marks: ✔ promoted  ○ kept  ✗ discarded  · screened out  ◌ not chosen  ★ champion
+Marks: ✔ promoted  ○ kept  ✗ discarded or failed  · screened out  ★ champion
+◌ not chosen  ◐ waits for you  ⊘ vetoed  ↶ rolled back  ? undecided
 ◆ sealed score, always on the same tasks   ━ dev score, fresh tasks each cycle
 ░ 95 % interval   w p weights, program promoted   n tasks that a figure is of
 Colour says only that a change leaves its 95 % interval; + and ! say it too."""
