@@ -66,7 +66,7 @@ def app() -> WatchApp:
             cycle=4,
             variant="v0007",
             with_memory=[1.0] * 30,
-            without=[0.0] * 12 + [1.0] * 18,
+            without=[*[0.0] * 12, *[1.0] * 18],
             tokens=1000,
             trust={},
             expired=[],

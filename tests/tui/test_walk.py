@@ -20,7 +20,7 @@ from moevolve.records import CycleStarted, Timing
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 
 TRANSCRIPT = Path(__file__).parent / "transcripts" / "walk.txt"
-STEPS: list[tuple[str, str, str]] = [
+STEPS: list[tuple[str, ...]] = [
     ("0", "the runs", "before > now"),
     ("Enter", "the run: is it better, and how sure", "Next: 4 see what was promoted"),
     ("Enter", "what changed", "@@"),
@@ -34,7 +34,7 @@ STEPS: list[tuple[str, str, str]] = [
     ("Enter", "a skill by level", "level mastered"),
     ("Escape", "back to the skills", "+ rose, ! fell"),
     ("3", "the lineage", "17 variants"),
-    ("t", "a replay", "replay"),
+    ("t", "a replay", "replay", "+.226"),
     ("Escape", "back from it", "17 variants"),
     ("9", "the log", "following"),
     ("?", "help", "Colour says only"),
@@ -42,7 +42,7 @@ STEPS: list[tuple[str, str, str]] = [
     ("6", "memory", "so it changed no answer"),
     ("7", "guards", "Alarms, newest first"),
 ]
-"""Key, what a person is after, what then stands on the screen."""
+"""Key, what a person is after, and words that then stand on the screen."""
 
 
 def recorded(folder: Path) -> Path:
@@ -67,25 +67,27 @@ def recorded(folder: Path) -> Path:
     return path
 
 
-def at_rest(terminal: Terminal, words: str) -> str:  # noqa: F811
-    """The screen with these words once nothing more is drawn: five looks in a row show the same."""
+def at_rest(terminal: Terminal, before: str, *words: str) -> str:  # noqa: F811
+    """The next screen with these words, once nothing more is drawn: five looks in a row show the same."""
     seen: list[str] = []
 
     def resting(text: str) -> bool:
         seen.append(text)
-        return words in text and len(seen) > 5 and len(set(seen[-5:])) == 1
+        there = text != before and all(each in text for each in words)
+        return there and len(seen) > 5 and len(set(seen[-5:])) == 1
 
-    return terminal.until_true(resting, words)
+    return terminal.until_true(resting, f"{words}")
 
 
 def test_a_walk_from_the_list_to_an_attempt(terminal: Terminal, tmp_path: Path) -> None:  # noqa: F811
     recorded(tmp_path)
     terminal.type(f"clear; {WATCH} runs")
-    terminal.until("✔ finished")
+    text = at_rest(terminal, "", "✔ finished", "Next: 4")
     told = []
-    for key, aim, words in STEPS:
+    for key, aim, *words in STEPS:
         terminal.press(key)
-        told.append(f"=== {key}: {aim}\n{at_rest(terminal, words).rstrip()}\n")
+        text = at_rest(terminal, text, *words)
+        told.append(f"=== {key}: {aim}\n{text.rstrip()}\n")
     terminal.press("q")
     terminal.until_true(lambda text: "7 Guards" not in text, "the shell")
     text = "\n".join(line.rstrip() for line in "\n".join(told).splitlines()) + "\n"
