@@ -16,7 +16,7 @@ TASKS = [Task(prompt=f"rev:{number}=", answer="", skill="text/reverse", level=1)
 
 def attempt(task: Task, recalled: bool, right: bool) -> Attempt:
     verdict = Verdict(score=float(right), success=right, failure=None if right else "wrong")
-    return Attempt(task, "x", verdict, (), [("lesson",)] if recalled else [], ())
+    return Attempt(task, "x", verdict, (), (("lesson",),) if recalled else (), ())
 
 
 def request(variant: str, tasks: list[Task]) -> RolloutRequest:

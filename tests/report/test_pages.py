@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import msgspec
+import optimised_run as optimised
 import pytest
 import synthetic_run as synthetic
 from hypothesis import given
@@ -245,3 +246,26 @@ def test_a_skill_has_its_gain_with_an_interval_coloured_only_beyond_it() -> None
     text = page(entries(records(cycles=2, gain=0.1)))
     row = re.search(r"<tr><td>text/<wbr>reverse</td>.*?</tr>", text, re.DOTALL)
     assert row is not None and re.search(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]", row[0])
+
+
+def test_an_evaluators_run_has_its_own_figures_and_none_of_sealed_tasks() -> None:
+    run = optimised.recorded()
+    reader = read(run)
+    summary = summary_of(run)
+    assert summary is not None
+    text = html.page(summary, reader)
+    structure = Structure()
+    structure.feed(text)
+    assert structure.open == [] and structure.scripts == 0
+    for words in (
+        "initial program",
+        "0.73",
+        "mean of fresh evaluations",
+        "3 failed",
+        "1 timeout",
+        "Evaluation 20",
+    ):
+        assert words in text
+    assert "Champion's score by evaluation".replace("'", "&#x27;") in text
+    for words in ("sealed tasks", "Decisions of the gate", "Skills, ", "tokens generated", "parameters"):
+        assert words not in text

@@ -14,7 +14,7 @@ from moevolve.journal.text import line, lines
 from moevolve.journal.variants import Fate
 from moevolve.journal.view import describe
 from moevolve.records import Struct
-from moevolve.report import sources, svg
+from moevolve.report import optimisation, sources, svg
 from moevolve.report.summary import Summary
 from moevolve.report.terminal import change, memory_words, sealed
 
@@ -35,6 +35,8 @@ class LineageRow(Struct, frozen=True):
     cycle: int
     fate: Fate
     score: float | None
+    rating: float | None
+    """What an evaluator gave it."""
     gain: float | None
     also_from: str
     """The second parent, where weights and program come from two variants."""
@@ -58,6 +60,7 @@ def lineage(reader: RunReader) -> Iterator[LineageRow]:
                 cycle=variants.cycle(row),
                 fate=variants.fate(row),
                 score=variants.screening(row),
+                rating=reader.view.ratings.score(row),
                 gain=variants.gain(row),
                 also_from=", ".join(line(variants.name(parent)) for parent in variants.parents(row)[1:]),
                 summary=line(reader.variant(row).summary),
@@ -87,6 +90,7 @@ def page(summary: Summary, reader: RunReader) -> str:
         "evidence": evidence,
         "interval": bounds,
         "line": line,
+        "rating": lambda value: "" if value is None else f"{value:.6g}",
         "score": decimals,
         "signed": signed,
         "signed_interval": lambda ci: bounds(ci, sign=True),
@@ -99,8 +103,11 @@ def page(summary: Summary, reader: RunReader) -> str:
         else ""
     )
     training = svg.training(reader.view.losses)
+    rated = optimisation.figures(reader, summary)
     return environment.get_template("report.html.j2").render(
         s=summary,
+        o=rated,
+        champions_svg=Markup(svg.champions(rated)) if rated else "",
         level=level,
         gains={path: skill.gain for path, skill in reader.view.skills.items()},
         changes=[(each, Markup("\n").join(map(_diff_line, each.diff))) for each in sources.changes(reader)],

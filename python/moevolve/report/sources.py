@@ -10,7 +10,7 @@ from moevolve.errors import StoreError
 from moevolve.journal.programs import program_files
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line, lines
-from moevolve.records import Gated, Session, Struct, Trained
+from moevolve.records import Gated, Improved, Session, Struct, Trained
 
 DIFFS = 40
 """Most promotions whose diffs are shown, the newest."""
@@ -44,6 +44,19 @@ def changes(reader: RunReader) -> list[Change]:
     found = []
     for seq in list(reader.view.changes)[-DIFFS:]:
         record = reader.entry(seq).record
+        if isinstance(record, Improved):
+            ours, theirs = record.candidate_scores, record.champion_scores
+            found.append(
+                Change(
+                    variant=line(record.candidate),
+                    before=line(record.champion),
+                    cycle=record.evaluation,
+                    level="program",
+                    gain=sum(ours) / len(ours) - sum(theirs) / len(theirs) if ours and theirs else 0.0,
+                    n=len(ours),
+                    diff=_diff(reader, record.champion, record.candidate),
+                )
+            )
         if not isinstance(record, Gated):
             continue
         found.append(

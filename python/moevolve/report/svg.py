@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from moevolve.journal.text import line
 from moevolve.journal.training import Losses
+from moevolve.report.optimisation import OptimisationFigures
 from moevolve.report.summary import CurvePoint, SkillFigures
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 320, 52, 16, 36, 44
@@ -62,6 +63,26 @@ def scores(curve: Sequence[CurvePoint]) -> str:
         f"{newest.split} score {newest.score:.3f} [{newest.low:.3f}, {newest.high:.3f}] after {last} cycles"
     )
     return _svg(HEIGHT, [*parts, *_legend(legend, HEIGHT)], f"Score by cycle: {words}")
+
+
+def champions(found: OptimisationFigures) -> str:
+    """The champion's score by evaluation, a step at each promotion; nothing where none is a number."""
+    points = [(each.evaluation, each.score) for each in found.champions if math.isfinite(each.score)]
+    if not points:
+        return ""
+    last = max(found.evaluations - 1, 1)
+    low, high = min(score for _, score in points), max(score for _, score in points)
+    room = 0.05 * ((high - low) or abs(high) or 1.0)
+    low, high = low - room, high + room
+    steps: list[tuple[float, float]] = []
+    for at, score in points:
+        steps += [(at, steps[-1][1])] if steps else []
+        steps.append((at, score))
+    steps.append((last, steps[-1][1]))
+    parts = _axes("Champion's score by evaluation", low, high, _steps(last, last))
+    parts.append(_path([(_x(at / last), _y(score, low, high)) for at, score in _chosen(steps)], "dev"))
+    words = f"Champion's score {points[-1][1]:.6g} after {found.evaluations} evaluations"
+    return _svg(HEIGHT, [*parts, *_legend([("champion", "dev")], HEIGHT)], words)
 
 
 def skills(figures: Mapping[str, SkillFigures]) -> str:

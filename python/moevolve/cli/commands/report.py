@@ -30,12 +30,16 @@ def execute(options: argparse.Namespace) -> int:
     if options.plot is not None and options.plot.suffix not in (".svg", ".png"):
         raise UsageError(f"--plot writes SVG or PNG: name a file that ends so, not {options.plot}")
     with followed(options.run) as (reader, summary):
+        from moevolve.report import optimisation
+
+        found = optimisation.figures(reader, summary)
         if options.json:
-            output.data(summary)
+            output.data(found or summary)
         else:
             from moevolve.report import terminal
 
-            terminal.console().print(terminal.report(summary, reader.view))
+            shown = terminal.report(summary, reader.view) if found is None else optimisation.show(found)
+            terminal.console().print(shown)
         if options.html or not options.json:
             from moevolve.report.html import page
 
@@ -45,7 +49,7 @@ def execute(options: argparse.Namespace) -> int:
         if options.plot is not None:
             from moevolve.report import png, svg
 
-            curve = svg.scores(summary.curve)
+            curve = svg.scores(summary.curve) if found is None else svg.champions(found)
             if not curve:
                 raise UsageError(f"{options.run} has no score to plot yet")
             drawn = png.of(curve) if options.plot.suffix == ".png" else curve.encode()
