@@ -21,7 +21,7 @@ from synthetic_journal import entries, records
 from moevolve.cli.live import sparkline
 from moevolve.journal.reader import read
 from moevolve.records import Entry, Evaluated, Gated, Interval, Proposed, Record, RunStarted, VariantAdded
-from moevolve.report import beside, html, svg, terminal, trees
+from moevolve.report import beside, html, optimisation, svg, terminal, trees
 from moevolve.report.summary import summary_of
 
 HOSTILE = '<script src="https://evil.example/x.js"></script>\x1b[2J[bold]\n& "quoted"'
@@ -269,3 +269,15 @@ def test_an_evaluators_run_has_its_own_figures_and_none_of_sealed_tasks() -> Non
     assert "Champion's score by evaluation".replace("'", "&#x27;") in text
     for words in ("sealed tasks", "Decisions of the gate", "Skills, ", "tokens generated", "parameters"):
         assert words not in text
+
+
+def test_marks_of_an_axis_are_told_apart() -> None:
+    run = optimised.recorded()
+    summary = summary_of(run)
+    assert summary is not None
+    found = optimisation.figures(read(run), summary)
+    assert found is not None
+    close = [msgspec.structs.replace(each, score=0.98 + 1e-6 * each.evaluation) for each in found.champions]
+    drawn = svg.champions(msgspec.structs.replace(found, champions=close))
+    marks = re.findall(r'text-anchor="end"[^>]*>([\d.]+)<', drawn)
+    assert len(marks) == len(set(marks)) == 6

@@ -146,11 +146,13 @@ def _y(value: float, low: float, high: float) -> float:
 
 def _axes(title: str, low: float, high: float, below: Sequence[tuple[float, str]]) -> list[str]:
     parts = [_text(WIDTH / 2, 20, title, anchor="middle", size=15)]
-    for index in range(6):
-        value = low + (high - low) * index / 5
+    values = [low + (high - low) * index / 5 for index in range(6)]
+    # As many digits as tell the marks apart.
+    told = next((digits for digits in range(3, 12) if len({f"{v:.{digits}g}" for v in values}) == 6), 12)
+    for value in values:
         y = _y(value, low, high)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}", anchor="end"))
+        parts.append(_text(LEFT - 6, y + 4, f"{value:.{told}g}", anchor="end"))
     parts += [_text(_x(share), HEIGHT - BOTTOM, name, anchor="middle") for share, name in below]
     return parts
 
