@@ -19,6 +19,7 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
+from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
@@ -206,12 +207,13 @@ class WatchApp(Actions):
     # The layout
 
     def on_resize(self, event: Resize) -> None:
-        self._arrange()
+        # The application's own size is still the former one.
+        self._arrange(event.size)
         self.call_after_refresh(self.renew)
 
-    def _arrange(self) -> None:
-        """As many panes as both axes allow."""
-        width, height = self.size
+    def _arrange(self, size: Size | None = None) -> None:
+        """As many panes as both axes allow; `size` is the terminal's, where that is just changing."""
+        width, height = size or self.size
         small = width < LEAST[0] or height < LEAST[1]
         shown = 3 if width >= 180 and height >= 50 else 2 if width >= 120 and height >= 32 else 1
         if self.zoomed or self.number == 0:
