@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 
 from moevolve.models.engine import Engine
-from smollm2 import NEW, PROMPT, llama, meets, speeds, theirs
+from smollm2 import NEW, PROMPT, llama, meets, speeds, theirs, without_amx
 
 LAYERS, HIDDEN, HEADS, KEYS, HEAD, EXPERTS, CHOSEN, INNER, VOCABULARY = 10, 1024, 16, 4, 64, 64, 8, 512, 8192
 TARGETS = {"decode": 2.0, "prompt": 2.0}
@@ -91,6 +91,7 @@ def main() -> int:
         "--require", action="store_true", help="exit 1 when a target is missed, or a text differs"
     )
     options = parser.parse_args()
+    without_amx()
     draw = np.random.default_rng(2)
     prompts = [draw.integers(0, VOCABULARY, count).tolist() for count in (1, 7, 40, 200, PROMPT)]
     with tempfile.TemporaryDirectory() as folder:

@@ -46,6 +46,14 @@ def model_file() -> Path:
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 
+def without_amx() -> None:
+    """Refuses AMX to this process: with it llama.cpp 0.3.36 crashes in products of most types."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "parity"))
+    import amx
+
+    amx.refuse()
+
+
 def quantised(path: Path, name: str, folder: Path, threads: int) -> Path:
     """The model as llama.cpp quantises it to a type of its own, by its name."""
     import llama_cpp
@@ -181,6 +189,8 @@ def main() -> int:
     )
     parser.add_argument("--require", action="store_true", help="exit 1 when a target is missed")
     options = parser.parse_args()
+    if options.types:
+        without_amx()
     path, threads = model_file(), options.threads
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in options.types.split(",") if name]

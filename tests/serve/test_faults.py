@@ -135,6 +135,22 @@ def test_a_wrong_completion_is_named(serving: Start, body: bytes, param: str | N
         ({"messages": [{"content": "a"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "tool_calls": 5}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "assistant", "tool_calls": [5]}]}, "messages[0].tool_calls[0]"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": 5}]}]}, "messages[0].tool_calls[0]"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": 5}}]}]},
+            "messages[0].tool_calls[0]",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]}
+                ]
+            },
+            "messages[0].tool_calls[0].function.arguments",
+        ),
+        ({"guided_choice": [f"{i}" for i in range(50_000)]}, "guided_choice"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"response_format": {"type": "xml"}}, "response_format"),
@@ -150,9 +166,10 @@ def test_a_wrong_chat_is_named(serving: Start, wrong: dict[str, Any], param: str
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-def test_template_settings_do_not_reach_past_the_template(serving: Start) -> None:
+@pytest.mark.parametrize("own", ["messages", "self", "go_on"])
+def test_template_settings_do_not_reach_past_the_template(serving: Start, own: str) -> None:
     server = serving(scripted("x", "{{ messages[0].content }}"))
-    asked = {"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"messages": []}}
+    asked = {"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {own: []}}
     assert server.post("/v1/chat/completions", asked).status_code == 400
 
 
@@ -202,6 +219,23 @@ def test_a_target_with_a_name_in_it_and_old_clients_without_one(
     with server.connect() as connection:
         connection.sendall(f"{head}\r\n\r\n".encode())
         assert status_of(connection) == status
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "a"}),
+        ("/v1/embeddings", {"input": "a"}),
+        ("/tokenize", {"prompt": "a"}),
+        ("/detokenize", {"tokens": [5]}),
+        ("/v1/responses", {"input": "a"}),
+    ],
+)
+def test_another_model_is_not_here_whatever_is_asked_of_it(
+    serving: Start, path: str, body: dict[str, Any]
+) -> None:
+    answer = serving(scripted()).post(path, {**body, "model": "other"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("own", ["answer", "go_on", "messages", "conversation"])

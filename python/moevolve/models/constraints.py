@@ -14,6 +14,8 @@ from moevolve.protocol.sampling import Constraint
 
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON is written as Python writes it: a small model that may put blanks anywhere puts them for ever."""
+MOST_CHOICES = 4096
+"""Texts that one is chosen from: a grammar of more takes seconds to read."""
 MOST_CALLS = 8
 """Calls of one turn that has to call."""
 
@@ -32,11 +34,13 @@ def choice(options: Sequence[str]) -> Constraint:
     """Text that is one of a few.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or too many.
     """
+    if len(options) > MOST_CHOICES:
+        raise UsageError(f"choice: {len(options)} texts; {MOST_CHOICES} at most")
     if not options or not all(isinstance(option, str) and option for option in options):
         raise UsageError("choice: a list of texts, at least one, none empty")
-    return Constraint("lark", f"start: {' | '.join(map(_quoted, options))}\n")
+    return Constraint("lark", f"start: {' | '.join(map(_quoted, dict.fromkeys(options)))}\n")
 
 
 def grammar(source: str) -> Constraint:

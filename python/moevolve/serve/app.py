@@ -288,10 +288,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for these"
-    what = {
-        404: f"there is nothing at {request.url.path}",
-        405: f"{request.method} is not for {request.url.path}",
-    }
+    path = request.url.path[:200]
+    what = {404: f"there is nothing at {path}", 405: f"{request.method} is not for {path}"}
     message = what.get(error.status_code, error.detail)
     return _refusal(RequestError(error.status_code, message, headers=error.headers))
 

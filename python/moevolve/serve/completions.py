@@ -82,18 +82,7 @@ async def answer(
     Raises:
         RequestError: the answer is a status.
     """
-    if body.model is not None and body.model != service.name:
-        raise RequestError(
-            404,
-            f"there is no model {body.model!r} here: {service.name!r} is served"
-            + (
-                "; `moevolve serve RUN --program` lets a program answer"
-                if body.model.endswith("+program")
-                else ""
-            ),
-            param="model",
-            code="model_not_found",
-        )
+    service.check_model(body.model)
     samples = prompts * body.drawn
     if samples > service.limits.samples:
         raise wrong("n", f"{samples} samples in one request; {service.limits.samples} at most")

@@ -23,7 +23,7 @@ _TOKEN = re.compile("0|[1-9][0-9]{0,9}")
 """A token's number, written in one way only."""
 
 OWN_VARIABLES = frozenset(
-    {"messages", "tools", "documents", "add_generation_prompt", "answer", "go_on", "conversation"}
+    {"messages", "tools", "documents", "add_generation_prompt", "answer", "go_on", "conversation", "self"}
 )
 """What a template gets from the conversation itself."""
 
@@ -372,6 +372,7 @@ def check_message(where: str, message: dict[str, Any]) -> None:
     """
     if not isinstance(message.get("role"), str):
         raise wrong(f"{where}.role", "a message has a role")
+    _check_calls(f"{where}.tool_calls", message.get("tool_calls"))
     content = message.get("content")
     if content is None or isinstance(content, str):
         return
@@ -380,3 +381,17 @@ def check_message(where: str, message: dict[str, Any]) -> None:
     for part in content:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise unsupported(f"{where}.content", 'parts are {"type": "text", "text": ...}')
+
+
+def _check_calls(where: str, calls: Any) -> None:
+    """Refuses calls in a history that have no name, or arguments that are neither JSON in a text nor an object."""
+    if calls is None:
+        return
+    if not isinstance(calls, list):
+        raise wrong(where, "a list of calls")
+    for place, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise wrong(f"{where}[{place}]", 'a call is {"type": "function", "function": {"name": ..., ...}}')
+        if not isinstance(function.get("arguments"), str | dict | None):
+            raise wrong(f"{where}[{place}].function.arguments", "JSON of an object, in a text")

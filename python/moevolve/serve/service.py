@@ -118,6 +118,24 @@ class Service:
             deployment.users -= 1
             self._retire(deployment)
 
+    def check_model(self, name: str | None) -> None:
+        """Refuses a request for another model than the one that is served.
+
+        Raises:
+            RequestError: 404.
+        """
+        if name is None or name == self.name:
+            return
+        program = (
+            "; `moevolve serve RUN --program` lets a program answer" if name.endswith("+program") else ""
+        )
+        raise RequestError(
+            404,
+            f"there is no model {name[:200]!r} here: {self.name!r} is served{program}",
+            param="model",
+            code="model_not_found",
+        )
+
     def admit(self, samples: int) -> None:
         """Refuses what would wait too long.
 

@@ -90,6 +90,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
     """The tokens of a text."""
+    service.check_model(body.model)
     engine = service.current.engine
     try:
         if body.messages is None:
@@ -112,6 +113,7 @@ def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
 
 def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
     """The text of tokens, special ones included."""
+    service.check_model(body.model)
     engine = service.current.engine
     _check(engine, "tokens", body.tokens)
     try:
@@ -122,6 +124,7 @@ def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
 
 async def embedded(service: Service, body: EmbeddingRequest) -> dict[str, Any]:
     """Embeddings, one text after another so that others' rounds come between."""
+    service.check_model(body.model)
     data: list[dict[str, Any]] = []
     used = 0
     with service.lease() as deployment:
