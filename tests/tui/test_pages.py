@@ -9,7 +9,7 @@ from tui_harness import context_over
 
 from moevolve.journal import samples
 from moevolve.journal.drawing.lines import text_of, width_of
-from moevolve.records import Controlled, Entry, Evaluated, Gated, GateProgress, Lesson, Timing
+from moevolve.records import Consolidated, Controlled, Entry, Evaluated, Gated, GateProgress, Lesson, Timing
 from moevolve_tui.drawing import diff
 from moevolve_tui.drawing.heading import heading_lines
 from moevolve_tui.drawing.words import next_steps
@@ -300,3 +300,38 @@ def test_runs_that_differ_in_their_seed_have_a_mean_with_its_interval() -> None:
     shown = text(RunsPage(context), (120, 40))
     assert "mean of 2 seeds, arm full" in shown and "a first" in shown and "b seed-12" in shown
     assert any("seed" in text_of(row.line) and "12" in text_of(row.line) for row in differing(models, 100))
+
+
+def test_lessons_that_were_made_one_are_counted_and_name_their_sources() -> None:
+    run = synthetic.recorded(MIDDLE)
+    made = Consolidated(
+        cycle=4,
+        merge="m001",
+        skill="text/reverse",
+        about="fact",
+        decision="merged",
+        reason="2 lessons say the same",
+        lesson="ab",
+        sources=["a", "b"],
+        evidence=[(1.0, 0.0), (0.0, 0.0)],
+        trust=0.6,
+    )
+    seq = len(run.written)
+    run.written.append(Entry(seq=seq, record=made, timing=Timing(at=999.0), hash="h"))
+    context = context_over(run)
+    assert "1 merge of lessons that say the same, last m001" in text(SCREENS[6](context))
+    lesson = Lesson(
+        id="ab",
+        skill="text/reverse",
+        level=1,
+        text="t",
+        prompt="p",
+        answer="a",
+        success=True,
+        run="first",
+        cycle=4,
+        variant="v0001",
+        sources=["a", "b"],
+    )
+    shown = text(LessonPage(context, lesson))
+    assert "Made of 2 lessons that said the same" in shown and "a, b" in shown

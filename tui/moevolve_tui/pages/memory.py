@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moevolve.errors import MoevolveError
-from moevolve.journal.figures import score
+from moevolve.journal.figures import counted, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.lessons import Hit, MemoryStore, Query, memory_folder
 from moevolve.journal.remembering import brought
@@ -12,7 +12,7 @@ from moevolve.records import Lesson
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
-from moevolve_tui.targets import LessonTarget, VariantTarget
+from moevolve_tui.targets import EntryTarget, LessonTarget, VariantTarget
 
 MOST = 500
 """Most lessons of a list."""
@@ -40,7 +40,7 @@ class MemoryPage(Page):
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
         memory = model.view.memory
-        return model.view.lessons, memory.recalls, memory.pairs, self.wanted
+        return model.view.lessons, memory.recalls, memory.pairs, len(memory.merges), self.wanted
 
     def build(self, width: int, height: int) -> list[Row]:
         model = self.shown
@@ -77,6 +77,10 @@ class MemoryPage(Page):
         if found_gain is not None:
             tone = "good" if found_gain.interval[0] > 0 else "bad" if found_gain.interval[1] < 0 else "plain"
         rows += text(worth, width, tone)
+        if counts.merges:
+            newest = list(counts.merges.items())[-1]
+            words = f"{counted(len(counts.merges), 'merge')} of lessons that say the same, last {newest[0]}"
+            rows.append(Row(fit([(words, "quiet")], width), EntryTarget(newest[1])))
         if fault:
             return [*rows, *text(fault, width, "warn")]
         rows.append(Row(fit([(f"{'id':<9} {'skill':<22} {'lv':>3} {'':<6} trust text", "quiet")], width)))
@@ -145,4 +149,14 @@ class LessonPage(Page):
             *text(lines(lesson.answer), width, "good" if lesson.success else "bad"),
             rule("Searched as", width),
             *text(lines(lesson.text), width, "quiet"),
+            *self._sources(width),
+        ]
+
+    def _sources(self, width: int) -> list[Row]:
+        """The lessons that it was made of."""
+        if not self.lesson.sources:
+            return []
+        return [
+            rule(f"Made of {counted(len(self.lesson.sources), 'lesson')} that said the same", width),
+            *text(", ".join(line(each, 32) for each in self.lesson.sources), width, "quiet"),
         ]
