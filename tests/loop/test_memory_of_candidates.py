@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from moevolve.auditor import audit
 from moevolve.config import Config
+from moevolve.journal.control import Inbox, Request
+from moevolve.journal.programs import program_files
+from moevolve.journal.reader import read
+from moevolve.journal.store import RunStore
+from moevolve.loop.limits import Extension
+from moevolve.loop.run import replay, resume, start
 from moevolve.loop.stages.remember import compare
+from moevolve.records import Recalled, Remembered
+from moevolve.report import terminal
+from moevolve.report.summary import summary_of
 from moevolve.rollouts.attempts import Attempt, Counts, Rollouts
 from moevolve.rollouts.runner import RolloutRequest
 from moevolve.tasks.task import Task, Verdict
@@ -106,3 +117,38 @@ def test_without_memory_or_recalls_nothing_is_made_again() -> None:
     assert compare(context(runner, without=0.0), 2, 0, [rolled("v0007", 0, 8)]) == []
     assert compare(context(runner, without=1.0), 2, 0, [rolled("v0007", 0, 0)]) == []
     assert runner.asked == []
+
+
+RECALLING = '''"""A program that shows the policy solved examples before every question."""
+
+import plan
+
+
+def solve(task):
+    return plan.ask(f"{plan.lessons(2, 0.5)}{task.prompt}")
+'''
+
+
+def test_a_run_of_plans_measures_what_memory_brought_to_a_candidate_and_replays_it(tmp_path: Path) -> None:
+    """The champion recalls nothing; somebody puts forward a program that does."""
+    config = Config.load("small", {"memory.without": 0.5, "growth.on": False, "evolve.nulls": "off"})
+    run = start(config.override(seed=5, cycles=1), tmp_path / "run")
+    with RunStore.open(run) as store:
+        began = read(store).started
+        files = program_files(store, began.program) | {"solve.py": RECALLING}
+    Inbox(run).put(Request(command="import", files=files), 0)
+    resume(run, more=Extension(cycles=1))
+    with RunStore.open(run) as store:
+        records = [entry.record for entry in store.entries()]
+        summary = summary_of(store)
+        head = store.head()
+    recalled = [
+        each for each in records if isinstance(each, Recalled) and each.stage == "screen" and each.lessons
+    ]
+    assert recalled, "the candidate was screened"
+    told = [each for each in records if isinstance(each, Remembered) and each.variant == recalled[0].variant]
+    assert told and all(len(each.without) == len(each.with_memory) > 0 for each in told)
+    assert summary is not None and summary.memory.n == sum(len(each.without) for each in told) > 0
+    assert "made again without" in terminal.memory_words(summary.memory)
+    assert not audit(run).findings
+    assert replay(run, tmp_path / "again") == (head, head)
