@@ -7,8 +7,10 @@ itself. Only ours isolates an evaluation: a process of its own, namespaces, limi
 
     python benches/peers.py [--rounds 3] [--kind sleep|burn] [--require] [--python /tmp/peers/bin/python]
 
-Peers are no dependency; give them an environment of their own: `pip install openevolve==0.4.1 gepa==0.1.4`. Without
-`--python` they are left out.
+Peers are no dependency; give them an environment of their own: `pip install openevolve==0.4.1 gepa==0.1.4
+shinka-evolve==0.0.7`. Without `--python` they are left out. ShinkaEvolve starts an interpreter for each evaluation and makes
+some six a second, so it is given few; its evaluator writes both results files itself, since with `run_shinka_eval` each
+evaluation takes seconds. It and OpenEvolve get the scripted proposer as a model's server, gepa as a function.
 """
 
 from __future__ import annotations
@@ -117,8 +119,25 @@ evaluator: {{cascade_evaluation: false, parallel_evaluations: {workers}, timeout
 """
 
 
+SHINKA = """
+import json, sys
+from pathlib import Path
+
+sys.path.insert(0, {folder!r})
+import evaluator
+
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+results = Path(given["--results_dir"])
+results.mkdir(parents=True, exist_ok=True)
+score = evaluator.evaluate(given["--program_path"])["combined_score"]
+(results / "metrics.json").write_text(json.dumps({{"combined_score": score, "public": {{}}, "private": {{}}}}))
+(results / "correct.json").write_text(json.dumps({{"correct": True, "error": None}}))
+"""
+
 SHORT = 100
 """Evaluations of the short run that the start's processor time is taken from."""
+FEW, FEWER = 40, 12
+"""ShinkaEvolve's evaluations, and those of its short run."""
 
 
 class Measured(msgspec.Struct):
@@ -138,7 +157,7 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, default=400)
     parser.add_argument("--long", type=int, default=5000, help="evaluations of the long run; 0 leaves it out")
     parser.add_argument("--kind", choices=WORK, default="sleep")
-    parser.add_argument("--python", type=Path, help="an interpreter that has openevolve and gepa")
+    parser.add_argument("--python", type=Path, help="an interpreter that has the peers")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--require", action="store_true", help="exit 1 where a promise is not kept")
     options = parser.parse_args()
@@ -153,23 +172,19 @@ def main() -> int:
             systems["openevolve, 1 worker"] = lambda n: bench.openevolve(n, 1)
             systems["openevolve, 2 workers"] = lambda n: bench.openevolve(n, 2)
             systems["gepa"] = bench.gepa
+            systems["shinka, 1 worker"] = lambda n: bench.shinka(n, 1)
+            systems["shinka, 2 workers"] = lambda n: bench.shinka(n, 2)
         found: dict[str, list[Measured]] = {name: [] for name in systems}
         for _ in range(options.rounds):
             for name, measure in systems.items():
                 found[name].append(measure(options.evaluations))
         rate = {name: median(each.rate for each in runs) for name, runs in found.items()}
-        short = {"direct call": 0.0} | {
-            name: median(measure(SHORT).seconds for _ in range(options.rounds))
-            for name, measure in systems.items()
-            if name != "direct call"
-        }
-        cpu = {
-            name: median(
-                (each.seconds - short[name]) / (each.evaluations - (SHORT if short[name] else 0)) * 1e3
-                for each in runs
-            )
-            for name, runs in found.items()
-        }
+        cpu = {}
+        for name, runs in found.items():
+            brief = [systems[name](SHORT) for _ in range(options.rounds)]
+            less = median(each.seconds for each in brief) if name != "direct call" else 0.0
+            fewer = brief[0].evaluations if name != "direct call" else 0
+            cpu[name] = median((each.seconds - less) / (each.evaluations - fewer) * 1e3 for each in runs)
         if not options.json:
             for name in systems:
                 print(f"{name:<24}{rate[name]:>8.1f} /s{cpu[name]:>8.2f} ms of processor time an evaluation")
@@ -292,14 +307,36 @@ class Bench:
         script = GEPA.format(folder=str(path), program=PROGRAM, n=n)
         return self._peer([str(self._python), "-c", script], path, log)
 
-    def _peer(self, command: list[str], path: Path, log: Path) -> Measured:
+    def shinka(self, n: int, workers: int) -> Measured:
+        """ShinkaEvolve from its command line, its model the same server; nothing that needs embeddings or more models."""
+        log = self._scratch / f"log{self._runs}"
+        path = self._folder(str(log))
+        (path / "initial.py").write_text(PROGRAM)
+        (path / "evaluate.py").write_text(SHINKA.format(folder=str(path)))
+        settings = {
+            "evo.llm_models": json.dumps([f"local/scripted@{self._url}/v1"]),
+            "evo.llm_dynamic_selection": "none",
+            "evo.embedding_model": "none",
+            "evo.meta_rec_interval": "none",
+            "evo.patch_types": '["diff"]',
+            "evo.patch_type_probs": "[1.0]",
+            "job.python_executable": str(self._python),
+        }
+        script = "from shinka.cli.run import main; import sys; sys.exit(main())"
+        words = ["--task-dir", str(path), "--results_dir", str(path / "out"), "--no-verbose"]
+        words += ["--num_generations", str(FEWER if n <= SHORT else FEW)]
+        words += ["--max-evaluation-jobs", str(workers), "--max-proposal-jobs", str(workers)]
+        words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        return self._peer([str(self._python), "-c", script, *words], path, log, warm=FEWER // 4)
+
+    def _peer(self, command: list[str], path: Path, log: Path, warm: int = WARM) -> Measured:
         used = spent()
         environment = {**os.environ, "OPENAI_API_KEY": "none"}
         done = subprocess.run(command, cwd=path, capture_output=True, text=True, check=False, env=environment)
         stamps = [float(line) for line in log.read_text().splitlines()] if log.exists() else []
-        if len(stamps) < WARM + 10:
+        if len(stamps) < warm + 5:
             raise SystemExit(f"{command[1:3]} made {len(stamps)} evaluations:\n{done.stderr[-2000:]}")
-        rate = (len(stamps) - WARM - 1) / (stamps[-1] - stamps[WARM])
+        rate = (len(stamps) - warm - 1) / (stamps[-1] - stamps[warm])
         return Measured(rate, spent() - used, len(stamps), stamps)
 
 
@@ -320,6 +357,8 @@ def model() -> Iterator[str]:
             shown = re.findall(r"X = ([\d.]+)", asked)
             old, new = shown[-1] if shown else "100", rng.randrange(10**9) / 10**6
             edit = f"<<<<<<< SEARCH\nX = {old}\n=======\nX = {new}\n>>>>>>> REPLACE"
+            # As ShinkaEvolve's prompt wants it; OpenEvolve reads the block wherever it stands.
+            edit = f"<NAME>\nx\n</NAME>\n<DESCRIPTION>\nx\n</DESCRIPTION>\n<DIFF>\n{edit}\n</DIFF>"
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": edit}}
             body = json.dumps(
                 {"id": "1", "object": "chat.completion", "model": "scripted", "choices": [choice]}

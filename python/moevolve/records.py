@@ -420,6 +420,10 @@ class Selected(Struct, frozen=True, tag="selected", tag_field="kind"):
     variant: str
     chance: float | None
     """The policy's probability of choosing it; None where it has no closed form."""
+    selector: str = ""
+    """The variant whose `select_parent.py` was asked, where the run leaves the choice to its programs."""
+    fault: str = ""
+    """Why that chose nobody, so that `policy` did."""
     skills: dict[str, SkillScore] = {}
     """Of an evaluation: its score by skill on fresh train tasks."""
     tokens: int = 0

@@ -118,7 +118,9 @@ def test_a_line_of_the_report_says_who_earned_what() -> None:
         accounts.take(record)
     said = lines(figures(accounts.proposers), figures(accounts.operators))
     assert said == [
-        "Proposers: improver 1 promoted, 1 of 1 passed, +0.100 in the screening, 1 broken, 1 repeated, 3 requests, "
-        "100 tokens; model 0 promoted, 0 of 1 passed, +0.000 in the screening, 1 broken, 3 requests, 5k tokens",
-        "Operators: chain 1/1 (+0.100, 1 promoted), rewrite 0/1 (+0.000)",
+        "Proposers: improver 1 promoted, 1 of 1 passed, +0.100 in the screening, 1 broken, 1 repeated, for 3 requests, 100 "
+        "tokens and 10 attempts of screening, 100 tokens a promotion; model 0 promoted, 0 of 1 passed, +0.000 in the "
+        "screening, 1 broken, for 3 requests, 5k tokens and 10 attempts of screening",
+        "Operators that earned their cost: chain 1 of 1 passed, +0.100, 1 promoted, for 10 attempts",
+        "Operators that did not: rewrite 0 of 1 passed, for 10 attempts",
     ]

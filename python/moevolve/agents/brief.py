@@ -1,4 +1,4 @@
-"""What `improve.py` and `learn.py` are told. Never a gold answer: confirmed answers are the policy's own."""
+"""What `improve.py`, `learn.py` and `select_parent.py` are told. Never a gold answer: confirmed answers are the policy's own."""
 
 from __future__ import annotations
 
@@ -131,6 +131,34 @@ class Brief(Struct, frozen=True):
             if count is not None:
                 parts.append(f"{count} {what}")
         return ", ".join(parts)
+
+
+class Member(Struct, frozen=True):
+    """A variant of the archive, as a program's own selection sees it."""
+
+    id: str
+    parent: str | None
+    children: list[str]
+    score: float | None
+    wins: float
+    """Attempts on train tasks that succeeded, fractions included."""
+    losses: float
+    scores: dict[str, float]
+    """By skill."""
+    step: int | None
+    """The step of selection that made it."""
+    open: bool
+    """Whether it may be chosen."""
+
+
+class ArchiveReport(Struct, frozen=True):
+    """What a parent is chosen from: scores and lineage, never a task or an answer."""
+
+    members: list[Member]
+    """In order of birth."""
+    champion: str | None
+    step: int
+    """Steps of selection before this one."""
 
 
 class LearnReport(Struct, frozen=True):

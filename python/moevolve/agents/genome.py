@@ -18,6 +18,10 @@ from moevolve.errors import UsageError
 from moevolve.records import Edit, Struct
 
 SEED_FILES = ("improve.py", "learn.py", "solve.py")
+SELECTOR = "select_parent.py"
+"""Which variant is changed next, where the run leaves that to its programs."""
+BESIDE = ("improve.py", "learn.py", SELECTOR)
+"""Files of a function that answer no task."""
 MOST_FILES = 64
 MOST_CHARACTERS = 64 << 10
 """Of one file."""
@@ -155,6 +159,12 @@ def load(folder: Path) -> Genome:
     if fault := unusable(files):
         raise UsageError(f"{folder}: {fault}")
     return Genome(files=dict(sorted(files.items())))
+
+
+@cache
+def seed_selector() -> str:
+    """The selection that a program begins with which brings none of its own."""
+    return (Path(__file__).parent / "seed" / SELECTOR).read_text(encoding="utf-8")
 
 
 @cache

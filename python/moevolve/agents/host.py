@@ -17,9 +17,9 @@ from moevolve.agents.attempt import Attempt
 from moevolve.agents.box.host import BoxHost
 from moevolve.agents.box.records import Words
 from moevolve.agents.box.workspace import Workspace, hold
-from moevolve.agents.brief import Brief, BriefLimits, LearnReport
+from moevolve.agents.brief import ArchiveReport, Brief, BriefLimits, LearnReport
 from moevolve.agents.gateway import Gateway, Kind, named
-from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
+from moevolve.agents.genome import BESIDE, MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.manifest import manifest_of
@@ -49,7 +49,7 @@ RECIPE_BOUNDS: dict[str, tuple[float, float]] = {
 
 TRIES = 3
 """Times that a process is run which the machine takes away."""
-_Argument = TypeVar("_Argument", Brief, LearnReport)
+_Argument = TypeVar("_Argument", Brief, LearnReport, ArchiveReport)
 
 
 class Proposals(msgspec.Struct, frozen=True):
@@ -258,6 +258,11 @@ class ProgramHost:
         }
         return Recipe(**chosen | {"steps": int(chosen["steps"]), "batch": int(chosen["batch"])})
 
+    def select(self, genome: Genome, report: ArchiveReport, key: int) -> Outcome:
+        """What the program's `select_parent.py` answers, an id or a failure; within the limits of `[roles.learner]`."""
+        role = _without(self.roles.learner, None)
+        return self._single("select", genome, report, key, "learner", role, None, None).outcome()
+
     def _single(
         self,
         mode: str,
@@ -359,10 +364,10 @@ def _with_workspace(attempt: Attempt, task: PublicTask) -> Outcome:
 
 
 def _own_files(genome: Genome) -> dict[str, str]:
-    """What of a program its improver and its learner see beside them: an agent in a box may have modules of their names."""
+    """What of a program its improver, learner and selection see beside them: an agent in a box may have modules of their names."""
     if not manifest_of(genome.files).boxed:
         return genome.files
-    return {path: text for path, text in genome.files.items() if path in ("improve.py", "learn.py")}
+    return {path: text for path, text in genome.files.items() if path in BESIDE}
 
 
 def _without(role: RoleSection, answer: Answer | None) -> RoleSection:

@@ -54,15 +54,15 @@ class Start(msgspec.Struct, frozen=True):
     """The first message to a process."""
 
     mode: str
-    """`solve`, `plan`, `improve` or `recipe`."""
+    """`solve`, `plan`, `improve`, `recipe` or `select`."""
     files: dict[str, str]
     tasks: list[tuple[str, str, tuple[Message, ...]]]
-    """(prompt, skill, conversation); (verb, skill, nothing) for `plan`, all empty for `improve` and `recipe`."""
+    """(prompt, skill, conversation); (verb, skill, nothing) for `plan`, all empty for the others."""
     seeds: list[int]
     limits: dict[str, float]
     """What is left to spend, for the program to see; the host counts for itself."""
     argument: msgspec.Raw
-    """The brief or the report."""
+    """The brief or a report."""
 
 
 class WireEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

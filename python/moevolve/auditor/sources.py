@@ -30,6 +30,8 @@ from moevolve.auditor.labels import (
     union,
 )
 
+NO_ANSWERS = ("improve.py", "learn.py", "select_parent.py")
+"""Files of a program that answer no task."""
 DEEPEST = 24
 """Calls inside one another that are followed."""
 ROUNDS = 3
@@ -83,7 +85,7 @@ class _Reader(Calls):
         self._steps = 0
         self.entry: ast.AsyncFunctionDef | None = None
         for path, tree in trees.items():
-            if path in ("improve.py", "learn.py"):
+            if path in NO_ANSWERS:
                 continue
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -92,7 +94,7 @@ class _Reader(Calls):
                         self.entry = node
         for _ in range(2):
             for path, tree in trees.items():
-                if path not in ("improve.py", "learn.py"):
+                if path not in NO_ANSWERS:
                     self._path = path
                     self._block(
                         [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)],

@@ -341,6 +341,7 @@ Policy = Literal[
     "map-elites-islands",
     "best",
     "random",
+    "genome",
 ]
 
 
@@ -350,7 +351,8 @@ class SelectionSection(Section, frozen=True):
         Meta(
             description="Which variant is changed next: dgm, dgm-h-paper, dgm-h-code and shinka draw good ones more often "
             "and much-used ones less; hgm looks at whole clades, gepa-pareto at the best of each skill, map-elites-islands "
-            "keeps a grid on each of five islands; best takes the champion, random any"
+            "keeps a grid on each of five islands; best takes the champion, random any; genome asks the program's own "
+            "select_parent.py"
         ),
     ] = "dgm"
 

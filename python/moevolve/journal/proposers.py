@@ -27,6 +27,8 @@ class Account(msgspec.Struct):
     screened: int = 0
     passed: int = 0
     """The screening; where an evaluator decides, those that it gave a score."""
+    attempts: int = 0
+    """On train tasks, that the screening took."""
     gain: float = 0.0
     """Sum of the screening gains of those that passed; where an evaluator decides, of what promotions gained."""
     promoted: int = 0
@@ -72,6 +74,7 @@ class Accounts:
                 for account in self._both(record.variant):
                     account.screened += 1
                     account.passed += record.passed
+                    account.attempts += record.n
                     account.gain += max(0.0, record.score - record.baseline) * record.passed
             case Gated(level="program"):
                 for account in self._both(record.candidate):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from moevolve.agents.genome import Genome
+from moevolve.agents.genome import SELECTOR, Genome
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
 from moevolve.loop.variants import genome_in
@@ -28,9 +28,11 @@ class Generations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def files_of(genome: Genome) -> dict[str, str]:
-    """The files that say how a program is improved: `improve.py`, and its prompts for a model that writes."""
+    """The files that say how a program is improved: `improve.py`, its prompts for a model that writes, and whom it selects."""
     return {
-        path: text for path, text in genome.files.items() if path == "improve.py" or path.startswith(FOLDER)
+        path: text
+        for path, text in genome.files.items()
+        if path in ("improve.py", SELECTOR) or path.startswith(FOLDER)
     }
 
 

@@ -8,12 +8,13 @@ from typing import Literal
 
 import msgspec
 
-from moevolve.agents.genome import Genome, load, seed_genome
+from moevolve.agents.genome import SELECTOR, Genome, load, seed_genome, seed_selector
 from moevolve.agents.manifest import manifest_of
 from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config
 from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
+from moevolve.loop.own_selection import GENOME
 from moevolve.memory.embedding import Embedder, HashedNgrams
 from moevolve.models.configured import checkpoint as checkpoint
 from moevolve.models.configured import configured
@@ -279,7 +280,10 @@ def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
 
 def genome(config: Config, run: Path) -> Genome:
     """The program that the run in the folder `run` starts from."""
-    return seed_genome() if config.agent.path is None else load(run / AGENT)
+    found = seed_genome() if config.agent.path is None else load(run / AGENT)
+    if config.selection.policy != GENOME or SELECTOR in found.files:
+        return found
+    return Genome(files=dict(sorted({**found.files, SELECTOR: seed_selector()}.items())))
 
 
 def on_record(started: RunStarted, run: Path) -> Config:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from moevolve.config import Config
 from moevolve.journal.archive import Variant
+from moevolve.loop import own_selection
 from moevolve.loop.improvers import files_of
 from moevolve.records import Selected
 from moevolve.rollouts.attempts import Attempt, answered
@@ -26,6 +27,8 @@ MOST_EVALUATIONS = 8
 
 def policy_of(config: Config) -> Selection:
     """The policy that a run's configuration names."""
+    if config.selection.policy == own_selection.GENOME:
+        return policy(own_selection.FALLBACK)
     if config.selection.policy == "hgm":
         # A screening is one evaluation: its tasks come together.
         return Hgm(unit=config.evolve.screen)
@@ -57,6 +60,8 @@ def select(run: RunContext, cycle: int, generation: int) -> tuple[Variant, Varia
     evaluates others first where the policy wants that."""
     step = (cycle - 1) * run.config.evolve.generations + generation
     name = run.config.selection.policy
+    if name == own_selection.GENOME:
+        return _by_program(run, cycle, generation, step)
     for turn in range(MOST_EVALUATIONS + 1):
         # The first draw's key has no turn: most policies make no other.
         stage = f"parent/{turn}" if turn else "parent"
@@ -77,6 +82,23 @@ def select(run: RunContext, cycle: int, generation: int) -> tuple[Variant, Varia
         )
     run.journal.write(chosen)
     return run.archive[parent], run.archive[author], step
+
+
+def _by_program(run: RunContext, cycle: int, generation: int, step: int) -> tuple[Variant, Variant, int]:
+    """The same where a program's own selection chooses: first whose, by how its way of improving did so far."""
+    draw = Draw(run.config.seed, cycle, "author", generation)
+    author = run.archive[Hgm().choose(improvers(run, run.champion.id), draw)]
+    record = own_selection.chosen(run, tree(run, step), author.id, cycle, generation)
+    parent = run.archive[record.variant]
+    if _improving(run, author) == _improving(run, parent):
+        author = parent
+    records = [record]
+    if author is not parent:
+        records.append(
+            Selected(cycle=cycle, step=step, policy=AUTHORS, action="expand", variant=author.id, chance=None)
+        )
+    run.journal.write(records)
+    return parent, author, step
 
 
 def improvers(run: RunContext, id: str) -> Tree:

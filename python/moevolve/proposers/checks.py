@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from moevolve.agents.brief import Brief
-from moevolve.agents.genome import Genome
+from moevolve.agents.genome import SELECTOR, Genome
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.plans.behaviour import Behaviour
 
@@ -39,10 +39,16 @@ def compiles(files: Mapping[str, str]) -> str | None:
 
 
 def checker(
-    host: ProgramHost, behaviour: Callable[[Genome], Behaviour], parent: Genome, brief: Brief, key: int
+    host: ProgramHost,
+    behaviour: Callable[[Genome], Behaviour],
+    parent: Genome,
+    brief: Brief,
+    key: int,
+    selects: Check | None = None,
 ) -> Check:
     """The checks of a parent's children, the cheapest first: each file compiles, `solve` is there and says something for
-    one skill at least, and a new `improve.py` ends in order on the parent's own brief.
+    one skill at least, a new `select_parent.py` selects somebody, and a new `improve.py` ends in order on the parent's
+    own brief.
 
     Args:
         host: runs programs in the sandbox.
@@ -50,6 +56,7 @@ def checker(
         parent: whose children they are.
         brief: what improvers are told.
         key: of the improver's smoke test.
+        selects: why a program selects nobody in the run's archive; None where no program is asked.
     """
 
     def check(child: Genome) -> str | None:
@@ -59,6 +66,9 @@ def checker(
             found = behaviour(child)
             if not found.computes and not found.plans:
                 return f"solve.py: {next(iter(found.refused.values()), 'it answers nothing')}"[:LONGEST]
+        if selects is not None and child.files.get(SELECTOR) != parent.files.get(SELECTOR):
+            if (fault := selects(child)) is not None:
+                return f"{SELECTOR}: {fault}"[:LONGEST]
         if _part(child, solving=False) != _part(parent, solving=False):
             told = msgspec.structs.replace(brief, source=dict(child.files), candidates=1)
             made = host.propose(child, told, key)
@@ -73,5 +83,5 @@ def _part(genome: Genome, *, solving: bool) -> list[tuple[str, str]]:
     return [
         (path, text)
         for path, text in sorted(genome.files.items())
-        if (path == "improve.py") != solving and path != "learn.py"
+        if (path == "improve.py") != solving and path not in ("learn.py", SELECTOR)
     ]

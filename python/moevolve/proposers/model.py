@@ -1,28 +1,30 @@
-"""A language model as proposer: it writes files, edits them, joins programs, reads traces, mends what it broke."""
+"""A language model as proposer: it writes files, edits them, joins programs, reads traces, mends what it broke, and keeps a
+rubric of what edits have to heed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
 
 from moevolve.agents.brief import Brief
-from moevolve.agents.genome import Genome, editable
+from moevolve.agents.genome import SELECTOR, Genome, editable
 from moevolve.agents.host import Proposals
 from moevolve.agents.manifest import manifest_of
 from moevolve.config.roles import RoleSection
 from moevolve.errors import UsageError
 from moevolve.proposers.answers import Unusable, replaced, summary, whole
-from moevolve.proposers.prompting import FOLDER, Told, messages
+from moevolve.proposers.prompting import CRITERIA, FOLDER, Told, messages
 from moevolve.proposers.proposer import ProposalContext
+from moevolve.proposers.rubric import grown
 from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import GenerateRequest, Unanswered
 from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
 from moevolve.records import Edit
 
-WEIGHTS = {"rewrite": 1.0, "edit": 1.0, "reflect": 1.0, "cross": 0.5}
+WEIGHTS = {"rewrite": 1.0, "edit": 1.0, "reflect": 1.0, "cross": 0.5, "rubric": 0.25}
 """How often each kind of prompt is drawn at first."""
 GAINED, LOST = 1.5, 0.8
 """Factors on a kind's weight, for each of its edits that gained, and for each that did not."""
@@ -30,7 +32,7 @@ LIGHTEST, HEAVIEST = 0.1, 8.0
 MENDS = 1
 """Times that an edit which does not work is sent back with the reason."""
 TEMPERATURE = 0.8
-FILES = {"solve.py": 4.0, "improve.py": 1.0, "learn.py": 0.0, "agent.toml": 0.0}
+FILES = {"solve.py": 4.0, "improve.py": 1.0, "learn.py": 0.0, SELECTOR: 1.0, "agent.toml": 0.0}
 """How often a file is drawn; others count 2."""
 
 
@@ -63,11 +65,14 @@ class LanguageModel:
         weights = weighed(brief)
         if context.other is None:
             del weights["cross"]
+        if not brief.failures or not manifest_of(context.program.files).editable(CRITERIA):
+            del weights["rubric"]
         drafts = []
         for _ in range(brief.candidates):
             kind = rng.choices(list(weights), list(weights.values()))[0]
             path = rng.choices(list(paths), list(paths.values()))[0]
-            drafts.append(_Draft(kind, path, context.program.files[path]))
+            path = CRITERIA if kind == "rubric" else path
+            drafts.append(_Draft(kind, path, context.program.files.get(path, "")))
         self.requests = self.tokens = 0
         self._refused: str | None = None
         self._write(drafts, brief, context, 0)
@@ -123,14 +128,14 @@ class LanguageModel:
     def _read(self, draft: _Draft, answer: str, context: ProposalContext) -> None:
         files = context.program.files
         try:
-            text = replaced(answer, draft.source) if draft.kind == "edit" else whole(answer)
+            text = READ.get(draft.kind, _whole)(answer, draft.source)
         except Unusable as error:
             draft.fault = str(error)
             return
         said = summary(answer, f"{draft.kind} {draft.path}")
         edit = Edit(path=draft.path, text=text, operator=draft.kind, summary=said)
         draft.edit, draft.fault = edit, None
-        if text == files[draft.path]:
+        if text == files.get(draft.path):
             draft.fault = "the file is as it was"
             draft.edit = None
         elif not editable(files, [edit]):
@@ -140,6 +145,17 @@ class LanguageModel:
                 draft.fault = context.check(context.program.edited([edit]))
             except UsageError as error:
                 draft.fault = str(error)
+
+
+def _whole(answer: str, source: str) -> str:
+    return whole(answer)
+
+
+READ: dict[str, Callable[[str, str], str]] = {
+    "edit": replaced,
+    "rubric": lambda answer, source: grown(source, answer),
+}
+"""A file's new text from (answer, old text), of the kinds whose answer is not the whole file."""
 
 
 def weighed(brief: Brief) -> dict[str, float]:

@@ -11,11 +11,15 @@ from string import Template
 import msgspec
 
 from moevolve.agents.brief import Brief
+from moevolve.agents.genome import SELECTOR
+from moevolve.proposers.rubric import criteria
 from moevolve.protocol.messages import Message
 
 FOLDER = "proposer/"
 """Where a program keeps its own versions, `proposer/rewrite.md` for instance: the way of improving is part of it."""
-KINDS = ("rewrite", "edit", "reflect", "cross", "mend")
+KINDS = ("rewrite", "edit", "reflect", "cross", "mend", "rubric")
+CRITERIA = f"{FOLDER}criteria.md"
+"""The rubric that grows."""
 SHOWN = 8
 """Failures and successes that are shown where there is room."""
 LONGEST = 400
@@ -29,6 +33,9 @@ await agent.generate(messages, temperature=0) asks the model (.text), await agen
 agent.files[path] is a file of the program."""
 IMPROVE_RULES = """async def improve(brief, agent) returns a list of candidates,
 each a list of contract.Edit(path, text, operator, summary)."""
+
+SELECT_RULES = """def select_parent(archive, rng) returns the id of an open member of archive.members, each with id, parent,
+children, score, wins, losses, scores (by skill), step, open; archive.champion and archive.step; draw from rng alone."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -64,7 +71,7 @@ def _prompt(kind: str, program: Mapping[str, str]) -> str:
 
 
 def _places(brief: Brief, told: Told, shown: int) -> dict[str, str]:
-    rules = {"improve.py": IMPROVE_RULES}.get(
+    rules = {"improve.py": IMPROVE_RULES, SELECTOR: SELECT_RULES}.get(
         told.path, POLICY_RULES if brief.answers == "policy" else ANY_RULES
     )
     return {
@@ -122,6 +129,9 @@ def _places(brief: Brief, told: Told, shown: int) -> dict[str, str]:
                 + "".join(f"\n  asked {_cut(asked)!r}, was told {_cut(said)!r}" for asked, said in each.trace)
                 for each in _mixed(brief.successes, shown // 2)
             ],
+        ),
+        "criteria": _list(
+            "The rubric, learnt from earlier failures:", criteria(brief.source.get(CRITERIA, ""))
         ),
         "memory": _list("Remembered:", list(brief.lessons[:shown])),
         "budget": f"Left: {brief.left}." if brief.left else "",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from moevolve.agents.brief import Ancestor, Brief, Failure, LearnReport, SkillReport, Success, TrialReport
-from moevolve.agents.genome import Genome
+from moevolve.agents.genome import BESIDE, Genome
 from moevolve.config import Config
 from moevolve.journal.archive import Archive, Variant
 from moevolve.proposers.names import is_free
@@ -154,17 +154,14 @@ def successes(tried: Sequence[Attempt]) -> list[Success]:
     return chosen
 
 
-UNSCORED = ("improve.py", "learn.py")
-"""Files whose edits no score can show."""
-
-
 def unscored(path: str) -> bool:
-    """Whether a file is one that no score can show: how the program improves, learns, or has a model write its edits."""
-    return path in UNSCORED or path.startswith(FOLDER)
+    """Whether a file is one that no score can show: how the program improves, learns, selects, or has a model write its
+    edits."""
+    return path in BESIDE or path.startswith(FOLDER)
 
 
 UNTRIED = 2
-"""Edits of `improve.py` or `learn.py` alone that one generation may bring: they join the archive without a trial, so more
+"""Edits of files that no score can show alone that one generation may bring: they join the archive without a trial, so more
 would fill it with whatever copies itself."""
 
 

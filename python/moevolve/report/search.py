@@ -29,6 +29,8 @@ class EarnedFigures(msgspec.Struct, frozen=True, kw_only=True):
     broken: int = 0
     requests: int = 0
     tokens: int = 0
+    attempts: int = 0
+    """On train tasks, that screening its candidates took."""
 
 
 def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
@@ -45,20 +47,24 @@ def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
             broken=account.broken,
             requests=account.requests,
             tokens=account.tokens,
+            attempts=account.attempts,
         )
         for name, account in earned(accounts)
     ]
 
 
 def lines(proposers: Sequence[EarnedFigures], operators: Sequence[EarnedFigures]) -> list[str]:
-    """Two lines: who proposed with what success at what cost, and by which operators; none where nothing was proposed."""
+    """Lines: who proposed with what success at what cost, which operators earned theirs, and which did not; none where
+    nothing was proposed. Whoever had a candidate that passed the screening with a gain earned something."""
     found = []
     if any(each.made or each.requests for each in proposers):
         found.append("Proposers: " + "; ".join(map(_proposer, proposers)))
-    if operators:
-        shown = [_operator(each) for each in operators[:MOST]]
-        rest = len(operators) - MOST
-        found.append("Operators: " + ", ".join([*shown, *([f"{rest} more"] if rest > 0 else [])]))
+    earned = [each for each in operators if each.promoted or each.gain > 0]
+    idle = [each for each in operators if each not in earned and each.screened]
+    idle.sort(key=lambda each: (-each.attempts, each.name))
+    for head, group in (("Operators that earned their cost", earned), ("Operators that did not", idle)):
+        shown = [*map(_operator, group[:MOST]), *([f"{len(group) - MOST} more"] if group[MOST:] else [])]
+        found += [f"{head}: " + "; ".join(shown)] if group else []
     return found
 
 
@@ -69,10 +75,13 @@ def _proposer(each: EarnedFigures) -> str:
     ]
     parts += [f"{each.broken:,} broken"] if each.broken else []
     parts += [f"{each.repeats:,} repeated"] if each.repeats else []
-    parts.append(f"{counted(each.requests, 'request')}, {amount(each.tokens)} tokens")
-    return ", ".join(parts)
+    cost = f"{counted(each.requests, 'request')}, {amount(each.tokens)} tokens"
+    share = f", {amount(each.tokens // each.promoted)} tokens a promotion" if each.promoted else ""
+    return f"{', '.join(parts)}, for {cost} and {counted(each.attempts, 'attempt')} of screening{share}"
 
 
 def _operator(each: EarnedFigures) -> str:
-    promoted = f", {each.promoted:,} promoted" if each.promoted else ""
-    return f"{line(each.name, LONGEST)} {each.passed:,}/{each.screened:,} ({signed(each.gain)}{promoted})"
+    parts = [f"{line(each.name, LONGEST)} {each.passed:,} of {each.screened:,} passed"]
+    parts += [signed(each.gain)] if each.gain else []
+    parts += [f"{each.promoted:,} promoted"] if each.promoted else []
+    return f"{', '.join(parts)}, for {counted(each.attempts, 'attempt')}"

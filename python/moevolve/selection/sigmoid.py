@@ -23,13 +23,13 @@ class _Sigmoid(Weighted):
     first parent's, and with the midpoint where none has any."""
 
     def weights(self, tree: Tree) -> Mapping[str, float]:
-        known = [score for node in tree.members if (score := tree.score(node.id)) is not None]
+        scores = {node.id: tree.score(node.id) for node in tree.members}
+        known = [score for score in scores.values() if score is not None]
         midpoint, scale = self.midpoint(known), self.scale(known)
         found: dict[str, float] = {}
-        for node in tree.members:
-            score = tree.score(node.id)
+        for id, score in scores.items():
             quality = 0.5 if score is None else sigmoid(SLOPE * (score - midpoint) / scale)
-            found[node.id] = quality * self.novelty(len(tree.children(node.id)))
+            found[id] = quality * self.novelty(tree.births(id))
         if not any(found.values()):
             # Scores so far below the midpoint that their weights vanish are equals.
             return dict.fromkeys(found, 1.0)

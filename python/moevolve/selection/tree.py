@@ -54,9 +54,7 @@ class Tree:
         self._nodes: dict[str, Node] = {}
         self._children: dict[str, list[str]] = {}
         for node in self.nodes:
-            if not all(
-                map(math.isfinite, (node.score or 0.0, node.wins, node.losses, *node.scores.values()))
-            ):
+            if not _finite(node):
                 raise UsageError(f"node {node.id} has a score that is no finite number")
             if node.id in self._nodes:
                 raise UsageError(f"node {node.id} is in the tree twice")
@@ -102,6 +100,10 @@ class Tree:
         """Nodes whose first parent this is, oldest first."""
         return [self._nodes[child] for child in self._children[self[id].id]]
 
+    def births(self, id: str) -> int:
+        """How many children a node has."""
+        return len(self._children[self[id].id])
+
     def score(self, id: str) -> float | None:
         """A node's score, or its nearest first parent's that has one; None where none has."""
         node: Node | None = self[id]
@@ -138,3 +140,11 @@ class Tree:
     def evaluations(self) -> float:
         """Evaluations of all nodes together."""
         return math.fsum(node.wins + node.losses for node in self.nodes)
+
+
+def _finite(node: Node) -> bool:
+    """Whether every number of a node is finite."""
+    # A sum of finite numbers may overflow, a finite sum has none that is not.
+    if math.isfinite((node.score or 0.0) + node.wins + node.losses + sum(node.scores.values())):
+        return True
+    return all(map(math.isfinite, (node.score or 0.0, node.wins, node.losses, *node.scores.values())))

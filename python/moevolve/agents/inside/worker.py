@@ -49,14 +49,17 @@ def _exactly(descriptor, count):
 
 
 def view(value):
-    """A brief or report as objects with attributes; `source` stays a dictionary."""
+    """A brief or report as objects with attributes; what is a table by names stays a dictionary."""
     from types import SimpleNamespace
 
     if isinstance(value, list):
         return [view(item) for item in value]
     if isinstance(value, dict):
-        return SimpleNamespace(**{k: v if k == "source" else view(v) for k, v in value.items()})
+        return SimpleNamespace(**{k: v if k in TABLES else view(v) for k, v in value.items()})
     return value
+
+
+TABLES = ("source", "scores")
 
 
 def text_answer(most):
@@ -128,6 +131,16 @@ def compiles(edit):
     return True
 
 
+def choice_answer(value):
+    """How `select_parent` must end: with the id of a variant."""
+    if not isinstance(value, str) or len(value) > LONGEST_ID:
+        return None, "malformed", f"select_parent returned {type(value).__name__}, not the id of a member"
+    return str(value).encode("utf-8", "replace").decode(), None, ""
+
+
+LONGEST_ID = 64
+
+
 def recipe_answer(value):
     """How `recipe` must end: with a Recipe of numbers."""
     try:
@@ -156,6 +169,14 @@ def main():
         play(start, exchange)
 
 
+FUNCTIONS = {
+    "recipe": ("learn", "recipe"),
+    "plan": ("solve", "solve"),
+    "select": ("select_parent", "select_parent"),
+}
+"""Module and function of a mode, where they do not bear its name."""
+
+
 def play(start, exchange):
     """Runs the attempts of a start in this process.
 
@@ -170,13 +191,14 @@ def play(start, exchange):
         "plan": plan_answer,
         "improve": candidates_answer,
         "recipe": recipe_answer,
+        "select": choice_answer,
     }[mode]
     rounds = Rounds(exchange, limits["step_seconds"], finish)
     loader.count(rounds)
     agents = [Agent(limits, seed, start["files"]) for seed in start["seeds"]]
 
     async def load():
-        file, name = {"recipe": ("learn", "recipe"), "plan": ("solve", "solve")}.get(mode, (mode, mode))
+        file, name = FUNCTIONS.get(mode, (mode, mode))
         return getattr(__import__(file), name)
 
     async def attempt(function, index):
@@ -189,6 +211,8 @@ def play(start, exchange):
                 return COMPUTES
             return function(plan.Task(*start["tasks"][index][:2]))
         argument = view(start["argument"])
+        if mode == "select":
+            return function(argument, agents[index].rng)
         return await function(argument, agents[index]) if mode == "improve" else function(argument)
 
     # Importing the program is a step like any other: it may loop, raise or exit.

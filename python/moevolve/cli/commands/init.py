@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -26,6 +27,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "folder", nargs="?", type=Path, metavar="DIR", help="of an agent or a suite: its folder"
     )
     parser.add_argument("--tools", action="store_true", help="of an agent: one that calls a suite's tools")
+    parser.add_argument(
+        "--verifiers", metavar="NAME", help="of a suite: tasks and rewards of this installed environment of verifiers"
+    )
+    parser.add_argument(
+        "--arguments", default="{}", metavar="JSON", help="of that environment: what it is made with"
+    )
+    parser.add_argument(
+        "--tasks", type=int, default=1000, metavar="N", help="of that environment: tasks, at most (default: 1000)"
+    )
     parser.add_argument("--preset", default="quickstart", help="whose values to write (default: quickstart)")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
 
@@ -34,6 +44,8 @@ def execute(options: argparse.Namespace) -> int:
     if options.what in KINDS:
         if options.tools and options.what != "agent":
             raise UsageError("--tools is of `init agent`")
+        if options.verifiers is not None:
+            return _environment(options)
         example = "tool-agent" if options.tools else options.what
         return _folder(example, options.folder or Path(options.what), options.force)
     if options.folder is not None:
@@ -41,6 +53,27 @@ def execute(options: argparse.Namespace) -> int:
             f"`init {options.what}` takes no folder: there are `init agent DIR` and `init suite DIR`"
         )
     return _configuration(options)
+
+
+def _environment(options: argparse.Namespace) -> int:
+    """Writes an installed environment of verifiers as a suite."""
+    from moevolve.tasks import verifiers
+
+    if options.what != "suite":
+        raise UsageError("--verifiers is of `init suite`")
+    folder = options.folder or Path(options.what)
+    if folder.exists() and any(folder.iterdir()) and not options.force:
+        raise UsageError(f"{folder} is not empty: name another folder, or write into it with --force")
+    try:
+        arguments = json.loads(options.arguments)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--arguments is no JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise UsageError("--arguments must be a JSON object")
+    said = verifiers.write(options.verifiers, folder, arguments, options.tasks)
+    say(f"Wrote {said} into {folder}.")
+    say(f"`moevolve validate {folder}` proves it; `moevolve run --suite {folder}` works on it.")
+    return 0
 
 
 def _folder(kind: str, folder: Path, force: bool) -> int:

@@ -76,6 +76,12 @@ def _propose(view: RunView, record: Proposed, seq: int, at: float) -> None:
 @says(Selected)
 def _selected(record: Selected) -> Said:
     chance = "" if record.chance is None else f", as it does with probability {record.chance:.2f}"
+    if record.selector:
+        whose = f"select_parent.py of {line(record.selector)}"
+        if record.fault:
+            failed = f"{line(record.policy)} selects {line(record.variant)} as a parent{chance}: {whose} failed"
+            return f"{failed} ({line(record.fault)})", "warn"
+        return f"{whose} selects {line(record.variant)} as a parent", "quiet"
     if record.action == "expand":
         return f"{line(record.policy)} selects {line(record.variant)} as a parent{chance}", "quiet"
     n = sum(share.n for share in record.skills.values())

@@ -59,6 +59,10 @@ class ProgramArchive:
         """Evaluations on record."""
         self.failed = 0
         self._population = population
+        self._nodes: dict[str, Node] = {}
+        """Members as policies see them, which few records change."""
+        self._features: list[str] = []
+        self._children: dict[str, list[str]] = {}
 
     def take(self, record: Record) -> None:
         """Takes the next record."""
@@ -70,6 +74,8 @@ class ProgramArchive:
                 operator=record.operator,
                 step=record.cycle if record.parents else None,
             )
+            for parent in record.parents[:1]:
+                self._children.setdefault(parent, []).append(record.variant)
         elif isinstance(record, Rated):
             self._rate(record)
         elif isinstance(record, Improved):
@@ -83,6 +89,7 @@ class ProgramArchive:
     def _rate(self, record: Rated) -> None:
         self.applied += 1
         program = self.programs[record.variant]
+        self._nodes.pop(program.id, None)
         if record.purpose == "recheck":
             if record.score is not None:
                 program.fresh.append(record.score)
@@ -106,6 +113,8 @@ class ProgramArchive:
             worst = min(kept, key=lambda id: (self.value(id), id))
             del self.members[worst]
             self.programs[worst].metrics = {}
+            for changed in (worst, *self._children.pop(worst, ())):
+                self._nodes.pop(changed, None)
 
     def value(self, id: str) -> float:
         """A program's score; below every score where it has none."""
@@ -128,24 +137,32 @@ class ProgramArchive:
             shares: whether to say which share of the archive each member is better than, for policies that count successes.
             features: metrics that span a grid beside the program's length.
         """
-        ordered = sorted(self.members, key=self.value)
-        rank = {id: place / max(1, len(ordered) - 1) for place, id in enumerate(ordered)} if shares else {}
-        nodes = []
-        for id in self.members:
-            program = self.programs[id]
-            looks = 1 + len(program.fresh)
-            grid = {name: program.metrics[name] for name in features if name in program.metrics}
-            nodes.append(
-                Node(
-                    id=id,
-                    parent=program.parent if program.parent in self.members else None,
-                    score=program.score,
-                    wins=rank.get(id, 0.0) * looks,
-                    losses=(1 - rank.get(id, 1.0)) * looks,
-                    scores=program.metrics,
-                    features={"length": float(program.length), **grid},
-                    step=program.step,
-                    exhausted=program.steady or program.score is None,
+        if features != self._features:
+            self._features = list(features)
+            self._nodes.clear()
+        nodes = [self._nodes.get(id) or self._node(id) for id in self.members]
+        if shares:
+            ordered = sorted(self.members, key=self.value)
+            rank = {id: place / max(1, len(ordered) - 1) for place, id in enumerate(ordered)}
+            looks = {id: 1 + len(self.programs[id].fresh) for id in ordered}
+            nodes = [
+                msgspec.structs.replace(
+                    node, wins=rank[node.id] * looks[node.id], losses=(1 - rank[node.id]) * looks[node.id]
                 )
-            )
+                for node in nodes
+            ]
         return Tree(nodes, self.champion, step)
+
+    def _node(self, id: str) -> Node:
+        program = self.programs[id]
+        grid = {name: program.metrics[name] for name in self._features if name in program.metrics}
+        node = self._nodes[id] = Node(
+            id=id,
+            parent=program.parent if program.parent in self.members else None,
+            score=program.score,
+            scores=program.metrics,
+            features={"length": float(program.length), **grid},
+            step=program.step,
+            exhausted=program.steady or program.score is None,
+        )
+        return node

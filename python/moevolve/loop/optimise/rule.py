@@ -77,15 +77,11 @@ def challenger(archive: ProgramArchive) -> str | None:
     found: str | None = None
     for id in archive.members:
         program = archive.programs[id]
-        if (
-            id == archive.champion
-            or program.rechecked
-            or program.first is None
-            or program.failure is not None
-        ):
+        first = program.first
+        if first is None or first <= bar or program.rechecked or program.failure is not None:
             continue
-        if program.first > bar and (found is None or program.first > archive.programs[found].first):  # type: ignore[operator]
-            found = id
+        if id != archive.champion:
+            found, bar = id, first
     return found
 
 

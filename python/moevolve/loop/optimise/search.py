@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from heapq import nlargest
 from random import Random
 from typing import Literal
 
@@ -188,8 +189,8 @@ class Search:
     def _brief(self, evaluation: int, parent: str) -> Brief:
         archive = self._archive
         program = archive.programs[parent]
-        ordered = sorted(archive.members, key=archive.value, reverse=True)
-        others = [id for id in ordered if id not in (parent, archive.champion)][:OTHERS]
+        best = nlargest(OTHERS + 2, archive.members, key=archive.value)
+        others = [id for id in best if id not in (parent, archive.champion)][:OTHERS]
         return Brief(
             parent=self.text(program.text),
             score=program.score,

@@ -11,9 +11,11 @@ from moevolve.agents.genome import Genome
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.journal.archive import Variant
 from moevolve.loop.context import RunContext
+from moevolve.loop import own_selection
 from moevolve.loop.improvers import files_of
+from moevolve.loop.selecting import tree
 from moevolve.proposers.bandit import slots
-from moevolve.proposers.checks import checker
+from moevolve.proposers.checks import Check, checker
 from moevolve.proposers.names import LONGEST
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children, unscored
@@ -65,8 +67,9 @@ def propose(
     policy = run.policies([run.champion.weights])[run.champion.weights]
     writer = policy if run.writers.model is None else run.budget.policy(run.writers.model)
     known = {variant.program for variant in run.archive}
+    selects = _selects(run, step, key(seed, cycle, "select", generation))
     behaviours = _behaviours(run)
-    found, records = _imported(run, cycle, step, program, brief)
+    found, records = _imported(run, cycle, step, program, brief, selects)
     known |= {proposal.genome.hash for proposal in found}
     tokens = 0
     for index, (name, proposer) in enumerate(zip(names, run.proposers, strict=True)):
@@ -78,7 +81,7 @@ def propose(
         usage = Usage()
         answers = writer if name == "model" else policy
         check = checker(
-            run.host, lambda genome: _behaviour(run, genome), program, brief, key(source, "smoke")
+            run.host, lambda genome: _behaviour(run, genome), program, brief, key(source, "smoke"), selects
         )
         other = _other(run, parent, rng(source, "other"))
         context = ProposalContext(
@@ -137,14 +140,16 @@ def propose(
 
 
 def _imported(
-    run: RunContext, cycle: int, step: int, program: Genome, brief: Brief
+    run: RunContext, cycle: int, step: int, program: Genome, brief: Brief, selects: Check | None
 ) -> tuple[list[Proposal], list[Record]]:
     """Programs that a person put forward since the last generation, checked like any other, and the record of them."""
     waiting, run.state.imported = run.state.imported, []
     if not waiting:
         return [], []
     source = key(run.config.seed, cycle, "imported")
-    check = checker(run.host, lambda genome: _behaviour(run, genome), program, brief, key(source, "smoke"))
+    check = checker(
+        run.host, lambda genome: _behaviour(run, genome), program, brief, key(source, "smoke"), selects
+    )
     found: list[Proposal] = []
     broken: list[str] = []
     for name in waiting:
@@ -178,6 +183,14 @@ def _imported(
         tokens=0,
     )
     return found, [record]
+
+
+def _selects(run: RunContext, step: int, source: int) -> Check | None:
+    """Why a program would select nobody in the archive as it is, where the run asks programs."""
+    if run.config.selection.policy != own_selection.GENOME:
+        return None
+    now = tree(run, step)
+    return lambda genome: own_selection.asked(run, genome, now, source)[1] or None
 
 
 def with_improver(parent: Genome, author: Genome) -> tuple[Genome, list[str]]:

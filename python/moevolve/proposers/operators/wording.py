@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from moevolve.agents.brief import Success
+from moevolve.agents.genome import BESIDE
 from moevolve.proposers.operators.operator import Change, Inapplicable, prompts, put
 
 SUFFIXES = (".md", ".txt", ".prompt")
@@ -79,7 +80,7 @@ def _edited(files: Mapping[str, str], rng: Random, change: Callable[[str], str],
     """A prompt of the program, changed."""
     places: list[tuple[str, int | None]] = [(path, None) for path in sorted(files) if path.endswith(SUFFIXES)]
     for path in sorted(files):
-        if path.endswith(".py") and path not in ("improve.py", "learn.py"):
+        if path.endswith(".py") and path not in BESIDE:
             places += [(path, index) for index in range(len(prompts(files[path])))]
     if not places:
         raise Inapplicable("the program has no prompt: no text file, no long string")

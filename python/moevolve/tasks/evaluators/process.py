@@ -29,6 +29,9 @@ START_SECONDS = 120
 SLACK = 15.0
 """Seconds beyond the time limit after which a process that says nothing counts as broken."""
 MOST_FRAME = 8 << 20
+HEAD = struct.Struct("<II")
+"""Lengths of the server's words and of the fork's."""
+AT_ONCE = 1 << 16
 STANDINS = Path(__file__).resolve().parent / "standins"
 BOOT = "import sys; sys.path[:0] = {path!r}; from moevolve.tasks.evaluators.inside.server import main; main({channel})"
 FLAGS = ["-P", "-s", "-S", "-B", "-X", "utf8"]
@@ -67,6 +70,7 @@ class EvaluatorProcess:
         self._channel: socket.socket | None = None
         self._deadline = 0.0
         self._heard = bytearray()
+        """Said, and not yet read."""
         self.missing = ""
         """Why there are no namespaces around it; empty where there are."""
         self.initial = ""
@@ -242,7 +246,7 @@ class EvaluatorProcess:
             return  # It has died: whoever waits for its words hears so.
 
     def _frame(self, deadline: float) -> tuple[dict[str, Any], bytes]:
-        head, body = struct.unpack("<II", self._exactly(8, deadline))
+        head, body = HEAD.unpack(self._exactly(HEAD.size, deadline))
         if head + body > MOST_FRAME:
             raise EOFError
         told: dict[str, Any] = msgspec.json.decode(self._exactly(head, deadline))
@@ -250,13 +254,14 @@ class EvaluatorProcess:
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         assert self._channel is not None, "the process has been started"
-        data = bytearray()
-        while len(data) < count:
+        while len(self._heard) < count:
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._channel], [], [], left)[0]:
                 raise TimeoutError
-            part = self._channel.recv(count - len(data))
+            part = self._channel.recv(AT_ONCE)
             if not part:
                 raise EOFError
-            data += part
-        return bytes(data)
+            self._heard += part
+        data = bytes(self._heard[:count])
+        del self._heard[:count]
+        return data

@@ -73,11 +73,24 @@ class Server:
         self._channel = channel
         self._order = order
         self._missing = missing
-        self._limits = order["limits"]
+        self._limits = limits = order["limits"]
+        self._bounds = walls.bounds(
+            {
+                resource.RLIMIT_AS: limits["memory"],
+                resource.RLIMIT_CPU: int(limits["seconds"] * max(1, limits["processes"])) + 1,
+                resource.RLIMIT_FSIZE: limits["disk"],
+                resource.RLIMIT_CORE: 0,
+                resource.RLIMIT_NPROC: limits["processes"],
+                resource.RLIMIT_NOFILE: 1024,
+                # A queue of messages outlives whoever opened it.
+                resource.RLIMIT_MSGQUEUE: 0,
+            }
+        )
         self._module: types.ModuleType | None = None
         self._initial = ""
         self._own = ""
         """Folder of candidates where there are no namespaces: the server's own, which goes with it."""
+        self._program = f"{PROGRAM}/{order['program']}"
         self._scratch: walls.Scratch | None = None
         self._folder: str = order["folder"] if missing else order["inside"]
         self._evaluator = f"{self._folder}/{order['evaluator']}"
@@ -107,9 +120,7 @@ class Server:
         if self._missing:
             walls.adopt()
             os.chdir(self._folder)
-            import tempfile
-
-            self._own = tempfile.mkdtemp(prefix="moevolve-evaluation-")
+            self._own_folder()
         else:
             kept = walls.private_root([(source, target) for source, target in self._order["readable"]])
             walls.few_processes(self._limits["processes"])
@@ -135,9 +146,14 @@ class Server:
 
     def _evaluated(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """(what became of an evaluation, the fork's reply)."""
-        self._leave()
         if self._scratch is not None:
-            self._scratch.clear([f"{PROGRAM}/{self._order['program']}", f"{PROGRAM}/results", PROGRAM])
+            walls.forget_shared()
+            self._scratch.clear(self._program)
+            os.mkdir(PROGRAM)
+        else:
+            self._leave()
+            self._own_folder()
+        _wrote(self._program, request["program"])
         inlet, outlet = os.pipe()
         heard, said = os.pipe()
         before = time.monotonic()
@@ -148,7 +164,7 @@ class Server:
             self._run(request, outlet, said)
         os.close(outlet)
         os.close(said)
-        watch = Watch(self._channel, inlet, heard, child, self._limits, before)
+        watch = Watch(self._channel, inlet, heard, child, self._limits, before, alone=not self._missing)
         failure = watch.follow()
         left = self._sweep(watch, patient=failure is None)
         if watch.hostless:
@@ -173,12 +189,21 @@ class Server:
         }
         return head, bytes(watch.reply) if failure is None else b""
 
+    def _own_folder(self) -> None:
+        """Makes a folder for a candidate outside of namespaces."""
+        import tempfile  # It maps libraries that every fork would pay for.
+
+        self._own = tempfile.mkdtemp(prefix="moevolve-evaluation-")
+        self._program = f"{self._own}/{self._order['program']}"
+
     def _leave(self) -> None:
         """Takes away what lies outside of namespaces."""
         if self._own:
-            import shutil  # It maps libraries that every fork would pay for.
+            import shutil
 
-            shutil.rmtree(self._own, ignore_errors=True)
+            _opened(self._own)
+            with suppress(RecursionError):  # It was made too deep to be taken away.
+                shutil.rmtree(self._own, ignore_errors=True)
 
     def _sweep(self, watch: Watch, *, patient: bool) -> int:
         """Kills whatever is left of an evaluation; returns how many processes that were, its own not counted."""
@@ -213,22 +238,12 @@ class Server:
             os.dup2(said, 1)
             os.dup2(said, 2)
             os.close(said)
-            limits = self._limits
-            walls.ordinary(
-                {
-                    resource.RLIMIT_AS: limits["memory"],
-                    resource.RLIMIT_CPU: int(limits["seconds"] * max(1, limits["processes"])) + 1,
-                    resource.RLIMIT_FSIZE: limits["disk"],
-                    resource.RLIMIT_CORE: 0,
-                    resource.RLIMIT_NPROC: limits["processes"],
-                    resource.RLIMIT_NOFILE: 1024,
-                }
-            )
+            walls.ordinary(self._bounds)
             found = contracts.safely(lambda: self._asked(request))
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
-            body = memoryview(json.dumps(found, allow_nan=False).encode("utf-8", "replace"))
+            body = memoryview(_encoded(found).encode("utf-8", "replace"))
             while body:
                 body = body[os.write(outlet, body) :]
         finally:
@@ -236,17 +251,14 @@ class Server:
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         _reseed(request["key"])
-        folder = Path(self._own or PROGRAM)
-        (folder / "results").mkdir(parents=True, exist_ok=True)
-        path = folder / self._order["program"]
-        path.write_text(request["program"], encoding="utf-8")
         settings = self._order["settings"]
         if self._order["contract"] == "gepa" and self._module is not None:
             return gepa.evaluate(self._module, request["program"])
         if self._module is not None:
-            return contracts.openevolve(self._module, str(path), settings)
-        arguments = settings.get("arguments", [])
-        return contracts.shinka(self._evaluator, str(path), str(folder / "results"), arguments)
+            return contracts.openevolve(self._module, self._program, settings)
+        results = f"{os.path.dirname(self._program)}/results"
+        os.mkdir(results)
+        return contracts.shinka(self._evaluator, self._program, results, settings.get("arguments", []))
 
 
 def _ending(status: int) -> str:
@@ -255,12 +267,23 @@ def _ending(status: int) -> str:
     return f"the process ended with status {os.WEXITSTATUS(status)} before the evaluator returned"
 
 
+def _opened(folder: str) -> None:
+    """Makes folders readable that a program has closed, so that they can be taken away."""
+    waiting = [folder]
+    while waiting:
+        with suppress(OSError):
+            path = waiting.pop()
+            os.chmod(path, 0o700)
+            waiting += [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
+
+
 def _reseed(key: int) -> None:
     """Starts the generators that a program may draw from without a seed of its own."""
     random.seed(key)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(key & 0xFFFFFFFF)
+    # A module beside the evaluator may bear its name.
+    seed = getattr(getattr(sys.modules.get("numpy"), "random", None), "seed", None)
+    if callable(seed):
+        seed(key & 0xFFFFFFFF)
 
 
 def _preload(path: str) -> None:
@@ -275,6 +298,21 @@ def _preload(path: str) -> None:
             for name in names:
                 with suppress(Exception):
                     importlib.import_module(name)
+
+
+_encoded = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+"""A reply as text; what of it is no Unicode is replaced when it becomes bytes."""
+
+
+def _wrote(path: str, text: str) -> None:
+    """Writes a program where nothing is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    try:
+        data = memoryview(text.encode("utf-8", "surrogatepass"))
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
 
 
 def _read(channel: int) -> dict[str, Any]:

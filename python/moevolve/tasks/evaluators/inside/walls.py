@@ -8,6 +8,7 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,10 @@ NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 
 READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 DETACH = 2
 TEMPORARY = ("/tmp", "/dev/shm")
+PAGE, LEAST_FILES = 4096, 4096
+"""There may be as many files as pages of what may be written, and so many at least."""
+CHANGED, WORK = "/layer/changed", "/layer/work"
+"""What is written beside the evaluator."""
 INNER_ID = 1000
 _MOUNT_SETATTR = 442
 _NO_NEW_PRIVILEGES, _DEATH_SIGNAL, _DUMPABLE, _SUBREAPER = 38, 1, 4, 36
@@ -174,7 +179,8 @@ class Scratch:
     """
 
     def __init__(self, size: int, folder: str, kept: Sequence[tuple[str, str]]) -> None:
-        self._size = size
+        # An empty file takes the kernel's memory as well.
+        self._room = f"size={size},nr_inodes={max(LEAST_FILES, size // PAGE)}"
         self._folder = folder
         self._kept = kept
         self._layered = False
@@ -183,43 +189,95 @@ class Scratch:
             self._mount(each)
         self._layer()
 
-    def clear(self, usual: Sequence[str]) -> None:
-        """Takes away what an evaluation left; costs little where it left nothing but the `usual` files and folders.
-
-        Args:
-            usual: paths that are there after most evaluations, folders after what is in them.
-        """
-        for path in usual:
-            with suppress(OSError):
-                Path(path).rmdir() if Path(path).is_dir() else Path(path).unlink()
+    def clear(self, usual: str) -> None:
+        """Takes away what an evaluation left; costs little where it left nothing but the `usual` file, alone in its folder."""
+        # Whatever else is there keeps the folder, and the list below tells.
+        with suppress(OSError):
+            os.unlink(usual)
+            os.rmdir(os.path.dirname(usual))
         for each in TEMPORARY:
-            if {path.name for path in Path(each).iterdir()} != self._empty[each]:
+            if not self._untouched(each, 0o1777) or set(os.listdir(each)) != self._empty[each]:
                 _check("umount", _libc.umount2(each.encode(), DETACH))
                 self._mount(each)
-        if self._layered and any(Path("/layer/changed").iterdir()):
+        if self._layered and (not self._untouched(CHANGED, 0o755) or os.listdir(CHANGED)):
             os.chdir("/")
             _check("umount", _libc.umount2(self._folder.encode(), DETACH))
             _check("umount", _libc.umount2(b"/layer", DETACH))
             self._layer()
 
+    def _untouched(self, folder: str, mode: int) -> bool:
+        """Whether a folder itself is as it was made; its times, which anybody may set, are made anew."""
+        os.utime(folder)
+        return stat.S_IMODE(os.stat(folder).st_mode) == mode and not _attributes(folder)
+
     def _mount(self, folder: str) -> None:
-        _mount("tmpfs", folder, "tmpfs", NO_SUID | NO_DEVICES, f"size={self._size},mode=1777")
+        _mount("tmpfs", folder, "tmpfs", NO_SUID | NO_DEVICES, f"{self._room},mode=1777")
         for source, target in self._kept:
             if Path(target).is_relative_to(folder):
                 _bind_path(source, target)
                 _read_only(target)
-        self._empty[folder] = {path.name for path in Path(folder).iterdir()}
+        self._empty[folder] = set(os.listdir(folder))
 
     def _layer(self) -> None:
         self._layered = False
-        _mount("tmpfs", "/layer", "tmpfs", NO_SUID | NO_DEVICES, f"size={self._size},mode=755")
-        for name in ("changed", "work"):
-            Path(f"/layer/{name}").mkdir()
-        layers = f"lowerdir={self._folder},upperdir=/layer/changed,workdir=/layer/work,userxattr"
+        _mount("tmpfs", "/layer", "tmpfs", NO_SUID | NO_DEVICES, f"{self._room},mode=755")
+        for folder in (CHANGED, WORK):
+            os.mkdir(folder)
+            os.chmod(folder, 0o755)  # noqa: S103  as others see it, whatever the umask says
+        layers = f"lowerdir={self._folder},upperdir={CHANGED},workdir={WORK},userxattr"
         with suppress(WallError):  # Else the folder stays read-only.
             _mount("overlay", self._folder, "overlay", NO_SUID | NO_DEVICES, layers)
             self._layered = True
         os.chdir(self._folder)
+
+
+def _attributes(path: str) -> list[str]:
+    """Names of a folder's extended attributes that a program may have set."""
+    try:
+        return [name for name in os.listxattr(path) if not name.startswith("user.overlay.")]
+    except OSError:
+        return []  # There are none here.
+
+
+class _SharedMemory(ctypes.Structure):
+    """`struct shm_info`."""
+
+    _fields_ = (
+        ("used", ctypes.c_int),
+        ("total", ctypes.c_ulong),
+        ("resident", ctypes.c_ulong),
+        ("swapped", ctypes.c_ulong),
+        ("attempts", ctypes.c_ulong),
+        ("successes", ctypes.c_ulong),
+    )
+
+
+_shared = _SharedMemory()
+_told = (ctypes.c_int * 64)()
+"""Takes whatever the kernel says of semaphores and queues, or of one object."""
+_REMOVE = 0
+_SEGMENTS, _SEGMENT, _SETS, _SET, _QUEUES, _QUEUE = 14, 13, 19, 18, 12, 11
+_SETS_THERE, _QUEUES_THERE = 7, 0
+"""Where `struct seminfo` and `struct msginfo` say how many there are."""
+
+
+def shared_bytes() -> int:
+    """Memory of this namespace's System V segments, which outlives whoever made it."""
+    _libc.shmctl(0, _SEGMENTS, ctypes.byref(_shared))
+    return int(_shared.total) * resource.getpagesize() if _shared.used else 0
+
+
+def forget_shared() -> None:
+    """Removes System V segments, semaphores and queues: they belong to no process, so that none of them ends with one."""
+    last = _libc.shmctl(0, _SEGMENTS, ctypes.byref(_shared))
+    for place in range(last + 1 if _shared.used else 0):
+        _libc.shmctl(_libc.shmctl(place, _SEGMENT, _told), _REMOVE, None)
+    last = _libc.semctl(0, 0, _SETS, _told)
+    for place in range(last + 1 if _told[_SETS_THERE] else 0):
+        _libc.semctl(_libc.semctl(place, 0, _SET, _told), 0, _REMOVE)
+    last = _libc.msgctl(0, _QUEUES, _told)
+    for place in range(last + 1 if _told[_QUEUES_THERE] else 0):
+        _libc.msgctl(_libc.msgctl(place, _QUEUE, _told), _REMOVE, None)
 
 
 def few_processes(most: int) -> None:
@@ -229,13 +287,24 @@ def few_processes(most: int) -> None:
             Path("/proc/sys", path).write_text(str(value))
 
 
-def ordinary(limits: dict[int, int]) -> None:
-    """Gives up every capability and sets limits: from here on this process is nobody's superior."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    _prctl(_NO_NEW_PRIVILEGES, 1)
-    _check("capset", _libc.capset(header, (ctypes.c_uint32 * 6)()))
-    _prctl(_DUMPABLE, 1)
+_VERSION_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
+
+
+def bounds(limits: dict[int, int]) -> list[tuple[int, tuple[int, int]]]:
+    """(kind, soft and hard limit) of this process's children, none above what it may have itself."""
+    found = []
     for kind, value in limits.items():
         hard = resource.getrlimit(kind)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+        found.append((kind, (bound, bound)))
+    return found
+
+
+def ordinary(limits: Sequence[tuple[int, tuple[int, int]]]) -> None:
+    """Gives up every capability and sets limits: from here on this process is nobody's superior."""
+    _prctl(_NO_NEW_PRIVILEGES, 1)
+    _check("capset", _libc.capset(_VERSION_3, _NO_CAPABILITIES))
+    _prctl(_DUMPABLE, 1)
+    for kind, bound in limits:
+        resource.setrlimit(kind, bound)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from moevolve.tasks.evaluators.inside import walls
 
 MOST_REPLY = 2 << 20
 """Bytes of a reply."""
@@ -22,7 +25,15 @@ class Watch:
     """An evaluation under way: its reply, its output, and whether it stays within its limits."""
 
     def __init__(
-        self, channel: int, inlet: int, heard: int, child: int, limits: dict[str, Any], began: float
+        self,
+        channel: int,
+        inlet: int,
+        heard: int,
+        child: int,
+        limits: dict[str, Any],
+        began: float,
+        *,
+        alone: bool,
     ) -> None:
         self.child = child
         self.reply = bytearray()
@@ -34,6 +45,9 @@ class Watch:
         self._heard = heard
         self._limits = limits
         self._deadline = began + limits["seconds"]
+        self._alone = alone
+        """Whether nobody else is in the namespace of shared memory."""
+        self._looked = began
         self._printed = 0
         self.hostless = False
 
@@ -48,14 +62,17 @@ class Watch:
             poll.register(descriptor, select.POLLIN)
         try:
             while True:
-                left = self._deadline - time.monotonic()
+                now = time.monotonic()
+                left = self._deadline - now
                 if left <= 0:
                     return "timeout", f"it took more than {self._limits['seconds']:g} s"
-                ready = [descriptor for descriptor, _ in poll.poll(min(left, TICK) * 1000)]
+                wait = min(left, max(0.0, self._looked + TICK - now))
+                ready = [descriptor for descriptor, _ in poll.poll(wait * 1000)]
                 if self._channel in ready:
                     self.hostless = True
                     return "crashed", "the host is gone"
-                failure = self._beyond() if not ready else None
+                # One that always has something to say is looked at as often as one that is silent.
+                failure = self._beyond() if time.monotonic() >= self._looked + TICK else None
                 for descriptor in (self._inlet, self._heard):
                     if failure is None and descriptor in ready:
                         part = os.read(descriptor, 1 << 16)
@@ -96,10 +113,12 @@ class Watch:
 
     def _beyond(self) -> tuple[str, str] | None:
         """The failure of an evaluation that holds too much memory or too many processes."""
+        self._looked = time.monotonic()
         family = self.family()
         if len(family) > self._limits["processes"]:
             return "processes", f"it had more than {self._limits['processes']} processes at once"
-        held = sum(map(_resident, family))
+        held = sum(map(_resident, family)) + _unnamed(family)
+        held += walls.shared_bytes() if self._alone else 0
         if held > self._limits["memory"]:
             return "memory", f"its processes held more than {self._limits['memory'] >> 20} MiB"
         return None
@@ -131,6 +150,19 @@ class Watch:
             found += children
             waiting += children
         return found
+
+
+def _unnamed(family: list[int]) -> int:
+    """Bytes of files without a name that processes hold open: in memory, and in no mapping of theirs."""
+    files: dict[tuple[int, int], int] = {}
+    for pid in family:
+        with suppress(OSError):
+            for descriptor in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    told = os.stat(descriptor.path)
+                    if stat.S_ISREG(told.st_mode) and not told.st_nlink:
+                        files[told.st_dev, told.st_ino] = told.st_blocks * 512
+    return sum(files.values())
 
 
 def _resident(pid: int) -> int:
