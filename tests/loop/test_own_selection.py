@@ -1,4 +1,4 @@
-"""Selection by a file of the genome: it chooses by scores and lineage alone, and whatever else it does is the fallback's step."""
+"""Selection by a file of the genome: by scores and lineage alone; whatever else it does is the fallback's step."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from moevolve.errors import UsageError
 from moevolve.tasks import folder as suites
 from moevolve.tasks import verifiers
 
-CLASSIC = '''
+CLASSIC = """
 class Environment: pass
 class MultiTurnEnv(Environment):
     def get_dataset(self): return self.rows
@@ -36,8 +36,8 @@ def load_environment(most=6, turns=1):
     env.rubric.funcs, env.rubric.weights = [right, short, noted], [0.8, 0.2, 0.0]
     env.rubric.parser = Parser()
     return env
-'''
-TASKS = '''
+"""
+TASKS = """
 from types import SimpleNamespace
 
 __all__ = ["Sums"]
@@ -67,7 +67,7 @@ class Sums(Taskset):
     @classmethod
     def toolsets(cls, config): return []
     def load(self): return map(Task, range(self.config.most))
-'''
+"""
 
 
 @pytest.fixture
@@ -87,12 +87,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", ["old-sums", "someone/new-sums@1.0"])
 def test_an_environment_becomes_a_suite(installed: Path, name: str, tmp_path: Path) -> None:
     out = tmp_path / "sums"
-    assert main(["init", "suite", str(out), "--verifiers", name, "--arguments", '{"most": 3}']) == 0
+    assert main(["init", "suite", str(out), "--verifiers", name, "--arguments", '{"most": 5}']) == 0
     suite = suites.load(out)
     [leaf] = suite.skills.values()
     assert leaf.listed is not None
     tasks = {task.prompt: task for level in leaf.listed.tasks.values() for task in level}
-    assert sorted(tasks) == ["0 + 0 =", "1 + 0 =", "2 + 0 ="]
+    assert sorted(tasks) == [f"{n} + 0 =" for n in range(5)]
     assert [message.role for message in tasks["2 + 0 ="].messages] == ["system", "user"]
     assert leaf.grade(tasks["2 + 0 ="], "2").success
     assert not leaf.grade(tasks["2 + 0 ="], "3").success

@@ -1,4 +1,4 @@
-"""What `improve.py`, `learn.py` and `select_parent.py` are told. Never a gold answer: confirmed answers are the policy's own."""
+"""What `improve.py`, `learn.py` and `select_parent.py` are told. Never a gold answer: confirmed ones are the policy's."""
 
 from __future__ import annotations
 

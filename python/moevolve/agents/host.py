@@ -364,7 +364,7 @@ def _with_workspace(attempt: Attempt, task: PublicTask) -> Outcome:
 
 
 def _own_files(genome: Genome) -> dict[str, str]:
-    """What of a program its improver, learner and selection see beside them: an agent in a box may have modules of their names."""
+    """What of a program these files see beside them: an agent in a box may have modules of their names."""
     if not manifest_of(genome.files).boxed:
         return genome.files
     return {path: text for path, text in genome.files.items() if path in BESIDE}

@@ -121,7 +121,9 @@ class Archive:
                 if record.selector and record.selector not in self.variants:
                     self._findings.mismatch("archive", where, f"{record.selector} selected and is unknown")
                 if bool(record.selector) != (record.policy == "genome" or bool(record.fault)):
-                    self._findings.mismatch("archive", where, "a choice is said to be a program's and is none's")
+                    self._findings.mismatch(
+                        "archive", where, "a choice is said to be a program's and is none's"
+                    )
             case Chosen(chosen=str(name)):
                 self._awaited.add(name)
                 if name not in self.variants:

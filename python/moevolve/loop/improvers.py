@@ -28,7 +28,7 @@ class Generations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def files_of(genome: Genome) -> dict[str, str]:
-    """The files that say how a program is improved: `improve.py`, its prompts for a model that writes, and whom it selects."""
+    """The files that say how a program improves: `improve.py`, prompts for a model that writes, `select_parent.py`."""
     return {
         path: text
         for path, text in genome.files.items()

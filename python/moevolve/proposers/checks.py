@@ -66,9 +66,9 @@ def checker(
             found = behaviour(child)
             if not found.computes and not found.plans:
                 return f"solve.py: {next(iter(found.refused.values()), 'it answers nothing')}"[:LONGEST]
-        if selects is not None and child.files.get(SELECTOR) != parent.files.get(SELECTOR):
-            if (fault := selects(child)) is not None:
-                return f"{SELECTOR}: {fault}"[:LONGEST]
+        anew = child.files.get(SELECTOR) != parent.files.get(SELECTOR)
+        if selects is not None and anew and (fault := selects(child)) is not None:
+            return f"{SELECTOR}: {fault}"[:LONGEST]
         if _part(child, solving=False) != _part(parent, solving=False):
             told = msgspec.structs.replace(brief, source=dict(child.files), candidates=1)
             made = host.propose(child, told, key)

@@ -1,8 +1,8 @@
 """Environments of the library verifiers as suites: a folder with their tasks, whose check is their rewards.
 
 Two contracts are in use. A package of the first (`verifiers` before 0.2) has `load_environment(**arguments)`; its rows and
-its rubric's functions are taken. One of the second (`verifiers.v1`) exports a `Taskset`; its tasks and their rewards are. Only
-tasks of one turn are: what needs tools, several turns, a container or a judge is refused by name. Nothing here imports
+its rubric's functions are taken. One of the second (`verifiers.v1`) exports a `Taskset`; its tasks and their rewards are.
+Only tasks of one turn are: what needs tools, several turns, a container or a judge is refused by name. Nothing here imports
 verifiers but what the package itself does.
 """
 
@@ -85,8 +85,8 @@ def opened(name: str, arguments: Mapping[str, Any]) -> _Classic | _TaskSet:
         ) from error
     if len(sets) != 1:
         raise UsageError(
-            f"the module {module.__name__} is no environment of verifiers: it has no load_environment, and its __all__ names "
-            f"{len(sets) or 'no'} task sets"
+            f"the module {module.__name__} is no environment of verifiers: it has no load_environment, and its __all__ "
+            f"names {len(sets) or 'no'} task sets"
         )
     return _TaskSet(name, sets[0], arguments)
 
@@ -108,7 +108,9 @@ def _module(name: str) -> ModuleType:
 
 
 def _is_taskset(kind: type) -> bool:
-    return callable(getattr(kind, "load", None)) and any(base.__name__ == "Taskset" for base in kind.__mro__[1:])
+    return callable(getattr(kind, "load", None)) and any(
+        base.__name__ == "Taskset" for base in kind.__mro__[1:]
+    )
 
 
 class _Classic:
@@ -137,7 +139,9 @@ class _Classic:
         for number, row in enumerate(data):
             prompt = row.get("prompt") or row.get("question")
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-            if (system := getattr(self._environment, "system_prompt", None)) and messages[0]["role"] != "system":
+            if (system := getattr(self._environment, "system_prompt", None)) and messages[0][
+                "role"
+            ] != "system":
                 messages = [{"role": "system", "content": system}, *messages]
             yield {
                 "id": str(row.get("example_id", number)),
@@ -185,7 +189,9 @@ class _TaskSet:
             self._refuse(task)
             prompt = task.data.prompt
             if prompt is None:
-                raise UsageError(f"task {number} of {self._name!r} has no prompt: its user opens the conversation")
+                raise UsageError(
+                    f"task {number} of {self._name!r} has no prompt: its user opens the conversation"
+                )
             said = [prompt] if isinstance(prompt, str) else list(prompt)
             messages = [_message(each) for each in said]
             if task.data.system_prompt:
@@ -205,7 +211,9 @@ class _TaskSet:
     def _refuse(self, task: Any) -> None:
         kind = type(task)
         needs = "a container" if getattr(task, "NEEDS_CONTAINER", False) else ""
-        needs = needs or ("tools" if kind.toolsets(task.config) or type(self._set).toolsets(self._set.config) else "")
+        needs = needs or (
+            "tools" if kind.toolsets(task.config) or type(self._set).toolsets(self._set.config) else ""
+        )
         needs = needs or ("a model judge" if getattr(task.config, "judges", None) else "")
         for func in task.hooks("reward"):
             runtime = inspect.signature(func).parameters.get("runtime")
@@ -265,7 +273,9 @@ def _configuration(kind: type, arguments: Mapping[str, Any]) -> Any:
     """The configuration of a task set, of the type that its `__init__` or its generic base names."""
     for base in getattr(kind, "__orig_bases__", ()):
         for argument in getattr(base, "__args__", ()):
-            if isinstance(argument, type) and any(each.__name__ == "TasksetConfig" for each in argument.__mro__):
+            if isinstance(argument, type) and any(
+                each.__name__ == "TasksetConfig" for each in argument.__mro__
+            ):
                 return argument(**arguments)
     config_type = importlib.import_module("verifiers.v1").TasksetConfig
     return config_type(**arguments)
@@ -274,7 +284,9 @@ def _configuration(kind: type, arguments: Mapping[str, Any]) -> Any:
 def _message(said: Any) -> dict[str, str]:
     if isinstance(said, str):
         return {"role": "user", "content": said}
-    role, content = (said["role"], said["content"]) if isinstance(said, Mapping) else (said.role, said.content)
+    role, content = (
+        (said["role"], said["content"]) if isinstance(said, Mapping) else (said.role, said.content)
+    )
     if not isinstance(content, str):
         raise UsageError("a prompt has parts that are no text")
     return {"role": str(role), "content": content}

@@ -1,4 +1,4 @@
-"""What a program does around its evaluation: the next one neither suffers from it nor sees it, and every limit is of the whole."""
+"""What a program does around its evaluation: the next one neither suffers nor sees it, and limits are of the whole."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LIMITED = {
         "time.sleep(10**6)",
         "memory",
     ),
-    "files in its folder": ("open('beside', 'wb').write(bytes(1 << 30))", "error"),
+    "files in its folder": ("file = open('beside', 'wb')\nwhile True: file.write(bytes(1 << 20))", "error"),
     "files without content": (
         "import os\nfor n in range(10**6):\n    os.close(os.open(f'/tmp/{n}', os.O_CREAT))",
         "error",

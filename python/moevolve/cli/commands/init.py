@@ -28,13 +28,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tools", action="store_true", help="of an agent: one that calls a suite's tools")
     parser.add_argument(
-        "--verifiers", metavar="NAME", help="of a suite: tasks and rewards of this installed environment of verifiers"
+        "--verifiers",
+        metavar="NAME",
+        help="of a suite: tasks and rewards of this installed environment of verifiers",
     )
     parser.add_argument(
         "--arguments", default="{}", metavar="JSON", help="of that environment: what it is made with"
     )
     parser.add_argument(
-        "--tasks", type=int, default=1000, metavar="N", help="of that environment: tasks, at most (default: 1000)"
+        "--tasks",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="of that environment: tasks, at most (default: 1000)",
     )
     parser.add_argument("--preset", default="quickstart", help="whose values to write (default: quickstart)")
     parser.add_argument("--force", action="store_true", help="replace files that are there")

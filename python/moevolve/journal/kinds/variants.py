@@ -79,7 +79,9 @@ def _selected(record: Selected) -> Said:
     if record.selector:
         whose = f"select_parent.py of {line(record.selector)}"
         if record.fault:
-            failed = f"{line(record.policy)} selects {line(record.variant)} as a parent{chance}: {whose} failed"
+            failed = (
+                f"{line(record.policy)} selects {line(record.variant)} as a parent{chance}: {whose} failed"
+            )
             return f"{failed} ({line(record.fault)})", "warn"
         return f"{whose} selects {line(record.variant)} as a parent", "quiet"
     if record.action == "expand":

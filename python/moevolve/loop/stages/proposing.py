@@ -10,8 +10,8 @@ from moevolve.agents.brief import Brief
 from moevolve.agents.genome import Genome
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.journal.archive import Variant
-from moevolve.loop.context import RunContext
 from moevolve.loop import own_selection
+from moevolve.loop.context import RunContext
 from moevolve.loop.improvers import files_of
 from moevolve.loop.selecting import tree
 from moevolve.proposers.bandit import slots

@@ -90,7 +90,7 @@ class Server:
         self._initial = ""
         self._own = ""
         """Folder of candidates where there are no namespaces: the server's own, which goes with it."""
-        self._program = f"{PROGRAM}/{order['program']}"
+        self._program = Path(PROGRAM, order["program"])
         self._scratch: walls.Scratch | None = None
         self._folder: str = order["folder"] if missing else order["inside"]
         self._evaluator = f"{self._folder}/{order['evaluator']}"
@@ -149,7 +149,7 @@ class Server:
         if self._scratch is not None:
             walls.forget_shared()
             self._scratch.clear(self._program)
-            os.mkdir(PROGRAM)
+            self._program.parent.mkdir()
         else:
             self._leave()
             self._own_folder()
@@ -194,7 +194,7 @@ class Server:
         import tempfile  # It maps libraries that every fork would pay for.
 
         self._own = tempfile.mkdtemp(prefix="moevolve-evaluation-")
-        self._program = f"{self._own}/{self._order['program']}"
+        self._program = Path(self._own, self._order["program"])
 
     def _leave(self) -> None:
         """Takes away what lies outside of namespaces."""
@@ -251,14 +251,14 @@ class Server:
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
         _reseed(request["key"])
-        settings = self._order["settings"]
+        settings, program = self._order["settings"], str(self._program)
         if self._order["contract"] == "gepa" and self._module is not None:
             return gepa.evaluate(self._module, request["program"])
         if self._module is not None:
-            return contracts.openevolve(self._module, self._program, settings)
-        results = f"{os.path.dirname(self._program)}/results"
-        os.mkdir(results)
-        return contracts.shinka(self._evaluator, self._program, results, settings.get("arguments", []))
+            return contracts.openevolve(self._module, program, settings)
+        results = self._program.parent / "results"
+        results.mkdir()
+        return contracts.shinka(self._evaluator, program, str(results), settings.get("arguments", []))
 
 
 def _ending(status: int) -> str:
@@ -272,8 +272,8 @@ def _opened(folder: str) -> None:
     waiting = [folder]
     while waiting:
         with suppress(OSError):
-            path = waiting.pop()
-            os.chmod(path, 0o700)
+            path = Path(waiting.pop())
+            path.chmod(0o700)
             waiting += [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
 
 
@@ -304,7 +304,7 @@ _encoded = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 """A reply as text; what of it is no Unicode is replaced when it becomes bytes."""
 
 
-def _wrote(path: str, text: str) -> None:
+def _wrote(path: Path, text: str) -> None:
     """Writes a program where nothing is."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:

@@ -189,17 +189,17 @@ class Scratch:
             self._mount(each)
         self._layer()
 
-    def clear(self, usual: str) -> None:
-        """Takes away what an evaluation left; costs little where it left nothing but the `usual` file, alone in its folder."""
+    def clear(self, usual: Path) -> None:
+        """Takes away what an evaluation left; costs little where that is the `usual` file, alone in its folder."""
         # Whatever else is there keeps the folder, and the list below tells.
         with suppress(OSError):
-            os.unlink(usual)
-            os.rmdir(os.path.dirname(usual))
+            usual.unlink()
+            usual.parent.rmdir()
         for each in TEMPORARY:
-            if not self._untouched(each, 0o1777) or set(os.listdir(each)) != self._empty[each]:
+            if not self._untouched(each, 0o1777) or _names(each) != self._empty[each]:
                 _check("umount", _libc.umount2(each.encode(), DETACH))
                 self._mount(each)
-        if self._layered and (not self._untouched(CHANGED, 0o755) or os.listdir(CHANGED)):
+        if self._layered and (not self._untouched(CHANGED, 0o755) or _names(CHANGED)):
             os.chdir("/")
             _check("umount", _libc.umount2(self._folder.encode(), DETACH))
             _check("umount", _libc.umount2(b"/layer", DETACH))
@@ -208,7 +208,7 @@ class Scratch:
     def _untouched(self, folder: str, mode: int) -> bool:
         """Whether a folder itself is as it was made; its times, which anybody may set, are made anew."""
         os.utime(folder)
-        return stat.S_IMODE(os.stat(folder).st_mode) == mode and not _attributes(folder)
+        return stat.S_IMODE(Path(folder).stat().st_mode) == mode and not _attributes(folder)
 
     def _mount(self, folder: str) -> None:
         _mount("tmpfs", folder, "tmpfs", NO_SUID | NO_DEVICES, f"{self._room},mode=1777")
@@ -216,19 +216,23 @@ class Scratch:
             if Path(target).is_relative_to(folder):
                 _bind_path(source, target)
                 _read_only(target)
-        self._empty[folder] = set(os.listdir(folder))
+        self._empty[folder] = _names(folder)
 
     def _layer(self) -> None:
         self._layered = False
         _mount("tmpfs", "/layer", "tmpfs", NO_SUID | NO_DEVICES, f"{self._room},mode=755")
         for folder in (CHANGED, WORK):
-            os.mkdir(folder)
-            os.chmod(folder, 0o755)  # noqa: S103  as others see it, whatever the umask says
+            Path(folder).mkdir()
+            Path(folder).chmod(0o755)  # Whatever the umask says.
         layers = f"lowerdir={self._folder},upperdir={CHANGED},workdir={WORK},userxattr"
         with suppress(WallError):  # Else the folder stays read-only.
             _mount("overlay", self._folder, "overlay", NO_SUID | NO_DEVICES, layers)
             self._layered = True
         os.chdir(self._folder)
+
+
+def _names(folder: str) -> set[str]:
+    return {entry.name for entry in os.scandir(folder)}
 
 
 def _attributes(path: str) -> list[str]:

@@ -159,7 +159,7 @@ def _unnamed(family: list[int]) -> int:
         with suppress(OSError):
             for descriptor in os.scandir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
-                    told = os.stat(descriptor.path)
+                    told = descriptor.stat()
                     if stat.S_ISREG(told.st_mode) and not told.st_nlink:
                         files[told.st_dev, told.st_ino] = told.st_blocks * 512
     return sum(files.values())
