@@ -75,13 +75,19 @@ def _proposer(each: EarnedFigures) -> str:
     ]
     parts += [f"{each.broken:,} broken"] if each.broken else []
     parts += [f"{each.repeats:,} repeated"] if each.repeats else []
-    cost = f"{counted(each.requests, 'request')}, {amount(each.tokens)} tokens"
-    share = f", {amount(each.tokens // each.promoted)} tokens a promotion" if each.promoted else ""
-    return f"{', '.join(parts)}, for {cost} and {counted(each.attempts, 'attempt')} of screening{share}"
+    cost = [f"{counted(each.requests, 'request')}, {amount(each.tokens)} tokens"]
+    cost += [f"{counted(each.attempts, 'attempt')} of screening"] if each.attempts else []
+    share = (
+        f", {amount(each.tokens // each.promoted)} tokens a promotion"
+        if each.promoted and each.tokens
+        else ""
+    )
+    return f"{', '.join(parts)}, for {' and '.join(cost)}{share}"
 
 
 def _operator(each: EarnedFigures) -> str:
     parts = [f"{line(each.name, LONGEST)} {each.passed:,} of {each.screened:,} passed"]
     parts += [signed(each.gain)] if each.gain else []
     parts += [f"{each.promoted:,} promoted"] if each.promoted else []
-    return f"{', '.join(parts)}, for {counted(each.attempts, 'attempt')}"
+    parts += [f"for {counted(each.attempts, 'attempt')}"] if each.attempts else []
+    return ", ".join(parts)
