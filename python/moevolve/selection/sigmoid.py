@@ -23,13 +23,14 @@ class _Sigmoid(Weighted):
     first parent's, and with the midpoint where none has any."""
 
     def weights(self, tree: Tree) -> Mapping[str, float]:
-        scores = {node.id: tree.score(node.id) for node in tree.members}
+        scores = {node.id: tree.score(node.id) if node.score is None else node.score for node in tree.members}
         known = [score for score in scores.values() if score is not None]
         midpoint, scale = self.midpoint(known), self.scale(known)
         found: dict[str, float] = {}
+        births = tree.births
         for id, score in scores.items():
             quality = 0.5 if score is None else sigmoid(SLOPE * (score - midpoint) / scale)
-            found[id] = quality * self.novelty(tree.births(id))
+            found[id] = quality * self.novelty(births[id])
         if not any(found.values()):
             # Scores so far below the midpoint that their weights vanish are equals.
             return dict.fromkeys(found, 1.0)

@@ -53,9 +53,11 @@ class Tree:
         self.step = step
         self._nodes: dict[str, Node] = {}
         self._children: dict[str, list[str]] = {}
+        total = 0.0
         for node in self.nodes:
-            if not _finite(node):
-                raise UsageError(f"node {node.id} has a score that is no finite number")
+            total += (node.score or 0.0) + node.wins + node.losses
+            if node.scores:
+                total += sum(node.scores.values())
             if node.id in self._nodes:
                 raise UsageError(f"node {node.id} is in the tree twice")
             if node.parent is not None:
@@ -64,6 +66,12 @@ class Tree:
                 self._children[node.parent].append(node.id)
             self._nodes[node.id] = node
             self._children[node.id] = []
+        # A finite sum has no part that is not; finite numbers may add up to more than there is.
+        for node in () if math.isfinite(total) else self.nodes:
+            if not all(
+                map(math.isfinite, (node.score or 0.0, node.wins, node.losses, *node.scores.values()))
+            ):
+                raise UsageError(f"node {node.id} has a score that is no finite number")
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -100,9 +108,10 @@ class Tree:
         """Nodes whose first parent this is, oldest first."""
         return [self._nodes[child] for child in self._children[self[id].id]]
 
-    def births(self, id: str) -> int:
-        """How many children a node has."""
-        return len(self._children[self[id].id])
+    @cached_property
+    def births(self) -> dict[str, int]:
+        """Node -> how many children it has."""
+        return {id: len(children) for id, children in self._children.items()}
 
     def score(self, id: str) -> float | None:
         """A node's score, or its nearest first parent's that has one; None where none has."""
@@ -140,11 +149,3 @@ class Tree:
     def evaluations(self) -> float:
         """Evaluations of all nodes together."""
         return math.fsum(node.wins + node.losses for node in self.nodes)
-
-
-def _finite(node: Node) -> bool:
-    """Whether every number of a node is finite."""
-    # A sum of finite numbers may overflow, a finite sum has none that is not.
-    if math.isfinite((node.score or 0.0) + node.wins + node.losses + sum(node.scores.values())):
-        return True
-    return all(map(math.isfinite, (node.score or 0.0, node.wins, node.losses, *node.scores.values())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 
 import msgspec
@@ -62,6 +63,7 @@ class ProgramArchive:
         self._nodes: dict[str, Node] = {}
         """Members as policies see them, which few records change."""
         self._features: list[str] = []
+        self._values: dict[str, float] = {}
         self._children: dict[str, list[str]] = {}
 
     def take(self, record: Record) -> None:
@@ -90,6 +92,7 @@ class ProgramArchive:
         self.applied += 1
         program = self.programs[record.variant]
         self._nodes.pop(program.id, None)
+        self._values.pop(program.id, None)
         if record.purpose == "recheck":
             if record.score is not None:
                 program.fresh.append(record.score)
@@ -118,8 +121,11 @@ class ProgramArchive:
 
     def value(self, id: str) -> float:
         """A program's score; below every score where it has none."""
-        score = self.programs[id].score
-        return float("-inf") if score is None else score
+        known = self._values.get(id)
+        if known is None:
+            score = self.programs[id].score
+            known = self._values[id] = -math.inf if score is None else score
+        return known
 
     def best(self) -> Program:
         """The champion.

@@ -43,8 +43,11 @@ def _check(step: str, result: int) -> None:
         raise WallError(number, f"{step}: {os.strerror(number)}")
 
 
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+
+
 def _prctl(option: int, value: int) -> None:
-    _libc.prctl(option, *(ctypes.c_ulong(each) for each in (value, 0, 0, 0)))
+    _libc.prctl(option, value, 0, 0, 0)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
