@@ -87,6 +87,38 @@ fn values_encode_as_ggml_encodes_them() {
     }
 }
 
+/// `golden/odd.f32` holds 32 blocks of 256 numbers as no trained model has them: zeros, denormals, constants and little beside
+/// them, one outlier; `golden/odd.NAME` what ggml 0.25 makes of them.
+#[test]
+fn odd_values_encode_as_ggml_encodes_them() {
+    let values = floats(include_bytes!("golden/odd.f32"));
+    macro_rules! odd {
+        ($format:ident, $name:literal) => {
+            (
+                Format::$format,
+                &include_bytes!(concat!("golden/odd.", $name))[..],
+            )
+        };
+    }
+    for (format, expected) in [
+        odd!(Q4_0, "q40"),
+        odd!(Q4_1, "q41"),
+        odd!(Q5_0, "q50"),
+        odd!(Q5_1, "q51"),
+        odd!(Q8_0, "q80"),
+        odd!(Q4K, "q4k"),
+        odd!(Q5K, "q5k"),
+        odd!(Q6K, "q6k"),
+    ] {
+        let found = encode(format, &values).expect("is written");
+        let size = format.block_bytes();
+        let blocks = found.chunks_exact(size).zip(expected.chunks_exact(size));
+        for (block, (found, expected)) in blocks.enumerate() {
+            assert_eq!(found, expected, "{} block {block}", format.name());
+        }
+    }
+}
+
 #[test]
 fn names_and_numbers_are_unambiguous() {
     for format in Format::ALL {
