@@ -68,9 +68,11 @@ impl Config {
         let Value::Object(mut map) = value else {
             return Err(broken("is not a JSON object".to_owned()));
         };
+        let mut file = file.to_owned();
         if let Some(inner) = text_config(&map) {
-            map = inner;
+            (map, file) = (inner, within_wrapper(&file));
         }
+        let file = &*file;
         positions::fill(&mut map);
         let fields = Fields { file, map: &map };
         let family = match fields.get("model_type").and_then(Value::as_str) {
@@ -365,6 +367,11 @@ impl Config {
 
 /// Keys that count layers for multi-token prediction.
 const MTP_COUNTS: [&str; 2] = ["num_mtp_modules", "num_nextn_predict_layers"];
+
+/// What errors call the file of settings that [`text_config`] took out of it.
+pub fn within_wrapper(file: &str) -> String {
+    format!("{file} (text_config of qwen3_5_moe)")
+}
 
 /// The language model's part of a configuration that wraps it beside one of images.
 pub fn text_config(map: &Map<String, Value>) -> Option<Map<String, Value>> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::checkpoint::gguf;
-use crate::config::{Config, text_config};
+use crate::config::{Config, text_config, within_wrapper};
 use moevolve_checkpoint::files::read_object;
 use moevolve_checkpoint::folder::advice;
 use moevolve_checkpoint::gguf::Parts;
@@ -164,6 +164,8 @@ fn of_gguf(path: &Path) -> Result<Plan> {
 /// Plans from the fields of `config.json`, also of checkpoints that the engine itself does not run; `file` names it in errors.
 pub fn of(config: &Map<String, Value>, file: &str) -> Result<Plan> {
     let inner = text_config(config);
+    let named = inner.as_ref().map(|_| within_wrapper(file));
+    let file = named.as_deref().unwrap_or(file);
     let shape = Shape::read(inner.as_ref().unwrap_or(config), file)?;
     let groups = groups(&shape);
     let count = |what: &str, total: u128| {
