@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from serving import Serving
 
 from moevolve.config import Config
 from moevolve.errors import CapacityError, UsageError
@@ -109,6 +110,19 @@ def test_a_copy_goes_its_own_way_and_an_engine_comes_back(pair: tuple[Engine, En
     assert there.weights_hash == here.weights_hash
     here.to("cuda")
     assert here.device == "cuda:0"
+
+
+def test_a_server_answers_from_a_card(pair: tuple[Engine, Engine]) -> None:
+    asked = {"prompt": PROMPTS, "max_tokens": 5, "temperature": 1.0, "seed": 3}
+    answers = []
+    for engine in pair:
+        server = Serving(engine)
+        try:
+            answers.append(server.client.post("/v1/completions", json=asked).json()["choices"])
+        finally:
+            server.stop()
+    assert len(answers[0]) == len(PROMPTS)
+    assert answers[1] == answers[0]
 
 
 def test_auto_takes_the_card_unless_it_does_not_run_the_network(card: Path) -> None:
