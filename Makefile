@@ -89,7 +89,7 @@ packaging-cuda: develop wheel wheel-cuda ## install both wheels in an empty envi
 gpu-check: wheel wheel-cuda ## put the check of a card into dist/gpu: copy the folder to the machine, and run check.py there
 	cargo build --release -p moevolve-kernels-cuda --example gpu_check
 	@mkdir -p dist/gpu && cp target/release/examples/gpu_check target/cuda/*.fatbin target/cuda/sources.txt benches/gpu/check.py dist/gpu/
-	@$(BIN)/python -m pip download --quiet --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
+	@$(BIN)/python -m pip download --quiet --only-binary :all: --python-version 3.12 --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
 		--find-links dist --find-links dist-cuda --dest dist/gpu/wheels dist/moevolve-*.whl dist-cuda/*.whl
 	@du -sh dist/gpu
 
