@@ -281,11 +281,8 @@ fn stored_weights_in_bf16_take_no_more_than_that() {
     assert!(far < 2e-2, "{far}");
     later.choose_precision("fastest").expect("a precision");
     assert!(bits(&logits(&mut later)) == bits(&logits(&mut at_once)));
-    let asked = request(1, 9, &[1], 8, 0.0);
-    assert_eq!(
-        texts(&mut later, &[asked.clone()]),
-        texts(&mut at_once, &[asked])
-    );
+    let asked = [request(1, 9, &[1], 8, 0.0)];
+    assert_eq!(texts(&mut later, &asked), texts(&mut at_once, &asked));
     let copy = logits(&mut at_once.duplicate().expect("a copy"));
     assert_eq!(apart(&copy, &logits(&mut at_once)), 0.0);
     // And back.
