@@ -33,7 +33,7 @@ impl Engine {
             return whole.save_parts(path, dtype, most);
         }
         if self.card.is_some() {
-            return self.on_host()?.save(path, dtype);
+            return self.on_host()?.save_parts(path, dtype, most);
         }
         let (model, tokenizer) = (self.released(&self.parameters), self.tokenizer.as_deref());
         if path.extension().is_some_and(|end| end == "gguf") {
