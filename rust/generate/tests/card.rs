@@ -323,7 +323,8 @@ fn texts_are_the_processors_alone_and_in_company() {
         let (mut cpu, mut card) = (create(&config, 1), on_card(create(&config, 1)));
         let expected = texts(&mut cpu, &requests());
         assert_eq!(texts(&mut card, &requests()), expected, "{family}");
-        for (asked, expected) in requests().into_iter().zip(expected) {
+        // Greedy ones with and without guesses.
+        for (asked, expected) in requests().into_iter().zip(expected).take(3) {
             assert_eq!(texts(&mut card, &[asked]), [expected], "{family}");
         }
     }
