@@ -89,12 +89,13 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Compiles a body `unsafe fn body<S: Simd>(arguments)` for every instruction set, behind one safe function.
+/// Compiles a body `unsafe fn body<S: Simd>(arguments)` for every instruction set, behind one safe function; one of two
+/// types, `unsafe fn body<S: Simd, W>(arguments)`, as `body [W]`.
 ///
 /// The body and all it calls must be `#[inline(always)]` and free of closures: an intrinsic that is not inlined
 /// into a function with its `target_feature` becomes a call, 35 times slower (measured).
 macro_rules! kernel {
-    ($(#[$meta:meta])* pub fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?) => {
+    ($(#[$meta:meta])* pub fn $name:ident = $body:ident $([$way:ty])? ($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
         pub fn $name(isa: $crate::Isa, $($arg: $type),*) $(-> $out)? {
@@ -102,13 +103,13 @@ macro_rules! kernel {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx512($($arg: $type),*) $(-> $out)? {
-                $body::<$crate::simd::Avx512>($($arg),*)
+                $body::<$crate::simd::Avx512 $(, $way)?>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx2($($arg: $type),*) $(-> $out)? {
-                $body::<$crate::simd::Avx2>($($arg),*)
+                $body::<$crate::simd::Avx2 $(, $way)?>($($arg),*)
             }
             // SAFETY: an `Isa` exists only where the processor has it; the body checks the lengths of its slices.
             unsafe {
@@ -117,7 +118,7 @@ macro_rules! kernel {
                     $crate::dispatch::Kind::Avx512Bf16 | $crate::dispatch::Kind::Avx512 => avx512($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::dispatch::Kind::Avx2 => avx2($($arg),*),
-                    $crate::dispatch::Kind::Scalar => $body::<$crate::simd::Scalar>($($arg),*),
+                    $crate::dispatch::Kind::Scalar => $body::<$crate::simd::Scalar $(, $way)?>($($arg),*),
                 }
             }
         }

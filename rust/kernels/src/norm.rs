@@ -18,7 +18,7 @@ pub struct Norm {
 kernel! {
     /// Normalises `rows` rows; `x` and `y` have rows `x_step` and `y_step` apart. Keeps 1/rms of each
     /// piece in `inverse` (rows, groups).
-    pub fn rms_norm = rms_norm_body(norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], y: &mut [f32], y_step: usize, inverse: &mut [f32])
+    pub fn rms_norm = normalise [Chains] (norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], y: &mut [f32], y_step: usize, inverse: &mut [f32])
 }
 
 kernel! {
@@ -46,21 +46,6 @@ impl Squares for Chains {
     unsafe fn mean<S: Simd>(norm: Norm, x: *const f32) -> f32 {
         dot::<S>(x, x, norm.width) / norm.count as f32
     }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn rms_norm_body<S: Simd>(
-    norm: Norm,
-    rows: usize,
-    x: &[f32],
-    x_step: usize,
-    gain: &[f32],
-    y: &mut [f32],
-    y_step: usize,
-    inverse: &mut [f32],
-) {
-    normalise::<S, Chains>(norm, rows, x, x_step, gain, y, y_step, inverse);
 }
 
 #[inline(always)]

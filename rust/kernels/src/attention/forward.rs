@@ -23,7 +23,7 @@ kernel! {
     /// As [`attend`] without keeping, over a sequence in blocks, of which `layer` counts: rows are one or more of it.
     ///
     /// `scratch` has room for (query heads, positions rounded up to blocks).
-    pub fn attend_blocks = attend_blocks_body(heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+    pub fn attend_blocks = attend_blocks_with [Own] (heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {
@@ -31,17 +31,17 @@ kernel! {
     ///
     /// `out` is (rows, query heads × width); `probabilities` is (rows, query heads, stride) if `keep`, else scratch for
     /// one row.
-    pub fn attend = attend_body(heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
+    pub fn attend = attend_with [Own] (heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
 }
 
 kernel! {
     /// As [`attend_blocks`], within a reach.
-    pub fn attend_blocks_within = attend_blocks_within_body(heads: Heads, reach: Reach<'_>, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+    pub fn attend_blocks_within = attend_blocks_reaching [Within] (heads: Heads, reach: Reach<'_>, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {
     /// As [`attend`], within a reach; of the probabilities that are kept, those of blocks before it are not written.
-    pub fn attend_within = attend_within_body(heads: Heads, reach: Reach<'_>, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
+    pub fn attend_within = attend_reaching [Within] (heads: Heads, reach: Reach<'_>, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
 }
 
 /// The arithmetic of a query row.
@@ -138,56 +138,6 @@ impl KeyValueBlocks for InBlocks<'_> {
     fn step(self) -> usize {
         LANES
     }
-}
-
-#[inline(always)]
-unsafe fn attend_blocks_body<S: Simd>(
-    heads: Heads,
-    blocks: &[&[Line]],
-    layer: usize,
-    queries: Queries<'_>,
-    scratch: &mut [f32],
-    out: &mut [f32],
-) {
-    attend_blocks_with::<S, Own>(heads, blocks, layer, queries, scratch, out);
-}
-
-#[inline(always)]
-unsafe fn attend_body<S: Simd>(
-    heads: Heads,
-    cache: KeyValues<'_>,
-    queries: Queries<'_>,
-    probabilities: &mut [f32],
-    keep: bool,
-    out: &mut [f32],
-) {
-    attend_with::<S, Own>(heads, cache, queries, probabilities, keep, out);
-}
-
-#[inline(always)]
-unsafe fn attend_blocks_within_body<S: Simd>(
-    heads: Heads,
-    reach: Reach<'_>,
-    blocks: &[&[Line]],
-    layer: usize,
-    queries: Queries<'_>,
-    scratch: &mut [f32],
-    out: &mut [f32],
-) {
-    attend_blocks_reaching::<S, Within>(heads, reach, blocks, layer, queries, scratch, out);
-}
-
-#[inline(always)]
-unsafe fn attend_within_body<S: Simd>(
-    heads: Heads,
-    reach: Reach<'_>,
-    cache: KeyValues<'_>,
-    queries: Queries<'_>,
-    probabilities: &mut [f32],
-    keep: bool,
-    out: &mut [f32],
-) {
-    attend_reaching::<S, Within>(heads, reach, cache, queries, probabilities, keep, out);
 }
 
 #[inline(always)]

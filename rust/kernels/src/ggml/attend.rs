@@ -17,37 +17,13 @@ pub const WIDEST: usize = 512;
 
 kernel! {
     /// As [`crate::attention::attend_blocks`].
-    pub fn attend_blocks = attend_blocks_body(heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+    pub fn attend_blocks = attend_blocks_with [RowOrPair] (heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {
     /// As [`crate::attention::attend`]: queries, keys and values are rounded already, see [`round_to_half`], and keys stand
     /// in the cache in the order in which the file has a head's dimensions.
-    pub fn attend = attend_body(heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
-}
-
-#[inline(always)]
-unsafe fn attend_blocks_body<S: Simd>(
-    heads: Heads,
-    blocks: &[&[Line]],
-    layer: usize,
-    queries: Queries<'_>,
-    scratch: &mut [f32],
-    out: &mut [f32],
-) {
-    attend_blocks_with::<S, RowOrPair>(heads, blocks, layer, queries, scratch, out);
-}
-
-#[inline(always)]
-unsafe fn attend_body<S: Simd>(
-    heads: Heads,
-    cache: KeyValues<'_>,
-    queries: Queries<'_>,
-    probabilities: &mut [f32],
-    keep: bool,
-    out: &mut [f32],
-) {
-    attend_with::<S, RowOrPair>(heads, cache, queries, probabilities, keep, out);
+    pub fn attend = attend_with [RowOrPair] (heads: Heads, cache: KeyValues<'_>, queries: Queries<'_>, probabilities: &mut [f32], keep: bool, out: &mut [f32])
 }
 
 /// Sums as of ggml's product of two rows for a row alone, else as of its product of many.

@@ -3,7 +3,7 @@ use crate::simd::Simd;
 
 kernel! {
     /// As [`crate::norm::rms_norm`]: the squares are rounded to f32 and added one after the other in f64.
-    pub fn rms_norm = rms_norm_body(norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], y: &mut [f32], y_step: usize, inverse: &mut [f32])
+    pub fn rms_norm = normalise [OneByOne] (norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], y: &mut [f32], y_step: usize, inverse: &mut [f32])
 }
 
 struct OneByOne;
@@ -18,19 +18,4 @@ impl Squares for OneByOne {
         }
         (sum / norm.count as f64) as f32
     }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn rms_norm_body<S: Simd>(
-    norm: Norm,
-    rows: usize,
-    x: &[f32],
-    x_step: usize,
-    gain: &[f32],
-    y: &mut [f32],
-    y_step: usize,
-    inverse: &mut [f32],
-) {
-    normalise::<S, OneByOne>(norm, rows, x, x_step, gain, y, y_step, inverse);
 }
