@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{apart, cases, random, twin};
+use common::{apart_beside, cases, largest, random, twin};
 use moevolve_kernels::attention::{
     self as cpu, append, attend as cpu_attend, attend_backward as cpu_backward,
 };
@@ -321,9 +321,13 @@ proptest! {
         let case = Case::new(group, key_heads, wide * 16, &sequences, seed);
         let dout = random(case.queries.len(), seed ^ 3);
         let found = case.packed(&twin(seed), &dout);
-        let near = [1e-5, 1e-4, 1e-4, 1e-4];
-        for ((found, expected), near) in found.iter().zip(case.on_cpu(&dout)).zip(near) {
-            prop_assert!(apart(found, &expected) < near, "{}", apart(found, &expected));
+        let expected = case.on_cpu(&dout);
+        // What queries and keys get is a difference, of nothing but rounding where a row sees one position.
+        let terms = 0.1 * largest(&expected[3]);
+        let near = [(1e-5, 1e-6), (1e-4, terms), (1e-4, terms), (1e-4, 1e-6)];
+        for ((found, expected), (near, least)) in found.iter().zip(&expected).zip(near) {
+            let gap = apart_beside(found, expected, least);
+            prop_assert!(gap < near, "{gap}");
         }
     }
 

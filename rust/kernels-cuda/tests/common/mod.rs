@@ -56,10 +56,18 @@ pub fn bf16(x: f32) -> u16 {
 
 /// Largest distance of `found` from `expected`, relative to the largest of `expected`; infinite if a number is missing.
 pub fn apart(found: &[f32], expected: &[f32]) -> f64 {
+    apart_beside(found, expected, 1e-6)
+}
+
+/// The largest magnitude.
+pub fn largest(x: &[f32]) -> f64 {
+    x.iter().fold(0.0, |most, &x| most.max(f64::from(x).abs()))
+}
+
+/// As [`apart`], where what is expected may be all but zero: beside `least`, of the terms that it is the difference of.
+pub fn apart_beside(found: &[f32], expected: &[f32], least: f64) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let scale = expected
-        .iter()
-        .fold(1e-6f64, |m, &x| m.max(f64::from(x).abs()));
+    let scale = largest(expected).max(least);
     let gap = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).abs() / scale;
     found.iter().zip(expected).map(gap).fold(0.0, |most, gap| {
         if gap <= most {
