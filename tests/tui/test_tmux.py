@@ -27,7 +27,9 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self._socket = str(folder / "tmux")
         self._path = folder
-        environment = os.environ | {
+        # A size that this process was told, by a shell or by a test, is not this terminal's.
+        told = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environment = told | {
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "XDG_CONFIG_HOME": str(folder / "settings"),
             "TERM": "xterm-256color",
