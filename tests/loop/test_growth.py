@@ -29,6 +29,7 @@ from moevolve.records import (
     SealedOpened,
 )
 from moevolve.skills.growth import judge, new_leaves
+from moevolve.tasks.suite import Suite
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
@@ -124,6 +125,13 @@ def test_without_growth_nothing_of_it_is_on_record(tmp_path: Path) -> None:
     assert not any(isinstance(record, Grown | GrowthScored) for record in records(path))
     with RunStore.open(path) as store:
         assert read(store).view.growth.tries == 0
+
+
+def test_nothing_grows_of_which_the_gate_or_the_last_score_would_have_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Suite, "has", lambda suite, split, path, level: split != "sealed")
+    assert not grown(start(growing(), tmp_path / "run"))
 
 
 @pytest.mark.parametrize("where", [Grown, GrowthScored, "grown direct"])

@@ -7,6 +7,7 @@ import pytest
 import moevolve as mv
 from moevolve.errors import UsageError
 from moevolve.tasks import registry
+from moevolve.tasks.splits import SPLITS
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +92,15 @@ def test_levels_that_cannot_be_used_are_refused() -> None:
 def test_the_user_suite_without_skills_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="name the file that defines skills"):
         mv.suite("user")
+
+
+def test_a_split_that_a_level_has_no_prompt_of_is_known_without_a_draw() -> None:
+    @mv.skill("text/once", levels=(1, 1))
+    def once(rng: Random, level: int) -> mv.Task:
+        """The only question there is."""
+        return mv.Task(prompt="once?", answer="yes")
+
+    user = mv.suite("user")
+    assert [split for split in SPLITS if user.has(split, "text/once", 1)] == [user.split_of("once?")]
+    define()
+    assert all(mv.suite("user").has(split, "text/rot13", 3) for split in SPLITS)

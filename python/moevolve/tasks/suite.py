@@ -241,6 +241,16 @@ class Suite:
             spread += [(path, level)] * (each if tasks is None else tasks.size(split, level))
         return spread
 
+    def has(self, split: Split, path: str, level: int) -> bool:
+        """Whether a level of a skill has a prompt in a split, closed or not: no task of it is told."""
+        leaf = self[path]
+        if leaf.listed is not None:
+            return leaf.listed.size(split, level) > 0
+        start = key("has", split, path, level)
+        return any(
+            self.split_of(leaf.task(level, key(start, attempt)).prompt) == split for attempt in range(TRIES)
+        )
+
     def sample(self, split: str, cells: Sequence[Cell], *parts: int | str) -> list[Task]:
         """One task a cell, in order. No prompt comes twice where the cell has fresh ones left."""
         tasks: list[Task] = []

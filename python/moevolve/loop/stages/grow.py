@@ -129,6 +129,9 @@ def _try(run: RunContext, cycle: int, proposal: Proposal) -> None:
     except UsageError:
         # A level of which the train split has no prompt cannot be practised.
         return
+    if not all(suite.has(split, *cell) for split in ("gate", "sealed") for cell in cells):
+        # Nor can one be held beside the gate, or scored in the end, of which those splits have none.
+        return
     run.state.next_growth += 1
     [rollouts] = growing.roll(run.rollouts(run.champion, tasks, stage), suite=suite)
     run.bill(cycle, f"growth {name}")
