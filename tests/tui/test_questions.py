@@ -20,7 +20,7 @@ ANSWERS = {
     "is it better, and how sure": [r"Dev \.\d+ ±\.\d+ > \.\d+ ±\.\d+, [+-]\.\d+ \[.+\] n=\d+"],
     "what changed": [r"@@ -\d+.* \+\d+.* @@", r"'v\d': vote"],
     "why was it promoted": [
-        r"promote: \+\.043 on 420 pairs, 90 won, 48 lost",
+        r"promoted: \+\.043 on 420 pairs, 90 won, 48 lost",
         r"evidence 30 : 1, needed 20 : 1",
     ],
     "why did this one fail": [r"verdict: \w+, score", r"Prompt", r"Answer"],

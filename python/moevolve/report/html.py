@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from moevolve.journal.figures import amount, bounds, decimals, duration, evidence, level, signed
+from moevolve.journal.kinds.variants import fate_of
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line, lines
 from moevolve.journal.variants import Fate
@@ -87,6 +88,7 @@ def page(summary: Summary, reader: RunReader) -> str:
         "amount": amount,
         "breakable": _breakable,
         "duration": duration,
+        "fate": fate_of,
         "evidence": evidence,
         "interval": bounds,
         "line": line,

@@ -153,7 +153,7 @@ def _axes(title: str, low: float, high: float, below: Sequence[tuple[float, str]
         y = _y(value, low, high)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{value:.{told}g}", anchor="end"))
-    parts += [_text(_x(share), HEIGHT - BOTTOM, name, anchor="middle") for share, name in below]
+    parts += [_text(_x(share), HEIGHT - BOTTOM + 6, name, anchor="middle") for share, name in below]
     return parts
 
 

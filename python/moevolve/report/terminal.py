@@ -16,6 +16,7 @@ from moevolve.journal.costs import said_endings, said_refused
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.figures import amount, bounds, counted, decimals, duration, evidence, level, signed
+from moevolve.journal.kinds.variants import fate_of
 from moevolve.journal.remembering import brought
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView, describe
@@ -280,7 +281,7 @@ def decisions(gates: Sequence[GateFigures], title: str = "Decisions of the gate"
             str(gate.cycle),
             gate.level,
             line(gate.candidate),
-            *([gate.decision] if mixed else []),
+            *([fate_of(gate.decision)] if mixed else []),
             what,
             signed(gate.gain),
             evidence(gate.evidence),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from moevolve.errors import MoevolveError
 from moevolve.journal.figures import UNKNOWN, gain
+from moevolve.journal.kinds.variants import fate_of
 from moevolve.journal.text import line, lines
 from moevolve.records import Gated, Guarded, Improved
 from moevolve_tui.drawing.rows import Row, fit, rule, text
@@ -86,7 +87,7 @@ class GuardsPage(Page):
             entry = self.shown.entry(seq)
             if entry is not None and isinstance(entry.record, Improved):
                 words, tone = evaluations.decision_line(entry.record)
-                name = f"{line(entry.record.candidate, 10)} {entry.record.decision}d: "
+                name = f"{line(entry.record.candidate, 10)} {fate_of(entry.record.decision)}: "
                 rows.append(Row(fit([(name, "plain"), (words, tone)], width), EntryTarget(seq)))
         return [rule("Programs that looked better", width), *(rows or [Row([("none", "quiet")])])]
 
@@ -147,7 +148,7 @@ class GuardsPage(Page):
                                 f"c{record.cycle} {line(record.candidate, 10)} {gain(record.gain)} n={record.n:,} ",
                                 "plain",
                             ),
-                            (f"{record.decision}: {against}", "warn"),
+                            (f"{fate_of(record.decision)}: {against}", "warn"),
                         ],
                         width,
                     ),

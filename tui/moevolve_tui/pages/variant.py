@@ -7,7 +7,7 @@ import math
 from moevolve.errors import MoevolveError
 from moevolve.journal.figures import evidence, gain, score
 from moevolve.journal.kinds import Tone
-from moevolve.journal.kinds.variants import what
+from moevolve.journal.kinds.variants import fate_of, what
 from moevolve.journal.programs import program_files
 from moevolve.journal.text import line, lines
 from moevolve.records import Gated, VariantAdded
@@ -81,7 +81,7 @@ def per_skill(decision: Gated, width: int) -> list[Row]:
 
 def decision_lines(decision: Gated, width: int) -> list[Row]:
     """What the gate decided and on what."""
-    words = f"{decision.decision}: {gain(decision.gain)} on {decision.n:,} pairs"
+    words = f"{fate_of(decision.decision)}: {gain(decision.gain)} on {decision.n:,} pairs"
     words += f", {decision.wins} won, {decision.losses} lost"
     rows = text(words, width, "head")
     needed = (

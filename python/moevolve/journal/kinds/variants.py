@@ -34,6 +34,11 @@ _DECISIONS: dict[str, tuple[str, Fate, Tone]] = {
 }
 
 
+def fate_of(decision: str) -> Fate:
+    """What becomes of a candidate of which so was decided: the word that every reader uses."""
+    return _DECISIONS[decision][1]
+
+
 def what(record: VariantAdded | Proposed) -> str:
     """What a variant changes, with the operator that made it."""
     operator, summary = line(record.operator), line(record.summary)
@@ -191,7 +196,7 @@ def _gate(view: RunView, record: Gated, seq: int, at: float) -> None:
     view.decisions[record.level][1] += 1
     row = view.variants.row(record.candidate)
     if row is not None:
-        view.variants.settle(row, _DECISIONS[record.decision][1])
+        view.variants.settle(row, fate_of(record.decision))
         view.variants.decide(row, record.gain, record.n)
     if record.decision == "hold":
         view.waiting.append(record.candidate)
