@@ -51,7 +51,7 @@ def test_the_overview_draws_the_champions_score_and_lists_decisions_operators_an
     assert "Champion's score by evaluation" in shown and "dev" not in shown
     assert "0.73, +0.12 over v9, n=8, p 0.0031" in shown and "the same twice" in shown
     assert "3 failed: 1 timeout, 1 crashed, 1 not a number" in shown
-    assert "operator" in shown and "constants" in shown and "scored" in shown
+    assert "Worked: tried, scored, promoted" in shown and "constants" in shown
     assert "serve" not in shown.split("Next:")[1]
 
 

@@ -108,8 +108,8 @@ def test_no_words_of_a_run_steer_the_screens() -> None:
 
 def test_the_overview_says_what_changed_by_how_much_and_of_how_many() -> None:
     shown = text(SCREENS[1](context_over(synthetic.recorded(MIDDLE))))
-    assert "+.043 of 420" in shown and "distil 60 steps" in shown
-    assert "operator" in shown and "Next: p pause after this cycle" in shown
+    assert "+.043 n=420" in shown and "distil 60 steps" in shown
+    assert "Worked: tried, passed, promoted" in shown and "Next: p pause after this cycle" in shown
 
 
 def test_the_gate_is_shown_while_it_runs() -> None:

@@ -27,6 +27,8 @@ class Base(App[str]):
         return self._app().chosen_pane
 
     def _say(self, words: str, *, bad: bool = False) -> None:
+        # The newest word alone: older ones would cover what it is about.
+        self._app().clear_notifications()
         self._app().notify(words, severity="error" if bad else "information", markup=False)
 
     def _prompt(self, what: str, words: str) -> None:

@@ -14,28 +14,30 @@ HELP = """\
 Everything here comes from the runs' journals; leaving touches no run.
 
 0 runs  1 overview  2 skills  3 lineage  4 diff  5 train  6 memory
-7 guards  8 system  9 log                     tab   next pane
+7 guards  8 system  9 log                    tab   next pane
 
-enter  open what the cursor is on             esc   step out
-j k up down, page keys, g G   move            left right   fold; read curves
-/      filter (log), search (memory), find    n N   next, previous hit
-space  freeze the picture; on 0 mark a run    f     follow the newest record
-z      zoom the pane                          c     compare two (m marks one)
-d      diff of a variant   x   its source     a     attempts kept
-o      overlay marked runs                    O     sort skills
-l      logarithmic axis                       e     decisions and alarms only
-u      diff side by side or not               [ ]   hunks of a diff
-s      picture as SVG                         y     copy an id
-p      pause or resume     P   stop           A R   approve, reject
+enter  open what the cursor is on            esc   step out
+j k g G, arrows, page keys   move            left right   fold, read
+/      filter (log), search (memory)         n N   next, previous hit
+space  freeze the picture; on 0 mark a run   f     follow the newest
+z      zoom the pane                         c     compare, m marks
+d      diff of a variant   x   its source    a     attempts kept
+o      overlay marked runs                   O     sort skills
+l      logarithmic axis                      e     decisions alone
+u      diff side by side or not              [ ]   hunks of a diff
+s      picture as SVG                        y     copy an id
+p      pause or resume     P   stop          A R   approve, reject
 t      replay: . , step   > < cycle   space plays   + - speed   T go to
-h      write the report page                  v     how to serve
-: or ctrl+p   every command, themes           q     leave
+h      write the report page                 v     how to serve it
+: or ctrl+p   every command, themes          q     leave
 
-Marks: ✔ promoted  ○ kept  ✗ discarded or failed  · screened out  ★ champion
-◌ not chosen  ◐ waits for you  ⊘ vetoed  ↶ rolled back  ? undecided
-◆ sealed score, always on the same tasks   ━ dev score, fresh tasks each cycle
-░ 95 % interval   w p weights, program promoted   n tasks that a figure is of
-Colour says only that a change leaves its 95 % interval; + and ! say it too."""
+Marks: ✔ promoted  ○ kept  ✗ discarded or failed  · screened out
+★ champion  ◌ not chosen  ◐ waits for you  ⊘ vetoed  ↶ rolled back
+? undecided   W weights   P program   S seed   c3 made in cycle 3
+◆ sealed score, always on the same tasks   ━ dev score, fresh tasks
+░ 95 % interval   w p weights, program promoted   n tasks of a figure
+Colour says only that a change leaves its 95 % interval; + and ! say so
+too."""
 
 
 class HelpScreen(ModalScreen[None]):

@@ -112,6 +112,11 @@ def _wrapped(mark: str, number: int, words: str, width: int, tone: Tone) -> Iter
         yield [(lead, tone), (piece, tone)]
 
 
+def numbered(number: int, words: str, width: int) -> Iterator[Line]:
+    """A line of a text with its number, as many rows as it takes."""
+    return _wrapped(" ", number, words, width, "plain")
+
+
 def _range(start: int, stop: int) -> str:
     """A hunk's lines as unified diffs write them."""
     length = stop - start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from moevolve.journal.drawing.lines import Line, fit
-from moevolve.journal.figures import score
+from moevolve.journal.figures import gain, score
 from moevolve.journal.growth import leaves_of
 from moevolve.journal.kinds import Tone
 from moevolve.journal.scores import LevelInterval, Skill
@@ -96,9 +96,9 @@ def _mean(values: list[float]) -> float | None:
 
 def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
     """`reverse        ━━━━━╸── .52 > 1.00 +.48 L6-8 n=40`: colour only where the change leaves its 95 % interval."""
-    figures = "–" if row.before is None else score(row.before)
+    figures = f"{'–' if row.before is None else _short(row.before):>3}"
     if row.before is not None and row.now is not None:
-        figures += f" > {score(row.now)}"
+        figures += f" > {_short(row.now):>3}"
     level, ends = "", row.level[1] if row.level else None
     if ends:
         level = f"L{ends[0]}" if ends[0] == ends[1] else f"L{ends[0]}-{ends[1]}"
@@ -109,16 +109,20 @@ def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
         low, high = row.change[1]
         tone = "good" if low > 0 else "bad" if high < 0 else "quiet"
         mark = "+" if low > 0 else "!" if high < 0 else " "
-        change = f"±{score((high - low) / 2)}"
+        change = f"{gain(row.change[0], 2)} ±{score((high - low) / 2)}"
     tail, before, now = f" n={row.n}" if row.n else "", row.before, row.now
     if row.grown:
         tail += f" {row.grown}"
         if row.column is not None and row.before is None:
             # No score counts it: what stands here is its share of the growth column.
             before, tone = row.column[0], "sealed"
-            figures, tail = score(before), f" n={row.column[1]} {row.grown}"
-    name_width = min(30, max(14, width - 47))
-    bar_width = max(4, min(24, width - name_width - 37))
+            figures, tail = f"{_short(before):>9}", f" n={row.column[1]} {row.grown}"
+    room = width - 40
+    name_width = min(30, max(14, room - 13))
+    # A bar of a few cells tells nothing.
+    bar_width = min(24, room - name_width)
+    if bar_width < 4:
+        name_width, bar_width = max(14, room), 0
     lead = "" if row.leaf else ("v " if open else "> ")
     name: Line = [("  " * row.depth + lead + row.name, "plain" if row.leaf else "head")]
     bar_tone: Tone = tone if row.leaf else "quiet"
@@ -127,11 +131,17 @@ def skill_line(row: TreeRow, width: int, *, open: bool = True) -> Line:
         *fit(name, name_width),
         (" ", "plain"),
         *bar(before, now, bar_width, bar_tone),
-        (f" {figures:>10}", tone),
-        (f" {change:<5}", "quiet"),
-        (f" {level:<7}", "quiet"),
+        (f" {figures:<9}", tone),
+        (f" {change:<9}", "quiet"),
+        (f" {level:<6}", "quiet"),
         (tail, "quiet"),
     ]
+
+
+def _short(value: float) -> str:
+    """A score in three cells, so that all that stand below one another line up: `.98`, `1.0`."""
+    text = score(value)
+    return text if len(text) <= 3 else f"{value:.1f}"
 
 
 def bar(before: float | None, now: float | None, width: int, tone: Tone) -> Line:

@@ -102,7 +102,7 @@ def next_steps(model: RunModel) -> list[tuple[str, str]]:
                 steps.append(("4", "see what was promoted"))
             steps.append(("h", "write the report page"))
             if not model.optimises:
-                steps.append(("v", "how to serve the champion"))
+                steps.append(("v", "how to serve it"))
         case "failed" | "stopped" | "paused":
             steps += [("p", "resume"), ("9", "read the log")]
         case "running":

@@ -8,6 +8,7 @@ from moevolve.errors import MoevolveError
 from moevolve.journal import samples
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line, lines
+from moevolve_tui.drawing.glossary import verbs
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
@@ -39,6 +40,11 @@ def kept(
         for each in stage.samples
         if model.until is None or stage.cycle <= model.view.cycle
     ]
+
+
+def known_verbs(model: RunModel) -> dict[str, str]:
+    """What the verbs of the run's prompts stand for, by the attempts on file."""
+    return verbs((each.sample.skill, each.sample.prompt) for each in kept(model))
 
 
 def verdict(target: SampleTarget) -> tuple[str, Tone]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from moevolve.journal.kinds.variants import what
 from moevolve.journal.text import line, lines
-from moevolve_tui.drawing import diff
+from moevolve_tui.drawing import diff, glossary
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages import evaluations
-from moevolve_tui.pages.attempts import kept, sample_rows
+from moevolve_tui.pages.attempts import kept, known_verbs, sample_rows
 from moevolve_tui.pages.page import Page
-from moevolve_tui.pages.variant import MOST_LINES, decision_lines, decision_of, per_skill, record_of, sources
+from moevolve_tui.pages.variant import (
+    MOST_LINES,
+    decision_lines,
+    decision_of,
+    in_order,
+    per_skill,
+    record_of,
+    sources,
+)
 from moevolve_tui.targets import VariantTarget
 
 
@@ -57,8 +65,14 @@ class DiffPage(Page):
         if pair is None or model is None or max(pair) >= len(model.view.variants):
             return "Diff"
         before, after = (line(model.view.variants.name(row)) for row in pair)
-        flipped = "" if model.optimises else ", a attempts that flipped"
-        return f"Diff  {before} > {after}   [ ] hunks, u side by side{flipped}"
+        return f"Diff  {before} > {after}"
+
+    def hints(self) -> tuple[str, ...]:
+        model = self.context.model
+        if self.chosen() is None or model is None:
+            return ()
+        flipped = () if model.optimises else ("a attempts that flipped",)
+        return (*flipped, "[ ] hunks", "u side by side")
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
         return self.chosen(), len(model.view.gates), model.view.ratings.evaluations
@@ -79,12 +93,8 @@ class DiffPage(Page):
         fate, rated = model.view.variants.fate(pair[1]), model.optimises
         when = f"{'evaluation' if rated else 'cycle'} {after.cycle:,}"
         head = f"{line(before.variant)} > {line(after.variant)} "
-        rows: list[Row] = [
-            Row(
-                fit([(head, "head"), (f"{fate}, {when}: ", "quiet"), (what(after), "plain")], width),
-                VariantTarget(pair[1], after.variant),
-            )
-        ]
+        rows = text(f"{head}{fate}, {when}", width, "head", VariantTarget(pair[1], after.variant))
+        rows += text(what(after), width)[:2]
         decision = None if rated else decision_of(model, after.variant)
         if decision is not None:
             # Why comes first: a diff may be long.
@@ -94,12 +104,14 @@ class DiffPage(Page):
             rows.append(Row([("program: the same", "quiet")]))
         elif not old or not new:
             rows.append(Row([("program: changed; its source is not on file", "warn")]))
-        for path in sorted(set(old) | set(new)):
+        for path in sorted(set(old) | set(new), key=in_order):
             if old.get(path) != new.get(path):
                 rows += self._file(path, old.get(path, ""), new.get(path, ""), width, len(rows))
         if rated:
             rows += evaluations.improved_rows(model, after.variant, width)
             return [*rows, *evaluations.compared_rows(model, *pair, width)]
+        if words := glossary.spelled(what(after), known_verbs(model)):
+            rows += [rule("In words", width), *text(words, width, "quiet")]
         same = before.weights == after.weights
         weights = line(after.weights, 12)
         words = f"unchanged ({weights})" if same else f"{line(before.weights, 12)} > {weights}, trained"

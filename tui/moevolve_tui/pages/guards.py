@@ -34,7 +34,7 @@ class GuardsPage(Page):
     def build(self, width: int, height: int) -> list[Row]:
         model, view = self.shown, self.shown.view
         rows = self._waiting(width)
-        rows += [Row(fit([("sandbox: ", "quiet"), (self._walls(), "plain")], width))]
+        rows += text(f"sandbox: {self._walls()}", width, "quiet")
         if model.optimises:
             return [*rows, *evaluations.counts_rows(model, width), *self._decisions(width)]
         spent = UNKNOWN if view.error_spent is None else f"{view.error_spent:.4f}"

@@ -9,7 +9,7 @@ from moevolve.journal.figures import gain, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
 from moevolve.journal.variants import Variants
-from moevolve_tui.drawing.rows import Row, fit
+from moevolve_tui.drawing.rows import Row, fit, text
 from moevolve_tui.drawing.words import FATES, rating
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
@@ -73,7 +73,10 @@ class LineagePage(Page):
 
     def title(self) -> str:
         model = self.context.model
-        return f"Lineage  {len(model.view.variants) if model else 0:,}  ★ champion, left/right fold"
+        return f"Lineage  {len(model.view.variants) if model else 0:,}"
+
+    def hints(self) -> tuple[str, ...]:
+        return "★ champion", "W weights", "P program", "left/right fold"
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
         view = model.view
@@ -97,7 +100,7 @@ class LineagePage(Page):
         self._children.update(variants)
         crowned = variants.row(view.champion)
         path = set(variants.ancestry(crowned)) if crowned is not None else set()
-        rows = [self._summary(variants, width)]
+        rows = self._summary(variants, width)
         waiting: list[tuple[int, int] | tuple[int, int, Counter[str]]] = [
             (root, 0) for root in reversed(self._children.roots)
         ]
@@ -149,12 +152,12 @@ class LineagePage(Page):
                 hidden[fate] += 1
         return shown, hidden
 
-    def _summary(self, variants: Variants, width: int) -> Row:
+    def _summary(self, variants: Variants, width: int) -> list[Row]:
         counts = variants.fates()
         words = ", ".join(
             f"{count:,} {fate}" for fate, count in sorted(counts.items(), key=lambda each: -each[1])
         )
-        return Row(fit([(f"{len(variants):,} variants: {words}", "head")], width))
+        return text(f"{len(variants):,} variants: {words}", width, "head")
 
     def _variant(
         self, row: int, depth: int, crowned: int | None, on_path: bool, open_: bool, width: int
@@ -179,13 +182,16 @@ class LineagePage(Page):
             figure = f"score {rating(rated)}"
         size = max(18, min(34, width // 4))
         marked = "m" if row == self.context.marked else " "
+        # What a variant changes is said where it gets some words, and not cut to one.
+        room = width - size - 38
+        words = self.shown.words(row) if room >= 12 else ""
         return [
             (f"{name:<{size}}{marked}", "mark" if row == crowned else "head" if on_path else "plain"),
             (f"{kind[0].upper()} ", level),
             (f"{when}{variants.cycle(row):<3} ", "quiet"),
             (f"{fate:<12} ", tone),
-            (f"{figure:<16} ", tone if measured is not None else "quiet"),
-            (self.shown.words(row), "plain" if on_path else "quiet"),
+            (f"{figure:<16} " if words else figure, tone if measured is not None else "quiet"),
+            (words, "plain" if on_path else "quiet"),
         ]
 
     def fold(self, index: int, open: bool) -> bool:

@@ -46,7 +46,10 @@ class LogPage(Page):
         if self.filtered:
             what = "decisions and alarms" if self.decisions else f"match [{self.wanted}]"
             words = f"{len(self._matching):,} of {self._seen:,} {what}"
-        return f"Log  {words}  {'following' if self.follow else 'standing still, f follows'}   e decisions"
+        return f"Log  {words}  {'following' if self.follow else 'standing still, f follows'}"
+
+    def hints(self) -> tuple[str, ...]:
+        return ("e decisions",)
 
     def filter(self, wanted: str, decisions: bool = False) -> None:
         """Shows only lines that hold every word of `wanted`, or only decisions and alarms."""

@@ -9,7 +9,7 @@ from moevolve.journal.lessons import Hit, MemoryStore, Query, memory_folder
 from moevolve.journal.remembering import brought
 from moevolve.journal.text import line, lines
 from moevolve.records import Lesson
-from moevolve_tui.drawing.rows import Row, fit, rule, text
+from moevolve_tui.drawing.rows import Row, fit, middle, rule, text
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import EntryTarget, LessonTarget, VariantTarget
@@ -83,7 +83,12 @@ class MemoryPage(Page):
             rows.append(Row(fit([(words, "quiet")], width), EntryTarget(newest[1])))
         if fault:
             return [*rows, *text(fault, width, "warn")]
-        rows.append(Row(fit([(f"{'id':<9} {'skill':<22} {'lv':>3} {'':<6} trust text", "quiet")], width)))
+        # Beside another pane a lesson's text comes before the whole of its skill's name.
+        longest = max([len(line(hit.lesson.skill)) for hit in found] + [5])
+        name = min(22 if width >= 70 else 14, longest)
+        rows.append(
+            Row(fit([(f"{'id':<9} {'skill':<{name}} {'level':>5} {'':<6} trust text", "quiet")], width))
+        )
         for hit in found:
             lesson = hit.lesson
             rows.append(
@@ -91,7 +96,7 @@ class MemoryPage(Page):
                     fit(
                         [
                             (f"{line(lesson.id, 8):<9} ", "quiet"),
-                            (f"{line(lesson.skill, 22):<22} {lesson.level:>3} ", "plain"),
+                            (f"{middle(line(lesson.skill), name):<{name}} {lesson.level:>5} ", "plain"),
                             ("right  " if lesson.success else "wrong  ", "good" if lesson.success else "bad"),
                             (f" {score(hit.trust)}{'*' if hit.pinned else ' '} ", "quiet"),
                             (f"{line(lesson.prompt, 200)} > {line(lesson.answer, 200)}", "plain"),

@@ -8,7 +8,7 @@ from moevolve.journal.kinds import Tone
 from moevolve.journal.proposers import earned
 from moevolve.journal.text import line
 from moevolve.records import Controlled, Gated, Improved, RolledBack
-from moevolve_tui.drawing.rows import Row, beside, fit, rule, text
+from moevolve_tui.drawing.rows import Row, beside, fit, rule, text, width_of
 from moevolve_tui.drawing.words import next_steps
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages import evaluations
@@ -28,12 +28,14 @@ class OverviewPage(Page):
         self._curve: tuple[tuple[object, ...], list[Row]] | None = None
 
     def title(self) -> str:
+        return "Overview"
+
+    def hints(self) -> tuple[str, ...]:
         if self.context.model is not None and self.context.model.optimises:
-            return "Overview"
-        return "Overview  ◆ sealed  ━ dev, ░ 95 %"
+            return ()
+        return "◆ sealed", "━ dev", "░ 95 %"
 
     def build(self, width: int, height: int) -> list[Row]:
-        model = self.shown
         if width < 72:
             right = width
             blocks = [
@@ -49,13 +51,15 @@ class OverviewPage(Page):
         left = width - right - 2
         tail = max(4, min(12, height // 4))
         changes = max(1, min(len(self.shown.view.changes), (height - tail) // 3))
-        first = [*self._score(left, max(7, height - tail - changes - 1)), *self._changed(left, changes)]
-        second = [*self._now(right), *self._worked(right, max(2, height - tail - 13)), *self._spent(right)]
-        return (
-            [*beside(first, second, left, right), *self._last(width, max(2, tail - 2)), *self._next(width)]
-            if model
-            else []
-        )
+        first = self._score(left, max(7, height - tail - changes - 1))
+        second = [*self._now(right), *self._spent(right)]
+        second += self._worked(right, max(2, height - tail - changes - len(second) - 3))
+        return [
+            *beside(first, second, left, right),
+            *self._changed(width, changes),
+            *self._last(width, max(2, tail - 2)),
+            *self._next(width),
+        ]
 
     def _score(self, width: int, height: int) -> list[Row]:
         model = self.shown
@@ -161,7 +165,7 @@ class OverviewPage(Page):
                             [
                                 (f"c{record.cycle} ", "quiet"),
                                 (f"{record.level} {line(record.candidate, 10)} ", record.level),
-                                (f"{gain(record.gain)} of {record.n:,} ", "good"),
+                                (f"{gain(record.gain)} n={record.n:,} ", "good"),
                                 (words, "plain"),
                             ],
                             width,
@@ -214,11 +218,10 @@ class OverviewPage(Page):
             found.append(("trained weights", tried, decided, accepted))
             found.sort(key=lambda each: -each[3])
         passed = "scored" if self.shown.optimises else "passed"
-        name = max(10, width - 24)
-        rows = [rule("What worked", width)]
-        rows.append(Row(fit([(f"{'operator':<{name}} tried {passed} promoted", "quiet")], width)))
+        name = max(10, width - 18)
+        rows = [rule(f"Worked: tried, {passed}, promoted", width)]
         for operator, made, through, promoted in found[: max(1, most)]:
-            words = f"{line(operator, name):<{name}} {made:>5} {through:>6} {promoted:>8}"
+            words = f"{line(operator, name):<{name}} {made:>5} {through:>5} {promoted:>5}"
             rows.append(Row(fit([(words, "good" if promoted else "plain")], width)))
         return rows if found else [rows[0], Row([("no candidate yet", "quiet")])]
 
@@ -229,7 +232,7 @@ class OverviewPage(Page):
         parts = [f"{amount(view.generated)} tokens drawn", f"{amount(view.trained)} trained"]
         if view.spent.bills and view.spent.money is not None:
             parts.append(f"{money(view.spent.money)} {line(view.spent.currency)}")
-        rows = [rule("Spent", width), Row(fit([(", ".join(parts), "plain")], width))]
+        rows = [rule("Spent", width), *text(", ".join(parts), width)]
         refused = sum(each.vetoed for each in view.guards.values())
         alarms = sum(each.alarms for each in view.guards.values())
         tone: Tone = "bad" if alarms else "quiet"
@@ -261,12 +264,19 @@ class OverviewPage(Page):
 def next_rows(model: RunModel, width: int) -> list[Row]:
     """What may be done next, one row that names the keys."""
     steps = next_steps(model)
-    spans: list[tuple[str, Tone]] = [("Next: ", "head")]
+    rows: list[list[tuple[str, Tone]]] = [[("Next: ", "head")]]
     for key, words in steps:
-        spans += [(key, "mark"), (f" {words}   ", "plain")]
+        step: list[tuple[str, Tone]] = [(key, "mark"), (f" {words}", "plain")]
+        if len(rows[-1]) > 1:
+            gap: list[tuple[str, Tone]] = [("   ", "plain")]
+            if width_of([*rows[-1], *gap, *step]) > width:
+                rows.append([("      ", "plain")])
+            else:
+                step = gap + step
+        rows[-1] += step
     key, words = steps[0]
     target = PageTarget(int(key), words) if key.isdigit() else ActionTarget(ACTIONS[key], words)
-    return [Row(fit(spans, width), target)]
+    return [Row(fit(spans, width), None if index else target) for index, spans in enumerate(rows)]
 
 
 def _log(value: float) -> float:

@@ -67,6 +67,10 @@ class Page:
         """The page's name, and what of it is shown."""
         return self.NAME
 
+    def hints(self) -> tuple[str, ...]:
+        """What may stand behind the title, the most useful first; only what fits does."""
+        return ()
+
     def heading(self) -> str:
         """The title, harmless."""
         return line(self.title())

@@ -122,24 +122,20 @@ class RunsPage(Page):
 
     def _marked(self, width: int, height: int) -> list[Row]:
         marked = self.context.session.marked_runs()
-        if not marked:
-            return [
-                Row([]),
-                Row(
-                    [
-                        (
-                            "space marks runs: their curves are drawn over one another, c compares their settings",
-                            "quiet",
-                        )
-                    ]
-                ),
-            ]
-        rows = [Row([]), rule("Marked runs, dev score by cycle", width)]
-        curves = overlaid(marked)
+        hint = "space marks runs to draw their curves over one another, c compares settings"
+        rows = [Row([]), *([] if marked else text(hint, width, "quiet"))]
+        shown = marked or [
+            model for model in self.context.session.runs if model is self.context.session.current
+        ]
+        curves = overlaid([model for model in shown if not model.optimises])
+        if not marked and not any(each.points for each in curves):
+            return rows
+        whose = "Marked runs" if marked else line(shown[0].name, 40)
+        rows.append(rule(f"{whose}, dev score by cycle", width))
         legend: list[tuple[str, Tone]] = [(f"{each.name}  ", each.tone) for each in curves]
-        chart = chart_lines(curves, width, min(16, max(7, height - 4)), message="no dev score yet", log=False)
+        chart = chart_lines(curves, width, min(16, max(7, height - 5)), message="no dev score yet", log=False)
         rows += [Row(each) for each in chart]
-        rows.append(Row(fit(legend, width)))
+        rows += [Row(fit(legend, width))] if marked else []
         return [*rows, *differing(marked, width)]
 
 

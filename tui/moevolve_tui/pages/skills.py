@@ -35,7 +35,12 @@ class SkillsPage(Page):
     def title(self) -> str:
         if self.context.model is not None and self.context.model.optimises:
             return "Skills  none: what the evaluator measures"
-        return f"Skills  before > now, ± 95 %, level   O sorts: {SORTS[self.context.sort % 3]}"
+        return "Skills"
+
+    def hints(self) -> tuple[str, ...]:
+        if self.context.model is not None and self.context.model.optimises:
+            return ()
+        return "before > now, change ±95 %", "L level mastered", f"O sorts: {SORTS[self.context.sort % 3]}"
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
         # Skills change with scores and attempts alone, and levels take some time to work out.
@@ -78,7 +83,7 @@ class SkillsPage(Page):
                 else (lambda row: row.now or row.before or 0.0)
             )
             tree.sort(key=order, reverse=True)
-        rows = [Row(fit([(head, "head")], width))]
+        rows = text(head, width, "head")
         for row in tree:
             target = SkillTarget(row.path) if row.leaf else FoldTarget(row.path)
             rows.append(Row(fit(skill_line(row, width, open=row.path not in self._closed), width), target))
@@ -96,7 +101,7 @@ class SkillsPage(Page):
             words = said(change.change, change.skill, list(change.parents), list(change.leaves))
             tone: Tone = "good" if change.state == "added" else "quiet"
             text_of = f"{change.name} cycle {change.cycle}, {change.state}: {words} ({change.reason})"
-            rows.append(Row(fit([(text_of, tone)], width), EntryTarget(change.seq)))
+            rows += text(text_of, width, tone, EntryTarget(change.seq))
         return rows
 
     def fold(self, index: int, open: bool) -> bool:
@@ -182,13 +187,13 @@ class SkillPage(Page):
             return [Row([("no attempts on train tasks yet", "quiet")])]
         rows = [
             rule("Train tasks, right of tried (95 %)", width),
-            Row([("level  bare policy            through the program    now (posterior)", "quiet")]),
+            Row([(f"level  {'bare policy':<25} {'through the program':<25} now (posterior)", "quiet")]),
         ]
         known = skill.mastery
         for level, (bare, of_bare, through, of_through) in sorted(skill.practice.items()):
             now = known.get(level)
-            posterior = f"{score(now.mean)} [{score(now.low)}, {score(now.high)}]" if now else "–"
-            rates = f"{_rate(bare, of_bare):<22} {_rate(through, of_through):<22}"
+            posterior = f"{score(now.mean):>4} [{score(now.low)}, {score(now.high)}]" if now else "–"
+            rates = f"{_rate(bare, of_bare):<25} {_rate(through, of_through):<25}"
             rows.append(Row(fit([(f"{level:>5}  {rates} {posterior}", "plain")], width)))
         return rows
 
@@ -212,4 +217,4 @@ def _rate(right: int, tried: int) -> str:
     if not tried:
         return "–"
     found = wilson(right, tried)
-    return f"{right}/{tried} {score(found.mean)} [{score(found.low)}, {score(found.high)}]"
+    return f"{f'{right}/{tried}':<8} {score(found.mean):>4} [{score(found.low)}, {score(found.high)}]"

@@ -92,7 +92,7 @@ class SystemPage(Page):
             pace = f"{60 * view.ratings.evaluations / view.seconds:,.1f}" if view.seconds > 0 else UNKNOWN
             rows.append(pair("speed", f"{pace} evaluations a minute of the whole run", width))
             rows += self._servers(width)
-            return [*rows, Row([("p pause or resume   P stop", "mark")], ActionTarget("pause", "pause"))]
+            return [*rows, *self._controls()]
         rows += [
             rule("Tokens", width),
             pair("drawn", f"{view.generated:,}", width),
@@ -106,8 +106,13 @@ class SystemPage(Page):
             ),
         ]
         rows += self._servers(width)
-        rows.append(Row([("p pause or resume   P stop", "mark")], ActionTarget("pause", "pause")))
-        return rows
+        return [*rows, *self._controls()]
+
+    def _controls(self) -> list[Row]:
+        """What may be asked of a run that is not over."""
+        if self.shown.view.finished or self.shown.status == "deleted":
+            return []
+        return [Row([("p pause or resume   P stop", "mark")], ActionTarget("pause", "pause"))]
 
     def _sessions(self) -> list[Session]:
         folder = self.shown.folder

@@ -53,24 +53,13 @@ class TrainPage(Page):
                 )
             rows += text(never, width, "quiet")
         else:
-            rows.append(
-                Row(
-                    fit(
-                        [
-                            (
-                                f"cycle {last.cycle}, step {last.step:,}/{last.steps:,}  loss {last.loss:.4g}  ",
-                                "head",
-                            ),
-                            (
-                                f"gradient {last.gradient_norm:.3g}, rate {last.learning_rate:.3g}, "
-                                f"{amount(view.trained)} tokens trained",
-                                "quiet",
-                            ),
-                        ],
-                        width,
-                    ),
-                    CycleTarget(last.cycle),
-                )
+            rows += text(
+                f"cycle {last.cycle}, step {last.step:,}/{last.steps:,}, loss {last.loss:.4g}, "
+                f"gradient {last.gradient_norm:.3g}, rate {last.learning_rate:.3g}, "
+                f"{amount(view.trained)} tokens trained",
+                width,
+                "head",
+                CycleTarget(last.cycle),
             )
         if recipe := view.recipe:
             rows += text(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 
 from moevolve.errors import MoevolveError
-from moevolve.journal.figures import evidence, gain, score
+from moevolve.journal.figures import counted, evidence, gain, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.kinds.variants import fate_of, what
 from moevolve.journal.programs import program_files
 from moevolve.journal.text import line, lines
 from moevolve.records import Gated, VariantAdded
+from moevolve_tui.drawing.diff import numbered
+from moevolve_tui.drawing.glossary import spelled
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.drawing.words import FATES
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages import evaluations
-from moevolve_tui.pages.attempts import kept, sample_rows
+from moevolve_tui.pages.attempts import kept, known_verbs, sample_rows
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import (
     ActionTarget,
@@ -27,6 +29,11 @@ from moevolve_tui.targets import (
 )
 
 MOST_LINES = 20_000
+
+
+def in_order(path: str) -> tuple[bool, str]:
+    """Key by which files of a program are shown: first the one that answers."""
+    return path != "solve.py", path
 
 
 def record_of(model: RunModel, row: int) -> VariantAdded | None:
@@ -135,6 +142,8 @@ class VariantPage(Page):
             ),
             *text(what(record) or "as shipped", width),
         ]
+        if words := spelled(what(record), {} if rated else known_verbs(model)):
+            rows += text(words, width, "quiet")
         for place, parent in enumerate(variants.parents(self.row)):
             words = "made from" if place == 0 else "its other half from"
             rows.append(
@@ -204,8 +213,9 @@ class SourcePage(Page):
         record = record_of(self.shown, self.row)
         files = sources(self.shown, record) if record else {}
         rows: list[Row] = []
-        for path, source in sorted(files.items()):
-            rows.append(rule(line(path), width, f"{source.count(chr(10))} lines"))
-            for number, each in enumerate(lines(source).split("\n")[:MOST_LINES], 1):
-                rows.append(Row([(f"{number:>4}  ", "quiet"), (each.expandtabs(4), "plain")]))
+        for path in sorted(files, key=in_order):
+            source = lines(files[path])
+            rows.append(rule(line(path), width, counted(source.count("\n"), "line")))
+            for number, each in enumerate(source.split("\n")[:MOST_LINES], 1):
+                rows += [Row(piece) for piece in numbered(number, each, width)]
         return rows or text("The program is not on file", width, "quiet")

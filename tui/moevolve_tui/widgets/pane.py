@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -19,6 +20,7 @@ from textual.widget import Widget
 
 from moevolve.journal.drawing.lines import Line
 from moevolve.journal.kinds import TONES, Tone
+from moevolve.journal.text import line
 from moevolve_tui.pages.page import Context, Page, is_log
 from moevolve_tui.readable import readable
 from moevolve_tui.targets import Target, VariantTarget
@@ -184,7 +186,13 @@ class Pane(Toned, ScrollView, can_focus=True):
         path = " > ".join(page.NAME for page in self.stack[:-1])
         title = f"{path} > {self.page.heading()}" if path else self.page.heading()
         found = f"   find [{self.find}]" if self.find else ""
-        return f"{number} {title}{found}" if number is not None and not path else f"{title}{found}"
+        words = f"{number} {title}{found}" if number is not None and not path else f"{title}{found}"
+        room, between = self.size.width - 6, "   "
+        for hint in map(line, self.page.hints()):
+            if cell_len(words + between + hint) > room:
+                break
+            words, between = words + between + hint, ", "
+        return words
 
     def _room(self) -> tuple[int, int]:
         region = self.scrollable_content_region
