@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moevolve.config import ARMS, Config, parse_settings, presets
+from moevolve.config.schema import AttemptsSection
 from moevolve.errors import ConfigError, UsageError
 from moevolve.records import Recipe
 
@@ -28,6 +29,25 @@ def test_a_preset_loads_and_is_called_by_its_name(name: str) -> None:
     config = Config.load(name)
     assert config.name == name
     assert config.cycles or config.minutes
+
+
+@given(
+    tasks=st.integers(1, 10**6),
+    share=st.floats(0.0, 1.0),
+    growth=st.floats(0.0, 0.5),
+    direct=st.none() | st.integers(1, 10**6),
+)
+def test_the_train_tasks_of_a_cycle_are_shared_out_whole(
+    tasks: int, share: float, growth: float, direct: int | None
+) -> None:
+    section = AttemptsSection(tasks=tasks, direct=direct)
+    (bare, through), (grown_bare, grown_through) = section.shared(share, growth)
+    assert min(bare, through, grown_bare, grown_through) >= 0
+    assert bare + grown_bare == (tasks - through - grown_through if direct is None else direct)
+    assert through + grown_through == pytest.approx(tasks * share, abs=2)
+    assert section.shared(None, growth) == ((0, tasks - round(tasks * growth)), (0, round(tasks * growth))), (
+        "an arm that learns nothing puts every task through the program"
+    )
 
 
 def test_quickstart_ends_within_ten_minutes() -> None:

@@ -36,8 +36,8 @@ def test_batches_follow_the_generator_and_hold_the_recent_share() -> None:
     buffer = Buffer(1000)
     buffer.add([attempt(f"old {i}") for i in range(200)], cycle=1)
     buffer.add([attempt(f"new {i}") for i in range(200)], cycle=2)
-    first = buffer.batches(2, 20, 50, 0.6, Random(7))
-    assert first == buffer.batches(2, 20, 50, 0.6, Random(7))
+    first = list(buffer.batches(2, 20, 50, 0.6, Random(7)))
+    assert first == list(buffer.batches(2, 20, 50, 0.6, Random(7)))
     recent = sum(item.cycle == 2 for batch in first for item in batch) / 1000
     assert 0.75 < recent < 0.85  # .6, and half of the rest
 
@@ -49,6 +49,28 @@ def test_rehearsal_gives_skills_equal_turns_whatever_their_number_of_answers() -
     [batch] = buffer.batches(1, 1, 600, 0.0, Random(3))
     share = sum(item.skill == "text/reverse" for item in batch) / 600
     assert 0.4 < share < 0.6
+
+
+def test_recent_answers_are_drawn_by_their_skills_need_and_rehearsal_takes_equal_turns() -> None:
+    buffer = Buffer(4000)
+    needs = {"number/add": 0.6, "text/reverse": 0.1, "text/sort": 0.1}
+    for skill, count in (("number/add", 500), ("text/reverse", 500), ("text/sort", 900)):
+        buffer.add([attempt(f"{skill} {i}", skill) for i in range(count)], cycle=1)
+
+    def shares(recent: float) -> dict[str, float]:
+        [batch] = buffer.batches(1, 1, 4000, recent, Random(3), needs=needs)
+        return {skill: sum(item.skill == skill for item in batch) / 4000 for skill in needs}
+
+    assert 0.7 < shares(1.0)["number/add"] < 0.8
+    assert all(0.3 < share < 0.37 for share in shares(0.0).values()), "none is forgotten"
+
+
+def test_a_needed_skill_with_a_handful_of_answers_is_not_learnt_by_heart() -> None:
+    buffer = Buffer(2000)
+    buffer.add([attempt(f"s{i}", "text/sort") for i in range(600)], cycle=1)
+    buffer.add([attempt(f"a{i}", "number/add") for i in range(4)], cycle=1)
+    [batch] = buffer.batches(1, 1, 4000, 1.0, Random(3), needs={"number/add": 1.0, "text/sort": 0.5})
+    assert sum(item.skill == "number/add" for item in batch) < 600
 
 
 def test_what_a_tree_grew_gets_its_share_of_the_rehearsal_and_no_more() -> None:

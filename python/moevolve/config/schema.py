@@ -15,6 +15,8 @@ from moevolve.records import Recipe
 
 Rate = Annotated[float, Meta(gt=0.0, le=1.0)]
 LevelNumber = Annotated[int, Meta(ge=1, le=64)]
+Shared = tuple[int, int]
+"""Train tasks: direct, and through the program."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -236,6 +238,31 @@ class AttemptsSection(Section, frozen=True):
         int,
         Meta(description="Direct attempts per task; an agent's too where learn.loss is no sft", ge=1, le=256),
     ] = 4
+    direct: Annotated[
+        Annotated[int, Meta(ge=1, le=10**6)] | None,
+        Meta(
+            description="Train tasks a cycle that the bare policy attempts where it learns; left out: what the recipe's "
+            "program share leaves of `tasks`"
+        ),
+    ] = None
+
+    def shared(self, program_share: float | None, growth: float) -> tuple[Shared, Shared]:
+        """Train tasks of a cycle that were there from the start, and those that grew, each as (direct, through the program).
+
+        Args:
+            program_share: of a recipe; None where nothing is learnt, and all go through the program.
+            growth: share of what grew; 0 where nothing did.
+        """
+        grown = round(self.tasks * growth)
+        both = [self.tasks - grown, grown]
+        if program_share is None:
+            return (0, both[0]), (0, both[1])
+        direct = [round(tasks * (1 - program_share)) for tasks in both]
+        through = [tasks - bare for tasks, bare in zip(both, direct, strict=True)]
+        if self.direct is not None:
+            grown = round(self.direct * growth)
+            direct = [self.direct - grown, grown]
+        return (direct[0], through[0]), (direct[1], through[1])
 
 
 class LearnSection(Section, frozen=True):

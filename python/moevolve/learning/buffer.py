@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 import msgspec
@@ -12,6 +12,9 @@ from moevolve.protocol.rollouts import Part
 from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task
+
+FEW = 64
+"""Answers of a skill at which it is drawn half as often as its need says: few would be learnt by heart."""
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -126,27 +129,42 @@ class Buffer:
         draw: Random,
         grown: frozenset[str] = frozenset(),
         share: float = 0.0,
-    ) -> list[list[Confirmed]]:
-        """Draws `steps` batches: a share `recent` from this cycle's answers, the rest from all.
+        needs: Mapping[str, float] | None = None,
+    ) -> Iterator[list[Confirmed]]:
+        """Draws `steps` batches: a share `recent` from this cycle's answers where there are any, the rest from all.
 
-        This cycle's answers are drawn as they come: attempts went where most is to be learned. Rehearsal picks a skill
-        first, so that none is forgotten; together the skills in `grown` get a share `share` of it.
+        A skill is drawn first. For this cycle's answers it is drawn by its need, less where there are few to learn from;
+        rehearsal takes all in equal turns, so that none is forgotten. Together the skills in `grown` get a share `share`.
+
+        Args:
+            cycle: whose answers are recent.
+            steps: how many batches.
+            size: answers of a batch.
+            recent: share of this cycle's answers.
+            draw: source of randomness.
+            grown: skills that come together, each as often as the others.
+            share: of the skills in `grown`.
+            needs: skill -> how often its recent answers are drawn, relative to the others; one that is left out is drawn as
+                often as the least needed one. None draws all alike.
         """
-        now = [item for item in self._items.values() if item.cycle == cycle]
-        all_ = _by_skill(item for item in self._items.values() if item.skill not in grown)
+        pools = _by_skill(item for item in self._items.values() if item.skill not in grown)
         new = _by_skill(item for item in self._items.values() if item.skill in grown)
-        all_, new = (all_, new) if all_ else (new, [])
-        batches = []
+        pools, new = (pools, new) if pools else (new, {})
+        now = {skill: kept for skill, pool in pools.items() if (kept := _of(pool, cycle))}
+        names, weights = list(now), _weights(now, needs)
+        latest = {skill: _of(pool, cycle) or pool for skill, pool in new.items()}
         for _ in range(steps):
             batch = []
             for _ in range(size):
-                items = now
-                if not now or draw.random() >= recent:
-                    pools = new if new and draw.random() < share else all_
-                    items = pools[draw.randrange(len(pools))]
+                if new and draw.random() < share:
+                    items = _turn(latest if draw.random() < recent else new, draw)
+                elif now and draw.random() < recent:
+                    [skill] = draw.choices(names, weights)
+                    items = now[skill]
+                else:
+                    items = _turn(pools, draw)
                 batch.append(items[draw.randrange(len(items))])
-            batches.append(batch)
-        return batches
+            yield batch
 
 
 def of_train(task: Task, said: Sequence[Exchange], suite: Suite) -> list[Exchange]:
@@ -162,8 +180,24 @@ def _agreeing(said: Sequence[Exchange], answer: str) -> list[Exchange]:
     return [each for each in said if len(texts[each.key]) == 1 or each.text.strip() == answer.strip()]
 
 
-def _by_skill(items: Iterable[Confirmed]) -> list[list[Confirmed]]:
+def _by_skill(items: Iterable[Confirmed]) -> dict[str, list[Confirmed]]:
     pools: dict[str, list[Confirmed]] = {}
     for item in items:
         pools.setdefault(item.skill, []).append(item)
-    return [pool for _, pool in sorted(pools.items())]
+    return dict(sorted(pools.items()))
+
+
+def _of(pool: Sequence[Confirmed], cycle: int) -> list[Confirmed]:
+    return [item for item in pool if item.cycle == cycle]
+
+
+def _turn(pools: Mapping[str, list[Confirmed]], draw: Random) -> list[Confirmed]:
+    return list(pools.values())[draw.randrange(len(pools))]
+
+
+def _weights(pools: Mapping[str, Sequence[Confirmed]], needs: Mapping[str, float] | None) -> list[float]:
+    """How often a skill is drawn; nothing but turns that are equal without `needs`."""
+    if not needs:
+        return [1.0] * len(pools)
+    least = min(needs.values())
+    return [needs.get(skill, least) * len(pool) / (len(pool) + FEW) for skill, pool in pools.items()]

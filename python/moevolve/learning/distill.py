@@ -6,7 +6,7 @@ optimiser of `training`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from moevolve.learning.buffer import Buffer, Confirmed
@@ -33,6 +33,7 @@ def distill(
     schedule: Schedule = "linear",
     grown: frozenset[str] = frozenset(),
     share: float = 0.0,
+    needs: Mapping[str, float] | None = None,
 ) -> int:
     """Trains `engine` in place; returns the number of trained tokens.
 
@@ -46,14 +47,15 @@ def distill(
         prompts: how texts become the model's tokens, the same as in attempts; None learns the bare texts.
         spread: draw positions as `training_positions` does, instead of counting from 0.
         schedule: of the learning rate.
-        grown: skills that together get a share `share` of the rehearsal.
+        grown: skills that together get a share `share` of the answers.
         share: see `grown`.
+        needs: how often each skill is drawn; see `Buffer.batches`.
     """
     prompts = prompts or BarePrompts(engine)
     refresh(engine)
     progress = Progress(cycle, recipe, report, schedule)
     for step, batch in enumerate(
-        buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw, grown, share), start=1
+        buffer.batches(cycle, recipe.steps, recipe.batch, recipe.recent, draw, grown, share, needs), start=1
     ):
         examples = []
         for item in batch:

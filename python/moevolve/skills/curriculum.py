@@ -32,13 +32,21 @@ def by_practice(direct: Mastery, program: Mastery, ready: Readiness = always) ->
 
     What the program has solved is left to amplified answers; practice goes to what only better weights can reach.
     """
-    weights = {}
-    for skill in direct.levels:
+    needed = needs(program)
+    return {
+        (skill, level): learnability(p) * needed[skill] * _prepared(ready(skill, level))
+        for skill in direct.levels
+        for level, p in direct.estimates(skill).items()
+    }
+
+
+def needs(program: Mastery) -> dict[str, float]:
+    """How much every skill still fails through the program, and `FLOOR` more: how much of practice and training it gets."""
+    found = {}
+    for skill in program.levels:
         solved = list(program.estimates(skill).values())
-        need = FLOOR + 1 - sum(solved) / len(solved)
-        for level, p in direct.estimates(skill).items():
-            weights[skill, level] = learnability(p) * need * _prepared(ready(skill, level))
-    return weights
+        found[skill] = FLOOR + 1 - sum(solved) / len(solved)
+    return found
 
 
 def by_amplification(direct: Mastery, program: Mastery, ready: Readiness = always) -> dict[Cell, float]:

@@ -76,8 +76,8 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
     def asked(requests: float, samples: float = 1.0) -> Work:
         return Work(read=requests * lengths.prompt, drawn=requests * samples * lengths.answer)
 
-    share = Recipe().program_share if arm.learns else 1.0
-    cycle = asked(attempts.tasks * (1 - share), attempts.samples) + asked(attempts.tasks * share * ASKED)
+    direct, through = attempts.shared(Recipe().program_share if arm.learns else None, 0.0)[0]
+    cycle = asked(direct, attempts.samples) + asked(through * ASKED)
     cycle += asked(len(tasks.spread("dev", config.suite.dev_per_cell)) * ASKED)
     if config.growth.on:
         cycle += asked(config.growth.trials * config.growth.trial * ASKED)

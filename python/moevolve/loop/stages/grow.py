@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from moevolve.config.schema import Shared
 from moevolve.errors import UsageError
 from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
@@ -29,20 +30,19 @@ from moevolve.tasks.suite import Cell, Suite
 from moevolve.tasks.task import Task
 
 
-def grown_tasks(run: RunContext) -> int:
-    """Train tasks of a cycle that go to what was grown."""
-    if not run.growing.cells:
-        return 0
-    return round(run.config.attempts.tasks * run.config.growth.share)
+def shared_tasks(run: RunContext, recipe: Recipe | None) -> tuple[Shared, Shared]:
+    """Train tasks of a cycle for the suite's skills and for what was grown; see `AttemptsSection.shared`."""
+    growth = run.config.growth.share if run.growing.cells else 0.0
+    return run.config.attempts.shared(recipe.program_share if recipe else None, growth)
 
 
 def practise_grown(run: RunContext, cycle: int, recipe: Recipe | None) -> int:
     """Attempts at what was grown, bare and through the program; returns how many confirmed answers were new."""
     growing, config, seed = run.growing, run.config, run.config.seed
     growing.latest = []
-    if not (count := grown_tasks(run)):
+    _, (bare, through) = shared_tasks(run, recipe)
+    if not bare + through:
         return 0
-    bare = round(count * (1 - recipe.program_share)) if recipe else 0
     ready, confirmed = growing.ready(), 0
     requests: list[RolloutRequest] = []
     if bare:
@@ -58,7 +58,7 @@ def practise_grown(run: RunContext, cycle: int, recipe: Recipe | None) -> int:
                 sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
             )
         )
-    if through := count - bare:
+    if through:
         weights = by_amplification(growing.direct, growing.through, ready)
         tasks = _drawn(run, growing.suite, weights, through, cycle, "grown program")
         requests.append(run.rollouts(run.champion, tasks, (seed, cycle, "grown program"), parts=True))

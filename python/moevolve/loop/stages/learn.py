@@ -14,6 +14,7 @@ from moevolve.proposers.search import report_for
 from moevolve.randomness import key, rng
 from moevolve.records import Recipe, Trained
 from moevolve.rollouts.attempts import Attempt
+from moevolve.skills.curriculum import needs
 
 
 def learn(run: RunContext, cycle: int) -> list[Attempt]:
@@ -88,6 +89,7 @@ def _train(run: RunContext, engine: Engine, practice: Practice, recipe: Recipe, 
             schedule=learn.schedule,
             grown=frozenset(run.growing.leaves),
             share=run.config.growth.share,
+            needs=needs(run.through),
         )
     drew, through = run.store.engine(run.champion.weights), practice.through
     trajectories = []

@@ -8,7 +8,7 @@ import msgspec
 
 from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
-from moevolve.loop.stages.grow import grown_tasks, practise_grown
+from moevolve.loop.stages.grow import practise_grown, shared_tasks
 from moevolve.loop.stages.remember import remember
 from moevolve.protocol.sampling import Sampling
 from moevolve.records import Learned, Recipe
@@ -73,8 +73,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
 def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source, RolloutRequest]:
     """The rollouts of both sources; one without tasks is left out."""
     config, seed, champion = run.config, run.config.seed, run.champion
-    count = config.attempts.tasks - grown_tasks(run)
-    bare = round(count * (1 - recipe.program_share)) if recipe else 0
+    (bare, through), _ = shared_tasks(run, recipe)
     focus = recipe.focus if recipe else 0.0
     ready = readiness(run.suite.requires, run.through)
     requests: dict[Source, RolloutRequest] = {}
@@ -89,7 +88,7 @@ def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source
             samples=config.attempts.samples,
             sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
         )
-    if through := count - bare:
+    if through:
         weights = by_amplification(run.direct, run.through, ready)
         # A loss of groups learns from attempts at one task beside each other.
         groups = recipe is not None and run.suite.answers == "any" and config.learn.loss != "sft"
