@@ -1,12 +1,17 @@
-"""What a test or a module defines is nobody else's: skills of Python files are forgotten."""
+"""What a test or a module defines is nobody else's: skills of Python files are forgotten. No test is timed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from moevolve.tasks import registry
+
+# A busy machine makes an example late, never wrong.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def _forgetting() -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.config import ARMS, Config, parse_settings, presets
@@ -229,7 +229,6 @@ configs = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(configs, st.booleans())
 def test_what_is_written_reads_back_as_the_same(config: Config, comments: bool) -> None:
     import tomllib

@@ -52,7 +52,7 @@ def test_the_order_in_which_a_dict_was_filled_does_not_matter(tmp_path):
     assert heads[0] == heads[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(length=st.integers(0, 40), start=st.integers(0, 50), limit=st.none() | st.integers(0, 50))
 def test_a_slice_of_entries_is_a_slice(tmp_path_factory, length, start, limit):
     path = tmp_path_factory.mktemp("runs") / "run"

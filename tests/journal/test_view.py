@@ -7,7 +7,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memory_run import MemoryRun, read_entries
 from older_run import write_older_run
@@ -221,7 +221,6 @@ def test_a_level_has_an_interval_that_tries_of_older_champions_widen() -> None:
     assert view_of(entries(records())[:1]).skills["number/add"].level is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 70), st.data())
 def test_a_view_is_the_same_in_however_many_pieces_it_was_read(length: int, data: st.DataObject) -> None:
     found = entries(records(cycles=3))[:length]

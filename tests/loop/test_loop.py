@@ -52,6 +52,20 @@ def test_a_run_does_every_stage_and_ends(finished: Path) -> None:
     assert records[-1].cycles == 2
 
 
+def test_the_bare_policy_attempts_as_many_tasks_as_it_is_given(tmp_path: Path, finished: Path) -> None:
+    given = Config.load("small", {"attempts.direct": 70, "attempts.samples": 2}).override(seed=3, cycles=1)
+    counts: dict[str, dict[str, float]] = {}
+    for run in (start(given, tmp_path / "run"), finished):
+        _, records = journal(run)
+        counts[run.name] = {
+            record.stage: sum(tally.attempts for tally in record.tallies)
+            for record in records
+            if isinstance(record, Attempted) and record.cycle == 1
+        }
+    assert counts["run"]["direct"] == 140
+    assert counts["run"]["program"] == counts["first"]["program"]
+
+
 def test_the_sealed_split_is_scored_twice_on_the_same_tasks(finished: Path) -> None:
     _, records = journal(finished)
     sealed = [record for record in records if isinstance(record, Evaluated) and record.split == "sealed"]

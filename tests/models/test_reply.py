@@ -308,7 +308,7 @@ def merged(events: list[Event]) -> list[tuple[str, Any]]:
     return rows
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=TEXTS, form=FORMS, prompt=PROMPTS, places=st.lists(st.integers(0, 2000), max_size=40))
 def test_pieces_read_as_the_whole(text: str, form: ReplyFormat, prompt: str, places: list[int]) -> None:
     whole, events = form.read(text, prompt, [WEATHER])
@@ -319,7 +319,7 @@ def test_pieces_read_as_the_whole(text: str, form: ReplyFormat, prompt: str, pla
         assert merged(told) == merged(events)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=TEXTS, form=FORMS, prompt=PROMPTS)
 def test_events_are_the_whole_reply(text: str, form: ReplyFormat, prompt: str) -> None:
     reply, events = form.read(text, prompt, [WEATHER])
@@ -337,7 +337,7 @@ def test_events_are_the_whole_reply(text: str, form: ReplyFormat, prompt: str) -
         ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     values=st.dictionaries(
         st.from_regex(r"[a-z_]{1,8}", fullmatch=True),

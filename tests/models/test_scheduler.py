@@ -19,7 +19,7 @@ from moevolve.protocol.sampling import Drawn, Event, Sampling, TokenRequest
 from moevolve.randomness import key
 
 MODELS = Path(__file__).parents[1] / "fixtures" / "model"
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 ids = st.lists(st.integers(4, 19), min_size=1, max_size=40)
 samplings = st.builds(

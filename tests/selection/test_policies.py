@@ -141,7 +141,7 @@ def test_the_best_of_an_island_are_seen_on_the_next_one() -> None:
 
 
 @given(trees())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_draws_follow_the_probabilities(archive: Tree) -> None:
     for name in POLICIES:
         rule = policy(name)

@@ -75,7 +75,7 @@ HOSTILE = [
 ]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(leaves=trees(), text=texts | st.sampled_from(HOSTILE))
 def test_a_tree_that_is_written_is_in_order_and_is_read_back_the_same(
     tmp_path: Path, leaves: list[Leaf], text: str

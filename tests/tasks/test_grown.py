@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.errors import UsageError
@@ -44,7 +44,6 @@ def change(kind: str, parents: list[str], *leaves: Skill, name: str = "g001", fe
 # ---------------------------------------------------------------------- composed leaves
 
 
-@settings(deadline=None)
 @given(pair=st.sampled_from(PAIRS), level=st.integers(1, 16), seed=st.integers(0, 2**32))
 def test_a_composed_answer_is_the_second_skills_to_the_first_ones(
     pair: tuple[str, str], level: int, seed: int
@@ -108,7 +107,6 @@ def test_a_grown_leaf_travels_to_the_graders_process() -> None:
 # ---------------------------------------------------------------------- splits
 
 
-@settings(deadline=None)
 @given(level=st.integers(1, 16), seed=st.integers(0, 2**32))
 def test_both_sides_of_a_split_hold_the_tasks_that_their_names_say(level: int, seed: int) -> None:
     which = Feature("carry")

@@ -216,7 +216,7 @@ def expressions() -> st.SearchStrategy[Any]:
     return st.recursive(leaves, grow, max_leaves=12)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(expressions(), st.sampled_from(["rev:bdcaij=", "add:357+120=", "cmp:71542,71983=", "rev:=", "x"]))
 def test_an_answer_that_passes_is_made_of_whole_words_or_their_ends(plan: Any, prompt: str) -> None:
     try:

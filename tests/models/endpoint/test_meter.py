@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.config import EndpointSection
@@ -42,7 +42,6 @@ def exchange(prompt: int = 10, completion: int = 5, **more: Any) -> Exchange:
 figures = st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 
 
-@settings(deadline=None)
 @given(st.lists(figures, min_size=1, max_size=20), st.integers(0, 20))
 def test_bills_add_up_however_stages_are_cut(calls: list[tuple[int, int, int]], cut: int) -> None:
     meter = Meter(PRICED, SAID)
@@ -84,7 +83,6 @@ def test_bills_vouch_for_what_was_said() -> None:
     assert seals[0] is not None and seals[1] is not None and seals[0].exchanges != seals[1].exchanges
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=40), st.integers(1, 4000))
 def test_a_token_limit_is_never_passed(answers: list[int], limit: int) -> None:
     meter = Meter(EndpointSection(most_tokens=limit), SAID)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.config import EndpointSection
@@ -59,7 +59,6 @@ def test_money_is_exact(section) -> None:
     assert money(price.cost(1_000_003, 1, 7)) == "0.150004575"
 
 
-@settings(deadline=None)
 @given(st.decimals(0, 999, places=6), st.integers(0, 10**9))
 def test_a_price_is_what_was_written(written: Decimal, tokens: int) -> None:
     price = price_of(EndpointSection(price_input=float(written), price_output=0.0))

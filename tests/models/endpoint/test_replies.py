@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.models.endpoint.replies import EXCERPT, asked_to_wait, read
@@ -32,7 +32,6 @@ def get(body: object, status: int = 200, api: str = "chat", **headers: str):
     return read(status, {n.replace("_", "-"): v for n, v in headers.items()}, raw, api, now)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(100, 999))
 def test_any_bytes_are_read_without_an_error(body: bytes, status: int) -> None:
     call = get(body, status)
@@ -40,7 +39,6 @@ def test_any_bytes_are_read_without_an_error(body: bytes, status: int) -> None:
     assert len(call.detail) <= EXCERPT + 40 and call.detail.isprintable()
 
 
-@settings(deadline=None)
 @given(near_misses, st.integers(100, 999), st.sampled_from(["chat", "completions"]))
 def test_any_json_is_read_without_an_error(body: object, status: int, api: str) -> None:
     call = get(body, status, api)
@@ -49,7 +47,6 @@ def test_any_json_is_read_without_an_error(body: object, status: int, api: str) 
         assert 0 <= call.usage.cached <= call.usage.prompt
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_wish_to_wait_is_a_number_of_seconds(text: str) -> None:
     for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset-requests"):
