@@ -50,3 +50,20 @@ def test_the_crates_of_the_engine_stand_in_one_row() -> None:
         assert reached(crate) & set(CRATES) <= set(CRATES[:at]), crate
     assert "model" in reached("generate")
     assert "generate" not in reached("model")
+
+
+def test_a_file_above_400_lines_says_why_it_is_one() -> None:
+    """A file is one idea: one that is long gives the reason in its head, so that the next hand knows whether to split it."""
+    sources = [
+        source
+        for folder in ("python", "tui", "cuda", "benches", "tests", "rust")
+        for kind in ("*.py", "*.rs", "*.cu", "*.cuh")
+        for source in (ROOT / folder).rglob(kind)
+        if "target" not in source.relative_to(ROOT).parts
+    ]
+    assert len(sources) > 500
+    long = {
+        source: text for source in sources if (text := source.read_text(encoding="utf-8")).count("\n") > 400
+    }
+    head = {source: "".join(text.splitlines(keepends=True)[:16]) for source, text in long.items()}
+    assert [str(source.relative_to(ROOT)) for source in long if "above 400 lines:" not in head[source]] == []

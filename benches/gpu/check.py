@@ -4,6 +4,7 @@
 ``dist/gpu``: copy the folder there. A driver and Python 3.12 are all that the machine needs, and no network; torch is used
 where it is installed, compute-sanitizer where it is found. Prints a table and writes it, with date, device and command, to
 ``check.json`` in the current folder after every part. What has no figure says why.
+One file above 400 lines: it travels to the other machine alone.
 
     python check.py             everything, in at most eight minutes
     python check.py --small     sizes that kernels on the processor compute, too: the order of things, no figures

@@ -1,4 +1,7 @@
-"""Every key and the mouse, at three sizes."""
+"""Every key and the mouse, at three sizes.
+
+One file above 400 lines: every key is tried on the same recorded run, at the same sizes.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
 //! Whole engines on a card, by its twin on the processor: every family computes, learns and draws there what it does here.
+//!
+//! One file above 400 lines: every property runs over the same families, on both sides.
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! Products on a device, grouped by expert or whole: forward, and the gradients of input and weight.
+//!
+//! One file above 400 lines: a launch forward and its two backward share what they say of rows, matrices and tiles.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! The whole Mixture-of-Experts block, forward and backward, against double precision and finite differences.
+//!
+//! One file above 400 lines: one case of a block, and its gradient in double precision, serve every property.
 
 mod common;
 

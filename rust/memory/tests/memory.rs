@@ -1,4 +1,6 @@
 //! What memory promises: one query over words and vectors, filters first, successors before what they supersede.
+//!
+//! One file above 400 lines: every promise is held by the same few lessons and one way of asking.
 
 use std::collections::{BTreeMap, BTreeSet};
 

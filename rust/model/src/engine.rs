@@ -1,4 +1,6 @@
 //! The engine: one model in memory, with its tokenizer, optimiser and buffers.
+//!
+//! One file above 400 lines: one `impl`, the engine's face to the other crates; what it does stands in the modules below it.
 
 mod adapt;
 mod answer;

@@ -1,4 +1,6 @@
 //! Configurations of released models: their sizes, and what is refused by name.
+//!
+//! One file above 400 lines: what is read of a family's configuration stands beside what is refused of it.
 
 mod common;
 

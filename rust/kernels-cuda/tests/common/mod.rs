@@ -1,4 +1,6 @@
 //! What the tests share: random blocks of experts of any size, for the device and, padded, for the CPU's kernels.
+//!
+//! One file above 400 lines: one random block of experts, and how each side lays it out, are read side by side.
 
 #![allow(dead_code)] // Each test crate uses a part.
 

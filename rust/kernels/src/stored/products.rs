@@ -1,4 +1,6 @@
 //! Several products at once, split over a pool of threads.
+//!
+//! One file above 400 lines: what a job prepares, and how its parts are shared out and computed, follow from one layout.
 
 use std::sync::{Mutex, PoisonError};
 
