@@ -6,7 +6,9 @@ The names below load on first use, so that importing the package stays cheap.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""For type checkers true; an evaluator's process, which is forked again and again, does without `typing`."""
 
 __version__ = "0.1.0"
 
@@ -49,6 +51,8 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from moevolve.api import Replayed, Run, audit, evolve, import_skills, replay, resume
     from moevolve.models.engine import Engine
     from moevolve.protocol.completion import Completion

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+import moevolve
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
@@ -177,6 +180,20 @@ def test_nothing_is_seen_of_the_evaluation_before(process: EvaluatorProcess) -> 
     with process:
         assert process.evaluate(GOOD + writes).score == 1.5
         assert process.evaluate(reads).score == 0.0
+
+
+def test_a_process_that_is_forked_imports_little() -> None:
+    """Each module of it is copied, page by page, for every evaluation."""
+    heavy = "typing ast inspect dis traceback tokenize pathlib runpy asyncio tempfile subprocess threading logging"
+    code = f"import sys, moevolve.tasks.evaluators.inside.server\nprint(sorted(set({heavy.split()}) & set(sys.modules)))"
+    package = Path(moevolve.__file__).parents[1]
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(package)!r})\n{code}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout == "[]\n"
 
 
 def test_modules_beside_an_evaluator_may_bear_names_of_ours(tmp_path: Path) -> None:

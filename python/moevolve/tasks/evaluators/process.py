@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.inside.server import ASKED, TOLD
 from moevolve.tasks.evaluators.inside.walls import SYSTEM
-from moevolve.tasks.evaluators.verdict import Evaluation, evaluation_of
+from moevolve.tasks.evaluators.verdict import FAILURES, Evaluation, Failure, evaluation_of
 from moevolve.tasks.grader.carried import package_folders
 
 START_SECONDS = 120
@@ -29,8 +28,6 @@ START_SECONDS = 120
 SLACK = 15.0
 """Seconds beyond the time limit after which a process that says nothing counts as broken."""
 MOST_FRAME = 8 << 20
-HEAD = struct.Struct("<II")
-"""Lengths of the server's words and of the fork's."""
 AT_ONCE = 1 << 16
 STANDINS = Path(__file__).resolve().parent / "standins"
 BOOT = "import sys; sys.path[:0] = {path!r}; from moevolve.tasks.evaluators.inside.server import main; main({channel})"
@@ -128,9 +125,9 @@ class EvaluatorProcess:
                 "disk": self._limits.disk_mb << 20,
             },
         }
-        self._send(order)
+        self._send(msgspec.json.encode(order))
         try:
-            told, _ = self._frame(time.monotonic() + START_SECONDS)
+            told: dict[str, str] = msgspec.json.decode(self._frame(time.monotonic() + START_SECONDS)[3])
         except (TimeoutError, EOFError) as error:
             self.close()
             raise SandboxError(
@@ -158,7 +155,7 @@ class EvaluatorProcess:
         self.start()
         self._deadline = time.monotonic() + self._limits.seconds + SLACK
         self._heard.clear()
-        self._send({"program": program, "key": key})
+        self._send(program.encode("utf-8", "surrogatepass"), key)
 
     def fileno(self) -> int:
         """A descriptor that is readable once something has been said."""
@@ -172,19 +169,17 @@ class EvaluatorProcess:
     def result(self) -> Evaluation:
         """The evaluation that was begun, once it has ended."""
         try:
-            told, body = self._frame(self._deadline)
+            failure, detail, output, body = self._frame(self._deadline)
         except (TimeoutError, EOFError, OSError) as error:
             self.close()
             late = isinstance(error, TimeoutError)
-            detail = "the evaluator's process " + ("hangs" if late else "died")
-            return Evaluation(score=None, failure="timeout" if late else "crashed", detail=detail)
-        self.cpu += told["cpu"]
-        self.own_cpu = told["own_cpu"]
-        if told["failure"] is not None:
-            return Evaluation(
-                score=None, failure=told["failure"], detail=told["detail"], output=told["output"]
-            )
-        return evaluation_of(body, told["output"])
+            ending = "the evaluator's process " + ("hangs" if late else "died")
+            return Evaluation(score=None, failure="timeout" if late else "crashed", detail=ending)
+        printed = output.decode("utf-8", "replace")
+        if failure:
+            known: Failure = next((each for each in FAILURES if each.encode() == failure), "crashed")
+            return Evaluation(score=None, failure=known, detail=detail.decode(), output=printed)
+        return evaluation_of(body, printed)
 
     def evaluate(self, program: str, key: int = 0) -> Evaluation:
         """Waits for a program's evaluation."""
@@ -237,20 +232,21 @@ class EvaluatorProcess:
         places = sorted({(path, path) for path in own}, key=lambda each: (each[0].count("/"), each))
         return [*places, (str(self._folder.path), self._inside)]
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, body: bytes, key: int = 0) -> None:
         assert self._channel is not None, "the process has been started"
-        body = msgspec.json.encode(message)
         try:
-            self._channel.sendall(struct.pack("<I", len(body)) + body)
+            self._channel.sendall(ASKED.pack(len(body), key) + body)
         except OSError:
             return  # It has died: whoever waits for its words hears so.
 
-    def _frame(self, deadline: float) -> tuple[dict[str, Any], bytes]:
-        head, body = HEAD.unpack(self._exactly(HEAD.size, deadline))
-        if head + body > MOST_FRAME:
+    def _frame(self, deadline: float) -> list[bytes]:
+        """The process's next words: a failure, its detail, what was printed, a fork's reply."""
+        *lengths, spent, self.own_cpu = TOLD.unpack(self._exactly(TOLD.size, deadline))
+        if sum(lengths) > MOST_FRAME:
             raise EOFError
-        told: dict[str, Any] = msgspec.json.decode(self._exactly(head, deadline))
-        return told, self._exactly(body, deadline)
+        parts = [self._exactly(length, deadline) for length in lengths]
+        self.cpu += spent
+        return parts
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         assert self._channel is not None, "the process has been started"

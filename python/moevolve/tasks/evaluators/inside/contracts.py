@@ -5,15 +5,16 @@ What comes of it is a reply: a score or a failure's type, with whatever the eval
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import runpy
 import sys
-import traceback
 import types
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 LONGEST_DETAIL = 2000
 LONGEST_ARTIFACT = 32 << 10
@@ -32,7 +33,9 @@ def load(path: str) -> types.ModuleType:
     module = types.ModuleType("evaluation_module")
     module.__file__ = path
     sys.modules["evaluation_module"] = module
-    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec")
+    exec(code, module.__dict__)
     return module
 
 
@@ -68,6 +71,8 @@ def openevolve(module: types.ModuleType, path: str, settings: Mapping[str, Any])
 
 def shinka(path: str, program: str, results: str, arguments: list[str]) -> dict[str, Any]:
     """The reply of ShinkaEvolve's contract: the file as a command that writes `metrics.json` and `correct.json`."""
+    import runpy  # This contract's evaluators alone need it.
+
     sys.argv = [path, "--program_path", program, "--results_dir", results, *arguments]
     raised = ""
     try:
@@ -135,9 +140,19 @@ def safely(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return reply(failure="error", detail=trace())
 
 
+_display = sys.__excepthook__
+"""Says an exception without the module `traceback`, which maps so much that every fork would pay for it."""
+
+
 def trace() -> str:
     """The newest exception's traceback, of which the end says most."""
-    return traceback.format_exc()[-LONGEST_DETAIL:].strip()
+    heard = io.StringIO()
+    kept, sys.stderr = sys.stderr, heard
+    try:
+        _display(*sys.exc_info())
+    finally:
+        sys.stderr = kept
+    return heard.getvalue()[-LONGEST_DETAIL:].strip()
 
 
 def _called(function: Callable[..., Any], path: str, **arguments: Any) -> Any:
@@ -248,7 +263,8 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _file(folder: str, name: str) -> tuple[dict[str, Any], str]:
     """(content, problem) of a results file."""
     try:
-        found = json.loads(Path(folder, name).read_bytes())
+        with open(f"{folder}/{name}", "rb") as file:
+            found = json.loads(file.read())
     except FileNotFoundError:
         return {}, "missing"
     except (OSError, ValueError) as error:

@@ -2,32 +2,44 @@
 
 Only the fork runs a program. It is the only other thing in the process namespace, so that when it has ended, or is at a
 limit, everything that it started is killed with it. What the server hears from a fork it passes on unread.
+
+Half of what an evaluation costs beyond its evaluator are pages that a fork and its parent both write to, be it a reference
+count. So this process imports little, and between two forks it calls few functions and makes few objects.
 """
 
 from __future__ import annotations
 
-import ast
 import gc
-import importlib
 import json
 import os
 import random
 import resource
 import signal
-import struct
 import sys
 import time
-import types
+from _signal import signal as handle  # type: ignore[import-not-found]  # `signal.signal` makes enumerations of numbers.
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from struct import Struct
 
-from moevolve.tasks.evaluators.inside import contracts, gepa, walls
+from moevolve.tasks.evaluators.inside import contracts, walls
 from moevolve.tasks.evaluators.inside.watch import Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
+    from typing import Any
 
 GRACE = 0.25
 """Seconds in which processes that an evaluation started may end after it."""
 PROGRAM = "/tmp/candidate"
+ASKED = Struct("<IQ")
+"""Head of a request: bytes of the program, and what generators start from."""
+TOLD = Struct("<IIIIdd")
+"""Head of an answer: bytes of a failure, its detail, what was printed, and a fork's reply; processor seconds of the
+evaluation, and of the server since it was started."""
+AT_ONCE = 1 << 17
+ONLY_AST = 0x400
+"""`ast.PyCF_ONLY_AST`, without that module."""
 
 
 def main(channel: int) -> None:
@@ -36,7 +48,7 @@ def main(channel: int) -> None:
     Args:
         channel: a socket with frames of JSON in both directions.
     """
-    order = _read(channel)
+    order = json.loads(_read(channel)[0])
     missing = ""
     if order["walls"]:
         try:
@@ -46,7 +58,7 @@ def main(channel: int) -> None:
     else:
         missing = "not wanted"
     if missing and order["strict"]:
-        _write(channel, {"problem": f"no namespaces: {missing}", "missing": missing})
+        _introduce(channel, f"no namespaces: {missing}", missing)
         return
     if not missing:
         walls.die_with_parent()
@@ -89,8 +101,10 @@ class Server:
         self._module: types.ModuleType | None = None
         self._initial = ""
         self._own = ""
-        """Folder of candidates where there are no namespaces: the server's own, which goes with it."""
-        self._program = Path(PROGRAM, order["program"])
+        """The same where there are no namespaces: the server's own, which goes with it."""
+        self._home = PROGRAM
+        """Folder of candidates."""
+        self._program = f"{PROGRAM}/{order['program']}"
         self._scratch: walls.Scratch | None = None
         self._folder: str = order["folder"] if missing else order["inside"]
         self._evaluator = f"{self._folder}/{order['evaluator']}"
@@ -100,18 +114,17 @@ class Server:
         signal.alarm(self._order["start_seconds"] + 1)
         problem = contracts.safely(self._start)["detail"]
         signal.alarm(0)
-        _write(self._channel, {"problem": problem, "missing": self._missing, "initial": self._initial})
+        _introduce(self._channel, problem, self._missing, self._initial)
         if problem:
             self._leave()
             return
         while True:
             try:
-                request = _read(self._channel)
+                text, key = _read(self._channel)
             except EOFError:
                 self._leave()
                 return
-            head, body = self._evaluated(request)
-            _write(self._channel, head, body)
+            _write(self._channel, self._evaluated(text, key))
 
     def _start(self) -> dict[str, Any]:
         null = os.open("/dev/null", os.O_RDWR)
@@ -125,11 +138,14 @@ class Server:
             kept = walls.private_root([(source, target) for source, target in self._order["readable"]])
             walls.few_processes(self._limits["processes"])
             self._scratch = walls.Scratch(self._limits["disk"], self._folder, kept)
-        for number in (signal.SIGINT, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
+        # A fork must not reach this process by a signal; what nobody handles does not reach the first of a namespace.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         sys.path[:0] = [self._folder]
         random.seed(0)
         if self._order["contract"] == "gepa":
+            from moevolve.tasks.evaluators.inside import gepa
+
             self._module = contracts.load(self._evaluator)
             self._initial = gepa.initial(self._module)
         elif self._order["contract"] == "openevolve":
@@ -139,21 +155,23 @@ class Server:
                     "error", f"{self._evaluator} defines no function evaluate(program_path)"
                 )
         else:
+            import runpy  # noqa: F401  each fork needs it
+
             _preload(self._evaluator)
         gc.collect()
         gc.freeze()
         return contracts.reply()
 
-    def _evaluated(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """(what became of an evaluation, the fork's reply)."""
+    def _evaluated(self, text: bytes, key: int) -> bytes:
+        """What became of an evaluation, as it is told to the host."""
         if self._scratch is not None:
             walls.forget_shared()
-            self._scratch.clear(self._program)
-            self._program.parent.mkdir()
+            self._scratch.clear(self._home, self._program)
+            os.mkdir(self._home)
         else:
             self._leave()
             self._own_folder()
-        _wrote(self._program, request["program"])
+        _wrote(self._program, text)
         inlet, outlet = os.pipe()
         heard, said = os.pipe()
         before = time.monotonic()
@@ -161,7 +179,7 @@ class Server:
         if not child:
             for descriptor in (inlet, heard, self._channel):
                 os.close(descriptor)
-            self._run(request, outlet, said)
+            self._run(text, key, outlet, said)
         os.close(outlet)
         os.close(said)
         watch = Watch(self._channel, inlet, heard, child, self._limits, before, alone=not self._missing)
@@ -170,8 +188,8 @@ class Server:
         if watch.hostless:
             self._leave()
             os._exit(0)
-        for descriptor in (inlet, heard):
-            os.close(descriptor)
+        os.close(inlet)
+        os.close(heard)
         most = self._limits["processes"]
         if failure is None and left > most:
             failure = ("processes", f"it left {left} processes, and may have {most} at once")
@@ -179,22 +197,16 @@ class Server:
             failure = ("left_processes", f"{left} of its processes were still running when it had ended")
         elif failure is None and not watch.reply:
             failure = ("crashed", _ending(watch.status))
-        head = {
-            "failure": failure and failure[0],
-            "detail": failure and failure[1],
-            "output": bytes(watch.output).decode("utf-8", "replace"),
-            "seconds": time.monotonic() - before,
-            "cpu": watch.cpu,
-            "own_cpu": time.process_time(),
-        }
-        return head, bytes(watch.reply) if failure is None else b""
+        if failure is None:
+            return _told(b"", b"", watch.output, watch.reply, watch.cpu)
+        return _told(failure[0].encode(), failure[1].encode(), watch.output, bytearray(), watch.cpu)
 
     def _own_folder(self) -> None:
         """Makes a folder for a candidate outside of namespaces."""
         import tempfile  # It maps libraries that every fork would pay for.
 
-        self._own = tempfile.mkdtemp(prefix="moevolve-evaluation-")
-        self._program = Path(self._own, self._order["program"])
+        self._own = self._home = tempfile.mkdtemp(prefix="moevolve-evaluation-")
+        self._program = f"{self._home}/{self._order['program']}"
 
     def _leave(self) -> None:
         """Takes away what lies outside of namespaces."""
@@ -207,15 +219,19 @@ class Server:
 
     def _sweep(self, watch: Watch, *, patient: bool) -> int:
         """Kills whatever is left of an evaluation; returns how many processes that were, its own not counted."""
-        deadline = time.monotonic() + GRACE
-        while patient and watch.reap() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        running = watch.reap()
+        if running and patient:
+            deadline = time.monotonic() + GRACE
+            while running and time.monotonic() < deadline:
+                time.sleep(0.005)
+                running = watch.reap()
         left = 0
-        while watch.reap():
+        while running:
             others = [pid for pid in watch.family() if pid != watch.child]
             left = max(left, len(others))
             self._kill(watch)
             time.sleep(0.001)
+            running = watch.reap()
         return left if patient else 0
 
     def _kill(self, watch: Watch) -> None:
@@ -227,19 +243,18 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _run(self, request: dict[str, Any], outlet: int, said: int) -> None:
+    def _run(self, text: bytes, key: int, outlet: int, said: int) -> None:
         """In the fork: one evaluation, its reply, and the end."""
         try:
-            walls.die_with_parent()
+            if self._missing:
+                walls.die_with_parent()
             os.setsid()
-            # As a Python program finds them; the server itself must not be reached by what its forks send.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            handle(signal.SIGINT, signal.default_int_handler)
             os.dup2(said, 1)
             os.dup2(said, 2)
             os.close(said)
             walls.ordinary(self._bounds)
-            found = contracts.safely(lambda: self._asked(request))
+            found = contracts.safely(lambda: self._asked(text, key))
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
@@ -249,16 +264,20 @@ class Server:
         finally:
             os._exit(0)
 
-    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
-        _reseed(request["key"])
-        settings, program = self._order["settings"], str(self._program)
-        if self._order["contract"] == "gepa" and self._module is not None:
-            return gepa.evaluate(self._module, request["program"])
-        if self._module is not None:
+    def _asked(self, text: bytes, key: int) -> dict[str, Any]:
+        _reseed(key)
+        settings, program = self._order["settings"], self._program
+        if self._order["contract"] == "openevolve":
+            assert self._module is not None, "it has been imported"
             return contracts.openevolve(self._module, program, settings)
-        results = self._program.parent / "results"
-        results.mkdir()
-        return contracts.shinka(self._evaluator, program, str(results), settings.get("arguments", []))
+        if self._order["contract"] == "gepa":
+            from moevolve.tasks.evaluators.inside import gepa
+
+            assert self._module is not None, "it has been imported"
+            return gepa.evaluate(self._module, text.decode("utf-8", "surrogatepass"))
+        results = f"{self._home}/results"
+        os.mkdir(results)
+        return contracts.shinka(self._evaluator, program, results, settings.get("arguments", []))
 
 
 def _ending(status: int) -> str:
@@ -272,8 +291,8 @@ def _opened(folder: str) -> None:
     waiting = [folder]
     while waiting:
         with suppress(OSError):
-            path = Path(waiting.pop())
-            path.chmod(0o700)
+            path = waiting.pop()
+            os.chmod(path, 0o700)
             waiting += [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
 
 
@@ -288,53 +307,58 @@ def _reseed(key: int) -> None:
 
 def _preload(path: str) -> None:
     """Imports what a file imports at its top, so that each fork has it; what cannot be is the fork's business."""
-    with suppress(SyntaxError):
-        for node in ast.parse(Path(path).read_bytes()).body:
+    with suppress(SyntaxError), open(path, "rb") as file:
+        for node in compile(file.read(), path, "exec", ONLY_AST).body:
             names: list[str] = []
-            if isinstance(node, ast.Import):
+            if type(node).__name__ == "Import":
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            elif type(node).__name__ == "ImportFrom" and node.module and not node.level:
                 names = [node.module]
             for name in names:
                 with suppress(Exception):
-                    importlib.import_module(name)
+                    __import__(name)
 
 
 _encoded = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 """A reply as text; what of it is no Unicode is replaced when it becomes bytes."""
 
 
-def _wrote(path: Path, text: str) -> None:
+def _wrote(path: str, text: bytes) -> None:
     """Writes a program where nothing is."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
-        data = memoryview(text.encode("utf-8", "surrogatepass"))
-        while data:
-            data = data[os.write(descriptor, data) :]
+        while text:
+            text = text[os.write(descriptor, text) :]
     finally:
         os.close(descriptor)
 
 
-def _read(channel: int) -> dict[str, Any]:
-    (length,) = struct.unpack("<I", _exactly(channel, 4))
-    found: dict[str, Any] = json.loads(_exactly(channel, length))
-    return found
+def _read(channel: int) -> tuple[bytes, int]:
+    """(body, key) of the host's next words, which come one at a time.
 
-
-def _exactly(channel: int, count: int) -> bytes:
-    parts = []
-    while count:
-        part = os.read(channel, min(count, 1 << 20))
+    Raises:
+        EOFError: the host is gone.
+    """
+    data = b""
+    while len(data) < ASKED.size or len(data) < ASKED.size + ASKED.unpack_from(data)[0]:
+        part = os.read(channel, AT_ONCE)
         if not part:
             raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+        data += part
+    return data[ASKED.size :], ASKED.unpack_from(data)[1]
 
 
-def _write(channel: int, head: dict[str, Any], body: bytes = b"") -> None:
-    """One frame: two lengths, the server's words, the fork's."""
-    said = json.dumps(head).encode()
-    data = memoryview(struct.pack("<II", len(said), len(body)) + said + body)
+def _introduce(channel: int, problem: str, missing: str, initial: str = "") -> None:
+    """Says whether the evaluator can be used, before the first request."""
+    told = {"problem": problem, "missing": missing, "initial": initial}
+    _write(channel, _told(b"", b"", bytearray(), bytearray(json.dumps(told).encode()), 0.0))
+
+
+def _told(failure: bytes, detail: bytes, output: bytearray, reply: bytearray, cpu: float) -> bytes:
+    lengths = len(failure), len(detail), len(output), len(reply)
+    return b"".join((TOLD.pack(*lengths, cpu, time.process_time()), failure, detail, output, reply))
+
+
+def _write(channel: int, data: bytes) -> None:
     while data:
         data = data[os.write(channel, data) :]

@@ -9,11 +9,15 @@ import os
 import resource
 import signal
 import stat
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_capset = _libc.capset
+"""Looked up here, and not in each fork."""
 
 NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
 """User, mount, process, network, IPC and host name."""
@@ -68,7 +72,7 @@ def apart() -> None:
         ("uid_map", f"{INNER_ID} {user} 1"),
         ("gid_map", f"{INNER_ID} {group} 1"),
     ):
-        Path(f"/proc/self/{name}").write_text(text)
+        _write(f"/proc/self/{name}", text)
 
 
 def die_with_parent() -> None:
@@ -82,8 +86,9 @@ def adopt() -> None:
 
 
 def closed_to_others() -> None:
-    """Keeps processes of the same user from reading this one's memory."""
+    """Keeps processes of the same user from reading this one's memory, and those that it starts from further rights."""
     _prctl(_DUMPABLE, 0)
+    _prctl(_NO_NEW_PRIVILEGES, 1)
 
 
 def private_root(readable: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -102,8 +107,7 @@ def private_root(readable: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     places: list[tuple[str, str]] = []
     for source, target in readable:
         if not os.path.lexists(source) or any(
-            source != outer and Path(target).is_relative_to(inner) and Path(source).is_relative_to(outer)
-            for outer, inner in places
+            source != outer and _within(target, inner) and _within(source, outer) for outer, inner in places
         ):
             continue
         places.append((source, target))
@@ -113,12 +117,12 @@ def private_root(readable: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     _mount("tmpfs", new, "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
     kept: list[tuple[str, str]] = []
     for handle, source, target in handles:
-        if any(Path(target).is_relative_to(folder) for folder in TEMPORARY):
+        if any(_within(target, folder) for folder in TEMPORARY):
             kept.append((f"/kept/{len(kept)}", target))
             target = kept[-1][0]
-        if Path(source).is_symlink() and source == target:
-            Path(new + target).parent.mkdir(parents=True, exist_ok=True)
-            Path(new + target).symlink_to(Path(source).readlink())
+        if os.path.islink(source) and source == target:
+            os.makedirs(os.path.dirname(new + target), exist_ok=True)
+            os.symlink(os.readlink(source), new + target)
             continue
         _bind(handle, new + target)
         _read_only(new + target)
@@ -132,24 +136,33 @@ def private_root(readable: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         ("stdout", "self/fd/1"),
         ("stderr", "self/fd/2"),
     ):
-        Path(f"{new}/dev/{link}").symlink_to(f"/proc/{where}")
+        os.symlink(f"/proc/{where}", f"{new}/dev/{link}")
     for folder in ("tmp", "dev/shm", "proc", "old", "layer"):
-        Path(f"{new}/{folder}").mkdir(parents=True, exist_ok=True)
+        os.makedirs(f"{new}/{folder}", exist_ok=True)
     # A container that hides parts of /proc allows no whole one: then there is none.
     with suppress(WallError):
         _mount("proc", f"{new}/proc", "proc", NO_SUID | NO_DEVICES)
-    Path(new, "etc").mkdir(exist_ok=True)
-    Path(new, "etc/passwd").write_text(f"evaluator:x:{INNER_ID}:{INNER_ID}::/tmp:/bin/sh\n")
-    Path(new, "etc/group").write_text(f"evaluator:x:{INNER_ID}:\n")
-    Path(new, "etc/hosts").write_text("127.0.0.1 localhost\n")
+    os.makedirs(f"{new}/etc", exist_ok=True)
+    _write(f"{new}/etc/passwd", f"evaluator:x:{INNER_ID}:{INNER_ID}::/tmp:/bin/sh\n")
+    _write(f"{new}/etc/group", f"evaluator:x:{INNER_ID}:\n")
+    _write(f"{new}/etc/hosts", "127.0.0.1 localhost\n")
     os.chdir(new)
     _check("pivot_root", _libc.pivot_root(b".", b"old"))
     _check("umount", _libc.umount2(b"/old", DETACH))
-    Path("/old").rmdir()
+    os.rmdir("/old")
     _mount("none", "/", "", REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEVICES)
     for handle in [each[0] for each in handles] + [each[0] for each in devices]:
         os.close(handle)
     return kept
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _bind(handle: int, target: str) -> None:
@@ -157,11 +170,11 @@ def _bind(handle: int, target: str) -> None:
 
 
 def _bind_path(source: str, target: str) -> None:
-    if Path(source).is_dir():
-        Path(target).mkdir(parents=True, exist_ok=True)
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
     else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).touch()
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _write(target, "")
     _mount(source, target, "", BIND | RECURSIVE)
 
 
@@ -187,17 +200,17 @@ class Scratch:
         self._folder = folder
         self._kept = kept
         self._layered = False
-        self._empty: dict[str, set[str]] = {}
+        self._empty: dict[str, list[str]] = {}
         for each in TEMPORARY:
             self._mount(each)
         self._layer()
 
-    def clear(self, usual: Path) -> None:
-        """Takes away what an evaluation left; costs little where that is the `usual` file, alone in its folder."""
+    def clear(self, home: str, usual: str) -> None:
+        """Takes away what an evaluation left; costs little where that is the `usual` file, alone in its `home`."""
         # Whatever else is there keeps the folder, and the list below tells.
         with suppress(OSError):
-            usual.unlink()
-            usual.parent.rmdir()
+            os.unlink(usual)
+            os.rmdir(home)
         for each in TEMPORARY:
             if not self._untouched(each, 0o1777) or _names(each) != self._empty[each]:
                 _check("umount", _libc.umount2(each.encode(), DETACH))
@@ -211,12 +224,12 @@ class Scratch:
     def _untouched(self, folder: str, mode: int) -> bool:
         """Whether a folder itself is as it was made; its times, which anybody may set, are made anew."""
         os.utime(folder)
-        return stat.S_IMODE(Path(folder).stat().st_mode) == mode and not _attributes(folder)
+        return stat.S_IMODE(os.stat(folder).st_mode) == mode and not _attributes(folder)
 
     def _mount(self, folder: str) -> None:
         _mount("tmpfs", folder, "tmpfs", NO_SUID | NO_DEVICES, f"{self._room},mode=1777")
         for source, target in self._kept:
-            if Path(target).is_relative_to(folder):
+            if _within(target, folder):
                 _bind_path(source, target)
                 _read_only(target)
         self._empty[folder] = _names(folder)
@@ -225,8 +238,8 @@ class Scratch:
         self._layered = False
         _mount("tmpfs", "/layer", "tmpfs", NO_SUID | NO_DEVICES, f"{self._room},mode=755")
         for folder in (CHANGED, WORK):
-            Path(folder).mkdir()
-            Path(folder).chmod(0o755)  # Whatever the umask says.
+            os.mkdir(folder)
+            os.chmod(folder, 0o755)  # Whatever the umask says.
         layers = f"lowerdir={self._folder},upperdir={CHANGED},workdir={WORK},userxattr"
         with suppress(WallError):  # Else the folder stays read-only.
             _mount("overlay", self._folder, "overlay", NO_SUID | NO_DEVICES, layers)
@@ -234,8 +247,8 @@ class Scratch:
         os.chdir(self._folder)
 
 
-def _names(folder: str) -> set[str]:
-    return {entry.name for entry in os.scandir(folder)}
+def _names(folder: str) -> list[str]:
+    return sorted(os.listdir(folder))
 
 
 def _attributes(path: str) -> list[str]:
@@ -291,7 +304,7 @@ def few_processes(most: int) -> None:
     """Bounds the process ids of this namespace and forbids more user namespaces, where the kernel can."""
     for path, value in (("kernel/pid_max", max(most, 400)), ("user/max_user_namespaces", 0)):
         with suppress(OSError):  # Older kernels have one bound for the whole machine: the watch remains.
-            Path("/proc/sys", path).write_text(str(value))
+            _write(f"/proc/sys/{path}", str(value))
 
 
 _VERSION_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
@@ -310,8 +323,7 @@ def bounds(limits: dict[int, int]) -> list[tuple[int, tuple[int, int]]]:
 
 def ordinary(limits: Sequence[tuple[int, tuple[int, int]]]) -> None:
     """Gives up every capability and sets limits: from here on this process is nobody's superior."""
-    _prctl(_NO_NEW_PRIVILEGES, 1)
-    _check("capset", _libc.capset(_VERSION_3, _NO_CAPABILITIES))
+    _check("capset", _capset(_VERSION_3, _NO_CAPABILITIES))
     _prctl(_DUMPABLE, 1)
     for kind, bound in limits:
         resource.setrlimit(kind, bound)

@@ -7,10 +7,12 @@ import select
 import stat
 import time
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 from moevolve.tasks.evaluators.inside import walls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_REPLY = 2 << 20
 """Bytes of a reply."""
@@ -71,6 +73,8 @@ class Watch:
                 if self._channel in ready:
                     self.hostless = True
                     return "crashed", "the host is gone"
+                if ended in ready:
+                    return self._rest()
                 # One that always has something to say is looked at as often as one that is silent.
                 failure = self._beyond() if time.monotonic() >= self._looked + TICK else None
                 for descriptor in (self._inlet, self._heard):
@@ -81,8 +85,6 @@ class Watch:
                         failure = self._take(descriptor, part)
                 if failure is not None:
                     return failure
-                if ended in ready:
-                    return self._rest()
         finally:
             os.close(ended)
 
@@ -144,12 +146,17 @@ class Watch:
             pid = waiting.pop()
             children: list[int] = []
             with suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
+                for task in os.listdir(f"/proc/{pid}/task"):
                     with suppress(OSError):
-                        children += map(int, (task / "children").read_text().split())
+                        children += map(int, _content(f"/proc/{pid}/task/{task}/children").split())
             found += children
             waiting += children
         return found
+
+
+def _content(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 def _unnamed(family: list[int]) -> int:
@@ -168,10 +175,10 @@ def _unnamed(family: list[int]) -> int:
 def _resident(pid: int) -> int:
     """Bytes of memory that a process holds: its own, and its share of what it has in common with others."""
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = _content(f"/proc/{pid}/smaps_rollup").splitlines()
         return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) << 10
     try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+        _, resident, shared, *_ = _content(f"/proc/{pid}/statm").split()
     except (OSError, ValueError):
         return 0
     return (int(resident) - int(shared)) * _PAGE
