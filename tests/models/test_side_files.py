@@ -73,6 +73,7 @@ def test_what_was_saved_for_batches_of_training_cuts_and_fills_no_prompt(
         {"tokenizer_config.json": {"added_tokens_decoder": {"55": MARK}}},
         {"tokenizer_config.json": {"additional_special_tokens": ["<mark>"]}},
         {"tokenizer_config.json": {"extra_special_tokens": {"image_token": "<mark>"}}},
+        {"tokenizer_config.json": {"additional_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"image_token": "<mark>"}},
         {"tokenizer_config.json": {"mask_token": MARK}},
         {"special_tokens_map.json": {"pad_token": "<mark>"}},
@@ -122,6 +123,14 @@ def test_further_templates_lie_in_a_folder_of_their_own(folder: Path, tmp_path: 
     assert load(tmp_path / "saved").chat_templates == engine.chat_templates
 
 
+def test_of_several_templates_the_default_is_taken_and_no_other(folder: Path) -> None:
+    edited(folder / "tokenizer_config.json", chat_template=[{"name": "rag", "template": "r"}])
+    engine = load(folder)
+    assert engine.chat_template is None
+    with pytest.raises(UsageError, match=r"no chat template that is the default.*rag"):
+        engine.chats  # noqa: B018 - making it is what fails
+
+
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
@@ -133,6 +142,7 @@ def test_further_templates_lie_in_a_folder_of_their_own(folder: Path, tmp_path: 
         ("tokenizer_config.json", '{"added_tokens_decoder": [1]}', "added_tokens_decoder"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {"content": "y"}}}', "no id"),
         ("tokenizer_config.json", '{"additional_special_tokens": "x"}', "additional_special_tokens"),
+        ("tokenizer_config.json", '{"additional_special_tokens": {"a": 3}}', "is no token"),
         ("special_tokens_map.json", '{"a": ', "is not JSON"),
         ("added_tokens.json", '{"a": "b"}', "no id"),
         ("generation_config.json", "{", "is not JSON"),
@@ -308,6 +318,16 @@ def test_a_file_cannot_fill_the_screen_or_break_the_line(folder: Path) -> None:
     write_tensors(folder / "model.safetensors", named)
     edited(folder / "config.json", hidden_size=32)
     refused(folder, "model.safetensors", "tensor a  [2Jb")
+
+
+def test_yarn_says_its_factor_even_where_lengths_would(folder: Path) -> None:
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+    edited(folder / "config.json", rope_parameters=yarn)
+    refused(folder, "factor: is missing")
+    edited(folder / "config.json", rope_parameters={**yarn, "factor": None})
+    by_ratio = scores(load(folder))
+    edited(folder / "config.json", rope_parameters={**yarn, "factor": 4.0})
+    assert scores(load(folder)) == by_ratio
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from moevolve.config.files import parse_toml
 from moevolve.errors import UsageError
 
 MANIFEST = "agent.toml"
@@ -144,6 +145,6 @@ def manifest_of(files: Mapping[str, str], where: str = MANIFEST) -> Manifest:
 @lru_cache(64)
 def _read(text: str, where: str) -> Manifest:
     try:
-        return msgspec.convert(tomllib.loads(text), Manifest)
+        return msgspec.convert(parse_toml(text), Manifest)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{where}: {error}") from None

@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moevolve.config.files import read_text
 from moevolve.errors import UsageError
 from moevolve.models.parameters import read_json
 from moevolve.records import Struct
+
+MOST = 1 << 28
+"""Bytes of a file of prompts, or of tools."""
 
 
 class Request(Struct, frozen=True):
@@ -34,7 +38,7 @@ def from_arguments(prompts: list[str], file: Path | None) -> list[Request]:
     if file is not None and str(file) == "-":
         found += from_stdin()
     elif file is not None:
-        found += from_lines(_read(file), str(file))
+        found += from_lines(read_file(file), str(file))
     return found
 
 
@@ -109,12 +113,17 @@ def tools_of(file: Path) -> tuple[dict[str, Any], ...]:
     Raises:
         UsageError: it cannot be read, or is no such list.
     """
-    return objects(_json(_read(file), str(file)), f"{file}: tools")
+    return objects(_json(read_file(file), str(file)), f"{file}: tools")
 
 
-def _read(file: Path) -> str:
+def read_file(file: Path) -> str:
+    """The text of a file that the command line names.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
-        return file.read_text(encoding="utf-8")
+        return read_text(file, MOST)
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: byte {error.start} is invalid") from error
     except OSError as error:

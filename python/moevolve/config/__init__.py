@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.config import io
+from moevolve.config.files import parse_toml
 from moevolve.config.growth import GrowthSection
 from moevolve.config.guards import GuardSection
 from moevolve.config.io import nearest, parse_settings, presets
@@ -126,7 +127,7 @@ class Config(Section, frozen=True):
         """
         text, where, name, folder = io.read(source)
         try:
-            data = tomllib.loads(text)
+            data = parse_toml(text)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{where} is not TOML: {error}") from None
         data.setdefault("name", name)

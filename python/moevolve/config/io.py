@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
+from moevolve.config.files import parse_toml, read_text
 from moevolve.config.schema import Section
 from moevolve.errors import ConfigError, UsageError
 from moevolve.records import Arm
@@ -49,7 +50,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise UsageError(f"--set takes KEY=VALUE, such as gate.alpha=0.05, not {setting!r}")
         try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            found[key.strip()] = parse_toml(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             found[key.strip()] = value.strip()
     return found
@@ -68,11 +69,11 @@ def read(source: str | Path) -> tuple[str, str, str, Path]:
     """(text, what to call it in messages, the run's name, the folder that relative paths start from)."""
     known = presets()
     if isinstance(source, str) and source in known:
-        text = (files(PRESETS) / f"{source}.toml").read_text(encoding="utf-8")
-        return text, f"preset {source}", source, Path.cwd()
+        said = (files(PRESETS) / f"{source}.toml").read_text(encoding="utf-8")
+        return said, f"preset {source}", source, Path.cwd()
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8")
+        said = read_text(path)
     except FileNotFoundError:
         if path.suffix == ".toml" or len(path.parts) > 1:
             raise UsageError(
@@ -87,7 +88,7 @@ def read(source: str | Path) -> tuple[str, str, str, Path]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read as a configuration: {error.strerror}") from None
     name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run"
-    return text, str(path), name, path.resolve().parent
+    return said, str(path), name, path.resolve().parent
 
 
 def absolute(section: _Section, field: str, folder: Path) -> _Section:

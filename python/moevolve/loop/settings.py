@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from moevolve.config import Config, io
+from moevolve.config.files import parse_toml, read_text
 from moevolve.errors import ConfigError
 
 SETTINGS = "run.toml"
@@ -26,7 +27,7 @@ def refuse_changes(config: Config, run: Path) -> None:
     if not file.is_file():
         return
     try:
-        data = io.moved(tomllib.loads(file.read_text(encoding="utf-8")))
+        data = io.moved(parse_toml(read_text(file)))
         there = msgspec.to_builtins(io.convert(data, Config, str(file)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML any more: {error}; {_advice(run)}") from None

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.errors import UsageError
+from moevolve.journal.text import line
 from moevolve.models.constraints import turn
 from moevolve.models.reply import ReplyFormat, ReplyParser
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
-from moevolve.models.template import ChatTemplate
+from moevolve.models.template import MOST_SAID, ChatTemplate
 from moevolve.models.toolprompt import in_texts, needed
 from moevolve.models.turns import Event, MalformedCall, Reply
 from moevolve.protocol.completion import Completion, Samples
@@ -79,6 +80,11 @@ class Chat:
 
     def __init__(self, model: Conversant, origin: str) -> None:
         sources, source = model.chat_templates, model.chat_template
+        if source is None and sources:
+            raise UsageError(
+                f"{origin} has no chat template that is the default: transformers wants one beside "
+                f"{line(', '.join(sorted(sources)), MOST_SAID)}"
+            )
         if source is None:
             raise UsageError(
                 f"{origin} has no chat template, so it is no chat model: leave `chat` out to complete text"

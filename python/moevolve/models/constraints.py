@@ -21,7 +21,13 @@ MOST_CALLS = 8
 
 
 def json_schema(schema: Mapping[str, Any] | bool) -> Constraint:
-    """Text that is an instance of a JSON schema; `True` and `{}` allow any JSON."""
+    """Text that is an instance of a JSON schema; `True` and `{}` allow any JSON.
+
+    Raises:
+        UsageError: it is no schema.
+    """
+    if not isinstance(schema, Mapping | bool):
+        raise UsageError(f"schema: a JSON schema is an object, or true or false, not {str(schema)[:60]!r}")
     return Constraint("json", _spaced(schema))
 
 

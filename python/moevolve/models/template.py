@@ -13,12 +13,16 @@ from typing import Any
 import msgspec
 
 from moevolve.errors import CheckpointError, UsageError
+from moevolve.journal.text import line
 from moevolve.models.parameters import read_json
 from moevolve.models.rendering.process import renderer
 from moevolve.models.rendering.worker import REFUSED, TEXT
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names under which clients send a turn's reasoning; templates read the first."""
+
+MOST_SAID = 600
+"""Characters of what a template says, or its file, in an error."""
 
 
 class ChatTemplate:
@@ -40,7 +44,7 @@ class ChatTemplate:
         self._origin = origin
         letter, said = renderer.ask(source, None)
         if letter != TEXT:
-            raise CheckpointError(f"the chat template of {origin} is broken: {_line(said)}")
+            raise CheckpointError(f"the chat template of {origin} is broken: {line(said, MOST_SAID)}")
 
     def render(
         self,
@@ -83,7 +87,9 @@ class ChatTemplate:
         if letter == TEXT:
             return said
         does = "refuses" if letter == REFUSED else "fails on"
-        raise UsageError(f"the chat template of {self._origin} {does} this conversation: {_line(said)}")
+        raise UsageError(
+            f"the chat template of {self._origin} {does} this conversation: {line(said, MOST_SAID)}"
+        )
 
     def _readable(self, told: list[dict[str, Any]], rest: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The messages with their parts as texts where the template does not read parts.
@@ -123,10 +129,6 @@ class ChatTemplate:
             else {**message, "content": _joined(message["content"])}
             for place, message in enumerate(told)
         ]
-
-
-def _line(said: str) -> str:
-    return " ".join(said.split())
 
 
 def _is_parted(content: Any) -> bool:

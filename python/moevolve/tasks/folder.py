@@ -23,7 +23,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from moevolve.config.files import parse_toml, read_text
 from moevolve.errors import UsageError
+from moevolve.journal.text import line as one_line
 from moevolve.protocol.messages import Message
 from moevolve.records import Answers
 from moevolve.tasks import registry
@@ -212,7 +214,7 @@ def _folder(source: Path, called: str | None) -> Suite:
                 f"{source / SETTINGS}: {path} requires {unknown[0]!r}, and no task is of it{nearest(unknown[0], tasks)}"
             )
     skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
-    tools = [source / TOOLS] if (source / TOOLS).is_file() else []
+    tools = [_plain(source / TOOLS)] if (source / TOOLS).exists() else []
     return Suite(
         name,
         skills,
@@ -229,7 +231,7 @@ def _settings(file: Path) -> SuiteFile:
     if not file.exists():
         return SuiteFile()
     try:
-        settings = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8-sig")), SuiteFile)
+        settings = msgspec.convert(parse_toml(read_text(file, encoding="utf-8-sig")), SuiteFile)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{file}: {error}") from None
     if missing := [split for split in SPLITS if settings.splits.get(split, 0.0) <= 0 and split != "dev"]:
@@ -242,7 +244,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
     prompts: dict[str, int] = {}
     try:
         # Split at line feeds alone, since JSON may hold U+2028 as it is; some editors begin with a byte order mark.
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(file, MOST_BYTES, "utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     for number, line in enumerate(lines, 1):
@@ -254,14 +256,16 @@ def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
             fields = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise UsageError(f"{where}: {error}") from None
+        except RecursionError:
+            raise UsageError(f"{where}: it is nested too deep") from None
         if (row.prompt is None) == (row.messages is None):
             raise UsageError(f"{where}: a task has either `prompt` or `messages`")
         if row.messages is not None and row.messages[-1].role != "user":
             raise UsageError(
                 f"{where}: `messages` end with the user's, not with the {row.messages[-1].role}'s"
             )
-        text = row.prompt if row.prompt is not None else msgspec.json.encode(row.messages).decode()
-        for what, known, value in (("id", ids, row.id), ("prompt", prompts, text)):
+        asked = row.prompt if row.prompt is not None else msgspec.json.encode(row.messages).decode()
+        for what, known, value in (("id", ids, row.id), ("prompt", prompts, asked)):
             if value in known:
                 raise UsageError(
                     f"{where}: its {what} is that of line {known[value]}: a task counts once, and lies in one split"
@@ -332,7 +336,7 @@ def _check(file: Path) -> Check | None:
     """
     if not file.exists():
         return None
-    module = _imported(file)
+    module = imported(file)
     check = module.get("check")
     if not callable(check):
         raise UsageError(f"{file} defines no function check(task, answer, workspace)")
@@ -347,7 +351,7 @@ def _environment(file: Path) -> type[Environment] | None:
     """
     if not file.exists():
         return None
-    kinds = [kind for kind in kinds_in(_imported(file)).values() if kind.__module__ == file.stem]
+    kinds = [kind for kind in kinds_in(imported(file)).values() if kind.__module__ == file.stem]
     if len(kinds) != 1:
         raise UsageError(f"{file} defines {len(kinds) or 'no'} classes of mv.Environment: it takes one")
     return kinds[0]
@@ -358,7 +362,7 @@ def _environment(file: Path) -> type[Environment] | None:
 
 def _module(file: Path) -> Suite:
     before = {skill.path: skill for skill in registry.registered()}
-    defined = _imported(file)
+    defined = imported(file)
     suites = [value for value in defined.values() if isinstance(value, Suite)]
     if len(suites) == 1:
         return suites[0]
@@ -370,14 +374,16 @@ def _module(file: Path) -> Suite:
     return Suite("user", own, environments=file if kinds_in(defined) else None, requires=registry.requires())
 
 
-def _imported(file: Path) -> dict[str, Any]:
+def imported(file: Path) -> dict[str, Any]:
     """What a file defines; what stands beside it can be imported, and is nobody else's afterwards."""
-    folder, before = str(file.resolve().parent), set(sys.modules)
+    folder, before = str(_plain(file).resolve().parent), set(sys.modules)
     sys.path.insert(0, folder)
     try:
         return runpy.run_path(str(file), run_name=file.stem)
-    except Exception as error:  # a suite's own code: whatever it raises is said with its place
-        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's own code: whatever it raises is said with its place
+        raise UsageError(
+            f"{file} cannot be imported: {one_line(f'{type(error).__name__}: {error}')}"
+        ) from error
     finally:
         sys.path.remove(folder)
         for name in set(sys.modules) - before:
@@ -385,4 +391,10 @@ def _imported(file: Path) -> dict[str, Any]:
                 del sys.modules[name]
 
 
-__all__ = ["CHECK", "SETTINGS", "TASKS", "SuiteFile", "copy", "digest", "load", "opened"]
+def _plain(file: Path) -> Path:
+    if not file.is_file():
+        raise UsageError(f"{file}: is not a plain file")
+    return file
+
+
+__all__ = ["CHECK", "SETTINGS", "TASKS", "SuiteFile", "copy", "digest", "imported", "load", "opened"]

@@ -109,6 +109,11 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(
                 f"the generator of {self.path} returned {type(task).__name__}; it must return mv.Task(...)"
             )
+        for name, text in (("prompt", task.prompt), ("answer", task.answer or "")):
+            if not isinstance(text, str) or not _is_unicode(text):
+                raise UsageError(
+                    f"the generator of {self.path} returned a task whose {name} is no text of Unicode: {str(text)[:60]!r}"
+                )
         return task
 
     def task(self, level: int, seed: int) -> Task:
@@ -123,3 +128,11 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     def grade(self, task: Task, answer: str, workspace: Path | None = None) -> Verdict:
         """Grades an answer to one of this skill's tasks, with what the attempt left."""
         return grade(task, answer, self.alphabet, workspace)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

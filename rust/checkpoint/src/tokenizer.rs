@@ -182,11 +182,9 @@ impl Tokenizer {
         templates.as_ref().clone()
     }
 
-    /// The template for conversations without more to say about them.
+    /// The template for conversations without more to say about them; none of several where none is called so.
     pub fn chat_template(&self) -> Option<String> {
-        let mut templates = self.chat_templates();
-        let default = templates.remove(DEFAULT);
-        default.or_else(|| templates.into_values().next())
+        self.chat_templates().remove(DEFAULT)
     }
 
     /// Texts of special tokens by role, where the settings name them.

@@ -151,6 +151,10 @@ fn scaling(rope: &Fields<'_>, fields: &Fields<'_>, positions: usize) -> Result<S
         }
         Some("yarn") => {
             let original = original()?;
+            // Null stands for the ratio of the lengths; transformers wants the key.
+            if !rope.map.contains_key("factor") {
+                return rope.wrong("factor", "is missing");
+            }
             let factor = rope.number("factor", positions as f64 / original)?;
             let attention = match rope.number_or("attention_factor")? {
                 Some(attention) => attention,

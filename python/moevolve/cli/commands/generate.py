@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from moevolve.cli import output
 from moevolve.cli.interrupting import begun, interruptible
-from moevolve.cli.prompts import Request, from_arguments, from_stdin, tools_of
+from moevolve.cli.prompts import Request, from_arguments, from_stdin, read_file, tools_of
 from moevolve.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,21 +140,15 @@ def execute(options: argparse.Namespace) -> int:
 
 def _form(options: argparse.Namespace) -> dict[str, Any]:
     """The form that the texts are held to, as a setting of `generate`."""
-    import json
-
-    def text(file: Path) -> str:
-        try:
-            return file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file}: {error}") from error
+    from moevolve.models.parameters import read_json
 
     if options.schema is not None:
         try:
-            return {"schema": json.loads(text(options.schema))}
-        except (ValueError, RecursionError) as error:
+            return {"schema": read_json(read_file(options.schema))}
+        except ValueError as error:
             raise UsageError(f"{options.schema} is no JSON: {error}") from error
     if options.grammar is not None:
-        return {"grammar": text(options.grammar)}
+        return {"grammar": read_file(options.grammar)}
     asked = {"regex": options.regex, "choice": options.choice}
     return {name: value for name, value in asked.items() if value is not None}
 

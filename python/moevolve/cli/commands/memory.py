@@ -15,6 +15,7 @@ from typing import get_args
 import msgspec
 
 from moevolve.cli import output
+from moevolve.config.files import read_bytes
 from moevolve.errors import UsageError
 from moevolve.journal.lessons import Hit, MemoryStore, Query, Standing, memory_folder
 from moevolve.journal.text import line
@@ -22,6 +23,9 @@ from moevolve.records import Lesson, LessonKind
 
 WRITER = "person"
 """The writer of what the command line adds."""
+
+MOST = 1 << 30
+"""Bytes of a file of lessons."""
 
 
 class Exported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -267,7 +271,10 @@ def _import(options: argparse.Namespace, memory: MemoryStore) -> int:
 
     if options.what is None:
         raise UsageError("`memory import` needs a file of exported lessons, or - for stdin")
-    raw = sys.stdin.buffer.read() if options.what == "-" else Path(options.what).read_bytes()
+    try:
+        raw = sys.stdin.buffer.read() if options.what == "-" else read_bytes(options.what, MOST)
+    except OSError as error:
+        raise UsageError(f"{options.what} cannot be read: {error.strerror}") from None
     decoder = msgspec.json.Decoder(Exported)
     read: list[Exported] = []
     for number, text in enumerate(raw.splitlines(), 1):
@@ -275,7 +282,7 @@ def _import(options: argparse.Namespace, memory: MemoryStore) -> int:
             continue
         try:
             read.append(decoder.decode(text))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{options.what}, line {number}: {error}") from None
     refused = 0
     for exported in _superseded_first(read, memory):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import runpy
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.loop.optimise.marks import blocks
+from moevolve.tasks.folder import imported
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 QUOTED = re.compile(r"'([^'\\\n]{1,60})'|\"([^\"\\\n]{1,60})\"")
@@ -260,7 +260,7 @@ def proposer(name: str) -> ProgramProposer:
     file = Path(name)
     if not file.is_file():
         raise UsageError(f"there is no proposer {name}")
-    function = runpy.run_path(str(file)).get("propose")
+    function = imported(file).get("propose")
     if not callable(function):
         raise UsageError(f"{name} defines no function propose(brief, rng)")
     return _Own(function, file.stem)

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from moevolve.config import EndpointSection, nearest
+from moevolve.config.files import parse_toml, read_text
 from moevolve.errors import ConfigError
 
 Amount = Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
@@ -62,7 +63,7 @@ def frozen(section: EndpointSection, model: str) -> EndpointSection:
         return section
     path = Path(section.prices)
     try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PriceFile)
+        found = msgspec.convert(parse_toml(read_text(path)), PriceFile)
     except OSError as error:
         raise ConfigError(f"the price file {path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

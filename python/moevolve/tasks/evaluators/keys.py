@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
+from moevolve.config.files import read_text
 from moevolve.errors import UsageError
+from moevolve.journal.text import line
 
 _MODEL = (
     "api_base api_key name provider init_client weight system_message temperature top_p max_tokens timeout retries "
@@ -91,9 +93,11 @@ def load(file: Path) -> dict[str, Any]:
     except ModuleNotFoundError:
         raise UsageError(f"{file} is YAML: pip install 'moevolve[evaluators]' brings its reader") from None
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_text(file))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from None
+        raise UsageError(f"{file} cannot be read: {line(str(error))}") from None
+    except RecursionError:
+        raise UsageError(f"{file} cannot be read: it is nested too deep") from None
     if not isinstance(found, dict):
         raise UsageError(f"{file} holds no table of settings")
     return {str(key): value for key, value in found.items()}

@@ -67,7 +67,14 @@ fn shown(name: &str) -> String {
 
 /// A value as it may be shown.
 fn told(value: &Value<'_>) -> String {
-    format!("{value:?}").chars().take(80).collect()
+    let whole = match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => format!("{number:?}"),
+        Value::Bool(flag) => flag.to_string(),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(array) => format!("{array:?}"),
+    };
+    whole.chars().take(80).collect()
 }
 
 impl<'a> Gguf<'a> {
@@ -219,7 +226,10 @@ impl<'a> Gguf<'a> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(&Value::Integer(n @ 0..=0x7fff_ffff)) => Ok(Some(n as usize)),
-            Some(other) => self.wrong(key, format!("{} is not a whole number", told(other))),
+            Some(other) => {
+                let reason = format!("{} is not a whole number from 0 to 2147483647", told(other));
+                self.wrong(key, reason)
+            }
         }
     }
 

@@ -181,8 +181,11 @@ fn kinds(gguf: &Gguf<'_>, count: usize) -> Result<Vec<i128>> {
         return gguf.wrong(TYPES, reason);
     }
     let kind = |value| match value {
-        Value::Integer(n) => n,
-        _ => NORMAL,
+        Value::Integer(n) => Some(n),
+        _ => None,
     };
-    Ok(array.iter().map(kind).collect())
+    match array.iter().map(kind).collect() {
+        Some(kinds) => Ok(kinds),
+        None => gguf.wrong(TYPES, "is not an array of whole numbers"),
+    }
 }

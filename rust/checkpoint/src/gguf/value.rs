@@ -76,7 +76,7 @@ pub struct Array<'a> {
 
 impl std::fmt::Debug for Array<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Array({} of {:?})", self.len, self.kind)
+        write!(f, "an array ({} of {:?})", self.len, self.kind)
     }
 }
 

@@ -22,6 +22,8 @@ pub const ROLES: [&str; 7] = [
     "mask_token",
 ];
 
+/// Tokens without a role: a list, or by names of the model's own. The older name counts where the newer one is empty.
+const EXTRA: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 const DECODER: &str = "added_tokens_decoder";
 const MAP: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
@@ -120,7 +122,7 @@ fn specials(settings: &Map<String, Value>, file: &Path) -> Result<Vec<AddedToken
             _ => AddedToken::from(token, true),
         });
     }
-    for key in ["extra_special_tokens", "additional_special_tokens"] {
+    for key in EXTRA {
         let extra = match settings.get(key) {
             None | Some(Value::Null | Value::Object(_)) => continue,
             Some(Value::Array(extra)) => extra,
@@ -134,7 +136,7 @@ fn specials(settings: &Map<String, Value>, file: &Path) -> Result<Vec<AddedToken
             });
         }
         if !extra.is_empty() {
-            break; // The older name counts where the newer one is empty.
+            break;
         }
     }
     Ok(found)
@@ -152,9 +154,10 @@ pub fn named(settings: &Map<String, Value>, file: &Path) -> Result<Vec<(String, 
     let own = settings
         .iter()
         .filter(|(key, value)| key.ends_with("_token") && value.is_string());
-    let extra = settings
-        .get("extra_special_tokens")
-        .and_then(Value::as_object);
+    let extra = EXTRA
+        .into_iter()
+        .filter_map(|key| settings.get(key)?.as_object())
+        .find(|extra| !extra.is_empty());
     for (role, value) in own.chain(extra.into_iter().flatten()) {
         if ROLES.contains(&role.as_str()) {
             continue;
