@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -14,13 +15,24 @@ import pytest
 import synthetic_run as synthetic
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_run import read_entries, summarised
+from impossible_numbers import NUMBERS, with_number
+from memory_run import MemoryRun, read_entries, summarised
 from rich.console import Console, RenderableType
 from synthetic_journal import entries, records
 
 from moevolve.cli.live import sparkline
 from moevolve.journal.reader import read
-from moevolve.records import Entry, Evaluated, Gated, Interval, Proposed, Record, RunStarted, VariantAdded
+from moevolve.records import (
+    Entry,
+    Evaluated,
+    Gated,
+    Interval,
+    Proposed,
+    Record,
+    RunStarted,
+    Timing,
+    VariantAdded,
+)
 from moevolve.report import beside, html, optimisation, svg, terminal, trees
 from moevolve.report.summary import summary_of
 
@@ -124,6 +136,29 @@ def test_a_score_that_is_no_number_spoils_no_page() -> None:
 
     found = entries([without_number(record) for record in records()])
     assert "–" in page(found) and "–" in report(found)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("made", [synthetic.recorded, optimised.recorded])
+def test_numbers_that_no_run_writes_reach_no_figure_and_break_no_report(
+    made: Callable[[], MemoryRun], number: float
+) -> None:
+    run = made()
+    run.written = [
+        msgspec.structs.replace(entry, record=with_number(entry.record, number), timing=Timing(at=number))
+        for entry in run.written
+    ]
+    summary, reader = summary_of(run), read(run)
+    assert summary is not None
+    rated = optimisation.figures(reader, summary)
+    text = html.page(summary, reader)
+    shown = printed(terminal.show(summary) if rated is None else optimisation.show(rated))
+    msgspec.json.encode(rated or summary)
+    # The settings, and events as they are on file, are shown as they are.
+    figures = text[: text.index("Cost and record")]
+    assert not re.search(r"[>\s\"(+-](nan|inf)\b", figures + shown)
+    for chart in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(chart)
 
 
 def test_the_page_is_the_same_bytes_every_time() -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from textual.app import App
@@ -22,6 +23,17 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     for name in ("NO_COLOR", "FORCE_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS", "TEXTUAL"):
         monkeypatch.delenv(name, raising=False)
+
+
+def unforeseen(error: Exception, *where: object) -> NoReturn:
+    raise AssertionError(f"raised at {where}") from error
+
+
+@pytest.fixture(autouse=True)
+def nothing_unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the screens survive with a word is a failure all the same where nobody meant it."""
+    monkeypatch.setattr("moevolve_tui.pages.page.undrawn", unforeseen)
+    monkeypatch.setattr("moevolve_tui.model.unread", unforeseen)
 
 
 def normalised(svg: str) -> str:

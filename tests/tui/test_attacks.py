@@ -12,6 +12,7 @@ import msgspec
 import optimised_run as optimised
 import pytest
 import synthetic_run as synthetic
+from impossible_numbers import NUMBERS, with_number
 from memory_run import MemoryRun
 from test_pages import every_page
 from textual.pilot import Pilot
@@ -19,31 +20,19 @@ from tui_harness import context_over, drive, screen_text, settled, shows
 
 from moevolve.journal.drawing.lines import text_of, width_of
 from moevolve.journal.store import RunStore
+from moevolve.journal.view import RunView
 from moevolve.records import Record, RunStarted, State, Timing
 from moevolve_tui.actions import COMMANDS
 from moevolve_tui.app import WatchApp
 from moevolve_tui.attach import session_of
 from moevolve_tui.drawing.heading import heading_lines
-from moevolve_tui.model import RunModel
+from moevolve_tui.model import RunModel, unread
+from moevolve_tui.pages.page import undrawn
+from moevolve_tui.screens import SCREENS
 from moevolve_tui.session import Session
 
 FIGURES = ("Runs", "Overview", "Skills", "Lineage", "Diff", "Memory", "Guards", "System")
-NUMBERS = [math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, -0.0]
 RECORDS = list(synthetic.records())
-
-
-def with_number(value: Any, number: float) -> Any:
-    """A record, or a part of one, all of whose fractions are one number."""
-    if isinstance(value, float):
-        return number
-    if isinstance(value, msgspec.Struct):
-        changed = {name: with_number(getattr(value, name), number) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **changed)
-    if isinstance(value, dict):
-        return {key: with_number(each, number) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(with_number(each, number) for each in value)
-    return value
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -235,6 +224,83 @@ def test_every_page_stands_at_every_moment_of_a_run(count: int) -> None:
     for page in every_page(context_over(synthetic.recorded(count))):
         page.prepare(78, 20)
         assert page.count() > 0
+
+
+def twisted(value: Any, draw: random.Random) -> Any:
+    """A record, or a part of one, some of whose parts are others of their kind."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return draw.choice([0, -1, 7, 5000, -300]) if draw.random() < 0.1 else value
+    if isinstance(value, float):
+        return draw.choice([-1.0, 1e9, math.nan, math.inf]) if draw.random() < 0.1 else value
+    if isinstance(value, str):
+        return draw.choice(["v0003", "v9999", "", "x" * 300, "a/b/c", "/"]) if draw.random() < 0.1 else value
+    if isinstance(value, msgspec.Struct):
+        changed = {name: twisted(getattr(value, name), draw) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **changed)
+    if isinstance(value, dict):
+        return {twisted(key, draw): twisted(each, draw) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(twisted(each, draw) for each in value)
+    return value
+
+
+def readable(record: Record) -> Record | None:
+    """The record as it comes from a file; None where the schema refuses it."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(record), type(record))
+    except msgspec.ValidationError:
+        return None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_records_that_do_not_fit_together_end_a_page_and_never_the_screens(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moevolve_tui.pages.page.undrawn", undrawn)
+    monkeypatch.setattr("moevolve_tui.model.unread", unread)
+    draw = random.Random(seed)
+    run = [synthetic.recorded, optimised.recorded][seed % 2]()
+    entries = [
+        msgspec.structs.replace(entry, record=made)
+        for entry in run.written
+        if draw.random() < 0.9 and (made := readable(twisted(entry.record, draw))) is not None
+    ]
+    run.written = [msgspec.structs.replace(entry, seq=seq) for seq, entry in enumerate(entries)]
+    context = context_over(run)
+    assert context.model is not None
+    heading_lines(context.model, 1.0, 80)
+    for page in every_page(context):
+        page.prepare(76, 20)
+        assert page.count() > 0 and page.heading()
+        assert all(width_of(page.line(index)) <= 76 for index in range(page.count()))
+
+
+def test_a_page_that_cannot_be_built_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moevolve_tui.pages.page.undrawn", undrawn)
+    context = context_over(synthetic.recorded(60))
+    page = SCREENS[8](context)
+    monkeypatch.setattr(type(page), "_time", lambda self, width: 1 // 0)
+    page.prepare(76, 20)
+    shown = " ".join(text_of(page.line(index)) for index in range(page.count()))
+    assert "cannot be drawn: ZeroDivisionError" in shown and "moevolve audit" in shown
+
+
+def test_a_record_that_cannot_be_taken_ends_reading_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moevolve_tui.model.unread", unread)
+    run = synthetic.recorded(60)
+    take = RunView.take
+
+    def taken(view: RunView, *row: Any) -> None:
+        if view.entries == 40:
+            raise KeyError("v9999")
+        take(view, *row)
+
+    monkeypatch.setattr(RunView, "take", taken)
+    model = context_over(run).model
+    assert model is not None and model.hopeless and model.entries == 40
+    assert "up to record 40" in model.fault and "v9999" in model.fault
 
 
 def test_a_model_says_what_happened_and_never_raises(tmp_path: Path) -> None:

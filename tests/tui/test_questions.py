@@ -23,7 +23,7 @@ ANSWERS = {
         r"promoted: \+\.043 on 420 pairs, 90 won, 48 lost",
         r"evidence 30 : 1, needed 20 : 1",
     ],
-    "why did this one fail": [r"verdict: \w+, score", r"Prompt", r"Answer"],
+    "why did this one fail": [r"verdict: (lost|wrong), score 0", r"Prompt", r"Answer"],
     "which skill fell": [r"\d+ up, 1 down, \d+ within noise", r"! +add"],
     "which tasks flipped": [r"one side alone was right", r"(won|lost) +text/reverse"],
     "what did memory bring": [r"it brought \+0\.\d+ \[.+\] \(95 %\) to attempts that recalled, n=\d+"],

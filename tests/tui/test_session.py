@@ -12,10 +12,12 @@ from tui_harness import read_all, session_over
 
 from moevolve.errors import MoevolveError, SchemaError, UsageError
 from moevolve.journal.control import Inbox
+from moevolve.journal.drawing.lines import text_of
 from moevolve.journal.store import RunStore
 from moevolve.records import Evaluated, Interval, Record, RunStarted, Timing
 from moevolve_tui import controls
 from moevolve_tui.attach import session_of
+from moevolve_tui.drawing.heading import heading_lines
 from moevolve_tui.model import CHUNK, RunModel
 from moevolve_tui.replay import Replay
 from moevolve_tui.session import Session, open_run
@@ -153,6 +155,29 @@ def test_a_torn_journal_is_a_sentence_and_no_crash(tmp_path: Path) -> None:
     assert "cannot be read just now" in model.fault and model.entries == 5
 
 
+@pytest.mark.parametrize("length", [0, 100, 8192, 40_000])
+def test_a_journal_cut_under_the_screens_is_a_sentence_and_read_on_once_it_is_whole(
+    tmp_path: Path, length: int
+) -> None:
+    run = run_in(tmp_path / "a", 60)
+    session = session_of([run], tmp_path, wait=False)
+    model = current(session)
+    file = run / "journal" / "data.mdb"
+    whole = file.read_bytes()
+    os.truncate(file, length)
+    read_all(session)
+    assert "cannot be read just now" in model.fault and f"cut to {length} bytes" in model.fault
+    # What was read stays, and what was not is said to be gone.
+    assert model.entries == 60 and model.entry(3) is None
+    assert "cannot be read any more" in model.line(3).text
+    told = "\n".join(text_of(each) for each in heading_lines(model, 0.0, 100))
+    assert "resume" not in told and "damaged" in told
+    with file.open("r+b") as again:
+        again.write(whole)
+    read_all(session)
+    assert model.fault == "" and model.entry(3) is not None
+
+
 def test_a_newer_schema_under_the_screens_ends_reading_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +217,6 @@ def test_numbers_that_are_none_reach_no_axis_and_no_sentence(tmp_path: Path) -> 
     run.said = msgspec.structs.replace(synthetic.state_at(20), done=math.nan, seconds=-1e300, eta=math.inf)
     from tui_harness import context_over
 
-    from moevolve_tui.drawing.heading import heading_lines
     from moevolve_tui.screens import SCREENS
 
     context = context_over(run)

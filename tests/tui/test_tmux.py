@@ -77,9 +77,9 @@ class Terminal:
         """Waits until all words stand on the screen."""
         return self.until_true(lambda text: all(each in text for each in words), f"{words}")
 
-    def until_true(self, condition: Callable[[str], bool], what: str) -> str:
+    def until_true(self, condition: Callable[[str], bool], what: str, seconds: float = 60.0) -> str:
         pause = threading.Event()
-        for _ in range(1200):
+        for _ in range(round(20 * seconds)):
             if condition(text := self.text()):
                 return text
             pause.wait(0.05)
@@ -133,7 +133,7 @@ def test_leaving_the_screens_leaves_the_run_alone(terminal: Terminal) -> None:
     terminal.until("Promoted: weights", "draws the curves")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int) -> None:
     terminal.type(WATCH)
     terminal.until("0 Runs", "n  start the quickstart here")
@@ -158,7 +158,18 @@ def test_few_colours_and_none(terminal: Terminal) -> None:
         terminal.until_true(lambda text: "0 Runs" not in text, "the shell")
 
 
-@pytest.mark.parametrize("command", [f"TERM=dumb {WATCH}", f"{WATCH} | cat"])
+@pytest.mark.parametrize("away", ["2>/dev/null", "2>&-", "2>errors.txt"])
+def test_errors_that_are_led_elsewhere_take_no_picture_with_them(terminal: Terminal, away: str) -> None:
+    terminal.type(f"{WATCH} {away}")
+    terminal.until("0 Runs", "n  start the quickstart here")
+    terminal.press("q")
+    terminal.until_true(lambda text: "0 Runs" not in text, "the shell")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [f"TERM=dumb {WATCH}", f"{WATCH} | cat", f"{WATCH} < /dev/null", f"{WATCH} <&-", f"{WATCH} >&-"],
+)
 def test_a_dumb_terminal_and_a_pipe_get_a_sentence(terminal: Terminal, command: str) -> None:
     terminal.type(command)
     terminal.until("draws on a terminal, and this is none")

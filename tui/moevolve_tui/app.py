@@ -124,7 +124,7 @@ class WatchApp(Actions):
         self.set_interval(1.0, self._tick)
         self.set_interval(TICK_SECONDS, self._renew_if_dirty)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
             if threading.current_thread() is threading.main_thread():
                 loop.add_signal_handler(number, self._end, number)
         self._read()

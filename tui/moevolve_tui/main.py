@@ -21,7 +21,9 @@ def main(path: Path | Sequence[Path] | None = None, *, runs: Path = Path("runs")
     Returns:
         The exit code: 0 after leaving, 2 when there is nothing to watch or no terminal to show it on.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
+    from moevolve_tui.terminal import on_terminal
+
+    if not on_terminal() or os.environ.get("TERM", "") in ("", "dumb"):
         print(
             "moevolve watch draws on a terminal, and this is none; "
             "`moevolve show DIR` and `moevolve report DIR` print the same run",

@@ -51,6 +51,12 @@ def file_probe(path: Path) -> Hashable | None:
     return found.st_dev, found.st_ino
 
 
+def unread(error: Exception, entries: int) -> str:
+    """Why a journal is not read on."""
+    what = f"{type(error).__name__}, {line(str(error)) or 'without a word'}"
+    return f"The journal is read up to record {entries:,}; what follows does not fit together ({what})"
+
+
 class LogLine(msgspec.Struct, frozen=True):
     """One record in the log; `at` is seconds since the run's first entry."""
 
@@ -105,6 +111,8 @@ class RunModel:
         self._restart()
 
     def _restart(self) -> None:
+        self._broken = False
+        """A record could not be taken: what follows it is none of this view's."""
         self.view = RunView()
         self.reader: RunReader | None = None
         self.status: Standing = "waiting"
@@ -140,11 +148,17 @@ class RunModel:
             elif self.folder is not None:
                 self.fault = f"The journal cannot be read just now: {line(str(error))}"
             return self.fault != was, False
+        except Exception as error:  # noqa: BLE001  a record that no run writes ends the reading, not the screens
+            self.hopeless = self._broken = True
+            self.fault = unread(error, self.view.entries)
+            return True, False
 
     def _advance(self) -> tuple[bool, bool]:
         held = self.probe(self.path)
         if held is None:
             return self._absent(), False
+        if self._broken and held == self._held:
+            return False, False
         if held != self._held:
             self._attach(held)
         folder = self.folder

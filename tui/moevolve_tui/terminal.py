@@ -10,6 +10,21 @@ from textual.driver import Driver
 from moevolve_tui.plain import lacks_glyphs, plain
 
 
+def on_terminal() -> bool:
+    """Whether there is a terminal to draw on, and to read keys from. One that errors alone are led away from is drawn on
+    through the output."""
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        return False
+    if sys.stderr is None:
+        # No file of a run may get the number to which libraries write their errors.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        # Textual draws there.
+        drawn = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding)
+        sys.__dict__["__stderr__"] = drawn
+    return True
+
+
 def driver() -> type[Driver] | None:
     """A driver that writes plain letters, for an encoding that lacks the glyphs; None where nothing is to be changed."""
     encoding = getattr(sys.__stderr__, "encoding", None)

@@ -32,6 +32,16 @@ def interval(value: Interval) -> str:
     return f"{score(value.mean, 3)} ±{score((value.high - value.low) / 2, 3)}"
 
 
+def number(value: float | None, form: str = ".6g") -> str:
+    """A number of no unit that we know, in the digits of `form`; a dash for what is none."""
+    return UNKNOWN if value is None or not math.isfinite(value) else format(value, form)
+
+
+def needed(alpha: float) -> str:
+    """Evidence that promotes at an error rate: `20 : 1`."""
+    return f"{number(1 / alpha if alpha else math.inf, ',.4g')} : 1"
+
+
 def decimals(value: float | None) -> str:
     """A score in a table: `0.448`, nothing where there is none."""
     if value is None:

@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from moevolve.journal.figures import amount, bounds, decimals, duration, evidence, level, signed
+from moevolve.journal.figures import (
+    amount,
+    bounds,
+    decimals,
+    duration,
+    evidence,
+    level,
+    needed,
+    number,
+    signed,
+)
 from moevolve.journal.kinds.variants import fate_of
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line, lines
@@ -92,7 +102,8 @@ def page(summary: Summary, reader: RunReader) -> str:
         "evidence": evidence,
         "interval": bounds,
         "line": line,
-        "rating": lambda value: "" if value is None else f"{value:.6g}",
+        "needed": needed,
+        "number": number,
         "score": decimals,
         "signed": signed,
         "signed_interval": lambda ci: bounds(ci, sign=True),

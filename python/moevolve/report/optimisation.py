@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.journal.figures import counted, duration
+from moevolve.journal.figures import counted, duration, number
 from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line
@@ -85,7 +85,9 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
 
 def show(found: OptimisationFigures) -> Group:
     """The figures on one screen."""
-    initial, final = (("none" if each is None else f"{each:.8g}") for each in (found.initial, found.final))
+    initial, final = (
+        ("none" if each is None else number(each, ".8g")) for each in (found.initial, found.final)
+    )
     noise = ", scores differ from one evaluation to the next" if found.noisy else ""
     parts: list[RenderableType] = [
         Text(
@@ -104,7 +106,7 @@ def show(found: OptimisationFigures) -> Group:
         parts.append(Text(f"failed: {kinds}"))
     table = Table("after evaluation", "champion's score", box=None, padding=(0, 2, 0, 0))
     for champion in found.champions[-SHOWN:]:
-        table.add_row(str(champion.evaluation), f"{champion.score:.8g}")
+        table.add_row(str(champion.evaluation), number(champion.score, ".8g"))
     if found.champions:
         parts += [Text(""), table]
     if (walls := found.sandbox) and walls.missing:

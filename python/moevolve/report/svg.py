@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TypeVar
 
+from moevolve.journal.figures import decimals
 from moevolve.journal.text import line
 from moevolve.journal.training import Losses
 from moevolve.report.optimisation import OptimisationFigures
@@ -20,6 +21,8 @@ FINAL = 0.4
 """Cycles after the last one at which the final sealed score stands, apart from that cycle's dev score."""
 LEGEND = 400
 """Room for a name in the legend, in the larger letters of a small page as well."""
+_MOST = 1e300
+"""No chart has room for numbers beyond it."""
 Each = TypeVar("Each")
 MOST = 400
 """Points of a curve that are drawn; of more, evenly chosen ones."""
@@ -27,7 +30,7 @@ MOST = 400
 
 def scores(curve: Sequence[CurvePoint]) -> str:
     """The dev curve with its 95 % band and the sealed scores by cycle; nothing where none is a number."""
-    curve = [point for point in curve if math.isfinite(point.score + point.low + point.high)]
+    curve = [each for each in curve if all(abs(value) < _MOST for value in (each.score, each.low, each.high))]
     if not curve:
         return ""
     last = max([point.cycle for point in curve] + [1])
@@ -67,12 +70,12 @@ def scores(curve: Sequence[CurvePoint]) -> str:
 
 def champions(found: OptimisationFigures) -> str:
     """The champion's score by evaluation, a step at each promotion; nothing where none is a number."""
-    points = [(each.evaluation, each.score) for each in found.champions if math.isfinite(each.score)]
+    points = [(each.evaluation, each.score) for each in found.champions if abs(each.score) < _MOST]
     if not points:
         return ""
     last = max(found.evaluations - 1, 1)
     low, high = min(score for _, score in points), max(score for _, score in points)
-    room = 0.05 * ((high - low) or abs(high) or 1.0)
+    room = 0.05 * ((high - low) or abs(high)) or 1.0
     low, high = low - room, high + room
     steps: list[tuple[float, float]] = []
     for at, score in points:
@@ -98,7 +101,7 @@ def skills(figures: Mapping[str, SkillFigures]) -> str:
                 parts.append(
                     f'<rect x="{label}" y="{y + offset}" width="{width:.1f}" height="10" class="{colour}"/>'
                 )
-                parts.append(_text(label + width + 5, y + offset + 9, f"{value:.3f}", size=10))
+                parts.append(_text(label + width + 5, y + offset + 9, decimals(value), size=10))
     return _svg(
         height,
         [*parts, *_legend([("before", "before"), ("after", "sealed")], height)],
@@ -108,17 +111,17 @@ def skills(figures: Mapping[str, SkillFigures]) -> str:
 
 def training(losses: Losses) -> str | None:
     """Training loss over all learning stages; None where nothing was trained."""
-    values = _chosen([each if math.isfinite(each) else 0.0 for each in losses.values])
+    values = _chosen([each if abs(each) < _MOST else 0.0 for each in losses.values])
     if not values:
         return None
-    top = max(max(values), 1e-9)
+    low, top = min(0.0, *values), max(1e-9, *values)
     marks = {}
     for index, cycle in enumerate(losses.cycles):
         marks[cycle] = (index + 1) / len(losses.cycles)
     every = len(marks) // 20 + 1
-    parts = _axes("Training loss", 0.0, top, [(marks[c], str(c)) for c in list(marks)[every - 1 :: every]])
+    parts = _axes("Training loss", low, top, [(marks[c], str(c)) for c in list(marks)[every - 1 :: every]])
     steps = max(1, len(values) - 1)
-    parts.append(_path([(_x(i / steps), _y(value, 0.0, top)) for i, value in enumerate(values)], "dev"))
+    parts.append(_path([(_x(i / steps), _y(value, low, top)) for i, value in enumerate(values)], "dev"))
     return _svg(
         HEIGHT,
         [*parts, *_legend([("loss, by cycle at its last step", "dev")], HEIGHT)],

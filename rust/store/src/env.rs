@@ -9,6 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use heed::{AnyTls, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
@@ -43,6 +44,8 @@ struct Shared {
     opened_by: u32,
     /// Of the file, so that a folder that was removed and made again is not taken for the one before.
     identity: Option<(u64, u64)>,
+    /// The most bytes that the file was seen to have.
+    length: AtomicU64,
 }
 
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Shared>>>> = LazyLock::new(Mutex::default);
@@ -143,6 +146,7 @@ impl Env {
         work: impl FnOnce(&RoTxn<'_, AnyTls>, &Path) -> Result<T, Fault>,
     ) -> Result<T> {
         let shared = self.shared()?;
+        shared.whole(doing)?;
         let txn = match shared.env.read_txn() {
             Err(heed::Error::Mdb(MdbError::ReadersFull)) => shared
                 .env
@@ -161,6 +165,7 @@ impl Env {
         work: impl FnOnce(&mut RwTxn<'_>, &Path) -> Result<T, Fault>,
     ) -> Result<T> {
         let shared = self.shared()?;
+        shared.whole(doing)?;
         let fail = |fault| shared.fault(doing, fault);
         let mut txn = shared.env.write_txn().map_err(|error| fail(error.into()))?;
         let done = work(&mut txn, &shared.path).map_err(fail)?;
@@ -171,6 +176,7 @@ impl Env {
     /// Looks over the file's pages once more, as it is done when a store is opened.
     pub fn check_pages(&self) -> Result<()> {
         let shared = self.shared()?;
+        shared.whole("cannot read")?;
         check_pages(&shared.env, &shared.env.path().join("data.mdb"))
             .map_err(|fault| shared.fault("cannot read", fault))
     }
@@ -233,7 +239,23 @@ impl Shared {
             map_size: options.map_size,
             opened_by: process::id(),
             identity: identity(&data),
+            length: AtomicU64::new(file_size(&data)),
         })
+    }
+
+    /// Sees that nobody has cut the open file, which only grows: a read of a page behind its end kills the process.
+    fn whole(&self, doing: &'static str) -> Result<()> {
+        let length = self
+            .env
+            .real_disk_size()
+            .map_err(|error| self.fault(doing, error.into()))?;
+        if self.length.fetch_max(length, Ordering::Relaxed) > length {
+            return Err(Error::Torn {
+                path: self.env.path().join("data.mdb"),
+                why: format!("it was cut to {length} bytes while it was open"),
+            });
+        }
+        Ok(())
     }
 
     /// Whether the disk, or the size this process may give a file, leaves no room for a commit.

@@ -102,6 +102,28 @@ fn a_file_cut_anywhere_is_refused_by_name() {
 }
 
 #[test]
+fn a_file_cut_while_it_is_open_is_refused_by_name_and_read_again_once_it_is_back() {
+    let (folder, data) = written();
+    let bytes = fs::read(&data).unwrap();
+    let store = RunStore::open(folder.path(), false, Options::new(1)).unwrap();
+    for length in [bytes.len() - 4096, 8192, 100, 0] {
+        let file = OpenOptions::new().write(true).open(&data).unwrap();
+        file.set_len(length as u64).unwrap();
+        for error in [
+            store.entries(0, 10).unwrap_err(),
+            store.len().unwrap_err(),
+            store.scan("t", Scan::default()).unwrap_err(),
+            store.verify().unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Torn { .. }), "{error}");
+            assert!(error.to_string().contains("data.mdb"), "{error}");
+        }
+        file.write_all_at(&bytes, 0).unwrap();
+        assert_eq!(store.len().unwrap(), 200);
+    }
+}
+
+#[test]
 fn a_foreign_file_is_refused_and_nothing_is_made_beside_it() {
     let folder = tempdir().unwrap();
     let journal = folder.path().join("journal");

@@ -27,6 +27,9 @@ def heading_lines(
         lines.append(fit([(f"loading {model.entries:,} of {model.total:,} records", "warn")], width))
     elif model.status == "running" and model.stage and not replay:
         lines.append(fit([(model.stage, "quiet")], width))
+    elif model.fault:
+        # What cannot be read cannot be resumed either.
+        pass
     elif model.status == "stopped":
         lines.append(fit([("stopped before its end; `moevolve resume` goes on (p)", "warn")], width))
     elif model.status == "paused":

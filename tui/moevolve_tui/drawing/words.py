@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from moevolve.journal.figures import UNKNOWN, gain, interval, score
+from moevolve.journal.figures import UNKNOWN, gain, interval, number, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.scores import Gain, Point
 from moevolve.journal.variants import Fate
@@ -67,17 +65,17 @@ def point(found: Point | None) -> str:
 
 def rating(value: float | None) -> str:
     """An evaluator's number in six digits: it is in no unit that we know."""
-    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.6g}"
+    return number(value)
 
 
 def difference(value: float) -> str:
     """A difference of two of an evaluator's numbers, signed."""
-    return UNKNOWN if not math.isfinite(value) else f"{value:+.6g}"
+    return number(value, "+.6g")
 
 
 def chance(value: float) -> str:
     """A probability in four digits."""
-    return f"{value:.4f}" if math.isfinite(value) else UNKNOWN
+    return number(value, ".4f")
 
 
 def sureness(model: RunModel) -> str:
@@ -94,6 +92,8 @@ def next_steps(model: RunModel) -> list[tuple[str, str]]:
     """What may be done with a run as it stands: (key, words)."""
     waiting = model.view.waiting
     steps: list[tuple[str, str]] = []
+    if model.fault:
+        return [("0", "choose another run"), ("9", "read the log")]
     if waiting and model.status != "deleted":
         steps += [("A", f"approve {waiting[0]}"), ("R", f"reject {waiting[0]}")]
     match model.status:

@@ -55,6 +55,11 @@ def verdict(target: SampleTarget) -> tuple[str, Tone]:
     return ("right", "good") if sample.success else (line(sample.failure or "wrong", 12), "bad")
 
 
+def failures_first(found: Sequence[SampleTarget]) -> list[SampleTarget]:
+    """Attempts that failed before those that did not: they are what is looked for."""
+    return sorted(found, key=lambda each: each.sample.success)
+
+
 def sample_rows(found: Sequence[SampleTarget], width: int) -> list[Row]:
     """One row an attempt."""
     if not found:
@@ -97,7 +102,7 @@ class AttemptsPage(Page):
         found = kept(self.shown, variant=self.variant)
         rows: list[Row] = []
         for stage, words in STAGES.items():
-            of = [each for each in found if each.stage == stage]
+            of = failures_first([each for each in found if each.stage == stage])
             if of and self.stage in (None, stage):
                 rows += [rule(f"{words}, {len(of)} kept", width), *sample_rows(of, width)]
         if rows:

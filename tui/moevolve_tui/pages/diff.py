@@ -8,7 +8,7 @@ from moevolve_tui.drawing import diff, glossary
 from moevolve_tui.drawing.rows import Row, fit, rule, text
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages import evaluations
-from moevolve_tui.pages.attempts import kept, known_verbs, sample_rows
+from moevolve_tui.pages.attempts import failures_first, kept, known_verbs, sample_rows
 from moevolve_tui.pages.page import Page
 from moevolve_tui.pages.variant import (
     MOST_LINES,
@@ -118,7 +118,9 @@ class DiffPage(Page):
         rows += [rule("Weights", width), Row(fit([(words, "quiet" if same else "weights")], width))]
         if decision is not None:
             rows += [rule("At the gate, by skill", width), *per_skill(decision, width)]
-            flipped = [each for each in kept(model, variant=after.variant) if each.stage == "gate"]
+            flipped = failures_first(
+                [each for each in kept(model, variant=after.variant) if each.stage == "gate"]
+            )
             rows += [rule(f"Attempts that flipped, {len(flipped)} kept", width), *sample_rows(flipped, width)]
         return rows
 

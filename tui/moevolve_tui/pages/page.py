@@ -101,9 +101,11 @@ class Page:
         elif model is not None and not model.view.entries and self.NUMBER != 0:
             self.rows = waiting(model, width)
         else:
-            self.rows = [
-                Row(fit(harmless(spans), width), target) for spans, target in self.build(width, height)
-            ]
+            try:
+                built = self.build(width, height)
+            except Exception as error:  # noqa: BLE001  what no run writes may be on file: a page says so, and the screens go on
+                built = undrawn(error, width)
+            self.rows = [Row(fit(harmless(spans), width), target) for spans, target in built]
         return True
 
     def build(self, width: int, height: int) -> list[Row]:
@@ -138,6 +140,13 @@ class Page:
 def harmless(spans: Line) -> Line:
     """The line, whatever a page forgot to look at: no span of it steers a terminal."""
     return [span if span[0].isprintable() else (line(span[0]), span[1]) for span in spans]
+
+
+def undrawn(error: Exception, width: int) -> list[Row]:
+    """What stands instead of a page that could not be built."""
+    words = f"This page cannot be drawn: {type(error).__name__}, {line(str(error)) or 'without a word'}"
+    advice = "What is on file does not fit together; `moevolve audit DIR` says where. The run is not touched."
+    return [*text(words, width, "bad"), *text(advice, width, "quiet")]
 
 
 def waiting(model: RunModel, width: int) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from moevolve.errors import MoevolveError
-from moevolve.journal.figures import counted, evidence, gain, score
+from moevolve.journal.figures import counted, evidence, gain, needed, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.kinds.variants import fate_of, what
 from moevolve.journal.programs import program_files
@@ -91,12 +91,12 @@ def decision_lines(decision: Gated, width: int) -> list[Row]:
     words = f"{fate_of(decision.decision)}: {gain(decision.gain)} on {decision.n:,} pairs"
     words += f", {decision.wins} won, {decision.losses} lost"
     rows = text(words, width, "head")
-    needed = (
-        f"evidence {evidence(decision.evidence)}, needed {1 / decision.alpha:,.0f} : 1"
+    evident = (
+        f"evidence {evidence(decision.evidence)}, needed {needed(decision.alpha)}"
         if decision.alpha > 0
         else ""
     )
-    return rows + text(f"{needed}; {line(decision.reason)}", width, "quiet")
+    return rows + text(f"{evident}; {line(decision.reason)}", width, "quiet")
 
 
 def decision_rows(decision: Gated, width: int) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from moevolve.journal.figures import counted
+from moevolve.journal.figures import counted, number
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
 from moevolve.records import Improved, Rated
@@ -21,7 +21,7 @@ def _rated(record: Rated) -> Said:
     if record.failure is not None:
         detail = line(record.detail.strip().splitlines()[-1]) if record.detail.strip() else ""
         return f"{name}: {line(record.failure)}" + (f", {detail[:120]}" if detail else ""), "faint"
-    return f"{name}: {record.score:.6g}", "quiet"
+    return f"{name}: {number(record.score)}", "quiet"
 
 
 @folds(Rated)
@@ -39,7 +39,7 @@ def _rate(view: RunView, record: Rated, seq: int, at: float) -> None:
 @says(Improved)
 def _improved(record: Improved) -> Said:
     means = [
-        f"{sum(scores) / len(scores):.6g}" if scores else "none"
+        number(sum(scores) / len(scores)) if scores else "none"
         for scores in (record.candidate_scores, record.champion_scores)
     ]
     fate = "PROMOTED" if record.decision == "promote" else "Kept in the archive:"
