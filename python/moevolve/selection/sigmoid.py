@@ -25,12 +25,14 @@ class _Sigmoid(Weighted):
     def weights(self, tree: Tree) -> Mapping[str, float]:
         scores = {node.id: tree.score(node.id) if node.score is None else node.score for node in tree.members}
         known = [score for score in scores.values() if score is not None]
-        midpoint, scale = self.midpoint(known), self.scale(known)
+        midpoint = self.midpoint(known)
+        scale = self.scale(known, midpoint)
         found: dict[str, float] = {}
         births = tree.births
+        novelty = {children: self.novelty(children) for children in set(births.values())}
         for id, score in scores.items():
             quality = 0.5 if score is None else sigmoid(SLOPE * (score - midpoint) / scale)
-            found[id] = quality * self.novelty(births[id])
+            found[id] = quality * novelty[births[id]]
         if not any(found.values()):
             # Scores so far below the midpoint that their weights vanish are equals.
             return dict.fromkeys(found, 1.0)
@@ -40,7 +42,7 @@ class _Sigmoid(Weighted):
         """The score of weight one half."""
         raise NotImplementedError
 
-    def scale(self, known: list[float]) -> float:
+    def scale(self, known: list[float], midpoint: float) -> float:
         """What a difference of scores is measured in."""
         return 1.0
 
@@ -78,11 +80,10 @@ class Shinka(_Sigmoid):
     def midpoint(self, known: list[float]) -> float:
         return median(known) if known else 0.5
 
-    def scale(self, known: list[float]) -> float:
+    def scale(self, known: list[float], midpoint: float) -> float:
         if not known:
             return 1.0
-        middle = median(known)
-        return max(LEAST_SPREAD, median(abs(score - middle) for score in known))
+        return max(LEAST_SPREAD, median([abs(score - midpoint) for score in known]))
 
 
 def sigmoid(x: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import fmean
 
 import msgspec
@@ -64,11 +65,14 @@ class ProgramArchive:
         """Members as policies see them, which few records change."""
         self._features: list[str] = []
         self._values: dict[str, float] = {}
+        self.value: Callable[[str], float] = self._values.__getitem__
+        """A program's score; below every score where it has none."""
         self._children: dict[str, list[str]] = {}
 
     def take(self, record: Record) -> None:
         """Takes the next record."""
         if isinstance(record, VariantAdded):
+            self._values[record.variant] = -math.inf
             self.programs[record.variant] = Program(
                 id=record.variant,
                 parent=record.parents[0] if record.parents else None,
@@ -92,10 +96,10 @@ class ProgramArchive:
         self.applied += 1
         program = self.programs[record.variant]
         self._nodes.pop(program.id, None)
-        self._values.pop(program.id, None)
         if record.purpose == "recheck":
             if record.score is not None:
                 program.fresh.append(record.score)
+                self._values[program.id] = fmean(program.fresh)
             else:
                 program.failure = record.failure
             return
@@ -107,25 +111,20 @@ class ProgramArchive:
         }
         if record.score is None:
             self.failed += 1
+        else:
+            self._values[program.id] = record.score
         if record.score is not None or not self.members:
             self.members[program.id] = None
         if self.champion is None:
             self.champion = program.id
         if self._population and len(self.members) > self._population:
             kept = [each for each in self.members if each != self.champion]
-            worst = min(kept, key=lambda id: (self.value(id), id))
+            lowest = min(map(self.value, kept))
+            worst = min(id for id in kept if self._values[id] == lowest)
             del self.members[worst]
             self.programs[worst].metrics = {}
             for changed in (worst, *self._children.pop(worst, ())):
                 self._nodes.pop(changed, None)
-
-    def value(self, id: str) -> float:
-        """A program's score; below every score where it has none."""
-        known = self._values.get(id)
-        if known is None:
-            score = self.programs[id].score
-            known = self._values[id] = -math.inf if score is None else score
-        return known
 
     def best(self) -> Program:
         """The champion.

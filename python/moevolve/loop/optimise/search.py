@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from heapq import nlargest
 from random import Random
 from typing import Literal
 
@@ -189,7 +188,7 @@ class Search:
     def _brief(self, evaluation: int, parent: str) -> Brief:
         archive = self._archive
         program = archive.programs[parent]
-        best = nlargest(OTHERS + 2, archive.members, key=archive.value)
+        best = sorted(archive.members, key=archive.value, reverse=True)[: OTHERS + 2]
         others = [id for id in best if id not in (parent, archive.champion)][:OTHERS]
         return Brief(
             parent=self.text(program.text),
