@@ -18,6 +18,7 @@ from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.records import (
     Ablated,
+    Attempted,
     Chosen,
     CycleFinished,
     Evaluated,
@@ -323,6 +324,14 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
     ),
     "a screening": ("archive", changed(Screened, lambda r: replace(r, passed=not r.passed))),
     "a proposer's candidates": ("archive", changed(ProposerAsked, lambda r: replace(r, made=r.made + 1))),
+    "more attempts than there were tasks for": (
+        "budgets",
+        changed(
+            Attempted,
+            lambda r: replace(r, tallies=[replace(r.tallies[0], attempts=10**6), *r.tallies[1:]]),
+            source="direct",
+        ),
+    ),
     "more than was asked of a proposer": (
         "budgets",
         changed(ProposerAsked, lambda r: replace(r, repeats=r.asked + 1)),

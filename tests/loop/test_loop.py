@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from moevolve.auditor import audit
 from moevolve.config import Config
 from moevolve.errors import StoreBusyError, UsageError
 from moevolve.journal import samples
@@ -64,6 +65,7 @@ def test_the_bare_policy_attempts_as_many_tasks_as_it_is_given(tmp_path: Path, f
         }
     assert counts["run"]["direct"] == 140
     assert counts["run"]["program"] == counts["first"]["program"]
+    assert audit(tmp_path / "run").ok
 
 
 def test_the_sealed_split_is_scored_twice_on_the_same_tasks(finished: Path) -> None:

@@ -163,8 +163,10 @@ class Budgets:
             figures.tokens_trained = max(figures.tokens_trained, record.tokens_trained)
 
     def _attempted(self, where: str, record: Attempted) -> None:
-        tasks = self._settings.whole("attempts", "tasks", 0)
-        samples = self._settings.whole("attempts", "samples", 1) if record.source == "direct" else 1
+        tasks, samples = self._settings.whole("attempts", "tasks", 0), 1
+        if record.source == "direct":
+            tasks = self._settings.whole("attempts", "direct", tasks)
+            samples = self._settings.whole("attempts", "samples", 1)
         attempts = sum(tally.attempts for tally in record.tallies)
         if tasks and attempts > tasks * samples:
             self._findings.mismatch(

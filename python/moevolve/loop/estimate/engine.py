@@ -117,8 +117,8 @@ def estimate(config: Config, engine: Engine) -> Estimate:
         if fit < 1 and cycles != 0:
             raise UsageError(
                 f"not one cycle fits in {config.minutes:g} minutes: both sealed scores take about {scores:.1f} and a "
-                f"cycle {cycle[0]:.1f} to {cycle[1]:.1f}; raise `minutes`, or lower `attempts.tasks`, `learn.steps`, "
-                f"`gate.max_n`, `gate.confirm_n` or `wording.shots`"
+                f"cycle {cycle[0]:.1f} to {cycle[1]:.1f}; raise `minutes`, or lower `attempts.tasks`, `attempts.direct`, "
+                f"`learn.steps`, `gate.max_n`, `gate.confirm_n` or `wording.shots`"
             )
         cycles = fit if cycles is None else min(cycles, fit)
     return Estimate(

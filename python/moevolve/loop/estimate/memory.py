@@ -50,7 +50,7 @@ def memory_of(config: Config, engine: Engine, plan: Plan, lengths: Lengths) -> d
     context = lengths.longest + config.policy.max_tokens
     learned = max(LEARNED, 2 * lengths.longest)
     sealed = len(resolve.suite(config).spread("sealed", config.suite.sealed_per_cell))
-    most = min(COHORT, max(config.attempts.tasks, sealed))
+    most = min(COHORT, max(config.attempts.tasks, config.attempts.direct or 0, sealed))
     parts = {
         "base weights": base if adapted else 0,
         "weights that train, and copies": 8 * own * (LOADED + adapted),
