@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from scripted_endpoint import serving
 
 from moevolve.models.endpoint.fields import culprit, fitted, named
+from moevolve.protocol.sampling import Sampling
 
 OPENAI = {
     "error": {
@@ -20,24 +22,62 @@ OPENAI = {
 SENT = {"n": 1, "temperature": 0.5, "top_p": 1.0, "max_tokens": 9, "seed": 3, "stop": ["a"]}
 
 
+EXTRA = {
+    "type": "extra_forbidden",
+    "loc": ["body", "seed"],
+    "msg": "Extra inputs are not permitted",
+    "input": 3,
+}
+GOOGLE = {"code": 400, "message": 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'}
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
         (OPENAI, "max_tokens"),
         ({"error": {"message": "Unsupported value: 'temperature' does not support 0.5"}}, "temperature"),
-        ({"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs"}]}, "seed"),
-        ({"error": {"message": "'n' : number must be at most 1 with this model"}}, "n"),
+        ({"error": {"message": "not supported with this model", "param": "stop"}}, "stop"),
+        ({"error": {"message": "stop sequences are not supported"}}, "stop"),
         ({"error": "property 'top_p' is unsupported"}, "top_p"),
-        ({"message": "unknown field `seed`"}, "seed"),
+        ({"error": {"message": "'n' : number must be at most 1 with this model"}}, "n"),
+        ({"error": {"message": "Only one completion choice is allowed"}}, "n"),
+        ({"error": {"message": "multiple completions are not supported"}}, "n"),
+        ({"detail": [EXTRA]}, "seed"),
+        ({"message": {"detail": [EXTRA]}, "type": "invalid_request_error", "param": None}, "seed"),
+        ({"object": "error", "message": str([EXTRA]), "code": 400}, "seed"),
+        ([{"error": GOOGLE}], "seed"),
+        ({"error": {"message": "Argument not supported: frequencyPenalty, topP"}}, "top_p"),
+        ({"error": {"message": "Validation error", "details": [{"field": "seed"}]}}, "seed"),
+        ({"message": "Validation failed", "errors": {"seed": ["is not permitted"]}}, "seed"),
+        ({"title": "One or more validation errors", "errors": {"$.seed": ["could not be mapped"]}}, "seed"),
+        ({"statusCode": 400, "message": ["property seed should not exist"]}, "seed"),
+        ({"error": {"innererror": {"param": "/seed"}}}, "seed"),
+        ({"error": {"message": "unknown field `top_p`"}, "request": {"seed": 3, "n": 1}}, "top_p"),
+        ("unknown field: seed", "seed"),
         ({"error": {"message": "This model's maximum context length is 9; reduce max_tokens"}}, None),
-        ({"error": {"message": "stop: too many"}}, None),
-        ({"error": {"message": "this prompt is not allowed"}}, None),
+        ({"error": {"message": "stop it, this prompt is not allowed"}}, None),
         ({"error": {"message": "frequency_penalty is not supported"}}, None),
         ([1], None),
+        ("a" * 99, None),
     ],
 )
 def test_a_refusal_names_what_the_request_can_do_without(body: Any, field: str | None) -> None:
     assert culprit(named(json.dumps(body).encode()), SENT, ()) == field
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"seed is not supported", "seed"),
+        (b"<html><p>seed is not supported</p></html>", None),
+        (b'\xef\xbb\xbf{"error": "seed is unknown"}', "seed"),
+        (b"[" * 100_000, None),
+        (b'{"a":' * 100 + b'"seed"' + b"}" * 100, None),
+        (b"\xff\xfe", None),
+    ],
+)
+def test_a_refusal_need_not_be_json(body: bytes, field: str | None) -> None:
+    assert culprit(named(body), SENT, ()) == field
 
 
 def test_the_limit_goes_under_one_name_or_the_other_and_is_never_left_out() -> None:
@@ -53,7 +93,7 @@ def test_the_limit_goes_under_one_name_or_the_other_and_is_never_left_out() -> N
 
 def strict(*refused: str) -> Any:
     """A server that refuses some fields, one at a time."""
-    names = {"max_tokens": "refuse_max_tokens", "seed": "refuse_seed", "n": "refuse_n"}
+    names = {"stop": "refuse_stop", "max_tokens": "refuse_max_tokens", "seed": "refuse_seed", "n": "refuse_n"}
 
     def script(body: dict[str, Any], tries: int) -> str:
         return next((names[name] for name in refused if name in body), "ok")
@@ -70,6 +110,17 @@ def test_refused_fields_are_learned_once_said_and_on_record(ask: Any, a_request:
     assert [exchange.refused for exchange in exchanges[1:]] == [{}, {}]
     assert [exchange.calls for exchange in exchanges] == [5, 2, 2] and len(server.seen) == 9
     assert all(body["max_completion_tokens"] == 16 for body in server.seen[3:])
+
+
+def test_a_server_that_knows_no_stop_is_cut_short_here(ask: Any, a_request: Any) -> None:
+    wanted = a_request("rev:abcd=")
+    wanted = msgspec.structs.replace(
+        wanted, sampling=Sampling(max_tokens=16, temperature=0.0, stop=("b", "c"))
+    )
+    with serving(strict("stop")) as server:
+        [exchange] = ask(server, wanted)
+    assert exchange.texts == ["d"] and list(exchange.refused) == ["stop"]
+    assert "stop" in server.seen[0] and "stop" not in server.seen[1]
 
 
 def test_what_was_left_out_in_vain_is_not_learned(ask: Any, a_request: Any) -> None:

@@ -136,3 +136,97 @@ def test_usage_that_makes_no_sense_is_no_usage() -> None:
     }
     call = get(said)
     assert call.texts == ["x"] and call.usage is None and call.answered
+
+
+PARTS = [{"type": "reasoning", "text": "r"}, {"type": "output_text", "text": "ans"}]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "<think>r</think>\n\nans"},
+        {"content": "r\n</think>\n\nans"},
+        {"content": "<thinking>r</thinking>ans"},
+        {"content": [{"type": "text", "text": "<think>r</think>ans"}]},
+        {"content": PARTS},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]}, "ans"]},
+        {"content": {"type": "text", "text": "ans"}, "thinking": "r"},
+        {"content": "ans", "reasoning": {"content": "r"}},
+        {"content": "ans", "reasoning_details": [{"type": "reasoning.text", "text": "r"}]},
+        {"content": "ans", "reasoning_content": None, "reasoning": "r"},
+    ],
+    ids=str,
+)
+def test_reasoning_is_told_apart_wherever_it_stands(message: dict[str, object]) -> None:
+    [one] = get({"choices": [{"message": message, "finish_reason": "stop"}]}).completions
+    assert (one.text, one.reasoning, one.finish) == ("ans", "r", "stop")
+
+
+@pytest.mark.parametrize(
+    ("message", "said", "finish"),
+    [
+        ({"content": "<think>without end"}, "length", "reasoning"),
+        ({"content": None, "thinking": "r"}, "stop", "reasoning"),
+        ({"content": [{"type": "refusal", "refusal": "no"}]}, "stop", "refusal"),
+        ({"content": ""}, "refusal", "refusal"),
+        ({"content": ""}, "SAFETY", "content_filter"),
+        ({"content": "x"}, "MAX_TOKENS", "length"),
+        ({"content": "x"}, 3, "stop"),
+    ],
+)
+def test_other_servers_words_for_an_end(message: dict[str, object], said: object, finish: str) -> None:
+    [one] = get({"choices": [{"message": message, "finish_reason": said}]}).completions
+    assert one.finish == finish
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        ({"error": {"message": "Rate limit", "code": 429}}, "rate_limited", "Rate limit"),
+        ({"error": "overloaded"}, "server_error", "overloaded"),
+        ({"error": {"message": "No auth", "code": "401"}}, "auth", "No auth"),
+        ({"choices": None, "error": {"message": "boom"}}, "server_error", "boom"),
+        ({"message": "Too many requests", "statusCode": 429}, "rate_limited", "Too many"),
+        ({"detail": "nope", "status": 422}, "rejected", "nope"),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}, "server_error", "broke off"),
+        ({"choices": []}, "malformed", "no choices"),
+        ({"id": "x"}, "malformed", "choices"),
+    ],
+)
+def test_an_error_as_an_answer_keeps_its_type_and_its_words(body: object, kind: str, words: str) -> None:
+    call = get(body)
+    assert call.failure == kind and words in call.detail
+
+
+def test_an_error_as_an_answer_names_its_field() -> None:
+    assert get({"error": {"message": "unknown field `seed`", "code": 400}}).named == ("seed",)
+
+
+@pytest.mark.parametrize("code", ["utf-8-sig", "utf-16", "utf-8"])
+def test_json_is_read_as_generously_as_python_reads_it(code: str) -> None:
+    said = '{"choices": [{"message": {"content": "\u00e9\\ud83d"}, "logprobs": NaN}]}'
+    assert get(said.encode(code)).texts == ["\u00e9\ufffd"]
+
+
+def test_choices_stand_in_the_order_of_their_places() -> None:
+    said = [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]
+    assert get({"choices": said}).texts == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 7.0, "completion_tokens": 3.0},
+        {"input_tokens": 7, "output_tokens": 3},
+        {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": None},
+    ],
+)
+def test_usage_in_other_servers_words_counts(usage: dict[str, object]) -> None:
+    found = get({"choices": [{"message": {"content": "x"}}], "usage": usage}).usage
+    assert found is not None and (found.prompt, found.completion) == (7, 3)
+
+
+def test_the_older_form_of_a_call_is_a_call() -> None:
+    message = {"content": None, "function_call": {"name": "f", "arguments": '{"a": 1}'}}
+    [one] = get({"choices": [{"message": message, "finish_reason": "function_call"}]}).completions
+    assert [call.name for call in one.tool_calls] == ["f"] and one.finish == "tool_calls"

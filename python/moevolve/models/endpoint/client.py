@@ -196,7 +196,8 @@ class Client:
                 for name, words in found.items():
                     self._tell(f"the server does not take {name}; it is asked without ({words})")
                 self.refused |= refused
-                completions = so_far.completions + call.completions[:missing]
+                stops = request.sampling.stop if "stop" in refused else ()
+                completions = so_far.completions + [_cut(one, stops) for one in call.completions[:missing]]
                 so_far = replace(so_far, completions=completions, refused=so_far.refused | found)
                 continue
             if (field := culprit(call.named, body, refused)) is not None:
@@ -260,6 +261,14 @@ class Client:
 
     def _excerpt(self, error: Exception) -> str:
         return str(self._secret.hidden(f"{type(error).__name__}: {error}"))[:EXCERPT]
+
+
+def _cut(completion: Completion, stops: Sequence[str]) -> Completion:
+    """The completion up to the first of the texts that its server could not be told to stop at."""
+    ends = [at for stop in stops if (at := completion.text.find(stop)) >= 0]
+    if not ends:
+        return completion
+    return msgspec.structs.replace(completion, text=completion.text[: min(ends)], finish="stop")
 
 
 def _counted(so_far: Exchange, call: Call) -> Exchange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,55 +11,87 @@ import msgspec
 
 RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """The two names of the most tokens of an answer: one of them is always sent."""
-OPTIONAL = ("temperature", "top_p", "seed", "n", "frequency_penalty", "presence_penalty", "logit_bias")
-"""Fields that a request can do without: the server then draws as it likes, which stands on record."""
+OPTIONAL = (
+    "temperature",
+    "top_p",
+    "seed",
+    "n",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "stop",
+)
+"""Fields that a request can do without: the server then draws as it likes, which stands on record; texts to stop at are
+looked for here."""
 
 _KNOWN = (*RENAMED, *OPTIONAL)
+_SAID = ("param", "parameter", "field", "property", "loc", "path", "location")
+"""Keys of an error under which servers name the field that it is about."""
 _WORDS = re.compile(r"[A-Za-z_]+")
-_QUOTED_N = re.compile(r"""['"`]n['"`]|\bn\s+(?:must|should|is|may|greater|other)\b|\bn\s*[=<>]""")
+_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SHORT = {
+    "n": re.compile(
+        r"""['"`]n['"`]|\bn\s+(?:must|should|is|may|greater|other)\b|\bn\s*[=<>]|parameter:? n\b"""
+        r"|\b(?:only )?one (?:\w+ )?choice\b|\bmultiple (?:choices|completions|candidates)\b",
+        re.IGNORECASE,
+    ),
+    "stop": re.compile(
+        r"""['"`]stop['"`]|\bstop (?:sequences?|words?|strings?|tokens?|parameter)\b|^stop\s*:|parameter:? stop\b""",
+        re.IGNORECASE,
+    ),
+}
+"""How fields are named that are words of any sentence, too."""
 _TOO_LONG = re.compile(r"context.?(?:length|window)|maximum context|too (?:long|many tokens)", re.IGNORECASE)
-
-
-class _Problem(msgspec.Struct):
-    message: Any = None
-    param: Any = None
-
-
-class _Body(msgspec.Struct):
-    error: Any = None
-    detail: Any = None
-    message: Any = None
-    param: Any = None
+_DEEPEST = 8
 
 
 def named(body: bytes) -> tuple[str, ...]:
     """The fields that a refusal is about, the likeliest first; none for a prompt that is too long, or an unknown form.
 
+    Errors of servers have as many shapes as there are servers: what stands under a key that says so is a field's name,
+    then what a text says, then what is a key itself: some repeat the whole request.
+
     Args:
         body: of an answer with status 400 or 422.
     """
     try:
-        said = msgspec.json.decode(body, type=_Body)
-        problem = (
-            msgspec.convert(said.error, _Problem) if isinstance(said.error, dict) else _Problem(said.error)
-        )
+        said = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ()
-    params = [problem.param, said.param, *_places(said.detail)]
-    texts = [text for text in (problem.message, said.message, said.detail) if isinstance(text, str)]
+        said = body.decode("utf-8", "replace")
+        if said.lstrip().startswith("<"):
+            return ()  # A page says more words than an error has.
+    places: list[str] = []
+    keys: list[str] = []
+    texts: list[str] = []
+    _gather(said, places, keys, texts, _DEEPEST)
     if any(_TOO_LONG.search(text) for text in texts):
         return ()
-    words = [word for text in texts for word in _WORDS.findall(text) if word != "n"]
-    if any(_QUOTED_N.search(text) for text in texts):
-        words.append("n")
-    found = [str(param).removeprefix("body.") for param in params if param] + words
-    return tuple(dict.fromkeys(name for name in found if name in _KNOWN))
+    words = [_HUMPS.sub("_", word).lower() for text in texts for word in _WORDS.findall(text)]
+    words = [word for word in words if word not in _SHORT]
+    words += [name for name, pattern in _SHORT.items() if any(map(pattern.search, texts))]
+    return tuple(dict.fromkeys(name for name in (*places, *words, *keys) if name in _KNOWN))
 
 
-def _places(detail: Any) -> list[str]:
-    """The last steps of the places that a list of validation errors names, as FastAPI writes it."""
-    places = [one.get("loc") for one in detail if isinstance(one, dict)] if isinstance(detail, list) else []
-    return [str(place[-1]) for place in places if isinstance(place, list) and place]
+def _gather(said: Any, places: list[str], keys: list[str], texts: list[str], deep: int) -> None:
+    """Names that stand under a key that says so, names that are keys, and texts, of a value of JSON."""
+    if isinstance(said, str):
+        texts.append(said)
+    elif isinstance(said, list) and deep:
+        for each in said:
+            _gather(each, places, keys, texts, deep - 1)
+    elif isinstance(said, dict) and deep:
+        for key, each in said.items():
+            keys.append(_last(key))
+            if key in _SAID:
+                steps = each if isinstance(each, list) else [each]
+                places += [_last(step) for step in steps[-1:] if isinstance(step, str)]
+            else:
+                _gather(each, places, keys, texts, deep - 1)
+
+
+def _last(place: str) -> str:
+    """The last step of a place: `body.seed`, `$.seed` and `/seed` are about `seed`."""
+    return re.split(r"[./]", place)[-1]
 
 
 def culprit(names: Sequence[str], sent: Mapping[str, Any], refused: Collection[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -20,14 +21,22 @@ LASTING = FATAL | {"rejected"}
 """Failures that come again if the same call is made again."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a stranger's JSON may raise; a text of brackets nests deeper than Python goes."""
-FINISHES = ("length", "tool_calls", "content_filter")
-"""Reasons to end that are kept; whatever else a server says is `stop`."""
-_THOUGHT = re.compile(r"\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
+FINISHES = {
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
+    **dict.fromkeys(("content_filter", "safety", "prohibited_content", "recitation"), "content_filter"),
+    "refusal": "refusal",
+}
+"""Reasons to end that are kept, by the words of servers in small letters; whatever else a server says is `stop`."""
+_THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>(.*?)(?:</\1>\s*|\Z)", re.DOTALL)
 """Reasoning that stands in the text before the answer; one that is never closed is all there is."""
+_THOUGHT_END = "</think>"
+"""What ends reasoning that a template has begun: its beginning is then no part of the text."""
 EXCERPT = 200
 """Characters of a server's message that are kept."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+Count = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
+"""Some servers count in floats."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -58,19 +67,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return [completion.text for completion in self.completions]
 
 
-class _Part(msgspec.Struct):
-    """A part of a content that is a list: a text, or reasoning, which some servers nest once more."""
-
-    type: str = "text"
-    text: str | None = None
-    thinking: Any = None
-
-
 class _Message(msgspec.Struct):
-    content: str | list[_Part] | None = None
+    content: Any = None
     tool_calls: Any = None
+    function_call: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
+    thinking: Any = None
     refusal: Any = None
 
 
@@ -78,6 +82,7 @@ class _Choice(msgspec.Struct):
     message: _Message | None = None
     text: str | None = None
     finish_reason: Any = None
+    index: Any = None
 
 
 class _Function(msgspec.Struct):
@@ -99,8 +104,10 @@ class _Details(msgspec.Struct):
 
 
 class _UsageFigures(msgspec.Struct):
-    prompt_tokens: Count
-    completion_tokens: Count = 0
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
     prompt_tokens_details: _Details | None = None
 
 
@@ -133,28 +140,41 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
         failure, detail = _refusal(status, body)
         about = named(body) if status in (400, 422) else ()
         return Call(failure=failure, detail=detail, hold=hold, named=about)
-    usage = _usage(body)
+    try:
+        value = _decoded(body)
+    except UNREADABLE as error:
+        cut = "truncated" in str(error) and body.lstrip()[:1] == b"{"
+        detail = f"{'cut' if cut else 'no'} JSON: {excerpt(body)!r}"
+        return Call(failure="truncated" if cut else "malformed", detail=detail, hold=hold)
+    usage = _usage(value)
     exhausted = hold if headers.get("x-ratelimit-remaining-requests") == "0" else 0.0
 
     def broken(failure: str, detail: str) -> Call:
         return Call(failure=failure, detail=detail, usage=usage, answered=usage is not None, hold=exhausted)
 
+    if isinstance(value, dict) and not value.get("choices") and (told := _told_status(value)) is not None:
+        # An error under the status of an answer, as gateways send what stands behind them.
+        failure, detail = _refusal(told, body)
+        about = named(body) if failure in ("rejected", "server_error") else ()
+        told_so = f"an error as an answer, {detail}"
+        return Call(
+            failure=failure, detail=told_so, usage=usage, answered=usage is not None, hold=hold, named=about
+        )
     try:
-        choices = msgspec.json.decode(body, type=_Reply).choices
+        choices = msgspec.convert(value, _Reply).choices
     except msgspec.ValidationError as error:
         return broken("malformed", f"not the answer of an OpenAI-compatible server: {error}"[:EXCERPT])
-    except UNREADABLE as error:
-        cut = "truncated" in str(error) and body.lstrip()[:1] == b"{"
-        return broken(
-            "truncated" if cut else "malformed", f"{'cut' if cut else 'no'} JSON: {excerpt(body)!r}"
-        )
+    if all(isinstance(choice.index, int) for choice in choices):
+        choices.sort(key=lambda choice: choice.index)
+    if choices and all(choice.finish_reason == "error" for choice in choices):
+        return broken("server_error", f"the server broke off: {excerpt(body)}")
     completions = []
     for place, choice in enumerate(choices):
         # The server counts its choices together; shares that add up to the whole are as good as any.
         share = None
         if usage is not None:
             share = usage.completion * (place + 1) // len(choices) - usage.completion * place // len(choices)
-        finish = choice.finish_reason if choice.finish_reason in FINISHES else "stop"
+        finish = FINISHES.get(str(choice.finish_reason).lower(), "stop")
         if api == "chat" and choice.message is not None:
             completions.append(_turn(choice.message, finish, share))
         elif api != "chat" and choice.text is not None:
@@ -168,10 +188,13 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
 
 def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
     """A turn; what was meant as a call and cannot be read as one stays in its text."""
-    content, thoughts = _content(message.content)
+    content, thoughts, refusals = _content(message.content)
     texts = [content]
     calls: list[ToolCall] = []
-    for said in message.tool_calls if isinstance(message.tool_calls, list) else []:
+    made = message.tool_calls if isinstance(message.tool_calls, list) else []
+    if message.function_call is not None and not made:
+        made = [{"function": message.function_call}]  # the older form of one call
+    for said in made:
         try:
             call = msgspec.convert(said, _ToolCall)
             arguments = call.function.arguments
@@ -181,34 +204,100 @@ def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
             texts.append(msgspec.json.encode(said).decode())
         else:
             calls.append(ToolCall(len(calls), call.function.name, arguments, call.id or ""))
-    told = (message.reasoning_content, message.reasoning)
-    reasoning = next((text for text in told if isinstance(text, str) and text), thoughts)
+    fields = (message.reasoning_content, message.reasoning, message.thinking, message.reasoning_details)
+    reasoning = next((text for text in map(_thought, fields) if text), thoughts)
     text = "\n".join(text for text in texts if text)
-    if not text and isinstance(message.refusal, str) and message.refusal:
+    if not text and (refusals or (isinstance(message.refusal, str) and message.refusal)):
         finish = "refusal"
     elif reasoning and not text and not calls and finish in ("stop", "length"):
         finish = "reasoning"
     return Completion(text, [], [], finish, tuple(calls), reasoning, usage)
 
 
-def _content(content: str | list[_Part] | None) -> tuple[str, str]:
-    """(text, reasoning) of a message's content; a `<think>` element that it begins with is reasoning."""
-    if isinstance(content, list):
-        thoughts = [part.text or "" for part in content if part.type == "text"]
-        nested = [part.thinking for part in content if part.type == "thinking"]
-        return "".join(thoughts), "".join(map(_thought, nested))
-    text = content or ""
+def _content(content: Any) -> tuple[str, str, bool]:
+    """(text, reasoning, whether it is a refusal) of a message's content; reasoning that a text begins with is told apart."""
+    if content is None or isinstance(content, str):
+        return *_apart(content or ""), False
+    parts = content if isinstance(content, list) else [content]
+    texts, thoughts, refusals = [], [], False
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            kind = part.get("type", "text")
+            if kind in ("text", "output_text"):
+                texts.append(part["text"] if isinstance(part.get("text"), str) else "")
+            elif kind in ("thinking", "reasoning"):
+                thoughts.append(_thought(part))
+            refusals = refusals or kind == "refusal"
+        else:
+            texts.append(msgspec.json.encode(part).decode())
+    text, thought = _apart("".join(texts))
+    return text, "".join(thoughts) or thought, refusals
+
+
+def _apart(text: str) -> tuple[str, str]:
+    """(answer, reasoning) of a text that may begin with its reasoning."""
     found = _THOUGHT.match(text)
-    if found is None:
-        return text, ""
-    return text[found.end() :], found.group(1).strip()
+    if found is not None:
+        return text[found.end() :], found.group(2).strip()
+    before, end, after = text.partition(_THOUGHT_END)
+    if end and "<think>" not in before:
+        return after.lstrip(), before.strip()
+    return text, ""
 
 
-def _thought(thinking: Any) -> str:
-    if isinstance(thinking, str):
-        return thinking
-    parts = thinking if isinstance(thinking, list) else []
-    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+def _thought(said: Any) -> str:
+    """Reasoning in whatever form a server gives it: a text, parts, or an object that holds either."""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list):
+        return "".join(map(_thought, said))
+    if isinstance(said, dict):
+        keys = ("text", "thinking", "reasoning", "content", "summary")
+        return next((text for key in keys if (text := _thought(said.get(key)))), "")
+    return ""
+
+
+def _decoded(body: bytes) -> Any:
+    """A server's JSON, as generously as Python reads it: with a byte order mark, in UTF-16, with NaN and half characters.
+
+    Raises:
+        one of `UNREADABLE`: it is none.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as strict:
+        try:
+            return _whole(json.loads(body))
+        except ValueError:
+            raise strict from None
+
+
+def _whole(value: Any) -> Any:
+    """The value with U+FFFD for halves of characters."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(each) for name, each in value.items()}
+    return value
+
+
+def _told_status(value: dict[str, Any]) -> int | None:
+    """The status that an error tells which came with another one; 500 where it tells none, None for no error."""
+    error = value.get("error", value.get("errors", value.get("detail")))
+    if not error and "choices" in value:
+        return None
+    if not error and not isinstance(value.get("message"), str):
+        return None
+    for holder in (error, value):
+        for key in ("code", "status", "statusCode", "status_code"):
+            said = holder.get(key) if isinstance(holder, dict) else None
+            if str(said).isdecimal() and 400 <= int(str(said)) < 600:
+                return int(str(said))
+    return 500
 
 
 def excerpt(body: bytes) -> str:
@@ -251,14 +340,18 @@ def _span(text: str) -> float:
     return sum(float(value) * _UNITS[unit] for value, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))
 
 
-def _usage(body: bytes) -> Usage | None:
+def _usage(value: Any) -> Usage | None:
     try:
-        found = msgspec.json.decode(body, type=_Used).usage
-    except UNREADABLE:
+        found = msgspec.convert(value, _Used).usage
+    except msgspec.ValidationError:
+        return None
+    prompt = found.input_tokens if found.prompt_tokens is None else found.prompt_tokens
+    completion = found.output_tokens if found.completion_tokens is None else found.completion_tokens
+    if prompt is None:
         return None
     details = found.prompt_tokens_details
-    cached = min((details.cached_tokens or 0) if details else 0, found.prompt_tokens)
-    return Usage(found.prompt_tokens, cached, found.completion_tokens)
+    cached = min((details.cached_tokens or 0) if details else 0, prompt)
+    return Usage(int(prompt), int(cached), int(completion or 0))
 
 
 def _refusal(status: int, body: bytes) -> tuple[str, str]:
