@@ -42,6 +42,7 @@ def test_the_first_screen_takes_in_its_own_page_alone() -> None:
     loaded = set(done.stdout.split())
     assert "moevolve_tui.pages.overview" in loaded
     assert not {f"moevolve_tui.pages.{name}" for name in PAGES} & loaded
+    assert "moevolve_tui.dialogs" not in loaded
     assert not {"moevolve.journal.lessons", "moevolve.loop", "moevolve.models", "numpy", "jinja2"} & loaded
 
 

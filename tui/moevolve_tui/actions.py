@@ -9,7 +9,6 @@ from textual.widgets import Input
 
 from moevolve.journal.text import line
 from moevolve_tui.asking import Asking
-from moevolve_tui.dialogs import HelpScreen
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import is_diff, is_log, is_memory
 from moevolve_tui.replaying import Replaying
@@ -88,6 +87,8 @@ class Actions(Asking, Replaying):
         app.call_after_refresh(app.renew)
 
     def action_help(self) -> None:
+        from moevolve_tui.dialogs import HelpScreen
+
         self._app().push_screen(HelpScreen())
 
     def action_step_out(self) -> None:

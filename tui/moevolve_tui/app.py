@@ -33,7 +33,7 @@ from moevolve_tui.replay import TICK_SECONDS, Replay
 from moevolve_tui.screens import BESIDE, SCREENS, Pages
 from moevolve_tui.session import Session
 from moevolve_tui.widgets.heading import Heading
-from moevolve_tui.widgets.pane import Pane
+from moevolve_tui.widgets.pane import Pane, Tones
 
 POLL_SECONDS = 0.25
 LOADING_TICKS = 6
@@ -99,13 +99,15 @@ class WatchApp(Actions):
         self._skipped = 0
         self.pages = Pages(self.context)
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
-        self.heading = Heading()
-        self.panes = [Pane(index, self.context, self.pages[1]) for index in range(3)]
+        self.tones = Tones(id="tones")
+        self.heading = Heading(self.tones)
+        self.panes = [Pane(index, self.context, self.pages[1], self.tones) for index in range(3)]
         self._due: dict[int, int] = {}
         """Pane -> the screen that it will show once it is seen."""
         self.context.log_axis = self._saved.log_axis
 
     def compose(self) -> ComposeResult:
+        yield self.tones
         yield self.heading
         yield Static("", id="small", markup=False)
         yield Container(*self.panes, id="panes")

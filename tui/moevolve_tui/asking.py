@@ -9,7 +9,6 @@ from moevolve.journal.text import line
 from moevolve.records import Command
 from moevolve_tui import controls
 from moevolve_tui.base import Base
-from moevolve_tui.dialogs import ConfirmScreen
 from moevolve_tui.targets import VariantTarget
 
 
@@ -24,6 +23,8 @@ class Asking(Base):
                 self._say(act())
             except controls.Refused as error:
                 self._say(str(error), bad=True)
+
+        from moevolve_tui.dialogs import ConfirmScreen
 
         self._app().push_screen(ConfirmScreen(question), answered)
 

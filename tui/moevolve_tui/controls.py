@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +54,8 @@ def begin(arguments: Sequence[str], where: Path) -> None:
     Raises:
         Refused: it cannot be started.
     """
+    import subprocess
+
     try:
         subprocess.Popen(
             [*COMMAND, *arguments],

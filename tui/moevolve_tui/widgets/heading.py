@@ -5,12 +5,12 @@ from __future__ import annotations
 from textual.strip import Strip
 
 from moevolve.journal.drawing.lines import Line
-from moevolve_tui.widgets.pane import Toned
+from moevolve_tui.widgets.pane import Toned, Tones
 
 
 class Heading(Toned):
-    def __init__(self) -> None:
-        super().__init__(id="heading")
+    def __init__(self, tones: Tones) -> None:
+        super().__init__(id="heading", tones=tones)
         self._lines: list[Line] = []
 
     def tell(self, lines: list[Line]) -> None:

@@ -31,13 +31,23 @@ REACH = 2000
 """Rows that are looked at for the next one that can be opened."""
 
 
-class Toned(Widget):
-    """A widget that draws toned lines; the stylesheet colours `tone--NAME`."""
+class Tones(Widget):
+    """The tones as the stylesheet colours them, `tone--NAME`: worked out once, for all that draw with them. Never seen."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in TONES} | {"tone--cursor"}
 
-    def __init__(self, *, id: str) -> None:
+
+class Toned(Widget):
+    """A widget that draws toned lines.
+
+    Args:
+        id: its name in the stylesheet.
+        tones: what they look like.
+    """
+
+    def __init__(self, *, id: str, tones: Tones) -> None:
         super().__init__(id=id)
+        self._styles_of = tones
         self._tones: dict[tuple[Tone, bool], Style] = {}
 
     def strip_of(self, line: Line, width: int, *, cursor: bool = False) -> Strip:
@@ -50,11 +60,11 @@ class Toned(Widget):
 
     def _mixed(self, tone: Tone, cursor: bool = False) -> Style:
         """A tone's style, readable on its background; a translucent colour is mixed here, since a terminal cannot."""
-        styles = self.get_component_styles(f"tone--{tone}")
+        styles = self._styles_of.get_component_styles(f"tone--{tone}")
         background = self.background_colors[1]
         style = self.rich_style + styles.text_style
         if cursor:
-            marked = self.get_component_styles("tone--cursor")
+            marked = self._styles_of.get_component_styles("tone--cursor")
             background = background + marked.background
             style += Style.from_color(None, background.rich_color)
         color = background + styles.color if styles.has_rule("color") else self.colors[3]
@@ -75,6 +85,7 @@ class Pane(Toned, ScrollView, can_focus=True):
         index: its place among the panes.
         context: what pages share.
         page: the first page.
+        tones: what tones look like.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -106,8 +117,8 @@ class Pane(Toned, ScrollView, can_focus=True):
     class Moved(Message):
         """The cursor stands elsewhere."""
 
-    def __init__(self, index: int, context: Context, page: Page) -> None:
-        super().__init__(id=f"pane-{index}")
+    def __init__(self, index: int, context: Context, page: Page, tones: Tones) -> None:
+        super().__init__(id=f"pane-{index}", tones=tones)
         self.context = context
         self.stack: list[Page] = [page]
         self.cursors: dict[int, int] = {}
