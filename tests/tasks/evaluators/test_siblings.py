@@ -196,6 +196,24 @@ def test_a_process_that_is_forked_imports_little() -> None:
     assert told.stdout == "[]\n"
 
 
+def test_generators_start_from_the_key_whoever_imports_them(tmp_path: Path) -> None:
+    """`numpy.random` too, where the program alone imports it; a package of its shape stands in for it."""
+    (tmp_path / "initial_program.py").write_text("X = 2\n")
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text("")
+    (tmp_path / "numpy" / "random.py").write_text(
+        "import os\nSTATE = [os.urandom(1)[0]]\ndef seed(n): STATE[0] = n % 1000\n"
+    )
+    (tmp_path / "evaluator.py").write_text(
+        "import runpy\ndef evaluate(path):\n    return {'combined_score': runpy.run_path(path)['X']}\n"
+    )
+    with EvaluatorProcess(folders.openevolve(tmp_path), LIMITS) as process:
+        for text in ("import numpy.random\nX = numpy.random.STATE[0]", "import random\nX = random.random()"):
+            first, same, other = (process.evaluate(text, key).score for key in (4242, 4242, 7))
+            assert first == same != other and first is not None
+        assert process.evaluate("import numpy.random\nX = numpy.random.STATE[0]", 4242).score == 242
+
+
 def test_modules_beside_an_evaluator_may_bear_names_of_ours(tmp_path: Path) -> None:
     (tmp_path / "initial_program.py").write_text("X = 2\n")
     for name in ("contracts", "walls", "watch", "server", "records", "errors", "numpy"):

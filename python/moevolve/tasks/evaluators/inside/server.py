@@ -158,6 +158,9 @@ class Server:
             import runpy  # noqa: F401  each fork needs it
 
             _preload(self._evaluator)
+        if "numpy" in sys.modules:
+            with suppress(Exception):
+                __import__("numpy.random")  # It comes when it is first used, which would be in each fork.
         gc.collect()
         gc.freeze()
         return contracts.reply()
@@ -299,10 +302,40 @@ def _opened(folder: str) -> None:
 def _reseed(key: int) -> None:
     """Starts the generators that a program may draw from without a seed of its own."""
     random.seed(key)
-    # A module beside the evaluator may bear its name.
-    seed = getattr(getattr(sys.modules.get("numpy"), "random", None), "seed", None)
-    if callable(seed):
+    if "numpy.random" in sys.modules:
+        _reseed_numpy(sys.modules["numpy.random"], key)
+    else:
+        sys.meta_path.insert(0, _AtImport(key))
+
+
+def _reseed_numpy(module: types.ModuleType, key: int) -> None:
+    seed = getattr(module, "seed", None)
+    if callable(seed):  # A module beside the evaluator may bear its name.
         seed(key & 0xFFFFFFFF)
+
+
+class _AtImport:
+    """Finds `numpy.random` where nobody had imported it before the program does, and starts its generator."""
+
+    def __init__(self, key: int) -> None:
+        self._key = key
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "numpy.random":
+            return None
+        sys.meta_path.remove(self)
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        found = next((spec for spec in specs if spec is not None), None)
+        loader: Any = found and found.loader
+        if hasattr(loader, "exec_module"):
+            execute = loader.exec_module
+
+            def exec_module(module: types.ModuleType) -> None:
+                execute(module)
+                _reseed_numpy(module, self._key)
+
+            loader.exec_module = exec_module
+        return found
 
 
 def _preload(path: str) -> None:
