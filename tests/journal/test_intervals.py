@@ -1,12 +1,13 @@
 """Intervals: of scores, of gains between like and unlike splits, of mastered levels."""
 
 from random import Random
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.journal.intervals import independent_gain, mastered_level, paired_gain, wilson
+from moevolve.journal.intervals import Z, independent_gain, mastered_level, paired_gain, wilson
 from moevolve.records import Interval
 
 unit = st.floats(0, 1)
@@ -113,3 +114,7 @@ def test_more_attempts_make_the_interval_narrower() -> None:
         return high - low
 
     assert width(400) <= width(40) <= width(4)
+
+
+def test_the_normal_quantile_is_what_it_says() -> None:
+    assert NormalDist().inv_cdf(0.975) == Z

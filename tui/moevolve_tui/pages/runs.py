@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from statistics import NormalDist
 
 from moevolve.journal.drawing.chart import Series, chart_lines
 from moevolve.journal.figures import UNKNOWN, gain, score
+from moevolve.journal.intervals import Z
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
 from moevolve_tui.drawing.rows import Row, fit, middle, rule, text
@@ -182,13 +182,12 @@ def mean_curve(models: list[RunModel]) -> tuple[list[tuple[float, float]], list[
         for model in models
     ]
     shared = sorted(set.intersection(*map(set, tables)))
-    z = NormalDist().inv_cdf(0.975)
     points, bands = [], []
     for cycle in shared:
         values = [table[cycle] for table in tables]
         mean = math.fsum(values) / len(values)
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-        half_width = z * spread / math.sqrt(len(values))
+        half_width = Z * spread / math.sqrt(len(values))
         points.append((float(cycle), mean))
         bands.append((mean - half_width, mean + half_width))
     return (points, bands) if points else None
