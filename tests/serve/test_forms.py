@@ -90,8 +90,10 @@ def test_a_form_that_cannot_be_compiled_is_a_400_that_says_why(
     serving: Start, seed_model: Engine, asked: Any, param: str
 ) -> None:
     answer = serving(seed_model).post("/v1/completions", {"prompt": "a", **asked})
-    assert answer.status_code == 400 and answer.json()["error"]["message"].startswith(param)
-    assert "\n" not in answer.json()["error"]["message"]
+    (field,) = asked
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["param"] == field
+    assert error["message"].startswith(f"{field}: {param}") and "\n" not in error["message"]
 
 
 @pytest.mark.parametrize("most", [0, 1])

@@ -227,3 +227,34 @@ def test_choices_that_cannot_be_are_refused_by_name(wrong: dict[str, Any]) -> No
     with pytest.raises(RequestError) as told:
         decode(json.dumps({"messages": [MESSAGE], **wrong}).encode(), ChatRequest)
     assert told.value.param in ("tool_choice", "continue_final_message")
+
+
+def tool(**function: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", **function}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"tools": [tool(name="")]}, "tools[0].function.name"),
+        ({"tools": [tool(), tool()]}, "tools[1].function.name"),
+        ({"tools": [tool(parameters=3)]}, "tools[0].function.parameters"),
+        ({"tools": [tool(parameters={"type": "string"})]}, "tools[0].function.parameters"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"allowed_token_ids": []}, "allowed_token_ids"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens"),
+    ],
+)
+def test_what_means_nothing_is_refused_by_the_name_that_the_client_used(
+    asked: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode(json.dumps({"messages": [MESSAGE], **asked}).encode(), ChatRequest).sampling(7, 100)
+    assert caught.value.param == param and str(caught.value).startswith(param)
+
+
+@pytest.mark.parametrize("name", ["a b", "server.tool", 'a"b', "\u00e9", "x" * 200])
+def test_odd_names_of_tools_are_names(name: str) -> None:
+    body = {"messages": [MESSAGE], "tools": [tool(name=name, parameters={"properties": {}})]}
+    assert decode(json.dumps(body).encode(), ChatRequest).offered[0]["function"]["name"] == name

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from moevolve.errors import MoevolveError
+from moevolve.errors import MoevolveError, UsageError
 
 TYPES = {
     401: "authentication_error",
@@ -62,6 +63,15 @@ def wrong(param: str, message: str, code: str | None = "invalid_value") -> Reque
 def unsupported(param: str, message: str) -> RequestError:
     """A field that asks for what is not built; ignoring it would change what the answer means."""
     return wrong(param, message, "unsupported_value")
+
+
+@contextmanager
+def about(param: str) -> Iterator[None]:
+    """Tells what goes wrong inside as a fault of a field."""
+    try:
+        yield
+    except UsageError as error:
+        raise wrong(param, str(error)) from error
 
 
 def ending() -> RequestError:

@@ -47,6 +47,8 @@ def _response_format(value: dict[str, Any]) -> Constraint | None:
         case "json_object":
             return constraints.json_schema(OBJECT)
         case "json_schema":
+            if "json_schema" not in value and "schema" not in value:
+                raise wrong("response_format", "`json_schema` is missing: an object with a `schema`")
             asked = value.get("json_schema", value)
             if not isinstance(asked, dict):
                 raise wrong("response_format", "`json_schema` is an object with a `schema`")
@@ -122,3 +124,9 @@ _FIELDS: dict[str, Callable[[Any], Constraint | None]] = {
 }
 FIELDS = tuple(_FIELDS)
 """The names under which a form is asked for."""
+
+
+def field_of(request: Any) -> str:
+    """The name under which a request asks for a form; `tools` where it asks for none and has to call."""
+    given = (name for name in FIELDS if getattr(request, name) is not None)
+    return next((name for name in given if request.constraint is not None), "tools")

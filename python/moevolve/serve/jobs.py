@@ -11,7 +11,8 @@ from moevolve.models.chat import conversation
 from moevolve.models.constraints import turn
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
-from moevolve.serve.failures import RequestError, wrong
+from moevolve.serve.failures import RequestError, about, wrong
+from moevolve.serve.forms import field_of
 from moevolve.serve.logprobs import of_prompt
 from moevolve.serve.samples import SampleReader
 from moevolve.serve.schemas import ChatRequest, CompletionRequest
@@ -91,7 +92,8 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
     choices: list[Choice] = []
     used = 0
     for index, prompt in enumerate(body.prompts):
-        ids = engine.encode(prompt, whole=body.add_special_tokens is not False)
+        with about("prompt"):
+            ids = engine.encode(prompt, whole=body.add_special_tokens is not False)
         if not ids or any(not 0 <= token < engine.vocab_size for token in ids):
             raise wrong("prompt", f"at least one token, each below {engine.vocab_size}")
         used += len(ids)
@@ -103,12 +105,13 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
         nothing = body.limit == 0
         if not nothing:
             sampling = body.sampling(
-                _room(deployment, len(ids), body.limit, COMPLETION_TOKENS),
+                _room(deployment, len(ids), body.limit, COMPLETION_TOKENS, "prompt"),
                 engine.vocab_size,
                 top_logprobs=body.logprobs or 0,
                 speculate=service.speculate,
             )
-            draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed))))
+            with about(field_of(body)):
+                draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed))))
         for sample in range(body.drawn):
             reader = SampleReader(engine)
             reader.finish = "length" if nothing else None
@@ -130,19 +133,20 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
     """Renders a conversation."""
     engine = deployment.engine
     talk = conversation(body.conversation, body.offered)
-    prompt = engine.chats.prompt(
-        talk,
-        answer=body.add_generation_prompt is not False,
-        go_on=bool(body.continue_final_message),
-        **body.variables,
-    )
-    ids = engine.encode(prompt, whole=False)
+    with about("messages"):
+        prompt = engine.chats.prompt(
+            talk,
+            answer=body.add_generation_prompt is not False,
+            go_on=bool(body.continue_final_message),
+            **body.variables,
+        )
+        ids = engine.encode(prompt, whole=False)
     if not ids:
         raise wrong("messages", "the chat template makes no text of this conversation")
     form = engine.chats.format_of(talk)
     alternatives = (body.top_logprobs or 0) if body.logprobs else None
     sampling = body.sampling(
-        _room(deployment, len(ids), body.limit, CHAT_TOKENS),
+        _room(deployment, len(ids), body.limit, CHAT_TOKENS, "messages"),
         engine.vocab_size,
         top_logprobs=alternatives or 0,
         speculate=service.speculate,
@@ -163,8 +167,10 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         )
         for sample in range(body.samples)
     ]
+    with about(field_of(body)):
+        draws = [engine.ready(TokenRequest(ids, sampling, body.keys(0, seed), form.marks))]
     return Job(
-        draws=[engine.ready(TokenRequest(ids, sampling, body.keys(0, seed), form.marks))],
+        draws=draws,
         choices=choices,
         kind="chat.completion",
         piece="chat.completion.chunk",
@@ -173,7 +179,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
     )
 
 
-def _room(deployment: Deployment, used: int, wanted: int | None, usual: int) -> int:
+def _room(deployment: Deployment, used: int, wanted: int | None, usual: int, field: str) -> int:
     """New tokens that a sample may have: what is asked for, as far as the context goes."""
     positions = deployment.engine.positions
     most = usual if wanted is None else wanted
@@ -183,6 +189,7 @@ def _room(deployment: Deployment, used: int, wanted: int | None, usual: int) -> 
         raise RequestError(
             400,
             f"the prompt has {used} tokens; this model's maximum context length, the answer included, is {positions}",
+            param=field,
             code="context_length_exceeded",
         )
     return min(most, positions - used)

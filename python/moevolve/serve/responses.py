@@ -23,6 +23,14 @@ KEPT = 1024
 KEPT_BYTES = 64 << 20
 """Bytes of their conversations, together."""
 
+OWN = {
+    "messages": "input",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning",
+}
+"""Fields of chats, and what they are called here."""
+
 
 class Kept(msgspec.Struct, frozen=True):
     """A response, and the conversation up to its end without instructions."""
@@ -80,12 +88,25 @@ async def responded(
         chat = msgspec.convert(body.chat_body(before), ChatRequest)
     except Unsaid as error:
         raise wrong(error.field, error.reason, error.code) from None
-    chat.check()
 
     def envelope(service: Service, deployment: Deployment, job: Job) -> _Envelope:
         return _Envelope(service, job, body, before, kept, client)
 
-    return await answer(service, request, chat, 1, chat_job, envelope)
+    try:
+        chat.check()
+        return await answer(service, request, chat, 1, chat_job, envelope)
+    except RequestError as error:
+        raise _in_own_words(error) from None
+
+
+def _in_own_words(error: RequestError) -> RequestError:
+    """The error about a chat's field as one about the field that said the same here."""
+    param = error.param or ""
+    own = next((own for name, own in OWN.items() if param.startswith(name)), None)
+    if own is not None:
+        error.args = (str(error).replace(f"{param}:", f"{own}:", 1),)
+        error.param = own
+    return error
 
 
 class _Envelope:

@@ -75,6 +75,11 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.max_tokens
 
     @property
+    def limit_field(self) -> str:
+        """The name under which it says so."""
+        return "max_tokens"
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """Texts that end a sample."""
         if self.stop is None:
@@ -122,7 +127,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty <= 10:
             raise wrong("repetition_penalty", "it lies in (0, 10]")
         if self.limit is not None and self.limit < self.least:
-            raise wrong("max_tokens", f"at least {self.least}")
+            raise wrong(self.limit_field, f"at least {self.least}")
         self._within("min_tokens", self.min_tokens, 0, self.limit)
         if self.constraint is not None and self.ignore_eos:
             raise wrong("ignore_eos", "an answer that is held to a form ends where it does")
@@ -172,6 +177,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @staticmethod
     def _tokens(name: str, given: list[int] | None, vocabulary: int) -> tuple[int, ...]:
+        if name == "allowed_token_ids" and given == []:
+            raise wrong(name, "at least one token")
         if given is not None and len(given) > vocabulary:
             raise wrong(name, f"at most {vocabulary} tokens")
         if wide := [token for token in given or () if not 0 <= token < vocabulary]:
@@ -261,6 +268,10 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
+    def limit_field(self) -> str:
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+
+    @property
     def offered(self) -> list[dict[str, Any]]:
         """Tools that the model may call."""
         named = self.named
@@ -328,6 +339,8 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
                 raise wrong(
                     f"tools[{index}]", 'a tool is {"type": "function", "function": {"name": ..., ...}}'
                 )
+            _check_tool(f"tools[{index}].function", tool["function"])
+        self._check_tool_names()
         self._check_choice()
         if self.continue_final_message and self.add_generation_prompt:
             raise wrong("continue_final_message", "it and `add_generation_prompt` exclude each other")
@@ -336,6 +349,12 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         self._within("top_logprobs", self.top_logprobs, 0, MOST_LOGPROBS)
         if self.top_logprobs and not self.logprobs:
             raise wrong("top_logprobs", "it belongs to log-probabilities: add `logprobs`")
+
+    def _check_tool_names(self) -> None:
+        names = [tool["function"]["name"] for tool in self.tools or ()]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise wrong(f"tools[{index}].function.name", f"{name!r} is the name of another tool, too")
 
     def _check_choice(self) -> None:
         choice, names = self.tool_choice, [tool["function"]["name"] for tool in self.tools or ()]
@@ -350,6 +369,19 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise wrong("tool_choice", "there are no `tools` to call")
         if self.forced and self.constraint is not None:
             raise wrong("tool_choice", "the turn must be a call, and its answer is asked for in another form")
+
+
+def _check_tool(where: str, function: dict[str, Any]) -> None:
+    """Refuses a function without a name, or whose parameters are no object's schema."""
+    if not function["name"]:
+        raise wrong(f"{where}.name", "a tool has a name")
+    parameters = function.get("parameters")
+    if parameters is None:
+        return
+    if not isinstance(parameters, dict):
+        raise wrong(f"{where}.parameters", "a JSON schema of an object")
+    if parameters.get("type", "object") not in ("object", ["object"]):
+        raise wrong(f"{where}.parameters", f"the arguments are an object, not {parameters['type']!r}")
 
 
 def _name(choice: Any) -> str:
