@@ -164,3 +164,13 @@ def test_an_evaluator_that_cannot_be_imported_is_the_users_business(tmp_path: Pa
     (tmp_path / "evaluator.py").write_text("import json\nimport no_such_module\n")
     with pytest.raises(UsageError, match="No module named 'no_such_module'"):
         EvaluatorProcess(folders.openevolve(tmp_path), LIMITS).start()
+
+
+def test_an_evaluators_annotations_are_its_own(tmp_path: Path) -> None:
+    """It is compiled without what our modules import from the future, which dataclasses and their like would see."""
+    (tmp_path / "initial_program.py").write_text("X = 1\n")
+    (tmp_path / "evaluator.py").write_text(
+        "def evaluate(path: str):\n    return {'combined_score': float(evaluate.__annotations__ == {'path': str})}\n"
+    )
+    with EvaluatorProcess(folders.openevolve(tmp_path), LIMITS) as process:
+        assert process.evaluate("X = 1\n").score == 1.0

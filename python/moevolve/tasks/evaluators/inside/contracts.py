@@ -34,7 +34,7 @@ def load(path: str) -> types.ModuleType:
     module.__file__ = path
     sys.modules["evaluation_module"] = module
     with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec")
+        code = compile(file.read(), path, "exec", dont_inherit=True)
     exec(code, module.__dict__)
     return module
 

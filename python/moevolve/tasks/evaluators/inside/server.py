@@ -341,7 +341,7 @@ class _AtImport:
 def _preload(path: str) -> None:
     """Imports what a file imports at its top, so that each fork has it; what cannot be is the fork's business."""
     with suppress(SyntaxError), open(path, "rb") as file:
-        for node in compile(file.read(), path, "exec", ONLY_AST).body:
+        for node in compile(file.read(), path, "exec", ONLY_AST, dont_inherit=True).body:
             names: list[str] = []
             if type(node).__name__ == "Import":
                 names = [alias.name for alias in node.names]
