@@ -51,6 +51,7 @@ $(VENV)/.installed: $(VENV)/.made $(RUST_SOURCES) pyproject.toml tui/pyproject.t
 	@$(BIN)/maturin develop --release
 	$(SAY) "Installing moevolve-tui"
 	@$(BIN)/python -m pip install --quiet --editable ./tui
+	@$(BIN)/python -m compileall -q -x '/(agents|evaluators|grader)/' python/moevolve tui/moevolve_tui || true
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.made pyproject.toml
