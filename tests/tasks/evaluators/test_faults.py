@@ -40,6 +40,15 @@ DEEDS = {
     "kills everybody": ("import os, signal\nos.kill(-1, signal.SIGKILL)", "error"),
     "crashes": ("import ctypes\nctypes.string_at(0)", "crashed"),
     "raises": ("raise ValueError('no')", "error"),
+    "raises what is no Exception": ("import asyncio\nraise asyncio.CancelledError", "error"),
+    "raises what cannot be said": (
+        "class Mute(Exception):\n    def __str__(self): raise OSError\nraise Mute",
+        "error",
+    ),
+    "takes away who says exceptions": (
+        "import sys\nsys.__excepthook__ = sys.stderr = None\nraise ValueError",
+        "error",
+    ),
     "recurses": ("def f(): f()\nf()", "error"),
     "no syntax": ("def (", "error"),
     "allocates": ("x = bytearray(8 << 30)", "memory"),

@@ -136,7 +136,7 @@ def safely(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return reply(failure=error.args[0], detail=error.args[1])
     except MemoryError:
         return reply(failure="memory", detail="MemoryError: more than the limit was asked for")
-    except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001  whatever an evaluator raises is a verdict
+    except BaseException:  # noqa: BLE001  whatever an evaluator raises is a verdict, a cancelled task too
         return reply(failure="error", detail=trace())
 
 
