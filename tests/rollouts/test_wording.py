@@ -107,6 +107,9 @@ def test_what_is_said_is_read_back(answer: str, spell: bool) -> None:
         ("cba\n\nI turned it round.", "cba"),
         ("cba\nabc", "cba"),
         ("It is hard.\nI do not know.", "It is hard."),
+        ("Well.\n\ncba", "cba"),
+        ("Answer:\nc b a", "cba"),
+        ("cba.", "cba."),
     ],
 )
 def test_a_word_on_the_last_line_answers_where_the_first_is_a_sentence(reply: str, answer: str) -> None:

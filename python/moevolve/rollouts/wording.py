@@ -50,6 +50,10 @@ class PlainWording:
         return without_thoughts(reply).strip()
 
 
+LEADING = (":", ",", ".", "!")
+"""How a line ends that leads to the answer."""
+
+
 class Wording:
     """Prompts as conversations, and replies as answers.
 
@@ -94,10 +98,11 @@ class Wording:
         return _LETTERS.sub(lambda found: " ".join(found[0]), answer) if self.spell else answer
 
     def read(self, reply: str) -> str:
-        """The answer in a reply, the spelling undone: its first line, or, where that is a sentence and the last line is a
-        word, its last one."""
+        """The answer in a reply, the spelling undone: its first line, or, where that is a sentence, or a word that leads to
+        something ("Well,"), and the last line is a word, its last one."""
         lines = [line.strip() for line in without_thoughts(reply).strip().splitlines()] or [""]
-        line = lines[0] if _alone(lines[0]) or not _alone(lines[-1]) else lines[-1]
+        first = _alone(lines[0]) and not lines[0].endswith(LEADING)
+        line = lines[0] if first or not _alone(lines[-1]) else lines[-1]
         parts = line.split()
         return "".join(parts) if self.spell and all(len(part) == 1 for part in parts) else line
 
