@@ -158,6 +158,20 @@ def test_few_colours_and_none(terminal: Terminal) -> None:
         terminal.until_true(lambda text: "0 Runs" not in text, "the shell")
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="a shell with jobs is needed")
+def test_the_screens_are_suspended_and_come_back(terminal: Terminal) -> None:
+    terminal.type("bash --norc")
+    terminal.until("bash-")
+    terminal.type(WATCH)
+    terminal.until("0 Runs", "n  start the quickstart here")
+    terminal.press("C-z")
+    terminal.until("Stopped")
+    terminal.type("fg")
+    terminal.until("0 Runs", "n  start the quickstart here")
+    terminal.press("q")
+    terminal.until_true(lambda text: "0 Runs" not in text, "the shell")
+
+
 @pytest.mark.parametrize("away", ["2>/dev/null", "2>&-", "2>errors.txt"])
 def test_errors_that_are_led_elsewhere_take_no_picture_with_them(terminal: Terminal, away: str) -> None:
     terminal.type(f"{WATCH} {away}")

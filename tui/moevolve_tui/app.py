@@ -71,6 +71,7 @@ class WatchApp(Actions):
         Binding("tab", "next_pane(1)", "Pane", show=False, priority=True, id="pane.next"),
         Binding("shift+tab", "next_pane(-1)", "Pane", show=False, priority=True, id="pane.previous"),
         Binding("ctrl+c", "quit", "Leave", show=False, priority=True, id="leave.interrupt"),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True, id="leave.suspend"),
     ]
 
     def __init__(
