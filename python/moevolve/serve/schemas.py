@@ -14,6 +14,7 @@ from moevolve.protocol.sampling import Constraint, Sampling
 from moevolve.randomness import key
 from moevolve.serve.failures import unsupported, wrong
 from moevolve.serve.forms import constraint_of
+from moevolve.serve.messages import check_message, check_tool, name_of, text_of
 
 MOST_STOPS = 16
 LONGEST_STOP = 256
@@ -288,8 +289,8 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         if choice.get("type") == "allowed_tools":
             allowed = choice.get("allowed_tools", choice)
             tools = allowed.get("tools") if isinstance(allowed, dict) else None
-            return [_name(tool) for tool in tools] if isinstance(tools, list) else []
-        return [_name(choice)]
+            return [name_of(tool) for tool in tools] if isinstance(tools, list) else []
+        return [name_of(choice)]
 
     @property
     def forced(self) -> bool:
@@ -339,12 +340,12 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
                 raise wrong(
                     f"tools[{index}]", 'a tool is {"type": "function", "function": {"name": ..., ...}}'
                 )
-            _check_tool(f"tools[{index}].function", tool["function"])
+            check_tool(f"tools[{index}].function", tool["function"])
         self._check_tool_names()
         self._check_choice()
         if self.continue_final_message and self.add_generation_prompt:
             raise wrong("continue_final_message", "it and `add_generation_prompt` exclude each other")
-        if self.continue_final_message and not _text_of(self.messages[-1]):
+        if self.continue_final_message and not text_of(self.messages[-1]):
             raise wrong("continue_final_message", "the last message has no text to go on from")
         self._within("top_logprobs", self.top_logprobs, 0, MOST_LOGPROBS)
         if self.top_logprobs and not self.logprobs:
@@ -369,61 +370,3 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise wrong("tool_choice", "there are no `tools` to call")
         if self.forced and self.constraint is not None:
             raise wrong("tool_choice", "the turn must be a call, and its answer is asked for in another form")
-
-
-def _check_tool(where: str, function: dict[str, Any]) -> None:
-    """Refuses a function without a name, or whose parameters are no object's schema."""
-    if not function["name"]:
-        raise wrong(f"{where}.name", "a tool has a name")
-    parameters = function.get("parameters")
-    if parameters is None:
-        return
-    if not isinstance(parameters, dict):
-        raise wrong(f"{where}.parameters", "a JSON schema of an object")
-    if parameters.get("type", "object") not in ("object", ["object"]):
-        raise wrong(f"{where}.parameters", f"the arguments are an object, not {parameters['type']!r}")
-
-
-def _name(choice: Any) -> str:
-    function = choice.get("function", choice) if isinstance(choice, dict) else {}
-    return str(function.get("name", "")) if isinstance(function, dict) else ""
-
-
-def _text_of(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content)
-    return content if isinstance(content, str) else ""
-
-
-def check_message(where: str, message: dict[str, Any]) -> None:
-    """Refuses a message that no template could read.
-
-    Raises:
-        RequestError: names the field.
-    """
-    if not isinstance(message.get("role"), str):
-        raise wrong(f"{where}.role", "a message has a role")
-    _check_calls(f"{where}.tool_calls", message.get("tool_calls"))
-    content = message.get("content")
-    if content is None or isinstance(content, str):
-        return
-    if not isinstance(content, list):
-        raise wrong(f"{where}.content", "a text, or a list of parts")
-    for part in content:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise unsupported(f"{where}.content", 'parts are {"type": "text", "text": ...}')
-
-
-def _check_calls(where: str, calls: Any) -> None:
-    """Refuses calls in a history that have no name, or arguments that are neither JSON in a text nor an object."""
-    if calls is None:
-        return
-    if not isinstance(calls, list):
-        raise wrong(where, "a list of calls")
-    for place, call in enumerate(calls):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise wrong(f"{where}[{place}]", 'a call is {"type": "function", "function": {"name": ..., ...}}')
-        if not isinstance(function.get("arguments"), str | dict | None):
-            raise wrong(f"{where}[{place}].function.arguments", "JSON of an object, in a text")
