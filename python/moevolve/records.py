@@ -6,9 +6,10 @@ A journal entry is one `Record`: a tagged union, encoded as MessagePack with its
 function of the run's seed and configuration alone; wall-clock figures travel beside the hash chain in `Timing`.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 SCHEMA_VERSION = 3
 """Version of this file's structs; a reader refuses a store with a higher one, and reads lower ones."""
@@ -48,11 +49,15 @@ class SkillScore(Struct, frozen=True):
     n: int
 
 
+SkillLevel = Annotated[int, Meta(ge=0, le=10_000)]
+"""A skill's level: what reads records walks over levels, so that one beyond all sense must not be believed."""
+
+
 class Tally(Struct, frozen=True):
     """Attempts of one (skill, level) in one stage, counted by outcome."""
 
     skill: str
-    level: int
+    level: SkillLevel
     attempts: int
     successes: int
     failures: dict[str, int] = {}
@@ -66,7 +71,7 @@ class SkillInfo(Struct, frozen=True):
 
     path: str
     summary: str
-    levels: tuple[int, int]
+    levels: tuple[SkillLevel, SkillLevel]
 
 
 Change = Literal["levels", "compose", "split", "retire"]

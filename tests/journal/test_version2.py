@@ -7,7 +7,7 @@ import pytest
 from older_run import write_older_run
 
 from moevolve.journal.store import RunStore, decode_record
-from moevolve.records import Gated, RolledBack, RunStarted, VariantAdded
+from moevolve.records import Attempted, Gated, RolledBack, RunStarted, Tally, VariantAdded
 
 
 def test_every_entry_of_an_older_run_is_a_record_of_now(tmp_path: Path) -> None:
@@ -48,3 +48,13 @@ def test_a_rollback_was_a_promotion_without_a_comparison() -> None:
 def test_what_no_version_wrote_is_named_by_its_first_fault(body: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         decode_record(msgspec.msgpack.encode(body))
+
+
+def test_a_level_beyond_all_sense_is_no_record() -> None:
+    """Readers walk from a skill's lowest level to its highest: a forged one kept them busy without end."""
+    tally = Tally(skill="text/sort", level=2**40, attempts=1, successes=1)
+    body = msgspec.msgpack.encode(
+        Attempted(cycle=1, stage="direct", source="direct", variant="v0000", tallies=[tally], tokens=1)
+    )
+    with pytest.raises(msgspec.ValidationError, match="level"):
+        decode_record(body)
