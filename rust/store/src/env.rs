@@ -245,16 +245,19 @@ impl Shared {
 
     /// Sees that nobody has cut the open file, which only grows: a read of a page behind its end kills the process.
     fn whole(&self, doing: &'static str) -> Result<()> {
+        // Read before the file is asked: what another thread sees after that may be more than this one is told.
+        let least = self.length.load(Ordering::Acquire);
         let length = self
             .env
             .real_disk_size()
             .map_err(|error| self.fault(doing, error.into()))?;
-        if self.length.fetch_max(length, Ordering::Relaxed) > length {
+        if length < least {
             return Err(Error::Torn {
                 path: self.env.path().join("data.mdb"),
                 why: format!("it was cut to {length} bytes while it was open"),
             });
         }
+        self.length.fetch_max(length, Ordering::AcqRel);
         Ok(())
     }
 
