@@ -6,27 +6,19 @@ Thirty of the catalogue by default, one in so many of each kind; MOEVOLVE_CORRUP
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from corrupt import catalogue
+from leash import limited
 
-GIBIBYTE = 1 << 30
-SECONDS = 10
-"""Processor time that a command may take: what another program does to this machine does not count."""
 LONGEST = 1300
 """Characters of the line: an error's thousand, and a path."""
 
 ALL = catalogue()
 CHOSEN = list(ALL) if os.environ.get("MOEVOLVE_CORRUPT") == "all" else list(ALL)[:: len(ALL) // 30]
-
-
-def limited() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTE, GIBIBYTE))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
 
 
 @pytest.mark.parametrize("name", CHOSEN)

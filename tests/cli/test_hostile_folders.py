@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,15 +10,7 @@ from pathlib import Path
 
 import pytest
 from folders import copied, edited
-
-GIBIBYTE = 1 << 30
-SECONDS = 10
-"""Processor time that a command may take: what another program does to this machine does not count."""
-
-
-def limited() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTE, GIBIBYTE))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+from leash import limited
 
 
 def moevolve(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from corrupt.odd import device, fifo, listening
 from folders import copied
 
 from moevolve.errors import CheckpointError
 from moevolve.models.engine import Engine
 from moevolve.models.plan import Plan
-
-
-def fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def listening(path: Path) -> None:
-    # The path of a socket has room for some hundred characters.
-    with socket.socket(socket.AF_UNIX) as opened:
-        here = Path.cwd()
-        os.chdir(path.parent)
-        try:
-            opened.bind(path.name)
-        finally:
-            os.chdir(here)
-
 
 KINDS = [fifo, device, listening, Path.mkdir]
 FILES = [

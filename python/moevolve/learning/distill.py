@@ -49,7 +49,7 @@ def distill(
         schedule: of the learning rate.
         grown: skills that together get a share `share` of the answers.
         share: see `grown`.
-        needs: how often each skill is drawn; see `Buffer.batches`.
+        needs: how often the recent answers of each skill are drawn; see `Buffer.batches`.
     """
     prompts = prompts or BarePrompts(engine)
     refresh(engine)
