@@ -18,7 +18,7 @@ from textual import on, work
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import Resize
+from textual.events import Event, InputEvent, Resize
 from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
@@ -36,6 +36,8 @@ from moevolve_tui.widgets.heading import Heading
 from moevolve_tui.widgets.pane import Pane, Tones
 
 POLL_SECONDS = 0.25
+QUIET_SECONDS = 2.0
+"""The longest wait between two looks, where nothing changes."""
 LOADING_TICKS = 6
 """Of so many ticks one draws while a long journal is read."""
 LEAST = (60, 16)
@@ -96,7 +98,7 @@ class WatchApp(Actions):
         self._heard: tuple[float, float] = (0.0, clock())
         self._leaving = threading.Event()
         self._told = threading.Event()
-        self._dirty = self._drawn = False
+        self._dirty = self._drawn = self._roused = False
         self._skipped = 0
         self.pages = Pages(self.context)
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
@@ -124,8 +126,8 @@ class WatchApp(Actions):
         self._arrange()
         first = self._saved.screen if 0 <= self._saved.screen <= 9 else 1
         self.show_screen(first if self.session.runs else 0)
-        self.set_interval(1.0, self._tick)
-        self.set_interval(TICK_SECONDS, self._renew_if_dirty)
+        self.set_interval(1.0, self._tick_if_live)
+        self._rouse()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
             if threading.current_thread() is threading.main_thread():
@@ -150,13 +152,16 @@ class WatchApp(Actions):
     @work(thread=True, exclusive=True, group="reader")
     def _read(self) -> None:
         worker = get_current_worker()
+        wait = POLL_SECONDS
         while not (worker.is_cancelled or self._leaving.is_set()):
             changed, more = self.session.step()
             if changed and not self._told.is_set():
                 self._told.set()
                 self.post_message(Arrived())
-            # Between two pieces the loop may run: its keys come first.
-            self._leaving.wait(0.0005 if more else POLL_SECONDS)
+            # Where nothing changes, the looks grow rare; between two pieces the loop may run: its keys come first.
+            busy = changed or more or self.playback is not None
+            wait = POLL_SECONDS if busy else min(2 * wait, QUIET_SECONDS)
+            self._leaving.wait(0.0005 if more else wait)
 
     @on(Arrived)
     def _arrived(self) -> None:
@@ -166,16 +171,32 @@ class WatchApp(Actions):
             self._heard = model.seconds, self._clock()
         if model is not None and model.hopeless and len(self.session.runs) == 1 and not model.entries:
             self.exit(result=model.fault, return_code=2)
-        elif not self._dirty:
+        else:
             self._dirty = True
+            self._rouse()
+
+    async def on_event(self, event: Event) -> None:
+        await super().on_event(event)
+        if isinstance(event, InputEvent):
+            # A key may have begun to play or to search what is drawn step by step.
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Draws what is new within a tick; without news no clock ticks."""
+        if not self._roused and self.is_running:
+            self._roused = True
+            self.set_timer(TICK_SECONDS, self._renew_if_dirty)
 
     def _renew_if_dirty(self) -> None:
+        self._roused = False
         if self.playback is not None and self.playback.tick():
             self.session.replay = self.playback.model
             self._dirty = True
         log = self.pages.made(9)
         scanning = log is not None and is_log(log) and log.scanning
         model = self.context.model
+        if scanning or self.playback is not None or (model is not None and model.loading):
+            self._rouse()
         self._skipped = self._skipped + 1 if model is not None and model.loading and self._drawn else 0
         if self._skipped % LOADING_TICKS:
             # While a long journal is read, drawing every stage of it takes longer than reading it.
@@ -191,13 +212,21 @@ class WatchApp(Actions):
         for pane in self.panes:
             pane.renew()
 
+    @property
+    def _live(self) -> bool:
+        """Time goes on between two records of the run that is looked at."""
+        model = self.context.model
+        return model is not None and model.status == "running" and self.playback is None and not model.frozen
+
+    def _tick_if_live(self) -> None:
+        if self._live:
+            self._tick()
+
     def _tick(self) -> None:
-        """Time goes on between two records of a run that runs."""
         model = self.context.model
         seconds = 0.0
         if model is not None:
-            live = model.status == "running" and self.playback is None and not model.frozen
-            seconds = model.seconds + (max(0.0, self._clock() - self._heard[1]) if live else 0.0)
+            seconds = model.seconds + (max(0.0, self._clock() - self._heard[1]) if self._live else 0.0)
         replay = self.playback.words() if self.playback is not None else ""
         width = max(10, self.size.width - 2)
         if model is None:

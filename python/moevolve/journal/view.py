@@ -198,10 +198,11 @@ class RunView:
 
     def point(self, split: str, *, newest: bool = False) -> Point | None:
         """The first or the newest score on a split; None while there is none, or as the newest only one."""
-        points = [point for point in self.curve if point.split == split]
-        if newest:
-            return points[-1] if len(points) > 1 else None
-        return points[0] if points else None
+        first = next((point for point in self.curve if point.split == split), None)
+        if not newest:
+            return first
+        last = next((point for point in reversed(self.curve) if point.split == split), None)
+        return None if last is first else last
 
     @property
     def sealed_gain(self) -> Gain | None:
