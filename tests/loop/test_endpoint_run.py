@@ -392,6 +392,8 @@ def test_a_server_that_goes_away_ends_the_run_and_resume_goes_on(tmp_path: Path)
         config = configured(server, give_up=8, retries=1)
         with pytest.raises(EndpointError, match="seems to be gone"):
             start(config, tmp_path / "run")
+        # Eight that failed in a row and whatever was under way with them, not the rest of the round.
+        assert len(server.seen) <= 200 + 2 * (8 + config.endpoint.concurrency)
     with RunStore.open(tmp_path / "run") as store:
         assert read(store).status == "failed"
     with pytest.MonkeyPatch.context() as patch, serving(kindly) as other:

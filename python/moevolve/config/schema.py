@@ -190,6 +190,13 @@ class EndpointSection(Section, frozen=True):
     give_up: Annotated[
         int, Meta(description="Requests failed in a row, retries and all, that end the run", ge=1, le=10**6)
     ] = 64
+    outage: Annotated[
+        Annotated[float, Meta(gt=0.0, le=604_800.0)] | None,
+        Meta(
+            description="Seconds in which calls fail and none is answered that end the run; left out: 600, or twice "
+            "`timeout` where that is more"
+        ),
+    ] = None
     prices: Annotated[
         str | None,
         Meta(description="TOML file of prices; the run keeps the model's own in the keys below"),
@@ -207,6 +214,11 @@ class EndpointSection(Section, frozen=True):
     most_cost: Annotated[
         Annotated[float, Meta(gt=0.0)] | None, Meta(description="Spending limit in money; needs prices")
     ] = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds without any answer that end the run."""
+        return max(600.0, 2 * self.timeout) if self.outage is None else self.outage
 
     def __post_init__(self) -> None:
         if (self.price_input is None) != (self.price_output is None):

@@ -103,6 +103,35 @@ def test_a_failure_leaves_its_siblings_alone(ask, a_request):
     assert [exchange.texts for exchange in exchanges] == [["a"], [], ["c"]]
 
 
+@pytest.mark.parametrize(
+    ("settings", "about"), [({"retries": 100}, 600), ({"retries": 9, "outage": 40.0}, 40)]
+)
+def test_a_server_that_stays_silent_ends_the_run_before_every_request_was_tried_to_its_end(
+    ask, a_request, still, settings, about
+):
+    requests = [a_request(key=key) for key in range(50)]
+    with (
+        serving(always("server_error")) as server,
+        pytest.raises(EndpointError, match="answered nothing for"),
+    ):
+        ask(server, *requests, concurrency=1, **settings)
+    assert about <= still.now < about + 60
+
+
+def test_a_server_that_answers_now_and_then_is_not_silent(ask, a_request, still):
+    with serving(first("server_error", 4)) as server:
+        exchanges = ask(
+            server, *(a_request(f"rev:{i}=", key=i) for i in range(40)), concurrency=1, outage=20.0
+        )
+    assert still.now > 60 and all(exchange.failure is None for exchange in exchanges)
+
+
+def test_a_server_that_says_when_to_come_again_is_not_silent(ask, a_request, still):
+    with serving(always("rate_limited_after")) as server:
+        [exchange] = ask(server, a_request(), retries=5, outage=1.0)
+    assert exchange.failure == "rate_limited" and still.now > 1.0
+
+
 def test_a_server_that_says_nothing_runs_out_of_time(ask, a_request):
     with serving(always("hang")) as server:
         [exchange] = ask(server, a_request(), retries=0, timeout=0.2)

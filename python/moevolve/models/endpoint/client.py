@@ -178,6 +178,7 @@ class Client:
             # A server that ignores `n` is asked again for what is missing.
             missing = request.n - len(so_far.completions)
             body = fitted(self._speech.body(request, missing, len(so_far.completions)), refused)
+            began = self._pace.now()
             call = await self._call(body, lambda: witness.sent(place))
             so_far = _counted(so_far, call)
             if call.hold > PATIENCE:
@@ -191,6 +192,7 @@ class Client:
                         f"the server asks to wait {_span(call.hold)}: {call.detail or 'no calls are left'}"
                     )
                 self._pace.hold(call.hold)
+            self._hear(call, began)
             if call.failure is None:
                 found = {name: words for name, words in refused.items() if name not in self.refused}
                 for name, words in found.items():
@@ -210,6 +212,22 @@ class Client:
                 return replace(so_far, completions=[], failure=call.failure, detail=call.detail)
             await self._pace.back_off(request.key, failed)
         return so_far
+
+    def _hear(self, call: Call, began: float) -> None:
+        """Ends the run where the server has been silent for too long: each request alone would be tried to its end.
+
+        A server that refuses a request, or says when to come again, is not silent.
+        """
+        if call.failure is None or call.failure in LASTING or call.hold:
+            self._pace.answered()
+            return
+        silent = self._pace.silence(began)
+        if silent >= self._section.patience:
+            raise EndpointError(
+                f"the server has answered nothing for {_span(silent)} (the last call: {call.failure}, {call.detail}): "
+                "resume the run once it answers; `[endpoint] outage` says how long to go on asking, `timeout` how long "
+                "one call may take"
+            )
 
     async def _call(self, body: dict[str, Any], sent: Callable[[], None]) -> Call:
         import httpx2

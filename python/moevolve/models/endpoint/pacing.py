@@ -37,6 +37,20 @@ class Pace:
         self._wait = wait
         self._next = 0.0
         self._closed = 0.0
+        self._silent: float | None = None
+
+    def now(self) -> float:
+        """Seconds on this rhythm's clock."""
+        return self._clock()
+
+    def answered(self) -> None:
+        """A call was answered: the server is there."""
+        self._silent = None
+
+    def silence(self, began: float) -> float:
+        """Seconds since the first began of the calls that failed with none answered since; `began` of them just failed."""
+        self._silent = began if self._silent is None else min(self._silent, began)
+        return self._clock() - self._silent
 
     async def turn(self) -> None:
         """Waits until a call may be made."""

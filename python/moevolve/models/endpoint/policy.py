@@ -153,6 +153,7 @@ class EndpointPolicy:
                 self._tape.keep([(name, exchange)])
             else:
                 failed.append((name, exchange))
+            self._watch(exchange)
 
         self._asker.ask(
             [request for _, request in missing],
@@ -164,15 +165,14 @@ class EndpointPolicy:
                 if (exchange := self._tape.begun(name)) is not None
             },
         )
-        for name, _ in missing:
-            self._watch(found[name])
         self._end_unanswered([found[name] for name, _ in missing])
         self._tape.keep(failed)
         self._tape.settle()
         return found
 
     def _watch(self, exchange: Exchange) -> None:
-        """Ends the run when the server seems to be gone, rather than let every attempt of it fail."""
+        """Ends the run when the server seems to be gone, as soon as that shows: each further request would be tried
+        to its end."""
         self._streak = 0 if exchange.failure in (None, "rejected") else self._streak + 1
         if self._streak >= self._section.give_up:
             raise EndpointError(
