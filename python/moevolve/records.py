@@ -791,6 +791,8 @@ class Sample(Struct, frozen=True):
     """What the program asked the policy and what it drew; empty where that was not kept."""
     other: str | None = None
     """At the gate: what the champion answered to the same task, None where it had no answer."""
+    other_requests: list[tuple[str, str]] = []
+    """At the gate: what the champion's program asked the policy and what it drew."""
     other_success: bool | None = None
     """At the gate: whether the champion was right; None elsewhere."""
 

@@ -93,6 +93,7 @@ def test_attempts_of_every_stage_are_kept_for_people_and_none_of_the_sealed_spli
         assert all(each.failure is not None for each in stage.samples if not each.success)
         if stage.stage == "gate":
             assert all(each.success != each.other_success for each in stage.samples)
+            assert all(each.requests and each.other_requests for each in stage.samples)
     assert any(each.requests for stage in kept if stage.stage == "program" for each in stage.samples)
     assert state is not None and state.gate is None
     assert [session.pid for session in sessions] == [os.getpid()]

@@ -81,9 +81,14 @@ def cut(sample: Sample) -> Sample:
         prompt=_short(sample.prompt),
         answer=_short(sample.answer),
         detail=_short(sample.detail),
-        requests=[(_short(asked), _short(text)) for asked, text in sample.requests[:REQUESTS]],
+        requests=_few(sample.requests),
         other=None if sample.other is None else _short(sample.other),
+        other_requests=_few(sample.other_requests),
     )
+
+
+def _few(requests: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(_short(asked), _short(text)) for asked, text in requests[:REQUESTS]]
 
 
 def _short(text: str) -> str:

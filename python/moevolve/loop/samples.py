@@ -22,7 +22,7 @@ def of_stage(cycle: int, stage: str, variant: str, rollouts: Rollouts) -> Put:
         cycle,
         stage,
         variant,
-        [sample(attempts[index], requests(rollouts, index)) for index in [*failed, *right]],
+        [sample(attempts[index]) for index in [*failed, *right]],
     )
 
 
@@ -47,8 +47,8 @@ def spread(attempts: Sequence[Attempt], *, success: bool, most: int) -> list[int
     return chosen[:most]
 
 
-def sample(attempt: Attempt, asked: Sequence[tuple[str, str]] = (), other: Attempt | None = None) -> Sample:
-    """An attempt as it is kept."""
+def sample(attempt: Attempt, other: Attempt | None = None) -> Sample:
+    """An attempt as it is kept, at the gate with the champion's."""
     task, verdict = attempt.task, attempt.verdict
     return Sample(
         task=task.id,
@@ -60,16 +60,8 @@ def sample(attempt: Attempt, asked: Sequence[tuple[str, str]] = (), other: Attem
         score=verdict.score,
         failure=verdict.failure,
         detail=verdict.detail,
-        requests=list(asked),
+        requests=list(attempt.trace),
         other=other.answer if other is not None and other.answered else None,
+        other_requests=[] if other is None else list(other.trace),
         other_success=None if other is None else other.verdict.success,
     )
-
-
-def requests(rollouts: Rollouts, index: int) -> list[tuple[str, str]]:
-    """What the program asked in an attempt, with what the policy drew; empty where that is not at hand."""
-    if rollouts.exchanges is not None and index < len(rollouts.exchanges):
-        return [("\n".join(each.asked), each.text) for each in rollouts.exchanges[index]]
-    if index < len(rollouts.parts):
-        return list(rollouts.parts[index])
-    return []

@@ -144,10 +144,7 @@ class AttemptPage(Page):
             rows += text(lines(sample.detail), width, "warn", indent=2)
         rows += [rule("Prompt", width), *text(lines(sample.prompt), width)]
         if sample.requests:
-            rows.append(rule(f"Requests of the program, {len(sample.requests)}", width))
-            for number, (asked, drawn) in enumerate(sample.requests, 1):
-                rows += text(f"{number} asked: {lines(asked)}", width, "quiet")
-                rows += text(f"  drawn: {lines(drawn)}", width)
+            rows += requests(f"Requests of the program, {len(sample.requests)} kept", sample.requests, width)
         else:
             rows += [Row([("The program's requests in this stage are not on file", "quiet")])]
         rows += [rule("Answer", width), *text(lines(sample.answer) or "(no answer)", width, tone)]
@@ -156,4 +153,19 @@ class AttemptPage(Page):
                 rule(f"The champion's answer, {'right' if sample.other_success else 'wrong'}", width),
                 *text(lines(sample.other or "(no answer)"), width),
             ]
+        if sample.other_requests:
+            rows += requests(
+                f"Requests of the champion's program, {len(sample.other_requests)} kept",
+                sample.other_requests,
+                width,
+            )
         return rows
+
+
+def requests(title: str, asked: Sequence[tuple[str, str]], width: int) -> list[Row]:
+    """What a program asked the policy in an attempt, and what it drew."""
+    rows = [rule(title, width)]
+    for number, (words, drawn) in enumerate(asked, 1):
+        rows += text(f"{number} asked: {lines(words)}", width, "quiet")
+        rows += text(f"  drawn: {lines(drawn)}", width)
+    return rows

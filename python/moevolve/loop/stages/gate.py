@@ -221,8 +221,8 @@ class _Draws:
             return None
         return [
             Match(
-                run.rollouts(self._candidate, chosen, (*stage, other) if best else stage),
-                run.rollouts(run.archive[other], chosen, (*stage, other) if best else stage),
+                run.rollouts(self._candidate, chosen, (*stage, other) if best else stage, parts=not best),
+                run.rollouts(run.archive[other], chosen, (*stage, other) if best else stage, parts=not best),
                 best,
             )
             for (best, other), chosen in sorted(drawn.items())
