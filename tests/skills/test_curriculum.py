@@ -7,7 +7,15 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.skills.curriculum import UNIFORM, allocate, by_amplification, by_practice, learnability, shares
+from moevolve.skills.curriculum import (
+    SEEN,
+    UNIFORM,
+    allocate,
+    by_amplification,
+    by_practice,
+    learnability,
+    shares,
+)
 from moevolve.skills.mastery import Mastery
 
 LEVELS = {"text/sort": (1, 10), "text/reverse": (1, 10)}
@@ -27,6 +35,16 @@ def test_shares_sum_to_one_and_leave_no_cell_out(focus: float) -> None:
     assert math.isclose(sum(found.values()), 1.0)
     assert len(found) == 20
     assert min(found.values()) >= UNIFORM / 20
+
+
+@given(n=st.integers(1, 20_000))
+def test_every_cell_is_seen_and_where_attempts_are_many_no_more_than_that_is_spread_evenly(n: int) -> None:
+    weights = by_practice(known(), Mastery(LEVELS))
+    counts = Counter(allocate(weights, n, 1.0, Random(n)))
+    least = min(UNIFORM * n / 20, SEEN)
+    assert all(counts[cell] >= math.floor(least) for cell in weights)
+    # Mastered and hopeless levels get little beyond it.
+    assert counts["text/sort", 10] <= least + 0.05 * n + 1
 
 
 def test_the_frontier_gets_most() -> None:

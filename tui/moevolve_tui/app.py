@@ -98,7 +98,7 @@ class WatchApp(Actions):
         self._heard: tuple[float, float] = (0.0, clock())
         self._leaving = threading.Event()
         self._told = threading.Event()
-        self._dirty = self._drawn = self._roused = False
+        self._dirty = self._drawn = self._roused = self._ticking = False
         self._skipped = 0
         self.pages = Pages(self.context)
         # Held here, not queried: news also comes while another screen is on top, or while this one goes.
@@ -126,7 +126,6 @@ class WatchApp(Actions):
         self._arrange()
         first = self._saved.screen if 0 <= self._saved.screen <= 9 else 1
         self.show_screen(first if self.session.runs else 0)
-        self.set_interval(1.0, self._tick_if_live)
         self._rouse()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -209,6 +208,7 @@ class WatchApp(Actions):
     def renew(self) -> None:
         """Takes what is new onto the screen."""
         self._tick()
+        self._keep_time()
         for pane in self.panes:
             pane.renew()
 
@@ -218,9 +218,17 @@ class WatchApp(Actions):
         model = self.context.model
         return model is not None and model.status == "running" and self.playback is None and not model.frozen
 
-    def _tick_if_live(self) -> None:
+    def _keep_time(self) -> None:
+        """Draws the time of a live run each second; of no other the clock ticks."""
+        if self._live and not self._ticking:
+            self._ticking = True
+            self.set_timer(1.0, self._second)
+
+    def _second(self) -> None:
+        self._ticking = False
         if self._live:
             self._tick()
+            self._keep_time()
 
     def _tick(self) -> None:
         model = self.context.model

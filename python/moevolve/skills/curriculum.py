@@ -18,7 +18,9 @@ REACH = 2
 UNREADY = 0.25
 """What is left of the weight of a skill none of whose prerequisites succeed."""
 UNIFORM = 0.3
-"""Share of attempts spread evenly over all cells, so that none is forgotten and surprises are seen."""
+"""Most of the attempts that are spread evenly over all cells, so that none is forgotten and surprises are seen."""
+SEEN = 6
+"""Attempts of every cell that are enough for that."""
 
 
 def learnability(p: float) -> float:
@@ -70,12 +72,13 @@ def _prepared(ready: float) -> float:
     return UNREADY + (1 - UNREADY) * ready
 
 
-def shares(cells: Mapping[Cell, float], focus: float) -> dict[Cell, float]:
+def shares(cells: Mapping[Cell, float], focus: float, even: float = UNIFORM) -> dict[Cell, float]:
     """Share of attempts of every (skill, level); they sum to 1.
 
     Args:
         cells: weight of every cell, not negative.
         focus: 0 gives every skill the same share, 1 shares by the weight of its cells.
+        even: what of the attempts every cell gets the same of.
     """
     weights: dict[str, dict[int, float]] = {}
     for (skill, level), weight in sorted(cells.items()):
@@ -87,7 +90,7 @@ def shares(cells: Mapping[Cell, float], focus: float) -> dict[Cell, float]:
         between = (1 - focus) / len(weights) + focus * (totals[skill] / whole if whole else 1 / len(weights))
         for level, weight in levels.items():
             within = weight / totals[skill] if totals[skill] else 1 / len(levels)
-            result[skill, level] = UNIFORM / len(cells) + (1 - UNIFORM) * between * within
+            result[skill, level] = even / len(cells) + (1 - even) * between * within
     return result
 
 
@@ -97,7 +100,7 @@ def allocate(cells: Mapping[Cell, float], n: int, focus: float, rng: Random) -> 
     Systematic sampling (one random offset, then equal steps): every cell gets its share of `n` rounded up
     or down, so that an allocation is as even as its shares are.
     """
-    wanted = shares(cells, focus)
+    wanted = shares(cells, focus, min(UNIFORM, SEEN * len(cells) / max(1, n)))
     offset = rng.random()
     chosen: list[Cell] = []
     reached = 0.0
