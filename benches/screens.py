@@ -23,7 +23,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -42,23 +42,36 @@ IDLE_SHARE, LIVE_SHARE = 0.01, 0.15
 RATE, WATCHED = 20, 15.0
 """Records a second of the live run; seconds over which a share of a core is taken."""
 PAINT, TRIES = 1.5, 9
+BARE = """
+from textual.app import App
+from textual.widgets import Static
+
+
+class Bare(App):
+    def compose(self):
+        yield Static("idle")
+
+
+Bare().run()
+"""
 TITLE = b"Overview"
 """Stands on the first screen."""
 
 
 class Screens:
-    """The screens over a run, in a pseudo-terminal.
+    """Screens in a pseudo-terminal, those over a run unless told otherwise.
 
     Args:
         run: the run's folder.
         settings: where they keep theirs.
+        start: arguments of the interpreter.
     """
 
-    def __init__(self, run: Path, settings: Path) -> None:
+    def __init__(self, run: Path, settings: Path, start: Sequence[str] = ()) -> None:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", XDG_CONFIG_HOME=str(settings))
-            os.execv(sys.executable, [sys.executable, "-m", "moevolve_tui", str(run)])
+            os.execv(sys.executable, [sys.executable, *(start or ("-m", "moevolve_tui", str(run)))])
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
 
     def cpu(self) -> float:
@@ -134,6 +147,17 @@ def first_paint() -> tuple[float, float]:
     return min(paint for paint, _ in tries), min(alone for _, alone in tries)
 
 
+def bare() -> float:
+    """The share of a core that an application of Textual's with one text takes while nothing happens."""
+    with tempfile.TemporaryDirectory() as folder:
+        screens = Screens(Path(folder), Path(folder), ("-c", BARE))
+        screens.until(b"idle", 10.0)
+        share = screens.share()
+        os.kill(screens.pid, signal.SIGKILL)
+        os.waitpid(screens.pid, 0)
+    return share
+
+
 def live(screens: Screens, run: Path) -> float:
     """The share of a core while a run goes on at `RATE` records a second."""
     with RunStore.open(run, write=True) as store:
@@ -154,6 +178,7 @@ def main() -> int:
     options = parser.parse_args()
     paint, alone = first_paint()
     print(f"first paint {paint:.3f} s of CPU, `import textual.app` {alone:.3f} s: {paint / alone:.2f} times")
+    print(f"an application of Textual's with one text takes {bare():.1%} of a core while nothing happens")
     late = paint > PAINT * alone
     for count in options.entries:
         with tempfile.TemporaryDirectory() as folder:
