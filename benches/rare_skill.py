@@ -45,8 +45,10 @@ def rare(skill: str, share: float) -> Iterator[None]:
     """Attempts of which `share` are of one skill."""
     before = curriculum.shares
 
-    def shares(cells: Mapping[curriculum.Cell, float], focus: float) -> dict[curriculum.Cell, float]:
-        found = before(cells, focus)
+    def shares(
+        cells: Mapping[curriculum.Cell, float], focus: float, even: float = curriculum.UNIFORM
+    ) -> dict[curriculum.Cell, float]:
+        found = before(cells, focus, even)
         own = sum(value for (path, _), value in found.items() if path == skill)
         scale = {True: share / own, False: (1 - share) / (1 - own)}
         return {cell: value * scale[cell[0] == skill] for cell, value in found.items()}
