@@ -246,6 +246,10 @@ class GrowthScored(Struct, frozen=True, tag="growth_scored", tag_field="kind"):
     tokens: int
 
 
+AGAIN_STAGE = "again"
+"""Stage of attempts at tasks that failed before: they say what can be learned, not how well the policy does."""
+
+
 class Attempted(Struct, frozen=True, tag="attempted", tag_field="kind"):
     """One stage of attempts on train tasks, tallied."""
 

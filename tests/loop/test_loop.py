@@ -13,8 +13,9 @@ import pytest
 
 from moevolve.auditor import audit
 from moevolve.config import Config
-from moevolve.errors import StoreBusyError, UsageError
+from moevolve.errors import ConfigError, StoreBusyError, UsageError
 from moevolve.journal import samples
+from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.loop.run import replay, resume, start
 from moevolve.records import (
@@ -66,6 +67,33 @@ def test_the_bare_policy_attempts_as_many_tasks_as_it_is_given(tmp_path: Path, f
     assert counts["run"]["direct"] == 140
     assert counts["run"]["program"] == counts["first"]["program"]
     assert audit(tmp_path / "run").ok
+
+
+def test_what_the_bare_policy_failed_it_attempts_again_and_no_estimate_counts_that(tmp_path: Path) -> None:
+    settings = {"attempts.direct": 70, "attempts.samples": 1}
+    found = {}
+    for name, again in (("without", 0), ("with", 40)):
+        given = Config.load("small", settings | {"attempts.again": again}).override(seed=3, cycles=1)
+        found[name] = start(given, tmp_path / name)
+    _, records = journal(found["with"])
+    [again] = [each for each in records if isinstance(each, Attempted) and each.stage == "again"]
+    attempts = sum(tally.attempts for tally in again.tallies)
+    assert 0 < attempts <= 40 and attempts % 4 == 0
+    [direct] = [each for each in records if isinstance(each, Attempted) and each.stage == "direct"]
+    failed = {(t.skill, t.level): t.attempts - t.successes for t in direct.tallies}
+    assert all(t.attempts <= 4 * failed[t.skill, t.level] for t in again.tallies)
+    counted = {}
+    for name, path in found.items():
+        with RunStore.open(path) as store:
+            view = read(store).view
+        counted[name] = {skill: each.practice for skill, each in view.skills.items()}
+    assert counted["with"] == counted["without"]
+    assert audit(found["with"]).ok
+
+
+def test_attempts_again_are_refused_where_nothing_is_learnt_from_right_answers() -> None:
+    with pytest.raises(ConfigError, match=r"attempts\.again"):
+        Config.load("small", {"attempts.again": 40, "learn.loss": "grpo"})
 
 
 def test_the_sealed_split_is_scored_twice_on_the_same_tasks(finished: Path) -> None:

@@ -13,10 +13,12 @@ from moevolve.skills.curriculum import (
     allocate,
     by_amplification,
     by_practice,
+    failed_at,
     learnability,
     shares,
 )
 from moevolve.skills.mastery import Mastery
+from moevolve.tasks.suite import suite
 
 LEVELS = {"text/sort": (1, 10), "text/reverse": (1, 10)}
 
@@ -106,3 +108,22 @@ def test_a_program_is_asked_where_it_succeeds_and_the_bare_policy_does_not() -> 
 def test_learnability_is_the_variance_of_the_verdict() -> None:
     assert learnability(0.5) == 0.25
     assert learnability(0.0) == learnability(1.0) == 0.0
+
+
+@given(n=st.integers(0, 40), seed=st.integers())
+def test_failed_tasks_are_drawn_by_the_weight_of_their_cells_and_keep_their_order(n: int, seed: int) -> None:
+    tasks = [
+        suite("primer").draw("train", "text/sort", level, index) for level in (2, 5) for index in range(15)
+    ]
+    chosen = failed_at(tasks, {("text/sort", 2): 0.0, ("text/sort", 5): 0.25}, n, Random(seed))
+    assert len(chosen) == min(n, 15) and all(task.level == 5 for task in chosen)
+    places = [tasks.index(task) for task in chosen]
+    assert places == sorted(set(places))
+
+
+def test_of_two_levels_the_one_from_which_more_is_learned_is_drawn_more_often() -> None:
+    tasks = [
+        suite("primer").draw("train", "text/sort", level, index) for level in (2, 5) for index in range(200)
+    ]
+    chosen = failed_at(tasks, {("text/sort", 2): 0.05, ("text/sort", 5): 0.25}, 100, Random(1))
+    assert sum(task.level == 5 for task in chosen) > 65

@@ -9,6 +9,7 @@ import msgspec
 
 from moevolve.auditor.findings import Findings
 from moevolve.records import (
+    AGAIN_STAGE,
     Ablated,
     Attempted,
     Chosen,
@@ -151,7 +152,8 @@ class Archive:
             case Attempted():
                 cycle = self._cycle(record.cycle)
                 tried = sum(tally.attempts for tally in record.tallies)
-                cycle.attempts[record.source] = cycle.attempts.get(record.source, 0) + tried
+                kind = AGAIN_STAGE if record.stage == AGAIN_STAGE else record.source
+                cycle.attempts[kind] = cycle.attempts.get(kind, 0) + tried
             case Learned():
                 cycle = self._cycle(record.cycle)
                 cycle.confirmed, cycle.buffer = record.confirmed, record.buffer

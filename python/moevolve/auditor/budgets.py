@@ -10,6 +10,7 @@ import msgspec
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.settings import Settings
 from moevolve.records import (
+    AGAIN_STAGE,
     Ablated,
     Attempted,
     Chosen,
@@ -167,8 +168,10 @@ class Budgets:
         if record.source == "direct":
             tasks = self._settings.whole("attempts", "direct", tasks)
             samples = self._settings.whole("attempts", "samples", 1)
+        if record.stage == AGAIN_STAGE:
+            tasks, samples = self._settings.whole("attempts", "again", 0), 1
         attempts = sum(tally.attempts for tally in record.tallies)
-        if tasks and attempts > tasks * samples:
+        if (tasks or record.stage == AGAIN_STAGE) and attempts > tasks * samples:
             self._findings.mismatch(
                 "budgets", where, f"{attempts} attempts, and {tasks * samples} were allowed"
             )

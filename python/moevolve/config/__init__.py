@@ -99,6 +99,10 @@ class Config(Section, frozen=True):
     def __post_init__(self) -> None:
         if self.cycles is None and self.minutes is None:
             raise ValueError("a run needs an end: give `cycles`, `minutes` or both")
+        if self.attempts.again and self.learn.loss != "sft":
+            raise ValueError(
+                "`attempts.again` looks for right answers alone, so `learn.loss` must be sft with it"
+            )
         if self.arm == "sft" and self.learn.loss != "sft":
             raise ValueError("arm sft trains without reward, so `learn.loss` must be sft there")
         if "command" in self.evolve.proposers and not self.proposer.command:

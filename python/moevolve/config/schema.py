@@ -257,6 +257,15 @@ class AttemptsSection(Section, frozen=True):
             "program share leaves of `tasks`"
         ),
     ] = None
+    again: Annotated[
+        int,
+        Meta(
+            description="Most further attempts a cycle by the bare policy at tasks that it failed, four at each, drawn by "
+            "what can be learned from them",
+            ge=0,
+            le=10**6,
+        ),
+    ] = 0
 
     def shared(self, program_share: float | None, growth: float) -> tuple[Shared, Shared]:
         """Train tasks of a cycle that were there from the start, and those that grew, each as (direct, through the program).

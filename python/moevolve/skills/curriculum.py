@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from moevolve.skills.mastery import Mastery
 from moevolve.skills.prerequisites import Readiness, always
+from moevolve.tasks.task import Task
 
 Cell = tuple[str, int]
 """(skill, level)."""
@@ -70,6 +72,20 @@ def by_amplification(direct: Mastery, program: Mastery, ready: Readiness = alway
 
 def _prepared(ready: float) -> float:
     return UNREADY + (1 - UNREADY) * ready
+
+
+def failed_at(tasks: Sequence[Task], cells: Mapping[Cell, float], n: int, rng: Random) -> list[Task]:
+    """At most `n` of the tasks, in their order, drawn without replacement by the weights of their cells.
+
+    Efraimidis and Spirakis 2006: those with the least -log(u) / w.
+    """
+    keys = []
+    for place, task in enumerate(tasks):
+        weight = cells.get((task.skill, task.level), 0.0)
+        drawn = -math.log(1.0 - rng.random())
+        if weight > 0:
+            keys.append((drawn / weight, place))
+    return [tasks[place] for place in sorted(place for _, place in sorted(keys)[:n])]
 
 
 def shares(cells: Mapping[Cell, float], focus: float, even: float = UNIFORM) -> dict[Cell, float]:

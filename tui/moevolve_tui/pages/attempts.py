@@ -16,6 +16,7 @@ from moevolve_tui.targets import SampleTarget, VariantTarget
 
 STAGES = {
     "direct": "train tasks, the bare policy",
+    "again": "train tasks that it had failed, the bare policy",
     "program": "train tasks, through the program",
     "screen": "screening on train tasks",
     "gate": "the gate: tasks on which one side alone was right",

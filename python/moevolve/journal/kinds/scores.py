@@ -8,7 +8,7 @@ from moevolve.journal.figures import counted, interval
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.scores import Point
 from moevolve.journal.text import line
-from moevolve.records import Ablated, Attempted, Evaluated, Nulls, SealedOpened, Trained
+from moevolve.records import AGAIN_STAGE, Ablated, Attempted, Evaluated, Nulls, SealedOpened, Trained
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
@@ -102,12 +102,16 @@ def _attempted(record: Attempted) -> Said:
         for kind, count in tally.failures.items():
             counts[kind] = counts.get(kind, 0) + count
     through = "through the program" if record.source == "program" else "by the bare policy"
+    if record.stage == AGAIN_STAGE:
+        through += " at tasks that it had failed"
     return f"{successes:,} of {attempts:,} attempts right {through}{failures(counts)}", "plain"
 
 
 @folds(Attempted)
 def _attempt(view: RunView, record: Attempted, seq: int, at: float) -> None:
     view.generated += record.tokens
+    if record.stage == AGAIN_STAGE:
+        return
     view.practice.append(record)
     for tally in record.tallies:
         skill = view.skill(tally.skill)

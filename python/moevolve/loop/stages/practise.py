@@ -11,15 +11,18 @@ from moevolve.loop.context import RunContext
 from moevolve.loop.stages.grow import practise_grown, shared_tasks
 from moevolve.loop.stages.remember import remember
 from moevolve.protocol.sampling import Sampling
-from moevolve.records import Learned, Recipe
+from moevolve.randomness import rng
+from moevolve.records import AGAIN_STAGE, Learned, Recipe
 from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
 from moevolve.rollouts.runner import RolloutRequest
-from moevolve.skills.curriculum import by_amplification, by_practice
+from moevolve.skills.curriculum import by_amplification, by_practice, failed_at
 from moevolve.skills.mastery import FADE
 from moevolve.skills.prerequisites import readiness
 
 Source = Literal["direct", "program"]
 SOURCES: tuple[Source, Source] = ("direct", "program")
+AGAIN = 4
+"""Further attempts at a task that failed."""
 
 
 class Practice(msgspec.Struct, frozen=True):
@@ -58,6 +61,8 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
             confirmed += run.buffer.add_exchanges(
                 rollouts.attempts, rollouts.exchanges, cycle, run.suite, confirmed_only=run.arm.filters
             )
+    if "direct" in found:
+        confirmed += _again(run, cycle, answered(found["direct"].attempts))
     confirmed += practise_grown(run, cycle, recipe)
     agent = found.get("program")
     direct, through = (answered(found[source].attempts) if source in found else [] for source in SOURCES)
@@ -68,6 +73,40 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
         [Learned(cycle=cycle, lessons=lessons, confirmed=confirmed, buffer=len(run.buffer), recipe=recipe)]
     )
     return Practice(latest, direct, agent if agent and agent.exchanges is not None else None)
+
+
+def _again(run: RunContext, cycle: int, direct: list[Attempt]) -> int:
+    """Further attempts at tasks that the bare policy failed; returns how many were confirmed.
+
+    What it gets right at once is what it knows: of a sum without a carry far more answers are confirmed than of one with
+    many. What comes right in one of `AGAIN` tries is what it nearly knows.
+    """
+    config, seed, champion = run.config, run.config.seed, run.champion
+    most = config.attempts.again // AGAIN
+    if not most or not run.arm.learns or not run.arm.filters or config.learn.loss != "sft":
+        return 0
+    solved = {attempt.task.prompt for attempt in direct if attempt.verdict.success}
+    failed = {attempt.task.prompt: attempt.task for attempt in direct if attempt.task.prompt not in solved}
+    weights = by_practice(run.direct, run.through, readiness(run.suite.requires, run.through))
+    tasks = failed_at(list(failed.values()), weights, most, rng(seed, cycle, AGAIN_STAGE, "tasks"))
+    if not tasks:
+        return 0
+    (rollouts,) = run.roll(
+        RolloutRequest(
+            variant=champion.id,
+            weights=champion.weights,
+            program=None,
+            tasks=tasks,
+            stage=(seed, cycle, AGAIN_STAGE),
+            samples=AGAIN,
+            sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
+        )
+    )
+    run.journal.keep([samples.of_stage(cycle, AGAIN_STAGE, champion.id, rollouts)])
+    record = entries.attempted(cycle, "direct", champion.id, rollouts.attempts, rollouts.counts.tokens)
+    run.journal.write([msgspec.structs.replace(record, stage=AGAIN_STAGE)])
+    run.bill(cycle, AGAIN_STAGE)
+    return run.buffer.add(answered(rollouts.attempts), cycle)
 
 
 def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source, RolloutRequest]:
