@@ -72,8 +72,8 @@ def test_the_bare_policy_attempts_as_many_tasks_as_it_is_given(tmp_path: Path, f
 def test_what_the_bare_policy_failed_it_attempts_again_and_no_estimate_counts_that(tmp_path: Path) -> None:
     settings = {"attempts.direct": 70, "attempts.samples": 1}
     found = {}
-    for name, again in (("without", 0), ("with", 40)):
-        given = Config.load("small", settings | {"attempts.again": again}).override(seed=3, cycles=1)
+    for name, most in (("without", 0), ("with", 40)):
+        given = Config.load("small", settings | {"attempts.again": most}).override(seed=3, cycles=1)
         found[name] = start(given, tmp_path / name)
     _, records = journal(found["with"])
     [again] = [each for each in records if isinstance(each, Attempted) and each.stage == "again"]

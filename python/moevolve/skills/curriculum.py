@@ -8,7 +8,6 @@ from random import Random
 
 from moevolve.skills.mastery import Mastery
 from moevolve.skills.prerequisites import Readiness, always
-from moevolve.tasks.task import Task
 
 Cell = tuple[str, int]
 """(skill, level)."""
@@ -74,18 +73,24 @@ def _prepared(ready: float) -> float:
     return UNREADY + (1 - UNREADY) * ready
 
 
-def failed_at(tasks: Sequence[Task], cells: Mapping[Cell, float], n: int, rng: Random) -> list[Task]:
-    """At most `n` of the tasks, in their order, drawn without replacement by the weights of their cells.
+def drawn_by_weight(of: Sequence[Cell], weights: Mapping[Cell, float], n: int, rng: Random) -> list[int]:
+    """Places of at most `n` tasks, in order, drawn without replacement by the weights of their cells.
 
     Efraimidis and Spirakis 2006: those with the least -log(u) / w.
+
+    Args:
+        of: each task's cell.
+        weights: weight of every cell, not negative; one that is left out has none.
+        n: most tasks.
+        rng: source of randomness.
     """
     keys = []
-    for place, task in enumerate(tasks):
-        weight = cells.get((task.skill, task.level), 0.0)
+    for place, cell in enumerate(of):
+        weight = weights.get(cell, 0.0)
         drawn = -math.log(1.0 - rng.random())
         if weight > 0:
             keys.append((drawn / weight, place))
-    return [tasks[place] for place in sorted(place for _, place in sorted(keys)[:n])]
+    return sorted(place for _, place in sorted(keys)[:n])
 
 
 def shares(cells: Mapping[Cell, float], focus: float, even: float = UNIFORM) -> dict[Cell, float]:

@@ -15,7 +15,7 @@ from moevolve.randomness import rng
 from moevolve.records import AGAIN_STAGE, Learned, Recipe
 from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
 from moevolve.rollouts.runner import RolloutRequest
-from moevolve.skills.curriculum import by_amplification, by_practice, failed_at
+from moevolve.skills.curriculum import by_amplification, by_practice, drawn_by_weight
 from moevolve.skills.mastery import FADE
 from moevolve.skills.prerequisites import readiness
 
@@ -86,9 +86,11 @@ def _again(run: RunContext, cycle: int, direct: list[Attempt]) -> int:
     if not most or not run.arm.learns or not run.arm.filters or config.learn.loss != "sft":
         return 0
     solved = {attempt.task.prompt for attempt in direct if attempt.verdict.success}
-    failed = {attempt.task.prompt: attempt.task for attempt in direct if attempt.task.prompt not in solved}
+    failed = list({a.task.prompt: a.task for a in direct if a.task.prompt not in solved}.values())
     weights = by_practice(run.direct, run.through, readiness(run.suite.requires, run.through))
-    tasks = failed_at(list(failed.values()), weights, most, rng(seed, cycle, AGAIN_STAGE, "tasks"))
+    cells = [(task.skill, task.level) for task in failed]
+    places = drawn_by_weight(cells, weights, most, rng(seed, cycle, AGAIN_STAGE, "tasks"))
+    tasks = [failed[place] for place in places]
     if not tasks:
         return 0
     (rollouts,) = run.roll(
