@@ -17,6 +17,7 @@ from moevolve.auditor import audit
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.records import (
+    AGAIN_STAGE,
     Ablated,
     Attempted,
     Chosen,
@@ -231,6 +232,19 @@ def better(record: Evaluated) -> Record:
     return replace(record, score=replace(record.score, mean=0.9))
 
 
+def with_more_attempts(change: Callable[[Attempted], Record]) -> Callable[[list[Record]], list[Record]]:
+    """A stage of direct attempts, and another one like it."""
+
+    def made(records: list[Record]) -> list[Record]:
+        index = first(records, Attempted, source="direct")
+        record = records[index]
+        assert isinstance(record, Attempted)
+        # It drew no token: nothing else on file tells of it.
+        return [*records[: index + 1], change(replace(record, tokens=0)), *records[index + 1 :]]
+
+    return made
+
+
 def twice(records: list[Record]) -> list[Record]:
     index = first(records, Evaluated, split="sealed", when="final")
     return [*records[:index], records[index], *records[index:]]
@@ -331,6 +345,11 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
             lambda r: replace(r, tallies=[replace(r.tallies[0], attempts=10**6), *r.tallies[1:]]),
             source="direct",
         ),
+    ),
+    "attempts in two stages that were allowed one": ("budgets", with_more_attempts(lambda r: r)),
+    "attempts that were hidden as made again": (
+        "budgets",
+        with_more_attempts(lambda r: replace(r, stage=AGAIN_STAGE)),
     ),
     "more than was asked of a proposer": (
         "budgets",

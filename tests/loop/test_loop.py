@@ -91,9 +91,17 @@ def test_what_the_bare_policy_failed_it_attempts_again_and_no_estimate_counts_th
     assert audit(found["with"]).ok
 
 
-def test_attempts_again_are_refused_where_nothing_is_learnt_from_right_answers() -> None:
-    with pytest.raises(ConfigError, match=r"attempts\.again"):
-        Config.load("small", {"attempts.again": 40, "learn.loss": "grpo"})
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"attempts.again": 40, "learn.loss": "grpo"}, r"set attempts\.again = 0"),
+        ({"attempts.samples": 1, "learn.loss": "cispo"}, r"set attempts\.samples to two"),
+        ({"attempts.again": 42}, "multiple of 4"),
+    ],
+)
+def test_attempts_that_could_teach_nothing_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config.load("small", settings)
 
 
 def test_the_sealed_split_is_scored_twice_on_the_same_tasks(finished: Path) -> None:

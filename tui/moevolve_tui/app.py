@@ -18,7 +18,7 @@ from textual import on, work
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import Event, InputEvent, Resize
+from textual.events import Event, InputEvent, MouseMove, Resize
 from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
@@ -97,6 +97,8 @@ class WatchApp(Actions):
         self._clock = clock
         self._heard: tuple[float, float] = (0.0, clock())
         self._leaving = threading.Event()
+        self._stirred = threading.Event()
+        """A key or a click came, or the screens are left: the reader looks at once."""
         self._told = threading.Event()
         self._dirty = self._drawn = self._roused = self._ticking = False
         self._skipped = 0
@@ -139,6 +141,7 @@ class WatchApp(Actions):
 
     def on_unmount(self) -> None:
         self._leaving.set()
+        self._stirred.set()
         self._told.set()
 
     @property
@@ -160,7 +163,9 @@ class WatchApp(Actions):
             # Where nothing changes, the looks grow rare; between two pieces the loop may run: its keys come first.
             busy = changed or more or self.playback is not None
             wait = POLL_SECONDS if busy else min(2 * wait, QUIET_SECONDS)
-            self._leaving.wait(0.0005 if more else wait)
+            if self._stirred.wait(0.0005 if more else wait) and not self._leaving.is_set():
+                self._stirred.clear()
+                wait = POLL_SECONDS
 
     @on(Arrived)
     def _arrived(self) -> None:
@@ -176,8 +181,9 @@ class WatchApp(Actions):
 
     async def on_event(self, event: Event) -> None:
         await super().on_event(event)
-        if isinstance(event, InputEvent):
-            # A key may have begun to play or to search what is drawn step by step.
+        if isinstance(event, InputEvent) and not isinstance(event, MouseMove):
+            # It may have begun to play, to search what is drawn step by step, or to look at another run.
+            self._stirred.set()
             self._rouse()
 
     def _rouse(self) -> None:

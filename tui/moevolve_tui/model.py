@@ -164,8 +164,9 @@ class RunModel:
         folder = self.folder
         assert folder is not None, "a folder that is there was opened"
         if self.frozen:
-            self.total = len(folder)
-            return False, False
+            # The heading counts what is new.
+            was, self.total = self.total, len(folder)
+            return self.total != was, False
         # In this order: a writer that says its last word and ends in between has then been heard.
         alive, state = folder.writer_alive(), folder.state()
         self.total = len(folder)

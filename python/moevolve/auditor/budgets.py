@@ -71,6 +71,8 @@ class Budgets:
         """Programs that a person put forward since the last generation."""
         self._by: Counter[str] = Counter()
         self._asked: list[ProposerAsked] = []
+        self._attempts: Counter[tuple[int, str]] = Counter()
+        """Attempts so far, by cycle and kind; what a skill tree grew shares them."""
         self._ended = False
         self._cost: Decimal | None = None
 
@@ -164,16 +166,19 @@ class Budgets:
             figures.tokens_trained = max(figures.tokens_trained, record.tokens_trained)
 
     def _attempted(self, where: str, record: Attempted) -> None:
-        tasks, samples = self._settings.whole("attempts", "tasks", 0), 1
-        if record.source == "direct":
-            tasks = self._settings.whole("attempts", "direct", tasks)
-            samples = self._settings.whole("attempts", "samples", 1)
+        tasks = self._settings.whole("attempts", "tasks", 0)
+        if not tasks:
+            return
+        kind, most = f"{record.source} attempts", tasks
         if record.stage == AGAIN_STAGE:
-            tasks, samples = self._settings.whole("attempts", "again", 0), 1
-        attempts = sum(tally.attempts for tally in record.tallies)
-        if (tasks or record.stage == AGAIN_STAGE) and attempts > tasks * samples:
+            kind, most = "attempts again", self._settings.whole("attempts", "again", 0)
+        elif record.source == "direct":
+            samples = self._settings.whole("attempts", "samples", 1)
+            most = self._settings.whole("attempts", "direct", tasks) * samples
+        self._attempts[record.cycle, kind] += sum(tally.attempts for tally in record.tallies)
+        if (made := self._attempts[record.cycle, kind]) > most:
             self._findings.mismatch(
-                "budgets", where, f"{attempts} attempts, and {tasks * samples} were allowed"
+                "budgets", where, f"{made} {kind} in cycle {record.cycle}, and {most} were allowed"
             )
 
     def _trained(self, where: str, record: Trained) -> None:

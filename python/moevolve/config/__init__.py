@@ -101,7 +101,12 @@ class Config(Section, frozen=True):
             raise ValueError("a run needs an end: give `cycles`, `minutes` or both")
         if self.attempts.again and self.learn.loss != "sft":
             raise ValueError(
-                "`attempts.again` looks for right answers alone, so `learn.loss` must be sft with it"
+                "`attempts.again` finds right answers to imitate, and this `learn.loss` learns from whole groups: set "
+                "attempts.again = 0"
+            )
+        if self.attempts.samples < 2 and self.learn.loss != "sft":
+            raise ValueError(
+                "this `learn.loss` compares attempts at one task: set attempts.samples to two or more"
             )
         if self.arm == "sft" and self.learn.loss != "sft":
             raise ValueError("arm sft trains without reward, so `learn.loss` must be sft there")

@@ -242,6 +242,10 @@ class WordingSection(Section, frozen=True):
     spell: Annotated[bool, Meta(description="With chat: write the letters of a payload apart")] = True
 
 
+AGAIN = 4
+"""Further attempts at a task that the bare policy failed."""
+
+
 class AttemptsSection(Section, frozen=True):
     tasks: Annotated[
         int, Meta(description="Train tasks a cycle, direct and through the program", ge=1, le=10**6)
@@ -260,12 +264,18 @@ class AttemptsSection(Section, frozen=True):
     again: Annotated[
         int,
         Meta(
-            description="Most further attempts a cycle by the bare policy at tasks that it failed, four at each, drawn by "
-            "what can be learned from them",
+            description="Most further attempts a cycle by the bare policy, where it learns from confirmed answers, at tasks "
+            "that it failed: four at each, drawn by what can be learned from them",
             ge=0,
             le=10**6,
+            multiple_of=AGAIN,
         ),
     ] = 0
+
+    @property
+    def tried_again(self) -> int:
+        """Most failed tasks of a cycle that the bare policy attempts again."""
+        return self.again // AGAIN
 
     def shared(self, program_share: float | None, growth: float) -> tuple[Shared, Shared]:
         """Train tasks of a cycle that were there from the start, and those that grew, each as (direct, through the program).

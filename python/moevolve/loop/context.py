@@ -31,6 +31,7 @@ from moevolve.loop.writing import Writers
 from moevolve.memory.lessons import LessonMemory
 from moevolve.proposers.table import PROPOSERS
 from moevolve.protocol.policy import Policy
+from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import rng
 from moevolve.records import Level, Record, VariantAdded
 from moevolve.rollouts.attempts import Counts, Rollouts
@@ -227,6 +228,28 @@ class RunContext:
             limits=self.host.roles.solver,
             parts=parts,
             twice=twice,
+            grader=grader,
+        )
+
+    def bare(
+        self,
+        variant: Variant,
+        tasks: Sequence[Task],
+        stage: Stage,
+        *,
+        samples: int = 1,
+        temperature: float = 0.0,
+        grader: Grader | None = None,
+    ) -> RolloutRequest:
+        """Attempts by a variant's policy without its program: by default its likeliest answer to every task."""
+        return RolloutRequest(
+            variant=variant.id,
+            weights=variant.weights,
+            program=None,
+            tasks=tasks,
+            stage=stage,
+            samples=samples,
+            sampling=Sampling(max_tokens=self.config.policy.max_tokens, temperature=temperature),
             grader=grader,
         )
 

@@ -21,7 +21,7 @@ from moevolve.records import (
     Screened,
     VariantAdded,
 )
-from moevolve.rollouts.attempts import Attempt, answered, tally
+from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
 from moevolve.rollouts.scoring import score, void
 
 
@@ -85,20 +85,16 @@ def screened(child: Variant, attempts: Sequence[Attempt], baseline: float, *, pa
 
 
 def attempted(
-    cycle: int,
-    source: Literal["direct", "program"],
-    variant: str,
-    attempts: Sequence[Attempt],
-    tokens: int,
+    cycle: int, stage: str, source: Literal["direct", "program"], variant: str, rollouts: Rollouts
 ) -> Attempted:
     """A stage of attempts, tallied."""
     return Attempted(
         cycle=cycle,
-        stage=source,
+        stage=stage,
         variant=variant,
         source=source,
-        tallies=tally(attempts),
-        tokens=tokens,
+        tallies=tally(rollouts.attempts),
+        tokens=rollouts.counts.tokens,
     )
 
 

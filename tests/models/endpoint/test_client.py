@@ -8,8 +8,13 @@ import socket
 import pytest
 from scripted_endpoint import KEY, MODEL, FakeTime, serving
 
+from moevolve.config import Config
 from moevolve.errors import EndpointError
+from moevolve.models.endpoint.client import Client
+from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.pacing import PATIENCE, Pace
+from moevolve.models.endpoint.secret import Secret
+from moevolve.models.endpoint.speech import Speech
 from moevolve.randomness import key
 
 
@@ -124,6 +129,22 @@ def test_a_server_that_answers_now_and_then_is_not_silent(ask, a_request, still)
             server, *(a_request(f"rev:{i}=", key=i) for i in range(40)), concurrency=1, outage=20.0
         )
     assert still.now > 60 and all(exchange.failure is None for exchange in exchanges)
+
+
+def test_time_in_which_nobody_asks_is_no_silence(a_request, still):
+    calls = iter(range(4))
+    found: dict[int, Exchange] = {}
+    with serving(lambda body, tries: "ok" if next(calls) == 3 else "server_error") as server:
+        given = {"policy.endpoint": server.url, "policy.model": MODEL, "endpoint.retries": 1}
+        config = Config.load("small", given)
+        pace = Pace(None, still.clock, still.wait)
+        client = Client(config, Secret(KEY, "TEST_KEY"), Speech(MODEL, config.endpoint), pace)
+        client.ask([a_request(key=1)], found.__setitem__)
+        assert found[0].failure == "server_error"
+        still.now += 3600.0  # Weights are trained, say.
+        client.ask([a_request(key=2)], found.__setitem__)
+        client.close()
+    assert found[0].texts == ["cba"] and found[0].faults == {"server_error": 1}
 
 
 def test_a_server_that_says_when_to_come_again_is_not_silent(ask, a_request, still):

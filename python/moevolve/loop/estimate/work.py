@@ -6,6 +6,7 @@ import msgspec
 
 from moevolve.agents.host import RECIPE_BOUNDS
 from moevolve.config import Config
+from moevolve.config.schema import AGAIN
 from moevolve.loop.arms import ARMS
 from moevolve.models.prompts import Prompts
 from moevolve.records import Recipe
@@ -79,7 +80,7 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
     direct, through = attempts.shared(Recipe().program_share if arm.learns else None, 0.0)[0]
     cycle = asked(direct, attempts.samples) + asked(through * ASKED)
     if arm.learns:
-        cycle += Work(read=attempts.again / 4 * lengths.prompt, drawn=attempts.again * lengths.answer)
+        cycle += asked(attempts.tried_again, AGAIN)
     cycle += asked(len(tasks.spread("dev", config.suite.dev_per_cell)) * ASKED)
     if config.growth.on:
         cycle += asked(config.growth.trials * config.growth.trial * ASKED)

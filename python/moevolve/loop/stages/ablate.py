@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
-from moevolve.loop.stages.score import bare, dev_tasks
+from moevolve.loop.stages.score import dev_tasks
 from moevolve.records import Ablated, Interval
 from moevolve.rollouts.attempts import Attempt
 from moevolve.rollouts.scoring import score, void
@@ -25,7 +25,10 @@ def ablate(run: RunContext, cycle: int) -> Ablated:
     run.state.unablated = None
     promoted, found = run.archive[name], _found(run, name)
     stage, tasks = dev_tasks(run, cycle)
-    requests = [bare(run, promoted, tasks, stage), run.rollouts(promoted, tasks, stage, grader=run.sealed)]
+    requests = [
+        run.bare(promoted, tasks, stage, grader=run.sealed),
+        run.rollouts(promoted, tasks, stage, grader=run.sealed),
+    ]
     if found is not None:
         requests.append(run.rollouts(found, tasks, stage, grader=run.sealed))
     scored = run.roll(*requests)

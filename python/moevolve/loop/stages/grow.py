@@ -6,16 +6,14 @@ Attempts at what was grown are a bounded share of a cycle's, and no score before
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
 from moevolve.config.schema import Shared
 from moevolve.errors import UsageError
-from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.sealed import open_grown
-from moevolve.protocol.sampling import Sampling
+from moevolve.loop.stages.attempts import Source, record_attempts
 from moevolve.randomness import rng
 from moevolve.records import Grown, GrowthScored, Recipe, SkillInfo
 from moevolve.rollouts.attempts import Attempt, answered, tally
@@ -47,15 +45,15 @@ def practise_grown(run: RunContext, cycle: int, recipe: Recipe | None) -> int:
     requests: list[RolloutRequest] = []
     if bare:
         weights = by_practice(growing.direct, growing.through, ready)
+        tasks = _drawn(run, growing.suite, weights, bare, cycle, "grown direct")
+        samples, temperature = config.attempts.samples, config.policy.temperature
         requests.append(
-            RolloutRequest(
-                variant=run.champion.id,
-                weights=run.champion.weights,
-                program=None,
-                tasks=_drawn(run, growing.suite, weights, bare, cycle, "grown direct"),
-                stage=(seed, cycle, "grown direct"),
-                samples=config.attempts.samples,
-                sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
+            run.bare(
+                run.champion,
+                tasks,
+                (seed, cycle, "grown direct"),
+                samples=samples,
+                temperature=temperature,
             )
         )
     if through:
@@ -63,12 +61,9 @@ def practise_grown(run: RunContext, cycle: int, recipe: Recipe | None) -> int:
         tasks = _drawn(run, growing.suite, weights, through, cycle, "grown program")
         requests.append(run.rollouts(run.champion, tasks, (seed, cycle, "grown program"), parts=True))
     for request, rollouts in zip(requests, growing.roll(*requests), strict=True):
-        source: Literal["direct", "program"] = "direct" if request.program is None else "program"
+        source: Source = "direct" if request.program is None else "program"
         attempts = answered(rollouts.attempts)
-        run.journal.keep([samples.of_stage(cycle, f"grown {source}", run.champion.id, rollouts)])
-        record = entries.attempted(cycle, source, run.champion.id, rollouts.attempts, rollouts.counts.tokens)
-        run.journal.write([msgspec.structs.replace(record, stage=f"grown {source}")])
-        run.bill(cycle, f"grown {source}")
+        record_attempts(run, cycle, f"grown {source}", source, rollouts)
         mastery = growing.direct if source == "direct" else growing.through
         mastery.fade(FADE)
         for each in tally(attempts):

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 from moevolve.loop.context import RunContext
-from moevolve.protocol.sampling import Sampling
 from moevolve.records import Nulls
 from moevolve.rollouts.attempts import Attempt, Rollouts
-from moevolve.rollouts.runner import RolloutRequest, Stage
+from moevolve.rollouts.runner import Stage
 from moevolve.rollouts.scoring import score
 
 MOST = 64
@@ -34,25 +33,16 @@ def nulls(run: RunContext) -> Nulls | None:
     stage: Stage = (run.config.seed, run.state.cycle, "nulls")
     tasks = run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
 
-    def bare(samples: int, temperature: float) -> RolloutRequest:
-        return RolloutRequest(
-            variant=run.champion.id,
-            weights=run.champion.weights,
-            program=None,
-            tasks=tasks,
-            stage=stage,
-            samples=samples,
-            sampling=Sampling(max_tokens=run.config.policy.max_tokens, temperature=temperature),
-            grader=run.sealed,
-        )
-
     champion, greedy = run.roll(
-        run.rollouts(run.champion, tasks, stage, grader=run.sealed, parts=True), bare(1, 0.0)
+        run.rollouts(run.champion, tasks, stage, grader=run.sealed, parts=True),
+        run.bare(run.champion, tasks, stage, grader=run.sealed),
     )
     asked = sum(map(len, champion.parts if champion.exchanges is None else champion.exchanges))
     budget = max(asked / len(tasks), champion.counts.tokens / max(1, greedy.counts.tokens))
     samples = max(1, min(MOST, math.ceil(budget)))
-    [drawn] = run.roll(bare(samples, TEMPERATURE))
+    [drawn] = run.roll(
+        run.bare(run.champion, tasks, stage, samples=samples, temperature=TEMPERATURE, grader=run.sealed)
+    )
     run.bill(run.state.cycle, "nulls")
     groups = [drawn.attempts[at : at + samples] for at in range(0, len(drawn.attempts), samples)]
     return Nulls(

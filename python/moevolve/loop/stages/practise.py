@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from moevolve.loop import entries, samples
+from moevolve.config.schema import AGAIN
 from moevolve.loop.context import RunContext
+from moevolve.loop.stages.attempts import Source, record_attempts
 from moevolve.loop.stages.grow import practise_grown, shared_tasks
 from moevolve.loop.stages.remember import remember
-from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import rng
 from moevolve.records import AGAIN_STAGE, Learned, Recipe
 from moevolve.rollouts.attempts import Attempt, Rollouts, answered, tally
@@ -19,10 +17,7 @@ from moevolve.skills.curriculum import by_amplification, by_practice, drawn_by_w
 from moevolve.skills.mastery import FADE
 from moevolve.skills.prerequisites import readiness
 
-Source = Literal["direct", "program"]
 SOURCES: tuple[Source, Source] = ("direct", "program")
-AGAIN = 4
-"""Further attempts at a task that failed."""
 
 
 class Practice(msgspec.Struct, frozen=True):
@@ -42,10 +37,7 @@ def practise(run: RunContext, cycle: int, recipe: Recipe | None) -> Practice:
     requests = _requests(run, cycle, recipe)
     found = dict(zip(requests, run.roll(*requests.values()), strict=True))
     for source, rollouts in found.items():
-        tokens = rollouts.counts.tokens
-        run.journal.keep([samples.of_stage(cycle, source, run.champion.id, rollouts)])
-        run.journal.write([entries.attempted(cycle, source, run.champion.id, rollouts.attempts, tokens)])
-        run.bill(cycle, source)
+        record_attempts(run, cycle, source, source, rollouts)
         if rollouts.parts and run.arm.learns and run.arm.filters:
             run.buffer.add_parts(rollouts.attempts, rollouts.parts, cycle, run.suite)
     confirmed = 0
@@ -81,33 +73,19 @@ def _again(run: RunContext, cycle: int, direct: list[Attempt]) -> int:
     What it gets right at once is what it knows: of a sum without a carry far more answers are confirmed than of one with
     many. What comes right in one of `AGAIN` tries is what it nearly knows.
     """
-    config, seed, champion = run.config, run.config.seed, run.champion
-    most = config.attempts.again // AGAIN
-    if not most or not run.arm.learns or not run.arm.filters or config.learn.loss != "sft":
+    if not run.config.attempts.tried_again or not run.arm.learns or not run.arm.filters:
         return 0
+    config, stage = run.config, (run.config.seed, cycle, AGAIN_STAGE)
     solved = {attempt.task.prompt for attempt in direct if attempt.verdict.success}
     failed = list({a.task.prompt: a.task for a in direct if a.task.prompt not in solved}.values())
     weights = by_practice(run.direct, run.through, readiness(run.suite.requires, run.through))
     cells = [(task.skill, task.level) for task in failed]
-    places = drawn_by_weight(cells, weights, most, rng(seed, cycle, AGAIN_STAGE, "tasks"))
-    tasks = [failed[place] for place in places]
-    if not tasks:
+    places = drawn_by_weight(cells, weights, config.attempts.tried_again, rng(*stage, "tasks"))
+    if not places:
         return 0
-    (rollouts,) = run.roll(
-        RolloutRequest(
-            variant=champion.id,
-            weights=champion.weights,
-            program=None,
-            tasks=tasks,
-            stage=(seed, cycle, AGAIN_STAGE),
-            samples=AGAIN,
-            sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
-        )
-    )
-    run.journal.keep([samples.of_stage(cycle, AGAIN_STAGE, champion.id, rollouts)])
-    record = entries.attempted(cycle, "direct", champion.id, rollouts.attempts, rollouts.counts.tokens)
-    run.journal.write([msgspec.structs.replace(record, stage=AGAIN_STAGE)])
-    run.bill(cycle, AGAIN_STAGE)
+    tasks, temperature = [failed[place] for place in places], config.policy.temperature
+    (rollouts,) = run.roll(run.bare(run.champion, tasks, stage, samples=AGAIN, temperature=temperature))
+    record_attempts(run, cycle, AGAIN_STAGE, "direct", rollouts)
     return run.buffer.add(answered(rollouts.attempts), cycle)
 
 
@@ -120,14 +98,12 @@ def _requests(run: RunContext, cycle: int, recipe: Recipe | None) -> dict[Source
     requests: dict[Source, RolloutRequest] = {}
     if bare:
         weights = by_practice(run.direct, run.through, ready)
-        requests["direct"] = RolloutRequest(
-            variant=champion.id,
-            weights=champion.weights,
-            program=None,
-            tasks=run.tasks("train", cycle, "direct", bare, weights, focus),
-            stage=(seed, cycle, "direct"),
+        requests["direct"] = run.bare(
+            champion,
+            run.tasks("train", cycle, "direct", bare, weights, focus),
+            (seed, cycle, "direct"),
             samples=config.attempts.samples,
-            sampling=Sampling(max_tokens=config.policy.max_tokens, temperature=config.policy.temperature),
+            temperature=config.policy.temperature,
         )
     if through:
         weights = by_amplification(run.direct, run.through, ready)

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from moevolve.errors import UsageError
-from moevolve.journal.archive import Variant
 from moevolve.loop import entries, samples
 from moevolve.loop.context import RunContext
 from moevolve.loop.sealed import open_sealed
-from moevolve.protocol.sampling import Sampling
 from moevolve.records import Evaluated
 from moevolve.rollouts.attempts import Attempt
-from moevolve.rollouts.runner import RolloutRequest, Stage
+from moevolve.rollouts.runner import Stage
 from moevolve.tasks.grading import BROKEN
 from moevolve.tasks.task import Task, Verdict
 
@@ -35,7 +33,7 @@ def score(
         stage, tasks = dev_tasks(run, cycle)
     requests = [run.rollouts(run.champion, tasks, stage, grader=run.sealed)]
     if run.suite.answers == "any" and split == "sealed":
-        requests.append(bare(run, run.champion, tasks, stage))
+        requests.append(run.bare(run.champion, tasks, stage, grader=run.sealed))
     scored, *alone = run.roll(*requests)
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
     _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
@@ -50,19 +48,6 @@ def dev_tasks(run: RunContext, cycle: int) -> tuple[Stage, list[Task]]:
     """A cycle's dev tasks, fresh as far as the suite has so many, and the stage that their attempts draw for."""
     stage: Stage = (run.config.seed, cycle, "dev")
     return stage, run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
-
-
-def bare(run: RunContext, variant: Variant, tasks: Sequence[Task], stage: Stage) -> RolloutRequest:
-    """A variant's policy without its program: its likeliest answer to each task."""
-    return RolloutRequest(
-        variant=variant.id,
-        weights=variant.weights,
-        program=None,
-        tasks=tasks,
-        stage=stage,
-        sampling=Sampling(max_tokens=run.config.policy.max_tokens, temperature=0.0),
-        grader=run.sealed,
-    )
 
 
 def _refuse_broken_checks(verdicts: Sequence[Verdict]) -> None:

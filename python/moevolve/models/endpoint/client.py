@@ -131,6 +131,7 @@ class Client:
         Raises:
             EndpointError: a failure that ends the run; what has ended before went to `done`.
         """
+        self._pace.answered()  # Between two rounds nobody asks.
         try:
             self._runner.run(self._all(requests, done, witness, begun))
         except BaseExceptionGroup as errors:

@@ -44,7 +44,7 @@ class Pace:
         return self._clock()
 
     def answered(self) -> None:
-        """A call was answered: the server is there."""
+        """A call was answered, or calls begin after a pause: nothing counts as silence yet."""
         self._silent = None
 
     def silence(self, began: float) -> float:
