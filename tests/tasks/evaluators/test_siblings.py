@@ -214,9 +214,30 @@ def test_generators_start_from_the_key_whoever_imports_them(tmp_path: Path) -> N
         assert process.evaluate("import numpy.random\nX = numpy.random.STATE[0]", 4242).score == 242
 
 
+def test_processes_of_a_program_draw_differently_and_bind_as_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "initial_program.py").write_text("X = 2\n")
+    (tmp_path / "evaluator.py").write_text(
+        "import os, random\n"
+        "def drawn():\n"
+        "    ours, theirs = os.pipe()\n"
+        "    if not os.fork():\n"
+        "        os.write(theirs, str(random.random()).encode())\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "    return os.read(ours, 100).decode()\n"
+        "def evaluate(path):\n"
+        "    alike = len({drawn(), drawn(), str(random.random())}) < 3\n"
+        "    return {'combined_score': random.gauss(0, 1), 'alike': alike, 'bound': 'LD_BIND_NOW' in os.environ}\n"
+    )
+    with EvaluatorProcess(folders.openevolve(tmp_path), LIMITS) as process:
+        found = [process.evaluate("X = 2", 1) for _ in range(2)]
+    assert found[0].score == found[1].score
+    assert not any(each.metrics["alike"] or each.metrics["bound"] for each in found)
+
+
 def test_modules_beside_an_evaluator_may_bear_names_of_ours(tmp_path: Path) -> None:
     (tmp_path / "initial_program.py").write_text("X = 2\n")
-    for name in ("contracts", "walls", "watch", "server", "records", "errors", "numpy"):
+    for name in ("contracts", "walls", "watch", "server", "records", "errors", "numpy", "random"):
         (tmp_path / f"{name}.py").write_text("VALUE = 1\n")
     (tmp_path / "evaluator.py").write_text(
         "import runpy\nimport contracts, errors, numpy, records, server, walls, watch\n"

@@ -18,7 +18,7 @@ import msgspec
 
 from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
-from moevolve.tasks.evaluators.inside.server import ASKED, TOLD
+from moevolve.tasks.evaluators.inside.server import ASKED, BOUND, TOLD
 from moevolve.tasks.evaluators.inside.walls import SYSTEM
 from moevolve.tasks.evaluators.verdict import FAILURES, Evaluation, Failure, evaluation_of
 from moevolve.tasks.grader.carried import package_folders
@@ -223,6 +223,7 @@ class EvaluatorProcess:
             "USER": "evaluator",
             "LC_ALL": "C.UTF-8",
             "ENABLE_ARTIFACTS": "true",
+            BOUND: "1",
             **dict.fromkeys(THREADS, "1"),
         }
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import gc
 import json
 import os
-import random
 import resource
 import signal
 import sys
 import time
+from _random import Random
 from _signal import signal as handle  # type: ignore[import-not-found]  # `signal.signal` makes enumerations of numbers.
 from contextlib import suppress
 from struct import Struct
@@ -38,6 +38,8 @@ TOLD = Struct("<IIIIdd")
 """Head of an answer: bytes of a failure, its detail, what was printed, and a fork's reply; processor seconds of the
 evaluation, and of the server since it was started."""
 AT_ONCE = 1 << 17
+BOUND = "LD_BIND_NOW"
+"""Lets the loader bind all functions as the process starts, and not each fork those that it calls."""
 ONLY_AST = 0x400
 """`ast.PyCF_ONLY_AST`, without that module."""
 
@@ -48,6 +50,7 @@ def main(channel: int) -> None:
     Args:
         channel: a socket with frames of JSON in both directions.
     """
+    os.environ.pop(BOUND, None)  # What an evaluator starts binds as it would.
     order = json.loads(_read(channel)[0])
     missing = ""
     if order["walls"]:
@@ -99,6 +102,8 @@ class Server:
             }
         )
         self._module: types.ModuleType | None = None
+        self._generator: Any = None
+        """That of `random`."""
         self._initial = ""
         self._own = ""
         """The same where there are no namespaces: the server's own, which goes with it."""
@@ -141,8 +146,8 @@ class Server:
         # A fork must not reach this process by a signal; what nobody handles does not reach the first of a namespace.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._generator = _generator()
         sys.path[:0] = [self._folder]
-        random.seed(0)
         if self._order["contract"] == "gepa":
             from moevolve.tasks.evaluators.inside import gepa
 
@@ -268,7 +273,7 @@ class Server:
             os._exit(0)
 
     def _asked(self, text: bytes, key: int) -> dict[str, Any]:
-        _reseed(key)
+        _reseed(self._generator, key)
         settings, program = self._order["settings"], self._program
         if self._order["contract"] == "openevolve":
             assert self._module is not None, "it has been imported"
@@ -299,9 +304,22 @@ def _opened(folder: str) -> None:
             waiting += [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
 
 
-def _reseed(key: int) -> None:
+def _generator() -> Any:
+    """The generator of `random`, which after a fork does not start from entropy, in Python, before `_reseed` starts it."""
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    try:
+        import random
+    finally:
+        os.register_at_fork = register
+    random.seed(0)
+    return random._inst
+
+
+def _reseed(generator: Any, key: int) -> None:
     """Starts the generators that a program may draw from without a seed of its own."""
-    random.seed(key)
+    _started(generator, key)
+    generator.gauss_next = None
+    os.register_at_fork(after_in_child=generator.seed)  # Processes that it forks itself differ, as anywhere.
     if "numpy.random" in sys.modules:
         _reseed_numpy(sys.modules["numpy.random"], key)
     else:
@@ -352,6 +370,8 @@ def _preload(path: str) -> None:
                     __import__(name)
 
 
+_started = Random.seed
+"""What `random.seed` does with an integer, in one function of C."""
 _encoded = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 """A reply as text; what of it is no Unicode is replaced when it becomes bytes."""
 
