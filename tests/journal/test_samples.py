@@ -45,3 +45,16 @@ def test_samples_of_old_cycles_go(tmp_path: Path) -> None:
         store.puts(samples.outdated(store, samples.CYCLES + 1))
         assert [stage.cycle for stage in samples.stages(store)] == [2]
         assert samples.outdated(store, 0) == []
+
+
+def test_a_variants_stages_are_found_however_many_came_after_it(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run") as store:
+        early = [samples.put(3, stage, "v1", [attempt()]) for stage in ("screen", "gate")]
+        later = [samples.put(cycle, "screen", f"v{cycle}{n}", []) for cycle in range(4, 20) for n in range(9)]
+        store.puts([*early, *later, samples.put(3, "screen", "v12", [attempt()])])
+        found = samples.stages(store, variant="v1", limit=5)
+        assert [(stage.cycle, stage.stage, stage.variant) for stage in found] == [
+            (3, "screen", "v1"),
+            (3, "gate", "v1"),
+        ]
+        assert {stage.cycle for stage in samples.stages(store, until=4, limit=10)} == {3, 4}

@@ -16,17 +16,20 @@ import synthetic_run as synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from impossible_numbers import NUMBERS, with_number
+from markupsafe import escape
 from memory_run import MemoryRun, read_entries, summarised
 from rich.console import Console, RenderableType
 from synthetic_journal import entries, records
 
 from moevolve.cli.live import sparkline
 from moevolve.journal.reader import read
+from moevolve.journal.view import describe
 from moevolve.records import (
     Entry,
     Evaluated,
     Gated,
     Interval,
+    Nulls,
     Proposed,
     Record,
     RunStarted,
@@ -34,7 +37,8 @@ from moevolve.records import (
     VariantAdded,
 )
 from moevolve.report import beside, html, optimisation, svg, terminal, trees
-from moevolve.report.summary import summary_of
+from moevolve.report.search import EarnedFigures
+from moevolve.report.summary import Cost, StageFigures, summary_of
 
 HOSTILE = '<script src="https://evil.example/x.js"></script>\x1b[2J[bold]\n& "quoted"'
 
@@ -277,3 +281,46 @@ def test_marks_of_an_axis_are_told_apart() -> None:
     drawn = svg.champions(msgspec.structs.replace(found, champions=close))
     marks = re.findall(r'text-anchor="end"[^>]*>([\d.]+)<', drawn)
     assert len(marks) == len(set(marks)) == 6
+
+
+def test_the_page_has_what_show_prints_of_nulls_costs_and_what_waits() -> None:
+    found = synthetic.entries()
+    half = Interval(mean=0.5, low=0.4, high=0.6, n=96)
+    nulls = Nulls(
+        cycle=8,
+        variant="v0007",
+        samples=5,
+        champion=half,
+        greedy=half,
+        self_consistency=half,
+        best_of=half,
+        tokens=10,
+    )
+    cost = Cost(
+        requests=12,
+        reused=0,
+        calls=13,
+        prompt_tokens=900,
+        cached_tokens=0,
+        completion_tokens=90,
+        unmetered=2,
+        faults={},
+        failures={},
+        money="1.25",
+        currency="EUR",
+        stages=[StageFigures(stage="gate program", requests=12, tokens=990, cost="1.25", failed=1)],
+    )
+    earned = EarnedFigures(name="split", made=4, screened=4, passed=2, promoted=1, gain=0.2, attempts=96)
+    summary = msgspec.structs.replace(
+        summarised(found), nulls=nulls, waiting=["v0009"], cost=cost, operators=[earned], proposers=[earned]
+    )
+    shown = html.page(summary, read_entries(found))
+    for words in (
+        describe(nulls)[0],
+        "Waits for approval: v0009",
+        "2 calls came without usage figures",
+        "server, gate program",
+        "12 requests, 990 tokens, 1.25 EUR, 1 failed",
+        "What earned its cost",
+    ):
+        assert str(escape(words)) in shown, words

@@ -237,3 +237,17 @@ def test_the_heading_keeps_to_its_width(width: int) -> None:
 def test_the_filter_wants_every_word_in_any_case() -> None:
     text = "PROMOTED weights v0003"
     assert matches(text, "promoted v0003") and matches(text, "") and not matches(text, "promoted v0004")
+
+
+def test_a_score_before_a_run_went_on_stays_at_its_cycle() -> None:
+    """It was the last one then; the cycles after it stand to its right."""
+    view = folded().view
+    ended = curve_lines(view, 80, 20)
+    assert "◆" in "".join(text_of(line)[-3:] for line in ended)
+    final = view.curve[-1]
+    for cycle in range(final.cycle + 1, 2 * final.cycle):
+        view.curve.append(msgspec.structs.replace(final, cycle=cycle, split="dev", when="cycle"))
+    view.cycle = 2 * final.cycle
+    later = curve_lines(view, 80, 20)
+    places = [text_of(line).find("◆", 20) for line in later if "◆" in text_of(line)[20:]]
+    assert places and all(30 < place < 60 for place in places)

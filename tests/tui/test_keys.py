@@ -341,6 +341,60 @@ def test_replay_steps_plays_seeks_and_ends() -> None:
     drive(app, script)
 
 
+def test_a_replay_that_stands_at_the_end_plays_from_the_beginning() -> None:
+    app = app_at(None)
+
+    async def script(pilot: Pilot[str]) -> None:
+        await pilot.press("t", "space")
+        playback = app.playback
+        assert playback is not None and playback.playing
+        assert playback.position < playback.source.entries // 2
+        await settled(pilot, lambda: playback.position > 20)
+
+    drive(app, script)
+
+
+def test_keys_work_again_once_the_terminal_is_large_enough() -> None:
+    app = app_at()
+
+    async def script(pilot: Pilot[str]) -> None:
+        await pilot.resize_terminal(40, 10)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        before = app.chosen_pane.cursor
+        await pilot.press("j", "j")
+        assert app.focused is app.chosen_pane and app.chosen_pane.cursor > before
+
+    drive(app, script)
+
+
+def test_training_is_read_off_at_the_cursor() -> None:
+    app = app_at()
+
+    async def script(pilot: Pilot[str]) -> None:
+        await pilot.press("5", "right", "right")
+        await pilot.pause()
+        assert app.context.cursor_cycle is not None
+        assert shows(app, f"cycle {app.context.cursor_cycle}: loss ")
+
+    drive(app, script, (120, 40))
+
+
+def test_an_overlaid_curve_goes_on_with_its_run() -> None:
+    other = synthetic.recorded(MIDDLE - 60)
+    app = app_over(synthetic.recorded(MIDDLE), other)
+
+    async def script(pilot: Pilot[str]) -> None:
+        app.session.marked = {app.session.runs[1].path}
+        await pilot.press("o")
+        before = app.pages[1].depends()
+        other.written = synthetic.recorded(MIDDLE).written
+        await settled(pilot, lambda: app.session.runs[1].entries == len(other.written))
+        assert app.pages[1].depends() != before
+
+    drive(app, script)
+
+
 def test_the_rest_of_the_keys() -> None:
     app = app_at()
 
@@ -457,7 +511,8 @@ def test_theme_screen_axis_and_keys_are_kept(tmp_path: Path) -> None:
 
     first = app_over(synthetic.recorded(MIDDLE), settings=settings)
     drive(first, change)
-    kept = saved.load(settings)
+    kept, fault = saved.load(settings)
+    assert not fault
     assert (kept.theme, kept.screen, kept.log_axis) == ("textual-light", 5, True)
     kept.keymap = {"zoom": "Z"}
     assert not saved.store(settings, kept)
@@ -473,7 +528,34 @@ def test_theme_screen_axis_and_keys_are_kept(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_read_or_written_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"screen": "seven"')
-    assert saved.load(tmp_path / "bad.json") == saved.Saved()
-    assert saved.load(tmp_path / "none.json") == saved.Saved()
+    assert saved.load(tmp_path / "bad.json")[0] == saved.Saved()
+    assert saved.load(tmp_path / "none.json") == (saved.Saved(), "")
     (tmp_path / "file").write_text("")
     assert saved.store(tmp_path / "file" / "below.json", saved.Saved())
+
+
+def test_settings_that_cannot_be_read_are_not_written_over(tmp_path: Path) -> None:
+    settings = tmp_path / "screens.json"
+    settings.write_text('{"keymap": {"zoom": "Z"},}')
+    app = app_over(synthetic.recorded(MIDDLE), settings=settings)
+
+    async def script(pilot: Pilot[str]) -> None:
+        assert shows(app, "Settings stay as they are")
+        await pilot.press("q")
+
+    drive(app, script, (120, 32))
+    assert settings.read_text() == '{"keymap": {"zoom": "Z"},}'
+
+
+def test_a_theme_that_the_terminal_asks_for_is_not_kept(tmp_path: Path) -> None:
+    settings = tmp_path / "screens.json"
+    saved.store(settings, saved.Saved(theme="textual-light", zoomed=True))
+    app = app_over(synthetic.recorded(MIDDLE), settings=settings)
+    app.forced_theme = "ansi-dark"
+
+    async def script(pilot: Pilot[str]) -> None:
+        assert app.theme == "ansi-dark" and app.zoomed
+        await pilot.press("q")
+
+    drive(app, script)
+    assert saved.load(settings)[0].theme == "textual-light"

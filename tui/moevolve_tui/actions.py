@@ -231,7 +231,8 @@ class Actions(Asking, Replaying):
                 app.session.marked ^= {target.path}
                 app.context.touch()
         elif app.playback is not None:
-            app.playback.playing = not app.playback.playing
+            app.playback.toggle()
+            app.session.replay = app.playback.model
         elif app.session.current is not None:
             app.session.current.frozen = not app.session.current.frozen
             app.context.touch()

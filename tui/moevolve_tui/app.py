@@ -91,9 +91,10 @@ class WatchApp(Actions):
         self.screenshots = screenshots
         self.playback: Replay | None = None
         self.number = 1
-        self.zoomed = False
         self._settings = settings
-        self._saved = saved.load(settings)
+        self._saved, self._unread = saved.load(settings)
+        self.forced_theme = ""
+        """The theme that the terminal asks for, whatever was kept; it is not kept itself."""
         self._clock = clock
         self._heard: tuple[float, float] = (0.0, clock())
         self._leaving = threading.Event()
@@ -109,7 +110,7 @@ class WatchApp(Actions):
         self.panes = [Pane(index, self.context, self.pages[1], self.tones) for index in range(3)]
         self._due: dict[int, int] = {}
         """Pane -> the screen that it will show once it is seen."""
-        self.context.log_axis = self._saved.log_axis
+        self.context.log_axis, self.zoomed = self._saved.log_axis, self._saved.zoomed
 
     def compose(self) -> ComposeResult:
         yield self.tones
@@ -120,8 +121,12 @@ class WatchApp(Actions):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        if self._saved.theme in self.available_themes:
+        if self.forced_theme:
+            self.theme = self.forced_theme
+        elif self._saved.theme in self.available_themes:
             self.theme = self._saved.theme
+        if self._unread:
+            self.notify(f"Settings stay as they are: {self._unread}", severity="warning", markup=False)
         if self._saved.keymap:
             self.set_keymap(self._saved.keymap)
         self.theme_changed_signal.subscribe(self, lambda theme: self._save(theme.name))
@@ -279,6 +284,8 @@ class WatchApp(Actions):
                 pane.scroll_to(y=0, animate=False, force=True)
         if not chosen.display:
             self.panes[0].focus()
+        elif not small and chosen.screen.focused is None:
+            chosen.focus()  # What is hidden loses it.
 
     @property
     def chosen_pane(self) -> Pane:
@@ -310,8 +317,11 @@ class WatchApp(Actions):
         self.call_after_refresh(self.renew)
 
     def _save(self, theme: str | None = None) -> None:
+        if self._unread:
+            return
+        theme = theme or self.theme
         kept = saved.Saved(
-            theme=theme or self.theme,
+            theme=self._saved.theme if theme == self.forced_theme else theme,
             keymap=self._saved.keymap,
             screen=self.number,
             zoomed=self.zoomed,

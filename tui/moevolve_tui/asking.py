@@ -9,7 +9,11 @@ from moevolve.journal.text import line
 from moevolve.records import Command
 from moevolve_tui import controls
 from moevolve_tui.base import Base
+from moevolve_tui.pages.page import empty
 from moevolve_tui.targets import VariantTarget
+
+LOOK_SECONDS, LOOKS = 0.5, 40
+"""Between two looks at a command that was started, and how many there are: one that fails does so at its beginning."""
 
 
 class Asking(Base):
@@ -54,7 +58,16 @@ class Asking(Base):
             self._ask("pause", f"Pause {model.name} after this cycle?")
 
     def _begun(self, arguments: list[str], where: Path, words: str) -> str:
-        controls.begin(arguments, where)
+        """Starts a command; should it fail soon, its reason takes the place of the words."""
+        begun = controls.Begun(arguments, where)
+
+        def look(left: int) -> None:
+            if fault := begun.fault():
+                self._say(line(fault), bad=True)
+            elif not begun.over and left:
+                self.set_timer(LOOK_SECONDS, lambda: look(left - 1))
+
+        self.set_timer(LOOK_SECONDS, lambda: look(LOOKS))
         return words
 
     def action_stop(self) -> None:
@@ -82,24 +95,28 @@ class Asking(Base):
         self._ask(command, f"{command.capitalize()} {line(name)}?", name)
 
     def action_new_run(self) -> None:
-        root = next(iter(self._app().session.roots), Path("runs"))
-        where = root.absolute().parent
+        """A quickstart: in the empty folder that is looked at, or else under the folder whose runs are shown."""
+        model = self._app().session.current
+        arguments = ["run", "quickstart", "--display", "none"]
+        if model is not None and empty(model):
+            here = model.path.absolute()
+            where, arguments = here.parent, [*arguments, "--out", str(here)]
+        else:
+            root = next(iter(self._app().session.roots), Path("runs")).absolute()
+            where = root.parent if root.name == "runs" else root
+            here = where / "runs"
         self._confirm(
-            f"Start a quickstart in {where}/runs? It takes some minutes of this machine.",
-            lambda: self._begun(
-                ["run", "quickstart", "--display", "none"],
-                where,
-                "It starts; it is shown as soon as it is there",
-            ),
+            f"Start a quickstart in {line(str(here))}? It takes some minutes of this machine.",
+            lambda: self._begun(arguments, where, "It starts; it is shown as soon as it is there"),
         )
 
     def action_report(self) -> None:
         model = self._app().session.current
         if model is not None:
             path = model.path.absolute()
+            page = line(f"{path}/report.html")
             self._confirm(
-                f"Write {path}/report.html?",
-                lambda: self._begun(["report", str(path)], path.parent, f"Writing {path}/report.html"),
+                f"Write {page}?", lambda: self._begun(["report", str(path)], path.parent, f"Writing {page}")
             )
 
     def action_serve(self) -> None:
@@ -107,6 +124,6 @@ class Asking(Base):
         if model is None:
             return
         if model.optimises:
-            self._say(f"Nothing to serve: the best program lies in {model.path / 'program'}")
+            self._say(f"Nothing to serve: the best program lies in {line(str(model.path / 'program'))}")
         else:
-            self._say(f"In another terminal: moevolve serve {model.path}")
+            self._say(f"In another terminal: moevolve serve {line(str(model.path))}")

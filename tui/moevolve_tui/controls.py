@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from moevolve.records import Command
 from moevolve_tui.model import RunModel
 
 COMMAND = (sys.executable, "-m", "moevolve.cli.main")
+LAST_WORDS = 4096
+"""Bytes of what a command says that its last line is looked for in."""
 
 
 class Refused(Exception):
@@ -48,22 +51,49 @@ def ask(model: RunModel, command: Command, variant: str = "") -> int:
         raise Refused(f"The request could not be left: {error}") from error
 
 
-def begin(arguments: Sequence[str], where: Path) -> None:
-    """Starts a command of Moevolve that outlives the screens, in the folder `where`.
+class Begun:
+    """A command of Moevolve that outlives the screens.
+
+    Args:
+        arguments: the command's.
+        where: the folder in which it runs.
 
     Raises:
         Refused: it cannot be started.
     """
-    import subprocess
 
-    try:
-        subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=where,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise Refused(f"It could not be started: {error}") from error
+    def __init__(self, arguments: Sequence[str], where: Path) -> None:
+        import subprocess
+        import tempfile
+
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  the process keeps it
+        try:
+            self._process = subprocess.Popen(
+                [*COMMAND, *arguments],
+                cwd=where,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._said,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._said.close()
+            raise Refused(f"It could not be started: {error}") from error
+
+    def wait(self) -> None:
+        """Waits until it has ended."""
+        self._process.wait()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    def fault(self) -> str:
+        """The last line that it said before it failed; empty where it did not."""
+        if not self.over or self._process.returncode == 0:
+            return ""
+        descriptor = self._said.fileno()
+        start = max(0, os.fstat(descriptor).st_size - LAST_WORDS)
+        words = os.pread(descriptor, LAST_WORDS, start).decode("utf-8", "replace").strip().splitlines()
+        return words[-1] if words else f"it ended with {self._process.returncode} and said nothing"

@@ -49,7 +49,7 @@ def main(path: Path | Sequence[Path] | None = None, *, runs: Path = Path("runs")
     if (plain := driver()) is not None:
         app.driver_class = plain
     if few_colours():
-        app.theme = "ansi-dark"
+        app.forced_theme = "ansi-dark"
     fault = app.run()
     session.close()
     if fault:

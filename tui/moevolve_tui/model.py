@@ -237,6 +237,7 @@ class RunModel:
             self.status = "waiting"
             return
         self.status = status_of(self.view.finished, state, alive)
+        self.pid = state.pid if state is not None else 0
         if self.until is not None:
             self.status = "finished" if self.view.finished else "running"
             return
@@ -245,7 +246,6 @@ class RunModel:
             self.done = state.done
             self.eta = state.eta if self.status == "running" else None
             self.error = lines(state.error or "")
-            self.pid = state.pid
             self.gate = state.gate if self.status == "running" else None
             self.seconds = max(self.seconds, state.seconds)
             self.state_revision += 1

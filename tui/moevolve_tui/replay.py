@@ -55,6 +55,12 @@ class Replay:
         else:
             self.seek(next((place for place in reversed(places) if place < here), 1))
 
+    def toggle(self) -> None:
+        """Plays or holds; from the beginning, where the end has been reached."""
+        self.playing = not self.playing
+        if self.playing and self.position >= self.source.entries:
+            self.seek(1)
+
     def tick(self) -> bool:
         """Plays on where it plays; returns whether it moved."""
         if not self.playing or self.model.loading:

@@ -1,4 +1,5 @@
-"""What the screens keep from one time to the next: theme, keys, screen, axis. A file that cannot be read changes nothing."""
+"""What the screens keep from one time to the next: theme, keys, screen, zoom, axis. A file that cannot be read changes
+nothing, and is not written over."""
 
 from __future__ import annotations
 
@@ -25,14 +26,16 @@ def default_path() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "moevolve" / "screens.json"
 
 
-def load(path: Path | None) -> Saved:
-    """The settings on file, or as they are at first."""
+def load(path: Path | None) -> tuple[Saved, str]:
+    """The settings on file, or as they are at first; and why a file that is there could not be read, or nothing."""
     if path is None:
-        return Saved()
+        return Saved(), ""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Saved)
-    except (OSError, msgspec.DecodeError):
-        return Saved()
+        return msgspec.json.decode(path.read_bytes(), type=Saved), ""
+    except FileNotFoundError:
+        return Saved(), ""
+    except (OSError, msgspec.DecodeError) as error:
+        return Saved(), f"{path}: {error}"
 
 
 def store(path: Path | None, saved: Saved) -> str:

@@ -14,6 +14,8 @@ from moevolve.records import Sample
 TABLE = "samples"
 CYCLES = 64
 """Newest cycles whose samples are kept."""
+STAGES = ("screen", "program", "gate", "direct", "dev", "again")
+"""Stages whose samples are kept, in the order in which a cycle's are read."""
 LONGEST = 1000
 """Characters of a text that are kept."""
 REQUESTS = 12
@@ -52,26 +54,53 @@ def outdated(store: Scanned, cycle: int) -> list[Put]:
     return [(TABLE, key, None) for key, _ in store.scan(TABLE, f"{old:06d}/")] if old >= 0 else []
 
 
-def stages(store: Scanned, *, cycle: int | None = None, limit: int = 200) -> list[Stage]:
+def stages(
+    store: Scanned,
+    *,
+    cycle: int | None = None,
+    variant: str | None = None,
+    until: int | None = None,
+    limit: int = 200,
+) -> list[Stage]:
     """Stages with samples, the newest cycle first, at most `limit` of them.
 
     Args:
         store: the run.
         cycle: of this one alone.
+        variant: of this one alone.
+        until: of this cycle and those before it.
         limit: most stages.
 
     Raises:
         StoreError: what lies there is none of this version.
     """
-    prefix = "" if cycle is None else f"{cycle:06d}/"
-    found = []
-    for key, value in store.scan(TABLE, prefix, limit=limit, reverse=True):
-        number, stage, variant = key.split("/", 2)
-        try:
-            found.append(Stage(int(number), stage, variant, _decode(value)))
-        except msgspec.DecodeError as error:
-            raise StoreError(f"the samples {key} are none of this version: {error}") from error
+    found: list[Stage] = []
+    for number in _cycles(store, until) if cycle is None else (cycle,):
+        prefix = f"{number:06d}/"
+        wanted = [prefix] if variant is None else [f"{prefix}{stage}/{variant}" for stage in STAGES]
+        for start in wanted:
+            most = limit - len(found) if variant is None else None
+            for key, value in store.scan(TABLE, start, limit=most, reverse=True):
+                if variant is not None and key != start:
+                    continue  # Another whose name begins like this one's.
+                _, stage, whose = key.split("/", 2)
+                try:
+                    found.append(Stage(number, stage, whose, _decode(value)))
+                except msgspec.DecodeError as error:
+                    raise StoreError(f"the samples {key} are none of this version: {error}") from error
+            if len(found) >= limit:
+                return found
     return found
+
+
+def _cycles(store: Scanned, until: int | None) -> Sequence[int]:
+    """Cycles that may have samples, the newest first."""
+    newest = store.scan(TABLE, limit=1, reverse=True)
+    if not newest:
+        return ()
+    last = int(newest[0][0].split("/", 1)[0])
+    first = last if until is None else min(last, until)
+    return range(first, max(-1, last - CYCLES), -1)
 
 
 def cut(sample: Sample) -> Sample:

@@ -26,8 +26,9 @@ from moevolve.journal.variants import Fate
 from moevolve.journal.view import describe
 from moevolve.records import Struct
 from moevolve.report import optimisation, sources, svg
+from moevolve.report.search import lines as earned_lines
 from moevolve.report.summary import Summary
-from moevolve.report.terminal import change, memory_words, sealed
+from moevolve.report.terminal import change, cost_notes, memory_words, sealed
 
 EVENTS = 2000
 """Most events in the page, the newest."""
@@ -129,6 +130,9 @@ def page(summary: Summary, reader: RunReader) -> str:
         settings=Markup(escape(lines(settings))),
         split="sealed" if sealed(summary) else "dev",
         memory=memory_words(summary.memory),
+        nulls=describe(summary.nulls)[0] if summary.nulls is not None else "",
+        earned=[each.strip() for each in earned_lines(summary.proposers, summary.operators)],
+        cost_notes=[] if summary.cost is None else cost_notes(summary.cost),
         change=lambda skill: change(summary, skill),
         lineage=list(lineage(reader)),
         events=[

@@ -7,6 +7,7 @@ import time
 from typing import Protocol, runtime_checkable
 
 from moevolve.errors import StoreError
+from moevolve.journal import decisions
 from moevolve.journal.programs import program_files
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line, lines
@@ -43,7 +44,7 @@ def changes(reader: RunReader) -> list[Change]:
     """Promotions with their diffs, the oldest first."""
     found = []
     for seq in list(reader.view.changes)[-DIFFS:]:
-        record = reader.entry(seq).record
+        record = decisions.behind(reader.view, reader.entry, seq)
         if isinstance(record, Improved):
             ours, theirs = record.candidate_scores, record.champion_scores
             found.append(

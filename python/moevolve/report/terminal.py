@@ -356,6 +356,11 @@ def cost(spent: Cost) -> Group:
         line(spent.money or ""),
         f"{sum(spent.failures.values()):,}",
     )
+    return Group(table, Text("; ".join(cost_notes(spent))))
+
+
+def cost_notes(spent: Cost) -> list[str]:
+    """What is to be known of a server's charges beside the sums."""
     notes = [f"{spent.prompt_tokens:,} tokens read, {spent.cached_tokens:,} of them cached"]
     notes.append(f"{spent.completion_tokens:,} written")
     if spent.unmetered:
@@ -365,8 +370,7 @@ def cost(spent: Cost) -> Group:
     if spent.reason:
         notes.append(f"the first that failed for good: {line(spent.reason)}")
     notes += said_endings(spent.endings)
-    notes += said_refused(spent.refused)
-    return Group(table, Text("; ".join(notes)))
+    return notes + said_refused(spent.refused)
 
 
 def plain_table(title: str) -> Table:

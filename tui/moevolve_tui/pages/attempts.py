@@ -31,15 +31,14 @@ def kept(
     if model.folder is None:
         return []
     try:
-        found = samples.stages(model.folder, cycle=cycle, limit=limit)
+        until = None if model.until is None else model.view.cycle
+        found = samples.stages(model.folder, cycle=cycle, variant=variant, until=until, limit=limit)
     except (MoevolveError, OSError, ValueError):
         return []
     return [
         SampleTarget(stage.cycle, stage.stage, stage.variant, each)
         for stage in found
-        if variant is None or stage.variant == variant
         for each in stage.samples
-        if model.until is None or stage.cycle <= model.view.cycle
     ]
 
 

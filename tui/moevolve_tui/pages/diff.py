@@ -75,7 +75,8 @@ class DiffPage(Page):
         return (*flipped, "[ ] hunks", "u side by side")
 
     def follows(self, model: RunModel) -> tuple[object, ...]:
-        return self.chosen(), len(model.view.gates), model.view.ratings.evaluations
+        view = model.view
+        return self.chosen(), len(view.gates), len(view.changes), view.requests, view.ratings.evaluations
 
     def build(self, width: int, height: int) -> list[Row]:
         self.hunks = []

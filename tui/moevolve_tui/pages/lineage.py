@@ -83,6 +83,8 @@ class LineagePage(Page):
         return (
             len(view.variants),
             len(view.gates),
+            len(view.changes),
+            view.requests,
             view.screened,
             view.champion,
             view.ratings.evaluations,

@@ -20,9 +20,10 @@ MOST = 500
 
 def hits(model: RunModel, wanted: str) -> tuple[list[Hit], str]:
     """Lessons that a search finds, without words the newest; and why there are none."""
+    before = None if model.until is None else model.view.cycle + 1
     try:
         with MemoryStore(memory_folder(model.path)) as store:
-            return store.search(Query(text=wanted or None, k=MOST)), ""
+            return store.search(Query(text=wanted or None, k=MOST, before_cycle=before)), ""
     except (MoevolveError, OSError, ValueError) as error:
         return [], line(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moevolve.journal import decisions
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.figures import amount, duration, evidence, gain, money, score
 from moevolve.journal.kinds import Tone
@@ -61,6 +62,14 @@ class OverviewPage(Page):
             *self._next(width),
         ]
 
+    def depends(self) -> tuple[object, ...]:
+        return *super().depends(), self._overlaid()
+
+    def _overlaid(self) -> tuple[int, ...] | None:
+        """How many scores each run has whose curve lies over this one's."""
+        marked = self.context.session.marked_runs() if self.context.overlay else None
+        return None if marked is None else tuple(len(each.view.curve) for each in marked)
+
     def _score(self, width: int, height: int) -> list[Row]:
         model = self.shown
         view = model.view
@@ -72,7 +81,7 @@ class OverviewPage(Page):
             model.status,
             width,
             height,
-            self.context.overlay,
+            self._overlaid(),
             self.context.changes,
         )
         if model.optimises:
@@ -153,8 +162,7 @@ class OverviewPage(Page):
         model = self.shown
         rows = [rule("What changed", width, "enter: the diff")]
         for seq in list(model.view.changes)[-most:][::-1]:
-            entry = model.entry(seq)
-            record = entry.record if entry else None
+            record = decisions.behind(model.view, model.entry, seq)
             if isinstance(record, Gated):
                 row = model.view.variants.row(record.candidate)
                 words = model.words(row) if row is not None else ""

@@ -9,7 +9,7 @@ from moevolve.journal.text import line
 from moevolve_tui.drawing.rows import Row, fit, text, text_of
 from moevolve_tui.model import RunModel
 from moevolve_tui.session import Session
-from moevolve_tui.targets import Target
+from moevolve_tui.targets import ActionTarget, Target
 
 if TYPE_CHECKING:
     from moevolve_tui.pages.diff import DiffPage
@@ -155,9 +155,21 @@ def waiting(model: RunModel, width: int) -> list[Row]:
         return text(model.fault, width, "bad")
     if model.total:
         return text(f"Loading {model.total:,} records", width, "warn")
-    return text(
+    rows = text(
         f"Waiting for the first record of {model.name}; it is shown as soon as it is there", width, "quiet"
     )
+    if empty(model):
+        words = "Nothing is in this folder. Enter here starts the quickstart in it"
+        rows += text(words, width, "mark", ActionTarget("new_run", "quickstart"))
+    return rows
+
+
+def empty(model: RunModel) -> bool:
+    """Whether the folder of a run that has no record is there, with nothing in it."""
+    try:
+        return not model.entries and not any(model.path.iterdir())
+    except OSError:
+        return False
 
 
 def is_log(page: Page) -> TypeGuard[LogPage]:

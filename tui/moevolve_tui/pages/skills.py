@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.journal import decisions
 from moevolve.journal.figures import level as level_text
 from moevolve.journal.figures import score
 from moevolve.journal.intervals import wilson
@@ -80,7 +81,7 @@ class SkillsPage(Page):
             order = (
                 (lambda row: row.change[0] if row.change else 0.0)
                 if sort == 1
-                else (lambda row: row.now or row.before or 0.0)
+                else (lambda row: row.now if row.now is not None else row.before or 0.0)
             )
             tree.sort(key=order, reverse=True)
         rows = text(head, width, "head")
@@ -201,14 +202,14 @@ class SkillPage(Page):
         """What the newest promotions did to the skill, by the gate's pairs."""
         rows: list[Row] = []
         for seq in list(self.shown.view.changes)[-8:][::-1]:
-            entry = self.shown.entry(seq)
-            if entry is not None and isinstance(entry.record, Gated) and self.path in entry.record.skills:
-                gained = entry.record.skills[self.path]
-                pairs = sum(len(each.candidate) for each in entry.record.pairs if each.skill == self.path)
+            record = decisions.behind(self.shown.view, self.shown.entry, seq)
+            if isinstance(record, Gated) and self.path in record.skills:
+                gained = record.skills[self.path]
+                pairs = sum(len(each.candidate) for each in record.pairs if each.skill == self.path)
                 tone: Tone = "plain"
                 of = f" of {pairs} pairs" if pairs else ""
                 rows.append(
-                    Row(fit([(f"moved by {line(entry.record.candidate)}: {gained:+.3f}{of}", tone)], width))
+                    Row(fit([(f"moved by {line(record.candidate)}: {gained:+.3f}{of}", tone)], width))
                 )
         return [rule("At the gate", width), *rows] if rows else []
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from moevolve.journal.drawing.chart import Series, chart_lines
-from moevolve.journal.figures import UNKNOWN, amount
+from moevolve.journal.figures import UNKNOWN, amount, counted
 from moevolve.journal.intervals import wilson
 from moevolve.journal.kinds import Tone
 from moevolve.journal.text import line
@@ -15,6 +16,9 @@ from moevolve_tui.drawing.rows import Row, beside, fit, rule, text
 from moevolve_tui.model import RunModel
 from moevolve_tui.pages.page import Page
 from moevolve_tui.targets import CycleTarget
+
+if TYPE_CHECKING:
+    from moevolve.journal.view import RunView
 
 POLICY = ("ratio", "largest_ratio", "clipped", "drift", "entropy", "kl", "age")
 """Figures of a policy's loss, in the order in which they are shown; any other follows."""
@@ -89,11 +93,16 @@ class TrainPage(Page):
             ("program", "program"),
         ]
         right = [_rate(view.practice.rates(source), source, tone) for source, tone in rates]
+        cycle = self.context.cursor_cycle
+        place = None if cycle is None else _places(view, cycle).start
         axis = ", log" if log else ""
         blocks: list[tuple[str, Callable[[int], list[Row]]]] = [
-            (f"loss{axis}, by record", lambda w: _chart(loss, w, height, log)),
-            (f"gradient norm{axis}", lambda w: _chart(norm, w, height, log)),
-            ("right on train tasks by cycle: bare w, program p", lambda w: _chart(right, w, height, False)),
+            (f"loss{axis}, by record", lambda w: _chart(loss, w, height, log, place)),
+            (f"gradient norm{axis}", lambda w: _chart(norm, w, height, log, place)),
+            (
+                "right on train tasks by cycle: bare w, program p",
+                lambda w: _chart(right, w, height, False, cycle),
+            ),
         ]
         across = 3 if width >= 110 else 2 if width >= 70 else 1
         rows: list[Row] = []
@@ -106,7 +115,7 @@ class TrainPage(Page):
                 merged = beside(merged, block, merged_width, size)
                 merged_width += size + 2
             rows += merged
-        return rows
+        return rows if cycle is None else [Row(fit(_reading(view, cycle), width)), *rows]
 
     def _policy(self, last: Trained, width: int) -> list[Row]:
         if not last.policy:
@@ -137,8 +146,30 @@ def _rate(rows: list[tuple[int, int, int]], name: str, tone: Tone) -> Series:
     )
 
 
-def _chart(series: list[Series], width: int, height: int, log: bool) -> list[Row]:
-    return [Row(each) for each in chart_lines(series, width, height, log=log)]
+def _chart(series: list[Series], width: int, height: int, log: bool, cursor: float | None) -> list[Row]:
+    return [Row(each) for each in chart_lines(series, width, height, log=log, cursor=cursor)]
+
+
+def _places(view: RunView, cycle: int) -> range:
+    """Where a cycle's progress of training stands."""
+    return range(bisect_left(view.losses.cycles, cycle), bisect_right(view.losses.cycles, cycle))
+
+
+def _reading(view: RunView, cycle: int) -> list[tuple[str, Tone]]:
+    """The values at the cursor."""
+    words = []
+    if places := _places(view, cycle):
+        loss, norm = view.losses.values[places[-1]], view.losses.norms[places[-1]]
+        words.append(f"loss {loss:.4g}, gradient {norm:.3g}, the last of {counted(len(places), 'record')}")
+    sources: list[tuple[str, Literal["direct", "program"]]] = [
+        ("bare policy", "direct"),
+        ("program", "program"),
+    ]
+    for name, source in sources:
+        rows = [(right, tried) for at, right, tried in view.practice.rates(source) if at == cycle]
+        if tried := sum(each[1] for each in rows):
+            words.append(f"{name} right in {sum(each[0] for each in rows):,} of {tried:,}")
+    return [(f"cycle {cycle}: ", "mark"), ("; ".join(words) or "nothing was tried", "plain")]
 
 
 def experts(last: Trained, width: int) -> list[Row]:

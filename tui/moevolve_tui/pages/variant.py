@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from moevolve.errors import MoevolveError
+from moevolve.journal import decisions
 from moevolve.journal.figures import counted, evidence, gain, needed, score
 from moevolve.journal.kinds import Tone
 from moevolve.journal.kinds.variants import fate_of, what
@@ -42,12 +43,8 @@ def record_of(model: RunModel, row: int) -> VariantAdded | None:
 
 
 def decision_of(model: RunModel, name: str) -> Gated | None:
-    """The gate's newest decision about a variant, of the last thousand."""
-    for seq in reversed(model.view.gates[-1000:]):
-        entry = model.entry(seq)
-        if entry is not None and isinstance(entry.record, Gated) and entry.record.candidate == name:
-            return entry.record
-    return None
+    """The gate's newest decision about a variant."""
+    return decisions.decision_about(model.view, model.entry, name)
 
 
 def sources(model: RunModel, record: VariantAdded) -> dict[str, str]:

@@ -83,8 +83,8 @@ def curve_lines(
     for point in path:
         _blob(canvas, x_of(point.cycle), y_of(point.score.mean))
     for point in marks:
-        # The final score stands just after the last cycle.
-        x = x_of(last if point.when == "final" else point.cycle)
+        # A final score stands just after its cycle: a run may have gone on since.
+        x = x_of(min(last, point.cycle + 0.5) if point.when == "final" else point.cycle)
         canvas.line(x, y_of(point.score.high), x, y_of(point.score.low), "sealed")
         canvas.glyph(x, y_of(point.score.mean), "◆", "sealed")
 
