@@ -5,7 +5,7 @@
 //! transaction, synced to the disk before it is acknowledged. Nothing works in a fork of the process that opened it.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -46,6 +46,8 @@ struct Shared {
     identity: Option<(u64, u64)>,
     /// The most bytes that the file was seen to have.
     length: AtomicU64,
+    /// LMDB's lock file, and its bytes once LMDB had mapped it; none where a reader may not open it.
+    lock: Option<(File, u64)>,
 }
 
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Shared>>>> = LazyLock::new(Mutex::default);
@@ -206,7 +208,7 @@ impl Shared {
         if file_size(&data) > 0 {
             pages::recognise(&data)?;
         }
-        reserve_lock_file(&folder.join("lock.mdb"))?;
+        let lock = reserve_lock_file(&folder.join("lock.mdb"))?;
         let mut choice = EnvOpenOptions::new().read_txn_without_tls();
         choice
             .map_size(options.map_size)
@@ -232,6 +234,10 @@ impl Shared {
         } else {
             databases::open(&env, path, kind, options)?
         };
+        let lock = lock.map(|file| {
+            let length = file.metadata().map_or(0, |found| found.len());
+            (file, length)
+        });
         Ok(Self {
             env,
             path: path.to_path_buf(),
@@ -240,10 +246,11 @@ impl Shared {
             opened_by: process::id(),
             identity: identity(&data),
             length: AtomicU64::new(file_size(&data)),
+            lock,
         })
     }
 
-    /// Sees that nobody has cut the open file, which only grows: a read of a page behind its end kills the process.
+    /// Sees that nobody has cut the open files: a look at a page behind the end of one kills the process.
     fn whole(&self, doing: &'static str) -> Result<()> {
         // Read before the file is asked: what another thread sees after that may be more than this one is told.
         let least = self.length.load(Ordering::Acquire);
@@ -258,7 +265,20 @@ impl Shared {
             });
         }
         self.length.fetch_max(length, Ordering::AcqRel);
+        if let Some(length) = self.lock_cut_to() {
+            return Err(Error::Torn {
+                path: self.env.path().join("lock.mdb"),
+                why: format!("it was cut to {length} bytes while it was open"),
+            });
+        }
         Ok(())
+    }
+
+    /// The bytes that are left of a lock file that somebody has cut.
+    fn lock_cut_to(&self) -> Option<u64> {
+        let (file, whole) = self.lock.as_ref()?;
+        let length = file.metadata().ok()?.len();
+        (length < *whole).then_some(length)
     }
 
     /// Whether the disk, or the size this process may give a file, leaves no room for a commit.
@@ -286,6 +306,18 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // LMDB looks at its readers as it closes: what was cut off is put back, as no readers at all.
+        if self.opened_by == process::id()
+            && self.lock_cut_to().is_some()
+            && let Some((file, whole)) = &self.lock
+        {
+            let _ = file.set_len(*whole);
+        }
+    }
+}
+
 /// Walks the pages of the newest snapshot.
 fn check_pages(env: &heed::Env<WithoutTls>, data: &Path) -> Result<(), Fault> {
     // A writer may commit twice between the transaction's begin and the look at its meta page, but not every time.
@@ -302,7 +334,8 @@ fn check_pages(env: &heed::Env<WithoutTls>, data: &Path) -> Result<(), Fault> {
 }
 
 /// Gives LMDB's lock file its disk space beforehand: written through a map on a full disk, it would kill the process.
-fn reserve_lock_file(path: &Path) -> Result<()> {
+/// Returns the file, of a run that someone else owns as far as it can be read.
+fn reserve_lock_file(path: &Path) -> Result<Option<File>> {
     let fail = |error| Error::io(path, "cannot reserve", error);
     let file = match OpenOptions::new()
         .write(true)
@@ -311,10 +344,11 @@ fn reserve_lock_file(path: &Path) -> Result<()> {
         .open(path)
     {
         Ok(file) => file,
-        Err(error) if read_only(&error) => return Ok(()),
+        Err(error) if read_only(&error) => return Ok(File::open(path).ok()),
         Err(error) => return Err(fail(error)),
     };
-    posix_fallocate(&file, 0, LOCK_BYTES).map_err(|error| fail(error.into()))
+    posix_fallocate(&file, 0, LOCK_BYTES).map_err(|error| fail(error.into()))?;
+    Ok(Some(file))
 }
 
 fn file_size(path: &Path) -> u64 {

@@ -124,6 +124,27 @@ fn a_file_cut_while_it_is_open_is_refused_by_name_and_read_again_once_it_is_back
 }
 
 #[test]
+fn a_lock_file_cut_while_it_is_open_is_refused_by_name_and_a_store_that_is_opened_again_reads_on() {
+    let (folder, data) = written();
+    let lock = data.with_file_name("lock.mdb");
+    for length in [0, 100, 8192] {
+        let store = RunStore::open(folder.path(), true, Options::new(1)).unwrap();
+        assert_eq!(store.len().unwrap(), 200);
+        let file = OpenOptions::new().write(true).open(&lock).unwrap();
+        file.set_len(length).unwrap();
+        for error in [
+            store.len().unwrap_err(),
+            store.put_blob(b"text").unwrap_err(),
+            store.scan("t", Scan::default()).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Torn { .. }), "{error}");
+            assert!(error.to_string().contains("lock.mdb"), "{error}");
+        }
+    }
+    read_all(folder.path()).unwrap();
+}
+
+#[test]
 fn a_foreign_file_is_refused_and_nothing_is_made_beside_it() {
     let folder = tempdir().unwrap();
     let journal = folder.path().join("journal");
