@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from moevolve.config import ARMS, Config, parse_settings, presets
 from moevolve.config.schema import AttemptsSection
+from moevolve.config.source import limits
 from moevolve.errors import ConfigError, UsageError
 from moevolve.records import Recipe
 
@@ -169,6 +170,14 @@ class TestOverride:
     def test_what_cannot_be_is_refused(self, change: dict[str, Any]) -> None:
         with pytest.raises(ConfigError):
             Config.load("quickstart").override(**change)
+
+    def test_a_file_needs_no_end_where_the_options_give_one(self, tmp_path: Path) -> None:
+        file = tmp_path / "endless.toml"
+        file.write_text("[gate]\nalpha = 0.01\n")
+        with pytest.raises(ConfigError, match="needs an end"):
+            Config.load(file)
+        config = Config.load(file, limits(3, None)).override(cycles=3)
+        assert (config.cycles, config.minutes, config.gate.alpha) == (3, None, 0.01)
 
 
 class TestSettings:

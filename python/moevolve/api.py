@@ -9,7 +9,7 @@ from typing import Any
 
 from moevolve.agents.box.records import Repeats
 from moevolve.config import Config
-from moevolve.config.source import flat, policy_settings, preset_of
+from moevolve.config.source import flat, limits, policy_settings, preset_of
 from moevolve.errors import UsageError
 from moevolve.journal.archive import Archive
 from moevolve.journal.lessons import MemoryStore, Query, memory_folder
@@ -290,6 +290,7 @@ def evolve(
         ConfigError: a file or setting that cannot be used.
     """
     given = policy_settings(model, endpoint, key_env) | own_settings(suite, agent) | flat(settings or {})
+    given |= limits(cycles, minutes)
     config = Config.load(preset if preset is not None else preset_of(model, endpoint), given)
     config = config.override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
     folder = Path(out)

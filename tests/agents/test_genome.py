@@ -90,6 +90,9 @@ class TestFolder:
             (tmp_path / name).write_text(text)
         (tmp_path / "__pycache__").mkdir()
         (tmp_path / "__pycache__" / "solve.pyc").write_bytes(b"\xff")
+        # A run that was started here is no part of it.
+        (tmp_path / "runs" / "a" / "journal").mkdir(parents=True)
+        (tmp_path / "runs" / "a" / "journal" / "data.mdb").write_bytes(b"\xff")
         genome = load(tmp_path)
         assert genome.files == files | {
             name: seed_genome().files[name] for name in ("improve.py", "learn.py")

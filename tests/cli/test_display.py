@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from command_line import Recorded
 from rich.console import Console
 from synthetic_journal import entries, records
 
+from moevolve.cli import driving, output
 from moevolve.cli.display import JsonDisplay, PlainDisplay, Silent, display
 from moevolve.cli.live import LiveDisplay
 from moevolve.errors import MoevolveError
 from moevolve.journal.view import RunView
-from moevolve.records import State
+from moevolve.records import Entry, State
 
 
 def state(stage: str, *, done: float = 0.25, status: str = "running", eta: float | None = 90.0) -> State:
@@ -186,3 +188,35 @@ class TestRun:
         assert main(["run", "small", "--out", str(out), "--display", "plain"]) == code
         shown = capsys.readouterr()
         assert shown.out == "" and f"moevolve resume {out}" in shown.err
+
+
+def test_a_reader_that_leaves_ends_no_run() -> None:
+    """`moevolve run --display json | head -1`."""
+    seen: list[int] = []
+
+    class Gone(Silent):
+        def event(self, entry: Entry) -> None:
+            seen.append(entry.seq)
+            raise BrokenPipeError
+
+    done: list[str] = []
+
+    def work(event: Callable[[Entry], None], state: Callable[[State], None]) -> None:
+        for entry in entries(records()):
+            event(entry)
+        done.append("all")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driving, "display", lambda *_: Gone())
+        patch.setattr(driving, "deaf", lambda *_: None)
+        driving.drive(work, "json")
+    assert done == ["all"] and seen == [0]
+
+
+def test_a_stream_without_a_reader_is_led_to_nowhere(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        stream.write("a word")
+        output.deaf(stream)
+        print("another one", file=stream, flush=True)

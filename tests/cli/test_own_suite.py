@@ -144,6 +144,15 @@ class TestRun:
         assert (own / "moved" / "program" / "prompts" / "system.md").is_file()
         assert said(moevolve("eval", "gone-dates", "--run", "moved", "--json"))["agent"]["n"] == 30
 
+    def test_runs_may_lie_in_the_folders_that_they_work_on(self, own: Path, moevolve: Command) -> None:
+        both = [*TINY, "--cycles", "1", "--display", "none", "--agent", "mine", "--suite", "dates"]
+        for name in ("mine/runs/a", "dates/runs/b"):
+            done = moevolve("run", "small", "--out", name, *both)
+            assert done.returncode == 0, done.stderr
+            again = moevolve("replay", name, "--display", "none")
+            assert again.returncode == 0, again.stderr
+        assert not (own / "dates" / "runs" / "b" / "suite" / "runs").exists()
+
     def test_a_check_that_raises_is_on_record_and_the_same_elsewhere(
         self, own: Path, moevolve: Command
     ) -> None:

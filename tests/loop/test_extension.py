@@ -6,7 +6,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -21,10 +21,12 @@ from moevolve.loop.limits import Extension
 from moevolve.loop.run import replay, resume, start
 from moevolve.loop.settings import SETTINGS
 from moevolve.records import (
+    Controlled,
     CycleFinished,
     CycleStarted,
     Entry,
     Evaluated,
+    Gated,
     Guarded,
     Record,
     RunExtended,
@@ -293,3 +295,53 @@ def test_each_access_to_the_sealed_split_is_counted_on(finished: Path, tmp_path:
     assert len({record.digest for record in opened}) == 1
     report = audit(run)
     assert report.ok and report.sealed.accesses == before + 1, report.findings
+
+
+def test_a_stop_that_came_too_late_ends_no_later_cycles(finished: Path, tmp_path: Path) -> None:
+    """It was asked while the last score was under way: it is about what has ended."""
+    path = shutil.copytree(finished, tmp_path / "run")
+    for command in ("stop", "pause"):
+        Inbox(path).put(Request(command=command), 0)  # type: ignore[arg-type]
+    resume(path, more=Extension(cycles=1))
+    assert [record.cycle for record in of_kind(path, CycleFinished)] == [1, 2]
+    assert not of_kind(path, Controlled) and Inbox(path).next(0) is None
+
+
+def test_a_pause_while_an_extension_waits_for_the_cycle_under_way_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(Config.load("small").override(seed=3, cycles=1), path, ended_at(8))
+
+    def asked(entry: Entry) -> None:
+        if isinstance(entry.record, Gated) and Inbox(path).next(0) is None:
+            Inbox(path).put(Request(command="pause"), 0)
+
+    resume(path, asked, more=Extension(cycles=1))
+    with RunStore.open(path) as store:
+        assert read(store).status == "paused"
+        assert not of_kind(path, RunExtended) and limits.asked(store) == [Extension(cycles=1)]
+    resume(path)
+    assert [record.cycle for record in of_kind(path, CycleFinished)] == [1, 2]
+
+
+@pytest.mark.parametrize("given", [{"cycles": 1.5}, {"cycles": True}, {"minutes": "3"}])
+def test_an_extension_of_another_type_is_refused_before_it_is_kept(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="give a"):
+        Extension(**given)  # type: ignore[arg-type]
+
+
+def test_a_run_that_goes_on_is_running_while_it_loads(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copytree(finished, tmp_path / "run")
+    seen: list[str] = []
+
+    def opened(*_: object) -> NoReturn:
+        with RunStore.open(path) as store:
+            seen.append(read(store).status)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("moevolve.loop.run.opened", opened)
+    with pytest.raises(KeyboardInterrupt):
+        resume(path, more=Extension(cycles=1))
+    assert seen == ["running"]

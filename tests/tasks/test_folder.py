@@ -165,6 +165,17 @@ class TestFolder:
         with pytest.raises(UsageError, match="leads out of the suite's folder"):
             folder.digest(one)
 
+    def test_a_run_that_lies_in_the_folder_is_no_part_of_it(self, tmp_path: Path) -> None:
+        """As where one stands in a suite's folder and runs it: its runs lie below."""
+        suite_alone = written(tmp_path / "s", rows())
+        before = folder.digest(suite_alone)
+        (suite_alone / "runs" / "a" / "journal").mkdir(parents=True)
+        (suite_alone / "runs" / "a" / "journal" / "data.mdb").write_bytes(b"x")
+        (suite_alone / "runs" / "a" / "run.toml").write_text("")
+        assert folder.digest(suite_alone) == before
+        folder.copy(suite_alone, tmp_path / "copy")
+        assert {path.name for path in (tmp_path / "copy").iterdir()} == {"tasks.jsonl"}
+
     def test_an_opened_suite_is_known_by_name_and_digest(self, tmp_path: Path) -> None:
         own, content = folder.opened(written(tmp_path / "s", rows()))
         assert suite(f"s@{content}") is own

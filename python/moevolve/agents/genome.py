@@ -15,6 +15,7 @@ from pathlib import Path
 
 from moevolve.agents.manifest import MANIFEST, manifest_of
 from moevolve.errors import UsageError
+from moevolve.journal.folders import paths_in
 from moevolve.records import Edit, Struct
 
 SEED_FILES = ("improve.py", "learn.py", "solve.py")
@@ -135,10 +136,8 @@ def load(folder: Path) -> Genome:
             f"there is no agent in {folder}: `moevolve init agent {folder}` writes one to start from"
         )
     files: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in paths_in(folder):
         name = path.relative_to(folder)
-        if any(part.startswith(".") or part == "__pycache__" for part in name.parts):
-            continue
         if path.is_symlink():
             raise UsageError(f"{path} is a link: copy what it leads to")
         if path.is_file():

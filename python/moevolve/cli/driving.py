@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from moevolve.cli.display import MODES, display
-from moevolve.cli.output import say
+from moevolve.cli.output import deaf, say
 from moevolve.errors import DivergedError, MoevolveError
 from moevolve.journal.view import RunView
 from moevolve.records import Entry, State
@@ -29,7 +31,23 @@ def display_argument(parser: argparse.ArgumentParser) -> None:
 def drive(work: Drive, mode: str, past: RunView | None = None, run: Path | None = None) -> None:
     """Does `work` with a display of this mode, which knows the run's folder and what is on record of it already."""
     with display(mode, past, run) as shown:
-        work(shown.event, shown.state)
+        heard = True
+
+        def told(show: Callable[[Any], None]) -> Callable[[Any], None]:
+            def tell(what: Any) -> None:
+                nonlocal heard
+                if not heard:
+                    return
+                try:
+                    show(what)
+                except BrokenPipeError:
+                    # Whoever read has left: the run goes on.
+                    heard = False
+                    deaf(sys.stdout, sys.stderr)
+
+            return tell
+
+        work(told(shown.event), told(shown.state))
 
 
 def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -> int:

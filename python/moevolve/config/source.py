@@ -66,6 +66,11 @@ def model_at(path: str | Path) -> Path:
     return found
 
 
+def limits(cycles: int | None, minutes: float | None) -> dict[str, Any]:
+    """The end that the first options give a run, as settings: a file needs none of its own then."""
+    return {key: value for key, value in (("cycles", cycles), ("minutes", minutes)) if value is not None}
+
+
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted key, whether they came so (`{"gate.alpha": 0.05}`) or in tables (`{"gate": {"alpha": 0.05}}`).
 

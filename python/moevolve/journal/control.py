@@ -8,7 +8,8 @@ as well.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +72,15 @@ class Inbox:
                 except (OSError, msgspec.DecodeError):
                     continue
         return None
+
+    def withdraw(self, commands: Sequence[str], after: int) -> None:
+        """Takes back requests of these kinds with a number above `after`: nobody has taken them up."""
+        for number, path in sorted(self._files()):
+            if number <= after:
+                continue
+            with suppress(OSError, msgspec.DecodeError):
+                if msgspec.json.decode(path.read_bytes(), type=Request).command in commands:
+                    path.unlink()
 
     def _files(self) -> Iterator[tuple[int, Path]]:
         if self._folder.is_dir():

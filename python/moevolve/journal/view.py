@@ -43,12 +43,14 @@ def status_of(finished: bool, state: State | None, alive: bool) -> Status:
         state: what the writer said last.
         alive: whether a process has the run open for writing.
     """
+    said = None if state is None else state.status
+    if alive and (said == "running" or (not finished and said in (None, "stopped"))):
+        return "running"  # One that goes on beyond its end has not put that on record yet.
     if finished:
         return "finished"
-    if alive:
-        # A run that goes on has not said so yet.
-        return "running" if state is None or state.status == "stopped" else state.status
-    return state.status if state is not None and state.status in ("failed", "paused") else "stopped"
+    if alive and said is not None:
+        return said
+    return said if said in ("failed", "paused") else "stopped"
 
 
 GUARDS, CHECKS = 100, 200

@@ -21,6 +21,7 @@ from moevolve.records import (
     CycleStarted,
     Entry,
     Guarded,
+    Imported,
     Record,
     RunExtended,
     RunFinished,
@@ -70,6 +71,10 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.cycles is None and self.minutes is None:
             raise UsageError("an extension gives a run more cycles, more minutes, or both")
+        if self.cycles is not None and type(self.cycles) is not int:
+            raise UsageError(f"{self.cycles!r} more cycles: give a whole number")
+        if self.minutes is not None and type(self.minutes) not in (int, float):
+            raise UsageError(f"{self.minutes!r} more minutes: give a number")
         if self.cycles is not None and self.cycles < 1:
             raise UsageError(f"{self.cycles} more cycles: give at least 1")
         if self.minutes is not None and not 0 < self.minutes <= 10**7:
@@ -108,6 +113,14 @@ def ask(store: RunStore, extension: Extension) -> None:
 def asked(store: RunStore) -> list[Extension]:
     """Extensions that are not on record yet, in order."""
     return [msgspec.msgpack.decode(row, type=Extension) for _, row in store.scan(TABLE)]
+
+
+def forget_endings(store: RunStore) -> None:
+    """Takes back requests to pause or stop that came too late for a run that has ended: they were about what is over."""
+    if ending_of(store) is None:
+        return
+    taken = (record.request for _, record, _ in store.records() if isinstance(record, Controlled | Imported))
+    Inbox(store.path).withdraw(("pause", "stop"), max(taken, default=0))
 
 
 def boundary(store: RunStore) -> tuple[StopRule, bool] | None:

@@ -271,7 +271,10 @@ def _go_on(
     if limits.asked(store):
         if (way := limits.boundary(store)) is not None:
             _drive(config, store, source, way[0], on_event, on_state, close=way[1])
+            if (said := store.state()) is not None and said.status == "paused":
+                return store.path  # The extension is asked for until the run goes on.
         if limits.boundary(store) is None:
+            limits.forget_endings(store)
             for entry in limits.grant(store, config):
                 if on_event is not None:
                     on_event(entry)
@@ -305,6 +308,7 @@ def _drive(
         where = f"cycle {done + 1}{cycles}: " if 0 < share < 1 else ""
         journal.state(where + what, rule.share(within, journal.seconds))
 
+    progress("loading", 0.0)  # Whoever looks meanwhile is not told what the run was before.
     run, first_weights, parameters = opened(config, store, source, journal, progress, recorded, repeats)
     try:
         run.sealed.start()

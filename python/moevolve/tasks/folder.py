@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from moevolve.config.files import parse_toml, read_text
 from moevolve.errors import UsageError
+from moevolve.journal.folders import paths_in
 from moevolve.journal.text import line as one_line
 from moevolve.protocol.messages import Message
 from moevolve.records import Answers
@@ -162,12 +163,7 @@ def _files(source: Path) -> Iterator[tuple[str, Path]]:
         yield source.name, source
         return
     root, size = source.resolve(), 0
-    names = sorted(
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(source).parts)
-    )
+    names = sorted(path.relative_to(source).as_posix() for path in paths_in(source) if path.is_file())
     if len(names) > MOST_FILES:
         raise UsageError(f"{source} holds {len(names)} files; a suite has at most {MOST_FILES}")
     for name in names:

@@ -123,7 +123,10 @@ def execute(options: argparse.Namespace) -> int:
 
     config = Config.load(
         options.source or source.preset_of(options.model, options.endpoint),
-        policy_settings(options) | own_settings(options) | parse_settings(options.set),
+        policy_settings(options)
+        | own_settings(options)
+        | parse_settings(options.set)
+        | source.limits(options.cycles, options.minutes),
     ).override(seed=options.seed, cycles=options.cycles, minutes=options.minutes, arm=options.arm)
     if config.policy.endpoint is not None:
         config = _told(config)
