@@ -65,7 +65,7 @@ def test_every_trained_token_was_drawn_by_the_policy_for_the_question_before_it(
             if isinstance(reply, Unanswered) or not isinstance(request.prompt, str):
                 continue  # Of a candidate's second look, for which this model has no template.
             for each in reply:
-                end = self.engine.eos[:1] if len(each.logprobs) > len(each.tokens) else []
+                end = self.engine.ending if len(each.logprobs) > len(each.tokens) else []
                 whole = tuple(self.prompts.ask(request.prompt)), (*each.tokens, *end)
                 drawn.add(whole)
                 likely.setdefault(whole[0] + whole[1], set()).add(tuple(each.logprobs))
@@ -126,7 +126,7 @@ class TestGroups:
         [group] = groups_of_trajectories(attempts, exchanges, engine, BarePrompts(engine), Suite("own", []))
         assert [each.advantage for each in group] == [0.5, 0.5, -0.5]
         for each, exchange in zip(group, [e for of in exchanges for e in of], strict=True):
-            assert each.tokens[each.start :] == [*exchange.tokens, *engine.eos[:1]]
+            assert each.tokens[each.start :] == [*exchange.tokens, *engine.ending]
             assert each.logprobs == list(exchange.logprobs)
 
     def test_attempts_at_one_task_are_a_group_and_groups_of_one_reward_say_nothing(

@@ -124,3 +124,14 @@ def test_what_is_trained_depends_on_the_draw_alone(engine: Engine) -> None:
         )
         weights.append(learner.weights_hash)
     assert weights[0] == weights[1]
+
+
+def test_an_answer_without_a_word_is_one_of_its_group(engine: Engine) -> None:
+    """Left out, nothing would tell the policy from saying nothing."""
+    empty = attempt("rev:abc=", "", 0.0)
+    silent = Attempt(
+        empty.task, "", Verdict(score=0.0, success=False, failure="policy", detail="no answer came")
+    )
+    (group,) = groups_of([MIXED[0], empty, silent], engine, BarePrompts(engine))
+    assert [answer.advantage for answer in group] == pytest.approx([1 / 2, -1 / 2])
+    assert len(group[1].tokens) == group[1].start + 1

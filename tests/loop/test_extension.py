@@ -345,3 +345,12 @@ def test_a_run_that_goes_on_is_running_while_it_loads(
     with pytest.raises(KeyboardInterrupt):
         resume(path, more=Extension(cycles=1))
     assert seen == ["running"]
+
+
+def test_whoever_goes_on_knows_how_long_a_cycle_takes(finished: Path) -> None:
+    """Else a run that paused near its end begins a cycle that an undisturbed one does not."""
+    with RunStore.open(finished) as store:
+        at = {type(record): at for _, record, at in store.records()}
+        rule = limits.in_force(Config.load("small").override(minutes=10.0), store)
+    took = at[CycleFinished] - at[CycleStarted]
+    assert took > 0 and not rule.another(1, 600 - took) and rule.another(1, 600 - 1.2 * took)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from moevolve.errors import UsageError
 from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.models.decoder import Decoder
 from moevolve.models.engine import Engine
 from moevolve.protocol.training import Example
 
@@ -45,3 +49,25 @@ def test_a_precision_counts_in_training_alone() -> None:
 def test_another_word_is_refused() -> None:
     with pytest.raises(UsageError, match="auto, trainable or stored"):
         Engine.load(seed_checkpoint(), weights="frozen")
+
+
+def test_an_answer_ends_with_the_token_that_the_tokenizer_calls_so() -> None:
+    """As in Llama 3's folders: texts end with any of three tokens, turns with the tokenizer's own."""
+
+    def native(name: str | None, *eos: int) -> Any:
+        special = {} if name is None else {"eos_token": name}
+        encoded = {"<turn>": [9], "<text>": [1], "<other>": [5], "<parts>": [1, 9]}
+        return SimpleNamespace(
+            special=special, eos=[*eos], has_tokenizer=True, encode=lambda text, whole: encoded[text]
+        )
+
+    ends = {
+        ("<turn>", 1, 8, 9): [9],
+        ("<text>", 1, 8, 9): [1],
+        ("<other>", 1, 8, 9): [1],
+        ("<parts>", 1, 9): [1],
+        (None, 8, 9): [8],
+        ("<turn>",): [],
+    }
+    for (name, *eos), end in ends.items():
+        assert Decoder(native(name, *eos)).ending == end

@@ -73,4 +73,4 @@ def _tokens(engine: Engine, prompts: Prompts, item: Confirmed) -> tuple[list[int
     if said is None:
         return prompts.ask(item.prompt), prompts.say(item.answer)
     asked = asked_tokens(engine, prompts, said.prompt, said.tools, worded=said.worded)
-    return asked, [*said.tokens, *(engine.eos[:1] if said.ended else ())]
+    return asked, [*said.tokens, *(engine.ending if said.ended else ())]

@@ -36,7 +36,7 @@ def groups_of(
     """
     by_task: dict[str, list[Attempt]] = {}
     for attempt in attempts:
-        if attempt.answer:
+        if attempt.answered:
             by_task.setdefault(attempt.task.prompt, []).append(attempt)
     groups = []
     for prompt, group in by_task.items():

@@ -62,7 +62,7 @@ def _known(said: Exchange) -> bool:
 
 def _rollout(said: Exchange, gain: float, drew: Engine, prompts: Prompts) -> Rollout:
     asked = asked_tokens(drew, prompts, said.prompt, said.tools, worded=said.worded)
-    end = drew.eos[:1] if said.ended else []
+    end = drew.ending if said.ended else []
     return Rollout(
         tokens=[*asked, *said.tokens, *end], start=len(asked), logprobs=list(said.logprobs), advantage=gain
     )

@@ -86,14 +86,19 @@ def in_force(config: Config, store: RunStore) -> StopRule:
     if _ending(store):
         # Its last evaluation has begun: no clock may decide on a further cycle any more.
         return StopRule(_newest(store).cycle, None)
-    newest: tuple[RunExtended, float] | None = None
+    rule, began = StopRule(config.cycles, config.minutes), 0.0
+    taken: list[float] = []
     for _, record, at in store.records():
         if isinstance(record, RunExtended):
-            newest = record, at
-    if newest is None:
-        return StopRule(config.cycles, config.minutes)
-    record, at = newest
-    return StopRule(record.cycles, None if record.more_minutes is None else at / 60 + record.more_minutes)
+            minutes = None if record.more_minutes is None else at / 60 + record.more_minutes
+            rule = StopRule(record.cycles, minutes)
+        elif isinstance(record, CycleStarted):
+            began = at
+        elif isinstance(record, CycleFinished):
+            taken.append(at - began)
+    # Whoever goes on knows how long a cycle takes.
+    rule.seen(max(taken, default=0.0))
+    return rule
 
 
 def ask(store: RunStore, extension: Extension) -> None:

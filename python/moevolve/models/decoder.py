@@ -199,6 +199,14 @@ class Decoder:
         """Tokens that end a text."""
         return self.native.eos
 
+    @cached_property
+    def ending(self) -> list[int]:
+        """The token that ends an answer: of several that end a text the one that the tokenizer calls so, since a model's
+        turns end with that one; none where nothing ends a text."""
+        name = self.special.get("eos_token")
+        named = self.encode(name, whole=False) if name and self.has_tokenizer else []
+        return named if len(named) == 1 and named[0] in self.eos else self.eos[:1]
+
     @property
     def has_tokenizer(self) -> bool:
         """Whether texts can be encoded and decoded."""

@@ -59,7 +59,7 @@ class BarePrompts:
         return self._engine.encode(prompt, whole=False)
 
     def say(self, answer: str) -> list[int]:
-        return self._engine.encode(answer, whole=False) + self._engine.eos[:1]
+        return self._engine.encode(answer, whole=False) + self._engine.ending
 
     def read(self, completion: Completion) -> str:
         return completion.text
@@ -87,7 +87,7 @@ class ChatPrompts:
         return self._engine.encode(text, whole=False)
 
     def say(self, answer: str) -> list[int]:
-        return self._engine.encode(self._wording.said(answer), whole=False) + self._engine.eos[:1]
+        return self._engine.encode(self._wording.said(answer), whole=False) + self._engine.ending
 
     def read(self, completion: Completion) -> str:
         return self._wording.read(completion.text)

@@ -136,7 +136,7 @@ class TrainableDecoder(Decoder):
         if example.tokens:
             raise UsageError("an example has tokens, or a prompt and an answer, not both")
         prompt = self.encode(example.prompt)
-        tokens = prompt + self.encode(example.answer, whole=False) + self.eos[:1]
+        tokens = prompt + self.encode(example.answer, whole=False) + self.ending
         return msgspec.structs.replace(example, tokens=tokens, start=len(prompt), prompt="", answer="")
 
     @property

@@ -29,7 +29,7 @@ def learn(run: RunContext, cycle: int) -> list[Attempt]:
     )
     recipe = run.config.learn.bounded(recipe)
     practice = practise(run, cycle, recipe)
-    if not len(run.buffer) or not recipe.steps:
+    if not recipe.steps or (run.config.learn.loss == "sft" and not len(run.buffer)):
         return practice.latest
     run.progress(f"training, {recipe.steps} steps", 0.15)
     engine = run.store.engine(run.state.learner)
@@ -87,7 +87,8 @@ def _train(run: RunContext, engine: Engine, practice: Practice, recipe: Recipe, 
             prompts=prompts,
             spread=spread,
             schedule=learn.schedule,
-            grown=frozenset(run.growing.leaves),
+            # Leaves that are gone stay within the share of what was grown: they are no skill of the suite.
+            grown=frozenset(item.skill for item in run.buffer.items()) - run.suite.skills.keys(),
             share=run.config.growth.share,
             needs=needs(run.through),
         )
