@@ -31,14 +31,14 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt and its answers."""
 
     id: str
-    """The answer's id, as the client got it."""
+    """The answer's id, as the client got it; of an answer to several prompts, that and the prompt's number (`of_prompt`)."""
     client: str
     at: int
     """Milliseconds since 1970."""
     prompt: str
     """As the model read it, special tokens and the chat template's marks included."""
     answers: list[str]
-    """As the model wrote them, marks included, one a choice."""
+    """As the model wrote them, marks included, one a choice, in the order that the client got them."""
     weights: str
 
 
@@ -53,6 +53,16 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """0 for useless, 1 for right."""
     correction: str | None = None
     """What the answer should have been."""
+
+
+def of_prompt(answer: str, index: int) -> str:
+    """The interaction that one prompt of an answer to several is."""
+    return f"{answer}.{index}"
+
+
+def answer_of(interaction: str) -> str:
+    """The answer that an interaction is of, by the id that the client got."""
+    return interaction.partition(".")[0]
 
 
 def client_name(told: str) -> str:
@@ -103,11 +113,13 @@ class Interactions:
             UsageError: there is no such answer.
             CapacityError: as many others have judged it as are heard.
         """
-        interaction = self.get(feedback.id)
-        if interaction is None or not 0 <= feedback.choice < len(interaction.answers):
+        id, choice = self._numbered(feedback.id, feedback.choice)
+        interaction = self.get(id)
+        if interaction is None or not 0 <= choice < len(interaction.answers):
             raise UsageError(
                 f"there is no answer {feedback.id!r}, choice {feedback.choice}: it may be erased"
             )
+        feedback = msgspec.structs.replace(feedback, id=id, choice=choice)
         with self._lock:
             place = f"{feedback.id}/{feedback.choice}/"
             key = f"{place}{feedback.client}"
@@ -130,18 +142,32 @@ class Interactions:
         """Erases interactions with all feedback on them; returns how many.
 
         Args:
-            ids: which; all when None.
+            ids: which, or the answers whose they are; all when None.
             client: only this client's. Its feedback on others' interactions goes too.
         """
         with self._lock:
-            wanted = set(self._ages if ids is None else ids)
-            gone = [id for id, who in self._ages.items() if id in wanted and client in (None, who)]
+            wanted = None if ids is None else frozenset(ids)
+            gone = [
+                id
+                for id, who in self._ages.items()
+                if client in (None, who) and (wanted is None or not wanted.isdisjoint((id, answer_of(id))))
+            ]
             puts = self._gone(gone)
             if ids is None and client is not None:
                 own = [key for key, row in self._store.scan(FEEDBACK) if key.rsplit("/", 1)[1] == client]
                 puts += [(FEEDBACK, key, None) for key in own]
             self._store_changes(puts)
             return len(gone)
+
+    def _numbered(self, answer: str, choice: int) -> tuple[str, int]:
+        """The interaction and its choice that a choice of an answer is: those of an answer to several prompts are numbered
+        through, as many of each prompt."""
+        rows = self._store.scan(INTERACTIONS, f"{answer}.", limit=1)
+        if not rows:
+            return answer, choice
+        each = len(msgspec.msgpack.decode(rows[0][1], type=Interaction).answers)
+        index, sample = divmod(choice, each)
+        return of_prompt(answer, index), sample
 
     def _gone(self, ids: Iterable[str]) -> list[Put]:
         puts: list[Put] = []

@@ -18,7 +18,7 @@ from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.models.champions import Champion
 from moevolve.records import Gated, Record
 from moevolve.serve.deployed import Deployed
-from moevolve.serve.interactions import Feedback, Interaction, Interactions
+from moevolve.serve.interactions import Feedback, Interaction, Interactions, answer_of
 from moevolve.serve.learner import NOTHING, lesson_id
 from moevolve.serve.service import Service
 
@@ -248,7 +248,7 @@ def erase(
 ) -> int:
     """Erases interactions and the lessons from them; returns how many interactions."""
     wanted = [
-        row.id for row in interactions.all(client) if ids is None or row.id in ids
+        row.id for row in interactions.all(client) if ids is None or row.id in ids or answer_of(row.id) in ids
     ]  # before they are gone
     gone = interactions.erase(ids, client)
     with MemoryStore(memory_folder(deployed.store.path)) as memory:
