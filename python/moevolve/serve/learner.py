@@ -92,6 +92,8 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         kept = Interactions(store)
         split = train_judge_split(consensus_labels(kept.all(), kept.feedback()), first.seed, cycle)
         _enough(split)
+        # The run's suite may be a user's own: its copy lies in the run's folder.
+        config = resolve.with_files(champions.config, folder.parent) if first.suite else champions.config
         base = champions.base(threads, device)
         ours = champions.engine(base, champion)
         theirs = champions.engine(base, champion)
@@ -101,9 +103,9 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         policies: dict[str, Policy] = {}
         tasks = None
         if first.suite:
-            prompts = resolve.prompts(champions.config, base)
+            prompts = resolve.prompts(config, base)
             policies[champion.weights] = EnginePolicy(ours, champion.weights, prompts)
-            tasks = SkillTasks(champions.config, resolve.suite(champions.config), policies)
+            tasks = SkillTasks(config, resolve.suite(config), policies)
         stage = (first.seed, cycle)
         known, rehearsed = _rehearsal(ours, tasks, champion, stage) if tasks else ([], 0)
         buffer = _buffer(split.train, known, theirs, cycle)
@@ -125,7 +127,7 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
             rng(*stage, "deployed"),
             tell,
             prompts=BarePrompts(theirs),
-            spread=champions.config.learn.positions == "spread",
+            spread=config.learn.positions == "spread",
         )
         weights = theirs.weights_hash
         file = theirs.write_weights(store.weights_dir / f"{weights}.safetensors")
@@ -134,7 +136,7 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         child = Variant(name, parents, cycle, weights, "", "weights", "feedback", summary, None, "candidate")
         tell(entries.variant_added(child, weights_file=file))
         tell(entries.proposed(child, [], "weights"))
-        spending = spending_of(store, champions.config.gate.alpha)
+        spending = spending_of(store, config.gate.alpha)
         verdict = by_feedback(ours, theirs, split.judge, spending.level)
         reason = f"feedback of {len(split.judges)} other clients: {verdict.reason}"
         verdict, drawn = msgspec.structs.replace(verdict, reason=reason), 0
