@@ -18,7 +18,7 @@ from moevolve.records import Gated, Learned, Record
 from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.judging import LONGEST
-from moevolve.serve.learner import learn
+from moevolve.serve.learner import NotEnough, learn
 from moevolve.tasks.suite import suite
 
 CLIENTS = ("ann", "bob", "cid", "dan")
@@ -102,3 +102,21 @@ class TestWhatACycleLearnsFrom:
             assert told == []
             with MemoryStore(memory_folder(deployed.store.path)) as memory:
                 assert memory.count() == 0
+
+    @pytest.mark.parametrize("long", [CLIENTS, CLIENTS[:3], ("ann",)])
+    def test_answers_that_are_too_long_are_no_feedback(self, deployed: Deployed, long: Sequence[str]) -> None:
+        # Whoever is to judge, too few are left beside those that are long.
+        short = [name for name in CLIENTS if name not in long]
+        teach(deployed, [*long, *short[:1]], long=long)
+        told: list[Record] = []
+        with pytest.raises(NotEnough, match=f"{LONGEST} tokens or more are left out"):
+            learn(deployed.store.path, 1, told.append)
+        assert told == []
+
+    def test_clients_whose_answers_are_too_long_neither_teach_nor_judge(self, deployed: Deployed) -> None:
+        teach(deployed, CLIENTS, long=CLIENTS[2:])
+        told: list[Record] = []
+        learn(deployed.store.path, 1, told.append)
+        (gated,) = [record for record in told if isinstance(record, Gated)]
+        (learned,) = [record for record in told if isinstance(record, Learned)]
+        assert learned.confirmed == learned.lessons == 12 and 0 < gated.n <= 12

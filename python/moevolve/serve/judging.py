@@ -33,7 +33,7 @@ CHECKS = 768
 AGAIN = 256
 """Fresh tasks of each skill that seems to fall beyond the margin: few tell a skill that feedback spoilt from chance."""
 LONGEST = 512
-"""Tokens of a label; longer ones are left out."""
+"""Tokens from which on a label is too long to train on and to judge by."""
 
 
 class SkillTasks:
@@ -89,6 +89,13 @@ class SkillTasks:
         ]
 
 
+def short(labels: Sequence[ConsensusLabel], engine: Engine) -> list[ConsensusLabel]:
+    """The labels of fewer than `LONGEST` tokens."""
+    return [
+        label for label in labels if len(engine.encode(label.prompt + label.answer, whole=False)) < LONGEST
+    ]
+
+
 def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], alpha: float) -> GateVerdict:
     """The candidate `theirs` beside the champion `ours`, by how likely they find what other clients stand for.
 
@@ -98,8 +105,7 @@ def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], a
         judge: what is judged by.
         alpha: bound on the probability that a candidate which is no better passes: this decision's share.
     """
-    fitting = [c for c in judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
-    least = max(1, len(fitting))
+    least = max(1, len(judge))
     gate = PairedGate(
         alpha=alpha,
         margin=0.0,
@@ -109,7 +115,7 @@ def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], a
         skill_alpha=ALPHA,
         worse=ALPHA,
     )
-    scores = zip(likelihoods(theirs, fitting), likelihoods(ours, fitting), strict=True)
+    scores = zip(likelihoods(theirs, judge), likelihoods(ours, judge), strict=True)
     return decide(gate, KnownPairs([Paired(SKILL, new, old) for new, old in scores], BATCH))
 
 

@@ -44,7 +44,7 @@ from moevolve.rollouts.runner import Stage
 from moevolve.serve.consensus import ConsensusLabel, TrainJudgeSplit, consensus_labels, train_judge_split
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
-from moevolve.serve.judging import LONGEST, SkillTasks, by_feedback, with_skills
+from moevolve.serve.judging import LONGEST, SkillTasks, by_feedback, short, with_skills
 
 LEAST = 8
 """Labels to train on, and labels to judge by, below which there is nothing to learn yet."""
@@ -90,11 +90,14 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         variants = len(past.variants)
         champion = champions.newest()
         kept = Interactions(store)
-        split = train_judge_split(consensus_labels(kept.all(), kept.feedback()), first.seed, cycle)
-        _enough(split)
+        labels = consensus_labels(kept.all(), kept.feedback())
+        _any_use(labels)
         # The run's suite may be a user's own: its copy lies in the run's folder.
         config = resolve.with_files(champions.config, folder.parent) if first.suite else champions.config
         base = champions.base(threads, device)
+        fitting = short(labels, base)
+        split = train_judge_split(fitting, first.seed, cycle)
+        _enough(split, len(labels) - len(fitting))
         ours = champions.engine(base, champion)
         theirs = champions.engine(base, champion)
         tell(CycleStarted(cycle=cycle, champion=champion.variant))
@@ -108,7 +111,7 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
             tasks = SkillTasks(config, resolve.suite(config), policies)
         stage = (first.seed, cycle)
         known, rehearsed = _rehearsal(ours, tasks, champion, stage) if tasks else ([], 0)
-        buffer = _buffer(split.train, known, theirs, cycle)
+        buffer = _buffer(split.train, known, cycle)
         tell(
             Learned(
                 cycle=cycle,
@@ -169,11 +172,22 @@ def spending_of(store: RunStore, alpha: float) -> AlphaSpending:
     return AlphaSpending(alpha=alpha, decisions=len(decided), promotions=promotions, evenness=EVENNESS)
 
 
-def _enough(split: TrainJudgeSplit) -> None:
+def _any_use(labels: Sequence[ConsensusLabel]) -> None:
+    """Refuses what is too little however it is divided, before a model is loaded for it."""
+    clients = {name for label in labels for name in label.supporters}
+    if len(labels) < 2 * LEAST or len(clients) < 2:
+        raise NotEnough(
+            f"{len(labels)} answers that {len(clients)} clients stand for: at least {2 * LEAST} are needed, from two "
+            f"clients or more"
+        )
+
+
+def _enough(split: TrainJudgeSplit, long: int) -> None:
     if len(split.train) < LEAST or len(split.judge) < LEAST:
+        left_out = f"; {long} of {LONGEST} tokens or more are left out" if long else ""
         raise NotEnough(
             f"{len(split.train)} answers of {len(split.trainers)} clients to learn from and {len(split.judge)} of "
-            f"{len(split.judges)} others to judge by: at least {LEAST} each are needed, from two clients or more"
+            f"{len(split.judges)} others to judge by: at least {LEAST} each are needed, from two clients or more{left_out}"
         )
 
 
@@ -224,13 +238,10 @@ def _rehearsal(
     ], rollouts.counts.tokens
 
 
-def _buffer(
-    train: Sequence[ConsensusLabel], known: Sequence[Confirmed], engine: Engine, cycle: int
-) -> Buffer:
+def _buffer(train: Sequence[ConsensusLabel], known: Sequence[Confirmed], cycle: int) -> Buffer:
     """What is trained on: the labels, and what must not be forgotten."""
     items = [Confirmed(label.prompt, label.answer, SKILL, 1, cycle) for label in train]
-    fitting = [item for item in items if len(engine.encode(item.prompt + item.answer, whole=False)) < LONGEST]
-    return Buffer(len(known) + len(fitting) + 1, [*known, *fitting])
+    return Buffer(len(known) + len(items) + 1, [*known, *items])
 
 
 def main() -> int:
