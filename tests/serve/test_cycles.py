@@ -11,14 +11,14 @@ import pytest
 from seed_run import run_of_the_seed
 
 from moevolve.config import Config
-from moevolve.config.schema import SuiteSection
+from moevolve.config.schema import LearnSection, SuiteSection
 from moevolve.errors import UsageError
 from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.records import Gated, Learned, Record
 from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.judging import LONGEST
-from moevolve.serve.learner import NotEnough, learn
+from moevolve.serve.learner import FULL, NotEnough, learn
 from moevolve.tasks.suite import suite
 
 CLIENTS = ("ann", "bob", "cid", "dan")
@@ -102,6 +102,18 @@ class TestWhatACycleLearnsFrom:
             assert told == []
             with MemoryStore(memory_folder(deployed.store.path)) as memory:
                 assert memory.count() == 0
+
+    def test_an_adapter_rehearses_too(self, tmp_path: Path) -> None:
+        adapted = LearnSection(method="lora", targets=("q_proj",))
+        run_on(own_suite(tmp_path / "own"), tmp_path / "run", learn=adapted)
+        told: list[Record] = []
+        with opened(tmp_path / "run", None, 1) as deployed:
+            assert deployed.engine(deployed.champion()).adapter is not None
+            teach(deployed, CLIENTS)
+            learn(deployed.store.path, 1, told.append)
+        (learned,) = [record for record in told if isinstance(record, Learned)]
+        assert learned.buffer > learned.confirmed
+        assert learned.recipe is not None and learned.recipe.recent == FULL.recent
 
     @pytest.mark.parametrize("long", [CLIENTS, CLIENTS[:3], ("ann",)])
     def test_answers_that_are_too_long_are_no_feedback(self, deployed: Deployed, long: Sequence[str]) -> None:

@@ -54,7 +54,8 @@ third of them, and half of a batch, skills that were mastered lost .06 to .09.""
 
 FULL = Recipe(learning_rate=6e-4, steps=60, batch=64, recent=0.35)
 ADAPTER = Recipe(learning_rate=5e-4, steps=40, batch=4, recent=1.0)
-"""Recipes of a model that trains as a whole, and of one that trains an adapter."""
+"""Recipes of a model that trains as a whole, and of one that trains an adapter; where there is something to rehearse, an
+adapter's labels have the share that they have of the other."""
 
 EVENNESS = 1
 """Half of a server's error budget is for its first decision without a promotion: clients' labels are few."""
@@ -111,6 +112,8 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
             tasks = SkillTasks(config, resolve.suite(config), policies)
         stage = (first.seed, cycle)
         known, rehearsed = _rehearsal(ours, tasks, champion, stage) if tasks else ([], 0)
+        if known:
+            recipe = msgspec.structs.replace(recipe, recent=FULL.recent)
         buffer = _buffer(split.train, known, cycle)
         tell(
             Learned(
