@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,16 +10,21 @@ from typing import Any
 
 import pytest
 from seed_run import run_of_the_seed
+from serving import PATIENCE
 
 from moevolve.config import Config
 from moevolve.config.schema import LearnSection, SuiteSection
-from moevolve.errors import UsageError
+from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.lessons import MemoryStore, memory_folder
+from moevolve.models.scheduler import Scheduler
 from moevolve.records import Gated, Learned, Record
 from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.judging import LONGEST
-from moevolve.serve.learner import FULL, NotEnough, learn
+from moevolve.serve.learner import FULL, NotEnough, learn, lesson_id
+from moevolve.serve.learning import Learning, erase
+from moevolve.serve.limits import Limits
+from moevolve.serve.service import Service
 from moevolve.tasks.suite import suite
 
 CLIENTS = ("ann", "bob", "cid", "dan")
@@ -132,3 +138,82 @@ class TestWhatACycleLearnsFrom:
         (gated,) = [record for record in told if isinstance(record, Gated)]
         (learned,) = [record for record in told if isinstance(record, Learned)]
         assert learned.confirmed == learned.lessons == 12 and 0 < gated.n <= 12
+
+
+class Scripted(Learning):
+    """Cycles that end as a test wrote."""
+
+    def __init__(self, deployed: Deployed, ends: Sequence[str | MoevolveError], every: float | None) -> None:
+        service = Service("test", Limits(), Scheduler)
+        super().__init__(deployed, service, lambda _: None, every=every, threads=1, most=100)
+        self.ends = list(ends)
+        self.over = asyncio.Event()
+
+    async def _run(self) -> str:
+        end = self.ends.pop(0)
+        if not self.ends:
+            self.over.set()
+        if isinstance(end, MoevolveError):
+            raise end
+        return end
+
+
+async def heard(learning: Learning) -> None:
+    """One client's feedback."""
+    learning.keep(Interaction(id="a", client="ann", at=0, prompt="p", answers=["x"], weights="w"))
+    await learning.judge("a", 0, "ann", 1.0, None)
+
+
+class TestWhenTheNextOneBegins:
+    def test_feedback_of_a_cycle_that_failed_is_learned_from_by_the_next(self, deployed: Deployed) -> None:
+        async def served() -> None:
+            learning = Scripted(deployed, [MoevolveError("no memory"), "done"], every=0.0)
+            await heard(learning)
+            learning.begin()
+            await asyncio.wait_for(learning.over.wait(), PATIENCE)
+            await learning.finished()
+            assert learning.last == "done" and not learning.interactions.unseen
+            await learning.close()
+
+        asyncio.run(served())
+
+    @pytest.mark.parametrize("end", [MoevolveError("no memory"), "not enough feedback", None])
+    def test_the_next_server_knows_whether_there_is_feedback_to_learn_from(
+        self, deployed: Deployed, end: str | MoevolveError | None
+    ) -> None:
+        async def served() -> None:
+            learning = Scripted(deployed, [] if end is None else [end], every=None)
+            await heard(learning)
+            if end is not None:
+                learning.learn()
+                await learning.finished()
+            await learning.close()
+
+        assert not Interactions(deployed.store).unseen
+        asyncio.run(served())
+        assert Interactions(deployed.store).unseen is not isinstance(end, str)
+
+    def test_feedback_that_comes_while_a_cycle_runs_is_for_the_next(self, deployed: Deployed) -> None:
+        kept = Interactions(deployed.store)
+        say(kept, "a", "ann", "p", "x")
+        began = kept.verdicts
+        say(kept, "a", "bob", "p", "x")
+        kept.seen(began)
+        assert kept.unseen and Interactions(deployed.store).unseen
+        kept.seen(kept.verdicts)
+        assert not kept.unseen and not Interactions(deployed.store).unseen
+
+
+def test_what_a_client_said_of_anothers_answer_leaves_memory_with_it(deployed: Deployed) -> None:
+    kept = Interactions(deployed.store)
+    for number in range(20):
+        say(kept, f"a{number}", ("bob", "cid")[number % 2], f"p{number}", f"x{number}", asker="ann")
+    learn(deployed.store.path, 1, lambda _: None)
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
+        taught = {number for number in range(20) if memory.get(lesson_id(f"a{number}")) is not None}
+    assert len(taught) == 10
+    # Ann asked; what was learned is what one of the others said.
+    assert erase(deployed, kept, None, ("bob", "cid")[min(taught) % 2]) == 0
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
+        assert memory.count() == 0
+    assert len(kept) == 20

@@ -18,7 +18,7 @@ from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.models.champions import Champion
 from moevolve.records import Gated, Record
 from moevolve.serve.deployed import Deployed
-from moevolve.serve.interactions import Feedback, Interaction, Interactions, answer_of
+from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.learner import NOTHING, lesson_id
 from moevolve.serve.service import Service
 
@@ -63,8 +63,6 @@ class Learning:
         self._writer = ThreadPoolExecutor(1, "moevolve serve: store")
         self._cycle: asyncio.Task[None] | None = None
         self._schedule: asyncio.Task[None] | None = None
-        self._fresh = False
-        """Whether there is feedback that no cycle has seen."""
 
     def begin(self) -> None:
         """Starts the schedule, if there is one."""
@@ -102,7 +100,6 @@ class Learning:
             correction=correction,
         )
         await self._do(lambda: self.interactions.judge(feedback))
-        self._fresh = True
 
     async def listed(self, client: str | None) -> list[dict[str, Any]]:
         """Interactions with the feedback on them, oldest first."""
@@ -140,7 +137,6 @@ class Learning:
         """Starts a cycle; False if one is under way."""
         if self.running:
             return False
-        self._fresh = False
         self._cycle = asyncio.get_running_loop().create_task(self._one())
         return True
 
@@ -179,13 +175,16 @@ class Learning:
     async def _scheduled(self, every: float) -> None:
         while True:
             await asyncio.sleep(every)
-            if self._fresh:
+            if self.interactions.unseen:
                 self.learn()
                 await self.finished()
 
     async def _one(self) -> None:
+        verdicts = self.interactions.verdicts
         try:
             self.last = await self._run()
+            # Of a cycle that fails the feedback stays unseen: the next one learns from it.
+            await self._do(lambda: self.interactions.seen(verdicts))
         except (MoevolveError, OSError) as error:
             self.last = f"failed: {error}"
         self._say(f"moevolve: learning: {self.last}")
@@ -246,12 +245,8 @@ class Learning:
 def erase(
     deployed: Deployed, interactions: Interactions, ids: Sequence[str] | None, client: str | None
 ) -> int:
-    """Erases interactions and the lessons from them; returns how many interactions."""
-    wanted = [
-        row.id for row in interactions.all(client) if ids is None or row.id in ids or answer_of(row.id) in ids
-    ]  # before they are gone
-    gone = interactions.erase(ids, client)
+    """Erases interactions, feedback, and the lessons from either; returns how many interactions."""
     with MemoryStore(memory_folder(deployed.store.path)) as memory:
-        for id in wanted:
+        for id in sorted(interactions.touched(ids, client)):  # while it is known which
             memory.purge(lesson_id(id))
-    return gone
+    return interactions.erase(ids, client)
