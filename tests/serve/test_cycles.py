@@ -17,7 +17,7 @@ from moevolve.config.schema import LearnSection, SuiteSection
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.models.scheduler import Scheduler
-from moevolve.records import Gated, Learned, Record
+from moevolve.records import Gated, Learned, Lesson, Record
 from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.interactions import Feedback, Interaction, Interactions
 from moevolve.serve.judging import LONGEST
@@ -164,6 +164,28 @@ async def heard(learning: Learning) -> None:
     await learning.judge("a", 0, "ann", 1.0, None)
 
 
+class Late(Scripted):
+    """A cycle that writes lessons of what was erased after it had read it."""
+
+    async def _run(self) -> str:
+        assert self.running and await self.erase(None, "ann") == 1
+        lesson = Lesson(
+            id=lesson_id("a"),
+            skill="deployed/feedback",
+            level=1,
+            text="px",
+            prompt="p",
+            answer="x",
+            success=True,
+            run="r",
+            cycle=1,
+            variant="v0000",
+        )
+        with MemoryStore(memory_folder(self.deployed.store.path)) as memory:
+            memory.put([lesson])
+        return await super()._run()
+
+
 class TestWhenTheNextOneBegins:
     def test_feedback_of_a_cycle_that_failed_is_learned_from_by_the_next(self, deployed: Deployed) -> None:
         async def served() -> None:
@@ -202,6 +224,22 @@ class TestWhenTheNextOneBegins:
         assert kept.unseen and Interactions(deployed.store).unseen
         kept.seen(kept.verdicts)
         assert not kept.unseen and not Interactions(deployed.store).unseen
+
+
+@pytest.mark.parametrize("end", ["done", MoevolveError("no memory")])
+def test_what_is_erased_while_a_cycle_runs_leaves_memory_with_its_end(
+    deployed: Deployed, end: str | MoevolveError
+) -> None:
+    async def served() -> None:
+        learning = Late(deployed, [end], every=None)
+        await heard(learning)
+        learning.learn()
+        await learning.finished()
+        await learning.close()
+
+    asyncio.run(served())
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
+        assert memory.count() == 0
 
 
 def test_what_a_client_said_of_anothers_answer_leaves_memory_with_it(deployed: Deployed) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -63,6 +63,8 @@ class Learning:
         self._writer = ThreadPoolExecutor(1, "moevolve serve: store")
         self._cycle: asyncio.Task[None] | None = None
         self._schedule: asyncio.Task[None] | None = None
+        self._erased: set[str] = set()
+        """What was erased while a cycle ran, which may have read it before and write lessons of it later."""
 
     def begin(self) -> None:
         """Starts the schedule, if there is one."""
@@ -124,7 +126,15 @@ class Learning:
 
     async def erase(self, ids: Sequence[str] | None, client: str | None) -> int:
         """Erases interactions, the feedback on them, and the lessons from them; returns how many."""
-        return await self._do(lambda: erase(self.deployed, self.interactions, ids, client))
+
+        def work() -> tuple[set[str], int]:
+            touched = self.interactions.touched(ids, client)
+            return touched, erase(self.deployed, self.interactions, ids, client)
+
+        touched, gone = await self._do(work)
+        if self.running:
+            self._erased |= touched
+        return gone
 
     # What is learned
 
@@ -182,7 +192,11 @@ class Learning:
     async def _one(self) -> None:
         verdicts = self.interactions.verdicts
         try:
-            self.last = await self._run()
+            try:
+                self.last = await self._run()
+            finally:
+                erased, self._erased = self._erased, set()
+                await self._do(lambda: purge_lessons(self.deployed, erased))
             # Of a cycle that fails the feedback stays unseen: the next one learns from it.
             await self._do(lambda: self.interactions.seen(verdicts))
         except (MoevolveError, OSError) as error:
@@ -246,7 +260,12 @@ def erase(
     deployed: Deployed, interactions: Interactions, ids: Sequence[str] | None, client: str | None
 ) -> int:
     """Erases interactions, feedback, and the lessons from either; returns how many interactions."""
-    with MemoryStore(memory_folder(deployed.store.path)) as memory:
-        for id in sorted(interactions.touched(ids, client)):  # while it is known which
-            memory.purge(lesson_id(id))
+    purge_lessons(deployed, interactions.touched(ids, client))  # while it is known which
     return interactions.erase(ids, client)
+
+
+def purge_lessons(deployed: Deployed, interactions: Iterable[str]) -> None:
+    """Purges the lessons that came from these interactions."""
+    with MemoryStore(memory_folder(deployed.store.path)) as memory:
+        for id in sorted(interactions):
+            memory.purge(lesson_id(id))
