@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ from moevolve.protocol.sampling import Event
 from moevolve.serve.choices import Choice
 from moevolve.serve.driver import RequestHandle
 from moevolve.serve.failures import RequestError, error_body, wrong
-from moevolve.serve.interactions import Interaction
+from moevolve.serve.interactions import Interaction, of_prompt
 from moevolve.serve.jobs import Job
 from moevolve.serve.reading import client_of
 from moevolve.serve.samples import joined
@@ -38,6 +39,8 @@ class Envelope(Protocol):
     """An answer's outer shape, whole and as a stream."""
 
     job: Job
+    name: str
+    """The answer's id, as the client gets it."""
     seconds: float
 
     def whole(self) -> dict[str, Any]:
@@ -103,12 +106,12 @@ async def answer(
             raise RequestError(400, str(error)) from error
         service.counts.prompt_tokens += job.prompt_tokens
         stack.callback(_count, service, job)
-        if service.keep is not None:
-            stack.callback(_keep, service.keep, deployment, job, client_of(request, body.user))
         envelope = (shape or _Envelope)(service, deployment, job)
+        client = client_of(request, body.user)
+        answered = partial(_keep, service.keep, deployment, envelope, client)
         if not body.stream:
-            return await _whole(envelope, handles, request.receive)
-        return EventStream(envelope, handles, body.tells_usage, stack.pop_all())
+            return await _whole(envelope, handles, request.receive, answered)
+        return EventStream(envelope, handles, body.tells_usage, answered, stack.pop_all())
 
 
 def _count(service: Service, job: Job) -> None:
@@ -119,20 +122,19 @@ def _count(service: Service, job: Job) -> None:
         service.counts.cancelled += 1
 
 
-def _keep(keep: Keep, deployment: Deployment, job: Job, client: str) -> None:
-    """Keeps a request that was answered to its end, one interaction a prompt."""
-    if not job.over:
+def _keep(keep: Keep | None, deployment: Deployment, envelope: Envelope, client: str) -> None:
+    """Keeps a request that was answered to its end, one interaction a prompt, with the choices that the client is told."""
+    draws = envelope.job.draws
+    if keep is None or not draws:
         return
-    choices = iter(job.choices)
-    for index, draw in enumerate(job.draws):
-        answers = ["".join(next(choices).reader.parts) for _ in draw.keys]
+    for index, (draw, choices) in enumerate(zip(draws, envelope.job.ranked, strict=True)):
         keep(
             Interaction(
-                id=job.name if len(job.draws) == 1 else f"{job.name}.{index}",
+                id=envelope.name if len(draws) == 1 else of_prompt(envelope.name, index),
                 client=client,
                 at=time.time_ns() // 1_000_000,
                 prompt=deployment.engine.decode(draw.prompt, special=True),
-                answers=answers,
+                answers=["".join(choice.reader.parts) for choice in choices],
                 weights=deployment.weights,
             )
         )
@@ -143,9 +145,10 @@ class _Envelope:
 
     def __init__(self, service: Service, deployment: Deployment, job: Job) -> None:
         self.job = job
+        self.name = job.name
         self.seconds = service.limits.request_seconds
         self._base = {
-            "id": job.name,
+            "id": self.name,
             "created": int(time.time()),
             "model": service.name,
             "system_fingerprint": deployment.weights[:16],
@@ -222,7 +225,9 @@ def out_of_time(seconds: float) -> RequestError:
     return RequestError(504, f"no end of the answer within {seconds:g} seconds", code="timeout")
 
 
-async def _whole(envelope: Envelope, handles: Sequence[RequestHandle], receive: Receive) -> Response:
+async def _whole(
+    envelope: Envelope, handles: Sequence[RequestHandle], receive: Receive, answered: Callable[[], None]
+) -> Response:
     async def draw() -> None:
         async for progress in _progress(envelope, handles):
             for choice, event in progress:
@@ -244,7 +249,9 @@ async def _whole(envelope: Envelope, handles: Sequence[RequestHandle], receive: 
     if not drawing.done():
         return Response(status_code=499)  # nobody is there to read it
     drawing.result()
-    return Response(msgspec.json.encode(envelope.whole()), media_type="application/json")
+    body = msgspec.json.encode(envelope.whole())
+    answered()
+    return Response(body, media_type="application/json")
 
 
 async def left(receive: Receive) -> None:
@@ -260,17 +267,24 @@ class EventStream(Response):
         envelope: the answer's envelope.
         handles: what is drawn.
         usage: end with the token counts.
+        answered: called once the answer has its end, before the client is told.
         held: what is let go at the end, however it comes.
     """
 
     def __init__(
-        self, envelope: Envelope, handles: Sequence[RequestHandle], usage: bool, held: ExitStack
+        self,
+        envelope: Envelope,
+        handles: Sequence[RequestHandle],
+        usage: bool,
+        answered: Callable[[], None],
+        held: ExitStack,
     ) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
         self._envelope = envelope
         self._handles = handles
         self._usage = usage
+        self._answered = answered
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -314,6 +328,7 @@ class EventStream(Response):
                 if data and not envelope.job.over:
                     yield data, False
             envelope.job.check()
+            self._answered()
             end = data + envelope.ending(self._usage)
         except TimeoutError:
             end = envelope.failed(out_of_time(envelope.seconds).body())

@@ -17,6 +17,8 @@ from moevolve.journal.store import Put, RunStore
 
 INTERACTIONS = "interactions"
 FEEDBACK = "feedback"
+SEEN = "seen"
+"""A row for what learning has seen all of: `FEEDBACK`, and nothing else so far."""
 LONGEST = 100_000
 """Characters of a prompt or an answer; what is longer is not kept."""
 MOST_VERDICTS = 64
@@ -31,14 +33,14 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt and its answers."""
 
     id: str
-    """The answer's id, as the client got it."""
+    """The answer's id, as the client got it; of an answer to several prompts, that and the prompt's number (`of_prompt`)."""
     client: str
     at: int
     """Milliseconds since 1970."""
     prompt: str
     """As the model read it, special tokens and the chat template's marks included."""
     answers: list[str]
-    """As the model wrote them, marks included, one a choice."""
+    """As the model wrote them, marks included, one a choice, in the order that the client got them."""
     weights: str
 
 
@@ -53,6 +55,16 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """0 for useless, 1 for right."""
     correction: str | None = None
     """What the answer should have been."""
+
+
+def of_prompt(answer: str, index: int) -> str:
+    """The interaction that one prompt of an answer to several is."""
+    return f"{answer}.{index}"
+
+
+def answer_of(interaction: str) -> str:
+    """The answer that an interaction is of, by the id that the client got."""
+    return interaction.partition(".")[0]
 
 
 def client_name(told: str) -> str:
@@ -77,6 +89,10 @@ class Interactions:
         rows = [msgspec.msgpack.decode(row, type=Interaction) for _, row in store.scan(INTERACTIONS)]
         self._ages = {row.id: row.client for row in sorted(rows, key=lambda row: (row.at, row.id))}
         """Client by interaction, oldest first."""
+        self.verdicts = 0
+        """Verdicts that came in this object's life."""
+        self.unseen = bool(store.scan(FEEDBACK, limit=1)) and store.get(SEEN, FEEDBACK) is None
+        """Whether there is feedback that no cycle which came to its end has seen, those of earlier servers included."""
 
     def __len__(self) -> int:
         return len(self._ages)
@@ -103,18 +119,33 @@ class Interactions:
             UsageError: there is no such answer.
             CapacityError: as many others have judged it as are heard.
         """
-        interaction = self.get(feedback.id)
-        if interaction is None or not 0 <= feedback.choice < len(interaction.answers):
+        id, choice = self._numbered(feedback.id, feedback.choice)
+        interaction = self.get(id)
+        if interaction is None or not 0 <= choice < len(interaction.answers):
             raise UsageError(
                 f"there is no answer {feedback.id!r}, choice {feedback.choice}: it may be erased"
             )
+        feedback = msgspec.structs.replace(feedback, id=id, choice=choice)
         with self._lock:
             place = f"{feedback.id}/{feedback.choice}/"
             key = f"{place}{feedback.client}"
             said = [known for known, _ in self._store.scan(FEEDBACK, place, limit=MOST_VERDICTS)]
             if len(said) >= MOST_VERDICTS and key not in said:
                 raise CapacityError(f"{MOST_VERDICTS} clients have judged {feedback.id!r}: no more are heard")
-            self._store_changes([(FEEDBACK, key, _encode(feedback))])
+            self._store_changes([(FEEDBACK, key, _encode(feedback)), (SEEN, FEEDBACK, None)])
+            self.verdicts += 1
+            self.unseen = True
+
+    def seen(self, verdicts: int) -> None:
+        """Notes that a cycle has come to its end, unless feedback has come since it began.
+
+        Args:
+            verdicts: how many there were when it began.
+        """
+        with self._lock:
+            if self.verdicts == verdicts:
+                self._store_changes([(SEEN, FEEDBACK, b"")])
+                self.unseen = False
 
     def all(self, client: str | None = None) -> list[Interaction]:
         """Interactions, oldest first; those of one client if it is named."""
@@ -130,18 +161,41 @@ class Interactions:
         """Erases interactions with all feedback on them; returns how many.
 
         Args:
-            ids: which; all when None.
+            ids: which, or the answers whose they are; all when None.
             client: only this client's. Its feedback on others' interactions goes too.
         """
         with self._lock:
-            wanted = set(self._ages if ids is None else ids)
-            gone = [id for id, who in self._ages.items() if id in wanted and client in (None, who)]
-            puts = self._gone(gone)
-            if ids is None and client is not None:
-                own = [key for key, row in self._store.scan(FEEDBACK) if key.rsplit("/", 1)[1] == client]
-                puts += [(FEEDBACK, key, None) for key in own]
-            self._store_changes(puts)
+            gone, said = self._erased(ids, client)
+            self._store_changes(self._gone(gone) + [(FEEDBACK, key, None) for key in said])
             return len(gone)
+
+    def touched(self, ids: Iterable[str] | None = None, client: str | None = None) -> set[str]:
+        """Interactions that `erase` takes away, or feedback on them: what was learned from these goes too."""
+        with self._lock:
+            gone, said = self._erased(ids, client)
+        return {*gone, *(key.rsplit("/", 2)[0] for key in said)}
+
+    def _erased(self, ids: Iterable[str] | None, client: str | None) -> tuple[list[str], list[str]]:
+        """Interactions that are to be erased, and keys of further feedback."""
+        wanted = None if ids is None else frozenset(ids)
+        gone = [
+            id
+            for id, who in self._ages.items()
+            if client in (None, who) and (wanted is None or not wanted.isdisjoint((id, answer_of(id))))
+        ]
+        if ids is not None or client is None:
+            return gone, []
+        return gone, [key for key, _ in self._store.scan(FEEDBACK) if key.rsplit("/", 1)[1] == client]
+
+    def _numbered(self, answer: str, choice: int) -> tuple[str, int]:
+        """The interaction and its choice that a choice of an answer is: those of an answer to several prompts are numbered
+        through, as many of each prompt."""
+        rows = self._store.scan(INTERACTIONS, f"{answer}.", limit=1)
+        if not rows:
+            return answer, choice
+        each = len(msgspec.msgpack.decode(rows[0][1], type=Interaction).answers)
+        index, sample = divmod(choice, each)
+        return of_prompt(answer, index), sample
 
     def _gone(self, ids: Iterable[str]) -> list[Put]:
         puts: list[Put] = []

@@ -46,6 +46,18 @@ class Job(msgspec.Struct, frozen=True):
         return all(choice.reader.finish is not None for choice in self.choices)
 
     @property
+    def ranked(self) -> list[list[Choice]]:
+        """The choices that the answer consists of, prompt by prompt, in the answer's order: as they were drawn, or the
+        likeliest first where more are drawn than told."""
+        if not self.draws:
+            return [self.choices]
+        drawn = len(self.choices) // len(self.draws)
+        prompts = [self.choices[start : start + drawn] for start in range(0, len(self.choices), drawn)]
+        if self.kept is None:
+            return prompts
+        return [sorted(choices, key=lambda choice: -choice.reader.mean)[: self.kept] for choices in prompts]
+
+    @property
     def told(self) -> list[dict[str, Any]]:
         """The choices, whole, that the answer consists of.
 
@@ -53,13 +65,7 @@ class Job(msgspec.Struct, frozen=True):
             RequestError: a constraint became too complex to say what may come next.
         """
         self.check()
-        if self.kept is None:
-            return [choice.whole() for choice in self.choices]
-        drawn = len(self.choices) // len(self.draws)
-        told = []
-        for start in range(0, len(self.choices), drawn):
-            best = sorted(self.choices[start : start + drawn], key=lambda choice: -choice.reader.mean)
-            told += [choice.whole() for choice in best[: self.kept]]
+        told = [choice.whole() for choices in self.ranked for choice in choices]
         return [{**choice, "index": index} for index, choice in enumerate(told)]
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from random import Random
 
 import msgspec
 
@@ -21,7 +22,7 @@ from moevolve.rollouts.grading import SealedGrader
 from moevolve.rollouts.runner import RolloutRequest, RolloutRunner, Stage
 from moevolve.serve.consensus import ConsensusLabel
 from moevolve.serve.deployed import SKILL
-from moevolve.tasks.suite import Suite
+from moevolve.tasks.suite import Cell, Suite
 
 ALPHA = 0.05
 """Error rate of everything that can only refuse: the call "worse", and the check on the run's skills."""
@@ -32,7 +33,7 @@ CHECKS = 768
 AGAIN = 256
 """Fresh tasks of each skill that seems to fall beyond the margin: few tell a skill that feedback spoilt from chance."""
 LONGEST = 512
-"""Tokens of a label; longer ones are left out."""
+"""Tokens from which on a label is too long to train on and to judge by."""
 
 
 class SkillTasks:
@@ -55,9 +56,7 @@ class SkillTasks:
     ) -> list[RolloutRequest]:
         """Each of `weights` on the same tasks: about `count`, as many of each skill (of all, or of `skills`), at levels that
         the run works on."""
-        draw, chosen = rng(*stage), skills or self.skills
-        rounds = max(1, count // len(chosen))
-        cells = [(path, draw.randint(*self._suite[path].levels)) for _ in range(rounds) for path in chosen]
+        cells = self._cells(split, count, skills or self.skills, rng(*stage))
         tasks = self._suite.sample(split, cells, *stage)
         sampling = Sampling(max_tokens=self.config.policy.max_tokens, temperature=0.0)
         return [
@@ -66,6 +65,35 @@ class SkillTasks:
             )
             for each in weights
         ]
+
+    def _cells(self, split: str, count: int, skills: Sequence[str], draw: Random) -> list[Cell]:
+        """`count` cells, as many of each skill. Of tasks that are listed each comes once: its likeliest answer stays what it
+        is, so that a second look would be no evidence."""
+        leaves = [self._suite[path] for path in skills]
+        listed = {
+            leaf.path: [
+                level
+                for level in range(leaf.levels[0], leaf.levels[1] + 1)
+                for _ in range(leaf.listed.size(split, level))
+            ]
+            for leaf in leaves
+            if leaf.listed is not None
+        }
+        for levels in listed.values():
+            draw.shuffle(levels)
+        rounds = max(1, min([count // len(skills), *map(len, listed.values())]))
+        return [
+            (leaf.path, listed[leaf.path].pop() if leaf.path in listed else draw.randint(*leaf.levels))
+            for _ in range(rounds)
+            for leaf in leaves
+        ]
+
+
+def short(labels: Sequence[ConsensusLabel], engine: Engine) -> list[ConsensusLabel]:
+    """The labels of fewer than `LONGEST` tokens."""
+    return [
+        label for label in labels if len(engine.encode(label.prompt + label.answer, whole=False)) < LONGEST
+    ]
 
 
 def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], alpha: float) -> GateVerdict:
@@ -77,8 +105,7 @@ def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], a
         judge: what is judged by.
         alpha: bound on the probability that a candidate which is no better passes: this decision's share.
     """
-    fitting = [c for c in judge if len(ours.encode(c.prompt + c.answer, whole=False)) < LONGEST]
-    least = max(1, len(fitting))
+    least = max(1, len(judge))
     gate = PairedGate(
         alpha=alpha,
         margin=0.0,
@@ -88,7 +115,7 @@ def by_feedback(ours: Engine, theirs: Engine, judge: Sequence[ConsensusLabel], a
         skill_alpha=ALPHA,
         worse=ALPHA,
     )
-    scores = zip(likelihoods(theirs, fitting), likelihoods(ours, fitting), strict=True)
+    scores = zip(likelihoods(theirs, judge), likelihoods(ours, judge), strict=True)
     return decide(gate, KnownPairs([Paired(SKILL, new, old) for new, old in scores], BATCH))
 
 
@@ -131,13 +158,12 @@ def _compared(
 ) -> tuple[GateVerdict, int]:
     """The verdict on one batch of tasks of some skills, and the tokens drawn."""
 
-    def matches(batch: int) -> list[Match] | None:
-        if batch:
-            return None
-        ours, theirs = tasks.rollouts((candidate, champion), "gate", count, stage, skills)
-        return [Match(ours, theirs)]
+    ours, theirs = tasks.rollouts((candidate, champion), "gate", count, stage, skills)
 
-    n = max(1, count // len(skills)) * len(skills)
+    def matches(batch: int) -> list[Match] | None:
+        return None if batch else [Match(ours, theirs)]
+
+    n = len(ours.tasks)
     gate = PairedGate(
         alpha=ALPHA, margin=tasks.config.gate.margin, min_n=n, max_n=n, skills=skills, worse=ALPHA
     )

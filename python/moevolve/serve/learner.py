@@ -44,7 +44,7 @@ from moevolve.rollouts.runner import Stage
 from moevolve.serve.consensus import ConsensusLabel, TrainJudgeSplit, consensus_labels, train_judge_split
 from moevolve.serve.deployed import SKILL
 from moevolve.serve.interactions import Interactions
-from moevolve.serve.judging import LONGEST, SkillTasks, by_feedback, with_skills
+from moevolve.serve.judging import LONGEST, SkillTasks, by_feedback, short, with_skills
 
 LEAST = 8
 """Labels to train on, and labels to judge by, below which there is nothing to learn yet."""
@@ -54,7 +54,8 @@ third of them, and half of a batch, skills that were mastered lost .06 to .09.""
 
 FULL = Recipe(learning_rate=6e-4, steps=60, batch=64, recent=0.35)
 ADAPTER = Recipe(learning_rate=5e-4, steps=40, batch=4, recent=1.0)
-"""Recipes of a model that trains as a whole, and of one that trains an adapter."""
+"""Recipes of a model that trains as a whole, and of one that trains an adapter; where there is something to rehearse, an
+adapter's labels have the share that they have of the other."""
 
 EVENNESS = 1
 """Half of a server's error budget is for its first decision without a promotion: clients' labels are few."""
@@ -90,9 +91,14 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         variants = len(past.variants)
         champion = champions.newest()
         kept = Interactions(store)
-        split = train_judge_split(consensus_labels(kept.all(), kept.feedback()), first.seed, cycle)
-        _enough(split)
+        labels = consensus_labels(kept.all(), kept.feedback())
+        _any_use(labels)
+        # The run's suite may be a user's own: its copy lies in the run's folder.
+        config = resolve.with_files(champions.config, folder.parent) if first.suite else champions.config
         base = champions.base(threads, device)
+        fitting = short(labels, base)
+        split = train_judge_split(fitting, first.seed, cycle)
+        _enough(split, len(labels) - len(fitting))
         ours = champions.engine(base, champion)
         theirs = champions.engine(base, champion)
         tell(CycleStarted(cycle=cycle, champion=champion.variant))
@@ -101,12 +107,14 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         policies: dict[str, Policy] = {}
         tasks = None
         if first.suite:
-            prompts = resolve.prompts(champions.config, base)
+            prompts = resolve.prompts(config, base)
             policies[champion.weights] = EnginePolicy(ours, champion.weights, prompts)
-            tasks = SkillTasks(champions.config, resolve.suite(champions.config), policies)
+            tasks = SkillTasks(config, resolve.suite(config), policies)
         stage = (first.seed, cycle)
         known, rehearsed = _rehearsal(ours, tasks, champion, stage) if tasks else ([], 0)
-        buffer = _buffer(split.train, known, theirs, cycle)
+        if known:
+            recipe = msgspec.structs.replace(recipe, recent=FULL.recent)
+        buffer = _buffer(split.train, known, cycle)
         tell(
             Learned(
                 cycle=cycle,
@@ -125,7 +133,7 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
             rng(*stage, "deployed"),
             tell,
             prompts=BarePrompts(theirs),
-            spread=champions.config.learn.positions == "spread",
+            spread=config.learn.positions == "spread",
         )
         weights = theirs.weights_hash
         file = theirs.write_weights(store.weights_dir / f"{weights}.safetensors")
@@ -134,7 +142,7 @@ def learn(folder: Path, threads: int, tell: Tell, device: str = "cpu") -> None:
         child = Variant(name, parents, cycle, weights, "", "weights", "feedback", summary, None, "candidate")
         tell(entries.variant_added(child, weights_file=file))
         tell(entries.proposed(child, [], "weights"))
-        spending = spending_of(store, champions.config.gate.alpha)
+        spending = spending_of(store, config.gate.alpha)
         verdict = by_feedback(ours, theirs, split.judge, spending.level)
         reason = f"feedback of {len(split.judges)} other clients: {verdict.reason}"
         verdict, drawn = msgspec.structs.replace(verdict, reason=reason), 0
@@ -167,11 +175,22 @@ def spending_of(store: RunStore, alpha: float) -> AlphaSpending:
     return AlphaSpending(alpha=alpha, decisions=len(decided), promotions=promotions, evenness=EVENNESS)
 
 
-def _enough(split: TrainJudgeSplit) -> None:
+def _any_use(labels: Sequence[ConsensusLabel]) -> None:
+    """Refuses what is too little however it is divided, before a model is loaded for it."""
+    clients = {name for label in labels for name in label.supporters}
+    if len(labels) < 2 * LEAST or len(clients) < 2:
+        raise NotEnough(
+            f"{len(labels)} answers that {len(clients)} clients stand for: at least {2 * LEAST} are needed, from two "
+            f"clients or more"
+        )
+
+
+def _enough(split: TrainJudgeSplit, long: int) -> None:
     if len(split.train) < LEAST or len(split.judge) < LEAST:
+        left_out = f"; {long} of {LONGEST} tokens or more are left out" if long else ""
         raise NotEnough(
             f"{len(split.train)} answers of {len(split.trainers)} clients to learn from and {len(split.judge)} of "
-            f"{len(split.judges)} others to judge by: at least {LEAST} each are needed, from two clients or more"
+            f"{len(split.judges)} others to judge by: at least {LEAST} each are needed, from two clients or more{left_out}"
         )
 
 
@@ -222,13 +241,10 @@ def _rehearsal(
     ], rollouts.counts.tokens
 
 
-def _buffer(
-    train: Sequence[ConsensusLabel], known: Sequence[Confirmed], engine: Engine, cycle: int
-) -> Buffer:
+def _buffer(train: Sequence[ConsensusLabel], known: Sequence[Confirmed], cycle: int) -> Buffer:
     """What is trained on: the labels, and what must not be forgotten."""
     items = [Confirmed(label.prompt, label.answer, SKILL, 1, cycle) for label in train]
-    fitting = [item for item in items if len(engine.encode(item.prompt + item.answer, whole=False)) < LONGEST]
-    return Buffer(len(known) + len(fitting) + 1, [*known, *fitting])
+    return Buffer(len(known) + len(items) + 1, [*known, *items])
 
 
 def main() -> int:

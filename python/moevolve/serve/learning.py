@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -63,8 +63,8 @@ class Learning:
         self._writer = ThreadPoolExecutor(1, "moevolve serve: store")
         self._cycle: asyncio.Task[None] | None = None
         self._schedule: asyncio.Task[None] | None = None
-        self._fresh = False
-        """Whether there is feedback that no cycle has seen."""
+        self._erased: set[str] = set()
+        """What was erased while a cycle ran, which may have read it before and write lessons of it later."""
 
     def begin(self) -> None:
         """Starts the schedule, if there is one."""
@@ -102,7 +102,6 @@ class Learning:
             correction=correction,
         )
         await self._do(lambda: self.interactions.judge(feedback))
-        self._fresh = True
 
     async def listed(self, client: str | None) -> list[dict[str, Any]]:
         """Interactions with the feedback on them, oldest first."""
@@ -127,7 +126,15 @@ class Learning:
 
     async def erase(self, ids: Sequence[str] | None, client: str | None) -> int:
         """Erases interactions, the feedback on them, and the lessons from them; returns how many."""
-        return await self._do(lambda: erase(self.deployed, self.interactions, ids, client))
+
+        def work() -> tuple[set[str], int]:
+            touched = self.interactions.touched(ids, client)
+            return touched, erase(self.deployed, self.interactions, ids, client)
+
+        touched, gone = await self._do(work)
+        if self.running:
+            self._erased |= touched
+        return gone
 
     # What is learned
 
@@ -140,7 +147,6 @@ class Learning:
         """Starts a cycle; False if one is under way."""
         if self.running:
             return False
-        self._fresh = False
         self._cycle = asyncio.get_running_loop().create_task(self._one())
         return True
 
@@ -179,13 +185,20 @@ class Learning:
     async def _scheduled(self, every: float) -> None:
         while True:
             await asyncio.sleep(every)
-            if self._fresh:
+            if self.interactions.unseen:
                 self.learn()
                 await self.finished()
 
     async def _one(self) -> None:
+        verdicts = self.interactions.verdicts
         try:
-            self.last = await self._run()
+            try:
+                self.last = await self._run()
+            finally:
+                erased, self._erased = self._erased, set()
+                await self._do(lambda: purge_lessons(self.deployed, erased))
+            # Of a cycle that fails the feedback stays unseen: the next one learns from it.
+            await self._do(lambda: self.interactions.seen(verdicts))
         except (MoevolveError, OSError) as error:
             self.last = f"failed: {error}"
         self._say(f"moevolve: learning: {self.last}")
@@ -246,12 +259,13 @@ class Learning:
 def erase(
     deployed: Deployed, interactions: Interactions, ids: Sequence[str] | None, client: str | None
 ) -> int:
-    """Erases interactions and the lessons from them; returns how many interactions."""
-    wanted = [
-        row.id for row in interactions.all(client) if ids is None or row.id in ids
-    ]  # before they are gone
-    gone = interactions.erase(ids, client)
+    """Erases interactions, feedback, and the lessons from either; returns how many interactions."""
+    purge_lessons(deployed, interactions.touched(ids, client))  # while it is known which
+    return interactions.erase(ids, client)
+
+
+def purge_lessons(deployed: Deployed, interactions: Iterable[str]) -> None:
+    """Purges the lessons that came from these interactions."""
     with MemoryStore(memory_folder(deployed.store.path)) as memory:
-        for id in wanted:
+        for id in sorted(interactions):
             memory.purge(lesson_id(id))
-    return gone

@@ -122,9 +122,10 @@ class _Envelope:
         client: str,
     ) -> None:
         self.job = job
+        self.name = f"resp_{secrets.token_hex(12)}"
         self.seconds = service.limits.request_seconds
         self._body, self._before, self._kept, self._client = body, before, kept, client
-        self._events = ResponseEvents(body, f"resp_{secrets.token_hex(12)}", service.name, int(time.time()))
+        self._events = ResponseEvents(body, self.name, service.name, int(time.time()))
 
     def whole(self) -> dict[str, Any]:
         (told,) = self.job.told
