@@ -35,6 +35,11 @@ class Workers:
         return bool(self._idle)
 
     @property
+    def warm(self) -> bool:
+        """Whether the process of the next evaluation runs already; there has to be a free one."""
+        return self._idle[-1].running
+
+    @property
     def busy(self) -> bool:
         return bool(self._busy)
 
@@ -51,14 +56,15 @@ class Workers:
         self.missing = worker.missing
         self._busy[worker.fileno()] = worker, evaluation
 
-    def ended(self) -> Iterator[tuple[int, Evaluation]]:
-        """Waits until an evaluation has ended; yields (its number, what came of it) of all that have."""
+    def ended(self, *, wait: bool = True) -> Iterator[tuple[int, Evaluation]]:
+        """Waits until an evaluation has ended, unless `wait` is False; yields (its number, what came of it) of all that
+        have."""
         while True:
-            ready = select.select(list(self._busy), [], [], TICK)[0]
+            ready = select.select(list(self._busy), [], [], TICK if wait else 0)[0]
             ready += [
                 each for each, (worker, _) in self._busy.items() if worker.overdue() and each not in ready
             ]
-            if ready:
+            if ready or not wait:
                 break
         for descriptor in ready:
             worker, evaluation = self._busy.pop(descriptor)

@@ -145,6 +145,11 @@ class EvaluatorProcess:
                 f"{self._folder.path / self._folder.evaluator} cannot be used:\n{told['problem']}"
             )
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been started."""
+        return self._process is not None
+
     def submit(self, program: str, key: int) -> None:
         """Begins an evaluation; `result` has what comes of it.
 
