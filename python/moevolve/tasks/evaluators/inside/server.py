@@ -159,6 +159,7 @@ class Server:
                 raise contracts.Unusable(
                     "error", f"{self._evaluator} defines no function evaluate(program_path)"
                 )
+            contracts.check_arguments(self._module, self._order["settings"])
         else:
             import runpy  # noqa: F401  each fork needs it
 
