@@ -36,7 +36,7 @@ def test_an_evaluator_may_start_a_process_and_write_files_that_nobody_sees_after
     walls: bool, tmp_path: Path
 ) -> None:
     folder = folders.openevolve(FOLDERS / "packing")
-    with EvaluatorProcess(folder, LIMITS, walls=True) as process:
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
         found = process.evaluate(folder.initial())
         assert found.score == pytest.approx(9 * 0.08), found
         assert found.artifacts["radius"] == "nan" and found.artifacts["circles"].startswith("[(0.26")

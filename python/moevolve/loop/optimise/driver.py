@@ -105,7 +105,7 @@ class Driver:
         """Evaluates to the end."""
         most = min(workers or 10**6, self._settings.in_flight)
         pool = self._pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
-        missing = ""
+        missing: list[str] = []
         try:
             self._note_sandbox(pool)
             while self._archive.applied < self._settings.evaluations and not self._stopped:
@@ -310,7 +310,7 @@ class Driver:
 
     def _note_sandbox(self, pool: Workers) -> None:
         walls = in_force()
-        missing = [*walls.missing, "evaluations: namespaces"] if pool.missing else walls.missing
+        missing = [*walls.missing, *(f"evaluations: {name}" for name in pool.missing)]
         self._store.set_sandbox(Sandbox(layers=walls.layers, missing=missing))
 
     def _finish(self) -> None:

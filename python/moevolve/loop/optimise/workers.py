@@ -26,8 +26,8 @@ class Workers:
     def __init__(self, folder: EvaluatorFolder, limits: EvaluatorLimits, most: int | None) -> None:
         self._idle = [EvaluatorProcess(folder, limits) for _ in range(most or os.cpu_count() or 1)]
         self._busy: dict[int, tuple[EvaluatorProcess, int]] = {}
-        self.missing = ""
-        """Why there are no namespaces around evaluations; empty where there are."""
+        self.missing: list[str] = []
+        """What there is not around evaluations, by name."""
 
     @property
     def free(self) -> bool:
@@ -53,7 +53,9 @@ class Workers:
         """Begins an evaluation; errors as of the process's start."""
         worker = self._idle.pop()
         worker.submit(program, key)
-        self.missing = worker.missing
+        self.missing = [
+            name for name, why in (("namespaces", worker.missing), ("/proc", worker.unseen)) if why
+        ]
         self._busy[worker.fileno()] = worker, evaluation
 
     def ended(self, *, wait: bool = True) -> Iterator[tuple[int, Evaluation]]:
