@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
 from scripted_endpoint import MODEL, ScriptedEndpoint, running  # noqa: E402
 
-from moevolve.errors import EndpointError  # noqa: E402
+from moevolve.errors import EndpointError, StorageFullError  # noqa: E402
 from moevolve.journal.control import Inbox, Request  # noqa: E402
 from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop import run as runs  # noqa: E402
@@ -178,36 +181,85 @@ def test_planning_that_ends_the_run_costs_no_evaluation(
     assert begun == list(range(8)) and records(tmp_path / "out") == records(tmp_path / "whole")
 
 
-def test_what_ends_while_a_server_is_asked_outlives_the_servers_failure(
+def test_what_ends_before_the_run_is_interrupted_is_kept(
+    problem: EvaluatorFolder, tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been said, and nobody has heard it yet."""
+    pools: list[Workers] = []
+    init, plan = Workers.__init__, Search.plan
+
+    def made(self: Workers, *rest: Any) -> None:
+        init(self, *rest)
+        pools.append(self)
+
+    def interrupted(self: Search, number: int, planned: Any) -> Any:
+        if number == 3 and len(pools) == 1:
+            if pools[0].busy:
+                select.select(pools[0].filenos, [], [])  # Evaluation 2 ends now, if it has not before.
+            raise KeyboardInterrupt
+        return plan(self, number, planned)
+
+    monkeypatch.setattr(driver, "QUICK", 3600.0)
+    monkeypatch.setattr(Workers, "__init__", made)
+    monkeypatch.setattr(Search, "plan", interrupted)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        optimisation.start(problem, settings(problem, own(problem, in_flight=2)), out, workers=2)
+    with RunStore.open(out) as store:
+        assert [key for key, _ in store.scan(driver.RESULTS)] == ["00000002"]
+    runs.resume(out)
+    assert len(begun) == len(set(begun)) and rated(out) == list(range(8))
+
+
+def test_what_ends_while_a_server_is_asked_is_kept_at_once(
     problem: EvaluatorFolder,
     author: Author,
     tmp_path: Path,
     begun: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pools: list[Workers] = []
-    init, call = Workers.__init__, Model.__call__
+    """A run that is killed during a call, which may take minutes, makes none of them again."""
+    kept: set[int] = set()
+    puts, call = RunStore.puts, Model.__call__
 
-    def made(self: Workers, *rest: Any) -> None:
-        init(self, *rest)
-        pools.append(self)
+    def noted(self: RunStore, changes: Any) -> None:
+        puts(self, changes)
+        kept.update(int(key) for table, key, _ in changes if table == driver.RESULTS)
 
-    def gone(self: Model, brief: Any, rng: Any) -> Any:
-        if brief.evaluation == 3 and len(pools) == 1:
-            if pools[0]._busy:
-                select.select(list(pools[0]._busy), [], [])  # Evaluation 2 ends now, if it has not before.
-            raise EndpointError("gone")
+    def slow(self: Model, brief: Any, rng: Any) -> Any:
+        deadline = time.monotonic() + 30
+        while brief.evaluation == 3 and 2 not in kept:
+            assert time.monotonic() < deadline
+            os.sched_yield()
         return call(self, brief, rng)
 
-    monkeypatch.setattr(Workers, "__init__", made)
-    monkeypatch.setattr(Model, "__call__", gone)
+    monkeypatch.setattr(RunStore, "puts", noted)
+    monkeypatch.setattr(Model, "__call__", slow)
     out = tmp_path / "out"
-    with pytest.raises(EndpointError):
-        optimisation.start(problem, settings(problem, modelled(author, in_flight=2)), out, workers=2)
-    with RunStore.open(out) as store:
-        assert [key for key, _ in store.scan(driver.RESULTS)] == ["00000002"]
-    runs.resume(out)
+    optimisation.start(problem, settings(problem, modelled(author, in_flight=2)), out, workers=2)
     assert len(begun) == len(set(begun)) and rated(out) == list(range(8))
+
+
+def test_a_store_that_fails_meanwhile_ends_the_run(
+    problem: EvaluatorFolder, author: Author, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RunStore, changes: Any) -> None:
+        raise StorageFullError("no space is left")
+
+    call = Model.__call__
+
+    def failing(self: Model, brief: Any, rng: Any) -> Any:
+        if brief.evaluation == 3:
+            hearing = next(each for each in threading.enumerate() if each.name == "moevolve-hearing")
+            hearing.join(30)
+        return call(self, brief, rng)
+
+    monkeypatch.setattr(RunStore, "puts", full)
+    monkeypatch.setattr(Model, "__call__", failing)
+    with pytest.raises(StorageFullError):
+        optimisation.start(
+            problem, settings(problem, modelled(author, in_flight=2)), tmp_path / "out", workers=2
+        )
 
 
 @pytest.mark.parametrize("command", ["pause", "stop"])

@@ -18,6 +18,7 @@ from moevolve.journal.writer import JournalWriter
 from moevolve.loop import writing
 from moevolve.loop.control import Control
 from moevolve.loop.optimise.archive import ProgramArchive
+from moevolve.loop.optimise.hearing import Hearing
 from moevolve.loop.optimise.model import Model
 from moevolve.loop.optimise.proposers import OPERATORS
 from moevolve.loop.optimise.search import MODEL, Plan, Search, blob, hash_of
@@ -244,8 +245,10 @@ class Driver:
         if MODEL in self._settings.proposers or self._planning > QUICK:
             if records or puts:
                 self.journal.write(records, puts=puts, blobs=blobs)
-            self._keep()
-            self._planned(self._plan(), [], [])
+            assert self._pool is not None, "evaluations are planned while they are made"
+            with Hearing(self._pool, self._keep):
+                plan = self._plan()
+            self._planned(plan, [], [])
             return
         try:
             plan = self._plan()

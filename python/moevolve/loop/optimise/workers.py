@@ -44,6 +44,11 @@ class Workers:
         return bool(self._busy)
 
     @property
+    def filenos(self) -> list[int]:
+        """Descriptors of which one is readable once an evaluation has ended."""
+        return list(self._busy)
+
+    @property
     def cpu(self) -> float:
         """Processor seconds of the evaluations, and of the processes that they are forks of."""
         workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
@@ -62,7 +67,7 @@ class Workers:
         """Waits until an evaluation has ended, unless `wait` is False; yields (its number, what came of it) of all that
         have."""
         while True:
-            ready = select.select(list(self._busy), [], [], TICK if wait else 0)[0]
+            ready = select.select(self.filenos, [], [], TICK if wait else 0)[0]
             ready += [
                 each for each, (worker, _) in self._busy.items() if worker.overdue() and each not in ready
             ]
