@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from moevolve.auditor import audit
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.optimisation import Optimisation
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.loop.optimise import run as optimisation
@@ -145,6 +147,58 @@ class TestAChampionThatWasNeverLookedAtAgain:
     def test_older_versions_compared_it_all_the_same(self, steady: Path, tmp_path: Path) -> None:
         report = audit(forged(steady, tmp_path / "older", by_older_rules(1)))
         assert report.ok, report.findings
+
+
+def test_more_scores_than_can_be_dealt_are_a_note() -> None:
+    """Older versions took all fresh scores that there were; newer ones never take so many."""
+    findings = Findings()
+    watcher = Optimisation(findings)
+    fresh = [float(number) for number in range(60)]
+
+    def rated(number: int, variant: str, purpose: str, score: float) -> Rated:
+        return Rated(
+            evaluation=number,
+            variant=variant,
+            purpose=purpose,  # type: ignore[arg-type]
+            score=score,
+            failure=None,
+            detail="",
+            metrics={},
+        )
+
+    records: list[Record] = [
+        RunStarted(
+            run="r",
+            seed=0,
+            arm="program",
+            suite="s",
+            answers="any",
+            skills=[],
+            config='{"optimise": {"alpha": 0.05, "evaluations": 122}}',
+            champion="v0",
+            weights="",
+            program="p",
+            parameters=0,
+        ),
+        *(rated(0, "v0", "candidate", 0.5), rated(1, "v1", "candidate", 99.0)),
+        *(rated(2 + number, "v0", "recheck", score) for number, score in enumerate(fresh)),
+        *(rated(62 + number, "v1", "recheck", score) for number, score in enumerate(fresh)),
+        Improved(
+            evaluation=121,
+            candidate="v1",
+            champion="v0",
+            decision="archive",
+            rule="permutation",
+            candidate_scores=fresh,
+            champion_scores=fresh,
+            p=0.5,
+            alpha=0.01,
+        ),
+    ]
+    for seq, record in enumerate(records):
+        watcher.take(seq, record, "v0")
+    watcher.close(complete=True)
+    assert [(each.kind, each.where) for each in findings.listed] == [("note", "record 123")]
 
 
 def test_a_champions_scores_beyond_those_of_a_test_count_for_nothing(tmp_path: Path) -> None:
