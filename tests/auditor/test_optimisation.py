@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import msgspec
 import pytest
 
 from moevolve.auditor import audit
+from moevolve.auditor.findings import Findings
+from moevolve.auditor.optimisation import Optimisation
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
 from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise.settings import settings
-from moevolve.records import Improved, Rated, Record, Timing, VariantAdded
+from moevolve.records import Improved, Rated, Record, RunStarted, Timing, VariantAdded
 from moevolve.tasks.evaluators import folder as folders
 
 replace = msgspec.structs.replace
@@ -26,7 +29,7 @@ def evaluate(path):
 """
 
 
-def finished(folder: Path, noise: float) -> Path:
+def finished(folder: Path, noise: float, **more: str) -> Path:
     problem = folder / "problem"
     problem.mkdir()
     (problem / "initial_program.py").write_text("A = 3\n")
@@ -35,7 +38,8 @@ def finished(folder: Path, noise: float) -> Path:
         "def propose(brief, rng):\n    return f'A = {3 + brief.evaluation // 12}\\nB = {brief.evaluation}\\n'\n"
     )
     read = folders.openevolve(problem)
-    chosen = settings(read, {"evaluations": 90 if noise else 30, "proposers": [str(problem / "own.py")]})
+    given = {"evaluations": 90 if noise else 30, "proposers": [str(problem / "own.py")], **more}
+    chosen = settings(read, given)
     return optimisation.start(read, chosen, folder / "run", workers=2)
 
 
@@ -105,6 +109,109 @@ def test_forgeries_are_found(
     report = audit(forged(run, tmp_path / "forged", change))
     assert not report.ok
     assert any(re.search(said, finding.text) for finding in report.findings), report.findings
+
+
+def by_older_rules(decisions: int) -> Callable[[list[Record]], list[Record]]:
+    """The records of a steady run whose first champion was never looked at again."""
+
+    def change(records: list[Record]) -> list[Record]:
+        left: list[Record] = []
+        gone = 0
+        for record in records:
+            if isinstance(record, Rated) and (record.variant, record.purpose) == ("v0", "recheck"):
+                gone += 1
+                continue
+            left.append(
+                replace(record, evaluation=record.evaluation - gone)
+                if isinstance(record, (Rated, Improved))
+                else record
+            )
+        assert gone == 1 and isinstance(left[0], RunStarted)
+        config = msgspec.json.decode(left[0].config)
+        config["optimise"] |= {"decisions": decisions, "evaluations": config["optimise"]["evaluations"] - 1}
+        return [replace(left[0], config=msgspec.json.encode(config, order="sorted").decode()), *left[1:]]
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(tmp_path_factory.mktemp("steady"), 0.0)
+
+
+class TestAChampionThatWasNeverLookedAtAgain:
+    def test_no_promotion_follows_from_it(self, steady: Path, tmp_path: Path) -> None:
+        report = audit(forged(steady, tmp_path / "forged", by_older_rules(2)))
+        assert any("v0 was evaluated 0 times more" in finding.text for finding in report.findings)
+
+    def test_older_versions_compared_it_all_the_same(self, steady: Path, tmp_path: Path) -> None:
+        report = audit(forged(steady, tmp_path / "older", by_older_rules(1)))
+        assert report.ok, report.findings
+
+
+def test_more_scores_than_can_be_dealt_are_a_note() -> None:
+    """Older versions took all fresh scores that there were; newer ones never take so many."""
+    findings = Findings()
+    watcher = Optimisation(findings)
+    fresh = [float(number) for number in range(60)]
+
+    def rated(number: int, variant: str, purpose: str, score: float) -> Rated:
+        return Rated(
+            evaluation=number,
+            variant=variant,
+            purpose=purpose,  # type: ignore[arg-type]
+            score=score,
+            failure=None,
+            detail="",
+            metrics={},
+        )
+
+    records: list[Record] = [
+        RunStarted(
+            run="r",
+            seed=0,
+            arm="program",
+            suite="s",
+            answers="any",
+            skills=[],
+            config='{"optimise": {"alpha": 0.05, "evaluations": 122}}',
+            champion="v0",
+            weights="",
+            program="p",
+            parameters=0,
+        ),
+        *(rated(0, "v0", "candidate", 0.5), rated(1, "v1", "candidate", 99.0)),
+        *(rated(2 + number, "v0", "recheck", score) for number, score in enumerate(fresh)),
+        *(rated(62 + number, "v1", "recheck", score) for number, score in enumerate(fresh)),
+        Improved(
+            evaluation=121,
+            candidate="v1",
+            champion="v0",
+            decision="archive",
+            rule="permutation",
+            candidate_scores=fresh,
+            champion_scores=fresh,
+            p=0.5,
+            alpha=0.01,
+        ),
+    ]
+    for seq, record in enumerate(records):
+        watcher.take(seq, record, "v0")
+    watcher.close(complete=True)
+    assert [(each.kind, each.where) for each in findings.listed] == [("note", "record 123")]
+
+
+def test_a_champions_scores_beyond_those_of_a_test_count_for_nothing(tmp_path: Path) -> None:
+    """A policy that looks again at whom it likes, and an evaluator whose scores differ."""
+    out = finished(tmp_path, 0.2, selection="hgm")
+    with RunStore.open(out) as store:
+        records = [entry.record for entry in store.entries()]
+    looks = Counter(each.variant for each in records if isinstance(each, Rated) and each.purpose == "recheck")
+    assert max(looks.values()) > 8, "somebody was looked at more often than a test takes"
+    made = [each for each in records if isinstance(each, Improved)]
+    assert made and all(len(each.candidate_scores) <= 8 >= len(each.champion_scores) for each in made)
+    report = audit(out)
+    assert report.ok, report.findings
 
 
 def test_a_promotion_by_luck_is_found(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import pytest
+from msgspec.structs import replace
+
 from moevolve.journal.proposers import Account, Accounts, earned
 from moevolve.proposers.bandit import slots
 from moevolve.records import Gated, Proposed, ProposerAsked, Record, Screened
@@ -42,6 +45,28 @@ def test_a_flatterer_and_a_repeater_lose_their_turns() -> None:
         {"a": Account(asked=20, screened=20, passed=4), "b": Account(asked=20, repeats=9, broken=11)}
     )
     assert found["b"] < 80
+
+
+@pytest.mark.parametrize("failure", [None, "timeout"])
+def test_who_delivers_nothing_loses_turns_too(failure: str | None) -> None:
+    accounts = Accounts()
+    for _ in range(10):
+        accounts.take(replace(asked("b", asked=4, made=0), broken=[], failure=failure))
+    found = shares({"a": Account(asked=20, screened=20, passed=4), "b": accounts.proposers["b"]})
+    assert accounts.proposers["b"].silent == 40 and found["b"] < 80
+    [said] = lines(figures(accounts.proposers), [])
+    assert "40 never delivered" in said
+
+
+def test_fewer_candidates_than_asked_are_no_failure_while_there_are_some() -> None:
+    """Of those of a proposer that failed, the ones that came are counted by what they come to."""
+    accounts = Accounts()
+    accounts.take(asked("a", made=2))
+    assert accounts.proposers["a"].silent == 0
+    accounts.take(replace(asked("a", made=1, repeats=1), failure="error"))
+    assert accounts.proposers["a"].silent == 1
+    accounts.take(replace(asked("a", asked=1, made=0), broken=["x: y", "x: z"]))
+    assert accounts.proposers["a"].silent == 1
 
 
 def test_of_two_alike_the_cheaper_one_is_asked_more() -> None:

@@ -1,8 +1,9 @@
 """Optimisation runs: verdicts in order, and decisions about better programs, made again from the scores on record.
 
-A program with a better score than the champion is evaluated again. If all of its scores are equal, and the champion's as
-well, the higher one wins. Otherwise a one-sided exact permutation test over the fresh scores of both sides promotes at the
-decision's share of the run's error budget; the score that a program was found by is never among them.
+A program with a better score than the champion is evaluated again, and so is the champion. While no program of the run had
+two scores, the higher one wins. Otherwise a one-sided exact permutation test over the first fresh scores of both sides
+promotes at the decision's share of the run's error budget; the score that a program was found by is never among them.
+Older versions looked at the two programs alone (`decisions` = 1), and at no champion twice before a promotion.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from moevolve.auditor.statistics import EVENNESS, share
 from moevolve.records import Controlled, Improved, Rated, Record, RunStarted
 
 NEAR = 1e-9
+TRIES = 3
+"""Further evaluations of a champion that failed in a row, after which it is taken as it is."""
+MOST_FRESH = 12
+"""Fresh scores of each side that settings allow."""
+MOST_WAYS = 20_000_000
+"""Ways to deal scores that are gone through, some seconds' worth: older versions took all scores there were."""
 
 
 class Optimisation:
@@ -42,6 +49,13 @@ class Optimisation:
         self._promoted = 0
         self._first: dict[str, float | None] = {}
         self._fresh: dict[str, list[float]] = {}
+        self._failed: dict[str, int] = {}
+        """Further evaluations that failed since the last one that did not, or since a decision."""
+        self._older = False
+        self._few = 0
+        """Fresh scores of each side that decide."""
+        self._scattered = False
+        """Whether a program of the run had two scores."""
 
     def take(self, seq: int, record: Record, champion: str) -> None:
         """Follows the run by one record; `champion` is whom it had before."""
@@ -51,6 +65,9 @@ class Optimisation:
             self.found = settings is not None
             self._alpha = float((settings or {}).get("alpha", 0.0))
             self._planned = (settings or {}).get("evaluations")
+            self._older = (settings or {}).get("decisions", 1) == 1
+            fresh = (settings or {}).get("fresh", 0)
+            self._few = fresh if isinstance(fresh, int) and 0 < fresh <= MOST_FRESH else MOST_FRESH
         elif isinstance(record, Rated):
             self._rated(where, record)
         elif isinstance(record, Controlled):
@@ -86,6 +103,11 @@ class Optimisation:
             self._wrong(where, f"{record.variant} is evaluated again and never was before")
         elif record.score is not None:
             self._fresh[record.variant].append(record.score)
+            self._failed[record.variant] = 0
+            first = self._first[record.variant]
+            self._scattered = self._scattered or (first is not None and record.score != first)
+        else:
+            self._failed[record.variant] = self._failed.get(record.variant, 0) + 1
 
     def _improved(self, where: str, record: Improved, champion: str) -> None:
         if record.champion != champion:
@@ -93,40 +115,59 @@ class Optimisation:
                 where,
                 f"{record.candidate} was compared with {record.champion}, and the champion was {champion}",
             )
-        mine = self._fresh.get(record.candidate, [])
-        its = self._fresh.get(champion, []) or [
-            score for score in [self._first.get(champion)] if score is not None
-        ]
+        few = None if self._older else self._few
+        mine = self._fresh.get(record.candidate, [])[:few]
+        first = self._first.get(champion)
+        its = self._fresh.get(champion, [])[:few] or ([] if first is None else [first])
         for side, told, found in (
             ("candidate", record.candidate_scores, mine),
             ("champion", record.champion_scores, its),
         ):
             if told != found:
                 self._wrong(where, f"the {side}'s scores are {told} in the decision and {found} on record")
-        scattered = any(
-            score != self._first.get(name)
-            for name in (record.candidate, champion)
-            for score in self._fresh.get(name, [])
-        )
+        scattered = self._differ(record.candidate, champion) if self._older else self._scattered
         rule = "permutation" if scattered else "equal"
         if record.rule != rule:
             self._wrong(where, f"the rule is {record.rule} on record and {rule} by the scores")
+        if not self._older:
+            self._looked(where, record, champion)
         promote = bool(mine) and (not its or _mean(mine) > _mean(its))
         if scattered and its:
             alpha = share(self._alpha, self._tests - self._promoted, EVENNESS)
+            self._tests += 1
+            self._promoted += record.decision == "promote"
+            if math.comb(len(mine) + len(its), len(mine)) > MOST_WAYS:
+                text = f"{len(mine)} scores against {len(its)} are too many to deal: its p-value was not recomputed"
+                self._findings.note("optimisation", where, text)
+                return
             p = _permutation(mine, its) if mine else 1.0
             for what, told_, found_ in (("alpha", record.alpha, alpha), ("p", record.p, p)):
                 if told_ is None or abs(told_ - found_) > NEAR:
                     self._wrong(where, f"{what} is {told_} on record and {found_:.6g} recomputed")
             promote = p <= alpha and record.decision == "promote"
-            self._tests += 1
-            self._promoted += record.decision == "promote"
         if (record.decision == "promote") != promote:
             decision = "promote" if promote else "archive"
             self._wrong(
                 where,
                 f"{record.candidate}: {record.decision} is on record, and {decision} follows from the scores",
             )
+
+    def _differ(self, *names: str) -> bool:
+        """Whether one of these programs had two scores."""
+        return any(score != self._first.get(name) for name in names for score in self._fresh.get(name, []))
+
+    def _looked(self, where: str, record: Improved, champion: str) -> None:
+        """Whether a promotion rests on as many scores as it takes."""
+        if record.decision == "promote" and self._first.get(champion) is not None:
+            least = self._few if self._scattered else 1
+            for name in (record.candidate, champion):
+                scores = len(self._fresh.get(name, []))
+                if scores < least and (name != champion or self._failed.get(name, 0) < TRIES):
+                    self._wrong(
+                        where, f"{name} was evaluated {scores} times more, and a promotion takes {least} here"
+                    )
+        for name in (record.candidate, champion):
+            self._failed[name] = 0
 
     def _wrong(self, where: str, what: str) -> None:
         self._findings.mismatch("optimisation", where, what)

@@ -24,6 +24,8 @@ class Account(msgspec.Struct):
     """Those dropped since they were there already, in other words or the same."""
     broken: int = 0
     """Those dropped since they did not work."""
+    silent: int = 0
+    """Those that never came, of a proposer that failed or had nothing to offer."""
     screened: int = 0
     passed: int = 0
     """The screening; where an evaluator decides, those that it gave a score."""
@@ -39,8 +41,8 @@ class Account(msgspec.Struct):
 
     @property
     def failed(self) -> int:
-        """Candidates that came to nothing: broken, repeated, or no better in the screening."""
-        return self.repeats + self.broken + self.screened - self.passed
+        """Candidates that came to nothing: broken, repeated, never delivered, or no better in the screening."""
+        return self.repeats + self.broken + self.silent + self.screened - self.passed
 
 
 class Accounts:
@@ -64,6 +66,9 @@ class Accounts:
                 account.asked += record.asked
                 account.repeats += record.repeats
                 account.broken += len(record.broken)
+                if record.failure is not None or not record.made:
+                    came = record.made + record.repeats + len(record.broken)
+                    account.silent += max(0, record.asked - came)
                 account.requests += record.requests
                 account.tokens += record.tokens
             case Proposed(level="program"):

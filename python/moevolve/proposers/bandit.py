@@ -22,7 +22,8 @@ def slots(
 
     One in ten of the `candidates` goes to anybody, the others each to the proposer with the largest draw from
     Beta(1 + successes, 1 + failures), less its share of the dearest one's cost. A success is a candidate that passed the
-    screening or, four times over, the gate; a failure one that did not, that did not work, or that was there already.
+    screening or, four times over, the gate; a failure one that did not, that did not work, that was there already, or that
+    never came, of a proposer that failed or had nothing to offer.
 
     Args:
         names: the proposers, in the order of the configuration.

@@ -27,6 +27,8 @@ class EarnedFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Sum of the screening gains of those that passed."""
     repeats: int = 0
     broken: int = 0
+    silent: int = 0
+    """Candidates that never came, of a proposer that failed or had nothing to offer."""
     requests: int = 0
     tokens: int = 0
     attempts: int = 0
@@ -45,6 +47,7 @@ def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
             gain=round(account.gain, 4),
             repeats=account.repeats,
             broken=account.broken,
+            silent=account.silent,
             requests=account.requests,
             tokens=account.tokens,
             attempts=account.attempts,
@@ -57,7 +60,7 @@ def lines(proposers: Sequence[EarnedFigures], operators: Sequence[EarnedFigures]
     """Lines: who proposed with what success at what cost, which operators earned theirs, and which did not; none where
     nothing was proposed. Whoever had a candidate that passed the screening with a gain earned something."""
     found = []
-    if any(each.made or each.requests for each in proposers):
+    if any(each.made or each.requests or each.silent for each in proposers):
         found.append("Proposers: " + "; ".join(map(_proposer, proposers)))
     earned = [each for each in operators if each.promoted or each.gain > 0]
     idle = [each for each in operators if each not in earned and each.screened]
@@ -75,6 +78,7 @@ def _proposer(each: EarnedFigures) -> str:
     ]
     parts += [f"{each.broken:,} broken"] if each.broken else []
     parts += [f"{each.repeats:,} repeated"] if each.repeats else []
+    parts += [f"{each.silent:,} never delivered"] if each.silent else []
     cost = [f"{counted(each.requests, 'request')}, {amount(each.tokens)} tokens"]
     cost += [f"{counted(each.attempts, 'attempt')} of screening"] if each.attempts else []
     share = (

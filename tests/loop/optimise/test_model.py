@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 from scripted_endpoint import MODEL, ScriptedEndpoint, running  # noqa: E402
 
 from moevolve.errors import ConfigError  # noqa: E402
+from moevolve.journal.control import Inbox, Request  # noqa: E402
 from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop import run as runs  # noqa: E402
+from moevolve.loop.optimise import driver  # noqa: E402
 from moevolve.loop.optimise import run as optimisation  # noqa: E402
 from moevolve.loop.optimise.settings import settings  # noqa: E402
-from moevolve.records import Improved, Metered, Rated, Record, VariantAdded  # noqa: E402
+from moevolve.records import Command, Entry, Improved, Metered, Rated, Record, VariantAdded  # noqa: E402
 from moevolve.tasks.evaluators import folder as folders  # noqa: E402
 from moevolve.tasks.evaluators.folder import EvaluatorFolder  # noqa: E402
 
@@ -138,6 +140,51 @@ def test_what_is_no_program_costs_its_budget_and_nothing_else(
         runs.replay(tmp_path / "out", tmp_path / "again")[0]
         == runs.replay(tmp_path / "out", tmp_path / "more")[1]
     )
+
+
+def test_a_file_and_a_model_by_turns_are_replayed_without_either(
+    problem: EvaluatorFolder, author: Author, tmp_path: Path
+) -> None:
+    """Where the file has no idea the model is asked in its turn."""
+    own = tmp_path / "own.py"
+    own.write_text(
+        "def propose(brief, rng):\n"
+        "    return f'A = {100 + brief.evaluation}\\n' if brief.evaluation % 4 else None\n"
+    )
+    out = tmp_path / "out"
+    chosen = settings(problem, given(author, proposers=[str(own), "model"], evaluations=20))
+    optimisation.start(problem, chosen, out, workers=1)
+    proposers = {record.operator for record in records(out) if isinstance(record, VariantAdded)}
+    assert "own" in proposers and proposers & {"edit", "rewrite"}
+    own.unlink()
+    author.server.shutdown()
+    recorded, replayed = runs.replay(out, tmp_path / "again")
+    assert recorded == replayed
+
+
+@pytest.mark.parametrize("command", ["pause", "stop"])
+def test_a_run_that_a_person_ends_is_replayed_with_all_its_bills(
+    problem: EvaluatorFolder,
+    author: Author,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    """The model has written programs that were never evaluated, and was paid."""
+    monkeypatch.setattr(driver, "SAYING", 0.0)
+    out = tmp_path / "out"
+
+    def ask(entry: Entry) -> None:
+        if isinstance(entry.record, Rated) and entry.record.evaluation == 6:
+            Inbox(out).put(Request(command=command), 0)
+
+    optimisation.start(problem, settings(problem, given(author)), out, ask, workers=1)
+    found = records(out)
+    rated = max(record.evaluation for record in found if isinstance(record, Rated))
+    billed = [record.stage for record in found if isinstance(record, Metered)]
+    assert billed[-1] == f"proposer evaluation {rated + 4}"
+    recorded, replayed = runs.replay(out, tmp_path / "again")
+    assert recorded == replayed
 
 
 def test_a_model_without_a_server_is_refused(problem: EvaluatorFolder) -> None:

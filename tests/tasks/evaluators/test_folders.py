@@ -8,7 +8,9 @@ import pytest
 
 from moevolve.errors import UsageError
 from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.inside.contracts import LONGEST_ARTIFACT
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
+from moevolve.tasks.evaluators.verdict import Evaluation
 
 FOLDERS = Path(__file__).parents[2] / "fixtures" / "evaluators"
 LIMITS = EvaluatorLimits(seconds=20, memory_mb=512)
@@ -34,7 +36,7 @@ def test_an_evaluator_may_start_a_process_and_write_files_that_nobody_sees_after
     walls: bool, tmp_path: Path
 ) -> None:
     folder = folders.openevolve(FOLDERS / "packing")
-    with EvaluatorProcess(folder, LIMITS, walls=True) as process:
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
         found = process.evaluate(folder.initial())
         assert found.score == pytest.approx(9 * 0.08), found
         assert found.artifacts["radius"] == "nan" and found.artifacts["circles"].startswith("[(0.26")
@@ -90,6 +92,47 @@ def test_shinkas_results_files_without_the_wrapper() -> None:
         assert process.evaluate("import os; os._exit(0)").failure == "crashed"
 
 
+STAGES = """
+def evaluate(path): return {}
+def evaluate_stage1(path): return {"combined_score": 0.9, "error": "SAID"}
+def evaluate_stage2(path):
+    SECOND
+def evaluate_stage3(path): return {"combined_score": 5.0}
+"""
+
+
+class TestStages:
+    def evaluated(self, path: Path, second: str, said: str = "") -> Evaluation:
+        (path / "initial_program.py").write_text("X = 1\n")
+        (path / "evaluator.py").write_text(STAGES.replace("SECOND", second).replace("SAID", said))
+        with EvaluatorProcess(folders.openevolve(path), LIMITS) as process:
+            return process.evaluate("X = 1\n")
+
+    @pytest.mark.parametrize(
+        ("second", "said"),
+        [
+            ("raise ValueError('no')", "ValueError: no"),
+            ("raise SystemExit(3)", "SystemExit: 3"),
+            ("return 'good'", "returned str"),
+        ],
+    )
+    def test_one_that_raises_ends_the_cascade_with_what_came_before(
+        self, tmp_path: Path, second: str, said: str
+    ) -> None:
+        found = self.evaluated(tmp_path, second)
+        assert found.score == 0.9 and found.metrics["stage2_passed"] == 0.0
+        assert said in found.artifacts["stage2_error"]
+
+    def test_one_that_takes_too_much_memory_is_a_failure(self, tmp_path: Path) -> None:
+        assert self.evaluated(tmp_path, "raise MemoryError").failure == "memory"
+
+    def test_what_one_says_beside_its_numbers_ends_with_it(self, tmp_path: Path) -> None:
+        found = self.evaluated(
+            tmp_path, "return {'combined_score': 0.95, 'error': 0.0}", "slow, but it works"
+        )
+        assert (found.score, found.failure) == (5.0, None)
+
+
 def test_generators_without_a_seed_start_from_the_key(tmp_path: Path) -> None:
     (tmp_path / "initial_program.py").write_text("import random\nVALUE = random.random()\n")
     (tmp_path / "evaluator.py").write_text(
@@ -131,6 +174,60 @@ class TestConfigurations:
             "parallel_evaluations",
             "prompt",
         )
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "prompt.island_system_messages",
+            "database.embedding_api_base",
+            "database.island_initial_programs",
+            "llm.max_ai_credits",
+            "llm.allow_all_tools",
+            "evolution_trace.include_failures",
+        ],
+    )
+    def test_settings_of_newer_versions_are_known(self, tmp_path: Path, key: str) -> None:
+        section, _, name = key.partition(".")
+        folder = folders.openevolve(self.write(tmp_path, f"{section}: {{{name}: null}}\n"))
+        assert folder.without_effect == (key,)
+
+    def test_arguments_of_an_evaluator_reach_it(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "evaluator: {evaluator_args: {scale: 3, name: deep}}\n")
+        (tmp_path / "evaluator.py").write_text(
+            "def evaluate(path, scale=1, **more): return {'combined_score': scale * len(more['name'])}\n"
+        )
+        folder = folders.openevolve(tmp_path)
+        assert folder.without_effect == ()
+        with EvaluatorProcess(folder, LIMITS) as process:
+            assert process.evaluate("X = 1\n").score == 12
+
+    def test_arguments_that_an_evaluator_does_not_take_are_refused_at_once(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "evaluator: {evaluator_args: {scale: 3}}\n")
+        with pytest.raises(UsageError, match="evaluator_args: .* unexpected keyword argument 'scale'"):
+            EvaluatorProcess(folders.openevolve(tmp_path), LIMITS).start()
+
+    def test_shinkas_arguments_are_names_and_values(self, tmp_path: Path) -> None:
+        config = tmp_path / "run.yaml"
+        config.write_text("job: {extra_cmd_args: {points: 20, fast: true, plain: false}}\n")
+        folder = folders.shinka(FOLDERS / "sines-shinka", config)
+        assert folder.settings["arguments"] == [
+            *("--points", "20"),
+            *("--fast", "True"),
+            *("--plain", "False"),
+        ]
+
+    def test_shinkas_feedback_is_cut(self, tmp_path: Path) -> None:
+        (tmp_path / "initial.py").write_text("# EVOLVE-BLOCK-START\n# EVOLVE-BLOCK-END\n")
+        (tmp_path / "evaluate.py").write_text(
+            "import json, sys\nresults = sys.argv[sys.argv.index('--results_dir') + 1]\n"
+            "told = {'combined_score': 1.0, 'text_feedback': ['x' * 20000] * 50}\n"
+            "json.dump(told, open(results + '/metrics.json', 'w'))\n"
+            "json.dump({'correct': True}, open(results + '/correct.json', 'w'))\n"
+        )
+        folder = folders.shinka(tmp_path)
+        with EvaluatorProcess(folder, LIMITS) as process:
+            found = process.evaluate(folder.initial())
+        assert found.score == 1.0 and len(found.artifacts["text_feedback"]) == LONGEST_ARTIFACT
 
     def test_shinkas_sections_by_either_name(self, tmp_path: Path) -> None:
         config = tmp_path / "run.yaml"

@@ -11,6 +11,7 @@ from moevolve.loop import run as runs
 from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise.settings import settings
 from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.inside.contracts import LONGEST_ARTIFACT
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
 
 LIMITS = EvaluatorLimits(seconds=10, memory_mb=512)
@@ -80,6 +81,46 @@ def test_an_evaluator_and_its_side_information(tmp_path: Path) -> None:
         assert found.score == -1.0 and found.metrics["near"] == 1.0
         assert found.artifacts["example 1"] == '{"log": "want 7"}'
         assert process.evaluate("six").failure == "error"
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "candidate, example",
+        "candidate, task",
+        "candidate, /, example",
+        "candidate, *, example",
+        "candidate, example, opt_state",
+        "candidate, opt_state, example",
+        "candidate, example=None, *, opt_state",
+        "candidate, **more",
+    ],
+)
+def test_evaluators_get_what_their_signature_names(tmp_path: Path, signature: str) -> None:
+    """gepa passes the example and its state by name, as far as an evaluator takes them."""
+    text = (
+        f"seed_candidate = '3'\ndataset = [5, 7]\ndef evaluator({signature}):\n"
+        "    given = dict(locals())\n    given |= given.pop('more', {})\n"
+        "    assert given.get('opt_state') is None or given['opt_state'].best_example_evals == []\n"
+        "    return float(given['task' if 'task' in given else 'example'])\n"
+    )
+    with EvaluatorProcess(folders.gepa(written(tmp_path, text)), LIMITS) as process:
+        found = process.evaluate("3")
+    assert found.score == 6.0, found
+
+
+@pytest.mark.parametrize("signature", ["candidate", "candidate, opt_state", "candidate, example=None"])
+def test_without_a_dataset_there_is_no_example(tmp_path: Path, signature: str) -> None:
+    text = f"seed_candidate = '3'\ndef evaluator({signature}):\n    return float(candidate)\n"
+    with EvaluatorProcess(folders.gepa(written(tmp_path, text)), LIMITS) as process:
+        assert process.evaluate("3").score == 3.0
+
+
+def test_side_information_is_cut(tmp_path: Path) -> None:
+    text = "seed_candidate = '3'\ndef evaluator(candidate):\n    return 1.0, {'log': 'x' * 10**6}\n"
+    with EvaluatorProcess(folders.gepa(written(tmp_path, text)), LIMITS) as process:
+        found = process.evaluate("3")
+    assert found.score == 1.0 and len(found.artifacts["side_info"]) == LONGEST_ARTIFACT
 
 
 def test_a_run_on_a_gepa_file(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ class Program(msgspec.Struct, kw_only=True):
     fresh: list[float] = []
     """Scores of later evaluations, which nothing was chosen by."""
     metrics: dict[str, float] = {}
-    failure: str | None = None
+    failures: int = 0
+    """Further evaluations that failed since the last one that did not, or since a decision."""
     rechecked: bool = False
     """Whether a decision about it was made."""
 
@@ -41,11 +42,6 @@ class Program(msgspec.Struct, kw_only=True):
     def steady(self) -> bool:
         """Whether every evaluation gave the same score, and there were two."""
         return bool(self.fresh) and all(score == self.first for score in self.fresh)
-
-    @property
-    def noisy(self) -> bool:
-        """Whether two evaluations gave two scores."""
-        return any(score != self.first for score in self.fresh)
 
 
 class ProgramArchive:
@@ -60,6 +56,8 @@ class ProgramArchive:
         self.applied = 0
         """Evaluations on record."""
         self.failed = 0
+        self.noisy = False
+        """Whether two evaluations of one program gave two scores: then no score of this evaluator is taken as it is."""
         self._population = population
         self._nodes: dict[str, Node] = {}
         """Members as policies see them, which few records change."""
@@ -86,6 +84,8 @@ class ProgramArchive:
             self._rate(record)
         elif isinstance(record, Improved):
             self.programs[record.candidate].rechecked = True
+            for each in (record.candidate, record.champion):
+                self.programs[each].failures = 0
             promoted = record.decision == "promote"
             if record.rule == "permutation":
                 self.spending = self.spending.after(promoted=promoted)
@@ -97,13 +97,17 @@ class ProgramArchive:
         program = self.programs[record.variant]
         self._nodes.pop(program.id, None)
         if record.purpose == "recheck":
-            if record.score is not None:
-                program.fresh.append(record.score)
-                self._values[program.id] = fmean(program.fresh)
-            else:
-                program.failure = record.failure
+            if record.score is None:
+                program.failures += 1
+                return
+            program.fresh.append(record.score)
+            program.failures = 0
+            self._values[program.id] = fmean(program.fresh)
+            if not self.noisy and program.first is not None and record.score != program.first:
+                self.noisy = True
+                self._nodes.clear()
             return
-        program.first, program.failure = record.score, record.failure
+        program.first = record.score
         program.metrics = {
             name: float(value)
             for name, value in record.metrics.items()
@@ -168,6 +172,6 @@ class ProgramArchive:
             scores=program.metrics,
             features={"length": float(program.length), **grid},
             step=program.step,
-            exhausted=program.steady or program.score is None,
+            exhausted=program.score is None or (program.steady and not self.noisy),
         )
         return node

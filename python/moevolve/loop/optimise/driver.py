@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import msgspec
 
 from moevolve.agents.process import in_force
+from moevolve.errors import MoevolveError
 from moevolve.journal import evaluations, seal
 from moevolve.journal.store import Put, RunStore
 from moevolve.journal.writer import JournalWriter
+from moevolve.loop import writing
 from moevolve.loop.control import Control
 from moevolve.loop.optimise.archive import ProgramArchive
+from moevolve.loop.optimise.hearing import Hearing
 from moevolve.loop.optimise.model import Model
 from moevolve.loop.optimise.proposers import OPERATORS
 from moevolve.loop.optimise.search import MODEL, Plan, Search, blob, hash_of
@@ -25,6 +30,7 @@ from moevolve.records import (
     Controlled,
     Entry,
     Imported,
+    Metered,
     Rated,
     Record,
     RunFinished,
@@ -39,8 +45,15 @@ OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
 PLANS, RESULTS = "planned", "evaluated"
 """Tables: evaluations that are not on record yet, and what came of those of them that have ended."""
+STAGE = "evaluation"
+BILLED = f"{writing.STAGE} {STAGE} "
+"""What a bill's stage begins with, before the evaluation's number."""
 SAYING = 0.5
 """Seconds between two sayings of how far the run is."""
+QUICK = 0.05
+"""Seconds of planning that a finished evaluation may wait for, so that both are one commit."""
+FADING = 0.9
+"""How much of the slowest planning so far the next one is expected to take."""
 
 
 class Driver:
@@ -66,7 +79,9 @@ class Driver:
         self._model: Model | None = None
         if settings.proposer.endpoint is not None:
             self._model = Model(settings, store, self.journal, recorded, self._told)
-        self._search = Search(settings, folder, store, self._archive, self._model, ask_own=recorded is None)
+        self._modelled = None if recorded is None else _modelled(recorded)
+        """Evaluations that the model was asked for, in a replay."""
+        self._search = Search(settings, folder, store, self._archive, self._model, modelled=self._modelled)
         self._stopped = False
         """Whether a person has ended the run; a resumed one meets that again."""
         for _, record, _ in store.records():
@@ -78,6 +93,11 @@ class Driver:
         }
         self._next = self._plans[-1].evaluation + 1 if self._plans else self._archive.applied
         self._begun: set[int] = set()
+        self._unkept: set[int] = set()
+        """Evaluations that have ended and are in no table yet."""
+        self._pool: Workers | None = None
+        self._planning = inf
+        """Seconds that planning is expected to take; they decide what one commit holds, and no record."""
         self._newest: tuple[str, evaluations.Told] | None = None
         """What the evaluator said at the evaluation that goes on record now, which no table has yet."""
         self._said = 0.0
@@ -85,14 +105,16 @@ class Driver:
     def drive(self, workers: int | None) -> Path:
         """Evaluates to the end."""
         most = min(workers or 10**6, self._settings.in_flight)
-        pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
-        missing = ""
+        pool = self._pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
+        missing: list[str] = []
         try:
             self._note_sandbox(pool)
             while self._archive.applied < self._settings.evaluations and not self._stopped:
-                if (asked := self._attend()) is not None:
+                # What has ended and lies in no table goes on record first: a pause would lose it.
+                if not self._unkept and (asked := self._attend()) is not None:
                     if asked == "stop":
                         break
+                    self._keep()
                     self._say("paused", "paused")
                     return self._store.path
                 self._begin(pool)
@@ -103,6 +125,8 @@ class Driver:
                 if not self._step() and pool.busy:
                     self._hear(pool)
         except BaseException as error:
+            with suppress(MoevolveError):  # The one on its way says more.
+                self._keep()
             stopped = isinstance(error, KeyboardInterrupt)
             self._say("interrupted" if stopped else "failed", "stopped" if stopped else "failed", str(error))
             raise
@@ -118,7 +142,9 @@ class Driver:
         rated = {record.evaluation: record for record in records if isinstance(record, Rated)}
         made = {record.variant: record for record in records if isinstance(record, VariantAdded)}
         steady = all(name in (*OPERATORS, MODEL) for name in self._settings.proposers)
-        while self._archive.applied < len(rated):
+        last = max(self._modelled or (), default=0)
+        # A run that ended early may have paid for programs that it never evaluated.
+        while self._archive.applied < len(rated) or (self._next <= last and self._due()):
             self._attend()
             if self._due():
                 plan = self._search.plan(self._next, self._plans)
@@ -180,6 +206,8 @@ class Driver:
             if plan.refused is not None:
                 self._results[plan.evaluation] = Evaluation(score=None, failure="error", detail=plan.detail)
             elif pool.free:
+                if not pool.warm:
+                    self._keep()  # Its imports may take minutes.
                 self._begun.add(plan.evaluation)
                 pool.begin(plan.evaluation, plan.text, self._search.key(plan.evaluation))
 
@@ -198,6 +226,7 @@ class Driver:
         number = evaluations.key(plan.evaluation)
         found = self._results.pop(plan.evaluation)
         self._begun.discard(plan.evaluation)
+        self._unkept.discard(plan.evaluation)
         records = self._search.records(plan, found)
         self._newest = None
         if found.artifacts or found.output:
@@ -208,11 +237,34 @@ class Driver:
         self._say("evaluating", "running")
 
     def _commit(self, records: list[Record], puts: list[Put], blobs: list[bytes]) -> None:
-        """One commit: records, and the next plan where it follows from them."""
-        if self._due() and self._recorded is None:
-            self._planned(self._search.plan(self._next, self._plans), records, puts, blobs)
-        else:
+        """Puts records on file, and plans the next evaluation where one is due: in one commit while planning is quick,
+        else in two, so that no evaluation that has ended waits for a server, or for whatever a user's proposer asks."""
+        if self._recorded is not None or not self._due():
             self.journal.write(records, puts=puts, blobs=blobs)
+            return
+        if MODEL in self._settings.proposers or self._planning > QUICK:
+            if records or puts:
+                self.journal.write(records, puts=puts, blobs=blobs)
+            assert self._pool is not None, "evaluations are planned while they are made"
+            with Hearing(self._pool, self._keep):
+                plan = self._plan()
+            self._planned(plan, [], [])
+            return
+        try:
+            plan = self._plan()
+        except BaseException:
+            self.journal.write(records, puts=puts, blobs=blobs)
+            raise
+        self._planned(plan, records, puts, blobs)
+
+    def _plan(self) -> Plan:
+        """The next evaluation, timed where a proposer was asked."""
+        began = time.monotonic()
+        plan = self._search.plan(self._next, self._plans)
+        took = time.monotonic() - began
+        if plan.parent is not None:
+            self._planning = took if self._planning == inf else max(took, FADING * self._planning)
+        return plan
 
     def _planned(
         self, plan: Plan, records: list[Record], puts: list[Put], blobs: Sequence[bytes] = ()
@@ -220,7 +272,7 @@ class Driver:
         """Keeps a plan, with what it cost."""
         self._next += 1
         self._plans.append(plan)
-        bills = self._model.bill(f"evaluation {plan.evaluation}") if self._model is not None else []
+        bills = self._model.bill(f"{STAGE} {plan.evaluation}") if self._model is not None else []
         puts.append((PLANS, f"{plan.evaluation:08d}", msgspec.msgpack.encode(plan)))
         self.journal.write([*records, *bills], puts=puts, blobs=blobs)
 
@@ -238,18 +290,30 @@ class Driver:
         return {} if told is None else {**told.artifacts, "output": told.output}
 
     def _hear(self, pool: Workers) -> None:
-        """Takes what has ended; whatever is not next on record is kept in a table at once."""
-        early: list[Put] = []
+        """Waits for an evaluation's end; whatever is not next on record is kept in a table at once."""
         for number, found in pool.ended():
             self._results[number] = found
-            if number != self._plans[0].evaluation:
-                early.append((RESULTS, f"{number:08d}", msgspec.msgpack.encode(found)))
-        if early:
-            self._store.puts(early)
+            self._unkept.add(number)
+        if self._unkept - {self._plans[0].evaluation}:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Keeps in a table whatever has ended, heard of or not."""
+        if self._pool is not None:
+            for number, found in self._pool.ended(wait=False):
+                self._results[number] = found
+                self._unkept.add(number)
+        kept: list[Put] = [
+            (RESULTS, f"{number:08d}", msgspec.msgpack.encode(self._results[number]))
+            for number in sorted(self._unkept)
+        ]
+        if kept:
+            self._store.puts(kept)
+        self._unkept.clear()
 
     def _note_sandbox(self, pool: Workers) -> None:
         walls = in_force()
-        missing = [*walls.missing, "evaluations: namespaces"] if pool.missing else walls.missing
+        missing = [*walls.missing, *(f"evaluations: {name}" for name in pool.missing)]
         self._store.set_sandbox(Sandbox(layers=walls.layers, missing=missing))
 
     def _finish(self) -> None:
@@ -267,6 +331,13 @@ class Driver:
         self._said = now
         done, total = self._archive.applied, self._settings.evaluations
         self.journal.state(f"{what}: {done}/{total} evaluations", done / total, status=status, error=error)
+
+
+def _modelled(recorded: RunStore) -> set[int]:
+    """Evaluations whose programs a model was asked for, by its bills."""
+    stages = (record.stage for _, record, _ in recorded.records() if isinstance(record, Metered))
+    numbers = (stage.removeprefix(BILLED) for stage in stages if stage.startswith(BILLED))
+    return {int(number) for number in numbers if number.isdecimal()}
 
 
 def _recorded(

@@ -1,8 +1,9 @@
 """When a program with a better score becomes the champion.
 
 A deterministic evaluator gives a score and not a success rate: a program that has the same score twice is worth that
-score, and a higher one is better. Where scores differ, the score that a program was found by is the luckiest of many; then
-fresh ones of both sides decide by an exact permutation test, whose error the run's budget bounds (`gate.spending`).
+score, and a higher one is better. Both sides are looked at twice. As soon as two evaluations of any program of the run give
+two scores, the score that a program was found by is the luckiest of many, in this run for ever; then the first fresh ones of
+both sides decide by an exact permutation test, whose error the run's budget bounds (`gate.spending`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from statistics import fmean
 from moevolve.loop.optimise.archive import Program, ProgramArchive
 from moevolve.records import Improved
 
+TRIES = 3
+"""Further evaluations of a program that may fail in a row: a candidate is given up then, a champion taken as it is."""
 FEW = 3
 """Fresh scores after which a program whose mean is no better than the champion's is given up."""
 
@@ -41,29 +44,32 @@ def wanted(archive: ProgramArchive, fresh: int, pending: Mapping[str, int]) -> s
     if candidate is None:
         return None
     program, best = archive.programs[candidate], archive.best()
-    if not program.fresh:
-        return None if pending.get(candidate) else candidate
-    if not _differ(program, best) or _hopeless(program, best):
+    if unseen := [each.id for each in (program, best) if _unseen(each)]:
+        return next((id for id in unseen if not pending.get(id)), None)
+    if not archive.noisy or _hopeless(program, best):
         return None
     if len(program.fresh) + pending.get(candidate, 0) < fresh:
         return candidate
     begun = len(best.fresh) + pending.get(best.id, 0)
-    return best.id if begun < fresh and best.failure is None else None
+    return best.id if begun < fresh and best.failures < TRIES else None
 
 
 def ripe(archive: ProgramArchive, fresh: int) -> bool:
     """Whether the decision that waits has all the evaluations that it takes."""
     candidate = challenger(archive)
-    if candidate is None or not archive.programs[candidate].fresh:
+    if candidate is None:
         return False
     program, best = archive.programs[candidate], archive.best()
-    if not _differ(program, best) or _hopeless(program, best):
+    if _unseen(program) or _unseen(best):
+        return False
+    if not archive.noisy or _hopeless(program, best):
         return True
-    return len(program.fresh) >= fresh and (len(best.fresh) >= fresh or best.failure is not None)
+    return len(program.fresh) >= fresh and (len(best.fresh) >= fresh or best.failures >= TRIES)
 
 
-def _differ(program: Program, best: Program) -> bool:
-    return program.noisy or best.noisy
+def _unseen(program: Program) -> bool:
+    """Whether a program with a score was evaluated only once, and may be once more."""
+    return program.first is not None and not program.fresh and program.failures < TRIES
 
 
 def _hopeless(program: Program, best: Program) -> bool:
@@ -78,7 +84,7 @@ def challenger(archive: ProgramArchive) -> str | None:
     for id in archive.members:
         program = archive.programs[id]
         first = program.first
-        if first is None or first <= bar or program.rechecked or program.failure is not None:
+        if first is None or first <= bar or program.rechecked or program.failures >= TRIES:
             continue
         if id != archive.champion:
             found, bar = id, first
@@ -91,14 +97,17 @@ def decision(archive: ProgramArchive, fresh: int) -> Improved | None:
     if candidate is None or not ripe(archive, fresh):
         return None
     program, best = archive.programs[candidate], archive.best()
-    noisy = _differ(program, best)
-    mine, its = list(program.fresh), list(best.fresh) or ([] if best.first is None else [best.first])
+    noisy = archive.noisy
+    # A policy may look at a program more often, and at the champion without end.
+    mine = program.fresh[:fresh]
+    its = best.fresh[:fresh] or ([] if best.first is None else [best.first])
     p = alpha = None
     if not its:
         promoted = True
     elif noisy:
         p, alpha = permutation_p(mine, its), archive.spending.level
-        promoted = len(mine) >= fresh and p <= alpha
+        complete = len(mine) == fresh and (len(its) == fresh or best.failures >= TRIES)
+        promoted = complete and p <= alpha
     else:
         promoted = fmean(mine) > fmean(its)
     return Improved(

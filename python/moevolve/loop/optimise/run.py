@@ -93,7 +93,7 @@ def resume(
     """Goes on with a run that is open for writing; a finished one is left as it is.
 
     Raises:
-        UsageError: the evaluator's files have changed.
+        UsageError: the evaluator's files have changed, or an older version decided by another rule.
     """
     settings, folder = on_record(store)
     last = store.entries(len(store) - 1, 1)[0].record
@@ -101,6 +101,7 @@ def resume(
         if not seal.is_sealed(store.path):
             seal.write(store)
         return store.path
+    _same_rule(settings, store)
     return Driver(store, settings, folder, on_event, on_state).drive(workers)
 
 
@@ -123,6 +124,14 @@ def on_record(store: RunStore) -> tuple[Settings, EvaluatorFolder]:
     return settings, msgspec.structs.replace(folder, name=settings.name)
 
 
+def _same_rule(settings: Settings, store: RunStore) -> None:
+    if settings.decisions != settings_.DECISIONS:
+        raise UsageError(
+            f"{store.path} was made by an older version, which decided by another rule: it can be read and audited, and "
+            "neither gone on with nor done again"
+        )
+
+
 def replay(
     source: RunStore, scratch: Path, on_event: OnEvent | None = None, on_state: OnState | None = None
 ) -> tuple[str, str]:
@@ -133,8 +142,10 @@ def replay(
 
     Raises:
         DivergedError: a record differs.
+        UsageError: an older version decided by another rule.
     """
     settings, folder = on_record(source)
+    _same_rule(settings, source)
     entries = source.entries()
 
     def compare(entry: Entry) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
+from functools import lru_cache, partial
 from random import Random
 from typing import Literal
 
@@ -64,7 +64,8 @@ class Search:
         store: where programs lie.
         archive: what is on record.
         model: the proposer `model`, where the run has one.
-        ask_own: whether a user's own proposers are asked; in a replay their programs come from the record.
+        modelled: evaluations that the model was asked for, in a replay: there a user's own proposers are not asked, their
+            programs come from the record. None outside of one.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Search:
         archive: ProgramArchive,
         model: ProgramProposer | None = None,
         *,
-        ask_own: bool = True,
+        modelled: Collection[int] | None = None,
     ) -> None:
         self._settings = settings
         self._folder = folder
@@ -85,8 +86,8 @@ class Search:
             model
             if name == MODEL and model is not None
             else proposers.proposer(name)
-            if ask_own or name in OPERATORS
-            else _nobody
+            if modelled is None or name in OPERATORS
+            else partial(_nobody, modelled)
             for name in settings.proposers
         ]
         self._features = [name for name in folder.settings.get("features", []) if name != "complexity"]
@@ -256,8 +257,14 @@ class Search:
         return key(self._settings.seed, evaluation, "evaluate")
 
 
-def _nobody(brief: Brief, rng: Random) -> None:
-    """Stands in for a user's own proposer in a replay."""
+def _nobody(modelled: Collection[int], brief: Brief, rng: Random) -> None:
+    """Stands in for a user's own proposer in a replay: it had no idea where the model was asked.
+
+    Raises:
+        Unusable: the model was not asked, and so must not be now; the record has the program.
+    """
+    if brief.evaluation not in modelled:
+        raise Unusable("a proposer's program is on record")
 
 
 def blob(folder: EvaluatorFolder, text: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,8 @@ from moevolve.tasks.evaluators.process import EvaluatorLimits
 FOLDER = "evaluator"
 """Where the evaluator's folder lies inside a run's."""
 PROGRAM_MOST = 64 << 10
+DECISIONS = 2
+"""The rule of decisions in force (`rule.py`)."""
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -51,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of one answer of a language model."""
     proposer: ProposerSettings = ProposerSettings()
     """The server whose model writes programs where `proposers` names `model`."""
+    decisions: Literal[1, 2] = 1
+    """The rule of decisions: by 1, that of older versions, only the two programs at hand said whether scores differ."""
     limits: EvaluatorLimits = EvaluatorLimits()
 
     def __post_init__(self) -> None:
@@ -102,6 +106,9 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
         table["evaluations"] = folder.iterations
     if folder.seed is not None:
         table["seed"] = folder.seed
+    table["decisions"] = DECISIONS
+    if "decisions" in given:
+        raise ConfigError("optimisation settings: decisions says which version decided, and is no setting")
     for key, value in given.items():
         if value is not None:
             put(table, key, value)

@@ -26,8 +26,8 @@ class Workers:
     def __init__(self, folder: EvaluatorFolder, limits: EvaluatorLimits, most: int | None) -> None:
         self._idle = [EvaluatorProcess(folder, limits) for _ in range(most or os.cpu_count() or 1)]
         self._busy: dict[int, tuple[EvaluatorProcess, int]] = {}
-        self.missing = ""
-        """Why there are no namespaces around evaluations; empty where there are."""
+        self.missing: list[str] = []
+        """What there is not around evaluations, by name."""
 
     @property
     def free(self) -> bool:
@@ -35,8 +35,18 @@ class Workers:
         return bool(self._idle)
 
     @property
+    def warm(self) -> bool:
+        """Whether the process of the next evaluation runs already; there has to be a free one."""
+        return self._idle[-1].running
+
+    @property
     def busy(self) -> bool:
         return bool(self._busy)
+
+    @property
+    def filenos(self) -> list[int]:
+        """Descriptors of which one is readable once an evaluation has ended."""
+        return list(self._busy)
 
     @property
     def cpu(self) -> float:
@@ -48,17 +58,20 @@ class Workers:
         """Begins an evaluation; errors as of the process's start."""
         worker = self._idle.pop()
         worker.submit(program, key)
-        self.missing = worker.missing
+        self.missing = [
+            name for name, why in (("namespaces", worker.missing), ("/proc", worker.unseen)) if why
+        ]
         self._busy[worker.fileno()] = worker, evaluation
 
-    def ended(self) -> Iterator[tuple[int, Evaluation]]:
-        """Waits until an evaluation has ended; yields (its number, what came of it) of all that have."""
+    def ended(self, *, wait: bool = True) -> Iterator[tuple[int, Evaluation]]:
+        """Waits until an evaluation has ended, unless `wait` is False; yields (its number, what came of it) of all that
+        have."""
         while True:
-            ready = select.select(list(self._busy), [], [], TICK)[0]
+            ready = select.select(self.filenos, [], [], TICK if wait else 0)[0]
             ready += [
                 each for each, (worker, _) in self._busy.items() if worker.overdue() and each not in ready
             ]
-            if ready:
+            if ready or not wait:
                 break
         for descriptor in ready:
             worker, evaluation = self._busy.pop(descriptor)

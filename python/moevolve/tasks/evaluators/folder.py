@@ -78,6 +78,7 @@ def openevolve(path: Path, config: Path | None = None) -> EvaluatorFolder:
         "cascade": known.get("evaluator.cascade_evaluation", True),
         "thresholds": [0.5, 0.75, 0.9] if stages is None else stages,
         "features": known.get("database.feature_dimensions", []),
+        "arguments": known.get("evaluator.evaluator_args") or {},
     }
     return EvaluatorFolder(
         path=path,

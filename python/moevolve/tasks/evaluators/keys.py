@@ -19,17 +19,17 @@ from moevolve.journal.text import line
 
 _MODEL = (
     "api_base api_key name provider init_client weight system_message temperature top_p max_tokens timeout retries "
-    "retry_delay random_seed reasoning_effort max_budget_usd manual_mode"
+    "retry_delay random_seed reasoning_effort max_budget_usd max_ai_credits allow_all_tools manual_mode"
 )
 OPENEVOLVE: dict[str, str] = {
     "": (
         "max_iterations checkpoint_interval log_level log_dir random_seed language file_suffix diff_based_evolution "
         "max_code_length diff_pattern early_stopping_patience convergence_threshold early_stopping_metric "
-        "max_tasks_per_child full_rewrite_probability enforce_evolve_blocks"
+        "max_tasks_per_child full_rewrite_probability enforce_evolve_blocks checkpoint_on_improvement logger_prefix"
     ),
     "llm": f"{_MODEL} models evaluator_models primary_model primary_model_weight secondary_model secondary_model_weight",
     "prompt": (
-        "template_dir system_message evaluator_system_message programs_as_changes_description "
+        "template_dir system_message evaluator_system_message island_system_messages programs_as_changes_description "
         "system_message_changes_description initial_changes_description num_top_programs num_diverse_programs "
         "use_template_stochasticity template_variations use_meta_prompting meta_prompt_weight include_artifacts "
         "max_artifact_bytes artifact_security_filter suggest_simplification_after_chars include_changes_under_chars "
@@ -40,13 +40,14 @@ OPENEVOLVE: dict[str, str] = {
         "db_path in_memory log_prompts population_size archive_size num_islands elite_selection_ratio exploration_ratio "
         "exploitation_ratio diversity_metric feature_dimensions feature_bins diversity_reference_size migration_interval "
         "migration_rate random_seed artifacts_base_path artifact_size_threshold cleanup_old_artifacts "
-        "artifact_retention_days max_snapshot_artifacts novelty_llm embedding_model similarity_threshold"
+        "artifact_retention_days max_snapshot_artifacts novelty_llm embedding_model embedding_api_base similarity_threshold "
+        "island_initial_programs"
     ),
     "evaluator": (
-        "timeout max_retries memory_limit_mb cpu_limit cascade_evaluation cascade_thresholds parallel_evaluations "
-        "distributed use_llm_feedback llm_feedback_weight enable_artifacts max_artifact_storage"
+        "timeout evaluator_args max_retries memory_limit_mb cpu_limit cascade_evaluation cascade_thresholds "
+        "parallel_evaluations distributed use_llm_feedback llm_feedback_weight enable_artifacts max_artifact_storage"
     ),
-    "evolution_trace": "enabled format include_code include_prompts output_path buffer_size compress",
+    "evolution_trace": "enabled format include_code include_prompts include_failures output_path buffer_size compress",
 }
 """Section -> its keys; the top level is the section without a name."""
 STALE = ("allow_full_rewrites", "parallel_evaluations", "algotune")
@@ -129,6 +130,7 @@ def openevolve(table: Mapping[str, Any], file: str) -> dict[str, Any]:
             "random_seed": int | None,
             "prompt.system_message": str,
             "evaluator.timeout": float,
+            "evaluator.evaluator_args": dict[str, Any] | None,
             "evaluator.cascade_evaluation": bool,
             "evaluator.cascade_thresholds": list[float],
             "database.feature_dimensions": list[str],
@@ -168,13 +170,8 @@ def clock(text: str | None) -> float | None:
 
 
 def arguments(table: Mapping[str, Any]) -> list[str]:
-    """ShinkaEvolve's further arguments of an evaluator, as words of a command line."""
-    words: list[str] = []
-    for key, value in table.items():
-        words.append(f"--{key}")
-        if value is not True:
-            words.append(str(value))
-    return words
+    """ShinkaEvolve's further arguments of an evaluator, as words of a command line: a name and a value each, truths too."""
+    return [word for key, value in table.items() for word in (f"--{key}", str(value))]
 
 
 def _refuse_unknown(

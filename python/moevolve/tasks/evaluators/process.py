@@ -70,6 +70,8 @@ class EvaluatorProcess:
         """Said, and not yet read."""
         self.missing = ""
         """Why there are no namespaces around it; empty where there are."""
+        self.unseen = ""
+        """Why its processes cannot be counted, nor their memory together; empty where they can."""
         self.initial = ""
         """The first candidate, where the evaluator's file itself says it."""
         self.cpu = 0.0
@@ -82,7 +84,7 @@ class EvaluatorProcess:
 
         Raises:
             UsageError: the evaluator cannot be imported; says why.
-            SafetyError: `strict`, and the machine has no namespaces.
+            SafetyError: `strict`, and the machine has no namespaces, or refuses a /proc in them.
             SandboxError: the process dies before it serves.
         """
         if self._process is not None:
@@ -136,14 +138,20 @@ class EvaluatorProcess:
                 else f"the process of {self._folder.evaluator} died while its modules were imported"
             ) from None
         self.missing = told["missing"]
+        self.unseen = told.get("unseen", "")
         self.initial = told.get("initial", "")
         if told["problem"]:
             self.close()
-            if self.missing and self._limits.strict:
+            if (self.missing or self.unseen) and self._limits.strict:
                 raise SafetyError(f"evaluator.strict is set, and there are {told['problem']}")
             raise UsageError(
                 f"{self._folder.path / self._folder.evaluator} cannot be used:\n{told['problem']}"
             )
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started."""
+        return self._process is not None
 
     def submit(self, program: str, key: int) -> None:
         """Begins an evaluation; `result` has what comes of it.

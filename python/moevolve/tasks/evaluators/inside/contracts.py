@@ -39,6 +39,22 @@ def load(path: str) -> types.ModuleType:
     return module
 
 
+def check_arguments(module: types.ModuleType, settings: Mapping[str, Any]) -> None:
+    """Looks whether `evaluate` takes the arguments that the configuration has for it.
+
+    Raises:
+        Unusable: it does not.
+    """
+    arguments = settings.get("arguments")
+    if arguments:
+        import inspect  # It maps so much that every fork would pay for it.
+
+        try:
+            inspect.signature(module.evaluate).bind("", **arguments)
+        except TypeError as error:
+            raise Unusable("error", f"evaluator.evaluator_args: evaluate(program_path): {error}") from None
+
+
 def openevolve(module: types.ModuleType, path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The reply of OpenEvolve's contract: stages where there are any, else `evaluate`.
 
@@ -58,12 +74,17 @@ def openevolve(module: types.ModuleType, path: str, settings: Mapping[str, Any])
             break
         try:
             more, said = _result(_called(function, path))
-        except Unusable as error:
-            more, said = {f"stage{stage}_passed": 0.0}, {f"stage{stage}_error": str(error.args[-1])}
-        except (Exception, SystemExit):  # noqa: BLE001  a stage that raises ends the cascade, its traceback is kept
-            more, said = {f"stage{stage}_passed": 0.0}, {f"stage{stage}_error": trace()}
-        metrics |= {
-            key: value for key, value in more.items() if key == "timeout" or _number(value) is not None
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a stage that raises ends the cascade
+            metrics[f"stage{stage}_passed"] = 0.0
+            artifacts[f"stage{stage}_error"] = str(error.args[-1]) if isinstance(error, Unusable) else trace()
+            break
+        # From here on an error of an earlier stage, and whatever is no number, is forgotten.
+        metrics = {
+            key: value
+            for key, value in [*metrics.items(), *more.items()]
+            if key == "timeout" or (key != "error" and _number(value) is not None)
         }
         artifacts |= said
     return _scored(metrics, artifacts, features)
@@ -93,7 +114,7 @@ def shinka(path: str, program: str, results: str, arguments: list[str]) -> dict[
     shown = {**(private if isinstance(private, dict) else {}), **(public if isinstance(public, dict) else {})}
     feedback = metrics.get("text_feedback") or ""
     artifacts = {
-        "text_feedback": "\n".join(map(str, feedback)) if isinstance(feedback, list) else str(feedback)
+        "text_feedback": _text("\n".join(map(str, feedback)) if isinstance(feedback, list) else feedback)
     }
     found = _scored({**shown, "combined_score": metrics.get("combined_score")}, artifacts, ())
     if found["failure"] is None and correct.get("correct") is not True:

@@ -105,12 +105,15 @@ def _adapted(adapter: Any, examples: list[Any], candidate: Any) -> dict[str, Any
 
 
 def _evaluated(evaluator: Any, examples: list[Any], candidate: Any) -> dict[str, Any]:
-    takes_example = bool(examples) and len(inspect.signature(evaluator).parameters) > 1
+    by_name, by_place = _arguments(evaluator)
+    takes_example = bool(examples) and (by_place or "example" in by_name)
+    state = {"opt_state": _State()} if "opt_state" in by_name else {}
     scores: list[Any] = []
     metrics: dict[str, list[Any]] = {}
     told: dict[str, str] = {}
     for number, example in enumerate(examples if takes_example else [None]):
-        found = evaluator(candidate, example) if takes_example else evaluator(candidate)
+        given = state | ({"example": example} if takes_example and not by_place else {})
+        found = evaluator(candidate, *([example] if takes_example and by_place else []), **given)
         score, side = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
         scores.append(score)
         for name, value in (side.get("scores") or {}).items() if isinstance(side, dict) else []:
@@ -118,9 +121,27 @@ def _evaluated(evaluator: Any, examples: list[Any], candidate: Any) -> dict[str,
         if isinstance(side, dict):
             rest = {name: value for name, value in side.items() if name != "scores"}
             if rest and number < TRACES:
-                told[f"example {number}" if takes_example else "side_info"] = json.dumps(rest, default=str)
+                place = f"example {number}" if takes_example else "side_info"
+                told[place] = json.dumps(rest, default=str)[:LONGEST_ARTIFACT]
     means = {name: _mean(values) for name, values in metrics.items()}
     return openevolve_reply({**means, "combined_score": _mean(scores)}, told)
+
+
+class _State:
+    """What gepa's `OptimizationState` says at first: no program was evaluated before."""
+
+    def __init__(self) -> None:
+        self.best_example_evals: list[dict[str, Any]] = []
+
+
+def _arguments(evaluator: Any) -> tuple[set[str], bool]:
+    """What an evaluator takes beside the candidate: by gepa's names, and whether the example by its place under another."""
+    rest = list(inspect.signature(evaluator).parameters.values())[1:]
+    by_name = {each.name for each in rest if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    if any(each.kind is each.VAR_KEYWORD for each in rest):
+        by_name |= {"example", "opt_state"}
+    places = [each.name for each in rest if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return by_name, "example" not in by_name and bool(places) and places[0] != "opt_state"
 
 
 def _mean(scores: Sequence[Any]) -> float:

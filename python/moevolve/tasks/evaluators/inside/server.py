@@ -16,18 +16,19 @@ import resource
 import signal
 import sys
 import time
-from _random import Random
 from _signal import signal as handle  # type: ignore[import-not-found]  # `signal.signal` makes enumerations of numbers.
 from contextlib import suppress
 from struct import Struct
 
-from moevolve.tasks.evaluators.inside import contracts, walls
+from moevolve.tasks.evaluators.inside import contracts, draws, walls
 from moevolve.tasks.evaluators.inside.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
     from typing import Any
+
+    from moevolve.tasks.evaluators.inside.own import OwnFolders
 
 GRACE = 0.25
 """Seconds in which processes that an evaluation started may end after it."""
@@ -52,18 +53,12 @@ def main(channel: int) -> None:
     """
     os.environ.pop(BOUND, None)  # What an evaluator starts binds as it would.
     order = json.loads(_read(channel)[0])
-    missing = ""
-    if order["walls"]:
-        try:
-            walls.apart()
-        except OSError as error:
-            missing = str(error)
-    else:
-        missing = "not wanted"
+    missing = walls.refused(order["readable"]) if order["walls"] else "not wanted"
     if missing and order["strict"]:
-        _introduce(channel, f"no namespaces: {missing}", missing)
+        _introduce(channel, {"problem": f"no namespaces: {missing}", "missing": missing})
         return
     if not missing:
+        walls.apart()
         walls.die_with_parent()
         child = os.fork()  # A namespace of processes begins with a child.
         if child:
@@ -89,37 +84,50 @@ class Server:
         self._order = order
         self._missing = missing
         self._limits = limits = order["limits"]
-        self._bounds = walls.bounds(
-            {
-                resource.RLIMIT_AS: limits["memory"],
-                resource.RLIMIT_CPU: int(limits["seconds"] * max(1, limits["processes"])) + 1,
-                resource.RLIMIT_FSIZE: limits["disk"],
-                resource.RLIMIT_CORE: 0,
-                resource.RLIMIT_NPROC: limits["processes"],
-                resource.RLIMIT_NOFILE: 1024,
-                # A queue of messages outlives whoever opened it.
-                resource.RLIMIT_MSGQUEUE: 0,
-            }
-        )
+        most = {
+            resource.RLIMIT_AS: limits["memory"],
+            resource.RLIMIT_CPU: int(limits["seconds"] * max(1, limits["processes"])) + 1,
+            resource.RLIMIT_FSIZE: limits["disk"],
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: 1024,
+            # A queue of messages outlives whoever opened it.
+            resource.RLIMIT_MSGQUEUE: 0,
+        }
+        if not missing:
+            # Elsewhere this counts whatever the user runs; the watch counts what is the evaluation's.
+            most[resource.RLIMIT_NPROC] = limits["processes"]
+        self._bounds = walls.bounds(most)
+        self._unseen = ""
+        """Why the processes of an evaluation cannot be counted; empty where they can."""
         self._module: types.ModuleType | None = None
         self._generator: Any = None
         """That of `random`."""
         self._initial = ""
-        self._own = ""
-        """The same where there are no namespaces: the server's own, which goes with it."""
+        self._own: OwnFolders | None = None
+        """Where there are no namespaces."""
         self._home = PROGRAM
         """Folder of candidates."""
-        self._program = f"{PROGRAM}/{order['program']}"
         self._scratch: walls.Scratch | None = None
-        self._folder: str = order["folder"] if missing else order["inside"]
-        self._evaluator = f"{self._folder}/{order['evaluator']}"
+        self._settle(order["inside"])
+
+    def _settle(self, folder: str) -> None:
+        """Notes where the evaluator lies, and where candidates do."""
+        self._folder = folder
+        self._evaluator = f"{folder}/{self._order['evaluator']}"
+        self._program = f"{self._home}/{self._order['program']}"
 
     def serve(self) -> None:
         # A module that never ends its import would outlive a host that has gone.
         signal.alarm(self._order["start_seconds"] + 1)
         problem = contracts.safely(self._start)["detail"]
         signal.alarm(0)
-        _introduce(self._channel, problem, self._missing, self._initial)
+        told = {
+            "problem": problem,
+            "missing": self._missing,
+            "unseen": self._unseen,
+            "initial": self._initial,
+        }
+        _introduce(self._channel, told)
         if problem:
             self._leave()
             return
@@ -135,18 +143,25 @@ class Server:
         null = os.open("/dev/null", os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
+        self._generator = draws.generator()  # Before any other module imports `random`.
         if self._missing:
+            # It maps much that every fork would pay for.
+            from moevolve.tasks.evaluators.inside.own import OwnFolders
+
             walls.adopt()
-            os.chdir(self._folder)
-            self._own_folder()
+            self._own = OwnFolders(self._order["folder"])
+            self._home = self._own.home
+            self._settle(self._own.folder)
         else:
-            kept = walls.private_root([(source, target) for source, target in self._order["readable"]])
+            kept = walls.private_root(self._order["readable"])
+            self._unseen = walls.unseen()
+            if self._unseen and self._order["strict"]:
+                raise contracts.Unusable("error", f"no processes to be seen: {self._unseen}")
             walls.few_processes(self._limits["processes"])
             self._scratch = walls.Scratch(self._limits["disk"], self._folder, kept)
         # A fork must not reach this process by a signal; what nobody handles does not reach the first of a namespace.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        self._generator = _generator()
         sys.path[:0] = [self._folder]
         if self._order["contract"] == "gepa":
             from moevolve.tasks.evaluators.inside import gepa
@@ -159,6 +174,7 @@ class Server:
                 raise contracts.Unusable(
                     "error", f"{self._evaluator} defines no function evaluate(program_path)"
                 )
+            contracts.check_arguments(self._module, self._order["settings"])
         else:
             import runpy  # noqa: F401  each fork needs it
 
@@ -176,9 +192,8 @@ class Server:
             walls.forget_shared()
             self._scratch.clear(self._home, self._program)
             os.mkdir(self._home)
-        else:
-            self._leave()
-            self._own_folder()
+        elif self._own is not None:
+            self._own.clear()
         _wrote(self._program, text)
         inlet, outlet = os.pipe()
         heard, said = os.pipe()
@@ -209,21 +224,10 @@ class Server:
             return _told(b"", b"", watch.output, watch.reply, watch.cpu)
         return _told(failure[0].encode(), failure[1].encode(), watch.output, bytearray(), watch.cpu)
 
-    def _own_folder(self) -> None:
-        """Makes a folder for a candidate outside of namespaces."""
-        import tempfile  # It maps libraries that every fork would pay for.
-
-        self._own = self._home = tempfile.mkdtemp(prefix="moevolve-evaluation-")
-        self._program = f"{self._home}/{self._order['program']}"
-
     def _leave(self) -> None:
         """Takes away what lies outside of namespaces."""
-        if self._own:
-            import shutil
-
-            _opened(self._own)
-            with suppress(RecursionError):  # It was made too deep to be taken away.
-                shutil.rmtree(self._own, ignore_errors=True)
+        if self._own is not None:
+            self._own.leave()
 
     def _sweep(self, watch: Watch, *, patient: bool) -> int:
         """Kills whatever is left of an evaluation; returns how many processes that were, its own not counted."""
@@ -236,7 +240,7 @@ class Server:
         left = 0
         while running:
             others = [pid for pid in watch.family() if pid != watch.child]
-            left = max(left, len(others))
+            left = max(left, len(others), 1)  # Something runs, whether it can be seen or not.
             self._kill(watch)
             time.sleep(0.001)
             running = watch.reap()
@@ -273,7 +277,7 @@ class Server:
             os._exit(0)
 
     def _asked(self, text: bytes, key: int) -> dict[str, Any]:
-        _reseed(self._generator, key)
+        draws.reseed(self._generator, key)
         settings, program = self._order["settings"], self._program
         if self._order["contract"] == "openevolve":
             assert self._module is not None, "it has been imported"
@@ -294,68 +298,6 @@ def _ending(status: int) -> str:
     return f"the process ended with status {os.WEXITSTATUS(status)} before the evaluator returned"
 
 
-def _opened(folder: str) -> None:
-    """Makes folders readable that a program has closed, so that they can be taken away."""
-    waiting = [folder]
-    while waiting:
-        with suppress(OSError):
-            path = waiting.pop()
-            os.chmod(path, 0o700)
-            waiting += [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
-
-
-def _generator() -> Any:
-    """The generator of `random`, which after a fork does not start from entropy, in Python, before `_reseed` starts it."""
-    register, os.register_at_fork = os.register_at_fork, lambda **_: None
-    try:
-        import random
-    finally:
-        os.register_at_fork = register
-    random.seed(0)
-    return random._inst
-
-
-def _reseed(generator: Any, key: int) -> None:
-    """Starts the generators that a program may draw from without a seed of its own."""
-    _started(generator, key)
-    generator.gauss_next = None
-    os.register_at_fork(after_in_child=generator.seed)  # Processes that it forks itself differ, as anywhere.
-    if "numpy.random" in sys.modules:
-        _reseed_numpy(sys.modules["numpy.random"], key)
-    else:
-        sys.meta_path.insert(0, _AtImport(key))
-
-
-def _reseed_numpy(module: types.ModuleType, key: int) -> None:
-    seed = getattr(module, "seed", None)
-    if callable(seed):  # A module beside the evaluator may bear its name.
-        seed(key & 0xFFFFFFFF)
-
-
-class _AtImport:
-    """Finds `numpy.random` where nobody had imported it before the program does, and starts its generator."""
-
-    def __init__(self, key: int) -> None:
-        self._key = key
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "numpy.random":
-            return None
-        sys.meta_path.remove(self)
-        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path)
-        found = next((spec for spec in specs if spec is not None), None)
-        loader: Any = found and found.loader
-        if hasattr(loader, "exec_module"):
-            execute = loader.exec_module
-
-            def exec_module(module: types.ModuleType) -> None:
-                execute(module)
-                _reseed_numpy(module, self._key)
-
-            loader.exec_module = exec_module
-        return found
-
-
 def _preload(path: str) -> None:
     """Imports what a file imports at its top, so that each fork has it; what cannot be is the fork's business."""
     with suppress(SyntaxError), open(path, "rb") as file:
@@ -370,8 +312,6 @@ def _preload(path: str) -> None:
                     __import__(name)
 
 
-_started = Random.seed
-"""What `random.seed` does with an integer, in one function of C."""
 _encoded = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 """A reply as text; what of it is no Unicode is replaced when it becomes bytes."""
 
@@ -401,9 +341,8 @@ def _read(channel: int) -> tuple[bytes, int]:
     return data[ASKED.size :], ASKED.unpack_from(data)[1]
 
 
-def _introduce(channel: int, problem: str, missing: str, initial: str = "") -> None:
+def _introduce(channel: int, told: dict[str, str]) -> None:
     """Says whether the evaluator can be used, before the first request."""
-    told = {"problem": problem, "missing": missing, "initial": initial}
     _write(channel, _told(b"", b"", bytearray(), bytearray(json.dumps(told).encode()), 0.0))
 
 

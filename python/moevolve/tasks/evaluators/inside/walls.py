@@ -75,6 +75,36 @@ def apart() -> None:
         _write(f"/proc/self/{name}", text)
 
 
+def refused(readable: Sequence[tuple[str, str]]) -> str:
+    """What the machine refuses of `apart` and `private_root`, tried by a process that ends with it; empty where nothing is.
+
+    Some machines allow namespaces and nothing inside: whoever finds out in one can neither go on nor back.
+    """
+    heard, said = os.pipe()
+    child = os.fork()
+    if not child:
+        answer = b""
+        try:
+            apart()
+            private_root(readable)
+            answer = b"\0"
+        except OSError as error:
+            answer = str(error).encode("utf-8", "replace")
+        finally:
+            os.write(said, answer)
+            os._exit(0)
+    os.close(said)
+    with open(heard, "rb") as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return "" if answer == b"\0" else answer.decode() or "whoever tried them died"
+
+
+def unseen() -> str:
+    """Why no processes are to be seen in this namespace; empty where they are."""
+    return "" if os.path.isdir("/proc/self") else "the machine refuses a /proc"
+
+
 def die_with_parent() -> None:
     """Lets the kernel kill this process when the thread that started it ends."""
     _prctl(_DEATH_SIGNAL, signal.SIGKILL)
