@@ -10,6 +10,7 @@ import msgspec
 from moevolve.errors import UsageError
 from moevolve.journal.text import line
 from moevolve.models.constraints import turn
+from moevolve.models.continuation import Continuation
 from moevolve.models.reply import ReplyFormat, ReplyParser
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
@@ -112,14 +113,14 @@ class Chat:
             UsageError: the template refuses the conversation, or leaves out the text to go on from.
         """
         variables["answer"] = answer and not go_on
-        text = self._rendered(conversation, variables)
         if not go_on:
-            return text
-        last = str(conversation.messages[-1].get("content", "")).strip()
-        end = text.rfind(last) if last else -1
-        if end < 0:
+            return self._rendered(conversation, variables)
+        last = Continuation(conversation.messages)
+        text = self._rendered(msgspec.structs.replace(conversation, messages=last.messages), variables)
+        end = last.end(text)
+        if end is None:
             raise UsageError(f"the chat template of {self._origin} leaves out the text to go on from")
-        return text[: end + len(last)]
+        return text[:end]
 
     def _rendered(self, conversation: Conversation, variables: Mapping[str, Any]) -> str:
         template = self._with_tools if conversation.tools else self.template
