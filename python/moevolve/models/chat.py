@@ -11,7 +11,8 @@ from moevolve.errors import UsageError
 from moevolve.journal.text import line
 from moevolve.models.constraints import turn
 from moevolve.models.continuation import Continuation
-from moevolve.models.reply import ReplyFormat, ReplyParser
+from moevolve.models.harmony import with_thinking
+from moevolve.models.reply import ReplyFormat, TurnParser
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
 from moevolve.models.template import MOST_SAID, ChatTemplate
@@ -126,12 +127,18 @@ class Chat:
         template = self._with_tools if conversation.tools else self.template
         if needed(template.source, conversation.messages, conversation.tools):
             return template.render(in_texts(conversation.messages, conversation.tools), (), **variables)
-        return template.render(conversation.messages, conversation.tools, **variables)
+        messages = with_thinking(conversation.messages) if self.format.harmony else conversation.messages
+        return template.render(messages, conversation.tools, **variables)
 
-    def format_of(self, conversation: Conversation) -> ReplyFormat:
-        """How turns of a conversation are written: where the template has no place for tools, calls are those of Hermes."""
+    def format_of(self, conversation: Conversation, forced: bool = False) -> ReplyFormat:
+        """How turns of a conversation are written.
+
+        Where the template has no place for tools, or the turn must call (`forced`) and nobody here reads the family's
+        calls, they are those of Hermes.
+        """
         template = self._with_tools if conversation.tools else self.template
-        if needed(template.source, conversation.messages, conversation.tools):
+        in_words = needed(template.source, conversation.messages, conversation.tools)
+        if not self.format.harmony and (in_words or (forced and self.format.calls is None)):
             return msgspec.structs.replace(self.format, calls="hermes")
         return self.format
 
@@ -250,7 +257,7 @@ class Chat:
 class ChatStream:
     """A turn under way: an iterator of events, then the `completion`."""
 
-    def __init__(self, stream: TextStream, parser: ReplyParser) -> None:
+    def __init__(self, stream: TextStream, parser: TurnParser) -> None:
         self._stream = stream
         self._parser = parser
 

@@ -143,7 +143,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         ids = engine.encode(prompt, whole=False)
     if not ids:
         raise wrong("messages", "the chat template makes no text of this conversation")
-    form = engine.chats.format_of(talk)
+    form = engine.chats.format_of(talk, body.forced)
     alternatives = (body.top_logprobs or 0) if body.logprobs else None
     sampling = body.sampling(
         _room(deployment, len(ids), body.limit, CHAT_TOKENS, "messages"),
@@ -164,6 +164,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
             alternatives,
             number,
             body.parallel,
+            short_ids=form.calls == "mistral",
         )
         for sample in range(body.samples)
     ]
