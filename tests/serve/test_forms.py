@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from chat_samples import CHATML, HARMONY, LLAMA, MINIMAX, MISTRAL, WEATHER
+from scripted_native import ScriptedNative
 from serving import Serving, scripted, sse
 
 from moevolve.models.engine import Engine
@@ -298,3 +299,21 @@ def test_an_answers_form_leaves_the_channels_alone(serving: Start) -> None:
         'start: ("<|channel|>analysis<|message|>" analysis "<|start|>assistant")? '
         '("<|channel|>final<|message|>" answer)\n'
     )
+
+
+class Stripping(ScriptedNative):
+    """A model whose tokenizer takes a blank from a text's beginning."""
+
+    def decode(self, ids: list[int], skip_special: bool = True) -> str:
+        return super().decode(ids, skip_special).removeprefix(" ")
+
+
+@pytest.mark.parametrize("asked", [{}, {"stream": True}, {"stop": ["."]}, {"echo": True}])
+def test_a_completion_keeps_the_blank_that_it_begins_with(serving: Start, asked: dict[str, Any]) -> None:
+    server = serving(Engine(Stripping(" Paris", CHATML), "scripted"))  # type: ignore[arg-type]
+    answer = server.post("/v1/completions", {"prompt": "France is", **asked})
+    events = sse(answer.text)[:-1] if "stream" in asked else [answer.json()]
+    text = "".join(choice["text"] for event in events for choice in event["choices"])
+    assert text == ("France is Paris" if "echo" in asked else " Paris")
+    turn = server.post("/v1/chat/completions", {"messages": TALK}).json()["choices"][0]
+    assert turn["message"]["content"] == "Paris"

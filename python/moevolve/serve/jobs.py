@@ -111,9 +111,9 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
                 speculate=service.speculate,
             )
             with about(field_of(body)):
-                draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed))))
+                draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed), follows=True)))
         for sample in range(body.drawn):
-            reader = SampleReader(engine)
+            reader = SampleReader(engine, before=ids)
             reader.finish = "length" if nothing else None
             choices.append(
                 TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo, scored)
