@@ -220,6 +220,18 @@ def test_calls_that_are_out_when_a_server_takes_leave_come_to_their_end(ask, a_r
     assert {place: exchange.texts for place, exchange in got.items()} == {0: ["a"], 1: ["b"], 2: ["c"]}
 
 
+def test_no_call_is_made_once_a_failure_has_ended_the_run_and_those_that_are_out_are_kept(ask, a_request):
+    actions = {"rev:b=": "unauthorised", "rev:c=": "late"}
+    requests = [a_request(f"rev:{text}=", key=i) for i, text in enumerate("abcdefgh")]
+    with (
+        serving(lambda body, tries: actions.get(body["messages"][-1]["content"], "ok")) as server,
+        pytest.raises(EndpointError, match="key_env"),
+    ):
+        ask(server, *requests, done=(got := {}), concurrency=2)
+    assert {place: exchange.texts for place, exchange in got.items()} == {0: ["a"], 2: ["c"]}
+    assert len(server.seen) == 3
+
+
 @pytest.mark.parametrize(
     ("action", "words", "kept"), [("last", "left alone", ["cba"]), ("unauthorised", "key_env", [])]
 )

@@ -109,6 +109,8 @@ class Client:
         """Until when the server wants to be left alone, and its words."""
         self._out: set[int] = set()
         """Requests whose call is out, or whose answer nobody has been given yet."""
+        self._over: str | None = None
+        """Why no more calls are made."""
         self._landed = asyncio.Event()
         """Set whenever one of them is no longer out."""
         self._runner = asyncio.Runner()
@@ -139,6 +141,7 @@ class Client:
             EndpointError: a failure that ends the run; what has ended before went to `done`.
         """
         self._pace.answered()  # Between two rounds nobody asks.
+        self._over = None
         try:
             self._runner.run(self._all(requests, done, witness, begun))
         except BaseExceptionGroup as errors:
@@ -184,6 +187,8 @@ class Client:
             self._land(place)
             self._pace.hold(self._left_alone())
             await self._pace.turn()
+            if self._over is not None:
+                raise await self._ending(place, so_far, witness, self._over)
             if self._left_alone() > PATIENCE:
                 raise await self._ending(place, so_far, witness, self._too_long())
             refused |= self.refused
@@ -218,6 +223,7 @@ class Client:
                 raise await self._ending(place, so_far, witness, advice)
             if call.failure in LASTING or failed > self._section.retries:
                 return replace(so_far, completions=[], failure=call.failure, detail=call.detail)
+            self._land(place)
             await self._pace.back_off(request.key, failed)
         return so_far
 
@@ -247,6 +253,7 @@ class Client:
 
         Their answers are paid for.
         """
+        self._over = why
         witness.begin(place, so_far)
         self._land(place)
         while self._out:
