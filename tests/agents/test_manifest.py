@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 
 from moevolve.agents.box.chat import Unfit, chat, completion
@@ -100,3 +101,20 @@ def test_a_completion_has_one_prompt() -> None:
     assert b'"prompt":"x"' in completion({"prompt": ["x"]}).arguments
     with pytest.raises(Unfit, match="prompt"):
         completion({"prompt": ["x", "y"]})
+
+
+def test_a_schema_beside_json_object_and_calls_of_functions_reach_the_policy() -> None:
+    own = {"type": "object", "required": ["a"]}
+    talk = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": None, "function_call": {"name": "w", "arguments": "{}"}},
+        {"role": "function", "name": "w", "content": "rain"},
+    ]
+    asked = chat({"messages": talk, "response_format": {"type": "json_object", "schema": own}})
+    arguments = msgspec.json.decode(asked.arguments)
+    assert arguments["schema"] == own
+    [call] = arguments["prompt"][1]["tool_calls"]
+    assert call["function"]["name"] == "w"
+    assert (arguments["prompt"][2]["role"], arguments["prompt"][2]["tool_call_id"]) == ("tool", call["id"])
+    with pytest.raises(Unfit, match="function_call"):
+        chat({"messages": [{"role": "assistant", "content": "x", "function_call": 3}]})

@@ -202,3 +202,42 @@ def test_a_temperature_that_nobody_chose_is_greedy_for_one_sample_alone() -> Non
     model.generate(["p"])
     model.generate(["p"], n=2)
     assert [draw.sampling.temperature for draw in native.asked] == [0.0, 1.0, 1.0]
+
+
+TRIMS = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role }}>{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "content", "end"),
+    [
+        (CHATML, "Hel", "<|im_start|>assistant\nHel"),
+        (CHATML, "<", "<|im_start|>assistant\n<"),
+        (CHATML, "The answer is ", "<|im_start|>assistant\nThe answer is "),
+        (CHATML, "a\n\n", "<|im_start|>assistant\na\n\n"),
+        (CHATML, [{"type": "text", "text": "a"}, {"type": "text", "text": "b "}], "assistant\na\nb "),
+        (TRIMS, "The answer is ", "<assistant>The answer is"),
+        (TRIMS, " a", "<assistant>a"),
+        (TRIMS, "assistant>", "<assistant>assistant>"),
+    ],
+    ids=str,
+)
+def test_a_prompt_to_go_on_from_ends_where_the_last_text_does(template: str, content: Any, end: str) -> None:
+    model, _ = engine("x", template)
+    talk = conversation([USER, {"role": "assistant", "content": content}], None)
+    assert model.chats.prompt(talk, go_on=True).endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("template", "content"),
+    [
+        (CHATML, ""),
+        (CHATML, []),
+        (CHATML, "a</think>b"),
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "a"),
+    ],
+)
+def test_a_text_that_the_prompt_does_not_have_is_not_gone_on_from(template: str, content: Any) -> None:
+    model, _ = engine("x", template)
+    talk = conversation([USER, {"role": "assistant", "content": content}], None)
+    with pytest.raises(UsageError, match="to go on from"):
+        model.chats.prompt(talk, go_on=True)

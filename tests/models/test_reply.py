@@ -269,6 +269,21 @@ FRAGMENTS = st.sampled_from(
         "<tool_call>",
         "</tool_call>",
         '{"name": "weather", "arguments": {"days": 1}}',
+        '{"name": "weather", "parameters": {"days": 1}}',
+        "<|python_tag|>",
+        "[TOOL_CALLS]",
+        "[ARGS]",
+        "weather",
+        "{",
+        "}]",
+        "; ",
+        "<|start|>assistant",
+        "<|channel|>final",
+        "<|channel|>analysis",
+        " to=functions.weather",
+        "<|message|>",
+        "<|end|>",
+        "<|call|>",
         "12",
         "\n",
         "\n\n",
@@ -282,7 +297,17 @@ FRAGMENTS = st.sampled_from(
     ]
 )
 TEXTS = st.lists(FRAGMENTS, max_size=30).map("".join) | st.just(PARALLEL)
-FORMS = st.sampled_from([M2, QWEN, ReplyFormat(think=True), ReplyFormat()])
+FORMS = st.sampled_from(
+    [
+        M2,
+        QWEN,
+        ReplyFormat(think=True),
+        ReplyFormat(),
+        ReplyFormat(calls="llama"),
+        ReplyFormat(calls="mistral"),
+        ReplyFormat(harmony=True, calls="harmony"),
+    ]
+)
 PROMPTS = st.sampled_from(["", THINKING])
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chat_samples import CHATML, MINIMAX, WEATHER
+from chat_samples import CHATML, HARMONY, LLAMA, MINIMAX, MISTRAL, WEATHER
+from scripted_native import ScriptedNative
 from serving import Serving, scripted, sse
 
 from moevolve.models.engine import Engine
@@ -180,6 +181,11 @@ def test_metrics_are_named_as_dashboards_read_them(serving: Start) -> None:
         (CHATML, "required", '<tool_call>\\n{\\"name\\": \\"weather\\", \\"arguments\\": '),
         (MINIMAX, {"type": "function", "function": {"name": "weather"}}, '<invoke name=\\"weather\\">'),
         ("{{ messages[-1].content }}", "required", "<tool_call>"),
+        ("{{ tools }}{{ messages[-1].content }}", "required", "<tool_call>"),
+        (LLAMA, "required", '"{\\"name\\": \\"weather\\", \\"parameters\\": "'),
+        (MISTRAL, "required", '"[TOOL_CALLS] ["'),
+        (MISTRAL + "[ARGS]", "required", '"[TOOL_CALLS]weather[ARGS]"'),
+        (HARMONY, "required", '"<|channel|>commentary to=functions.weather <|constrain|>json<|message|>"'),
     ],
 )
 def test_a_forced_call_is_a_grammar_of_the_offered_tools(
@@ -239,3 +245,75 @@ def test_a_body_in_another_coding_is_a_415(serving: Start) -> None:
         headers={"content-type": "application/json", "content-encoding": "gzip"},
     )
     assert answer.status_code == 415 and "gzip" in answer.json()["error"]["message"]
+
+
+THOUGHT = "<|channel|>analysis<|message|>User says hi.<|end|><|start|>assistant"
+LOOKED_UP = '<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"days": 2}<|call|>'
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("template", "said", "content", "reasoning", "days"),
+    [
+        (HARMONY, f"{THOUGHT}<|channel|>final<|message|>Hello!", "Hello!", "User says hi.", []),
+        (HARMONY, THOUGHT + LOOKED_UP, "", "User says hi.", [2]),
+        (LLAMA, '{"name": "weather", "parameters": {"days": 2}}', "", "", [2]),
+        (LLAMA, '<|python_tag|>{"name": "weather", "parameters": {"days": 2}}', "", "", [2]),
+        (MISTRAL, '[TOOL_CALLS] [{"name": "weather", "arguments": {"days": 2}}]', "", "", [2]),
+        (MISTRAL, 'So[TOOL_CALLS]weather[ARGS]{"days": 2}', "So", "", [2]),
+    ],
+)
+def test_a_turn_is_taken_apart_as_its_family_writes_it(
+    serving: Start, template: str, said: str, content: str, reasoning: str, days: list[int], stream: bool
+) -> None:
+    server = serving(scripted(said, template))
+    body = {"messages": TALK, "tools": [WEATHER], "stream": stream}
+    answer = server.post("/v1/chat/completions", body)
+    key = "delta" if stream else "message"
+    events = sse(answer.text)[:-1] if stream else [answer.json()]
+    parts = [choice[key] for event in events for choice in event["choices"]]
+    assert "".join(part.get("content") or "" for part in parts) == content
+    assert "".join(part.get("reasoning_content") or "" for part in parts) == reasoning
+    calls = [call for part in parts for call in part.get("tool_calls", ())]
+    told = "".join(call["function"]["arguments"] for call in calls)
+    assert told == "".join(json.dumps({"days": number}) for number in days)
+
+
+@pytest.mark.parametrize("template", [MISTRAL, MISTRAL + "[ARGS]"])
+def test_calls_go_back_to_a_template_that_is_strict_about_their_ids(serving: Start, template: str) -> None:
+    server = serving(scripted('[TOOL_CALLS] [{"name": "weather", "arguments": {"days": 2}}]', template))
+    body = {"messages": TALK, "tools": [WEATHER]}
+    turn = server.post("/v1/chat/completions", body).json()["choices"][0]["message"]
+    answered = {"role": "tool", "tool_call_id": turn["tool_calls"][0]["id"], "content": "rain"}
+    again = server.post("/v1/chat/completions", {**body, "messages": [*TALK, turn, answered]})
+    assert again.status_code == 200, again.text
+
+
+def test_an_answers_form_leaves_the_channels_alone(serving: Start) -> None:
+    engine = scripted(f'{THOUGHT}<|channel|>final<|message|>"7"', HARMONY)
+    body = {"messages": TALK, "guided_regex": '"[0-9]"'}
+    answer = serving(engine).post("/v1/chat/completions", body).json()
+    assert answer["choices"][0]["message"]["content"] == '"7"'
+    constraint = engine.native.asked[0].sampling.constraint  # type: ignore[attr-defined]
+    assert constraint.source.startswith(
+        'start: ("<|channel|>analysis<|message|>" analysis "<|start|>assistant")? '
+        '("<|channel|>final<|message|>" answer)\n'
+    )
+
+
+class Stripping(ScriptedNative):
+    """A model whose tokenizer takes a blank from a text's beginning."""
+
+    def decode(self, ids: list[int], skip_special: bool = True) -> str:
+        return super().decode(ids, skip_special).removeprefix(" ")
+
+
+@pytest.mark.parametrize("asked", [{}, {"stream": True}, {"stop": ["."]}, {"echo": True}])
+def test_a_completion_keeps_the_blank_that_it_begins_with(serving: Start, asked: dict[str, Any]) -> None:
+    server = serving(Engine(Stripping(" Paris", CHATML), "scripted"))  # type: ignore[arg-type]
+    answer = server.post("/v1/completions", {"prompt": "France is", **asked})
+    events = sse(answer.text)[:-1] if "stream" in asked else [answer.json()]
+    text = "".join(choice["text"] for event in events for choice in event["choices"])
+    assert text == ("France is Paris" if "echo" in asked else " Paris")
+    turn = server.post("/v1/chat/completions", {"messages": TALK}).json()["choices"][0]
+    assert turn["message"]["content"] == "Paris"

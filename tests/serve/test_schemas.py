@@ -138,6 +138,17 @@ SPACED = '{"x-guidance": {"whitespace_flexible": false, "item_separator": ", ", 
         ({"structured_outputs": {"json": {"type": "object"}, "regex": None}}, "json", SPACED),
         ({"response_format": {"type": "json_object"}}, "json", SPACED),
         (
+            {"response_format": {"type": "json_object", "schema": {"type": "object", "required": ["a"]}}},
+            "json",
+            SPACED[:-1] + ', "required": ["a"]}',
+        ),
+        ({"response_format": {"type": "json_object", "schema": None}}, "json", SPACED),
+        (
+            {"response_format": {"type": "json_schema", "name": "r", "schema": {"type": "object"}}},
+            "json",
+            SPACED,
+        ),
+        (
             {
                 "response_format": {
                     "type": "json_schema",
@@ -171,6 +182,17 @@ def test_a_form_is_asked_for_under_every_name(
         ({"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
         ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_object", "schema": 3}}, "response_format"),
+        ({"response_format": {"type": "json_object", "pattern": "a"}}, "response_format.pattern"),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}, "schema": {"type": "array"}}},
+            "response_format.schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "strange": 1}}},
+            "response_format.json_schema.strange",
+        ),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
         ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos"),
         ({"min_tokens": 9, "max_tokens": 8}, "min_tokens"),
@@ -258,3 +280,38 @@ def test_what_means_nothing_is_refused_by_the_name_that_the_client_used(
 def test_odd_names_of_tools_are_names(name: str) -> None:
     body = {"messages": [MESSAGE], "tools": [tool(name=name, parameters={"properties": {}})]}
     assert decode(json.dumps(body).encode(), ChatRequest).offered[0]["function"]["name"] == name
+
+
+def test_calls_of_functions_in_a_history_are_calls_of_tools() -> None:
+    older = [
+        {"role": "user", "content": "Oslo?"},
+        {"role": "assistant", "content": None, "function_call": {"name": "w", "arguments": '{"a": 1}'}},
+        {"role": "function", "name": "w", "content": "rain"},
+        {"role": "assistant", "content": "Rain.", "function_call": None},
+    ]
+    asked = decode(json.dumps({"messages": older}).encode(), ChatRequest)
+    _, made, answered, plain = asked.conversation
+    [call] = made["tool_calls"]
+    assert call["function"] == {"name": "w", "arguments": '{"a": 1}'} and "function_call" not in made
+    assert (answered["role"], answered["tool_call_id"], answered["content"]) == ("tool", call["id"], "rain")
+    assert plain == {"role": "assistant", "content": "Rain."}
+
+
+CALL = {"name": "w", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "assistant", "function_call": "w"}, "function_call"),
+        ({"role": "assistant", "function_call": {"arguments": "{}"}}, "function_call"),
+        ({"role": "assistant", "function_call": {"name": "w", "arguments": [1]}}, "function_call.arguments"),
+        ({"role": "user", "content": "x", "function_call": CALL}, "function_call"),
+        ({"role": "assistant", "function_call": CALL, "tool_calls": [{"function": CALL}]}, "function_call"),
+        ({"role": "function", "content": "rain"}, "name"),
+    ],
+)
+def test_a_call_of_a_function_that_is_none_is_refused_by_name(message: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as told:
+        decode(json.dumps({"messages": [MESSAGE, message]}).encode(), ChatRequest)
+    assert (told.value.status, told.value.param) == (400, f"messages[1].{param}")

@@ -10,7 +10,9 @@ import msgspec
 from moevolve.errors import UsageError
 from moevolve.journal.text import line
 from moevolve.models.constraints import turn
-from moevolve.models.reply import ReplyFormat, ReplyParser
+from moevolve.models.continuation import Continuation
+from moevolve.models.harmony import with_thinking
+from moevolve.models.reply import ReplyFormat, TurnParser
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
 from moevolve.models.template import MOST_SAID, ChatTemplate
@@ -112,25 +114,31 @@ class Chat:
             UsageError: the template refuses the conversation, or leaves out the text to go on from.
         """
         variables["answer"] = answer and not go_on
-        text = self._rendered(conversation, variables)
         if not go_on:
-            return text
-        last = str(conversation.messages[-1].get("content", "")).strip()
-        end = text.rfind(last) if last else -1
-        if end < 0:
+            return self._rendered(conversation, variables)
+        last = Continuation(conversation.messages)
+        text = self._rendered(msgspec.structs.replace(conversation, messages=last.messages), variables)
+        end = last.end(text)
+        if end is None:
             raise UsageError(f"the chat template of {self._origin} leaves out the text to go on from")
-        return text[: end + len(last)]
+        return text[:end]
 
     def _rendered(self, conversation: Conversation, variables: Mapping[str, Any]) -> str:
         template = self._with_tools if conversation.tools else self.template
         if needed(template.source, conversation.messages, conversation.tools):
             return template.render(in_texts(conversation.messages, conversation.tools), (), **variables)
-        return template.render(conversation.messages, conversation.tools, **variables)
+        messages = with_thinking(conversation.messages) if self.format.harmony else conversation.messages
+        return template.render(messages, conversation.tools, **variables)
 
-    def format_of(self, conversation: Conversation) -> ReplyFormat:
-        """How turns of a conversation are written: where the template has no place for tools, calls are those of Hermes."""
+    def format_of(self, conversation: Conversation, forced: bool = False) -> ReplyFormat:
+        """How turns of a conversation are written.
+
+        Where the template has no place for tools, or the turn must call (`forced`) and nobody here reads the family's
+        calls, they are those of Hermes.
+        """
         template = self._with_tools if conversation.tools else self.template
-        if needed(template.source, conversation.messages, conversation.tools):
+        in_words = needed(template.source, conversation.messages, conversation.tools)
+        if not self.format.harmony and (in_words or (forced and self.format.calls is None)):
             return msgspec.structs.replace(self.format, calls="hermes")
         return self.format
 
@@ -249,7 +257,7 @@ class Chat:
 class ChatStream:
     """A turn under way: an iterator of events, then the `completion`."""
 
-    def __init__(self, stream: TextStream, parser: ReplyParser) -> None:
+    def __init__(self, stream: TextStream, parser: TurnParser) -> None:
         self._stream = stream
         self._parser = parser
 

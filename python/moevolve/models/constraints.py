@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moevolve.errors import UsageError
+from moevolve.models import harmony
 from moevolve.models.parameters import STRING, Signatures
 from moevolve.models.reply import ReplyFormat
 from moevolve.protocol.sampling import Constraint
@@ -85,9 +86,9 @@ def turn(
     calls = [tool.get("function", tool) for tool in tools] if form.calls is not None else []
     if constraint is None and not calls:
         raise UsageError("tool_choice: there is no tool that this model could be made to call")
-    if constraint is not None and not calls and not form.think:
+    if constraint is not None and not calls and not form.think and not form.harmony:
         return constraint
-    rules = _THOUGHTS if form.think else ""
+    rules = _THOUGHTS if form.think else _ANALYSES if form.harmony else ""
     answer = "answer"
     if constraint is not None:
         # Not a name that the constraint's own rules have.
@@ -95,7 +96,11 @@ def turn(
             answer += "_"
         rules += _answer(constraint, answer)
     if calls:
-        rules += (_minimax if form.calls == "minimax" else _hermes)(calls, several)
+        rules += _calls(calls, form, several)
+    if form.harmony:
+        return Constraint(
+            "lark", f"start: {_harmony(prompt, answer if constraint else '', bool(calls))}\n{rules}"
+        )
     body = " | ".join([answer] * (constraint is not None) + ["calls"] * bool(calls))
     return Constraint("lark", f"start: {_thought(form, prompt)}({body})\n{rules}")
 
@@ -142,15 +147,77 @@ def _thought(form: ReplyFormat, prompt: str) -> str:
     return '("<think>" thought GAP)? '
 
 
-def _hermes(functions: Sequence[Mapping[str, Any]], several: bool) -> str:
+_ANALYSES = f"analysis[lazy]: /(?s:.*){re.escape(harmony.END)}/\n"
+
+
+def _harmony(prompt: str, answer: str, calls: bool) -> str:
+    """A turn in channels: reasoning where the model likes to, then the answer by its rule's name, or calls."""
+    begun = harmony.opened(prompt)
+    channel = None if begun is None else harmony.channel_of(begun)
+    if channel is not None and channel != "analysis" and answer:
+        return answer  # inside its message
+    parts = [f"{_quoted(harmony.FINAL)} {answer}"] * bool(answer) + ["calls"] * calls
+    body = f"({' | '.join(parts)})"
+    if channel == "analysis":
+        return f"analysis {_quoted(harmony.NEXT)} {body}"
+    if channel is not None:
+        return f"{_quoted(harmony.END + harmony.NEXT)} {body}"
+    return f"({_quoted(harmony.THOUGHT)} analysis {_quoted(harmony.NEXT)})? {body}"
+
+
+def _calls(functions: Sequence[Mapping[str, Any]], form: ReplyFormat, several: bool) -> str:
+    """Rules by which `calls` are calls as a family writes them."""
+    match form.calls:
+        case "minimax":
+            return _minimax(functions, several)
+        case "llama":
+            # Templates of this family refuse a turn of two calls.
+            return _json_calls(
+                functions, lambda name: (f'{{"name": {json.dumps(name)}, "parameters": ', "}"), "call"
+            )
+        case "mistral" if form.named:
+            more = f"call{{1,{MOST_CALLS}}}" if several else "call"
+            return _json_calls(functions, lambda name: _named(name, form.named), more)
+        case "mistral":
+            more = f'(", " call){{0,{MOST_CALLS - 1}}}' if several else ""
+            whole = f'"[TOOL_CALLS] [" call {more} "]"'
+            return _json_calls(functions, _in_list, whole)
+        case "harmony":
+            return _json_calls(functions, lambda name: (harmony.called(name), ""), "call")
+        case _:
+            more = f'("\\n" call){{0,{MOST_CALLS - 1}}}' if several else ""
+            return _json_calls(functions, _in_element, f"call {more}")
+
+
+def _in_list(name: str) -> tuple[str, str]:
+    return f'{{"name": {json.dumps(name)}, "arguments": ', "}"
+
+
+def _in_element(name: str) -> tuple[str, str]:
+    begin, end = _in_list(name)
+    return f"<tool_call>\n{begin}", f"{end}\n</tool_call>"
+
+
+def _named(name: str, marks: str) -> tuple[str, str]:
+    """A name and marks; an id is as good as any other."""
+    return f"[TOOL_CALLS]{name}{marks.replace('[CALL_ID]', '[CALL_ID]call00000')}", ""
+
+
+def _json_calls(
+    functions: Sequence[Mapping[str, Any]], around: Callable[[str], tuple[str, str]], whole: str
+) -> str:
+    """Rules of calls whose arguments are an object of JSON.
+
+    Args:
+        functions: what may be called.
+        around: what stands before and behind the arguments of a function.
+        whole: the calls of a turn by the rule `call`.
+    """
     names = " | ".join(f"call_{place}" for place in range(len(functions)))
-    more = f'("\\n" call){{0,{MOST_CALLS - 1}}}' if several else ""
-    rules = [f"calls: call {more}\ncall: {names}\n"]
+    rules = [f"calls: {whole}\ncall: {names}\n"]
     for place, function in enumerate(functions):
-        begin = f'<tool_call>\n{{"name": {json.dumps(function["name"])}, "arguments": '
-        rules.append(
-            f"call_{place}: {_quoted(begin)} args_{place} {_quoted('}' + chr(10) + '</tool_call>')}\n"
-        )
+        begin, end = around(function["name"])
+        rules.append(f"call_{place}: {_quoted(begin)} args_{place}{f' {_quoted(end)}' if end else ''}\n")
         rules.append(f"args_{place}: %json {_spaced(_parameters(function))}\n")
     return "".join(rules)
 

@@ -15,7 +15,7 @@ import msgspec
 from moevolve import _native
 from moevolve.errors import UsageError
 from moevolve.models.device import place, settled_device
-from moevolve.models.reply import MARKS
+from moevolve.models.reply import MARKS, ReplyFormat
 from moevolve.protocol.sampling import Constraint, TokenRequest
 
 KEPT = 32
@@ -264,6 +264,12 @@ class Decoder:
         """
         return [bytes(one) for one in self.native.token_bytes(list(ids))]
 
+    @cached_property
+    def _written(self) -> list[str]:
+        """Special tokens that are text to a constraint: the marks of the model's turns, the same for every one."""
+        form = ReplyFormat.of("".join(self.chat_templates.values()))
+        return list(dict.fromkeys((*MARKS, *form.written)))
+
     def ready(self, request: TokenRequest) -> TokenRequest:
         """The request with its constraint compiled.
 
@@ -276,7 +282,7 @@ class Decoder:
         with self._compiling:
             compiled = self._compiled.pop(constraint, None)
             if compiled is None:
-                compiled = self.native.constraint(constraint.form, constraint.source, list(MARKS))
+                compiled = self.native.constraint(constraint.form, constraint.source, self._written)
             self._compiled[constraint] = compiled
             if len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)

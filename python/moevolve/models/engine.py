@@ -18,7 +18,7 @@ from moevolve.models.device import settled_device
 from moevolve.models.sampling import Settings, resolve
 from moevolve.models.scheduler import SampleStream, Scheduler
 from moevolve.models.stream import TextStream
-from moevolve.models.text_reader import TextReader
+from moevolve.models.text_reader import following, reader_of
 from moevolve.models.trainable import TARGETS, TrainableDecoder
 from moevolve.protocol.completion import Completion, Samples
 from moevolve.protocol.sampling import Sampling, TokenRequest
@@ -103,7 +103,8 @@ class Engine(TrainableDecoder):
         Returns:
             One `Samples` a prompt: `out[i][j].text`, or `out[i].text` for the first. Of each, `tokens` are the ids drawn
             without the end token, up to the one that completes a stop text; `logprobs` natural logs at temperature 1,
-            one a token and one more for an end token; `text` ends where a stop text begins.
+            one a token and one more for an end token; `text` goes on from the prompt's, a blank at its beginning included,
+            and ends where a stop text begins.
 
         Raises:
             UsageError: a setting that is unknown or out of range, or a text prompt without a tokenizer.
@@ -111,7 +112,10 @@ class Engine(TrainableDecoder):
         settled = resolve(sampling, n, **settings)
         requests = [
             TokenRequest(
-                self.encode(prompt), settled, [key(seed, "generate", index, sample) for sample in range(n)]
+                self.encode(prompt),
+                settled,
+                [key(seed, "generate", index, sample) for sample in range(n)],
+                follows=True,
             )
             for index, prompt in enumerate(prompts, offset)
         ]
@@ -142,7 +146,7 @@ class Engine(TrainableDecoder):
         """
         settled = resolve(sampling, 1, **settings)
         keys = [key(seed, "generate", index, sample)]
-        return self.begin(TokenRequest(self.encode(prompt), settled, keys, marks))
+        return self.begin(TokenRequest(self.encode(prompt), settled, keys, marks, follows=True))
 
     def complete(self, requests: Sequence[TokenRequest]) -> list[Samples]:
         """Answers requests in tokens, all in one batch: one completion a key, in order.
@@ -158,15 +162,18 @@ class Engine(TrainableDecoder):
             Samples(
                 next(read)
                 if request.sampling.stop
-                else [self._completion(each, request.marks) for each in next(drawn)]
+                else [self._completion(each, request) for each in next(drawn)]
             )
             for request in requests
         ]
 
-    def _completion(self, sample: _native.Sample, marks: Sequence[str] | None) -> Completion:
+    def _completion(self, sample: _native.Sample, request: TokenRequest) -> Completion:
         tokens, top = sample.tokens, sample.top  # Each reading makes a list of its own.
+        marks = request.marks
         plain = marks is not None and not marks
         text = sample.text if plain else self.text(tokens, marks)
+        if request.follows:
+            text = following(self, request.prompt, tokens, text, marks)
         completion = Completion(text, tokens, sample.logprobs, sample.finish)
         if not top:
             return completion
@@ -180,7 +187,7 @@ class Engine(TrainableDecoder):
         """
         return TextStream(
             SampleStream(self, request),
-            TextReader(self, request.marks, request.sampling.stop, request.sampling.min_tokens),
+            reader_of(self, request),
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from moevolve.models.engine import Engine
+from moevolve.models.harmony import FINAL
 from moevolve.protocol.completion import Completion
 
 Message = dict[str, str]
@@ -87,7 +88,12 @@ class ChatPrompts:
         return self._engine.encode(text, whole=False)
 
     def say(self, answer: str) -> list[int]:
-        return self._engine.encode(self._wording.said(answer), whole=False) + self._engine.ending
+        begin = FINAL if self._engine.chats.format.harmony else ""
+        return self._engine.encode(begin + self._wording.said(answer), whole=False) + self._engine.ending
 
     def read(self, completion: Completion) -> str:
-        return self._wording.read(completion.text)
+        form = self._engine.chats.format
+        if not form.harmony:
+            return self._wording.read(completion.text)
+        # Its channels are special tokens, without which nobody knows reasoning from the answer.
+        return self._wording.read(form.read(self._engine.text(completion.tokens, form.marks))[0].content)

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from moevolve.models.harmony import MARKS as HARMONY
+from moevolve.models.harmony import WITHIN, HarmonyParser
+from moevolve.models.jsoncalls import LlamaCalls, MistralCalls
 from moevolve.models.parameters import Signatures
 from moevolve.models.scan import Scan, Tags
 from moevolve.models.toolcalls import CallNotes, CallReader, HermesCalls, MinimaxCalls
 from moevolve.models.turns import ContentDelta, Event, ReasoningDelta, Reply
 
 THINK, THOUGHT = "<think>", "</think>"
-MARKS = (
-    THINK,
-    THOUGHT,
-    *(
-        text
-        for calls in (MinimaxCalls, HermesCalls)
-        for text in (calls.opening, calls.opening.replace("<", "</"))
-    ),
-)
-"""Texts that mean something to some format: special tokens of these names are text to a constraint."""
+_CALL_MARKS = {
+    "minimax": (MinimaxCalls.opening, MinimaxCalls.opening.replace("<", "</")),
+    "hermes": (HermesCalls.opening, HermesCalls.opening.replace("<", "</")),
+    "llama": (LlamaCalls.opening,),
+    "mistral": (MistralCalls.opening, MistralCalls.ids, MistralCalls.arguments),
+}
+_NAMED = '{"name": function name, "parameters":'
+"""How templates of Llama 3 ask for calls."""
+
+
+class TurnParser(Protocol):
+    """One turn in pieces: `feed` each, `finish`, then `reply`."""
+
+    def feed(self, piece: str) -> list[Event]:
+        """More of the text; what is certain by now, in order."""
+        ...
+
+    def finish(self) -> list[Event]:
+        """The text is over; what was held back."""
+        ...
+
+    def reply(self) -> Reply:
+        """The turn as read so far."""
+        ...
 
 
 class ReplyFormat(msgspec.Struct, frozen=True):
@@ -31,43 +48,60 @@ class ReplyFormat(msgspec.Struct, frozen=True):
     think: bool = False
     """Reasoning stands in `<think>` elements."""
     calls: str | None = None
-    """`minimax`, `hermes`, or None for a family without tool calls."""
+    """`minimax`, `hermes`, `llama`, `mistral`, or None for a family whose calls nobody here reads."""
+    harmony: bool = False
+    """Turns are messages in channels, calls among them (`harmony.py`)."""
+    named: str = ""
+    """What stands between a tool's name and its arguments where calls of `mistral` are no list."""
 
     @classmethod
     def of(cls, template: str) -> ReplyFormat:
         """The format that a chat template speaks, by the marks that stand in it."""
-        calls = (
-            "minimax"
-            if MinimaxCalls.opening in template
-            else "hermes"
-            if HermesCalls.opening in template
-            else None
-        )
-        return cls(think=THOUGHT in template, calls=calls)
+        if HarmonyParser.speaks(template):
+            return cls(harmony=True, calls="harmony")
+        think = THOUGHT in template
+        for calls, marks in _CALL_MARKS.items():
+            if marks[0] in template or (calls == "llama" and _NAMED in template):
+                named = "".join(mark for mark in marks[1:] if calls == "mistral" and mark in template)
+                return cls(think=think, calls=calls, named=named)
+        return cls(think=think)
 
     @property
     def marks(self) -> tuple[str, ...]:
         """Texts that mean something to this format, and must survive decoding."""
-        calls = {
-            "minimax": (MinimaxCalls.opening, MinimaxCalls.opening.replace("<", "</")),
-            "hermes": (HermesCalls.opening, HermesCalls.opening.replace("<", "</")),
-        }
-        return ((THINK, THOUGHT) if self.think else ()) + calls.get(self.calls or "", ())
+        if self.harmony:
+            return HARMONY
+        return ((THINK, THOUGHT) if self.think else ()) + _CALL_MARKS.get(self.calls or "", ())
 
-    def parser(self, prompt: str = "", tools: Sequence[Mapping[str, Any]] | None = None) -> ReplyParser:
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Those of them that stand inside a turn: whoever holds a turn to a form writes no mark that ends it."""
+        return WITHIN if self.harmony else self.marks
+
+    def parser(self, prompt: str = "", tools: Sequence[Mapping[str, Any]] | None = None) -> TurnParser:
         """A parser for one turn.
 
         Args:
             prompt: the rendered conversation before the turn; one that ends in `<think>` has opened the reasoning.
             tools: what the model was offered; their schemas type the arguments.
         """
-        reader: CallReader | None = None
-        if self.calls == "minimax":
-            reader = MinimaxCalls(Signatures(tools))
-        elif self.calls == "hermes":
-            reader = HermesCalls(Signatures(tools))
+        if self.harmony:
+            return HarmonyParser(Signatures(tools), prompt)
         inside = self.think and prompt.rstrip().endswith(THINK)
-        return ReplyParser(think=self.think, inside=inside, calls=reader)
+        return ReplyParser(think=self.think, inside=inside, calls=self._reader(tools))
+
+    def _reader(self, tools: Sequence[Mapping[str, Any]] | None) -> CallReader | None:
+        match self.calls:
+            case "minimax":
+                return MinimaxCalls(Signatures(tools))
+            case "hermes":
+                return HermesCalls(Signatures(tools))
+            case "llama":
+                return LlamaCalls(Signatures(tools), bool(tools))
+            case "mistral":
+                return MistralCalls(Signatures(tools))
+            case _:
+                return None
 
     def read(
         self, text: str, prompt: str = "", tools: Sequence[Mapping[str, Any]] | None = None
@@ -76,6 +110,10 @@ class ReplyFormat(msgspec.Struct, frozen=True):
         parser = self.parser(prompt, tools)
         events = [*parser.feed(text), *parser.finish()]
         return parser.reply(), events
+
+
+MARKS = ReplyFormat(think=True, calls="minimax").marks + ReplyFormat(calls="hermes").marks
+"""Texts that mean something to the formats of one mark each: special tokens of these names are text to a constraint."""
 
 
 class ReplyParser:
@@ -130,6 +168,9 @@ class ReplyParser:
     def _turn(self) -> Generator[None, None, None]:
         if self._inside:
             yield from self._think()
+        if self._calls and self._calls.bare:
+            yield from self._calls.begin(self._scan, self._notes)
+            self._called(0)
         while True:
             text, mark = self._scan.take(self._marks) if self._marks else self._scan.rest()
             self._say(text)
@@ -142,14 +183,18 @@ class ReplyParser:
                 calls = len(self._notes.calls)
                 self._fresh = False
                 yield from self._calls.read(self._scan, self._notes)
-                if len(self._notes.calls) > calls:
-                    self._content.mark()
-                    self._fresh = True
+                self._called(calls)
             elif self._scan.ended:
                 self._content.finish()
                 return
             else:
                 yield
+
+    def _called(self, before: int) -> None:
+        """Calls have been read, where there are more than before."""
+        if len(self._notes.calls) > before:
+            self._content.mark()
+            self._fresh = True
 
     def _say(self, text: str) -> None:
         self._content.add(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 
 class Tags:
@@ -35,6 +35,11 @@ class Scan:
     def holds(self) -> bool:
         """Whether text is left that nobody took."""
         return self._at < len(self._text)
+
+    @property
+    def next(self) -> str:
+        """The character that comes next; empty where there is none yet."""
+        return self._text[self._at : self._at + 1]
 
     def push(self, piece: str) -> None:
         """More text."""
@@ -68,6 +73,20 @@ class Scan:
         before = self._text[self._at :]
         self._at = len(self._text)
         return before, None
+
+    def until(self, place: Callable[[str, int], int | None]) -> tuple[str, bool]:
+        """Consumes text up to a place in it.
+
+        Args:
+            place: where to stop, looking from the second argument on; None where the text goes on.
+
+        Returns:
+            The text, and whether it stops there; else it is all there is.
+        """
+        end = place(self._text, self._at)
+        before = self._text[self._at : end]
+        self._at = len(self._text) if end is None else end
+        return before, end is not None
 
     def gather(self, tags: Tags) -> Generator[None, None, tuple[str, str | None]]:
         """As `take`, waiting for more text until there is a mark, or None at the end of the text."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from moevolve import _native
 from moevolve.errors import UsageError
 from moevolve.models.decoder import Decoder
-from moevolve.models.text_reader import TextReader
+from moevolve.models.text_reader import TextReader, following, reader_of
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.sampling import Drawn, Event, TokenRequest
 
@@ -54,8 +54,7 @@ class Scheduler:
             number = self._native.add(request)
             if stop:
                 for sample in range(len(request.keys)):
-                    least = request.sampling.min_tokens
-                    self._readers[number, sample] = TextReader(self.engine, request.marks, stop, least)
+                    self._readers[number, sample] = reader_of(self.engine, request)
         return number
 
     def cancel(self, request: int) -> None:
@@ -158,9 +157,14 @@ def completion_of(engine: Decoder, events: Sequence[Event], request: TokenReques
     drawn = [one for event in events for one in event.drawn]
     tokens = [one.token for one in drawn]
     ends = [event.end_logprob for event in events if event.end_logprob is not None]
-    read = request.sampling.stop  # A scheduler reads the texts of requests with stop texts.
+    if request.sampling.stop:  # A scheduler reads the texts of requests with stop texts.
+        text = "".join(event.text or "" for event in events)
+    else:
+        text = engine.text(tokens, request.marks)
+        if request.follows:
+            text = following(engine, request.prompt, tokens, text, request.marks)
     return Completion(
-        text="".join(event.text or "" for event in events) if read else engine.text(tokens, request.marks),
+        text=text,
         tokens=tokens,
         logprobs=[one.logprob for one in drawn] + ends,
         finish=events[-1].finish or "cancelled",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 UNFINISHED = "\ufffd"
 """What a decoder writes for bytes that are no whole character, so far or at all."""
@@ -22,15 +22,17 @@ class TextDecoder:
 
     Args:
         decode: text of token ids, where bytes that form no character become U+FFFD.
+        before: tokens that the text goes on from; of a text by itself there are none, and decoders may take a blank from its
+            beginning.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+    def __init__(self, decode: Callable[[list[int]], str], before: Sequence[int] = ()) -> None:
         self._decode = decode
-        self._context: list[int] = []
+        self._context = context_of(decode, before)
         self._new: list[int] = []
-        self._told = 0
+        self._text = decode(self._context) if self._context else ""
+        self._told = len(self._text)
         """Characters of the window's text that have been handed out."""
-        self._text = ""
 
     @property
     def holds(self) -> bool:
@@ -66,3 +68,25 @@ class TextDecoder:
             self._text = self._decode(self._new)
             self._told = len(self._text) - held
         return text
+
+
+def context_of(decode: Callable[[list[int]], str], before: Sequence[int]) -> list[int]:
+    """The fewest last tokens that are a text of whole characters; none where a character is unfinished."""
+    for count in range(1, min(LONGEST + 1, len(before)) + 1):
+        context = list(before[-count:])
+        text = decode(context)
+        if text and UNFINISHED not in text:
+            return context
+    return []
+
+
+def led(decode: Callable[[list[int]], str], before: Sequence[int], token: int) -> str:
+    """What a decoder takes from the beginning of a text by itself whose first token is `token`, and not where it goes on."""
+    context = context_of(decode, before)
+    if not context:
+        return ""
+    alone, told = decode([token]), decode(context)
+    whole = decode([*context, token])
+    if not whole.startswith(told) or not whole.endswith(alone):
+        return ""
+    return whole[len(told) : len(whole) - len(alone)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from moevolve.models.scan import Scan, Tags
-from moevolve.models.text_decoder import TextDecoder
+from moevolve.models.text_decoder import WINDOW, TextDecoder, led
+from moevolve.protocol.sampling import TokenRequest
 
 
 class Vocabulary(Protocol):
@@ -43,6 +44,7 @@ class TextReader:
         marks: special tokens that show, as of `Engine.text`.
         stop: texts that end the sample and are not part of it.
         least: tokens before which no stop text counts.
+        before: the prompt's tokens, where the text goes on from the prompt's.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class TextReader:
         marks: Sequence[str] | None = (),
         stop: Sequence[str] = (),
         least: int = 0,
+        before: Sequence[int] = (),
     ) -> None:
         self._vocabulary = vocabulary
         self._marks = marks
-        self._decoder = TextDecoder(lambda ids: vocabulary.decode(ids, special=True))
+        self._decoder = TextDecoder(_decoding(vocabulary), ended(vocabulary, before, marks))
         self._stops = Tags(*stop) if stop else None
         self._scan = Scan()
         self._early = least
@@ -105,3 +108,43 @@ class TextReader:
         self._scan.push(text)
         before, self.stop = self._scan.take(self._stops)
         return before
+
+
+def reader_of(vocabulary: Vocabulary, request: TokenRequest) -> TextReader:
+    """A reader of one sample of a request, up to its stop texts."""
+    sampling = request.sampling
+    before = request.prompt if request.follows else ()
+    return TextReader(vocabulary, request.marks, sampling.stop, sampling.min_tokens, before)
+
+
+def ended(vocabulary: Vocabulary, before: Sequence[int], marks: Sequence[str] | None) -> list[int]:
+    """The last tokens of a prompt that have a text."""
+    if not vocabulary.has_tokenizer:
+        return []
+    return [token for token in before[-WINDOW:] if vocabulary.shows(token, marks)]
+
+
+def following(
+    vocabulary: Vocabulary,
+    before: Sequence[int],
+    tokens: Sequence[int],
+    text: str,
+    marks: Sequence[str] | None = (),
+) -> str:
+    """A text as it goes on from a prompt's: with the blank that decoders take from the beginning of a text by itself.
+
+    Args:
+        vocabulary: decodes.
+        before: the prompt's tokens.
+        tokens: those of the text.
+        text: of these by themselves.
+        marks: special tokens that show.
+    """
+    shown = (token for token in tokens if vocabulary.shows(token, marks))
+    if not vocabulary.has_tokenizer or (first := next(shown, None)) is None:
+        return text
+    return led(_decoding(vocabulary), ended(vocabulary, before, marks), first) + text
+
+
+def _decoding(vocabulary: Vocabulary) -> Callable[[list[int]], str]:
+    return lambda ids: vocabulary.decode(ids, special=True)

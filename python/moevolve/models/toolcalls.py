@@ -3,6 +3,7 @@
 - `minimax`: a block of `<invoke name="tool">` elements, each with `<parameter name="key">value</parameter>`. Strings stand
   raw, other values as JSON; which one it is, the tool's schema says.
 - `hermes` (qwen2, qwen3 and others): one block of JSON a call, `{"name": ..., "arguments": {...}}`.
+- Llama's and Mistral's stand in `jsoncalls.py`.
 
 A reader is a generator that bare-yields for more text and leaves its findings in the notes of its turn.
 """
@@ -48,9 +49,9 @@ class CallNotes:
     def next_index(self) -> int:
         return len(self.calls) + len(self.malformed)
 
-    def end(self, name: str, arguments: dict[str, Any]) -> None:
+    def end(self, name: str, arguments: dict[str, Any], given_id: str = "") -> None:
         """Notes a complete call."""
-        call = ToolCall(index=self.next_index, name=name, arguments=arguments)
+        call = ToolCall(index=self.next_index, name=name, arguments=arguments, given_id=given_id)
         self.frame = ""
         self.calls.append(call)
         self.events.append(ToolCallEnd(call=call))
@@ -69,9 +70,15 @@ class CallReader(Protocol):
 
     opening: str
     """The mark in a model's text after which calls stand."""
+    bare: bool
+    """Whether a turn that begins with a JSON object may be a call without the mark."""
 
     def read(self, scan: Scan, notes: CallNotes) -> Generator[None, None, None]:
         """Reads one block, from behind its opening mark to behind its closing one or the end of the text."""
+        ...
+
+    def begin(self, scan: Scan, notes: CallNotes) -> Generator[None, None, None]:
+        """Reads a turn's first JSON object; for readers that are `bare`."""
         ...
 
 
@@ -106,7 +113,48 @@ class JsonStrings:
                     self._escaped = self.inside
 
 
-class HermesCalls:
+def noted(
+    call: Any, signatures: Signatures, notes: CallNotes, given_id: str = ""
+) -> tuple[str | None, str] | None:
+    """Notes the call that a JSON object says; the tool's name and the reason where it says none.
+
+    Args:
+        call: `{"name": ..., "arguments": {...}}`, or `parameters`; as an object, or as its text.
+        signatures: of the tools that were offered.
+        notes: of the turn.
+        given_id: the call's id, where the family has ids of its own.
+    """
+    unread = None, "it is not a JSON object with a name and arguments"
+    try:
+        if isinstance(call, str):
+            call = read_json(call)
+        name, arguments = call["name"], call.get("arguments", call.get("parameters", {}))
+        if isinstance(arguments, str):
+            arguments = read_json(arguments)
+    except (ValueError, TypeError, KeyError):
+        return unread
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        return unread
+    if (problem := signatures.problem(name, arguments)) is not None:
+        return name, problem
+    index = notes.next_index
+    notes.events.append(ToolCallStart(index=index, name=name))
+    notes.events.append(ToolCallArguments(index=index, json=_json(arguments)))
+    notes.end(name, arguments, given_id)
+    return None
+
+
+class MarkedCalls:
+    """Calls of families that put a mark before each."""
+
+    bare = False
+
+    def begin(self, scan: Scan, notes: CallNotes) -> Generator[None, None, None]:
+        """Nothing: without a mark there is no call."""
+        yield from ()
+
+
+class HermesCalls(MarkedCalls):
     """One JSON object a block."""
 
     opening = "<tool_call>"
@@ -144,27 +192,10 @@ class HermesCalls:
             notes.say(after)
 
     def _problem(self, text: str, notes: CallNotes) -> tuple[str | None, str] | None:
-        """Notes the call that a block holds; the tool's name and the reason where it holds none."""
-        unread = None, "it is not a JSON object with a name and arguments"
-        try:
-            call = read_json(text)
-            name, arguments = call["name"], call.get("arguments", call.get("parameters", {}))
-            if isinstance(arguments, str):
-                arguments = read_json(arguments)
-        except (ValueError, TypeError, KeyError):
-            return unread
-        if not isinstance(name, str) or not isinstance(arguments, dict):
-            return unread
-        if (problem := self._signatures.problem(name, arguments)) is not None:
-            return name, problem
-        index = notes.next_index
-        notes.events.append(ToolCallStart(index=index, name=name))
-        notes.events.append(ToolCallArguments(index=index, json=_json(arguments)))
-        notes.end(name, arguments)
-        return None
+        return noted(text, self._signatures, notes)
 
 
-class MinimaxCalls:
+class MinimaxCalls(MarkedCalls):
     """Several invokes a block, values typed by the tools' schemas."""
 
     opening = "<minimax:tool_call>"

@@ -122,7 +122,9 @@ def _form(form: Any) -> Item | None:
         return None
     if not isinstance(form, dict):
         raise Unsaid("text.format", "an object with a type", "invalid_value")
-    return {"type": "json_schema", "json_schema": form} if form.get("type") == "json_schema" else form
+    if form.get("type") != "json_schema":
+        return form
+    return {"type": "json_schema", "json_schema": {key: form[key] for key in form if key != "type"}}
 
 
 def messages_of(items: Sequence[Item]) -> list[Item]:

@@ -59,6 +59,8 @@ class TokenRequest(msgspec.Struct, frozen=True):
     """One sample a key of 64 bits; the key is all the randomness of a sample."""
     marks: Sequence[str] | None = ()
     """Special tokens that show in the text, as of `Engine.text`; stop texts are looked for in what shows."""
+    follows: bool = False
+    """Whether the text is read as the rest of the prompt's, a blank at its beginning included; else as a text by itself."""
     compiled: Any = None
     """The sampling's constraint as the engine has compiled it; whoever draws puts it there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.models.engine import Engine
-from moevolve.models.reply import ReplyParser
+from moevolve.models.reply import TurnParser
 from moevolve.models.turns import (
     ContentDelta,
     ReasoningDelta,
@@ -115,6 +116,7 @@ class ChatChoice:
         alternatives: of each token, None for no log-probabilities at all.
         name: what its tool calls' ids begin with.
         several: whether the turn may make more than one call; else it ends with the first.
+        short_ids: calls' ids are nine letters and digits, as some templates want them.
     """
 
     def __init__(
@@ -122,14 +124,16 @@ class ChatChoice:
         index: int,
         engine: Engine,
         reader: SampleReader,
-        parser: ReplyParser,
+        parser: TurnParser,
         alternatives: int | None,
         name: str,
         several: bool = True,
+        short_ids: bool = False,
     ) -> None:
         self.index = index
         self.reader = reader
         self._several = several
+        self._short_ids = short_ids
         self._names = TokenNames(engine)
         self._parser = parser
         self._most = alternatives
@@ -224,7 +228,10 @@ class ChatChoice:
         return "tool_calls" if finish == "stop" and self._parser.reply().tool_calls else finish
 
     def _id(self, place: int) -> str:
-        return f"call_{self._name}_{self.index}_{place}"
+        whole = f"call_{self._name}_{self.index}_{place}"
+        if not self._short_ids:
+            return whole
+        return f"{int(hashlib.blake2b(whole.encode(), digest_size=8).hexdigest(), 16) % 10**9:09d}"
 
     def _logprobs(self, tokens: Sequence[OffsetToken]) -> dict[str, Any] | None:
         if self._most is None:

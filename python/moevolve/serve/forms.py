@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 
 from moevolve.errors import UsageError
+from moevolve.journal.text import line
 from moevolve.models import constraints
 from moevolve.protocol.sampling import Constraint
 from moevolve.serve.failures import unsupported, wrong
 
 OBJECT = {"type": "object"}
+MOST_NAME = 60
+"""Characters of a field's name in an error."""
 
 
 def constraint_of(request: Any) -> Constraint | None:
@@ -41,20 +44,41 @@ def constraint_of(request: Any) -> Constraint | None:
 
 
 def _response_format(value: dict[str, Any]) -> Constraint | None:
-    match value.get("type", "text"):
+    given = {name: one for name, one in value.items() if one is not None}
+    kind = given.pop("type", "text")
+    match kind:
         case "text":
+            _only("response_format", given, ())
             return None
         case "json_object":
-            return constraints.json_schema(OBJECT)
+            # With a schema as llama.cpp and those after it have it.
+            _only("response_format", given, ("schema",))
+            return _schema(given.get("schema", OBJECT))
         case "json_schema":
-            if "json_schema" not in value and "schema" not in value:
-                raise wrong("response_format", "`json_schema` is missing: an object with a `schema`")
-            asked = value.get("json_schema", value)
-            if not isinstance(asked, dict):
+            if "json_schema" not in given:
+                if "schema" not in given:
+                    raise wrong("response_format", "`json_schema` is missing: an object with a `schema`")
+                _only("response_format", given, _NAMED)
+                return _schema(given["schema"])
+            _only("response_format", given, ("json_schema",))
+            inner = given["json_schema"]
+            if not isinstance(inner, dict):
                 raise wrong("response_format", "`json_schema` is an object with a `schema`")
-            return _schema(asked.get("schema", asked.get("json_schema", OBJECT)))
+            _only("response_format.json_schema", inner, (*_NAMED, "json_schema"))
+            return _schema(inner.get("schema", inner.get("json_schema", OBJECT)))
         case other:
             raise unsupported("response_format", f"`text`, `json_object` or `json_schema`, not {other!r}")
+
+
+_NAMED = ("schema", "name", "description", "strict")
+"""What stands beside a schema; all but the schema itself change no answer."""
+
+
+def _only(where: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Refuses what an object holds beside what is known."""
+    unknown = [name for name in given if given[name] is not None and name not in known]
+    if unknown:
+        raise unsupported(f"{where}.{line(unknown[0], MOST_NAME)}", "it is no part of this form")
 
 
 def _schema(value: Any) -> Constraint:

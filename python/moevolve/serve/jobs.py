@@ -117,9 +117,9 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
                 speculate=service.speculate,
             )
             with about(field_of(body)):
-                draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed))))
+                draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed), follows=True)))
         for sample in range(body.drawn):
-            reader = SampleReader(engine)
+            reader = SampleReader(engine, before=ids)
             reader.finish = "length" if nothing else None
             choices.append(
                 TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo, scored)
@@ -149,7 +149,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         ids = engine.encode(prompt, whole=False)
     if not ids:
         raise wrong("messages", "the chat template makes no text of this conversation")
-    form = engine.chats.format_of(talk)
+    form = engine.chats.format_of(talk, body.forced)
     alternatives = (body.top_logprobs or 0) if body.logprobs else None
     sampling = body.sampling(
         _room(deployment, len(ids), body.limit, CHAT_TOKENS, "messages"),
@@ -170,6 +170,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
             alternatives,
             number,
             body.parallel,
+            short_ids=form.calls == "mistral",
         )
         for sample in range(body.samples)
     ]

@@ -32,10 +32,11 @@ class SampleReader:
     Args:
         vocabulary: decodes; a checkpoint without a tokenizer has tokens and no text.
         marks: special tokens that show, as of `Engine.text`.
+        before: the prompt's tokens, where the text goes on from the prompt's.
     """
 
-    def __init__(self, vocabulary: Vocabulary, marks: Sequence[str] = ()) -> None:
-        self._reader = TextReader(vocabulary, marks)
+    def __init__(self, vocabulary: Vocabulary, marks: Sequence[str] = (), before: Sequence[int] = ()) -> None:
+        self._reader = TextReader(vocabulary, marks, before=before)
         self._shown = 0
         """Characters handed out."""
         self._held: list[OffsetToken] = []

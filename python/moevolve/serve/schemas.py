@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from moevolve.protocol.functions import with_tool_calls
 from moevolve.protocol.sampling import Constraint, Sampling
 from moevolve.randomness import key
 from moevolve.serve.failures import unsupported, wrong
@@ -315,17 +316,28 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
 
     @property
     def conversation(self) -> list[dict[str, Any]]:
-        """The conversation as templates are written for: `developer` under its older name, no null content."""
+        """The conversation as templates are written for: `developer` under its older name, no null content, and calls
+        in the history as tools have them.
+
+        Raises:
+            Unsaid: a call in the older form that is none.
+        """
         return [
             {
                 **message,
                 "role": "system" if message["role"] == "developer" else message["role"],
                 "content": "" if message.get("content") is None else message["content"],
             }
-            for message in self.messages
+            for message in with_tool_calls(self.messages)
         ]
 
     def check(self) -> None:
+        """As of every request.
+
+        Raises:
+            RequestError: names the field.
+            Unsaid: a call in the history's older form that is none; names the field.
+        """
         super().check()
         if not self.messages:
             raise wrong("messages", "at least one message")
@@ -333,6 +345,7 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise wrong("chat_template_kwargs", f"{', '.join(sorted(taken))} come from the conversation")
         for index, message in enumerate(self.messages):
             check_message(f"messages[{index}]", message)
+        with_tool_calls(self.messages)
         for index, tool in enumerate(self.tools or []):
             function = tool.get("function")
             named = isinstance(function, dict) and isinstance(function.get("name"), str)

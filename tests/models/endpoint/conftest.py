@@ -50,6 +50,7 @@ def ask(still: FakeTime) -> Iterator[Ask]:
         *requests: GenerateRequest,
         witness: Witness | None = None,
         begun: Mapping[int, Exchange] | None = None,
+        done: dict[int, Exchange] | None = None,
         **settings: object,
     ) -> list[Exchange]:
         url = server if isinstance(server, str) else server.url
@@ -57,7 +58,7 @@ def ask(still: FakeTime) -> Iterator[Ask]:
         config = Config.load("small", {"policy.endpoint": url, "policy.model": MODEL, **given})
         pace = Pace(config.endpoint.per_minute, still.clock, still.wait)
         clients.append(Client(config, Secret(KEY, "TEST_KEY"), Speech(MODEL, config.endpoint), pace))
-        found: dict[int, Exchange] = {}
+        found: dict[int, Exchange] = {} if done is None else done
         clients[-1].ask(requests, found.__setitem__, witness or Unwitnessed(), begun or {})
         return [found[place] for place in sorted(found)]
 

@@ -173,6 +173,16 @@ def test_a_refused_prompt_is_not_asked_again(ask, a_request):
     assert "this prompt is not allowed" in exchange.detail
 
 
+def test_a_prompt_that_a_filter_stopped_fails_alone(ask, a_request):
+    def script(body, tries):
+        return "flag" if body["messages"][-1]["content"] == "rev:b=" else "ok"
+
+    with serving(script) as server:
+        exchanges = ask(server, *(a_request(f"rev:{text}=", key=i) for i, text in enumerate("abc")))
+    assert [exchange.failure for exchange in exchanges] == [None, "content_filter", None]
+    assert exchanges[1].calls == 1 and "flagged" in exchanges[1].detail
+
+
 @pytest.mark.parametrize(
     ("misdeed", "advice"),
     [("unauthorised", "key_env"), ("broke", "quota"), ("unknown", "no such address or model")],
@@ -188,6 +198,57 @@ def test_retry_after_is_heeded_by_every_request(ask, a_request, still):
         ask(server, a_request(), concurrency=1)
     assert still.now >= 7
     assert len(server.seen) == 2
+
+
+def test_an_answer_with_which_a_server_takes_leave_is_kept_and_nothing_more_is_asked(ask, a_request, still):
+    with serving(always("last")) as server:
+        [exchange] = ask(server, a_request())
+        assert exchange.texts == ["cba"]
+    with serving(always("last")) as server, pytest.raises(EndpointError, match="left alone for 29 minutes"):
+        ask(server, a_request(), a_request("rev:x="), done=(got := {}))
+    assert [exchange.texts for exchange in got.values()] == [["cba"]] and len(server.seen) == 1
+
+
+def test_calls_that_are_out_when_a_server_takes_leave_come_to_their_end(ask, a_request):
+    actions = {"rev:a=": "ok", "rev:b=": "last", "rev:c=": "late"}
+    requests = [a_request(f"rev:{text}=", key=i) for i, text in enumerate("abcd")]
+    with (
+        serving(lambda body, tries: actions[body["messages"][-1]["content"]]) as server,
+        pytest.raises(EndpointError, match="resume the run later"),
+    ):
+        ask(server, *requests, done=(got := {}), concurrency=2)
+    assert {place: exchange.texts for place, exchange in got.items()} == {0: ["a"], 1: ["b"], 2: ["c"]}
+
+
+def test_no_call_is_made_once_a_failure_has_ended_the_run_and_those_that_are_out_are_kept(ask, a_request):
+    actions = {"rev:b=": "unauthorised", "rev:c=": "late"}
+    requests = [a_request(f"rev:{text}=", key=i) for i, text in enumerate("abcdefgh")]
+    with (
+        serving(lambda body, tries: actions.get(body["messages"][-1]["content"], "ok")) as server,
+        pytest.raises(EndpointError, match="key_env"),
+    ):
+        ask(server, *requests, done=(got := {}), concurrency=2)
+    assert {place: exchange.texts for place, exchange in got.items()} == {0: ["a"], 2: ["c"]}
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("action", "words", "kept"), [("last", "left alone", ["cba"]), ("unauthorised", "key_env", [])]
+)
+def test_what_a_request_has_come_to_is_on_record_when_the_run_ends(ask, a_request, action, words, kept):
+    begun: list[Exchange] = []
+
+    class Witness:
+        def begin(self, place: int, so_far: Exchange) -> None:
+            begun.append(so_far)
+
+        def sent(self, place: int) -> None:
+            pass
+
+    with serving(always(action), most_n=1) as server, pytest.raises(EndpointError, match=words):
+        ask(server, a_request(n=2), witness=Witness())
+    assert [(exchange.calls, exchange.texts) for exchange in begun] == [(0, []), (1, kept)]
+    assert begun[-1].unmetered == 0
 
 
 def test_waits_between_tries_grow_and_depend_on_the_request_alone(ask, a_request, still):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from scripted_endpoint import serving
 
-from moevolve.models.endpoint.fields import culprit, fitted, named
+from moevolve.models.endpoint.fields import culprit, fitted, named, rivals
 from moevolve.protocol.sampling import Sampling
 
 OPENAI = {
@@ -89,6 +89,46 @@ def test_the_limit_goes_under_one_name_or_the_other_and_is_never_left_out() -> N
         "max_completion_tokens": 9,
     }
     assert culprit(["max_completion_tokens"], {"max_completion_tokens": 9}, {"max_tokens"}) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+        "Specify either temperature or top_p",
+        "temperature and top_p are mutually exclusive",
+        "temperature cannot be used when top_p is set",
+    ],
+)
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"temperature": 0.0, "top_p": 1.0}, "top_p"),
+        ({"temperature": 1.0, "top_p": 0.9}, "temperature"),
+        ({"temperature": 1.0, "top_p": 1.0}, "top_p"),
+        ({"temperature": 0.7, "top_p": 0.9}, "temperature"),
+    ],
+)
+def test_of_two_fields_that_exclude_each_other_the_one_goes_that_asks_for_nothing(
+    said: str, values: dict[str, float], field: str
+) -> None:
+    body = json.dumps({"error": {"message": said, "param": "temperature"}}).encode()
+    assert culprit(named(body), values, (), rivals(body)) == field
+
+
+def test_a_field_that_a_refusal_mentions_beside_is_no_rival() -> None:
+    body = b'{"error": {"message": "seed is not supported here, unlike top_p"}}'
+    assert culprit(named(body), SENT, (), rivals(body)) == "seed"
+
+
+def test_the_temperature_reaches_a_server_that_takes_it_without_top_p(ask: Any, a_request: Any) -> None:
+    def script(body: dict[str, Any], tries: int) -> str:
+        return "refuse_both" if {"temperature", "top_p"} <= body.keys() else "ok"
+
+    with serving(script) as server:
+        [exchange] = ask(server, a_request())
+    assert exchange.texts == ["cba"] and list(exchange.refused) == ["top_p"]
+    assert server.seen[-1]["temperature"] == 0.0 and "top_p" not in server.seen[-1]
 
 
 def strict(*refused: str) -> Any:

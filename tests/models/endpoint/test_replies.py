@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.models.endpoint.replies import EXCERPT, asked_to_wait, read
+from moevolve.models.endpoint.refusals import EXCERPT, FATAL
+from moevolve.models.endpoint.replies import asked_to_wait, read
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -116,6 +117,54 @@ def test_an_answer_that_came_holds_nobody_up_unless_it_was_the_last() -> None:
 )
 def test_every_refusal_has_its_type(status: int, error: object, kind: str) -> None:
     assert get({"error": error}, status).failure == kind
+
+
+FLAGGED = {
+    "message": "openai/gpt-4 requires moderation. Your input was flagged",
+    "code": 403,
+    "metadata": {"reasons": ["violence"], "flagged_input": "how do I kill", "provider_name": "OpenAI"},
+}
+MANAGED = {
+    "message": "The response was filtered due to the prompt triggering our content management policy.",
+    "type": None,
+    "param": "prompt",
+    "code": "content_filter",
+    "status": 400,
+    "innererror": {"code": "ResponsibleAIPolicyViolation"},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, {"error": FLAGGED}),
+        (200, {"error": FLAGGED}),
+        (400, {"error": MANAGED}),
+        (400, {"error": {"code": "content_policy_violation", "message": "no"}}),
+        (400, {"error": {"code": "data_inspection_failed", "message": "Output data may be unsuitable"}}),
+        (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}),
+        (
+            400,
+            {"error": {"message": "Invalid prompt: it was flagged by our policy", "code": "invalid_prompt"}},
+        ),
+        (403, {"code": "no permission", "error": "Content violates usage guidelines. Failed check: BIO"}),
+    ],
+)
+def test_a_prompt_that_a_filter_stopped_is_no_fault_of_the_key(status: int, body: object) -> None:
+    call = get(body, status)
+    assert call.failure == "content_filter" and call.failure not in FATAL
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Your account was flagged",
+        "The key may not use this model",
+        "Project has no access to content of this organisation",
+    ],
+)
+def test_a_key_that_is_not_let_in_is_no_matter_of_the_prompt(said: str) -> None:
+    assert get({"error": {"message": said}}, 403).failure == "auth"
 
 
 def test_a_silent_model_answered_with_nothing() -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+from moevolve.protocol.functions import with_tool_calls
+from moevolve.protocol.responses import Unsaid
+
 Body = dict[str, Any]
 
 SPEAKER = ("user", "metadata", "store", "stream", "stream_options", "model")
@@ -64,6 +67,13 @@ def chat(body: Body) -> Question:
         raise Unfit("messages: a list of at least one message")
     arguments = _arguments(body, {"messages", "max_completion_tokens", "response_format", "seed", "stop", "tools",
                                   "tool_choice", "parallel_tool_calls"})  # fmt: skip
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise Unfit(f"messages[{index}]: a message has a role")
+    try:
+        messages = with_tool_calls(messages)
+    except Unsaid as error:
+        raise Unfit(str(error)) from error
     arguments["prompt"] = [_message(index, message) for index, message in enumerate(messages)]
     if (schema := _schema(body.get("response_format"))) is not None:
         arguments["schema"] = schema
@@ -163,10 +173,8 @@ def _question(
     )
 
 
-def _message(index: int, message: Any) -> dict[str, Any]:
+def _message(index: int, message: dict[str, Any]) -> dict[str, Any]:
     where = f"messages[{index}]"
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise Unfit(f"{where}: a message has a role")
     said = {"role": "system" if message["role"] == "developer" else message["role"]}
     said["content"] = _text(f"{where}.content", message.get("content"))
     for field in ("tool_calls", "tool_call_id", "name"):
@@ -225,7 +233,10 @@ def _schema(wanted: Any) -> dict[str, Any] | None:
     if kind in (None, "text"):
         return None
     if kind == "json_object":
-        return {"type": "object"}
+        own = wanted.get("schema") if isinstance(wanted, dict) else None
+        if own is not None and not isinstance(own, dict):
+            raise Unfit("response_format.schema: a JSON schema is an object")
+        return {"type": "object"} if own is None else own
     schema = wanted.get("json_schema", {}).get("schema") if isinstance(wanted, dict) else None
     if kind != "json_schema" or not isinstance(schema, dict):
         raise Unfit("response_format: text, json_object, or json_schema with its schema")

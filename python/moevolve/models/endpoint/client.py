@@ -18,7 +18,8 @@ from moevolve.errors import EndpointError, UsageError
 from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.fields import culprit, fitted
 from moevolve.models.endpoint.pacing import PATIENCE, Pace
-from moevolve.models.endpoint.replies import EXCERPT, FATAL, LASTING, Call, read
+from moevolve.models.endpoint.refusals import EXCERPT, FATAL, LASTING
+from moevolve.models.endpoint.replies import Call, read
 from moevolve.models.endpoint.secret import Secret
 from moevolve.models.endpoint.speech import PATHS, Speech
 from moevolve.protocol.completion import Completion
@@ -104,6 +105,14 @@ class Client:
         self.refused: dict[str, str] = {}
         """Fields that the server does not take, with its words, as far as an answer without them has shown."""
         self._met = False
+        self._away = (0.0, "")
+        """Until when the server wants to be left alone, and its words."""
+        self._out: set[int] = set()
+        """Requests whose call is out, or whose answer nobody has been given yet."""
+        self._over: str | None = None
+        """Why no more calls are made."""
+        self._landed = asyncio.Event()
+        """Set whenever one of them is no longer out."""
         self._runner = asyncio.Runner()
         self._http = httpx2.AsyncClient(
             headers=secret.headers(),
@@ -132,6 +141,7 @@ class Client:
             EndpointError: a failure that ends the run; what has ended before went to `done`.
         """
         self._pace.answered()  # Between two rounds nobody asks.
+        self._over = None
         try:
             self._runner.run(self._all(requests, done, witness, begun))
         except BaseExceptionGroup as errors:
@@ -153,8 +163,10 @@ class Client:
 
         async def one(place: int, request: GenerateRequest) -> None:
             async with free:
-                exchange = await self._exchange(request, place, begun.get(place, NOTHING), witness)
-            done(place, exchange)
+                try:
+                    done(place, await self._exchange(request, place, begun.get(place, NOTHING), witness))
+                finally:
+                    self._land(place)
 
         alone = 0 if self._met else 1
         for place, request in enumerate(requests[:alone]):
@@ -172,27 +184,26 @@ class Client:
         refused = dict(self.refused)
         failed = 0
         while len(so_far.completions) < request.n:
+            self._land(place)
+            self._pace.hold(self._left_alone())
             await self._pace.turn()
+            if self._over is not None:
+                raise await self._ending(place, so_far, witness, self._over)
+            if self._left_alone() > PATIENCE:
+                raise await self._ending(place, so_far, witness, self._too_long())
             refused |= self.refused
             replace = msgspec.structs.replace
             witness.begin(place, so_far)
+            self._out.add(place)
             # A server that ignores `n` is asked again for what is missing.
             missing = request.n - len(so_far.completions)
             body = fitted(self._speech.body(request, missing, len(so_far.completions)), refused)
             began = self._pace.now()
             call = await self._call(body, lambda: witness.sent(place))
             so_far = _counted(so_far, call)
-            if call.hold > PATIENCE:
-                raise EndpointError(
-                    f"the server asks to be left alone for {_span(call.hold)}, longer than the {_span(PATIENCE)} that are "
-                    f"waited for ({call.detail or call.failure}): resume the run later"
-                )
-            if call.hold:
-                if call.hold > LONG:
-                    self._tell(
-                        f"the server asks to wait {_span(call.hold)}: {call.detail or 'no calls are left'}"
-                    )
-                self._pace.hold(call.hold)
+            self._heed(call)
+            if call.failure is not None and call.hold > PATIENCE:
+                raise await self._ending(place, so_far, witness, self._too_long())
             self._hear(call, began)
             if call.failure is None:
                 found = {name: words for name, words in refused.items() if name not in self.refused}
@@ -203,16 +214,56 @@ class Client:
                 completions = so_far.completions + [_cut(one, stops) for one in call.completions[:missing]]
                 so_far = replace(so_far, completions=completions, refused=so_far.refused | found)
                 continue
-            if (field := culprit(call.named, body, refused)) is not None:
+            if (field := culprit(call.named, body, refused, call.rivals)) is not None:
                 refused[field] = call.detail
                 continue
             failed += 1
             if call.failure in FATAL:
-                raise EndpointError(f"{_ADVICE[call.failure]} ({self._address}, {call.detail})")
+                advice = f"{_ADVICE[call.failure]} ({self._address}, {call.detail})"
+                raise await self._ending(place, so_far, witness, advice)
             if call.failure in LASTING or failed > self._section.retries:
                 return replace(so_far, completions=[], failure=call.failure, detail=call.detail)
+            self._land(place)
             await self._pace.back_off(request.key, failed)
         return so_far
+
+    def _heed(self, call: Call) -> None:
+        """Lets no call pass while the server wants none; a wish that is too long ends the run before the next one."""
+        if call.hold > PATIENCE:
+            self._away = (self._pace.now() + call.hold, call.detail or call.failure or "no calls are left")
+        elif call.hold:
+            if call.hold > LONG:
+                self._tell(
+                    f"the server asks to wait {_span(call.hold)}: {call.detail or 'no calls are left'}"
+                )
+            self._pace.hold(call.hold)
+
+    def _left_alone(self) -> float:
+        """Seconds for which the server still wants to be left alone beyond what is waited for."""
+        return self._away[0] - self._pace.now()
+
+    def _too_long(self) -> str:
+        return (
+            f"the server asks to be left alone for {_span(self._left_alone())}, longer than the {_span(PATIENCE)} that are "
+            f"waited for ({self._away[1]}): resume the run later"
+        )
+
+    async def _ending(self, place: int, so_far: Exchange, witness: Witness, why: str) -> EndpointError:
+        """The error that ends the run, once what the request has come to is on record and calls that are out have ended.
+
+        Their answers are paid for.
+        """
+        self._over = why
+        witness.begin(place, so_far)
+        self._land(place)
+        while self._out:
+            self._landed.clear()
+            await self._landed.wait()
+        return EndpointError(why)
+
+    def _land(self, place: int) -> None:
+        self._out.discard(place)
+        self._landed.set()
 
     def _hear(self, call: Call, began: float) -> None:
         """Ends the run where the server has been silent for too long: each request alone would be tried to its end.

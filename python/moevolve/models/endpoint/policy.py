@@ -13,6 +13,7 @@ from moevolve.errors import DivergedError, EndpointError
 from moevolve.models.endpoint.client import Done, Unwitnessed, Witness
 from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.meter import Meter
+from moevolve.models.endpoint.refusals import PROMPT
 from moevolve.models.endpoint.speech import Speech
 from moevolve.models.endpoint.tape import Tape
 from moevolve.protocol.completion import Completion
@@ -173,7 +174,7 @@ class EndpointPolicy:
     def _watch(self, exchange: Exchange) -> None:
         """Ends the run when the server seems to be gone, as soon as that shows: each further request would be tried
         to its end."""
-        self._streak = 0 if exchange.failure in (None, "rejected") else self._streak + 1
+        self._streak = 0 if exchange.failure is None or exchange.failure in PROMPT else self._streak + 1
         if self._streak >= self._section.give_up:
             raise EndpointError(
                 f"{self._streak} requests in a row failed for good, the last one with {exchange.failure} "
@@ -186,7 +187,7 @@ class EndpointPolicy:
         if self._answered or not exchanges:
             return
         last = f"the last one with {exchanges[-1].failure} ({exchanges[-1].detail})"
-        if all(exchange.failure == "rejected" for exchange in exchanges):
+        if all(exchange.failure in PROMPT for exchange in exchanges):
             raise EndpointError(
                 f"the server has answered nothing and refuses all of its first {len(exchanges)} requests, {last}; see "
                 "[endpoint] in the run file, such as `token_field`, and [roles]"
@@ -205,7 +206,7 @@ class EndpointPolicy:
             reply = [self._read(request, completion) for completion in exchange.completions]
             reply[0] = msgspec.structs.replace(reply[0], prompt_tokens=exchange.prompt_tokens)
             return reply
-        kind = "rejected" if exchange.failure == "rejected" else POLICY
+        kind = "rejected" if exchange.failure in PROMPT else POLICY
         return Unanswered(failure=kind, detail=f"{exchange.failure}: {exchange.detail}"[:500])
 
     def _read(self, request: GenerateRequest, completion: Completion) -> Completion:

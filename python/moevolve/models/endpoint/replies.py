@@ -10,17 +10,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from moevolve.journal.text import line
-from moevolve.models.endpoint.fields import named
+from moevolve.models.endpoint.fields import named, rivals
+from moevolve.models.endpoint.refusals import EXCERPT, UNREADABLE, excerpt, refusal
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import ToolCall
 
-FATAL = frozenset({"auth", "quota", "missing"})
-"""Failures that no further try and no other request can mend: the run ends."""
-LASTING = FATAL | {"rejected"}
-"""Failures that come again if the same call is made again."""
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding a stranger's JSON may raise; a text of brackets nests deeper than Python goes."""
 FINISHES = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens"), "length"),
     **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
@@ -32,9 +26,6 @@ _THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>(.*?)(?:</\1>\s*|
 """Reasoning that stands in the text before the answer; one that is never closed is all there is."""
 _THOUGHT_END = "</think>"
 """What ends reasoning that a template has begun: its beginning is then no part of the text."""
-EXCERPT = 200
-"""Characters of a server's message that are kept."""
-
 Count = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
 """Some servers count in floats."""
 
@@ -60,6 +51,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which the server wants no more calls."""
     named: tuple[str, ...] = ()
     """Fields that a refusal is about."""
+    rivals: frozenset[str] = frozenset()
+    """Those of them that the server refuses beside each other only."""
 
     @property
     def texts(self) -> list[str]:
@@ -115,16 +108,6 @@ class _Used(msgspec.Struct):
     usage: _UsageFigures
 
 
-class _Problem(msgspec.Struct):
-    message: str = ""
-    code: str | int | None = None
-    type: str | None = None
-
-
-class _Refusal(msgspec.Struct):
-    error: _Problem | str
-
-
 def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Callable[[], float]) -> Call:
     """Reads an answer.
 
@@ -137,9 +120,9 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
     """
     hold = asked_to_wait(headers, now)
     if status != 200:
-        failure, detail = _refusal(status, body)
-        about = named(body) if status in (400, 422) else ()
-        return Call(failure=failure, detail=detail, hold=hold, named=about)
+        failure, detail = refusal(status, body)
+        call = Call(failure=failure, detail=detail, hold=hold)
+        return _about(call, body) if status in (400, 422) else call
     try:
         value = _decoded(body)
     except UNREADABLE as error:
@@ -154,12 +137,10 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
 
     if isinstance(value, dict) and not value.get("choices") and (told := _told_status(value)) is not None:
         # An error under the status of an answer, as gateways send what stands behind them.
-        failure, detail = _refusal(told, body)
-        about = named(body) if failure in ("rejected", "server_error") else ()
+        failure, detail = refusal(told, body)
         told_so = f"an error as an answer, {detail}"
-        return Call(
-            failure=failure, detail=told_so, usage=usage, answered=usage is not None, hold=hold, named=about
-        )
+        call = Call(failure=failure, detail=told_so, usage=usage, answered=usage is not None, hold=hold)
+        return _about(call, body) if failure in ("rejected", "server_error") else call
     try:
         choices = msgspec.convert(value, _Reply).choices
     except msgspec.ValidationError as error:
@@ -184,6 +165,11 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
     if not completions:
         return broken("malformed", "no choices")
     return Call(completions=completions, usage=usage, answered=True, hold=exhausted)
+
+
+def _about(call: Call, body: bytes) -> Call:
+    """The call with the fields that its refusal is about."""
+    return msgspec.structs.replace(call, named=named(body), rivals=rivals(body))
 
 
 def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
@@ -300,12 +286,6 @@ def _told_status(value: dict[str, Any]) -> int | None:
     return 500
 
 
-def excerpt(body: bytes) -> str:
-    """The beginning of a server's message, in one printable line."""
-    shown = line(body[: 4 * EXCERPT].decode("utf-8", "replace"), EXCERPT)
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
-
-
 def asked_to_wait(headers: Mapping[str, str], now: Callable[[], float]) -> float:
     """Seconds that the server asks to be left alone, 0 where it asks for none or says it in no known way."""
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
@@ -352,30 +332,3 @@ def _usage(value: Any) -> Usage | None:
     details = found.prompt_tokens_details
     cached = min((details.cached_tokens or 0) if details else 0, prompt)
     return Usage(int(prompt), int(cached), int(completion or 0))
-
-
-def _refusal(status: int, body: bytes) -> tuple[str, str]:
-    """(type, detail) of an answer that is none."""
-    problem = _Problem()
-    try:
-        found = msgspec.json.decode(body, type=_Refusal).error
-        problem = _Problem(message=found) if isinstance(found, str) else found
-    except UNREADABLE:
-        pass
-    said = excerpt(problem.message.encode() or body)
-    detail = f"status {status}" + (f": {said}" if said else "")
-    if status == 402 or "insufficient_quota" in (problem.code, problem.type):
-        return "quota", detail
-    if status in (401, 403):
-        return "auth", detail
-    if status in (404, 405, 410) or 300 <= status < 400:
-        return "missing", detail
-    if status == 429:
-        return "rate_limited", detail
-    if status in (408, 504):
-        return "timeout", detail
-    if status >= 500 or status in (409, 425):
-        return "server_error", detail
-    if 400 <= status < 500:
-        return "rejected", detail
-    return "malformed", detail

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.models.endpoint.replies import UNREADABLE
+from moevolve.models.endpoint.refusals import UNREADABLE
 
 HIDDEN = "[key]"
 
