@@ -265,6 +265,7 @@ def evolve(
     model: str | Path | None = None,
     endpoint: str | None = None,
     key_env: str | None = None,
+    device: str | None = None,
     suite: str | Path | None = None,
     agent: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -281,6 +282,7 @@ def evolve(
         model: what the run starts from, a checkpoint's folder or a GGUF file; with an endpoint its name of the model.
         endpoint: address of an OpenAI-compatible server that answers, up to its /v1.
         key_env: the environment variable that holds its key.
+        device: what computes a model here: cpu, cuda:N or auto.
         suite: the tasks: the name of a suite that ships, a folder with tasks.jsonl, or a Python file with skills.
         agent: what the program starts as: a folder with a solve.py.
         settings: any other key of a run file, dotted (`{"gate.alpha": 0.05}`) or in tables (`{"gate": {"alpha": 0.05}}`).
@@ -289,7 +291,11 @@ def evolve(
         UsageError: unknown preset or arm, no such model, or the folder holds a run.
         ConfigError: a file or setting that cannot be used.
     """
-    given = policy_settings(model, endpoint, key_env) | own_settings(suite, agent) | flat(settings or {})
+    given = (
+        policy_settings(model, endpoint, key_env, device=device)
+        | own_settings(suite, agent)
+        | flat(settings or {})
+    )
     config = Config.load(preset if preset is not None else preset_of(model, endpoint), given)
     config = config.override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
     folder = Path(out)

@@ -44,6 +44,7 @@ def test_a_run_most_of_whose_evaluations_fail_says_so(moevolve: Command, tmp_pat
         (["--openevolve", "nowhere"], "there is no folder nowhere"),
         (["--openevolve", FOLDERS / "valley", "--shinka", FOLDERS / "sines-shinka"], "exclude each other"),
         (["--openevolve", FOLDERS / "valley", "--cycles", "3"], "--cycles does not go with"),
+        (["--openevolve", FOLDERS / "valley", "--device", "cpu"], "--device does not go with"),
         (["--openevolve", FOLDERS / "valley", "--set", "limits.second=3"], "second"),
         (
             ["--openevolve", FOLDERS / "valley", "--evaluator-config", "/etc/hostname"],

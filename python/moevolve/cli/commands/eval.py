@@ -28,6 +28,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="PATH|NAME", help="a model's folder or GGUF file; with --endpoint its name"
     )
+    parser.add_argument(
+        "--device",
+        metavar="D",
+        help="what computes the model: cpu, cuda:N or auto (default: cpu, or the run's)",
+    )
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that answers")
     parser.add_argument("--key-env", metavar="VAR", help="with --endpoint: the variable that holds its key")
     parser.add_argument("--price", metavar="FILE", help="with --endpoint: TOML file of prices")

@@ -42,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "server's name of its model",
     )
     parser.add_argument(
+        "--device", metavar="D", help="what computes the model: cpu, cuda:N or auto (default: the preset's)"
+    )
+    parser.add_argument(
         "--key-env", metavar="VAR", help="with --endpoint: the environment variable that holds its key"
     )
     parser.add_argument(
@@ -144,7 +147,9 @@ def execute(options: argparse.Namespace) -> int:
 
 def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
     """What the options about a model, here or on a server, set; errors as of `source.policy_settings`."""
-    return source.policy_settings(options.model, options.endpoint, options.key_env, options.price)
+    return source.policy_settings(
+        options.model, options.endpoint, options.key_env, options.price, options.device
+    )
 
 
 def own_settings(options: argparse.Namespace) -> dict[str, Any]:
