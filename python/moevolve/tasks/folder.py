@@ -231,7 +231,7 @@ def _settings(file: Path) -> SuiteFile:
     if not file.exists():
         return SuiteFile()
     try:
-        settings = msgspec.convert(parse_toml(read_text(file, encoding="utf-8-sig")), SuiteFile)
+        settings = msgspec.convert(parse_toml(read_text(file)), SuiteFile)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{file}: {error}") from None
     if missing := [split for split in SPLITS if settings.splits.get(split, 0.0) <= 0 and split != "dev"]:
@@ -243,8 +243,8 @@ def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
     ids: dict[str, int] = {}
     prompts: dict[str, int] = {}
     try:
-        # Split at line feeds alone, since JSON may hold U+2028 as it is; some editors begin with a byte order mark.
-        lines = read_text(file, MOST_BYTES, "utf-8-sig").split("\n")
+        # Split at line feeds alone, since JSON may hold U+2028 as it is.
+        lines = read_text(file, MOST_BYTES).split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     for number, line in enumerate(lines, 1):
