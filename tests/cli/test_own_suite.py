@@ -163,6 +163,9 @@ class TestRun:
         assert (shown["suite"], shown["answers"], shown["score"]["n"]) == ("dates", "any", 12)
         assert (own / "moved" / "program" / "prompts" / "system.md").is_file()
         assert said(moevolve("eval", "gone-dates", "--run", "moved", "--json"))["agent"]["n"] == 30
+        for setting in ("seed=3", "suite.levels=[1,1]", "policy.checkpoint=elsewhere"):
+            done = moevolve("eval", "gone-dates", "--run", "moved", "--set", setting)
+            assert done.returncode == 2 and setting.partition("=")[0] in done.stderr
 
     def test_a_check_that_raises_is_on_record_and_the_same_elsewhere(
         self, own: Path, moevolve: Command

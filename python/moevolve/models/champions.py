@@ -9,6 +9,7 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import StoreError, UsageError
+from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import RunReader
 from moevolve.journal.store import RunStore
 from moevolve.journal.view import RunView
@@ -33,7 +34,7 @@ class Champions(Generic[Model]):
         kind: class of the models.
 
     Raises:
-        UsageError: the run holds no record yet.
+        UsageError: the run holds no record yet, or has no model.
     """
 
     def __init__(self, store: RunStore, kind: type[Model]) -> None:
@@ -44,6 +45,8 @@ class Champions(Generic[Model]):
         if self._reader.view.started is None:
             raise UsageError(f"{store.path} holds no record yet: there is no champion yet")
         self.started = self._reader.started
+        if optimises(self.started):
+            raise UsageError(f"{store.path} searched programs for an evaluator: it has no model")
         self.config = Config.from_canonical(self.started.config)
 
     @property
