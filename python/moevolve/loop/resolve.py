@@ -11,7 +11,8 @@ import msgspec
 from moevolve.agents.genome import SELECTOR, Genome, load, seed_genome, seed_selector
 from moevolve.agents.manifest import manifest_of
 from moevolve.agents.transcripts import Transcripts
-from moevolve.config import Config
+from moevolve.config import Config, SandboxSection
+from moevolve.config.roles import RoleSection
 from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
 from moevolve.loop.own_selection import GENOME
@@ -188,6 +189,7 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         own_suite, digest = folder.opened(source, section.name if section.digest else None)
         _unchanged(source, "suite", section.digest, digest)
         section = msgspec.structs.replace(section, name=own_suite.name, digest=digest)
+        config = _with_limits(config, own_suite)
     if own.path is None and own.name is not None:
         own = msgspec.structs.replace(own, path=str(TEMPLATES / own.name))
     if own.path is not None:
@@ -223,6 +225,26 @@ def _with_tools(section: ToolsSection, run: Path | None) -> ToolsSection:
     _unchanged(file, "file of tools", section.digest, digest)
     _tool_files[digest] = file.resolve()
     return msgspec.structs.replace(section, digest=digest)
+
+
+def _with_limits(config: Config, tasks: Suite) -> Config:
+    """The configuration with a suite's limits in place of those that it leaves at their defaults.
+
+    Raises:
+        UsageError: they do not go with the limits that it sets.
+    """
+    replace = msgspec.structs.replace
+    sandbox, solver, default = config.sandbox, config.roles.solver, RoleSection()
+    for key, value in tasks.limits.items():
+        table, _, name = key.rpartition(".")
+        if table == "sandbox" and getattr(sandbox, name) == getattr(SandboxSection(), name):
+            sandbox = replace(sandbox, **{name: value})
+        elif table == "roles.solver" and getattr(solver, name) == getattr(default, name):
+            try:
+                solver = replace(solver, **{name: value})
+            except ValueError as error:
+                raise UsageError(f"limits of suite {tasks.name}: `{key}`: {error}") from None
+    return replace(config, sandbox=sandbox, roles=replace(config.roles, solver=solver))
 
 
 def _with_long_prompts(config: Config, agent: Genome) -> Config:
