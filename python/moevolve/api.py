@@ -21,7 +21,6 @@ from moevolve.loop.replayed import Replayed, replayed
 from moevolve.loop.skill_export import export_skills, tree_of
 from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted, State
 from moevolve.report.audited import audited as audit
-from moevolve.report.summary import figures_of
 from moevolve.tasks.agent_skills.suite import write as write_suite
 from moevolve.tasks.agent_skills.tree import Leaf, imported
 from moevolve.tasks.suite import own_settings
@@ -151,6 +150,8 @@ class Run:
     @property
     def summary(self) -> dict[str, object]:
         """What `moevolve show --json` prints."""
+        from moevolve.report.optimisation import figures_of
+
         with RunStore.open(self.path) as store:
             return figures_of(store)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import Command
 
+import moevolve as mv
+
 FOLDERS = Path(__file__).parents[1] / "fixtures" / "evaluators"
 
 
@@ -23,6 +25,7 @@ def test_a_run_from_the_command_line(moevolve: Command, tmp_path: Path) -> None:
         and shown["final"] >= shown["initial"] > 0.9
         and shown["status"] == "finished"
     )
+    assert mv.Run.attach(tmp_path / "out").summary == shown
     assert "has finished" in moevolve("resume", "out", "--display", "none").stderr
     assert "it has the evaluations that it began with" in moevolve("resume", "out", "--cycles", "+2").stderr
     assert moevolve("ls", ".").returncode == 0 and moevolve("report", "out").returncode == 0
