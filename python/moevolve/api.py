@@ -280,7 +280,8 @@ def evolve(
         cycles: how many cycles to run; the preset's number and time limit when None.
         minutes: time limit instead of a number of cycles.
         arm: which parts of the loop are on.
-        model: what the run starts from, a checkpoint's folder or a GGUF file; with an endpoint its name of the model.
+        model: what the run starts from, a checkpoint's folder, a GGUF file, or a run, whose champion's weights are copied;
+            with an endpoint its name of the model.
         endpoint: address of an OpenAI-compatible server that answers, up to its /v1.
         key_env: the environment variable that holds its key.
         device: what computes a model here: cpu, cuda:N or auto.

@@ -27,7 +27,7 @@ def policy_settings(
     """What the options about a model, here or on a server, set: dotted key -> value.
 
     Args:
-        model: a folder or GGUF file; with an endpoint the server's name of its model.
+        model: a folder, a GGUF file or a run; with an endpoint the server's name of its model.
         endpoint: address of an OpenAI-compatible server that answers.
         key_env: environment variable that holds the server's key.
         prices: TOML file of its prices.
@@ -67,7 +67,7 @@ def model_at(path: str | Path) -> Path:
     found = Path(path).resolve()
     if not found.exists():
         raise UsageError(
-            f"there is no model at {path}: a model is a folder with a config.json, or a GGUF file"
+            f"there is no model at {path}: a model is a folder with a config.json, a GGUF file, or a run"
         )
     return found
 

@@ -22,6 +22,7 @@ from moevolve.loop.context import RunContext
 from moevolve.loop.variants import genome_in
 from moevolve.memory import shared
 from moevolve.models.champions import Champions
+from moevolve.models.configured import MODEL
 from moevolve.models.engine import Engine
 
 SPLITTING = ("seed", "suite.skills", "suite.levels")
@@ -52,7 +53,7 @@ def configuration(run: Path, settings: Mapping[str, Any]) -> Config:
         ConfigError: a key or value that cannot be used.
     """
     with RunStore.open(run) as store:
-        recorded = Champions(store, Engine).config
+        recorded = _located(Champions(store, Engine).config, run)
     kept = sorted((run / resolve.TOOLS).glob("*.py"))
     replace = msgspec.structs.replace
     base = replace(
@@ -88,7 +89,7 @@ def check(config: Config, run: Path, splits: Sequence[str]) -> None:
     """
     with RunStore.open(run) as store:
         champions = Champions(store, Engine)
-    recorded, started = champions.config, champions.started
+    recorded, started = _located(champions.config, run), champions.started
     for key in BROUGHT:
         began = None if key == "memory.shared" else _value(recorded, key)
         if _value(config, key) != began:
@@ -134,6 +135,14 @@ def remember(evaluation: RunContext, run: Path) -> None:
     with MemoryStore(memory_folder(run)) as store:
         evaluation.lessons.write(shared.taken(store, evaluation.run))
     evaluation.lessons.open_cycle(shared.BEFORE + 1)
+
+
+def _located(recorded: Config, run: Path) -> Config:
+    """A recorded configuration that names the model that the run keeps by its path."""
+    if recorded.policy.digest is None:
+        return recorded
+    policy = msgspec.structs.replace(recorded.policy, checkpoint=str((run / MODEL).resolve()), digest=None)
+    return msgspec.structs.replace(recorded, policy=policy)
 
 
 def _same(one: SuiteSection, other: SuiteSection) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -14,7 +15,7 @@ from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import champion as champions
-from moevolve.loop import opening, resolve, sharing
+from moevolve.loop import opening, own_model, resolve, sharing
 from moevolve.models.champions import Champions
 from moevolve.models.engine import Engine
 from moevolve.protocol.sampling import Sampling
@@ -80,7 +81,9 @@ def evaluate(
     config, drawn = resolve.with_files(config), config.seed if seed is None else seed
     if champion is not None:
         champions.check(config, champion, splits)
-    with TemporaryDirectory(prefix="moevolve-eval-") as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(TemporaryDirectory(prefix="moevolve-eval-"))
+        config = stack.enter_context(own_model.exported(config, Path(scratch) / "run"))
         if champion is not None:
             config = champions.with_program(config, champion, Path(scratch) / "champion")
         config, source = opening.settled(config)

@@ -32,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a run whose champion is scored, under the run's own settings and splits",
     )
     parser.add_argument(
-        "--model", metavar="PATH|NAME", help="a model's folder or GGUF file; with --endpoint its name"
+        "--model",
+        metavar="PATH|NAME",
+        help="a model's folder, a GGUF file, or a run, whose champion's weights answer; with --endpoint its name",
     )
     parser.add_argument(
         "--device",

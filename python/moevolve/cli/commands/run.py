@@ -38,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="PATH|NAME",
-        help="a chat model to start from: a folder (Hugging Face layout) or a GGUF file; with --endpoint the "
-        "server's name of its model",
+        help="a chat model to start from: a folder (Hugging Face layout), a GGUF file, or a run, whose champion's weights "
+        "are copied; with --endpoint the server's name of its model",
     )
     parser.add_argument(
         "--device", metavar="D", help="what computes the model: cpu, cuda:N or auto (default: the preset's)"
