@@ -127,6 +127,10 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         Config.load(file)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeffcycles = 3\n").cycles == 3
+
+
 def test_an_unknown_preset_names_the_nearest_and_all() -> None:
     with pytest.raises(
         UsageError, match=r"`quikstart` \(did you mean `quickstart`\?\).*quickstart, real, real-excel, small"

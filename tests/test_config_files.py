@@ -21,6 +21,11 @@ def test_a_plain_file_is_read_whole(tmp_path: Path) -> None:
         read_bytes(file, 11)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbfcycles = 3\r\n")
+    assert read_text(tmp_path / "a") == "cycles = 3\n"
+
+
 def test_a_pipe_is_refused_unless_a_shell_has_put_it_there(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="is not a plain file"):

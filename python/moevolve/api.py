@@ -21,7 +21,6 @@ from moevolve.loop.replayed import Replayed, replayed
 from moevolve.loop.skill_export import export_skills, tree_of
 from moevolve.records import Arm, Entry, Interval, Lesson, RunStarted, State
 from moevolve.report.audited import audited as audit
-from moevolve.report.summary import figures_of
 from moevolve.tasks.agent_skills.suite import write as write_suite
 from moevolve.tasks.agent_skills.tree import Leaf, imported
 from moevolve.tasks.suite import own_settings
@@ -151,6 +150,8 @@ class Run:
     @property
     def summary(self) -> dict[str, object]:
         """What `moevolve show --json` prints."""
+        from moevolve.report.optimisation import figures_of
+
         with RunStore.open(self.path) as store:
             return figures_of(store)
 
@@ -265,6 +266,7 @@ def evolve(
     model: str | Path | None = None,
     endpoint: str | None = None,
     key_env: str | None = None,
+    device: str | None = None,
     suite: str | Path | None = None,
     agent: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -278,9 +280,11 @@ def evolve(
         cycles: how many cycles to run; the preset's number and time limit when None.
         minutes: time limit instead of a number of cycles.
         arm: which parts of the loop are on.
-        model: what the run starts from, a checkpoint's folder or a GGUF file; with an endpoint its name of the model.
+        model: what the run starts from, a checkpoint's folder, a GGUF file, or a run, whose champion's weights are copied;
+            with an endpoint its name of the model.
         endpoint: address of an OpenAI-compatible server that answers, up to its /v1.
         key_env: the environment variable that holds its key.
+        device: what computes a model here: cpu, cuda:N or auto.
         suite: the tasks: the name of a suite that ships, a folder with tasks.jsonl, or a Python file with skills.
         agent: what the program starts as: a folder with a solve.py.
         settings: any other key of a run file, dotted (`{"gate.alpha": 0.05}`) or in tables (`{"gate": {"alpha": 0.05}}`).
@@ -289,8 +293,12 @@ def evolve(
         UsageError: unknown preset or arm, no such model, or the folder holds a run.
         ConfigError: a file or setting that cannot be used.
     """
-    given = policy_settings(model, endpoint, key_env) | own_settings(suite, agent) | flat(settings or {})
-    given |= limits(cycles, minutes)
+    given = (
+        policy_settings(model, endpoint, key_env, device=device)
+        | own_settings(suite, agent)
+        | flat(settings or {})
+        | limits(cycles, minutes)
+    )
     config = Config.load(preset if preset is not None else preset_of(model, endpoint), given)
     config = config.override(seed=seed, cycles=cycles, minutes=minutes, arm=arm)
     folder = Path(out)

@@ -28,6 +28,14 @@ def test_the_hash_is_of_the_content():
     assert one.hash != Genome(files={"a.py": "1"}).hash
 
 
+def test_a_byte_order_mark_is_no_part_of_a_program(tmp_path: Path):
+    for name, mark in (("plain", b""), ("marked", b"\xef\xbb\xbf")):
+        (tmp_path / name).mkdir()
+        for file, text in seed_genome().files.items():
+            (tmp_path / name / file).write_bytes(mark + text.encode())
+    assert load(tmp_path / "marked") == load(tmp_path / "plain") == seed_genome()
+
+
 def test_edits_give_a_new_program():
     seed = seed_genome()
     child = seed.edited([edit("solve.py"), edit("more.py")])

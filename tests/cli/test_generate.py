@@ -69,6 +69,9 @@ def test_prompts_come_from_a_file_and_from_stdin(moevolve: Command, tmp_path: Pa
     assert moevolve(*words, "ab", "-", stdin="cd\n").stdout == expected
     assert moevolve(*words, stdin='{"prompt": "ab"}\n{"prompt": "cd"}\n').stdout == expected
     assert moevolve(*words, stdin="").stdout == ""
+    (tmp_path / "marked").write_text('\ufeff{"prompt": "ab"}\n{"prompt": "cd"}\n', encoding="utf-8")
+    assert moevolve(*words, "--file", "marked").stdout == expected
+    assert moevolve(*words, stdin="\ufeffab\ncd\n").stdout == expected
 
 
 def test_json_lines_come_one_a_completion(moevolve: Command) -> None:

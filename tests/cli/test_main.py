@@ -15,7 +15,7 @@ from moevolve.cli.main import main
 from moevolve.cli.parsers import COMMANDS
 from moevolve.errors import ConfigError, MoevolveError, SafetyError, StoreBusyError
 
-STARTING = ["run", "resume", "watch", "init", "serve", "learned", "completion", "export"]
+STARTING = ["run", "resume", "watch", "init", "serve", "learned", "completion", "export", "help"]
 ASKING = ["approve", "reject", "pause", "stop", "import"]
 READING = [
     "audit",
@@ -82,6 +82,27 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in CONTRACT)
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    whole = capsys.readouterr().out
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out == whole
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_help_of_a_command_is_what_its_option_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    option = capsys.readouterr().out
+    assert main(["help", name]) == 0
+    assert capsys.readouterr().out == option
+
+
+def test_help_of_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "reprot"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "unknown command `reprot` (did you mean `report`?)" in shown.err
 
 
 def test_no_command_is_a_usage_error_and_leaves_stdout_empty(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def test_a_memory_is_exported_and_imported_whole(memory: Any, tmp_path: Path) ->
     memory("export", "lessons.jsonl")
     assert "exists" in memory("export", "lessons.jsonl", code=2)
     lines = (tmp_path / "lessons.jsonl").read_text().splitlines()
-    (tmp_path / "turned.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+    (tmp_path / "turned.jsonl").write_text("\ufeff" + "\n".join(reversed(lines)) + "\n")
     assert "2 lessons taken" in memory("import", "turned.jsonl", folder="copy")
     with MemoryStore(tmp_path / "copy") as copy:
         [hit] = copy.search(Query(text="the port is 8080"))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import Command
 
+import moevolve as mv
+
 FOLDERS = Path(__file__).parents[1] / "fixtures" / "evaluators"
 
 
@@ -23,6 +25,7 @@ def test_a_run_from_the_command_line(moevolve: Command, tmp_path: Path) -> None:
         and shown["final"] >= shown["initial"] > 0.9
         and shown["status"] == "finished"
     )
+    assert mv.Run.attach(tmp_path / "out").summary == shown
     assert "has finished" in moevolve("resume", "out", "--display", "none").stderr
     assert "it has the evaluations that it began with" in moevolve("resume", "out", "--cycles", "+2").stderr
     assert moevolve("ls", ".").returncode == 0 and moevolve("report", "out").returncode == 0
@@ -44,6 +47,7 @@ def test_a_run_most_of_whose_evaluations_fail_says_so(moevolve: Command, tmp_pat
         (["--openevolve", "nowhere"], "there is no folder nowhere"),
         (["--openevolve", FOLDERS / "valley", "--shinka", FOLDERS / "sines-shinka"], "exclude each other"),
         (["--openevolve", FOLDERS / "valley", "--cycles", "3"], "--cycles does not go with"),
+        (["--openevolve", FOLDERS / "valley", "--device", "cpu"], "--device does not go with"),
         (["--openevolve", FOLDERS / "valley", "--set", "limits.second=3"], "second"),
         (
             ["--openevolve", FOLDERS / "valley", "--evaluator-config", "/etc/hostname"],

@@ -76,6 +76,26 @@ class TestSuite:
         assert found["ok"] and found["gate"]["tasks"] == 18 and 0.5 < found["gate"]["detectable"] < 0.9
         assert "which one decision spends" in moevolve("validate", "dates").stdout
 
+    @pytest.mark.parametrize(
+        "judged",
+        ["scor", "float(task['expected'] == answer)"],
+        ids=["a name that is none", "a field that is none"],
+    )
+    def test_a_check_that_always_raises_is_a_fault_with_its_reason(
+        self, own: Path, moevolve: Command, judged: str
+    ) -> None:
+        (own / "dates" / "check.py").write_text(f"def check(task, answer, workspace):\n    return {judged}\n")
+        rows = (own / "dates" / "tasks.jsonl").read_text().splitlines()
+        bare = [{key: value for key, value in json.loads(row).items() if key != "answer"} for row in rows]
+        (own / "dates" / "tasks.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in bare))
+        done = moevolve("validate", "dates")
+        assert done.returncode == 1
+        assert "the check failed on every answer" in done.stderr and "Error" in done.stderr
+
+    def test_samples_are_at_least_one(self, own: Path, moevolve: Command) -> None:
+        done = moevolve("validate", "primer", "--samples", "0")
+        assert done.returncode == 2 and "at least 1" in done.stderr
+
     def test_a_check_that_takes_anything_is_named(self, own: Path, moevolve: Command) -> None:
         (own / "dates" / "check.py").write_text("def check(task, answer, workspace):\n    return 1.0\n")
         done = moevolve("validate", "dates")
@@ -143,6 +163,9 @@ class TestRun:
         assert (shown["suite"], shown["answers"], shown["score"]["n"]) == ("dates", "any", 12)
         assert (own / "moved" / "program" / "prompts" / "system.md").is_file()
         assert said(moevolve("eval", "gone-dates", "--run", "moved", "--json"))["agent"]["n"] == 30
+        for setting in ("seed=3", "suite.levels=[1,1]", "policy.checkpoint=elsewhere"):
+            done = moevolve("eval", "gone-dates", "--run", "moved", "--set", setting)
+            assert done.returncode == 2 and setting.partition("=")[0] in done.stderr
 
     def test_runs_may_lie_in_the_folders_that_they_work_on(self, own: Path, moevolve: Command) -> None:
         both = [*TINY, "--cycles", "1", "--display", "none", "--agent", "mine", "--suite", "dates"]

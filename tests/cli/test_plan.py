@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from seed_run import run_of_the_seed
 
 from moevolve.cli.main import main
+from moevolve.journal.store import RunStore
 from moevolve.models.cards import CARDS, GIB, this_machine
+from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.plan import RESERVED, Plan
 
 MINIMAX_M27: dict[str, Any] = {
@@ -104,6 +107,18 @@ def test_room_is_memory_less_weights_less_reserve(released: Path) -> None:
     assert used <= memory * (1 - RESERVED) < used + 4 * plan.kv_bytes_per_token
     assert plan.room("q4_k", 1000 * GIB, 1) == plan.positions
     assert plan.room("bf16", memory, 1) == 0
+
+
+def test_a_run_is_planned_as_its_champion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_of_the_seed(tmp_path / "run")
+    assert planned(capsys, tmp_path / "run") == planned(capsys, seed_checkpoint())
+
+
+def test_a_run_without_a_champion_is_not_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RunStore.create(tmp_path / "run"):
+        pass
+    assert main(["plan", str(tmp_path / "run")]) == 2
+    assert "holds no record yet" in capsys.readouterr().err
 
 
 def test_a_small_model_fits_everywhere(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from moevolve.cli.commands.run import policy_settings
 
 
 def options(**given: str) -> argparse.Namespace:
-    return argparse.Namespace(**(dict.fromkeys(("endpoint", "model", "key_env", "price")) | given))
+    return argparse.Namespace(**(dict.fromkeys(("endpoint", "model", "key_env", "price", "device")) | given))
 
 
 def test_a_model_without_an_endpoint_is_a_checkpoint_here(tmp_path: Path) -> None:
@@ -25,6 +25,22 @@ def test_a_model_with_an_endpoint_is_the_servers_name() -> None:
         "policy.endpoint": address,
         "policy.model": "m",
     }
+
+
+def test_a_device_is_the_policys() -> None:
+    assert policy_settings(options(device="cuda:1")) == {"policy.device": "cuda:1"}
+
+
+@pytest.mark.parametrize("command", [["run"], ["eval", "primer"]])
+def test_a_device_that_is_none_is_refused_by_its_key(moevolve: Command, command: list[str]) -> None:
+    run = moevolve(*command, "--device", "tpu")
+    assert run.returncode == 2 and "policy.device" in run.stderr
+
+
+@pytest.mark.parametrize("command", [["run"], ["eval", "primer"]])
+def test_a_server_takes_no_device(moevolve: Command, command: list[str]) -> None:
+    run = moevolve(*command, "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--device", "cpu")
+    assert run.returncode == 2 and "a server computes on devices of its own" in run.stderr
 
 
 @pytest.mark.parametrize(

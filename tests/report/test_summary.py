@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import msgspec
+import optimised_run as optimised
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from synthetic_journal import SKILLS, entries, records
 from moevolve.journal.store import RunStore
 from moevolve.records import Evaluated, Gated, Metered, Sandbox, State
 from moevolve.report import beside, terminal
+from moevolve.report.optimisation import figures_of as rated
 from moevolve.report.summary import figures_of
 
 CONTRACT = {
@@ -73,6 +75,25 @@ def test_json_has_every_field_of_the_contract() -> None:
     assert {"level", "level_ci", "initial", "final", "attempts"} <= shown["skills"]["text/reverse"].keys()
     assert shown["guards"] == {"provenance": {"checked": 1000, "vetoed": 1, "alarms": 0}}
     assert "false_promotion_bound" not in shown
+
+
+def test_a_run_on_an_evaluator_has_the_contracts_fields_as_far_as_they_were_measured() -> None:
+    shown = msgspec.json.decode(msgspec.json.encode(rated(optimised.recorded())))
+    contract = CONTRACT | {"score": {"initial": float, "final": float}}
+    assert has(contract, shown)
+    assert (shown["arm"], shown["suite"], shown["answers"]) == ("program", "valley", "any")
+    assert shown["score"] == {"initial": shown["initial"], "final": shown["final"]}
+    assert shown["promotions"] == {
+        "weights": {"proposed": 0, "accepted": 0},
+        "program": {"proposed": optimised.EVALUATIONS - 1, "accepted": len(optimised.PROMOTED)},
+    }
+    assert (shown["variants"], shown["skills"], shown["guards"]) == (optimised.EVALUATIONS, {}, {})
+
+
+def test_the_figures_of_a_run_are_those_that_show_prints() -> None:
+    run = MemoryRun(entries(records()))
+    assert rated(run) == figures_of(run)
+    assert rated(MemoryRun()) == {}
 
 
 def test_the_bound_on_false_promotions_is_what_the_gate_has_spent() -> None:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moevolve.config import Config
 from moevolve.errors import UsageError
+from moevolve.loop import resolve
 from moevolve.rollouts.grading import Given, SealedGrader
 from moevolve.tasks import folder, registry
 from moevolve.tasks.listed import LISTED_SHARES, listed, quotas
@@ -68,6 +70,62 @@ class TestFolder:
         said = {path: leaf.summary for path, leaf in own.skills.items()}
         assert said == {"desk/sums": "adding", "other/sums": "counting"}
         assert [own.spread(split, 8).count(("desk/sums", 1)) for split in SPLITS] == [10, 0, 5, 5]
+
+    def test_levels_are_those_of_the_suites_tasks(self, tmp_path: Path) -> None:
+        tasks = rows(8, level=1) + renamed(rows(8), "b", level=2) + renamed(rows(2), "c", level=3)
+        own = folder.load(written(tmp_path / "s", tasks, settings="levels = [2, 2]"))
+        assert [leaf.levels for leaf in own.skills.values()] == [(2, 2)]
+        assert all(task.prompt.startswith("b") for task in own.sample("train", own.spread("train", 8)))
+
+    def test_tools_name_files_in_the_folder(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "s", rows())
+        (path / "more").mkdir()
+        for name in ("tools.py", "more/sums.py"):
+            (path / name).write_text("def total(a: int) -> int:\n    return a\n")
+        assert folder.load(path).tools == (path / "tools.py",)
+        (path / "suite.toml").write_text('tools = ["more/sums.py"]')
+        assert folder.load(path).tools == (path / "more/sums.py",)
+        (path / "suite.toml").write_text("tools = []")
+        assert folder.load(path).tools == ()
+
+    def test_limits_are_those_of_a_run_that_sets_no_others(self, tmp_path: Path) -> None:
+        limits = "[limits]\nrequests = 3\nmax_tokens = 40\nmemory_mb = 128\ncheck_seconds = 30"
+        path = written(tmp_path / "s", rows(), settings=limits)
+        on = {"suite.path": str(path)}
+
+        def bounds(config: Config) -> tuple[float | None, ...]:
+            solver, sandbox = config.roles.solver, config.sandbox
+            return solver.requests, solver.max_tokens, sandbox.memory_mb, sandbox.check_seconds
+
+        begun = resolve.with_files(Config.load("small", on))
+        assert bounds(begun) == (3, 40, 128, 30.0)
+        assert bounds(resolve.with_files(begun)) == bounds(begun)
+        others = {"roles.solver.requests": 5, "sandbox.check_seconds": 2.0}
+        assert bounds(resolve.with_files(Config.load("small", on | others))) == (5, 40, 128, 2.0)
+        with pytest.raises(UsageError, match="limits of suite s: .*max_tokens is 40, below least_tokens, 50"):
+            resolve.with_files(
+                Config.load("small", on | {"roles.solver.least_tokens": 50, "roles.solver.requests": 9})
+            )
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ("levels = [3, 2]", r"levels: they are \[lowest, highest\]"),
+            ("levels = [2, 3]", "levels: skill s/tasks has no task of level 2 to 3, but of 1"),
+            ('tools = ["none.py"]', "tools: 'none.py' is no Python file in the suite's folder"),
+            ('tools = ["../outside.py"]', "tools: '../outside.py' is no Python file in the suite's folder"),
+            ('tools = ["tasks.jsonl"]', "tools: 'tasks.jsonl' is no Python file"),
+            ('answers = "policy"\ntools = ["tools.py"]', "answers are plans, which call no tools"),
+            ("[limits]\ndisk_mb = 3", "disk_mb"),
+            ("[limits]\nrequests = -1", "requests"),
+        ],
+    )
+    def test_what_suite_toml_cannot_say_is_refused_by_name(
+        self, tmp_path: Path, settings: str, said: str
+    ) -> None:
+        (tmp_path / "outside.py").write_text("")
+        with pytest.raises(UsageError, match=f"suite.toml: .*{said}"):
+            folder.load(written(tmp_path / "s", rows(), settings=settings))
 
     def test_a_check_gets_the_whole_row_and_may_give_part(self, tmp_path: Path) -> None:
         check = """def check(task, answer, workspace):

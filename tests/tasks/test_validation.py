@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from moevolve.errors import UsageError
 from moevolve.tasks.skill import Generator, Skill
 from moevolve.tasks.suite import Suite, suite
 from moevolve.tasks.task import Task
@@ -54,6 +55,29 @@ def test_a_check_that_refuses_the_gold_answer_is_found() -> None:
         return Task(prompt=many(rng), answer=str(rng.random()), grade=lambda answer: 0.0)
 
     assert "gold answers score 0.000" in problems(generate)
+
+
+def test_a_check_that_always_raises_is_found_with_what_it_raised() -> None:
+    def check(answer: str) -> float:
+        raise KeyError("expected")
+
+    assert "the check failed on every answer to 200 of 200 tasks" in problems(
+        lambda rng, level: Task(prompt=many(rng), grade=check)
+    )
+    assert "KeyError: 'expected'" in problems(lambda rng, level: Task(prompt=many(rng), grade=check))
+
+
+def test_a_check_that_raises_at_some_answers_alone_is_in_order() -> None:
+    def generate(rng: Random, level: int) -> Task:
+        right = rng.randrange(10**6)
+        return Task(prompt=many(rng), grade=lambda answer: float(int(answer) == right))
+
+    assert Suite("odd", [Skill(path="text/odd", summary="", generator=generate)]).validate(200).ok
+
+
+def test_no_samples_prove_nothing() -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        suite("primer").validate(0)
 
 
 def test_a_generator_with_a_source_of_its_own_is_found() -> None:

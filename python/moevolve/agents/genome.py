@@ -146,7 +146,7 @@ def load(folder: Path) -> Genome:
                     f"{path} is larger than a file of {MOST_CHARACTERS} characters can be: an agent has none"
                 )
             try:
-                files[name.as_posix()] = path.read_bytes().decode("utf-8")
+                files[name.as_posix()] = path.read_bytes().decode("utf-8-sig")
             except UnicodeDecodeError:
                 raise UsageError(f"{path} is not UTF-8 text: an agent's folder holds nothing else") from None
     manifest = manifest_of(files, str(folder / MANIFEST))

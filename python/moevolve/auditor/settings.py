@@ -67,7 +67,7 @@ class Settings:
             OSError: the file cannot be read.
             ValueError: it is no TOML.
         """
-        other = _leaves(tomllib.loads(file.read_text(encoding="utf-8")), "")
+        other = _leaves(tomllib.loads(file.read_text(encoding="utf-8-sig")), "")
         ours = {key: value for key, value in _leaves(self.tables, "").items() if value is not None}
         return sorted(key for key in ours.keys() | other.keys() if ours.get(key) != other.get(key))
 

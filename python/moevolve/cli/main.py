@@ -9,16 +9,13 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
-from moevolve import __version__
-from moevolve.cli.parsers import COMMANDS, command_parser
+from moevolve.cli.parsers import COMMANDS, command_parser, face, unknown
 from moevolve.errors import MoevolveError
 
 INTERRUPTED = 130
@@ -30,20 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] in COMMANDS:
         return _execute(words[0], words[1:])
     if words and not words[0].startswith("-"):
-        close = get_close_matches(words[0], COMMANDS, n=1)
-        hint = f" (did you mean `{close[0]}`?)" if close else ""
-        return _refuse(f"unknown command `{words[0]}`{hint}: commands are {', '.join(COMMANDS)}")
-    parser = argparse.ArgumentParser(
-        prog="moevolve",
-        description="Models that evolve their weights and their program, behind a sealed grader.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(
-            ["commands:", *(f"  {name:<10}{what}" for name, what in COMMANDS.items()), ""]
-            + ["`moevolve COMMAND --help` says more."]
-        ),
-        usage="moevolve COMMAND ...",
-    )
-    parser.add_argument("--version", action="version", version=f"moevolve {__version__}")
+        return _refuse(unknown(words[0]))
+    parser = face()
     try:
         parser.parse_args(words)
         parser.print_help(sys.stderr)

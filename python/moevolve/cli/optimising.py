@@ -9,7 +9,7 @@ from moevolve.cli.output import data, say
 from moevolve.config import parse_settings
 from moevolve.errors import MoevolveError, UsageError
 
-OTHERS = ("source", "cycles", "minutes", "agent", "suite", "arm")
+OTHERS = ("source", "cycles", "minutes", "agent", "suite", "arm", "device")
 """Options of `run` that mean nothing where an evaluator scores."""
 MOST_FAILED = 0.5
 """Share of failed evaluations above which a run's exit status says so."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 from importlib import import_module
+
+from moevolve import __version__
 
 COMMANDS = {
     "run": "start a run from a preset or a TOML file",
@@ -34,7 +37,31 @@ COMMANDS = {
     "doctor": "what is in force on this machine",
     "init": "write a configuration, an agent or a suite to start from",
     "completion": "a script that completes commands and options in a shell",
+    "help": "what the commands are, or how one is used",
 }
+
+
+def face() -> argparse.ArgumentParser:
+    """The parser of the bare `moevolve`, whose help lists the commands."""
+    parser = argparse.ArgumentParser(
+        prog="moevolve",
+        description="Models that evolve their weights and their program, behind a sealed grader.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(
+            ["commands:", *(f"  {name:<10}{what}" for name, what in COMMANDS.items()), ""]
+            + ["`moevolve COMMAND --help` says more."]
+        ),
+        usage="moevolve COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"moevolve {__version__}")
+    return parser
+
+
+def unknown(name: str) -> str:
+    """What is said of a word that is no command."""
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f" (did you mean `{close[0]}`?)" if close else ""
+    return f"unknown command `{name}`{hint}: commands are {', '.join(COMMANDS)}"
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:

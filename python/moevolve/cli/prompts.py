@@ -45,7 +45,7 @@ def from_arguments(prompts: list[str], file: Path | None) -> list[Request]:
 def from_stdin() -> list[Request]:
     """Requests that are piped in."""
     try:
-        return from_lines(sys.stdin.read(), "stdin")
+        return from_lines(sys.stdin.read().removeprefix("\ufeff"), "stdin")
     except UnicodeDecodeError as error:
         raise UsageError(f"stdin is not UTF-8 text: byte {error.start} is invalid") from error
 

@@ -142,19 +142,33 @@ class Config(Section, frozen=True):
         data.setdefault("name", name)
         for key, value in (settings or {}).items():
             io.put(data, key, value)
-        config = io.convert(data, Config, where)
+        return io.convert(data, Config, where)._beneath(folder)
+
+    def _beneath(self, folder: Path) -> Config:
+        """The configuration with paths made absolute, where they are relative to a folder."""
         return msgspec.structs.replace(
-            config,
-            policy=io.absolute(config.policy, "checkpoint", folder),
-            endpoint=io.absolute(config.endpoint, "prices", folder),
-            suite=io.absolute(config.suite, "path", folder),
-            agent=io.absolute(config.agent, "path", folder),
-            tools=io.absolute(config.tools, "path", folder),
-            memory=io.absolute(config.memory, "shared", folder),
+            self,
+            policy=io.absolute(self.policy, "checkpoint", folder),
+            endpoint=io.absolute(self.endpoint, "prices", folder),
+            suite=io.absolute(self.suite, "path", folder),
+            agent=io.absolute(self.agent, "path", folder),
+            tools=io.absolute(self.tools, "path", folder),
+            memory=io.absolute(self.memory, "shared", folder),
             proposer=msgspec.structs.replace(
-                config.proposer, server=io.absolute(config.proposer.server, "prices", folder)
+                self.proposer, server=io.absolute(self.proposer.server, "prices", folder)
             ),
         )
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Config:
+        """This configuration with settings on top: dotted key -> value, paths relative to the working folder.
+
+        Raises:
+            ConfigError: a key or value that cannot be used.
+        """
+        data = msgspec.to_builtins(self)
+        for key, value in settings.items():
+            io.put(data, key, value)
+        return io.convert(data, Config, "the command's options")._beneath(Path.cwd())
 
     def override(
         self,

@@ -46,8 +46,9 @@ def read_bytes(path: str | Path, most: int = MOST) -> bytes:
     return data
 
 
-def read_text(path: str | Path, most: int = MOST, encoding: str = "utf-8") -> str:
-    """The text of a file; line ends are line feeds; errors as of `read_bytes`, and UnicodeDecodeError."""
+def read_text(path: str | Path, most: int = MOST, encoding: str = "utf-8-sig") -> str:
+    """The text of a file, without the byte order mark that some editors begin it with; line ends are line feeds; errors as
+    of `read_bytes`, and UnicodeDecodeError."""
     return read_bytes(path, most).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -108,7 +108,14 @@ class PolicySection(Section, frozen=True):
     checkpoint: Annotated[
         str | None,
         Meta(
-            description="A checkpoint's folder (Hugging Face layout) or GGUF file; left out: the shipped seed"
+            description="A checkpoint's folder (Hugging Face layout), a GGUF file, or a run, whose champion's weights are "
+            "copied into the run; left out: the shipped seed"
+        ),
+    ] = None
+    digest: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None,
+        Meta(
+            description="Content hash of a checkpoint that the run keeps; a run fills it in and holds to it"
         ),
     ] = None
     threads: Annotated[int, Meta(description="Threads of the engine; 0 takes every core", ge=0, le=1024)] = 0
@@ -145,7 +152,7 @@ class PolicySection(Section, frozen=True):
             if self.model is not None or self.key_env is not None:
                 raise ValueError("model and key_env belong to an endpoint: give `endpoint` too")
             return
-        if self.checkpoint is not None:
+        if self.checkpoint is not None or self.digest is not None:
             raise ValueError("either `checkpoint` or `endpoint` answers, not both")
         if self.device != "cpu":
             raise ValueError("an endpoint computes on devices of its own: leave `device` out")

@@ -22,18 +22,22 @@ def policy_settings(
     endpoint: str | None = None,
     key_env: str | None = None,
     prices: str | Path | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """What the options about a model, here or on a server, set: dotted key -> value.
 
     Args:
-        model: a folder or GGUF file; with an endpoint the server's name of its model.
+        model: a folder, a GGUF file or a run; with an endpoint the server's name of its model.
         endpoint: address of an OpenAI-compatible server that answers.
         key_env: environment variable that holds the server's key.
         prices: TOML file of its prices.
+        device: what computes a model here: cpu, cuda:N or auto.
 
     Raises:
-        UsageError: an option about a server without one, or no model at the path.
+        UsageError: an option about a server without one, a device with one, or no model at the path.
     """
+    if device is not None and endpoint is not None:
+        raise UsageError("a server computes on devices of its own: leave the device out, or the endpoint")
     server = {
         "policy.endpoint": endpoint,
         "policy.key_env": key_env,
@@ -44,6 +48,8 @@ def policy_settings(
         raise UsageError(
             "a key's variable and prices belong to an endpoint: name its address too, --endpoint URL or endpoint=..."
         )
+    if device is not None:
+        given["policy.device"] = device
     if model is not None:
         if endpoint is None:
             given["policy.checkpoint"] = str(model_at(model))
@@ -61,7 +67,7 @@ def model_at(path: str | Path) -> Path:
     found = Path(path).resolve()
     if not found.exists():
         raise UsageError(
-            f"there is no model at {path}: a model is a folder with a config.json, or a GGUF file"
+            f"there is no model at {path}: a model is a folder with a config.json, a GGUF file, or a run"
         )
     return found
 

@@ -16,7 +16,7 @@ SEAL = "SEAL"
 """The file's name inside a run's folder."""
 DIGEST = "sha256"
 """The name on record of how files are digested."""
-FOLDERS = ("journal", "weights", "program", "suite", "agent", "evaluator")
+FOLDERS = ("journal", "weights", "program", "suite", "agent", "evaluator", "model")
 """Folders all of whose files belong to the run."""
 LOCKS = ("journal/lock.mdb", "journal/writer.lock")
 """Files by which processes take turns: every reader changes them, and nothing is kept in them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -13,8 +14,8 @@ from moevolve.config import Config
 from moevolve.errors import UsageError
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
-from moevolve.loop import opening, resolve, sharing
-from moevolve.loop.variants import genome_in
+from moevolve.loop import champion as champions
+from moevolve.loop import opening, own_model, resolve, sharing
 from moevolve.models.champions import Champions
 from moevolve.models.engine import Engine
 from moevolve.protocol.sampling import Sampling
@@ -58,6 +59,7 @@ def evaluate(
     each: int,
     champion: Path | None = None,
     progress: Callable[[str], None] = lambda what: None,
+    seed: int | None = None,
 ) -> Evaluation:
     """Evaluates what a run with this configuration would begin with.
 
@@ -66,22 +68,24 @@ def evaluate(
         splits: whose tasks are attempted.
         each: tasks a (skill, level) and split of a generator; listed tasks all count once.
         champion: a run's folder, whose champion's weights answer and whose champion's program is the agent, unless `config`
-            names another; None for what `config` names.
+            names another; `config` is then as of `champion.configuration`. None for what `config` names.
         progress: told what is being done.
+        seed: which tasks of a split, and which samples; None takes the configuration's.
 
     Raises:
         UsageError: a suite, agent, split or policy that cannot be used.
+        DivergedError: the run's graders have changed since it began.
     """
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"there is no split {unknown[0]!r}: {', '.join(SPLITS)}")
-    if champion is not None and "sealed" in splits:
-        raise UsageError(
-            f"the sealed tasks of {champion} are for its first and its last score: name another split"
-        )
-    config = resolve.with_files(config)
-    with TemporaryDirectory(prefix="moevolve-eval-") as scratch:
+    config, drawn = resolve.with_files(config), config.seed if seed is None else seed
+    if champion is not None:
+        champions.check(config, champion, splits)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(TemporaryDirectory(prefix="moevolve-eval-"))
+        config = stack.enter_context(own_model.exported(config, Path(scratch) / "run"))
         if champion is not None:
-            config = _as_champion(config, champion, Path(scratch))
+            config = champions.with_program(config, champion, Path(scratch) / "champion")
         config, source = opening.settled(config)
         with opening.closing(source), RunStore.create(Path(scratch) / "run") as store:
             config = resolve.keep_files(config, store.path)
@@ -90,20 +94,23 @@ def evaluate(
             progress("loading the policy")
             if champion is not None and isinstance(source, Engine):
                 with RunStore.open(champion) as recorded:
-                    champions = Champions(recorded, Engine)
-                    champions.read(source, champions.newest())
+                    following = Champions(recorded, Engine)
+                    following.read(source, following.newest())
             weights = first_weights()
             program = run.store.hold(resolve.genome(config, store.path))
             suite = run.suite.opened()
             tasks = [
                 task
                 for split in splits
-                for task in suite.sample(split, suite.spread(split, each), config.seed, "eval", split)
+                for task in suite.sample(split, suite.spread(split, each), drawn, "eval", split)
             ]
-            sharing.begin(run)
+            if champion is None:
+                sharing.begin(run)
+            else:
+                champions.remember(run, champion)
             progress(f"{len(tasks)} tasks, by the agent and by the bare policy")
             sampling = Sampling(max_tokens=config.policy.max_tokens, temperature=0.0)
-            common = {"variant": "eval", "weights": weights, "tasks": tasks, "stage": (config.seed, "eval")}
+            common = {"variant": "eval", "weights": weights, "tasks": tasks, "stage": (drawn, "eval")}
             agent = RolloutRequest(**common, program=program, limits=run.host.roles.solver, grader=run.sealed)  # type: ignore[arg-type]
             bare = RolloutRequest(**common, program=None, sampling=sampling, grader=run.sealed)  # type: ignore[arg-type]
             graded = run.roll(agent, bare)
@@ -119,17 +126,3 @@ def evaluate(
 
 def _measured(attempts: list[Attempt]) -> Measured:
     return Measured(attempts, *score(attempts))
-
-
-def _as_champion(config: Config, run: Path, scratch: Path) -> Config:
-    """The configuration with a run's policy and, unless it names an agent, the run's champion's program."""
-    with RunStore.open(run) as store:
-        champions = Champions(store, Engine)
-        config = msgspec.structs.replace(
-            config, policy=champions.config.policy, endpoint=champions.config.endpoint
-        )
-        if config.agent.path is None:
-            genome_in(store, champions.newest().program).write(scratch / "champion")
-            own = msgspec.structs.replace(config.agent, path=str(scratch / "champion"))
-            config = resolve.with_files(msgspec.structs.replace(config, agent=own))
-    return config

@@ -11,13 +11,15 @@ import msgspec
 from moevolve.agents.genome import SELECTOR, Genome, load, seed_genome, seed_selector
 from moevolve.agents.manifest import manifest_of
 from moevolve.agents.transcripts import Transcripts
-from moevolve.config import Config
+from moevolve.config import Config, SandboxSection
+from moevolve.config.roles import RoleSection
 from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
+from moevolve.loop import own_model
 from moevolve.loop.own_selection import GENOME
 from moevolve.memory.embedding import Embedder, HashedNgrams
+from moevolve.models.configured import called, configured
 from moevolve.models.configured import checkpoint as checkpoint
-from moevolve.models.configured import configured
 from moevolve.models.decoder import Decoder
 from moevolve.models.embedder import HiddenStates
 from moevolve.models.engine import Engine
@@ -71,7 +73,7 @@ def settled(config: Config, engine: Engine) -> Config:
         style = "bare" if shipped or engine.chat_template is None else style_of(suite(config))
     if style != "bare" and engine.chat_template is None:
         raise UsageError(
-            f"{checkpoint(config)} has no chat template, so it cannot be asked in conversations: name a chat model "
+            f"{called(config)} has no chat template, so it cannot be asked in conversations: name a chat model "
             f"with --model PATH, or set wording.style=bare"
         )
     positions = config.learn.positions
@@ -188,6 +190,7 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         own_suite, digest = folder.opened(source, section.name if section.digest else None)
         _unchanged(source, "suite", section.digest, digest)
         section = msgspec.structs.replace(section, name=own_suite.name, digest=digest)
+        config = _with_limits(config, own_suite)
     if own.path is None and own.name is not None:
         own = msgspec.structs.replace(own, path=str(TEMPLATES / own.name))
     if own.path is not None:
@@ -197,6 +200,8 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         _unchanged(source, "agent", own.digest, digest)
         own = msgspec.structs.replace(own, digest=digest)
     config = msgspec.structs.replace(config, tools=_with_tools(config.tools, run))
+    if run is None:
+        own_model.located(config, None)
     config = _with_long_prompts(config, agent)
     evolve = config.evolve
     if not evolve.proposers:
@@ -223,6 +228,26 @@ def _with_tools(section: ToolsSection, run: Path | None) -> ToolsSection:
     _unchanged(file, "file of tools", section.digest, digest)
     _tool_files[digest] = file.resolve()
     return msgspec.structs.replace(section, digest=digest)
+
+
+def _with_limits(config: Config, tasks: Suite) -> Config:
+    """The configuration with a suite's limits in place of those that it leaves at their defaults.
+
+    Raises:
+        UsageError: they do not go with the limits that it sets.
+    """
+    replace = msgspec.structs.replace
+    sandbox, solver, default = config.sandbox, config.roles.solver, RoleSection()
+    for key, value in tasks.limits.items():
+        table, _, name = key.rpartition(".")
+        if table == "sandbox" and getattr(sandbox, name) == getattr(SandboxSection(), name):
+            sandbox = replace(sandbox, **{name: value})
+        elif table == "roles.solver" and getattr(solver, name) == getattr(default, name):
+            try:
+                solver = replace(solver, **{name: value})
+            except ValueError as error:
+                raise UsageError(f"limits of suite {tasks.name}: `{key}`: {error}") from None
+    return replace(config, sandbox=sandbox, roles=replace(config.roles, solver=solver))
 
 
 def _with_long_prompts(config: Config, agent: Genome) -> Config:
@@ -257,8 +282,8 @@ def _unchanged(source: Path, what: str, began: str | None, now: str) -> None:
 
 
 def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
-    """Copies the configuration's own suite and agent, or those of the run in `other`, into the folder `run`; returns the
-    configuration that names the copies."""
+    """Copies the configuration's own suite, agent, tools and model, or those of the run in `other`, into the folder `run`;
+    returns the configuration that names the copies."""
     section, own = config.suite, config.agent
     if section.path is not None:
         source = Path(section.path) if other is None else other / SUITE
@@ -275,7 +300,7 @@ def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
         if source.parent != (run / TOOLS).resolve():
             folder.copy(source, run / TOOLS)
         tools = msgspec.structs.replace(tools, path=TOOLS)
-    return msgspec.structs.replace(config, suite=section, agent=own, tools=tools)
+    return own_model.kept(msgspec.structs.replace(config, suite=section, agent=own, tools=tools), run)
 
 
 def genome(config: Config, run: Path) -> Genome:
@@ -293,6 +318,7 @@ def on_record(started: RunStarted, run: Path) -> Config:
         UsageError: the suite is not, or it has other skills or levels than the run began with; says where to go on.
     """
     config = Config.from_canonical(started.config)
+    own_model.located(config, run)
     try:
         config = with_files(config, run)
         faults = _differences(config, started)

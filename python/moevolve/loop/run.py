@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
 from moevolve.loop import cycle as cycles
-from moevolve.loop import limits, resolve, twin
+from moevolve.loop import limits, own_model, resolve, twin
 from moevolve.loop import snapshot as snapshots
 from moevolve.loop.context import RunContext
 from moevolve.loop.control import Stopped
@@ -60,8 +61,11 @@ def start(
             memory or time where an estimate is asked for.
         CheckpointError: the policy's checkpoint cannot be loaded.
     """
-    config, source = settled(resolve.with_files(config))
-    with closing(source):
+    with ExitStack() as stack:
+        exporting = stack.enter_context(ExitStack())
+        config = exporting.enter_context(own_model.exported(config, out))
+        config, source = settled(resolve.with_files(config))
+        stack.enter_context(closing(source))
         expected = None
         if on_estimate is not None and isinstance(source, Engine):
             expected = estimates.estimate(config, source)
@@ -69,6 +73,8 @@ def start(
         with _unwritten(out) as store:
             if expected is not None:
                 estimates.save(expected, store.path)
+            config = own_model.kept(config, store.path)
+            exporting.close()
             return _begin(config, store, source, on_event, on_state)
 
 

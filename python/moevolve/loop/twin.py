@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from moevolve.config import Config
 from moevolve.journal import figures
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore, is_run
+from moevolve.models.configured import MODEL
 from moevolve.records import Guarded
 
 FOLDER = "twin"
@@ -22,11 +24,13 @@ NAME = "twin"
 
 def config_of(config: Config, run: Path, cycles: int) -> Config:
     """The twin's configuration: the run's with the other arm, exactly `cycles` cycles, and the files it keeps."""
-    own = {
+    own: dict[str, Any] = {
         name: msgspec.structs.replace(section, path=str(run / section.path))
         for name, section in (("suite", config.suite), ("agent", config.agent), ("tools", config.tools))
         if section.path is not None
     }
+    if config.policy.digest is not None:
+        own["policy"] = msgspec.structs.replace(config.policy, checkpoint=str(run / MODEL))
     config = msgspec.structs.replace(config, **own)
     guard = msgspec.structs.replace(config.guard, twin=False, approve="none")
     return msgspec.structs.replace(config, arm="random-reward", cycles=cycles, minutes=None, guard=guard)

@@ -9,10 +9,11 @@ import msgspec
 
 from moevolve.config import Config
 from moevolve.errors import StoreError, UsageError
+from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import RunReader
 from moevolve.journal.store import RunStore
 from moevolve.journal.view import RunView
-from moevolve.models.configured import Model, configured
+from moevolve.models.configured import Model, checkpoint, configured, know_kept
 from moevolve.records import VariantAdded
 
 
@@ -33,7 +34,7 @@ class Champions(Generic[Model]):
         kind: class of the models.
 
     Raises:
-        UsageError: the run holds no record yet.
+        UsageError: the run holds no record yet, or has no model.
     """
 
     def __init__(self, store: RunStore, kind: type[Model]) -> None:
@@ -44,6 +45,8 @@ class Champions(Generic[Model]):
         if self._reader.view.started is None:
             raise UsageError(f"{store.path} holds no record yet: there is no champion yet")
         self.started = self._reader.started
+        if optimises(self.started):
+            raise UsageError(f"{store.path} searched programs for an evaluator: it has no model")
         self.config = Config.from_canonical(self.started.config)
 
     @property
@@ -78,6 +81,8 @@ class Champions(Generic[Model]):
         """
         if self.config.policy.endpoint is not None:
             raise UsageError(f"{self._store.path} has an endpoint for its policy: there are no weights here")
+        # What a server learns lies inside the folder of the run.
+        know_kept(self.config, self._store.path, self._store.path.parent)
         policy = msgspec.structs.replace(self.config.policy, threads=threads, device=device)
         return configured(msgspec.structs.replace(self.config, policy=policy), self._kind)
 
@@ -97,6 +102,21 @@ class Champions(Generic[Model]):
         if not file.is_file():
             raise StoreError(f"the weights of {champion.variant} are missing: {file} is gone")
         model.read_weights(file)
+
+
+def model_of(folder: Path, kind: type[Model]) -> Path:
+    """The model that the run in a folder starts from: its champion is of the same architecture.
+
+    Raises:
+        UsageError: the run holds no record yet, or has no model here.
+        CheckpointError: the model that it keeps is gone.
+    """
+    with RunStore.open(folder) as store:
+        config = Champions(store, kind).config
+    if config.policy.endpoint is not None:
+        raise UsageError(f"{folder} has an endpoint for its policy: there are no weights here")
+    know_kept(config, folder)
+    return checkpoint(config)
 
 
 def champion_of(folder: Path, kind: type[Model], threads: int = 0, device: str = "cpu") -> Model:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moevolve.config import Config
-from moevolve.errors import UsageError
+from moevolve.errors import CheckpointError, UsageError
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.device import settled_device
 from moevolve.models.plan import Plan
@@ -18,8 +18,47 @@ SMALL = 10**8
 """Parameters up to which all weights train where nobody says otherwise."""
 
 
+MODEL = "model"
+"""Where a run's folder keeps the model that it starts from, where that is another run's champion."""
+
+_kept: dict[str, tuple[Path, str]] = {}
+"""Models that runs keep: where they are now, and what to call them in messages, by content hash."""
+
+
+def know(digest: str, path: Path, called: str = "") -> None:
+    """Says where a model that a run keeps is, and what messages call it."""
+    _kept[digest] = path, called or str(path)
+
+
+def is_known(digest: str, path: Path) -> bool:
+    """Whether a model that a run keeps is known to be there."""
+    return digest in _kept and _kept[digest][0] == path
+
+
+def know_kept(config: Config, *folders: Path) -> None:
+    """Says that the model that a run keeps, where it keeps one, is in the first of these folders that has it.
+
+    Raises:
+        CheckpointError: none of them has it.
+    """
+    if config.policy.digest is None:
+        return
+    path = next((folder / MODEL for folder in folders if (folder / MODEL).is_dir()), None)
+    if path is None:
+        raise CheckpointError(f"{folders[0] / MODEL} is gone: it is the model that the run starts from")
+    know(config.policy.digest, path)
+
+
+def called(config: Config) -> str:
+    """What messages call the model that a run starts from."""
+    known = _kept.get(config.policy.digest or "")
+    return str(checkpoint(config)) if known is None else known[1]
+
+
 def checkpoint(config: Config) -> Path:
     """Path of the model that a run starts from."""
+    if config.policy.digest in _kept:
+        return _kept[config.policy.digest][0]
     return Path(config.policy.checkpoint) if config.policy.checkpoint else seed_checkpoint()
 
 
@@ -46,7 +85,7 @@ def configured(config: Config, kind: type[Model]) -> Model:
         weights="auto" if adapts else "trainable",
     )
     if not model.has_tokenizer:
-        raise UsageError(f"{path} has no tokenizer.json, and a run needs one to read tasks")
+        raise UsageError(f"{called(config)} has no tokenizer.json, and a run needs one to read tasks")
     if adapts:
         model.adapt(learn.rank, learn.scale, learn.targets or TARGETS, seed=config.seed)
     return model

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from moevolve.journal.figures import counted, duration, number
 from moevolve.journal.ratings import optimises
-from moevolve.journal.reader import RunReader
+from moevolve.journal.reader import RunReader, read
 from moevolve.journal.text import line
-from moevolve.records import Sandbox, Status
-from moevolve.report.summary import Figures, Journal, Summary
+from moevolve.records import Answers, Arm, Sandbox, Status
+from moevolve.report.summary import (
+    Cost,
+    Count,
+    Figures,
+    GuardFigures,
+    Journal,
+    Memory,
+    Promotions,
+    Recorded,
+    Score,
+    SkillFigures,
+    Summary,
+    Tokens,
+    summarise,
+)
 
 SHOWN = 12
 """Champions that a table lists, the newest."""
@@ -25,11 +42,25 @@ class Champion(Figures, frozen=True, kw_only=True):
 
 
 class OptimisationFigures(Figures, frozen=True, kw_only=True):
-    """What `moevolve show --json` says of an optimisation run."""
+    """What `moevolve show --json` says of an optimisation run: the contract's fields, and an evaluator's own."""
 
     run: str
     status: Status
     seed: int
+    arm: Arm
+    suite: str
+    answers: Answers
+    cycles: int
+    score: Score
+    """The evaluator's numbers, initial and final; no interval, since an evaluator has no tasks that it is a mean over."""
+    skills: dict[str, SkillFigures]
+    promotions: Promotions
+    guards: dict[str, GuardFigures]
+    variants: int
+    memory: Memory
+    tokens: Tokens
+    cost: Cost | None = None
+    """Of the server whose model writes programs."""
     evaluations: int
     rechecks: int
     """Of the evaluations, those of programs that were evaluated before."""
@@ -61,6 +92,21 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
         run=summary.run,
         status=summary.status,
         seed=summary.seed,
+        arm=summary.arm,
+        suite=summary.suite,
+        answers=summary.answers,
+        cycles=summary.cycles,
+        score=Score(initial=ratings.first, final=ratings.champion),
+        skills=summary.skills,
+        promotions=Promotions(
+            weights=Count(proposed=0, accepted=0),
+            program=Count(proposed=max(0, summary.variants - 1), accepted=ratings.promoted),
+        ),
+        guards=summary.guards,
+        variants=summary.variants,
+        memory=summary.memory,
+        tokens=summary.tokens,
+        cost=summary.cost,
         evaluations=ratings.evaluations,
         rechecks=ratings.rechecks,
         failed=sum(ratings.failures.values()),
@@ -81,6 +127,16 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
         journal=summary.journal,
         error=summary.error,
     )
+
+
+def figures_of(store: Recorded) -> dict[str, Any]:
+    """What `moevolve show --json` prints of a run of either kind, as plain values; empty while the journal is."""
+    reader = read(store)
+    if not reader.view.entries:
+        return {}
+    summary = summarise(reader, store.head(), store.sandbox())
+    plain: dict[str, Any] = msgspec.to_builtins(figures(reader, summary) or summary)
+    return plain
 
 
 def show(found: OptimisationFigures) -> Group:

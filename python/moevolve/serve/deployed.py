@@ -17,7 +17,7 @@ from moevolve.errors import UsageError
 from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.journal.writer import JournalWriter
-from moevolve.loop import entries, resolve
+from moevolve.loop import entries, own_model, resolve
 from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
 from moevolve.records import Record, RolledBack, RunStarted, SkillInfo
@@ -140,9 +140,9 @@ def _begin(store: RunStore, folder: Path, run: bool, model: Path | None, threads
     else:
         path = None if model is None else str(model.resolve())
         policy = PolicySection(checkpoint=path, threads=threads, device=device)
-        config = Config(name="deployed", cycles=0, policy=policy)
-        engine = resolve.engine(config)
-        config = resolve.settled(config, engine)
+        with own_model.exported(Config(name="deployed", cycles=0, policy=policy), store.path) as config:
+            engine = resolve.engine(config)
+            config = own_model.kept(resolve.settled(config, engine), store.path)
     store.weights_dir.mkdir(parents=True, exist_ok=True)
     weights = engine.weights_hash
     file = engine.write_weights(store.weights_dir / f"{weights}.safetensors")

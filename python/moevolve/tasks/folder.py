@@ -1,6 +1,6 @@
 """Suites of a user's own: a folder, or a Python file that defines skills.
 
-- `suite.toml`: name, summary, answers, splits, skills, MCP servers; all of it optional.
+- `suite.toml`: name, summary, answers, levels, splits, skills, tools, limits, MCP servers (`suite_file`); all optional.
 - `tasks.jsonl`: {"id", "skill", "level", "prompt" | "messages", "answer", ...}, a line each; the check gets all of it.
 - `tools.py`: functions that programs may call, such as `def weather(city: str) -> str`.
 - `files/`: what tasks put into the workspace of an agent that has one: `"files": "name"` in a task's line.
@@ -15,7 +15,6 @@ import re
 import runpy
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,22 +22,21 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from moevolve.config.files import parse_toml, read_text
+from moevolve.config.files import read_text
 from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
 from moevolve.journal.text import line as one_line
 from moevolve.protocol.messages import Message
-from moevolve.records import Answers
 from moevolve.tasks import registry
 from moevolve.tasks.environment import Environment, kinds_in
 from moevolve.tasks.files import TaskFiles, files_of
 from moevolve.tasks.installed import installed
-from moevolve.tasks.listed import LISTED_SHARES, listed
+from moevolve.tasks.listed import listed
 from moevolve.tasks.skill import Skill, check_path
-from moevolve.tasks.splits import SPLITS, Split
+from moevolve.tasks.splits import SPLITS
 from moevolve.tasks.suite import SUITES, Suite, nearest, register
+from moevolve.tasks.suite_file import SkillSection, SuiteFile, suite_file
 from moevolve.tasks.task import Match, Task, Verdict, WorkspaceCheck
-from moevolve.tasks.tools.servers import ServerSection
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
 ENVIRONMENT, SKILLS = "environment.py", "skills.py"
@@ -50,29 +48,6 @@ MOST_BYTES = 64 << 20
 Check = Callable[[dict[str, Any], str, Path | None], "float | Verdict"]
 
 _WORDS = re.compile(r"[^a-z0-9_]+")
-
-
-class SkillSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `[skills."path"]` says of a skill."""
-
-    summary: str = ""
-    requires: tuple[str, ...] = ()
-    """The skills that its tasks build on."""
-
-
-class SuiteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `suite.toml` says; each key may be left out."""
-
-    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = ""
-    summary: str = ""
-    answers: Answers = "any"
-    match: Match = "last line"
-    """How gold answers are compared: models reason before they answer."""
-    splits: dict[Split, Annotated[float, Meta(ge=0.0, le=1.0)]] = msgspec.field(
-        default_factory=LISTED_SHARES.copy
-    )
-    skills: dict[str, SkillSection] = {}
-    mcp: dict[str, ServerSection] = {}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +157,7 @@ def _files(source: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _folder(source: Path, called: str | None) -> Suite:
-    settings = _settings(source / SETTINGS)
+    settings = suite_file(source / SETTINGS)
     name = settings.name or called or _WORDS.sub("_", source.resolve().name.lower()).strip("_") or "suite"
     check, world = _check(source / CHECK), _environment(source / ENVIRONMENT)
     if check is not None and world is not None:
@@ -200,6 +175,8 @@ def _folder(source: Path, called: str | None) -> Suite:
         tasks.setdefault(path, {}).setdefault(row.level, []).append(
             _task(row, fields, check, files, world, settings.match)
         )
+    if settings.levels is not None:
+        tasks = {path: _within(levels, settings.levels, path, source) for path, levels in tasks.items()}
     if unknown := sorted(set(settings.skills) - set(tasks)):
         raise UsageError(
             f"{source / SETTINGS}: no task is of skill {unknown[0]!r}{nearest(unknown[0], tasks)}"
@@ -210,37 +187,56 @@ def _folder(source: Path, called: str | None) -> Suite:
                 f"{source / SETTINGS}: {path} requires {unknown[0]!r}, and no task is of it{nearest(unknown[0], tasks)}"
             )
     skills = [_skill(path, levels, settings, source) for path, levels in sorted(tasks.items())]
-    tools = [_plain(source / TOOLS)] if (source / TOOLS).exists() else []
     return Suite(
         name,
         skills,
         answers=settings.answers,
-        tools=tools,
+        tools=_tools(source, settings),
         servers=settings.mcp,
+        limits=settings.limits.given(),
         folder=source.resolve(),
         environments=None if world is None else source / ENVIRONMENT,
         requires={path: section.requires for path, section in settings.skills.items() if section.requires},
     )
 
 
-def _settings(file: Path) -> SuiteFile:
-    if not file.exists():
-        return SuiteFile()
-    try:
-        settings = msgspec.convert(parse_toml(read_text(file, encoding="utf-8-sig")), SuiteFile)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise UsageError(f"{file}: {error}") from None
-    if missing := [split for split in SPLITS if settings.splits.get(split, 0.0) <= 0 and split != "dev"]:
-        raise UsageError(f"{file}: splits: a run needs a share of {', '.join(missing)} above 0")
-    return settings
+def _within(
+    levels: Mapping[int, list[Task]], chosen: tuple[int, int], path: str, source: Path
+) -> dict[int, list[Task]]:
+    """The tasks of the levels that a suite has."""
+    low, high = chosen
+    found = {level: tasks for level, tasks in levels.items() if low <= level <= high}
+    if not found:
+        raise UsageError(
+            f"{source / SETTINGS}: levels: skill {path} has no task of level {low} to {high}, but of "
+            f"{', '.join(map(str, sorted(levels)))}"
+        )
+    return found
+
+
+def _tools(source: Path, settings: SuiteFile) -> list[Path]:
+    """The files of tools: those that `tools` names, or `tools.py` where it is left out and the file is there."""
+    if settings.tools is None:
+        return [_plain(source / TOOLS)] if (source / TOOLS).exists() else []
+    if settings.tools and settings.answers == "policy":
+        raise UsageError(
+            f'{source / SETTINGS}: tools: with answers = "policy" answers are plans, which call no tools'
+        )
+    files = []
+    for name in settings.tools:
+        file = source / name
+        if not file.resolve().is_relative_to(source.resolve()) or file.suffix != ".py" or not file.is_file():
+            raise UsageError(f"{source / SETTINGS}: tools: {name!r} is no Python file in the suite's folder")
+        files.append(file)
+    return files
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
     ids: dict[str, int] = {}
     prompts: dict[str, int] = {}
     try:
-        # Split at line feeds alone, since JSON may hold U+2028 as it is; some editors begin with a byte order mark.
-        lines = read_text(file, MOST_BYTES, "utf-8-sig").split("\n")
+        # Split at line feeds alone, since JSON may hold U+2028 as it is.
+        lines = read_text(file, MOST_BYTES).split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     for number, line in enumerate(lines, 1):

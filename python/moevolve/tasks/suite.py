@@ -47,6 +47,7 @@ class Suite:
         environments: the Python file that defines its environments.
         requires: skill -> the skills that its tasks build on.
         endless: skills whose generators know every level, beyond those that they begin with.
+        limits: keys of a run's configuration -> bounds that a run on it has unless its own file sets others.
 
     Raises:
         UsageError: two skills with one path, or a path that is also a branch.
@@ -65,6 +66,7 @@ class Suite:
         environments: Path | None = None,
         requires: Mapping[str, Sequence[str]] | None = None,
         endless: Iterable[str] = (),
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self.name = name
         self.answers: Answers = answers
@@ -75,6 +77,7 @@ class Suite:
         self.environments = environments
         self.requires = {path: tuple(of) for path, of in (requires or {}).items()}
         self.endless = frozenset(endless)
+        self.limits = dict(limits or {})
         self._secret = NO_SECRET
         self._closed: frozenset[str] = frozenset()
         self.skills: dict[str, Skill] = {}
@@ -151,6 +154,7 @@ class Suite:
             environments=self.environments,
             requires=self.requires,
             endless=self.endless,
+            limits=self.limits,
         )
         other._secret, other._closed = self._secret, self._closed
         return other

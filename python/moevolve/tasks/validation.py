@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from moevolve.errors import UsageError
 from moevolve.randomness import key
+from moevolve.tasks.grading import BROKEN
 from moevolve.tasks.splits import SPLITS
-from moevolve.tasks.task import Task
+from moevolve.tasks.task import Task, Verdict
 
 if TYPE_CHECKING:
     from moevolve.tasks.suite import Suite
@@ -66,8 +68,50 @@ def validate(suite: Suite, samples: int = 400) -> Report:
     Args:
         suite: the suite to prove.
         samples: tasks a leaf; constants are judged more sharply with more of them.
+
+    Raises:
+        UsageError: `samples` is below 1.
     """
+    if samples < 1:
+        raise UsageError(f"samples {samples}: a proof needs at least 1 task of each skill")
     return Report(suite=suite.name, leaves=tuple(_leaf(suite, path, samples) for path in suite.skills))
+
+
+class _Grader:
+    """A suite's grader that remembers which tasks' checks failed whatever the answer was."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self._judged: set[str] = set()
+        self._broken: dict[str, tuple[Task, Verdict]] = {}
+
+    def grade(self, task: Task, answer: str) -> Verdict:
+        verdict = self._suite.grade(task, answer)
+        if verdict.failure not in BROKEN:
+            self._judged.add(task.id)
+        self._broken.setdefault(task.id, (task, verdict))
+        return verdict
+
+    def mean(self, graded: list[tuple[Task, str]]) -> float:
+        """Mean score of answers."""
+        return sum(self.grade(task, answer).score for task, answer in graded) / len(graded)
+
+    def problems(self) -> list[str]:
+        """What is said of tasks that no answer can pass, as their check judged none."""
+        broken = [first for name, first in self._broken.items() if name not in self._judged]
+        if not broken:
+            return []
+        task, verdict = broken[0]
+        detail = (verdict.detail or str(verdict.failure)).rpartition("\n")[2].strip()
+        return [
+            f"the check failed on every answer to {len(broken)} of {len(self._broken)} tasks, first to task "
+            f"{_said(task)!r}: {detail}"
+        ]
+
+
+def _said(task: Task) -> str:
+    """What its author calls a task."""
+    return str(task.fields.get("id", task.id))
 
 
 def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
@@ -95,14 +139,16 @@ def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
     if prompts < SPACE:
         problems.append(f"about {prompts} distinct prompts at level {low}; {SPACE} are needed")
 
-    golds = [task for task in tasks if task.answer is not None]
+    grader = _Grader(suite)
+    golds = [(task, task.answer) for task in tasks if task.answer is not None]
     gold = None
     if golds:
-        gold = sum(suite.grade(task, task.answer or "").score for task in golds) / len(golds)
+        gold = grader.mean(golds)
         if gold < 1.0:
             problems.append(f"gold answers score {gold:.3f}, not 1")
 
-    constant, answer = _best_constant(suite, tasks)
+    constant, answer = _best_constant(grader, tasks)
+    problems += grader.problems()
     if constant >= CONSTANT_LIMIT:
         problems.append(
             f"the constant answer {answer!r} scores {constant:.2f}; below {CONSTANT_LIMIT} is wanted"
@@ -125,21 +171,21 @@ def _listed(suite: Suite, path: str) -> LeafReport:
     named = [
         skill.task(level, seed) for level, tasks in skill.listed.tasks.items() for seed in range(len(tasks))
     ]
-    problems = []
+    problems, grader = [], _Grader(suite)
     gold, wrong = None, []
     if golds := [task for task in named if task.answer is not None]:
-        verdicts = [(task, suite.grade(task, task.answer or "")) for task in golds]
+        verdicts = [(task, grader.grade(task, task.answer or "")) for task in golds]
         gold = sum(verdict.score for _, verdict in verdicts) / len(verdicts)
         wrong = [(task, verdict) for task, verdict in verdicts if not verdict.success]
     if wrong:
         task, verdict = wrong[0]
-        said = task.fields.get("id", task.id)
         problems.append(
-            f"{len(wrong)} of {len(golds)} gold answers are no success, first that of task {said!r}: "
+            f"{len(wrong)} of {len(golds)} gold answers are no success, first that of task {_said(task)!r}: "
             f"{verdict.detail or verdict.failure or verdict.score}"
         )
-    constant, answer = _best_constant(suite, named)
-    echo = sum(suite.grade(task, task.prompt).score for task in named) / len(named)
+    constant, answer = _best_constant(grader, named)
+    echo = grader.mean([(task, task.prompt) for task in named])
+    problems += grader.problems()
     if echo > constant:
         constant, answer = echo, "(the prompt)"
     if constant >= LISTED_LIMIT:
@@ -160,10 +206,8 @@ def _differs(first: Task, second: Task) -> bool:
     return (first.prompt, first.answer) != (second.prompt, second.answer)
 
 
-def _best_constant(suite: Suite, tasks: list[Task]) -> tuple[float, str]:
+def _best_constant(grader: _Grader, tasks: list[Task]) -> tuple[float, str]:
     common = Counter(task.answer for task in tasks if task.answer is not None).most_common(CONSTANTS)
     answers = dict.fromkeys([*(answer for answer, _ in common if answer is not None), *CHEAP])
-    scores = [
-        (sum(suite.grade(task, answer).score for task in tasks) / len(tasks), answer) for answer in answers
-    ]
+    scores = [(grader.mean([(task, answer) for task in tasks]), answer) for answer in answers]
     return max(scores, key=lambda scored: scored[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moevolve.cli import output
 from moevolve.cli.commands.run import own_settings, policy_settings
 from moevolve.config import Config, parse_settings
+from moevolve.config.source import preset_of
 from moevolve.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +25,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agent", metavar="DIR", help="an agent's folder (default: the seed, or the run's champion)"
     )
-    parser.add_argument("--run", type=Path, metavar="DIR", help="a run whose champion is scored")
     parser.add_argument(
-        "--model", metavar="PATH|NAME", help="a model's folder or GGUF file; with --endpoint its name"
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="a run whose champion is scored, under the run's own settings and splits",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="PATH|NAME",
+        help="a model's folder, a GGUF file, or a run, whose champion's weights answer; with --endpoint its name",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="D",
+        help="what computes the model: cpu, cuda:N or auto (default: cpu, or the run's)",
     )
     parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible server that answers")
     parser.add_argument("--key-env", metavar="VAR", help="with --endpoint: the variable that holds its key")
@@ -41,30 +54,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--each", type=int, default=4, metavar="N", help="tasks a (skill, level) of a generator (default: 4)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="which tasks and samples (default: 0)"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="which tasks and samples, with --run within the run's splits (default: 0)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of a run's file"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any key of a run's file; with --run on top of the run's",
     )
     parser.add_argument("--attempts", type=Path, metavar="FILE", help="write every attempt as a line of JSON")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 
 
 def execute(options: argparse.Namespace) -> int:
+    from moevolve.loop.champion import configuration
     from moevolve.loop.evaluation import evaluate
 
     if options.run is not None and (options.model or options.endpoint):
         raise UsageError("--run brings its own policy: leave --model and --endpoint out")
     if options.each < 1:
         raise UsageError("--each is at least 1")
-    preset = (
-        "endpoint" if options.endpoint is not None else "real" if options.model is not None else "quickstart"
-    )
-    config = Config.load(
-        preset, policy_settings(options) | own_settings(options) | parse_settings(options.set)
-    ).override(seed=options.seed)
+    given = policy_settings(options) | own_settings(options) | parse_settings(options.set)
+    seed = None
+    if options.run is None:
+        preset = preset_of(options.model, options.endpoint)
+        config = Config.load(preset, {"seed": 0} | given).override(seed=options.seed)
+    else:
+        config, seed = configuration(options.run, given), options.seed or 0
     splits = tuple(dict.fromkeys(options.split or ("train", "dev")))
-    done = evaluate(config, splits, options.each, options.run, lambda what: output.say(f"... {what}"))
+    done = evaluate(config, splits, options.each, options.run, lambda what: output.say(f"... {what}"), seed)
     if options.attempts is not None:
         _write(done, options.attempts)
     if options.json:

@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="PATH",
-        help="folder of a checkpoint, or a .gguf file (default: the shipped seed)",
+        help="folder of a checkpoint, a .gguf file, or a run, whose champion completes (default: the shipped seed)",
     )
     parser.add_argument("--chat", action="store_true", help="answer, through the model's own chat template")
     parser.add_argument("--system", metavar="TEXT", help="what the chat's system message says")

@@ -7,6 +7,7 @@ folder of their own to change what stands there.
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 from hashlib import blake2b
 from pathlib import Path
@@ -277,7 +278,7 @@ def _import(options: argparse.Namespace, memory: MemoryStore) -> int:
         raise UsageError(f"{options.what} cannot be read: {error.strerror}") from None
     decoder = msgspec.json.Decoder(Exported)
     read: list[Exported] = []
-    for number, text in enumerate(raw.splitlines(), 1):
+    for number, text in enumerate(raw.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not text.strip():
             continue
         try:

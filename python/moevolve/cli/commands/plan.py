@@ -20,7 +20,10 @@ SHOWN = ("stored", "bf16", "fp8", "q8_0", "q6_k", "q5_k", "q4_k")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a config.json, a folder with one, or a .gguf file"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a config.json, a folder with one, a .gguf file, or a run, whose champion is planned",
     )
     parser.add_argument(
         "--context",
@@ -33,10 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    from moevolve.journal.store import is_run
     from moevolve.models.cards import CARDS, this_machine
+    from moevolve.models.champions import model_of
+    from moevolve.models.engine import Engine
     from moevolve.models.plan import Plan
 
-    plan = Plan.of(options.model)
+    plan = Plan.of(model_of(options.model, Engine) if is_run(options.model) else options.model)
     context = min(CONTEXT, plan.positions or CONTEXT) if options.context is None else options.context
     if context < 1 or options.batch < 1:
         raise UsageError("--context and --batch are at least 1")

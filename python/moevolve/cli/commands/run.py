@@ -38,8 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="PATH|NAME",
-        help="a chat model to start from: a folder (Hugging Face layout) or a GGUF file; with --endpoint the "
-        "server's name of its model",
+        help="a chat model to start from: a folder (Hugging Face layout), a GGUF file, or a run, whose champion's weights "
+        "are copied; with --endpoint the server's name of its model",
+    )
+    parser.add_argument(
+        "--device", metavar="D", help="what computes the model: cpu, cuda:N or auto (default: the preset's)"
     )
     parser.add_argument(
         "--key-env", metavar="VAR", help="with --endpoint: the environment variable that holds its key"
@@ -147,7 +150,9 @@ def execute(options: argparse.Namespace) -> int:
 
 def policy_settings(options: argparse.Namespace) -> dict[str, Any]:
     """What the options about a model, here or on a server, set; errors as of `source.policy_settings`."""
-    return source.policy_settings(options.model, options.endpoint, options.key_env, options.price)
+    return source.policy_settings(
+        options.model, options.endpoint, options.key_env, options.price, options.device
+    )
 
 
 def own_settings(options: argparse.Namespace) -> dict[str, Any]:
