@@ -55,7 +55,7 @@ def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, st
 
 
 def _heed() -> None:
-    """Gives signals that this interpreter or the host's own parent ignores back to the program: it inherits what is ignored."""
+    """Has the program ignore no signal: it would inherit what this interpreter, or whoever started the host, ignores."""
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

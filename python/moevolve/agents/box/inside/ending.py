@@ -1,4 +1,4 @@
-"""The end of a program in a forked interpreter, as an interpreter of its own would come to it; the process leaves after it."""
+"""The end of a program in a forked interpreter, as one of its own would come to it; the process leaves after it."""
 
 from __future__ import annotations
 
