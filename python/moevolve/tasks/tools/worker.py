@@ -66,9 +66,9 @@ def called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     inspect.signature(function).bind(**given)
     result = function(**given)
     if inspect.iscoroutine(result):
-        import asyncio  # Half of what a start takes, for the few that need it.
+        from moevolve.tasks.coroutines import ended  # An event loop is half of what a start takes.
 
-        return asyncio.run(result)
+        return ended(result)
     return result
 
 
