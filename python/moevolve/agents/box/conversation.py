@@ -114,6 +114,8 @@ class Conversation:
             self._records.keep(self._place, former)
         else:
             end = await self._live(nursery())
+            if not self.attempt.open:
+                end = Answered(None, self.attempt.failure, self.attempt.detail)
             files = None
             if self._keep and self._workspace is not None:
                 files = self._workspace.packed(MOST_WORKSPACE)
@@ -152,6 +154,7 @@ class Conversation:
 
     async def _hear(self, known: Recorded) -> None:
         """Asks what the attempt asked, and has it end as it ended."""
+        self.attempt.heard = True
         for kind, arguments in known.requests:
             if self._left is None or self._left[kind, arguments] > 0:
                 if self._left is not None:
