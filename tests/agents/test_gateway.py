@@ -304,3 +304,16 @@ for number in range(100):
 """
     outcome = worked(program, body, requests=500)
     assert outcome.failure == "budget" and "files and folders" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "agent.call('add', tool=2, self=3)",
+        "agent.call('add', **{'a': 2, 'b': 3})",
+        "agent.call(tool='add', a=5)",
+    ],
+)
+def test_arguments_of_a_tool_have_any_names(deed: str, program) -> None:
+    host = ProgramHost(tools=Adder())
+    assert solved(host, program(f"return str(await {deed})")).answer == "5"

@@ -58,3 +58,14 @@ def test_a_torn_result_is_named(process: Tools, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="result of count on record"):
             RecordedTools(process, process.tools, store).call([request(1)])
     process.close()
+
+
+@pytest.mark.parametrize("step", [1 << 63, (1 << 64) - 1, 1 << 64, -(1 << 63) - 1, 10**40])
+def test_integers_of_any_size_are_called_with_returned_and_on_record(
+    step: int, process: Tools, tmp_path: Path
+) -> None:
+    with RunStore.create(tmp_path / "run") as store, RunStore.create(tmp_path / "again") as scratch:
+        assert RecordedTools(process, process.tools, store).call([request(1, step)]) == [step]
+        process.close()
+        assert RecordedTools(None, (), scratch, store).call([request(1, step)]) == [step]
+        assert len({digest(request(1, each)) for each in (step, step + 1, -step, str(step))}) == 4

@@ -190,6 +190,13 @@ def test_a_run_is_scored_by_end_states_and_replayed(suite: Path, tmp_path: Path)
     assert mv.replay(tmp_path / "run").equal
 
 
+def test_what_is_done_in_a_world_may_be_a_coroutine(suite: Path, tmp_path: Path) -> None:
+    slow = "    async def close(self, ticket: str) -> int:\n        await asyncio.sleep(0.001)\n"
+    text = WORLD.replace("    def close(self, ticket: str) -> int:\n", slow)
+    (suite / "environment.py").write_text(f"import asyncio\n{text}")
+    assert {found.score.mean for found in run(tmp_path / "run", suite, SOLVE)} == {1.0}
+
+
 COMMAND = """
 import http.client, json, sys
 def call(tool, **arguments):

@@ -67,6 +67,36 @@ def test_failures_of_a_tool_are_told_and_leave_the_server_as_it_was(tools: Tools
     assert tools.call(request("notes")) == ["a"]
 
 
+RUDE = Path(__file__).parents[1] / "fixtures" / "mcp_rude.py"
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("malformed", "content"),
+        ("other", "'many' is not of type 'integer'"),
+        ("missing", "did not return structured content"),
+    ],
+)
+def test_a_result_that_is_none_is_a_failure_and_the_server_stays_as_it_was(tool: str, message: str) -> None:
+    rude = Tools(servers={"rude": ServerSection(command=("python", str(RUDE)), state="attempt")})
+    try:
+        assert rude.call(request("count")) == "1"
+        with pytest.raises(CallFailed, match=message) as failed:
+            rude.call(request(tool))
+        assert not failed.value.lost
+        assert rude.call(request("count")) == "3"
+    finally:
+        rude.close()
+
+
+def test_a_server_that_offers_no_tools_of_the_protocol_is_named() -> None:
+    rude = Tools(servers={"rude": ServerSection(command=("python", str(RUDE), "listed"))})
+    with pytest.raises(UsageError, match="'rude' cannot be used"):
+        _ = rude.tools
+    rude.close()
+
+
 def test_a_server_that_dies_comes_back_with_what_it_knew(tools: Tools) -> None:
     tools.call(request("note", text="a"))
     with pytest.raises(CallFailed):

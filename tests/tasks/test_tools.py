@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def floods():
 def odd():
     return object()
 
+async def waits(text: str) -> str:
+    """Waits for a text."""
+    import asyncio
+    await asyncio.sleep(0)
+    return text
+
+async def refuses():
+    raise KeyError("late")
+
+def forks() -> int:
+    other = os.fork()
+    while other == 0:
+        time.sleep(1)
+    return other
+
 def _hidden():
     return 1
 '''.replace("from helpers_of_nobody import *\n", "")
@@ -58,6 +74,7 @@ def tools(tmp_path: Path) -> Iterator[ToolProcess]:
     (tmp_path / "tools.py").write_text(TOOLS)
     process = ToolProcess([tmp_path / "tools.py"], seconds=3.0)
     yield process
+    process.close()
     process.close()
 
 
@@ -109,6 +126,21 @@ def test_a_call_that_breaks_its_process_harms_no_other(tool: str, message: str, 
     assert tools.call("pid", {}) != before
     with pytest.raises(ProcessLookupError):
         os.kill(before, 0)
+
+
+def test_a_coroutine_is_run_to_its_end(tools: ToolProcess) -> None:
+    assert tools.call("waits", {"text": "x"}) == "x"
+    with pytest.raises(CallFailed, match="KeyError: 'late'"):
+        tools.call("refuses", {})
+
+
+def test_what_a_tool_has_started_holds_up_no_end_and_ends_with_its_process(tools: ToolProcess) -> None:
+    other = tools.call("forks", {})
+    handle = os.pidfd_open(other)
+    tools.close()
+    assert select.select([handle], [], [], 60)[0], "it outlives the tools"
+    os.close(handle)
+    assert isinstance(tools.call("pid", {}), int)
 
 
 @pytest.mark.parametrize(

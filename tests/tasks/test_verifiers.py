@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -103,6 +104,16 @@ def test_rewards_are_weighed_and_kept_between_zero_and_one(installed: Path) -> N
     task = {"messages": [], "answer": "12345", "info": {"even": False}, "task": "default"}
     assert check(task, "12345", None) == pytest.approx(0.8)
     assert check(task, "1", None) == pytest.approx(0.2)
+
+
+def test_rewards_are_coroutines_that_need_no_socket(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("a grader's process has no sockets")
+
+    check = verifiers.rewards("old-sums", {})
+    monkeypatch.setattr(socket, "socketpair", refused)
+    task = {"messages": [], "answer": "12345", "info": {"even": False}, "task": "default"}
+    assert check(task, "12345", None) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(

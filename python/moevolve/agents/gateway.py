@@ -18,6 +18,9 @@ from moevolve.agents.wire import Replies, WireRequest
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import Call, Note, Unanswered
 
+GENERATE = "generate"
+"""The kind of requests to the policy."""
+
 
 class Refused(Exception):
     """A request that is not granted; the program sees an exception of its own.
@@ -132,6 +135,22 @@ class Gateway:
                 elif attempt.open:
                     attempt.dismiss(result.failure, result.detail)
         return Replies(replies=replies)
+
+    def together(self, asked: Sequence[WireRequest], attempt: Attempt) -> int:
+        """How many of an attempt's requests, from the first on, come to the same in one round as each in a round of its own:
+        those to the policy that it can pay in any case, and at least one."""
+        trial = Attempt(attempt.skill, attempt.key, attempt.role, attempt.limits)
+        trial.requests, trial.tokens = attempt.requests, attempt.tokens
+        count = 0
+        for wire in asked:
+            try:
+                if wire.kind != GENERATE or not trial.grant():
+                    break
+                self._request(wire, trial)
+            except Refused:
+                break
+            count += 1
+        return max(1, count)
 
     def _request(self, wire: WireRequest, attempt: Attempt) -> Any:
         if wire.kind not in self._kinds:

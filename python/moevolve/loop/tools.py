@@ -11,6 +11,7 @@ import msgspec
 from moevolve.agents.kinds.tools import ToolFailure
 from moevolve.errors import DivergedError, StoreError
 from moevolve.journal.store import RunStore
+from moevolve.protocol import packing
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
 from moevolve.records import Timing
@@ -31,8 +32,7 @@ class _Row(msgspec.Struct, frozen=True):
     lost: bool = False
 
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
-_decode = msgspec.msgpack.Decoder(_Row).decode
+_decode = msgspec.msgpack.Decoder(_Row, ext_hook=packing.wide).decode
 
 
 class RecordedTools:
@@ -71,7 +71,7 @@ class RecordedTools:
             if kept is None and self._source is not None:
                 kept = self._source.get(TABLE, name)
             if kept is None:
-                kept = _encode(self._made(request))
+                kept = packing.encode(self._made(request))
                 puts.append((TABLE, name, kept))
                 fresh = True
             else:
@@ -138,5 +138,5 @@ def _described(store: RunStore) -> Sequence[Tool] | None:
 
 def digest(request: ToolRequest) -> str:
     """The name of a call on record."""
-    body = _encode((request.key, request.tool, request.arguments))
+    body = packing.encode((request.key, request.tool, request.arguments))
     return hashlib.blake2b(body, digest_size=16).hexdigest()

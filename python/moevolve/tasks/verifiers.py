@@ -8,7 +8,6 @@ verifiers but what the package itself does.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 import json
@@ -20,6 +19,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from moevolve.errors import UsageError
+from moevolve.tasks.coroutines import ended
 from moevolve.tasks.folder import CHECK, SETTINGS, TASKS
 
 MOST_TASKS = 10_000
@@ -63,7 +63,7 @@ def rewards(name: str, arguments: Mapping[str, Any]) -> Check:
     environment = opened(name, arguments)
 
     def check(task: dict[str, Any], answer: str, workspace: Path | None) -> float:
-        score = asyncio.run(environment.score(task, answer))
+        score = ended(environment.score(task, answer))
         if math.isnan(score):
             raise ValueError(f"the rewards of {name} are NaN")
         return min(1.0, max(0.0, score))

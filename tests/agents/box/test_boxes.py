@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
 from boxed import ASK, PLAIN, Model, answers, boxes, command, host, tasks, total  # noqa: E402
 
+from moevolve.agents.box.workspace import take  # noqa: E402
 from moevolve.agents.genome import Genome  # noqa: E402
 from moevolve.protocol.requests import PublicTask  # noqa: E402
 
@@ -74,6 +76,68 @@ def test_another_program_than_python_is_started() -> None:
         files={"agent.toml": toml, "run.sh": 'read task; echo "heard $task in $PWD as $(id -u)"\n'}
     )
     assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["heard 0 + 1 in /box/work as 1000"]
+
+
+@pytest.mark.parametrize("preload", [["json"], []], ids=["warm", "cold"])
+def test_a_script_ends_as_an_interpreter_ends(preload: list[str]) -> None:
+    script = (
+        "import atexit, gzip, sys, threading\n"
+        "whole = threading.Event()\n"
+        "def late():\n    whole.wait()\n    print('thread', sys.modules['__main__'].word)\n"
+        "threading.Thread(target=late).start()\n"
+        "word, kept = 'known', open('left', 'w')\n"
+        "kept.write('written')\n"
+        "packed = gzip.open('packed', 'wt')\n"
+        "packed.write('packed')\n"
+        "atexit.register(lambda: print('end', open('left').read() == '', word))\n"
+        "threading.Timer(0, whole.set).start()\n"
+    )
+    genome = command(script, preload=preload)
+    [outcome] = host().solve(genome, tasks(1), Model(), None, [1], workspaces=True)
+    left = take(outcome.workspace)
+    assert left is not None
+    seen = [left.read("left", 100), gzip.decompress(left.read("packed", 1000) or b"")]
+    left.close()
+    assert (outcome.answer, seen) == ("thread known\nend True known", [b"written", b"packed"]), outcome.detail
+
+
+@pytest.mark.parametrize("preload", [["json"], []], ids=["warm", "cold"])
+def test_a_script_in_a_folder_finds_what_lies_beside_it(preload: list[str]) -> None:
+    toml = f'kind = "command"\nargv = ["python", "src/agent.py"]\nimport = {preload}\n'.replace("'", '"')
+    files = {
+        "agent.toml": toml,
+        "src/agent.py": "import helpers\nprint(helpers.WORD)\n",
+        "src/helpers.py": "WORD = 'beside'\n",
+    }
+    assert answers(host().solve(Genome(files=files), tasks(1), Model(), None, [1])) == ["beside"]
+
+
+@pytest.mark.parametrize("preload", [["json"], []], ids=["warm", "cold"])
+def test_what_a_script_exits_with_is_said(preload: list[str]) -> None:
+    script = (
+        "import threading\nthreading.Thread(target=print, args=('x',)).start()\nraise SystemExit(['why'])"
+    )
+    [outcome] = host().solve(command(script, preload=preload), tasks(1), Model(), None, [1])
+    assert (outcome.failure, outcome.detail) == ("error", "it ended with code 1: ['why']")
+
+
+@pytest.mark.parametrize("argv", [["sh", "run.sh"], ["run.sh"], ["env", "sh", "run.sh"]])
+def test_a_program_is_looked_for_on_the_path_and_a_script_of_its_own_is_one(argv: list[str]) -> None:
+    toml = f'kind = "command"\nargv = {argv}\n'.replace("'", '"')
+    genome = Genome(files={"agent.toml": toml, "run.sh": '#!/bin/sh\nread task; echo "heard $task"\n'})
+    assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["heard 0 + 1"]
+
+
+def test_a_program_that_is_nowhere_is_an_error_of_its_attempt() -> None:
+    genome = Genome(files={"agent.toml": 'kind = "command"\nargv = ["no-such-program"]\n'})
+    [outcome] = host().solve(genome, tasks(1), Model(), None, [1])
+    assert outcome.failure == "error" and "the box cannot run no-such-program" in outcome.detail
+
+
+def test_a_program_that_is_started_ignores_no_signal() -> None:
+    toml = 'kind = "command"\nargv = ["sed", "-n", "s/^SigIgn:[[:space:]]*//p", "/proc/self/status"]\n'
+    genome = Genome(files={"agent.toml": toml})
+    assert answers(host().solve(genome, tasks(1), Model(), None, [1])) == ["0" * 16]
 
 
 def test_the_files_of_a_task_and_of_the_agent_are_there() -> None:

@@ -238,6 +238,22 @@ def test_a_client_that_speaks_no_http_costs_nobody(said: bytes) -> None:
     assert answers(host().solve(command(script), tasks(2), Model(), None, [1, 2])) == ["1", "3"]
 
 
+def test_more_connections_than_are_served_at_one_time_wait_for_their_turn() -> None:
+    script = f"""{ASK}
+import socket
+BODY = json.dumps({{"model": "m", "messages": [{{"role": "user", "content": "1 2"}}]}}).encode()
+HEAD = b"POST /v1/chat/completions HTTP/1.1\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(BODY)
+doors = [socket.create_connection(("127.0.0.1", 8000)) for _ in range(90)]
+for door in doors:
+    door.sendall(HEAD + BODY)
+told = [door.recv(1 << 16)[:15] for door in doors]
+doors[-1].sendall(HEAD + BODY)
+print(set(told) == {{b"HTTP/1.1 200 OK"}}, doors[-1].recv(1 << 16)[:15])
+"""
+    [outcome] = host().solve(command(script, limits={"seconds": 60}), tasks(1), Model(), None, [1])
+    assert (outcome.answer, outcome.requests) == ("True b'HTTP/1.1 200 OK'", 91), outcome
+
+
 def test_an_interpreter_that_does_not_start_is_named() -> None:
     from moevolve.errors import SandboxError, UsageError
 

@@ -15,6 +15,7 @@ from moevolve.models.endpoint.intents import NAME, Intents
 from moevolve.models.endpoint.replies import read
 from moevolve.models.endpoint.tape import Tape
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import ToolCall
 
 NOTHING = Exchange(completions=[], calls=0)
 HALF = Exchange(
@@ -64,6 +65,18 @@ def test_what_a_killed_process_left_is_taken_over_and_what_it_kept_is_not_counte
         assert lost is not None and (lost.calls, lost.unmetered) == (1, 1)
         taken.keep([("lost", lost)])
         assert taken.begun("lost") is None
+
+
+def test_calls_of_tools_with_integers_of_any_size_are_kept(tmp_path: Path) -> None:
+    call = ToolCall(0, "multiply", {"a": 10**30, "rest": [{"b": -(10**20)}], "c": "x"})
+    wide = Exchange(completions=[Completion("", [], [], "tool_calls", (call,))])
+    with RunStore.create(tmp_path / "run") as store:
+        tape = Tape(store, lambda: 0)
+        tape.begin("lost", wide)
+        tape.keep([("kept", wide)])
+        taken = Tape(store, lambda: 0)
+        assert taken.find("kept") == wide and taken.begun("lost") == wide
+    assert wide.content() != Exchange(completions=[]).content()
 
 
 def test_an_exchange_goes_on_from_what_it_had_come_to(ask: Any, a_request: Any) -> None:

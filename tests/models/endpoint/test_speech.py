@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from moevolve.config import EndpointSection
 from moevolve.models.endpoint.speech import Speech
@@ -56,6 +57,12 @@ def test_a_request_is_named_by_all_that_its_answer_depends_on() -> None:
     # How it is asked, and what it costs, does not change what is asked.
     other = EndpointSection(concurrency=1, retries=0, price_input=1.0, price_output=1.0)
     assert Speech("m", other).digest(base) == Speech("m", section).digest(base)
+
+
+def test_a_schema_with_integers_of_any_size_names_its_request() -> None:
+    speech = Speech("m", EndpointSection())
+    asked = [replace(request(), schema={"maximum": most}) for most in (9, 10**20, 10**20 + 1)]
+    assert len({speech.digest(each) for each in asked}) == 3
 
 
 def test_what_a_request_takes_at_most_grows_with_its_samples() -> None:

@@ -31,11 +31,24 @@ TAIL = 500
 class BoxedAttempt(Attempt):
     """The host's account of an attempt in a box: what it is answered depends on what it asks, not on when."""
 
-    __slots__ = ("_asked",)
+    __slots__ = ("_asked", "heard")
 
     def __init__(self, skill: str, attempt_key: int, limits: RoleSection) -> None:
         super().__init__(skill, attempt_key, "solver", limits)
         self._asked: Counter[bytes] = Counter()
+        self.heard = False
+        """Its requests are those on record: the policy was asked each of them."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether its requests are put to the table: it is open, or they went there beside the one that ended it."""
+        return self.open or (self.heard and self.dismissed and self.failure != "budget")
+
+    def grant(self) -> bool:
+        if self.open or not self.asks:
+            return super().grant()
+        self.requests += 1
+        return True
 
     def request_key(self, arguments: bytes) -> int:
         self._asked[arguments] += 1

@@ -19,7 +19,7 @@ from moevolve.agents.box.nursery import Nursery
 from moevolve.agents.box.records import MOST_WORKSPACE, Recorded, Records, Words, place
 from moevolve.agents.box.responses import Responses
 from moevolve.agents.box.running import Running
-from moevolve.agents.box.workspace import Workspace, hold
+from moevolve.agents.box.workspace import MOST_FILES, Workspace, hold
 from moevolve.agents.genome import Genome
 from moevolve.agents.manifest import Manifest
 from moevolve.errors import SafetyError, SandboxError, UsageError
@@ -31,6 +31,9 @@ OWN = "/v1/agent/"
 """Before the name of any other kind of request: `call`, `tools`, `recall`, `remember`."""
 UNREPEATED = ("timeout", "limit", INFRASTRUCTURE)
 """Ends that this machine decided: a second run says nothing about the first."""
+UNKEPT = (
+    f"its workspace is not on record, where at most {MOST_WORKSPACE >> 20} MiB in {MOST_FILES:,} files are"
+)
 
 
 Told = Callable[[str, list[Any], dict[str, int]], tuple[bytes, str]]
@@ -107,13 +110,17 @@ class Conversation:
         """
         known = self._records.own(self._place)
         former = None if known is not None else self._records.former(self._place)
-        if known is not None:
+        if known is not None and self._lacks(known):
+            await self._repeat(known, nursery)
+        elif known is not None:
             await self._hear(known)
         elif former is not None:
             await self._repeat(former, nursery)
             self._records.keep(self._place, former)
         else:
             end = await self._live(nursery())
+            if not self.attempt.open:
+                end = Answered(None, self.attempt.failure, self.attempt.detail)
             files = None
             if self._keep and self._workspace is not None:
                 files = self._workspace.packed(MOST_WORKSPACE)
@@ -150,14 +157,22 @@ class Conversation:
             await asyncio.wait(self._outstanding)
         return answered(self._manifest, ended, self._workspace, self.attempt.limits.answer_chars)
 
-    async def _hear(self, known: Recorded) -> None:
-        """Asks what the attempt asked, and has it end as it ended."""
+    def _lacks(self, known: Recorded) -> bool:
+        """Whether an answer cannot be judged by its record: the workspace that it left was too large for that."""
+        return self._keep and known.failure is None and known.files is None
+
+    async def _hear(self, known: Recorded, reason: str = "") -> None:
+        """Asks what the attempt asked, and has it end as it ended; `reason` says why it did not run again."""
+        self.attempt.heard = True
         for kind, arguments in known.requests:
             if self._left is None or self._left[kind, arguments] > 0:
                 if self._left is not None:
                     self._left[kind, arguments] -= 1
                 await self._ask(kind, arguments)
-        self._end(Answered(known.answer, known.failure, known.detail))
+        if self._lacks(known):
+            self._end(Answered(None, INFRASTRUCTURE, f"{UNKEPT}: {reason}"))
+        else:
+            self._end(Answered(known.answer, known.failure, known.detail))
         if self._workspace is not None:
             self._workspace.close()
         self._workspace = Workspace(None, known.files) if known.files is not None else None
@@ -184,8 +199,8 @@ class Conversation:
                     self._end(Answered(former.answer, former.failure, former.detail))
                     return
                 reason = "it asked something else" if self._strayed or missing else "it ended otherwise"
-        repeats.take(reason)
-        await self._hear(former)
+        repeats.take(UNKEPT if self._lacks(former) else reason)
+        await self._hear(former, reason)
 
     async def _handle(self, method: str, path: str, body: bytes) -> Response:
         """Answers what comes to the box's door."""

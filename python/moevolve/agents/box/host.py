@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from queue import SimpleQueue
 from typing import Any
 
@@ -107,20 +108,35 @@ class BoxHost:
     def _replies(
         self, gateway: Gateway, asked: Sequence[Asked], conversations: Sequence[Conversation]
     ) -> list[Any]:
-        """One reply each; None to an attempt that is over."""
+        """One reply each; None to an attempt that is over.
+
+        What an attempt asks at one time comes to what it would have come to one by one, as the record has it: only what it
+        can pay in any case is answered together.
+        """
+        given: dict[int, Any] = {}
+        waiting = list(asked)
+        while waiting:
+            waiting = [each for each in waiting if conversations[each.index].attempt.asks]
+            now, waiting = _round(gateway, waiting, conversations)
+            self._served(gateway, now, conversations, given)
+        return [given.get(id(each)) for each in asked]
+
+    def _served(
+        self,
+        gateway: Gateway,
+        asked: Sequence[Asked],
+        conversations: Sequence[Conversation],
+        given: dict[int, Any],
+    ) -> None:
         attempts = [each.attempt for each in conversations]
-        live = [each for each in asked if attempts[each.index].open]
-        for each in live:
+        for each in asked:
             conversations[each.index].note(each.kind, each.arguments)
-        wires = [WireRequest(each.kind, each.index, msgspec.Raw(each.arguments)) for each in live]
-        replies = iter(gateway.serve(wires, attempts).replies if wires else [])
-        given: dict[int, Any] = {id(each): next(replies) for each in live}
-        for each in live:
-            reply = given[id(each)]
+        replies = gateway.serve([_wire(each) for each in asked], attempts).replies if asked else []
+        for each, reply in zip(asked, replies, strict=True):
+            given[id(each)] = reply
             if reply is not None and len(reply) > 2 and reply[2] == "budget" and attempts[each.index].open:
                 # Clients ask again whatever they are told, so the first refusal is the attempt's end.
                 attempts[each.index].dismiss("budget", reply[3])
-        return [given.get(id(each)) for each in asked]
 
     def _nursery(self, manifest: Manifest) -> Callable[[], Nursery]:
         """Gives the nursery of an agent; it is started when the first attempt needs it."""
@@ -136,6 +152,26 @@ class BoxHost:
             return self._nurseries[spec]
 
         return made
+
+
+def _wire(asked: Asked) -> WireRequest:
+    return WireRequest(asked.kind, asked.index, msgspec.Raw(asked.arguments))
+
+
+def _round(
+    gateway: Gateway, asked: Sequence[Asked], conversations: Sequence[Conversation]
+) -> tuple[list[Asked], list[Asked]]:
+    """What is answered now, and what waits for it."""
+    now: list[Asked] = []
+    later: list[Asked] = []
+    for index, group in groupby(asked, key=lambda each: each.index):
+        own = list(group)
+        most = 1
+        if len(own) > 1:
+            most = gateway.together([_wire(each) for each in own], conversations[index].attempt)
+        now += own[:most]
+        later += own[most:]
+    return now, later
 
 
 def _ended(held: dict[Spec, Nursery]) -> None:

@@ -15,7 +15,9 @@ import msgspec
 LONGEST_HEAD = 64 << 10
 LONGEST_BODY = 16 << 20
 MOST_CONNECTIONS = 64
-"""Of one attempt at one time; further ones are closed."""
+"""Of one attempt at one time; further ones wait until one ends, or is kept by its client with nothing to ask."""
+PAUSE = 0.1
+"""Seconds before another try where the machine has no descriptor left."""
 
 REASONS = {200: "OK", 400: "Bad Request", 402: "Payment Required", 404: "Not Found", 405: "Method Not Allowed",
            413: "Content Too Large", 422: "Unprocessable Content", 502: "Bad Gateway"}  # fmt: skip
@@ -57,32 +59,70 @@ class Door:
     def __init__(self, listener: socket.socket, handle: Handler) -> None:
         self._listener = listener
         self._handle = handle
-        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: dict[asyncio.Task[None], None] = {}
+        """Those that have had an answer and wait for a further request, the one that waits for longest first."""
+        self._room = asyncio.Event()
+        """Set when a connection ends, or is idle."""
 
     async def open(self) -> None:
         """Begins to accept."""
         self._listener.setblocking(False)
-        self._server = await asyncio.start_server(self._accepted, sock=self._listener, limit=LONGEST_HEAD)
+        self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
         """Ends all connections."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._tasks):
+        tasks = [*self._tasks, *filter(None, [self._accepting])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._listener.close()
+
+    async def _accept(self) -> None:
+        """Takes a connection at a time; those that there is no room for stay in the listening socket's queue."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError:
+                await asyncio.sleep(PAUSE)
+                continue
+            try:
+                await self._wait_for_room()
+                reader, writer = await asyncio.open_connection(sock=connection, limit=LONGEST_HEAD)
+            except OSError:
+                connection.close()
+                continue
+            except asyncio.CancelledError:
+                connection.close()
+                raise
+            task = asyncio.create_task(self._accepted(reader, writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._gone)
+
+    async def _wait_for_room(self) -> None:
+        while len(self._tasks) >= MOST_CONNECTIONS:
+            for task in list(self._idle)[:1]:
+                del self._idle[task]
+                task.cancel()
+            self._room.clear()
+            await self._room.wait()
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.set()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._tasks) >= MOST_CONNECTIONS:
-            writer.close()
-            return
         task = asyncio.current_task()
         assert task is not None, "a connection is served by a task"
-        self._tasks.add(task)
         try:
-            while await self._one(reader, writer):
-                pass
+            first = b""
+            while await self._one(reader, writer, first):
+                self._idle[task] = None
+                self._room.set()
+                first = await reader.read(1)
+                self._idle.pop(task, None)
         except (
             ConnectionError,
             asyncio.IncompleteReadError,
@@ -91,15 +131,15 @@ class Door:
         ):
             pass
         finally:
-            self._tasks.discard(task)
+            self._idle.pop(task, None)
             writer.close()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answers one request; whether another may follow."""
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes) -> bool:
+        """Answers one request, of which `first` has been read; whether another may follow."""
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except asyncio.IncompleteReadError:
             return False
         try:

@@ -272,12 +272,14 @@ class Agent:
         """
         return await _Request(self.budget, "remember", {"text": text, "kind": kind})
 
-    async def call(self, tool, **arguments):
-        """The result of a tool that the suite grants.
+    async def call(self, tool=None, /, **arguments):
+        """The result of a tool that the suite grants; its name comes first, and its arguments by theirs.
 
         Raises:
             ToolError: no such tool is granted, or it failed.
         """
+        if tool is None:
+            tool = arguments.pop("tool", None)
         return await _Request(self.budget, "call", {"tool": tool, "arguments": arguments})
 
     async def tools(self, query="", k=None):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.protocol import packing
 from moevolve.protocol.completion import Completion
-
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,4 +35,4 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     def content(self) -> bytes:
         """The exchange as bytes; equal ones have equal bytes, whatever version wrote them."""
         plain = {name: getattr(self, name) for name in self.__struct_fields__ if name != "refused"}
-        return _encode(plain) + (_encode(self.refused) if self.refused else b"")
+        return packing.encode(plain) + (packing.encode(self.refused) if self.refused else b"")

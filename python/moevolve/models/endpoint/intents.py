@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 
 from moevolve.models.endpoint.exchange import Exchange
+from moevolve.protocol import packing
 
 NAME = "calls_under_way"
 """The file's name in the run's folder; it is gone where nothing is under way."""
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
-_decode = msgspec.msgpack.Decoder(Exchange).decode
+_decode = msgspec.msgpack.Decoder(Exchange, ext_hook=packing.wide).decode
 
 
 class Intents:
@@ -35,7 +35,7 @@ class Intents:
 
     def begin(self, digest: str, so_far: Exchange) -> None:
         """Says that a call is about to be made, and what its request has come to before it."""
-        self._write(f"begin {digest} {base64.b64encode(_encode(so_far)).decode()}\n")
+        self._write(f"begin {digest} {base64.b64encode(packing.encode(so_far)).decode()}\n")
 
     def sent(self, digest: str) -> None:
         """Says that the call is the server's to answer."""

@@ -12,6 +12,7 @@ import msgspec
 from moevolve.config import EndpointSection
 from moevolve.models.messages import in_openai_form
 from moevolve.models.prompts import Wording
+from moevolve.protocol import packing
 from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import GenerateRequest
 from moevolve.protocol.sampling import Sampling
@@ -31,7 +32,6 @@ SPEED = ("speculate",)
 """Settings that change no answer."""
 
 _DEFAULT = Sampling(max_tokens=1)
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class Speech:
@@ -119,7 +119,7 @@ class Speech:
             _settings(request.sampling),
             request.key,
         )
-        return hashlib.blake2b(_encode(parts), digest_size=32).hexdigest()
+        return hashlib.blake2b(packing.encode(parts), digest_size=32).hexdigest()
 
     def most(self, request: GenerateRequest) -> tuple[int, int]:
         """(prompt, completion) tokens that a request takes at most: a token is a byte or more, and a server that

@@ -10,6 +10,7 @@ from moevolve.errors import StoreError
 from moevolve.journal.store import RunStore
 from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.intents import Intents
+from moevolve.protocol import packing
 from moevolve.records import Timing
 
 TABLE = "exchange"
@@ -23,8 +24,7 @@ class _Row(msgspec.Struct, frozen=True):
     exchange: Exchange
 
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
-_decode = msgspec.msgpack.Decoder(_Row).decode
+_decode = msgspec.msgpack.Decoder(_Row, ext_hook=packing.wide).decode
 
 
 class Tape:
@@ -43,7 +43,7 @@ class Tape:
         self._intents = Intents(store.path)
         if left := self._intents.left():
             puts: list[tuple[str, str, bytes | None]] = [
-                (BEGUN, digest, _encode(_Row(cursor(), exchange)))
+                (BEGUN, digest, packing.encode(_Row(cursor(), exchange)))
                 for digest, exchange in left.items()
                 if self._row(store, digest) is None
             ]
@@ -66,7 +66,7 @@ class Tape:
         cursor = self._cursor()
         puts: list[tuple[str, str, bytes | None]] = []
         for digest, exchange in exchanges:
-            puts += [(TABLE, digest, _encode(_Row(cursor, exchange))), (BEGUN, digest, None)]
+            puts += [(TABLE, digest, packing.encode(_Row(cursor, exchange))), (BEGUN, digest, None)]
         self._store.batch([], Timing(at=0.0), puts=puts)
 
     def begin(self, digest: str, so_far: Exchange) -> None:

@@ -88,13 +88,19 @@ class Server:
         """
         with self._lock:
             self._open()
-            return self._wait(self._listed(), START)
+            try:
+                return self._wait(self._listed(), START)
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  whatever is described wrongly is told
+                self._close()
+                late = f"it did not say in {START:g} s what it offers"
+                reason = late if isinstance(error, Late) else _innermost(error)
+                raise UsageError(f"the MCP server {self._name!r} cannot be used: {reason}"[:1000]) from None
 
     def call(self, tool: str, arguments: dict[str, Any]) -> Any:
         """The result of a call: structured content where there is, else the texts.
 
         Raises:
-            CallFailed: the tool failed, or its result is too large.
+            CallFailed: the tool failed, or its result is too large, malformed, or not what its schema promises.
             ServerLost: its server died or said nothing in time.
             UsageError: as of `tools`.
         """
@@ -113,11 +119,18 @@ class Server:
                     raise CallFailed(f"{tool}: {error}"[:1000]) from None
                 self._close()
                 raise ServerLost(f"the server of {tool} has died") from None
-            except (OSError, RuntimeError, BaseExceptionGroup) as error:
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  whatever else it fails by is told
+                # What a server says wrongly raises here too, and it is there all the same.
+                if isinstance(error, ValueError | RuntimeError) and not self._kept.done():
+                    raise CallFailed(f"{tool}: {error}"[:1000]) from None
                 self._close()
                 raise ServerLost(f"{tool}: {_innermost(error)}"[:1000]) from None
         value = _value(result)
-        if len(msgspec.json.encode(value)) > LARGEST:
+        try:
+            size = len(msgspec.json.encode(value))
+        except ValueError as error:
+            raise CallFailed(f"the result of {tool} is no JSON: {error}") from None
+        if size > LARGEST:
             raise CallFailed(f"the result of {tool} is larger than {LARGEST >> 20} MiB")
         if result.is_error:
             raise CallFailed(str(value)[:1000])

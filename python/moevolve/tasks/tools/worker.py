@@ -49,7 +49,7 @@ def described(name: str, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """What a tool returns.
+    """What a tool returns; a coroutine is run to its end.
 
     Raises:
         ValueError: arguments that do not fit; whatever the tool itself raises.
@@ -64,7 +64,12 @@ def called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         except msgspec.ValidationError as error:
             raise ValueError(f"argument {name!r}: {error}") from None
     inspect.signature(function).bind(**given)
-    return function(**given)
+    result = function(**given)
+    if inspect.iscoroutine(result):
+        from moevolve.tasks.coroutines import ended  # An event loop is half of what a start takes.
+
+        return ended(result)
+    return result
 
 
 def _parameters(function: Callable[..., Any]) -> dict[inspect.Parameter, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import gc
 import importlib
 import inspect
 import os
 import random
 import resource
-import runpy
 import signal
 import sys
 import traceback
+import types
 from typing import Any
 
-from inside import kernel
+from inside import ending, kernel
 
 
 def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, state: object) -> None:
@@ -32,22 +33,32 @@ def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, st
     kernel.confine(program)
     if job["mode"] == "execute":
         os.close(3)
-        os.execve(job["argv"][0], job["argv"], job["environment"])
+        _heed()
+        os.execvpe(job["argv"][0], job["argv"], job["environment"])
     code = 1
     try:
         code = _warm(job, state)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if isinstance(stop.code, str):
+        if code is not stop.code and code:
             print(stop.code, file=sys.stderr)
     except BaseException:  # noqa: BLE001  an agent's own code: whatever it raises is how it ended
         traceback.print_exc()
+    if job["mode"] != "call":
+        ending.finish("/box/agent")
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             code = code or 1
     os._exit(code & 255)
+
+
+def _heed() -> None:
+    """Has the program ignore no signal: it would inherit what this interpreter, or whoever started the host, ignores."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _limit(limits: dict[str, Any]) -> None:
@@ -74,6 +85,8 @@ def _warm(job: dict[str, Any], state: object) -> int:
     sys.stdout = open(1, "w", buffering=1, closefd=False)
     sys.stderr = open(2, "w", buffering=1, closefd=False)
     sys.path.insert(0, "/box/agent")
+    if job["mode"] == "script" and (folder := os.path.dirname(job["argv"][0])) != "/box/agent":
+        sys.path.insert(0, folder)  # As `python FILE` has it first.
     importlib.invalidate_caches()
     _reseed(job["seed"])
     gc.enable()
@@ -81,7 +94,7 @@ def _warm(job: dict[str, Any], state: object) -> int:
     if mode == "script":
         os.close(3)
         _forget()
-        runpy.run_path(job["argv"][0], run_name="__main__")
+        _run(job["argv"][0])
         return 0
     module, _, name = entry.partition(":")
     found = getattr(importlib.import_module(module), name)
@@ -94,6 +107,17 @@ def _warm(job: dict[str, Any], state: object) -> int:
         made = asyncio.run(_awaited(made))
     _write(("" if made is None else str(made)).encode("utf-8", "replace"))
     return 0
+
+
+def _run(path: str) -> None:
+    """Runs a script as the main module, which it stays: threads and functions of its end look there for names."""
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    exec(code, module.__dict__)  # noqa: S102  the agent's own program
 
 
 async def _awaited(made: Any) -> Any:

@@ -99,7 +99,7 @@ def _files(job: dict[str, Any], shown: list[int], places: list[str]) -> int:
     kernel.mount("none", "/", None, kernel.RECURSIVE | kernel.PRIVATE)
     kernel.mount("none", "/box/agent", "tmpfs", plain, f"size=16m,mode=755,uid={USER},gid={USER}")
     for path, text in job["files"].items():
-        _write("/box/agent", path, text.encode("utf-8", "surrogatepass"))
+        _write("/box/agent", path, text.encode("utf-8", "surrogatepass"), 0o755)
     kernel.mount("none", "/box/agent", None, kernel.REMOUNT | kernel.BIND | kernel.RDONLY | plain)
     kernel.mount("none", "/box/space", "tmpfs", plain, options)
     hidden = [(place, os.path.isdir(place), kernel.clone_of(place)) for place in root.below("/tmp", places)]
@@ -129,11 +129,13 @@ def _files(job: dict[str, Any], shown: list[int], places: list[str]) -> int:
     return copy
 
 
-def _write(folder: str, path: str, data: bytes) -> None:
+def _write(folder: str, path: str, data: bytes, mode: int | None = None) -> None:
     target = os.path.join(folder, path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "wb") as file:
         file.write(data)
+        if mode is not None:
+            os.chmod(file.fileno(), mode)
 
 
 def _listener() -> socket.socket:
@@ -158,7 +160,8 @@ def _init(
             os.close(status)
             begin(job, streams, spec["filter"], state)
         except BaseException as error:  # noqa: BLE001  there is no host to hear it but by the agent's own stream
-            os.write(2, f"the box cannot run it: {error}\n".encode())
+            what = job["argv"][0] if job["argv"] else "it"
+            os.write(2, f"the box cannot run {what}: {error}\n".encode("utf-8", "replace"))
         finally:
             os._exit(120)
     for descriptor in (0, 1, 2, *streams):
