@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -42,6 +43,59 @@ def test_a_file_made_elsewhere_is_the_same_model_as_a_folder(tmp_path):
     numbers = tensors[name][1]
     assert struct.pack(f"<{len(numbers)}f", *numbers) in back
     assert _native.Engine.load(tmp_path / "again.gguf", 1).fingerprint() == engine.fingerprint()
+
+
+NAMED = {"default": "{{ messages[0].content }}", "tool_use": "{{ tools }}", "rag": "{{ documents }}"}
+
+
+def test_templates_by_name_are_read_and_written_as_llama_cpp_names_them(tmp_path):
+    metadata, tensors = llama()
+    metadata["tokenizer.chat_template.tool_use"] = "{{ tools }}"
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(metadata, tensors))
+    engine = _native.Engine.load(file, 1)
+    meant = {"default": metadata["tokenizer.chat_template"], "tool_use": "{{ tools }}"}
+    assert engine.chat_templates == meant
+    engine.save(tmp_path / "folder", "f32")
+    folder = _native.Engine.load(tmp_path / "folder", 1)
+    folder.save(tmp_path / "again.gguf", "f32")
+    assert folder.chat_templates == _native.Engine.load(tmp_path / "again.gguf", 1).chat_templates == meant
+    written = (tmp_path / "again.gguf").read_bytes()
+    assert b"tokenizer.chat_template.tool_use" in written and b"tokenizer.chat_templates" in written
+
+
+def seed_with(folder, templates, *, files):
+    """The seed with chat templates in its settings, or in files of their own."""
+    shutil.copytree(SEED, folder)
+    settings = folder / "tokenizer_config.json"
+    told = json.loads(settings.read_text()) if settings.is_file() else {}
+    if not files:
+        told["chat_template"] = [{"name": name, "template": text} for name, text in templates.items()]
+    settings.write_text(json.dumps(told))
+    for name, text in templates.items() if files else ():
+        file = folder / "chat_template.jinja"
+        if name != "default":
+            file = folder / "additional_chat_templates" / f"{name}.jinja"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    return _native.Engine.load(folder, 1)
+
+
+@pytest.mark.parametrize("files", [False, True])
+@pytest.mark.parametrize("names", [("default",), ("tool_use", "rag"), tuple(NAMED)])
+def test_no_chat_template_of_a_folder_is_lost(tmp_path, files, names):
+    meant = {name: NAMED[name] for name in names}
+    engine = seed_with(tmp_path / "model", meant, files=files)
+    assert engine.chat_templates == meant
+    engine.save(tmp_path / "model.gguf", "f32")
+    assert _native.Engine.load(tmp_path / "model.gguf", 1).chat_templates == meant
+
+
+def test_a_template_whose_name_gguf_cannot_say_is_refused_before_a_file_exists(tmp_path):
+    engine = seed_with(tmp_path / "model", {"default": "a", "tool use": "b"}, files=False)
+    with pytest.raises(CheckpointError, match="chat template \"tool use\""):
+        engine.save(tmp_path / "model.gguf", "f32")
+    assert not (tmp_path / "model.gguf").exists()
 
 
 @pytest.mark.parametrize("change, words", [

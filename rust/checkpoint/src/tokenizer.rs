@@ -26,7 +26,7 @@ const TEMPLATES: &str = "additional_chat_templates";
 const JINJA: &str = ".jinja";
 
 /// Name of the chat template that counts where nothing else is asked for.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// The texts of a tokenizer's files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,8 +35,8 @@ pub struct Texts<'a> {
     pub tokenizer: Option<&'a str>,
     /// `tokenizer_config.json`.
     pub settings: Option<&'a str>,
-    /// A chat template in a file of its own.
-    pub template: Option<&'a str>,
+    /// The chat templates that count, by name.
+    pub templates: Option<&'a BTreeMap<String, String>>,
 }
 
 /// The special tokens that a tokenizer puts around a text of its own.
@@ -177,9 +177,15 @@ impl Tokenizer {
 
     /// Chat templates by name: those in files of their own, else those of the settings.
     pub fn chat_templates(&self) -> BTreeMap<String, String> {
-        let own = !self.templates.is_empty();
-        let templates = if own { &self.templates } else { &self.named };
-        templates.as_ref().clone()
+        self.counting().clone()
+    }
+
+    fn counting(&self) -> &BTreeMap<String, String> {
+        if self.templates.is_empty() {
+            &self.named
+        } else {
+            &self.templates
+        }
     }
 
     /// The template for conversations without more to say about them; none of several where none is called so.
@@ -208,7 +214,7 @@ impl Tokenizer {
         Texts {
             tokenizer: Some(&self.json),
             settings: self.settings.as_deref(),
-            template: self.templates.get(DEFAULT).map(String::as_str),
+            templates: Some(self.counting()),
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Sample {
     /// The likeliest tokens beside each, if the request asks for them.
     pub top: Vec<Top>,
     pub finish: Finish,
-    /// Of the tokens, without special ones; empty without a tokenizer.
+    /// Of the tokens as a text by itself, without special ones; empty without a tokenizer.
     pub text: String,
 }
 

@@ -204,30 +204,33 @@ def test_an_answer_with_which_a_server_takes_leave_is_kept_and_nothing_more_is_a
     with serving(always("last")) as server:
         [exchange] = ask(server, a_request())
         assert exchange.texts == ["cba"]
+    got: dict[int, Exchange] = {}
     with serving(always("last")) as server, pytest.raises(EndpointError, match="left alone for 29 minutes"):
-        ask(server, a_request(), a_request("rev:x="), done=(got := {}))
+        ask(server, a_request(), a_request("rev:x="), done=got)
     assert [exchange.texts for exchange in got.values()] == [["cba"]] and len(server.seen) == 1
 
 
 def test_calls_that_are_out_when_a_server_takes_leave_come_to_their_end(ask, a_request):
     actions = {"rev:a=": "ok", "rev:b=": "last", "rev:c=": "late"}
     requests = [a_request(f"rev:{text}=", key=i) for i, text in enumerate("abcd")]
+    got: dict[int, Exchange] = {}
     with (
         serving(lambda body, tries: actions[body["messages"][-1]["content"]]) as server,
         pytest.raises(EndpointError, match="resume the run later"),
     ):
-        ask(server, *requests, done=(got := {}), concurrency=2)
+        ask(server, *requests, done=got, concurrency=2)
     assert {place: exchange.texts for place, exchange in got.items()} == {0: ["a"], 1: ["b"], 2: ["c"]}
 
 
 def test_no_call_is_made_once_a_failure_has_ended_the_run_and_those_that_are_out_are_kept(ask, a_request):
     actions = {"rev:b=": "unauthorised", "rev:c=": "late"}
     requests = [a_request(f"rev:{text}=", key=i) for i, text in enumerate("abcdefgh")]
+    got: dict[int, Exchange] = {}
     with (
         serving(lambda body, tries: actions.get(body["messages"][-1]["content"], "ok")) as server,
         pytest.raises(EndpointError, match="key_env"),
     ):
-        ask(server, *requests, done=(got := {}), concurrency=2)
+        ask(server, *requests, done=got, concurrency=2)
     assert {place: exchange.texts for place, exchange in got.items()} == {0: ["a"], 2: ["c"]}
     assert len(server.seen) == 3
 

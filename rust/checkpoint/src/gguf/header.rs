@@ -1,7 +1,7 @@
 //! The header: metadata by key and the directory of tensors, checked against the bytes that are there.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use moevolve_kernels::stored::Format;
 
@@ -250,6 +250,19 @@ impl<'a> Gguf<'a> {
             Some(&Value::String(text)) => Ok(Some(text)),
             Some(other) => self.wrong(key, format!("{} is not a string", told(other))),
         }
+    }
+
+    /// The strings of all keys that begin with `prefix`, by what follows it.
+    pub fn texts_under(&self, prefix: &str) -> Result<BTreeMap<&'a str, &'a str>> {
+        let mut found = BTreeMap::new();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        for (&key, _) in self.metadata.range::<str, _>(from) {
+            let Some(name) = key.strip_prefix(prefix) else {
+                break;
+            };
+            found.extend(self.text(key)?.map(|text| (name, text)));
+        }
+        Ok(found)
     }
 
     /// False or true, if the key is there.

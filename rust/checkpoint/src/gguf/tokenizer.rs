@@ -9,6 +9,7 @@ use super::pre::{RULES, Rule};
 use super::special;
 use super::value::Value;
 use crate::error::Result;
+use crate::tokenizer::DEFAULT;
 
 pub(super) const MODEL: &str = "tokenizer.ggml.model";
 pub(super) const PRE: &str = "tokenizer.ggml.pre";
@@ -20,6 +21,10 @@ pub(super) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 pub(super) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 pub(super) const ADD_SPACE: &str = "tokenizer.ggml.add_space_prefix";
 pub(super) const TEMPLATE: &str = "tokenizer.chat_template";
+/// Before the name of a template beside the default one, in its key.
+pub(super) const NAMED_TEMPLATE: &str = "tokenizer.chat_template.";
+/// Names of the templates beside the default one.
+pub(super) const TEMPLATES: &str = "tokenizer.chat_templates";
 
 /// Types of tokens.
 pub(super) const NORMAL: i128 = 1;
@@ -124,8 +129,8 @@ pub fn read(gguf: &Gguf<'_>) -> Result<Option<Text>> {
     if add_eos {
         settings.insert("add_eos_token".to_owned(), json!(true));
     }
-    if let Some(template) = gguf.text(TEMPLATE)? {
-        settings.insert("chat_template".to_owned(), json!(template));
+    if let Some(templates) = templates(gguf)? {
+        settings.insert("chat_template".to_owned(), templates);
     }
     Ok(Some(Text {
         tokenizer: whole.to_string(),
@@ -133,6 +138,19 @@ pub fn read(gguf: &Gguf<'_>) -> Result<Option<Text>> {
         add_bos,
         notes,
     }))
+}
+
+/// The chat template, or all of them by name where there are some beside the default one. The keys say which there are: llama.cpp
+/// asks for none by the list of names.
+fn templates(gguf: &Gguf<'_>) -> Result<Option<Json>> {
+    let default = gguf.text(TEMPLATE)?;
+    let mut named = gguf.texts_under(NAMED_TEMPLATE)?;
+    if named.is_empty() {
+        return Ok(default.map(|template| json!(template)));
+    }
+    named.extend(default.map(|template| (DEFAULT, template)));
+    let entry = |(name, template): (&str, &str)| json!({"name": name, "template": template});
+    Ok(Some(Json::Array(named.into_iter().map(entry).collect())))
 }
 
 /// Every token's text; as in llama.cpp an empty one gets a name.

@@ -1,16 +1,16 @@
 //! A `tokenizer.json` as the metadata that llama.cpp reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value as Json};
 
 use super::entry::Entry;
 use super::pre::Rule;
 use super::tokenizer::{
-    ADD_BOS, ADD_EOS, ADD_SPACE, CONTROL, MERGES, MODEL, NORMAL, PRE, ROLES, SCORES, TEMPLATE,
-    TOKENS, TYPES, USER_DEFINED,
+    ADD_BOS, ADD_EOS, ADD_SPACE, CONTROL, MERGES, MODEL, NAMED_TEMPLATE, NORMAL, PRE, ROLES,
+    SCORES, TEMPLATE, TEMPLATES, TOKENS, TYPES, USER_DEFINED,
 };
-use crate::tokenizer::{Frame, Texts};
+use crate::tokenizer::{DEFAULT, Frame, Texts};
 
 const UNKNOWN: i32 = 2;
 const UNUSED: i32 = 5;
@@ -122,9 +122,31 @@ pub fn entries(
     }
     out.push((TOKENS.to_owned(), Entry::Strings(tokens)));
     out.push((TYPES.to_owned(), Entry::I32s(types)));
-    let template = texts.template.or(settings["chat_template"].as_str());
-    if let Some(template) = template {
-        out.push((TEMPLATE.to_owned(), Entry::String(template.to_owned())));
+    out.extend(templates(texts.templates)?);
+    Ok(out)
+}
+
+/// Chat templates as gguf-py writes them: the default one under the plain key, each other one under its name.
+fn templates(templates: Option<&BTreeMap<String, String>>) -> Result<Vec<(String, Entry)>, String> {
+    let mut out = Vec::new();
+    let mut names = Vec::new();
+    for (name, template) in templates.into_iter().flatten() {
+        let key = if name == DEFAULT {
+            TEMPLATE.to_owned()
+        } else {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(format!(
+                    "its chat template {name:?}: GGUF files name templates in letters, digits and underscores"
+                ));
+            }
+            names.push(name.clone());
+            format!("{NAMED_TEMPLATE}{name}")
+        };
+        out.push((key, Entry::String(template.clone())));
+    }
+    if !names.is_empty() {
+        out.push((TEMPLATES.to_owned(), Entry::Strings(names)));
     }
     Ok(out)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use moevolve_checkpoint::{Error, Result};
+use moevolve_checkpoint::{Error, Result, Tokenizer};
 use moevolve_kernels::worker_pool::WorkerPool;
 
 use super::{Engine, rotary};
@@ -16,7 +16,8 @@ const ROTATION: f32 = 1e-4;
 const LOGITS: f32 = 1e-3;
 
 impl Engine {
-    /// Refuses a file, given where it lies for now, that says another rotation, other settings or another tokenizer.
+    /// Refuses a file, given where it lies for now, that says another rotation, other settings, another tokenizer or other
+    /// chat templates.
     pub(super) fn read_back(&self, file: &Path) -> Result<()> {
         let differs = |what: String| Err(Error::Request(format!("read back, {what}")));
         let mode = match stored::obstacle(&self.layout) {
@@ -31,6 +32,10 @@ impl Engine {
         }
         if let Some(text) = self.encodes_otherwise(&again)? {
             return differs(format!("its tokenizer makes other tokens of {text:?}"));
+        }
+        let templates = |engine: &Self| engine.tokenizer.as_deref().map(Tokenizer::chat_templates);
+        if templates(self).is_some_and(|ours| Some(ours) != templates(&again)) {
+            return differs("its chat templates are others".to_owned());
         }
         let vocabulary = self.config.vocabulary;
         let length = self.config.positions.clamp(1, 8);
