@@ -93,7 +93,7 @@ def test_no_chat_template_of_a_folder_is_lost(tmp_path, files, names):
 
 def test_a_template_whose_name_gguf_cannot_say_is_refused_before_a_file_exists(tmp_path):
     engine = seed_with(tmp_path / "model", {"default": "a", "tool use": "b"}, files=False)
-    with pytest.raises(CheckpointError, match="chat template \"tool use\""):
+    with pytest.raises(CheckpointError, match='chat template "tool use"'):
         engine.save(tmp_path / "model.gguf", "f32")
     assert not (tmp_path / "model.gguf").exists()
 
