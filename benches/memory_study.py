@@ -5,9 +5,9 @@
 
 `on` is the run as it is; `off` recalls and writes nothing; `shuffled` shows as many other lessons of the same skill
 and kinds; `poisoned` writes beside each confirmed answer a wrong one that looks confirmed. All arms of a seed have the same
-sealed
-tasks and draw the same numbers, so differences are paired by task; the pooled interval is over all tasks of all seeds. Runs
-that are on file under --out are read, and not made again.
+sealed tasks and draw the same numbers, so differences are paired by task; the pooled interval is over all tasks of all
+seeds. All arms have the same budget: a number of cycles, never a time, in which an arm that is quicker gets further. Runs
+that are on file under --out are read, and not made again; one of another configuration is refused by name.
 """
 
 from __future__ import annotations
@@ -16,18 +16,32 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from moevolve.config import Config
+from moevolve.errors import UsageError
 from moevolve.journal.intervals import paired_gain, wilson
 from moevolve.journal.store import RunStore, is_run
 from moevolve.loop.run import start
-from moevolve.records import Evaluated, RunFinished
+from moevolve.records import Evaluated, RunFinished, RunStarted
 from moevolve.report.summary import summary_of
 
 ARMS = ("on", "off", "shuffled", "poisoned")
 PRESETS = {"primer": "quickstart", "excel": "real-excel"}
+OPEN = (
+    "agent.digest",
+    "agent.path",
+    "evolve.proposers",
+    "roles.solver.prompt_chars",
+    "suite.digest",
+    "suite.path",
+    "tools.digest",
+)
+"""Keys that a run fills in where they are empty; it does so as well where a value is `auto`."""
 Outcomes = list[float | None]
 
 
@@ -37,24 +51,60 @@ def configured(options: argparse.Namespace, arm: str, seed: int) -> Config:
     settings = {key: json.loads(value) for key, value in settings.items()} | {"memory.mode": arm}
     if options.model is not None:
         settings["policy.checkpoint"] = str(options.model.resolve())
-    config = Config.load(PRESETS[options.suite], settings)
-    return config.override(seed=seed, cycles=options.cycles, minutes=None)
+    config = Config.load(PRESETS[options.suite], settings).override(seed=seed, cycles=options.cycles)
+    return msgspec.structs.replace(config, minutes=None)
 
 
-def finished(run: Path) -> bool:
-    """Whether a run is on file with its end."""
+def finished(run: Path, config: Config) -> bool:
+    """Whether a run of a configuration is on file with its end.
+
+    Raises:
+        UsageError: a run of another configuration is there.
+    """
     if not is_run(run):
         return False
     with RunStore.open(run) as store:
-        return bool(len(store)) and isinstance(store.entries(len(store) - 1, 1)[0].record, RunFinished)
+        if not len(store):
+            return False
+        began, ended = store.entries(0, 1)[0].record, store.entries(len(store) - 1, 1)[0].record
+    if not isinstance(began, RunStarted) or not isinstance(ended, RunFinished):
+        return False
+    if others := differences(config, began.config):
+        raise UsageError(f"{run} is a run of another configuration ({', '.join(others)}): name another --out")
+    return True
+
+
+def differences(config: Config, recorded: str) -> list[str]:
+    """Keys that a configuration on record has otherwise; what was left open, the run has chosen.
+
+    Args:
+        config: what is wanted.
+        recorded: the configuration of a run, as its first record has it.
+    """
+    wanted, there = (dict(flat(json.loads(text))) for text in (config.canonical(), recorded))
+    return sorted(
+        key
+        for key, value in wanted.items()
+        if there.get(key) != value and value != "auto" and not (key in OPEN and not value)
+    )
+
+
+def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of a configuration with their values."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def measured(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     """Sealed scores of one run, made now unless it is on file."""
     run = options.out / f"{options.suite}-{arm}-{seed}"
     began = time.monotonic()
-    if not finished(run):
-        start(configured(options, arm, seed), run)
+    config = configured(options, arm, seed)
+    if not finished(run, config):
+        start(config, run)
     with RunStore.open(run) as store:
         sealed = [entry.record for entry in store.entries() if isinstance(entry.record, Evaluated)]
         summary = summary_of(store)
@@ -106,7 +156,10 @@ def main() -> None:
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for seed in range(options.first, options.first + options.seeds):
         for arm in arms:
-            row = rows[arm, seed] = measured(options, arm, seed)
+            try:
+                row = rows[arm, seed] = measured(options, arm, seed)
+            except UsageError as error:
+                parser.error(str(error))
             brought = "" if row["memory"] is None else f"; memory by twins {row['memory'][0]:+.3f}"
             print(
                 f"seed {seed} {arm:<9} {score(row['first'])} -> {score(row['last'])}; {row['lessons']} lessons, "

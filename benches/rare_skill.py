@@ -3,7 +3,8 @@
 A run trains weights on four skills; one of them, which the shipped seed does well, gets one attempt in a hundred.
 `protected` is the loop as it is, its champion at the end: rehearsal picks a skill first, and the gate refuses weights under
 which some skill falls beyond the margin. `unprotected` trains on each cycle's answers alone, and what training arrives at is
-taken as it is. Both are the bare policy's likeliest answers to the same tasks.
+taken as it is. Both are the bare policy's likeliest answers to the same tasks, and both arms' champions and trained weights
+are told. A protected run that promoted nothing shows nothing: its champion is the seed, and `--require` does not count it.
 
     python benches/rare_skill.py --seeds 5 --require
 """
@@ -138,24 +139,35 @@ def main() -> int:
     )
     options = parser.parse_args()
     given = {key: json.loads(value) for key, _, value in (each.partition("=") for each in options.set)}
-    held = fell = 0
+    held = 0
+    down = {(protected, which): 0 for protected in (True, False) for which in ("champion", "trained weights")}
+    still: list[int] = []
     print(f"{RARE}, {SHARE:.0%} of the attempts, {options.cycles} cycles, margin {MARGIN:g}", flush=True)
     for seed in range(options.first, options.first + options.seeds):
         for protected in (True, False):
             scores, share, promoted = measured(seed, options.cycles, given, protected=protected)
             before, champion, trained = scores
-            down = before - (champion if protected else trained) > MARGIN
-            held += protected and not down
-            fell += not protected and down
+            for which, score in (("champion", champion), ("trained weights", trained)):
+                down[protected, which] += before - score > MARGIN
+            held += protected and promoted > 0 and before - champion <= MARGIN
+            if protected and not promoted:
+                still.append(seed)
             print(
                 f"seed {seed} {'protected' if protected else 'unprotected':<12} seed {before:.3f}, champion "
                 f"{champion:.3f} ({promoted} promotions), trained weights {trained:.3f}, n={TASKS}; "
                 f"{share:.1%} of attempts",
                 flush=True,
             )
-    print(f"protected: not down by more than the margin in {held} of {options.seeds} seeds")
-    print(f"unprotected: down by more than the margin in {fell} of {options.seeds} seeds")
-    return int(options.require and (held < options.seeds or 2 * fell < options.seeds))
+    for protected, name in ((True, "protected"), (False, "unprotected")):
+        fell = [f"{which} in {down[protected, which]}" for which in ("champion", "trained weights")]
+        print(f"{name}: down by more than the margin: {', '.join(fell)} of {options.seeds} seeds")
+    if still:
+        print(
+            f"protected: nothing was promoted in seeds {', '.join(map(str, still))}, so that these show nothing"
+        )
+    print(f"protected: promoted, and not down by more than the margin, in {held} of {options.seeds} seeds")
+    lost = down[False, "trained weights"]
+    return int(options.require and (held < options.seeds or 2 * lost < options.seeds))
 
 
 if __name__ == "__main__":

@@ -855,6 +855,17 @@ class MemoryStore:
     ) -> None:
         """Writes (id, kind, skill, run, source, cycle, until, supersedes, text, vector as f32, body) in one commit."""
 
+    def adopt(
+        self,
+        lessons: Sequence[
+            tuple[
+                tuple[str, str, str, str, str, int, int | None, str | None, str, bytes | None, bytes],
+                tuple[float, bool, bool],
+            ]
+        ],
+    ) -> None:
+        """Writes lessons as of `put`, each with its (trust, pinned, forgotten), as they stood in another memory."""
+
     def purge(self, id: str) -> bool:
         """Takes a lesson off the file; False if there was none of this id."""
 
@@ -880,9 +891,11 @@ class MemoryStore:
         vector: bytes | None = None,
         kinds: list[str] = ...,
         skill: str | None = None,
+        besides: str | None = None,
         run: str | None = None,
         source: str | None = None,
         before_cycle: int | None = None,
+        forgotten: bool = False,
         k: int = 8,
         confidence: float = 0.0,
         weights: tuple[float, float, float] = ...,

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from moevolve.agents.genome import load
@@ -120,3 +121,19 @@ def test_the_preset_runs_the_agent_that_it_names() -> None:
 def test_an_agent_that_does_not_ship_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="agent.name"):
         Config.load("real-excel", {"agent.name": "nobody"})
+
+
+def test_what_a_person_told_memory_is_no_solved_cell() -> None:
+    [task] = [task for task in tasks() if (task.answer or "").startswith("=SUM(")][:1]
+    asked: list[str] = []
+
+    def answer(requests: list[GenerateRequest]) -> list[list[Completion]]:
+        asked.extend(str(request.prompt) for request in requests)
+        return [[Completion(" =SUM(units)", [1], [-0.5, -0.5], "stop")] for _ in requests]
+
+    said = msgspec.structs.replace(lesson(1, ""), text="sums need a range", answer="")
+    public = PublicTask(prompt=task.prompt, skill="office/excel_cell")
+    for recall in (lambda request: [said], None):
+        [outcome] = ProgramHost().solve(load(FOLDER), [public], answer, recall, [1])
+        assert outcome.answer == "=SUM(units)"
+    assert asked[0] == asked[1]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from command_line import Command, Recorded
 
-from moevolve.journal.lessons import MemoryStore, Query
+from moevolve.journal.lessons import MemoryStore, Query, Standing
+from moevolve.records import Lesson
 
 
 @pytest.fixture
@@ -83,6 +84,7 @@ def test_a_memory_is_exported_and_imported_whole(memory: Any, tmp_path: Path) ->
         circle[one]["lesson"]["supersedes"] = circle[other]["lesson"]["id"]
     (tmp_path / "circle.jsonl").write_text("\n".join(map(json.dumps, circle)))
     assert "circle" in memory("import", "circle.jsonl", folder="other", code=2)
+    assert not (tmp_path / "other" / "data.mdb").exists()
 
 
 def test_a_runs_lessons_are_read_and_never_changed(memory: Any, recorded: Recorded, tmp_path: Path) -> None:
@@ -107,4 +109,82 @@ def test_bad_numbers_are_refused(memory: Any) -> None:
     memory("add", "carry")
     assert "at least 1" in memory("search", "x", "-k", "0", code=2)
     assert "from 0" in memory("search", "x", "--before-cycle", "-1", code=2)
+    assert "k of a query" in memory("search", "x", "-k", "9" * 30, code=2)
+    assert "before_cycle" in memory("search", "x", "--before-cycle", "9" * 30, code=2)
+    assert ids(memory, "carry", "-k", "9" * 15)
     assert "needs a lesson" in memory("show", code=2)
+
+
+def test_what_a_run_learnt_is_imported_whole(memory: Any, tmp_path: Path) -> None:
+    """Near copies that stand beside each other, lessons that lost what they superseded, and what was forgotten."""
+    lessons = [
+        Lesson(
+            id=f"l{number}",
+            skill="text/reverse",
+            level=1,
+            text=f"rev:abcdefg{number % 3}= reads from the end",
+            prompt="",
+            answer="",
+            success=True,
+            run="r",
+            cycle=number,
+            variant="v",
+            supersedes={3: "l2", 5: "l4"}.get(number),
+        )
+        for number in range(8)
+    ]
+    with MemoryStore(tmp_path / "lessons") as store:
+        store.put(lessons)
+        store.set_standings([("l0", Standing(trust=0.25, forgotten=True)), ("l6", Standing(trust=0.75))])
+        store.purge("l4")
+        before = {id: store.standing(id) for id in (lesson.id for lesson in store.all())}
+        current = store.search(Query(k=99))
+    memory("export", "lessons.jsonl")
+    assert "7 lessons taken, 0 refused" in memory("import", "lessons.jsonl", folder="copy")
+    with MemoryStore(tmp_path / "copy") as copy:
+        assert {id: copy.standing(id) for id in before} == before
+        assert copy.search(Query(k=99)) == current
+        assert copy.check() == 7
+    memory("export", "again.jsonl", folder="copy")
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "lessons.jsonl").read_text()
+
+
+@pytest.fixture
+def exported(memory: Any, tmp_path: Path) -> list[dict[str, Any]]:
+    """Two lessons as they are exported, and a memory `copy` that holds another one."""
+    memory("add", "The port is 8080", folder="copy")
+    memory("add", "Carry the digit")
+    memory("add", "Read letters from the end")
+    memory("export", "lessons.jsonl")
+    return [json.loads(each) for each in (tmp_path / "lessons.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("lesson", {"cycle": -1}),
+        ("lesson", {"cycle": 1 << 50}),
+        ("lesson", {"until": -1}),
+        ("lesson", {"skill": ""}),
+        ("standing", {"trust": 7}),
+    ],
+)
+def test_an_import_that_cannot_be_done_whole_is_not_begun(
+    memory: Any, tmp_path: Path, exported: list[dict[str, Any]], what: str, change: dict[str, Any]
+) -> None:
+    bad = [exported[0], {**exported[1], what: {**exported[1][what], **change}}]
+    (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, bad)))
+    said = memory("import", "bad.jsonl", folder="copy", code=2)
+    assert exported[1]["lesson"]["id"] in said or "skill" in said
+    assert json.loads(memory("stats", "--json", folder="copy"))["current"] == 1
+
+
+def test_what_supersedes_a_lesson_that_is_not_taken_stands_without_it(
+    memory: Any, tmp_path: Path, exported: list[dict[str, Any]]
+) -> None:
+    old, new = exported
+    old["lesson"] |= {"id": "old", "text": "The port is 8080"}
+    new["lesson"] |= {"supersedes": "old"}
+    (tmp_path / "lessons.jsonl").write_text("\n".join(map(json.dumps, exported)))
+    assert "1 lessons taken, 1 refused" in memory("import", "lessons.jsonl", folder="copy")
+    assert json.loads(memory("stats", "--json", folder="copy"))["current"] == 2

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import store_samples as samples
 
 from moevolve.errors import StoreError, UsageError
-from moevolve.journal.lessons import MemoryStore, Query
+from moevolve.journal.lessons import MemoryStore, Query, Standing
 from moevolve.journal.store import RunStore
 
 
@@ -106,3 +107,43 @@ def test_several_processes_write_and_read_at_once(tmp_path):
         for name in "abc":
             assert len(memory.by_skill("text/reverse", run=name)) == 25
             assert len(found(memory, text=name, k=100)) == 25
+
+
+def test_lessons_of_another_memory_are_taken_as_they_stood_and_all_or_none(tmp_path):
+    """Of two that supersede one lesson the later comes after the earlier, and what is not here is superseded by nobody."""
+    with MemoryStore(tmp_path / "memory") as memory:
+        memory.put([samples.lesson("a", "the port is 1")])
+        given = [
+            ("b", "the port is 2", "a", Standing(trust=0.25)),
+            ("c", "the port is 3", "a", Standing(trust=0.75, pinned=True)),
+            ("d", "the host is 4", "gone", Standing()),
+            ("e", "the host is 5", None, Standing(forgotten=True)),
+        ]
+        rows = [
+            (msgspec.structs.replace(samples.lesson(id, text), supersedes=old), standing)
+            for id, text, old, standing in given
+        ]
+        with pytest.raises(UsageError, match="trust"):
+            memory.adopt([*rows, (samples.lesson("f"), Standing(trust=2.0))])
+        assert memory.count() == 1
+        memory.adopt(rows)
+        assert memory.check() == 5
+        assert sorted(found(memory, text="the port host is")) == ["c", "d"]
+        assert found(memory, text="host", forgotten=True) == ["e"]
+        assert memory.standing("b") == Standing(trust=0.25)
+        assert memory.standing("c") == Standing(trust=0.75, pinned=True)
+        circle = [msgspec.structs.replace(rows[at][0], id=f"x{at}", supersedes=f"x{1 - at}") for at in (0, 1)]
+        with pytest.raises(UsageError, match="comes after"):
+            memory.adopt([(lesson, Standing()) for lesson in circle])
+
+
+def test_numbers_out_of_range_are_refused_by_name(tmp_path):
+    with MemoryStore(tmp_path / "memory") as memory:
+        for fields in ({"cycle": -1}, {"cycle": 1 << 40}, {"until": -1}, {"until": 1 << 70}):
+            with pytest.raises(UsageError, match="of lesson 'a'"):
+                memory.put([msgspec.structs.replace(samples.lesson("a"), **fields)])
+        memory.put([samples.lesson("a", "x")])
+        for fields in ({"k": -1}, {"k": 1 << 70}, {"before_cycle": -1}, {"before_cycle": 1 << 70}):
+            with pytest.raises(UsageError, match="of a query"):
+                memory.search(Query(text="x", **fields))  # type: ignore[arg-type]
+        assert found(memory, text="x", k=1 << 60) == ["a"], "many are asked for, and there is one"

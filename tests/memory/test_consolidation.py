@@ -11,6 +11,7 @@ from moevolve.journal.lessons import MemoryStore, Query, Standing
 from moevolve.memory.consolidation import (
     Member,
     built_on,
+    fallen,
     judge,
     merged,
     pooled,
@@ -167,3 +168,34 @@ def test_taking_one_back_takes_back_what_was_made_of_it_and_brings_its_sources_b
     assert standings[one.id].forgotten and standings["x"].forgotten
     store.set_standings([(id, standing) for id, standing in standings.items() if store.get(id) is not None])
     assert [hit.lesson.id for hit in store.search(Query(k=9))] == ["a"]
+
+
+def test_what_was_made_one_is_forgotten_with_it(store: MemoryStore) -> None:
+    """Also what its lessons were made of, or the words that did harm would hold again."""
+    store.put([lesson("a", "01"), lesson("b")])
+    first = merged("r", 2, [Member(each, Evidence()) for each in (lesson("a", "01"), lesson("b"))])
+    store.put([first, lesson("c", "+1", cycle=2)])
+    second = merged("r", 3, [Member(first, Evidence(1.0, 0.0)), member("c", 0, 0, answer="+1")])
+    store.put([second])
+    assert (first.text, second.text, second.supersedes) == ("add:1+0=1", "add:1+0=1", first.id)
+    merges = [record("m001", first.id, "a", "b"), record("m002", second.id, first.id, "c")]
+    assert fallen(merges, ["a", "x"], {}) == {}
+    standings = fallen(merges, [second.id], {"c": Evidence(1.0, 0.0)})
+    assert standings.keys() == {"a", "b", "c", first.id}
+    assert all(each.forgotten for each in standings.values()) and standings["c"].trust > 0.5
+    store.set_standings([*standings.items(), (second.id, Standing(trust=0.1, forgotten=True))])
+    assert store.search(Query(k=9)) == []
+
+
+def test_a_lesson_whose_merge_was_taken_back_may_be_made_one_again(store: MemoryStore) -> None:
+    members = [Member(each, Evidence()) for each in (lesson("a", "01"), lesson("b"))]
+    store.put([each.lesson for each in members])
+    for cycle in (2, 3):
+        one = merged("r", cycle, members)
+        store.put([one])
+        assert one.supersedes == "b"
+        store.set_standings([("a", Standing(forgotten=True))])
+        assert [hit.lesson.id for hit in store.search(Query(k=9))] == [one.id]
+        store.set_standings(restored([record("m", one.id, "a", "b")], {}).items())
+    assert sorted(hit.lesson.id for hit in store.search(Query(k=9))) == ["a", "b"]
+    store.check()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from moevolve.config.memory import MemorySection
-from moevolve.journal.lessons import MemoryStore, Query, Standing
+from moevolve.journal.lessons import GENERAL, MemoryStore, Query, Standing
 from moevolve.memory.embedding import HashedNgrams
 from moevolve.memory.lessons import LessonMemory, Writes
 from moevolve.protocol.requests import RecallRequest
@@ -131,3 +132,29 @@ def test_without_an_embedder_words_decide(tmp_path: Path) -> None:
     mine.open_cycle(2)
     assert ids(mine.recall(RecallRequest(skill="s", query="sort letters", k=1))) == ["2"]
     assert mine.store.statistics().vectors == 0
+
+
+def test_shuffled_recalls_keep_to_the_budget(tmp_path: Path) -> None:
+    """Otherwise an arm that shows other lessons would show more words, too."""
+    short = [lesson(f"s{number}", f"carry digit {number}") for number in range(4)]
+    long = [lesson(f"l{number}", f"letters {number} " + "of some word " * 9) for number in range(40)]
+    mine = memory(tmp_path, [*short, *long], mode="shuffled")
+    request = RecallRequest(skill="s", query="carry digit", k=4, words=1.0, vector=0.0, budget=200, key=1)
+    shown = mine.recall(request)
+    assert 0 < sum(len(each.text) for each in shown) <= 200
+    assert mine.recall(msgspec.structs.replace(request, budget=60)) == []
+
+
+def test_what_is_about_no_skill_in_particular_is_recalled_for_each(tmp_path: Path) -> None:
+    lessons = [
+        lesson("mine", "carry the digit", skill="s/x"),
+        lesson("people", "carry what is over", skill=GENERAL),
+        lesson("others", "carry on", skill="t"),
+        lesson("below", "carry it", skill=f"{GENERAL}/y"),
+    ]
+    for number, mode in enumerate(("on", "shuffled")):
+        mine = memory(tmp_path / str(number), lessons, mode=mode)
+        found = mine.recall(RecallRequest(skill="s", query="carry", k=9))
+        assert sorted(ids(found)) == ["mine", "people"]
+        assert ids(mine.recall(RecallRequest(skill="u", query="carry", k=9))) == ["people"]
+        assert [hit.lesson.id for hit in mine.store.search(Query(text="carry", skill="s"))] == ["mine"]

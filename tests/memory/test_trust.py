@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from moevolve.memory.trust import Evidence, Rate, Tried, rates, trusted, weighed
+from moevolve.memory.trust import Evidence, Rate, Tried, least, rates, trusted, weighed
 
 
 def tried(lesson: str, success: bool, twin: bool | None = None) -> Tried:
@@ -67,3 +67,11 @@ def test_what_was_earned_elsewhere_counts_for_a_little() -> None:
     assert trusted(0.5).trust == 0.5
     assert 0.5 < trusted(0.9).trust < 0.95
     assert trusted(0.1).trust < 0.5
+
+
+def test_a_trust_alone_is_kept_by_the_least_evidence_that_has_it() -> None:
+    for trust in (0.1, 0.25, 0.5, 0.6, 0.9):
+        found = least(trust)
+        assert abs(found.trust - trust) < 1e-12 and min(found.for_, found.against) == 0.0
+        assert (found + Evidence(1.0, 0.0)).trust > trust > (found + Evidence(0.0, 1.0)).trust
+    assert (least(0.5), least(1.0).for_ + 2) == (Evidence(), 64.0), "nothing is certain"

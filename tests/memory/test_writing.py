@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from moevolve.config.memory import MemorySection
-from moevolve.journal.lessons import MemoryStore, Query
+from moevolve.journal.lessons import MemoryStore, Query, Standing
 from moevolve.memory.lessons import LessonMemory, Writes
 from moevolve.memory.writing import PROGRAM, of_attempts, of_programs
 from moevolve.protocol.requests import Note
@@ -112,3 +112,41 @@ def test_the_order_of_attempts_decides_and_nothing_else(memory: LessonMemory, tm
     first = of_programs(memory, SECTION, 1, "v", given(*texts))
     assert first == of_programs(memory, SECTION, 1, "v", given(*texts))
     assert [each.text for each in first.lessons] == texts[:1]
+
+
+def expire(memory: LessonMemory, text: str) -> None:
+    """What outcomes do to a lesson that does harm."""
+    [id] = [hit.lesson.id for hit in memory.store.search(Query(k=100)) if hit.lesson.text == text]
+    memory.write(Writes(standings=[(id, Standing(trust=0.1, forgotten=True))]))
+
+
+def test_what_expired_does_not_come_back_when_it_is_said_again(memory: LessonMemory) -> None:
+    text = "write every sum from the right to the left"
+    assert written(memory, 1, text) == {}
+    expire(memory, text)
+    assert written(memory, 2, text) == {"forgotten": 1}
+    assert written(memory, 3, "carry the digit when a sum passes nine", text) == {"forgotten": 1}
+    assert current(memory) == ["carry the digit when a sum passes nine"]
+
+
+def test_an_attempt_that_expired_is_not_kept_again(memory: LessonMemory) -> None:
+    seen = [(task("rev:ab="), "ba", True)]
+    memory.write(Writes(of_attempts(memory, SECTION, 1, "v", seen)))
+    expire(memory, "rev:ab=ba")
+    assert of_attempts(memory, SECTION, 2, "v", seen) == []
+    assert len(of_attempts(memory, SECTION, 2, "v", [(task("rev:ac="), "ca", True)])) == 1
+
+
+def test_what_holds_again_since_its_successor_expired_may_be_said_anew(memory: LessonMemory) -> None:
+    """A cycle whose writes memory refuses could never end."""
+    first, second, third = (
+        f"payloads up to {number} letters need no split at all here" for number in (8, 9, 10)
+    )
+    assert written(memory, 1, first) == written(memory, 2, second) == {}
+    expire(memory, second)
+    assert current(memory) == [first]
+    assert written(memory, 3, third) == {}
+    assert current(memory) == [third]
+    expire(memory, third)
+    assert current(memory) == [first]
+    memory.store.check()

@@ -12,7 +12,7 @@ from types import TracebackType
 import msgspec
 
 from moevolve import _native
-from moevolve.errors import StoreError
+from moevolve.errors import StoreError, UsageError
 from moevolve.records import SCHEMA_VERSION, Lesson, LessonKind
 
 _MEMORY = "memory"
@@ -22,8 +22,17 @@ _PAGE = 4096
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_lesson = msgspec.msgpack.Decoder(Lesson).decode
 
+GENERAL = "general"
+"""The skill of lessons that are about no skill in particular."""
+
+_LAST_CYCLE = 2**32 - 2
+_MOST = 2**63 - 1
+
 Vector = Sequence[float]
 """An embedding: one f32 for each dimension of the store; its length does not matter."""
+
+
+_Row = tuple[str, str, str, str, str, int, int | None, str | None, str, bytes | None, bytes]
 
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,11 +53,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Any of these; all kinds if there are none."""
     skill: str | None = None
     """A node of the skill tree: its own lessons and those of the skills below it."""
+    besides: str | None = None
+    """Another skill whose own lessons pass the filter by skill as well."""
     run: str | None = None
     source: str | None = None
     """The writer's name."""
     before_cycle: int | None = None
     """Memory as it stood when this cycle began."""
+    forgotten: bool = False
+    """Lessons that are forgotten, instead of those that hold."""
     k: int = 8
     characters: int | None = None
     """Lessons are returned as long as their texts fit in so many characters, best first."""
@@ -138,28 +151,30 @@ class MemoryStore:
         """Writes lessons, with their vectors where there are, in one durable commit; one with a known id replaces it.
 
         Raises:
-            UsageError: a name that does not fit, a vector of other dimensions than the memory's, or a lesson that
-                supersedes one that is not there or that another supersedes already.
+            UsageError: a name or a cycle that does not fit, a vector of other dimensions than the memory's, or a lesson
+                that supersedes one that is not there or that another supersedes already.
             StorageFullError: no space is left; memory is as it was before.
         """
         given = vectors if vectors is not None else [None] * len(lessons)
-        rows = [
-            (
-                lesson.id,
-                lesson.kind,
-                lesson.skill,
-                lesson.run,
-                lesson.source,
-                lesson.cycle,
-                lesson.until,
-                lesson.supersedes,
-                lesson.text,
-                None if vector is None else _floats(vector),
-                _encode(lesson),
-            )
-            for lesson, vector in zip(lessons, given, strict=True)
-        ]
+        rows = [_row(lesson, vector) for lesson, vector in zip(lessons, given, strict=True)]
         self._open(create=True).put(rows)
+
+    def adopt(self, lessons: Sequence[tuple[Lesson, Standing]]) -> None:
+        """Writes lessons of another memory as they stood there, in one durable commit.
+
+        One that supersedes what is not here stands without it; of several that supersede one lesson each comes after
+        those before it.
+
+        Raises:
+            UsageError: a name or a cycle that does not fit, a trust outside of [0, 1], or lessons that supersede each
+                other in a circle; nothing is written then.
+            StorageFullError: no space is left; memory is as it was before.
+        """
+        rows = [
+            (_row(lesson, None), (standing.trust, standing.pinned, standing.forgotten))
+            for lesson, standing in lessons
+        ]
+        self._open(create=True).adopt(rows)
 
     def get(self, id: str) -> Lesson | None:
         """A lesson, superseded and forgotten ones too; None if it is not there."""
@@ -173,8 +188,11 @@ class MemoryStore:
         A lesson that another supersedes is not among them while the other holds.
 
         Raises:
-            UsageError: the query's vector has other dimensions than the memory's.
+            UsageError: the query's vector has other dimensions than the memory's, or a number in it is out of range.
         """
+        _bounded("k of a query", query.k, _MOST)
+        if query.before_cycle is not None:
+            _bounded("before_cycle of a query", query.before_cycle, _MOST)
         store = self._reader()
         if store is None:
             return []
@@ -183,9 +201,11 @@ class MemoryStore:
             vector=None if query.vector is None else _floats(query.vector),
             kinds=list(query.kinds),
             skill=query.skill,
+            besides=query.besides,
             run=query.run,
             source=query.source,
             before_cycle=query.before_cycle,
+            forgotten=query.forgotten,
             k=query.k,
             confidence=query.confidence,
             weights=(query.weights.words, query.weights.vector, query.weights.trust),
@@ -194,7 +214,9 @@ class MemoryStore:
             Hit(self._lesson(body), score, words, vector, confidence, trust, pinned)
             for _, score, words, vector, confidence, trust, pinned, body in found
         ]
-        return hits if query.characters is None else list(_within(hits, query.characters))
+        if query.characters is None:
+            return hits
+        return hits[: fitting((hit.lesson for hit in hits), query.characters)]
 
     def by_skill(self, skill: str, limit: int = 100, *, run: str | None = None) -> list[Lesson]:
         """A skill's lessons, or one run's of it: runs by name from last to first, newest cycle first."""
@@ -290,6 +312,35 @@ class MemoryStore:
             raise StoreError(f"memory {self.path} holds a lesson of another version: {error}") from error
 
 
+def _row(lesson: Lesson, vector: Vector | None) -> _Row:
+    """A lesson as the store takes it.
+
+    Raises:
+        UsageError: a cycle of it is out of range.
+    """
+    _bounded(f"the cycle of lesson {lesson.id!r}", lesson.cycle, _LAST_CYCLE)
+    if lesson.until is not None:
+        _bounded(f"the end of lesson {lesson.id!r}", lesson.until, _MOST)
+    return (
+        lesson.id,
+        lesson.kind,
+        lesson.skill,
+        lesson.run,
+        lesson.source,
+        lesson.cycle,
+        lesson.until,
+        lesson.supersedes,
+        lesson.text,
+        None if vector is None else _floats(vector),
+        _encode(lesson),
+    )
+
+
+def _bounded(what: str, number: int, most: int) -> None:
+    if not 0 <= number <= most:
+        raise UsageError(f"{what} is {number}: it must lie between 0 and {most:,}")
+
+
 def _floats(vector: Vector) -> bytes:
     """A vector as little-endian f32; one that lies in memory as such is copied and not converted."""
     with contextlib.suppress(TypeError):
@@ -302,9 +353,12 @@ def _floats(vector: Vector) -> bytes:
     return floats.tobytes()
 
 
-def _within(hits: list[Hit], characters: int) -> Iterator[Hit]:
-    for hit in hits:
-        characters -= len(hit.lesson.text)
+def fitting(lessons: Iterable[Lesson], characters: int) -> int:
+    """How many lessons, from the first on, have texts of at most so many characters together."""
+    count = 0
+    for lesson in lessons:
+        characters -= len(lesson.text)
         if characters < 0:
-            return
-        yield hit
+            break
+        count += 1
+    return count

@@ -178,7 +178,8 @@ class Growing:
         )
         executor = LocalExecutor(run.policies, programs, run.lessons.recall)
         verdicts = self._grader[1] if sealed or run.arm.verdicts else CoinGrader()
-        found = RolloutRunner(executor, verdicts, suite.secret, run.expect).run(*requests)
+        runner = RolloutRunner(executor, verdicts, suite.secret, run.expect, run.recalls.take)
+        found = runner.run(*requests)
         for rollouts in found:
             run.count(rollouts.counts)
         return found

@@ -17,7 +17,8 @@ def begin(run: RunContext) -> SharedMemory | None:
     if run.config.memory.shared is None or not run.lessons.on:
         return None
     run.state.writes = _first(run, Path(run.config.memory.shared))
-    run.state.evidence = shared.evidence(run.state.writes)
+    run.state.given = shared.began(run.state.writes)
+    run.state.evidence = {lesson: known.run for lesson, known in run.state.given.items()}
     run.lessons.write(run.state.writes)
     run.lessons.open_cycle(1)
     return shared.described(run.state.writes)
@@ -48,4 +49,6 @@ def give(run: RunContext, outlived: Outlived | None) -> None:
     if outlived is None or run.config.memory.shared is None or run.recorded is not None:
         return
     with MemoryStore(Path(run.config.memory.shared)) as store:
-        shared.give(run.lessons.store, store, run.state.evidence, outlived.lessons)
+        run.state.given = shared.give(
+            run.lessons.store, store, run.state.given, run.state.evidence, outlived.lessons
+        )

@@ -11,6 +11,7 @@ from moevolve.journal.archive import Variant
 from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Confirmed
 from moevolve.memory.lessons import Writes
+from moevolve.memory.shared import Given
 from moevolve.memory.trust import Evidence, Rate
 from moevolve.proposers.search import ProposalOutcome
 from moevolve.records import Consolidated, Grown, Level
@@ -54,6 +55,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """What the cycle writes into memory, once this snapshot is on file."""
     evidence: dict[str, Evidence] = {}
     """Lesson -> what attempts told about it."""
+    given: dict[str, Given] = {}
+    """Lesson -> what the memory that outlives the run knows of it."""
     without: dict[str, Rate] = {}
     """Skill -> attempts without memory."""
     next_variant: int = 0

@@ -22,7 +22,7 @@ NEAR = 0.7
 COPIES = 2
 """Near copies that one skill keeps."""
 
-Reason = Literal["empty", "long", "known", "copies", "contradicts"]
+Reason = Literal["empty", "long", "known", "forgotten", "copies", "contradicts"]
 
 _WORDS = re.compile(r"\w+")
 
@@ -44,15 +44,16 @@ def admit(memory: MemoryStore, lesson: Lesson) -> None:
     """Writes a lesson if it says something new.
 
     Raises:
-        NotAdmitted: its text is empty or too long, is in the memory already, or has near copies there that it does not
-            supersede.
+        NotAdmitted: its text is empty or too long, is in the memory already, was forgotten there, or has near copies there
+            that it does not supersede.
     """
-    _says_something(lesson)
+    says_something(lesson)
     known = memory.get(lesson.id)
     if known is not None and known.text != lesson.text:
         raise NotAdmitted("known", f"the memory holds a lesson {lesson.id!r}: supersede it under another id")
     if known is not None:
         raise NotAdmitted("known", f"lesson {lesson.id!r} says the same")
+    _not_forgotten(memory, lesson)
     near = [each.id for each in near_copies(memory, lesson) if each.id != lesson.supersedes]
     if len(near) >= COPIES:
         raise NotAdmitted(
@@ -71,9 +72,9 @@ def check(memory: MemoryStore, lesson: Lesson, before: Sequence[Lesson]) -> Less
         before: what will be written before it.
 
     Raises:
-        NotAdmitted: its text is empty or too long, is there already, or contradicts another writer's.
+        NotAdmitted: its text is empty or too long, is there already, was forgotten, or contradicts another writer's.
     """
-    _says_something(lesson)
+    says_something(lesson)
     words = words_of(lesson.text)
     waiting = [each for each in before if each.skill == lesson.skill and each.kind == lesson.kind]
     if any(each.id == lesson.id or each.text == lesson.text for each in waiting):
@@ -82,6 +83,7 @@ def check(memory: MemoryStore, lesson: Lesson, before: Sequence[Lesson]) -> Less
         raise NotAdmitted("known", f"lesson {lesson.id!r} says the same")
     if any(shared_words(words, words_of(each.text)) >= NEAR for each in waiting):
         raise NotAdmitted("copies", "it nearly says what was said before in this cycle")
+    _not_forgotten(memory, lesson)
     near = near_copies(memory, lesson)
     if foreign := [each for each in near if each.source != lesson.source]:
         raise NotAdmitted("contradicts", f"lesson {foreign[0].id!r} of another writer nearly says the same")
@@ -107,7 +109,28 @@ def near_copies(memory: MemoryStore, lesson: Lesson) -> list[Lesson]:
     return [hit.lesson for hit in nearest if shared_words(words, words_of(hit.lesson.text)) >= NEAR]
 
 
-def _says_something(lesson: Lesson) -> None:
+def forgotten(memory: MemoryStore, lesson: Lesson) -> Lesson | None:
+    """A forgotten lesson with a lesson's text, skill and writer, as far as the nearest tell; None if there is none.
+
+    What did harm and expired does not come back because it is said once more.
+    """
+    same = Query(text=lesson.text, skill=lesson.skill, source=lesson.source, forgotten=True, k=COPIES + 8)
+    hits = memory.search(same)
+    return next((hit.lesson for hit in hits if hit.lesson.text == lesson.text), None)
+
+
+def _not_forgotten(memory: MemoryStore, lesson: Lesson) -> None:
+    old = forgotten(memory, lesson)
+    if old is not None:
+        raise NotAdmitted("forgotten", f"lesson {old.id!r} said the same and was forgotten")
+
+
+def says_something(lesson: Lesson) -> None:
+    """Refuses a text that is empty or too long.
+
+    Raises:
+        NotAdmitted: the lesson's is.
+    """
     if not lesson.text.strip():
         raise NotAdmitted("empty", "a lesson needs a text")
     if len(lesson.text) > MAX_CHARACTERS:

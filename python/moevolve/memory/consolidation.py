@@ -157,6 +157,27 @@ def merged(run: str, cycle: int, members: Sequence[Member]) -> Lesson:
     )
 
 
+def fallen(
+    merges: Sequence[Consolidated], expired: Collection[str], evidence: Mapping[str, Evidence]
+) -> dict[str, Standing]:
+    """How lessons stand that were made one, once that one has expired: forgotten with it, and so are theirs.
+
+    Otherwise the one whose words it has would hold again.
+
+    Args:
+        merges: those in force, in the order in which they were made.
+        expired: lessons that are returned no more.
+        evidence: what attempts told, by lesson.
+    """
+    gone, standings = set(expired), {}
+    for each in reversed(merges):
+        if each.lesson in gone:
+            gone |= set(each.sources)
+            for id in each.sources:
+                standings[id] = Standing(trust=evidence.get(id, Evidence()).trust, forgotten=True)
+    return standings
+
+
 def built_on(merges: Sequence[Consolidated], name: str) -> list[Consolidated]:
     """A merge in force and those that were made of its lesson, the newest first; none where it is not in force."""
     gone: list[Consolidated] = []

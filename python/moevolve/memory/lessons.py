@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from moevolve.config.memory import MemorySection
-from moevolve.journal.lessons import MemoryStore, Query, Standing, Vector, Weights
+from moevolve.journal.lessons import GENERAL, MemoryStore, Query, Standing, Vector, Weights, fitting
+from moevolve.memory.admission import forgotten
 from moevolve.memory.embedding import Embedder, embed_missing
 from moevolve.protocol.requests import RecallRequest
 from moevolve.randomness import rng
@@ -92,6 +93,7 @@ class LessonMemory:
             vector=self._vector(request.query) if weights.vector else None,
             kinds=request.kinds,
             skill=request.skill,
+            besides=GENERAL,
             run=self.run,
             before_cycle=self._cycle,
             k=request.k,
@@ -114,25 +116,34 @@ class LessonMemory:
         return self._vectors[text]
 
     def _others(self, request: RecallRequest, found: Sequence[Lesson]) -> list[Lesson]:
-        """As many lessons of the same skill and kinds, drawn from those that were not found as long as there are any."""
+        """As many lessons of the same skill and kinds, drawn from those that were not found as long as there are any, and
+        of them those that fit in the request's budget."""
         name = request.skill, request.kinds
         if name not in self._pools:
             every = Query(
-                kinds=request.kinds, skill=request.skill, run=self.run, before_cycle=self._cycle, k=POOL
+                kinds=request.kinds,
+                skill=request.skill,
+                besides=GENERAL,
+                run=self.run,
+                before_cycle=self._cycle,
+                k=POOL,
             )
             self._pools[name] = [hit.lesson for hit in self.store.search(every)]
         mine = {lesson.id for lesson in found}
         others = [lesson for lesson in self._pools[name] if lesson.id not in mine]
         drawn = rng(request.key, "shuffled").sample(others, min(len(found), len(others)))
-        return drawn + list(found[: len(found) - len(drawn)])
+        shown = drawn + list(found[: len(found) - len(drawn)])
+        return shown if request.budget is None else shown[: fitting(shown, request.budget)]
 
     def knows(self, lesson: Lesson) -> bool:
-        """Whether memory has the same text of the same skill already, as far as its nearest lessons tell."""
+        """Whether memory has the same text of the same skill already, as far as its nearest lessons tell, or forgot it."""
         if not self.on:
             return False
         same = Query(text=lesson.text, skill=lesson.skill, run=self.run, kinds=(lesson.kind,), k=4)
         with self._lock:
-            return any(hit.lesson.text == lesson.text for hit in self.store.search(same))
+            if any(hit.lesson.text == lesson.text for hit in self.store.search(same)):
+                return True
+            return forgotten(self.store, lesson) is not None
 
     def write(self, writes: Writes) -> None:
         """Writes what a cycle left; what is there already stays as it is, so that writing it again changes nothing."""

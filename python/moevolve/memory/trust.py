@@ -21,11 +21,21 @@ SURE = 0.9
 """Posterior probability of doing harm from which a lesson expires, and of helping from which it outlives its run."""
 
 
+MOST = 64.0
+"""Attempts that a trust can count for, those of the prior among them, where only the trust is known."""
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What attempts told about one lesson."""
 
     for_: float = 0.0
     against: float = 0.0
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(self.for_ + other.for_, self.against + other.against)
+
+    def __sub__(self, other: Evidence) -> Evidence:
+        return Evidence(self.for_ - other.for_, self.against - other.against)
 
     @property
     def trust(self) -> float:
@@ -116,6 +126,13 @@ def weighed(
         )
         for lesson, (good, bad) in sorted(gathered.items())
     }
+
+
+def least(trust: float) -> Evidence:
+    """The least evidence that has a trust, of at most `MOST` attempts."""
+    trust = min(max(trust, 1 / MOST), 1 - 1 / MOST)
+    lean = abs(2 * trust - 1) * PRIOR / min(trust, 1 - trust)
+    return Evidence(lean, 0.0) if trust >= 0.5 else Evidence(0.0, lean)
 
 
 def trusted(trust: float, weight: float = 4.0) -> Evidence:

@@ -12,6 +12,9 @@ pub const BLOCK: usize = 256;
 /// Bits of a quantised query.
 pub const PLANES: usize = 4;
 
+/// Twice the length that a unit vector may lose when its numbers are rounded to f16.
+const ROUNDED: f32 = 1e-3;
+
 /// The code of one vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Code {
@@ -50,6 +53,20 @@ impl Code {
             },
             offset: dot(vector, centre),
         }
+    }
+
+    /// Whether this is the code of a vector that is known up to the rounding of f16: a bit may differ where a coordinate
+    /// is about zero.
+    pub fn fits(&self, vector: &[f32], centre: &[f32]) -> bool {
+        let less: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
+        let wanted = Self::of(vector, centre);
+        let sides = rotate(&less).iter().enumerate().all(|(index, x)| {
+            let bit = self.bits[index / 64] >> (index % 64) & 1;
+            x.abs() <= ROUNDED || (bit == 1) == (*x > 0.0)
+        });
+        sides
+            && (self.offset - wanted.offset).abs() <= 2.0 * ROUNDED
+            && (self.factor - wanted.factor).abs() <= 2.0 * ROUNDED + 0.02 * wanted.factor
     }
 
     /// Of a row without a vector: every estimate is negative infinity.
@@ -131,6 +148,27 @@ impl<'a> Block<'a> {
             ones,
             factors,
             offsets,
+        })
+    }
+
+    /// One row's code; None if its count of ones is not that of its bits.
+    pub fn code(&self, index: usize) -> Option<Code> {
+        let number = |column: &[u8]| {
+            let (numbers, _) = column.as_chunks::<4>();
+            f32::from_le_bytes(numbers[index])
+        };
+        let (words, _) = self.bits.as_chunks::<8>();
+        let bits: Vec<u64> = words
+            .iter()
+            .skip(index)
+            .step_by(BLOCK)
+            .map(|word| u64::from_le_bytes(*word))
+            .collect();
+        let ones: u32 = bits.iter().map(|word| word.count_ones()).sum();
+        (number(self.ones) == ones as f32).then(|| Code {
+            bits,
+            factor: number(self.factors),
+            offset: number(self.offsets),
         })
     }
 }

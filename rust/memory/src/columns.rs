@@ -94,9 +94,9 @@ impl<'a> Block<'a> {
         u32::from_le_bytes(bytes.unwrap_or([0; 4]))
     }
 
-    /// Whether nothing but its flags keeps a row from being returned.
-    pub fn alive(&self, index: usize) -> bool {
-        self.0[index] & (GONE | FORGOTTEN) == 0
+    /// Whether a row is on file, and forgotten or not as is wanted.
+    pub fn stands(&self, index: usize, forgotten: bool) -> bool {
+        self.0[index] & (GONE | FORGOTTEN) == if forgotten { FORGOTTEN } else { 0 }
     }
 
     pub fn skill(&self, index: usize) -> u32 {

@@ -17,6 +17,8 @@ pub struct Filter {
     pub source: Option<u32>,
     /// Only lessons of earlier cycles that hold in this one.
     pub cycle: Option<u32>,
+    /// Those that are forgotten, instead of those that hold.
+    pub forgotten: bool,
 }
 
 /// A set of rows.
@@ -64,7 +66,7 @@ impl Filter {
                 continue;
             };
             for index in 0..BLOCK {
-                if !block.alive(index) {
+                if !block.stands(index, self.forgotten) {
                     continue;
                 }
                 if let Some(skills) = &self.skills
@@ -81,7 +83,7 @@ impl Filter {
                     continue;
                 }
                 words[index / 64] |= 1 << (index % 64);
-                if row.successor != NONE {
+                if row.successor != NONE && !self.forgotten {
                     superseded.push(((number * BLOCK + index) as u32, row.successor));
                 }
             }

@@ -65,6 +65,20 @@ pub struct Standing {
     pub forgotten: bool,
 }
 
+impl Standing {
+    /// Refuses a trust that is no share.
+    pub(crate) fn check(&self, id: &str) -> Result<()> {
+        if (0.0..=1.0).contains(&self.trust) {
+            return Ok(());
+        }
+        Err(Error::Name {
+            what: "the trust of lesson",
+            name: id.to_owned(),
+            why: "it must lie between 0 and 1".to_owned(),
+        })
+    }
+}
+
 impl Default for Standing {
     fn default() -> Self {
         Self {
@@ -82,8 +96,23 @@ pub(crate) struct Record<'a> {
     pub run: &'a str,
     pub cycle: u64,
     pub text: &'a str,
+    pub facts: Option<Facts<'a>>,
     pub body: &'a [u8],
 }
+
+/// What else a record says of its lesson, for `check` to hold columns and chains to; records of earlier versions lack it.
+pub(crate) struct Facts<'a> {
+    pub kind: u32,
+    pub source: &'a str,
+    pub until: Option<u64>,
+    pub supersedes: Option<&'a str>,
+}
+
+/// The bit of a record's cycle that says that facts follow.
+const WITH_FACTS: u64 = 1 << 63;
+
+/// Last cycle that a column can hold.
+const LAST_CYCLE: u64 = u32::MAX as u64 - 1;
 
 impl<'a> Record<'a> {
     pub fn of(lesson: &'a Lesson) -> Self {
@@ -93,6 +122,12 @@ impl<'a> Record<'a> {
             run: &lesson.run,
             cycle: lesson.cycle,
             text: &lesson.text,
+            facts: Some(Facts {
+                kind: lesson.kind as u32,
+                source: &lesson.source,
+                until: lesson.until,
+                supersedes: lesson.supersedes.as_deref(),
+            }),
             body: &lesson.body,
         }
     }
@@ -102,19 +137,41 @@ impl<'a> Record<'a> {
         for text in [self.id, self.skill, self.run, self.text] {
             put_text(&mut out, text);
         }
-        out.extend_from_slice(&self.cycle.to_le_bytes());
+        let Some(facts) = &self.facts else {
+            out.extend_from_slice(&self.cycle.to_le_bytes());
+            out.extend_from_slice(self.body);
+            return out;
+        };
+        out.extend_from_slice(&(self.cycle | WITH_FACTS).to_le_bytes());
+        out.extend_from_slice(&facts.kind.to_le_bytes());
+        out.extend_from_slice(&facts.until.unwrap_or(u64::MAX).to_le_bytes());
+        put_text(&mut out, facts.source);
+        put_text(&mut out, facts.supersedes.unwrap_or_default());
         out.extend_from_slice(self.body);
         out
     }
 
     pub fn decode(value: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(value);
+        let (id, skill, run) = (reader.text()?, reader.text()?, reader.text()?);
+        let (text, cycle) = (reader.text()?, reader.u64()?);
+        let facts = if cycle & WITH_FACTS == 0 {
+            None
+        } else {
+            Some(Facts {
+                kind: reader.u32()?,
+                until: Some(reader.u64()?).filter(|until| *until != u64::MAX),
+                source: reader.text()?,
+                supersedes: Some(reader.text()?).filter(|old| !old.is_empty()),
+            })
+        };
         Some(Self {
-            id: reader.text()?,
-            skill: reader.text()?,
-            run: reader.text()?,
-            text: reader.text()?,
-            cycle: reader.u64()?,
+            id,
+            skill,
+            run,
+            cycle: cycle & !WITH_FACTS,
+            text,
+            facts,
             body: reader.0,
         })
     }
@@ -146,7 +203,7 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
 }
 
 impl Lesson {
-    /// Refuses names that do not fit in a key, and vectors that are no direction.
+    /// Refuses names that do not fit in a key, cycles that do not fit in a column, and vectors that are no direction.
     pub(crate) fn check(&self) -> Result<()> {
         check_name("lesson id", &self.id)?;
         check_name("skill", &self.skill)?;
@@ -156,6 +213,13 @@ impl Lesson {
         }
         if let Some(old) = &self.supersedes {
             check_name("superseded id", old)?;
+        }
+        if self.cycle > LAST_CYCLE {
+            return Err(Error::Name {
+                what: "the cycle of lesson",
+                name: self.id.clone(),
+                why: format!("it must be at most {LAST_CYCLE}"),
+            });
         }
         if let Some(vector) = &self.vector {
             check_vector(vector).map_err(|why| Error::Name {

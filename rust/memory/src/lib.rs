@@ -5,6 +5,7 @@
 
 mod bm25;
 mod bytes;
+mod chains;
 mod check;
 mod codes;
 mod columns;
@@ -19,6 +20,7 @@ mod scan;
 mod search;
 mod simd;
 mod store;
+mod succession;
 mod totals;
 mod vectors;
 mod words;

@@ -30,10 +30,14 @@ pub struct Query<'a> {
     pub kinds: &'a [Kind],
     /// A node of the skill tree: its own lessons and those of the skills below it.
     pub skill: Option<&'a str>,
+    /// Another skill whose own lessons pass the filter by skill as well.
+    pub besides: Option<&'a str>,
     pub run: Option<&'a str>,
     pub source: Option<&'a str>,
     /// Memory as it stood when this cycle began.
     pub before_cycle: Option<u64>,
+    /// Lessons that are forgotten, instead of those that hold.
+    pub forgotten: bool,
     pub k: usize,
     /// Lessons of less confidence are not returned, so that a query may have no answer.
     pub confidence: f32,

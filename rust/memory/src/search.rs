@@ -101,7 +101,7 @@ impl MemoryStore {
             } else {
                 scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             }
-            let mut hits: Vec<Hit> = Vec::with_capacity(query.k);
+            let mut hits: Vec<Hit> = Vec::with_capacity(query.k.min(scored.len()));
             for (score, row, words, vector, standing) in scored {
                 // Equal scores are ordered by id, so all that are equal to the last are read.
                 if hits.len() >= query.k && score < hits[query.k - 1].score {
@@ -145,6 +145,7 @@ impl MemoryStore {
             cycle: query
                 .before_cycle
                 .map(|cycle| u32::try_from(cycle).unwrap_or(NONE)),
+            forgotten: query.forgotten,
             ..Filter::default()
         };
         if let Some(skill) = query.skill {
@@ -152,6 +153,9 @@ impl MemoryStore {
             let below = [&symbol_key(skill)[..], b"/"].concat();
             for item in self.symbols.prefix_iter(txn, &below)? {
                 skills.extend(row_of(item?.1));
+            }
+            if let Some(other) = query.besides {
+                skills.extend(self.symbol(txn, other)?);
             }
             if skills.is_empty() {
                 return Ok(None);

@@ -92,6 +92,21 @@ impl Vectors {
             .map(|block| &block[at..at + bytes]))
     }
 
+    /// A row's code, that of an absent vector where no block has the row; None if its block does not fit.
+    pub fn code(
+        &self,
+        txn: &RoTxn<'_, AnyTls>,
+        dimensions: usize,
+        row: u32,
+    ) -> heed::Result<Option<Code>> {
+        let key = row_key(row / codes::BLOCK as u32);
+        Ok(match self.codes.get(txn, &key)? {
+            None => Some(Code::absent(dimensions)),
+            Some(value) => codes::Block::read(value, codes::words_of(dimensions))
+                .and_then(|block| block.code(row as usize % codes::BLOCK)),
+        })
+    }
+
     /// A row's vector as numbers.
     pub fn get(
         &self,

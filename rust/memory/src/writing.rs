@@ -1,4 +1,4 @@
-//! What changes a memory: lessons in and out, what supersedes what, how they stand.
+//! What changes a memory: lessons in and out, and how they stand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +11,7 @@ use crate::columns::{NONE, Row};
 use crate::lesson::{Lesson, Record, Standing, check_name};
 use crate::postings::{Posting, length_code};
 use crate::store::{MemoryStore, TOTALS, Work, dimensions, name_error, symbol_key, torn};
+use crate::succession::Manner;
 use crate::vectors::unit;
 use crate::words;
 
@@ -19,45 +20,81 @@ impl MemoryStore {
     ///
     /// # Errors
     /// `Name` for a name that does not fit, for a vector of other dimensions than the store's, and for a lesson that
-    /// supersedes one that is not there or that something else has superseded.
+    /// supersedes one that is not there or that something else has superseded which still holds.
     pub fn put(&self, lessons: &[Lesson]) -> Result<()> {
-        lessons.iter().try_for_each(Lesson::check)?;
-        let last: BTreeMap<&str, usize> = lessons
+        let given: Vec<_> = lessons
             .iter()
-            .enumerate()
-            .map(|(index, lesson)| (lesson.id.as_str(), index))
+            .map(|lesson| (lesson, Standing::default()))
             .collect();
-        let kept: Vec<&Lesson> = lessons
+        self.take(&given, Manner::Strict)
+    }
+
+    /// Writes lessons of another memory as they stood there, in one durable commit.
+    ///
+    /// One that supersedes what is not here stands without it. Of several that supersede one lesson each comes after
+    /// those before it.
+    ///
+    /// # Errors
+    /// `Name` as of `put`, but for these, for a trust that is no share, and for lessons that supersede each other in a
+    /// circle.
+    pub fn adopt(&self, lessons: &[(Lesson, Standing)]) -> Result<()> {
+        let given: Vec<_> = lessons
+            .iter()
+            .map(|(lesson, standing)| (lesson, *standing))
+            .collect();
+        self.take(&given, Manner::Adopted)
+    }
+
+    fn take(&self, given: &[(&Lesson, Standing)], manner: Manner) -> Result<()> {
+        for (lesson, standing) in given {
+            lesson.check()?;
+            standing.check(&lesson.id)?;
+        }
+        let last: BTreeMap<&str, usize> = given
             .iter()
             .enumerate()
-            .filter(|(index, lesson)| last[lesson.id.as_str()] == *index)
-            .map(|(_, lesson)| lesson)
+            .map(|(index, (lesson, _))| (lesson.id.as_str(), index))
+            .collect();
+        let kept: Vec<_> = given
+            .iter()
+            .enumerate()
+            .filter(|(index, (lesson, _))| last[lesson.id.as_str()] == *index)
+            .map(|(_, each)| *each)
             .collect();
         if kept.is_empty() {
             return Ok(());
         }
         self.write(|txn, path| {
-            for lesson in &kept {
-                self.remove(txn, path, &lesson.id)?;
+            let mut taken = Vec::with_capacity(kept.len());
+            for (lesson, standing) in kept {
+                let replaced = self.remove(txn, path, &lesson.id)?;
+                taken.push((lesson, standing, replaced));
             }
-            self.append(txn, path, &kept)
+            self.append(txn, path, &taken, manner)
         })
     }
 
-    fn append(&self, txn: &mut RwTxn<'_>, path: &Path, lessons: &[&Lesson]) -> Work<()> {
+    /// Writes lessons, each with how it stands and the row that it replaces.
+    fn append(
+        &self,
+        txn: &mut RwTxn<'_>,
+        path: &Path,
+        lessons: &[(&Lesson, Standing, Option<u32>)],
+        manner: Manner,
+    ) -> Work<()> {
         let mut totals = self.totals_of(txn, path)?;
         let mut inverted: BTreeMap<String, Vec<Posting>> = BTreeMap::new();
         let mut rows = Vec::with_capacity(lessons.len());
         let mut vectors = Vec::new();
         let mut symbols: BTreeMap<&str, u32> = BTreeMap::new();
-        for lesson in lessons {
+        for (lesson, ..) in lessons {
             for name in [&lesson.skill, &lesson.run, &lesson.source] {
                 if !symbols.contains_key(name.as_str()) {
                     symbols.insert(name, self.intern(txn, name)?);
                 }
             }
         }
-        for lesson in lessons {
+        for (lesson, standing, _) in lessons {
             let row = totals.rows;
             if row == NONE {
                 return Err(name_error("memory", &lesson.id, "it is full: start another").into());
@@ -87,7 +124,7 @@ impl MemoryStore {
                     .map_or(NONE, |until| u32::try_from(until).unwrap_or(NONE)),
                 ..Row::GONE
             };
-            columns.flags = 0;
+            columns.set_standing(*standing);
             if let Some(vector) = &lesson.vector {
                 if totals.dimensions == 0 {
                     totals.dimensions = vector.len() as u32;
@@ -109,56 +146,24 @@ impl MemoryStore {
             }
         }
         self.columns.put(txn, &rows)?;
-        for (lesson, (row, _)) in lessons.iter().zip(&rows) {
-            if let Some(old) = &lesson.supersedes {
-                self.supersede(txn, path, lesson, old, *row)?;
-            }
+        for ((lesson, _, replaced), (row, _)) in lessons.iter().zip(&rows) {
+            self.supersede(txn, path, lesson, *row, *replaced, manner)?;
         }
         self.put_vectors(txn, path, &mut totals, &vectors)?;
         self.totals.put(txn, TOTALS, &totals.encode())?;
         Ok(())
     }
 
-    fn supersede(
-        &self,
-        txn: &mut RwTxn<'_>,
-        path: &Path,
-        lesson: &Lesson,
-        old: &str,
-        row: u32,
-    ) -> Work<()> {
-        let refuse = |why: &str| name_error("superseded lesson", old, why);
-        let Some(before) = self.row(txn, path, old)? else {
-            return Err(refuse("it is not in this memory").into());
-        };
-        if before == row {
-            return Err(refuse("a lesson cannot supersede itself").into());
-        }
-        let mut columns = self.columns.get(txn, before)?;
-        if columns.successor != NONE && !self.columns.get(txn, columns.successor)?.gone() {
-            return Err(refuse("another lesson has superseded it: name that one").into());
-        }
-        let mut later = row;
-        while later != NONE {
-            if later == before {
-                return Err(refuse(&format!("it comes after {:?} already", lesson.id)).into());
-            }
-            later = self.columns.get(txn, later)?.successor;
-        }
-        columns.successor = row;
-        self.columns.put(txn, &[(before, columns)])?;
-        Ok(())
-    }
-
     /// Takes a lesson out for good: its text, postings and vector; false if there was none of this id.
     pub fn purge(&self, id: &str) -> Result<bool> {
         check_name("lesson id", id)?;
-        self.write(|txn, path| self.remove(txn, path, id))
+        self.write(|txn, path| Ok(self.remove(txn, path, id)?.is_some()))
     }
 
-    pub(crate) fn remove(&self, txn: &mut RwTxn<'_>, path: &Path, id: &str) -> Work<bool> {
+    /// Takes a lesson off the file; the row that it had, None if there was none of this id.
+    fn remove(&self, txn: &mut RwTxn<'_>, path: &Path, id: &str) -> Work<Option<u32>> {
         let Some(row) = self.row(txn, path, id)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let value = self
             .records
@@ -193,20 +198,14 @@ impl MemoryStore {
             )],
         )?;
         self.totals.put(txn, TOTALS, &totals.encode())?;
-        Ok(true)
+        Ok(Some(row))
     }
 
     /// Changes what is kept beside lessons; ids that are not there are left out. Returns how many were.
     pub fn set_standings(&self, standings: &[(String, Standing)]) -> Result<usize> {
         for (id, standing) in standings {
             check_name("lesson id", id)?;
-            if !(0.0..=1.0).contains(&standing.trust) {
-                return Err(name_error(
-                    "the trust of lesson",
-                    id,
-                    "it must lie between 0 and 1",
-                ));
-            }
+            standing.check(id)?;
         }
         self.write(|txn, path| {
             let mut rows = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Writers killed with SIGKILL beside readers: every acknowledged lesson is there, and all indices agree.
+//! Writers killed with SIGKILL beside readers: every acknowledged lesson is there, all indices agree, what superseded
+//! what is known, and the file is bounded.
 //!
 //! The writer is this test's own program, started again with a folder to write to; it says each commit on stdout only
 //! after the store has acknowledged it. `MOEVOLVE_KILLS` asks for more rounds than the usual ones.
@@ -111,4 +112,29 @@ fn no_acknowledged_lesson_is_lost_and_indices_agree() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+    bounded(folder.path());
+}
+
+/// The file is no larger than a few times one that was written once, without kills and readers.
+fn bounded(folder: &std::path::Path) {
+    let size = |folder: &std::path::Path| {
+        let file = std::fs::metadata(folder.join("data.mdb")).expect("the file");
+        file.len()
+    };
+    let killed = MemoryStore::open(folder, Options::new(1))
+        .expect("a sound memory")
+        .expect("a memory");
+    let count = killed.count().expect("a count");
+    let once = tempfile::tempdir().expect("a temporary folder");
+    let fresh = MemoryStore::ensure(once.path(), Options::new(1)).expect("a memory");
+    let lessons: Vec<Lesson> = (0..count).map(lesson).collect();
+    for batch in lessons.chunks(16) {
+        fresh.put(batch).expect("a commit");
+    }
+    let (size, least) = (size(folder), size(once.path()));
+    println!("{count} lessons: {size} bytes, {least} where nothing was killed");
+    assert!(
+        size <= 4 * least,
+        "{count} lessons take {size} bytes, and {least} where nothing was killed"
+    );
 }

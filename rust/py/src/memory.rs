@@ -25,6 +25,9 @@ type LessonTuple = (
     Vec<u8>,
 );
 
+/// A lesson, and how it stands.
+type AdoptedTuple = (LessonTuple, StandingTuple);
+
 /// (id, score, by words, by vector, confidence, trust, pinned, body)
 type HitTuple<'py> = (
     String,
@@ -86,6 +89,14 @@ impl PyMemoryStore {
         self.work(py, |store| store.put(&lessons))
     }
 
+    fn adopt(&self, py: Python<'_>, lessons: Vec<AdoptedTuple>) -> PyResult<()> {
+        let lessons = lessons
+            .into_iter()
+            .map(|(given, standing)| Ok((lesson(given)?, standing_of(standing))))
+            .collect::<PyResult<Vec<_>>>()?;
+        self.work(py, |store| store.adopt(&lessons))
+    }
+
     fn purge(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
         self.work(py, |store| store.purge(id))
     }
@@ -124,8 +135,8 @@ impl PyMemoryStore {
         self.bodies(py, |store| store.by_skill(skill, run, limit))
     }
 
-    #[pyo3(signature = (*, text=None, vector=None, kinds=vec![], skill=None, run=None, source=None, before_cycle=None, k=8,
-                        confidence=0.0, weights=(0.5, 0.5, 0.2)))]
+    #[pyo3(signature = (*, text=None, vector=None, kinds=vec![], skill=None, besides=None, run=None, source=None,
+                        before_cycle=None, forgotten=false, k=8, confidence=0.0, weights=(0.5, 0.5, 0.2)))]
     #[expect(clippy::too_many_arguments, reason = "keywords of one query")]
     fn search<'py>(
         &self,
@@ -134,9 +145,11 @@ impl PyMemoryStore {
         vector: Option<&[u8]>,
         kinds: Vec<String>,
         skill: Option<&str>,
+        besides: Option<&str>,
         run: Option<&str>,
         source: Option<&str>,
         before_cycle: Option<u64>,
+        forgotten: bool,
         k: usize,
         confidence: f32,
         weights: (f32, f32, f32),
@@ -152,9 +165,11 @@ impl PyMemoryStore {
             vector: vector.as_deref(),
             kinds: &kinds,
             skill,
+            besides,
             run,
             source,
             before_cycle,
+            forgotten,
             k,
             confidence,
             weights: Weights {
@@ -193,14 +208,7 @@ impl PyMemoryStore {
     ) -> PyResult<usize> {
         let standings: Vec<_> = standings
             .into_iter()
-            .map(|(id, (trust, pinned, forgotten))| {
-                let standing = Standing {
-                    trust,
-                    pinned,
-                    forgotten,
-                };
-                (id, standing)
-            })
+            .map(|(id, standing)| (id, standing_of(standing)))
             .collect();
         self.work(py, |store| store.set_standings(&standings))
     }
@@ -282,6 +290,14 @@ fn lesson(tuple: LessonTuple) -> PyResult<Lesson> {
         vector: vector.as_deref().map(floats).transpose()?,
         body,
     })
+}
+
+fn standing_of((trust, pinned, forgotten): StandingTuple) -> Standing {
+    Standing {
+        trust,
+        pinned,
+        forgotten,
+    }
 }
 
 fn kind_of(name: &str) -> PyResult<Kind> {

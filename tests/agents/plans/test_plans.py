@@ -14,7 +14,8 @@ from moevolve.agents.plans.expression import PlanError, Text, decode, encode
 from moevolve.agents.plans.run import attempts
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, Unanswered
+from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, RecallRequest, Reply, Unanswered
+from moevolve.records import Lesson
 from moevolve.tasks.primer.cutters import CUTTERS
 from moevolve.tasks.primer.text import caesar, reverse, sort
 
@@ -213,3 +214,24 @@ def test_an_attempt_does_not_depend_on_its_company(plan: ModuleType) -> None:
     seen.clear()
     attempts({SKILL: expression}, tasks[1:2], [4], noting, None, CUTTERS, RoleSection())
     assert seen == together
+
+
+def test_examples_are_shown_as_solved_and_other_lessons_in_their_words(plan: ModuleType) -> None:
+    asked: list[str] = []
+
+    def answer(requests: Sequence[GenerateRequest]) -> list[Reply]:
+        asked.extend(str(request.prompt) for request in requests)
+        return scripted(requests)
+
+    def recall(request: RecallRequest) -> list[Lesson]:
+        common = {"skill": SKILL, "level": 1, "success": True, "run": "r", "cycle": 1, "variant": ""}
+        return [
+            Lesson(id="solved", text="rev:ab=ba", prompt="rev:ab=", answer="ba", **common),  # type: ignore[arg-type]
+            Lesson(id="said", text="read from the end", prompt="", answer="", **common),  # type: ignore[arg-type]
+        ]
+
+    outcome = run(
+        plan, lambda task: plan.ask(plan.lessons(2) + task.prompt), "rev:abc=", answer=answer, recall=recall
+    )
+    assert outcome.answer == "cba"
+    assert asked == ["read from the end;rev:ab=ba;rev:abc="]

@@ -100,7 +100,7 @@ class MemoryPage(Page):
                             (f"{middle(line(lesson.skill), name):<{name}} {lesson.level:>5} ", "plain"),
                             ("right  " if lesson.success else "wrong  ", "good" if lesson.success else "bad"),
                             (f" {score(hit.trust)}{'*' if hit.pinned else ' '} ", "quiet"),
-                            (f"{line(lesson.prompt, 200)} > {line(lesson.answer, 200)}", "plain"),
+                            (_said(lesson), "plain"),
                         ],
                         width,
                     ),
@@ -123,6 +123,12 @@ class MemoryPage(Page):
             )
         )
         return rows
+
+
+def _said(lesson: Lesson) -> str:
+    if not lesson.prompt:
+        return line(lesson.text, 200)
+    return f"{line(lesson.prompt, 200)} > {line(lesson.answer, 200)}"
 
 
 class LessonPage(Page):

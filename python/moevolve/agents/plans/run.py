@@ -20,6 +20,7 @@ from moevolve.protocol.requests import (
 )
 from moevolve.protocol.sampling import Sampling
 from moevolve.randomness import key
+from moevolve.records import Lesson
 from moevolve.tasks.cutters import Cutter
 
 
@@ -185,6 +186,11 @@ def _lessons(
         )
         lessons = recall(request)
         recalled.append(tuple(lesson.id for lesson in lessons))
-        return "".join(f"{lesson.prompt}{lesson.answer};" for lesson in reversed(lessons) if lesson.success)
+        return "".join(f"{_shown(lesson)};" for lesson in reversed(lessons) if lesson.success)
 
     return text
+
+
+def _shown(lesson: Lesson) -> str:
+    """A solved example, or the words of a lesson that is none."""
+    return f"{lesson.prompt}{lesson.answer}" if lesson.prompt else lesson.text

@@ -18,7 +18,7 @@ import msgspec
 from moevolve.cli import output
 from moevolve.config.files import read_bytes
 from moevolve.errors import UsageError
-from moevolve.journal.lessons import Hit, MemoryStore, Query, Standing, memory_folder
+from moevolve.journal.lessons import GENERAL, Hit, MemoryStore, Query, Standing, memory_folder
 from moevolve.journal.text import line
 from moevolve.records import Lesson, LessonKind
 
@@ -194,7 +194,7 @@ def _named(options: argparse.Namespace, memory: MemoryStore) -> tuple[Lesson, St
 def _add(options: argparse.Namespace, memory: MemoryStore) -> int:
     from moevolve.memory.admission import admit
 
-    text, skill = _wanted(options, "a text"), options.skill or "general"
+    text, skill = _wanted(options, "a text"), options.skill or GENERAL
     lesson = Lesson(
         id=blake2b(f"{skill}/{text}".encode(), digest_size=12).hexdigest(),
         skill=skill,
@@ -268,7 +268,7 @@ def _export(options: argparse.Namespace, memory: MemoryStore) -> int:
 
 
 def _import(options: argparse.Namespace, memory: MemoryStore) -> int:
-    from moevolve.memory.admission import NotAdmitted, admit
+    from moevolve.memory.imports import take_in
 
     if options.what is None:
         raise UsageError("`memory import` needs a file of exported lessons, or - for stdin")
@@ -285,42 +285,15 @@ def _import(options: argparse.Namespace, memory: MemoryStore) -> int:
             read.append(decoder.decode(text))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{options.what}, line {number}: {error}") from None
-    refused = 0
-    for exported in _superseded_first(read, memory):
-        try:
-            admit(memory, exported.lesson)
-        except NotAdmitted as error:
-            refused += 1
-            output.say(f"moevolve: not taken: {error}")
-            continue
-        memory.set_standings([(exported.lesson.id, exported.standing)])
+    refused = take_in(memory, [(exported.lesson, exported.standing) for exported in read])
+    for reason in refused:
+        output.say(f"moevolve: not taken: {reason}")
+    taken = len(read) - len(refused)
     if options.json:
-        output.data({"taken": len(read) - refused, "refused": refused})
+        output.data({"taken": taken, "refused": len(refused)})
     else:
-        print(f"{len(read) - refused:,} lessons taken, {refused:,} refused")
+        print(f"{taken:,} lessons taken, {len(refused):,} refused")
     return 0
-
-
-def _superseded_first(read: list[Exported], memory: MemoryStore) -> list[Exported]:
-    """In an order in which what a lesson supersedes is there before it."""
-    waiting = {exported.lesson.id: exported for exported in read}
-    order: list[Exported] = []
-    known: set[str] = set()
-    while waiting:
-        ready = [
-            exported
-            for exported in waiting.values()
-            if exported.lesson.supersedes not in waiting or exported.lesson.supersedes == exported.lesson.id
-        ]
-        if not ready:
-            raise UsageError(f"lessons supersede each other in a circle: {', '.join(sorted(waiting)[:4])}")
-        for exported in ready:
-            old = exported.lesson.supersedes
-            if old is not None and old not in known and memory.get(old) is None:
-                raise UsageError(f"lesson {exported.lesson.id!r} supersedes {old!r}, which is not there")
-            order.append(waiting.pop(exported.lesson.id))
-            known.add(exported.lesson.id)
-    return order
 
 
 _ACTIONS = {

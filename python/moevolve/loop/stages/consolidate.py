@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moevolve.journal.lessons import Standing
 from moevolve.loop.context import RunContext
-from moevolve.memory.consolidation import judge, merged, pooled, proposals
+from moevolve.memory.consolidation import fallen, judge, merged, pooled, proposals
 from moevolve.memory.lessons import Writes
 from moevolve.records import Consolidated
 
@@ -53,6 +53,8 @@ def consolidate(run: RunContext, cycle: int) -> None:
         standings[lesson.id] = together.standing
         for each in members:
             # What it supersedes is absent by that, and holds again once the one is taken back.
-            if each.holds and (each.lesson.id != lesson.supersedes or together.expired):
+            if each.holds and each.lesson.id != lesson.supersedes:
                 standings[each.lesson.id] = Standing(trust=each.evidence.trust, forgotten=True)
+        if together.expired:
+            standings |= fallen(state.merges, [lesson.id], state.evidence)
     state.writes = Writes(lessons, list(standings.items()))

@@ -21,7 +21,7 @@ from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children, unscored
 from moevolve.protocol.requests import RecallRequest
 from moevolve.randomness import key, rng
-from moevolve.records import ProposerAsked, Record
+from moevolve.records import Lesson, ProposerAsked, Record
 from moevolve.rollouts.attempts import Attempt, Counts
 from moevolve.rollouts.counting import Usage
 
@@ -233,7 +233,7 @@ def _brief(
         run.through,
     )
     lessons = [
-        f"{lesson.prompt} -> {lesson.answer} ({'right' if lesson.success else 'wrong'})"
+        _told(lesson)
         for failure in brief.failures[:4]
         for lesson in run.lessons.recall(
             RecallRequest(skill=failure.skill, query=failure.prompt, k=2, kinds=("fact", "failure"))
@@ -251,6 +251,12 @@ def _brief(
         if limits.most_requests is None
         else max(0, limits.most_requests - budget.requests),
     )
+
+
+def _told(lesson: Lesson) -> str:
+    if not lesson.prompt:
+        return lesson.text
+    return f"{lesson.prompt} -> {lesson.answer} ({'right' if lesson.success else 'wrong'})"
 
 
 def _behaviour(run: RunContext, genome: Genome) -> Behaviour:

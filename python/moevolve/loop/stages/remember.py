@@ -8,6 +8,7 @@ from itertools import chain
 import msgspec
 
 from moevolve.loop.context import RunContext
+from moevolve.memory.consolidation import fallen
 from moevolve.memory.lessons import Writes
 from moevolve.memory.trust import Tried, rates, weighed
 from moevolve.memory.writing import of_attempts, of_programs
@@ -57,7 +58,9 @@ def remember(
     admitted = of_programs(run.lessons, section, cycle, champion, given)
     lessons += admitted.lessons
     standings = {lesson: evidence.standing for lesson, evidence in changed.items()}
-    run.state.writes = Writes(lessons, list(standings.items()))
+    expired = [lesson for lesson, standing in standings.items() if standing.forgotten]
+    of_merges = fallen(run.state.merges, expired, run.state.evidence)
+    run.state.writes = Writes(lessons, list((standings | of_merges).items()))
     if changed or twins or given:
         pairs = [(attempts[place], twin) for place, twin in twins.items()]
         run.journal.write(
@@ -69,7 +72,7 @@ def remember(
                     without=[_score(twin) for _, twin in pairs],
                     tokens=tokens,
                     trust={lesson: round(standing.trust, 6) for lesson, standing in standings.items()},
-                    expired=[lesson for lesson, standing in standings.items() if standing.forgotten],
+                    expired=expired,
                     notes=len(admitted.lessons),
                     refused=admitted.refused,
                 )

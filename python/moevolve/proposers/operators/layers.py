@@ -41,7 +41,9 @@ MEMORY = """
 
 async def solve(task, agent):
     lessons = [each for each in await agent.recall(task.prompt, k={count}) if each.success]
-    shown = "\\n\\n".join(f"Question: {{each.prompt}}\\nAnswer: {{each.answer}}" for each in lessons)
+    shown = "\\n\\n".join(
+        f"Question: {{each.prompt}}\\nAnswer: {{each.answer}}" if each.prompt else each.text for each in lessons
+    )
     return await {inner}(task, Telling(agent, f"Solved before:\\n\\n{{shown}}") if lessons else agent)
 """
 

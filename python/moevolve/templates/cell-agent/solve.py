@@ -9,7 +9,9 @@ CALM, CURIOUS = 0.0, 0.4
 
 async def solve(task, agent):
     recalled = await agent.recall(wording(task.prompt), k=12, words=1.0, vector=0.0, trust=0.5)
-    alike = like(task.prompt, [(each.prompt, each.answer) for each in recalled if each.success])[:SHOWN]
+    alike = like(
+        task.prompt, [(each.prompt, each.answer) for each in recalled if each.success and each.prompt]
+    )[:SHOWN]
     sure = len(alike) == SHOWN
     own = [] if sure else like(task.prompt, examples(agent.files["prompts/cells.md"]))
     shown = "".join(f"{told(prompt)} {answer}\n\n" for prompt, answer in [*own, *reversed(alike)])
