@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 const VOCABULARY: usize = 3;
 
+type Templates = BTreeMap<String, String>;
+
 /// A tokenizer of bytes whose settings hold these templates.
 fn with(templates: &Value) -> Tokenizer {
     let text = json!({
@@ -32,9 +34,7 @@ fn with(templates: &Value) -> Tokenizer {
 }
 
 /// What a GGUF file of this tokenizer says, and the templates that are read from it.
-fn there_and_back(
-    ours: &Tokenizer,
-) -> Result<(Vec<(String, Entry)>, BTreeMap<String, String>), String> {
+fn there_and_back(ours: &Tokenizer) -> Result<(Vec<(String, Entry)>, Templates), String> {
     let frame = ours.frame().expect("a frame");
     let entries = vocabulary::entries(ours.texts(), &frame, VOCABULARY, &[1])?;
     let folder = tempfile::tempdir().expect("a folder");
