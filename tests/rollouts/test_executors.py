@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import msgspec
 import pytest
 
 from moevolve.agents.genome import Genome, seed_genome
@@ -14,8 +15,9 @@ from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.config.roles import RoleSection
 from moevolve.errors import EndpointError
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import Tool
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, Unanswered
+from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, ToolRequest, Unanswered
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
 from moevolve.rollouts.executors.local import COHORT, LEAST, LocalExecutor, Programs, cut
@@ -215,3 +217,48 @@ def test_two_variants_on_one_stage_draw_the_same_and_meet_different_coins() -> N
     ours, theirs = RolloutRunner(recorded, CoinGrader()).run(*requests)
     assert recorded.jobs[0].keys == recorded.jobs[1].keys
     assert [a.verdict.score for a in ours.attempts] != [a.verdict.score for a in theirs.attempts]
+
+
+def test_variants_that_draw_by_the_same_keys_call_tools_in_sessions_of_their_own() -> None:
+    plain = job(3)
+    other = [
+        msgspec.structs.replace(plain, **change)
+        for change in ({"weights": "v"}, {"program": "q"}, {"program": None}, {"memory": False})
+    ]
+    sessions = [each.sessions for each in (plain, *other)]
+    assert plain.sessions == job(3).sessions
+    assert len({session for each in sessions for session in each}) == 15
+
+
+class Closes:
+    """Tools that remember who called and who was let go."""
+
+    tools = (Tool("close", "Close a ticket.", {"type": "object", "properties": {}}),)
+
+    def __init__(self) -> None:
+        self.called: list[int] = []
+        self.released: list[int] = []
+
+    def call(self, requests: Sequence[ToolRequest]) -> list[str]:
+        self.called += [request.session for request in requests]
+        return ["closed"] * len(requests)
+
+    def release(self, sessions: Iterable[int]) -> None:
+        self.released += sessions
+
+
+def test_a_jobs_calls_reach_its_sessions_and_these_are_let_go() -> None:
+    calls = Genome(
+        files=seed_genome().files
+        | {"solve.py": "async def solve(task, agent):\n    return await agent.call('close')\n"}
+    )
+    tools = Closes()
+    programs = Programs(
+        ProgramHost(tools=tools),
+        Suite("any", [], answers="any"),
+        lambda _: calls,
+        lambda _: Behaviour({}, computes=True),
+    )
+    one, two = job(2), msgspec.structs.replace(job(2), program="q")
+    LocalExecutor(lambda weights: dict.fromkeys(weights, Echo()), programs).submit([one, two]).results()
+    assert sorted(tools.called) == sorted(tools.released) == sorted(one.sessions + two.sessions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import Call, Note, Outcome
@@ -20,11 +22,13 @@ class Attempt:
         role: what it is, by the name of its limits in the run file.
         limits: what it may spend.
         files: its workspace by path, where the host holds that; None where it has its own, or none.
+        session: whose world its calls of tools reach; None for its key.
     """
 
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
-        "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted",
+        "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted", "session",
+        "_past",
     )  # fmt: skip
 
     def __init__(
@@ -34,9 +38,12 @@ class Attempt:
         role: str,
         limits: RoleSection,
         files: dict[str, bytes] | None = None,
+        session: int | None = None,
     ) -> None:
         self.skill = skill
         self.key = attempt_key
+        self.session = attempt_key if session is None else session
+        self._past = b""
         self.role = role
         self.limits = limits
         self.requests = 0
@@ -75,6 +82,12 @@ class Attempt:
     def request_key(self, arguments: bytes) -> int:
         """Source of randomness of the request that was granted last, with these arguments."""
         return key(self.key, "request", self.requests)
+
+    def past(self, call: bytes) -> bytes:
+        """Digest of the calls of tools before this one, which is the newest from now on."""
+        before = self._past
+        self._past = blake2b(before + call, digest_size=16).digest()
+        return before
 
     def spent(self) -> str:
         """The account in words, with the keys of the run file that would allow more."""

@@ -7,7 +7,7 @@ depend on which attempts share the process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,9 +17,9 @@ from moevolve.agents.attempt import Attempt
 from moevolve.agents.box.host import BoxHost
 from moevolve.agents.box.records import Words
 from moevolve.agents.box.workspace import Workspace, hold
-from moevolve.agents.brief import ArchiveReport, Brief, BriefLimits, LearnReport
+from moevolve.agents.brief import ArchiveReport, Brief, LearnReport, brief_limits
 from moevolve.agents.gateway import Gateway, Kind, named
-from moevolve.agents.genome import BESIDE, MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
+from moevolve.agents.genome import BESIDE, Genome, editable, unusable
 from moevolve.agents.kinds.tools import Toolbox
 from moevolve.agents.limits import Limits
 from moevolve.agents.manifest import manifest_of
@@ -108,6 +108,7 @@ class ProgramHost:
         workspaces: bool = False,
         policy: str = "",
         together: bool = False,
+        sessions: Sequence[int] | None = None,
     ) -> list[Outcome]:
         """One attempt of `genome` on every task: of its `solve`, a coroutine that answers with texts, or of what its
         `agent.toml` names, in boxes.
@@ -125,6 +126,7 @@ class ProgramHost:
             policy: whose words `answer` gives; attempts on record are told apart by it.
             together: `answer` makes one attempt's reply of what others ask in its round, so in boxes, too, they wait for
                 each other.
+            sessions: one a task, whose world its calls of tools reach; None for the keys.
 
         Returns:
             One outcome a task, in order; whatever one attempt does, the others have theirs.
@@ -134,6 +136,7 @@ class ProgramHost:
         """
         if len(tasks) != len(keys):
             raise ValueError(f"{len(tasks)} tasks and {len(keys)} keys")
+        sessions = sessions or keys
         if not tasks:
             return []
         role = limits or self.roles.solver
@@ -144,11 +147,16 @@ class ProgramHost:
             table = self._table(answer, recall, lenient=False)
             # An attempt without memory is not the attempt with it, though it has the same key.
             words = Words(policy if recall is not None else f"{policy} without memory", together)
-            return self.boxes.solve(genome, tasks, table, keys, role, words, keep=workspaces)
+            try:
+                return self.boxes.solve(
+                    genome, tasks, table, keys, role, words, keep=workspaces, sessions=sessions
+                )
+            finally:
+                self._release(sessions)
         for left in reversed(range(TRIES)):
             attempts = [
-                Attempt(task.skill, attempt_key, "solver", role, dict(task.files))
-                for task, attempt_key in zip(tasks, keys, strict=True)
+                Attempt(task.skill, attempt_key, "solver", role, dict(task.files), session)
+                for task, attempt_key, session in zip(tasks, keys, sessions, strict=True)
             ]
             self._serve(
                 "solve",
@@ -221,7 +229,7 @@ class ProgramHost:
         no program may have, is dropped alone.
         """
         role = _without(self.roles.improver, answer)
-        brief = msgspec.structs.replace(brief, limits=_brief_limits(role, brief.candidates))
+        brief = msgspec.structs.replace(brief, limits=brief_limits(role, brief.candidates))
         attempt = self._single("improve", genome, brief, key, "improver", role, answer, recall)
         candidates: list[list[Edit]] = []
         failure, detail = attempt.failure, attempt.detail
@@ -285,6 +293,11 @@ class ProgramHost:
     ) -> dict[str, Kind[Any, Any]]:
         return kinds.table(answer, recall, self.tools, self.cutters, lenient=lenient) | self.more
 
+    def _release(self, sessions: Iterable[int]) -> None:
+        """Lets go of the worlds of attempts that are over."""
+        if self.tools is not None:
+            self.tools.release(sessions)
+
     def _serve(
         self,
         mode: str,
@@ -347,8 +360,7 @@ class ProgramHost:
             _fail(attempts, INFRASTRUCTURE if TAKEN in str(error) else "crash", str(error)[:500])
         finally:
             conversation.close()
-            if self.tools is not None:
-                self.tools.release([attempt.key for attempt in attempts])
+            self._release([attempt.session for attempt in attempts])
         taken = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
         if twice and not taken and not steady(conversation, heard):
             for attempt in attempts:
@@ -373,21 +385,6 @@ def _own_files(genome: Genome) -> dict[str, str]:
 def _without(role: RoleSection, answer: Answer | None) -> RoleSection:
     """The role's limits; without a policy it may make no requests."""
     return role if answer is not None else msgspec.structs.replace(role, requests=0)
-
-
-def _brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
-    return BriefLimits(
-        candidates=candidates,
-        files=MOST_FILES,
-        file_chars=MOST_CHARACTERS,
-        requests=role.requests,
-        completions=role.completions,
-        max_tokens=role.longest,
-        tokens=role.tokens,
-        prompt_chars=role.longest_prompt,
-        seconds=role.seconds,
-        step_seconds=role.step_seconds,
-    )
 
 
 def _fail(attempts: list[Attempt], failure: str, detail: str) -> None:

@@ -21,6 +21,7 @@ from moevolve.agents.box.responses import Responses
 from moevolve.agents.box.running import Running
 from moevolve.agents.box.workspace import Workspace, hold
 from moevolve.agents.genome import Genome
+from moevolve.agents.kinds.tools import call_of
 from moevolve.agents.manifest import Manifest
 from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.protocol.requests import INFRASTRUCTURE, Outcome, PublicTask
@@ -171,6 +172,8 @@ class Conversation:
             reason = f"it ended by {former.failure}"
         else:
             self._left = Counter(former.requests)
+            calls = (call_of(arguments) for kind, arguments in former.requests if kind == "call")
+            self.attempt.follow(call for call in calls if call is not None)
             try:
                 end = await self._live(nursery())
             except (SandboxError, SafetyError, UsageError) as error:

@@ -52,6 +52,7 @@ class BoxHost:
         words: Words,
         *,
         keep: bool,
+        sessions: Sequence[int] | None = None,
     ) -> list[Outcome]:
         """One attempt on every task, each in a box of its own.
 
@@ -63,6 +64,7 @@ class BoxHost:
             role: what an attempt may ask of the policy; the round is divided by it before it starts.
             words: whose the table's are.
             keep: hold on to workspaces, for `workspace.take`.
+            sessions: one a task, whose world its calls of tools reach; None for the keys.
 
         Raises:
             SafetyError: this machine cannot make boxes.
@@ -76,13 +78,13 @@ class BoxHost:
                 manifest,
                 genome,
                 task,
-                BoxedAttempt(task.skill, key, role),
+                BoxedAttempt(task.skill, key, role, session),
                 call.ask(index),
                 self.records,
                 words,
                 keep,
             )
-            for index, (task, key) in enumerate(zip(tasks, keys, strict=True))
+            for index, (task, key, session) in enumerate(zip(tasks, keys, sessions or keys, strict=True))
         ]
         gateway = Gateway(table)
         work = asyncio.run_coroutine_threadsafe(call.run(conversations, nursery), nurseries.loop())
