@@ -27,6 +27,10 @@ def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, st
     for target, descriptor in enumerate((source, *streams)):
         os.dup2(descriptor, target)
     os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    if job["mode"] == "call":
+        # What this process says is believed, and what it starts has its user: nobody else writes where it answers.
+        os.set_inheritable(3, False)
+        kernel.unreadable()
     _limit(job["limits"])
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     kernel.confine(program)

@@ -96,6 +96,11 @@ def dumpable() -> None:
     _checked(_libc.prctl(_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "dumpable")
 
 
+def unreadable() -> None:
+    """Hides this process's memory and descriptors from every other process of its user that has no privileges."""
+    _checked(_libc.prctl(_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0), "not dumpable")
+
+
 def fixed_addresses() -> None:
     """The same addresses in whatever this process executes."""
     _libc.personality(ctypes.c_ulong(_NO_RANDOM_ADDRESSES))
