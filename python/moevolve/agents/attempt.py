@@ -13,6 +13,10 @@ FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
 """Failures that a process may report of an attempt by itself; the host alone finds `crash` and `policy`."""
 
 
+SPARE = 256 << 10
+"""Bytes of requests that an attempt may send beside its prompts."""
+
+
 class Attempt:
     """Counts for the host; the program's own count inside the sandbox is a courtesy to it.
 
@@ -25,10 +29,13 @@ class Attempt:
         session: whose world its calls of tools reach; None for its key.
     """
 
+    LETTER = 6
+    """Bytes of a character of a prompt, at most: JSON of a program is ASCII."""
+
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
         "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted", "session",
-        "_past",
+        "_past", "_sent",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +51,7 @@ class Attempt:
         self.key = attempt_key
         self.session = attempt_key if session is None else session
         self._past = b""
+        self._sent = 0
         self.role = role
         self.limits = limits
         self.requests = 0
@@ -78,6 +86,14 @@ class Attempt:
             return False
         self.requests += 1
         return True
+
+    def weigh(self, size: int) -> None:
+        """Counts the bytes of a request that has come, granted or not, before anything of it is kept; ends an attempt that
+        has sent more than all that it may ask for comes to."""
+        self._sent += size
+        most = SPARE + self.LETTER * self.limits.requests * self.limits.longest_prompt
+        if self.open and self._sent > most:
+            self.dismiss("malformed", f"its requests came to more than {most} bytes")
 
     def request_key(self, arguments: bytes) -> int:
         """Source of randomness of the request that was granted last, with these arguments."""

@@ -25,7 +25,7 @@ from moevolve.agents.limits import Limits
 from moevolve.agents.manifest import manifest_of
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.agents.transcripts import TAKEN, Conversation, Transcripts
-from moevolve.agents.twice import Heard, steady
+from moevolve.agents.twice import Heard, said, steady
 from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
@@ -335,21 +335,27 @@ class ProgramHost:
         )
         gateway = Gateway(self._table(answer, recall, lenient=mode != "solve"))
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
+        most = limits.said(len(attempts), role)
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
-        conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation)
+        conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation, most)
         conversation.patient = again
         heard: list[Heard] = []
         try:
             while any(attempt.open for attempt in attempts):
                 asked = conversation.round()
-                heard.append(Heard(asked))
+                if twice:
+                    heard.append(Heard(said(asked)))
                 for done in asked.done:
                     named(attempts, done.attempt).report(done.answer, done.failure, done.detail)
+                for request in asked.requests:
+                    named(attempts, request.attempt).weigh(len(request.arguments))
                 replies = gateway.serve(asked.requests, attempts)
                 if any(attempt.open for attempt in attempts):
                     if not asked.requests:
                         raise ValueError("a round that asks nothing while attempts are open")
-                    heard[-1].told = conversation.reply(replies)
+                    told = conversation.reply(replies)
+                    if twice:
+                        heard[-1].told = told
         except TimeoutError:
             _fail(attempts, "timeout", f"its process used more than {role.seconds:g} s")
         except ValueError as error:

@@ -84,7 +84,7 @@ class Conversation:
         self._left: Counter[tuple[str, bytes]] | None = None
         """In a second run: what the first asked and this one has not yet."""
         self._strayed = 0
-        self._seen: Counter[bytes] = Counter()
+        self._seen: Counter[str] = Counter()
         self._responses = Responses()
         self._outstanding: set[asyncio.Future[Any]] = set()
         self._running: Running | None = None
@@ -115,12 +115,15 @@ class Conversation:
             self._records.keep(self._place, former)
         else:
             end = await self._live(nursery())
+            if not self.attempt.open:
+                end = Answered(self.attempt.answer, self.attempt.failure or "malformed", self.attempt.detail)
             files = None
             if self._keep and self._workspace is not None:
                 files = self._workspace.packed(MOST_WORKSPACE)
             self._records.keep(
                 self._place, Recorded(self._requests, end.answer, end.failure, end.detail, files)
             )
+            self._requests = []
             self._end(end)
 
     def outcome(self) -> Outcome:
@@ -235,9 +238,10 @@ class Conversation:
             return refusal
         if (broken := chat.unkept(question, reply[1])) is not None:
             return _error(422, broken, "unprocessable")
-        self._seen[question.arguments] += 1
+        asked = blake2b(question.arguments, digest_size=16).hexdigest()
+        self._seen[asked] += 1
         name = blake2b(digest_size=16)
-        for part in (str(self.attempt.key), str(self._seen[question.arguments])):
+        for part in (str(self.attempt.key), str(self._seen[asked])):
             name.update(part.encode() + b"/")
         name.update(question.arguments)
         tokens, _, prompt = reply[0]

@@ -111,6 +111,8 @@ class BoxHost:
     ) -> list[Any]:
         """One reply each; None to an attempt that is over."""
         attempts = [each.attempt for each in conversations]
+        for each in asked:
+            attempts[each.index].weigh(len(each.arguments))
         live = [each for each in asked if attempts[each.index].open]
         for each in live:
             conversations[each.index].note(each.kind, each.arguments)
