@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,12 +13,22 @@ import pytest
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.plans.behaviour import Behaviour
+from moevolve.config import SandboxSection
 from moevolve.config.roles import RoleSection
+from moevolve.config.schema import Isolation
 from moevolve.errors import EndpointError
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, ToolRequest, Unanswered
+from moevolve.protocol.requests import (
+    Answer,
+    GenerateRequest,
+    Outcome,
+    PublicTask,
+    Reply,
+    ToolRequest,
+    Unanswered,
+)
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
 from moevolve.rollouts.executors.local import COHORT, LEAST, LocalExecutor, Programs, cut
@@ -262,3 +273,43 @@ def test_a_jobs_calls_reach_its_sessions_and_these_are_let_go() -> None:
     one, two = job(2), msgspec.structs.replace(job(2), program="q")
     LocalExecutor(lambda weights: dict.fromkeys(weights, Echo()), programs).submit([one, two]).results()
     assert sorted(tools.called) == sorted(tools.released) == sorted(one.sessions + two.sessions)
+
+
+class Logged(ProgramHost):
+    """A host that notes when a variant's attempts begin and end, asks once in between, and runs nothing."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.log: list[tuple[str, str]] = []
+
+    def solve(self, genome: Genome, tasks: Sequence[PublicTask], answer: Answer, *_: Any, **__: Any) -> Any:
+        name = genome.files["name"]
+        self.log.append(("begin", name))
+        answer([GenerateRequest(attempt=0, prompt="x", sampling=Sampling(max_tokens=8), n=1, key=1)])
+        self.log.append(("end", name))
+        return [outcome("x") for _ in tasks]
+
+
+@pytest.mark.parametrize(
+    ("files", "isolation"),
+    [({"agent.toml": 'kind = "command"\nargv = ["python", "a.py"]\n'}, "batch"), ({}, "attempt")],
+    ids=["in boxes", "each attempt a process"],
+)
+def test_variants_that_could_slow_each_other_down_run_one_after_the_other(
+    files: dict[str, str], isolation: Isolation
+) -> None:
+    """A candidate that keeps the machine busy would have the champion's attempts run out of time."""
+    host = Logged(sandbox=SandboxSection(isolation=isolation))
+    programs = Programs(
+        host,
+        Suite("any", [], answers="any"),
+        lambda name: Genome(files=files | {"solve.py": "", "name": name}),
+        lambda _: Behaviour({}, computes=True),
+    )
+    made = LocalExecutor(lambda weights: dict.fromkeys(weights, Echo()), programs)
+    jobs = [msgspec.structs.replace(job(2), program=name) for name in "abc"]
+    batches = [made.submit(jobs), made.submit(jobs[:1])]
+    assert host.log == []
+    for batch in batches:
+        batch.results()
+    assert host.log == [(what, name) for name in "abca" for what in ("begin", "end")]
