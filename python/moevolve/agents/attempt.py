@@ -27,6 +27,7 @@ class Attempt:
         limits: what it may spend.
         files: its workspace by path, where the host holds that; None where it has its own, or none.
         session: whose world its calls of tools reach; None for its key.
+        room: bytes that it may send beside its prompts, for a workspace that the host holds.
     """
 
     LETTER = 6
@@ -35,7 +36,7 @@ class Attempt:
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
         "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted", "session",
-        "_past", "_sent",
+        "_past", "_sent", "room",
     )  # fmt: skip
 
     def __init__(
@@ -46,12 +47,14 @@ class Attempt:
         limits: RoleSection,
         files: dict[str, bytes] | None = None,
         session: int | None = None,
+        room: int = 0,
     ) -> None:
         self.skill = skill
         self.key = attempt_key
         self.session = attempt_key if session is None else session
         self._past = b""
         self._sent = 0
+        self.room = room
         self.role = role
         self.limits = limits
         self.requests = 0
@@ -91,7 +94,7 @@ class Attempt:
         """Counts the bytes of a request that has come, granted or not, before anything of it is kept; ends an attempt that
         has sent more than all that it may ask for comes to."""
         self._sent += size
-        most = SPARE + self.LETTER * self.limits.requests * self.limits.longest_prompt
+        most = SPARE + self.room + self.LETTER * self.limits.requests * self.limits.longest_prompt
         if self.open and self._sent > most:
             self.dismiss("malformed", f"its requests came to more than {most} bytes")
 

@@ -21,10 +21,11 @@ from moevolve.agents.brief import ArchiveReport, Brief, LearnReport, brief_limit
 from moevolve.agents.gateway import Gateway, Kind, named
 from moevolve.agents.genome import BESIDE, Genome, editable, unusable
 from moevolve.agents.kinds.tools import Toolbox
+from moevolve.agents.kinds.workspace import MOST_SENT
 from moevolve.agents.limits import Limits
 from moevolve.agents.manifest import manifest_of
 from moevolve.agents.plans.behaviour import Behaviour
-from moevolve.agents.transcripts import TAKEN, Conversation, Transcripts
+from moevolve.agents.transcripts import Conversation, Transcripts, taken
 from moevolve.agents.twice import Heard, said, steady
 from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
@@ -155,19 +156,15 @@ class ProgramHost:
                 self._release(sessions)
         for left in reversed(range(TRIES)):
             attempts = [
-                Attempt(task.skill, attempt_key, "solver", role, dict(task.files), session)
+                Attempt(
+                    *(task.skill, attempt_key, "solver", role, dict(task.files), session),
+                    room=MOST_SENT if workspaces or task.files else 0,
+                )
                 for task, attempt_key, session in zip(tasks, keys, sessions, strict=True)
             ]
+            nothing = msgspec.Raw(b"null")
             self._serve(
-                "solve",
-                genome,
-                tasks,
-                attempts,
-                answer,
-                recall,
-                msgspec.Raw(b"null"),
-                twice=twice,
-                again=left > 0,
+                "solve", genome, tasks, attempts, answer, recall, nothing, twice=twice, again=left > 0
             )
             if not any(attempt.failure == INFRASTRUCTURE for attempt in attempts):
                 break
@@ -335,7 +332,7 @@ class ProgramHost:
         )
         gateway = Gateway(self._table(answer, recall, lenient=mode != "solve"))
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
-        most = limits.said(len(attempts), role)
+        most = limits.said(role, [attempt.room for attempt in attempts])
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
         conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation, most)
         conversation.patient = again
@@ -363,12 +360,12 @@ class ProgramHost:
         except SandboxError as error:
             if conversation.unable:
                 raise
-            _fail(attempts, INFRASTRUCTURE if TAKEN in str(error) else "crash", str(error)[:500])
+            _fail(attempts, INFRASTRUCTURE if taken(str(error)) else "crash", str(error)[:500])
         finally:
             conversation.close()
             self._release([attempt.session for attempt in attempts])
-        taken = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
-        if twice and not taken and not steady(conversation, heard):
+        lost = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
+        if twice and not lost and not steady(conversation, heard):
             for attempt in attempts:
                 attempt.end(None, "nondeterministic", "a second try of the same keys went another way")
 

@@ -97,10 +97,15 @@ class Transcripts:
             self._end += HEAD + length
 
 
-TAKEN = "killed by SIGKILL"
-"""How a process ends that this machine took away, its memory spent for one. None can do that to itself: it may signal
-nobody, a refused call ends it by SIGSYS or an exception, one that has used up its processor time is a `TimeoutError`
-whatever ended it, and one that closes its pipe and goes on is ended by us, and said to have done that."""
+TAKEN = "the sandboxed process ended (killed by SIGKILL)"
+"""What is said of a process that this machine took away, its memory spent for one; what it printed last stands behind that.
+None can do that to itself: it may signal nobody, a refused call ends it by SIGSYS or an exception, one that has used up its
+processor time is a `TimeoutError` whatever ended it, and one that closes its pipe and goes on is said to have done that."""
+
+
+def taken(error: str) -> bool:
+    """Whether the machine took the process that an error is about."""
+    return error.startswith(TAKEN)
 
 
 class Conversation:
@@ -149,7 +154,7 @@ class Conversation:
                 self._process = self._make()
                 self.unable = False
             said = hear(self._process, self._say_on)
-            if self.patient and said[:1] == b"c" and TAKEN.encode() in said:
+            if self.patient and said[:1] == b"c" and taken(said[1:].decode()):
                 # Not for the record: another process with the same start goes on from here.
                 raise SandboxError(said[1:].decode())
             if self._said + len(said) > self._most:

@@ -66,7 +66,9 @@ def _limit(limits: dict[str, Any]) -> None:
     for name, value in each.items():
         hard = resource.getrlimit(name)[1]
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(name, (most, most))
+        # SIGXCPU before SIGKILL: what ends at its limit says so.
+        last = most + 1 if name == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else most
+        resource.setrlimit(name, (most, last))
 
 
 def _warm(job: dict[str, Any], state: object) -> int:
