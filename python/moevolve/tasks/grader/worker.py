@@ -147,12 +147,10 @@ def _apart(start: Skills, item: Item, source: int, target: int) -> Told:
     os.close(inlet)
     _, status = os.waitpid(child, 0)
     try:
-        if status == 0:
-            return msgspec.json.decode(said, type=Told)
+        return msgspec.json.decode(said, type=Told)
     except msgspec.DecodeError:
-        pass
-    how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
-    return _told(refused(CHECK_ERROR, f"the check ended its process: {how}"))
+        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
+        return _told(refused(CHECK_ERROR, f"the check ended its process: {how}"))
 
 
 def prepared(argument: bytes) -> Skills:
