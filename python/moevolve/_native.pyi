@@ -684,7 +684,7 @@ class SandboxedProcess:
         """Writes one frame within `seconds`.
 
         Raises:
-            TimeoutError: the child does not read.
+            TimeoutError: the child does not read, or has used up its processor time.
             SandboxError: the child is gone.
         """
 
@@ -693,7 +693,7 @@ class SandboxedProcess:
         `seconds`. Bounds are checked while it arrives.
 
         Raises:
-            TimeoutError: no whole frame arrived in time.
+            TimeoutError: no whole frame arrived in time, or the child has used up its processor time.
             ValueError: the child announced a larger frame, or it holds more.
             SandboxError: the child is gone.
         """
@@ -730,7 +730,7 @@ def spawn(
         readable: files and folders that may be read; missing ones are left out.
         executable: files and folders that may be read and executed, the dynamic loader included.
         memory: address space in bytes.
-        cpu_seconds: processor time.
+        cpu_seconds: processor time; a child that uses it up is a `TimeoutError`.
         hidden: files and folders below readable ones that stay closed.
         open_files: open descriptors.
         processes: processes of the user; 1 forbids starting any. Threads are forbidden always.

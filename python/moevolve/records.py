@@ -416,6 +416,8 @@ class Screened(Struct, frozen=True, tag="screened", tag_field="kind"):
     failures: dict[str, int] = {}
     skills: dict[str, SkillScore] = {}
     """Its score by skill: selection policies that keep specialists read it."""
+    void: bool = False
+    """Whether too many tasks had no answer of either side, so that it could not pass."""
 
 
 class Selected(Struct, frozen=True, tag="selected", tag_field="kind"):

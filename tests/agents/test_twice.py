@@ -6,11 +6,15 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
+from msgspec import Raw
 
 from moevolve.agents.genome import Genome
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.limits import Limits
 from moevolve.agents.process import Process
-from moevolve.agents.transcripts import Transcripts
+from moevolve.agents.transcripts import Conversation, Transcripts
+from moevolve.agents.twice import Heard
+from moevolve.agents.wire import Replies, Start
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import PublicTask
@@ -173,3 +177,58 @@ def test_what_is_cleared_is_forgotten(remembering, processes, oracle, program):
         solved(host, program("return 'x'"), oracle)
         host.transcripts.clear()
     assert len(processes) == 2
+
+
+def test_only_a_second_try_keeps_what_a_program_said_and_of_that_a_digest(
+    brisk, oracle, program, monkeypatch
+):
+    heard = []
+    monkeypatch.setattr("moevolve.agents.host.Heard", lambda said: heard.append(Heard(said)) or heard[-1])
+    genome = program("return (await agent.generate('rev:ab=' + 'x' * 1000)).text")
+    solved(brisk, genome, oracle)
+    assert not heard
+    solved(brisk, genome, oracle, twice=True)
+    assert heard and {len(each.said) for each in heard} == {16}
+
+
+LARGE = """
+for _ in range(20):
+    try:
+        await agent.generate("A" * 300_000)
+    except Exception:
+        pass
+return "x"
+"""
+
+
+def test_requests_that_are_refused_are_bounded_in_bytes_as_well(oracle, program):
+    role = RoleSection(requests=20, prompt_chars=64)
+    host = ProgramHost(RolesSection(solver=role), SandboxSection(memory_mb=128))
+    first, second = solved(
+        host, program(f"if task.prompt == 'rev:bx=': return 'x'{indent(LARGE, '')}"), oracle
+    )
+    assert (first.failure, second.answer) == ("malformed", "x")
+    assert "its requests came to more than" in first.detail
+
+
+def test_what_a_process_says_beyond_its_bound_is_not_kept(tmp_path: Path, monkeypatch):
+    class Talker:
+        def __init__(self, *arguments) -> None:
+            self.send = lambda body: None
+            self.close = lambda: None
+
+        def receive(self) -> bytes:
+            return b'{"requests":[],"done":[]}' + b" " * 1000
+
+    monkeypatch.setattr("moevolve.agents.transcripts.Process", Talker)
+    start = Start("solve", {}, [], [], {}, Raw(b"null"))
+    for _ in range(2):  # Said the first time, heard again the second.
+        transcripts = Transcripts(tmp_path / "said")
+        talk = Conversation(transcripts, start, Limits(), False, "batch", 3000)
+        for _ in range(2):
+            talk.round()
+            talk.reply(Replies([]))
+        with pytest.raises(ValueError, match="more than 3000 bytes"):
+            talk.round()
+        transcripts.close()
+    assert (tmp_path / "said").stat().st_size < 3000

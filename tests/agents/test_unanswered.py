@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 import pytest
 
+from moevolve.agents.host import ProgramHost
 from moevolve.agents.process import Process
+from moevolve.config import RolesSection, SandboxSection
+from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import GenerateRequest, PublicTask, Reply, Unanswered
 
 
@@ -113,3 +117,50 @@ def test_a_process_that_the_machine_takes_is_run_again(
     assert {outcome.failure for outcome in outcomes} == {failure}
     if failure is None:
         assert [outcome.answer for outcome in outcomes] == ["cba", "dc"]
+
+
+SPINS = """
+def spin(*arguments):
+    while True:
+        try:
+            while True: pass
+        except BaseException: pass
+"""
+GUILTY = {
+    "spins while the policy answers": (
+        SPINS + "import sys\nsys.modules['worker'].Frames.read = spin\n" + ASK,
+        "timeout",
+    ),
+    "prints what is said of others": (
+        "import os\nos.write(2, b'the sandboxed process ended (killed by SIGKILL)\\n')\nos._exit(1)\n",
+        "crash",
+    ),
+    "closes its pipes and goes on": (SPINS + "import os\nos.close(3)\nos.close(4)\nspin()\n", "crash"),
+}
+
+
+@pytest.mark.parametrize("deed", GUILTY)
+def test_who_has_itself_killed_was_not_taken_by_the_machine(deed, oracle, program, monkeypatch) -> None:
+    """An attempt that the machine took is in no mean: whoever could end as one would choose which tasks count."""
+    source, failure = GUILTY[deed]
+    role = RoleSection(seconds=0.9, step_seconds=0.2)
+    host = ProgramHost(RolesSection(solver=role), SandboxSection(memory_mb=128))
+    started = []
+
+    class Watched(Process):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            started.append(self._native.pid)
+
+    def answer(requests: list[GenerateRequest]):
+        process = os.pidfd_open(started[-1])
+        ended = select.poll()
+        ended.register(process, select.POLLIN)
+        assert ended.poll(60_000), "its processor time ends it"
+        os.close(process)
+        return oracle(requests)
+
+    monkeypatch.setattr("moevolve.agents.transcripts.Process", Watched)
+    outcomes = host.solve(program(source), tasks("rev:abc=", "rev:cd="), answer, None, [1, 2])
+    assert {outcome.failure for outcome in outcomes} == {failure}
+    assert len(started) == 1

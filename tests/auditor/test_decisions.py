@@ -130,6 +130,26 @@ def test_few_tasks_lower_the_least_number_and_may_run_out() -> None:
     assert [finding.check for finding in findings.listed] == ["gate"]
 
 
+@pytest.mark.parametrize(("missing", "decision"), [(1, "void"), (0, "archive")])
+def test_a_test_whose_tasks_ran_out_is_void_where_too_many_pairs_had_no_answer(
+    missing: int, decision: str
+) -> None:
+    spending = AlphaSpending(alpha=GATE["alpha"])
+    settings = {name: value for name, value in GATE.items() if name != "alpha"}
+    test = PairedGate(alpha=spending.level, skills=SKILLS, **settings)  # type: ignore[arg-type]
+    test.update([*[Paired(skill, 1.0, 1.0) for skill in SKILLS * 4], *[Paired("a", None, None)] * missing])
+    verdict = test.give_up("no fresh tasks are left")
+    child = Variant("v0001", ["v0000"], 1, "", "", "program", "operator", "", None, "candidate")
+    record = entries.gated(child, "v0000", "program", verdict, spending.level, 1, 0, spending, test.pairs)
+    assert record.decision == decision
+    for said in ("void", "archive"):
+        findings = Findings()
+        again = Decisions(findings)
+        again.take(0, started())
+        again.take(1, msgspec.structs.replace(record, decision=said))
+        assert [finding.check for finding in findings.listed] == ["gate"] * (said != decision), said
+
+
 def test_going_on_after_a_decision_is_found() -> None:
     rng = Random(2)
     spending = AlphaSpending(alpha=GATE["alpha"])

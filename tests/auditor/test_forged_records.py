@@ -15,9 +15,12 @@ from moevolve.records import (
     Ablated,
     Attempted,
     Chosen,
+    Command,
+    Controlled,
     CycleFinished,
     Evaluated,
     Gated,
+    Guarded,
     Interval,
     ProposerAsked,
     Record,
@@ -117,6 +120,48 @@ def unsaid(records: list[Record]) -> list[Record]:
     return [record for record in records if not isinstance(record, Gated) or record.level != "weights"]
 
 
+def crowned(command: Command, **said: object) -> Callable[[list[Record]], list[Record]]:
+    """A person's word that makes v0001 the champion of the last cycle, and of all that is told after it."""
+
+    def write(records: list[Record]) -> list[Record]:
+        index = max(at for at, record in enumerate(records) if isinstance(record, CycleFinished))
+        last = records[index]
+        assert isinstance(last, CycleFinished)
+        word = Controlled(
+            cycle=last.cycle, request=1, command=command, variant="", done=True, champion="v0001"
+        )
+        after = [
+            replace(record, champion="v0001")
+            if isinstance(record, CycleFinished | RunFinished)
+            else replace(record, variant="v0001")
+            if isinstance(record, Evaluated)
+            else record
+            for record in records[index:]
+        ]
+        return [*records[:index], replace(word, **said), *after]
+
+    return write
+
+
+def refused_by_a_guard(records: list[Record]) -> list[Record]:
+    """A veto of the candidate of the first decision, which says nothing of it."""
+    index = first(records, Gated)
+    decision = records[index]
+    assert isinstance(decision, Gated)
+    veto = Guarded(
+        cycle=decision.cycle,
+        guard="canaries",
+        checked=1,
+        vetoed=1,
+        detail="",
+        variant=decision.candidate,
+        alarm=True,
+        evidence=9.0,
+        proof=3.0,
+    )
+    return [*records[:index], veto, *records[index:]]
+
+
 FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
     "a decision": ("gate", changed(Gated, promoted)),
     "pairs": ("gate", changed(Gated, without_a_loss)),
@@ -128,6 +173,17 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
     ),
     "a bound": ("gate", changed(Gated, lambda r: replace(r, bounds=dict.fromkeys(r.bounds, 0.0)))),
     "no decision": ("gate", unsaid),
+    "a pause that makes a champion": ("archive", crowned("pause")),
+    "a refusal that makes a champion": ("archive", crowned("reject", variant="v0001")),
+    "an approval that was not carried out": ("archive", crowned("approve", variant="v0001", done=False)),
+    "an approval of another": ("archive", crowned("approve", variant="v0002")),
+    "an approval of one that did not wait": ("gate", crowned("approve", variant="v0001")),
+    "a veto that its decision does not know": ("gate", refused_by_a_guard),
+    "a guard that no check is on record of": (
+        "gate",
+        changed(Gated, lambda r: replace(r, guards=["canaries"])),
+    ),
+    "an alarm without evidence": ("gate", changed(Guarded, lambda r: replace(r, alarm=True), guard="drift")),
     "a sealed mean": ("scores", changed(Evaluated, better, split="sealed", when="final")),
     "a dev mean": ("scores", changed(Evaluated, better, split="dev", when="cycle")),
     "an outcome": (
@@ -173,6 +229,10 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
         changed(VariantAdded, lambda r: replace(r, weights_file="0" * 64), variant="v0001"),
     ),
     "a screening": ("archive", changed(Screened, lambda r: replace(r, passed=not r.passed))),
+    "a void screening in which all was answered": (
+        "archive",
+        changed(Screened, lambda r: replace(r, void=True, passed=False)),
+    ),
     "a proposer's candidates": ("archive", changed(ProposerAsked, lambda r: replace(r, made=r.made + 1))),
     "more attempts than there were tasks for": (
         "budgets",

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
@@ -21,7 +22,10 @@ from moevolve.loop.opening import opened  # noqa: E402
 from moevolve.loop.run import start  # noqa: E402
 from moevolve.loop.stages.unharmed import PAIRS, fallen, unharmed  # noqa: E402
 from moevolve.records import RunStarted  # noqa: E402
+from moevolve.rollouts.attempts import Attempt, Rollouts  # noqa: E402
+from moevolve.rollouts.runner import RolloutRequest  # noqa: E402
 from moevolve.skills.growth import new_leaves  # noqa: E402
+from moevolve.tasks.grading import refused  # noqa: E402
 
 
 def test_a_fall_is_told_by_pairs_that_went_two_ways() -> None:
@@ -79,6 +83,30 @@ def test_a_program_that_loses_a_grown_leaf_is_refused(run: RunContext) -> None:
     assert found.evidence >= found.proof and found.guard == "growth"
     assert any(path in found.detail for path in composed)
     assert {each.task for each in found.attempts} <= set(run.growing.levels)
+
+
+def test_tasks_that_a_candidate_alone_leaves_unanswered_are_lost(
+    run: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It chooses what it asks: a request that no server takes would hide each task that it cannot do."""
+    composed = [
+        path for path, change in new_leaves(run.growing.changes).items() if change.change == "compose"
+    ]
+    roll = run.growing.roll
+
+    def silent(attempt: Attempt) -> Attempt:
+        lost = attempt.task.skill in composed and not attempt.verdict.success
+        return replace(attempt, verdict=refused("policy", "the server is gone")) if lost else attempt
+
+    def rolled(*requests: RolloutRequest) -> list[Rollouts]:
+        ours, theirs = roll(*requests)
+        return [replace(ours, attempts=[silent(attempt) for attempt in ours.attempts]), theirs]
+
+    monkeypatch.setattr(run.growing, "roll", rolled)
+    source = "import plan\n\n\ndef solve(task):\n    return plan.ask(f'{task.prompt}')\n"
+    found = unharmed(run, 3, changed(run, "silent", source))
+    assert found is not None and found.vetoed >= 1
+    assert any(path in found.detail for path in composed)
 
 
 def test_the_champion_itself_keeps_everything(run: RunContext) -> None:

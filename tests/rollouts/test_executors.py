@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import msgspec
 import pytest
 
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
 from moevolve.agents.plans.behaviour import Behaviour
+from moevolve.config import SandboxSection
 from moevolve.config.roles import RoleSection
+from moevolve.config.schema import Isolation
 from moevolve.errors import EndpointError
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import Tool
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Reply, Unanswered
+from moevolve.protocol.requests import (
+    Answer,
+    GenerateRequest,
+    Outcome,
+    PublicTask,
+    Reply,
+    ToolRequest,
+    Unanswered,
+)
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
 from moevolve.protocol.sampling import Sampling
 from moevolve.rollouts.executors.local import COHORT, LEAST, LocalExecutor, Programs, cut
@@ -215,3 +228,88 @@ def test_two_variants_on_one_stage_draw_the_same_and_meet_different_coins() -> N
     ours, theirs = RolloutRunner(recorded, CoinGrader()).run(*requests)
     assert recorded.jobs[0].keys == recorded.jobs[1].keys
     assert [a.verdict.score for a in ours.attempts] != [a.verdict.score for a in theirs.attempts]
+
+
+def test_variants_that_draw_by_the_same_keys_call_tools_in_sessions_of_their_own() -> None:
+    plain = job(3)
+    other = [
+        msgspec.structs.replace(plain, **change)
+        for change in ({"weights": "v"}, {"program": "q"}, {"program": None}, {"memory": False})
+    ]
+    sessions = [each.sessions for each in (plain, *other)]
+    assert plain.sessions == job(3).sessions
+    assert len({session for each in sessions for session in each}) == 15
+
+
+class Closes:
+    """Tools that remember who called and who was let go."""
+
+    tools = (Tool("close", "Close a ticket.", {"type": "object", "properties": {}}),)
+
+    def __init__(self) -> None:
+        self.called: list[int] = []
+        self.released: list[int] = []
+
+    def call(self, requests: Sequence[ToolRequest]) -> list[str]:
+        self.called += [request.session for request in requests]
+        return ["closed"] * len(requests)
+
+    def release(self, sessions: Iterable[int]) -> None:
+        self.released += sessions
+
+
+def test_a_jobs_calls_reach_its_sessions_and_these_are_let_go() -> None:
+    calls = Genome(
+        files=seed_genome().files
+        | {"solve.py": "async def solve(task, agent):\n    return await agent.call('close')\n"}
+    )
+    tools = Closes()
+    programs = Programs(
+        ProgramHost(tools=tools),
+        Suite("any", [], answers="any"),
+        lambda _: calls,
+        lambda _: Behaviour({}, computes=True),
+    )
+    one, two = job(2), msgspec.structs.replace(job(2), program="q")
+    LocalExecutor(lambda weights: dict.fromkeys(weights, Echo()), programs).submit([one, two]).results()
+    assert sorted(tools.called) == sorted(tools.released) == sorted(one.sessions + two.sessions)
+
+
+class Logged(ProgramHost):
+    """A host that notes when a variant's attempts begin and end, asks once in between, and runs nothing."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.log: list[tuple[str, str]] = []
+
+    def solve(self, genome: Genome, tasks: Sequence[PublicTask], answer: Answer, *_: Any, **__: Any) -> Any:
+        name = genome.files["name"]
+        self.log.append(("begin", name))
+        answer([GenerateRequest(attempt=0, prompt="x", sampling=Sampling(max_tokens=8), n=1, key=1)])
+        self.log.append(("end", name))
+        return [outcome("x") for _ in tasks]
+
+
+@pytest.mark.parametrize(
+    ("files", "isolation"),
+    [({"agent.toml": 'kind = "command"\nargv = ["python", "a.py"]\n'}, "batch"), ({}, "attempt")],
+    ids=["in boxes", "each attempt a process"],
+)
+def test_variants_that_could_slow_each_other_down_run_one_after_the_other(
+    files: dict[str, str], isolation: Isolation
+) -> None:
+    """A candidate that keeps the machine busy would have the champion's attempts run out of time."""
+    host = Logged(sandbox=SandboxSection(isolation=isolation))
+    programs = Programs(
+        host,
+        Suite("any", [], answers="any"),
+        lambda name: Genome(files=files | {"solve.py": "", "name": name}),
+        lambda _: Behaviour({}, computes=True),
+    )
+    made = LocalExecutor(lambda weights: dict.fromkeys(weights, Echo()), programs)
+    jobs = [msgspec.structs.replace(job(2), program=name) for name in "abc"]
+    batches = [made.submit(jobs), made.submit(jobs[:1])]
+    assert host.log == []
+    for batch in batches:
+        batch.results()
+    assert host.log == [(what, name) for name in "abca" for what in ("begin", "end")]

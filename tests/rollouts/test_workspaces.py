@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from boxed import Model, boxes, command, host  # noqa: E402
 
+from moevolve.agents.box.running import Ended  # noqa: E402
 from moevolve.agents.box.workspace import Workspace, take  # noqa: E402
 from moevolve.config import SandboxSection  # noqa: E402
 from moevolve.errors import UsageError  # noqa: E402
 from moevolve.protocol.requests import PublicTask  # noqa: E402
 from moevolve.rollouts.grader import GraderProcess  # noqa: E402
+from moevolve.rollouts.workspaces import _verdict  # noqa: E402
 from moevolve.tasks.folder import load  # noqa: E402
 from moevolve.tasks.task import Task, Verdict  # noqa: E402
 
@@ -29,7 +32,22 @@ DEEDS = {
     "fork": "while True:\\n try: os.fork()\\n except OSError: pass",
     "fill": "open('/tmp/a', 'wb').write(bytes(1 << 30))", "write": "(workspace / 'new').write_text('x')",
     "net": "import socket; socket.create_connection(('127.0.0.1', 8000))",
+    "forge": "import subprocess, sys; subprocess.run([sys.executable, '-c', DEEDS['forger']], close_fds=False)",
 }
+DEEDS['forger'] = '''
+import os, signal
+check, verdict = os.getppid(), b'[1.0,true,null,""]'
+def forged():
+    try:
+        return os.write(3, verdict)
+    except OSError:
+        return open(f"/proc/{check}/fd/3", "wb", 0).write(verdict)
+if os.fork() == 0:
+    os.setsid()
+    forged()
+    while True: os.kill(check, signal.SIGINT)
+os.wait()
+'''
 def check(task, answer, workspace):
     exec(DEEDS.get(answer, ""))
     return float((workspace / "result.txt").read_text() == task["wanted"])
@@ -91,6 +109,23 @@ def test_a_check_that_misbehaves_costs_its_own_answer(
     first, second, third = graded(grader, suite, "fine", deed, "fine")
     assert first.success and third.success
     assert second.failure is not None and second.failure.startswith(failure), second
+
+
+@boxes
+def test_code_of_a_workspace_that_a_check_starts_cannot_speak_for_it(
+    grader: GraderProcess, suite: Path
+) -> None:
+    """It has the check's user and its descriptors by /proc: it writes a verdict there and keeps the check from its own."""
+    [verdict] = grader.grade([(task(suite), "forge")], [Workspace(None, {"result.txt": b"nothing"})])
+    assert (verdict.success, verdict.failure) == (False, "wrong"), verdict
+
+
+@pytest.mark.parametrize("end", [{"code": 1}, {"code": 120}, {"signal": 2}, {"timeout": True}, {}])
+def test_a_verdict_counts_where_the_check_came_to_its_end(end: dict[str, Any]) -> None:
+    said = b'[1.0,true,null,""]'
+    assert _verdict(Ended(b"", b"", said, code=0), 1.0, 1.0).success
+    found = _verdict(Ended(b"", b"", said, **end), 1.0, 1.0)
+    assert not found.success and found.failure in ("check_error", "check_timeout")
 
 
 @boxes

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from boxed import boxes  # noqa: E402
 
 import moevolve as mv  # noqa: E402
+from moevolve.agents.box.attempt import BoxedAttempt  # noqa: E402
+from moevolve.config.roles import RoleSection  # noqa: E402
 from moevolve.errors import UsageError  # noqa: E402
 from moevolve.journal.store import RunStore  # noqa: E402
-from moevolve.loop.tools import RecordedTools  # noqa: E402
+from moevolve.loop.tools import DESCRIBED, TABLE, RecordedTools  # noqa: E402
 from moevolve.protocol.requests import ToolRequest  # noqa: E402
-from moevolve.records import Evaluated  # noqa: E402
+from moevolve.records import Evaluated, Record, Screened, Timing  # noqa: E402
 from moevolve.tasks import folder  # noqa: E402
 from moevolve.tasks.environment import Trajectory  # noqa: E402
 from moevolve.tasks.task import Task  # noqa: E402
@@ -153,6 +158,42 @@ def test_the_end_state_decides_and_doing_nothing_is_worth_nothing(suite: Path) -
     assert loaded.grade(one, "done").score == 0.0
 
 
+def test_attempts_that_draw_alike_have_worlds_and_results_of_their_own(tools: Tools, tmp_path: Path) -> None:
+    """Variants that are compared have the same keys: neither finds what the other did, nor what it was told."""
+    with RunStore.create(tmp_path / "run") as store:
+        recorded = RecordedTools(tools, tools.tools, store)
+        recorded.call([request("close", 1, key=1, ticket="a1")])
+        [mine] = recorded.call([replace(request("tickets", 1, key=2), past=b"closed a1")])
+        [other] = recorded.call([replace(request("tickets", 2, key=2), past=b"closed z9")])
+        [same] = recorded.call([replace(request("tickets", 1, key=2), past=b"closed z9")])
+        assert isinstance(mine, list) and "a1" not in mine
+        assert isinstance(other, list) and "a1" in other
+        assert same == mine  # Asked anew, of the world that it is.
+        assert len(store.scan(TABLE)) == 4
+
+
+def test_a_run_of_an_older_version_keeps_its_names_of_calls(tools: Tools, tmp_path: Path) -> None:
+    body = msgspec.msgpack.encode((1, "tickets", {}), order="deterministic")
+    name = hashlib.blake2b(body, digest_size=16).hexdigest()
+    kept = msgspec.msgpack.encode({"result": ["old"], "error": None, "lost": False})
+    with RunStore.create(tmp_path / "run") as store, RunStore.create(tmp_path / "again") as scratch:
+        store.batch([], Timing(at=0.0), puts=[(TABLE, DESCRIBED, b"[]"), (TABLE, name, kept)])
+        asked = replace(request("tickets"), past=b"closed a1")
+        assert RecordedTools(tools, tools.tools, store).call([asked]) == [["old"]]
+        assert RecordedTools(None, (), scratch, store).call([asked]) == [["old"]]
+
+
+def test_calls_of_a_second_run_have_the_pasts_of_the_first_in_whatever_order_they_come() -> None:
+    def attempt() -> BoxedAttempt:
+        return BoxedAttempt("desk", 1, RoleSection())
+
+    first, second = attempt(), attempt()
+    pasts = [first.past(call) for call in (b"a", b"b", b"a")]
+    second.follow([b"a", b"b", b"a"])
+    assert len(set(pasts)) == 3
+    assert [second.past(call) for call in (b"b", b"a", b"a")] == [pasts[1], pasts[0], pasts[2]]
+
+
 SOLVE = """
 async def solve(task, agent):
     name = task.prompt.split()[1].strip(",")
@@ -173,14 +214,28 @@ SETTINGS = {
 }
 
 
-def run(out: Path, suite: Path, solve: str | dict[str, str]) -> list[Evaluated]:
+Kind = TypeVar("Kind", bound=Record)
+
+
+def begun(out: Path, suite: Path, solve: str | dict[str, str], cycles: int = 0, **settings: Any) -> None:
     agent = out.parent / f"{out.name}-agent"
     agent.mkdir()
     for name, text in ({"solve.py": solve} if isinstance(solve, str) else solve).items():
         (agent / name).write_text(text)
-    mv.evolve("small", out=out, cycles=0, arm="program", suite=suite, agent=agent, settings=SETTINGS).wait()
+    settings = SETTINGS | settings
+    mv.evolve(
+        "small", out=out, cycles=cycles, arm="program", suite=suite, agent=agent, settings=settings
+    ).wait()
+
+
+def records(out: Path, kind: type[Kind]) -> list[Kind]:
     with RunStore.open(out) as store:
-        return [entry.record for entry in store.entries() if isinstance(entry.record, Evaluated)]
+        return [entry.record for entry in store.entries() if isinstance(entry.record, kind)]
+
+
+def run(out: Path, suite: Path, solve: str | dict[str, str]) -> list[Evaluated]:
+    begun(out, suite, solve)
+    return records(out, Evaluated)
 
 
 def test_a_run_is_scored_by_end_states_and_replayed(suite: Path, tmp_path: Path) -> None:
@@ -208,6 +263,33 @@ assert name in call("tickets")
 call("close", ticket=name)
 print("done")
 """
+
+
+SPOILER = """
+import asyncio
+
+async def solve(task, agent):
+    await asyncio.gather(*(agent.call("tickets") for _ in range(40)), return_exceptions=True)
+    return "done"
+"""
+IMPROVE = f"""
+from contract import Edit
+
+async def improve(brief, agent):
+    return [[Edit("solve.py", {SPOILER!r}, "scripted", "uses up its world")]]
+"""
+
+
+def test_a_candidate_that_uses_up_its_world_leaves_the_champions_as_it_is(
+    suite: Path, tmp_path: Path
+) -> None:
+    files = {"solve.py": SOLVE, "improve.py": IMPROVE}
+    settings = {"evolve.proposers": ["improver"], "evolve.candidates": 1}
+    begun(tmp_path / "run", suite, files, 1, **settings)
+    found = records(tmp_path / "run", Screened)
+    assert found and all((each.baseline, each.score) == (1.0, 0.0) for each in found)
+    assert all(each.score.mean == 1.0 for each in records(tmp_path / "run", Evaluated))
+    assert mv.replay(tmp_path / "run").equal
 
 
 @boxes

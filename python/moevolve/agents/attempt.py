@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import Call, Note, Outcome
@@ -9,6 +11,10 @@ from moevolve.randomness import key
 
 FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
 """Failures that a process may report of an attempt by itself; the host alone finds `crash` and `policy`."""
+
+
+SPARE = 256 << 10
+"""Bytes of requests that an attempt may send beside its prompts."""
 
 
 class Attempt:
@@ -20,11 +26,17 @@ class Attempt:
         role: what it is, by the name of its limits in the run file.
         limits: what it may spend.
         files: its workspace by path, where the host holds that; None where it has its own, or none.
+        session: whose world its calls of tools reach; None for its key.
+        room: bytes that it may send beside its prompts, for a workspace that the host holds.
     """
+
+    LETTER = 6
+    """Bytes of a character of a prompt, at most: JSON of a program is ASCII."""
 
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
-        "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted",
+        "answer", "failure", "detail", "calls", "files", "recalled", "notes", "noted", "session",
+        "_past", "_sent", "room",
     )  # fmt: skip
 
     def __init__(
@@ -34,9 +46,15 @@ class Attempt:
         role: str,
         limits: RoleSection,
         files: dict[str, bytes] | None = None,
+        session: int | None = None,
+        room: int = 0,
     ) -> None:
         self.skill = skill
         self.key = attempt_key
+        self.session = attempt_key if session is None else session
+        self._past = b""
+        self._sent = 0
+        self.room = room
         self.role = role
         self.limits = limits
         self.requests = 0
@@ -72,9 +90,23 @@ class Attempt:
         self.requests += 1
         return True
 
+    def weigh(self, size: int) -> None:
+        """Counts the bytes of a request that has come, granted or not, before anything of it is kept; ends an attempt that
+        has sent more than all that it may ask for comes to."""
+        self._sent += size
+        most = SPARE + self.room + self.LETTER * self.limits.requests * self.limits.longest_prompt
+        if self.open and self._sent > most:
+            self.dismiss("malformed", f"its requests came to more than {most} bytes")
+
     def request_key(self, arguments: bytes) -> int:
         """Source of randomness of the request that was granted last, with these arguments."""
         return key(self.key, "request", self.requests)
+
+    def past(self, call: bytes) -> bytes:
+        """Digest of the calls of tools before this one, which is the newest from now on."""
+        before = self._past
+        self._past = blake2b(before + call, digest_size=16).digest()
+        return before
 
     def spent(self) -> str:
         """The account in words, with the keys of the run file that would allow more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from moevolve.agents.genome import MOST_CHARACTERS, MOST_FILES
+from moevolve.config.roles import RoleSection
 from moevolve.records import Struct
 
 
@@ -167,3 +169,19 @@ class LearnReport(Struct, frozen=True):
     cycle: int
     skills: list[SkillReport]
     history: list[TrialReport]
+
+
+def brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
+    """What an improver is told of its role's limits."""
+    return BriefLimits(
+        candidates=candidates,
+        files=MOST_FILES,
+        file_chars=MOST_CHARACTERS,
+        requests=role.requests,
+        completions=role.completions,
+        max_tokens=role.longest,
+        tokens=role.tokens,
+        prompt_chars=role.longest_prompt,
+        seconds=role.seconds,
+        step_seconds=role.step_seconds,
+    )

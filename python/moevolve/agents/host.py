@@ -7,7 +7,7 @@ depend on which attempts share the process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,15 +17,16 @@ from moevolve.agents.attempt import Attempt
 from moevolve.agents.box.host import BoxHost
 from moevolve.agents.box.records import Words
 from moevolve.agents.box.workspace import Workspace, hold
-from moevolve.agents.brief import ArchiveReport, Brief, BriefLimits, LearnReport
+from moevolve.agents.brief import ArchiveReport, Brief, LearnReport, brief_limits
 from moevolve.agents.gateway import Gateway, Kind, named
-from moevolve.agents.genome import BESIDE, MOST_CHARACTERS, MOST_FILES, Genome, editable, unusable
+from moevolve.agents.genome import BESIDE, Genome, editable, unusable
 from moevolve.agents.kinds.tools import Toolbox
+from moevolve.agents.kinds.workspace import MOST_SENT
 from moevolve.agents.limits import Limits
 from moevolve.agents.manifest import manifest_of
 from moevolve.agents.plans.behaviour import Behaviour
-from moevolve.agents.transcripts import TAKEN, Conversation, Transcripts
-from moevolve.agents.twice import Heard, steady
+from moevolve.agents.transcripts import Conversation, Transcripts, taken
+from moevolve.agents.twice import Heard, said, steady
 from moevolve.agents.wire import Start, decode_candidates, decode_edits
 from moevolve.config import RolesSection, SandboxSection
 from moevolve.config.roles import RoleSection
@@ -108,6 +109,7 @@ class ProgramHost:
         workspaces: bool = False,
         policy: str = "",
         together: bool = False,
+        sessions: Sequence[int] | None = None,
     ) -> list[Outcome]:
         """One attempt of `genome` on every task: of its `solve`, a coroutine that answers with texts, or of what its
         `agent.toml` names, in boxes.
@@ -125,6 +127,7 @@ class ProgramHost:
             policy: whose words `answer` gives; attempts on record are told apart by it.
             together: `answer` makes one attempt's reply of what others ask in its round, so in boxes, too, they wait for
                 each other.
+            sessions: one a task, whose world its calls of tools reach; None for the keys.
 
         Returns:
             One outcome a task, in order; whatever one attempt does, the others have theirs.
@@ -134,6 +137,7 @@ class ProgramHost:
         """
         if len(tasks) != len(keys):
             raise ValueError(f"{len(tasks)} tasks and {len(keys)} keys")
+        sessions = sessions or keys
         if not tasks:
             return []
         role = limits or self.roles.solver
@@ -144,22 +148,23 @@ class ProgramHost:
             table = self._table(answer, recall, lenient=False)
             # An attempt without memory is not the attempt with it, though it has the same key.
             words = Words(policy if recall is not None else f"{policy} without memory", together)
-            return self.boxes.solve(genome, tasks, table, keys, role, words, keep=workspaces)
+            try:
+                return self.boxes.solve(
+                    genome, tasks, table, keys, role, words, keep=workspaces, sessions=sessions
+                )
+            finally:
+                self._release(sessions)
         for left in reversed(range(TRIES)):
             attempts = [
-                Attempt(task.skill, attempt_key, "solver", role, dict(task.files))
-                for task, attempt_key in zip(tasks, keys, strict=True)
+                Attempt(
+                    *(task.skill, attempt_key, "solver", role, dict(task.files), session),
+                    room=MOST_SENT if workspaces or task.files else 0,
+                )
+                for task, attempt_key, session in zip(tasks, keys, sessions, strict=True)
             ]
+            nothing = msgspec.Raw(b"null")
             self._serve(
-                "solve",
-                genome,
-                tasks,
-                attempts,
-                answer,
-                recall,
-                msgspec.Raw(b"null"),
-                twice=twice,
-                again=left > 0,
+                "solve", genome, tasks, attempts, answer, recall, nothing, twice=twice, again=left > 0
             )
             if not any(attempt.failure == INFRASTRUCTURE for attempt in attempts):
                 break
@@ -221,7 +226,7 @@ class ProgramHost:
         no program may have, is dropped alone.
         """
         role = _without(self.roles.improver, answer)
-        brief = msgspec.structs.replace(brief, limits=_brief_limits(role, brief.candidates))
+        brief = msgspec.structs.replace(brief, limits=brief_limits(role, brief.candidates))
         attempt = self._single("improve", genome, brief, key, "improver", role, answer, recall)
         candidates: list[list[Edit]] = []
         failure, detail = attempt.failure, attempt.detail
@@ -285,6 +290,11 @@ class ProgramHost:
     ) -> dict[str, Kind[Any, Any]]:
         return kinds.table(answer, recall, self.tools, self.cutters, lenient=lenient) | self.more
 
+    def _release(self, sessions: Iterable[int]) -> None:
+        """Lets go of the worlds of attempts that are over."""
+        if self.tools is not None:
+            self.tools.release(sessions)
+
     def _serve(
         self,
         mode: str,
@@ -322,21 +332,27 @@ class ProgramHost:
         )
         gateway = Gateway(self._table(answer, recall, lenient=mode != "solve"))
         limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
+        most = limits.said(role, [attempt.room for attempt in attempts])
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
-        conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation)
+        conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation, most)
         conversation.patient = again
         heard: list[Heard] = []
         try:
             while any(attempt.open for attempt in attempts):
                 asked = conversation.round()
-                heard.append(Heard(asked))
+                if twice:
+                    heard.append(Heard(said(asked)))
                 for done in asked.done:
                     named(attempts, done.attempt).report(done.answer, done.failure, done.detail)
+                for request in asked.requests:
+                    named(attempts, request.attempt).weigh(len(request.arguments))
                 replies = gateway.serve(asked.requests, attempts)
                 if any(attempt.open for attempt in attempts):
                     if not asked.requests:
                         raise ValueError("a round that asks nothing while attempts are open")
-                    heard[-1].told = conversation.reply(replies)
+                    told = conversation.reply(replies)
+                    if twice:
+                        heard[-1].told = told
         except TimeoutError:
             _fail(attempts, "timeout", f"its process used more than {role.seconds:g} s")
         except ValueError as error:
@@ -344,13 +360,12 @@ class ProgramHost:
         except SandboxError as error:
             if conversation.unable:
                 raise
-            _fail(attempts, INFRASTRUCTURE if TAKEN in str(error) else "crash", str(error)[:500])
+            _fail(attempts, INFRASTRUCTURE if taken(str(error)) else "crash", str(error)[:500])
         finally:
             conversation.close()
-            if self.tools is not None:
-                self.tools.release([attempt.key for attempt in attempts])
-        taken = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
-        if twice and not taken and not steady(conversation, heard):
+            self._release([attempt.session for attempt in attempts])
+        lost = any(attempt.failure == INFRASTRUCTURE for attempt in attempts)
+        if twice and not lost and not steady(conversation, heard):
             for attempt in attempts:
                 attempt.end(None, "nondeterministic", "a second try of the same keys went another way")
 
@@ -373,21 +388,6 @@ def _own_files(genome: Genome) -> dict[str, str]:
 def _without(role: RoleSection, answer: Answer | None) -> RoleSection:
     """The role's limits; without a policy it may make no requests."""
     return role if answer is not None else msgspec.structs.replace(role, requests=0)
-
-
-def _brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
-    return BriefLimits(
-        candidates=candidates,
-        files=MOST_FILES,
-        file_chars=MOST_CHARACTERS,
-        requests=role.requests,
-        completions=role.completions,
-        max_tokens=role.longest,
-        tokens=role.tokens,
-        prompt_chars=role.longest_prompt,
-        seconds=role.seconds,
-        step_seconds=role.step_seconds,
-    )
 
 
 def _fail(attempts: list[Attempt], failure: str, detail: str) -> None:

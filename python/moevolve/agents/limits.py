@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from moevolve.config.roles import RoleSection
 from moevolve.records import Struct
+
+SPARE = 64 << 10
+"""Bytes that an attempt may say beside its prompts and its answer."""
+MOST_ROOM = 1 << 30
+"""Bytes that all attempts of a process may write into their workspaces."""
 
 
 class Limits(Struct, frozen=True):
@@ -14,3 +22,13 @@ class Limits(Struct, frozen=True):
     """Wall-clock time of the whole call, the policy's time not counted."""
     frame: int = 32 << 20
     """Bytes of one message from the process."""
+
+    def said(self, role: RoleSection, rooms: Sequence[int]) -> int:
+        """Bytes of all messages of a process together: all prompts of all attempts at their longest come to half as much.
+
+        Args:
+            role: what an attempt may spend.
+            rooms: what each attempt may send beside its prompts.
+        """
+        each = SPARE + 2 * (role.requests * role.longest_prompt + role.answer_chars)
+        return self.frame + len(rooms) * each + min(MOST_ROOM, sum(rooms))

@@ -97,9 +97,15 @@ class Transcripts:
             self._end += HEAD + length
 
 
-TAKEN = "killed by SIGKILL"
-"""How a process ends that this machine took away, its memory spent for one. None can do that to itself: it may signal
-nobody, a refused call ends it by SIGSYS, its own limits by SIGXCPU or an exception, and one out of time is ended by us."""
+TAKEN = "the sandboxed process ended (killed by SIGKILL)"
+"""What is said of a process that this machine took away, its memory spent for one; what it printed last stands behind that.
+None can do that to itself: it may signal nobody, a refused call ends it by SIGSYS or an exception, one that has used up its
+processor time is a `TimeoutError` whatever ended it, and one that closes its pipe and goes on is said to have done that."""
+
+
+def taken(error: str) -> bool:
+    """Whether the machine took the process that an error is about."""
+    return error.startswith(TAKEN)
 
 
 class Conversation:
@@ -111,12 +117,21 @@ class Conversation:
         limits: the process's.
         strict: refuse if a layer is missing.
         isolation: whether attempts share its memory.
+        most: bytes of all its messages together; more are `malformed`, and not kept.
     """
 
     def __init__(
-        self, transcripts: Transcripts, start: Start, limits: Limits, strict: bool, isolation: Isolation
+        self,
+        transcripts: Transcripts,
+        start: Start,
+        limits: Limits,
+        strict: bool,
+        isolation: Isolation,
+        most: int,
     ) -> None:
         self._transcripts = transcripts
+        self._most = most
+        self._said = 0
         self._process: Process | None = None
         self._make = partial(Process, start, limits, strict, isolation)
         self._place = _digest(encode(start), encode(limits), isolation.encode())
@@ -139,10 +154,13 @@ class Conversation:
                 self._process = self._make()
                 self.unable = False
             said = hear(self._process, self._say_on)
-            if self.patient and said[:1] == b"c" and TAKEN.encode() in said:
+            if self.patient and said[:1] == b"c" and taken(said[1:].decode()):
                 # Not for the record: another process with the same start goes on from here.
                 raise SandboxError(said[1:].decode())
+            if self._said + len(said) > self._most:
+                said = f"mall its messages come to more than {self._most} bytes".encode()
             said = self._transcripts.keep(self._place, said)
+        self._said += len(said)
         kind, body = said[:1], said[1:]
         if kind != MESSAGE:
             raise FAULTS[kind](body.decode())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import msgspec
 
 from moevolve.agents.process import Process
-from moevolve.agents.transcripts import MESSAGE, Conversation, hear
-from moevolve.agents.wire import Round, decode_round
+from moevolve.agents.transcripts import DIGEST, MESSAGE, Conversation, hear
+from moevolve.agents.wire import Round, decode_round, encode
 
 
 class Heard(msgspec.Struct):
-    """A round of the first try, and the reply to it, if there was one."""
+    """A round of the first try as far as a second try is compared with it, and the reply to it, if there was one."""
 
-    round: Round
+    said: bytes
+    """A digest: what a program says may be large."""
     told: bytes | None = None
 
 
@@ -35,7 +37,7 @@ def _same(conversation: Conversation, heard: Sequence[Heard]) -> bool:
         told: bytes | None = None
         for each in heard:
             again = _next(process, told)
-            if again is None or _said(again) != _said(each.round):
+            if again is None or said(again) != each.said:
                 return False
             if each.told is None:
                 return True
@@ -54,16 +56,16 @@ def _next(process: Process, told: bytes | None) -> Round | None:
             process.send(told)
         return process.receive()
 
-    said = hear(process, message)
+    heard = hear(process, message)
     try:
-        return decode_round(said[1:]) if said[:1] == MESSAGE else None
+        return decode_round(heard[1:]) if heard[:1] == MESSAGE else None
     except msgspec.DecodeError:
         return None
 
 
-def _said(told: Round) -> tuple[list[object], list[object]]:
-    """What attempts ask, and how they ended; in which words a failure is told is no matter."""
-    return (
-        [(each.kind, each.attempt, bytes(each.arguments)) for each in told.requests],
-        [(each.attempt, each.answer, each.failure) for each in told.done],
+def said(told: Round) -> bytes:
+    """Digest of what attempts ask, and how they ended; in which words a failure is told is no matter."""
+    told = msgspec.structs.replace(
+        told, done=[msgspec.structs.replace(each, detail="") for each in told.done]
     )
+    return blake2b(encode(told), digest_size=DIGEST).digest()

@@ -138,9 +138,16 @@ class Archive:
                     self._crown(record.candidate)
             case Improved(decision="promote"):
                 self._crown(record.candidate)
-            case RolledBack() | Controlled():
+            case RolledBack():
                 if record.champion != self.champion:
                     self._crown(record.champion)
+            case Controlled():
+                # A person's word makes a champion by an approval that was carried out, and by nothing else.
+                approved = record.done and record.command == "approve"
+                champion = record.variant if approved else self.champion
+                self._findings.same("archive", where, "the champion", record.champion, champion)
+                if champion != self.champion:
+                    self._crown(champion)
             case Ablated():
                 self._ablated(where, record)
             case CycleFinished():

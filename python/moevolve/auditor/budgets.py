@@ -38,6 +38,11 @@ from moevolve.records import (
     VariantAdded,
 )
 
+SILENT = ("policy", "infrastructure")
+"""Failures of attempts that were left without an answer."""
+MISSING = 0.03
+"""Share of a screening's tasks without an answer of either side above which nobody passes it."""
+
 
 class BudgetFigures(msgspec.Struct, kw_only=True):
     """What a run took, in the report."""
@@ -208,13 +213,20 @@ class Budgets:
     def _screened(self, where: str, record: Screened) -> None:
         margin = self._settings.number("evolve", "margin", 0.0)
         most = self._settings.whole("evolve", "screen", 10**9)
+        unanswered = sum(record.failures.get(failure, 0) for failure in SILENT) > MISSING * record.n
+        # What an older version found void is on record as a screening that was not passed, and as nothing else.
+        void = unanswered and (record.void or not record.passed)
         self._findings.same(
             "archive",
             where,
             "whether it passed the screening",
             record.passed,
-            record.score > record.baseline + margin,
+            record.score > record.baseline + margin and not void,
         )
+        if record.void and not unanswered:
+            self._findings.mismatch(
+                "archive", where, "a screening is said to be void, and enough was answered"
+            )
         if record.n > most:
             self._findings.mismatch("budgets", where, f"{record.n} tasks screened, and {most} were allowed")
 

@@ -11,7 +11,8 @@ import math
 import msgspec
 
 from moevolve.auditor.findings import Findings
-from moevolve.auditor.rule import GateTest, Recomputed
+from moevolve.auditor.promotions import Promotions
+from moevolve.auditor.rule import MISSING, GateTest, Recomputed
 from moevolve.auditor.settings import Settings
 from moevolve.auditor.statistics import EVENNESS, share, spent
 from moevolve.records import PASSED, Controlled, Gated, Guarded, Record, RolledBack, RunStarted
@@ -68,9 +69,11 @@ class Decisions:
         self._unpaired = 0
         self._held: dict[str, dict[str, str]] = {}
         self._passed: set[str] = set()
+        self._promotions = Promotions(findings, only)
 
     def take(self, seq: int, record: Record) -> None:
         """Follows the run by one record."""
+        self._promotions.take(seq, record)
         match record:
             case RunStarted():
                 self.settings = Settings.of(record.config)
@@ -88,7 +91,7 @@ class Decisions:
                 )
                 self._champion = record.champion
             case Controlled():
-                self._controlled(seq, record)
+                self._controlled(record)
             case Gated():
                 self._decision(seq, record)
             case _:
@@ -188,9 +191,11 @@ class Decisions:
             check.same("gate", where, f"the skills of {what}", sorted(theirs), sorted(ours))
             for skill in ours.keys() & theirs.keys():
                 check.near("gate", where, f"{what} of {skill}", theirs[skill], ours[skill])
-        # A test whose tasks have run out ends in the archive, undecided as it is.
-        out_of_tasks = found.decision is None and record.decision == "archive"
-        if out_of_tasks and "no fresh tasks" not in record.reason:
+        # A test whose tasks have run out ends in the archive, undecided as it is, or without a decision where too many pairs
+        # had no answer.
+        void = bool(found.missing) and found.missing / (found.n + found.missing) > MISSING
+        out_of_tasks = found.decision is None and record.decision == ("void" if void else "archive")
+        if out_of_tasks and not void and "no fresh tasks" not in record.reason:
             check.mismatch("gate", where, "it was sent to the archive while the test was undecided")
         elif not out_of_tasks:
             # Whether a candidate that passed waits for a person or a guard refuses it is no matter of its pairs.
@@ -198,14 +203,10 @@ class Decisions:
             check.same("gate", where, "the decision", passed, found.decision)
             check.same("gate", where, "the vetoes", sorted(record.vetoes), sorted(found.vetoes))
 
-    def _controlled(self, seq: int, record: Controlled) -> None:
+    def _controlled(self, record: Controlled) -> None:
         if record.done and record.command == "approve":
-            if self._only is None and record.variant not in self._passed:
-                self._findings.mismatch(
-                    "gate", f"record {seq}", f"{record.variant} was approved, and passed no comparison"
-                )
             self._holders = self._held.pop(record.variant, self._holders)
-        self._champion = record.champion
+            self._champion = record.variant
 
     def _plausible(self, where: str, record: Gated) -> None:
         """What can be said of a decision without pairs: whether it fits the figures beside it."""

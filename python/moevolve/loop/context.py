@@ -164,10 +164,10 @@ class RunContext:
         self._accounted = self.journal.cursor
         return self._accounts
 
-    def expect(self, attempt: int, task: Task) -> None:
-        """Says which task an attempt is at, for its environment."""
+    def expect(self, session: int, task: Task) -> None:
+        """Says which task the attempt of a session is at, for its environment."""
         if isinstance(self.host.tools, RecordedTools):
-            self.host.tools.expect(attempt, task)
+            self.host.tools.expect(session, task)
 
     def close_processes(self) -> None:
         """Ends the processes of graders and tools, and connections to a writer's server."""

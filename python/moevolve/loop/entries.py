@@ -64,7 +64,9 @@ def proposed(child: Variant, files: Sequence[str], level: Level, proposer: str =
     )
 
 
-def screened(child: Variant, attempts: Sequence[Attempt], baseline: float, *, passed: bool) -> Screened:
+def screened(
+    child: Variant, attempts: Sequence[Attempt], baseline: float, *, passed: bool, void: bool = False
+) -> Screened:
     """A candidate's score on train tasks, with its failures other than wrong answers."""
     failures: dict[str, int] = {}
     for attempt in attempts:
@@ -81,6 +83,7 @@ def screened(child: Variant, attempts: Sequence[Attempt], baseline: float, *, pa
         passed=passed,
         failures=dict(sorted(failures.items())),
         skills=score(attempts)[1],
+        void=void,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,9 +21,12 @@ from moevolve.tasks.tools.process import CallFailed
 from moevolve.tasks.tools.toolbox import Tools
 
 TABLE = "calls"
-"""Results by the digest of (the request's key, tool, arguments)."""
+"""Results by the digest of a call and of all calls before it in its attempt."""
 DESCRIBED = "tools"
 """What the run's tools are, in the same table."""
+NAMED = "names"
+"""How the calls of the run are named, in the same table: `OF_ATTEMPTS`, nothing where an older version wrote it."""
+OF_ATTEMPTS = b"of attempts"
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -56,6 +59,8 @@ class RecordedTools:
         self._process = process
         self._store = store
         self._source = source
+        self._name = _naming(store)
+        self._former_name = _naming(source) if source is not None else digest
 
     def call(self, requests: Sequence[ToolRequest]) -> list[Any | ToolFailure]:
         """Results in the order of the calls.
@@ -66,10 +71,10 @@ class RecordedTools:
         found: list[Any | ToolFailure] = []
         puts = []
         for request in requests:
-            name = digest(request)
+            name = self._name(request)
             kept = self._store.get(TABLE, name)
             if kept is None and self._source is not None:
-                kept = self._source.get(TABLE, name)
+                kept = self._source.get(TABLE, self._former_name(request))
             if kept is None:
                 kept = packing.encode(self._made(request))
                 puts.append((TABLE, name, kept))
@@ -123,7 +128,8 @@ def granted(suite: Suite, store: RunStore, recorded: RunStore | None) -> Recorde
     tools = _described(store)
     if tools is None:
         tools = process.tools
-        store.batch([], Timing(at=0.0), puts=[(TABLE, DESCRIBED, msgspec.json.encode(tools))])
+        described = (TABLE, DESCRIBED, msgspec.json.encode(tools))
+        store.batch([], Timing(at=0.0), puts=[described, (TABLE, NAMED, OF_ATTEMPTS)])
     if recorded is None:
         return RecordedTools(process, tools, store)
     process.close()
@@ -137,6 +143,18 @@ def _described(store: RunStore) -> Sequence[Tool] | None:
 
 
 def digest(request: ToolRequest) -> str:
-    """The name of a call on record."""
+    """The name of a call on record: what it asks, of which world, and what that was asked before."""
+    body = packing.encode((request.key, request.tool, request.arguments, request.session, request.past))
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def _older_digest(request: ToolRequest) -> str:
+    """The name of a call in a run in which variants that drew alike shared their results."""
     body = packing.encode((request.key, request.tool, request.arguments))
     return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def _naming(store: RunStore) -> Callable[[ToolRequest], str]:
+    """How a run names its calls: a run that is gone on with keeps to it."""
+    older = store.get(TABLE, DESCRIBED) is not None and store.get(TABLE, NAMED) is None
+    return _older_digest if older else digest

@@ -117,7 +117,9 @@ class ToolRequest(Struct, frozen=True):
     arguments: dict[str, Any]
     key: int
     session: int = 0
-    """What the attempt's requests have in common: its own key."""
+    """What the attempt's calls have in common, and no other attempt's: which world they reach."""
+    past: bytes = b""
+    """Digest of the attempt's earlier calls, in their order."""
 
 
 POLICY = "policy"

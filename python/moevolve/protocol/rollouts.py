@@ -12,6 +12,7 @@ from typing import Protocol
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.requests import Exchange, Outcome, PublicTask
 from moevolve.protocol.sampling import Sampling
+from moevolve.randomness import key
 from moevolve.records import Struct
 
 
@@ -39,6 +40,14 @@ class RolloutJob(Struct, frozen=True):
     """Let a program that computes try again; an attempt that then goes another way fails as `nondeterministic`."""
     workspaces: bool = False
     """Hold on to what attempts leave in their workspaces, for the grader."""
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """One a task: whose world an attempt's calls of tools reach.
+
+        Variants that are compared draw by the same keys, so the key alone would give them one world.
+        """
+        return tuple(key(each, self.weights, self.program or "", int(self.memory)) for each in self.keys)
 
 
 Part = tuple[str, str]

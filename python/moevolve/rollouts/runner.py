@@ -133,7 +133,7 @@ class RolloutRunner:
         executor: where they run.
         grader: decides about answers.
         secret: of the run; keys of attempts depend on it.
-        expect: told which task an attempt is at, by the attempt's key, where that has an environment.
+        expect: told which task an attempt is at, by the attempt's session, where that has an environment.
         watch: told what became of each request.
     """
 
@@ -156,9 +156,11 @@ class RolloutRunner:
         jobs = [request.job(self._secret) for request in requests]
         if self._expect is not None:
             for request, job in zip(requests, jobs, strict=True):
-                for attempt, task in zip(job.keys, request.tasks, strict=True):
+                if not any(task.environment is not None for task in request.tasks):
+                    continue
+                for session, task in zip(job.sessions, request.tasks, strict=True):
                     if task.environment is not None:
-                        self._expect(attempt, task)
+                        self._expect(session, task)
         return Running(self._executor.submit(jobs), requests, self._grader, self._watch)
 
     def run(self, *requests: RolloutRequest) -> list[Rollouts]:

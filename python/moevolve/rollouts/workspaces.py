@@ -107,6 +107,9 @@ def _verdict(ended: Ended, seconds: float, patience: float) -> Verdict:
         return refused(CHECK_ERROR, f"the check reached a limit of its box: {ended.limit}")
     if ended.signal is not None:
         return refused(CHECK_ERROR, f"the check ended its process: signal {ended.signal}")
+    if ended.code != 0:
+        # Whatever it has said, it has not come to the end of saying it.
+        return refused(CHECK_ERROR, f"the check ended its process: code {ended.code}")
     try:
         told = msgspec.json.decode(ended.answer, type=Told)
     except msgspec.DecodeError:

@@ -99,12 +99,13 @@ fn pause(py: Python<'_>, deadline: Instant) -> PyResult<()> {
     Ok(())
 }
 
-/// A missing layer under `strict` is a refusal for safety, an oversized frame a bad value, all else a `SandboxError`.
+/// A missing layer under `strict` is a refusal for safety, an oversized frame a bad value, processor time that is used up a time-out, all else a `SandboxError`.
 fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let name = match error {
         Error::FrameTooLarge { .. } | Error::FrameTooRich { .. } => {
             return PyValueError::new_err(error.to_string());
         }
+        Error::Spent { .. } => return PyTimeoutError::new_err(error.to_string()),
         Error::Incomplete { .. } | Error::Needs { .. } => "SafetyError",
         _ => "SandboxError",
     };

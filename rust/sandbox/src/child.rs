@@ -16,6 +16,8 @@ use crate::listener::Listener;
 const STDERR_KEPT: usize = 4096;
 /// Bytes of a frame's length prefix, little-endian.
 const PREFIX: usize = 4;
+/// How long a child that has closed its pipe may take to exit by itself.
+const EXIT: Duration = Duration::from_millis(500);
 
 /// A sandboxed process. Dropping it kills the whole tree.
 #[derive(Debug)]
@@ -32,6 +34,10 @@ pub struct Child {
     pub(crate) pending: Vec<u8>,
     pub(crate) scan: Scan,
     pub(crate) said: Vec<u8>,
+    /// Its limit of processor time.
+    pub(crate) cpu_seconds: u64,
+    /// Processor time that it used; known once it is reaped.
+    pub(crate) spent: Duration,
 }
 
 impl Child {
@@ -45,7 +51,7 @@ impl Child {
     /// call again with the same `body` and that number until all are written.
     ///
     /// # Errors
-    /// [`Error::Ended`] if the child closed its end.
+    /// [`Error::Ended`] if the child closed its end, [`Error::Spent`] if it used up its processor time.
     pub fn send(&mut self, body: &[u8], mut done: usize, until: Instant) -> Result<usize> {
         let prefix = u32::try_from(body.len())
             .map_err(|_| Error::FrameTooLarge {
@@ -76,7 +82,7 @@ impl Child {
     ///
     /// # Errors
     /// [`Error::FrameTooLarge`] before any of its bytes is read, [`Error::FrameTooRich`] as soon as it is,
-    /// [`Error::Ended`] if the child is gone.
+    /// [`Error::Ended`] if the child is gone, [`Error::Spent`] if it used up its processor time.
     pub fn receive(&mut self, bounds: &Bounds, until: Instant) -> Result<Option<Vec<u8>>> {
         let mut buffer = [0u8; 1 << 16];
         loop {
@@ -201,10 +207,42 @@ impl Child {
 
     fn ended(&mut self) -> Error {
         let stderr = self.stderr();
-        Error::Ended {
-            how: self.end(),
-            stderr,
+        let by_itself = self.exits();
+        let how = self.end();
+        if self.out_of_time() {
+            return Error::Spent {
+                seconds: self.cpu_seconds,
+            };
         }
+        let how = if by_itself {
+            how
+        } else {
+            // Our own signal must not look like the machine's.
+            "closed its pipe and went on".to_owned()
+        };
+        Error::Ended { how, stderr }
+    }
+
+    /// Whether it has exited, or does so in a moment.
+    fn exits(&self) -> bool {
+        let until = Instant::now() + EXIT;
+        while self.status.is_none() && !self.exited() {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Whether it was ended for the processor time that it used: by SIGXCPU, or, where it can ignore that, by SIGKILL.
+    fn out_of_time(&self) -> bool {
+        self.status.is_some_and(|status| {
+            let signal = libc::WTERMSIG(status);
+            libc::WIFSIGNALED(status)
+                && (signal == libc::SIGXCPU
+                    || signal == libc::SIGKILL && self.spent.as_secs() >= self.cpu_seconds)
+        })
     }
 
     /// Names of the layers in force around it.
@@ -215,7 +253,10 @@ impl Child {
 
     /// Kills the child and everything it started, waits for it, and says how it ended.
     pub fn end(&mut self) -> String {
-        let status = self.status.unwrap_or_else(|| self.kill_and_reap());
+        let status = match self.status {
+            Some(status) => status,
+            None => self.kill_and_reap(),
+        };
         self.status = Some(status);
         let mut how = String::new();
         let _ = if libc::WIFSIGNALED(status) {
@@ -229,7 +270,7 @@ impl Child {
         how
     }
 
-    fn kill_and_reap(&self) -> libc::c_int {
+    fn kill_and_reap(&mut self) -> libc::c_int {
         // A child that closed its pipe is about to exit by itself: give its own status a moment to arrive.
         let moment = Instant::now() + Duration::from_millis(20);
         while self.output_closed() && !self.exited() && Instant::now() < moment {
@@ -241,9 +282,11 @@ impl Child {
             // The group as well: without a PID namespace it is what holds the tree together.
             libc::kill(-self.pid, libc::SIGKILL);
             libc::kill(self.pid, libc::SIGKILL);
-            while libc::waitpid(self.pid, &raw mut status, 0) < 0
+            let mut usage = std::mem::zeroed::<libc::rusage>();
+            while libc::wait4(self.pid, &raw mut status, 0, &raw mut usage) < 0
                 && *libc::__errno_location() == libc::EINTR
             {}
+            self.spent = duration(usage.ru_utime) + duration(usage.ru_stime);
         }
         status
     }
@@ -265,6 +308,11 @@ impl Child {
                 .revents()
                 .is_some_and(|events| events == PollFlags::POLLHUP)
     }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec.unsigned_abs())
+        + Duration::from_micros(time.tv_usec.unsigned_abs())
 }
 
 impl Drop for Child {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of the sandbox. The child's own misbehaviour is the last four variants.
+/// An error of the sandbox. The child's own misbehaviour is the last five variants.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setup step failed, in the parent or in the child before it executed.
@@ -51,6 +51,12 @@ pub enum Error {
         how: String,
         /// Last output on stderr.
         stderr: String,
+    },
+    /// The child used up its processor time.
+    #[error("the sandboxed process used up its {seconds} s of processor time")]
+    Spent {
+        /// The limit in seconds.
+        seconds: u64,
     },
     /// A frame announced more bytes than allowed.
     #[error("the sandboxed process announced a message of {length} bytes, more than {most}")]

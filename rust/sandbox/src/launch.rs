@@ -234,6 +234,8 @@ fn set_up(shared: &Shared) -> Step {
             c_long::from(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)),
         )?;
     }
+    // Where memory runs out it is this process that goes; a machine whose /proc cannot be written chooses for itself.
+    let _ = write_file(c"/proc/self/oom_score_adj", c"1000");
     if launch.namespaces & libc::CLONE_NEWUSER != 0 {
         for (path, text) in &shared.maps {
             write_file(path, text)?;

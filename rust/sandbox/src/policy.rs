@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub struct Limits {
     /// Address space in bytes (`RLIMIT_AS`).
     pub memory: u64,
-    /// Processor time in seconds (`RLIMIT_CPU`); the kernel kills at one second more.
+    /// Processor time in seconds (`RLIMIT_CPU`); whom that does not end the kernel kills at one second more.
     pub cpu_seconds: u64,
     /// Open files (`RLIMIT_NOFILE`).
     pub open_files: u64,

@@ -74,9 +74,11 @@ pub(crate) fn restrict(launch: &Launch) -> Step {
 
 fn limit(launch: &Launch) -> Step {
     for &(resource, limit) in &launch.limits {
+        // The soft limit of processor time comes first: the hard one ends by SIGKILL, as a machine does that lacks memory.
+        let grace = u64::from(resource == libc::RLIMIT_CPU as _);
         let value = libc::rlimit {
             rlim_cur: limit,
-            rlim_max: limit,
+            rlim_max: limit.saturating_add(grace),
         };
         // SAFETY: `value` lives through the call.
         check("limits", unsafe {

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use crate::child::Child;
 use crate::error::{Error, Result};
@@ -112,6 +113,8 @@ pub fn spawn(policy: &Policy) -> Result<Child> {
         pending: Vec::new(),
         scan: Scan::default(),
         said: Vec::new(),
+        cpu_seconds: policy.limits.cpu_seconds,
+        spent: Duration::ZERO,
     };
     let step = failed("virtual clock");
     if let Some(socket) = socket {

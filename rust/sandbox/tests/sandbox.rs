@@ -1,4 +1,6 @@
 //! What a hostile child can and cannot do. Every test names one thing that must not work.
+//!
+//! Above 400 lines: one launch serves all deeds, and a deed is a few lines.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -158,10 +160,28 @@ fn an_infinite_loop_meets_its_processor_limit() {
         cpu_seconds: 1,
         ..Limits::default()
     };
-    let Err(Error::Ended { how, .. }) = report(&mut spawn(&policy).unwrap()) else {
-        panic!("still spinning")
+    let ended = report(&mut spawn(&policy).unwrap());
+    assert!(
+        matches!(ended, Err(Error::Spent { seconds: 1 })),
+        "{ended:?}"
+    );
+}
+
+/// A child that is killed for what it does must not look like one that the machine took.
+#[test]
+fn who_closes_the_pipes_and_goes_on_is_said_to_have_done_that() {
+    let ended = report(&mut spawn(&policy(&["hush"])).unwrap());
+    let Err(Error::Ended { how, .. }) = &ended else {
+        panic!("{ended:?}")
     };
-    assert!(how.contains("SIGKILL") || how.contains("SIGXCPU"), "{how}");
+    assert_eq!(how, "closed its pipe and went on");
+}
+
+#[test]
+fn where_memory_runs_out_the_child_goes_before_anybody_else() {
+    let child = spawn(&policy(&["spin"])).unwrap();
+    let file = format!("/proc/{}/oom_score_adj", child.id());
+    assert_eq!(std::fs::read_to_string(file).unwrap().trim(), "1000");
 }
 
 #[test]

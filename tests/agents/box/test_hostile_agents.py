@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -12,9 +13,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
 from boxed import ASK, PLAIN, Model, answers, boxes, command, host, tasks  # noqa: E402
 
+from moevolve.agents.box.host import BoxHost  # noqa: E402
+from moevolve.agents.box.http import MOST_HELD, Door, Malformed  # noqa: E402
+from moevolve.agents.box.records import Records  # noqa: E402
 from moevolve.agents.genome import Genome  # noqa: E402
+from moevolve.agents.host import ProgramHost  # noqa: E402
+from moevolve.config import RolesSection  # noqa: E402
+from moevolve.config.roles import RoleSection  # noqa: E402
 from moevolve.protocol.completion import Completion  # noqa: E402
-from moevolve.protocol.requests import GenerateRequest, PublicTask, Unanswered  # noqa: E402
+from moevolve.protocol.requests import GenerateRequest, Outcome, PublicTask, Unanswered  # noqa: E402
 
 pytestmark = boxes
 
@@ -334,3 +341,36 @@ def test_nothing_outlives_a_host_that_is_killed() -> None:
                 continue
             assert select.select([handle], [], [], 60)[0], "it outlives its host"
             os.close(handle)
+
+
+def test_requests_that_are_refused_are_bounded_in_bytes_and_the_record_says_the_same(tmp_path: Path) -> None:
+    deed = "[ask(os.urandom(1 << 19).hex(), path='/v1/agent/x')[0] for _ in range(20)]"
+    script = f"{ASK}\nprint({deed})\n"
+    record = tmp_path / "attempts.tape"
+
+    def solved() -> Outcome:
+        role = RoleSection(prompt_chars=200_000, requests=20)
+        boxed = ProgramHost(RolesSection(solver=role), boxes=BoxHost(Records(record)))
+        [outcome] = boxed.solve(command(script), tasks(1), Model(), None, [1])
+        boxed.boxes.close()
+        return outcome
+
+    first = solved()
+    assert first.failure == "malformed" and "its requests came to more than" in first.detail
+    assert record.stat().st_size < 10 << 20
+    assert solved() == first
+
+
+def test_requests_under_way_have_a_bound_together() -> None:
+    with socket.socket() as listener:
+        door = Door(listener, None)  # type: ignore[arg-type]
+        door.hold(MOST_HELD)
+        with pytest.raises(Malformed, match="32 MiB together"):
+            door.hold(1)
+        door.hold(-MOST_HELD)
+        door.hold(1)
+
+
+def test_where_memory_runs_out_a_box_goes_before_anybody_else() -> None:
+    script = "print(open('/proc/self/oom_score_adj').read())"
+    assert answers(host().solve(command(script), tasks(1), Model(), None, [1])) == ["1000"]

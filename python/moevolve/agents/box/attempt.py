@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -31,11 +32,14 @@ TAIL = 500
 class BoxedAttempt(Attempt):
     """The host's account of an attempt in a box: what it is answered depends on what it asks, not on when."""
 
-    __slots__ = ("_asked", "heard")
+    LETTER = 2
+    __slots__ = ("_asked", "_called", "_pasts", "heard")
 
-    def __init__(self, skill: str, attempt_key: int, limits: RoleSection) -> None:
-        super().__init__(skill, attempt_key, "solver", limits)
-        self._asked: Counter[bytes] = Counter()
+    def __init__(self, skill: str, attempt_key: int, limits: RoleSection, session: int | None = None) -> None:
+        super().__init__(skill, attempt_key, "solver", limits, session=session)
+        self._asked: Counter[str] = Counter()
+        self._called: Counter[bytes] = Counter()
+        self._pasts: dict[tuple[bytes, int], bytes] = {}
         self.heard = False
         """Its requests are those on record: the policy was asked each of them."""
 
@@ -51,9 +55,28 @@ class BoxedAttempt(Attempt):
         return True
 
     def request_key(self, arguments: bytes) -> int:
-        self._asked[arguments] += 1
         digest = blake2b(arguments, digest_size=16).hexdigest()
-        return key(self.key, "request", digest, self._asked[arguments])
+        self._asked[digest] += 1
+        return key(self.key, "request", digest, self._asked[digest])
+
+    def follow(self, calls: Iterable[bytes]) -> None:
+        """Gives calls the pasts that they had in a first run, whose calls these are: a second run may mix them otherwise."""
+        first = Attempt(self.skill, self.key, self.role, self.limits)
+        seen: Counter[bytes] = Counter()
+        for call in calls:
+            name = _name(call)
+            seen[name] += 1
+            self._pasts[name, seen[name]] = first.past(call)
+
+    def past(self, call: bytes) -> bytes:
+        name = _name(call)
+        self._called[name] += 1
+        before = super().past(call)
+        return self._pasts.get((name, self._called[name]), before)
+
+
+def _name(call: bytes) -> bytes:
+    return blake2b(call, digest_size=16).digest()
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from moevolve.agents.box.responses import Responses
 from moevolve.agents.box.running import Running
 from moevolve.agents.box.workspace import MOST_FILES, Workspace, hold
 from moevolve.agents.genome import Genome
+from moevolve.agents.kinds.tools import call_of
 from moevolve.agents.manifest import Manifest
 from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.protocol.requests import INFRASTRUCTURE, Outcome, PublicTask
@@ -86,7 +87,7 @@ class Conversation:
         self._left: Counter[tuple[str, bytes]] | None = None
         """In a second run: what the first asked and this one has not yet."""
         self._strayed = 0
-        self._seen: Counter[bytes] = Counter()
+        self._seen: Counter[str] = Counter()
         self._responses = Responses()
         self._outstanding: set[asyncio.Future[Any]] = set()
         self._running: Running | None = None
@@ -120,13 +121,14 @@ class Conversation:
         else:
             end = await self._live(nursery())
             if not self.attempt.open:
-                end = Answered(None, self.attempt.failure, self.attempt.detail)
+                end = Answered(None, self.attempt.failure or "malformed", self.attempt.detail)
             files = None
             if self._keep and self._workspace is not None:
                 files = self._workspace.packed(MOST_WORKSPACE)
             self._records.keep(
                 self._place, Recorded(self._requests, end.answer, end.failure, end.detail, files)
             )
+            self._requests = []
             self._end(end)
 
     def outcome(self) -> Outcome:
@@ -186,6 +188,8 @@ class Conversation:
             reason = f"it ended by {former.failure}"
         else:
             self._left = Counter(former.requests)
+            calls = (call_of(arguments) for kind, arguments in former.requests if kind == "call")
+            self.attempt.follow(call for call in calls if call is not None)
             try:
                 end = await self._live(nursery())
             except (SandboxError, SafetyError, UsageError) as error:
@@ -247,9 +251,10 @@ class Conversation:
             return refusal
         if (broken := chat.unkept(question, reply[1])) is not None:
             return _error(422, broken, "unprocessable")
-        self._seen[question.arguments] += 1
+        asked = blake2b(question.arguments, digest_size=16).hexdigest()
+        self._seen[asked] += 1
         name = blake2b(digest_size=16)
-        for part in (str(self.attempt.key), str(self._seen[question.arguments])):
+        for part in (str(self.attempt.key), str(self._seen[asked])):
             name.update(part.encode() + b"/")
         name.update(question.arguments)
         tokens, _, prompt = reply[0]

@@ -53,6 +53,7 @@ class BoxHost:
         words: Words,
         *,
         keep: bool,
+        sessions: Sequence[int] | None = None,
     ) -> list[Outcome]:
         """One attempt on every task, each in a box of its own.
 
@@ -64,6 +65,7 @@ class BoxHost:
             role: what an attempt may ask of the policy; the round is divided by it before it starts.
             words: whose the table's are.
             keep: hold on to workspaces, for `workspace.take`.
+            sessions: one a task, whose world its calls of tools reach; None for the keys.
 
         Raises:
             SafetyError: this machine cannot make boxes.
@@ -77,13 +79,13 @@ class BoxHost:
                 manifest,
                 genome,
                 task,
-                BoxedAttempt(task.skill, key, role),
+                BoxedAttempt(task.skill, key, role, session),
                 call.ask(index),
                 self.records,
                 words,
                 keep,
             )
-            for index, (task, key) in enumerate(zip(tasks, keys, strict=True))
+            for index, (task, key, session) in enumerate(zip(tasks, keys, sessions or keys, strict=True))
         ]
         gateway = Gateway(table)
         work = asyncio.run_coroutine_threadsafe(call.run(conversations, nursery), nurseries.loop())
@@ -129,10 +131,14 @@ class BoxHost:
         given: dict[int, Any],
     ) -> None:
         attempts = [each.attempt for each in conversations]
+        live = []
         for each in asked:
-            conversations[each.index].note(each.kind, each.arguments)
-        replies = gateway.serve([_wire(each) for each in asked], attempts).replies if asked else []
-        for each, reply in zip(asked, replies, strict=True):
+            attempts[each.index].weigh(len(each.arguments))
+            if attempts[each.index].asks:
+                conversations[each.index].note(each.kind, each.arguments)
+                live.append(each)
+        replies = gateway.serve([_wire(each) for each in live], attempts).replies if live else []
+        for each, reply in zip(live, replies, strict=True):
             given[id(each)] = reply
             if reply is not None and len(reply) > 2 and reply[2] == "budget" and attempts[each.index].open:
                 # Clients ask again whatever they are told, so the first refusal is the attempt's end.

@@ -14,6 +14,8 @@ import msgspec
 
 LONGEST_HEAD = 64 << 10
 LONGEST_BODY = 16 << 20
+MOST_HELD = 32 << 20
+"""Bytes of an attempt's requests that wait for their answers, all together."""
 MOST_CONNECTIONS = 64
 """Of one attempt at one time; further ones wait until one ends, or is kept by its client with nothing to ask."""
 PAUSE = 0.1
@@ -65,6 +67,7 @@ class Door:
         """Those that have had an answer and wait for a further request, the one that waits for longest first."""
         self._room = asyncio.Event()
         """Set when a connection ends, or is idle."""
+        self._held = 0
 
     async def open(self) -> None:
         """Begins to accept."""
@@ -142,20 +145,51 @@ class Door:
             head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except asyncio.IncompleteReadError:
             return False
+        held = _Held(self)
         try:
             method, path, fields = _head(head)
             if fields.get("expect", "").lower() == "100-continue":
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            body = await _body(reader, fields)
+            body = await _body(reader, fields, held)
+            last = fields.get("connection", "").lower() == "close"
+            response = await self._handle(method, path, body)
         except Malformed as error:
             said = msgspec.json.encode({"error": {"message": str(error), "type": "invalid_request_error"}})
             _send(writer, Response(error.status, said), last=True)
             await writer.drain()
             return False
-        last = fields.get("connection", "").lower() == "close"
-        _send(writer, await self._handle(method, path, body), last=last)
+        finally:
+            held.let_go()
+        _send(writer, response, last=last)
         await writer.drain()
         return not last
+
+    def hold(self, size: int) -> None:
+        """Makes room for bytes of a request.
+
+        Raises:
+            Malformed: there is none; what waits is to be answered first.
+        """
+        if self._held + size > MOST_HELD:
+            raise Malformed(413, f"requests under way have at most {MOST_HELD >> 20} MiB together")
+        self._held += size
+
+
+class _Held:
+    """The bytes of one request, from before they are read until it is answered."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._size = 0
+
+    def more(self, size: int) -> None:
+        """Counts further bytes; raises as `Door.hold`."""
+        self._door.hold(size)
+        self._size += size
+
+    def let_go(self) -> None:
+        """Takes them off the count."""
+        self._door.hold(-self._size)
 
 
 def _head(lines: list[str]) -> tuple[str, str, dict[str, str]]:
@@ -173,18 +207,19 @@ def _head(lines: list[str]) -> tuple[str, str, dict[str, str]]:
     return parts[0], parts[1].partition("?")[0], fields
 
 
-async def _body(reader: asyncio.StreamReader, fields: dict[str, str]) -> bytes:
+async def _body(reader: asyncio.StreamReader, fields: dict[str, str], held: _Held) -> bytes:
     if "chunked" in fields.get("transfer-encoding", "").lower():
-        return await _chunks(reader)
+        return await _chunks(reader, held)
     length = fields.get("content-length", "0")
     if not length.isdecimal():
         raise Malformed(400, "content-length is no number")
     if int(length) > LONGEST_BODY:
         raise Malformed(413, f"a request has at most {LONGEST_BODY >> 20} MiB")
+    held.more(int(length))
     return await reader.readexactly(int(length))
 
 
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
+async def _chunks(reader: asyncio.StreamReader, held: _Held) -> bytes:
     body = b""
     while True:
         line = (await reader.readuntil(b"\r\n")).decode("latin-1").partition(";")[0].strip()
@@ -198,6 +233,7 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
             while (await reader.readuntil(b"\r\n")) != b"\r\n":
                 pass
             return body
+        held.more(size)
         body += await reader.readexactly(size)
         await reader.readexactly(2)
 

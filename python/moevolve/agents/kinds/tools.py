@@ -52,6 +52,19 @@ class WireCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arguments: dict[str, Any] = {}
 
 
+_decode_call = msgspec.json.Decoder(WireCall, strict=True).decode
+_spell = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def call_of(arguments: bytes) -> bytes | None:
+    """A call as `Attempt.past` takes it, from the arguments of its request; None where they are none of a call."""
+    try:
+        asked = _decode_call(arguments)
+    except msgspec.DecodeError:
+        return None
+    return _spell((asked.tool, asked.arguments))
+
+
 class CallTool:
     """Calls of tools.
 
@@ -65,6 +78,8 @@ class CallTool:
         self._tools = tools
 
     def request(self, asked: WireCall, attempt: Attempt, index: int, key: int) -> ToolRequest:
+        # What was asked before is told by every call, one that is refused too: a record then needs no outcomes to tell it.
+        past = attempt.past(_spell((asked.tool, asked.arguments)))
         names = [tool.name for tool in self._tools.tools] if self._tools else []
         if asked.tool not in names:
             near = get_close_matches(asked.tool, names, n=1)
@@ -73,7 +88,12 @@ class CallTool:
         size = len(msgspec.json.encode(asked.arguments))
         within(attempt, "prompt_chars", size, "the length of a tool's arguments")
         return ToolRequest(
-            attempt=index, tool=asked.tool, arguments=asked.arguments, key=key, session=attempt.key
+            attempt=index,
+            tool=asked.tool,
+            arguments=asked.arguments,
+            key=key,
+            session=attempt.session,
+            past=past,
         )
 
     def answer(self, requests: list[ToolRequest]) -> Sequence[Result]:

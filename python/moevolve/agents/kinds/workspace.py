@@ -14,6 +14,8 @@ from moevolve.agents.gateway import Given, Refused, Result
 
 MOST_BYTES = 8 << 20
 """Of all files of one attempt."""
+MOST_SENT = 4 * MOST_BYTES
+"""Bytes of requests of one attempt that its workspace may take: whole more than once, and a letter may be six."""
 MOST_FILES = 4096
 """Files and folders, all of them together: a check's box has room for as many."""
 LONGEST_NAME = 255

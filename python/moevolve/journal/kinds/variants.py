@@ -127,7 +127,7 @@ def _ask(view: RunView, record: ProposerAsked, seq: int, at: float) -> None:
 
 @says(Screened)
 def _screened(record: Screened) -> Said:
-    fate = "passes" if record.passed else "stays out"
+    fate = "passes" if record.passed else "void, too few answers" if record.void else "stays out"
     return (
         f"{line(record.variant)} screened {score(record.score)} against {score(record.baseline)} "
         f"on {counted(record.n, 'task')}: {fate}{failures(record.failures)}",

@@ -140,10 +140,16 @@ def _watched(
     if refusing := [check.guard for check in checks if check.vetoed]:
         reason = f"{verdict.reason}; vetoed by {', '.join(refusing)}"
         return msgspec.structs.replace(verdict, decision="veto", reason=reason), refusing
-    if run.config.guard.approve in (level, "all"):
+    if run.config.guard.approve in {"all", level, *_brought(candidate, run.champion)}:
         reason = f"{verdict.reason}; waits for a person"
         return msgspec.structs.replace(verdict, decision="hold", reason=reason), []
     return verdict, []
+
+
+def _brought(candidate: Variant, champion: Variant) -> set[Level]:
+    """What a candidate would put in the champion's place: new weights may bring the program of a new recipe with them."""
+    found: set[Level] = {"program"} if candidate.program != champion.program else set()
+    return found | ({"weights"} if candidate.weights != champion.weights else set())
 
 
 def crown(run: RunContext, passed: Waiting) -> None:

@@ -144,7 +144,7 @@ def _screen(
         records += [
             run.joined(child),
             entries.proposed(child, proposal.files, "program", proposal.proposer),
-            entries.screened(child, attempts, base, passed=better),
+            entries.screened(child, attempts, base, passed=better, void=beside.void),
         ]
         run.state.outcomes.append(
             ProposalOutcome(

@@ -43,7 +43,8 @@ def unharmed(run: RunContext, cycle: int, candidate: Variant) -> Guarded | None:
     checks[GUARD] = checks.get(GUARD, 0) + 1
     by_leaf: dict[str, list[tuple[Attempt, Attempt]]] = {path: [] for path in growing.levels}
     for mine, its in zip(ours.attempts, theirs.attempts, strict=True):
-        if mine.answered and its.answered:
+        # A candidate chooses what it asks: one that alone has no answer lost there.
+        if mine.answered or its.answered:
             by_leaf[mine.task.skill].append((mine, its))
     lost, worst = [], 0.0
     for path, pairs in by_leaf.items():

@@ -3,6 +3,9 @@
 A job's tasks are cut into cohorts, each in a thread that drives one sandboxed process. Cohorts take turns in a fixed order:
 the policy answers the first one's round, then the second's, and comes back to the first, whose program has gone on in the
 meantime. So the order of requests, and with it a server's bill, depends on no clock.
+
+An agent in a box, and a program whose attempts are processes of their own, may keep this machine busy: two variants of such
+never run at one time, since the one could make the other late.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import msgspec
 
 from moevolve.agents.genome import Genome
 from moevolve.agents.host import ProgramHost
+from moevolve.agents.manifest import manifest_of
 from moevolve.agents.plans.behaviour import Behaviour
 from moevolve.agents.plans.run import attempts
 from moevolve.errors import UsageError
@@ -71,8 +75,18 @@ class LocalExecutor:
         self.recall = recall
 
     def submit(self, jobs: Sequence[RolloutJob]) -> LocalBatch:
-        """Takes jobs; the first cohorts' processes start at once."""
+        """Takes jobs; the first cohorts' processes start at once, but for those that run alone."""
         return LocalBatch(self, jobs)
+
+    def alone(self, jobs: Sequence[RolloutJob]) -> bool:
+        """Whether some of these jobs could slow others down, so that each has the machine for itself."""
+        programs = self.programs
+        if programs is None or programs.suite.answers != "any":
+            return False
+        through = {job.program for job in jobs if job.program is not None}
+        if programs.host.sandbox.isolation == "attempt":
+            return bool(through)
+        return any(manifest_of(programs.genome(program).files).boxed for program in through)
 
 
 class _Cohort:
@@ -139,6 +153,7 @@ class _Cohort:
                 workspaces=job.workspaces,
                 policy=job.weights,
                 together=self._executor.together,
+                sessions=None if programs.host.tools is None else job.sessions[self._which],
             )
         cutters, limits = programs.suite.cutters, job.limits or programs.host.roles.solver
         plans = behaviour.expressions(cutters)
@@ -181,12 +196,16 @@ class LocalBatch:
         ]
         self._waiting = iter([cohort for cohorts in self._cohorts for cohort in cohorts])
         self._running: deque[_Cohort] = deque()
-        self._fill()
+        self._alone = executor.alone(jobs)
+        if not self._alone:
+            self._fill()
 
     def results(self) -> list[RolloutResult]:
         """One result a job, in their order."""
         policies = self._executor.policies([job.weights for job in self._jobs])
         try:
+            if self._alone:
+                self._fill()
             while self._running:
                 if self._running[0].step(policies[self._running[0].weights]):
                     self._running.rotate(-1)
@@ -205,7 +224,8 @@ class LocalBatch:
         self._waiting = iter(())
 
     def _fill(self) -> None:
-        for cohort in islice(self._waiting, LANES - len(self._running)):
+        lanes = 1 if self._alone else LANES
+        for cohort in islice(self._waiting, lanes - len(self._running)):
             cohort.start()
             self._running.append(cohort)
 

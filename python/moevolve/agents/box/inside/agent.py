@@ -28,6 +28,10 @@ def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, st
     for target, descriptor in enumerate((source, *streams)):
         os.dup2(descriptor, target)
     os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    if job["mode"] == "call":
+        # What this process says is believed, and what it starts has its user: nobody else writes where it answers.
+        os.set_inheritable(3, False)
+        kernel.unreadable()
     _limit(job["limits"])
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     kernel.confine(program)
@@ -73,7 +77,9 @@ def _limit(limits: dict[str, Any]) -> None:
     for name, value in each.items():
         hard = resource.getrlimit(name)[1]
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(name, (most, most))
+        # SIGXCPU before SIGKILL: what ends at its limit says so.
+        last = most + 1 if name == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else most
+        resource.setrlimit(name, (most, last))
 
 
 def _warm(job: dict[str, Any], state: object) -> int:

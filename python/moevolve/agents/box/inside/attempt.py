@@ -40,6 +40,7 @@ def attempt(
         state: what the nursery has prepared.
     """
     output, errors, answer, status, *shown = held
+    kernel.first_to_go()
     _enter()
     workspace = _files(job, shown, spec["places"])
     gifts = [workspace]

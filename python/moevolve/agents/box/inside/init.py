@@ -33,7 +33,8 @@ def supervise(agent: int, limits: dict[str, Any]) -> dict[str, Any]:
                 ended["signal"] = os.WTERMSIG(status)
             else:
                 ended["code"] = os.WEXITSTATUS(status)
-            if ended["signal"] == signal.SIGXCPU:
+            killed = ended["signal"] == signal.SIGKILL and _spent() > limits["cpu"]
+            if killed or ended["signal"] == signal.SIGXCPU:
                 ended["limit"] = "cpu_seconds"
             break
         ended["limit"] = _beyond(limits)
@@ -68,8 +69,7 @@ def _reaped(agent: int) -> int | None:
 
 def _beyond(limits: dict[str, Any]) -> str | None:
     """The limit that the box's processes together have reached; None where there is none."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds, memory, count = spent.ru_utime + spent.ru_stime, 0, 0
+    seconds, memory, count = _spent(), 0, 0
     for name in os.listdir("/proc"):
         if not name.isdigit() or name == "1":
             continue
@@ -81,6 +81,12 @@ def _beyond(limits: dict[str, Any]) -> str | None:
     if seconds > limits["cpu"]:
         return "cpu_seconds"
     return "memory_mb" if memory > limits["memory"] else None
+
+
+def _spent() -> float:
+    """Seconds of processor time of those that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _usage(process: str) -> tuple[float, int]:

@@ -96,6 +96,20 @@ def dumpable() -> None:
     _checked(_libc.prctl(_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "dumpable")
 
 
+def unreadable() -> None:
+    """Hides this process's memory and descriptors from every other process of its user that has no privileges."""
+    _checked(_libc.prctl(_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0), "not dumpable")
+
+
+def first_to_go() -> None:
+    """Lets this process and its children go first where this machine's memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:  # A /proc that cannot be written: the machine chooses for itself.
+        return
+
+
 def fixed_addresses() -> None:
     """The same addresses in whatever this process executes."""
     _libc.personality(ctypes.c_ulong(_NO_RANDOM_ADDRESSES))
