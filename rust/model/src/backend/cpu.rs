@@ -296,7 +296,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn append_kv(&self, layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &Activations) {
-        let (w, order) = (self.layout.widths, self.weights.key_order());
+        let (w, order) = (self.layout.widths, self.key_order(layer));
         let layer = self.layout.layers[layer].attention().index;
         cache.append(
             self.heads(),
