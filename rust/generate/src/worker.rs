@@ -53,9 +53,7 @@ impl<D: Device> WorkerBatch<D> {
         {
             let mut shared = lock(shared);
             let reads = backend.prefill();
-            for id in std::mem::take(&mut shared.stale) {
-                backend.forget_states(cache, id);
-            }
+            forget_stale(backend, cache, &mut shared);
             let recurrent = backend.host().config.linear.is_some();
             self.admit(&mut shared, reads, recurrent);
             self.plan(&mut shared.pool, reads);
@@ -258,6 +256,10 @@ impl<D: Device> WorkerBatch<D> {
                 continue;
             }
             let each = sequence.each;
+            if !sequence.forks.is_empty() {
+                // Who left in this step left blocks that forks take, and states under their ids.
+                forget_stale(backend, cache, shared);
+            }
             for draws in std::mem::take(&mut sequence.forks) {
                 let mut one = sequence.fork(draws, each, &mut shared.pool, copy);
                 if let Some(event) = one.event(whole) {
@@ -319,5 +321,16 @@ impl<D: Device> WorkerBatch<D> {
                 at += 1;
             }
         }
+    }
+}
+
+/// Gives back the memory of states that nobody reads any more, before their blocks are somebody's again.
+fn forget_stale<B: Backend>(
+    backend: &B,
+    cache: &<B::Device as Device>::KvCache,
+    shared: &mut Shared,
+) {
+    for id in std::mem::take(&mut shared.stale) {
+        backend.forget_states(cache, id);
     }
 }

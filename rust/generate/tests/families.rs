@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{create, generate, gpt_oss, ids, qwen3_5_moe, request};
+use std::collections::BTreeMap;
+
+use common::{create, generate, gpt_oss, ids, qwen3_5_moe, request, with};
 use moevolve_generate::Scheduler;
 use moevolve_model::Engine;
 use serde_json::Value;
@@ -78,7 +80,7 @@ fn company_threads_and_guesses_change_nothing() {
                     .add(prompt, &request.keys, sampling)
                     .expect("good");
             }
-            let mut told = std::collections::BTreeMap::new();
+            let mut told = BTreeMap::new();
             while scheduler.busy() + scheduler.waiting() > 0 {
                 for event in scheduler.step(&mut engine) {
                     let sample: &mut Vec<u32> =
@@ -94,5 +96,35 @@ fn company_threads_and_guesses_change_nothing() {
             let told: Vec<_> = told.values().collect();
             assert_eq!(told, expected, "{name}: {threads} threads, {slots} slots");
         }
+    }
+}
+
+#[test]
+fn a_fork_may_take_the_block_of_who_leaves_in_the_same_step() {
+    for (name, config) in networks() {
+        let config = with(config, &[("eos_token_id", Value::Null)]);
+        let mut engine = create(&config, 1);
+        let asked = request(2, 5, &[1, 2, 3], 6, 1.0);
+        let expected = generate(&mut engine, std::slice::from_ref(&asked));
+        let scheduler = Scheduler::of(&engine, 8, 0).expect("a scheduler");
+        let ends = request(1, 1, &[1], 2, 1.0);
+        scheduler
+            .add(&ends.prompt, &ends.keys, ends.sampling)
+            .expect("good");
+        scheduler.step(&mut engine);
+        // Its samples begin in the step in which the other one draws its last token.
+        let number = scheduler
+            .add(&asked.prompt, &asked.keys, asked.sampling)
+            .expect("good");
+        let mut told: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        while scheduler.busy() + scheduler.waiting() > 0 {
+            let events = scheduler.step(&mut engine).into_iter();
+            for event in events.filter(|event| event.request == number) {
+                let tokens = event.drawn.tokens;
+                told.entry(event.sample).or_default().extend(tokens);
+            }
+        }
+        let expected = expected[0].iter().map(|sample| &sample.tokens);
+        assert!(told.values().eq(expected), "{name}");
     }
 }
