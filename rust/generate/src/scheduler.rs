@@ -64,6 +64,13 @@ pub(crate) struct Waiting {
     pub samples: VecDeque<(usize, u64)>,
 }
 
+impl Waiting {
+    /// Positions that it may reach.
+    pub fn reach(&self) -> usize {
+        self.prompt.len() + self.most
+    }
+}
+
 /// What workers share, and other threads reach while a step is under way.
 pub(crate) struct Shared {
     pub workers: usize,
@@ -83,6 +90,8 @@ pub(crate) struct Shared {
     requests: u64,
     /// Positions that the requests so far may reach.
     reach: usize,
+    /// Those that the network was made ready for: what reaches further waits until it is.
+    pub ready: usize,
 }
 
 impl Shared {
@@ -191,6 +200,7 @@ impl<D: Device> Scheduler<D> {
                 events: Vec::new(),
                 requests: 0,
                 reach: 0,
+                ready: 0,
             }),
             steps: Mutex::new(Steps {
                 workers: (0..workers).map(|_| WorkerBatch::default()).collect(),
@@ -231,16 +241,17 @@ impl<D: Device> Scheduler<D> {
             shared.events.extend(ended);
             return Ok(request);
         }
-        shared.reach = shared.reach.max(prompt.len() + most);
         shared.open.insert(request, keys.len());
         shared.waiting_samples += keys.len();
-        shared.waiting.push_back(Waiting {
+        let waiting = Waiting {
             request,
             prompt: prompt.into(),
             sampling: Arc::new(sampling),
             most,
             samples: keys.iter().copied().enumerate().collect(),
-        });
+        };
+        shared.reach = shared.reach.max(waiting.reach());
+        shared.waiting.push_back(waiting);
         Ok(request)
     }
 
@@ -302,9 +313,12 @@ impl<D: Device> Scheduler<D> {
         }
     }
 
-    /// Positions that the network must be ready for.
+    /// Positions that the network must be ready for before the next step. Requests that come after this, and reach further,
+    /// are let in after the next.
     pub fn reach(&self) -> usize {
-        lock(&self.shared).reach
+        let mut shared = lock(&self.shared);
+        shared.ready = shared.reach;
+        shared.ready
     }
 
     /// One step of every worker. `version` tells the weights apart: what others read is not shared.

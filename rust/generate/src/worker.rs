@@ -83,6 +83,7 @@ impl<D: Device> WorkerBatch<D> {
         let mut own = self.samples();
         while unread < budget
             && let Some(first) = shared.waiting.front_mut()
+            && first.reach() <= shared.ready
         {
             let fair = (shared.busy + shared.waiting_samples).div_ceil(shared.workers);
             let most = first
