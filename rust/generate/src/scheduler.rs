@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     reach: usize,
     /// Those that the network was made ready for: what reaches further waits until it is.
     pub ready: usize,
+    /// Whether a token computes otherwise in a prompt than behind one, so that what was drawn is no prompt's text.
+    by_class: bool,
 }
 
 impl Shared {
@@ -110,11 +112,17 @@ impl Shared {
         }
     }
 
-    /// Takes back what a finished sample holds; its text is made known first if `publish`.
+    /// Takes back what a finished sample holds; its text, as far as a prompt would read it to the same bits, is made known
+    /// first if `publish`.
     pub fn leave(&mut self, mut done: Sequence, publish: bool) {
         self.ended(done.request);
         if publish {
-            done.publish(done.read, &mut self.pool);
+            let alike = if self.by_class {
+                done.prompt
+            } else {
+                done.read
+            };
+            done.publish(alike, &mut self.pool);
         }
         self.stale.extend(done.states(&self.pool));
         done.release(&mut self.pool);
@@ -201,6 +209,7 @@ impl<D: Device> Scheduler<D> {
                 requests: 0,
                 reach: 0,
                 ready: 0,
+                by_class: backend.by_class(),
             }),
             steps: Mutex::new(Steps {
                 workers: (0..workers).map(|_| WorkerBatch::default()).collect(),

@@ -56,6 +56,11 @@ pub trait Backend: Copy + Send + Sync {
     /// Bytes of one of its blocks.
     fn block_bytes(&self) -> usize;
 
+    /// Whether what a row computes depends on its batch class.
+    fn by_class(&self) -> bool {
+        false
+    }
+
     /// Makes blocks below `count` exist.
     fn reserve_kv(&self, cache: &Cache<Self>, count: usize);
 

@@ -244,6 +244,10 @@ impl Backend for Cpu<'_> {
         self.layout.keyed().max(1) * self.heads().lines() * LANES * size_of::<f32>()
     }
 
+    fn by_class(&self) -> bool {
+        self.weights.by_class()
+    }
+
     fn reserve_kv(&self, cache: &KvCache, count: usize) {
         cache.reserve(count);
     }
