@@ -29,6 +29,14 @@ impl Engine {
         if let Some(what) = rotates_otherwise(&self.config, &again.config) {
             return differs(what);
         }
+        // A file without tokens has no place for ends.
+        let lost = |id: &&u32| self.tokenizer.is_some() && !again.config.eos.contains(id);
+        if let Some(id) = self.config.eos.iter().find(lost) {
+            return differs(format!(
+                "it does not end texts at token {id} (eos_token_id): a file names three ends, and others have texts that \
+                llama.cpp knows"
+            ));
+        }
         if let Some(text) = self.encodes_otherwise(&again)? {
             return differs(format!("its tokenizer makes other tokens of {text:?}"));
         }
