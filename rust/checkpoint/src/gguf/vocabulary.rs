@@ -180,7 +180,8 @@ fn byte_level(whole: &Json, model: &Json) -> Result<Scheme, String> {
         Some("NFC") => true,
         Some(other) => return Err(format!("llama.cpp has no normalizer {other}")),
     };
-    let rule = Rule::spelt(&whole["pre_tokenizer"], composed)?;
+    let whole_words = model["ignore_merges"] == true;
+    let rule = Rule::spelt(&whole["pre_tokenizer"], composed, whole_words)?;
     let merges = merges(model)?;
     if let Some((left, right)) = merges
         .iter()

@@ -2,15 +2,21 @@
 
 use std::path::Path;
 
+use moevolve_checkpoint::gguf::{Gguf, Value};
 use moevolve_model::Engine;
 use serde_json::{Value as Json, json};
 
 use crate::common::{odd, with};
 
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// Tokens by id, the first of many; four are special ones.
 const WORDS: [&str; 10] = [
     "<|end|>", "<|stop|>", "<|halt|>", "<|rest|>", "a", "b", "c", "Ġ", "ab", "abc",
 ];
+/// What makes "ab", and nothing that makes "abc".
+const PART: &[[&str; 2]] = &[["a", "b"]];
 const WHOLE: &[[&str; 2]] = &[["a", "b"], ["ab", "c"]];
 
 /// A byte-level tokenizer: its split, None for GPT-2's after single digits, and how it is otherwise.
@@ -71,6 +77,16 @@ impl Spelt {
     }
 }
 
+/// The name of the rule in a file.
+fn rule(file: &Path) -> String {
+    let bytes = std::fs::read(file).expect("read");
+    let gguf = Gguf::parse(&bytes, "model.gguf").expect("whole");
+    match gguf.metadata["tokenizer.ggml.pre"] {
+        Value::String(name) => name.to_owned(),
+        _ => panic!("it is no name"),
+    }
+}
+
 #[test]
 fn every_end_of_the_configuration_ends_texts_of_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,4 +117,67 @@ fn an_end_that_no_key_is_left_for_is_refused_by_its_id() {
         .expect("refused");
     assert!(refused.contains("token 4 (eos_token_id)"), "{refused}");
     assert!(!file.exists());
+}
+
+#[test]
+fn a_split_is_written_with_the_way_that_it_takes_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("model.gguf");
+    for (whole_words, name, ids) in [(true, "llama-bpe", &[9][..]), (false, "dbrx", &[8, 6][..])] {
+        let spelt = Spelt {
+            split: Some(LLAMA3),
+            merges: PART,
+            whole_words,
+            ..PLAIN
+        };
+        let (engine, again) = spelt.written(&[0], &file);
+        let again = again.expect("written");
+        for engine in [&engine, &again] {
+            let encoded = engine.tokenizer().unwrap().encode("abc", false);
+            assert_eq!(encoded.expect("encoded"), ids, "{name}");
+        }
+        assert_eq!(rule(&file), name);
+    }
+}
+
+#[test]
+fn words_that_merges_make_are_all_that_a_rule_without_whole_words_may_have() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("model.gguf");
+    let spelt = |merges| Spelt {
+        whole_words: true,
+        merges,
+        ..PLAIN
+    };
+    spelt(WHOLE).written(&[0], &file).1.expect("written");
+    assert_eq!(rule(&file), "smollm");
+    std::fs::remove_file(&file).expect("there");
+    let refused = spelt(PART).written(&[0], &file).1.err().expect("refused");
+    assert!(refused.contains("other tokens of \"abc\""), "{refused}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_split_is_written_with_what_comes_before_it_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("model.gguf");
+    let spelt = |split, composed| Spelt {
+        split,
+        composed,
+        ..PLAIN
+    };
+    for (composed, name) in [(true, "qwen2"), (false, "grok-2")] {
+        spelt(Some(QWEN2), composed)
+            .written(&[0], &file)
+            .1
+            .expect("written");
+        assert_eq!(rule(&file), name);
+    }
+    std::fs::remove_file(&file).expect("there");
+    for split in [None, Some(LLAMA3)] {
+        let refused = spelt(split, true).written(&[0], &file).1.err();
+        let refused = refused.expect("refused");
+        assert!(refused.contains("after composing texts"), "{refused}");
+        assert!(!file.exists());
+    }
 }
