@@ -95,9 +95,9 @@ impl<D: Device> WorkerBatch<D> {
             if most == 0 {
                 break;
             }
-            // The first prompt's blocks, and for each sample what comes after those that are whole.
+            // The first prompt's blocks, and for each sample what comes after those that are whole, and its states.
             let whole = first.prompt.len() / LANES;
-            let each = blocks(first.prompt.len() + first.most - 1) - whole;
+            let each = blocks(first.prompt.len() + first.most - 1) - whole + first.states;
             let mut draws = first.samples.iter().take(most).map(|&(sample, key)| {
                 Draws::new(sample, key, first.most, &first.sampling, &first.prompt)
             });
