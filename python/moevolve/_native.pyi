@@ -264,7 +264,7 @@ class Engine:
 
         Args:
             slots: samples that are drawn together, at most.
-            memory: most bytes of keys and values; 0 takes what all slots need at the model's last position, but at most
+            memory: most bytes of keys, values and states; 0 takes what all slots need at the model's last position, but at most
                 half of the memory that is free.
 
         Raises:
@@ -594,8 +594,8 @@ class Scheduler:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of keys and values: "limit", "reserved" (samples hold them, or may still need them), and "used" (samples
-        hold them, or they are kept because later texts may begin alike)."""
+        """Bytes of keys and values: "limit", "reserved" (samples hold them, or may still need them, states included), and
+        "used" (samples hold them, or they are kept because later texts may begin alike)."""
 
 # --- experts
 

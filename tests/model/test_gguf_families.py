@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import copied, edited, single
+from folders import copied, edited, single, tensors, write_tensors
 from gguf_files import gguf, llama
+from requests_of import request
 
 from moevolve import _native
 from moevolve.errors import CheckpointError
@@ -75,15 +77,15 @@ def gpt_oss(folder: Path) -> tuple[dict[str, Any], dict[str, Numbers]]:
         "gpt-oss.expert_used_count": config["num_experts_per_tok"],
         "gpt-oss.rope.freq_base": config["rope_parameters"]["rope_theta"],
     }
-    tensors: dict[str, Numbers] = {}
-    for name, (_, shape, data) in single(folder).items():
+    there: dict[str, Numbers] = {}
+    for name, (_, shape, data) in tensors(folder / "model.safetensors").items():
         numbers = list(array("f", data))
         if name in WHOLE:
-            tensors[WHOLE[name]] = shape, numbers
+            there[WHOLE[name]] = shape, numbers
             continue
         _, _, layer, rest = name.split(".", 3)
         if rest == "self_attn.sinks":
-            tensors[f"blk.{layer}.attn_sinks.weight"] = shape, numbers
+            there[f"blk.{layer}.attn_sinks.weight"] = shape, numbers
         elif rest.startswith("mlp.experts."):
             part, kind = rest.removeprefix("mlp.experts."), "weight"
             if part.endswith("_bias"):
@@ -91,14 +93,14 @@ def gpt_oss(folder: Path) -> tuple[dict[str, Any], dict[str, Numbers]]:
             else:
                 shape, numbers = transposed(shape, numbers)
             if part == "down_proj":
-                tensors[f"blk.{layer}.ffn_down_exps.{kind}"] = shape, numbers
+                there[f"blk.{layer}.ffn_down_exps.{kind}"] = shape, numbers
             else:
                 for first, word in enumerate(("gate", "up")):
-                    tensors[f"blk.{layer}.ffn_{word}_exps.{kind}"] = turns(shape, numbers, first)
+                    there[f"blk.{layer}.ffn_{word}_exps.{kind}"] = turns(shape, numbers, first)
         else:
             stem, kind = rest.rsplit(".", 1)
-            tensors[f"blk.{layer}.{LAYER[stem]}.{kind}"] = shape, numbers
-    return metadata, tensors
+            there[f"blk.{layer}.{LAYER[stem]}.{kind}"] = shape, numbers
+    return metadata, there
 
 
 @pytest.fixture
@@ -107,6 +109,24 @@ def folder(tmp_path: Path) -> Path:
     made = copied(tmp_path / "folder", "gpt_oss")
     rope = {"rope_type": "default", "rope_theta": 150000.0}
     edited(made / "config.json", rope_parameters=rope, swiglu_limit=7.0)
+    single(made)
+    return made
+
+
+@pytest.fixture
+def storable(tmp_path: Path, folder: Path) -> Path:
+    """The same with heads of sixteen, which can stay as a file has them, as those of every released gpt-oss can."""
+    made = tmp_path / "storable"
+    config = json.loads((folder / "config.json").read_text()) | {"head_dim": 16}
+    _native.Engine.create(json.dumps(config), None, 5, 1).save(made, "f32")
+    # New biases and sinks are zero, which would hide mistakes.
+    draw = random.Random(5)
+    file = made / "model.safetensors"
+    named = {
+        name: (kind, shape, array("f", (draw.gauss("norm" in name, 0.2) for _ in array("f", data))).tobytes())
+        for name, (kind, shape, data) in tensors(file).items()
+    }
+    write_tensors(file, named)
     return made
 
 
@@ -121,6 +141,22 @@ def test_a_gpt_oss_file_computes_what_its_folder_computes(tmp_path, folder, weig
         engine.logits([PROMPT]).tolist()[0], expected.logits([PROMPT]).tolist()[0], strict=True
     ):
         assert row == pytest.approx(other, abs=1e-5)
+
+
+def test_a_gpt_oss_file_that_stays_stored_computes_and_draws_what_its_folder_does(tmp_path, storable):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf(*gpt_oss(storable)))
+    engine, expected = _native.Engine.load(file, 1, "stored"), _native.Engine.load(storable, 1)
+    # Keys and values are rounded to half precision, as in llama.cpp.
+    for row, other in zip(
+        engine.logits([PROMPT]).tolist()[0], expected.logits([PROMPT]).tolist()[0], strict=True
+    ):
+        assert row == pytest.approx(other, abs=0.02)
+    (sample,) = engine.generate([request(PROMPT, [0], 12, 0.0)])[0]
+    text = PROMPT + sample.tokens
+    rows = engine.logits([text]).tolist()[0]
+    greedy = [max(range(40), key=rows[at].__getitem__) for at in range(len(PROMPT) - 1, len(text) - 1)]
+    assert sample.tokens == greedy and len(greedy) == 12
 
 
 @pytest.mark.parametrize("change, words", [

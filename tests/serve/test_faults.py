@@ -33,6 +33,18 @@ class Endless(ScriptedNative):
         return repeat(ord("x"))
 
 
+class Panic(BaseException):
+    """As what the native engine raises where it panics: no `Exception`."""
+
+
+class Panicking(Endless):
+    """Says x once."""
+
+    def draw(self, ids: list[int], key: int, sampling: Any) -> Iterator[int]:
+        yield ord("x")
+        raise Panic("index out of bounds")
+
+
 def scripted(answer: Any = "x", template: str | None = None) -> Engine:
     return Engine(ScriptedNative(answer, template), "scripted")  # type: ignore[arg-type]
 
@@ -328,6 +340,17 @@ def test_a_failing_engine_is_told_to_whoever_waits(serving: Start, stream: bool)
         assert "no luck" in sse(answer.text)[-2]["error"]["message"]
     else:
         assert answer.status_code == 500 and "no luck" in answer.json()["error"]["message"]
+    assert server.post("/v1/completions", {"prompt": "a"}).status_code == 500
+    assert server.client.get("/health").status_code == 503
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_panic_of_the_engine_is_told_to_whoever_waits(serving: Start, stream: bool) -> None:
+    server = serving(Engine(Panicking(), "panicking"))  # type: ignore[arg-type]
+    answer = server.post("/v1/completions", {**LONG, "stream": stream})
+    error = sse(answer.text)[-2]["error"] if stream else answer.json()["error"]
+    assert error["code"] == "engine_failed" and "Panic: index out of bounds" in error["message"]
     assert server.post("/v1/completions", {"prompt": "a"}).status_code == 500
     assert server.client.get("/health").status_code == 503
 

@@ -22,8 +22,8 @@ class Scheduler:
     Args:
         engine: whose weights answer.
         slots: samples that are drawn together, at most.
-        memory: most bytes of keys and values; None takes what all slots need at the model's last position, but at most
-            half of the memory that is free.
+        memory: most bytes of keys, values and states; None takes what all slots need at the model's last position,
+            but at most half of the memory that is free.
 
     Raises:
         UsageError: no slots.

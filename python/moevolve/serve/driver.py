@@ -182,7 +182,8 @@ class Driver:
                 except MoevolveError as error:
                     self._failed(error)
                     return
-                except Exception as error:  # noqa: BLE001 - a thread's death must reach those who wait for it
+                # A panic of the native engine is no Exception. A thread's death must reach those who wait for it.
+                except BaseException as error:
                     self._failed(MoevolveError(f"the engine's thread ended: {type(error).__name__}: {error}"))
                     raise
                 if events:

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tokenizers::Decoder;
+use tokenizers::{Decoder, ModelWrapper};
 
 use crate::error::{Error, Result};
 use crate::files::{is_there, read_text, write_atomically};
@@ -132,6 +132,11 @@ impl Tokenizer {
         guarded(|| self.inner.encode_fast(text, add_special))
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(|e| Error::Request(format!("the text cannot be encoded: {e}")))
+    }
+
+    /// Whether words that are tokens stay whole, whatever the merges say.
+    pub fn takes_whole_words(&self) -> bool {
+        matches!(self.inner.get_model(), ModelWrapper::BPE(model) if model.ignore_merges)
     }
 
     /// What stands around each text: found by encoding one, whatever post-processors say so.

@@ -43,14 +43,14 @@ impl Event {
     }
 }
 
-/// Bytes of keys and values.
+/// Bytes of keys and values, and of a network's states beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Never more than this.
     pub limit: usize,
-    /// What samples hold, and what they may still need.
+    /// What samples hold, and what they may still need; states are among it from the first token on.
     pub reserved: usize,
-    /// What samples hold, and prefixes that are kept for later requests.
+    /// Keys and values that samples hold, and prefixes that are kept for later requests.
     pub used: usize,
 }
 
@@ -61,7 +61,16 @@ pub(crate) struct Waiting {
     pub sampling: Arc<Sampling>,
     /// Most tokens, as the model's positions allow.
     pub most: usize,
+    /// Blocks whose memory stands for that of a sample's states.
+    pub states: usize,
     pub samples: VecDeque<(usize, u64)>,
+}
+
+impl Waiting {
+    /// Positions that it may reach.
+    pub fn reach(&self) -> usize {
+        self.prompt.len() + self.most
+    }
 }
 
 /// What workers share, and other threads reach while a step is under way.
@@ -83,6 +92,10 @@ pub(crate) struct Shared {
     requests: u64,
     /// Positions that the requests so far may reach.
     reach: usize,
+    /// Those that the network was made ready for: what reaches further waits until it is.
+    pub ready: usize,
+    /// Whether a token computes otherwise in a prompt than behind one, so that what was drawn is no prompt's text.
+    by_class: bool,
 }
 
 impl Shared {
@@ -101,11 +114,17 @@ impl Shared {
         }
     }
 
-    /// Takes back what a finished sample holds; its text is made known first if `publish`.
+    /// Takes back what a finished sample holds; its text, as far as a prompt would read it to the same bits, is made known
+    /// first if `publish`.
     pub fn leave(&mut self, mut done: Sequence, publish: bool) {
         self.ended(done.request);
         if publish {
-            done.publish(done.read, &mut self.pool);
+            let alike = if self.by_class {
+                done.prompt
+            } else {
+                done.read
+            };
+            done.publish(alike, &mut self.pool);
         }
         self.stale.extend(done.states(&self.pool));
         done.release(&mut self.pool);
@@ -143,6 +162,8 @@ pub struct Scheduler<D: Device = HostMemory> {
     vocabulary: usize,
     positions: usize,
     block_bytes: usize,
+    /// Blocks whose memory stands for that of a sequence's states.
+    state_blocks: usize,
 }
 
 struct Steps<D: Device> {
@@ -154,7 +175,7 @@ struct Steps<D: Device> {
 impl<D: Device> Scheduler<D> {
     /// A scheduler for a network, in `workers` that each take a thread.
     ///
-    /// `memory` bounds the bytes of keys and values; 0 takes what all slots need, but at most half of the free memory.
+    /// `memory` bounds the bytes of keys, values and states; 0 takes what all slots need, but at most half of the free memory.
     pub fn new(
         backend: &impl Backend<Device = D>,
         workers: usize,
@@ -163,10 +184,12 @@ impl<D: Device> Scheduler<D> {
     ) -> Result<Self> {
         let config = backend.host().config;
         let (positions, block_bytes) = (config.positions, backend.block_bytes());
+        let state_blocks = backend.state_bytes().div_ceil(block_bytes);
         let limit = if memory > 0 {
             memory / block_bytes
         } else {
-            let most = slots.saturating_mul(blocks(positions));
+            let each = blocks(positions) + 2 * state_blocks;
+            let most = slots.saturating_mul(each);
             most.min((backend.free_memory() / 2 / block_bytes).max(1))
         };
         if slots == 0 {
@@ -191,6 +214,8 @@ impl<D: Device> Scheduler<D> {
                 events: Vec::new(),
                 requests: 0,
                 reach: 0,
+                ready: 0,
+                by_class: backend.by_class(),
             }),
             steps: Mutex::new(Steps {
                 workers: (0..workers).map(|_| WorkerBatch::default()).collect(),
@@ -200,6 +225,7 @@ impl<D: Device> Scheduler<D> {
             vocabulary: config.vocabulary,
             positions,
             block_bytes,
+            state_blocks,
         })
     }
 
@@ -208,7 +234,8 @@ impl<D: Device> Scheduler<D> {
         self.check(prompt, &sampling)?;
         let most = self.most(prompt.len(), &sampling);
         let mut shared = lock(&self.shared);
-        let needed = blocks(prompt.len() + most.saturating_sub(1));
+        let states = self.states(prompt.len(), keys.len());
+        let needed = blocks(prompt.len() + most.saturating_sub(1)) + states;
         if needed > shared.pool.limit() {
             return Err(Error::Capacity(format!(
                 "a prompt of {} tokens and {most} new ones need {} bytes of key-value memory, and there are {}: ask for \
@@ -231,16 +258,18 @@ impl<D: Device> Scheduler<D> {
             shared.events.extend(ended);
             return Ok(request);
         }
-        shared.reach = shared.reach.max(prompt.len() + most);
         shared.open.insert(request, keys.len());
         shared.waiting_samples += keys.len();
-        shared.waiting.push_back(Waiting {
+        let waiting = Waiting {
             request,
             prompt: prompt.into(),
             sampling: Arc::new(sampling),
             most,
+            states,
             samples: keys.iter().copied().enumerate().collect(),
-        });
+        };
+        shared.reach = shared.reach.max(waiting.reach());
+        shared.waiting.push_back(waiting);
         Ok(request)
     }
 
@@ -267,6 +296,13 @@ impl<D: Device> Scheduler<D> {
     /// Tokens that a sample may have: the last needs no position.
     fn most(&self, prompt: usize, sampling: &Sampling) -> usize {
         sampling.max_tokens.min(self.positions - prompt + 1)
+    }
+
+    /// Blocks whose memory stands for that of the states that each of so many samples of a prompt may hold: its own, and those
+    /// at the prompt's end where that is the end of a block, which all of them share.
+    fn states(&self, prompt: usize, samples: usize) -> usize {
+        let shared = samples > 1 && prompt.is_multiple_of(LANES);
+        self.state_blocks * (1 + usize::from(shared))
     }
 
     /// Ends a request, or one of its samples, in the next step; false if nothing of it is under way.
@@ -302,9 +338,12 @@ impl<D: Device> Scheduler<D> {
         }
     }
 
-    /// Positions that the network must be ready for.
+    /// Positions that the network must be ready for before the next step. Requests that come after this, and reach further,
+    /// are let in after the next.
     pub fn reach(&self) -> usize {
-        lock(&self.shared).reach
+        let mut shared = lock(&self.shared);
+        shared.ready = shared.reach;
+        shared.ready
     }
 
     /// One step of every worker. `version` tells the weights apart: what others read is not shared.
@@ -353,7 +392,7 @@ impl<D: Device> Scheduler<D> {
 impl Scheduler {
     /// A scheduler for an engine's requests as they come.
     ///
-    /// `memory` bounds the bytes of keys and values; 0 takes what all slots need at the model's last position, but at
+    /// `memory` bounds the bytes of keys, values and states; 0 takes what all slots need at the model's last position, but at
     /// most half of the free memory.
     pub fn of(engine: &Engine, slots: usize, memory: usize) -> Result<Self> {
         // One sample alone has all threads for its products.

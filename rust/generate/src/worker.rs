@@ -53,9 +53,7 @@ impl<D: Device> WorkerBatch<D> {
         {
             let mut shared = lock(shared);
             let reads = backend.prefill();
-            for id in std::mem::take(&mut shared.stale) {
-                backend.forget_states(cache, id);
-            }
+            forget_stale(backend, cache, &mut shared);
             let recurrent = backend.host().config.linear.is_some();
             self.admit(&mut shared, reads, recurrent);
             self.plan(&mut shared.pool, reads);
@@ -85,6 +83,7 @@ impl<D: Device> WorkerBatch<D> {
         let mut own = self.samples();
         while unread < budget
             && let Some(first) = shared.waiting.front_mut()
+            && first.reach() <= shared.ready
         {
             let fair = (shared.busy + shared.waiting_samples).div_ceil(shared.workers);
             let most = first
@@ -96,9 +95,9 @@ impl<D: Device> WorkerBatch<D> {
             if most == 0 {
                 break;
             }
-            // The first prompt's blocks, and for each sample what comes after those that are whole.
+            // The first prompt's blocks, and for each sample what comes after those that are whole, and its states.
             let whole = first.prompt.len() / LANES;
-            let each = blocks(first.prompt.len() + first.most - 1) - whole;
+            let each = blocks(first.prompt.len() + first.most - 1) - whole + first.states;
             let mut draws = first.samples.iter().take(most).map(|&(sample, key)| {
                 Draws::new(sample, key, first.most, &first.sampling, &first.prompt)
             });
@@ -258,6 +257,10 @@ impl<D: Device> WorkerBatch<D> {
                 continue;
             }
             let each = sequence.each;
+            if !sequence.forks.is_empty() {
+                // Who left in this step left blocks that forks take, and states under their ids.
+                forget_stale(backend, cache, shared);
+            }
             for draws in std::mem::take(&mut sequence.forks) {
                 let mut one = sequence.fork(draws, each, &mut shared.pool, copy);
                 if let Some(event) = one.event(whole) {
@@ -319,5 +322,16 @@ impl<D: Device> WorkerBatch<D> {
                 at += 1;
             }
         }
+    }
+}
+
+/// Gives back the memory of states that nobody reads any more, before their blocks are somebody's again.
+fn forget_stale<B: Backend>(
+    backend: &B,
+    cache: &<B::Device as Device>::KvCache,
+    shared: &mut Shared,
+) {
+    for id in std::mem::take(&mut shared.stale) {
+        backend.forget_states(cache, id);
     }
 }

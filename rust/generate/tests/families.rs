@@ -2,9 +2,12 @@
 
 mod common;
 
-use common::{create, generate, gpt_oss, ids, qwen3_5_moe, request};
-use moevolve_generate::Scheduler;
-use moevolve_model::Engine;
+use std::collections::BTreeMap;
+
+use common::{create, generate, gpt_oss, ids, qwen3_5_moe, request, with};
+use moevolve_generate::{Sampling, Scheduler};
+use moevolve_model::backend::Backend;
+use moevolve_model::{Engine, Error};
 use serde_json::Value;
 
 fn networks() -> [(&'static str, Value); 3] {
@@ -78,7 +81,7 @@ fn company_threads_and_guesses_change_nothing() {
                     .add(prompt, &request.keys, sampling)
                     .expect("good");
             }
-            let mut told = std::collections::BTreeMap::new();
+            let mut told = BTreeMap::new();
             while scheduler.busy() + scheduler.waiting() > 0 {
                 for event in scheduler.step(&mut engine) {
                     let sample: &mut Vec<u32> =
@@ -95,4 +98,82 @@ fn company_threads_and_guesses_change_nothing() {
             assert_eq!(told, expected, "{name}: {threads} threads, {slots} slots");
         }
     }
+}
+
+#[test]
+fn a_fork_may_take_the_block_of_who_leaves_in_the_same_step() {
+    for (name, config) in networks() {
+        let config = with(config, &[("eos_token_id", Value::Null)]);
+        let mut engine = create(&config, 1);
+        let asked = request(2, 5, &[1, 2, 3], 6, 1.0);
+        let expected = generate(&mut engine, std::slice::from_ref(&asked));
+        let scheduler = Scheduler::of(&engine, 8, 0).expect("a scheduler");
+        let ends = request(1, 1, &[1], 2, 1.0);
+        scheduler
+            .add(&ends.prompt, &ends.keys, ends.sampling)
+            .expect("good");
+        scheduler.step(&mut engine);
+        // Its samples begin in the step in which the other one draws its last token.
+        let number = scheduler
+            .add(&asked.prompt, &asked.keys, asked.sampling)
+            .expect("good");
+        let mut told: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        while scheduler.busy() + scheduler.waiting() > 0 {
+            let events = scheduler.step(&mut engine).into_iter();
+            for event in events.filter(|event| event.request == number) {
+                let tokens = event.drawn.tokens;
+                told.entry(event.sample).or_default().extend(tokens);
+            }
+        }
+        let expected = expected[0].iter().map(|sample| &sample.tokens);
+        assert!(told.values().eq(expected), "{name}");
+    }
+}
+
+/// Most samples at once of those that draw nine tokens each.
+fn most_at_once(engine: &mut Engine, memory: usize, prompts: &[(Vec<u32>, usize)]) -> usize {
+    let scheduler = Scheduler::of(engine, 8, memory).expect("a scheduler");
+    let sampling = Sampling {
+        max_tokens: 9,
+        ..Sampling::default()
+    };
+    for (prompt, samples) in prompts {
+        let keys: Vec<u64> = (0..*samples as u64).collect();
+        scheduler
+            .add(prompt, &keys, sampling.clone())
+            .expect("good");
+    }
+    let mut most = 0;
+    while scheduler.busy() + scheduler.waiting() > 0 {
+        scheduler.step(engine);
+        most = most.max(scheduler.busy());
+        let memory = scheduler.memory();
+        assert!(memory.reserved <= memory.limit);
+    }
+    assert_eq!(scheduler.memory().reserved, 0);
+    most
+}
+
+#[test]
+fn states_are_within_the_limit_of_memory() {
+    let kinds = ["linear_attention", "full_attention"];
+    let config = with(qwen3_5_moe(kinds), &[("eos_token_id", Value::Null)]);
+    let mut engine = create(&config, 1);
+    let (block, states) = engine.with_cpu(|cpu| (cpu.block_bytes(), cpu.state_bytes()));
+    assert!(states > 0);
+    let states = states.div_ceil(block) * block;
+    // Twelve positions, one block.
+    let short: Vec<_> = (0..8).map(|seed| (ids(seed, 4), 1)).collect();
+    let each = block + states;
+    assert_eq!(most_at_once(&mut engine, 3 * each, &short), 3);
+    assert_eq!(most_at_once(&mut engine, 3 * each + states, &short), 3);
+    assert_eq!(most_at_once(&mut engine, 0, &short), 8);
+    // The states after a whole block of the prompt stay as long as any of its samples, each of which has some of its own.
+    let shared = [(ids(1, 16), 3)];
+    let each = block + 2 * states;
+    assert_eq!(most_at_once(&mut engine, block + each, &shared), 1);
+    assert_eq!(most_at_once(&mut engine, block + 2 * each, &shared), 2);
+    let small = Scheduler::of(&engine, 8, states).expect("a scheduler");
+    let refused = small.add(&ids(1, 4), &[1], Sampling::default());
+    assert!(matches!(refused, Err(Error::Capacity(_))));
 }

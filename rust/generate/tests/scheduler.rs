@@ -488,3 +488,18 @@ fn a_block_taken_over_while_reading_is_not_promised_twice() {
     }
     assert_eq!(scheduler.memory().reserved, 0);
 }
+
+#[test]
+fn what_reaches_further_than_the_network_is_ready_for_waits_for_the_step_after() {
+    let mut engine = endless(1);
+    let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
+    let first = scheduler.add(&ids(1, 3), &[1], sampling(2)).expect("good");
+    engine.prepare(scheduler.reach());
+    // As another thread may, just before the step.
+    let late = scheduler.add(&ids(2, 90), &[1], sampling(5)).expect("good");
+    let events = engine.with_cpu(|cpu| scheduler.step_on(&cpu, engine.weights_version()));
+    let begun: Vec<u64> = events.iter().map(|event| event.request).collect();
+    assert_eq!((begun, scheduler.waiting()), (vec![first], 1));
+    let told = drain(&mut engine, &scheduler);
+    assert_eq!(told[&(late, 0)].0.len(), 5);
+}

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{create, generate, request, storable, storable_dense, with};
+use common::{create, generate, ids, request, storable, storable_dense, with};
+use moevolve_generate::{Sampling, Scheduler};
+use moevolve_model::backend::Backend;
 use moevolve_model::{Engine, WeightsMode};
 use serde_json::{Value, json};
 
@@ -44,4 +46,42 @@ fn stored_weights_draw_what_trainable_ones_draw() {
         assert_eq!(trainable, stored, "{config}");
         assert!(!stored.is_empty());
     }
+}
+
+/// One sample's tokens and their log-probabilities.
+fn drawn(engine: &mut Engine, scheduler: &Scheduler, prompt: &[u32]) -> (Vec<u32>, Vec<f32>) {
+    let sampling = Sampling {
+        max_tokens: 40,
+        ..Sampling::default()
+    };
+    scheduler.add(prompt, &[1], sampling).expect("good");
+    let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
+    while scheduler.busy() + scheduler.waiting() > 0 {
+        for event in scheduler.step(engine) {
+            tokens.extend(event.drawn.tokens);
+            logprobs.extend(event.drawn.logprobs);
+        }
+    }
+    (tokens, logprobs)
+}
+
+/// ggml adds up otherwise what comes as a prompt and what comes token by token.
+#[test]
+fn what_a_gguf_file_drew_is_read_again_where_a_prompt_has_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = with(storable_dense(), &[("eos_token_id", json!(null))]);
+    let file = folder.path().join("model.gguf");
+    create(&config, 1).save(&file, Some("f32")).expect("saved");
+    let mut engine = Engine::load_as(&file, 1, WeightsMode::Stored).expect("loaded");
+    let block = engine.with_cpu(|cpu| cpu.block_bytes());
+    let scheduler = Scheduler::of(&engine, 4, 0).expect("a scheduler");
+    let prompt = ids(3, 20);
+    let (answer, _) = drawn(&mut engine, &scheduler, &prompt);
+    // Of 59 tokens that were read, the sixteen that are whole blocks of the prompt.
+    assert_eq!(scheduler.memory().used, block);
+
+    let next = [&prompt[..], &answer, &[5, 6]].concat();
+    let warm = drawn(&mut engine, &scheduler, &next);
+    let fresh = Scheduler::of(&engine, 4, 0).expect("a scheduler");
+    assert_eq!(warm, drawn(&mut engine, &fresh, &next));
 }

@@ -56,6 +56,16 @@ pub trait Backend: Copy + Send + Sync {
     /// Bytes of one of its blocks.
     fn block_bytes(&self) -> usize;
 
+    /// Bytes of the states that layers of linear attention have of a sequence, beside its blocks.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether what a row computes depends on its batch class.
+    fn by_class(&self) -> bool {
+        false
+    }
+
     /// Makes blocks below `count` exist.
     fn reserve_kv(&self, cache: &Cache<Self>, count: usize);
 

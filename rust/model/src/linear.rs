@@ -56,6 +56,11 @@ pub trait Weights: Send + Sync {
         &[]
     }
 
+    /// Whether what a row computes depends on its batch class.
+    fn by_class(&self) -> bool {
+        false
+    }
+
     /// Whether products are split over the pool, rather than rows and samples.
     fn splits_products(&self) -> bool;
 

@@ -48,6 +48,8 @@ pub struct Stored {
     bias: Vec<f32>,
     /// Of a GGUF file: then everything is computed as ggml computes it.
     ggml: Option<Ggml>,
+    /// Whether a GGUF file's: then products depend on a row's batch class, whatever the arithmetic of the rest.
+    by_class: bool,
     /// One for each call that is under way.
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -75,6 +77,7 @@ impl Stored {
         pool: &WorkerPool,
     ) -> Result<Self> {
         let mut stored = Self {
+            by_class: ggml.is_some(),
             ggml: ggml.filter(|_| layout.widths.head <= WIDEST),
             ..Self::default()
         };
@@ -251,6 +254,10 @@ impl Weights for Mapped {
 
     fn key_order(&self) -> &[u32] {
         self.weights.ggml().map_or(&[], |ggml| &ggml.order)
+    }
+
+    fn by_class(&self) -> bool {
+        self.weights.by_class
     }
 
     fn splits_products(&self) -> bool {

@@ -37,7 +37,7 @@ const SEED: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}
 const DEEPSEEK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 
 /// The rule of GPT-2 first: it stands in where a name is not known.
-pub static RULES: [Rule; 10] = [
+pub static RULES: [Rule; 11] = [
     Rule {
         names: &[
             "gpt-2",
@@ -115,10 +115,14 @@ pub static RULES: [Rule; 10] = [
             "stablelm2",
             "hunyuan",
             "solar-open",
-            "grok-2",
         ],
         splits: &[QWEN2],
         composed: true,
+        ..PLAIN
+    },
+    Rule {
+        names: &["grok-2"],
+        splits: &[QWEN2],
         ..PLAIN
     },
     Rule {
@@ -168,8 +172,13 @@ impl Rule {
         json!({"type": "Sequence", "pretokenizers": steps})
     }
 
-    /// The rule that a `pre_tokenizer` spells out, or what stands in the way; `composed` where NFC comes first.
-    pub fn spelt(pre_tokenizer: &Value, composed: bool) -> Result<&'static Self, String> {
+    /// The rule that a `pre_tokenizer` spells out, or what stands in the way; `composed` where NFC comes first, `whole_words`
+    /// where words that are tokens stay whole. Where a split has but the other way with words, whoever writes it looks at words.
+    pub fn spelt(
+        pre_tokenizer: &Value,
+        composed: bool,
+        whole_words: bool,
+    ) -> Result<&'static Self, String> {
         let alone = std::slice::from_ref(pre_tokenizer);
         let steps = match pre_tokenizer["pretokenizers"].as_array() {
             Some(steps) => &steps[..],
@@ -196,13 +205,16 @@ impl Rule {
             return Err("it is not byte-level".to_owned());
         };
         let same = |rule: &&Self| rule.splits == splits && rule.gpt2 == gpt2;
-        let exact = RULES.iter().filter(same).find(|r| r.composed == composed);
-        match exact.or_else(|| RULES.iter().find(same)) {
-            Some(rule) => Ok(rule),
-            None => Err(format!(
-                "llama.cpp has no name for its split {:?}",
-                splits.last().copied().unwrap_or_default()
-            )),
+        let split = splits.last().copied().unwrap_or_default();
+        if !RULES.iter().any(|rule| same(&rule)) {
+            return Err(format!("llama.cpp has no name for its split {split:?}"));
         }
+        let composing = |rule: &&Self| same(rule) && rule.composed == composed;
+        let exact = |rule: &&Self| composing(rule) && rule.whole_words == whole_words;
+        let found = RULES.iter().find(exact);
+        found.or_else(|| RULES.iter().find(composing)).ok_or_else(|| {
+            let with = if composed { "after" } else { "without" };
+            format!("llama.cpp's files have no name for its split {split:?} {with} composing texts (normalizer NFC)")
+        })
     }
 }

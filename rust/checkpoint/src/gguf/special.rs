@@ -105,6 +105,11 @@ pub struct Special {
     pub ends: Vec<usize>,
 }
 
+/// Whether llama.cpp takes a token of this text for an end, though no key names it.
+pub(super) fn is_end(text: &str) -> bool {
+    ENDS.contains(&text)
+}
+
 /// Types and ends of a file's tokens.
 pub fn of(gguf: &Gguf<'_>) -> Result<Special> {
     let named = |word: &str| gguf.size(&format!("tokenizer.ggml.{word}_token_id"));

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::entry::Entry;
 use super::pre::Rule;
+use super::special::is_end;
 use super::tokenizer::{
     ADD_BOS, ADD_EOS, ADD_SPACE, CONTROL, MERGES, MODEL, NAMED_TEMPLATE, NORMAL, PRE, ROLES,
     SCORES, TEMPLATE, TEMPLATES, TOKENS, TYPES, USER_DEFINED,
@@ -120,6 +121,7 @@ pub fn entries(
             out.push((key.to_owned(), Entry::Bool(adds)));
         }
     }
+    out.extend(further_ends(eos, roles.get("eos_token"), &tokens));
     out.push((TOKENS.to_owned(), Entry::Strings(tokens)));
     out.push((TYPES.to_owned(), Entry::I32s(types)));
     out.extend(templates(texts.templates)?);
@@ -149,6 +151,21 @@ fn templates(templates: Option<&BTreeMap<String, String>>) -> Result<Vec<(String
         out.push((TEMPLATES.to_owned(), Entry::Strings(names)));
     }
     Ok(out)
+}
+
+/// Keys for ends beside the one that is named already, as far as there are keys; llama.cpp knows some by their texts.
+fn further_ends(eos: &[u32], named: Option<&u32>, tokens: &[String]) -> Vec<(String, Entry)> {
+    let known = |id: &u32| {
+        let text = tokens.get(*id as usize);
+        named == Some(id) || text.is_some_and(|text| is_end(text))
+    };
+    let again = |at: usize| eos[..at].contains(&eos[at]);
+    let further = (0..eos.len()).filter(|&at| !known(&eos[at]) && !again(at));
+    let key = |(word, at): (&str, usize)| {
+        let key = format!("tokenizer.ggml.{word}_token_id");
+        (key, Entry::U32(eos[at]))
+    };
+    ["eot", "eom"].into_iter().zip(further).map(key).collect()
 }
 
 /// What the model's kind decides.
@@ -185,7 +202,8 @@ fn byte_level(whole: &Json, model: &Json) -> Result<Scheme, String> {
         Some("NFC") => true,
         Some(other) => return Err(format!("llama.cpp has no normalizer {other}")),
     };
-    let rule = Rule::spelt(&whole["pre_tokenizer"], composed)?;
+    let whole_words = model["ignore_merges"] == true;
+    let rule = Rule::spelt(&whole["pre_tokenizer"], composed, whole_words)?;
     let merges = merges(model)?;
     if let Some((left, right)) = merges
         .iter()

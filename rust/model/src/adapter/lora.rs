@@ -164,6 +164,10 @@ impl Weights for Lora<'_> {
         self.base.key_order()
     }
 
+    fn by_class(&self) -> bool {
+        self.base.by_class()
+    }
+
     fn splits_products(&self) -> bool {
         self.base.splits_products()
     }

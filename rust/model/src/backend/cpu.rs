@@ -140,6 +140,13 @@ impl Cpu<'_> {
         }
     }
 
+    /// Floats of the states that layers of linear attention have of a sequence.
+    fn states(&self) -> usize {
+        self.config.linear.as_ref().map_or(0, |linear| {
+            linear.count(self.config.layers) * linear::floats(linear.sizes)
+        })
+    }
+
     /// What a layer's rows see.
     fn reach(&self, layer: usize) -> Reach<'_> {
         let sinks = self.layout.layers[layer].attention().sinks.as_ref();
@@ -223,10 +230,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn kv_cache(&self) -> KvCache {
-        let states = self.config.linear.as_ref().map_or(0, |linear| {
-            linear.count(self.config.layers) * linear::floats(linear.sizes)
-        });
-        KvCache::new(self.layout.keyed() * self.heads().lines(), states)
+        KvCache::new(self.layout.keyed() * self.heads().lines(), self.states())
     }
 
     /// As the system counts it; without a count, little.
@@ -242,6 +246,14 @@ impl Backend for Cpu<'_> {
     fn block_bytes(&self) -> usize {
         // A network without keys still counts positions by blocks.
         self.layout.keyed().max(1) * self.heads().lines() * LANES * size_of::<f32>()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.states() * size_of::<f32>()
+    }
+
+    fn by_class(&self) -> bool {
+        self.weights.by_class()
     }
 
     fn reserve_kv(&self, cache: &KvCache, count: usize) {
@@ -296,7 +308,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn append_kv(&self, layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &Activations) {
-        let (w, order) = (self.layout.widths, self.weights.key_order());
+        let (w, order) = (self.layout.widths, self.key_order(layer));
         let layer = self.layout.layers[layer].attention().index;
         cache.append(
             self.heads(),

@@ -30,6 +30,14 @@ impl Engine {
         if let Some(what) = rotates_otherwise(&self.config, &again.config) {
             return differs(what);
         }
+        // A file without tokens has no place for ends.
+        let lost = |id: &&u32| self.tokenizer.is_some() && !again.config.eos.contains(id);
+        if let Some(id) = self.config.eos.iter().find(lost) {
+            return differs(format!(
+                "it does not end texts at token {id} (eos_token_id): a file names three ends, and others have texts that \
+                llama.cpp knows"
+            ));
+        }
         if let Some(text) = self.encodes_otherwise(&again)? {
             return differs(format!("its tokenizer makes other tokens of {text:?}"));
         }
@@ -72,17 +80,35 @@ impl Engine {
         let Some(theirs) = file.tokenizer.as_deref() else {
             return Ok(Some(String::new()));
         };
-        let step = (self.config.vocabulary / 40).max(1);
-        let some: Vec<u32> = (0..self.config.vocabulary as u32).step_by(step).collect();
+        let vocabulary = self.config.vocabulary as u32;
+        let differs = |text: &str, composed: &str| -> Result<bool> {
+            let told = ours.decode(&ours.encode(text, false)?, false)?;
+            let compared = told == text || told == composed;
+            Ok(compared && theirs.encode(text, true)? != ours.encode(text, true)?)
+        };
+        let step = (vocabulary / 40).max(1);
+        let some: Vec<u32> = (0..vocabulary).step_by(step as usize).collect();
         for text in [
             "The quick brown fox jumps over 13 lazy dogs.".to_owned(),
             " two  blanks,\na line".to_owned(),
             ours.decode(&some, true)?,
         ] {
-            let ids = ours.encode(&text, true)?;
-            let told = ours.decode(&ours.encode(&text, false)?, false)?;
-            if told == text && theirs.encode(&text, true)? != ids {
+            if differs(&text, &text)? {
                 return Ok(Some(text));
+            }
+        }
+        let decomposed = "cafe\u{301} man\u{303}ana";
+        if differs(decomposed, "caf\u{e9} ma\u{f1}ana")? {
+            return Ok(Some(decomposed.to_owned()));
+        }
+        if ours.takes_whole_words() == theirs.takes_whole_words() {
+            return Ok(None);
+        }
+        // One takes words from the vocabulary that the other makes of their parts, if it can.
+        for id in 0..vocabulary {
+            let word = ours.decode(&[id], true)?;
+            if differs(&word, &word)? {
+                return Ok(Some(word));
             }
         }
         Ok(None)

@@ -6,6 +6,7 @@ mod draft;
 mod header;
 mod split;
 mod tokenizer;
+mod vocabulary;
 
 use common::{create, families, odd, with};
 use moevolve_checkpoint::gguf::Gguf;

@@ -22,9 +22,19 @@ const ATTENDED: usize = 32;
 type Part<'a> = (&'a [&'a [Line]], Range<usize>, &'a mut [f32]);
 
 impl Cpu<'_> {
-    /// Some rows of a sequence as attention reads them, of all `queries` (rows, queries).
+    /// The order in which the cache has a layer's keys. Within a reach there is but our own arithmetic, which has no order.
+    pub(super) fn key_order(&self, layer: usize) -> &[u32] {
+        if self.reach(layer).is_whole() {
+            self.weights.key_order()
+        } else {
+            &[]
+        }
+    }
+
+    /// Some rows of a sequence as a layer's attention reads them, of all `queries` (rows, queries).
     fn queries<'a>(
-        &'a self,
+        &self,
+        order: &'a [u32],
         rows: &'a QueryRows,
         part: Range<usize>,
         queries: &'a [f32],
@@ -33,7 +43,7 @@ impl Cpu<'_> {
             values: &queries[part.start * self.layout.widths.queries..],
             last: &rows.last[part.clone()],
             classes: &rows.classes[part],
-            order: self.weights.key_order(),
+            order,
         }
     }
 
@@ -189,7 +199,7 @@ impl Cpu<'_> {
         b: &mut Workspace,
     ) {
         let (heads, w) = (self.heads(), self.layout.widths);
-        let reach = self.reach(layer);
+        let (reach, order) = (self.reach(layer), self.key_order(layer));
         let stride = padded(batch.longest);
         let row = heads.queries * stride;
         reserve(&mut a.attended, rows.len() * w.queries);
@@ -217,7 +227,7 @@ impl Cpu<'_> {
                 0,
                 keys,
                 values,
-                self.weights.key_order(),
+                order,
                 stride,
                 &mut b.key_cache,
                 &mut b.value_cache,
@@ -238,7 +248,7 @@ impl Cpu<'_> {
             let attended = &mut a.attended[part.start * w.queries..part.end * w.queries];
             if keep {
                 let kept = &mut a.probabilities[part.start * row..];
-                let queries = self.queries(rows, part.clone(), &a.queries);
+                let queries = self.queries(order, rows, part.clone(), &a.queries);
                 attend(queries, kept, true, attended);
                 continue;
             }
@@ -251,7 +261,7 @@ impl Cpu<'_> {
                 .each(&mut parts, &|(index, (attended, scratch)), _| {
                     let first = part.start + *index * ATTENDED;
                     let part = first..part.end.min(first + ATTENDED);
-                    let queries = self.queries(rows, part, &a.queries);
+                    let queries = self.queries(order, rows, part, &a.queries);
                     attend(queries, scratch, false, attended);
                 });
         }
@@ -296,10 +306,10 @@ impl Cpu<'_> {
         }
         let (scores, queries) = (&b.scores, &a.queries);
         let (isa, whole) = (self.isa, self.weights.arithmetic().attend_blocks);
-        let reach = self.reach(layer);
+        let (reach, order) = (self.reach(layer), self.key_order(layer));
         let layer = self.layout.layers[layer].attention().index;
         self.pool.each(&mut parts, &|(blocks, part, out), thread| {
-            let queries = self.queries(rows, part.clone(), queries);
+            let queries = self.queries(order, rows, part.clone(), queries);
             let mut scores = scores[thread]
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);

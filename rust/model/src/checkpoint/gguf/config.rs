@@ -265,21 +265,29 @@ fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String
     let gguf = keys.gguf;
     let mut rope = Map::new();
     let key = keys.name("rope.scaling.type");
-    // Files of before the scaling had a type.
-    let linear = keys.number("rope.scale_linear")?.filter(|&f| f != 1.0);
+    // As in llama.cpp: 0 stands for 1, a factor without a type is linear, and files of before there was a type call it otherwise.
+    let factor = keys.number("rope.scaling.factor")?;
+    let factor = factor.or(keys.number("rope.scale_linear")?);
+    let factor = factor.map(|f| if f == 0.0 { 1.0 } else { f });
+    let linear = factor.filter(|&f| f != 1.0);
     let kind = match (gguf.text(&key)?, linear) {
         (None, Some(_)) => "linear",
         (None, None) => "none",
         (Some(kind), _) => kind,
     };
+    let attention = keys.number("rope.scaling.attn_factor")?;
+    let attention = attention.filter(|&times| times != 1.0);
+    if let Some(times) = attention.filter(|_| kind != "yarn") {
+        let reason = format!("{times} is supported with yarn alone, not with {kind}");
+        return gguf.wrong(&keys.name("rope.scaling.attn_factor"), reason);
+    }
     match kind {
         "none" => {
             rope.insert("rope_type".to_owned(), json!("default"));
         }
         "linear" | "yarn" => {
-            let factor = match keys.number("rope.scaling.factor")?.or(linear) {
-                Some(factor) => factor,
-                None => return gguf.wrong(&keys.name("rope.scaling.factor"), "is missing"),
+            let Some(factor) = factor else {
+                return gguf.wrong(&keys.name("rope.scaling.factor"), "is missing");
             };
             rope.insert("rope_type".to_owned(), json!(kind));
             rope.insert("factor".to_owned(), json!(narrowest(factor)));
@@ -298,8 +306,7 @@ fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String
                 }
             }
             // llama.cpp multiplies YaRN's own factor by this one, transformers takes the product.
-            let attention = keys.number("rope.scaling.attn_factor")?;
-            if let Some(times) = attention.filter(|&times| kind == "yarn" && times != 1.0) {
+            if let Some(times) = attention.filter(|_| kind == "yarn") {
                 let whole = times * (1.0 + 0.1 * factor.max(1.0).ln());
                 rope.insert("attention_factor".to_owned(), json!(whole));
             }
