@@ -264,8 +264,8 @@ class Engine:
 
         Args:
             slots: samples that are drawn together, at most.
-            memory: most bytes of keys, values and states; 0 takes what all slots need at the model's last position, but at most
-                half of the memory that is free.
+            memory: most bytes of keys, values and states; 0 takes what all slots need at the model's last position, but at
+                most half of the memory that is free.
 
         Raises:
             UsageError: no slots.

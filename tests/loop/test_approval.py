@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -32,9 +33,10 @@ def variant(name: str, weights: str, program: str) -> Variant:
     return Variant(name, [], 1, weights, program, "program", "own", "", None, "candidate")
 
 
-def decided(approve: str, level: Level, weights: str, program: str) -> str | None:
-    """What becomes of a candidate that passed, where champion and settings are these."""
+def decided(approve: str, level: Level, weights: str, program: str, waiting: Sequence[str] = ()) -> str:
+    """What becomes of a candidate that passed, where champion, settings and those that wait are these."""
     run = SimpleNamespace(
+        state=SimpleNamespace(waiting=list(waiting)),
         champion=variant("v0000", "old", "old"),
         config=SimpleNamespace(seed=0, guard=SimpleNamespace(approve=approve, knock_out=0)),
         guards=SimpleNamespace(promotion=lambda case: []),
@@ -43,7 +45,7 @@ def decided(approve: str, level: Level, weights: str, program: str) -> str | Non
         bill=lambda cycle, stage: None,
     )
     verdict, refusing = _watched(run, 1, level, variant("v0001", weights, program), PASSED)  # type: ignore[arg-type]
-    assert not refusing
+    assert not refusing and verdict.decision is not None
     return verdict.decision
 
 
@@ -66,3 +68,9 @@ def test_whoever_is_to_be_asked_is_asked(
     approve: str, level: Level, weights: str, program: str, decision: str
 ) -> None:
     assert decided(approve, level, weights, program) == decision
+
+
+def test_whoever_passes_beside_one_that_waits_waits_as_well() -> None:
+    """Else an approval of the first put a champion back that the second had replaced."""
+    assert decided("weights", "program", "old", "new") == "promote"
+    assert decided("weights", "program", "old", "new", waiting=["v0000"]) == "hold"

@@ -110,7 +110,7 @@ class Promotions:
             self._findings.finding(
                 "gate", where, f"it brought a {approve} of its own, which no person was asked about"
             )
-        elif record.decision == "hold" and not asked and approve not in brought:
+        elif record.decision == "hold" and not asked and approve not in brought and not self._waiting:
             self._findings.mismatch(
                 "gate", where, f"it waits for a person, and guard.approve = {approve} asks nobody"
             )

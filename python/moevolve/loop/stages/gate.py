@@ -140,7 +140,8 @@ def _watched(
     if refusing := [check.guard for check in checks if check.vetoed]:
         reason = f"{verdict.reason}; vetoed by {', '.join(refusing)}"
         return msgspec.structs.replace(verdict, decision="veto", reason=reason), refusing
-    if run.config.guard.approve in {"all", level, *_brought(candidate, run.champion)}:
+    # Whoever passes beside one that waits waits as well: an approval would undo what came between.
+    if run.state.waiting or run.config.guard.approve in {"all", level, *_brought(candidate, run.champion)}:
         reason = f"{verdict.reason}; waits for a person"
         return msgspec.structs.replace(verdict, decision="hold", reason=reason), []
     return verdict, []
