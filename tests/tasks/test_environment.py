@@ -265,11 +265,20 @@ print("done")
 """
 
 
+ASKING = SOLVE.replace(
+    "    await agent.call",
+    "    await agent.generate('a')\n    await agent.generate('b')\n    await agent.call",
+)
+"""Variants take turns at the policy: what another does before its first question is done before the second one here."""
 SPOILER = """
-import asyncio
-
 async def solve(task, agent):
-    await asyncio.gather(*(agent.call("tickets") for _ in range(40)), return_exceptions=True)
+    for _ in range(40):
+        try:
+            await agent.call("tickets")
+        except Exception:
+            pass
+    for word in "abcd":  # Whoever ends lets its world go.
+        await agent.generate(word)
     return "done"
 """
 IMPROVE = f"""
@@ -283,7 +292,7 @@ async def improve(brief, agent):
 def test_a_candidate_that_uses_up_its_world_leaves_the_champions_as_it_is(
     suite: Path, tmp_path: Path
 ) -> None:
-    files = {"solve.py": SOLVE, "improve.py": IMPROVE}
+    files = {"solve.py": ASKING, "improve.py": IMPROVE}
     settings = {"evolve.proposers": ["improver"], "evolve.candidates": 1}
     begun(tmp_path / "run", suite, files, 1, **settings)
     found = records(tmp_path / "run", Screened)
