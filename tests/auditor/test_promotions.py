@@ -78,7 +78,7 @@ def word(command: str, name: str = "v0001", *, done: bool = True) -> Controlled:
     return Controlled(cycle=1, request=1, command=command, variant=name, done=done, champion=name)  # type: ignore[arg-type]
 
 
-VETO = {"vetoed": 1, "alarm": True, "evidence": 4.0}
+VETO: dict[str, Any] = {"vetoed": 1, "alarm": True, "evidence": 4.0}
 VARIANTS = [variant("v0000", "w0", "p0"), variant("v0001", "w0", "p1")]
 
 

@@ -1,6 +1,6 @@
 //! What a hostile child can and cannot do. Every test names one thing that must not work.
 //!
-//! Above 400 lines: one launch serves all deeds, and a deed is a few lines.
+//! One file above 400 lines: one launch serves all deeds, and a deed is a few lines.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
