@@ -183,7 +183,12 @@ def test_only_a_second_try_keeps_what_a_program_said_and_of_that_a_digest(
     brisk, oracle, program, monkeypatch
 ):
     heard = []
-    monkeypatch.setattr("moevolve.agents.host.Heard", lambda said: heard.append(Heard(said)) or heard[-1])
+
+    def kept(said):
+        heard.append(Heard(said))
+        return heard[-1]
+
+    monkeypatch.setattr("moevolve.agents.host.Heard", kept)
     genome = program("return (await agent.generate('rev:ab=' + 'x' * 1000)).text")
     solved(brisk, genome, oracle)
     assert not heard
