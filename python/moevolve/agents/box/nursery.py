@@ -154,13 +154,16 @@ class Nursery:
         Raises:
             SandboxError: it cannot be made.
         """
+        await self.start()
+        asked = self._process
         try:
             return await self._make(job, given)
         except SandboxError:
-            if self._control is not None and self._process is not None and self._process.poll() is None:
-                raise
-            # The machine took the nursery: another one makes the box, unless none can be started.
-            self.close()
+            # The machine took the nursery: another one makes the box. Whoever failed beside this one may have started it.
+            if self._process is asked:
+                if self._control is not None and asked is not None and asked.poll() is None:
+                    raise
+                self.close()
             return await self._make(job, given)
 
     async def _make(self, job: dict[str, Any], given: Sequence[int]) -> Made:
