@@ -36,7 +36,7 @@ HEAD = "def select_parent(archive, rng):\n    "
 ATTACKS = {
     "hangs": ("while True: pass", "timeout"),
     "floods": ("while True: print('x' * 10000)", "timeout"),
-    "returns a flood": ("return 'v1' * 10**8", "malformed"),
+    "returns a flood": ("return 'v1' * 10**7", "malformed"),
     "returns nothing": ("return None", "malformed"),
     "returns a member": ("return archive.members[0]", "malformed"),
     "names nobody": ("return 'v99'", "unknown"),
