@@ -127,7 +127,7 @@ def test_a_run_opens_its_screens_and_is_paused_read_resumed_and_stopped_there(te
 
 
 def test_leaving_the_screens_leaves_the_run_alone(terminal: Terminal) -> None:
-    terminal.type(f"{MOEVOLVE} run small --cycles 1 --out it")
+    terminal.type(f"{MOEVOLVE} run small --cycles 8 --out it")
     terminal.until("1 Overview")
     terminal.press("q")
     terminal.until("The run goes on")
