@@ -20,6 +20,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/fixtures"))
+
+from facts import ATTRIBUTES, SYLLABLES  # noqa: E402
+
 from moevolve.config.memory import MemorySection
 from moevolve.journal.lessons import MemoryStore
 from moevolve.memory.embedding import HashedNgrams
@@ -31,38 +35,6 @@ from moevolve.tasks.task import Task
 from promises import Row, told
 
 SKILL = "facts"
-SYLLABLES = [
-    "ka",
-    "zo",
-    "mer",
-    "lin",
-    "tra",
-    "vex",
-    "dor",
-    "pim",
-    "sul",
-    "qua",
-    "bre",
-    "nix",
-    "fal",
-    "gor",
-    "hut",
-    "jas",
-]
-ATTRIBUTES = [
-    "port",
-    "owner",
-    "colour",
-    "timeout",
-    "region",
-    "version",
-    "budget",
-    "deadline",
-    "password",
-    "language",
-    "format",
-    "licence",
-]
 FORMS = (
     "by now {thing} has another {attribute}, namely {value}",
     "the {attribute} of {thing} is {value}",

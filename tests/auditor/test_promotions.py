@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+import promotion
 import pytest
 
 from moevolve.auditor.budgets import Budgets
@@ -33,38 +34,12 @@ def started(**tables: dict[str, Any]) -> RunStarted:
 
 
 def variant(name: str, weights: str, program: str) -> VariantAdded:
-    return VariantAdded(
-        variant=name,
-        parents=[],
-        cycle=1,
-        level="program",
-        weights=weights,
-        program=program,
-        operator="own",
-        summary="",
-        score=None,
-    )
+    return promotion.variant(name, weights, program, level="program", operator="own")
 
 
 def gated(decision: str, level: str = "program", **more: Any) -> Gated:
-    return Gated(
-        cycle=1,
-        level=level,  # type: ignore[arg-type]
-        candidate="v0001",
-        champion="v0000",
-        decision=decision,  # type: ignore[arg-type]
-        reason="",
-        n=1,
-        wins=1,
-        losses=0,
-        gain=1.0,
-        evidence=9.0,
-        alpha=0.05,
-        skills={},
-        tokens=0,
-        pairs=[Pairs(batch=0, skill="a", candidate=[1.0], other=[0.0])],
-        **more,
-    )
+    pairs = [Pairs(batch=0, skill="a", candidate=[1.0], other=[0.0])]
+    return promotion.gated("v0001", decision, level=level, pairs=pairs, **more)
 
 
 def check(guard: str = "canaries", **more: Any) -> Guarded:

@@ -15,13 +15,14 @@ from typing import Any
 import httpx2
 import pytest
 from command_line import Command
+from promotion import gated, variant
 from seed_run import run_of_the_seed
 
 from moevolve.journal.store import RunStore
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.protocol.training import Example
-from moevolve.records import Gated, Timing, VariantAdded
+from moevolve.records import Timing
 
 PATIENCE = 60.0
 
@@ -134,42 +135,11 @@ def test_a_run_is_followed(served: Callable[..., Served], tmp_path: Path) -> Non
     before = server.ask()["system_fingerprint"]
     engine.write_weights(tmp_path / "run" / "weights" / f"{weights}.safetensors")
     with RunStore.open(tmp_path / "run", write=True) as store:
-        store.append(_promotion(weights), Timing(at=1.0))
+        store.append([variant("v0001", weights), gated("v0001")], Timing(at=1.0))
     while (now := server.ask()["system_fingerprint"]) == before:
         pass
     assert now == weights[:16]
     assert server.client.get("/v1/usage").json()["swaps"] == 1
-
-
-def _promotion(weights: str) -> list[Any]:
-    added = VariantAdded(
-        variant="v0001",
-        parents=["v0000"],
-        cycle=1,
-        level="weights",
-        weights=weights,
-        program="",
-        operator="distill",
-        summary="",
-        score=None,
-    )
-    gated = Gated(
-        cycle=1,
-        level="weights",
-        candidate="v0001",
-        champion="v0000",
-        decision="promote",
-        reason="",
-        n=1,
-        wins=1,
-        losses=0,
-        gain=1.0,
-        evidence=9.0,
-        alpha=0.05,
-        skills={},
-        tokens=0,
-    )
-    return [added, gated]
 
 
 def test_what_was_kept_is_listed_and_erased(

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
+from promotion import gated, variant  # noqa: E402
 from seed_run import run_of_the_seed  # noqa: E402
 
 import moevolve as mv  # noqa: E402
@@ -20,7 +21,7 @@ from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.models.checkpoint import seed_checkpoint  # noqa: E402
 from moevolve.models.engine import Engine  # noqa: E402
 from moevolve.protocol.training import Example  # noqa: E402
-from moevolve.records import Gated, RunStarted, Timing, VariantAdded  # noqa: E402
+from moevolve.records import RunStarted, Timing  # noqa: E402
 from moevolve.serve.deployed import opened  # noqa: E402
 
 SETTINGS = {"suite.levels": (1, 1), "policy.threads": 1, "suite.sealed_per_cell": 1, "suite.dev_per_cell": 1}
@@ -32,36 +33,9 @@ def promoted(path: Path) -> str:
     engine = Engine.load(seed_checkpoint(), threads=1)
     engine.train([Example(prompt="rev:abc=", answer="cba")], 1e-2)
     learnt = engine.weights_hash
-    added = VariantAdded(
-        variant="new",
-        parents=["v0000"],
-        cycle=1,
-        level="weights",
-        weights=learnt,
-        program="",
-        operator="distill",
-        summary="",
-        score=None,
-    )
-    gate = Gated(
-        cycle=1,
-        level="weights",
-        candidate="new",
-        champion="v0000",
-        decision="promote",
-        reason="",
-        n=1,
-        wins=1,
-        losses=0,
-        gain=1.0,
-        evidence=9.0,
-        alpha=0.05,
-        skills={},
-        tokens=0,
-    )
     with RunStore.open(path, write=True) as store:
         engine.write_weights(store.weights_dir / f"{learnt}.safetensors")
-        store.append([added, gate], Timing(at=0.0))
+        store.append([variant("new", learnt), gated("new")], Timing(at=0.0))
     return learnt
 
 

@@ -7,44 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from facts import ATTRIBUTES, SYLLABLES
 
 from moevolve.journal.lessons import MemoryStore, Query
 from moevolve.memory.admission import NotAdmitted, admit
 from moevolve.memory.embedding import HashedNgrams, embed_missing
 from moevolve.records import Lesson
 
-SYLLABLES = [
-    "ka",
-    "zo",
-    "mer",
-    "lin",
-    "tra",
-    "vex",
-    "dor",
-    "pim",
-    "sul",
-    "qua",
-    "bre",
-    "nix",
-    "fal",
-    "gor",
-    "hut",
-    "jas",
-]
-ATTRIBUTES = [
-    "port",
-    "owner",
-    "colour",
-    "timeout",
-    "region",
-    "version",
-    "budget",
-    "deadline",
-    "password",
-    "language",
-    "format",
-    "licence",
-]
 QUESTIONS = ("What is the {a} of {e}?", "Tell me {e}'s {a}, please", "{e} {a}", "which {a} does {e} use")
 SURE = 0.6
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import write_run
+from promotion import gated, variant
 from seed_run import run_of_the_seed
 from synthetic_journal import records
 
@@ -15,40 +16,7 @@ from moevolve.models.champions import Champions
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.protocol.training import Example
-from moevolve.records import Gated, Timing, VariantAdded
-
-
-def variant(name: str, weights: str) -> VariantAdded:
-    return VariantAdded(
-        variant=name,
-        parents=[],
-        cycle=9,
-        level="weights",
-        weights=weights,
-        program="p",
-        operator="distill",
-        summary="",
-        score=None,
-    )
-
-
-def gated(name: str, decision: str) -> Gated:
-    return Gated(
-        cycle=9,
-        level="weights",
-        candidate=name,
-        champion="v0000",
-        decision=decision,  # type: ignore[arg-type]
-        reason="",
-        n=1,
-        wins=1,
-        losses=0,
-        gain=1.0,
-        evidence=9.0,
-        alpha=0.05,
-        skills={},
-        tokens=0,
-    )
+from moevolve.records import Gated, Timing
 
 
 def test_the_champion_is_what_the_gate_promoted_last(tmp_path: Path) -> None:

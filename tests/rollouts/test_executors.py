@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from closing_tools import ClosingTools
 
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
@@ -18,7 +19,6 @@ from moevolve.config.roles import RoleSection
 from moevolve.config.schema import Isolation
 from moevolve.errors import EndpointError
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.messages import Tool
 from moevolve.protocol.policy import Policy
 from moevolve.protocol.requests import (
     Answer,
@@ -26,7 +26,6 @@ from moevolve.protocol.requests import (
     Outcome,
     PublicTask,
     Reply,
-    ToolRequest,
     Unanswered,
 )
 from moevolve.protocol.rollouts import RolloutJob, RolloutResult
@@ -241,29 +240,12 @@ def test_variants_that_draw_by_the_same_keys_call_tools_in_sessions_of_their_own
     assert len({session for each in sessions for session in each}) == 15
 
 
-class Closes:
-    """Tools that remember who called and who was let go."""
-
-    tools = (Tool("close", "Close a ticket.", {"type": "object", "properties": {}}),)
-
-    def __init__(self) -> None:
-        self.called: list[int] = []
-        self.released: list[int] = []
-
-    def call(self, requests: Sequence[ToolRequest]) -> list[str]:
-        self.called += [request.session for request in requests]
-        return ["closed"] * len(requests)
-
-    def release(self, sessions: Iterable[int]) -> None:
-        self.released += sessions
-
-
 def test_a_jobs_calls_reach_its_sessions_and_these_are_let_go() -> None:
     calls = Genome(
         files=seed_genome().files
         | {"solve.py": "async def solve(task, agent):\n    return await agent.call('close')\n"}
     )
-    tools = Closes()
+    tools = ClosingTools()
     programs = Programs(
         ProgramHost(tools=tools),
         Suite("any", [], answers="any"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import signal
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
 from boxed import ASK, PLAIN, Model, answers, boxes, command, host, tasks, total  # noqa: E402
+from closing_tools import ClosingTools  # noqa: E402
 
 from moevolve.agents.box.workspace import take  # noqa: E402
 from moevolve.agents.genome import Genome  # noqa: E402
 from moevolve.agents.host import ProgramHost  # noqa: E402
-from moevolve.protocol.messages import Tool  # noqa: E402
-from moevolve.protocol.requests import PublicTask, ToolRequest  # noqa: E402
+from moevolve.protocol.requests import PublicTask  # noqa: E402
 
 pytestmark = boxes
 
@@ -255,27 +254,10 @@ def test_a_cold_plain_script_is_the_same_agent() -> None:
     assert command(PLAIN).hash != command(PLAIN, preload=[]).hash
 
 
-class Closes:
-    """Tools that remember who called and who was let go."""
-
-    tools = (Tool("close", "Close a ticket.", {"type": "object", "properties": {}}),)
-
-    def __init__(self) -> None:
-        self.called: list[int] = []
-        self.released: list[int] = []
-
-    def call(self, requests: Sequence[ToolRequest]) -> list[str]:
-        self.called += [request.session for request in requests]
-        return ["closed"] * len(requests)
-
-    def release(self, sessions: Iterable[int]) -> None:
-        self.released += sessions
-
-
 def test_the_worlds_of_attempts_in_boxes_are_their_own_and_are_let_go() -> None:
     script = f"{ASK}\nprint(ask('', path='/v1/agent/call', tool='close')[1])\n"
     script = script.replace('{"model": "m", "messages": [{"role": "user", "content": text}], **more}', "more")
-    tools = Closes()
+    tools = ClosingTools()
     found = ProgramHost(tools=tools).solve(
         command(script), tasks(2), Model(), None, [1, 2], sessions=[11, 12]
     )
