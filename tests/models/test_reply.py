@@ -388,7 +388,7 @@ class Counting(Scan):
     ids=lambda text: text[:30],
 )
 def test_no_more_than_a_mark_is_held_back(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moevolve.models.reply.Scan", Counting)
+    monkeypatch.setattr("moevolve.models.turnparser.Scan", Counting)
     Counting.carried = 0
     parser = M2.parser()
     for character in text:

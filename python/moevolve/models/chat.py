@@ -12,11 +12,12 @@ from moevolve.journal.text import line
 from moevolve.models.constraints import turn
 from moevolve.models.continuation import Continuation
 from moevolve.models.harmony import with_thinking
-from moevolve.models.reply import ReplyFormat, TurnParser
+from moevolve.models.reply import ReplyFormat
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
 from moevolve.models.template import MOST_SAID, ChatTemplate
 from moevolve.models.toolprompt import in_texts, needed
+from moevolve.models.turnparser import TurnParser
 from moevolve.models.turns import Event, MalformedCall, Reply
 from moevolve.protocol.completion import Completion, Samples
 from moevolve.protocol.sampling import Constraint, Sampling, TokenRequest

@@ -12,9 +12,10 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from moevolve.models.parameters import Signatures
-from moevolve.models.scan import Scan, Tags
-from moevolve.models.toolcalls import CUT_OFF, CallNotes, noted
-from moevolve.models.turns import ContentDelta, Event, ReasoningDelta, Reply
+from moevolve.models.scan import Tags
+from moevolve.models.toolcalls import CUT_OFF, noted
+from moevolve.models.turnparser import TurnParser
+from moevolve.models.turns import ContentDelta, ReasoningDelta
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
@@ -72,7 +73,7 @@ def with_thinking(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     return told
 
 
-class HarmonyParser:
+class HarmonyParser(TurnParser):
     """One turn in pieces: `feed` each, `finish`, then `reply`.
 
     Args:
@@ -84,9 +85,8 @@ class HarmonyParser:
     _ends = Tags(END, CALL, RETURN, START, CHANNEL)
 
     def __init__(self, signatures: Signatures, prompt: str = "") -> None:
+        super().__init__()
         self._signatures = signatures
-        self._scan = Scan()
-        self._notes = CallNotes(self._say)
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._apart = False
@@ -97,31 +97,6 @@ class HarmonyParser:
     def speaks(template: str) -> bool:
         """Whether a chat template writes turns so."""
         return all(mark in template for mark in (START, CHANNEL, MESSAGE))
-
-    def feed(self, piece: str) -> list[Event]:
-        """More of the text; what is certain by now, in order."""
-        self._scan.push(piece)
-        return self._proceed()
-
-    def finish(self) -> list[Event]:
-        """The text is over; what was held back."""
-        self._scan.ended = True
-        return self._proceed()
-
-    def reply(self) -> Reply:
-        """The turn as read so far."""
-        return Reply(
-            content="".join(self._content),
-            reasoning="".join(self._reasoning),
-            tool_calls=tuple(self._notes.calls),
-            malformed=tuple(self._notes.malformed),
-        )
-
-    def _proceed(self) -> list[Event]:
-        next(self._run, None)
-        events = list(self._notes.events)
-        self._notes.events.clear()
-        return events
 
     def _turn(self, header: str | None) -> Generator[None, None, None]:
         role = False
@@ -192,6 +167,9 @@ class HarmonyParser:
             cut = mark is None and problem[0] is None
             self._notes.fail(f"{header}{MESSAGE}{text}{mark or ''}", CUT_OFF if cut else problem[1], name)
         return mark
+
+    def _said(self) -> tuple[str, str]:
+        return "".join(self._content), "".join(self._reasoning)
 
     def _say(self, text: str) -> None:
         self._tell(text, self._content, ContentDelta)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -11,8 +11,9 @@ from moevolve.models.harmony import MARKS as HARMONY
 from moevolve.models.harmony import WITHIN, HarmonyParser
 from moevolve.models.jsoncalls import LlamaCalls, MistralCalls
 from moevolve.models.parameters import Signatures
-from moevolve.models.scan import Scan, Tags
-from moevolve.models.toolcalls import CallNotes, CallReader, HermesCalls, MinimaxCalls
+from moevolve.models.scan import Tags
+from moevolve.models.toolcalls import CallReader, HermesCalls, MinimaxCalls
+from moevolve.models.turnparser import TurnParser
 from moevolve.models.turns import ContentDelta, Event, ReasoningDelta, Reply
 
 THINK, THOUGHT = "<think>", "</think>"
@@ -24,22 +25,6 @@ _CALL_MARKS = {
 }
 _NAMED = '{"name": function name, "parameters":'
 """How templates of Llama 3 ask for calls."""
-
-
-class TurnParser(Protocol):
-    """One turn in pieces: `feed` each, `finish`, then `reply`."""
-
-    def feed(self, piece: str) -> list[Event]:
-        """More of the text; what is certain by now, in order."""
-        ...
-
-    def finish(self) -> list[Event]:
-        """The text is over; what was held back."""
-        ...
-
-    def reply(self) -> Reply:
-        """The turn as read so far."""
-        ...
 
 
 class ReplyFormat(msgspec.Struct, frozen=True):
@@ -116,7 +101,7 @@ MARKS = ReplyFormat(think=True, calls="minimax").marks + ReplyFormat(calls="herm
 """Texts that mean something to the formats of one mark each: special tokens of these names are text to a constraint."""
 
 
-class ReplyParser:
+class ReplyParser(TurnParser):
     """One turn in pieces: `feed` each, `finish`, then `reply`.
 
     A `<think>` counts at the beginning of the answer and right behind reasoning or calls; elsewhere it is prose about
@@ -129,41 +114,15 @@ class ReplyParser:
     """
 
     def __init__(self, *, think: bool, inside: bool, calls: CallReader | None) -> None:
+        super().__init__()
         marks = ((THINK,) if think else ()) + ((calls.opening,) if calls else ())
         self._marks = Tags(*marks) if marks else None
         self._inside = inside
         self._calls = calls
-        self._scan = Scan()
-        self._notes = CallNotes(self._say)
         self._reasoning = _Channel(ReasoningDelta, self._notes.events, marked=True)
         self._content = _Channel(ContentDelta, self._notes.events)
         self._fresh = True
         self._run = self._turn()
-
-    def feed(self, piece: str) -> list[Event]:
-        """More of the text; what is certain by now, in order."""
-        self._scan.push(piece)
-        return self._proceed()
-
-    def finish(self) -> list[Event]:
-        """The text is over; what was held back."""
-        self._scan.ended = True
-        return self._proceed()
-
-    def reply(self) -> Reply:
-        """The turn as read so far."""
-        return Reply(
-            content=self._content.text,
-            reasoning=self._reasoning.text,
-            tool_calls=tuple(self._notes.calls),
-            malformed=tuple(self._notes.malformed),
-        )
-
-    def _proceed(self) -> list[Event]:
-        next(self._run, None)
-        events = list(self._notes.events)
-        self._notes.events.clear()
-        return events
 
     def _turn(self) -> Generator[None, None, None]:
         if self._inside:
@@ -189,6 +148,9 @@ class ReplyParser:
                 return
             else:
                 yield
+
+    def _said(self) -> tuple[str, str]:
+        return self._content.text, self._reasoning.text
 
     def _called(self, before: int) -> None:
         """Calls have been read, where there are more than before."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.models.engine import Engine
-from moevolve.models.reply import TurnParser
+from moevolve.models.turnparser import TurnParser
 from moevolve.models.turns import (
     ContentDelta,
     ReasoningDelta,
