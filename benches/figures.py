@@ -111,7 +111,7 @@ def quickstart(minutes: float, seed: int) -> dict[str, float]:
     from moevolve.config import Config
     from moevolve.journal.store import RunStore
     from moevolve.loop import run as runs
-    from moevolve.report.summary import figures_of
+    from moevolve.report.optimisation import figures_of
 
     seen: Counter[str] = Counter()
     ended = threading.Event()

@@ -16,13 +16,13 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from moevolve.config import Config
+from moevolve.config.source import flat
 from moevolve.errors import UsageError
 from moevolve.journal.intervals import paired_gain, wilson
 from moevolve.journal.store import RunStore, is_run
@@ -81,21 +81,12 @@ def differences(config: Config, recorded: str) -> list[str]:
         config: what is wanted.
         recorded: the configuration of a run, as its first record has it.
     """
-    wanted, there = (dict(flat(json.loads(text))) for text in (config.canonical(), recorded))
+    wanted, there = (flat(json.loads(text)) for text in (config.canonical(), recorded))
     return sorted(
         key
         for key, value in wanted.items()
         if there.get(key) != value and value != "auto" and not (key in OPEN and not value)
     )
-
-
-def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys of a configuration with their values."""
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def measured(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:

@@ -312,6 +312,7 @@ for number in range(100):
         "agent.call('add', tool=2, self=3)",
         "agent.call('add', **{'a': 2, 'b': 3})",
         "agent.call(tool='add', a=5)",
+        "agent.call('add', a=2**70, b=5 - 2**70)",
     ],
 )
 def test_arguments_of_a_tool_have_any_names(deed: str, program) -> None:

@@ -154,7 +154,7 @@ def test_a_file_too_many_is_found(name: str, copy: Copy) -> None:
 
 def test_readers_and_a_resume_leave_a_run_clean(copy: Copy) -> None:
     from moevolve.loop.run import resume
-    from moevolve.report.summary import figures_of
+    from moevolve.report.optimisation import figures_of
 
     run = copy()
     with RunStore.open(run) as store:

@@ -12,7 +12,7 @@ import pytest
 
 import moevolve as mv
 from moevolve.config import Config
-from moevolve.errors import DivergedError, UsageError
+from moevolve.errors import ConfigError, DivergedError, UsageError
 from moevolve.journal.lessons import MemoryStore, memory_folder
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
@@ -142,6 +142,35 @@ def test_a_suite_with_skills_of_the_runs_that_is_another_is_refused(run: Path, f
         file.write('{"id": "more", "skill": "words", "prompt": "more", "answer": "x"}\n')
     with pytest.raises(UsageError, match="nobody could tell which of its tasks"):
         scored(run, {"suite.path": str(other)})
+
+
+def test_the_runs_own_suite_elsewhere_and_under_another_name_is_that_suite(run: Path, folder: Path) -> None:
+    moved = suite(folder / "moved")
+    found = scored(run, {"suite.path": str(moved)})
+    kept = {attempt.task.prompt for attempt in found.agent.attempts}
+    assert kept == split(run, "train") | split(run, "dev")
+    with pytest.raises(UsageError, match="sealed tasks of"):
+        scored(run, {"suite.path": str(moved)}, ("sealed",))
+
+
+def test_tasks_of_the_runs_under_another_skill_are_refused(run: Path, folder: Path) -> None:
+    disguised = suite(folder / "disguised", "plain")
+    with (disguised / "tasks.jsonl").open("a") as file:
+        prompt = min(split(run, "sealed"))
+        file.write(json.dumps({"id": "more", "skill": "plain", "prompt": prompt, "answer": "x"}) + "\n")
+    with pytest.raises(UsageError, match="has tasks of"):
+        scored(run, {"suite.path": str(disguised)}, ("sealed",))
+
+
+def test_a_key_that_only_reads_like_the_suites_is_refused(run: Path, folder: Path) -> None:
+    with pytest.raises(ConfigError, match="path"):
+        champion.configuration(run, {"suite.path": str(folder / "mine"), "path": "x"})
+
+
+def test_other_tools_may_be_granted(run: Path, folder: Path) -> None:
+    (folder / "granted.py").write_text('def port(name: str) -> int:\n    """A port."""\n    return 1\n')
+    found = scored(run, {"tools.path": str(folder / "granted.py")})
+    assert found.agent.score.n
 
 
 def test_another_suite_is_all_there_to_be_scored(run: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import moevolve as mv
 from moevolve.journal.store import RunStore
 from moevolve.records import Ablated, Arm, Chosen, CycleStarted, Gated, Level, Record
-from moevolve.report.summary import figures_of
+from moevolve.report.optimisation import figures_of
 
 SOLVE = """
 async def solve(task, agent):

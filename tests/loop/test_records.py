@@ -25,7 +25,7 @@ from moevolve.records import (
     SealedOpened,
     VariantAdded,
 )
-from moevolve.report.summary import figures_of
+from moevolve.report.optimisation import figures_of
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,11 @@ def test_a_temperature_that_nobody_chose_is_greedy_for_one_sample_alone() -> Non
     assert [draw.sampling.temperature for draw in native.asked] == [0.0, 1.0, 1.0]
 
 
+SPACED = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content | trim }} [/INST]"
+    "{% else %} {{ m.content | trim }} </s>{% endif %}{% endfor %}"
+)
+"""As Llama 2 has it: what is trimmed gets a blank behind it."""
 TRIMS = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role }}>{% endfor %}"
 
 
@@ -218,6 +223,7 @@ TRIMS = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role 
         (TRIMS, "The answer is ", "<assistant>The answer is"),
         (TRIMS, " a", "<assistant>a"),
         (TRIMS, "assistant>", "<assistant>assistant>"),
+        (SPACED, "Hello  ", "[INST] hi [/INST] Hello"),
     ],
     ids=str,
 )

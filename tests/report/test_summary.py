@@ -17,8 +17,8 @@ from synthetic_journal import SKILLS, entries, records
 from moevolve.journal.store import RunStore
 from moevolve.records import Evaluated, Gated, Metered, Sandbox, State
 from moevolve.report import beside, terminal
-from moevolve.report.optimisation import figures_of as rated
-from moevolve.report.summary import figures_of
+from moevolve.report.optimisation import figures_of
+from moevolve.report.summary import summary_of
 
 CONTRACT = {
     "run": str,
@@ -78,7 +78,7 @@ def test_json_has_every_field_of_the_contract() -> None:
 
 
 def test_a_run_on_an_evaluator_has_the_contracts_fields_as_far_as_they_were_measured() -> None:
-    shown = msgspec.json.decode(msgspec.json.encode(rated(optimised.recorded())))
+    shown = msgspec.json.decode(msgspec.json.encode(figures_of(optimised.recorded())))
     contract = CONTRACT | {"score": {"initial": float, "final": float}}
     assert has(contract, shown)
     assert (shown["arm"], shown["suite"], shown["answers"]) == ("program", "valley", "any")
@@ -92,8 +92,8 @@ def test_a_run_on_an_evaluator_has_the_contracts_fields_as_far_as_they_were_meas
 
 def test_the_figures_of_a_run_are_those_that_show_prints() -> None:
     run = MemoryRun(entries(records()))
-    assert rated(run) == figures_of(run)
-    assert rated(MemoryRun()) == {}
+    assert figures_of(run) == msgspec.to_builtins(summary_of(run))
+    assert figures_of(MemoryRun()) == {}
 
 
 def test_the_bound_on_false_promotions_is_what_the_gate_has_spent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from moevolve.agents.limits import LETTER, SPARE
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import Call, Note, Outcome
@@ -11,10 +12,6 @@ from moevolve.randomness import key
 
 FAILURES = frozenset({"error", "malformed", "budget", "timeout", "rejected"})
 """Failures that a process may report of an attempt by itself; the host alone finds `crash` and `policy`."""
-
-
-SPARE = 256 << 10
-"""Bytes of requests that an attempt may send beside its prompts."""
 
 
 class Attempt:
@@ -29,9 +26,6 @@ class Attempt:
         session: whose world its calls of tools reach; None for its key.
         room: bytes that it may send beside its prompts, for a workspace that the host holds.
     """
-
-    LETTER = 6
-    """Bytes of a character of a prompt, at most: JSON of a program is ASCII."""
 
     __slots__ = (
         "skill", "key", "role", "limits", "requests", "tokens", "reserved", "completions", "pieces", "open", "dismissed",
@@ -94,9 +88,16 @@ class Attempt:
         """Counts the bytes of a request that has come, granted or not, before anything of it is kept; ends an attempt that
         has sent more than all that it may ask for comes to."""
         self._sent += size
-        most = SPARE + self.room + self.LETTER * self.limits.requests * self.limits.longest_prompt
-        if self.open and self._sent > most:
-            self.dismiss("malformed", f"its requests came to more than {most} bytes")
+        if self.open and self._sent > self._most:
+            self.dismiss("malformed", f"its requests came to more than {self._most} bytes")
+
+    def fits(self, size: int) -> bool:
+        """Whether it may send so many bytes more."""
+        return self._sent + size <= self._most
+
+    @property
+    def _most(self) -> int:
+        return SPARE + self.room + LETTER * self.limits.requests * self.limits.longest_prompt
 
     def request_key(self, arguments: bytes) -> int:
         """Source of randomness of the request that was granted last, with these arguments."""

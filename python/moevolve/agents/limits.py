@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from moevolve.config.roles import RoleSection
 from moevolve.records import Struct
 
-SPARE = 64 << 10
-"""Bytes that an attempt may say beside its prompts and its answer."""
+SPARE = 256 << 10
+"""Bytes that an attempt may send beside its prompts and its answer."""
+LETTER = 6
+"""Bytes of a character of a prompt, at most: JSON escapes one in so many."""
 MOST_ROOM = 1 << 30
 """Bytes that all attempts of a process may write into their workspaces."""
 
@@ -24,11 +26,11 @@ class Limits(Struct, frozen=True):
     """Bytes of one message from the process."""
 
     def said(self, role: RoleSection, rooms: Sequence[int]) -> int:
-        """Bytes of all messages of a process together: all prompts of all attempts at their longest come to half as much.
+        """Bytes of all messages of a process together: what all attempts may send, and one message more.
 
         Args:
             role: what an attempt may spend.
             rooms: what each attempt may send beside its prompts.
         """
-        each = SPARE + 2 * (role.requests * role.longest_prompt + role.answer_chars)
+        each = SPARE + LETTER * (role.requests * role.longest_prompt + role.answer_chars)
         return self.frame + len(rooms) * each + min(MOST_ROOM, sum(rooms))

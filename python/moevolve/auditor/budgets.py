@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from moevolve.auditor.findings import Findings
+from moevolve.auditor.rule import MISSING
 from moevolve.auditor.settings import Settings
 from moevolve.records import (
     AGAIN_STAGE,
@@ -40,8 +41,6 @@ from moevolve.records import (
 
 SILENT = ("policy", "infrastructure")
 """Failures of attempts that were left without an answer."""
-MISSING = 0.03
-"""Share of a screening's tasks without an answer of either side above which nobody passes it."""
 
 
 class BudgetFigures(msgspec.Struct, kw_only=True):

@@ -16,7 +16,7 @@ from moevolve.auditor.findings import Findings
 from moevolve.auditor.settings import Settings
 
 SEAL = "SEAL"
-FOLDERS = ("journal", "weights", "program", "suite", "agent", "model")
+FOLDERS = ("journal", "weights", "program", "suite", "agent", "evaluator", "model")
 LOCKS = ("journal/lock.mdb", "journal/writer.lock")
 BESIDE = ("run.toml", "estimate.json")
 SLOTS = 72 * 64

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -53,7 +52,9 @@ def _execute(name: str, words: Sequence[str]) -> int:
         return _refuse("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Who read our output has seen enough. Python would complain once more while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from moevolve.cli.output import deaf
+
+        deaf(sys.stdout)
         return 0
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""

@@ -24,6 +24,7 @@ from moevolve.memory import shared
 from moevolve.models.champions import Champions
 from moevolve.models.configured import MODEL
 from moevolve.models.engine import Engine
+from moevolve.tasks.splits import same
 
 SPLITTING = ("seed", "suite.skills", "suite.levels")
 """Keys that a run's splits are a function of."""
@@ -55,22 +56,23 @@ def configuration(run: Path, settings: Mapping[str, Any]) -> Config:
     with RunStore.open(run) as store:
         recorded = _located(Champions(store, Engine).config, run)
     kept = sorted((run / resolve.TOOLS).glob("*.py"))
+    granted = None if "tools.path" in settings else recorded.tools.digest
     replace = msgspec.structs.replace
     base = replace(
         recorded,
         agent=AgentSection(),
-        tools=replace(recorded.tools, path=str(kept[0].resolve()) if kept else None),
+        tools=replace(recorded.tools, path=str(kept[0].resolve()) if kept else None, digest=granted),
         memory=replace(recorded.memory, shared=None),
     )
     named = {
         key.removeprefix("suite."): settings[key] for key in ("suite.path", "suite.name") if key in settings
     }
     section = SuiteSection(**named) if named else recorded.suite
-    here = resolve.with_files(replace(base, suite=section)).suite if named else recorded.suite
+    here = resolve.with_files(replace(base, suite=section), limited=False).suite if named else recorded.suite
     if _same(here, recorded.suite):
         path = None if recorded.suite.path is None else str((run / resolve.SUITE).resolve())
         section = replace(recorded.suite, path=path)
-    others = {key: value for key, value in settings.items() if key.removeprefix("suite.") not in named}
+    others = {key: value for key, value in settings.items() if key not in ("suite.path", "suite.name")}
     return replace(base, suite=section).with_settings(others)
 
 
@@ -102,6 +104,12 @@ def check(config: Config, run: Path, splits: Sequence[str]) -> None:
                 f"nobody could tell which of its tasks the run keeps sealed. Name that suite, "
                 f"{recorded.suite.name if recorded.suite.path is None else run / resolve.SUITE}"
             )
+        own = recorded.suite.path is not None
+        if own and _prompts(config) & _prompts(resolve.with_files(recorded, run)):
+            raise UsageError(
+                f"suite {config.suite.name} has tasks of {run}, and is not the suite that it works on: nobody could tell "
+                f"which of them the run keeps sealed. Name that suite, {run / resolve.SUITE}"
+            )
         return
     if changed := [key for key in SPLITTING if _value(config, key) != _value(recorded, key)]:
         raise UsageError(
@@ -125,7 +133,7 @@ def with_program(config: Config, run: Path, scratch: Path) -> Config:
     with RunStore.open(run) as store:
         genome_in(store, Champions(store, Engine).newest().program).write(scratch)
     own = msgspec.structs.replace(config.agent, path=str(scratch))
-    return resolve.with_files(msgspec.structs.replace(config, agent=own))
+    return resolve.with_files(msgspec.structs.replace(config, agent=own), limited=False)
 
 
 def remember(evaluation: RunContext, run: Path) -> None:
@@ -146,7 +154,19 @@ def _located(recorded: Config, run: Path) -> Config:
 
 
 def _same(one: SuiteSection, other: SuiteSection) -> bool:
-    return (one.name, one.digest) == (other.name, other.digest)
+    """Whether both are one suite: of one's own by its content, wherever it lies and whatever it is called there."""
+    return one.digest == other.digest and (one.digest is not None or one.name == other.name)
+
+
+def _prompts(config: Config) -> set[str]:
+    """The prompts of the listed tasks of a suite."""
+    return {
+        same(task.prompt)
+        for leaf in resolve.whole(config).skills.values()
+        if leaf.listed is not None
+        for tasks in leaf.listed.tasks.values()
+        for task in tasks
+    }
 
 
 def _value(config: Config, key: str) -> object:

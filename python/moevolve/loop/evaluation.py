@@ -78,7 +78,9 @@ def evaluate(
     """
     if unknown := [split for split in splits if split not in SPLITS]:
         raise UsageError(f"there is no split {unknown[0]!r}: {', '.join(SPLITS)}")
-    config, drawn = resolve.with_files(config), config.seed if seed is None else seed
+    # What a run's champion worked under is settled: another suite's limits are none of its.
+    config = resolve.with_files(config, limited=champion is None)
+    drawn = config.seed if seed is None else seed
     if champion is not None:
         champions.check(config, champion, splits)
     with ExitStack() as stack:

@@ -170,12 +170,13 @@ def _chosen(config: Config) -> Suite:
     return whole(config).only(config.suite.skills, config.suite.levels)
 
 
-def with_files(config: Config, run: Path | None = None) -> Config:
+def with_files(config: Config, run: Path | None = None, *, limited: bool = True) -> Config:
     """The configuration with the digests of its own suite and agent, where it has such; `suite` and `genome` know them.
 
     Args:
         config: what names suite and agent.
         run: the folder of a run that keeps copies; None where they are still where the configuration says.
+        limited: whether the suite's limits take the place of those that are at their defaults.
 
     Raises:
         UsageError: there is no such suite, skill, level or agent, or one is not what the run began with.
@@ -190,7 +191,7 @@ def with_files(config: Config, run: Path | None = None) -> Config:
         own_suite, digest = folder.opened(source, section.name if section.digest else None)
         _unchanged(source, "suite", section.digest, digest)
         section = msgspec.structs.replace(section, name=own_suite.name, digest=digest)
-        config = _with_limits(config, own_suite)
+        config = _with_limits(config, own_suite) if limited else config
     if own.path is None and own.name is not None:
         own = msgspec.structs.replace(own, path=str(TEMPLATES / own.name))
     if own.path is not None:

@@ -30,8 +30,8 @@ class Continuation:
         mark = _WORD
         while mark in str(messages):
             mark += "x"
-        # Of a template that trims texts the blank is left out.
-        self._mark = f"{mark} "
+        # Of a template that trims texts the tab is left out: behind a text they put blanks and line ends alone.
+        self._mark = f"{mark}\t"
         self._text, last["content"] = _marked(last.get("content"), self._mark)
         if not self._text.strip():
             raise UsageError("the last message has no text to go on from")

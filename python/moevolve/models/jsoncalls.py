@@ -15,10 +15,10 @@ from typing import Any
 
 from moevolve.models.parameters import Signatures, read_json
 from moevolve.models.scan import Scan, Tags
-from moevolve.models.toolcalls import CUT_OFF, CallNotes, MarkedCalls, noted
+from moevolve.models.toolcalls import CUT_OFF, NO_CALL, CallNotes, MarkedCalls, noted
+from moevolve.protocol.functions import short_id
 
 _SOLID = re.compile(r"\S")
-_NO_JSON = "it is not a JSON object with a name and arguments"
 
 
 class JsonText:
@@ -73,7 +73,7 @@ class LlamaCalls:
         """As of `CallReader`. What stands behind the mark and is no object is code for an interpreter that is not here."""
         blanks = yield from _blanks(scan)
         if scan.next != "{":
-            notes.fail(f"{self.opening}{blanks}", CUT_OFF if scan.ended and not scan.next else _NO_JSON)
+            notes.fail(f"{self.opening}{blanks}", CUT_OFF if scan.ended and not scan.next else NO_CALL)
             return
         yield from self._objects(scan, notes, f"{self.opening}{blanks}")
 
@@ -138,7 +138,7 @@ class MistralCalls(MarkedCalls):
         try:
             value = read_json(text)
         except ValueError:
-            notes.fail(f"{mark}{text}", _NO_JSON if whole else CUT_OFF)
+            notes.fail(f"{mark}{text}", NO_CALL if whole else CUT_OFF)
             return
         calls = value if isinstance(value, list) else [value]
         if not calls:
@@ -151,12 +151,12 @@ class MistralCalls(MarkedCalls):
                 notes.fail(own, reason, name)
 
     def _named(self, scan: Scan, notes: CallNotes, blanks: str) -> Generator[None, None, None]:
-        source = [self.opening, blanks]
+        source, own = [self.opening, blanks], ""
         name, mark = yield from scan.gather(self._head)
         source += [name, mark or ""]
         if mark == self.ids:
-            text, mark = yield from scan.gather(self._head)
-            source += [text, mark or ""]
+            own, mark = yield from scan.gather(self._head)
+            source += [own, mark or ""]
         if mark is None:
             notes.fail("".join(source), CUT_OFF)
             return
@@ -166,10 +166,10 @@ class MistralCalls(MarkedCalls):
         else:
             source.append((yield from _blanks(scan)))
         if scan.next != "{":
-            notes.fail("".join(source), CUT_OFF if scan.ended and not scan.next else _NO_JSON, name.strip())
+            notes.fail("".join(source), CUT_OFF if scan.ended and not scan.next else NO_CALL, name.strip())
             return
         text, whole = yield from _value(scan)
-        call = {"name": name.strip(), "arguments": text}
+        call = {"id": own.strip(), "name": name.strip(), "arguments": text}
         problem = noted(call, self._signatures, notes, _id(call, notes))
         if problem is not None:
             notes.fail("".join([*source, text]), problem[1] if whole else CUT_OFF, name.strip())
@@ -180,7 +180,7 @@ def _id(call: Any, notes: CallNotes) -> str:
     own = call.get("id") if isinstance(call, dict) else None
     if isinstance(own, str) and re.fullmatch("[A-Za-z0-9]{9}", own):
         return own
-    return f"call{notes.next_index % 10**5:05d}"
+    return short_id(notes.next_index)
 
 
 def _blanks(scan: Scan) -> Generator[None, None, str]:

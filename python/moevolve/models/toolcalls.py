@@ -28,6 +28,7 @@ from moevolve.models.turns import (
 )
 
 CUT_OFF = "the text ends inside the call"
+NO_CALL = "it is not a JSON object with a name and arguments"
 
 
 class CallNotes:
@@ -124,7 +125,7 @@ def noted(
         notes: of the turn.
         given_id: the call's id, where the family has ids of its own.
     """
-    unread = None, "it is not a JSON object with a name and arguments"
+    unread = None, NO_CALL
     try:
         if isinstance(call, str):
             call = read_json(call)
@@ -176,13 +177,13 @@ class HermesCalls(MarkedCalls):
             # A mark inside an argument closes nothing.
             parts.append(mark)
         whole = "".join(parts)
-        if self._problem(whole, notes) is None:
+        if noted(whole, self._signatures, notes) is None:
             return
         # A call that was never closed takes those after it along; each of them may stand alone.
         pieces = f"{whole}{mark or ''}".split(self.opening)
         for place, piece in enumerate(pieces, 1):
             body, closed, after = piece.partition(self.closing)
-            problem = self._problem(body, notes)
+            problem = noted(body, self._signatures, notes)
             if problem is None:
                 notes.say(after)
                 continue
@@ -190,9 +191,6 @@ class HermesCalls(MarkedCalls):
             name, reason = problem
             notes.fail(f"{self.opening}{body}{closed}", CUT_OFF if cut_off else reason, name)
             notes.say(after)
-
-    def _problem(self, text: str, notes: CallNotes) -> tuple[str | None, str] | None:
-        return noted(text, self._signatures, notes)
 
 
 class MinimaxCalls(MarkedCalls):

@@ -24,7 +24,7 @@ def with_tool_calls(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
         one = {name: value for name, value in message.items() if name != "function_call"}
         if (call := message.get("function_call")) is not None:
             _check(f"{where}.function_call", call, message)
-            last = _name(index)
+            last = short_id(index)
             function = {"name": call["name"], "arguments": call.get("arguments") or "{}"}
             one["tool_calls"] = [{"id": last, "type": "function", "function": function}]
         elif message.get("role") == "function":
@@ -32,7 +32,7 @@ def with_tool_calls(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
                 raise Unsaid(
                     f"{where}.name", "an answer in the role `function` has its name", "invalid_value"
                 )
-            one |= {"role": "tool", "tool_call_id": last or _name(index)}
+            one |= {"role": "tool", "tool_call_id": last or short_id(index)}
         told.append(one)
     return told
 
@@ -48,6 +48,6 @@ def _check(where: str, call: Any, message: Mapping[str, Any]) -> None:
         raise Unsaid(f"{where}.arguments", "JSON of an object, in a text", "invalid_value")
 
 
-def _name(index: int) -> str:
+def short_id(index: int) -> str:
     """A call's id: nine letters and digits, which every template takes."""
     return f"call{index % 10**5:05d}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from moevolve.auditor import AuditReport, audit, compare
 from moevolve.journal.store import RunStore
 from moevolve.journal.text import line
-from moevolve.report.summary import figures_of
+from moevolve.report.summary import summary_of
 
 WIDEST = 240
 """Characters of one line of the page."""
@@ -30,7 +32,7 @@ def audited(path: str | Path, *, decision: str | None = None, head: str | None =
     report = audit(path, decision=decision, head=head)
     if report.ok and report.state != "running" and decision is None and report.chain.entries:
         with RunStore.open(Path(path)) as store:
-            compare(report, figures_of(store))
+            compare(report, msgspec.to_builtins(summary_of(store)))
     return report
 
 

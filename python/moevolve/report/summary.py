@@ -254,13 +254,6 @@ def summary_of(store: Recorded) -> Summary | None:
     return summarise(reader, store.head(), store.sandbox()) if reader.view.entries else None
 
 
-def figures_of(store: Recorded) -> dict[str, Any]:
-    """The summary as plain values, ready for JSON; empty while the journal is."""
-    summary = summary_of(store)
-    plain: dict[str, Any] = msgspec.to_builtins(summary) if summary else {}
-    return plain
-
-
 def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
     """The summary of a run that was read.
 

@@ -67,8 +67,8 @@ class SkillTasks:
         ]
 
     def _cells(self, split: str, count: int, skills: Sequence[str], draw: Random) -> list[Cell]:
-        """`count` cells, as many of each skill. Of tasks that are listed each comes once: its likeliest answer stays what it
-        is, so that a second look would be no evidence."""
+        """`count` cells, as many of each skill as it has tasks for. Of tasks that are listed each comes once: its likeliest
+        answer stays what it is, so that a second look would be no evidence."""
         leaves = [self._suite[path] for path in skills]
         listed = {
             leaf.path: [
@@ -81,12 +81,16 @@ class SkillTasks:
         }
         for levels in listed.values():
             draw.shuffle(levels)
-        rounds = max(1, min([count // len(skills), *map(len, listed.values())]))
         return [
             (leaf.path, listed[leaf.path].pop() if leaf.path in listed else draw.randint(*leaf.levels))
-            for _ in range(rounds)
+            for _ in range(max(1, count // len(skills)))
             for leaf in leaves
+            if leaf.path not in listed or listed[leaf.path]
         ]
+
+    def fresh(self, skill: str) -> bool:
+        """Whether there are tasks of a skill that no look has had."""
+        return self._suite[skill].listed is None
 
 
 def short(labels: Sequence[ConsensusLabel], engine: Engine) -> list[ConsensusLabel]:
@@ -125,7 +129,8 @@ def with_skills(
     """A promotion as the run's skills see it: taken back if they lose, together or one by itself. Returns it, and the tokens
     drawn.
 
-    A skill that seems to fall beyond the margin is looked at once more, on fresh tasks: the first look chose it.
+    A skill that seems to fall beyond the margin is looked at once more, on fresh tasks: the first look chose it. Of one
+    whose tasks are listed the first look had them all.
 
     Args:
         verdict: the feedback's.
@@ -137,7 +142,11 @@ def with_skills(
     margin = tasks.config.gate.margin
     check, drawn = _compared(tasks, candidate, champion, CHECKS, stage, tasks.skills)
     harmed = list(check.vetoes)
-    suspects = [path for path in tasks.skills if check.skills.get(path, 0.0) < -margin and path not in harmed]
+    suspects = [
+        path
+        for path in tasks.skills
+        if check.skills.get(path, 0.0) < -margin and path not in harmed and tasks.fresh(path)
+    ]
     if suspects and not harmed:
         again, more = _compared(
             tasks, candidate, champion, AGAIN * len(suspects), (*stage, "again"), suspects

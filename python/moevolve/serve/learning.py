@@ -127,14 +127,15 @@ class Learning:
     async def erase(self, ids: Sequence[str] | None, client: str | None) -> int:
         """Erases interactions, the feedback on them, and the lessons from them; returns how many."""
 
-        def work() -> tuple[set[str], int]:
+        def work() -> int:
             touched = self.interactions.touched(ids, client)
-            return touched, erase(self.deployed, self.interactions, ids, client)
+            if running:
+                self._erased.update(touched)  # Before anything is gone: the cycle has read it.
+            purge_lessons(self.deployed, touched)
+            return self.interactions.erase(ids, client)
 
-        touched, gone = await self._do(work)
-        if self.running:
-            self._erased |= touched
-        return gone
+        running = self.running
+        return await self._do(work)
 
     # What is learned
 

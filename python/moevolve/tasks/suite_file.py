@@ -30,7 +30,7 @@ class SkillSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class LimitSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `[limits]` says: bounds of a run on the suite, where the run's own file leaves them as they are."""
+    """What `[limits]` says: bounds of a run on the suite, where the run has their defaults, written out or not."""
 
     requests: Annotated[int, Meta(ge=0, le=10**6)] | None = None
     tokens: Annotated[int, Meta(ge=1, le=10**9)] | None = None

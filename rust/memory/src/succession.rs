@@ -32,6 +32,16 @@ impl MemoryStore {
         manner: Manner,
     ) -> Work<()> {
         let Some(old) = &lesson.supersedes else {
+            if let Some(before) = replaced {
+                // A lesson that is written again keeps its place: what came after it still does.
+                let mut gone = self.columns.get(txn, before)?;
+                if gone.successor != NONE {
+                    let mut new = self.columns.get(txn, row)?;
+                    new.successor = gone.successor;
+                    gone.successor = row;
+                    self.columns.put(txn, &[(before, gone), (row, new)])?;
+                }
+            }
             return Ok(());
         };
         let refuse = |why: &str| name_error("superseded lesson", old, why);
@@ -65,7 +75,7 @@ impl MemoryStore {
             }
         }
         if columns.successor != NONE {
-            // A lesson that is written again keeps its place: what came after it still does.
+            // The same of one that supersedes.
             let mut later = self.columns.get(txn, last)?;
             later.successor = columns.successor;
             self.columns.put(txn, &[(last, later)])?;

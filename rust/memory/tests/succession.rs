@@ -121,6 +121,10 @@ fn a_lesson_that_is_written_again_keeps_its_place() {
     assert!(!holding(&memory).contains(&"a".to_owned()));
     memory.put(&chain).unwrap();
     assert_eq!(holding(&memory), ["c"]);
+    memory.put(&chain[..1]).unwrap();
+    assert_eq!(holding(&memory), ["c"], "the first supersedes nothing");
+    memory.put(&chain[2..]).unwrap();
+    assert_eq!(holding(&memory), ["c"]);
 }
 
 #[test]

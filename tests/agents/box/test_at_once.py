@@ -85,3 +85,19 @@ def test_the_record_counts_what_was_asked_beside_what_ended_the_attempt(
     monkeypatch.undo()
     assert account(solved(tmp_path / "record", heard, tokens=200, max_tokens=16)) == account(outcome)
     assert sorted(each.key for each in heard.asked) == sorted(each.key for each in asked.asked)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_sends_too_much_is_answered_up_to_there_and_its_record_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its requests wait: none is on record that nobody answered."""
+    monkeypatch.setattr("moevolve.agents.attempt.SPARE", 250)
+    monkeypatch.setattr("moevolve.agents.attempt.LETTER", 0)
+    outcome = solved(tmp_path / "record", Model(), tokens=200, max_tokens=16)
+    assert outcome.failure == "malformed" and outcome.requests > 0
+    assert outcome.tokens == 2 * outcome.requests
+    monkeypatch.undo()
+    heard = Model()
+    assert account(solved(tmp_path / "record", heard, tokens=200, max_tokens=16)) == account(outcome)
+    assert len(heard.asked) == outcome.requests

@@ -349,7 +349,7 @@ def test_requests_that_are_refused_are_bounded_in_bytes_and_the_record_says_the_
     record = tmp_path / "attempts.tape"
 
     def solved() -> Outcome:
-        role = RoleSection(prompt_chars=200_000, requests=20)
+        role = RoleSection(prompt_chars=50_000, requests=20)
         boxed = ProgramHost(RolesSection(solver=role), boxes=BoxHost(Records(record)))
         [outcome] = boxed.solve(command(script), tasks(1), Model(), None, [1])
         boxed.boxes.close()

@@ -155,6 +155,15 @@ def test_a_prompt_that_a_filter_stopped_is_no_fault_of_the_key(status: int, body
     assert call.failure == "content_filter" and call.failure not in FATAL
 
 
+def test_the_words_of_a_filtered_prompt_name_no_field() -> None:
+    said = {
+        "message": "flagged",
+        "code": "content_filter",
+        "metadata": {"flagged_input": "set temperature and top_p"},
+    }
+    assert get({"error": said}, 400).named == ()
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from moevolve.errors import UsageError
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
@@ -121,6 +123,42 @@ def test_a_deed_costs_one_candidate_by_name(folder: EvaluatorFolder, deed: str, 
         assert (found.score, found.failure) == (None, failure), found
         assert len(found.output) <= 4096 and len(found.detail) <= 2000
         assert process.evaluate(GOOD).score == 1.5, "the next one is unharmed"
+
+
+TAKES_AWAY = {
+    "its folders": "shutil.rmtree(top)",
+    "their names": "os.rename(top, top + '-gone')",
+    "the copy for a file": "shutil.rmtree(copy)\nopen(copy, 'w').close()",
+    "everything for a link": "shutil.rmtree(top)\nos.symlink('/nowhere', top)",
+}
+"""What a program may do to the folders that it works in, where there are no namespaces."""
+
+
+@pytest.mark.parametrize("deed", list(TAKES_AWAY))
+def test_who_takes_the_folders_away_harms_nobody_after_it(folder: EvaluatorFolder, deed: str) -> None:
+    found = "import os, shutil\ncopy = os.path.dirname(os.getcwd())\ntop = os.path.dirname(copy)\n"
+    mark = Path(tempfile.gettempdir())
+    before = set(mark.glob("moevolve-evaluation-*"))
+    with EvaluatorProcess(folder, LIMITS, walls=False) as process:
+        for _ in range(2):
+            process.evaluate(f"{GOOD}{found}{TAKES_AWAY[deed]}\n")
+            assert process.evaluate(GOOD).score == 1.5
+    for left in set(mark.glob("moevolve-evaluation-*-gone")) - before:
+        shutil.rmtree(left)
+    assert set(mark.glob("moevolve-evaluation-*")) == before
+
+
+def test_a_folder_that_is_too_large_leaves_nothing(folder: EvaluatorFolder) -> None:
+    large = folder.path / "large"
+    with large.open("wb") as file:
+        file.truncate(65 << 20)
+    before = set(Path(tempfile.gettempdir()).glob("moevolve-evaluation-*"))
+    try:
+        with pytest.raises(UsageError, match="holds more than"):
+            EvaluatorProcess(folder, LIMITS, walls=False).start()
+    finally:
+        large.unlink()
+    assert set(Path(tempfile.gettempdir()).glob("moevolve-evaluation-*")) == before
 
 
 @WALLS

@@ -32,7 +32,6 @@ TAIL = 500
 class BoxedAttempt(Attempt):
     """The host's account of an attempt in a box: what it is answered depends on what it asks, not on when."""
 
-    LETTER = 2
     __slots__ = ("_asked", "_called", "_pasts", "heard")
 
     def __init__(self, skill: str, attempt_key: int, limits: RoleSection, session: int | None = None) -> None:

@@ -188,6 +188,7 @@ class Conversation:
             reason = f"it ended by {former.failure}"
         else:
             self._left = Counter(former.requests)
+            self.attempt.heard = True  # What strays from them never reaches the table.
             calls = (call_of(arguments) for kind, arguments in former.requests if kind == "call")
             self.attempt.follow(call for call in calls if call is not None)
             try:

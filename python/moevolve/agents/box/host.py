@@ -53,7 +53,7 @@ class BoxHost:
         words: Words,
         *,
         keep: bool,
-        sessions: Sequence[int] | None = None,
+        sessions: Sequence[int],
     ) -> list[Outcome]:
         """One attempt on every task, each in a box of its own.
 
@@ -65,7 +65,7 @@ class BoxHost:
             role: what an attempt may ask of the policy; the round is divided by it before it starts.
             words: whose the table's are.
             keep: hold on to workspaces, for `workspace.take`.
-            sessions: one a task, whose world its calls of tools reach; None for the keys.
+            sessions: one a task, whose world its calls of tools reach.
 
         Raises:
             SafetyError: this machine cannot make boxes.
@@ -85,7 +85,7 @@ class BoxHost:
                 words,
                 keep,
             )
-            for index, (task, key, session) in enumerate(zip(tasks, keys, sessions or keys, strict=True))
+            for index, (task, key, session) in enumerate(zip(tasks, keys, sessions, strict=True))
         ]
         gateway = Gateway(table)
         work = asyncio.run_coroutine_threadsafe(call.run(conversations, nursery), nurseries.loop())
@@ -133,7 +133,8 @@ class BoxHost:
         attempts = [each.attempt for each in conversations]
         live = []
         for each in asked:
-            attempts[each.index].weigh(len(each.arguments))
+            if not attempts[each.index].heard:  # What is on record was weighed when it was made.
+                attempts[each.index].weigh(len(each.arguments))
             if attempts[each.index].asks:
                 conversations[each.index].note(each.kind, each.arguments)
                 live.append(each)
@@ -174,7 +175,10 @@ def _round(
         own = list(group)
         most = 1
         if len(own) > 1:
-            most = gateway.together([_wire(each) for each in own], conversations[index].attempt)
+            attempt = conversations[index].attempt
+            most = gateway.together([_wire(each) for each in own], attempt)
+            if not attempt.fits(sum(len(each.arguments) for each in own[:most])):
+                most = 1
         now += own[:most]
         later += own[most:]
     return now, later

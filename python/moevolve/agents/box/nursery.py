@@ -192,12 +192,13 @@ class Nursery:
         """Ends the process and all its boxes."""
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
-            self._control.close()
-            self._control = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(SandboxError("the nursery of boxes has ended"))

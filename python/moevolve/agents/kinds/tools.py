@@ -11,6 +11,7 @@ import msgspec
 
 from moevolve.agents.attempt import Attempt
 from moevolve.agents.gateway import Given, Refused, Result, within
+from moevolve.protocol import packing
 from moevolve.protocol.messages import Tool
 from moevolve.protocol.requests import ToolRequest
 
@@ -53,7 +54,7 @@ class WireCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _decode_call = msgspec.json.Decoder(WireCall, strict=True).decode
-_spell = msgspec.msgpack.Encoder(order="deterministic").encode
+_spell = packing.encode
 
 
 def call_of(arguments: bytes) -> bytes | None:

@@ -122,7 +122,8 @@ def read(status: int, headers: Mapping[str, str], body: bytes, api: str, now: Ca
     if status != 200:
         failure, detail = refusal(status, body)
         call = Call(failure=failure, detail=detail, hold=hold)
-        return _about(call, body) if status in (400, 422) else call
+        # A filter repeats the prompt, whose words are no names of fields.
+        return _about(call, body) if status in (400, 422) and failure == "rejected" else call
     try:
         value = _decoded(body)
     except UNREADABLE as error:

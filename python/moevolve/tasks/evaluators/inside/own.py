@@ -30,20 +30,34 @@ class OwnFolders:
 
     def __init__(self, source: str) -> None:
         self._source = source
+        self._files = [os.path.relpath(path, source) for path in _listed(source)]
         self._root = tempfile.mkdtemp(prefix="moevolve-evaluation-")
         self.folder = f"{self._root}/copy/{os.path.basename(source)}"
         self.home = f"{self._root}/candidate"
-        self._files = [os.path.relpath(path, source) for path in _listed(source)]
         self._state: list[tuple[str, int]] = []
-        self._copy()
+        try:
+            self._copy()
+        except BaseException:
+            self.leave()
+            raise
 
     def clear(self) -> None:
         """Takes away what an evaluation left: its candidate, and the copy where anything of it was changed."""
-        os.chmod(self._root, 0o700)
-        _remove(self.home)
-        os.mkdir(self.home)
-        if _state(self.folder) != self._state:
-            _remove(self.folder)
+        try:
+            if os.path.islink(self._root):
+                raise NotADirectoryError(self._root)
+            os.chmod(self._root, 0o700)
+            _remove(self.home)
+            os.mkdir(self.home)
+            if _state(self.folder) != self._state:
+                _remove(self.folder)
+                self._copy()
+        except OSError:
+            # The program took away what they stand in, or put something else there.
+            os.chdir("/")
+            _remove(self._root)
+            os.mkdir(self._root, 0o700)
+            os.mkdir(self.home)
             self._copy()
 
     def leave(self) -> None:
