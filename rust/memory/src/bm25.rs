@@ -1,13 +1,8 @@
-//! Ranking by words: Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2 and b = .75, exact to the last row.
-//!
-//! The rarest word comes first. As soon as what is left to add cannot lift another row among the best, only the rows
-//! that may still be among them are looked up in the common words' postings (Turtle and Flood, 1995).
+//! Scores by words: Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2 and b = .75, word by word, the rarest first.
 
 use heed::{AnyTls, RoTxn};
 
-use crate::filter::Allowed;
 use crate::postings::{Postings, length_of};
-use crate::query::Best;
 use crate::totals::Totals;
 
 const K1: f32 = 1.2;
@@ -16,28 +11,23 @@ const B: f32 = 0.75;
 /// Occurrences beyond this count as this many: more hardly change a score.
 const MOST: usize = 31;
 
-/// A word in so few rows is added whole without asking whether it must be.
-const FEW: u32 = 4096;
+/// In so many rows a word's parts are worth a table of all counts and lengths.
+const TABLED: u32 = 8192;
 
 /// A query's words with their weights, rarest first.
 pub struct Words {
-    words: Vec<(String, f32, u32)>,
+    words: Vec<Word>,
     /// Sum of the weights, of words that no row holds too.
     total: f32,
     norms: Box<[f32; 256]>,
 }
 
-/// Normalised scores of rows.
-pub struct Ranked {
-    /// The best, best first.
-    pub best: Vec<(f32, u32)>,
-    /// Those that were named, in their order.
-    pub others: Vec<(f32, u32)>,
+struct Word {
+    text: String,
+    /// Its inverse document frequency.
+    weight: f32,
+    rows: u32,
 }
-
-/// Dense scores by row, all zero between two queries.
-#[derive(Default)]
-pub struct Scratch(Vec<f32>);
 
 fn part(weight: f32, count: u8, norm: f32) -> f32 {
     let count = usize::from(count).min(MOST) as f32;
@@ -60,10 +50,14 @@ impl Words {
             let weight = (1.0 + (kept - rows_ + 0.5) / (rows_ + 0.5)).ln() as f32;
             total += weight;
             if rows > 0 {
-                known.push((word.clone(), weight, rows));
+                known.push(Word {
+                    text: word.clone(),
+                    weight,
+                    rows,
+                });
             }
         }
-        known.sort_by(|a, b| a.2.cmp(&b.2).then_with(|| a.0.cmp(&b.0)));
+        known.sort_by(|a, b| a.rows.cmp(&b.rows).then_with(|| a.text.cmp(&b.text)));
         let mean = totals.mean_words();
         let mut norms = Box::new([0.0; 256]);
         for (code, norm) in norms.iter_mut().enumerate() {
@@ -78,140 +72,51 @@ impl Words {
 
     /// Whether a word stands in more than a quarter of the lessons, of which there are enough to say so.
     pub fn common(&self, word: &str, kept: u32) -> bool {
-        let rows = self
-            .words
-            .iter()
-            .find(|(known, _, _)| known == word)
-            .map(|(_, _, rows)| *rows);
-        kept >= 40 && rows.is_some_and(|rows| rows > kept / 4)
+        let known = self.words.iter().find(|known| known.text == word);
+        kept >= 40 && known.is_some_and(|known| known.rows > kept / 4)
     }
 
-    /// The best rows by normalised score, and the scores of other rows; None if a block is torn.
-    pub fn rank(
+    /// The sum of the weights of all words that are asked for, those too that no row holds.
+    pub fn total(&self) -> f32 {
+        self.total.max(f32::MIN_POSITIVE)
+    }
+
+    /// Adds every word's parts to the scores of its rows; false if a block is torn.
+    pub fn add(
         &self,
         txn: &RoTxn<'_, AnyTls>,
         postings: Postings,
-        allowed: &Allowed,
-        limit: usize,
-        others: &[u32],
-        scratch: &mut Scratch,
-    ) -> heed::Result<Option<Ranked>> {
-        let size = allowed.bits.len() * 64;
-        scratch.0.resize(size.max(scratch.0.len()), 0.0);
-        let ranked = self.ranked(
-            txn,
-            postings,
-            allowed,
-            limit,
-            others,
-            &mut scratch.0[..size],
-        );
-        scratch.0[..size].fill(0.0);
-        ranked
-    }
-
-    fn ranked(
-        &self,
-        txn: &RoTxn<'_, AnyTls>,
-        postings: Postings,
-        allowed: &Allowed,
-        limit: usize,
-        others: &[u32],
         scores: &mut [f32],
-    ) -> heed::Result<Option<Ranked>> {
-        let mut done = 0;
-        let mut survivors = None;
-        for (index, (word, weight, rows)) in self.words.iter().enumerate() {
-            if *rows > FEW && index > 0 {
-                let left: f32 = self.words[index..]
-                    .iter()
-                    .map(|(_, weight, _)| weight * (K1 + 1.0))
-                    .sum();
-                let mut best = Best::new(limit);
-                each_above(scores, allowed, 0.0, |score, row| {
-                    best.push(score, row);
-                    best.floor.max(0.0)
-                });
-                if let Some(threshold) = best.threshold().filter(|threshold| left < *threshold) {
-                    let mut rows = Vec::new();
-                    each_above(scores, allowed, threshold - left, |_, row| {
-                        rows.push(row);
-                        threshold - left
+    ) -> heed::Result<bool> {
+        for word in &self.words {
+            let norm = |length: u8| self.norms[usize::from(length)];
+            let whole = if word.rows < TABLED {
+                postings.walk(txn, &word.text, |block| {
+                    block.each(|row, count, length| {
+                        if let Some(score) = scores.get_mut(row as usize) {
+                            *score += part(word.weight, count, norm(length));
+                        }
                     });
-                    survivors = Some(rows);
-                    break;
-                }
-            }
-            let mut table = [[0.0; 256]; MOST + 1];
-            for (count, lengths) in table.iter_mut().enumerate().skip(1) {
-                for (score, norm) in lengths.iter_mut().zip(self.norms.iter()) {
-                    *score = part(*weight, count as u8, *norm);
-                }
-            }
-            let whole = postings.walk(txn, word, |block| {
-                block.each(|row, count, length| {
-                    if let Some(score) = scores.get_mut(row as usize) {
-                        *score += table[usize::from(count).min(MOST)][usize::from(length)];
+                })?
+            } else {
+                let mut table = [[0.0; 256]; MOST + 1];
+                for (count, lengths) in table.iter_mut().enumerate().skip(1) {
+                    for (score, norm) in lengths.iter_mut().zip(self.norms.iter()) {
+                        *score = part(word.weight, count as u8, *norm);
                     }
-                });
-            })?;
+                }
+                postings.walk(txn, &word.text, |block| {
+                    block.each(|row, count, length| {
+                        if let Some(score) = scores.get_mut(row as usize) {
+                            *score += table[usize::from(count).min(MOST)][usize::from(length)];
+                        }
+                    });
+                })?
+            };
             if !whole {
-                return Ok(None);
-            }
-            done = index + 1;
-        }
-        let rest = |row: u32| -> heed::Result<f32> {
-            let mut score = scores[row as usize];
-            for (word, weight, _) in &self.words[done..] {
-                if let Some(found) = postings.find(txn, word, row)? {
-                    score += part(*weight, found.count, self.norms[usize::from(found.length)]);
-                }
-            }
-            Ok(score)
-        };
-        let mut best = Best::new(limit);
-        match survivors {
-            Some(rows) => {
-                for row in rows {
-                    best.push(rest(row)?, row);
-                }
-            }
-            None => each_above(scores, allowed, 0.0, |score, row| {
-                best.push(score, row);
-                best.floor.max(0.0)
-            }),
-        }
-        let total = self.total.max(f32::MIN_POSITIVE);
-        let best = best.sorted().into_iter();
-        Ok(Some(Ranked {
-            best: best.map(|(score, row)| (score / total, row)).collect(),
-            others: others
-                .iter()
-                .map(|&row| Ok((rest(row)? / total, row)))
-                .collect::<heed::Result<_>>()?,
-        }))
-    }
-}
-
-/// Calls `each` with the allowed rows above a floor, which it may raise, in ascending order.
-fn each_above(
-    scores: &[f32],
-    allowed: &Allowed,
-    mut floor: f32,
-    mut each: impl FnMut(f32, u32) -> f32,
-) {
-    for (index, (chunk, &bits)) in scores.chunks_exact(64).zip(&allowed.bits).enumerate() {
-        if bits == 0
-            || !chunk
-                .iter()
-                .fold(false, |any, score| any | (*score > floor))
-        {
-            continue;
-        }
-        for (lane, &score) in chunk.iter().enumerate() {
-            if score > floor && bits >> lane & 1 == 1 {
-                floor = each(score, (index * 64 + lane) as u32);
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 }

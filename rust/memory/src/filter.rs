@@ -22,10 +22,42 @@ pub struct Filter {
 }
 
 /// A set of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Allowed {
     pub bits: Vec<u64>,
     pub count: usize,
+    pub trust: Trust,
+}
+
+/// How far rows are trusted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trust {
+    /// Of all rows, while `each` is empty.
+    pub same: f32,
+    /// Of every row, 64 for each word of bits, where two that are allowed differ.
+    pub each: Vec<f32>,
+}
+
+impl Trust {
+    fn of(each: Vec<f32>, allowed: &[u64]) -> Self {
+        let (rows, _) = each.as_chunks::<64>();
+        let mut trusted = rows.iter().zip(allowed).flat_map(|(rows, &bits)| {
+            (0..64)
+                .filter(move |lane| bits >> lane & 1 == 1)
+                .map(|lane| rows[lane])
+        });
+        let same = trusted.next().unwrap_or_default();
+        if trusted.all(|trust| trust == same) {
+            let each = Vec::new();
+            return Self { same, each };
+        }
+        Self { same, each }
+    }
+
+    /// Of one row.
+    pub fn get(&self, row: u32) -> f32 {
+        self.each.get(row as usize).copied().unwrap_or(self.same)
+    }
 }
 
 impl Allowed {
@@ -59,9 +91,14 @@ impl Filter {
         columns: Columns,
         rows: u32,
     ) -> heed::Result<Allowed> {
-        let mut bits = vec![0u64; (rows as usize).div_ceil(BLOCK) * BLOCK / 64];
+        let size = (rows as usize).next_multiple_of(BLOCK);
+        let mut bits = vec![0u64; size / 64];
+        let mut trust = vec![0.0; size];
         let mut superseded: Vec<(u32, u32)> = Vec::new();
-        for (number, words) in bits.chunks_exact_mut(BLOCK / 64).enumerate() {
+        let blocks = bits
+            .chunks_exact_mut(BLOCK / 64)
+            .zip(trust.chunks_exact_mut(BLOCK));
+        for (number, (words, trust)) in blocks.enumerate() {
             let Some(block) = columns.block(txn, number as u32)? else {
                 continue;
             };
@@ -83,6 +120,7 @@ impl Filter {
                     continue;
                 }
                 words[index / 64] |= 1 << (index % 64);
+                trust[index] = row.trust;
                 if row.successor != NONE && !self.forgotten {
                     superseded.push(((number * BLOCK + index) as u32, row.successor));
                 }
@@ -101,6 +139,7 @@ impl Filter {
             }
         }
         let count = bits.iter().map(|word| word.count_ones() as usize).sum();
-        Ok(Allowed { bits, count })
+        let trust = Trust::of(trust, &bits);
+        Ok(Allowed { bits, count, trust })
     }
 }

@@ -15,6 +15,7 @@ mod filter;
 mod lesson;
 mod postings;
 mod query;
+mod ranking;
 mod rotation;
 mod scan;
 mod search;

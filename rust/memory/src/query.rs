@@ -97,22 +97,18 @@ impl Best {
         }
     }
 
+    /// Those that are kept, in no order.
+    pub fn rows(mut self) -> Vec<u32> {
+        self.cut();
+        self.rows.into_iter().map(|(_, row)| row).collect()
+    }
+
     /// Best first.
+    #[cfg(test)]
     pub fn sorted(mut self) -> Vec<(f32, u32)> {
         self.cut();
         self.rows.sort_unstable_by(order);
         self.rows
-    }
-
-    /// The score of the last that is kept, once there are enough.
-    pub fn threshold(mut self) -> Option<f32> {
-        self.cut();
-        let full = self.rows.len() == self.limit;
-        full.then(|| {
-            self.rows
-                .iter()
-                .fold(f32::INFINITY, |least, row| least.min(row.0))
-        })
     }
 }
 

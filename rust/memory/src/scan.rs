@@ -1,128 +1,98 @@
-//! Ranking by vectors: exact where few rows are allowed; above that, estimates from codes choose what is computed exactly.
+//! Cosines of all allowed rows: exact where they are few; above that, estimates from codes.
 
 use heed::{AnyTls, RoTxn};
 
 use crate::bytes::row_key;
 use crate::codes::{self, Block, CodedQuery, words_of};
 use crate::filter::Allowed;
-use crate::query::Best;
 use crate::simd;
 use crate::vectors::{BLOCK, Vectors};
 
 /// With so many allowed rows every product is computed.
 const EXACT: usize = 4096;
 
-/// Estimates from which the exact products are computed, for each row wanted, and at least.
-const CANDIDATES: (usize, usize) = (8, 256);
-
 /// Rows that are worth a second thread.
 const SPLIT: usize = 1 << 18;
 
-/// The best rows by cosine; None if a block is torn.
-pub fn rank(
+/// The codes of as many rows as a block has, and where their estimates go.
+type Part<'a, 'o> = (Block<'a>, &'o mut [f32; codes::BLOCK]);
+
+/// Writes the cosine of every allowed row, negative infinity where a row has no vector; other rows are left as they are
+/// or get a number too. None if a block is torn.
+pub fn cosines(
     txn: &RoTxn<'_, AnyTls>,
     vectors: Vectors,
     query: &[f32],
     centre: &[f32],
     allowed: &Allowed,
-    limit: usize,
-) -> heed::Result<Option<Vec<(f32, u32)>>> {
+    out: &mut [f32],
+) -> heed::Result<Option<()>> {
     if allowed.count <= EXACT {
-        return exact(txn, vectors, query, allowed.rows(), limit);
+        return exact(txn, vectors, query, allowed.rows(), |row, cosine| {
+            out[row as usize] = cosine;
+        });
     }
     let words = words_of(query.len());
     let coded = CodedQuery::of(query, centre);
-    let mut blocks = Vec::new();
-    for (number, bits) in allowed.bits.chunks(codes::BLOCK / 64).enumerate() {
+    let mut parts: Vec<Part<'_, '_>> = Vec::new();
+    let (chunks, _) = out.as_chunks_mut();
+    let wanted = allowed.bits.chunks(codes::BLOCK / 64).zip(chunks);
+    for (number, (bits, out)) in wanted.enumerate() {
         if bits.iter().all(|word| *word == 0) {
             continue;
         }
         let Some(value) = vectors.codes.get(txn, &row_key(number as u32))? else {
+            out.fill(f32::NEG_INFINITY);
             continue;
         };
         let Some(block) = Block::read(value, words) else {
             return Ok(None);
         };
-        blocks.push((number, bits, block));
+        parts.push((block, out));
     }
-    let wanted = (limit * CANDIDATES.0).max(CANDIDATES.1);
-    let scan = |part: &[(usize, &[u64], Block<'_>)]| {
-        let mut best = Best::new(wanted);
-        let mut estimates = [0.0; codes::BLOCK];
-        for (number, bits, block) in part {
-            simd::estimate(block, &coded, &mut estimates);
-            for (index, (chunk, &bits)) in estimates.chunks_exact(64).zip(*bits).enumerate() {
-                let floor = best.floor;
-                if !chunk
-                    .iter()
-                    .fold(false, |any, value| any | (*value > floor))
-                {
-                    continue;
-                }
-                for (lane, &value) in chunk.iter().enumerate() {
-                    if value > best.floor && bits >> lane & 1 == 1 {
-                        best.push(value, (number * codes::BLOCK + index * 64 + lane) as u32);
-                    }
-                }
-            }
+    let estimate = |parts: &mut [Part<'_, '_>]| {
+        for (block, out) in parts {
+            simd::estimate(block, &coded, out);
         }
-        best.sorted()
     };
-    let mut chosen = if allowed.bits.len() * 64 >= SPLIT {
-        let (left, right) = blocks.split_at(blocks.len() / 2);
-        let (mut a, b) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| scan(right));
-            let own = scan(left);
-            (
-                own,
-                other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
+    if allowed.bits.len() * 64 >= SPLIT {
+        let middle = parts.len() / 2;
+        let (left, right) = parts.split_at_mut(middle);
+        std::thread::scope(|scope| {
+            scope.spawn(|| estimate(right));
+            estimate(left);
         });
-        a.extend(b);
-        a.sort_unstable_by(|x, y| y.0.total_cmp(&x.0).then(x.1.cmp(&y.1)));
-        a.truncate(wanted);
-        a
     } else {
-        scan(&blocks)
-    };
-    chosen.sort_unstable_by_key(|(_, row)| *row);
-    exact(
-        txn,
-        vectors,
-        query,
-        chosen.into_iter().map(|(_, row)| row),
-        limit,
-    )
+        estimate(&mut parts);
+    }
+    Ok(Some(()))
 }
 
-fn exact(
+/// Calls `each` with the exact cosine of ascending rows, negative infinity where a row has no vector; None if a block is
+/// torn.
+pub fn exact(
     txn: &RoTxn<'_, AnyTls>,
     vectors: Vectors,
     query: &[f32],
     rows: impl Iterator<Item = u32>,
-    limit: usize,
-) -> heed::Result<Option<Vec<(f32, u32)>>> {
-    let mut best = Best::new(limit);
+    mut each: impl FnMut(u32, f32),
+) -> heed::Result<Option<()>> {
     let bytes = 2 * query.len();
     let (mut number, mut block): (u32, &[u8]) = (u32::MAX, &[]);
     for row in rows {
         if row / BLOCK as u32 != number {
             number = row / BLOCK as u32;
-            let value = vectors.vectors.get(txn, &row_key(number))?;
-            block = value
-                .filter(|value| value.len() == BLOCK * bytes)
-                .unwrap_or(&[]);
-        }
-        let at = row as usize % BLOCK * bytes;
-        if let Some(stored) = block.get(at..at + bytes) {
-            let cosine = simd::product(query, stored);
-            // A row without a vector is all zeros.
-            if cosine != 0.0 {
-                best.push(cosine, row);
+            block = vectors.vectors.get(txn, &row_key(number))?.unwrap_or(&[]);
+            if !block.is_empty() && block.len() != BLOCK * bytes {
+                return Ok(None);
             }
         }
+        let at = row as usize % BLOCK * bytes;
+        // A row without a vector is all zeros.
+        let stored = block.get(at..at + bytes);
+        let stored = stored.filter(|stored| stored.iter().any(|byte| *byte != 0));
+        let cosine = stored.map(|stored| simd::product(query, stored));
+        each(row, cosine.unwrap_or(f32::NEG_INFINITY));
     }
-    Ok(Some(best.sorted()))
+    Ok(Some(()))
 }

@@ -1,6 +1,6 @@
 //! The one query: filters, both rankings, one order, confidence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heed::{AnyTls, RoTxn};
@@ -13,12 +13,16 @@ use crate::coverage::Asked;
 use crate::filter::{Allowed, Filter};
 use crate::lesson::{Record, check_vector};
 use crate::query::{Hit, Query};
+use crate::ranking::{Mix, Rows};
 use crate::store::{CENTRE, MemoryStore, SUM, Work, dimensions, name_error, symbol_key, torn};
 use crate::vectors::unit;
-use crate::{scan, simd, words};
+use crate::{scan, words};
 
-/// Rows that each ranking hands to the fused one, for each lesson wanted, and at least.
+/// Rows whose scores are computed exactly, for each lesson wanted, and at least.
 const POOL: (usize, usize) = (8, 256);
+
+/// A score, its row, and what words and vector say of it.
+type Scored = (f32, u32, Option<f32>, Option<f32>);
 
 impl MemoryStore {
     /// The lessons that answer a query, best first; of equals the smaller id.
@@ -46,63 +50,80 @@ impl MemoryStore {
                 .max(POOL.1)
                 .min(allowed.count);
             let vector = query.vector.filter(|_| totals.vectors > 0).map(unit);
-            let (mut mean, mut nearest) = (0.0, Vec::new());
+            let unordered = query.text.is_none() && query.vector.is_none();
+            let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
+            let size = 64 * allowed.bits.len();
+            scratch.words.resize(size.max(scratch.words.len()), 0.0);
+            let scores = &mut scratch.words[..size];
+            let mut mean = None;
+            let mut cosines = None;
             if let Some(vector) = &vector {
                 if vector.len() != totals.dimensions as usize {
                     return Err(dimensions("of the query", vector.len(), totals.dimensions).into());
                 }
                 let sum = self.floats_of(txn, SUM, vector.len())?;
-                mean =
-                    sum.iter().zip(vector).map(|(s, q)| s * q).sum::<f32>() / totals.vectors as f32;
+                let product = sum.iter().zip(vector).map(|(s, q)| s * q).sum::<f32>();
+                mean = Some(product / totals.vectors as f32);
                 let centre = self.floats_of(txn, CENTRE, vector.len())?;
-                nearest = scan::rank(txn, self.vectors, vector, &centre, &allowed, pool)?
+                scratch.cosines.resize(size.max(scratch.cosines.len()), 0.0);
+                let out = &mut scratch.cosines[..size];
+                scan::cosines(txn, self.vectors, vector, &centre, &allowed, out)?
                     .ok_or_else(|| torn(path, "codes"))?;
+                cosines = Some(&*out);
             }
-            let mut candidates: BTreeMap<u32, (Option<f32>, Option<f32>)> = BTreeMap::new();
+            let mut words = None;
             let mut asked = None;
             if let Some(text) = query.text {
-                let words = Words::of(txn, self.postings, &totals, &words::counted(text))?;
-                let others: Vec<u32> = nearest.iter().map(|(_, row)| *row).collect();
-                let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
-                let ranked = words.rank(txn, self.postings, &allowed, pool, &others, &mut scratch);
-                lock(&self.scratch).push(scratch);
-                let ranked = ranked?.ok_or_else(|| torn(path, "postings"))?;
-                asked = Some(Asked::of(text, |word| words.common(word, totals.kept)));
-                for (score, row) in ranked.best.into_iter().chain(ranked.others) {
-                    candidates.entry(row).or_default().0 = Some(score);
+                let known = Words::of(txn, self.postings, &totals, &words::counted(text))?;
+                asked = Some(Asked::of(text, |word| known.common(word, totals.kept)));
+                if !known.add(txn, self.postings, scores)? {
+                    return Err(torn(path, "postings").into());
+                }
+                words = Some(known);
+            }
+            let mix = Mix::of(query.weights, words.is_some(), mean);
+            let rows = if unordered {
+                let rows: Vec<u32> = allowed.rows().collect();
+                rows.into_iter().rev().take(query.k).collect()
+            } else {
+                let rows = Rows {
+                    allowed: &allowed,
+                    mix,
+                    cosines,
+                };
+                let unit = words.as_ref().map_or(1.0, |words| 1.0 / words.total());
+                let mut best = rows.top(scores, unit, pool);
+                best.sort_unstable();
+                best
+            };
+            let trust = |row: u32| allowed.trust.get(row);
+            let by_words = |row: u32| {
+                let words = words.as_ref()?;
+                Some(scores[row as usize] / words.total())
+            };
+            let mut scored: Vec<Scored> = Vec::with_capacity(rows.len());
+            let score = |row: u32, near: Option<f32>| {
+                let words = by_words(row);
+                let score = mix.score(words.unwrap_or(0.0), near.unwrap_or(0.0), trust(row));
+                (score, row, words, near)
+            };
+            match &vector {
+                None => scored.extend(rows.iter().map(|row| score(*row, None))),
+                Some(vector) => {
+                    let rows = rows.into_iter();
+                    scan::exact(txn, self.vectors, vector, rows, |row, cosine| {
+                        scored.push(score(row, Some(mix.nearness(cosine))));
+                    })?
+                    .ok_or_else(|| torn(path, "vectors"))?;
                 }
             }
-            for (cosine, row) in nearest {
-                candidates.entry(row).or_default().1 = Some(cosine);
-            }
-            let unordered = query.text.is_none() && query.vector.is_none();
-            if unordered {
-                let rows: Vec<u32> = allowed.rows().collect();
-                let newest = rows.into_iter().rev().take(query.k);
-                candidates.extend(newest.map(|row| (row, (None, None))));
-            }
-            let mut scored = Vec::with_capacity(candidates.len());
-            for (row, (by_words, cosine)) in candidates {
-                let near = match (&vector, cosine) {
-                    (None, _) => None,
-                    (Some(_), Some(cosine)) => Some(nearness(cosine, mean)),
-                    (Some(vector), None) => {
-                        let stored = self.vectors.bytes(txn, vector.len(), row)?;
-                        let cosine = stored.map_or(0.0, |stored| simd::product(vector, stored));
-                        Some(nearness(cosine, mean))
-                    }
-                };
-                let standing = self.columns.get(txn, row)?.standing();
-                let score = fuse(query, by_words, near, standing.trust);
-                scored.push((score, row, by_words, near, standing));
-            }
-            if unordered {
-                scored.reverse();
-            } else {
+            scores.fill(0.0);
+            lock(&self.scratch).push(scratch);
+            if !unordered {
                 scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             }
             let mut hits: Vec<Hit> = Vec::with_capacity(query.k.min(scored.len()));
-            for (score, row, words, vector, standing) in scored {
+            for (score, row, words, vector) in scored {
                 // Equal scores are ordered by id, so all that are equal to the last are read.
                 if hits.len() >= query.k && score < hits[query.k - 1].score {
                     break;
@@ -122,7 +143,7 @@ impl MemoryStore {
                         words,
                         vector,
                         confidence,
-                        standing,
+                        standing: self.columns.get(txn, row)?.standing(),
                         body: record.body.to_vec(),
                     });
                 }
@@ -194,25 +215,4 @@ impl MemoryStore {
 /// Whatever panicked while it was locked left a cache, which is whole or is made again.
 fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// 1 in the query's own direction, 0 where the mean lesson lies or farther.
-fn nearness(cosine: f32, mean: f32) -> f32 {
-    ((cosine - mean) / (1.0 - mean).max(1e-6)).clamp(0.0, 1.0)
-}
-
-fn fuse(query: &Query<'_>, words: Option<f32>, vector: Option<f32>, trust: f32) -> f32 {
-    let weights = query.weights;
-    let mut parts = (0.0, 0.0);
-    for (score, weight) in [(words, weights.words), (vector, weights.vector)] {
-        if let Some(score) = score {
-            parts = (parts.0 + weight * score, parts.1 + weight);
-        }
-    }
-    let mean = if parts.1 > 0.0 {
-        parts.0 / parts.1
-    } else {
-        1.0
-    };
-    mean * (1.0 + weights.trust * (trust - 0.5))
 }

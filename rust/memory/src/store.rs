@@ -9,12 +9,12 @@ use heed::{AnyTls, RoTxn, RwTxn};
 use moevolve_store::environment::{Env, Fault, Kind as Environment, Table};
 use moevolve_store::{Error, Options, Result};
 
-use crate::bm25::Scratch;
 use crate::bytes::{row_key, row_of};
 use crate::columns::Columns;
 use crate::filter::{Allowed, Filter};
 use crate::lesson::{Record, Standing, check_name};
 use crate::postings::Postings;
+use crate::ranking::Scratch;
 use crate::totals::{Totals, read_floats};
 use crate::vectors::Vectors;
 

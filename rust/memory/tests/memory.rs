@@ -466,6 +466,40 @@ fn names_that_do_not_fit_a_key_are_refused() {
 }
 
 #[test]
+fn what_is_good_in_both_comes_first_though_neither_ranking_names_it() {
+    let (_folder, memory) = fresh();
+    let towards = |x: f32, seed: u64| {
+        let mut vector = direction(seed, 64);
+        vector.iter_mut().for_each(|v| *v *= 0.05);
+        vector[0] += x;
+        vector[1] += (1.0 - x * x).sqrt();
+        Some(vector)
+    };
+    // 600 lessons have all the words and point elsewhere, 600 point there and have no word, and one has half of each.
+    let mut all = Vec::new();
+    for i in 0..6000u64 {
+        let (text, x) = match i {
+            0..600 => ("carry the digit when a sum passes nine", 0.0),
+            600..1200 => ("an umbrella", 0.95),
+            5999 => ("carry the digit when it rains", 0.8),
+            _ => ("nothing of the kind", -0.2),
+        };
+        let mut one = lesson(&format!("{i:04}"), "s", "r", 1, text);
+        one.vector = towards(x, i);
+        all.push(one);
+    }
+    memory.put(&all).unwrap();
+    let vector = towards(1.0, 9999).unwrap();
+    let query = Query {
+        text: Some("carry digit sum nine"),
+        vector: Some(&vector),
+        k: 3,
+        ..Query::default()
+    };
+    assert_eq!(names(&memory, &query)[0], "5999");
+}
+
+#[test]
 fn another_embedder_drops_the_vectors_and_asks_for_new_ones() {
     let (_folder, memory) = fresh();
     memory.set_embedder("first").unwrap();
