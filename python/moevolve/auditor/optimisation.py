@@ -20,6 +20,8 @@ from moevolve.auditor.statistics import EVENNESS, share
 from moevolve.records import Controlled, Improved, Rated, Record, RunStarted
 
 NEAR = 1e-9
+LARGE, SMALL = 1e300, 2.0**-64
+"""Scores beyond which sums may have no number, and what makes them small without rounding."""
 TRIES = 3
 """Further evaluations of a champion that failed in a row, after which it is taken as it is."""
 MOST_FRESH = 12
@@ -183,12 +185,17 @@ def _settings(config: str) -> Mapping[str, Any] | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value * SMALL for value in values) / len(values) / SMALL
 
 
 def _permutation(candidate: Sequence[float], champion: Sequence[float]) -> float:
     """The share of all ways to deal the scores that favour the candidate as much."""
     pooled = [*candidate, *champion]
+    if max(map(abs, pooled)) > LARGE:
+        candidate, pooled = [each * SMALL for each in candidate], [each * SMALL for each in pooled]
     bar = math.fsum(candidate) - NEAR * max(1.0, math.fsum(map(abs, pooled)))
     dealt = [math.fsum(chosen) >= bar for chosen in combinations(pooled, len(candidate))]
     return sum(dealt) / len(dealt)

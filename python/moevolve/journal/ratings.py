@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 
+from moevolve.journal.averages import mean
 from moevolve.journal.text import line
 from moevolve.records import Improved, Rated, RunStarted
 
@@ -69,7 +70,7 @@ class Ratings:
             self.promoted += 1
             self.p = record.p
             scores = record.candidate_scores
-            self._crown(record.evaluation, sum(scores) / len(scores), len(scores))
+            self._crown(record.evaluation, mean(scores), len(scores))
 
     def score(self, row: int) -> float | None:
         """A variant's newest score; None where there is none."""

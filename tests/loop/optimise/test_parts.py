@@ -86,3 +86,9 @@ def test_the_permutation_test_is_valid(candidate: list[float], champion: list[fl
         )
     for level in (0.05, 0.2, 0.5):
         assert sum(p <= level for p in found) <= level * len(found) + 1e-9
+
+
+@given(SCORES, SCORES)
+def test_the_permutation_test_knows_no_size(candidate: list[float], champion: list[float]) -> None:
+    large = [[score * 2.0**1020 for score in side] for side in (candidate, champion)]
+    assert permutation_p(*large) == permutation_p(candidate, champion)

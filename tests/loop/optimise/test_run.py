@@ -274,6 +274,39 @@ def test_luck_promotes_nothing_and_a_real_gain_does(
     )
 
 
+PENALTY = """
+import runpy, sys
+def evaluate(path):
+    space = runpy.run_path(path)
+    return {"combined_score": -sys.float_info.max if space["A"] < 6 else 10 - abs(space["A"] - 7)}
+"""
+
+
+@pytest.mark.parametrize("name", ["shinka", "hgm", "dgm-h-paper", "map-elites-islands", "gepa-pareto"])
+@pytest.mark.parametrize("noise", ["", " - random.random()"], ids=["steady", "noisy"])
+def test_a_penalty_at_the_limit_of_numbers_is_a_score(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, name: str, noise: str
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(entry: Entry) -> None:
+        if entry.seq == 25:
+            raise Enough
+
+    evaluator = PENALTY.replace("import", "import random,", 1).replace("7)", f"7){noise}")
+    folder = problem(evaluator, "A = 3\n")
+    whole = started(folder, tmp_path / "whole", selection=name, population=8)
+    chosen = settings(folder, {"evaluations": 30, "selection": name, "population": 8})
+    with pytest.raises(Enough):
+        optimisation.start(folder, chosen, tmp_path / "out", stop, workers=1)
+    runs.resume(tmp_path / "out")
+    assert records(tmp_path / "out") == whole
+    assert min(each.score for each in whole if isinstance(each, Rated) and each.score is not None) < -1e308
+    report = audit(tmp_path / "out")
+    assert report.ok, report.findings
+
+
 def test_an_initial_program_that_fails_may_be_mended(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path
 ) -> None:

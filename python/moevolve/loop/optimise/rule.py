@@ -8,10 +8,11 @@ both sides decide by an exact permutation test, whose error the run's budget bou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from statistics import fmean
 
+from moevolve.journal.averages import SCALE, mean
 from moevolve.loop.optimise.archive import Program, ProgramArchive
 from moevolve.records import Improved
 
@@ -24,6 +25,8 @@ FEW = 3
 def permutation_p(candidate: Sequence[float], champion: Sequence[float]) -> float:
     """One-sided p-value: the share of all ways to deal the scores to the two sides that favour the candidate as much."""
     pooled = [*candidate, *champion]
+    if not math.isfinite(sum(map(abs, pooled))):
+        candidate, pooled = [each * SCALE for each in candidate], [each * SCALE for each in pooled]
     reached = sum(candidate) - 1e-12 * sum(map(abs, pooled))
     found = total = 0
     for chosen in combinations(pooled, len(candidate)):
@@ -74,7 +77,7 @@ def _unseen(program: Program) -> bool:
 
 def _hopeless(program: Program, best: Program) -> bool:
     """Whether a few fresh scores already lie below the champion's."""
-    return len(program.fresh) >= FEW and best.score is not None and fmean(program.fresh) <= best.score
+    return len(program.fresh) >= FEW and best.score is not None and mean(program.fresh) <= best.score
 
 
 def challenger(archive: ProgramArchive) -> str | None:
@@ -109,7 +112,7 @@ def decision(archive: ProgramArchive, fresh: int) -> Improved | None:
         complete = len(mine) == fresh and (len(its) == fresh or best.failures >= TRIES)
         promoted = complete and p <= alpha
     else:
-        promoted = fmean(mine) > fmean(its)
+        promoted = mean(mine) > mean(its)
     return Improved(
         evaluation=archive.applied - 1,
         candidate=candidate,
