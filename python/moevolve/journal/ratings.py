@@ -31,6 +31,8 @@ class Ratings:
         """Whether a program got two different scores."""
         self.promoted = 0
         self.decided = 0
+        self.tested = 0
+        """Decisions by a test that promoted nothing: each leaves the next one a smaller share of the error budget."""
         self.champions_at = array("q")
         self.champions = array("d")
         """The champion's score after each promotion, and the evaluation at which it was made."""
@@ -64,6 +66,7 @@ class Ratings:
     def decide(self, record: Improved, seq: int) -> None:
         """Counts a decision, by the record of this number."""
         self.decided += 1
+        self.tested += record.rule == "permutation" and record.decision != "promote"
         self.decisions.append(seq)
         self.noisy = self.noisy or record.rule == "permutation"
         if record.decision == "promote" and record.candidate_scores:

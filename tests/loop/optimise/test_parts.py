@@ -88,6 +88,12 @@ def test_the_permutation_test_is_valid(candidate: list[float], champion: list[fl
         assert sum(p <= level for p in found) <= level * len(found) + 1e-9
 
 
+@given(SCORES, st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=7))
+def test_a_p_value_counts_deals(candidate: list[float], champion: list[float]) -> None:
+    deals = [sum(chosen) for chosen in combinations([*candidate, *champion], len(candidate))]
+    assert permutation_p(candidate, champion) == sum(deal >= sum(candidate) for deal in deals) / len(deals)
+
+
 @given(SCORES, SCORES)
 def test_the_permutation_test_knows_no_size(candidate: list[float], champion: list[float]) -> None:
     large = [[score * 2.0**1020 for score in side] for side in (candidate, champion)]

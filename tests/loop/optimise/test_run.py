@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from moevolve.auditor import audit
+from moevolve.cli.main import main
 from moevolve.errors import ConfigError, UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
@@ -339,6 +340,48 @@ def test_a_run_by_an_older_rule_is_neither_gone_on_with_nor_done_again(
         runs.replay(tmp_path / "out", tmp_path / "again")
     with pytest.raises(ConfigError, match="is no setting"):
         settings(problem(), {"decisions": 1})
+
+
+def test_too_few_scores_for_the_error_budget_are_refused(problem: Callable[..., EvaluatorFolder]) -> None:
+    folder = problem()
+    with pytest.raises(ConfigError, match=r"fresh=4 and alpha=0\.05"):
+        settings(folder, {"fresh": 4, "alpha": 0.05})
+    with pytest.raises(ConfigError, match=r"fresh=12 and alpha=1e-06"):
+        settings(folder, {"fresh": 12, "alpha": 1e-6})
+    assert settings(folder, {"fresh": 5, "alpha": 0.05}).fresh == 5
+
+
+def test_a_gain_after_hundreds_of_decisions_is_promoted(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    """What it takes is on record, and holds before the audit."""
+    scattering = (
+        "import random, runpy\n"
+        "def evaluate(path):\n"
+        "    return {'combined_score': runpy.run_path(path)['A'] + random.gauss(0, 1)}\n"
+    )
+    file = tmp_path / "late.py"
+    file.write_text(
+        "def propose(brief, rng):\n    return f'A = {100 if brief.evaluation > 420 else 0}\\nB = {brief.evaluation}\\n'\n"
+    )
+    given = {"evaluations": 500, "proposers": [str(file)], "selection": "best", "in_flight": 1}
+    found = started(problem(scattering, "A = 0\n"), tmp_path / "out", **given)
+    promoted = [record for record in found if isinstance(record, Improved) and record.decision == "promote"]
+    assert len([record for record in found if isinstance(record, Improved)]) > 70
+    assert promoted and len(promoted[0].candidate_scores) > 8
+    report = audit(tmp_path / "out")
+    assert report.ok, report.findings
+
+
+def test_show_says_when_no_program_can_be_promoted_any_more(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scattering = "import random\ndef evaluate(path):\n    return {'combined_score': random.gauss(0, 1)}\n"
+    for alpha, said in ((1e-5, True), (0.05, False)):
+        out = tmp_path / str(said)
+        started(problem(scattering), out, evaluations=40, alpha=alpha, fresh=12)
+        assert main(["show", str(out)]) == 0
+        assert ("No further program is promoted" in capsys.readouterr().out) == said
 
 
 def test_what_cannot_be_used_is_refused_before_anything_is_written(
