@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.errors import UsageError
-from moevolve.loop.optimise.marks import blocks, outside
 from moevolve.loop.optimise.proposers import OPERATORS, Brief, literals, proposer
 from moevolve.loop.optimise.rule import permutation_p
+from moevolve.tasks.evaluators.marks import blocks, marked, outside
 
 PROGRAM = '''"""Ein Programm mit Umlauten: äöü."""
 OUTSIDE = 17
@@ -62,6 +62,52 @@ def test_several_blocks_and_none() -> None:
     text = "a\n# EVOLVE-BLOCK-START\nb\n# EVOLVE-BLOCK-END\nc\n#EVOLVE-BLOCK-START\nd\n#EVOLVE-BLOCK-END"
     assert blocks(text) == [(2, 3), (6, 7)] and blocks("x\ny") == [(0, 2)]
     assert outside(text) == [line for line in text.split("\n") if line not in ("b", "d")]
+
+
+MENTIONS = '''"""Only what stands between EVOLVE-BLOCK-START and EVOLVE-BLOCK-END may change."""
+LIMIT = 10  # EVOLVE-BLOCK-START
+# EVOLVE-BLOCK-START
+A = 3
+NAME = "EVOLVE-BLOCK-END"
+# EVOLVE-BLOCK-END
+print(min(A, LIMIT))
+'''
+
+
+def test_a_line_that_mentions_a_mark_is_none() -> None:
+    assert blocks(MENTIONS) == [(3, 5)]
+    for cheat in (
+        MENTIONS.replace("LIMIT = 10", "LIMIT = 10**9"),
+        MENTIONS.replace("# EVOLVE-BLOCK-START\nA", "A"),
+        MENTIONS.replace("# EVOLVE-BLOCK-END\nprint(min(A, LIMIT))", "print(A)"),
+        MENTIONS.replace("A = 3\n", "# EVOLVE-BLOCK-END\nLIMIT = 10**9\n# EVOLVE-BLOCK-START\n"),
+    ):
+        assert outside(cheat) != outside(MENTIONS)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("  # EVOLVE-BLOCK-START", "#EVOLVE-BLOCK-END  "),
+        ("// EVOLVE-BLOCK-START\r", "//EVOLVE-BLOCK-END\r"),
+        ("/* EVOLVE-BLOCK-START */", "/* EVOLVE-BLOCK-END */"),
+        ("<!-- EVOLVE-BLOCK-START -->", "<!-- EVOLVE-BLOCK-END -->"),
+        ("## === EVOLVE-BLOCK-START ===", "-- EVOLVE-BLOCK-END"),
+    ],
+)
+def test_marks_are_comments_of_many_languages(start: str, end: str) -> None:
+    assert marked(f"a\n{start}\nb\n{end}\nc") == [(2, 3)]
+
+
+MARKS = ["# EVOLVE-BLOCK-START", "# EVOLVE-BLOCK-END", "// EVOLVE-BLOCK-END", "x = 'EVOLVE-BLOCK-START'", "x"]
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=12))
+def test_what_may_not_change_is_whatever_lies_in_no_block(lines: list[str]) -> None:
+    inside = {number for first, last in marked("\n".join(lines)) for number in range(first, last)}
+    assert outside("\n".join(lines)) == [each for n, each in enumerate(lines) if n not in inside] or not lines
+    kept = [each for n, each in enumerate(lines) if n in inside]
+    assert not any(each.endswith("-END") for each in kept), "a block ends at its first end"
 
 
 def test_proposers_by_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 
 FOLDERS = Path(__file__).parents[2] / "fixtures" / "evaluators"
+PROPOSAL = "    from moevolve.loop.optimise.proposers import Proposal\n"
 PROBLEM = """
 # EVOLVE-BLOCK-START
 A = 3
@@ -221,8 +223,18 @@ class TestProposersOfOnesOwn:
             ("    return None\n", "rejected"),
             ("    return 'This is the best program of all.'\n", "error"),
             ("    raise ValueError('tired')\n", "rejected"),
-            ("    return brief.parent + '#' * 100_000\n", "rejected"),
+            ("    return brief.parent + '#' * 300_000\n", "rejected"),
             ("    return 3\n", "rejected"),
+            ("    return '# \\ud800'\n", "rejected"),
+            (f"{PROPOSAL}    return Proposal(brief.parent, None, 3)\n", "rejected"),
+            (f"{PROPOSAL}    return Proposal('A = 1', 'own', '\\udfff')\n", "rejected"),
+            ("    raise ValueError('\\ud800')\n", "rejected"),
+            ("    raise SystemExit(3)\n", "rejected"),
+            ("    from moevolve.errors import UsageError\n    raise UsageError('mine')\n", "rejected"),
+            (
+                "    class Mute(Exception):\n        def __str__(self): raise KeyError\n    raise Mute\n",
+                "rejected",
+            ),
         ],
     )
     def test_what_is_worth_nothing_costs_its_budget_and_nothing_else(
@@ -246,6 +258,22 @@ class TestProposersOfOnesOwn:
     ) -> None:
         body = "    return 'import os\\n' + brief.parent\n"
         assert {record.failure for record in self.run(problem(), tmp_path, body, marks=True)} == {"rejected"}
+
+    def test_marks_that_a_docstring_mentions_open_nothing(
+        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
+    ) -> None:
+        mentions = (
+            '"""What stands between EVOLVE-BLOCK-START and EVOLVE-BLOCK-END may change."""\nLIMIT = 10\n'
+        )
+        body = "    return brief.parent.replace('LIMIT = 10', f'LIMIT = {rng.random()}')\n"
+        found = self.run(problem(program=mentions + PROBLEM), tmp_path, body, marks=True)
+        assert {record.failure for record in found} == {"rejected"}
+
+    def test_marks_that_are_not_there_cannot_be_enforced(
+        self, problem: Callable[..., EvaluatorFolder]
+    ) -> None:
+        with pytest.raises(ConfigError, match="marks=true, and .* has no comment lines"):
+            settings(problem(program="A = 3\nB = 0.5\n"), {"marks": True})
 
 
 def test_luck_promotes_nothing_and_a_real_gain_does(
@@ -273,6 +301,38 @@ def test_luck_promotes_nothing_and_a_real_gain_does(
     assert all(
         record.p is not None and record.alpha is not None and record.p <= record.alpha for record in promoted
     )
+
+
+def test_a_proposer_that_changes_its_brief_changes_nothing_else(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "def propose(brief, rng):\n"
+        "    brief.metrics.clear()\n"
+        "    if hasattr(brief.failures, 'clear'): brief.failures.clear()\n"
+        "    return f'A = {rng.randrange(9)}\\nB = {rng.random()}\\n'\n"
+    )
+    found = started(problem(), tmp_path / "out", proposers=[str(file)], selection="gepa-pareto")
+    assert runs.replay(tmp_path / "out", tmp_path / "again")[1] == head(tmp_path / "out")
+    file.write_text(file.read_text().replace("    brief.metrics.clear()\n", ""))
+    again = started(problem(), tmp_path / "same", proposers=[str(file)], selection="gepa-pareto")
+    assert again == found
+
+
+def test_what_a_proposer_prints_is_narration(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "print('imported')\ndef propose(brief, rng):\n    print('asked')\n    return f'A = {rng.random()}\\nB = 1\\n'\n"
+    )
+    folder, out = problem(), str(tmp_path / "out")
+    run = ["run", "--openevolve", str(folder.path), "--out", out, "--evaluations", "4", "--display", "json"]
+    assert main([*run, "--proposer", str(file), "--workers", "1"]) == 0
+    heard = capsys.readouterr()
+    assert all(json.loads(each) for each in heard.out.splitlines()) and heard.out
+    assert "imported" in heard.err and "asked" in heard.err
 
 
 PENALTY = """
@@ -367,7 +427,7 @@ def test_a_gain_after_hundreds_of_decisions_is_promoted(
     given = {"evaluations": 500, "proposers": [str(file)], "selection": "best", "in_flight": 1}
     found = started(problem(scattering, "A = 0\n"), tmp_path / "out", **given)
     promoted = [record for record in found if isinstance(record, Improved) and record.decision == "promote"]
-    assert len([record for record in found if isinstance(record, Improved)]) > 70
+    assert len([record for record in found if isinstance(record, Improved)]) > 60
     assert promoted and len(promoted[0].candidate_scores) > 8
     report = audit(tmp_path / "out")
     assert report.ok, report.findings
@@ -377,7 +437,7 @@ def test_show_says_when_no_program_can_be_promoted_any_more(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scattering = "import random\ndef evaluate(path):\n    return {'combined_score': random.gauss(0, 1)}\n"
-    for alpha, said in ((1e-5, True), (0.05, False)):
+    for alpha, said in ((4.5e-6, True), (0.05, False)):
         out = tmp_path / str(said)
         started(problem(scattering), out, evaluations=40, alpha=alpha, fresh=12)
         assert main(["show", str(out)]) == 0

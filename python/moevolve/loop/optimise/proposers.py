@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.loop.optimise.marks import blocks
+from moevolve.tasks.evaluators.marks import blocks
 from moevolve.tasks.folder import imported
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
@@ -260,21 +262,23 @@ def proposer(name: str) -> ProgramProposer:
     file = Path(name)
     if not file.is_file():
         raise UsageError(f"there is no proposer {name}")
-    function = imported(file).get("propose")
+    with redirect_stdout(sys.stderr):
+        function = imported(file).get("propose")
     if not callable(function):
         raise UsageError(f"{name} defines no function propose(brief, rng)")
     return _Own(function, file.stem)
 
 
 class _Own:
-    """A user's own function: it returns a program's text, or None."""
+    """A user's own function: it returns a program's text, or None; what it prints is narration."""
 
     def __init__(self, function: Callable[[Brief, Random], Any], name: str) -> None:
         self._function = function
         self._name = name
 
     def __call__(self, brief: Brief, rng: Random) -> Proposal | None:
-        found = self._function(brief, rng)
+        with redirect_stdout(sys.stderr):
+            found = self._function(brief, rng)
         if isinstance(found, Proposal):
             return found
         return Proposal(found, self._name, "") if isinstance(found, str) else None

@@ -24,7 +24,7 @@ from moevolve.records import (
     RunStarted,
 )
 from moevolve.tasks import folder as files
-from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.folder import LARGEST_PROGRAM, EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorProcess
 
 
@@ -51,6 +51,10 @@ def start(
     with EvaluatorProcess(folder, settings.limits) as process:
         process.start()
         initial = process.initial
+    if (size := len(initial.encode())) > LARGEST_PROGRAM:
+        raise UsageError(
+            f"{folder.path / folder.evaluator}: the first candidate has {size} bytes, and may have {LARGEST_PROGRAM}"
+        )
     with RunStore.create(out) as store:
         files.copy(folder.path, store.path / FOLDER)
         if initial:

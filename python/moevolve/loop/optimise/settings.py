@@ -16,11 +16,11 @@ from moevolve.loop.optimise.rule import least_p
 from moevolve.selection.table import policy
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import Contract, EvaluatorFolder
+from moevolve.tasks.evaluators.marks import marked
 from moevolve.tasks.evaluators.process import EvaluatorLimits
 
 FOLDER = "evaluator"
 """Where the evaluator's folder lies inside a run's."""
-PROGRAM_MOST = 64 << 10
 DECISIONS = 3
 """The rule of decisions in force (`rule.py`)."""
 Positive = Annotated[int, Meta(ge=1)]
@@ -120,6 +120,11 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
     except msgspec.ValidationError as error:
         raise ConfigError(f"optimisation settings: {error}") from None
     policy(found.selection)
+    if found.marks and folder.contract != "gepa" and not marked(folder.initial()):
+        raise ConfigError(
+            f"optimisation settings: marks=true, and {folder.path / folder.program} has no comment lines EVOLVE-BLOCK-START "
+            "and EVOLVE-BLOCK-END: nothing of it could be changed"
+        )
     level = AlphaSpending(alpha=found.alpha).level
     if (least := least_p(found.fresh)) > level:
         raise ConfigError(
