@@ -92,6 +92,7 @@ def test_a_line_that_mentions_a_mark_is_none() -> None:
         ("// EVOLVE-BLOCK-START\r", "//EVOLVE-BLOCK-END\r"),
         ("/* EVOLVE-BLOCK-START */", "/* EVOLVE-BLOCK-END */"),
         ("<!-- EVOLVE-BLOCK-START -->", "<!-- EVOLVE-BLOCK-END -->"),
+        ("EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"),
         ("## === EVOLVE-BLOCK-START ===", "-- EVOLVE-BLOCK-END"),
     ],
 )

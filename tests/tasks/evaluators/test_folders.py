@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import pytest
 
 from moevolve.errors import UsageError
 from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.inside import contracts
 from moevolve.tasks.evaluators.inside.contracts import LONGEST_ARTIFACT
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
 from moevolve.tasks.evaluators.verdict import Evaluation
@@ -64,9 +66,51 @@ def test_without_a_combined_score_it_is_the_mean_of_the_numbers() -> None:
         found = process.evaluate(folder.initial())
     gain, smoothness = found.metrics["gain"], found.metrics["smoothness"]
     assert isinstance(gain, float) and isinstance(smoothness, float)
-    assert found.score == pytest.approx((gain + smoothness) / 2), (
-        "neither the NaN nor the truth value is in it"
-    )
+    assert found.metrics["valid"] is True
+    assert found.score == pytest.approx((gain + smoothness + 1) / 3), "a truth is in it as 1, and no NaN"
+
+
+@pytest.mark.parametrize(
+    ("first", "features", "passes"),
+    [
+        ({"ok": 0.6, "error": 0.0}, (), True),
+        ({"valid": True, "quality": 0.1}, (), True),
+        ({"valid": False, "quality": 0.9}, (), False),
+        ({"speed": 0.9, "quality": 0.2}, ("speed",), True),
+        ({"combined_score": "n/a", "ok": 0.9}, (), True),
+        ({"combined_score": 0.4, "ok": 0.9}, (), False),
+        ({"error": 1.0}, (), False),
+        ({"ok": float("nan")}, (), False),
+        ({}, (), False),
+    ],
+)
+def test_a_stages_threshold_is_openevolves(
+    first: dict[str, object], features: tuple[str, ...], passes: bool
+) -> None:
+    """As `Evaluator._passes_threshold` has it: numbers and truths but `error`, features among them."""
+    module = types.ModuleType("evaluator")
+    module.evaluate_stage1 = lambda path: first  # type: ignore[attr-defined]
+    module.evaluate_stage2 = lambda path: {"combined_score": 5.0}  # type: ignore[attr-defined]
+    found = contracts.safely(lambda: contracts.openevolve(module, "", {"features": features}))
+    assert (found["score"] == 5.0) == passes, found
+
+
+@pytest.mark.parametrize(
+    ("metrics", "features", "score"),
+    [
+        ({"speed": 0.9, "quality": 0.2}, ("speed",), 0.2),
+        ({"speed": 0.9, "size": 0.1}, ("speed", "size"), 0.5),
+        ({"quality": 0.5, "valid": True}, (), 0.75),
+    ],
+)
+def test_a_score_without_a_combined_one_is_openevolves(
+    metrics: dict[str, object], features: tuple[str, ...], score: float
+) -> None:
+    """As `get_fitness_score` has it: features count where there is nothing else."""
+    module = types.ModuleType("evaluator")
+    module.evaluate = lambda path: metrics  # type: ignore[attr-defined]
+    found = contracts.openevolve(module, "", {"features": features})
+    assert found["score"] == pytest.approx(score)
 
 
 @WALLS
@@ -228,6 +272,29 @@ class TestConfigurations:
         with EvaluatorProcess(folder, LIMITS) as process:
             found = process.evaluate(folder.initial())
         assert found.score == 1.0 and len(found.artifacts["text_feedback"]) == LONGEST_ARTIFACT
+
+    @pytest.mark.parametrize(
+        ("shown", "correct", "failure"),
+        [
+            ("'public': {'error': 'max abs error 1e-3'}", True, None),
+            ("'public': {'timeout': True}, 'private': {'error': 'x'}", True, None),
+            ("'public': {'combined_score': 7}", True, None),
+            ("'public': {'error': 'max abs error 1e-3'}", False, "incorrect"),
+        ],
+    )
+    def test_shinkas_correct_json_alone_says_what_failed(
+        self, tmp_path: Path, shown: str, correct: bool, failure: str | None
+    ) -> None:
+        (tmp_path / "initial.py").write_text("# EVOLVE-BLOCK-START\n# EVOLVE-BLOCK-END\n")
+        (tmp_path / "evaluate.py").write_text(
+            "import json, sys\nresults = sys.argv[sys.argv.index('--results_dir') + 1]\n"
+            f"json.dump({{'combined_score': 1.5, {shown}}}, open(results + '/metrics.json', 'w'))\n"
+            f"json.dump({{'correct': {correct}}}, open(results + '/correct.json', 'w'))\n"
+        )
+        folder = folders.shinka(tmp_path)
+        with EvaluatorProcess(folder, LIMITS) as process:
+            found = process.evaluate(folder.initial())
+        assert (found.score, found.failure) == (None if failure else 1.5, failure)
 
     def test_shinkas_sections_by_either_name(self, tmp_path: Path) -> None:
         config = tmp_path / "run.yaml"

@@ -1,5 +1,6 @@
-"""The parts of a program that may be changed: between comment lines with EVOLVE-BLOCK-START and EVOLVE-BLOCK-END alone.
+"""The parts of a program that may be changed: between lines that hold EVOLVE-BLOCK-START and EVOLVE-BLOCK-END alone.
 
+A mark's line is a comment, or nothing but the mark, as texts that know no comments have it.
 A line that mentions a mark among other words is none. A block that is not closed is none, nor is a mark inside a block.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 
 _MARK = re.compile(
-    r"\s*(?:#|//|/\*|--|%|;|!|<!--|\(\*|\{-)[-#/*%;!=~\s]*EVOLVE-BLOCK-(START|END)[-#/*%;!=~:.>)}\s]*"
+    r"\s*(?:#|//|/\*|--|%|;|!|<!--|\(\*|\{-)?[-#/*%;!=~\s]*EVOLVE-BLOCK-(START|END)[-#/*%;!=~:.>)}\s]*"
 )
 
 
