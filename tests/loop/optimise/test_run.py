@@ -444,6 +444,49 @@ def test_show_says_when_no_program_can_be_promoted_any_more(
         assert ("No further program is promoted" in capsys.readouterr().out) == said
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("limits.seconds", value) for value in (float("nan"), float("inf"), 0, -1, 1e300)),
+        *((f"limits.{name}", -5) for name in ("memory_mb", "processes", "output_kb", "disk_mb")),
+        *((f"limits.{name}", 0) for name in ("memory_mb", "processes", "output_kb", "disk_mb")),
+        *(("seed", value) for value in (1 << 64, -(1 << 64), 1e300)),
+        *(("evaluations", value) for value in (0, 10**30, 1e300)),
+        ("population", 1),
+    ],
+)
+def test_settings_without_a_meaning_are_refused_by_name(
+    problem: Callable[..., EvaluatorFolder], key: str, value: float
+) -> None:
+    with pytest.raises(ConfigError, match=key.rpartition(".")[2]):
+        settings(problem(), {key: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "random_seed: 18446744073709551616",
+        "random_seed: 1.0e+300",
+        "evaluator: {timeout: 1.0e+300}",
+        "evaluator: {timeout: .nan}",
+        "max_iterations: 1.0e+300",
+        "max_iterations: 0",
+    ],
+)
+def test_so_are_a_configurations(problem: Callable[..., EvaluatorFolder], text: str) -> None:
+    path = problem().path
+    (path / "config.yaml").write_text(text)
+    with pytest.raises(UsageError):
+        settings(folders.openevolve(path), {})
+
+
+def test_a_run_without_a_worker_is_refused(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
+    for workers in (0, -1):
+        with pytest.raises(UsageError, match="evaluate nothing"):
+            started(problem(), tmp_path / "out", workers=workers)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_used_is_refused_before_anything_is_written(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path
 ) -> None:

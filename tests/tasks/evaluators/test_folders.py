@@ -315,6 +315,37 @@ class TestConfigurations:
         with pytest.raises(UsageError, match="EVOLVE-BLOCK-START"):
             folders.shinka(tmp_path)
 
+    def test_programs_are_of_one_size_and_utf8(self, tmp_path: Path) -> None:
+        (tmp_path / "evaluator.py").write_text("def evaluate(path): return {'combined_score': 1.0}\n")
+        program = tmp_path / "initial_program.py"
+        program.write_text("#" * 70_000)
+        assert len(folders.openevolve(tmp_path).initial()) == 70_000
+        program.write_text("#" * 300_000)
+        with pytest.raises(UsageError, match="is larger than 256 KiB"):
+            folders.openevolve(tmp_path)
+        program.write_bytes("# -*- coding: latin-1 -*-\nN = 'caf\xe9'\n".encode("latin-1"))
+        with pytest.raises(UsageError, match=r"initial_program.py is no UTF-8, byte 35"):
+            folders.openevolve(tmp_path)
+
+    def test_keys_of_published_folders_that_openevolve_passes_over(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "max_program_length: 55000\nnovelty:\n  enabled: true\n")
+        assert folders.openevolve(tmp_path).without_effect == ("max_program_length", "novelty")
+
+    @pytest.mark.parametrize("name", ["a,b:c", "with\\back", "lowerdir=x", "ein Ordner"])
+    def test_a_folder_may_have_any_name(self, tmp_path: Path, name: str) -> None:
+        (path := tmp_path / name).mkdir()
+        (path / "initial_program.py").write_text("A = 1\n")
+        (path / "evaluator.py").write_text(
+            "import os\n"
+            "def evaluate(path):\n"
+            "    before = len(os.listdir())\n"
+            "    open('beside', 'w').close()\n"
+            "    return {'combined_score': float(before), 'after': len(os.listdir(os.path.dirname(__file__)))}\n"
+        )
+        with EvaluatorProcess(folders.openevolve(path), LIMITS) as process:
+            found = [process.evaluate("A = 1\n") for _ in range(2)]
+        assert [(each.score, each.metrics.get("after")) for each in found] == [(2.0, 3.0)] * 2, found
+
     def test_missing_files_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no initial program"):
             folders.openevolve(tmp_path)

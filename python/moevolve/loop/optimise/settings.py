@@ -23,7 +23,6 @@ FOLDER = "evaluator"
 """Where the evaluator's folder lies inside a run's."""
 DECISIONS = 3
 """The rule of decisions in force (`rule.py`)."""
-Positive = Annotated[int, Meta(ge=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     configuration: str = ""
     """File name of its configuration; empty for the contract's usual one. Of gepa's contract the file itself."""
     seed: int = 0
-    evaluations: Positive = 100
+    evaluations: Annotated[int, Meta(ge=1, le=99_999_999)] = 100
     """How many there are in all, second looks included."""
     in_flight: Annotated[int, Meta(ge=1, le=256)] = 4
     """A program is proposed when all but so many evaluations before it are on record: worker processes beyond that idle."""
@@ -120,6 +119,12 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
     except msgspec.ValidationError as error:
         raise ConfigError(f"optimisation settings: {error}") from None
     policy(found.selection)
+    if not -(1 << 63) <= found.seed < 1 << 64:
+        raise ConfigError(f"optimisation settings: seed={found.seed}: a seed has 64 bits")
+    if found.population == 1:
+        raise ConfigError(
+            "optimisation settings: population=1: the champion alone would stay; take 2 at least, or 0 to keep all"
+        )
     if found.marks and folder.contract != "gepa" and not marked(folder.initial()):
         raise ConfigError(
             f"optimisation settings: marks=true, and {folder.path / folder.program} has no comment lines EVOLVE-BLOCK-START "

@@ -63,10 +63,11 @@ def openevolve(path: Path, config: Path | None = None) -> EvaluatorFolder:
         config: the configuration; `config.yaml` of the folder, else the first `config*.yaml`, when None.
 
     Raises:
-        UsageError: a file is missing, or the configuration has a key that OpenEvolve does not know.
+        UsageError: a file is missing or no text, or the configuration has a key that OpenEvolve does not know.
     """
     path = _folder(path)
     program = _one(path, ("initial_program.*", "initial.*", "program.py"), "initial program")
+    _text(path / program)
     evaluator = _one(path, ("evaluator.py", "evaluate.py"), "evaluator")
     chosen = config or next(
         (

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.records import Sandbox
@@ -41,13 +43,13 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 class EvaluatorLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one evaluation may take, its processes together."""
 
-    seconds: float = 300.0
-    memory_mb: int = 2048
+    seconds: Annotated[float, Meta(gt=0, le=1e9)] = 300.0
+    memory_mb: Annotated[int, Meta(ge=16, le=1 << 30)] = 2048
     """Memory of all its processes, and address space of each."""
-    processes: int = 64
-    output_kb: int = 1024
+    processes: Annotated[int, Meta(ge=1, le=1 << 20)] = 64
+    output_kb: Annotated[int, Meta(ge=1, le=1 << 30)] = 1024
     """What it may print."""
-    disk_mb: int = 256
+    disk_mb: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
     """Temporary files; they lie in memory."""
     strict: bool = False
     """Refuse a machine without namespaces."""
