@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from itertools import combinations
 from random import Random
 
@@ -52,6 +53,41 @@ def test_constants_of_another_language() -> None:
     assert [each.text for each in literals(RUST)] == ["12"]
     found = OPERATORS["constants"](brief(RUST), Random(3))
     assert found is not None and outside(found.text) == outside(RUST) and found.text != RUST
+
+
+@pytest.mark.parametrize("literal", ["1_000", "0x10", "0b101", "7", "9" * 400, "9" * 4200, "0"])
+def test_integers_stay_integers(literal: str) -> None:
+    texts = set()
+    for seed in range(40):
+        found = OPERATORS["constants"](brief(f"A = {literal}\n"), Random(seed))
+        assert found is not None
+        texts.add(found.text)
+        assert isinstance(ast.literal_eval(found.text.removeprefix("A = ").strip()), int)
+    assert len(texts) > 1 or len(literal) > 4000
+
+
+@pytest.mark.parametrize("literal", ["1e308", "1e999", "1.5e-320", "1_0.5"])
+def test_floats_near_the_limit_stay_numbers(literal: str) -> None:
+    for seed in range(60):
+        found = OPERATORS["constants"](brief(f"A = {literal}\n"), Random(seed))
+        assert found is not None
+        number = ast.literal_eval(found.text.removeprefix("A = ").strip())
+        assert isinstance(number, float) and (math.isfinite(number) or literal == "1e999")
+
+
+@pytest.mark.parametrize(
+    "program", ["A = 1\nB = 2", "A = 1\r\nB = 2", "A = 1\nB = 2\n", "A = 1\r\nB = 2\r\n"]
+)
+def test_lines_are_exchanged_whole(program: str) -> None:
+    found = [OPERATORS["syntax"](brief(program), Random(seed)) for seed in range(40)]
+    [text] = {each.text for each in found if each is not None and each.summary == "two lines exchanged"}
+    assert text == program.replace("A = 1", "?").replace("B = 2", "A = 1").replace("?", "B = 2")
+
+
+@pytest.mark.parametrize("name", ["constants", "syntax"])
+def test_lines_that_end_otherwise_than_ours_are_no_python(name: str) -> None:
+    for seed in range(20):
+        OPERATORS[name](brief("A = 5\rB = 6\rC = 7\r"), Random(seed))
 
 
 def test_places_are_in_characters_not_bytes() -> None:
