@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optimising import EVALUATOR, head, records, started
 
 from moevolve.auditor import audit
 from moevolve.cli.main import main
@@ -24,53 +24,12 @@ from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise import settings as settings_
 from moevolve.loop.optimise.settings import settings
 from moevolve.loop.optimise.workers import Workers
-from moevolve.records import Command, Controlled, Entry, Improved, Rated, Record, RunFinished, VariantAdded
+from moevolve.records import Command, Controlled, Entry, Improved, Rated, RunFinished, VariantAdded
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
 
 FOLDERS = Path(__file__).parents[2] / "fixtures" / "evaluators"
-PROPOSAL = "    from moevolve.loop.optimise.proposers import Proposal\n"
-PROBLEM = """
-# EVOLVE-BLOCK-START
-A = 3
-B = 0.5
-# EVOLVE-BLOCK-END
-"""
-EVALUATOR = """
-import runpy
-def evaluate(path):
-    space = runpy.run_path(path)
-    return {"combined_score": 10 - abs(space["A"] - 7) - abs(space["B"] - 0.8), "seen": space["A"]}
-"""
-
-
-@pytest.fixture
-def problem(tmp_path: Path) -> Callable[..., EvaluatorFolder]:
-    """A folder with two numbers to find."""
-
-    def made(evaluator: str = EVALUATOR, program: str = PROBLEM) -> EvaluatorFolder:
-        path = tmp_path / "problem"
-        path.mkdir(exist_ok=True)
-        (path / "initial_program.py").write_text(program)
-        (path / "evaluator.py").write_text(evaluator)
-        return folders.openevolve(path)
-
-    return made
-
-
-def records(out: Path) -> list[Record]:
-    with RunStore.open(out) as store:
-        return [entry.record for entry in store.entries()]
-
-
-def head(out: Path) -> str:
-    with RunStore.open(out) as store:
-        return store.head()
-
-
-def started(folder: EvaluatorFolder, out: Path, workers: int = 1, **given: Any) -> list[Record]:
-    optimisation.start(folder, settings(folder, {"evaluations": 30, **given}), out, workers=workers)
-    return records(out)
 
 
 def test_a_seed_gives_one_record_however_many_evaluate(
@@ -93,6 +52,16 @@ def test_a_replay_comes_to_the_same_head(problem: Callable[..., EvaluatorFolder]
     started(problem(), tmp_path / "a")
     recorded, replayed = runs.replay(tmp_path / "a", tmp_path / "again")
     assert recorded == replayed == head(tmp_path / "a")
+
+
+def test_the_layers_on_file_are_those_around_evaluations(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    """Not those around an agent's programs, which have a filter of system calls and a clock of their own."""
+    started(problem(), tmp_path / "out", evaluations=3)
+    with RunStore.open(tmp_path / "out") as store, EvaluatorProcess(problem(), EvaluatorLimits()) as process:
+        process.start()
+        assert store.sandbox() == process.sandbox
 
 
 def test_policies_that_look_twice_and_grids(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
@@ -208,74 +177,6 @@ def test_a_person_ends_or_pauses_a_run(
     assert runs.replay(out, tmp_path / "again")[1] == head(out)
 
 
-class TestProposersOfOnesOwn:
-    def run(self, folder: EvaluatorFolder, tmp_path: Path, body: str, **given: Any) -> list[Rated]:
-        file = tmp_path / "own.py"
-        file.write_text(f"def propose(brief, rng):\n{body}")
-        found = started(folder, tmp_path / "out", evaluations=8, proposers=[str(file)], **given)
-        assert runs.replay(tmp_path / "out", tmp_path / "again")[1] == head(tmp_path / "out")
-        return [record for record in found if isinstance(record, Rated)][1:]
-
-    @pytest.mark.parametrize(
-        ("body", "failure"),
-        [
-            ("    return brief.parent\n", "duplicate"),
-            ("    return None\n", "rejected"),
-            ("    return 'This is the best program of all.'\n", "error"),
-            ("    raise ValueError('tired')\n", "rejected"),
-            ("    return brief.parent + '#' * 300_000\n", "rejected"),
-            ("    return 3\n", "rejected"),
-            ("    return '# \\ud800'\n", "rejected"),
-            (f"{PROPOSAL}    return Proposal(brief.parent, None, 3)\n", "rejected"),
-            (f"{PROPOSAL}    return Proposal('A = 1', 'own', '\\udfff')\n", "rejected"),
-            ("    raise ValueError('\\ud800')\n", "rejected"),
-            ("    raise SystemExit(3)\n", "rejected"),
-            ("    from moevolve.errors import UsageError\n    raise UsageError('mine')\n", "rejected"),
-            (
-                "    class Mute(Exception):\n        def __str__(self): raise KeyError\n    raise Mute\n",
-                "rejected",
-            ),
-        ],
-    )
-    def test_what_is_worth_nothing_costs_its_budget_and_nothing_else(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path, body: str, failure: str
-    ) -> None:
-        found = self.run(problem(), tmp_path, body)
-        assert len(found) == 7 and found[0].failure == failure
-        assert {record.failure for record in found} <= {failure, "duplicate"}
-
-    def test_a_better_program_is_promoted(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
-    ) -> None:
-        self.run(problem(), tmp_path, "    return 'A = 7\\nB = 0.8\\n'\n")
-        [*_, last] = [record for record in records(tmp_path / "out") if isinstance(record, Improved)]
-        assert last.candidate_scores == [10.0]
-        program = (tmp_path / "out" / "program" / "initial_program.py").read_text()
-        assert "B = 0.8" in program
-
-    def test_edits_outside_of_the_marks(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
-    ) -> None:
-        body = "    return 'import os\\n' + brief.parent\n"
-        assert {record.failure for record in self.run(problem(), tmp_path, body, marks=True)} == {"rejected"}
-
-    def test_marks_that_a_docstring_mentions_open_nothing(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
-    ) -> None:
-        mentions = (
-            '"""What stands between EVOLVE-BLOCK-START and EVOLVE-BLOCK-END may change."""\nLIMIT = 10\n'
-        )
-        body = "    return brief.parent.replace('LIMIT = 10', f'LIMIT = {rng.random()}')\n"
-        found = self.run(problem(program=mentions + PROBLEM), tmp_path, body, marks=True)
-        assert {record.failure for record in found} == {"rejected"}
-
-    def test_marks_that_are_not_there_cannot_be_enforced(
-        self, problem: Callable[..., EvaluatorFolder]
-    ) -> None:
-        with pytest.raises(ConfigError, match="marks=true, and .* has no comment lines"):
-            settings(problem(program="A = 3\nB = 0.5\n"), {"marks": True})
-
-
 def test_luck_promotes_nothing_and_a_real_gain_does(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path
 ) -> None:
@@ -301,38 +202,6 @@ def test_luck_promotes_nothing_and_a_real_gain_does(
     assert all(
         record.p is not None and record.alpha is not None and record.p <= record.alpha for record in promoted
     )
-
-
-def test_a_proposer_that_changes_its_brief_changes_nothing_else(
-    problem: Callable[..., EvaluatorFolder], tmp_path: Path
-) -> None:
-    file = tmp_path / "own.py"
-    file.write_text(
-        "def propose(brief, rng):\n"
-        "    brief.metrics.clear()\n"
-        "    if hasattr(brief.failures, 'clear'): brief.failures.clear()\n"
-        "    return f'A = {rng.randrange(9)}\\nB = {rng.random()}\\n'\n"
-    )
-    found = started(problem(), tmp_path / "out", proposers=[str(file)], selection="gepa-pareto")
-    assert runs.replay(tmp_path / "out", tmp_path / "again")[1] == head(tmp_path / "out")
-    file.write_text(file.read_text().replace("    brief.metrics.clear()\n", ""))
-    again = started(problem(), tmp_path / "same", proposers=[str(file)], selection="gepa-pareto")
-    assert again == found
-
-
-def test_what_a_proposer_prints_is_narration(
-    problem: Callable[..., EvaluatorFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "own.py"
-    file.write_text(
-        "print('imported')\ndef propose(brief, rng):\n    print('asked')\n    return f'A = {rng.random()}\\nB = 1\\n'\n"
-    )
-    folder, out = problem(), str(tmp_path / "out")
-    run = ["run", "--openevolve", str(folder.path), "--out", out, "--evaluations", "4", "--display", "json"]
-    assert main([*run, "--proposer", str(file), "--workers", "1"]) == 0
-    heard = capsys.readouterr()
-    assert all(json.loads(each) for each in heard.out.splitlines()) and heard.out
-    assert "imported" in heard.err and "asked" in heard.err
 
 
 PENALTY = """
@@ -402,15 +271,6 @@ def test_a_run_by_an_older_rule_is_neither_gone_on_with_nor_done_again(
         settings(problem(), {"decisions": 1})
 
 
-def test_too_few_scores_for_the_error_budget_are_refused(problem: Callable[..., EvaluatorFolder]) -> None:
-    folder = problem()
-    with pytest.raises(ConfigError, match=r"fresh=4 and alpha=0\.05"):
-        settings(folder, {"fresh": 4, "alpha": 0.05})
-    with pytest.raises(ConfigError, match=r"fresh=12 and alpha=1e-06"):
-        settings(folder, {"fresh": 12, "alpha": 1e-6})
-    assert settings(folder, {"fresh": 5, "alpha": 0.05}).fresh == 5
-
-
 def test_a_gain_after_hundreds_of_decisions_is_promoted(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path
 ) -> None:
@@ -424,7 +284,12 @@ def test_a_gain_after_hundreds_of_decisions_is_promoted(
     file.write_text(
         "def propose(brief, rng):\n    return f'A = {100 if brief.evaluation > 420 else 0}\\nB = {brief.evaluation}\\n'\n"
     )
-    given = {"evaluations": 500, "proposers": [str(file)], "selection": "best", "in_flight": 1}
+    given: dict[str, Any] = {
+        "evaluations": 500,
+        "proposers": [str(file)],
+        "selection": "best",
+        "in_flight": 1,
+    }
     found = started(problem(scattering, "A = 0\n"), tmp_path / "out", **given)
     promoted = [record for record in found if isinstance(record, Improved) and record.decision == "promote"]
     assert len([record for record in found if isinstance(record, Improved)]) > 60
@@ -442,62 +307,6 @@ def test_show_says_when_no_program_can_be_promoted_any_more(
         started(problem(scattering), out, evaluations=40, alpha=alpha, fresh=12)
         assert main(["show", str(out)]) == 0
         assert ("No further program is promoted" in capsys.readouterr().out) == said
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("limits.seconds", value) for value in (float("nan"), float("inf"), 0, -1, 1e300)),
-        *((f"limits.{name}", -5) for name in ("memory_mb", "processes", "output_kb", "disk_mb")),
-        *((f"limits.{name}", 0) for name in ("memory_mb", "processes", "output_kb", "disk_mb")),
-        *(("seed", value) for value in (1 << 64, -(1 << 64), 1e300)),
-        *(("evaluations", value) for value in (0, 10**30, 1e300)),
-        ("population", 1),
-    ],
-)
-def test_settings_without_a_meaning_are_refused_by_name(
-    problem: Callable[..., EvaluatorFolder], key: str, value: float
-) -> None:
-    with pytest.raises(ConfigError, match=key.rpartition(".")[2]):
-        settings(problem(), {key: value})
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "random_seed: 18446744073709551616",
-        "random_seed: 1.0e+300",
-        "evaluator: {timeout: 1.0e+300}",
-        "evaluator: {timeout: .nan}",
-        "max_iterations: 1.0e+300",
-        "max_iterations: 0",
-    ],
-)
-def test_so_are_a_configurations(problem: Callable[..., EvaluatorFolder], text: str) -> None:
-    path = problem().path
-    (path / "config.yaml").write_text(text)
-    with pytest.raises(UsageError):
-        settings(folders.openevolve(path), {})
-
-
-def test_a_run_without_a_worker_is_refused(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
-    for workers in (0, -1):
-        with pytest.raises(UsageError, match="evaluate nothing"):
-            started(problem(), tmp_path / "out", workers=workers)
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_cannot_be_used_is_refused_before_anything_is_written(
-    problem: Callable[..., EvaluatorFolder], tmp_path: Path
-) -> None:
-    folder = problem("import no_such_module\ndef evaluate(path): return {}\n")
-    with pytest.raises(UsageError, match="no_such_module"):
-        started(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match="evaluation"):
-        settings(folder, {"evaluation": 3})
-    with pytest.raises(UsageError, match="no selection policy"):
-        settings(folder, {"selection": "luck"})
 
 
 def test_changed_evaluators_are_refused(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
