@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections import Counter
@@ -14,8 +15,10 @@ import pytest
 from moevolve.auditor import audit
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.optimisation import Optimisation
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
+from moevolve.loop.optimise import rule
 from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise.settings import settings
 from moevolve.records import Improved, Rated, Record, RunStarted, Timing, VariantAdded
@@ -149,37 +152,83 @@ class TestAChampionThatWasNeverLookedAtAgain:
         assert report.ok, report.findings
 
 
+def test_a_tests_size_is_that_of_the_runs_version() -> None:
+    """Twelve scores of each side, where the first decision's share asks for eight: older versions took `fresh`."""
+    for decisions, fresh, wrong in ((2, 12, False), (2, 8, True), (3, 12, False), (3, 8, True)):
+        findings = Findings()
+        watcher = Optimisation(findings)
+        scores = {"v0": [float(n) for n in range(12)], "v1": [float(n) for n in range(100, 112)]}
+        config = {"alpha": 0.05, "evaluations": 26, "decisions": decisions, "fresh": fresh}
+        records: list[Record] = [
+            started(msgspec.json.encode({"optimise": config}).decode()),
+            *(rated(number, f"v{number}", "candidate", 50.0 + number) for number in range(2)),
+            *(rated(2 + n, "v0", "recheck", score) for n, score in enumerate(scores["v0"])),
+            *(rated(14 + n, "v1", "recheck", score) for n, score in enumerate(scores["v1"])),
+            Improved(
+                evaluation=25,
+                candidate="v1",
+                champion="v0",
+                decision="promote",
+                rule="permutation",
+                candidate_scores=scores["v1"],
+                champion_scores=scores["v0"],
+                p=1 / math.comb(24, 12),
+                alpha=0.05 * 10 / 110,
+            ),
+        ]
+        for seq, record in enumerate(records):
+            watcher.take(seq, record, "v0")
+        assert bool(findings.listed) == wrong, findings.listed
+
+
+@pytest.mark.parametrize(("unsuccessful", "size"), [(0, 8), (60, 9), (200, 10), (2000, 12)])
+def test_a_smaller_share_asks_for_more_scores(unsuccessful: int, size: int) -> None:
+    """What the auditor computes is what a run does."""
+    level = AlphaSpending(alpha=0.05, decisions=unsuccessful).level
+    assert rule.size(level, 8) == size
+    watcher = Optimisation(Findings())
+    watcher.take(
+        0, started('{"optimise": {"alpha": 0.05, "evaluations": 9, "decisions": 3, "fresh": 8}}'), "v0"
+    )
+    assert watcher._scores(level) == size
+
+
+def started(config: str) -> RunStarted:
+    return RunStarted(
+        run="r",
+        seed=0,
+        arm="program",
+        suite="s",
+        answers="any",
+        skills=[],
+        config=config,
+        champion="v0",
+        weights="",
+        program="p",
+        parameters=0,
+    )
+
+
+def rated(number: int, variant: str, purpose: str, score: float) -> Rated:
+    return Rated(
+        evaluation=number,
+        variant=variant,
+        purpose=purpose,  # type: ignore[arg-type]
+        score=score,
+        failure=None,
+        detail="",
+        metrics={},
+    )
+
+
 def test_more_scores_than_can_be_dealt_are_a_note() -> None:
     """Older versions took all fresh scores that there were; newer ones never take so many."""
     findings = Findings()
     watcher = Optimisation(findings)
     fresh = [float(number) for number in range(60)]
 
-    def rated(number: int, variant: str, purpose: str, score: float) -> Rated:
-        return Rated(
-            evaluation=number,
-            variant=variant,
-            purpose=purpose,  # type: ignore[arg-type]
-            score=score,
-            failure=None,
-            detail="",
-            metrics={},
-        )
-
     records: list[Record] = [
-        RunStarted(
-            run="r",
-            seed=0,
-            arm="program",
-            suite="s",
-            answers="any",
-            skills=[],
-            config='{"optimise": {"alpha": 0.05, "evaluations": 122}}',
-            champion="v0",
-            weights="",
-            program="p",
-            parameters=0,
-        ),
+        started('{"optimise": {"alpha": 0.05, "evaluations": 122}}'),
         *(rated(0, "v0", "candidate", 0.5), rated(1, "v1", "candidate", 99.0)),
         *(rated(2 + number, "v0", "recheck", score) for number, score in enumerate(fresh)),
         *(rated(62 + number, "v1", "recheck", score) for number, score in enumerate(fresh)),

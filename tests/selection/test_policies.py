@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from statistics import fmean, median
 from typing import get_args
@@ -10,6 +11,7 @@ from typing import get_args
 import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from selection_trees import at, tree, trees
 
 from moevolve.config.schema import Policy
@@ -282,3 +284,35 @@ def test_what_is_no_tree_is_refused() -> None:
         tree(("a", "b", 0.1))
     with pytest.raises(UsageError, match="twice"):
         tree(("a", None, 0.1), ("a", None, 0.1))
+
+
+LARGE = [sys.float_info.max, -sys.float_info.max, 1.5e308, -1.5e308, 0.0]
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+@given(st.data())
+def test_scores_near_the_limit_of_numbers_are_scores(name: str, data: st.DataObject) -> None:
+    """An evaluator's penalty is often the lowest number there is."""
+    scores = data.draw(st.lists(st.sampled_from([*LARGE, None]), min_size=1, max_size=7))
+    nodes = [
+        Node(
+            id=f"n{number}",
+            parent=f"n{number // 2}" if number else None,
+            score=score,
+            scores={} if score is None else {"metric": score, "other": -score},
+            features={} if score is None else {"metric": score, "length": float(number)},
+            wins=number / 7,
+            losses=1 - number / 7,
+            step=number or None,
+        )
+        for number, score in enumerate(scores)
+    ]
+    archive = Tree(nodes, "n0", len(nodes))
+    chosen = policy(name)
+    chances = chosen.probabilities(archive)
+    if chances is not None:
+        assert math.fsum(chances.values()) == pytest.approx(1) and min(chances.values()) >= 0
+    assert chosen.choose(archive, at(1)) in archive
+    known = [score for score in scores if score is not None]
+    if name != "hgm":
+        assert archive[chosen.final(archive)].score == (max(known) if known else None)

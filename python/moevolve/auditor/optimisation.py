@@ -2,12 +2,15 @@
 
 A program with a better score than the champion is evaluated again, and so is the champion. While no program of the run had
 two scores, the higher one wins. Otherwise a one-sided exact permutation test over the first fresh scores of both sides
-promotes at the decision's share of the run's error budget; the score that a program was found by is never among them.
-Older versions looked at the two programs alone (`decisions` = 1), and at no champion twice before a promotion.
+promotes at the decision's share of the run's error budget; the score that a program was found by is never among them. A test
+takes `fresh` scores of each side, and as many more, up to twelve, as its least p-value needs to be half of that share. Older
+versions took `fresh` always (`decisions` = 2); before, they looked at the two programs alone (`decisions` = 1), and at no
+champion twice before a promotion.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -20,6 +23,8 @@ from moevolve.auditor.statistics import EVENNESS, share
 from moevolve.records import Controlled, Improved, Rated, Record, RunStarted
 
 NEAR = 1e-9
+LARGE, SMALL = 1e300, 2.0**-64
+"""Scores beyond which sums may have no number, and what makes them small without rounding."""
 TRIES = 3
 """Further evaluations of a champion that failed in a row, after which it is taken as it is."""
 MOST_FRESH = 12
@@ -52,8 +57,10 @@ class Optimisation:
         self._failed: dict[str, int] = {}
         """Further evaluations that failed since the last one that did not, or since a decision."""
         self._older = False
+        self._sized = False
+        """Whether the share says how many scores a test takes."""
         self._few = 0
-        """Fresh scores of each side that decide."""
+        """Fresh scores of each side that decide, at least."""
         self._scattered = False
         """Whether a program of the run had two scores."""
 
@@ -66,6 +73,7 @@ class Optimisation:
             self._alpha = float((settings or {}).get("alpha", 0.0))
             self._planned = (settings or {}).get("evaluations")
             self._older = (settings or {}).get("decisions", 1) == 1
+            self._sized = (settings or {}).get("decisions", 1) == 3
             fresh = (settings or {}).get("fresh", 0)
             self._few = fresh if isinstance(fresh, int) and 0 < fresh <= MOST_FRESH else MOST_FRESH
         elif isinstance(record, Rated):
@@ -115,7 +123,9 @@ class Optimisation:
                 where,
                 f"{record.candidate} was compared with {record.champion}, and the champion was {champion}",
             )
-        few = None if self._older else self._few
+        alpha = share(self._alpha, self._tests - self._promoted, EVENNESS)
+        most = self._scores(alpha)
+        few = None if self._older else most
         mine = self._fresh.get(record.candidate, [])[:few]
         first = self._first.get(champion)
         its = self._fresh.get(champion, [])[:few] or ([] if first is None else [first])
@@ -130,10 +140,9 @@ class Optimisation:
         if record.rule != rule:
             self._wrong(where, f"the rule is {record.rule} on record and {rule} by the scores")
         if not self._older:
-            self._looked(where, record, champion)
+            self._looked(where, record, champion, most if self._scattered else 1)
         promote = bool(mine) and (not its or _mean(mine) > _mean(its))
         if scattered and its:
-            alpha = share(self._alpha, self._tests - self._promoted, EVENNESS)
             self._tests += 1
             self._promoted += record.decision == "promote"
             if math.comb(len(mine) + len(its), len(mine)) > MOST_WAYS:
@@ -156,10 +165,16 @@ class Optimisation:
         """Whether one of these programs had two scores."""
         return any(score != self._first.get(name) for name in names for score in self._fresh.get(name, []))
 
-    def _looked(self, where: str, record: Improved, champion: str) -> None:
+    def _scores(self, alpha: float) -> int:
+        """Scores of each side that a test with this share takes."""
+        few = self._few
+        while self._sized and few < MOST_FRESH and 1 / math.comb(2 * few, few) > alpha / 2:
+            few += 1
+        return few
+
+    def _looked(self, where: str, record: Improved, champion: str, least: int) -> None:
         """Whether a promotion rests on as many scores as it takes."""
         if record.decision == "promote" and self._first.get(champion) is not None:
-            least = self._few if self._scattered else 1
             for name in (record.candidate, champion):
                 scores = len(self._fresh.get(name, []))
                 if scores < least and (name != champion or self._failed.get(name, 0) < TRIES):
@@ -183,12 +198,23 @@ def _settings(config: str) -> Mapping[str, Any] | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value * SMALL for value in values) / len(values) / SMALL
 
 
 def _permutation(candidate: Sequence[float], champion: Sequence[float]) -> float:
     """The share of all ways to deal the scores that favour the candidate as much."""
     pooled = [*candidate, *champion]
+    if max(map(abs, pooled)) > LARGE:
+        candidate, pooled = [each * SMALL for each in candidate], [each * SMALL for each in pooled]
     bar = math.fsum(candidate) - NEAR * max(1.0, math.fsum(map(abs, pooled)))
-    dealt = [math.fsum(chosen) >= bar for chosen in combinations(pooled, len(candidate))]
-    return sum(dealt) / len(dealt)
+    # One half of the scores deals its part in every way, and each other half's part that goes with it is looked up.
+    first, second = pooled[::2], pooled[1::2]
+    dealt = 0
+    for count in range(len(candidate) + 1):
+        others = sorted(map(math.fsum, combinations(second, len(candidate) - count)))
+        for chosen in combinations(first, count):
+            dealt += len(others) - bisect.bisect_left(others, bar - math.fsum(chosen))
+    return dealt / math.comb(len(pooled), len(candidate))

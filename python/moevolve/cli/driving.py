@@ -51,11 +51,13 @@ def drive(work: Drive, mode: str, past: RunView | None = None, run: Path | None 
 
 
 def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -> int:
-    """Drives a run, says which walls its programs lack, how to go on if it ends early, and prints its table when it has
-    ended well."""
+    """Drives a run, says which walls its programs lack where that is known before, how to go on if it ends early, and prints
+    its table when it has ended well."""
     from moevolve.agents.process import in_force
+    from moevolve.cli.optimising import ending, is_one
 
-    missing = in_force().missing
+    # An evaluator's are others, which its process tells.
+    missing = [] if (out / "journal").is_dir() and is_one(out) else in_force().missing
     if missing:
         say(
             f"moevolve: programs run without some layers of the sandbox: {', '.join(missing)}; see `moevolve doctor`"
@@ -66,8 +68,6 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
         if _resumable(error) and (out / "journal").is_dir():
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
         raise
-    from moevolve.cli.optimising import ending, is_one
-
     if is_one(out):
         return ending(out, quiet=mode == "json")
     if mode == "json":

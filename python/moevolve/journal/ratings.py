@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 
+from moevolve.journal.averages import mean
 from moevolve.journal.text import line
 from moevolve.records import Improved, Rated, RunStarted
 
@@ -30,6 +31,8 @@ class Ratings:
         """Whether a program got two different scores."""
         self.promoted = 0
         self.decided = 0
+        self.tested = 0
+        """Decisions by a test that promoted nothing: each leaves the next one a smaller share of the error budget."""
         self.champions_at = array("q")
         self.champions = array("d")
         """The champion's score after each promotion, and the evaluation at which it was made."""
@@ -63,13 +66,14 @@ class Ratings:
     def decide(self, record: Improved, seq: int) -> None:
         """Counts a decision, by the record of this number."""
         self.decided += 1
+        self.tested += record.rule == "permutation" and record.decision != "promote"
         self.decisions.append(seq)
         self.noisy = self.noisy or record.rule == "permutation"
         if record.decision == "promote" and record.candidate_scores:
             self.promoted += 1
             self.p = record.p
             scores = record.candidate_scores
-            self._crown(record.evaluation, sum(scores) / len(scores), len(scores))
+            self._crown(record.evaluation, mean(scores), len(scores))
 
     def score(self, row: int) -> float | None:
         """A variant's newest score; None where there is none."""

@@ -9,10 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.figures import counted, duration, number
 from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import RunReader, read
 from moevolve.journal.text import line
+from moevolve.loop.optimise.rule import MOST, exhausted
 from moevolve.records import Answers, Arm, Sandbox, Status
 from moevolve.report.summary import (
     Cost,
@@ -32,6 +34,17 @@ from moevolve.report.summary import (
 
 SHOWN = 12
 """Champions that a table lists, the newest."""
+
+
+class _Decisions(msgspec.Struct):
+    alpha: float = 0.0
+    decisions: int = 1
+
+
+class _Configuration(msgspec.Struct):
+    """What a run's configuration says of decisions."""
+
+    optimise: _Decisions
 
 
 class Champion(Figures, frozen=True, kw_only=True):
@@ -76,6 +89,8 @@ class OptimisationFigures(Figures, frozen=True, kw_only=True):
     decided: int
     noisy: bool
     """Whether one program got two different scores."""
+    exhausted: bool = False
+    """Whether the error budget has too little left for any test to promote."""
     champions: list[Champion]
     seconds: float
     sandbox: Sandbox | None = None
@@ -118,6 +133,7 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
         promoted=ratings.promoted,
         decided=ratings.decided,
         noisy=ratings.noisy,
+        exhausted=_exhausted(reader),
         champions=[
             Champion(evaluation=at, score=score)
             for at, score in zip(ratings.champions_at, ratings.champions, strict=True)
@@ -127,6 +143,18 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
         journal=summary.journal,
         error=summary.error,
     )
+
+
+def _exhausted(reader: RunReader) -> bool:
+    ratings, started = reader.view.ratings, reader.view.started
+    if started is None or not ratings.noisy:
+        return False
+    try:
+        settings = msgspec.json.decode(started.config, type=_Configuration).optimise
+    except msgspec.DecodeError:
+        return False
+    spending = AlphaSpending(alpha=settings.alpha, decisions=ratings.tested)
+    return settings.decisions == 3 and exhausted(spending.level)
 
 
 def figures_of(store: Recorded) -> dict[str, Any]:
@@ -157,6 +185,13 @@ def show(found: OptimisationFigures) -> Group:
             f"{found.promoted} of {counted(found.decided, 'decision')} promoted{noise}"
         ),
     ]
+    if found.exhausted:
+        parts.append(
+            Text(
+                "No further program is promoted: so many decisions promoted none that too little of the error budget "
+                f"(alpha) is left for a test of {MOST} scores"
+            )
+        )
     if found.failures:
         kinds = ", ".join(f"{line(kind)} {count}" for kind, count in found.failures.items())
         parts.append(Text(f"failed: {kinds}"))

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from moevolve.errors import StoreError
 from moevolve.journal import decisions
+from moevolve.journal.averages import mean
 from moevolve.journal.programs import program_files
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line, lines
@@ -53,7 +54,7 @@ def changes(reader: RunReader) -> list[Change]:
                     before=line(record.champion),
                     cycle=record.evaluation,
                     level="program",
-                    gain=sum(ours) / len(ours) - sum(theirs) / len(theirs) if ours and theirs else 0.0,
+                    gain=mean(ours) - mean(theirs) if ours and theirs else 0.0,
                     n=len(ours),
                     diff=_diff(reader, record.champion, record.candidate),
                 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
+from moevolve.journal.averages import SCALE
 from moevolve.selection.policy import Weighted
 from moevolve.selection.tree import Node, Tree
 
@@ -33,6 +35,10 @@ class MapElitesIslands(Weighted):
         scores = {node.id: _score(tree, node) for node in members}
         least = min(scores.values())
         total = sum(score - least for score in scores.values())
+        if not math.isfinite(total):
+            scores = {id: score * SCALE for id, score in scores.items()}
+            least = min(scores.values())
+            total = sum(score - least for score in scores.values())
         found = dict.fromkeys((node.id for node in tree.members), 0.0)
         for node in members:
             by_score = (scores[node.id] - least) / total if total > 0 else 1 / len(members)
@@ -69,7 +75,11 @@ class MapElitesIslands(Weighted):
             span = high[name] - low[name]
             if name not in node.features or span <= 0:
                 return 0
-            return min(self.bins - 1, int(self.bins * (node.features[name] - low[name]) / span))
+            place = self.bins * (node.features[name] - low[name]) / span
+            if not math.isfinite(place):
+                least, most = low[name] * SCALE, high[name] * SCALE
+                place = self.bins * (node.features[name] * SCALE - least) / (most - least)
+            return min(self.bins - 1, int(place))
 
         found: dict[tuple[int, ...], Node] = {}
         for node in members:
@@ -80,7 +90,7 @@ class MapElitesIslands(Weighted):
 
 
 def _own(node: Node) -> float:
-    return -1e300 if node.score is None else node.score
+    return -math.inf if node.score is None else node.score
 
 
 def _score(tree: Tree, node: Node) -> float:

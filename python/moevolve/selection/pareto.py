@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 
+from moevolve.journal.averages import mean
 from moevolve.selection.policy import Weighted
 from moevolve.selection.tree import Tree
 
@@ -40,7 +40,7 @@ def undominated(tree: Tree, winners: Mapping[str, set[str]]) -> set[str]:
     """The winners that are left when, the lowest mean first, each is dropped all of whose instances others win as well."""
     kept = set().union(*winners.values()) if winners else set()
     order = [node for node in tree.members if node.id in kept]
-    for node in sorted(order, key=lambda node: fmean(node.scores.values())):
+    for node in sorted(order, key=lambda node: mean(list(node.scores.values()))):
         wins = [best & kept for best in winners.values() if node.id in best]
         if all(len(best) > 1 for best in wins):
             kept.discard(node.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from random import Random
 from typing import Protocol
@@ -100,4 +101,4 @@ class Weighted:
 
     def final(self, tree: Tree) -> str:
         """The best score; of equals the first."""
-        return max(tree.members, key=lambda node: -1e300 if node.score is None else node.score).id
+        return max(tree.members, key=lambda node: -math.inf if node.score is None else node.score).id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from statistics import fmean, median
 
+from moevolve.journal.averages import mean, median
 from moevolve.selection.policy import Weighted
 from moevolve.selection.tree import Tree
 
@@ -31,7 +31,7 @@ class _Sigmoid(Weighted):
         births = tree.births
         novelty = {children: self.novelty(children) for children in set(births.values())}
         for id, score in scores.items():
-            quality = 0.5 if score is None else sigmoid(SLOPE * (score - midpoint) / scale)
+            quality = 0.5 if score is None else sigmoid(_steepness(score, midpoint, scale))
             found[id] = quality * novelty[births[id]]
         if not any(found.values()):
             # Scores so far below the midpoint that their weights vanish are equals.
@@ -62,7 +62,7 @@ class DgmHPaper(_Sigmoid):
     """HyperAgents' rule as the paper has it (arXiv 2603.19461): the midpoint is the mean of the three best scores."""
 
     def midpoint(self, known: list[float]) -> float:
-        return fmean(sorted(known)[-TOP:]) if known else 0.5
+        return mean(sorted(known)[-TOP:]) if known else 0.5
 
 
 class DgmHCode(DgmHPaper):
@@ -84,6 +84,13 @@ class Shinka(_Sigmoid):
         if not known:
             return 1.0
         return max(LEAST_SPREAD, median([abs(score - midpoint) for score in known]))
+
+
+def _steepness(score: float, midpoint: float, scale: float) -> float:
+    """SLOPE * (score - midpoint) / scale, infinite where that is too large a number, for any finite ones."""
+    found = SLOPE * (score - midpoint) / scale
+    # Quarters of finite numbers have a finite difference.
+    return found if math.isfinite(found) else SLOPE * ((score / 4 - midpoint / 4) / (scale / 4))
 
 
 def sigmoid(x: float) -> float:

@@ -22,10 +22,11 @@ class Course:
     Args:
         evaluator: scores.
         children: how many there are.
+        alpha: the run's error budget.
     """
 
-    def __init__(self, evaluator: Evaluator, children: int) -> None:
-        self.archive = ProgramArchive(0, 0.05)
+    def __init__(self, evaluator: Evaluator, children: int, alpha: float = 0.05) -> None:
+        self.archive = ProgramArchive(0, alpha)
         self.improved: list[Improved] = []
         self.looks: dict[str, int] = {}
         self._evaluator = evaluator
@@ -160,3 +161,40 @@ def test_a_test_takes_the_first_fresh_scores_however_many_there_are() -> None:
     [made] = run.improved
     assert made.decision == "promote" and len(made.candidate_scores) == len(made.champion_scores) == FRESH
     assert made.champion_scores == run.archive.programs["v0"].fresh[:FRESH]
+
+
+class TestAfterManyDecisionsThatPromotedNobody:
+    """Each leaves the next one less of the error budget; more scores have a smaller least p-value."""
+
+    def late(self, jump: int, seed: int = 1) -> Evaluator:
+        draws = Random(seed)
+        return lambda name, before: (100.0 if int(name[1:]) >= jump else 0.0) + draws.gauss(0, 1)
+
+    def test_a_large_gain_is_found_all_the_same(self) -> None:
+        run = Course(self.late(300), 310)
+        assert len(run.improved) > 100
+        assert [each.decision for each in run.improved if each.candidate == "v300"] == ["promote"]
+        made = next(each for each in run.improved if each.candidate == "v300")
+        assert made.p is not None and made.alpha is not None
+        assert len(made.candidate_scores) == len(made.champion_scores) > FRESH
+        assert made.p == rule.least_p(len(made.candidate_scores)) <= made.alpha / 2
+
+    def test_when_no_test_can_promote_nobody_is_looked_at_again(self) -> None:
+        run = Course(self.late(10**6), 60, alpha=2e-5)
+        assert rule.exhausted(run.archive.spending.level)
+        before = len(run.improved)
+        for number in range(100, 110):
+            run._child(f"v{number}")
+            assert rule.wanted(run.archive, FRESH, {}) is None
+        assert len(run.improved) == before
+
+    def test_chance_promotes_as_seldom_as_the_budget_says(self) -> None:
+        """Programs that are all alike, decided about by tests of eight to twelve scores."""
+        runs = [Course(self.late(10**6, seed), 120) for seed in range(60)]
+        assert max(len(each.candidate_scores) for run in runs for each in run.improved) > FRESH
+        assert sum(bool(run.promoted) for run in runs) / len(runs) < 0.05
+
+
+def test_a_tests_size_follows_from_its_level() -> None:
+    assert [rule.size(level, 4) for level in (0.5, 0.02, 0.004545, 1e-6, 1e-9)] == [4, 5, 6, 12, 12]
+    assert rule.size(0.5, 8) == 8

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optimising import EVALUATOR, head, records, started
 
 from moevolve.auditor import audit
+from moevolve.cli.main import main
 from moevolve.errors import ConfigError, UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
@@ -22,52 +24,12 @@ from moevolve.loop.optimise import run as optimisation
 from moevolve.loop.optimise import settings as settings_
 from moevolve.loop.optimise.settings import settings
 from moevolve.loop.optimise.workers import Workers
-from moevolve.records import Command, Controlled, Entry, Improved, Rated, Record, RunFinished, VariantAdded
+from moevolve.records import Command, Controlled, Entry, Improved, Rated, RunFinished, VariantAdded
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
 
 FOLDERS = Path(__file__).parents[2] / "fixtures" / "evaluators"
-PROBLEM = """
-# EVOLVE-BLOCK-START
-A = 3
-B = 0.5
-# EVOLVE-BLOCK-END
-"""
-EVALUATOR = """
-import runpy
-def evaluate(path):
-    space = runpy.run_path(path)
-    return {"combined_score": 10 - abs(space["A"] - 7) - abs(space["B"] - 0.8), "seen": space["A"]}
-"""
-
-
-@pytest.fixture
-def problem(tmp_path: Path) -> Callable[..., EvaluatorFolder]:
-    """A folder with two numbers to find."""
-
-    def made(evaluator: str = EVALUATOR, program: str = PROBLEM) -> EvaluatorFolder:
-        path = tmp_path / "problem"
-        path.mkdir(exist_ok=True)
-        (path / "initial_program.py").write_text(program)
-        (path / "evaluator.py").write_text(evaluator)
-        return folders.openevolve(path)
-
-    return made
-
-
-def records(out: Path) -> list[Record]:
-    with RunStore.open(out) as store:
-        return [entry.record for entry in store.entries()]
-
-
-def head(out: Path) -> str:
-    with RunStore.open(out) as store:
-        return store.head()
-
-
-def started(folder: EvaluatorFolder, out: Path, workers: int = 1, **given: Any) -> list[Record]:
-    optimisation.start(folder, settings(folder, {"evaluations": 30, **given}), out, workers=workers)
-    return records(out)
 
 
 def test_a_seed_gives_one_record_however_many_evaluate(
@@ -90,6 +52,16 @@ def test_a_replay_comes_to_the_same_head(problem: Callable[..., EvaluatorFolder]
     started(problem(), tmp_path / "a")
     recorded, replayed = runs.replay(tmp_path / "a", tmp_path / "again")
     assert recorded == replayed == head(tmp_path / "a")
+
+
+def test_the_layers_on_file_are_those_around_evaluations(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path
+) -> None:
+    """Not those around an agent's programs, which have a filter of system calls and a clock of their own."""
+    started(problem(), tmp_path / "out", evaluations=3)
+    with RunStore.open(tmp_path / "out") as store, EvaluatorProcess(problem(), EvaluatorLimits()) as process:
+        process.start()
+        assert store.sandbox() == process.sandbox
 
 
 def test_policies_that_look_twice_and_grids(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
@@ -205,48 +177,6 @@ def test_a_person_ends_or_pauses_a_run(
     assert runs.replay(out, tmp_path / "again")[1] == head(out)
 
 
-class TestProposersOfOnesOwn:
-    def run(self, folder: EvaluatorFolder, tmp_path: Path, body: str, **given: Any) -> list[Rated]:
-        file = tmp_path / "own.py"
-        file.write_text(f"def propose(brief, rng):\n{body}")
-        found = started(folder, tmp_path / "out", evaluations=8, proposers=[str(file)], **given)
-        assert runs.replay(tmp_path / "out", tmp_path / "again")[1] == head(tmp_path / "out")
-        return [record for record in found if isinstance(record, Rated)][1:]
-
-    @pytest.mark.parametrize(
-        ("body", "failure"),
-        [
-            ("    return brief.parent\n", "duplicate"),
-            ("    return None\n", "rejected"),
-            ("    return 'This is the best program of all.'\n", "error"),
-            ("    raise ValueError('tired')\n", "rejected"),
-            ("    return brief.parent + '#' * 100_000\n", "rejected"),
-            ("    return 3\n", "rejected"),
-        ],
-    )
-    def test_what_is_worth_nothing_costs_its_budget_and_nothing_else(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path, body: str, failure: str
-    ) -> None:
-        found = self.run(problem(), tmp_path, body)
-        assert len(found) == 7 and found[0].failure == failure
-        assert {record.failure for record in found} <= {failure, "duplicate"}
-
-    def test_a_better_program_is_promoted(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
-    ) -> None:
-        self.run(problem(), tmp_path, "    return 'A = 7\\nB = 0.8\\n'\n")
-        [*_, last] = [record for record in records(tmp_path / "out") if isinstance(record, Improved)]
-        assert last.candidate_scores == [10.0]
-        program = (tmp_path / "out" / "program" / "initial_program.py").read_text()
-        assert "B = 0.8" in program
-
-    def test_edits_outside_of_the_marks(
-        self, problem: Callable[..., EvaluatorFolder], tmp_path: Path
-    ) -> None:
-        body = "    return 'import os\\n' + brief.parent\n"
-        assert {record.failure for record in self.run(problem(), tmp_path, body, marks=True)} == {"rejected"}
-
-
 def test_luck_promotes_nothing_and_a_real_gain_does(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path
 ) -> None:
@@ -272,6 +202,39 @@ def test_luck_promotes_nothing_and_a_real_gain_does(
     assert all(
         record.p is not None and record.alpha is not None and record.p <= record.alpha for record in promoted
     )
+
+
+PENALTY = """
+import runpy, sys
+def evaluate(path):
+    space = runpy.run_path(path)
+    return {"combined_score": -sys.float_info.max if space["A"] < 6 else 10 - abs(space["A"] - 7)}
+"""
+
+
+@pytest.mark.parametrize("name", ["shinka", "hgm", "dgm-h-paper", "map-elites-islands", "gepa-pareto"])
+@pytest.mark.parametrize("noise", ["", " - random.random()"], ids=["steady", "noisy"])
+def test_a_penalty_at_the_limit_of_numbers_is_a_score(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, name: str, noise: str
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(entry: Entry) -> None:
+        if entry.seq == 25:
+            raise Enough
+
+    evaluator = PENALTY.replace("import", "import random,", 1).replace("7)", f"7){noise}")
+    folder = problem(evaluator, "A = 3\n")
+    whole = started(folder, tmp_path / "whole", selection=name, population=8)
+    chosen = settings(folder, {"evaluations": 30, "selection": name, "population": 8})
+    with pytest.raises(Enough):
+        optimisation.start(folder, chosen, tmp_path / "out", stop, workers=1)
+    runs.resume(tmp_path / "out")
+    assert records(tmp_path / "out") == whole
+    assert min(each.score for each in whole if isinstance(each, Rated) and each.score is not None) < -1e308
+    report = audit(tmp_path / "out")
+    assert report.ok, report.findings
 
 
 def test_an_initial_program_that_fails_may_be_mended(
@@ -308,17 +271,42 @@ def test_a_run_by_an_older_rule_is_neither_gone_on_with_nor_done_again(
         settings(problem(), {"decisions": 1})
 
 
-def test_what_cannot_be_used_is_refused_before_anything_is_written(
+def test_a_gain_after_hundreds_of_decisions_is_promoted(
     problem: Callable[..., EvaluatorFolder], tmp_path: Path
 ) -> None:
-    folder = problem("import no_such_module\ndef evaluate(path): return {}\n")
-    with pytest.raises(UsageError, match="no_such_module"):
-        started(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match="evaluation"):
-        settings(folder, {"evaluation": 3})
-    with pytest.raises(UsageError, match="no selection policy"):
-        settings(folder, {"selection": "luck"})
+    """What it takes is on record, and holds before the audit."""
+    scattering = (
+        "import random, runpy\n"
+        "def evaluate(path):\n"
+        "    return {'combined_score': runpy.run_path(path)['A'] + random.gauss(0, 1)}\n"
+    )
+    file = tmp_path / "late.py"
+    file.write_text(
+        "def propose(brief, rng):\n    return f'A = {100 if brief.evaluation > 420 else 0}\\nB = {brief.evaluation}\\n'\n"
+    )
+    given: dict[str, Any] = {
+        "evaluations": 500,
+        "proposers": [str(file)],
+        "selection": "best",
+        "in_flight": 1,
+    }
+    found = started(problem(scattering, "A = 0\n"), tmp_path / "out", **given)
+    promoted = [record for record in found if isinstance(record, Improved) and record.decision == "promote"]
+    assert len([record for record in found if isinstance(record, Improved)]) > 60
+    assert promoted and len(promoted[0].candidate_scores) > 8
+    report = audit(tmp_path / "out")
+    assert report.ok, report.findings
+
+
+def test_show_says_when_no_program_can_be_promoted_any_more(
+    problem: Callable[..., EvaluatorFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scattering = "import random\ndef evaluate(path):\n    return {'combined_score': random.gauss(0, 1)}\n"
+    for alpha, said in ((4.5e-6, True), (0.05, False)):
+        out = tmp_path / str(said)
+        started(problem(scattering), out, evaluations=40, alpha=alpha, fresh=12)
+        assert main(["show", str(out)]) == 0
+        assert ("No further program is promoted" in capsys.readouterr().out) == said
 
 
 def test_changed_evaluators_are_refused(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import pytest
 
 from moevolve.errors import UsageError
 from moevolve.tasks.evaluators import folder as folders
+from moevolve.tasks.evaluators.inside import contracts
 from moevolve.tasks.evaluators.inside.contracts import LONGEST_ARTIFACT
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
 from moevolve.tasks.evaluators.verdict import Evaluation
@@ -64,9 +66,51 @@ def test_without_a_combined_score_it_is_the_mean_of_the_numbers() -> None:
         found = process.evaluate(folder.initial())
     gain, smoothness = found.metrics["gain"], found.metrics["smoothness"]
     assert isinstance(gain, float) and isinstance(smoothness, float)
-    assert found.score == pytest.approx((gain + smoothness) / 2), (
-        "neither the NaN nor the truth value is in it"
-    )
+    assert found.metrics["valid"] is True
+    assert found.score == pytest.approx((gain + smoothness + 1) / 3), "a truth is in it as 1, and no NaN"
+
+
+@pytest.mark.parametrize(
+    ("first", "features", "passes"),
+    [
+        ({"ok": 0.6, "error": 0.0}, (), True),
+        ({"valid": True, "quality": 0.1}, (), True),
+        ({"valid": False, "quality": 0.9}, (), False),
+        ({"speed": 0.9, "quality": 0.2}, ("speed",), True),
+        ({"combined_score": "n/a", "ok": 0.9}, (), True),
+        ({"combined_score": 0.4, "ok": 0.9}, (), False),
+        ({"error": 1.0}, (), False),
+        ({"ok": float("nan")}, (), False),
+        ({}, (), False),
+    ],
+)
+def test_a_stages_threshold_is_openevolves(
+    first: dict[str, object], features: tuple[str, ...], passes: bool
+) -> None:
+    """As `Evaluator._passes_threshold` has it: numbers and truths but `error`, features among them."""
+    module = types.ModuleType("evaluator")
+    module.evaluate_stage1 = lambda path: first  # type: ignore[attr-defined]
+    module.evaluate_stage2 = lambda path: {"combined_score": 5.0}  # type: ignore[attr-defined]
+    found = contracts.safely(lambda: contracts.openevolve(module, "", {"features": features}))
+    assert (found["score"] == 5.0) == passes, found
+
+
+@pytest.mark.parametrize(
+    ("metrics", "features", "score"),
+    [
+        ({"speed": 0.9, "quality": 0.2}, ("speed",), 0.2),
+        ({"speed": 0.9, "size": 0.1}, ("speed", "size"), 0.5),
+        ({"quality": 0.5, "valid": True}, (), 0.75),
+    ],
+)
+def test_a_score_without_a_combined_one_is_openevolves(
+    metrics: dict[str, object], features: tuple[str, ...], score: float
+) -> None:
+    """As `get_fitness_score` has it: features count where there is nothing else."""
+    module = types.ModuleType("evaluator")
+    module.evaluate = lambda path: metrics  # type: ignore[attr-defined]
+    found = contracts.openevolve(module, "", {"features": features})
+    assert found["score"] == pytest.approx(score)
 
 
 @WALLS
@@ -229,6 +273,29 @@ class TestConfigurations:
             found = process.evaluate(folder.initial())
         assert found.score == 1.0 and len(found.artifacts["text_feedback"]) == LONGEST_ARTIFACT
 
+    @pytest.mark.parametrize(
+        ("shown", "correct", "failure"),
+        [
+            ("'public': {'error': 'max abs error 1e-3'}", True, None),
+            ("'public': {'timeout': True}, 'private': {'error': 'x'}", True, None),
+            ("'public': {'combined_score': 7}", True, None),
+            ("'public': {'error': 'max abs error 1e-3'}", False, "incorrect"),
+        ],
+    )
+    def test_shinkas_correct_json_alone_says_what_failed(
+        self, tmp_path: Path, shown: str, correct: bool, failure: str | None
+    ) -> None:
+        (tmp_path / "initial.py").write_text("# EVOLVE-BLOCK-START\n# EVOLVE-BLOCK-END\n")
+        (tmp_path / "evaluate.py").write_text(
+            "import json, sys\nresults = sys.argv[sys.argv.index('--results_dir') + 1]\n"
+            f"json.dump({{'combined_score': 1.5, {shown}}}, open(results + '/metrics.json', 'w'))\n"
+            f"json.dump({{'correct': {correct}}}, open(results + '/correct.json', 'w'))\n"
+        )
+        folder = folders.shinka(tmp_path)
+        with EvaluatorProcess(folder, LIMITS) as process:
+            found = process.evaluate(folder.initial())
+        assert (found.score, found.failure) == (None if failure else 1.5, failure)
+
     def test_shinkas_sections_by_either_name(self, tmp_path: Path) -> None:
         config = tmp_path / "run.yaml"
         config.write_text(
@@ -247,6 +314,37 @@ class TestConfigurations:
         (tmp_path / "evaluate.py").write_text("")
         with pytest.raises(UsageError, match="EVOLVE-BLOCK-START"):
             folders.shinka(tmp_path)
+
+    def test_programs_are_of_one_size_and_utf8(self, tmp_path: Path) -> None:
+        (tmp_path / "evaluator.py").write_text("def evaluate(path): return {'combined_score': 1.0}\n")
+        program = tmp_path / "initial_program.py"
+        program.write_text("#" * 70_000)
+        assert len(folders.openevolve(tmp_path).initial()) == 70_000
+        program.write_text("#" * 300_000)
+        with pytest.raises(UsageError, match="is larger than 256 KiB"):
+            folders.openevolve(tmp_path)
+        program.write_bytes("# -*- coding: latin-1 -*-\nN = 'caf\xe9'\n".encode("latin-1"))
+        with pytest.raises(UsageError, match=r"initial_program.py is no UTF-8, byte 35"):
+            folders.openevolve(tmp_path)
+
+    def test_keys_of_published_folders_that_openevolve_passes_over(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "max_program_length: 55000\nnovelty:\n  enabled: true\n")
+        assert folders.openevolve(tmp_path).without_effect == ("max_program_length", "novelty")
+
+    @pytest.mark.parametrize("name", ["a,b:c", "with\\back", "lowerdir=x", "ein Ordner"])
+    def test_a_folder_may_have_any_name(self, tmp_path: Path, name: str) -> None:
+        (path := tmp_path / name).mkdir()
+        (path / "initial_program.py").write_text("A = 1\n")
+        (path / "evaluator.py").write_text(
+            "import os\n"
+            "def evaluate(path):\n"
+            "    before = len(os.listdir())\n"
+            "    open('beside', 'w').close()\n"
+            "    return {'combined_score': float(before), 'after': len(os.listdir(os.path.dirname(__file__)))}\n"
+        )
+        with EvaluatorProcess(folders.openevolve(path), LIMITS) as process:
+            found = [process.evaluate("A = 1\n") for _ in range(2)]
+        assert [(each.score, each.metrics.get("after")) for each in found] == [(2.0, 3.0)] * 2, found
 
     def test_missing_files_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no initial program"):

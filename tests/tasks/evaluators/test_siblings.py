@@ -182,6 +182,63 @@ def test_nothing_is_seen_of_the_evaluation_before(process: EvaluatorProcess) -> 
         assert process.evaluate(reads).score == 0.0
 
 
+KEYS = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+add, request, control = (248, 249, 250) if os.uname().machine == "x86_64" else (217, 218, 219)
+def score():
+    seen = 0
+    for number, ring in enumerate((-3, -4, -5)):
+        seen += 2**number * (libc.syscall(control, 10, ring, b"user", b"left", 0) > 0)
+        libc.syscall(add, b"user", b"left", b"1", 1, ring)
+    seen += 8 * (libc.syscall(request, b"user", b"left", None, -4) > 0)
+    if os.uname().machine == "x86_64":
+        seen += 16 * (libc.syscall(0x40000000 | control, 0, -3, 1) > 0)
+    return float(seen)
+"""
+
+
+@pytest.mark.parametrize("walls", [True, False], ids=["walls", "no-namespaces"])
+def test_no_key_of_a_program_is_seen_by_the_next(folder: EvaluatorFolder, walls: bool) -> None:
+    """A user's keyring outlives every process and namespace of the user's."""
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
+        process.start()
+        if "key filter" in process.sandbox.missing:
+            pytest.skip("this machine has no filter of system calls")
+        assert [process.evaluate(KEYS).score for _ in range(3)] == [0.0, 0.0, 0.0]
+
+
+SEES = """
+import ctypes, os, resource
+def namespace(name): return os.readlink(f"/proc/self/ns/{name}") != HOST[name]
+def score():
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(250 if os.uname().machine == "x86_64" else 219, 0, -3, 1)
+    names = {"user": "user", "mnt": "mount", "pid": "pid", "net": "network", "ipc": "ipc", "uts": "uts"}
+    seen = {f"{name} namespace": namespace(kind) for kind, name in names.items()}
+    seen["private root"] = not os.path.exists(HERE)
+    seen["/proc"] = os.path.exists("/proc/self")
+    seen["key filter"] = ctypes.get_errno() == 38
+    seen["limits"] = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return {"combined_score": 1.0, **seen}
+"""
+
+
+@pytest.mark.parametrize("walls", [True, False], ids=["walls", "no-namespaces"])
+def test_the_layers_that_are_told_are_those_that_an_evaluation_sees(
+    folder: EvaluatorFolder, walls: bool
+) -> None:
+    host = {
+        kind: str(Path(f"/proc/self/ns/{kind}").readlink())
+        for kind in ("user", "mnt", "pid", "net", "ipc", "uts")
+    }
+    with EvaluatorProcess(folder, LIMITS, walls=walls) as process:
+        found = process.evaluate(f"HOST, HERE = {host!r}, {__file__!r}\n{SEES}")
+        seen = {name for name, there in found.metrics.items() if there is True}
+        assert seen == set(process.sandbox.layers), found
+        assert set(found.metrics) - {"combined_score"} - seen == set(process.sandbox.missing)
+
+
 def test_a_process_that_is_forked_imports_little() -> None:
     """Each module of it is copied, page by page, for every evaluation."""
     heavy = "typing ast inspect dis traceback tokenize pathlib runpy asyncio tempfile subprocess threading logging"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from moevolve.errors import MoevolveError
 from moevolve.journal import evaluations
+from moevolve.journal.averages import mean
 from moevolve.journal.drawing.chart import Series, chart_lines
 from moevolve.journal.figures import UNKNOWN, counted
 from moevolve.journal.kinds import Tone
@@ -73,10 +74,10 @@ def counts_rows(model: RunModel, width: int) -> list[Row]:
 def decision_line(record: Improved) -> tuple[str, Tone]:
     """A decision about a better program in one line."""
     ours, theirs = record.candidate_scores, record.champion_scores
-    mean = sum(ours) / len(ours) if ours else None
-    words = f"{rating(mean)}"
-    if theirs and mean is not None:
-        words += f", {difference(mean - sum(theirs) / len(theirs))} over {line(record.champion, 10)}"
+    score = mean(ours) if ours else None
+    words = f"{rating(score)}"
+    if theirs and score is not None:
+        words += f", {difference(score - mean(theirs))} over {line(record.champion, 10)}"
     if record.rule == "permutation":
         words += f", n={len(ours)}"
         words += "" if record.p is None else f", p {chance(record.p)}"

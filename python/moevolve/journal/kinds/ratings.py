@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from moevolve.journal.averages import mean
 from moevolve.journal.figures import counted, number
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
@@ -39,7 +40,7 @@ def _rate(view: RunView, record: Rated, seq: int, at: float) -> None:
 @says(Improved)
 def _improved(record: Improved) -> Said:
     means = [
-        number(sum(scores) / len(scores)) if scores else "none"
+        number(mean(scores)) if scores else "none"
         for scores in (record.candidate_scores, record.champion_scores)
     ]
     fate = "PROMOTED" if record.decision == "promote" else "Kept in the archive:"
@@ -63,6 +64,6 @@ def _improve(view: RunView, record: Improved, seq: int, at: float) -> None:
         if row is not None:
             view.variants.settle(row, "promoted")
             ours, theirs = record.candidate_scores, record.champion_scores
-            better = sum(ours) / len(ours) - sum(theirs) / len(theirs) if ours and theirs else 0.0
+            better = mean(ours) - mean(theirs) if ours and theirs else 0.0
             view.accounts.improved(view.variants.operator(row), better if math.isfinite(better) else 0.0)
         view.crown(record.candidate, seq)

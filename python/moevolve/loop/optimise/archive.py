@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from statistics import fmean
 
 import msgspec
 
 from moevolve.gate.spending import AlphaSpending
+from moevolve.journal.averages import mean
 from moevolve.records import Improved, Rated, Record, VariantAdded
 from moevolve.selection.tree import Node, Tree
 
@@ -36,7 +36,7 @@ class Program(msgspec.Struct, kw_only=True):
     @property
     def score(self) -> float | None:
         """Its best estimate: the mean of fresh scores, else the first one."""
-        return fmean(self.fresh) if self.fresh else self.first
+        return mean(self.fresh) if self.fresh else self.first
 
     @property
     def steady(self) -> bool:
@@ -102,7 +102,7 @@ class ProgramArchive:
                 return
             program.fresh.append(record.score)
             program.failures = 0
-            self._values[program.id] = fmean(program.fresh)
+            self._values[program.id] = mean(program.fresh)
             if not self.noisy and program.first is not None and record.score != program.first:
                 self.noisy = True
                 self._nodes.clear()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from moevolve.agents.process import in_force
 from moevolve.errors import MoevolveError
 from moevolve.journal import evaluations, seal
 from moevolve.journal.store import Put, RunStore
@@ -106,9 +105,8 @@ class Driver:
         """Evaluates to the end."""
         most = min(workers or 10**6, self._settings.in_flight)
         pool = self._pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
-        missing: list[str] = []
+        sandbox: Sandbox | None = None
         try:
-            self._note_sandbox(pool)
             while self._archive.applied < self._settings.evaluations and not self._stopped:
                 # What has ended and lies in no table goes on record first: a pause would lose it.
                 if not self._unkept and (asked := self._attend()) is not None:
@@ -118,9 +116,9 @@ class Driver:
                     self._say("paused", "paused")
                     return self._store.path
                 self._begin(pool)
-                if pool.missing != missing:
-                    missing = pool.missing
-                    self._note_sandbox(pool)
+                if pool.sandbox is not None and pool.sandbox != sandbox:
+                    sandbox = pool.sandbox
+                    self._store.set_sandbox(sandbox)
                 # What may be begun is begun before a commit, so that nobody waits for the disk.
                 if not self._step() and pool.busy:
                     self._hear(pool)
@@ -310,11 +308,6 @@ class Driver:
         if kept:
             self._store.puts(kept)
         self._unkept.clear()
-
-    def _note_sandbox(self, pool: Workers) -> None:
-        walls = in_force()
-        missing = [*walls.missing, *(f"evaluations: {name}" for name in pool.missing)]
-        self._store.set_sandbox(Sandbox(layers=walls.layers, missing=missing))
 
     def _finish(self) -> None:
         genome_in(self._store, self._archive.best().text).write(self._store.path / "program")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -13,10 +16,11 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.loop.optimise.marks import blocks
+from moevolve.tasks.evaluators.marks import blocks
 from moevolve.tasks.folder import imported
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
+LONGEST_INTEGER = 4000
 QUOTED = re.compile(r"'([^'\\\n]{1,60})'|\"([^\"\\\n]{1,60})\"")
 
 
@@ -76,7 +80,7 @@ def syntax(brief: Brief, rng: Random) -> Proposal | None:
     for (start, end), (other, last) in zip(lines, lines[1:], strict=False):
         first, second = brief.parent[start:end], brief.parent[other:last]
         if first != second and _indent(first) == _indent(second):
-            deeds.append((start, last, second + first, "two lines exchanged"))
+            deeds.append((start, last, _exchanged(first, second), "two lines exchanged"))
     deeds += [(start, end, "", "a line left out") for start, end in lines]
     if not deeds:
         return None
@@ -117,9 +121,8 @@ class Literal(msgspec.Struct, frozen=True):
 def literals(text: str) -> tuple[Literal, ...]:
     """The constants of a program, in order; numbers alone where it is no Python."""
     offsets, inside = _offsets(text)
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    tree = _parsed(text)
+    if tree is None:
         return tuple(
             Literal(match.start(), match.end(), match[0], False)
             for match in NUMBER.finditer(text)
@@ -148,9 +151,8 @@ _FAMILIES: dict[type[ast.AST], Sequence[str]] = {
 def operators(text: str) -> tuple[tuple[int, int, Sequence[str]], ...]:
     """(start, end, alternatives) of the operators of a Python program; none where it is no Python."""
     offsets, inside = _offsets(text)
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    tree = _parsed(text)
+    if tree is None:
         return ()
     found = []
     for node in ast.walk(tree):
@@ -176,9 +178,8 @@ def operators(text: str) -> tuple[tuple[int, int, Sequence[str]], ...]:
 def statements(text: str) -> tuple[tuple[int, int], ...]:
     """(start, end) of lines that hold one simple statement of a Python program, their ends included."""
     offsets, inside = _offsets(text)
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    tree = _parsed(text)
+    if tree is None:
         return ()
     simple = (ast.Assign, ast.AugAssign, ast.Expr)
     lines = sorted(
@@ -196,6 +197,22 @@ def replaced(text: str, changes: Sequence[tuple[int, int, str]]) -> str:
     for start, end, new in sorted(changes, reverse=True):
         text = text[:start] + new + text[end:]
     return text
+
+
+def _parsed(text: str) -> ast.Module | None:
+    """The syntax tree of a Python program whose lines are ours; None where it is none."""
+    if "\r" in text.replace("\r\n", ""):
+        return None
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _exchanged(first: str, second: str) -> str:
+    """Two lines the other way round; the last one of a text may have no end."""
+    body = first.rstrip("\r\n")
+    return second + first if second.endswith("\n") else second + first[len(body) :] + body
 
 
 def _offsets(text: str) -> tuple[list[int], Callable[[int], bool]]:
@@ -223,17 +240,32 @@ def _changed(literal: Literal, program: str, rng: Random) -> str:
     if literal.string:
         words = sorted({first or second for first, second in QUOTED.findall(program)} - {literal.text[1:-1]})
         return repr(rng.choice(words)) if words else literal.text
-    if re.fullmatch(r"\d+", literal.text):
-        value = int(literal.text)
-        step = max(1, round(abs(value) * rng.choice((0.02, 0.1, 0.3, 1.0)) * rng.random()))
-        return str(max(0, value + rng.choice((-1, 1)) * step))
+    if (value := _integer(literal.text)) is not None:
+        share, draw = rng.choice((0.02, 0.1, 0.3, 1.0)), rng.random()
+        try:
+            step = round(value * share * draw)
+        except OverflowError:
+            step = value * round(share * draw * 10**9) // 10**9
+        return str(max(0, value + rng.choice((-1, 1)) * max(1, step)))
     try:
         number = float(literal.text)
     except ValueError:
         return literal.text
     scale = 10 ** rng.uniform(-3, 0.3)
     new = rng.gauss(0, scale) if number == 0 else number * (1 + rng.gauss(0, scale))
+    if not math.isfinite(new):
+        return literal.text
     return f"{new:.12g}" if new != int(new) or abs(new) > 1e15 else f"{new:.1f}"
+
+
+def _integer(text: str) -> int | None:
+    """The integer that a literal is; None where it is none, or has more digits than Python writes with one more."""
+    if len(text) > LONGEST_INTEGER:
+        return None
+    try:
+        return int(text) if text.isdecimal() else int(text, 0)
+    except ValueError:
+        return None
 
 
 def _indent(line: str) -> int:
@@ -260,21 +292,23 @@ def proposer(name: str) -> ProgramProposer:
     file = Path(name)
     if not file.is_file():
         raise UsageError(f"there is no proposer {name}")
-    function = imported(file).get("propose")
+    with redirect_stdout(sys.stderr):
+        function = imported(file).get("propose")
     if not callable(function):
         raise UsageError(f"{name} defines no function propose(brief, rng)")
     return _Own(function, file.stem)
 
 
 class _Own:
-    """A user's own function: it returns a program's text, or None."""
+    """A user's own function: it returns a program's text, or None; what it prints is narration."""
 
     def __init__(self, function: Callable[[Brief, Random], Any], name: str) -> None:
         self._function = function
         self._name = name
 
     def __call__(self, brief: Brief, rng: Random) -> Proposal | None:
-        found = self._function(brief, rng)
+        with redirect_stdout(sys.stderr):
+            found = self._function(brief, rng)
         if isinstance(found, Proposal):
             return found
         return Proposal(found, self._name, "") if isinstance(found, str) else None

@@ -3,15 +3,18 @@
 A deterministic evaluator gives a score and not a success rate: a program that has the same score twice is worth that
 score, and a higher one is better. Both sides are looked at twice. As soon as two evaluations of any program of the run give
 two scores, the score that a program was found by is the luckiest of many, in this run for ever; then the first fresh ones of
-both sides decide by an exact permutation test, whose error the run's budget bounds (`gate.spending`).
+both sides decide by an exact permutation test, whose error the run's budget bounds (`gate.spending`). A decision's level,
+which is known before it, says how many: the least p-value of a test of n scores against n is 1 / C(2n, n).
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from statistics import fmean
 
+from moevolve.journal.averages import SCALE, mean
 from moevolve.loop.optimise.archive import Program, ProgramArchive
 from moevolve.records import Improved
 
@@ -21,15 +24,39 @@ FEW = 3
 """Fresh scores after which a program whose mean is no better than the champion's is given up."""
 
 
+MOST = 12
+"""Fresh scores of each side that a test takes at most."""
+
+
+def least_p(n: int) -> float:
+    """The least p-value of a test of n scores against n."""
+    return 1 / math.comb(2 * n, n)
+
+
+def size(level: float, fresh: int) -> int:
+    """Scores of each side that a test at this level takes: `fresh`, and so many more that half of the level can be met."""
+    return next((n for n in range(fresh, MOST) if least_p(n) <= level / 2), MOST)
+
+
+def exhausted(level: float) -> bool:
+    """Whether no test can meet a level any more."""
+    return least_p(MOST) > level
+
+
 def permutation_p(candidate: Sequence[float], champion: Sequence[float]) -> float:
     """One-sided p-value: the share of all ways to deal the scores to the two sides that favour the candidate as much."""
     pooled = [*candidate, *champion]
+    if not math.isfinite(sum(map(abs, pooled))):
+        candidate, pooled = [each * SCALE for each in candidate], [each * SCALE for each in pooled]
     reached = sum(candidate) - 1e-12 * sum(map(abs, pooled))
-    found = total = 0
-    for chosen in combinations(pooled, len(candidate)):
-        found += sum(chosen) >= reached
-        total += 1
-    return found / total
+    half = len(pooled) // 2
+    found = 0
+    # A deal is one of either half's scores: their sums are far fewer than the deals.
+    for taken in range(max(0, len(candidate) - (len(pooled) - half)), min(half, len(candidate)) + 1):
+        rest = sorted(map(sum, combinations(pooled[half:], len(candidate) - taken)))
+        sums = map(sum, combinations(pooled[:half], taken))
+        found += sum(len(rest) - bisect_left(rest, reached - each) for each in sums)
+    return found / math.comb(len(pooled), len(candidate))
 
 
 def wanted(archive: ProgramArchive, fresh: int, pending: Mapping[str, int]) -> str | None:
@@ -37,7 +64,7 @@ def wanted(archive: ProgramArchive, fresh: int, pending: Mapping[str, int]) -> s
 
     Args:
         archive: as it is now.
-        fresh: fresh scores of each side that a test takes.
+        fresh: fresh scores of each side that a test takes at least.
         pending: further evaluations that were begun, by program.
     """
     candidate = challenger(archive)
@@ -48,6 +75,7 @@ def wanted(archive: ProgramArchive, fresh: int, pending: Mapping[str, int]) -> s
         return next((id for id in unseen if not pending.get(id)), None)
     if not archive.noisy or _hopeless(program, best):
         return None
+    fresh = size(archive.spending.level, fresh)
     if len(program.fresh) + pending.get(candidate, 0) < fresh:
         return candidate
     begun = len(best.fresh) + pending.get(best.id, 0)
@@ -64,6 +92,7 @@ def ripe(archive: ProgramArchive, fresh: int) -> bool:
         return False
     if not archive.noisy or _hopeless(program, best):
         return True
+    fresh = size(archive.spending.level, fresh)
     return len(program.fresh) >= fresh and (len(best.fresh) >= fresh or best.failures >= TRIES)
 
 
@@ -74,11 +103,13 @@ def _unseen(program: Program) -> bool:
 
 def _hopeless(program: Program, best: Program) -> bool:
     """Whether a few fresh scores already lie below the champion's."""
-    return len(program.fresh) >= FEW and best.score is not None and fmean(program.fresh) <= best.score
+    return len(program.fresh) >= FEW and best.score is not None and mean(program.fresh) <= best.score
 
 
 def challenger(archive: ProgramArchive) -> str | None:
-    """The best program that looks better than the champion and was not decided about."""
+    """The best program that looks better than the champion and was not decided about; None once no test can promote one."""
+    if archive.noisy and exhausted(archive.spending.level):
+        return None
     bar = archive.value(archive.champion) if archive.champion is not None else float("-inf")
     found: str | None = None
     for id in archive.members:
@@ -98,6 +129,7 @@ def decision(archive: ProgramArchive, fresh: int) -> Improved | None:
         return None
     program, best = archive.programs[candidate], archive.best()
     noisy = archive.noisy
+    fresh = size(archive.spending.level, fresh)
     # A policy may look at a program more often, and at the champion without end.
     mine = program.fresh[:fresh]
     its = best.fresh[:fresh] or ([] if best.first is None else [best.first])
@@ -109,7 +141,7 @@ def decision(archive: ProgramArchive, fresh: int) -> Improved | None:
         complete = len(mine) == fresh and (len(its) == fresh or best.failures >= TRIES)
         promoted = complete and p <= alpha
     else:
-        promoted = fmean(mine) > fmean(its)
+        promoted = mean(mine) > mean(its)
     return Improved(
         evaluation=archive.applied - 1,
         candidate=candidate,

@@ -24,7 +24,7 @@ from moevolve.records import (
     RunStarted,
 )
 from moevolve.tasks import folder as files
-from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.folder import LARGEST_PROGRAM, EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorProcess
 
 
@@ -46,11 +46,16 @@ def start(
         workers: processes that evaluate at the same time; they change nothing but the time it takes.
 
     Raises:
-        UsageError: the folder holds a run, or the evaluator cannot be imported.
+        UsageError: the folder holds a run, the evaluator cannot be imported, or nobody would evaluate.
     """
+    _some(workers)
     with EvaluatorProcess(folder, settings.limits) as process:
         process.start()
         initial = process.initial
+    if (size := len(initial.encode())) > LARGEST_PROGRAM:
+        raise UsageError(
+            f"{folder.path / folder.evaluator}: the first candidate has {size} bytes, and may have {LARGEST_PROGRAM}"
+        )
     with RunStore.create(out) as store:
         files.copy(folder.path, store.path / FOLDER)
         if initial:
@@ -93,8 +98,9 @@ def resume(
     """Goes on with a run that is open for writing; a finished one is left as it is.
 
     Raises:
-        UsageError: the evaluator's files have changed, or an older version decided by another rule.
+        UsageError: the evaluator's files have changed, an older version decided by another rule, or nobody would evaluate.
     """
+    _some(workers)
     settings, folder = on_record(store)
     last = store.entries(len(store) - 1, 1)[0].record
     if isinstance(last, RunFinished):
@@ -122,6 +128,11 @@ def on_record(store: RunStore) -> tuple[Settings, EvaluatorFolder]:
         )
     folder = settings.folder(store.path / FOLDER)
     return settings, msgspec.structs.replace(folder, name=settings.name)
+
+
+def _some(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} processes evaluate nothing: it takes 1 at least")
 
 
 def _same_rule(settings: Settings, store: RunStore) -> None:

@@ -16,16 +16,16 @@ from moevolve.errors import MoevolveError
 from moevolve.journal.store import RunStore
 from moevolve.loop.optimise import proposers, rule
 from moevolve.loop.optimise.archive import ProgramArchive
-from moevolve.loop.optimise.marks import outside
 from moevolve.loop.optimise.proposers import OPERATORS, Brief, ProgramProposer, Proposal
-from moevolve.loop.optimise.settings import PROGRAM_MOST, Settings
+from moevolve.loop.optimise.settings import Settings
 from moevolve.loop.variants import encode, genome_in
 from moevolve.proposers.answers import Unusable
 from moevolve.randomness import key, rng
 from moevolve.records import Rated, Record, VariantAdded
 from moevolve.selection.policy import Budget, Draw, Evaluate
 from moevolve.selection.table import policy
-from moevolve.tasks.evaluators.folder import EvaluatorFolder
+from moevolve.tasks.evaluators.folder import LARGEST_PROGRAM, EvaluatorFolder
+from moevolve.tasks.evaluators.marks import outside
 from moevolve.tasks.evaluators.verdict import Evaluation
 
 MODEL = "model"
@@ -158,14 +158,14 @@ class Search:
             for attempt in range(TRIES if name in OPERATORS else 1):
                 draws = rng(self._settings.seed, evaluation, "propose", number, attempt)
                 try:
-                    proposal = self._proposers[number](brief, draws)
-                except MoevolveError:
-                    raise
+                    proposal = _plain(self._proposers[number](brief, draws))
                 except Unusable as error:
                     found, fault = None, ("rejected", str(error)[:500])
                     break
-                except Exception as error:  # noqa: BLE001  a user's own proposer
-                    found, fault = None, ("rejected", f"{name} raised {type(error).__name__}: {error}"[:500])
+                except (Exception, SystemExit) as error:  # noqa: BLE001  a user's own proposer
+                    if isinstance(error, MoevolveError) and name in (MODEL, *OPERATORS):
+                        raise
+                    found, fault = None, ("rejected", _raised(name, error))
                     break
                 if proposal is None:
                     break
@@ -178,7 +178,7 @@ class Search:
             evaluation=evaluation,
             variant=f"v{evaluation}",
             purpose="candidate",
-            text=found.text if found is not None and isinstance(found.text, str) else brief.parent,
+            text=found.text if found is not None else brief.parent,
             parent=parent,
             operator=found.operator if found is not None else name,
             summary=found.summary if found is not None else "",
@@ -194,20 +194,18 @@ class Search:
         return Brief(
             parent=self.text(program.text),
             score=program.score,
-            metrics=program.metrics,
+            metrics=dict(program.metrics),
             best=self.text(archive.best().text),
             others=[self.text(archive.programs[id].text) for id in others],
             task=self._folder.task,
             evaluation=evaluation,
             evaluations=self._settings.evaluations,
-            failures=self._failures,
+            failures=tuple(self._failures),
         )
 
     def _fault(self, text: str, parent: str, under_way: set[str]) -> tuple[str, str] | None:
-        if not isinstance(text, str) or "\0" in text:
+        if "\0" in text:
             return "rejected", "a program is a text without NUL characters"
-        if len(text) > PROGRAM_MOST:
-            return "rejected", f"the program has more than {PROGRAM_MOST >> 10} KiB"
         if self._settings.marks and outside(text) != outside(parent):
             return "rejected", "something outside of the EVOLVE-BLOCK marks was changed"
         if (name := hash_of(self._folder, text)) in self._known or name in under_way:
@@ -255,6 +253,36 @@ class Search:
     def key(self, evaluation: int) -> int:
         """What generators inside an evaluation start from."""
         return key(self._settings.seed, evaluation, "evaluate")
+
+
+def _plain(proposal: Proposal | None) -> Proposal | None:
+    """A proposal as it can be put on record.
+
+    Raises:
+        Unusable: a part of it is no text, or no Unicode, or the program is too large.
+    """
+    if proposal is None:
+        return None
+    words = []
+    for part in ("text", "operator", "summary"):
+        value = getattr(proposal, part)
+        if not isinstance(value, str):
+            raise Unusable(f"a proposal's {part} is {type(value).__name__}, not a text")
+        try:
+            words.append(str.encode(value, "utf-8").decode())
+        except UnicodeEncodeError as error:
+            raise Unusable(f"a proposal's {part} has at {error.start} what is no Unicode") from None
+    if len(words[0].encode()) > LARGEST_PROGRAM:
+        raise Unusable(f"the program has more than {LARGEST_PROGRAM >> 10} KiB")
+    return Proposal(words[0], words[1][:60], words[2][:500])
+
+
+def _raised(name: str, error: BaseException) -> str:
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001  a user's own exception
+        said = "no text"
+    return f"{name} raised {type(error).__name__}: {said}".encode("utf-8", "replace").decode()[:500]
 
 
 def _nobody(modelled: Collection[int], brief: Brief, rng: Random) -> None:

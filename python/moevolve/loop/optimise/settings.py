@@ -11,17 +11,18 @@ from msgspec import Meta
 from moevolve.config.io import put
 from moevolve.config.schema import ProposerSettings
 from moevolve.errors import ConfigError
+from moevolve.gate.spending import AlphaSpending
+from moevolve.loop.optimise.rule import least_p
 from moevolve.selection.table import policy
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import Contract, EvaluatorFolder
+from moevolve.tasks.evaluators.marks import marked
 from moevolve.tasks.evaluators.process import EvaluatorLimits
 
 FOLDER = "evaluator"
 """Where the evaluator's folder lies inside a run's."""
-PROGRAM_MOST = 64 << 10
-DECISIONS = 2
+DECISIONS = 3
 """The rule of decisions in force (`rule.py`)."""
-Positive = Annotated[int, Meta(ge=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     configuration: str = ""
     """File name of its configuration; empty for the contract's usual one. Of gepa's contract the file itself."""
     seed: int = 0
-    evaluations: Positive = 100
+    evaluations: Annotated[int, Meta(ge=1, le=99_999_999)] = 100
     """How many there are in all, second looks included."""
     in_flight: Annotated[int, Meta(ge=1, le=256)] = 4
     """A program is proposed when all but so many evaluations before it are on record: worker processes beyond that idle."""
@@ -46,15 +47,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     marks: bool = False
     """Refuse edits outside of the program's EVOLVE-BLOCK marks."""
     fresh: Annotated[int, Meta(ge=4, le=12)] = 8
-    """Fresh scores of each side that decide where scores differ from one evaluation to the next."""
+    """Fresh scores of each side that decide, at least, where scores differ from one evaluation to the next."""
     alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
     """Bound on the probability that a run ever promotes a program that is no better, where scores differ."""
     max_tokens: Annotated[int, Meta(ge=1)] = 8192
     """Of one answer of a language model."""
     proposer: ProposerSettings = ProposerSettings()
     """The server whose model writes programs where `proposers` names `model`."""
-    decisions: Literal[1, 2] = 1
-    """The rule of decisions: by 1, that of older versions, only the two programs at hand said whether scores differ."""
+    decisions: Literal[1, 2, 3] = 1
+    """The rule of decisions. By 1 and 2, those of older versions, every test takes `fresh` scores; by 1 only the two
+    programs at hand said whether scores differ."""
     limits: EvaluatorLimits = EvaluatorLimits()
 
     def __post_init__(self) -> None:
@@ -117,6 +119,23 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
     except msgspec.ValidationError as error:
         raise ConfigError(f"optimisation settings: {error}") from None
     policy(found.selection)
+    if not -(1 << 63) <= found.seed < 1 << 64:
+        raise ConfigError(f"optimisation settings: seed={found.seed}: a seed has 64 bits")
+    if found.population == 1:
+        raise ConfigError(
+            "optimisation settings: population=1: the champion alone would stay; take 2 at least, or 0 to keep all"
+        )
+    if found.marks and folder.contract != "gepa" and not marked(folder.initial()):
+        raise ConfigError(
+            f"optimisation settings: marks=true, and {folder.path / folder.program} has no comment lines EVOLVE-BLOCK-START "
+            "and EVOLVE-BLOCK-END: nothing of it could be changed"
+        )
+    level = AlphaSpending(alpha=found.alpha).level
+    if (least := least_p(found.fresh)) > level:
+        raise ConfigError(
+            f"optimisation settings: fresh={found.fresh} and alpha={found.alpha:g}: no test of so few scores can promote, "
+            f"since its p-value is {least:.2g} at least, and the first decision needs {level:.2g}"
+        )
     own = tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in found.proposers)
     section = found.proposer
     if section.model is not None and section.server.prices is not None:

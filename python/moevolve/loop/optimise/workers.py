@@ -6,6 +6,7 @@ import os
 import select
 from collections.abc import Iterator
 
+from moevolve.records import Sandbox
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.process import EvaluatorLimits, EvaluatorProcess
 from moevolve.tasks.evaluators.verdict import Evaluation
@@ -26,8 +27,8 @@ class Workers:
     def __init__(self, folder: EvaluatorFolder, limits: EvaluatorLimits, most: int | None) -> None:
         self._idle = [EvaluatorProcess(folder, limits) for _ in range(most or os.cpu_count() or 1)]
         self._busy: dict[int, tuple[EvaluatorProcess, int]] = {}
-        self.missing: list[str] = []
-        """What there is not around evaluations, by name."""
+        self.sandbox: Sandbox | None = None
+        """The layers around evaluations; None before the first."""
 
     @property
     def free(self) -> bool:
@@ -58,9 +59,7 @@ class Workers:
         """Begins an evaluation; errors as of the process's start."""
         worker = self._idle.pop()
         worker.submit(program, key)
-        self.missing = [
-            name for name, why in (("namespaces", worker.missing), ("/proc", worker.unseen)) if why
-        ]
+        self.sandbox = worker.sandbox
         self._busy[worker.fileno()] = worker, evaluation
 
     def ended(self, *, wait: bool = True) -> Iterator[tuple[int, Evaluation]]:

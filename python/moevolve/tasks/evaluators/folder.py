@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,12 +9,14 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.tasks.evaluators import keys
+from moevolve.tasks.evaluators.marks import marked
 
 Contract = Literal["openevolve", "shinka", "gepa"]
 CANDIDATE = "moevolve-candidate.txt"
 """File of the first candidate of a gepa file, in a run's copy of its folder."""
-LARGEST_PROGRAM = 1 << 20
-BLOCK = re.compile(r"EVOLVE-BLOCK-(START|END)")
+LARGEST_PROGRAM = 256 << 10
+"""Bytes of a program, the initial one or a child."""
+LARGEST_EVALUATOR = 1 << 20
 
 
 class EvaluatorFolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +47,12 @@ class EvaluatorFolder(msgspec.Struct, frozen=True, kw_only=True):
     without_effect: tuple[str, ...] = ()
 
     def initial(self) -> str:
-        """The initial program's text."""
-        return (self.path / self.program).read_text(encoding="utf-8")
+        """The initial program's text.
+
+        Raises:
+            UsageError: it is no UTF-8.
+        """
+        return _text(self.path / self.program)
 
 
 def openevolve(path: Path, config: Path | None = None) -> EvaluatorFolder:
@@ -58,10 +63,11 @@ def openevolve(path: Path, config: Path | None = None) -> EvaluatorFolder:
         config: the configuration; `config.yaml` of the folder, else the first `config*.yaml`, when None.
 
     Raises:
-        UsageError: a file is missing, or the configuration has a key that OpenEvolve does not know.
+        UsageError: a file is missing or no text, or the configuration has a key that OpenEvolve does not know.
     """
     path = _folder(path)
     program = _one(path, ("initial_program.*", "initial.*", "program.py"), "initial program")
+    _text(path / program)
     evaluator = _one(path, ("evaluator.py", "evaluate.py"), "evaluator")
     chosen = config or next(
         (
@@ -108,10 +114,9 @@ def shinka(path: Path, config: Path | None = None) -> EvaluatorFolder:
     path = _folder(path)
     program = _one(path, ("initial.*",), "initial program")
     evaluator = _one(path, ("evaluate.py",), "evaluator")
-    marks = BLOCK.findall((path / program).read_text(encoding="utf-8"))
-    if "START" not in marks or "END" not in marks:
+    if not marked(_text(path / program)):
         raise UsageError(
-            f"{path / program} has no EVOLVE-BLOCK-START and EVOLVE-BLOCK-END around what may be changed"
+            f"{path / program} has no comment lines EVOLVE-BLOCK-START and EVOLVE-BLOCK-END around what may be changed"
         )
     table = {} if config is None else keys.load(config)
     known = keys.shinka(table, str(config))
@@ -147,11 +152,19 @@ def _folder(path: Path) -> Path:
     return path.resolve()
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no UTF-8, byte {error.start + 1}: save it as such") from None
+
+
 def _one(path: Path, patterns: tuple[str, ...], what: str) -> str:
     for pattern in patterns:
         found = [file for file in sorted(path.glob(pattern)) if file.is_file()]
         if found:
-            if found[0].stat().st_size > LARGEST_PROGRAM:
-                raise UsageError(f"{found[0]} is larger than {LARGEST_PROGRAM >> 20} MiB")
+            most = LARGEST_EVALUATOR if what == "evaluator" else LARGEST_PROGRAM
+            if found[0].stat().st_size > most:
+                raise UsageError(f"{found[0]} is larger than {most >> 10} KiB")
             return found[0].name
     raise UsageError(f"{path} has no {what}: none of {', '.join(patterns)}")

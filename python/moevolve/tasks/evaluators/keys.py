@@ -50,7 +50,14 @@ OPENEVOLVE: dict[str, str] = {
     "evolution_trace": "enabled format include_code include_prompts include_failures output_path buffer_size compress",
 }
 """Section -> its keys; the top level is the section without a name."""
-STALE = ("allow_full_rewrites", "parallel_evaluations", "algotune")
+STALE = (
+    "allow_full_rewrites",
+    "parallel_evaluations",
+    "algotune",
+    "novelty",
+    "max_program_length",
+    "evolution",
+)
 """Top-level keys that stand in many published folders, and that OpenEvolve itself passes over."""
 SHINKA: dict[str, str] = {
     "": (

@@ -13,10 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from moevolve.errors import SafetyError, SandboxError, UsageError
+from moevolve.records import Sandbox
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 from moevolve.tasks.evaluators.inside.server import ASKED, BOUND, TOLD
 from moevolve.tasks.evaluators.inside.walls import SYSTEM
@@ -32,19 +35,21 @@ AT_ONCE = 1 << 16
 STANDINS = Path(__file__).resolve().parent / "standins"
 BOOT = "import sys; sys.path[:0] = {path!r}; from moevolve.tasks.evaluators.inside.server import main; main({channel})"
 FLAGS = ["-P", "-s", "-S", "-B", "-X", "utf8"]
+NAMESPACES = tuple(f"{name} namespace" for name in ("user", "mount", "pid", "network", "ipc", "uts"))
+"""What `walls.apart` makes, all or none, by the names that other programs' layers have."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class EvaluatorLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one evaluation may take, its processes together."""
 
-    seconds: float = 300.0
-    memory_mb: int = 2048
+    seconds: Annotated[float, Meta(gt=0, le=1e9)] = 300.0
+    memory_mb: Annotated[int, Meta(ge=16, le=1 << 30)] = 2048
     """Memory of all its processes, and address space of each."""
-    processes: int = 64
-    output_kb: int = 1024
+    processes: Annotated[int, Meta(ge=1, le=1 << 20)] = 64
+    output_kb: Annotated[int, Meta(ge=1, le=1 << 30)] = 1024
     """What it may print."""
-    disk_mb: int = 256
+    disk_mb: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
     """Temporary files; they lie in memory."""
     strict: bool = False
     """Refuse a machine without namespaces."""
@@ -72,6 +77,8 @@ class EvaluatorProcess:
         """Why there are no namespaces around it; empty where there are."""
         self.unseen = ""
         """Why its processes cannot be counted, nor their memory together; empty where they can."""
+        self._keyrings = False
+        """Whether its evaluations can reach the kernel's keyrings."""
         self.initial = ""
         """The first candidate, where the evaluator's file itself says it."""
         self.cpu = 0.0
@@ -139,6 +146,7 @@ class EvaluatorProcess:
             ) from None
         self.missing = told["missing"]
         self.unseen = told.get("unseen", "")
+        self._keyrings = bool(told.get("keyrings"))
         self.initial = told.get("initial", "")
         if told["problem"]:
             self.close()
@@ -147,6 +155,21 @@ class EvaluatorProcess:
             raise UsageError(
                 f"{self._folder.path / self._folder.evaluator} cannot be used:\n{told['problem']}"
             )
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The layers around its evaluations, and those that are missing, once it has been started."""
+        apart = not self.missing and self._walls
+        found = {
+            **dict.fromkeys((*NAMESPACES, "private root"), apart),
+            "/proc": not self.unseen,
+            "key filter": not self._keyrings,
+            "limits": True,
+        }
+        return Sandbox(
+            layers=[name for name, there in found.items() if there],
+            missing=[name for name, there in found.items() if not there],
+        )
 
     @property
     def running(self) -> bool:

@@ -61,7 +61,7 @@ def openevolve(module: types.ModuleType, path: str, settings: Mapping[str, Any])
     Args:
         module: the evaluator.
         path: the program's file.
-        settings: `cascade`, `thresholds`, `arguments`, `features` (metrics that are no part of a mean).
+        settings: `cascade`, `thresholds`, `arguments`, `features` (metrics that are no part of a score's mean).
     """
     features = tuple(settings.get("features", ()))
     if not settings.get("cascade", True) or not callable(getattr(module, "evaluate_stage1", None)):
@@ -70,7 +70,7 @@ def openevolve(module: types.ModuleType, path: str, settings: Mapping[str, Any])
     metrics, artifacts = _result(_called(module.evaluate_stage1, path))
     for stage, threshold in enumerate(settings.get("thresholds", THRESHOLDS)[:2], start=2):
         function = getattr(module, f"evaluate_stage{stage}", None)
-        if not callable(function) or not _passes(metrics, threshold, features):
+        if not callable(function) or not _passes(metrics, threshold):
             break
         try:
             more, said = _result(_called(function, path))
@@ -116,7 +116,11 @@ def shinka(path: str, program: str, results: str, arguments: list[str]) -> dict[
     artifacts = {
         "text_feedback": _text("\n".join(map(str, feedback)) if isinstance(feedback, list) else feedback)
     }
-    found = _scored({**shown, "combined_score": metrics.get("combined_score")}, artifacts, ())
+    found = _combined(
+        metrics.get("combined_score"),
+        _plain({**shown, "combined_score": metrics.get("combined_score")}),
+        artifacts,
+    )
     if found["failure"] is None and correct.get("correct") is not True:
         return {
             **found,
@@ -222,19 +226,25 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _mean(metrics: Mapping[str, Any], features: tuple[str, ...]) -> float | None:
-    numbers = [
-        number
-        for key, value in metrics.items()
-        if key not in features and not isinstance(value, bool) and (number := _number(value)) is not None
-    ]
-    numbers = [number for number in numbers if not math.isnan(number)]
-    return sum(numbers) / len(numbers) if numbers else None
+def _fitness(metrics: Mapping[str, Any], features: tuple[str, ...]) -> float | None:
+    """The mean of all numbers and truths but features, of features where there is nothing else."""
+    numbers = {key: number for key, value in metrics.items() if (number := _number(value)) is not None}
+    numbers = {key: number for key, number in numbers.items() if not math.isnan(number)}
+    kept = [number for key, number in numbers.items() if key not in features] or list(numbers.values())
+    return _mean(kept)
 
 
-def _passes(metrics: Mapping[str, Any], threshold: float, features: tuple[str, ...]) -> bool:
-    score = _number(metrics["combined_score"]) if "combined_score" in metrics else _mean(metrics, features)
+def _passes(metrics: Mapping[str, Any], threshold: float) -> bool:
+    """Whether a stage's combined score reaches a threshold, else the mean of all its numbers but `error`."""
+    score = metrics.get("combined_score")
+    if not isinstance(score, (int, float)):
+        numbers = [_number(value) for key, value in metrics.items() if key != "error"]
+        score = _mean([number for number in numbers if number is not None])
     return score is not None and score >= threshold
+
+
+def _mean(numbers: list[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _scored(metrics: dict[str, Any], artifacts: dict[str, str], features: tuple[str, ...]) -> dict[str, Any]:
@@ -245,21 +255,23 @@ def _scored(metrics: dict[str, Any], artifacts: dict[str, str], features: tuple[
     if isinstance(error, str) and error.strip():
         return reply(None, "error", error, plain, artifacts)
     if "combined_score" in metrics:
-        value = metrics["combined_score"]
-        score = _number(value)
-        if score is None:
-            kind, shown = type(value).__name__, _text(repr(value))[:100]
-            return reply(
-                None, "wrong_type", f"combined_score is {kind} {shown}, not a number", plain, artifacts
-            )
-    elif set(metrics) == {"error"}:
+        return _combined(metrics["combined_score"], plain, artifacts)
+    if set(metrics) == {"error"}:
         return reply(None, "error", "the evaluator returned nothing but an error", plain, artifacts)
-    else:
-        score = _mean(metrics, features)
-        if score is None:
-            detail = "no combined_score, and no metric that is a number"
-            wrong = any(isinstance(value, str) for value in metrics.values())
-            return reply(None, "wrong_type" if wrong else "no_score", detail, plain, artifacts)
+    score = _fitness(metrics, features)
+    if score is None:
+        detail = "no combined_score, and no metric that is a number"
+        wrong = any(isinstance(value, str) for value in metrics.values())
+        return reply(None, "wrong_type" if wrong else "no_score", detail, plain, artifacts)
+    return _combined(score, plain, artifacts)
+
+
+def _combined(value: Any, plain: dict[str, Any], artifacts: dict[str, str]) -> dict[str, Any]:
+    """The reply with a combined score, whatever it is."""
+    score = _number(value)
+    if score is None:
+        kind, shown = type(value).__name__, _text(repr(value))[:100]
+        return reply(None, "wrong_type", f"combined_score is {kind} {shown}, not a number", plain, artifacts)
     if math.isnan(score):
         return reply(None, "not_a_number", "the score is NaN", plain, artifacts)
     if math.isinf(score):

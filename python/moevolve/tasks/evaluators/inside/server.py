@@ -20,7 +20,7 @@ from _signal import signal as handle  # type: ignore[import-not-found]  # `signa
 from contextlib import suppress
 from struct import Struct
 
-from moevolve.tasks.evaluators.inside import contracts, draws, walls
+from moevolve.tasks.evaluators.inside import contracts, draws, keyrings, walls
 from moevolve.tasks.evaluators.inside.watch import Watch
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ def main(channel: int) -> None:
             os._exit(0)
         walls.die_with_parent()
     walls.closed_to_others()
-    Server(channel, order, missing).serve()
+    Server(channel, order, missing, keyrings=not keyrings.shut()).serve()
 
 
 class Server:
@@ -77,12 +77,14 @@ class Server:
         channel: the host's.
         order: what the host said first: paths, contract, limits.
         missing: why there are no namespaces; empty where there are.
+        keyrings: whether evaluations can reach the kernel's keyrings.
     """
 
-    def __init__(self, channel: int, order: dict[str, Any], missing: str) -> None:
+    def __init__(self, channel: int, order: dict[str, Any], missing: str, *, keyrings: bool) -> None:
         self._channel = channel
         self._order = order
         self._missing = missing
+        self._keyrings = keyrings
         self._limits = limits = order["limits"]
         most = {
             resource.RLIMIT_AS: limits["memory"],
@@ -125,6 +127,7 @@ class Server:
             "problem": problem,
             "missing": self._missing,
             "unseen": self._unseen,
+            "keyrings": "open" if self._keyrings else "",
             "initial": self._initial,
         }
         _introduce(self._channel, told)

@@ -270,7 +270,8 @@ class Scratch:
         for folder in (CHANGED, WORK):
             os.mkdir(folder)
             os.chmod(folder, 0o755)  # Whatever the umask says.
-        layers = f"lowerdir={self._folder},upperdir={CHANGED},workdir={WORK},userxattr"
+        os.chdir(self._folder)  # Its name may hold what ends an option.
+        layers = f"lowerdir=.,upperdir={CHANGED},workdir={WORK},userxattr"
         with suppress(WallError):  # Else the folder stays read-only.
             _mount("overlay", self._folder, "overlay", NO_SUID | NO_DEVICES, layers)
             self._layered = True
