@@ -16,6 +16,7 @@ from moevolve.agents.box.workspace import Workspace
 from moevolve.agents.genome import Genome
 from moevolve.agents.manifest import BoxLimits, Manifest
 from moevolve.config.roles import RoleSection
+from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import PublicTask
 from moevolve.randomness import key
 
@@ -86,6 +87,18 @@ class Answered(msgspec.Struct, frozen=True):
     detail: str
 
 
+def _input(manifest: Manifest, how: str, task: PublicTask) -> bytes:
+    if manifest.kind == "command" and how == "json":
+        return _conversation(task)
+    return task.prompt.encode("utf-8", "replace") if manifest.kind == "class" or how == "stdin" else b""
+
+
+def _conversation(task: PublicTask) -> bytes:
+    """A task as JSON: its prompt, and the conversation that ends in it, in the form of `tasks.jsonl`."""
+    messages = task.messages or (Message("user", task.prompt),)
+    return msgspec.json.encode({"prompt": task.prompt, "messages": messages})
+
+
 def job_of(
     manifest: Manifest, genome: Genome, task: PublicTask, attempt_key: int, interpreter: Interpreter
 ) -> dict[str, Any]:
@@ -94,14 +107,14 @@ def job_of(
     workspace = dict(task.files)
     argv = [_in_box(argument, genome, interpreter) for argument in manifest.argv]
     how, _, name = manifest.task.partition(":")
-    if manifest.kind == "command" and how == "argument":
+    if manifest.kind == "command" and how in ("argument", "argv"):
         argv.append(task.prompt.replace("\0", ""))
     elif manifest.kind == "command" and how == "file":
         workspace[name] = text
     fields: dict[str, Any] = {
         "files": genome.files,
         "workspace": workspace,
-        "stdin": text if manifest.kind == "class" or how == "stdin" else b"",
+        "stdin": _input(manifest, how, task),
         "environment": {**environment(interpreter), **manifest.environment},
         "seed": key(attempt_key, "rng") & ((1 << 62) - 1),
         "limits": limits_of(manifest.limits),
