@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ ADDRESS = "http://127.0.0.1:8000/v1"
 NODES_PER_MB = 256
 LEAST_NODES = 4096
 OPEN_FILES = 1024
+PAGE = 4096
 LIMIT = "limit"
 """Failure of an attempt that reached a limit of its box; the detail names it."""
 TAIL = 500
@@ -124,6 +126,18 @@ def job_of(
     if manifest.warm:
         return job("script", argv=argv[1:], **fields)
     return job("execute", argv=argv, **fields)
+
+
+def crowded(limits: BoxLimits, workspace: Mapping[str, bytes]) -> str | None:
+    """Why a workspace cannot begin with some files; None where it can."""
+    room = limits_of(limits)
+    size = sum(-(-len(data) // PAGE) * PAGE for data in workspace.values())
+    folders = {str(parent) for path in workspace for parent in PurePosixPath(path).parents}
+    if size > room["workspace"] or len(workspace) + len(folders) > room["nodes"]:
+        return f"its task's files alone do not fit into limits.workspace_mb = {limits.workspace_mb}"
+    if both := sorted(folders & set(workspace)):
+        return f"its task has a folder {both[0]!r}, where the file with the task belongs"
+    return None
 
 
 def environment(interpreter: Interpreter) -> dict[str, str]:
