@@ -273,3 +273,22 @@ def test_every_key_says_what_it_means() -> None:
     keys = [line for line in text.splitlines() if "=" in line]
     comments = [line for line in text.splitlines() if line.startswith("# ") and line.endswith(".")]
     assert len(comments) == len(keys)
+
+
+def test_presets_keep_answers_of_other_suites_and_agents_as_long_as_they_are() -> None:
+    served = {"policy.endpoint": "http://127.0.0.1:1/v1", "policy.model": "m"}
+    assert Config.load("endpoint", served).policy.max_tokens == 32
+    for own in ("suite.path", "agent.path", "suite.name"):
+        assert Config.load("endpoint", served | {own: "mine"}).policy.max_tokens == 1024
+        assert Config.load("endpoint", served | {own: "mine"}).limits().solver.longest == 1024
+        assert Config.load("real", {"policy.checkpoint": "model", own: "mine"}).policy.max_tokens == 256
+    assert Config.load("endpoint", served | {"suite.name": "primer"}).policy.max_tokens == 32
+    set_here = served | {"suite.path": "mine", "policy.max_tokens": 20}
+    assert Config.load("endpoint", set_here).policy.max_tokens == 20, "what is set is in force"
+
+
+def test_a_file_and_the_shipped_seed_mean_the_length_that_they_say(tmp_path: Path) -> None:
+    text = 'cycles = 1\n[policy]\nmax_tokens = 20\ncheckpoint = "model"\n[suite]\npath = "mine"\n'
+    assert load(tmp_path, text).policy.max_tokens == 20
+    small = Config.load("small")
+    assert Config.load("small", {"suite.path": "mine"}).policy.max_tokens == small.policy.max_tokens

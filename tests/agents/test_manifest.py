@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
+from moevolve.agents.box.attempt import _input
 from moevolve.agents.box.chat import Unfit, chat, completion
 from moevolve.agents.brief import Brief, Success
 from moevolve.agents.genome import Genome, load
 from moevolve.agents.manifest import manifest_of
+from moevolve.config import Config
 from moevolve.errors import UsageError
+from moevolve.loop.resolve import with_asked
 from moevolve.proposers.operators.proposer import Operators
 from moevolve.proposers.proposer import ProposalContext
+from moevolve.protocol.messages import Message
+from moevolve.protocol.requests import PublicTask
 
 COMMAND = 'kind = "command"\nargv = ["python", "agent.py"]\n'
 
@@ -33,7 +39,9 @@ COMMAND = 'kind = "command"\nargv = ["python", "agent.py"]\n'
         (f'{COMMAND}task = "file:../x"', "task"),
         (f'{COMMAND}answer = "file:/etc/passwd"', "answer"),
         (f"{COMMAND}[limits]\nseconds = 0", "limits.seconds"),
-        (f"{COMMAND}[limits]\ntokens = 5", "unknown field `tokens`"),
+        (f"{COMMAND}[limits]\ntoken = 5", "unknown field `token`"),
+        ('entry = "other:solve"', "a function's `entry` is `solve:solve`"),
+        ("[limits]\nmemory_mb = 64", "`limits` of a function are tokens, requests and seconds"),
     ],
 )
 def test_a_description_that_cannot_be_used_is_refused_with_its_key(text: str, said: str) -> None:
@@ -43,6 +51,26 @@ def test_a_description_that_cannot_be_used_is_refused_with_its_key(text: str, sa
         manifest_of({"agent.toml": text})
     except UsageError as error:
         assert said in str(error)
+
+
+def test_a_function_may_say_what_an_attempt_asks_of_the_policy_and_a_runs_file_decides() -> None:
+    text = 'kind = "function"\nentry = "solve:solve"\n[limits]\ntokens = 20_000\nrequests = 8\nseconds = 30\n'
+    genome = Genome(files={"agent.toml": text, "solve.py": "async def solve(task, agent):\n    return ''\n"})
+    config = Config.load("small")
+    solver = with_asked(config, genome).roles.solver
+    assert (solver.tokens, solver.requests, solver.seconds) == (20_000, 8, 30.0)
+    set_here = Config.load("small", {"roles.solver.requests": 5})
+    assert with_asked(set_here, genome).roles.solver.requests == 5
+
+
+def test_a_command_may_take_its_task_as_json_with_the_whole_conversation() -> None:
+    said = (Message("system", "The room is 3."), Message("user", "Which?"))
+    task = PublicTask(prompt="Which?", skill="a/b", messages=said)
+    given = json.loads(_input(manifest_of({"agent.toml": f'{COMMAND}task = "json"'}), "json", task))
+    assert given["prompt"] == "Which?" and given["messages"][0] == {
+        "role": "system",
+        "content": "The room is 3.",
+    }
 
 
 def test_a_folder_of_a_command_needs_its_script_and_no_solve(tmp_path: Path) -> None:

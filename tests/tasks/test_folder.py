@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -43,6 +44,15 @@ def written(
         if text is not None:
             (path / name).write_text(text)
     return path
+
+
+WORLD = """
+from moevolve.tasks.environment import Environment
+
+class World(Environment):
+    def score(self, task, answer):
+        return 1.0
+"""
 
 
 class TestFolder:
@@ -156,7 +166,7 @@ class TestFolder:
             ([], "holds no task"),
             (rows(3), "has 3 tasks of level 1, of 4 needed"),
             (rows(8) + rows(1), "tasks.jsonl:9: its id is that of line 1"),
-            (rows(8) + [rows(1)[0] | {"id": "new"}], "tasks.jsonl:9: its prompt is that of line 1"),
+            (rows(8) + [rows(1)[0] | {"id": "new"}], "tasks.jsonl:9: it asks what line 1 asks"),
             ([{"id": "a", "answer": "1"}], "either `prompt` or `messages`"),
             ([{"id": "a", "prompt": 3}], "tasks.jsonl:1: Expected `str | null`, got `int`"),
             ([{"id": "a", "prompt": "x"}], "has no `answer`"),
@@ -192,6 +202,44 @@ class TestFolder:
         ]
         assert [verdict.success for verdict in said] == [False, True]
         assert "helper" not in sys.modules
+
+    def test_tasks_of_one_prompt_are_told_apart_by_their_files_and_their_world(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "s", [row | {"prompt": "Fix it.", "files": row["id"]} for row in rows(8)])
+        for row in rows(8):
+            (path / "files" / row["id"]).mkdir(parents=True)
+            (path / "files" / row["id"] / ".env").write_text(row["id"])
+        own = folder.load(path)
+        homes = [own.keyed(secret * 16)["s/tasks"].listed.homes for secret in (b"a", b"b")]  # type: ignore[union-attr]
+        assert homes[0] != homes[1], "the secret decides, and not the order of the lines"
+        world = written(
+            tmp_path / "w", [row | {"prompt": "Close all.", "open": row["id"]} for row in rows(8)]
+        )
+        (world / "environment.py").write_text(WORLD)
+        assert len(folder.load(world)["w/tasks"].listed.tasks[1]) == 8  # type: ignore[union-attr]
+        same = [row | {"prompt": "Close all.", "open": row["id"]} for row in rows(8)]
+        with pytest.raises(UsageError, match="it asks what line 1 asks"):
+            folder.load(written(tmp_path / "n", same))
+
+    def test_a_runs_copy_has_the_files_of_tasks_hidden_or_not_and_may_execute_them(
+        self, tmp_path: Path
+    ) -> None:
+        path = written(tmp_path / "s", [row | {"files": "d"} for row in rows(8)])
+        for name in ("files/d/.env", "files/d/run.sh", ".git/config"):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text("#!/bin/sh\n")
+        (path / "files" / "d" / "run.sh").chmod(0o755)
+        before = folder.digest(path)
+        folder.copy(path, tmp_path / "copy")
+        assert folder.digest(tmp_path / "copy") == before
+        assert os.access(tmp_path / "copy" / "files" / "d" / "run.sh", os.X_OK)
+        assert not (tmp_path / "copy" / ".git").exists()
+        files = [
+            folder.load(each, "s").draw("train", "s/tasks", 1).files for each in (path, tmp_path / "copy")
+        ]
+        assert [name for name, _ in files[0].read()] == [".env", "run.sh"]  # type: ignore[union-attr]
+        assert files[0].read() == files[1].read()  # type: ignore[union-attr]
+        (path / "files" / "d" / ".env").write_text("other")
+        assert folder.digest(path) != before
 
     def test_a_line_that_is_no_json_is_named(self, tmp_path: Path) -> None:
         written(tmp_path / "s", rows())

@@ -15,13 +15,19 @@ from moevolve.config.files import parse_toml
 from moevolve.errors import UsageError
 
 MANIFEST = "agent.toml"
+FUNCTION = "solve:solve"
+"""Where the function of an agent stands."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class BoxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[limits]`: what one attempt may take of the machine. What it may ask of the policy is its role's."""
+    """`[limits]`: what one attempt may take of the machine, and ask of the policy where the run's file does not say."""
 
+    tokens: Annotated[int, Meta(ge=1, le=10**9)] | None = None
+    """Tokens generated for it, in place of `roles.solver.tokens` at its default."""
+    requests: Annotated[int, Meta(ge=0, le=10**6)] | None = None
+    """Requests, in place of `roles.solver.requests` at its default."""
     seconds: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 120.0
     """From start to end, the policy's time left out."""
     cpu_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 120
@@ -50,9 +56,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of a command: the program and its arguments. One that names a file of the agent's folder becomes its path in the box;
     `python` is the interpreter that `python` names."""
     entry: str = ""
-    """Of a class: `module:Class`."""
-    task: Annotated[str, Meta(pattern=r"^(stdin|argument|file:[A-Za-z0-9_][A-Za-z0-9_.-]{0,80})$")] = "stdin"
-    """How a command gets the task: on its input, as its last argument, or in a file of the workspace."""
+    """Of a class: `module:Class`. A function's is `solve:solve`."""
+    task: Annotated[
+        str, Meta(pattern=r"^(stdin|json|argument|argv|file:[A-Za-z0-9_][A-Za-z0-9_.-]{0,80})$")
+    ] = "stdin"
+    """How a command gets the task: on its input (`json`: with the whole conversation), as its last argument (`argument` or
+    `argv`), or in a file of the workspace."""
     answer: Annotated[str, Meta(pattern=r"^(stdout|stdout:last|file:[A-Za-z0-9_][A-Za-z0-9_.-]{0,80})$")] = (
         "stdout"
     )
@@ -74,8 +83,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError('a command needs `argv`, such as ["python", "agent.py"]')
         if self.kind == "class" and (self.entry.count(":") != 1 or not all(self.entry.split(":"))):
             raise ValueError("a class needs `entry`, such as `agent:Solver`")
+        if self.kind == "function":
+            self._check_function()
         allowed = {
-            "function": (),
+            "function": ("entry", "limits"),
             "command": ("argv", "task", "answer", *_OF_BOXES),
             "class": ("entry", *_OF_BOXES),
         }[self.kind]
@@ -84,6 +95,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(
                     f"`{_SPELT.get(name, name)}` means nothing for kind = {self.kind!r}: leave it out"
                 )
+
+    def _check_function(self) -> None:
+        if self.entry not in ("", FUNCTION):
+            raise ValueError(f"a function's `entry` is `{FUNCTION}`, and not {self.entry!r}")
+        asked = BoxLimits(
+            tokens=self.limits.tokens, requests=self.limits.requests, seconds=self.limits.seconds
+        )
+        if self.limits != asked:
+            raise ValueError(
+                "`limits` of a function are tokens, requests and seconds: it has no box of its own, and its process "
+                "has those of `[sandbox]` in the run's file"
+            )
 
     @property
     def boxed(self) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.config import io
+from moevolve.config.answers import longer
 from moevolve.config.files import parse_toml
 from moevolve.config.growth import GrowthSection
 from moevolve.config.guards import GuardSection
@@ -140,6 +141,8 @@ class Config(Section, frozen=True):
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{where} is not TOML: {error}") from None
         data.setdefault("name", name)
+        if where.startswith(io.PRESET):
+            data.setdefault("policy", {}).update(longer(data, settings or {}))
         for key, value in (settings or {}).items():
             io.put(data, key, value)
         return io.convert(data, Config, where)._beneath(folder)

@@ -42,7 +42,7 @@ class SpentTasks:
         """Indices of the tasks that were not used before, in order; they are used from now on."""
         fresh = []
         for index, task in enumerate(tasks):
-            digest = int.from_bytes(hashlib.blake2b(task.prompt.encode(), digest_size=8).digest(), "little")
+            digest = int.from_bytes(hashlib.blake2b(task.identity.encode(), digest_size=8).digest(), "little")
             if digest in self._spent or digest in self._now:
                 continue
             (self._spent if task.skill in self._finite else self._now).add(digest)

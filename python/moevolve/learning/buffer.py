@@ -7,6 +7,7 @@ from random import Random
 
 import msgspec
 
+from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import Exchange
 from moevolve.protocol.rollouts import Part
 from moevolve.rollouts.attempts import Attempt
@@ -27,6 +28,8 @@ class Confirmed(msgspec.Struct, frozen=True):
     cycle: int
     exchange: Exchange | None = None
     """Of a program that computes: the question as it was put, and the tokens that were drawn."""
+    messages: tuple[Message, ...] = ()
+    """The conversation that was answered, where the task is one; `prompt` then is its task's identity."""
 
 
 class Buffer:
@@ -50,8 +53,12 @@ class Buffer:
             task = attempt.task
             if (confirmed_only and not attempt.verdict.success) or not attempt.answer:
                 continue
-            taken += task.prompt not in self._items
-            self._put(Confirmed(task.prompt, attempt.answer, task.skill, task.level, cycle))
+            taken += task.identity not in self._items
+            self._put(
+                Confirmed(
+                    task.identity, attempt.answer, task.skill, task.level, cycle, messages=task.messages
+                )
+            )
         return taken
 
     def add_parts(

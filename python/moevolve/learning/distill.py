@@ -71,6 +71,7 @@ def _tokens(engine: Engine, prompts: Prompts, item: Confirmed) -> tuple[list[int
     """A question and its answer; of an exchange the very tokens that were drawn."""
     said = item.exchange
     if said is None:
-        return prompts.ask(item.prompt), prompts.say(item.answer)
+        asked = asked_tokens(engine, prompts, item.messages or item.prompt, (), worded=True)
+        return asked, prompts.say(item.answer)
     asked = asked_tokens(engine, prompts, said.prompt, said.tools, worded=said.worded)
     return asked, [*said.tokens, *(engine.ending if said.ended else ())]

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from moevolve.learning.schedule import Schedule
 from moevolve.learning.training import Progress, refresh
 from moevolve.models.advantages import Loss, advantages
+from moevolve.models.asking import asked_tokens
 from moevolve.models.engine import Engine
 from moevolve.models.positions import training_positions
 from moevolve.models.prompts import BarePrompts, Prompts
@@ -37,13 +38,13 @@ def groups_of(
     by_task: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         if attempt.answered:
-            by_task.setdefault(attempt.task.prompt, []).append(attempt)
+            by_task.setdefault(attempt.task.identity, []).append(attempt)
     groups = []
-    for prompt, group in by_task.items():
+    for group in by_task.values():
         gains = advantages([attempt.verdict.score for attempt in group], loss)
         if not gains:
             continue
-        asked = prompts.ask(prompt)
+        asked = asked_tokens(drew, prompts, group[0].task.question, (), worded=True)
         rows = [Example(tokens=asked + prompts.say(attempt.answer), start=len(asked)) for attempt in group]
         groups.append(
             [

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from moevolve.errors import UsageError
+from moevolve.journal.folders import paths_in
 
 FOLDER = "files"
 """Beside `tasks.jsonl`; a task's `files` names a folder or a file in it."""
@@ -18,12 +19,14 @@ class TaskFiles:
 
     Args:
         place: the folder whose content, or the file that, is put into the workspace.
+        name: what the suite calls it, wherever that lies.
     """
 
-    __slots__ = ("place",)
+    __slots__ = ("name", "place")
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, name: str) -> None:
         self.place = place
+        self.name = name
 
     def read(self) -> tuple[tuple[str, bytes], ...]:
         """Path in the workspace and content of each, in the order of paths."""
@@ -42,15 +45,20 @@ def files_of(source: Path, name: str, where: str) -> TaskFiles | None:
     place = (top / name).resolve()
     if not place.is_relative_to(top) or place == top or not place.exists():
         raise UsageError(f"{where}: `files` is {name!r}, and {source / FOLDER} holds nothing of that name")
-    found = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+    found = [place] if place.is_file() else _within(place)
     if (size := sum(path.stat().st_size for path in found)) > MOST:
         raise UsageError(f"{where}: its files have {size} bytes, and a task's have at most {MOST >> 20} MiB")
-    return TaskFiles(place)
+    return TaskFiles(place, name)
 
 
 @lru_cache(256)
 def _read(place: Path) -> tuple[tuple[str, bytes], ...]:
     if place.is_file():
         return ((place.name, place.read_bytes()),)
-    found = sorted(path for path in place.rglob("*") if path.is_file())
+    found = _within(place)
     return tuple((path.relative_to(place).as_posix(), path.read_bytes()) for path in found)
+
+
+def _within(place: Path) -> list[Path]:
+    """The files of a folder, hidden ones too: what a run's copy of the suite has."""
+    return [path for path in paths_in(place, hidden=".") if path.is_file()]

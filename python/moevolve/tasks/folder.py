@@ -29,7 +29,7 @@ from moevolve.journal.text import line as one_line
 from moevolve.protocol.messages import Message
 from moevolve.tasks import registry
 from moevolve.tasks.environment import Environment, kinds_in
-from moevolve.tasks.files import TaskFiles, files_of
+from moevolve.tasks.files import FOLDER, TaskFiles, files_of
 from moevolve.tasks.installed import installed
 from moevolve.tasks.listed import listed
 from moevolve.tasks.skill import Skill, check_path
@@ -109,7 +109,8 @@ def copy(source: Path, into: Path) -> None:
     for name, file in _files(source):
         target = into / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        # With its permissions: a suite may start programs of its own.
+        shutil.copy(file, target)
 
 
 def opened(source: Path, name: str | None = None) -> tuple[Suite, str]:
@@ -138,7 +139,9 @@ def _files(source: Path) -> Iterator[tuple[str, Path]]:
         yield source.name, source
         return
     root, size = source.resolve(), 0
-    names = sorted(path.relative_to(source).as_posix() for path in paths_in(source) if path.is_file())
+    names = sorted(
+        path.relative_to(source).as_posix() for path in paths_in(source, hidden=FOLDER) if path.is_file()
+    )
     if len(names) > MOST_FILES:
         raise UsageError(f"{source} holds {len(names)} files; a suite has at most {MOST_FILES}")
     for name in names:
@@ -165,6 +168,7 @@ def _folder(source: Path, called: str | None) -> Suite:
             f"{source} has a {CHECK} and an {ENVIRONMENT}: an environment's `score` judges its tasks"
         )
     tasks: dict[str, dict[int, list[Task]]] = {}
+    known: dict[str, int] = {}
     for line, row, fields in _rows(source / TASKS):
         path = _path(row.skill, name, f"{source / TASKS}:{line}")
         if check is None and world is None and row.answer is None:
@@ -172,9 +176,12 @@ def _folder(source: Path, called: str | None) -> Suite:
                 f"{source / TASKS}:{line}: task {row.id!r} has no `answer`, and there is no {CHECK} to judge one"
             )
         files = files_of(source, row.files, f"{source / TASKS}:{line}")
-        tasks.setdefault(path, {}).setdefault(row.level, []).append(
-            _task(row, fields, check, files, world, settings.match)
-        )
+        task = _task(row, fields, check, files, world, settings.match)
+        if (same := known.setdefault(task.identity, line)) != line:
+            raise UsageError(
+                f"{source / TASKS}:{line}: it asks what line {same} asks: a task counts once, and lies in one split"
+            )
+        tasks.setdefault(path, {}).setdefault(row.level, []).append(task)
     if settings.levels is not None:
         tasks = {path: _within(levels, settings.levels, path, source) for path, levels in tasks.items()}
     if unknown := sorted(set(settings.skills) - set(tasks)):
@@ -233,7 +240,6 @@ def _tools(source: Path, settings: SuiteFile) -> list[Path]:
 
 def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
     ids: dict[str, int] = {}
-    prompts: dict[str, int] = {}
     try:
         # Split at line feeds alone, since JSON may hold U+2028 as it is.
         lines = read_text(file, MOST_BYTES).split("\n")
@@ -256,13 +262,11 @@ def _rows(file: Path) -> Iterator[tuple[int, Row, dict[str, Any]]]:
             raise UsageError(
                 f"{where}: `messages` end with the user's, not with the {row.messages[-1].role}'s"
             )
-        asked = row.prompt if row.prompt is not None else msgspec.json.encode(row.messages).decode()
-        for what, known, value in (("id", ids, row.id), ("prompt", prompts, asked)):
-            if value in known:
-                raise UsageError(
-                    f"{where}: its {what} is that of line {known[value]}: a task counts once, and lies in one split"
-                )
-            known[value] = number
+        if row.id in ids:
+            raise UsageError(
+                f"{where}: its id is that of line {ids[row.id]}: a task counts once, and lies in one split"
+            )
+        ids[row.id] = number
         yield number, row, fields
     if not ids:
         raise UsageError(f"{file} holds no task")

@@ -76,7 +76,7 @@ def listed(
     shares: Mapping[Split, float] = LISTED_SHARES,
     secret: bytes = NO_SECRET,
 ) -> Listed:
-    """Tasks by level, each put into the split that the keyed hash of its prompt and the splits' shares give it.
+    """Tasks by level, each put into the split that the keyed hash of its identity and the splits' shares give it.
 
     Every split has a task of every level that has at least as many tasks as there are splits.
     """
@@ -88,7 +88,7 @@ def listed(
 
 
 def _homes(tasks: Sequence[Task], shares: Mapping[Split, float], secret: bytes) -> dict[str, tuple[int, ...]]:
-    ranked = sorted(range(len(tasks)), key=lambda index: _rank(tasks[index].prompt, secret))
+    ranked = sorted(range(len(tasks)), key=lambda index: _rank(tasks[index].identity, secret))
     counts = quotas(len(tasks), shares)
     homes: dict[str, tuple[int, ...]] = {}
     begin = 0
@@ -98,8 +98,8 @@ def _homes(tasks: Sequence[Task], shares: Mapping[Split, float], secret: bytes) 
     return homes
 
 
-def _rank(prompt: str, secret: bytes) -> bytes:
-    text = prompt.encode("utf-8", "surrogatepass")
+def _rank(identity: str, secret: bytes) -> bytes:
+    text = identity.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=8, person=b"moevolve.listed", key=secret).digest()
 
 

@@ -230,7 +230,7 @@ class Suite:
             return leaf.listed.task(leaf, split, level, start)
         for attempt in range(TRIES):
             task = leaf.task(level, key(start, attempt))
-            if self.split_of(task.prompt) == split:
+            if self.split_of(task.identity) == split:
                 return task
         raise UsageError(
             f"skill {skill}, level {level}: none of {TRIES} prompts lies in split {split!r}; "
@@ -252,7 +252,7 @@ class Suite:
             return leaf.listed.size(split, level) > 0
         start = key("has", split, path, level)
         return any(
-            self.split_of(leaf.task(level, key(start, attempt)).prompt) == split for attempt in range(TRIES)
+            self.split_of(leaf.task(level, key(start, attempt)).identity) == split for attempt in range(TRIES)
         )
 
     def sample(self, split: str, cells: Sequence[Cell], *parts: int | str) -> list[Task]:
@@ -270,9 +270,9 @@ class Suite:
                 continue
             for again in range(FRESH_TRIES):
                 task = self.draw(split, path, level, *parts, index, again)
-                if task.prompt not in seen:
+                if task.identity not in seen:
                     break
-            seen.add(task.prompt)
+            seen.add(task.identity)
             tasks.append(task)
         return tasks
 

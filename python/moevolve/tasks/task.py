@@ -15,6 +15,10 @@ from moevolve.tasks.files import TaskFiles
 Match = Literal["exact", "last line"]
 
 
+NAMED = ("id", "skill", "level", "prompt", "messages", "answer", "files")
+"""Fields of a listed task that stand elsewhere in it, or tell nothing about it."""
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt with a hidden answer or check. A (skill, level, seed) names it for ever.
 
@@ -39,6 +43,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     skill: str = ""
     level: int = 0
     seed: int = 0
+
+    @property
+    def question(self) -> str | tuple[Message, ...]:
+        """What a policy is asked: the conversation where the task is one, else the prompt."""
+        return self.messages or self.prompt
+
+    @property
+    def identity(self) -> str:
+        """What tells the task from others: its prompt, with the conversation, files and world that it is about."""
+        about: dict[str, Any] = {}
+        if self.messages:
+            about["messages"] = self.messages
+        if self.files is not None:
+            about["files"] = self.files.name
+        if self.environment is not None:
+            about["world"] = {name: value for name, value in self.fields.items() if name not in NAMED}
+        return msgspec.json.encode((self.prompt, about), order="sorted").decode() if about else self.prompt
 
     @property
     def id(self) -> str:

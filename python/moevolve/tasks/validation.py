@@ -127,8 +127,8 @@ def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
         split = SPLITS[index // (high - low + 1) % len(SPLITS)]
         task = suite.draw(split, path, level, "validate", index)
         tasks.append(task)
-        if homes.setdefault(task.prompt, split) != split or suite.split_of(task.prompt) != split:
-            problems.append(f"{task.prompt!r} came in split {split} and belongs to {homes[task.prompt]}")
+        if homes.setdefault(task.identity, split) != split or suite.split_of(task.identity) != split:
+            problems.append(f"{task.prompt!r} came in split {split} and belongs to {homes[task.identity]}")
         if not task.prompt:
             problems.append(f"empty prompt at level {level}")
 

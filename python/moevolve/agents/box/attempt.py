@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from moevolve.agents.box.workspace import Workspace
 from moevolve.agents.genome import Genome
 from moevolve.agents.manifest import BoxLimits, Manifest
 from moevolve.config.roles import RoleSection
+from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import PublicTask
 from moevolve.randomness import key
 
@@ -23,6 +25,7 @@ ADDRESS = "http://127.0.0.1:8000/v1"
 NODES_PER_MB = 256
 LEAST_NODES = 4096
 OPEN_FILES = 1024
+PAGE = 4096
 LIMIT = "limit"
 """Failure of an attempt that reached a limit of its box; the detail names it."""
 TAIL = 500
@@ -86,6 +89,18 @@ class Answered(msgspec.Struct, frozen=True):
     detail: str
 
 
+def _input(manifest: Manifest, how: str, task: PublicTask) -> bytes:
+    if manifest.kind == "command" and how == "json":
+        return _conversation(task)
+    return task.prompt.encode("utf-8", "replace") if manifest.kind == "class" or how == "stdin" else b""
+
+
+def _conversation(task: PublicTask) -> bytes:
+    """A task as JSON: its prompt, and the conversation that ends in it, in the form of `tasks.jsonl`."""
+    messages = task.messages or (Message("user", task.prompt),)
+    return msgspec.json.encode({"prompt": task.prompt, "messages": messages})
+
+
 def job_of(
     manifest: Manifest, genome: Genome, task: PublicTask, attempt_key: int, interpreter: Interpreter
 ) -> dict[str, Any]:
@@ -94,14 +109,14 @@ def job_of(
     workspace = dict(task.files)
     argv = [_in_box(argument, genome, interpreter) for argument in manifest.argv]
     how, _, name = manifest.task.partition(":")
-    if manifest.kind == "command" and how == "argument":
+    if manifest.kind == "command" and how in ("argument", "argv"):
         argv.append(task.prompt.replace("\0", ""))
     elif manifest.kind == "command" and how == "file":
         workspace[name] = text
     fields: dict[str, Any] = {
         "files": genome.files,
         "workspace": workspace,
-        "stdin": text if manifest.kind == "class" or how == "stdin" else b"",
+        "stdin": _input(manifest, how, task),
         "environment": {**environment(interpreter), **manifest.environment},
         "seed": key(attempt_key, "rng") & ((1 << 62) - 1),
         "limits": limits_of(manifest.limits),
@@ -111,6 +126,18 @@ def job_of(
     if manifest.warm:
         return job("script", argv=argv[1:], **fields)
     return job("execute", argv=argv, **fields)
+
+
+def crowded(limits: BoxLimits, workspace: Mapping[str, bytes]) -> str | None:
+    """Why a workspace cannot begin with some files; None where it can."""
+    room = limits_of(limits)
+    size = sum(-(-len(data) // PAGE) * PAGE for data in workspace.values())
+    folders = {str(parent) for path in workspace for parent in PurePosixPath(path).parents}
+    if size > room["workspace"] or len(workspace) + len(folders) > room["nodes"]:
+        return f"its task's files alone do not fit into limits.workspace_mb = {limits.workspace_mb}"
+    if both := sorted(folders & set(workspace)):
+        return f"its task has a folder {both[0]!r}, where the file with the task belongs"
+    return None
 
 
 def environment(interpreter: Interpreter) -> dict[str, str]:

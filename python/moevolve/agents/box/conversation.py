@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from moevolve.agents.box import chat
-from moevolve.agents.box.attempt import Answered, BoxedAttempt, answered, job_of
+from moevolve.agents.box.attempt import LIMIT, Answered, BoxedAttempt, answered, crowded, job_of
 from moevolve.agents.box.http import Response
 from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.box.nursery import Nursery
@@ -151,6 +151,8 @@ class Conversation:
         made = job_of(
             self._manifest, self._genome, self._task, self.attempt.key, interpreter(self._manifest.python)
         )
+        if (why := crowded(limits, made["workspace"])) is not None:
+            return Answered(None, LIMIT, why)
         self._running = Running(nursery, made, limits.seconds, limits.output_kb << 10)
         ended = await self._running.run(self._handle)
         self._workspace = self._running.workspace

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from moevolve.agents.plans.evaluate import Ask, Asking, Evaluation, OverBudget
 from moevolve.agents.plans.expression import PlanError, Text
 from moevolve.agents.plans.values import Value, spelt
 from moevolve.config.roles import RoleSection
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import (
     Answer,
     GenerateRequest,
@@ -27,8 +30,9 @@ from moevolve.tasks.cutters import Cutter
 class _Attempt:
     """One task under way: its generator, what it asks now, what it spent, how it ended."""
 
-    def __init__(self, index: int, seed: int, run: Asking) -> None:
+    def __init__(self, index: int, task: PublicTask, seed: int, run: Asking) -> None:
         self.index = index
+        self.task = task
         self.seed = seed
         self.run = run
         self.asks: list[Ask] = []
@@ -100,12 +104,12 @@ def attempts(
     for index, (task, seed) in enumerate(zip(tasks, keys, strict=True)):
         plan = plans.get(task.skill, PlanError(f"no plan for {task.skill}"))
         if isinstance(plan, PlanError):
-            attempt = _Attempt(index, seed, _nothing())
+            attempt = _Attempt(index, task, seed, _nothing())
             attempt.fail(plan.failure, str(plan))
         else:
             recalled: list[tuple[str, ...]] = []
             lessons = _lessons(recall, task, seed, recalled)
-            attempt = _Attempt(index, seed, Evaluation(task.prompt, cutters, lessons).text(plan))
+            attempt = _Attempt(index, task, seed, Evaluation(task.prompt, cutters, lessons).text(plan))
             attempt.recalled = recalled
             attempt.advance(None)
             under_way.append(attempt)
@@ -137,7 +141,7 @@ def _answer(under_way: Sequence[_Attempt], answer: Answer, limits: RoleSection) 
     batch = [
         GenerateRequest(
             attempt=attempt.index,
-            prompt=ask.prompt,
+            prompt=_question(attempt.task, ask.prompt),
             sampling=Sampling(max_tokens=limits.longest, temperature=ask.temperature),
             n=ask.n,
             key=key(attempt.seed, "request", attempt.requests + offset),
@@ -159,6 +163,13 @@ def _answer(under_way: Sequence[_Attempt], answer: Answer, limits: RoleSection) 
             texts.append([completion.text for completion in reply])
         else:
             attempt.advance(texts)
+
+
+def _question(task: PublicTask, text: str) -> str | tuple[Message, ...]:
+    """What a plan asks, at the end of the task's conversation where it has one."""
+    if not task.messages:
+        return text
+    return *task.messages[:-1], msgspec.structs.replace(task.messages[-1], content=text)
 
 
 def _nothing() -> Asking:

@@ -76,8 +76,8 @@ def _again(run: RunContext, cycle: int, direct: list[Attempt]) -> int:
     if not run.config.attempts.tried_again or not run.arm.learns or not run.arm.filters:
         return 0
     config, stage = run.config, (run.config.seed, cycle, AGAIN_STAGE)
-    solved = {attempt.task.prompt for attempt in direct if attempt.verdict.success}
-    failed = list({a.task.prompt: a.task for a in direct if a.task.prompt not in solved}.values())
+    solved = {attempt.task.identity for attempt in direct if attempt.verdict.success}
+    failed = list({a.task.identity: a.task for a in direct if a.task.identity not in solved}.values())
     weights = by_practice(run.direct, run.through, readiness(run.suite.requires, run.through))
     cells = [(task.skill, task.level) for task in failed]
     places = drawn_by_weight(cells, weights, config.attempts.tried_again, rng(*stage, "tasks"))

@@ -166,7 +166,13 @@ class _Cohort:
         job = self._job
         assert job.sampling is not None, "the bare policy is told how to sample"
         requests = [
-            GenerateRequest(attempt=index, prompt=task.prompt, sampling=job.sampling, n=job.samples, key=key)
+            GenerateRequest(
+                attempt=index,
+                prompt=task.messages or task.prompt,
+                sampling=job.sampling,
+                n=job.samples,
+                key=key,
+            )
             for index, (task, key) in enumerate(
                 zip(job.tasks[self._which], job.keys[self._which], strict=True)
             )

@@ -16,6 +16,8 @@ from inside.init import supervise
 USER = 1000
 """Whom everybody is inside: never this machine's root."""
 PORT = 8000
+PROGRAM = (b"#!", b"\x7fELF")
+"""What a file of a workspace begins with that may be executed."""
 SPACES = (
     kernel.NEWUSER
     | kernel.NEWNS
@@ -117,7 +119,7 @@ def _files(job: dict[str, Any], shown: list[int], places: list[str]) -> int:
         kernel.attach(tree, place)
         os.close(tree)
     for path, data in job["workspace"].items():
-        _write("/box/work", path, data)
+        _write("/box/work", path, data, 0o755 if data.startswith(PROGRAM) else None)
     if shown:
         kernel.attach(shown[0], "/box/graded")
     elif job["show"] is not None:
