@@ -189,8 +189,9 @@ class SealedOpened(Struct, frozen=True, tag="sealed_opened", tag_field="kind"):
     """Accesses of the run so far, this one included: 1, then 2, then one more for each extension."""
     variant: str
     """Who is scored."""
-    when: Literal["initial", "final", "growth"]
-    """`growth`: the tasks of what the tree grew, for a column beside the last score."""
+    when: Literal["initial", "final", "growth", "generalise"]
+    """`growth`: the tasks of what the tree grew, for a column beside the last score; `generalise`: those of what the run
+    never worked on, an access for each column."""
     tasks: int
     """How many are drawn."""
     digest: str
@@ -244,6 +245,36 @@ class GrowthScored(Struct, frozen=True, tag="growth_scored", tag_field="kind"):
     behaviour: str | None
     """Content hash of the program's plans for these leaves; None where no plan answers."""
     tokens: int
+
+
+Column = Literal["G0", "G2", "G3", "G4"]
+"""What generalisation is measured on: the tasks that the champion's program was screened on, levels above the run's, other
+skills of its branches, other branches. G1, new tasks of the same cells, is the sealed score."""
+
+
+class Generalised(Struct, frozen=True, tag="generalised", tag_field="kind"):
+    """A generalisation column: the first variant and the champion on the same tasks with the same keys, beside the last
+    score and never in it."""
+
+    cycle: int
+    column: Column
+    variant: str
+    """The champion."""
+    cells: list[tuple[str, SkillLevel, int]]
+    """(skill, level, tasks), in the tasks' order."""
+    outcomes: dict[str, list[float | None]]
+    """`seed`, `champion` -> each task's score, None where it was not answered; their gain is paired. Empty where there is no
+    column."""
+    seed: Interval | None
+    """None where too many tasks had no answer, here and below."""
+    champion: Interval | None
+    missing: int
+    """Tasks that one side at least left without an answer."""
+    tokens: int
+    behaviours: dict[str, str] = {}
+    """Variant -> content hash of its program's plans for these skills, where those are no plans of a variant's record."""
+    reason: str = ""
+    """Why there is no column."""
 
 
 AGAIN_STAGE = "again"
@@ -729,6 +760,7 @@ Record = (
     | Attempted
     | Grown
     | GrowthScored
+    | Generalised
     | Learned
     | Recalled
     | Remembered

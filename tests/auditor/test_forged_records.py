@@ -20,6 +20,7 @@ from moevolve.records import (
     CycleFinished,
     Evaluated,
     Gated,
+    Generalised,
     Guarded,
     Interval,
     ProposerAsked,
@@ -162,6 +163,24 @@ def refused_by_a_guard(records: list[Record]) -> list[Record]:
     return [*records[:index], veto, *records[index:]]
 
 
+def generalised(records: list[Record]) -> list[Record]:
+    """A column of a run that was not asked for one, at its end."""
+    last = records[-1]
+    assert isinstance(last, RunFinished)
+    column = Generalised(
+        cycle=2,
+        column="G3",
+        variant=last.champion,
+        cells=[("text/other", 1, 1)],
+        outcomes={"seed": [0.0], "champion": [1.0]},
+        seed=Interval(mean=0.0, low=0.0, high=0.7934506856227626, n=1),
+        champion=Interval(mean=1.0, low=0.20654931437723742, high=1.0, n=1),
+        missing=0,
+        tokens=0,
+    )
+    return [*records[:-1], column, last]
+
+
 FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
     "a decision": ("gate", changed(Gated, promoted)),
     "pairs": ("gate", changed(Gated, without_a_loss)),
@@ -217,6 +236,7 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
         "sealed",
         changed(SealedOpened, lambda r: replace(r, digest="0" * 32), when="final"),
     ),
+    "a generalisation column that nobody asked for": ("generalise", generalised),
     "tokens": (
         "budgets",
         changed(CycleFinished, lambda r: replace(r, tokens_generated=r.tokens_generated - 1)),

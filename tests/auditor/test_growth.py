@@ -13,13 +13,13 @@ import pytest
 
 from moevolve.auditor import audit
 from moevolve.auditor.growth import speaks_for
-from moevolve.journal.store import RunStore
 from moevolve.loop.run import roll_back, start
-from moevolve.records import Controlled, Grown, GrowthScored, Record, SealedOpened, SkillScore, Tally, Timing
+from moevolve.records import Controlled, Grown, GrowthScored, Record, SealedOpened, SkillScore, Tally
 from moevolve.skills.growth import judge
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
+from forging import forged  # noqa: E402
 from growing import growing  # noqa: E402
 
 replace = msgspec.structs.replace
@@ -28,16 +28,6 @@ replace = msgspec.structs.replace
 @pytest.fixture(scope="module")
 def grown_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return start(growing(), tmp_path_factory.mktemp("audited") / "run")
-
-
-def forged(run: Path, path: Path, change: Callable[[list[Record]], list[Record]]) -> Path:
-    """The run once more with other records, every hash computed again."""
-    with RunStore.open(run) as source, RunStore.create(path) as store:
-        for name in ("weights", "program"):
-            shutil.copytree(run / name, path / name)
-        shutil.copyfile(run / "run.toml", path / "run.toml")
-        store.append(change([entry.record for entry in source.entries()]), Timing(at=0.0))
-    return path
 
 
 def growth_faults(run: Path) -> list[str]:

@@ -75,3 +75,9 @@ def test_an_estimate_is_kept_beside_a_run_and_missing_where_none_was_made(tmp_pa
     assert made.sentence().startswith("Estimated: 2 cycles in 1 to 2 minutes, 1.0 GiB of memory")
     one = msgspec.structs.replace(made, cycles=1)
     assert "1 cycle in" in one.sentence()
+
+
+def test_generalisation_is_scored_at_the_end() -> None:
+    ends, (least, _) = work_of(config(), LENGTHS, THREE)
+    more, (same, _) = work_of(config(**{"generalise.per_cell": 2}), LENGTHS, THREE)
+    assert more.read > ends.read and same == least

@@ -19,6 +19,7 @@ from moevolve.records import (
     CycleStarted,
     Evaluated,
     Gated,
+    Generalised,
     Grown,
     GrowthScored,
     Guarded,
@@ -113,6 +114,7 @@ class Budgets:
                 | Learned()
                 | Grown()
                 | GrowthScored()
+                | Generalised()
             ):
                 figures.tokens_generated += record.tokens or 0
             case Remembered():
@@ -139,6 +141,8 @@ class Budgets:
                 self._screened(where, record)
             case Chosen():
                 self._generation(where)
+            case Generalised():
+                self._generalised(where, record)
             case Metered():
                 self._metered(where, record)
             case CycleFinished():
@@ -228,6 +232,15 @@ class Budgets:
             )
         if record.n > most:
             self._findings.mismatch("budgets", where, f"{record.n} tasks screened, and {most} were allowed")
+
+    def _generalised(self, where: str, record: Generalised) -> None:
+        tasks = [n for _, _, n in record.cells]
+        made, key = (sum(tasks), "screen") if record.column == "G0" else (max(tasks, default=0), "per_cell")
+        most = self._settings.whole("evolve" if key == "screen" else "generalise", key, 10**9)
+        if made > most or min(tasks, default=1) < 1:
+            self._findings.mismatch(
+                "budgets", where, f"{made} tasks in column {record.column}, and {most} were allowed"
+            )
 
     def _generation(self, where: str) -> None:
         proposers = max(1, len(self._settings.names("evolve", "proposers")))

@@ -19,7 +19,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     check: str
     """Which check: `chain`, `blobs`, `weights`, `seal`, `files`, `settings`, `gate`, `scores`, `sealed`, `budgets`,
-    `archive`, `programs`, `growth`, `memory`, `show`."""
+    `archive`, `programs`, `growth`, `generalise`, `memory`, `show`."""
     where: str
     """A record (`record 17`), a variant, a file."""
     text: str

@@ -13,6 +13,7 @@ from moevolve.auditor.archive import Archive
 from moevolve.auditor.budgets import Budgets
 from moevolve.auditor.decisions import Decisions
 from moevolve.auditor.findings import Findings
+from moevolve.auditor.generalising import Generalisation
 from moevolve.auditor.growth import Growth
 from moevolve.auditor.journal import JournalFile, program
 from moevolve.auditor.live import is_written, snapshot
@@ -82,6 +83,7 @@ class _Auditor:
         self._budgets = Budgets(self._findings, 3)
         self._memory = Remembering(self._findings)
         self._growth = Growth(self._findings)
+        self._generalisation = Generalisation(self._findings)
         self._optimisation = Optimisation(self._findings)
         self._last: Record | None = None
         self._programs: list[ProgramFigures] = []
@@ -154,6 +156,7 @@ class _Auditor:
             if self._only is None:
                 self._scores.take(seq, record, champion)
                 self._growth.take(seq, record, champion)
+                self._generalisation.take(seq, record, champion)
                 self._budgets.take(seq, record, champion)
                 self._memory.take(seq, record)
             # What the tree grew may be taken back after the end as well, which leaves it the end.
@@ -181,7 +184,7 @@ class _Auditor:
             for name in (variant.program, variant.behaviour):
                 if name:
                     first.setdefault(name, variant)
-        for name, whose in self._growth.behaviours.items():
+        for name, whose in (self._growth.behaviours | self._generalisation.behaviours).items():
             if whose in archive.variants:
                 first.setdefault(name, msgspec.structs.replace(archive.variants[whose], behaviour=name))
         for name, variant in first.items():

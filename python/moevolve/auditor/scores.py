@@ -134,7 +134,7 @@ class Scores:
     def _evaluated(self, where: str, record: Evaluated, champion: str) -> None:
         check = self._findings
         check.same("scores", where, "who was scored", record.variant, champion)
-        _interval(check, where, record.score)
+        check_interval(check, where, record.score)
         skills = record.skills
         answered = sum(share.n for share in skills.values())
         check.same("scores", where, "the number of tasks", record.score.n, answered)
@@ -162,7 +162,7 @@ class Scores:
             answered = [each for each in record.outcomes.get(what, []) if each is not None]
             if interval is None:
                 continue
-            _interval(self._findings, where, interval)
+            check_interval(self._findings, where, interval)
             self._findings.same("scores", where, f"the tasks of {what}", interval.n, len(answered))
             if answered:
                 mean = math.fsum(answered) / len(answered)
@@ -174,12 +174,13 @@ class Scores:
         count = (sealed.accesses or 0) + 1
         check.same("sealed", where, "the number of the access", record.count, count)
         check.same("sealed", where, "who is to be scored", record.variant, champion)
-        if record.when == "growth":
-            # Other tasks than those of the scores: of what the tree grew, after the last score.
+        if record.when in ("growth", "generalise"):
+            # Other tasks than those of the scores: of what the tree grew or the run left out, after the last score.
             if self._access is not None or "final" not in self._found:
-                check.mismatch("sealed", where, "tasks of what was grown were opened before the last score")
+                what = "of what was grown" if record.when == "growth" else "that were left out"
+                check.mismatch("sealed", where, f"tasks {what} were opened before the last score")
             sealed.accesses = count
-            sealed.places.append(f"{where}, cycle {record.cycle}: growth, {record.variant}")
+            sealed.places.append(f"{where}, cycle {record.cycle}: {record.when}, {record.variant}")
             return
         if self._access is not None:
             check.mismatch("sealed", where, "the sealed split was opened before, and no score followed")
@@ -288,7 +289,8 @@ class Scores:
         return {skill: list(islice(outcomes, size)) for skill, size in sizes.items()}
 
 
-def _interval(check: Findings, where: str, score: Interval) -> None:
+def check_interval(check: Findings, where: str, score: Interval) -> None:
+    """An interval holds its mean, and is that of so many tasks."""
     # Older versions rounded an end of a whole score a little inwards.
     if (
         not (0 <= score.low <= score.mean + 1e-12 and score.mean <= score.high + 1e-12 <= 1 + 2e-12)

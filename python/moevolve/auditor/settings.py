@@ -39,6 +39,10 @@ class Settings:
         value = self._value(table, key)
         return value if isinstance(value, int) and not isinstance(value, bool) else default
 
+    def flag(self, table: str, key: str) -> bool:
+        """Whether something is on."""
+        return self._value(table, key) is True
+
     def text(self, table: str, key: str, default: str) -> str:
         """A text."""
         value = self._value(table, key)

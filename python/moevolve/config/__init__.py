@@ -19,6 +19,7 @@ from msgspec import Meta
 from moevolve.config import io
 from moevolve.config.answers import longer
 from moevolve.config.files import parse_toml
+from moevolve.config.generalise import GeneraliseSection
 from moevolve.config.growth import GrowthSection
 from moevolve.config.guards import GuardSection
 from moevolve.config.io import nearest, parse_settings, presets
@@ -49,6 +50,7 @@ __all__ = [
     "ARMS",
     "Config",
     "EndpointSection",
+    "GeneraliseSection",
     "GrowthSection",
     "GuardSection",
     "LearnSection",
@@ -90,6 +92,7 @@ class Config(Section, frozen=True):
     memory: MemorySection = MemorySection()
     gate: GateSection = GateSection()
     growth: GrowthSection = GrowthSection()
+    generalise: GeneraliseSection = GeneraliseSection()
     guard: GuardSection = GuardSection()
     selection: SelectionSection = SelectionSection()
     evolve: EvolveSection = EvolveSection()

@@ -23,7 +23,18 @@ from moevolve.journal.scores import Gain, Point, Skill, independent
 from moevolve.journal.text import line
 from moevolve.journal.training import Losses, Practice
 from moevolve.journal.variants import Variants
-from moevolve.records import Entry, Level, Nulls, Recipe, Record, RunStarted, State, Status, Tally
+from moevolve.records import (
+    Entry,
+    Generalised,
+    Level,
+    Nulls,
+    Recipe,
+    Record,
+    RunStarted,
+    State,
+    Status,
+    Tally,
+)
 
 FADE = 0.4
 """What is left of older tries once a cycle begins or the champion changes: they describe another variant."""
@@ -108,6 +119,8 @@ class RunView:
         self.skills: dict[str, Skill] = {}
         """The suite's leaves."""
         self.growth = Growth()
+        self.generalised: dict[str, Generalised] = {}
+        """Column -> its newest record."""
         self.sealed_accesses = 0
         self.asked = 0
         """Tasks of all evaluations, and those of them without an answer."""

@@ -258,6 +258,11 @@ class RunContext:
         found = self.runner.run(*requests)
         for rollouts in found:
             self.count(rollouts.counts)
+        self.note_broken(found)
+        return found
+
+    def note_broken(self, found: Sequence[Rollouts]) -> None:
+        """Puts checks of the suite that failed on record."""
         broken = [
             attempt
             for rollouts in found
@@ -267,7 +272,6 @@ class RunContext:
         if broken:
             graded = sum(len(rollouts.attempts) for rollouts in found)
             self.journal.write([entries.checks(self.state.cycle + 1, broken, graded)])
-        return found
 
     def joined(self, variant: Variant) -> VariantAdded:
         """The record of a variant that has joined the archive."""

@@ -18,6 +18,7 @@ from moevolve.loop.stages.ablate import ablate
 from moevolve.loop.stages.attend import attend
 from moevolve.loop.stages.consolidate import consolidate
 from moevolve.loop.stages.gate import finite_data
+from moevolve.loop.stages.generalise import generalise, unmeasured
 from moevolve.loop.stages.grow import grow, score_grown
 from moevolve.loop.stages.learn import learn
 from moevolve.loop.stages.nulls import nulls
@@ -28,6 +29,7 @@ from moevolve.records import (
     Answers,
     CycleFinished,
     CycleStarted,
+    Generalised,
     Guarded,
     Level,
     Record,
@@ -172,12 +174,17 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
     run.store.release()
     run.budget.release()
     scored: list[Record] = []
+    columns: list[Generalised] = []
     try:
         scored.append(score(run, run.state.cycle, "sealed", "final")[0])
         if not cut_short and run.growing.cells:
             run.journal.write(scored)
             scored = []
             scored.append(score_grown(run))
+        if not cut_short and run.config.generalise.per_cell:
+            run.journal.write(scored)
+            scored = []
+            generalise(run, columns)
         if not cut_short and (beside := nulls(run)) is not None:
             scored.append(beside)
     except SpendingLimitError as error:
@@ -185,6 +192,7 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
     outlived = sharing.helped(run)
     ended = RunFinished(cycles=run.state.cycle, champion=run.state.champion, seal=DIGEST)
     sharing.give(run, outlived)
+    scored += unmeasured(run, columns)
     run.close([*scored, *([] if outlived is None else [outlived]), ended])
 
 

@@ -165,7 +165,7 @@ class Growing:
 
         Args:
             requests: what is to be attempted.
-            suite: the tree with what is only tried; None for the tree as it is.
+            suite: the tree with what is only tried, or what the run never worked on; None for the tree as it is.
             sealed: whether the suite's own graders decide in every arm.
         """
         suite, run = suite or self.suite, self._run
@@ -182,11 +182,12 @@ class Growing:
         found = runner.run(*requests)
         for rollouts in found:
             run.count(rollouts.counts)
+        run.note_broken(found)
         return found
 
-    def plans(self, program: str) -> str:
-        """Content hash of a program's behaviour on what was grown."""
-        return self._behaviours.beside(program, _verbs(self.suite))[0]
+    def plans(self, program: str, suite: Suite | None = None) -> str:
+        """Content hash of a program's behaviour on what was grown, or on another suite that `roll` was given."""
+        return self._behaviours.beside(program, _verbs(suite or self.suite))[0]
 
     def close(self) -> None:
         """Ends the grader's process; more attempts would start another."""

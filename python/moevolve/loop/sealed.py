@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 from moevolve.errors import SafetyError
 from moevolve.loop.context import RunContext
 from moevolve.records import SealedOpened
+from moevolve.tasks.suite import Cell, Suite
 from moevolve.tasks.task import Task
 
 
@@ -32,6 +34,19 @@ def open_grown(run: RunContext, cycle: int) -> list[Task]:
     return _opened(run, cycle, "growth", suite.sample("sealed", cells, run.config.seed, 0, "grown sealed"))
 
 
+def open_held_out(run: RunContext, cycle: int, suite: Suite, cells: Sequence[Cell]) -> list[Task]:
+    """Sealed tasks of what the run never worked on: an access for each column, after the last score.
+
+    Args:
+        run: the run.
+        cycle: its last one.
+        suite: what holds them, split as the run's own.
+        cells: the (skill, level) of each task.
+    """
+    tasks = suite.opened().sample("sealed", cells, run.config.seed, 0, "generalise")
+    return _opened(run, cycle, "generalise", tasks)
+
+
 def _accesses(run: RunContext) -> int:
     """Accesses so far, counted on the record: the last one of a run comes after its last snapshot."""
     before = run.journal.store.records(0, run.journal.cursor)
@@ -39,7 +54,7 @@ def _accesses(run: RunContext) -> int:
 
 
 def _opened(
-    run: RunContext, cycle: int, when: Literal["initial", "final", "growth"], tasks: list[Task]
+    run: RunContext, cycle: int, when: Literal["initial", "final", "growth", "generalise"], tasks: list[Task]
 ) -> list[Task]:
     names = "\n".join(task.id for task in tasks)
     run.journal.write(

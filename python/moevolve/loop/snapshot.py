@@ -64,6 +64,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """The gate's error budget."""
     best_levels: dict[str, BestLevel] = {}
     """Skill -> its best confirmed level."""
+    screened: dict[str, list[tuple[str, int, int]]] = {}
+    """Program that passed the gate -> (skill, level, seed) of its screening, where G0 is asked for."""
     spent_tasks: list[int] = []
     """The gate's ledger of tasks of finite skills."""
     waiting: list[Waiting] = []

@@ -66,6 +66,8 @@ class ArmFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     initial: MeanFigures
     final: MeanFigures
     gain: MeanFigures
+    generalisation: dict[str, MeanFigures] = {}
+    """Column -> the gain over the runs that measured it."""
     seconds: float
     """Mean of a run's."""
     tokens: float
@@ -88,6 +90,7 @@ def arms(runs: Iterable[Summary]) -> list[ArmFigures]:
             initial=mean_of([run.score.initial or 0.0 for run in group]),
             final=mean_of([run.score.final or 0.0 for run in group]),
             gain=mean_of([run.score.gain or 0.0 for run in group]),
+            generalisation=_generalised(group),
             seconds=round(fmean(run.seconds for run in group), 1),
             tokens=round(fmean(run.tokens.generated + run.tokens.trained for run in group)),
             promotions=round(
@@ -96,6 +99,15 @@ def arms(runs: Iterable[Summary]) -> list[ArmFigures]:
         )
         for (name, arm), group in groups.items()
     ]
+
+
+def _generalised(group: Sequence[Summary]) -> dict[str, MeanFigures]:
+    gains: dict[str, list[float]] = {}
+    for run in group:
+        for name, column in run.generalisation.items():
+            if column.gain is not None:
+                gains.setdefault(name, []).append(column.gain)
+    return {name: mean_of(of) for name, of in sorted(gains.items())}
 
 
 def mean_of(values: Sequence[float]) -> MeanFigures:

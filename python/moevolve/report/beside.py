@@ -8,7 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.journal.figures import amount, bounds, decimals, duration
+from moevolve.journal.figures import amount, bounds, decimals, duration, signed
+from moevolve.journal.kinds.generalise import COLUMNS
 from moevolve.journal.text import line
 from moevolve.report.arms import ArmFigures
 from moevolve.report.summary import Summary
@@ -71,6 +72,21 @@ def over_seeds(found: Sequence[ArmFigures]) -> Table:
             amount(round(each.tokens)),
             f"{each.promotions:g}",
         )
+    return table
+
+
+def generalised(found: Sequence[ArmFigures]) -> Table | None:
+    """Each arm's gains by column, means over seeds; None where no run was asked for them."""
+    if not any(each.generalisation for each in found):
+        return None
+    table = plain_table("Generalisation: paired gains, means over seeds with 95 % intervals")
+    table.add_column("arm", overflow="fold", max_width=NAME_WIDTH)
+    for name, what in COLUMNS.items():
+        table.add_column(f"{name} {what}", justify="right")
+    for each in found:
+        gains = [each.generalisation.get(name) for name in COLUMNS]
+        cells = [f"{signed(of.mean)}\n{bounds(of.ci, sign=True)}".strip() if of else "" for of in gains]
+        table.add_row(f"{line(each.name, LONGEST)}, {each.arm}", *cells)
     return table
 
 

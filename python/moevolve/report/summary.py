@@ -18,6 +18,7 @@ from moevolve.journal.scores import Gain, Point, Skill, Split
 from moevolve.journal.view import RunView
 from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Nulls, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
+from moevolve.report.generalisation import ColumnFigures, generalisation
 from moevolve.report.growth import GrowthFigures, growth
 from moevolve.report.search import EarnedFigures
 from moevolve.report.search import figures as earnings
@@ -236,6 +237,9 @@ class Summary(Figures, frozen=True, kw_only=True):
     operators: list[EarnedFigures] = []
     growth: GrowthFigures | None = None
     """What the skill tree grew, in no score; absent where nothing was tried."""
+    generalisation: dict[str, ColumnFigures] = {}
+    """The first variant and the champion on the screening's tasks (G0), the sealed ones (G1), and what the run never worked
+    on (G2 to G4); absent where the run was not asked for it."""
     nulls: Nulls | None = None
     """The champion beside the bare policy at its budget of tokens."""
     stage: str
@@ -302,6 +306,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         proposers=earnings(view.accounts.proposers),
         operators=earnings(view.accounts.operators),
         growth=growth(view),
+        generalisation=generalisation(view),
         nulls=view.nulls,
         stage=state.stage if state else "",
         error=state.error if state else None,

@@ -1,4 +1,7 @@
-"""A run's figures as tables on a terminal, or as text of a fixed width in a pipe."""
+"""A run's figures as tables on a terminal, or as text of a fixed width in a pipe.
+
+One file above 400 lines: what stands on one screen, table by table.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from moevolve.journal.text import line
 from moevolve.journal.view import RunView, describe
 from moevolve.records import Answers
 from moevolve.report.ablation import PartFigures
+from moevolve.report.generalisation import ColumnFigures
 from moevolve.report.search import lines as earned_lines
 from moevolve.report.summary import (
     AlarmFigures,
@@ -56,6 +60,7 @@ def show(summary: Summary) -> Group:
     """Everything about a run on one screen: scores, skills, promotions, guards."""
     parts: list[RenderableType] = [heading(summary), scores(summary), skills(summary)]
     parts += [growth(summary)] if _grew(summary) else []
+    parts += [generalisation(summary)] if summary.generalisation else []
     parts.append(promotions(summary))
     return Group(*parts, *_ending(summary))
 
@@ -70,6 +75,7 @@ def report(summary: Summary, view: RunView) -> Group:
         parts += [Text("\n".join(text_of(each).rstrip() for each in curve_lines(view, CURVE, 16)))]
     parts.append(skills(summary))
     parts += [growth(summary)] if _grew(summary) else []
+    parts += [generalisation(summary)] if summary.generalisation else []
     parts.append(promotions(summary))
     if summary.gates:
         parts.append(decisions(summary.gates))
@@ -170,7 +176,23 @@ def scores(summary: Summary) -> Table:
     return table
 
 
-def measured(score: Score, join: str = " ", note: str = "") -> tuple[RenderableType, RenderableType, Text]:
+def generalisation(summary: Summary) -> Table:
+    """The first variant and the champion on the same tasks, from those of the screening to other branches of skills."""
+    table = plain_table("Generalisation, in no score but G1 (sealed)")
+    table.add_column("tasks")
+    for name in ("before", "after", "gain", "tasks"):
+        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold")
+    for name, column in summary.generalisation.items():
+        cells = measured(column) if column.n else ("", "", "")
+        n = "" if column.n is None else f"{column.n:,}"
+        table.add_row(f"{name} {column.what}", *cells, n, line(column.reason or ""))
+    return table
+
+
+def measured(
+    score: Score | ColumnFigures, join: str = " ", note: str = ""
+) -> tuple[RenderableType, RenderableType, Text]:
     """Before, after and gain; what was not measured is blank."""
     return (
         f"{decimals(score.initial)}{join}{bounds(score.initial_ci)}",

@@ -34,6 +34,11 @@ def void(attempts: Sequence[Attempt]) -> bool:
     return len(attempts) - len(answered(attempts)) > MOST_MISSING * len(attempts)
 
 
+def interval(attempts: Sequence[Attempt]) -> Interval | None:
+    """The score alone; None where it is void or of nothing."""
+    return score(attempts)[0] if attempts and not void(attempts) else None
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """A candidate beside another variant on the same tasks."""
 

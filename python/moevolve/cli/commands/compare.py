@@ -37,6 +37,8 @@ def execute(options: argparse.Namespace) -> int:
             from moevolve.report import beside, terminal
 
             terminal.console().print(beside.over_seeds(found_arms))
+            if (columns := beside.generalised(found_arms)) is not None:
+                terminal.console().print(columns)
         return 0
     if options.json:
         output.data(

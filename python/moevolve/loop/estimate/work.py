@@ -8,6 +8,7 @@ from moevolve.agents.host import RECIPE_BOUNDS
 from moevolve.config import Config
 from moevolve.config.schema import AGAIN
 from moevolve.loop.arms import ARMS
+from moevolve.loop.generalising import held_out
 from moevolve.models.prompts import Prompts
 from moevolve.records import Recipe
 from moevolve.tasks.suite import Suite
@@ -97,4 +98,8 @@ def work_of(config: Config, lengths: Lengths, tasks: Suite) -> tuple[Work, tuple
         )
         gates += search.generations
     least, most = (cycle + asked(2 * gates * n * ASKED) for n in (gate.min_n, gate.max_n + gate.confirm_n))
-    return asked(2 * len(tasks.spread("sealed", config.suite.sealed_per_cell)) * ASKED), (least, most)
+    ends = 2 * len(tasks.spread("sealed", config.suite.sealed_per_cell))
+    if config.generalise.per_cell:
+        cells = sum(map(len, held_out(config, tasks).cells.values()))
+        ends += 2 * (cells * config.generalise.per_cell + search.screen)
+    return asked(ends * ASKED), (least, most)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from moevolve.journal.archive import Variant
 from moevolve.loop import entries
 from moevolve.loop.context import RunContext
 from moevolve.loop.stages.score import dev_tasks
-from moevolve.records import Ablated, Interval
-from moevolve.rollouts.attempts import Attempt
-from moevolve.rollouts.scoring import score, void
+from moevolve.records import Ablated
+from moevolve.rollouts.scoring import interval
 
 
 def ablate(run: RunContext, cycle: int) -> Ablated:
@@ -36,10 +33,10 @@ def ablate(run: RunContext, cycle: int) -> Ablated:
     return Ablated(
         cycle=cycle,
         weights=name,
-        bare=_interval(attempts["bare"]),
-        old=_interval(attempts["old"]),
+        bare=interval(attempts["bare"]),
+        old=interval(attempts["old"]),
         program=program,
-        searched=_interval(attempts.get("searched", ())),
+        searched=interval(attempts.get("searched", ())),
         variant=found.id if found else None,
         promoted=found is not None and found.id == run.state.champion,
         outcomes={what: [entries.outcome(each) for each in of] for what, of in attempts.items()},
@@ -58,7 +55,3 @@ def _found(run: RunContext, name: str) -> Variant | None:
     return max(
         (each for each in own if each.score is not None), key=lambda each: each.score or 0.0, default=None
     )
-
-
-def _interval(attempts: Sequence[Attempt]) -> Interval | None:
-    return score(attempts)[0] if attempts and not void(attempts) else None

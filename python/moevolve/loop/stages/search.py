@@ -87,7 +87,9 @@ def search(run: RunContext, cycle: int, generation: int, latest: Sequence[Attemp
         ]
     )
     if best is not None:
-        gate(run, cycle, "program", best, done + 0.2 / of)
+        verdict = gate(run, cycle, "program", best, done + 0.2 / of)
+        if run.config.generalise.per_cell and verdict.decision in ("promote", "hold"):
+            run.state.screened[best.program] = screening.tasks
 
 
 class _Screening(msgspec.Struct, frozen=True):
@@ -102,6 +104,8 @@ class _Screening(msgspec.Struct, frozen=True):
     tokens: int
     skills: dict[str, SkillScore]
     """The champion's score by skill."""
+    tasks: list[tuple[str, int, int]]
+    """(skill, level, seed), each once and in order."""
 
 
 def _screen(
@@ -159,7 +163,8 @@ def _screen(
         measure(run, run.champion.id, found.baseline)
         records += compare(run, cycle, generation, found.rolled)
     by_skill = scored(found.baseline)[1]
-    return _Screening(passed, records, mean(found.baseline), differences, found.tokens, by_skill)
+    tasks = sorted({(each.task.skill, each.task.level, each.task.seed) for each in found.baseline})
+    return _Screening(passed, records, mean(found.baseline), differences, found.tokens, by_skill, tasks)
 
 
 def _unsteady(attempt: Attempt) -> Attempt:
