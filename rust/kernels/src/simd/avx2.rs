@@ -93,6 +93,10 @@ unsafe impl Simd for Avx2 {
         )
     }
     #[inline(always)]
+    unsafe fn and(self, mask: Self) -> Self {
+        Self(_mm256_and_ps(self.0, mask.0), _mm256_and_ps(self.1, mask.1))
+    }
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         Self(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1))
     }

@@ -56,6 +56,10 @@ unsafe impl Simd for Avx512 {
         Self(_mm512_min_ps(self.0, other.0))
     }
     #[inline(always)]
+    unsafe fn and(self, mask: Self) -> Self {
+        Self(_mm512_and_ps(self.0, mask.0))
+    }
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         Self(_mm512_sqrt_ps(self.0))
     }

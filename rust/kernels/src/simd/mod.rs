@@ -41,6 +41,8 @@ pub unsafe trait Simd: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// The smaller of each pair; `other` where either is NaN.
     unsafe fn min(self, other: Self) -> Self;
+    /// The bits that `mask` has too.
+    unsafe fn and(self, mask: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
     /// To the nearest integer, ties to even.
     unsafe fn round(self) -> Self;

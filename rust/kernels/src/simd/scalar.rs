@@ -67,6 +67,10 @@ unsafe impl Simd for Scalar {
         each!(i => if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] })
     }
     #[inline(always)]
+    unsafe fn and(self, mask: Self) -> Self {
+        each!(i => f32::from_bits(self.0[i].to_bits() & mask.0[i].to_bits()))
+    }
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         each!(i => self.0[i].sqrt())
     }
