@@ -529,7 +529,8 @@ class Sample:
 
     @property
     def finish(self) -> str:
-        """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex."""
+        """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex,
+        "not_finite" where no logit is a number."""
 
     @property
     def text(self) -> str:
@@ -553,7 +554,7 @@ class Progress:
     def top(self) -> list[list[tuple[int, float]]]: ...
     @property
     def finish(self) -> str | None:
-        """ "stop", "length", "cancelled", or None while it goes on."""
+        """ "stop", "length", "unconstrained", "not_finite", "cancelled", or None while it goes on."""
 
 @final
 class Scheduler:

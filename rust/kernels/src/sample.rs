@@ -16,12 +16,12 @@ fn finalise(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Index of the largest logit, the lowest of equals.
-pub fn greedy(logits: &[f32]) -> usize {
-    let mut best = 0;
+/// Index of the largest logit, the lowest of equals; NaN is none, and None where no logit is above -inf.
+pub fn greedy(logits: &[f32]) -> Option<usize> {
+    let (mut best, mut most) = (None, f32::NEG_INFINITY);
     for (i, &x) in logits.iter().enumerate() {
-        if x > logits[best] {
-            best = i;
+        if x > most {
+            (best, most) = (Some(i), x);
         }
     }
     best
@@ -45,16 +45,22 @@ pub struct Cuts {
 const SORTED: usize = 256;
 
 /// Draws from what `cuts` leave; `u` is uniform in [0, 1), `weights` is scratch. Of equal logits the lower index comes first.
-pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>) -> usize {
+/// NaN weighs nothing, and beside +inf nothing else does; None where no logit is above -inf.
+pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>) -> Option<usize> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if most == f32::NEG_INFINITY {
+        return None;
+    }
     let inverse = 1.0 / f64::from(cuts.temperature);
+    let weigh = |x: f32| {
+        if x < most {
+            (f64::from(x - most) * inverse).exp()
+        } else {
+            f64::from(u8::from(x == most))
+        }
+    };
     weights.clear();
-    weights.extend(
-        logits
-            .iter()
-            .enumerate()
-            .map(|(i, &x)| ((f64::from(x - most) * inverse).exp(), i)),
-    );
+    weights.extend(logits.iter().enumerate().map(|(i, &x)| (weigh(x), i)));
     let mut mass: f64 = weights.iter().map(|&(w, _)| w).sum();
     let asked = if cuts.top_k == 0 {
         weights.len()
@@ -95,7 +101,7 @@ pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>)
     for &(w, i) in weights.iter() {
         left -= w;
         if left < 0.0 {
-            return i;
+            return Some(i);
         }
     }
     // Rounding may leave a crumb: the last token with any weight takes it.
@@ -103,7 +109,7 @@ pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>)
         .iter()
         .rev()
         .find(|&&(w, _)| w > 0.0)
-        .map_or(0, |&(_, i)| i)
+        .map(|&(_, i)| i)
 }
 
 /// Puts the `first` likeliest in order to the front.
@@ -115,11 +121,12 @@ fn sort_first(weights: &mut [(f64, usize)], first: usize) {
     weights[..first].sort_unstable_by(order);
 }
 
-/// The `count` largest logits with their indices, the largest first, the lower index first of equals.
+/// The `count` largest logits with their indices, the largest first, the lower index first of equals; NaN is none.
 pub fn largest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     let mut best: Vec<(usize, f32)> = Vec::with_capacity(count + 1);
     for (i, &x) in logits.iter().enumerate() {
-        if best.len() == count && best.last().is_none_or(|&(_, least)| x <= least) {
+        let full = best.len() == count && best.last().is_none_or(|&(_, least)| x <= least);
+        if full || x.is_nan() {
             continue;
         }
         let at = best.partition_point(|&(_, y)| y >= x);
