@@ -341,7 +341,8 @@ class Engine:
         """
 
     def adapt(self, rank: int, alpha: float, targets: list[str], root: bool = False, seed: int = 0) -> None:
-        """Freezes the weights and puts a low-rank adapter beside them, which alone trains from here; see `Engine.adapt`.
+        """Freezes the weights and puts a low-rank adapter beside them, which alone trains from here, with fresh moments;
+        see `Engine.adapt`.
 
         Args:
             root: scale by alpha over the root of the rank, instead of over the rank.
@@ -355,7 +356,7 @@ class Engine:
         """ "rank", "alpha", "root", "targets" (as the checkpoint names them) and "parameters" of the adapter."""
 
     def merge(self) -> None:
-        """Adds the adapter to the weights, which train from here; stored ones become f32.
+        """Adds the adapter to the weights, which train from here with fresh moments; stored ones become f32.
 
         Raises:
             UsageError: there is no adapter.
