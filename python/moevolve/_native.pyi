@@ -341,7 +341,8 @@ class Engine:
         """
 
     def adapt(self, rank: int, alpha: float, targets: list[str], root: bool = False, seed: int = 0) -> None:
-        """Freezes the weights and puts a low-rank adapter beside them, which alone trains from here; see `Engine.adapt`.
+        """Freezes the weights and puts a low-rank adapter beside them, which alone trains from here, with fresh moments;
+        see `Engine.adapt`.
 
         Args:
             root: scale by alpha over the root of the rank, instead of over the rank.
@@ -355,7 +356,7 @@ class Engine:
         """ "rank", "alpha", "root", "targets" (as the checkpoint names them) and "parameters" of the adapter."""
 
     def merge(self) -> None:
-        """Adds the adapter to the weights, which train from here; stored ones become f32.
+        """Adds the adapter to the weights, which train from here with fresh moments; stored ones become f32.
 
         Raises:
             UsageError: there is no adapter.
@@ -529,7 +530,8 @@ class Sample:
 
     @property
     def finish(self) -> str:
-        """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex."""
+        """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex,
+        "not_finite" where no logit is a number."""
 
     @property
     def text(self) -> str:
@@ -553,7 +555,7 @@ class Progress:
     def top(self) -> list[list[tuple[int, float]]]: ...
     @property
     def finish(self) -> str | None:
-        """ "stop", "length", "cancelled", or None while it goes on."""
+        """ "stop", "length", "unconstrained", "not_finite", "cancelled", or None while it goes on."""
 
 @final
 class Scheduler:

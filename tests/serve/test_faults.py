@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from scripted_native import ScriptedNative
+from chat_samples import CHATML
+from scripted_native import Sample, ScriptedNative, ScriptedScheduler
 from serving import PATIENCE, Serving, sse
 
 from moevolve.errors import MoevolveError
@@ -353,6 +354,20 @@ def test_a_panic_of_the_engine_is_told_to_whoever_waits(serving: Start, stream: 
     assert error["code"] == "engine_failed" and "Panic: index out of bounds" in error["message"]
     assert server.post("/v1/completions", {"prompt": "a"}).status_code == 500
     assert server.client.get("/health").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_model_without_numbers_gives_no_answer(serving: Start, path: str, monkeypatch: Any) -> None:
+    def ended(told: Sample) -> Sample:
+        return Sample(told.request, told.sample, [], [], [], "not_finite")
+
+    step = ScriptedScheduler.step
+    monkeypatch.setattr(ScriptedScheduler, "step", lambda self: list(map(ended, step(self))))
+    server = serving(scripted(template=CHATML))
+    asked = {"prompt": "x"} if path == "completions" else {"messages": [{"role": "user", "content": "x"}]}
+    answer, streamed = (server.post(f"/v1/{path}", {**asked, "stream": stream}) for stream in (False, True))
+    for error in (answer.json()["error"], sse(streamed.text)[-2]["error"]):
+        assert (answer.status_code, error["code"]) == (500, "not_finite")
 
 
 def test_answers_under_way_end_with_the_grace(serving: Start) -> None:

@@ -172,7 +172,8 @@ class TrainableDecoder(Decoder):
     ) -> None:
         """Freezes the weights and puts a LoRA adapter beside them: y = W x + (alpha / rank) B A x (Hu et al. 2021).
 
-        From here training changes the adapter alone, in f32, whatever the weights are stored in.
+        From here training changes the adapter alone, in f32, whatever the weights are stored in. The optimiser keeps its
+        settings and begins with fresh moments.
 
         Args:
             rank: of A (rank, inputs) and B (outputs, rank).
@@ -193,7 +194,7 @@ class TrainableDecoder(Decoder):
         return self.native.adapter
 
     def merge(self) -> None:
-        """Adds the adapter to the weights, which train from here; stored ones become f32.
+        """Adds the adapter to the weights, which train from here with fresh moments; stored ones become f32.
 
         Raises:
             UsageError: there is no adapter.

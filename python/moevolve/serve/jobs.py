@@ -62,19 +62,26 @@ class Job(msgspec.Struct, frozen=True):
         """The choices, whole, that the answer consists of.
 
         Raises:
-            RequestError: a constraint became too complex to say what may come next.
+            RequestError: a constraint became too complex to say what may come next, or the model's logits are no numbers.
         """
         self.check()
         told = [choice.whole() for choices in self.ranked for choice in choices]
         return [{**choice, "index": index} for index, choice in enumerate(told)]
 
     def check(self) -> None:
-        """Refuses an answer that its constraint could not be followed through.
+        """Refuses an answer that its constraint could not be followed through, or that the model has no numbers for.
 
         Raises:
             RequestError: as `told`.
         """
-        if any(choice.reader.finish == "unconstrained" for choice in self.choices):
+        ends = {choice.reader.finish for choice in self.choices}
+        if "not_finite" in ends:
+            raise RequestError(
+                500,
+                "the model's logits are not finite: its weights are damaged, or have diverged in training",
+                code="not_finite",
+            )
+        if "unconstrained" in ends:
             raise RequestError(
                 422,
                 "the form of the answer became too complex to follow: ask for a simpler one",

@@ -2,6 +2,7 @@
 
 use moevolve_model::draw::{Draw, DrawnToken, Sampler};
 
+use crate::sampling::Finish;
 use crate::sequence::Sequence;
 
 /// Draws for a sequence with logits: tokens while they are those that were drafted, and one more; before the first of
@@ -59,6 +60,17 @@ impl Sampler for Drawing<'_> {
         }
         self.ended = !draws.bend(sampling, self.eos, logits);
         !self.ended
+    }
+
+    fn refuse(&mut self) {
+        let Sequence { draws, forks, .. } = &mut *self.sequence;
+        if let Some(fork) = forks.get_mut(self.forks) {
+            fork.finish = Some(Finish::NotFinite);
+            self.forks += 1;
+            return;
+        }
+        draws.finish = Some(Finish::NotFinite);
+        self.ended = true;
     }
 
     fn take(&mut self, drawn: DrawnToken) {

@@ -145,6 +145,8 @@ pub enum Finish {
     Cancelled,
     /// Its constraint has become too complex to say what may come next.
     Unconstrained,
+    /// No logit of its next token is a number.
+    NotFinite,
 }
 
 impl Finish {
@@ -154,6 +156,7 @@ impl Finish {
             Self::Length => "length",
             Self::Cancelled => "cancelled",
             Self::Unconstrained => "unconstrained",
+            Self::NotFinite => "not_finite",
         }
     }
 }
@@ -260,16 +263,22 @@ impl Draws {
 
     /// Applies penalties, biases, and what may not come; false, and the sample ends, where nobody can tell what may.
     pub fn bend(&mut self, sampling: &Sampling, eos: &[u32], logits: &mut [f32]) -> bool {
+        if !logits.iter().any(|&x| x > f32::NEG_INFINITY) {
+            self.finish = Some(Finish::NotFinite);
+            return false;
+        }
         for (&token, &count) in &self.seen {
             let x = &mut logits[token as usize];
             let factor = sampling.repetition_penalty;
-            *x = if *x > 0.0 { *x / factor } else { *x * factor };
+            put(x, if *x > 0.0 { *x / factor } else { *x * factor });
             if count > 0 {
-                *x -= sampling.frequency_penalty * count as f32 + sampling.presence_penalty;
+                let penalty = sampling.frequency_penalty * count as f32;
+                put(x, *x - (penalty + sampling.presence_penalty));
             }
         }
         for &(token, by) in &sampling.bias {
-            logits[token as usize] += by;
+            let x = &mut logits[token as usize];
+            put(x, *x + by);
         }
         if !sampling.allowed.is_empty() {
             let ids = sampling.allowed.iter().map(|&id| id as usize);
@@ -298,5 +307,12 @@ impl Draws {
             self.finish = Some(Finish::Unconstrained);
         }
         any
+    }
+}
+
+/// Makes of a logit what settings say. They add up to no infinity: that would bar a token or all others.
+fn put(logit: &mut f32, bent: f32) {
+    if *logit != f32::NEG_INFINITY {
+        *logit = bent.clamp(-f32::MAX, f32::MAX);
     }
 }

@@ -245,6 +245,42 @@ fn an_adapter_learns_beside_weights_on_a_card() {
     }
 }
 
+/// Whatever trains from here on begins with fresh moments and the settings of before.
+#[test]
+fn other_numbers_train_from_fresh_moments_on_a_card() {
+    let optimizer = || Optimizer::new(0.8, 0.9, 1e-8, 0.1, 0.5, 0.01).expect("good");
+    let step = |engine: &mut Engine| {
+        engine.train_step(&batch(), 1e-2, false).expect("a step");
+    };
+    for merges in [false, true] {
+        let after = |again: bool| {
+            let engine = create(&odd(), 1);
+            let mut engine = on_card(if merges { adapted(engine, 3) } else { engine });
+            engine.reset_optimizer(optimizer());
+            step(&mut engine);
+            if merges {
+                engine.merge().expect("merged");
+            } else {
+                engine = adapted(engine, 3);
+            }
+            if again {
+                engine.reset_optimizer(optimizer());
+            }
+            engine
+        };
+        let (mut found, mut expected) = (after(false), after(true));
+        let folder = tempfile::tempdir().expect("a folder");
+        found.save_training(folder.path(), "").expect("saved");
+        let mut later = after(true);
+        later.load_training(folder.path()).expect("loaded");
+        for engine in [&mut found, &mut expected, &mut later] {
+            step(engine);
+        }
+        assert_eq!(found.fingerprint(), expected.fingerprint(), "{merges}");
+        assert_eq!(later.fingerprint(), expected.fingerprint(), "{merges}");
+    }
+}
+
 #[test]
 fn stored_weights_are_read_and_adapted_on_a_card() {
     for dtype in ["f32", "bf16"] {

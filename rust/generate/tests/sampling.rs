@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{create, generate, ids, odd, request, with};
-use moevolve_generate::{Finish, Generator, Request, Sample};
+use common::{create, edit, generate, ids, odd, request, with};
+use moevolve_generate::{Finish, Generator, Request, Sample, Sampling};
 use moevolve_kernels::Isa;
 use moevolve_model::Engine;
 use serde_json::json;
@@ -140,5 +140,87 @@ fn any_end_token_stops() {
             sample.logprobs.len(),
             sample.tokens.len() + usize::from(ended(&sample))
         );
+    }
+}
+
+#[test]
+fn settings_that_add_up_to_infinity_allow_what_they_allowed() {
+    let mut engine = create(&odd(), 1);
+    let far = 3e38;
+    let settings = |sampling: Sampling| {
+        [0.0, 1.0].map(|temperature| Request {
+            sampling: Sampling {
+                max_tokens: 12,
+                temperature,
+                allowed: vec![7, 9],
+                ..sampling.clone()
+            },
+            ..request(1, 9, &[1, 2, 3], 12, 1.0)
+        })
+    };
+    for (sampling, only) in [
+        (
+            Sampling {
+                bias: vec![(7, far), (7, far)],
+                ..Sampling::default()
+            },
+            vec![7],
+        ),
+        (
+            Sampling {
+                bias: vec![(7, -far), (7, -far), (9, -far), (9, -far), (7, far)],
+                ..Sampling::default()
+            },
+            vec![7],
+        ),
+        (
+            Sampling {
+                frequency_penalty: far,
+                presence_penalty: far,
+                ..Sampling::default()
+            },
+            vec![7, 9],
+        ),
+        (
+            Sampling {
+                frequency_penalty: -far,
+                repetition_penalty: 1e-40,
+                bias: vec![(0, far), (0, far)],
+                ..Sampling::default()
+            },
+            vec![7, 9],
+        ),
+    ] {
+        for samples in generate(&mut engine, &settings(sampling)) {
+            for sample in samples {
+                assert_eq!((sample.finish, sample.tokens.len()), (Finish::Length, 12));
+                let all = sample.tokens.iter().all(|token| only.contains(token));
+                assert!(all, "{:?}", sample.tokens);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_without_a_number_among_its_logits_ends_by_that_name() {
+    let mut engine = create(&odd(), 1);
+    // Products overflow to either side.
+    edit(&mut engine, |name, values| {
+        if ["model.norm.weight", "lm_head.weight"].contains(&name) {
+            values.fill(3e38);
+        }
+    });
+    let logits = engine.logits(&[ids(1, 9)]).expect("good tokens").values;
+    assert!(logits.iter().all(|x| x.is_nan()));
+    let mut requests = vec![
+        request(1, 9, &[1, 2, 3], 12, 0.0),
+        request(1, 9, &[4, 5], 12, 1.0),
+        request(1, 9, &[6, 7], 12, 1.0),
+    ];
+    requests[2].sampling.allowed = vec![7, 9];
+    for samples in generate(&mut engine, &requests) {
+        for sample in samples {
+            assert_eq!((sample.finish, sample.tokens.len()), (Finish::NotFinite, 0));
+        }
     }
 }

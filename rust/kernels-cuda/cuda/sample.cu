@@ -9,7 +9,7 @@ struct Draw {
   const uint64_t *counters; // (rows)
   const float *temperatures;  // (rows); 0 takes the likeliest
   const float *least;       // (rows): tokens at least this share as likely as the likeliest
-  unsigned *tokens;         // (rows)
+  unsigned *tokens;         // (rows); `vocabulary` where no logit is above -inf
   unsigned rows, vocabulary, width;
 };
 
@@ -25,6 +25,12 @@ DEVICE double uniform(uint64_t key, uint64_t counter) {
   return double(mixed >> 11) / 9007199254740992.0;
 }
 
+// NaN weighs nothing, and beside +inf nothing else does.
+DEVICE double weigh(float x, float most, double inverse) {
+  if (x < most) return exp(double(x - most) * inverse);
+  return x == most ? 1.0 : 0.0;
+}
+
 KERNEL(DRAW_THREADS) draw(Draw d) {
   Arena arena;
   auto values = arena.take<float>(DRAW_THREADS);
@@ -38,20 +44,20 @@ KERNEL(DRAW_THREADS) draw(Draw d) {
   float most = as_float(0xff800000);
   unsigned at = d.vocabulary;
   for (unsigned i = first; i < end; i++)
-    if (x[i] > most || at == d.vocabulary) most = x[i], at = i;
+    if (x[i] > most) most = x[i], at = i;
   values[t] = most, places[t] = at;
   block_sync();
   for (unsigned i = 0; i < DRAW_THREADS; i++) {
     float other = values[i];
-    if (places[i] < d.vocabulary && (at == d.vocabulary || other > most || (other == most && places[i] < at))) most = other, at = places[i];
+    if (other > most || (other == most && places[i] < at)) most = other, at = places[i];
   }
-  if (d.temperatures[row] == 0.0f) {
+  if (d.temperatures[row] == 0.0f || at == d.vocabulary) {
     if (t == 0) d.tokens[row] = at;
     return;
   }
   double inverse = 1.0 / double(d.temperatures[row]), least = double(d.least[row]), sum = 0.0;
   for (unsigned i = first; i < end; i++) {
-    double weight = exp(double(x[i] - most) * inverse);
+    double weight = weigh(x[i], most, inverse);
     if (weight >= least) sum += weight;
   }
   sums[t] = sum;
@@ -65,7 +71,7 @@ KERNEL(DRAW_THREADS) draw(Draw d) {
   // Rounding may leave a crumb: the last token with any weight takes it.
   unsigned token = at;
   for (unsigned i = part * own; i < d.vocabulary; i++) {
-    double weight = exp(double(x[i] - most) * inverse);
+    double weight = weigh(x[i], most, inverse);
     if (weight < least || weight == 0.0) continue;
     token = i;
     left -= weight;

@@ -31,8 +31,8 @@ struct Argument {
     width: u32,
 }
 
-/// One token a row.
-pub fn draw(device: &Arc<dyn Device>, logits: Logits, draws: &[Draw]) -> Result<Vec<u32>> {
+/// One token a row; None where no logit is above -inf.
+pub fn draw(device: &Arc<dyn Device>, logits: Logits, draws: &[Draw]) -> Result<Vec<Option<u32>>> {
     assert_eq!(draws.len(), logits.rows);
     let keys: Vec<u64> = draws.iter().map(|d| d.key).collect();
     let counters: Vec<u64> = draws.iter().map(|d| d.counter).collect();
@@ -61,5 +61,7 @@ pub fn draw(device: &Arc<dyn Device>, logits: Logits, draws: &[Draw]) -> Result<
     let arguments = &mut [pointer(&mut argument)];
     let (blocks, shared) = ([logits.rows, 1, 1], 256 * (4 + 4 + 8));
     launch(&**device, "draw", blocks, 256, shared, arguments)?;
-    tokens.download()
+    let tokens = tokens.download()?.into_iter();
+    let known = |&token: &u32| (token as usize) < logits.vocabulary;
+    Ok(tokens.map(|token| Some(token).filter(known)).collect())
 }

@@ -207,7 +207,7 @@ fn around(device: &Arc<dyn Device>) -> Result<Vec<f32>> {
     });
     let tokens = draw(device, shape, &draws)?
         .into_iter()
-        .map(|token| token as f32);
+        .map(|token| token.map_or(f32::NAN, |token| token as f32));
     Ok([
         out.download()?,
         logs.download()?,

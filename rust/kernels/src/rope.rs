@@ -6,7 +6,8 @@ use crate::{LANES, padded};
 /// Cosines and sines by position; grows on demand.
 ///
 /// `y[j] = x[j] cos[j] + x[j + r/2] ahead[j] + x[j - r/2] behind[j]`, where `ahead` is -sin in the first half of the
-/// rotated dimensions, `behind` is sin in the second, and both are zero elsewhere: one form for any rotated width.
+/// rotated dimensions, `behind` is sin in the second, and both are zero elsewhere: one form for any rotated width. What the
+/// loads find outside of a pair (other dimensions, heads or rows) is zeroed first: it may be infinite or NaN.
 #[derive(Clone, Debug)]
 pub struct Rotary {
     head: usize,
@@ -20,6 +21,8 @@ pub struct Rotary {
     fused: Vec<f32>,
     ahead: Vec<f32>,
     behind: Vec<f32>,
+    /// By dimension, all bits where `ahead` and `behind` have a sine.
+    paired: [Vec<f32>; 2],
 }
 
 /// Which products of a pair are fused with the sums that take them.
@@ -86,6 +89,10 @@ impl Rotary {
     pub fn new(head: usize, angles: Angles, factor: f32, pairs: Pairs) -> Self {
         let half = angles.pairs();
         assert!(head.is_multiple_of(LANES) && 2 * half <= head);
+        let paired = [0..half, half..2 * half].map(|dimensions| {
+            let bits = |j| if dimensions.contains(&j) { u32::MAX } else { 0 };
+            (0..head).map(|j| f32::from_bits(bits(j))).collect()
+        });
         Self {
             head,
             half,
@@ -96,23 +103,21 @@ impl Rotary {
             fused: Vec::new(),
             ahead: Vec::new(),
             behind: Vec::new(),
+            paired,
         }
     }
 
-    /// Floats that must lie, and be finite, before and after the rows that [`rotate`] reads.
+    /// Floats that must lie before and after the rows that [`rotate`] reads.
     pub fn margin(&self) -> usize {
         padded(self.half)
     }
 
-    /// Room for `floats` floats of rows between margins of zeros, as [`rotate`] reads them.
+    /// Room for `floats` floats of rows between margins, as [`rotate`] reads them.
     pub fn frame<'a>(&self, buffer: &'a mut Vec<f32>, floats: usize) -> &'a mut [f32] {
         let (margin, end) = (self.margin(), self.margin() + floats);
         if buffer.len() < end + margin {
             buffer.resize(end + margin, 0.0);
         }
-        // Zero times what an earlier, larger or diverged batch left there could be NaN.
-        buffer[..margin].fill(0.0);
-        buffer[end..end + margin].fill(0.0);
         &mut buffer[margin..end]
     }
 
@@ -186,8 +191,14 @@ unsafe fn rotate_body<S: Simd>(
                     S::load(from.add(j)),
                     S::load(rotary.cosine.as_ptr().add(at + j)),
                 );
-                let (later, earlier) =
-                    (S::load(from.add(j + half)), S::load(from.add(j).sub(half)));
+                let [first, second] = &rotary.paired;
+                let (mut later, mut earlier) = (S::splat(0.0), S::splat(0.0));
+                if j < half {
+                    later = S::load(from.add(j + half)).and(S::load(first.as_ptr().add(j)));
+                }
+                if j + LANES > half && j < 2 * half {
+                    earlier = S::load(from.add(j).sub(half)).and(S::load(second.as_ptr().add(j)));
+                }
                 let rotated = if rotary.pairs == Pairs::HalfFused {
                     let fused = S::load(rotary.fused.as_ptr().add(at + j));
                     let rounded = later.mul(ahead).add(x.mul(cosine));

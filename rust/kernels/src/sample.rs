@@ -16,15 +16,39 @@ fn finalise(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Index of the largest logit, the lowest of equals.
-pub fn greedy(logits: &[f32]) -> usize {
-    let mut best = 0;
+/// Index of the largest logit, the lowest of equals; NaN is none, and None where no logit is above -inf.
+pub fn greedy(logits: &[f32]) -> Option<usize> {
+    let (mut best, mut most) = (None, f32::NEG_INFINITY);
     for (i, &x) in logits.iter().enumerate() {
-        if x > logits[best] {
-            best = i;
+        if x > most {
+            (best, most) = (Some(i), x);
         }
     }
     best
+}
+
+/// e^x to 1 ulp for x of at most 0; zero below -708, where it would be denormal, and for NaN.
+///
+/// fdlibm's, in sums, products and a quotient: a C library's own differs from processor to processor in the last bit, and a
+/// draw with it.
+#[inline]
+pub fn exponential(x: f64) -> f64 {
+    /// What moves a number's fraction out of the mantissa.
+    const SHIFT: f64 = 1.5 * (1u64 << 52) as f64;
+    if x.is_nan() || x < -708.0 {
+        return 0.0;
+    }
+    let n = (x * std::f64::consts::LOG2_E + SHIFT) - SHIFT;
+    // ln 2 in two parts, the first of 33 bits.
+    let (high, low) = (x - n * 0.6931471803691238, n * 1.9082149292705877e-10);
+    let r = high - low;
+    let square = r * r;
+    let even =
+        6.613756321437934e-5 + square * (-1.6533902205465252e-6 + square * 4.1381367970572385e-8);
+    let even = 0.16666666666666602 + square * (-0.0027777777777015593 + square * even);
+    let c = r - square * even;
+    let y = 1.0 - ((low - r * c / (2.0 - c)) - high);
+    y * f64::from_bits(((n as i64 + 1023) as u64) << 52)
 }
 
 /// What is left of softmax(logits / temperature) before a draw: the cuts come in this order, each of what the one before
@@ -45,16 +69,22 @@ pub struct Cuts {
 const SORTED: usize = 256;
 
 /// Draws from what `cuts` leave; `u` is uniform in [0, 1), `weights` is scratch. Of equal logits the lower index comes first.
-pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>) -> usize {
+/// NaN weighs nothing, and beside +inf nothing else does; None where no logit is above -inf.
+pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>) -> Option<usize> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if most == f32::NEG_INFINITY {
+        return None;
+    }
     let inverse = 1.0 / f64::from(cuts.temperature);
+    let weigh = |x: f32| {
+        if x < most {
+            exponential(f64::from(x - most) * inverse)
+        } else {
+            f64::from(u8::from(x == most))
+        }
+    };
     weights.clear();
-    weights.extend(
-        logits
-            .iter()
-            .enumerate()
-            .map(|(i, &x)| ((f64::from(x - most) * inverse).exp(), i)),
-    );
+    weights.extend(logits.iter().enumerate().map(|(i, &x)| (weigh(x), i)));
     let mut mass: f64 = weights.iter().map(|&(w, _)| w).sum();
     let asked = if cuts.top_k == 0 {
         weights.len()
@@ -95,7 +125,7 @@ pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>)
     for &(w, i) in weights.iter() {
         left -= w;
         if left < 0.0 {
-            return i;
+            return Some(i);
         }
     }
     // Rounding may leave a crumb: the last token with any weight takes it.
@@ -103,7 +133,7 @@ pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>)
         .iter()
         .rev()
         .find(|&&(w, _)| w > 0.0)
-        .map_or(0, |&(_, i)| i)
+        .map(|&(_, i)| i)
 }
 
 /// Puts the `first` likeliest in order to the front.
@@ -115,11 +145,12 @@ fn sort_first(weights: &mut [(f64, usize)], first: usize) {
     weights[..first].sort_unstable_by(order);
 }
 
-/// The `count` largest logits with their indices, the largest first, the lower index first of equals.
+/// The `count` largest logits with their indices, the largest first, the lower index first of equals; NaN is none.
 pub fn largest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     let mut best: Vec<(usize, f32)> = Vec::with_capacity(count + 1);
     for (i, &x) in logits.iter().enumerate() {
-        if best.len() == count && best.last().is_none_or(|&(_, least)| x <= least) {
+        let full = best.len() == count && best.last().is_none_or(|&(_, least)| x <= least);
+        if full || x.is_nan() {
             continue;
         }
         let at = best.partition_point(|&(_, y)| y >= x);

@@ -32,6 +32,8 @@ pub struct WorkerPool {
     workers: Vec<JoinHandle<()>>,
     /// Held by the caller whose job runs.
     busy: Mutex<()>,
+    /// Where the threads live: a fork has none of them.
+    process: u32,
 }
 
 struct State {
@@ -83,6 +85,7 @@ impl WorkerPool {
             state,
             workers,
             busy: Mutex::new(()),
+            process: std::process::id(),
         }
     }
 
@@ -171,6 +174,11 @@ impl std::fmt::Debug for WorkerPool {
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // Nobody is to be waited for, and a thread that is not here may hold the door.
+            self.workers.drain(..).for_each(std::mem::forget);
+            return;
+        }
         self.state.gate.store(CLOSED_FOR_GOOD, Ordering::SeqCst);
         {
             let _door = lock(&self.state.door);

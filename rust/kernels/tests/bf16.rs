@@ -14,11 +14,16 @@ fn wide(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
 }
 
-fn normal(x: f32) -> f32 {
-    if x.is_subnormal() {
-        0.0f32.copysign(x)
+/// `a b + sum` rounded to 24 bits as though exponents had no end, with zero for what is then below 2^-126.
+fn step(a: f32, b: f32, sum: f32) -> f32 {
+    let plain = a.mul_add(b, sum);
+    // Exact where it matters; 2^-126 less half a unit in the last place of what is below it is even again.
+    let exact = f64::from(a) * f64::from(b) + f64::from(sum);
+    let least = f64::from(f32::MIN_POSITIVE) * (1.0 - 2.0f64.powi(-25));
+    if exact.abs() < least {
+        0.0f32.copysign(plain)
     } else {
-        x
+        plain
     }
 }
 
@@ -31,7 +36,7 @@ fn chain(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> f32 {
     terms.chunks(2).fold(0.0, |sum, pair| {
         pair.iter()
             .rev()
-            .fold(sum, |sum: f32, (a, b)| normal(a.mul_add(*b, sum)))
+            .fold(sum, |sum: f32, (a, b)| step(*a, *b, sum))
     })
 }
 
@@ -61,6 +66,26 @@ proptest! {
     fn a_product_is_a_chain_of_pairs(rows in 0usize..40, out in 1usize..6, inp in 1usize..6, seed: u64, far: bool) {
         let (out, inp) = (16 * out, 16 * inp);
         let (x, weight) = (numbers(rows * inp, seed, far), random(out * inp, seed ^ 1));
+        let y = everywhere(|isa| {
+            let (mut panels, mut y) = (vec![0; weight.len()], vec![f32::NAN; rows * out]);
+            pack_forward(isa, &weight, out, inp, &mut panels);
+            multiply(isa, rows, inp, out, &x, &panels, &mut y, false, &mut Scratch::default());
+            y
+        });
+        let mut expected = Vec::new();
+        for x in x.chunks_exact(inp) {
+            expected.extend(weight.chunks_exact(inp).map(|w| chain(x.iter().copied(), w.iter().copied())));
+        }
+        prop_assert_eq!(bits(&y), bits(&expected));
+    }
+
+    #[test]
+    fn sums_at_the_edge_of_the_denormals_are_chains_too(rows in 1usize..14, out in 1usize..5, inp in 1usize..4, power in -64i32..-61, seed: u64) {
+        let (out, inp) = (16 * out, 16 * inp);
+        let few = |n, seed| -> Vec<f32> { random(n, seed).into_iter().map(|x| (4.0 * x).round() / 4.0 * 2.0f32.powi(power)).collect() };
+        let (mut x, weight) = (few(rows * inp, seed), few(out * inp, seed ^ 1));
+        // Small beside large ones: halfway cases of the last bits.
+        x.iter_mut().step_by(3).for_each(|x| *x *= 2.0f32.powi(-25));
         let y = everywhere(|isa| {
             let (mut panels, mut y) = (vec![0; weight.len()], vec![f32::NAN; rows * out]);
             pack_forward(isa, &weight, out, inp, &mut panels);
@@ -141,6 +166,48 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_below_the_least_normal_number_in_24_bits_is_zero() {
+    let power = |power: i32| 2.0f32.powi(power);
+    for (first, expected) in [
+        // Between 2^-126 less 2^-150 and halfway up to 2^-126: in multiples of 2^-149 it would be 2^-126.
+        ([1.5 * power(-76), -power(-75)], 0.0),
+        ([1.25 * power(-76), -power(-75)], 0.0),
+        // Halfway, and the even one is 2^-126.
+        ([power(-76), -power(-75)], f32::MIN_POSITIVE),
+        ([power(-78), -power(-75)], f32::MIN_POSITIVE),
+        ([power(100), 0.0], f32::MIN_POSITIVE),
+    ] {
+        for sign in [1.0, -1.0] {
+            let (mut x, mut weight) = (vec![0.0; 16], vec![0.0; 256]);
+            // The second of a pair comes first.
+            (x[1], x[0]) = (power(-63), first[0]);
+            for w in weight.chunks_exact_mut(16) {
+                (w[1], w[0]) = (sign * power(-63), sign * first[1]);
+            }
+            let y = everywhere(|isa| {
+                let (mut panels, mut y) = (vec![0; 256], vec![f32::NAN; 16]);
+                pack_forward(isa, &weight, 16, 16, &mut panels);
+                multiply(
+                    isa,
+                    1,
+                    16,
+                    16,
+                    &x,
+                    &panels,
+                    &mut y,
+                    false,
+                    &mut Scratch::default(),
+                );
+                y
+            });
+            // The pairs behind it make zero of either sign a positive one.
+            let expected = sign * expected + 0.0;
+            assert_eq!(bits(&y), [expected.to_bits(); 16], "{first:?}");
         }
     }
 }

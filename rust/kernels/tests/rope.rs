@@ -3,6 +3,7 @@
 mod common;
 
 use common::{apart, everywhere, random_rows};
+use moevolve_kernels::Isa;
 use moevolve_kernels::frequencies::Scaling;
 use moevolve_kernels::padded;
 use moevolve_kernels::rope::{Angles, Pairs, Rotary, rotate};
@@ -67,4 +68,52 @@ fn extending_in_steps_changes_nothing() {
         turn(&one, 1, &[99], &x, false),
         turn(&two, 1, &[99], &x, false)
     );
+}
+
+/// A row that is not finite stays alone, whatever lies around it: rows, heads and margins next to one another.
+#[test]
+fn a_row_that_is_not_finite_turns_no_other() {
+    for (head, rotated, pairs) in [
+        (16, 16, Pairs::Fused),
+        (32, 20, Pairs::Fused),
+        (64, 64, Pairs::Fused),
+        (16, 8, Pairs::HalfFused),
+        (64, 64, Pairs::HalfFused),
+    ] {
+        let mut rotary = Rotary::new(head, plain(rotated, 1e4), 1.0, pairs);
+        rotary.extend(8);
+        let (heads, positions) = (2, [5, 0, 7]);
+        let width = heads * head;
+        for bad in [f32::NAN, f32::INFINITY] {
+            for back in [false, true] {
+                let mut x = random_rows(3, width, width, 11);
+                x[width..2 * width].fill(bad);
+                let outer = |y: &[f32]| -> Vec<u32> {
+                    let rows = [&y[..width], &y[2 * width..]];
+                    rows.concat().iter().map(|y| y.to_bits()).collect()
+                };
+                let zero = vec![0.0; width];
+                let alone = [0, 1, 2].map(|row| {
+                    let x = if row == 1 {
+                        &zero
+                    } else {
+                        &x[row * width..][..width]
+                    };
+                    turn(&rotary, heads, &positions[row..row + 1], x, back)
+                });
+                let margin = rotary.margin();
+                let mut between = vec![bad; x.len() + 2 * margin];
+                between[margin..margin + x.len()].copy_from_slice(&x);
+                for isa in Isa::available() {
+                    let mut y = vec![0.0; x.len()];
+                    rotate(isa, &rotary, heads, &positions, &between, &mut y, back);
+                    assert_eq!(
+                        outer(&y),
+                        outer(&alone.concat()),
+                        "{isa} {pairs:?} {head} {bad}"
+                    );
+                }
+            }
+        }
+    }
 }

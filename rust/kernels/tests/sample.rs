@@ -3,7 +3,7 @@
 mod common;
 
 use common::random;
-use moevolve_kernels::sample::{Cuts, draw, greedy, largest, uniform};
+use moevolve_kernels::sample::{Cuts, draw, exponential, greedy, largest, uniform};
 use proptest::prelude::*;
 
 /// The definition of a draw, with everything sorted and copied at each cut.
@@ -64,7 +64,7 @@ proptest! {
         // With a step there are many equal logits.
         let logits: Vec<f32> = random(n, seed).into_iter().map(|x| if step > 0.0 { (4.0 * x / step).round() * step } else { 4.0 * x }).collect();
         let cuts = Cuts { temperature, top_k, top_p, min_p };
-        prop_assert_eq!(draw(&logits, cuts, u, &mut Vec::new()), reference(&logits, cuts, u));
+        prop_assert_eq!(draw(&logits, cuts, u, &mut Vec::new()), Some(reference(&logits, cuts, u)));
     }
 
     #[test]
@@ -83,7 +83,7 @@ proptest! {
     #[test]
     fn a_draw_comes_from_the_nucleus(n in 1usize..60, temperature in 0.1f32..3.0, top_p in 0.01f32..1.0, u in 0f64..1.0, seed: u64) {
         let logits: Vec<f32> = random(n, seed).into_iter().map(|x| 4.0 * x).collect();
-        let drawn = draw(&logits, Cuts { temperature, top_p, ..ALL }, u, &mut Vec::new());
+        let drawn = draw(&logits, Cuts { temperature, top_p, ..ALL }, u, &mut Vec::new()).expect("a token");
         let weight = |i: usize| f64::from(logits[i] / temperature).exp();
         let mass: f64 = (0..n).map(weight).sum();
         let likelier: f64 = (0..n).filter(|&i| logits[i] > logits[drawn]).map(weight).sum();
@@ -93,7 +93,7 @@ proptest! {
     #[test]
     fn greedy_takes_the_first_of_the_largest(logits in prop::collection::vec(-3i8..3, 1..40)) {
         let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
-        let best = greedy(&logits);
+        let best = greedy(&logits).expect("a token");
         prop_assert!(logits.iter().all(|&x| x <= logits[best]));
         prop_assert!(logits[..best].iter().all(|&x| x < logits[best]));
     }
@@ -135,4 +135,59 @@ fn the_generator_never_changes() {
     assert_eq!(uniform(1, 0), 0.2668471864940366);
     assert_eq!(uniform(0, 1), 0.6524484863740322);
     assert_eq!(uniform(u64::MAX, u64::MAX), 0.016151934466988482);
+}
+
+#[test]
+fn what_is_no_number_is_never_drawn() {
+    const NAN: f32 = f32::NAN;
+    const INF: f32 = f32::INFINITY;
+    let all = |logits: &[f32], cuts: Cuts| {
+        let mut seen: Vec<Option<usize>> = (0..500)
+            .map(|i| draw(logits, cuts, f64::from(i) / 500.0, &mut Vec::new()))
+            .collect();
+        seen.sort();
+        seen.dedup();
+        seen
+    };
+    let cut = [
+        ALL,
+        Cuts { top_k: 2, ..ALL },
+        Cuts {
+            top_p: 0.999,
+            ..ALL
+        },
+        Cuts { min_p: 1e-4, ..ALL },
+    ];
+    for cuts in cut {
+        assert_eq!(all(&[1.0, INF, 0.0], cuts), [Some(1)]);
+        assert_eq!(all(&[INF, 1.0, NAN, INF], cuts), [Some(0), Some(3)]);
+        assert_eq!(all(&[0.0, NAN, 5.0], cuts), [Some(0), Some(2)]);
+        assert_eq!(all(&[0.0, -INF, 0.0, NAN], cuts), [Some(0), Some(2)]);
+        for nothing in [&[NAN, NAN][..], &[-INF, NAN, -INF], &[-INF]] {
+            assert_eq!(all(nothing, cuts), [None]);
+        }
+    }
+    assert_eq!(greedy(&[NAN, 5.0]), Some(1));
+    assert_eq!(greedy(&[1.0, NAN, INF, INF]), Some(2));
+    assert_eq!(greedy(&[NAN, -INF]), None);
+    assert_eq!(largest(&[NAN, 1.0, NAN, 3.0], 3), [(3, 3.0), (1, 1.0)]);
+}
+
+#[test]
+fn weights_are_exponentials_of_the_same_bits_on_every_processor() {
+    let mut all = 0u64;
+    for i in 0..4000 {
+        let x = -[1.0, 20.0, 700.0][i % 3] * uniform(3, i as u64);
+        let (found, near) = (exponential(x), x.exp());
+        // Both are within 1 ulp.
+        assert!(found.to_bits().abs_diff(near.to_bits()) <= 2, "{x}");
+        all = all.rotate_left(5) ^ found.to_bits();
+    }
+    assert_eq!(all, 0x83a1_6e8e_1b2a_ef07);
+    assert_eq!(exponential(-0.1).to_bits(), 0x3fec_f46d_99d5_2b3a);
+    assert_eq!(exponential(-17.25).to_bits(), 0x3e61_4f49_dbc5_078c);
+    assert_eq!([0.0, -0.0].map(exponential), [1.0; 2]);
+    for nothing in [-708.1, f64::MIN, f64::NEG_INFINITY, f64::NAN] {
+        assert_eq!(exponential(nothing), 0.0);
+    }
 }

@@ -103,3 +103,27 @@ fn a_pool_is_free_where_others_would_help() {
     );
     assert!(pool.is_free());
 }
+
+/// A child of a fork has the pool and none of its threads.
+#[cfg(not(miri))]
+#[test]
+fn a_pool_ends_in_a_fork_without_its_threads() {
+    let mut pool = Some(WorkerPool::new(3));
+    // SAFETY: the child drops the pool and ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(pool.take())));
+        // SAFETY: nothing of the parent's is undone on the way.
+        unsafe { libc::_exit(i32::from(dropped.is_err())) };
+    }
+    let mut status = -1;
+    // SAFETY: the status is this function's own.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    let done = AtomicUsize::new(0);
+    let pool = pool.as_ref().expect("the parent's own");
+    pool.run(8, &|_, _| {
+        done.fetch_add(1, Ordering::Relaxed);
+    });
+    assert_eq!(done.into_inner(), 8);
+}

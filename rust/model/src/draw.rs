@@ -43,6 +43,9 @@ pub trait Sampler: Send {
     /// Changes a copy of the row's logits, one a token of the vocabulary. False refuses the draw: no token may come.
     fn bend(&mut self, logits: &mut [f32]) -> bool;
 
+    /// Takes that the next draw gives no token: none of the logits is a number above -inf.
+    fn refuse(&mut self);
+
     /// Takes what came of the next draw.
     fn take(&mut self, drawn: DrawnToken);
 }

@@ -56,6 +56,14 @@ impl<D: Device> Optimizer<D> {
 }
 
 impl<D: Device> Optimizer<D> {
+    /// The same hyper-parameters before the first step.
+    pub(crate) fn fresh(&self) -> Self {
+        Self {
+            step: 0,
+            ..self.like()
+        }
+    }
+
     /// The same hyper-parameters and step for another device's moments, which are empty.
     pub(crate) fn like<E: Device>(&self) -> Optimizer<E> {
         Optimizer {

@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::{MANTISSA, SHIFT, Simd};
+use super::{LEAST, MANTISSA, SHIFT, Simd, UP};
 
 /// Two 256-bit registers.
 #[derive(Clone, Copy)]
@@ -93,6 +93,10 @@ unsafe impl Simd for Avx2 {
         )
     }
     #[inline(always)]
+    unsafe fn and(self, mask: Self) -> Self {
+        Self(_mm256_and_ps(self.0, mask.0), _mm256_and_ps(self.1, mask.1))
+    }
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         Self(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1))
     }
@@ -165,7 +169,30 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self {
-        Self(added(self.0, a.0, b.0), added(self.1, a.1, b.1))
+        let high = [[high(a.0), high(b.0)], [high(a.1), high(b.1)]];
+        let low = [[low(a.0), low(b.0)], [low(a.1), low(b.1)]];
+        let first = [
+            _mm256_fmadd_ps(high[0][0], high[0][1], self.0),
+            _mm256_fmadd_ps(high[1][0], high[1][1], self.1),
+        ];
+        let sums = [
+            _mm256_fmadd_ps(low[0][0], low[0][1], first[0]),
+            _mm256_fmadd_ps(low[1][0], low[1][1], first[1]),
+        ];
+        // All at once: hardly ever is one of them to be looked at.
+        let least = _mm256_min_epu32(
+            _mm256_min_epu32(magnitude(first[0]), magnitude(first[1])),
+            _mm256_min_epu32(magnitude(sums[0]), magnitude(sums[1])),
+        );
+        let edge = _mm256_set1_epi32(EDGE);
+        let clear = _mm256_cmpeq_epi32(_mm256_max_epu32(least, edge), least);
+        if _mm256_movemask_epi8(clear) == -1 {
+            return Self(sums[0], sums[1]);
+        }
+        Self(
+            step(low[0], step(high[0], self.0)),
+            step(low[1], step(high[1], self.1)),
+        )
     }
 }
 
@@ -185,10 +212,25 @@ unsafe fn side_by_side(even: __m256, odd: __m256) -> __m256 {
     _mm256_castsi256_ps(_mm256_or_si256(rounded(even), odd))
 }
 
+/// Twice the bits of 2^-126: those of a magnitude, without its sign.
+const EDGE: i32 = (f32::MIN_POSITIVE.to_bits() << 1) as i32;
+
+/// Twice the bits of each magnitude less one: below [`EDGE`] for those up to 2^-126 that are not zero.
 #[inline(always)]
-unsafe fn added(sum: __m256, a: __m256, b: __m256) -> __m256 {
-    let sum = _mm256_fmadd_ps(high(a), high(b), normal(sum));
-    normal(_mm256_fmadd_ps(low(a), low(b), normal(sum)))
+unsafe fn magnitude(x: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(x);
+    _mm256_add_epi32(_mm256_add_epi32(bits, bits), _mm256_set1_epi32(-1))
+}
+
+/// A fused multiply-add, with zero of its sign for a denormal.
+#[inline(always)]
+unsafe fn step([a, b]: [__m256; 2], sum: __m256) -> __m256 {
+    let (plain, up) = (_mm256_fmadd_ps(a, b, sum), _mm256_set1_ps(UP));
+    let scaled = _mm256_fmadd_ps(_mm256_mul_ps(a, up), b, _mm256_mul_ps(sum, up));
+    let sign = _mm256_set1_ps(-0.0);
+    let least = _mm256_set1_ps(LEAST);
+    let denormal = _mm256_cmp_ps::<_CMP_LT_OQ>(_mm256_andnot_ps(sign, scaled), least);
+    _mm256_blendv_ps(plain, _mm256_and_ps(plain, sign), denormal)
 }
 
 /// Each lane as bf16 in the low half.

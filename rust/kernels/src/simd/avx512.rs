@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::{MANTISSA, SHIFT, Simd};
+use super::{LEAST, MANTISSA, SHIFT, Simd, UP};
 
 /// One 512-bit register.
 #[derive(Clone, Copy)]
@@ -54,6 +54,10 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {
         Self(_mm512_min_ps(self.0, other.0))
+    }
+    #[inline(always)]
+    unsafe fn and(self, mask: Self) -> Self {
+        Self(_mm512_and_ps(self.0, mask.0))
     }
     #[inline(always)]
     unsafe fn sqrt(self) -> Self {
@@ -147,8 +151,14 @@ unsafe impl Simd for Avx512 {
             );
             return Self(_mm512_dpbf16_ps(self.0, a, b));
         }
-        let sum = _mm512_fmadd_ps(high(a.0), high(b.0), normal(self.0));
-        Self(normal(_mm512_fmadd_ps(low(a.0), low(b.0), normal(sum))))
+        let (high, low) = ([high(a.0), high(b.0)], [low(a.0), low(b.0)]);
+        let first = _mm512_fmadd_ps(high[0], high[1], self.0);
+        let sum = _mm512_fmadd_ps(low[0], low[1], first);
+        // Hardly ever is one of them to be looked at.
+        if tiny(first) | tiny(sum) == 0 {
+            return Self(sum);
+        }
+        Self(step(low, step(high, self.0)))
     }
 }
 
@@ -170,6 +180,27 @@ unsafe fn rounded(x: __m512) -> __m512i {
     let value = _mm512_mask_srli_epi32::<16>(sign, normal, up);
     let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
     _mm512_mask_or_epi32(value, nan, top, _mm512_set1_epi32(0x40))
+}
+
+/// Lanes up to 2^-126 that are not zero: of their bits less one those of a denormal or a zero are left, of a zero's NaN.
+#[inline(always)]
+unsafe fn tiny(x: __m512) -> __mmask16 {
+    /// Positive zero, negative zero, denormal.
+    const CLASSES: i32 = 0x26;
+    let below = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(-1));
+    _mm512_fpclass_ps_mask::<CLASSES>(_mm512_castsi512_ps(below))
+}
+
+/// A fused multiply-add, with zero of its sign for a denormal.
+#[inline(always)]
+unsafe fn step([a, b]: [__m512; 2], sum: __m512) -> __m512 {
+    let (plain, up) = (_mm512_fmadd_ps(a, b, sum), _mm512_set1_ps(UP));
+    let scaled = _mm512_fmadd_ps(_mm512_mul_ps(a, up), b, _mm512_mul_ps(sum, up));
+    let least = _mm512_set1_ps(LEAST);
+    let denormal = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(scaled), least);
+    let bits = _mm512_castps_si512(plain);
+    let sign = _mm512_set1_epi32(i32::MIN);
+    _mm512_castsi512_ps(_mm512_mask_and_epi32(bits, denormal, bits, sign))
 }
 
 /// Zero of its sign for each denormal lane.

@@ -41,6 +41,8 @@ pub unsafe trait Simd: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// The smaller of each pair; `other` where either is NaN.
     unsafe fn min(self, other: Self) -> Self;
+    /// The bits that `mask` has too.
+    unsafe fn and(self, mask: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
     /// To the nearest integer, ties to even.
     unsafe fn round(self) -> Self;
@@ -64,10 +66,19 @@ pub unsafe trait Simd: Copy {
     /// Stores the lanes as sixteen bf16, rounded as [`Self::pair`] does.
     unsafe fn store_bf16<const NATIVE: bool>(self, to: *mut u16);
     /// `self` plus the products of both bf16 of each lane: a fused multiply-add of the high halves, then one of the low
-    /// halves, where denormal operands and results count as zero. So does Zen 4's `VDPBF16PS` (Intel's manual fuses
-    /// too); `NATIVE` uses that instruction and may be true only where the processor has it.
+    /// halves, where denormal operands and results count as zero. A result is rounded to 24 bits as though exponents had
+    /// no end, and is denormal where it is then below 2^-126 ([`UP`]). So does Zen 4's `VDPBF16PS` (Intel's manual fuses
+    /// too); `NATIVE` uses that instruction and may be true only where the processor has it. `self` is not denormal, as
+    /// no sum of this is.
     unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self;
 }
+
+/// What [`Simd::dot_pairs`] scales by where a sum may be denormal. A plain sum is rounded to multiples of 2^-149 there, and
+/// the halfway case just below 2^-126 becomes 2^-126; one that is scaled up keeps its 24 bits, and its place: overflow needs
+/// a product above 2^-62, and then the sum is zero or above it as well.
+const UP: f32 = (1u128 << 64) as f32;
+/// 2^-126 times [`UP`].
+const LEAST: f32 = f32::MIN_POSITIVE * UP;
 
 /// What [`Simd::nearest`] adds: behind it a mantissa's bits are whole numbers.
 const SHIFT: f32 = 12_582_912.0;

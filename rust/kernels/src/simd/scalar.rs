@@ -1,6 +1,6 @@
 use crate::stored::{from_f16, to_f16};
 
-use super::{LANES, Simd, nearest, to_bf16};
+use super::{LANES, LEAST, Simd, UP, nearest, to_bf16};
 
 /// Sixteen floats in memory: what the vector instructions must equal.
 #[derive(Clone, Copy)]
@@ -67,6 +67,10 @@ unsafe impl Simd for Scalar {
         each!(i => if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] })
     }
     #[inline(always)]
+    unsafe fn and(self, mask: Self) -> Self {
+        each!(i => f32::from_bits(self.0[i].to_bits() & mask.0[i].to_bits()))
+    }
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         each!(i => self.0[i].sqrt())
     }
@@ -130,13 +134,39 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn dot_pairs<const NATIVE: bool>(self, a: Self, b: Self) -> Self {
+        let high = |x: f32| normal(f32::from_bits(x.to_bits() & 0xffff_0000));
+        let low = |x: f32| normal(f32::from_bits(x.to_bits() << 16));
+        let first: Self = each!(i => high(a.0[i]).mul_add(high(b.0[i]), self.0[i]));
+        let sum: Self = each!(i => low(a.0[i]).mul_add(low(b.0[i]), first.0[i]));
+        // All at once: hardly ever is one of them to be looked at.
+        let mut tiny = false;
+        for i in 0..LANES {
+            tiny |= is_tiny(first.0[i]) | is_tiny(sum.0[i]);
+        }
+        if !tiny {
+            return sum;
+        }
         each!(i => {
-            let (a, b) = (a.0[i].to_bits(), b.0[i].to_bits());
-            let high = |x: u32| normal(f32::from_bits(x & 0xffff_0000));
-            let low = |x: u32| normal(f32::from_bits(x << 16));
-            let sum = normal(high(a).mul_add(high(b), normal(self.0[i])));
-            normal(low(a).mul_add(low(b), sum))
+            let first = step(high(a.0[i]), high(b.0[i]), self.0[i]);
+            step(low(a.0[i]), low(b.0[i]), first)
         })
+    }
+}
+
+/// Whether x is up to 2^-126 and not zero.
+#[inline(always)]
+fn is_tiny(x: f32) -> bool {
+    (x.to_bits() << 1).wrapping_sub(1) < f32::MIN_POSITIVE.to_bits() << 1
+}
+
+/// A fused multiply-add, with zero of its sign for a denormal.
+#[inline(always)]
+fn step(a: f32, b: f32, sum: f32) -> f32 {
+    let plain = a.mul_add(b, sum);
+    if (a * UP).mul_add(b, sum * UP).abs() < LEAST {
+        0.0f32.copysign(plain)
+    } else {
+        plain
     }
 }
 

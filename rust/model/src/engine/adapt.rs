@@ -77,7 +77,8 @@ const HARMLESS: [&str; 23] = [
 ];
 
 impl Engine {
-    /// Freezes the weights, stored or not, and puts an adapter beside them: from here it alone trains.
+    /// Freezes the weights, stored or not, and puts an adapter beside them: from here it alone trains, with the optimiser's
+    /// settings and fresh moments.
     pub fn adapt(&mut self, settings: Settings, seed: u64) -> Result<()> {
         self.refuse_second()?;
         let adapter = Adapter::new(settings, &self.config, &self.layout, seed)?;
@@ -94,7 +95,18 @@ impl Engine {
         }
         self.weights_version += 1;
         self.adapter = Some(adapter);
+        self.train_others();
         Ok(())
+    }
+
+    /// Begins training anew where other numbers train from here: moments and gradients of those before belong to none.
+    fn train_others(&mut self) {
+        if let Some(card) = &mut self.card {
+            card.optimizer = card.optimizer.fresh();
+            card.trainer = Trainer::default();
+        }
+        self.optimizer = self.optimizer.fresh();
+        self.trainer = Trainer::default();
     }
 
     fn refuse_second(&self) -> Result<()> {
@@ -109,7 +121,8 @@ impl Engine {
         self.adapter.as_ref()
     }
 
-    /// Adds the adapter to the weights, which train from here: stored ones become f32.
+    /// Adds the adapter to the weights, which train from here, with the optimiser's settings and fresh moments: stored ones
+    /// become f32.
     pub fn merge(&mut self) -> Result<()> {
         if self.adapter.is_none() {
             let reason = "there is no adapter to merge: call adapt, or load one";
@@ -128,6 +141,7 @@ impl Engine {
         }
         adapter.merge_into(&mut self.parameters.values);
         self.parameters.set_precision(precision, &self.layout);
+        self.train_others();
         Ok(())
     }
 
@@ -141,14 +155,13 @@ impl Engine {
         card.weights.forget_adapter();
         let Parameters { values, bias, .. } = host.parameters;
         card.weights.put(&values, &bias)?;
-        card.optimizer = card.optimizer.like();
-        card.trainer = Trainer::default();
         self.weights_version += 1;
         (self.stored, self.adapter) = (None, None);
         self.parameters = Parameters {
             bias,
             ..Parameters::none()
         };
+        self.train_others();
         Ok(())
     }
 

@@ -297,6 +297,10 @@ impl Sampler for Barring {
         !refused
     }
 
+    fn refuse(&mut self) {
+        self.left -= 1;
+    }
+
     fn take(&mut self, drawn: DrawnToken) {
         self.left -= 1;
         self.drawn.push(drawn);

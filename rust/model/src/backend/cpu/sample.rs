@@ -60,6 +60,10 @@ pub(crate) fn draw(
                 Choice::Greedy => greedy(from),
                 Choice::Random { cuts, uniform } => draw_one(from, cuts, uniform, weights),
             };
+            let Some(token) = token else {
+                sampler.refuse();
+                continue;
+            };
             let mass = log_sum_exp(isa, vocabulary, row);
             let likeliest = if next.top > 0 {
                 largest(&row[..vocabulary], next.top)

@@ -79,7 +79,10 @@ impl backend::Trained for Trained<'_> {
     fn optimizer_step(&mut self, adam: AdamW, gradient: &Vec<f32>, moments: &mut [Vec<f32>; 2]) {
         let (isa, layout) = (self.isa, self.layout);
         for moments in moments.iter_mut() {
-            moments.resize(gradient.len(), 0.0);
+            if moments.is_empty() {
+                moments.resize(gradient.len(), 0.0);
+            }
+            assert_eq!(moments.len(), gradient.len(), "moments of other numbers");
         }
         match &mut self.values {
             Values::Adapter(adapter) => {

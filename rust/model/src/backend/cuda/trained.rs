@@ -53,6 +53,8 @@ impl Trained<'_> {
         for moments in moments.iter_mut().filter(|moments| moments.is_empty()) {
             *moments = Buffer::zeros(&device, count)?;
         }
+        let fits = |moments: &Buffer| moments.memory().map(Memory::len) == Some(count);
+        assert!(moments.iter().all(fits), "moments of other numbers");
         let [first, second] = [moments[0].address(), moments[1].address()];
         let adam = update::AdamW {
             learning_rate: adam.learning_rate,
