@@ -30,6 +30,9 @@ pub trait Device: Send + Sync {
     /// Bytes that are free, and all there are.
     fn memory(&self) -> Result<[usize; 2]>;
 
+    /// Bytes of shared memory that a block may ask for.
+    fn shared(&self) -> usize;
+
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()>;
 
     /// Waits for everything launched before.

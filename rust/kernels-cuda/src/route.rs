@@ -76,6 +76,11 @@ struct BackwardArgument {
     rule: u32,
 }
 
+/// Shared memory that choosing among so many experts takes: what kernels here take at most.
+pub fn select_bytes(among: usize) -> usize {
+    4 * (DEPTH * (TOKENS + 1) + DEPTH * (STEP + 1) + 2 * TOKENS * among)
+}
+
 /// A pointer to an argument, as launches take them.
 pub(crate) fn pointer<T>(argument: &mut T) -> *mut c_void {
     std::ptr::from_mut(argument).cast()
