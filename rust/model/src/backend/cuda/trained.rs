@@ -4,8 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use moevolve_kernels::adamw::AdamW;
-use moevolve_kernels_cuda::rows::add_row;
-use moevolve_kernels_cuda::update::{self, adamw, sum_squares};
+use moevolve_kernels_cuda::update::{self, adamw, add, sum_squares};
 use moevolve_kernels_cuda::{Address, Device, Memory, Result};
 
 use super::memory::{Buffer, CardMemory};
@@ -89,7 +88,7 @@ impl backend::Trained for Trained<'_> {
     fn add_gradient(&self, part: &Buffer, total: &mut Buffer) -> f64 {
         let (device, count) = (self.device(), self.count());
         let norm = self.failure.attempt(|| {
-            add_row(&**device, part.address(), total.address(), 1, count)?;
+            add(&**device, part.address(), total.address(), count)?;
             Ok(sum_squares(device, total.address(), count)?.sqrt())
         });
         norm.unwrap_or(f64::NAN)
