@@ -71,7 +71,7 @@ impl Engine {
         device: &Arc<dyn cuda::Device>,
         precision: Option<&str>,
     ) -> Result<()> {
-        if let Some(what) = self.card_obstacle() {
+        if let Some(what) = cuda::obstacle_on(&**device, &self.config, &self.layout) {
             return Err(Error::NotOnCards {
                 family: self.config.family.describe().model_type,
                 what,
