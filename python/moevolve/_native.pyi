@@ -150,6 +150,7 @@ class Engine:
         kernels: str | os.PathLike[str],
         driver: str = "libcuda.so.1",
         precision: str | None = None,
+        stay: bool = False,
     ) -> None:
         """Moves weights, adapter and optimiser to a card; on an error they stay where they were.
 
@@ -159,6 +160,7 @@ class Engine:
             driver: library of the driver.
             precision: as of `Engine.precision`, "fastest" being "bf16" but beside an adapter; None leaves it. Weights that
                 stay as their file has them become f32 there, or bf16.
+            stay: whether a network that this card does not run stays where it is, without an error.
 
         Raises:
             UsageError: no driver, one that is too old, no such card, one without bf16, kernels of another version, or a

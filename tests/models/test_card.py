@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -133,6 +135,32 @@ def test_auto_takes_the_card_unless_it_does_not_run_the_network(card: Path) -> N
         UsageError, match="gpt_oss does not run on cards here: no kernel for cards computes attention sinks"
     ):
         Engine.load(gpt_oss, threads=1, device="cuda:0")
+
+
+def test_auto_stays_where_a_card_has_too_little_shared_memory(
+    card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_DRIVER_SHARED", "6500")
+    assert Engine.load(seed_checkpoint(), threads=1, device="auto").device == "cpu"
+    with pytest.raises(UsageError, match=r"the choice among so many experts \(num_experts"):
+        Engine.load(seed_checkpoint(), threads=1, device="cuda:0")
+
+
+def test_engines_that_leave_give_the_card_back(card: Path) -> None:
+    # Engines of earlier tests are nobody's.
+    gc.collect()
+    library = ctypes.CDLL(str(card / "libcuda.so.1"))
+    alive = (ctypes.c_int * 4)()
+    library.twin_driver_alive(alive)
+    before = list(alive)
+    engine = Engine.load(seed_checkpoint(), threads=1)
+    for _ in range(20):
+        engine.to("cuda:0")
+        library.twin_driver_alive(alive)
+        assert list(alive)[:3] == [one + 1 for one in before[:3]]
+        engine.to("cpu")
+    library.twin_driver_alive(alive)
+    assert list(alive) == before
 
 
 def test_a_run_records_the_card(card: Path) -> None:

@@ -42,7 +42,7 @@ impl<D: Device> WorkerBatch<D> {
         self.sequences.iter().map(|s| 1 + s.forks.len()).sum()
     }
 
-    /// One step; false if there was nothing to do. `whole` keeps tokens back until their sample has ended.
+    /// One step; false if there was nothing to do, or the device failed. `whole` keeps tokens back until their sample has ended.
     pub fn step<B: Backend<Device = D>>(
         &mut self,
         backend: &B,
@@ -59,11 +59,18 @@ impl<D: Device> WorkerBatch<D> {
             self.plan(&mut shared.pool, reads);
             backend.reserve_kv(cache, shared.pool.count());
         }
-        if self.ids.is_empty() {
+        if self.ids.is_empty() || backend.failed() {
             return false;
         }
         self.read(backend, cache);
+        // What a device that failed has not computed is nobody's: the scheduler makes no further step.
+        if backend.failed() {
+            return false;
+        }
         self.draw(backend);
+        if backend.failed() {
+            return false;
+        }
         let mut shared = lock(shared);
         self.settle(backend, cache, &mut shared, whole);
         true

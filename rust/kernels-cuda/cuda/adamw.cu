@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019) with f32 state: one pass over weights, gradient and moments.
+// Sums of gradients, and AdamW (Loshchilov & Hutter 2019) with f32 state: one pass over weights, gradient and moments.
 #include "device.cuh"
 
 struct AdamW {
@@ -23,6 +23,13 @@ KERNEL(256) adamw(AdamW a) {
   if (a.rounded) a.rounded[i] = to_bf16(weight);
 }
 EXPORT(adamw)
+
+// to += from.
+KERNEL(256) add(const float *from, float *to, size_t count) {
+  size_t i = size_t(blockIdx.x) * 256 + threadIdx.x;
+  if (i < count) to[i] += from[i];
+}
+EXPORT(add)
 
 // parts: Σ x² of each 4,096 numbers, in double precision and a fixed order.
 KERNEL(256) sum_squares(const float *x, double *parts, size_t count) {

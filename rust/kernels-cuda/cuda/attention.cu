@@ -7,14 +7,14 @@ constexpr unsigned ATTEND_THREADS = 128, DIMENSIONS = 8, POSITIONS = 16;
 
 struct Attend {
   const float *queries;     // (rows, heads width)
-  const float *keys;        // (tokens, key_step); of a cache: its blocks
+  const float *keys;        // (tokens, key_step)
   const float *values;
   float *out;               // (rows, heads width)
   float *logs;              // (rows, heads): ln Σ exp of the scores, or none
   const unsigned *last;     // (rows): the last position that each sees
-  const unsigned *first;    // (rows): token of its sequence's first position; of a cache: its first block in `blocks`
-  const unsigned *blocks;   // ids, of a cache
-  size_t block_floats, layer_floats;   // from block to block; where a layer begins in one
+  const unsigned *first;    // (rows): token of its sequence's first position; of a cache: where its blocks begin among `blocks`
+  const float *const *blocks;   // of a cache
+  size_t layer_floats;      // where a layer begins in a block
   unsigned rows, heads, key_heads, width, key_step, value_step;
   float scale;
 };
@@ -31,8 +31,8 @@ struct Packed {
 // A layer's part of a block: keys of sixteen positions, then their values.
 struct Paged {
   static DEVICE const float *at(const Attend &a, unsigned row, unsigned position, unsigned head) {
-    unsigned id = a.blocks[a.first[row] + position / POSITIONS];
-    return a.keys + id * a.block_floats + a.layer_floats + (position % POSITIONS * a.key_heads + head) * a.width;
+    const float *block = a.blocks[a.first[row] + position / POSITIONS];
+    return block + a.layer_floats + (position % POSITIONS * a.key_heads + head) * a.width;
   }
   static DEVICE const float *key(const Attend &a, unsigned row, unsigned position, unsigned head) { return at(a, row, position, head); }
   static DEVICE const float *value(const Attend &a, unsigned row, unsigned position, unsigned head) {
@@ -182,11 +182,11 @@ KERNEL(ATTEND_THREADS) attend_backward_keys(AttendBackward b) {
 EXPORT(attend_backward_keys)
 
 // Writes rows of keys and values to their places in a cache's blocks; `blocks` and `positions` have one of each row.
-KERNEL(128) append_paged(const float *keys, unsigned key_step, const float *values, unsigned value_step, float *cache, const unsigned *blocks, const unsigned *positions, size_t block_floats, size_t layer_floats, unsigned rows, unsigned width) {
+KERNEL(128) append_paged(const float *keys, unsigned key_step, const float *values, unsigned value_step, float *const *blocks, const unsigned *positions, size_t layer_floats, unsigned rows, unsigned width) {
   unsigned column = blockIdx.x * 128 + threadIdx.x;
   for (unsigned row = blockIdx.y; row < rows; row += gridDim.y) {
     if (column >= width) return;
-    float *to = cache + blocks[row] * block_floats + layer_floats + positions[row] % POSITIONS * width + column;
+    float *to = blocks[row] + layer_floats + positions[row] % POSITIONS * width + column;
     to[0] = keys[size_t(row) * key_step + column];
     to[POSITIONS * width] = values[size_t(row) * value_step + column];
   }

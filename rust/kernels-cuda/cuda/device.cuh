@@ -91,7 +91,8 @@ DEVICE float from_fp8(uint8_t byte) {
   return as_float(as_bits(x) | sign);
 }
 
-DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+// Never 0, as on the processor: a router divides by sums of it. NaN stays NaN.
+DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(x < -88.0f ? 88.0f : -x)); }
 
 // --- shared memory
 

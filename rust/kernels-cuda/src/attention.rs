@@ -1,6 +1,6 @@
 //! Causal attention with grouped heads on a device: within packed sequences, over a cache in blocks, and its gradients.
 
-use crate::device::{Address, Device, launch};
+use crate::device::{Address, Device, launch, size, warps};
 use crate::error::{Error, Result};
 use crate::route::pointer;
 
@@ -33,11 +33,9 @@ pub enum KeyValues {
         keys: (Address, usize),
         values: (Address, usize),
     },
-    /// Blocks of a cache; `ids` are the sequences' blocks, one sequence after another.
+    /// Blocks of a cache: `blocks` has the address of each of the sequences' blocks, one sequence after another.
     Paged {
-        cache: Address,
-        ids: Address,
-        block_floats: usize,
+        blocks: Address,
         layer_floats: usize,
     },
 }
@@ -50,7 +48,7 @@ pub struct Queries {
     pub rows: usize,
     /// The last position that each row sees.
     pub last: Address,
-    /// For each row the token of its sequence's first position, or its sequence's first block in the ids.
+    /// For each row the token of its sequence's first position, or where its sequence's blocks begin.
     pub first: Address,
 }
 
@@ -65,7 +63,6 @@ struct Argument {
     last: Address,
     first: Address,
     blocks: Address,
-    block_floats: usize,
     layer_floats: usize,
     rows: u32,
     heads: u32,
@@ -98,7 +95,7 @@ fn argument(
     from: KeyValues,
     out: Address,
     logs: Address,
-) -> Argument {
+) -> Result<Argument> {
     let mut argument = Argument {
         queries: queries.at,
         keys: 0,
@@ -108,32 +105,26 @@ fn argument(
         last: queries.last,
         first: queries.first,
         blocks: 0,
-        block_floats: 0,
         layer_floats: 0,
-        rows: queries.rows as u32,
-        heads: heads.queries as u32,
-        key_heads: heads.keys as u32,
-        width: heads.width as u32,
+        rows: size("rows", queries.rows)?,
+        heads: size("heads", heads.queries)?,
+        key_heads: size("key_heads", heads.keys)?,
+        width: size("width", heads.width)?,
         key_step: 0,
         value_step: 0,
         scale: heads.scale,
     };
     match from {
         KeyValues::Packed { keys, values } => {
-            (argument.keys, argument.key_step) = (keys.0, keys.1 as u32);
-            (argument.values, argument.value_step) = (values.0, values.1 as u32);
+            (argument.keys, argument.key_step) = (keys.0, size("key_step", keys.1)?);
+            (argument.values, argument.value_step) = (values.0, size("value_step", values.1)?);
         }
         KeyValues::Paged {
-            cache,
-            ids,
-            block_floats,
+            blocks,
             layer_floats,
-        } => {
-            (argument.keys, argument.blocks) = (cache, ids);
-            (argument.block_floats, argument.layer_floats) = (block_floats, layer_floats);
-        }
+        } => (argument.blocks, argument.layer_floats) = (blocks, layer_floats),
     }
-    argument
+    Ok(argument)
 }
 
 fn check(heads: Heads) -> Result<()> {
@@ -157,12 +148,12 @@ pub fn attend(
     logs: Address,
 ) -> Result<()> {
     check(heads)?;
-    let mut argument = argument(heads, queries, from, out, logs);
+    let mut argument = argument(heads, queries, from, out, logs)?;
     let kernel = match from {
         KeyValues::Packed { .. } => "attend_packed",
         KeyValues::Paged { .. } => "attend_paged",
     };
-    let blocks = [(queries.rows * heads.queries).div_ceil(4), 1, 1];
+    let blocks = warps(queries.rows * heads.queries)?;
     let shared = 4 * 4 * heads.width;
     let arguments = &mut [pointer(&mut argument)];
     launch(device, kernel, blocks, 128, shared, arguments)
@@ -199,7 +190,7 @@ pub fn attend_backward(
 ) -> Result<()> {
     check(heads)?;
     let mut argument = BackwardArgument {
-        forward: argument(heads, queries, from, out, logs),
+        forward: argument(heads, queries, from, out, logs)?,
         dout: gradients.dout,
         along: gradients.along,
         dqueries: gradients.dqueries,
@@ -208,14 +199,13 @@ pub fn attend_backward(
         index: gradients.index,
         row_first: gradients.row_first,
         row_end: gradients.row_end,
-        tokens: gradients.tokens as u32,
-        dkey_step: gradients.dkeys.1 as u32,
-        dvalue_step: gradients.dvalues.1 as u32,
+        tokens: size("tokens", gradients.tokens)?,
+        dkey_step: size("dkey_step", gradients.dkeys.1)?,
+        dvalue_step: size("dvalue_step", gradients.dvalues.1)?,
     };
     let arguments = &mut [pointer(&mut argument)];
     let shared = 2 * 4 * 4 * heads.width;
-    let blocks = |pairs: usize| [pairs.div_ceil(4), 1, 1];
-    let pairs = blocks(queries.rows * heads.queries);
+    let pairs = warps(queries.rows * heads.queries)?;
     launch(
         device,
         "attend_backward_queries",
@@ -224,7 +214,7 @@ pub fn attend_backward(
         shared,
         arguments,
     )?;
-    let pairs = blocks(gradients.tokens * heads.keys);
+    let pairs = warps(gradients.tokens * heads.keys)?;
     launch(
         device,
         "attend_backward_keys",
@@ -235,7 +225,7 @@ pub fn attend_backward(
     )
 }
 
-/// Rows that go into a cache: keys and values, and of each row its block's id and its position.
+/// Rows that go into a cache: keys and values, and of each row its block's address and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Appended {
     pub keys: (Address, usize),
@@ -250,8 +240,6 @@ pub fn append(
     device: &dyn Device,
     heads: Heads,
     appended: Appended,
-    mut cache: Address,
-    mut block_floats: usize,
     mut layer_floats: usize,
 ) -> Result<()> {
     let Appended {
@@ -262,17 +250,16 @@ pub fn append(
         mut positions,
     } = appended;
     let width = heads.keys * heads.width;
-    let (mut key_step, mut value_step) = (key_step as u32, value_step as u32);
-    let (mut count, mut columns) = (rows as u32, width as u32);
+    let (mut key_step, mut value_step) =
+        (size("key_step", key_step)?, size("value_step", value_step)?);
+    let (mut count, mut columns) = (size("rows", rows)?, size("width", width)?);
     let arguments = &mut [
         pointer(&mut keys),
         pointer(&mut key_step),
         pointer(&mut values),
         pointer(&mut value_step),
-        pointer(&mut cache),
         pointer(&mut blocks),
         pointer(&mut positions),
-        pointer(&mut block_floats),
         pointer(&mut layer_floats),
         pointer(&mut count),
         pointer(&mut columns),

@@ -5,7 +5,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::argument::Plain;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Blocks that a launch may have along each side, on every card.
+const MOST_BLOCKS: [usize; 3] = [i32::MAX as usize, 65_535, 65_535];
 
 /// An address on a device.
 pub type Address = u64;
@@ -29,6 +32,9 @@ pub trait Device: Send + Sync {
 
     /// Bytes that are free, and all there are.
     fn memory(&self) -> Result<[usize; 2]>;
+
+    /// Bytes of shared memory that a block may ask for.
+    fn shared(&self) -> usize;
 
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()>;
 
@@ -129,12 +135,34 @@ pub(crate) fn launch(
     shared: usize,
     arguments: &mut [*mut c_void],
 ) -> Result<()> {
+    let sides = ["blocks along x", "blocks along y", "blocks along z"];
+    for ((what, value), most) in sides.into_iter().zip(blocks).zip(MOST_BLOCKS) {
+        if value > most {
+            return Err(Error::TooLarge { what, value, most });
+        }
+    }
     let launch = Launch {
         kernel,
         blocks: blocks.map(|n| n as u32),
         threads,
-        shared: shared as u32,
+        shared: size("shared memory", shared)?,
     };
     // SAFETY: the callers' word.
     unsafe { device.launch(launch, arguments) }
+}
+
+/// A size as kernels take it: those that may be larger are `size_t` there.
+pub(crate) fn size(what: &'static str, value: usize) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::TooLarge {
+        what,
+        value,
+        most: u32::MAX as usize,
+    })
+}
+
+/// Blocks of four warps that take a pair of row and head each.
+pub(crate) fn warps(pairs: usize) -> Result<[usize; 3]> {
+    // Kernels count pairs, those of a last block's idle warps too.
+    size("rows times heads", pairs.saturating_add(4))?;
+    Ok([pairs.div_ceil(4), 1, 1])
 }

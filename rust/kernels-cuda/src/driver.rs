@@ -20,6 +20,7 @@ const LEAST_MAJOR: c_int = 8;
 const SHARED_UNASKED: u32 = 48 << 10;
 
 const MAJOR: c_int = 75;
+const SHARED_ASKED: c_int = 97;
 const MAX_DYNAMIC_SHARED: c_int = 8;
 
 /// The compiled kernels of a folder, as `compile.py` writes them.
@@ -53,10 +54,14 @@ pub fn images(folder: &Path) -> Result<Vec<Vec<u8>>> {
     Ok(images)
 }
 
-/// One stream of a card.
+/// One stream of a card, in the context that all users of the card in this process share; dropped, all of it is given back.
 pub struct Driver {
     calls: Calls,
+    card: c_int,
     context: Handle,
+    /// Bytes of shared memory that a block may ask for.
+    shared: usize,
+    /// Null until there is one.
     stream: Handle,
     modules: Vec<Handle>,
     functions: Mutex<HashMap<&'static str, Handle>>,
@@ -91,9 +96,8 @@ impl Driver {
             let count = count as usize;
             return Err(Error::NoCard { index, count });
         }
-        let (mut card, mut major) = (0, 0);
-        let (mut context, mut stream) = (null_mut(), null_mut());
-        // SAFETY: as above; the context outlives the stream, and both this process's use of the driver.
+        let (mut card, mut major, mut shared, mut context) = (0, 0, 0, null_mut());
+        // SAFETY: as above.
         unsafe {
             calls.check("cuDeviceGet", (calls.device)(&mut card, index as c_int))?;
             let attribute = (calls.attribute)(&mut major, MAJOR, card);
@@ -101,35 +105,51 @@ impl Driver {
             if major < LEAST_MAJOR {
                 return Err(Error::NoBf16 { index });
             }
+            let attribute = (calls.attribute)(&mut shared, SHARED_ASKED, card);
+            calls.check("cuDeviceGetAttribute", attribute)?;
             let retained = (calls.retain)(&mut context, card);
             calls.check("cuDevicePrimaryCtxRetain", retained)?;
-            calls.check("cuCtxSetCurrent", (calls.set_current)(context))?;
-            // 1: does not wait for the default stream.
-            calls.check("cuStreamCreate", (calls.create_stream)(&mut stream, 1))?;
         }
-        let mut modules = Vec::new();
-        for image in images {
-            let mut module = null_mut();
-            // SAFETY: the image is whole, as the compiler wrote it.
-            let loaded = unsafe { (calls.load)(&mut module, image.as_ptr().cast()) };
-            calls.check("cuModuleLoadData", loaded)?;
-            modules.push(module);
-        }
-        Ok(Arc::new(Self {
+        // From here on what there is goes when it is dropped.
+        let mut driver = Self {
             calls,
+            card,
             context,
-            stream,
-            modules,
+            shared: usize::try_from(shared).unwrap_or(0),
+            stream: null_mut(),
+            modules: Vec::new(),
             functions: Mutex::default(),
-        }))
+        };
+        driver.load(images)?;
+        Ok(Arc::new(driver))
     }
 
-    /// Makes the context this thread's.
-    fn enter(&self) -> Result<&Calls> {
+    /// Makes the stream, and takes the kernels in.
+    fn load(&mut self, images: &[Vec<u8>]) -> Result<()> {
+        let (mut stream, mut modules) = (null_mut(), Vec::new());
+        let loaded = self.enter().and_then(|calls| {
+            // SAFETY: the place is this frame's. 1: does not wait for the default stream.
+            let created = unsafe { (calls.create_stream)(&mut stream, 1) };
+            calls.check("cuStreamCreate", created)?;
+            for image in images {
+                let mut module = null_mut();
+                // SAFETY: the image is whole, as the compiler wrote it.
+                let loaded = unsafe { (calls.load)(&mut module, image.as_ptr().cast()) };
+                calls.check("cuModuleLoadData", loaded)?;
+                modules.push(module);
+            }
+            Ok(())
+        });
+        (self.stream, self.modules) = (stream, modules);
+        loaded
+    }
+
+    /// Makes the context this thread's until what is returned is dropped; then it has the one that it had.
+    fn enter(&self) -> Result<Entered<'_>> {
         // SAFETY: the context is alive.
-        let set = unsafe { (self.calls.set_current)(self.context) };
-        self.calls.check("cuCtxSetCurrent", set)?;
-        Ok(&self.calls)
+        let pushed = unsafe { (self.calls.push)(self.context) };
+        self.calls.check("cuCtxPushCurrent", pushed)?;
+        Ok(Entered { calls: &self.calls })
     }
 
     /// A kernel by its name, which is looked up once.
@@ -155,6 +175,47 @@ impl Driver {
             kernel: kernel.to_owned(),
             reason: "is in none of the images".to_owned(),
         })
+    }
+}
+
+/// A thread in a driver's context.
+struct Entered<'a> {
+    calls: &'a Calls,
+}
+
+impl std::ops::Deref for Entered<'_> {
+    type Target = Calls;
+
+    fn deref(&self) -> &Calls {
+        self.calls
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let mut context = null_mut();
+        // SAFETY: the place is this frame's. A context that cannot be left has failed, as the next call tells.
+        unsafe { (self.calls.pop)(&mut context) };
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // All memory has gone before: whoever has some has the driver. A card that no longer answers has nothing to give back.
+        if let Ok(calls) = self.enter() {
+            // SAFETY: nobody uses the handles any more.
+            unsafe {
+                if !self.stream.is_null() {
+                    (calls.synchronize)(self.stream);
+                    (calls.destroy_stream)(self.stream);
+                }
+                for &module in &self.modules {
+                    (calls.unload)(module);
+                }
+            }
+        }
+        // SAFETY: the context was retained once.
+        unsafe { (self.calls.release)(self.card) };
     }
 }
 
@@ -187,7 +248,14 @@ impl Device for Driver {
         Ok([free, total])
     }
 
+    fn shared(&self) -> usize {
+        self.shared
+    }
+
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let calls = self.enter()?;
         let (from, count) = (bytes.as_ptr().cast(), bytes.len());
         // SAFETY: the caller has so much memory there; pageable memory is read before the call returns.
@@ -200,13 +268,18 @@ impl Device for Driver {
         let (to, count) = (bytes.as_mut_ptr().cast(), bytes.len());
         // SAFETY: as above; the stream is waited for while `bytes` is borrowed.
         unsafe {
-            let copied = (calls.download)(to, from, count, self.stream);
-            calls.check("cuMemcpyDtoHAsync", copied)?;
+            if count > 0 {
+                let copied = (calls.download)(to, from, count, self.stream);
+                calls.check("cuMemcpyDtoHAsync", copied)?;
+            }
             calls.check("cuStreamSynchronize", (calls.synchronize)(self.stream))
         }
     }
 
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let calls = self.enter()?;
         // SAFETY: the caller has so much memory at both.
         let status = unsafe { (calls.copy)(to, from, bytes, self.stream) };
@@ -214,6 +287,9 @@ impl Device for Driver {
     }
 
     fn clear(&self, at: Address, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let calls = self.enter()?;
         // SAFETY: as above.
         let status = unsafe { (calls.set)(at, 0, bytes, self.stream) };

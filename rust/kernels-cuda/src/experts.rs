@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Launch, Memory};
+use crate::device::{Address, Device, Memory, launch, size};
 use crate::error::Result;
 use crate::products::{Format, Matrices, Operand, Products, Rows, rounded_copy};
 use crate::route::{Routing, Rule, pointer};
@@ -242,7 +242,7 @@ impl Experts {
             dweights: dweights.address(),
             // The end of the last expert's rows.
             rows: routing.offsets.at(block.experts),
-            width: width as u32,
+            width: size("width", width)?,
         };
         self.run(
             if format == Format::F32 {
@@ -319,9 +319,9 @@ impl Experts {
             weights: weights.unwrap_or(0),
             residual,
             out,
-            tokens: routing.tokens as u32,
-            chosen: routing.chosen as u32,
-            width: width as u32,
+            tokens: size("tokens", routing.tokens)?,
+            chosen: size("chosen", routing.chosen)?,
+            width: size("width", width)?,
         };
         let blocks = [width.div_ceil(128), routing.tokens.min(32_768), 1];
         self.run("combine_f32", blocks, 128, &mut [pointer(&mut argument)])
@@ -344,11 +344,14 @@ impl Experts {
             weights: routing.slot_weights.address(),
             residual: 0,
             out,
-            tokens: routing.tokens as u32,
-            chosen: routing.chosen as u32,
-            width: width as u32,
+            tokens: size("tokens", routing.tokens)?,
+            chosen: size("chosen", routing.chosen)?,
+            width: size("width", width)?,
         };
-        let (mut tokens, mut copies) = (routing.row_tokens.address(), routing.copies() as u32);
+        let (mut tokens, mut copies) = (
+            routing.row_tokens.address(),
+            size("copies", routing.copies())?,
+        );
         let blocks = [width.div_ceil(128), routing.copies().min(32_768), 1];
         let mut arguments = [
             pointer(&mut argument),
@@ -365,14 +368,7 @@ impl Experts {
         threads: u32,
         arguments: &mut [*mut std::ffi::c_void],
     ) -> Result<()> {
-        let launch = Launch {
-            kernel,
-            blocks: blocks.map(|n| n as u32),
-            threads,
-            shared: 0,
-        };
-        // SAFETY: the arguments are the kernel's, of the sizes that the shapes say.
-        unsafe { self.device.launch(launch, arguments) }
+        launch(&*self.device, kernel, blocks, threads, 0, arguments)
     }
 }
 

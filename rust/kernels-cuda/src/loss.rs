@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Memory, launch};
+use crate::device::{Address, Device, Memory, launch, size};
 use crate::error::Result;
 use crate::route::pointer;
 
@@ -46,9 +46,9 @@ fn run(
         scale,
         logprobs: logprobs.address(),
         entropies: entropies.address(),
-        rows: logits.rows as u32,
-        vocabulary: logits.vocabulary as u32,
-        width: logits.width as u32,
+        rows: size("rows", logits.rows)?,
+        vocabulary: size("vocabulary", logits.vocabulary)?,
+        width: size("width", logits.width)?,
     };
     let blocks = [logits.rows, 1, 1];
     let arguments = &mut [pointer(&mut argument)];

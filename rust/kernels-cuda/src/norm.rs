@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, launch};
+use crate::device::{Address, Device, launch, size, warps};
 use crate::error::Result;
 use crate::route::pointer;
 use crate::rows::{Pieces, sum};
@@ -86,15 +86,15 @@ pub fn rms_norm(
         gain,
         y: y.at,
         inverse,
-        rows: norm.rows as u32,
-        groups: norm.groups as u32,
-        width: norm.width as u32,
-        count: norm.count as u32,
-        x_step: x.step as u32,
-        y_step: y.step as u32,
+        rows: size("rows", norm.rows)?,
+        groups: size("groups", norm.groups)?,
+        width: size("width", norm.width)?,
+        count: size("count", norm.count)?,
+        x_step: size("x_step", x.step)?,
+        y_step: size("y_step", y.step)?,
         epsilon: norm.epsilon,
     };
-    let blocks = [(norm.rows * norm.groups).div_ceil(4), 1, 1];
+    let blocks = warps(norm.rows * norm.groups)?;
     launch(
         device,
         "rms_norm",
@@ -136,16 +136,16 @@ pub fn rms_norm_backward(
         inverse,
         dy: dy.at,
         dx: dx.at,
-        rows: norm.rows as u32,
-        groups: norm.groups as u32,
-        width: norm.width as u32,
-        count: norm.count as u32,
-        x_step: x.step as u32,
-        dy_step: dy.step as u32,
-        dx_step: dx.step as u32,
+        rows: size("rows", norm.rows)?,
+        groups: size("groups", norm.groups)?,
+        width: size("width", norm.width)?,
+        count: size("count", norm.count)?,
+        x_step: size("x_step", x.step)?,
+        dy_step: size("dy_step", dy.step)?,
+        dx_step: size("dx_step", dx.step)?,
         add: add.into(),
     };
-    let blocks = [(norm.rows * norm.groups).div_ceil(4), 1, 1];
+    let blocks = warps(norm.rows * norm.groups)?;
     let arguments = &mut [pointer(&mut argument)];
     launch(&**device, "rms_norm_backward", blocks, 128, 0, arguments)
 }
@@ -177,12 +177,12 @@ pub fn rotate(
         cosines: angles.cosines,
         sines: angles.sines,
         positions,
-        rows: rows as u32,
-        heads: heads as u32,
-        width: width as u32,
-        half: angles.pairs as u32,
-        x_step: x.step as u32,
-        y_step: y.step as u32,
+        rows: size("rows", rows)?,
+        heads: size("heads", heads)?,
+        width: size("width", width)?,
+        half: size("half", angles.pairs)?,
+        x_step: size("x_step", x.step)?,
+        y_step: size("y_step", y.step)?,
         sign: if back { -1.0 } else { 1.0 },
     };
     let blocks = [rows, 1, 1];

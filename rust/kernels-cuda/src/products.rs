@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Launch, Memory, launch};
+use crate::device::{Address, Device, Memory, launch, size};
 use crate::error::Result;
 use crate::route::{Routing, pointer};
 
@@ -232,7 +232,7 @@ pub struct Products {
 }
 
 impl Products {
-    fn argument(rows: Rows<'_>, side: usize) -> Argument {
+    fn argument(rows: Rows<'_>, side: usize) -> Result<Argument> {
         let (offsets, tiles) = match rows {
             Rows::Whole(_) => (0, 0),
             Rows::Sorted(routing) => (
@@ -240,7 +240,7 @@ impl Products {
                 routing.tiles[usize::from(side == 128)].address(),
             ),
         };
-        Argument {
+        Ok(Argument {
             a: 0,
             b: 0,
             c: 0,
@@ -253,13 +253,13 @@ impl Products {
             b_apart: 0,
             scales_apart: 0,
             c_apart: 0,
-            rows: rows.count() as u32,
-            groups: rows.groups() as u32,
+            rows: size("rows", rows.count())?,
+            groups: size("groups", rows.groups())?,
             m: 0,
             n: 0,
             k: 0,
             add: 0,
-        }
+        })
     }
 
     fn launch(
@@ -270,14 +270,8 @@ impl Products {
         mut argument: Argument,
     ) -> Result<()> {
         let (_, threads, shared) = format.tile();
-        let launch = Launch {
-            kernel,
-            blocks: blocks.map(|n| n as u32),
-            threads,
-            shared,
-        };
-        // SAFETY: the callers' operands have the sizes that their shapes say.
-        unsafe { self.device.launch(launch, &mut [pointer(&mut argument)]) }
+        let (arguments, shared) = (&mut [pointer(&mut argument)], shared as usize);
+        launch(&*self.device, kernel, blocks, threads, shared, arguments)
     }
 
     /// c (rows, out) = x (rows, inp) Wᵀ, added to c if `add`. Operands are f32 with f32 weights, bf16 with all others; c is f32.
@@ -298,10 +292,10 @@ impl Products {
             scales: w.scales,
             scales_apart: w.scales_apart,
             c,
-            n: w.out as u32,
-            k: w.inp as u32,
+            n: size("n", w.out)?,
+            k: size("k", w.inp)?,
             add: add.into(),
-            ..Self::argument(rows, side)
+            ..Self::argument(rows, side)?
         };
         let blocks = [w.out.div_ceil(side), rows.tiles(side), 1];
         self.launch(w.format.kernel(Form::Forward), w.format, blocks, argument)
@@ -327,9 +321,9 @@ impl Products {
             scales_apart: w.scales_apart,
             c,
             kept,
-            n: (w.out / 2) as u32,
-            k: w.inp as u32,
-            ..Self::argument(rows, side)
+            n: size("n", w.out / 2)?,
+            k: size("k", w.inp)?,
+            ..Self::argument(rows, side)?
         };
         // A tile has as many gates as ups.
         let blocks = [w.out.div_ceil(side), rows.tiles(side), 1];
@@ -352,10 +346,10 @@ impl Products {
             b: w.at,
             b_apart: w.apart,
             c: dx,
-            n: w.inp as u32,
-            k: w.out as u32,
+            n: size("n", w.inp)?,
+            k: size("k", w.out)?,
             add: add.into(),
-            ..Self::argument(rows, side)
+            ..Self::argument(rows, side)?
         };
         let blocks = [w.inp.div_ceil(side), rows.tiles(side), 1];
         self.launch(w.format.kernel(Form::Input), w.format, blocks, argument)
@@ -381,10 +375,10 @@ impl Products {
             b_rows: x.rows,
             c: dw,
             c_apart: apart,
-            m: out as u32,
-            n: inp as u32,
+            m: size("m", out)?,
+            n: size("n", inp)?,
             add: 1,
-            ..Self::argument(rows, side)
+            ..Self::argument(rows, side)?
         };
         let blocks = [inp.div_ceil(side), out.div_ceil(side), rows.groups()];
         self.launch(format.kernel(Form::Weight), format, blocks, argument)
@@ -409,18 +403,13 @@ impl Products {
             y: y.address(),
             w_apart: w.apart,
             scales_apart: w.scales_apart,
-            copies: routing.copies() as u32,
-            chosen: routing.chosen as u32,
-            n: n as u32,
-            k: w.inp as u32,
+            copies: size("copies", routing.copies())?,
+            chosen: size("chosen", routing.chosen)?,
+            n: size("n", n)?,
+            k: size("k", w.inp)?,
         };
-        let launch = Launch {
-            kernel: w.format.few(swiglu),
-            blocks: [n.div_ceil(4) as u32, routing.copies() as u32, 1],
-            threads: 128,
-            shared: (4 * routing.copies()) as u32,
-        };
-        // SAFETY: as in `launch`.
-        unsafe { self.device.launch(launch, &mut [pointer(&mut argument)]) }
+        let (kernel, blocks) = (w.format.few(swiglu), [n.div_ceil(4), routing.copies(), 1]);
+        let (arguments, shared) = (&mut [pointer(&mut argument)], 4 * routing.copies());
+        launch(&*self.device, kernel, blocks, 128, shared, arguments)
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Launch, Memory};
+use crate::device::{Address, Device, Memory, launch, size};
 use crate::error::{Error, Result};
 
 /// Experts that the kernels can order.
@@ -74,6 +74,11 @@ struct BackwardArgument {
     chosen: u32,
     stride: u32,
     rule: u32,
+}
+
+/// Shared memory that choosing among so many experts takes: what kernels here take at most.
+pub fn select_bytes(among: usize) -> usize {
+    4 * (DEPTH * (TOKENS + 1) + DEPTH * (STEP + 1) + 2 * TOKENS * among)
 }
 
 /// A pointer to an argument, as launches take them.
@@ -180,19 +185,18 @@ impl Routing {
             scores: self.scores.address(),
             experts: self.experts.address(),
             weights: self.weights.address(),
-            tokens: self.tokens as u32,
-            hidden: hidden as u32,
-            among: self.among as u32,
-            chosen: self.chosen as u32,
-            stride: self.stride as u32,
+            tokens: size("tokens", self.tokens)?,
+            hidden: size("hidden", hidden)?,
+            among: size("among", self.among)?,
+            chosen: size("chosen", self.chosen)?,
+            stride: size("stride", self.stride)?,
             rule: self.rule as u32,
         };
-        let floats = DEPTH * (TOKENS + 1) + DEPTH * (STEP + 1) + 2 * TOKENS * self.among;
         self.run(
             "route_select",
             self.tokens.div_ceil(TOKENS),
             THREADS,
-            4 * floats,
+            select_bytes(self.among),
             &mut [pointer(&mut argument)],
         )
     }
@@ -209,9 +213,9 @@ impl Routing {
             slots: self.slots.address(),
             tokens: self.row_tokens.address(),
             slot_weights: self.slot_weights.address(),
-            copies: self.copies() as u32,
-            among: self.among as u32,
-            chosen: self.chosen as u32,
+            copies: size("copies", self.copies())?,
+            among: size("among", self.among)?,
+            chosen: size("chosen", self.chosen)?,
         };
         if self.rule == Rule::Dense {
             let (mut experts, mut weights) = (self.experts.address(), self.weights.address());
@@ -244,10 +248,10 @@ impl Routing {
             slots: self.slots.address(),
             dweights: dweights.address(),
             dlogits: dlogits.address(),
-            tokens: self.tokens as u32,
-            among: self.among as u32,
-            chosen: self.chosen as u32,
-            stride: self.stride as u32,
+            tokens: size("tokens", self.tokens)?,
+            among: size("among", self.among)?,
+            chosen: size("chosen", self.chosen)?,
+            stride: size("stride", self.stride)?,
             rule: self.rule as u32,
         };
         let blocks = self.tokens.div_ceil(4);
@@ -268,13 +272,13 @@ impl Routing {
         shared: usize,
         arguments: &mut [*mut c_void],
     ) -> Result<()> {
-        let launch = Launch {
+        launch(
+            &*self.device,
             kernel,
-            blocks: [blocks as u32, 1, 1],
+            [blocks, 1, 1],
             threads,
-            shared: shared as u32,
-        };
-        // SAFETY: the arguments are the kernel's, and this routing's arrays have the sizes it says.
-        unsafe { self.device.launch(launch, arguments) }
+            shared,
+            arguments,
+        )
     }
 }

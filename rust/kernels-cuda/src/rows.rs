@@ -1,6 +1,6 @@
 //! Rows of matrices on a device: gathered, scattered, added, and summed in a fixed order.
 
-use crate::device::{Address, Device, Memory, launch};
+use crate::device::{Address, Device, Memory, launch, size};
 use crate::error::Result;
 use crate::route::pointer;
 
@@ -22,7 +22,7 @@ pub fn gather(
     count: usize,
     width: usize,
 ) -> Result<()> {
-    let (mut rows, mut columns) = (count as u32, width as u32);
+    let (mut rows, mut columns) = (size("rows", count)?, size("width", width)?);
     let arguments = &mut [
         pointer(&mut from),
         pointer(&mut index),
@@ -42,7 +42,7 @@ pub fn scatter_add(
     count: usize,
     width: usize,
 ) -> Result<()> {
-    let (mut rows, mut columns) = (count as u32, width as u32);
+    let (mut rows, mut columns) = (size("rows", count)?, size("width", width)?);
     let arguments = &mut [
         pointer(&mut from),
         pointer(&mut index),
@@ -62,7 +62,7 @@ pub fn add_row(
     count: usize,
     width: usize,
 ) -> Result<()> {
-    let (mut rows, mut columns) = (count as u32, width as u32);
+    let (mut rows, mut columns) = (size("rows", count)?, size("width", width)?);
     let arguments = &mut [
         pointer(&mut row),
         pointer(&mut to),
@@ -80,8 +80,8 @@ pub fn copy(
     count: usize,
     width: usize,
 ) -> Result<()> {
-    let (mut from_step, mut to_step) = (from_step as u32, to_step as u32);
-    let (mut rows, mut columns) = (count as u32, width as u32);
+    let (mut from_step, mut to_step) = (size("from_step", from_step)?, size("to_step", to_step)?);
+    let (mut rows, mut columns) = (size("rows", count)?, size("width", width)?);
     let arguments = &mut [
         pointer(&mut from),
         pointer(&mut from_step),
@@ -122,8 +122,12 @@ pub fn sum(device: &std::sync::Arc<dyn Device>, pieces: Pieces, mut to: Address)
     let many = count.div_ceil(SUMMED);
     let parts = Memory::<f32>::new(device, many * width)?;
     let mut parts_at = parts.address();
-    let (mut step, mut other_step) = (step as u32, other_step as u32);
-    let (mut pieces, mut groups, mut columns) = (count as u32, groups as u32, width as u32);
+    let (mut step, mut other_step) = (size("step", step)?, size("other_step", other_step)?);
+    let (mut pieces, mut groups, mut columns) = (
+        size("pieces", count)?,
+        size("groups", groups)?,
+        size("width", width)?,
+    );
     let arguments = &mut [
         pointer(&mut at),
         pointer(&mut step),
@@ -137,7 +141,7 @@ pub fn sum(device: &std::sync::Arc<dyn Device>, pieces: Pieces, mut to: Address)
     ];
     let device = &**device;
     launch(device, "sum_parts", grid(width, many), 128, 0, arguments)?;
-    let mut many = many as u32;
+    let mut many = size("parts", many)?;
     let arguments = &mut [
         pointer(&mut parts_at),
         pointer(&mut to),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Memory, launch};
+use crate::device::{Address, Device, Memory, launch, size};
 use crate::error::Result;
 use crate::loss::Logits;
 use crate::route::pointer;
@@ -54,9 +54,9 @@ pub fn draw(device: &Arc<dyn Device>, logits: Logits, draws: &[Draw]) -> Result<
         temperatures: temperatures.address(),
         least: least.address(),
         tokens: tokens.address(),
-        rows: logits.rows as u32,
-        vocabulary: logits.vocabulary as u32,
-        width: logits.width as u32,
+        rows: size("rows", logits.rows)?,
+        vocabulary: size("vocabulary", logits.vocabulary)?,
+        width: size("width", logits.width)?,
     };
     let arguments = &mut [pointer(&mut argument)];
     let (blocks, shared) = ([logits.rows, 1, 1], 256 * (4 + 4 + 8));

@@ -99,6 +99,11 @@ impl Device for Twin {
         Ok([1 << 30; 2])
     }
 
+    /// As on cards of compute capability 9.0.
+    fn shared(&self) -> usize {
+        227 << 10
+    }
+
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()> {
         // SAFETY: the caller has so much memory there, and nothing runs meanwhile.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };

@@ -1,4 +1,4 @@
-//! The optimiser's step on a device.
+//! The optimiser's step on a device, and what comes before it: sums of gradients and their norm.
 
 use std::sync::Arc;
 
@@ -75,6 +75,18 @@ pub fn adamw(
         0,
         &mut [pointer(&mut argument)],
     )
+}
+
+/// `to` += `from`, number by number; as many as weights, which may be more than 2³².
+pub fn add(
+    device: &dyn Device,
+    mut from: Address,
+    mut to: Address,
+    mut count: usize,
+) -> Result<()> {
+    let blocks = [count.div_ceil(256), 1, 1];
+    let arguments = &mut [pointer(&mut from), pointer(&mut to), pointer(&mut count)];
+    launch(device, "add", blocks, 256, 0, arguments)
 }
 
 /// Σ x² in double precision and a fixed order.

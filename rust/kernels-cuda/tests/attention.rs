@@ -250,12 +250,15 @@ impl Case {
             blocks_of.push(count..count + tokens.div_ceil(POSITIONS));
             count += tokens.div_ceil(POSITIONS);
         }
-        let ids: Vec<u32> = (0..count).map(|i| (count - 1 - i) as u32).collect();
-        let cache = Memory::<f32>::new(device, count * 2 * layer).unwrap();
+        // Wherever each of them lies.
+        let cache: Vec<Memory<f32>> = (0..count)
+            .map(|_| Memory::new(device, 2 * layer).unwrap())
+            .collect();
+        let addresses: Vec<u64> = cache.iter().rev().map(Memory::address).collect();
         let (mut block, mut position, mut first) = (Vec::new(), Vec::new(), Vec::new());
         for (&(tokens, rows), blocks) in self.sequences.iter().zip(&blocks_of) {
             for t in 0..tokens {
-                block.push(ids[blocks.start + t / POSITIONS]);
+                block.push(addresses[blocks.start + t / POSITIONS]);
                 position.push(t as u32);
             }
             first.extend(std::iter::repeat_n(blocks.start as u32, rows));
@@ -266,7 +269,8 @@ impl Case {
             Memory::from_slice(device, &self.values).unwrap(),
         );
         let (rows, row) = (position.len(), self.row());
-        let (block, position) = (index(&block), index(&position));
+        let block = Memory::from_slice(device, &block).unwrap();
+        let position = index(&position);
         let appended = Appended {
             keys: (keys.address(), row),
             values: (values.address(), row),
@@ -274,19 +278,9 @@ impl Case {
             blocks: block.address(),
             positions: position.address(),
         };
-        append_paged(
-            &**device,
-            self.heads,
-            appended,
-            cache.address(),
-            2 * layer,
-            layer,
-        )
-        .unwrap();
-        let (queries, ids) = (
-            Memory::from_slice(device, &self.queries).unwrap(),
-            index(&ids),
-        );
+        append_paged(&**device, self.heads, appended, layer).unwrap();
+        let queries = Memory::from_slice(device, &self.queries).unwrap();
+        let blocks = Memory::from_slice(device, &addresses).unwrap();
         let (rows, last, first) = (last.len(), index(&last), index(&first));
         let q = Queries {
             at: queries.address(),
@@ -296,9 +290,7 @@ impl Case {
         };
         let out = Memory::<f32>::new(device, self.queries.len()).unwrap();
         let from = KeyValues::Paged {
-            cache: cache.address(),
-            ids: ids.address(),
-            block_floats: 2 * layer,
+            blocks: blocks.address(),
             layer_floats: layer,
         };
         attend(&**device, self.heads, q, from, out.address(), 0).unwrap();

@@ -3,6 +3,7 @@
 mod common;
 mod library;
 
+use std::ffi::{CString, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use common::{Case, Sizes, apart};
 use library::driver;
 use moevolve_kernels_cuda::experts::{Combination, Experts};
 use moevolve_kernels_cuda::products::Format;
+use moevolve_kernels_cuda::route::{Routing, Rule, select_bytes};
 use moevolve_kernels_cuda::{Device, Driver, Launch, Memory};
 
 const SOURCES: [&str; 5] = [
@@ -57,6 +59,8 @@ fn a_block_of_experts_runs_through_the_driver() {
     let speed = Speed::new(&device, (6, 48, 32, 2), 20).unwrap();
     assert!(speed.few(3, 1).unwrap().0 > 0.0 && speed.many(20, 1).unwrap().both > 0.0);
     says_what_is_wrong(&device);
+    drop((speed, device));
+    gives_back_what_it_took(&library);
     refuses_what_cannot_be_used(&library);
 }
 
@@ -104,6 +108,70 @@ fn says_what_is_wrong(device: &Arc<dyn Device>) {
             .contains("touches memory that is not its own"),
         "{error}"
     );
+}
+
+/// Contexts, streams and modules that are open, and contexts that this thread is in.
+fn alive(library: &Path) -> [i32; 4] {
+    let path = CString::new(library.to_str().unwrap()).unwrap();
+    let mut alive = [-1; 4];
+    // SAFETY: the library stays open, and the function's type is that of host/driver.cc.
+    unsafe {
+        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        let symbol = libc::dlsym(handle, c"twin_driver_alive".as_ptr());
+        let call =
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut i32) -> i32>(symbol);
+        call(alive.as_mut_ptr());
+    }
+    alive
+}
+
+/// A driver that is dropped leaves nothing open, one that fails half-way neither, and a thread is in no other context afterwards.
+fn gives_back_what_it_took(library: &Path) {
+    assert_eq!(alive(library), [0; 4]);
+    for _ in 0..100 {
+        let device = Driver::open_by(library, 0, &[vec![1], vec![2]]).unwrap();
+        let memory = Memory::from_slice(&device, &[1.0_f32]).unwrap();
+        drop(device);
+        assert_eq!(
+            memory.download().unwrap(),
+            [1.0],
+            "whoever has memory has the driver"
+        );
+        assert_eq!(alive(library), [1, 1, 2, 0]);
+    }
+    assert_eq!(alive(library), [0; 4]);
+    assert!(Driver::open_by(library, 0, &[vec![1], vec![0]]).is_err());
+    assert_eq!(
+        alive(library),
+        [0; 4],
+        "a driver whose second image is none"
+    );
+    // Of nothing, the driver is not asked.
+    let device = Driver::open_by(library, 0, &[vec![1]]).unwrap();
+    let none = Memory::<f32>::zeros(&device, 0).unwrap();
+    none.upload(&[]).unwrap();
+    assert_eq!(none.download().unwrap(), []);
+    device.copy(none.address(), none.address(), 0).unwrap();
+    // Cards of capability 8.6 have less for a block than those of 9.0.
+    assert_eq!(device.shared(), 227 << 10);
+    // SAFETY: this file has one test, so no other thread reads the environment.
+    unsafe { std::env::set_var("TWIN_DRIVER_SHARED", "101376") };
+    let small = Driver::open_by(library, 0, &[vec![1]]).unwrap();
+    assert_eq!(small.shared(), 101_376);
+    let route = |experts| {
+        let (h, router) = (vec![0.5_f32; 8], vec![0.5_f32; 8 * experts]);
+        let (h, router) = (
+            Memory::from_slice(&small, &h).unwrap(),
+            Memory::from_slice(&small, &router).unwrap(),
+        );
+        let routing = Routing::new(&small, Rule::Softmax, 1, experts, 2, experts).unwrap();
+        routing.select(h.address(), 8, router.address(), None)
+    };
+    assert!(select_bytes(368) <= small.shared() && small.shared() < select_bytes(384));
+    route(368).unwrap();
+    assert!(route(384).is_err());
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("TWIN_DRIVER_SHARED") };
 }
 
 fn refuses_what_cannot_be_used(library: &Path) {

@@ -112,6 +112,37 @@ proptest! {
     }
 }
 
+/// Scores whose exponential is past the largest number still share a token among its experts, as on the processor.
+#[test]
+fn logits_far_below_zero_are_routed_and_learnt_from_as_on_the_cpu() {
+    let sizes = Sizes {
+        rule: 0,
+        hidden: 16,
+        intermediate: 1,
+        experts: 6,
+        chosen: 2,
+        tokens: 5,
+    };
+    let mut case = Case::new(sizes, false, 7);
+    // Every logit is -110.
+    case.h.fill(-10.0);
+    case.router.fill(0.6875);
+    let (found, mut cpu) = (routed(&case, 7), expected(&case));
+    let weights = found.weights.download().unwrap();
+    assert!(weights.iter().all(|w| w.is_finite()), "{weights:?}");
+    check(&case, 7);
+    let (device, width) = (twin(7), padded(case.experts));
+    let dweights = random(found.copies(), 8);
+    let gradient = Memory::new(&device, case.tokens * width).unwrap();
+    let on = Memory::from_slice(&device, &dweights).unwrap();
+    found.backward(&on, &gradient).unwrap();
+    let mut dlogits = vec![0.0; case.tokens * width];
+    cpu.rule = on_cpu(case.rule);
+    cpu.backward(width, &dweights, &mut dlogits);
+    let gradient = gradient.download().unwrap();
+    assert!(apart(&gradient, &dlogits) < 1e-4, "{gradient:?}");
+}
+
 #[test]
 fn a_router_of_the_largest_models_fits() {
     let sizes = Sizes {

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex};
+
 use common::{apart, cases, random, twin};
 use moevolve_kernels::adamw as cpu_adamw;
 use moevolve_kernels::loss::{cross_entropy as cpu_cross_entropy, entropy, log_sum_exp};
@@ -12,9 +15,123 @@ use moevolve_kernels::{Isa, padded, rows as cpu_rows};
 use moevolve_kernels_cuda::loss::{Logits, cross_entropy, log_probabilities};
 use moevolve_kernels_cuda::norm::{Angles, Norm, Stepped, rms_norm, rms_norm_backward, rotate};
 use moevolve_kernels_cuda::sample::{Draw, draw};
-use moevolve_kernels_cuda::update::{AdamW, adamw, sum_squares};
-use moevolve_kernels_cuda::{Memory, rows};
+use moevolve_kernels_cuda::update::{AdamW, adamw, add, sum_squares};
+use moevolve_kernels_cuda::{Address, Device, Error, Launch, Memory, Result, rows};
 use proptest::prelude::*;
+
+/// A device that computes nothing, and keeps how it was asked to.
+#[derive(Default)]
+struct Recorder {
+    launches: Mutex<Vec<(Launch, Vec<u64>)>>,
+}
+
+impl Device for Recorder {
+    fn allocate(&self, _: usize) -> Result<Address> {
+        Ok(1 << 40)
+    }
+
+    fn free(&self, _: Address, _: usize) {}
+
+    fn memory(&self) -> Result<[usize; 2]> {
+        Ok([usize::MAX; 2])
+    }
+
+    fn shared(&self) -> usize {
+        227 << 10
+    }
+
+    fn upload(&self, _: &[u8], _: Address) -> Result<()> {
+        Ok(())
+    }
+
+    fn download(&self, _: Address, _: &mut [u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn copy(&self, _: Address, _: Address, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn clear(&self, _: Address, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    unsafe fn launch(&self, launch: Launch, arguments: &mut [*mut c_void]) -> Result<()> {
+        // SAFETY: what is launched here has arguments of 64 bits alone.
+        let read = arguments
+            .iter()
+            .map(|&at| unsafe { at.cast::<u64>().read() });
+        self.launches.lock().unwrap().push((launch, read.collect()));
+        Ok(())
+    }
+}
+
+/// A gradient has as many numbers as the network, which may be more than 32 bits count: kernels take them, or say that they do not.
+#[test]
+fn sizes_past_32_bits_are_whole_or_refused() {
+    let (device, count) = (Recorder::default(), (1_usize << 32) + 16);
+    add(&device, 3, 5, count).unwrap();
+    let launches = std::mem::take(&mut *device.launches.lock().unwrap());
+    let [(launch, arguments)] = &launches[..] else {
+        panic!("{} launches", launches.len())
+    };
+    assert_eq!(*arguments, [3, 5, count as u64]);
+    let [x, y, z] = launch.blocks.map(|n| n as usize);
+    assert!(x * y * z * launch.threads as usize >= count);
+    let adam = AdamW {
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        gradient_scale: 1.0,
+        step: 1,
+    };
+    // So many blocks are more than a launch has.
+    let most = i32::MAX as usize;
+    let error = adamw(&device, adam, 3, 5, 7, 9, 0, 256 * (most + 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "blocks along x is 2147483648; kernels take up to 2147483647"
+    );
+    let norm = Norm {
+        rows: count,
+        groups: 1,
+        width: 16,
+        count: 16,
+        epsilon: 1e-6,
+    };
+    let at = Stepped { at: 3, step: 16 };
+    let wide = Logits {
+        at: 3,
+        rows: 1,
+        vocabulary: 16,
+        width: count,
+    };
+    let shared: Arc<dyn Device> = Arc::new(Recorder::default());
+    let refused = [
+        ("width", rows::add_row(&device, 3, 5, 1, count)),
+        ("rows", rows::add_row(&device, 3, 5, count, 16)),
+        ("rows", rows::gather(&device, 3, 5, 7, count, 16)),
+        ("width", rows::scatter_add(&device, 3, 5, 7, 1, count)),
+        ("from_step", rows::copy(&device, (3, count), (5, 16), 1, 16)),
+        ("rows", rms_norm(&device, norm, at, 5, at, 7)),
+        (
+            "width",
+            cross_entropy(&shared, wide, &[1], &[1.0]).map(|_| ()),
+        ),
+    ];
+    for (what, refused) in refused {
+        let Err(Error::TooLarge {
+            what: named, value, ..
+        }) = refused
+        else {
+            panic!("{what} of {count} is taken")
+        };
+        assert_eq!((named, value), (what, count));
+    }
+    assert!(device.launches.lock().unwrap().is_empty());
+}
 
 proptest! {
     #![proptest_config(cases(24))]
@@ -152,6 +269,9 @@ proptest! {
         }
         let halves: Vec<u16> = w.download().unwrap().into_iter().map(common::bf16).collect();
         prop_assert_eq!(rounded.download().unwrap(), halves);
+        let sum: Vec<f32> = w.download().unwrap().iter().zip(&gradient).map(|(a, b)| a + b).collect();
+        add(&*device, g.address(), w.address(), count).unwrap();
+        prop_assert_eq!(w.download().unwrap(), sum);
         let squares: f64 = gradient.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
         prop_assert!((sum_squares(&device, g.address(), count).unwrap() / squares - 1.0).abs() < 1e-9);
     }

@@ -12,6 +12,7 @@ use moevolve_kernels::worker_pool::WorkerPool;
 use crate::batch::{Packed, Paged, QueryRows};
 use crate::config::Config;
 use crate::draw::Sampler;
+use crate::error::Result;
 use crate::objective::{LossTargets, Sums};
 
 /// Memory of a device, in the forms that passes keep.
@@ -52,6 +53,11 @@ pub trait Backend: Copy + Send + Sync {
 
     /// Bytes that the device has to give.
     fn free_memory(&self) -> usize;
+
+    /// Whether the device failed: what follows then computes nothing, and who goes on step by step stops.
+    fn failed(&self) -> bool {
+        false
+    }
 
     /// Bytes of one of its blocks.
     fn block_bytes(&self) -> usize;
@@ -272,13 +278,13 @@ pub trait Trained {
     fn expert_norms(&self, gradient: &TrainedBuffer<Self>) -> Vec<Vec<f64>>;
 
     /// One step of AdamW, after which passes compute with the new weights. `moments` are the first and second ones, which
-    /// the step makes where they are empty.
+    /// the step makes where they are empty. Where something failed, now or since the batch began, weights and moments are as before.
     fn optimizer_step(
         &mut self,
         adam: AdamW,
         gradient: &TrainedBuffer<Self>,
         moments: &mut [TrainedBuffer<Self>; 2],
-    );
+    ) -> Result<()>;
 
     /// Moves the routers' selection biases, if they train, by `rate` towards an even load; `load` (layers, experts) are shares.
     fn balance(&mut self, rate: f32, load: &[Vec<f64>]);

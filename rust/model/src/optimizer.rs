@@ -105,7 +105,7 @@ pub struct Update<'a, D: Device> {
 }
 
 impl<D: Device> Update<'_, D> {
-    /// Refuses, and changes nothing, if the loss or the norm is not finite.
+    /// Refuses, and changes nothing, if the loss or the norm is not finite, or the device failed.
     pub fn apply(
         self,
         trained: &mut impl Trained<Device = D>,
@@ -132,7 +132,7 @@ impl<D: Device> Update<'_, D> {
                 value: gradient_norm,
             });
         }
-        optimizer.step += 1;
+        let step = optimizer.step + 1;
         let adam = AdamW {
             learning_rate,
             beta1: optimizer.beta1,
@@ -141,14 +141,15 @@ impl<D: Device> Update<'_, D> {
             weight_decay: optimizer.weight_decay,
             // As torch's clip_grad_norm_ does.
             gradient_scale: (f64::from(optimizer.clip) / (gradient_norm + 1e-6)).min(1.0) as f32,
-            step: optimizer.step,
+            step,
         };
         let expert_gradient = if norms {
             trained.expert_norms(gradient)
         } else {
             Vec::new()
         };
-        trained.optimizer_step(adam, gradient, &mut optimizer.moments);
+        trained.optimizer_step(adam, gradient, &mut optimizer.moments)?;
+        optimizer.step = step;
         let expert_load = trainer.loads(layers, experts);
         trained.balance(optimizer.bias_rate, &expert_load);
         Ok(StepReport {

@@ -287,7 +287,7 @@ impl<D: Device> Shard<D> {
         let (mut tokens, mut scale) = (Vec::new(), Vec::new());
         let mut policy: Vec<TokenTarget> = Vec::new();
         let mut rest = sequences.iter().peekable();
-        while rest.peek().is_some() {
+        while rest.peek().is_some() && !backend.failed() {
             chunk.clear();
             tokens.clear();
             scale.clear();

@@ -156,7 +156,7 @@ impl Engine {
         self.work(py, |model| model.choose_precision(name))
     }
 
-    #[pyo3(signature = (index, kernels, driver="libcuda.so.1", precision=None))]
+    #[pyo3(signature = (index, kernels, driver="libcuda.so.1", precision=None, stay=false))]
     fn to_card(
         &self,
         py: Python<'_>,
@@ -164,10 +164,14 @@ impl Engine {
         kernels: PathBuf,
         driver: &str,
         precision: Option<&str>,
+        stay: bool,
     ) -> PyResult<()> {
         self.work(py, |model| {
             let device = Driver::open_by(Path::new(driver), index, &images(&kernels)?)?;
-            model.to_card(&format!("cuda:{index}"), &device, precision)
+            match model.to_card(&format!("cuda:{index}"), &device, precision) {
+                Err(Error::NotOnCards { .. }) if stay => Ok(()),
+                moved => moved,
+            }
         })
     }
 

@@ -49,8 +49,11 @@ calls! {
     device = "cuDeviceGet" fn(*mut c_int, c_int);
     attribute = "cuDeviceGetAttribute" fn(*mut c_int, c_int, c_int);
     retain = "cuDevicePrimaryCtxRetain" fn(*mut Handle, c_int);
-    set_current = "cuCtxSetCurrent" fn(Handle);
+    release = "cuDevicePrimaryCtxRelease_v2" fn(c_int);
+    push = "cuCtxPushCurrent_v2" fn(Handle);
+    pop = "cuCtxPopCurrent_v2" fn(*mut Handle);
     create_stream = "cuStreamCreate" fn(*mut Handle, c_uint);
+    destroy_stream = "cuStreamDestroy_v2" fn(Handle);
     synchronize = "cuStreamSynchronize" fn(Handle);
     allocate = "cuMemAllocAsync" fn(*mut u64, usize, Handle);
     free = "cuMemFreeAsync" fn(u64, Handle);
@@ -60,6 +63,7 @@ calls! {
     copy = "cuMemcpyDtoDAsync_v2" fn(u64, u64, usize, Handle);
     set = "cuMemsetD8Async" fn(u64, u8, usize, Handle);
     load = "cuModuleLoadData" fn(*mut Handle, *const c_void);
+    unload = "cuModuleUnload" fn(Handle);
     function = "cuModuleGetFunction" fn(*mut Handle, Handle, *const c_char);
     set_attribute = "cuFuncSetAttribute" fn(Handle, c_int, c_int);
     launch = "cuLaunchKernel" fn(Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void);

@@ -19,11 +19,12 @@ use moevolve_kernels::Isa;
 use moevolve_kernels::activation::Activation;
 use moevolve_kernels::route::Rule;
 use moevolve_kernels::worker_pool::WorkerPool;
+use moevolve_kernels_cuda::Address;
 use moevolve_kernels_cuda::attention::{Heads, MOST_WIDTH};
 use moevolve_kernels_cuda::experts::{Block, Experts};
 use moevolve_kernels_cuda::norm::Norm;
 use moevolve_kernels_cuda::products::{Format, Matrices, Products};
-use moevolve_kernels_cuda::{Address, route};
+use moevolve_kernels_cuda::route::{self, MOST_CHOSEN, MOST_EXPERTS};
 
 use crate::adapter::Adapter;
 use crate::config::Config;
@@ -69,8 +70,25 @@ pub fn obstacle(config: &Config, layout: &Layout) -> Option<&'static str> {
             layout.widths.head > MOST_WIDTH,
             "heads wider than 256 (head_dim)",
         ),
+        (
+            config.experts > MOST_EXPERTS,
+            "more than 512 experts (num_experts, num_local_experts)",
+        ),
+        (
+            config.chosen > MOST_CHOSEN,
+            "more than 32 experts for a token (num_experts_per_tok)",
+        ),
     ];
     found.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
+}
+
+/// As [`obstacle`], of one device.
+pub fn obstacle_on(device: &dyn Device, config: &Config, layout: &Layout) -> Option<&'static str> {
+    let routed = config.experts > 1 && route::select_bytes(config.experts) > device.shared();
+    let here = routed.then_some(
+        "the choice among so many experts (num_experts, num_local_experts) with the shared memory of this card",
+    );
+    obstacle(config, layout).or(here)
 }
 
 /// A network on a device: everything a pass reads.

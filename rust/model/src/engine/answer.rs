@@ -149,6 +149,9 @@ impl<F: FnMut(&[f32], Range<usize>)> Reading for TextOf<'_, F> {
             batch.clear();
             batch.push(&ids[..end], ids.len(), &Positions::From(0), start..end);
             pass.packed(backend, &batch, Keep::Nothing, |_, _| {});
+            if backend.failed() {
+                return;
+            }
             let rows = match self.outputs {
                 Outputs::Logits => backend.logits_of(&pass.head),
                 Outputs::Hidden => backend.hidden_of(&pass.head),
@@ -176,6 +179,9 @@ fn read<T, B: Backend>(
             n += 1;
         }
         pass.packed(backend, &batch, Keep::Nothing, |_, _| {});
+        if backend.failed() {
+            return;
+        }
         let (now, later) = rest.split_at_mut(n);
         let logits = backend.logits_of(&pass.head);
         let mut rows = logits.chunks_exact(padded(backend.host().config.vocabulary));

@@ -49,16 +49,15 @@ impl OnCard {
         Ok(host)
     }
 
-    /// Takes an optimiser over, its moments included.
-    pub fn put_optimizer(&mut self, optimizer: &Optimizer) -> Result<()> {
+    /// An optimiser with its moments on the device.
+    pub fn optimizer_here(&self, optimizer: &Optimizer) -> Result<Optimizer<CardMemory>> {
         let mut card = optimizer.like::<CardMemory>();
         for (to, from) in card.moments.iter_mut().zip(&optimizer.moments) {
             if !from.is_empty() {
                 *to = cuda::CardBuffer::from_slice(self.weights.device(), from)?;
             }
         }
-        self.optimizer = card;
-        Ok(())
+        Ok(card)
     }
 }
 
@@ -71,7 +70,7 @@ impl Engine {
         device: &Arc<dyn cuda::Device>,
         precision: Option<&str>,
     ) -> Result<()> {
-        if let Some(what) = self.card_obstacle() {
+        if let Some(what) = cuda::obstacle_on(&**device, &self.config, &self.layout) {
             return Err(Error::NotOnCards {
                 family: self.config.family.describe().model_type,
                 what,
@@ -96,7 +95,7 @@ impl Engine {
             failure: Failure::default(),
             pool: WorkerPool::new(1),
         };
-        card.put_optimizer(moved.as_ref().unwrap_or(&self.optimizer))?;
+        card.optimizer = card.optimizer_here(moved.as_ref().unwrap_or(&self.optimizer))?;
         self.weights_version += 1;
         self.card = Some(Box::new(card));
         self.trainer = Trainer::default();

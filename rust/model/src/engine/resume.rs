@@ -118,12 +118,17 @@ impl Engine {
             );
             return Err(Error::file(&file, reason));
         }
+        // Room for the moments comes first: nothing has changed if there is none.
+        let on_card = match &self.card {
+            Some(card) => Some(card.optimizer_here(&optimizer)?),
+            None => None,
+        };
         self.put(read);
-        match &mut self.card {
-            Some(card) => card.put_optimizer(&optimizer)?,
-            None => self.optimizer = optimizer,
-        }
         self.check_device()?;
+        match (&mut self.card, on_card) {
+            (Some(card), Some(moved)) => card.optimizer = moved,
+            _ => self.optimizer = optimizer,
+        }
         Ok(record.state)
     }
 }

@@ -10,6 +10,7 @@ use moevolve_kernels::worker_pool::WorkerPool;
 use super::Memory;
 use crate::adapter::Adapter;
 use crate::backend;
+use crate::error::Result;
 use crate::layout::{Layer, Layout};
 use crate::parameters::{Parameters, pack};
 
@@ -76,7 +77,12 @@ impl backend::Trained for Trained<'_> {
         self.layout.layers.iter().map(norms).collect()
     }
 
-    fn optimizer_step(&mut self, adam: AdamW, gradient: &Vec<f32>, moments: &mut [Vec<f32>; 2]) {
+    fn optimizer_step(
+        &mut self,
+        adam: AdamW,
+        gradient: &Vec<f32>,
+        moments: &mut [Vec<f32>; 2],
+    ) -> Result<()> {
         let (isa, layout) = (self.isa, self.layout);
         for moments in moments.iter_mut() {
             if moments.is_empty() {
@@ -96,6 +102,7 @@ impl backend::Trained for Trained<'_> {
                     .each(&mut jobs, &|piece, _| piece.update(isa, adam, layout));
             }
         }
+        Ok(())
     }
 
     fn balance(&mut self, rate: f32, load: &[Vec<f64>]) {

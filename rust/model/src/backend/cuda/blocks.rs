@@ -82,17 +82,21 @@ impl Backend for Card<'_> {
         memory.map_or(0, |[free, _]| free)
     }
 
+    fn failed(&self) -> bool {
+        self.failure.is_set()
+    }
+
     fn block_bytes(&self) -> usize {
         4 * self.block_floats(0).0
     }
 
     fn reserve_kv(&self, cache: &KvCache, count: usize) {
         let floats = self.block_floats(0).0;
-        self.attempt(|| cache.reserve(self.device(), floats, count).map(|_| ()));
+        self.attempt(|| cache.reserve(self.device(), floats, count));
     }
 
     fn trim_kv(&self, cache: &KvCache, count: usize) {
-        self.attempt(|| cache.trim(self.device(), self.block_floats(0).0, count));
+        cache.trim(count);
     }
 
     fn copy_kv(&self, cache: &KvCache, from: u32, to: u32) {
@@ -229,9 +233,12 @@ impl Backend for Card<'_> {
         Cow::Owned(read.unwrap_or_else(|| vec![0.0; count]))
     }
 
-    /// On the processor, by the very code that draws there.
+    /// On the processor, by the very code that draws there; nothing from a pass that failed.
     fn sample(&self, head: &mut Head, samplers: &mut [impl Sampler]) {
         let logits = self.logits_of(head).into_owned();
+        if self.failed() {
+            return;
+        }
         let rows = Rows {
             isa: self.isa,
             vocabulary: self.config.vocabulary,

@@ -25,6 +25,11 @@ impl Failure {
         }
     }
 
+    /// Whether something failed since somebody asked for it.
+    pub fn is_set(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// The first error, which is forgotten.
     pub fn take(&self) -> Result<()> {
         self.lock().take().map_or(Ok(()), Err)

@@ -199,8 +199,8 @@ impl Card<'_> {
             }
         }
         let w = self.layout.widths;
-        let (rows, blocks, positions) =
-            (blocks.len(), self.index(&blocks)?, self.index(&positions)?);
+        let (rows, positions) = (blocks.len(), self.index(&positions)?);
+        let blocks = Memory::from_slice(self.device(), &cache.addresses(blocks))?;
         let appended = Appended {
             keys: (a.keys.address(), w.keys),
             values: (a.key_values.at(w.keys), 2 * w.keys),
@@ -208,15 +208,8 @@ impl Card<'_> {
             blocks: blocks.address(),
             positions: positions.address(),
         };
-        let (floats, start) = self.block_floats(layer);
-        append(
-            &**self.device(),
-            self.heads(),
-            appended,
-            cache.address(),
-            floats,
-            start,
-        )
+        let (_, start) = self.block_floats(layer);
+        append(&**self.device(), self.heads(), appended, start)
     }
 
     pub(super) fn attend_blocks(
@@ -229,33 +222,28 @@ impl Card<'_> {
     ) -> Result<()> {
         let (device, w) = (self.device(), self.layout.widths);
         let end = layer + 1 == self.config.layers;
-        let (mut ids, mut first) = (Vec::new(), Vec::new());
+        let (mut blocks, mut first) = (Vec::new(), Vec::new());
         for sequence in sequences {
             let count = if end {
                 sequence.outputs
             } else {
                 sequence.tokens
             };
-            first.extend(std::iter::repeat_n(ids.len() as u32, count));
-            ids.extend_from_slice(sequence.blocks);
+            first.extend(std::iter::repeat_n(blocks.len() as u32, count));
+            blocks.extend_from_slice(sequence.blocks);
         }
         let out = a.attended.reserve(device, rows.len() * w.queries)?;
-        let (last, first, ids) = (
-            self.index(&rows.last)?,
-            self.index(&first)?,
-            self.index(&ids)?,
-        );
+        let (last, first) = (self.index(&rows.last)?, self.index(&first)?);
+        let blocks = Memory::from_slice(device, &cache.addresses(blocks))?;
         let queries = Queries {
             at: a.queries.address(),
             rows: rows.len(),
             last: last.address(),
             first: first.address(),
         };
-        let (block_floats, layer_floats) = self.block_floats(layer);
+        let (_, layer_floats) = self.block_floats(layer);
         let from = KeyValues::Paged {
-            cache: cache.address(),
-            ids: ids.address(),
-            block_floats,
+            blocks: blocks.address(),
             layer_floats,
         };
         attend_rows(&**device, self.heads(), queries, from, out, 0)

@@ -4,8 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use moevolve_kernels::adamw::AdamW;
-use moevolve_kernels_cuda::rows::add_row;
-use moevolve_kernels_cuda::update::{self, adamw, sum_squares};
+use moevolve_kernels_cuda::update::{self, adamw, add, sum_squares};
 use moevolve_kernels_cuda::{Address, Device, Memory, Result};
 
 use super::memory::{Buffer, CardMemory};
@@ -50,8 +49,15 @@ impl Trained<'_> {
 
     fn step(&mut self, adam: AdamW, gradient: Address, moments: &mut [Buffer; 2]) -> Result<()> {
         let (device, count) = (self.device().clone(), self.count());
-        for moments in moments.iter_mut().filter(|moments| moments.is_empty()) {
-            *moments = Buffer::zeros(&device, count)?;
+        let made = |there: &Buffer| {
+            let zeros = there.is_empty().then(|| Buffer::zeros(&device, count));
+            zeros.transpose()
+        };
+        let made = [made(&moments[0])?, made(&moments[1])?];
+        for (moments, made) in moments.iter_mut().zip(made) {
+            if let Some(made) = made {
+                *moments = made;
+            }
         }
         let fits = |moments: &Buffer| moments.memory().map(Memory::len) == Some(count);
         assert!(moments.iter().all(fits), "moments of other numbers");
@@ -91,7 +97,7 @@ impl backend::Trained for Trained<'_> {
     fn add_gradient(&self, part: &Buffer, total: &mut Buffer) -> f64 {
         let (device, count) = (self.device(), self.count());
         let norm = self.failure.attempt(|| {
-            add_row(&**device, part.address(), total.address(), 1, count)?;
+            add(&**device, part.address(), total.address(), count)?;
             Ok(sum_squares(device, total.address(), count)?.sqrt())
         });
         norm.unwrap_or(f64::NAN)
@@ -111,16 +117,26 @@ impl backend::Trained for Trained<'_> {
         self.layout.layers.iter().map(norms).collect()
     }
 
-    fn optimizer_step(&mut self, adam: AdamW, gradient: &Buffer, moments: &mut [Buffer; 2]) {
-        let failure = self.failure;
-        failure.attempt(|| self.step(adam, gradient.address(), moments));
+    fn optimizer_step(
+        &mut self,
+        adam: AdamW,
+        gradient: &Buffer,
+        moments: &mut [Buffer; 2],
+    ) -> crate::Result<()> {
+        self.failure.take()?;
+        Ok(self.step(adam, gradient.address(), moments)?)
     }
 
     fn balance(&mut self, rate: f32, load: &[Vec<f64>]) {
         if self.adapter.is_some() || self.bias.is_empty() {
             return;
         }
-        balance(self.bias, rate, load);
-        self.failure.attempt(|| self.weights.put_bias(self.bias));
+        self.failure.attempt(|| {
+            let mut bias = self.bias.to_vec();
+            balance(&mut bias, rate, load);
+            self.weights.put_bias(&bias)?;
+            self.bias.copy_from_slice(&bias);
+            Ok(())
+        });
     }
 }
