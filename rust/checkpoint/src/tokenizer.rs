@@ -139,6 +139,17 @@ impl Tokenizer {
         matches!(self.inner.get_model(), ModelWrapper::BPE(model) if model.ignore_merges)
     }
 
+    /// Texts of the tokens that are found in a text before it is split.
+    pub fn added(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder();
+        added.into_values().map(|token| token.content).collect()
+    }
+
+    /// Whether each token is a whole word: a text of others becomes unknown tokens.
+    pub fn has_words_alone(&self) -> bool {
+        matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
+    }
+
     /// What stands around each text: found by encoding one, whatever post-processors say so.
     pub fn frame(&self) -> Result<Frame> {
         for text in ["a", "0", "e", " ", "\u{4e00}"] {
