@@ -353,6 +353,8 @@ def test_yarn_says_its_factor_even_where_lengths_would(folder: Path) -> None:
         ("quantization_config", {"quant_method": "gptq", "bits": 4}),
         ("quantization_config", "fp8"),
         ("max_position_embeddings", True),
+        ("is_causal", False),
+        ("is_causal", None),
     ],
 )
 def test_a_key_of_another_type_or_kind_is_refused_and_the_plan_says_so(
