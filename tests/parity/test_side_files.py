@@ -40,26 +40,26 @@ FILES: list[dict[str, dict[str, Any]]] = [
     {"added_tokens.json": {"<x>": 56, "<mark>": 55}},
     {"added_tokens.json": {"<x>": 55}, "special_tokens_map.json": {"eos_token": "<x>"}},
     {"tokenizer.json": {"truncation": CUT}},
-    *(
-        {"tokenizer_config.json": settings, "special_tokens_map.json": beside}
-        for settings, beside in [
-            ({EXTRA: ["<mark>"]}, {EXTRA: ["<q>"]}),
-            ({EXTRA: ["<q>", "<mark>"]}, {EXTRA: ["<mark>", "<x>"]}),
-            ({OLDER: ["<mark>"]}, {OLDER: ["<q>"]}),
-            ({OLDER: ["<mark>"]}, {EXTRA: ["<q>"]}),
-            ({EXTRA: ["<mark>"]}, {OLDER: ["<q>"]}),
-            ({EXTRA: []}, {OLDER: ["<q>"]}),
-            ({EXTRA: [], OLDER: ["<q>"]}, {}),
-            ({}, {EXTRA: ["<mark>"], OLDER: ["<q>"]}),
-            ({EXTRA: {"x_token": "<mark>"}}, {EXTRA: ["<q>"]}),
-            ({EXTRA: ["<mark>"]}, {EXTRA: {"x_token": "<q>"}}),
-            ({"x_token": "<mark>"}, {"x_token": "<q>"}),
-            ({"x_token": "<mark>"}, {"bos_token": "<q>"}),
-            ({"x_token": "<mark>", OWN: {"y_token": "<q>"}}, {}),
-            ({OWN: {"y_token": "<q>"}}, {"x_token": "<mark>"}),
-            ({OWN: {"y_token": "<q>"}}, {}),
-        ]
-    ),
+]
+JOINED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({EXTRA: ["<mark>"]}, {EXTRA: ["<q>"]}),
+    ({EXTRA: ["<q>", "<mark>"]}, {EXTRA: ["<mark>", "<x>"]}),
+    ({OLDER: ["<mark>"]}, {OLDER: ["<q>"]}),
+    ({OLDER: ["<mark>"]}, {EXTRA: ["<q>"]}),
+    ({EXTRA: ["<mark>"]}, {OLDER: ["<q>"]}),
+    ({EXTRA: []}, {OLDER: ["<q>"]}),
+    ({EXTRA: [], OLDER: ["<q>"]}, {}),
+    ({}, {EXTRA: ["<mark>"], OLDER: ["<q>"]}),
+    ({EXTRA: {"x_token": "<mark>"}}, {EXTRA: ["<q>"]}),
+    ({EXTRA: ["<mark>"]}, {EXTRA: {"x_token": "<q>"}}),
+    ({"x_token": "<mark>"}, {"x_token": "<q>"}),
+    ({"x_token": "<mark>"}, {"bos_token": "<q>"}),
+    ({"x_token": "<mark>", OWN: {"y_token": "<q>"}}, {}),
+    ({OWN: {"y_token": "<q>"}}, {"x_token": "<mark>"}),
+    ({OWN: {"y_token": "<q>"}}, {}),
+]
+FILES += [
+    {"tokenizer_config.json": settings, "special_tokens_map.json": beside} for settings, beside in JOINED
 ]
 
 
