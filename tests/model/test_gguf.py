@@ -123,15 +123,30 @@ def test_a_wrong_file_is_refused_by_name(tmp_path, change, words):
         assert word in message, message
 
 
-def test_an_unknown_split_is_told(tmp_path):
+@pytest.mark.parametrize("name", ["of-tomorrow", "kimi-k2", "gemma4", "superbpe"])
+def test_a_split_that_is_not_known_is_refused(tmp_path, name):
     metadata, tensors = llama()
+    metadata["tokenizer.ggml.pre"] = name
     file = tmp_path / "model.gguf"
     file.write_bytes(gguf(metadata, tensors))
-    assert _native.Engine.load(file, 1).notes == []
-    metadata["tokenizer.ggml.pre"] = "of-tomorrow"
+    with pytest.raises(CheckpointError, match=rf"model\.gguf: tokenizer\.ggml\.pre: \"{name}\""):
+        _native.Engine.load(file, 1)
+
+
+@pytest.mark.parametrize("name", [None, "", "default"])
+def test_a_file_without_a_split_has_llama_cpps_own(tmp_path, name):
+    metadata, tensors = llama()
+    metadata["tokenizer.ggml.merges"] = ["a b", "0 1", "2 3", "01 23", "Ġ 0"]
+    metadata["tokenizer.ggml.tokens"][32:36] = ["01", "23", "0123", "Ġ0"]
+    metadata["tokenizer.ggml.pre"] = name
+    if name is None:
+        del metadata["tokenizer.ggml.pre"]
+    file = tmp_path / "model.gguf"
     file.write_bytes(gguf(metadata, tensors))
-    (note,) = _native.Engine.load(file, 1).notes
-    assert "of-tomorrow" in note
+    engine = _native.Engine.load(file, 1)
+    # Three digits at a time, none with the blank before them.
+    assert engine.encode("ab 0123") == [36, 39, 32, 28, 29]
+    assert engine.notes == []
 
 
 def test_the_rule_behind_rope_factors_is_found(tmp_path):

@@ -119,6 +119,8 @@ def test_what_no_file_can_say_of_a_text_is_refused_on_export(tmp_path, single):
         ({"rope_type": "yarn", "factor": 4.0, "mscale": 0.6, "mscale_all_dim": 1.0}, "attention_factor"),
         ({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.0}, "attention_factor"),
         ({"rope_type": "yarn", "factor": 4.0, "truncate": False}, "truncate"),
+        ({"rope_type": "yarn", "factor": 4.0, "beta_fast": 4.0}, "beta_fast 32 .* not 4 and 1"),
+        ({"rope_type": "yarn", "factor": 4.0, "beta_slow": 2.0}, "beta_slow 1 .* not 32 and 2"),
     ],
 )
 def test_a_rotation_that_no_file_can_say_is_refused_on_export(tmp_path, rope, word):

@@ -78,6 +78,7 @@ def test_what_was_saved_for_batches_of_training_cuts_and_fills_no_prompt(
         {"tokenizer_config.json": {"extra_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"additional_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"image_token": "<mark>"}},
+        {"tokenizer_config.json": {"model_specific_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"mask_token": MARK}},
         {"special_tokens_map.json": {"pad_token": "<mark>"}},
         {"special_tokens_map.json": {"additional_special_tokens": [MARK]}},
@@ -104,6 +105,53 @@ def test_the_settings_own_tokens_count_before_the_map_beside_them(folder: Path) 
     assert load(folder).special == {"bos_token": "<a>", "eos_token": "<eos>"}
     edited(folder / "tokenizer_config.json", added_tokens_decoder={})
     assert load(folder).special == {"bos_token": "<b>"}
+
+
+EXTRA, OLDER, OWN = "extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"
+
+
+@pytest.mark.parametrize(
+    ("settings", "beside", "tokens", "special"),
+    [
+        ({EXTRA: ["<a>"]}, {EXTRA: ["<b>"]}, ["<a>", "<b>"], {}),
+        ({EXTRA: ["<b>", "<a>"]}, {EXTRA: ["<a>"]}, ["<b>", "<a>"], {}),
+        ({OLDER: ["<a>"]}, {OLDER: ["<b>"]}, ["<a>"], {}),
+        ({OLDER: ["<a>"]}, {EXTRA: ["<b>"]}, ["<a>", "<b>"], {}),
+        ({EXTRA: ["<a>"]}, {OLDER: ["<b>"]}, ["<a>"], {}),
+        ({EXTRA: []}, {OLDER: ["<b>"]}, [], {}),
+        ({EXTRA: [], OLDER: ["<b>"]}, {}, ["<b>"], {}),
+        ({}, {EXTRA: ["<a>"], OLDER: ["<b>"]}, ["<a>"], {}),
+        ({EXTRA: {"x_token": "<a>"}}, {EXTRA: ["<b>"]}, ["<a>", "<b>"], {"x_token": "<a>"}),
+        ({EXTRA: ["<a>"]}, {EXTRA: {"x_token": "<b>"}}, ["<b>"], {"x_token": "<b>"}),
+        ({"x_token": "<a>"}, {"x_token": "<b>"}, ["<a>"], {"x_token": "<a>"}),
+        ({"x_token": "<a>"}, {"bos_token": "<b>"}, ["<b>", "<a>"], {"bos_token": "<b>", "x_token": "<a>"}),
+        ({"x_token": "<a>", OWN: {"y_token": "<b>"}}, {}, ["<a>"], {"x_token": "<a>"}),
+        ({OWN: {"y_token": "<b>"}}, {"x_token": "<a>"}, ["<a>", "<b>"], {"x_token": "<a>", "y_token": "<b>"}),
+    ],
+)
+def test_tokens_that_two_files_name_are_joined_as_transformers_joins_them(
+    folder: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    beside: dict[str, Any],
+    tokens: list[str],
+    special: dict[str, str],
+) -> None:
+    edited(folder / "tokenizer_config.json", **settings)
+    edited(folder / "special_tokens_map.json", **beside)
+    load(folder).save(tmp_path / "saved")
+    for engine in (load(folder), load(tmp_path / "saved")):
+        ids = {token: engine.encode(token) for token in ("<a>", "<b>")}
+        assert ids == {t: [55 + tokens.index(t)] if t in tokens else ids[t] for t in ids}
+        assert all(len(ids[token]) > 1 for token in ids if token not in tokens)
+        assert engine.special == special
+
+
+def test_special_tokens_of_a_text_that_are_none_are_refused(folder: Path) -> None:
+    edited(folder / "tokenizer_config.json", split_special_tokens=True)
+    refused(folder, "tokenizer_config.json", "split_special_tokens")
+    edited(folder / "tokenizer_config.json", split_special_tokens=False)
+    load(folder)
 
 
 def test_a_token_beyond_the_embedding_is_refused_where_it_is_used(folder: Path) -> None:
@@ -146,6 +194,7 @@ def test_of_several_templates_the_default_is_taken_and_no_other(folder: Path) ->
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {"content": "y"}}}', "no id"),
         ("tokenizer_config.json", '{"additional_special_tokens": "x"}', "additional_special_tokens"),
         ("tokenizer_config.json", '{"additional_special_tokens": {"a": 3}}', "is no token"),
+        ("tokenizer_config.json", '{"model_specific_special_tokens": 3}', "model_specific_special_tokens"),
         ("special_tokens_map.json", '{"a": ', "is not JSON"),
         ("added_tokens.json", '{"a": "b"}', "no id"),
         ("generation_config.json", "{", "is not JSON"),
@@ -218,6 +267,18 @@ def test_a_head_beside_a_flag_that_ties_it_counts_where_it_differs(folder: Path)
     del named["model.embed_tokens.weight"]
     write_tensors(folder / "model.safetensors", {**named, "lm_head.weight": embedding})
     assert scores(load(folder)) == scores(tied)
+
+
+def test_a_folder_without_a_head_or_a_word_about_it_computes_with_its_embedding(folder: Path) -> None:
+    named = single(folder)
+    del named["lm_head.weight"]
+    write_tensors(folder / "model.safetensors", named)
+    edited(folder / "config.json", tie_word_embeddings=...)
+    unsaid = load(folder)
+    edited(folder / "config.json", tie_word_embeddings=True)
+    assert scores(unsaid) == scores(load(folder))
+    edited(folder / "config.json", tie_word_embeddings=False)
+    refused(folder, "lm_head.weight", "is missing")
 
 
 def test_the_single_file_counts_before_an_index(folder: Path) -> None:
@@ -353,6 +414,8 @@ def test_yarn_says_its_factor_even_where_lengths_would(folder: Path) -> None:
         ("quantization_config", {"quant_method": "gptq", "bits": 4}),
         ("quantization_config", "fp8"),
         ("max_position_embeddings", True),
+        ("is_causal", False),
+        ("is_causal", None),
     ],
 )
 def test_a_key_of_another_type_or_kind_is_refused_and_the_plan_says_so(
@@ -404,6 +467,20 @@ def test_an_adapter_that_computes_something_else_is_refused_by_its_key(
     engine.save_adapter(tmp_path / "adapter")
     config = edited(tmp_path / "adapter" / "adapter_config.json", **{key: value})
     refused(folder, config.name, key, adapter=tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [("adapter_model.bin", "adapter_model.bin, pickled"), ("readme.md", "has no adapter_model.safetensors")],
+)
+def test_an_adapter_without_its_weights_says_what_to_do(
+    folder: Path, tmp_path: Path, there: str, words: str
+) -> None:
+    engine = load(folder)
+    engine.adapt(4)
+    engine.save_adapter(tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").rename(tmp_path / "adapter" / there)
+    refused(folder, words, "PEFT", adapter=tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(

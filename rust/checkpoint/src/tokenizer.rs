@@ -110,6 +110,16 @@ impl Tokenizer {
             Some(text) => serde_json::from_str(text)
                 .map_err(|e| Error::file(&file, format!("is not a JSON object: {e}")))?,
         };
+        let split = said.get("split_special_tokens");
+        if split.is_some_and(|split| !split.is_null() && *split != false) {
+            let reason =
+                "is supported as false alone: special tokens of a text are tokens".to_owned();
+            let (file, key) = (
+                file.display().to_string(),
+                "split_special_tokens".to_owned(),
+            );
+            return Err(Error::Config { file, key, reason });
+        }
         let special = beside::named(&said, &file)?.into_iter().collect();
         Ok(Self {
             bytes_fall_back: characters::bytes_fall_back(&inner),
@@ -137,6 +147,17 @@ impl Tokenizer {
     /// Whether words that are tokens stay whole, whatever the merges say.
     pub fn takes_whole_words(&self) -> bool {
         matches!(self.inner.get_model(), ModelWrapper::BPE(model) if model.ignore_merges)
+    }
+
+    /// Texts of the tokens that are found in a text before it is split.
+    pub fn added(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder();
+        added.into_values().map(|token| token.content).collect()
+    }
+
+    /// Whether each token is a whole word: a text of others becomes unknown tokens.
+    pub fn has_words_alone(&self) -> bool {
+        matches!(self.inner.get_model(), ModelWrapper::WordLevel(_))
     }
 
     /// What stands around each text: found by encoding one, whatever post-processors say so.

@@ -397,6 +397,10 @@ pub fn text_config(map: &Map<String, Value>) -> Option<Map<String, Value>> {
 /// Refuses by name what would change the network and is not built.
 fn refuse_unsupported(fields: &Fields<'_>, described: &Description) -> Result<()> {
     fields.only("hidden_act", &json!("silu"))?;
+    // transformers attends both ways where this says anything but true, null among it.
+    if let Some(value) = fields.map.get("is_causal").filter(|v| **v != json!(true)) {
+        return fields.wrong("is_causal", format!("{value} is not supported, only true"));
+    }
     match described.family {
         Family::MiniMaxM2 => {
             fields.only("scoring_func", &json!("sigmoid"))?;

@@ -10,6 +10,7 @@ mod header;
 mod pre;
 pub mod special;
 mod split;
+mod steps;
 pub mod tokenizer;
 mod value;
 pub mod vocabulary;

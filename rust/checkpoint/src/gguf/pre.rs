@@ -19,6 +19,10 @@ pub struct Rule {
 }
 
 const DIGIT: &str = r"\p{N}";
+const THREE: &str = "[0-9][0-9][0-9]";
+
+/// llama.cpp's rule for files that name none.
+pub const UNNAMED: &str = "default";
 
 const PLAIN: Rule = Rule {
     names: &[],
@@ -36,8 +40,21 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 const SEED: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 
-/// The rule of GPT-2 first: it stands in where a name is not known.
-pub static RULES: [Rule; 11] = [
+/// GPT-2's own split, where others follow it.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const LINE_END: &str = r"[\r\n]";
+const EAST_ASIAN: &str = "[一-龥ࠀ-一가-\u{d7ff}]+";
+const DEEPSEEK_LATIN: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+const DEEPSEEK_SIGNS: &str = r"\s?[!-/:-~！-／：-～‘-‟　-。]+";
+const BLOOM: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
+const MINICPM5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const UFAKZEKA: &str =
+    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The rules that a name stands for; what has none here is refused.
+pub static RULES: [Rule; 22] = [
     Rule {
         names: &[
             "gpt-2",
@@ -101,8 +118,14 @@ pub static RULES: [Rule; 11] = [
         ..PLAIN
     },
     Rule {
-        names: &["dbrx", "smaug-bpe", "chatglm-bpe", "glm4", "glm5"],
+        names: &["dbrx", "smaug-bpe", "chatglm-bpe"],
         splits: &[LLAMA3],
+        ..PLAIN
+    },
+    Rule {
+        names: &["glm4", "glm5"],
+        splits: &[LLAMA3],
+        whole_words: true,
         ..PLAIN
     },
     Rule {
@@ -143,8 +166,67 @@ pub static RULES: [Rule; 11] = [
         ..PLAIN
     },
     Rule {
-        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
+        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         splits: &[r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK],
+        ..PLAIN
+    },
+    // Where a file names no rule.
+    Rule {
+        names: &[UNNAMED],
+        splits: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", THREE],
+        ..PLAIN
+    },
+    Rule {
+        names: &["falcon"],
+        splits: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, THREE],
+        ..PLAIN
+    },
+    Rule {
+        names: &["deepseek-coder"],
+        splits: &[LINE_END, r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, DIGIT],
+        ..PLAIN
+    },
+    Rule {
+        names: &["deepseek-llm"],
+        splits: &[
+            LINE_END,
+            DEEPSEEK_LATIN,
+            DEEPSEEK_SIGNS,
+            r"\s+$",
+            EAST_ASIAN,
+            r"\p{N}+",
+        ],
+        ..PLAIN
+    },
+    Rule {
+        names: &["bloom", "poro-chat", "gpt3-finnish"],
+        splits: &[BLOOM],
+        ..PLAIN
+    },
+    Rule {
+        names: &["viking"],
+        splits: &[BLOOM, DIGIT],
+        ..PLAIN
+    },
+    Rule {
+        names: &["minicpm5"],
+        splits: &[r"\p{N}{1,3}", MINICPM5],
+        whole_words: true,
+        ..PLAIN
+    },
+    Rule {
+        names: &["ufakzeka"],
+        splits: &[UFAKZEKA],
+        ..PLAIN
+    },
+    Rule {
+        names: &["bailingmoe", "bailingmoe2", "llada-moe"],
+        splits: &[BAILING],
+        ..PLAIN
+    },
+    Rule {
+        names: &["qwen35"],
+        splits: &[QWEN35],
         ..PLAIN
     },
 ];
@@ -186,19 +268,20 @@ impl Rule {
         };
         let (mut splits, mut gpt2) = (Vec::new(), None);
         for step in steps {
-            match step["type"].as_str() {
-                Some("Split") => match step["pattern"]["Regex"].as_str() {
-                    Some(regex) => splits.push(regex),
-                    None => return Err("it splits at a text, not an expression".to_owned()),
-                },
-                Some("Digits") if step["individual_digits"] == true => splits.push(DIGIT),
-                Some("ByteLevel") if step["add_prefix_space"] != true => {
-                    gpt2 = Some(step["use_regex"] != false);
+            let name = step["type"].as_str().unwrap_or("nothing");
+            if gpt2.is_some() {
+                return Err(format!(
+                    "its pre-tokenizer has a step {name} behind the byte-level one"
+                ));
+            }
+            match name {
+                "Split" => splits.push(split(step, steps)?),
+                "Digits" if step["individual_digits"] == true => splits.push(DIGIT),
+                "ByteLevel" if step["add_prefix_space"] == true => {
+                    return Err("it puts a space before each text (add_prefix_space)".to_owned());
                 }
-                other => {
-                    let name = other.unwrap_or("nothing");
-                    return Err(format!("its pre-tokenizer has a step {name}"));
-                }
+                "ByteLevel" => gpt2 = Some(step["use_regex"] != false),
+                _ => return Err(format!("its pre-tokenizer has a step {name}")),
             }
         }
         let Some(gpt2) = gpt2 else {
@@ -218,3 +301,24 @@ impl Rule {
         })
     }
 }
+
+/// The expression of a split whose matches, and what lies between them, are pieces of their own.
+fn split<'v>(step: &'v Value, steps: &[Value]) -> Result<&'v str, String> {
+    let Some(regex) = step["pattern"]["Regex"].as_str() else {
+        return Err("it splits at a text, not an expression".to_owned());
+    };
+    // An expression that takes every character leaves nothing to be removed: tokenizers of tiktoken's are spelt so.
+    let whole =
+        regex.ends_with(r"|\s+") && matches!(steps, [_, level] if level["use_regex"] == false);
+    match step["behavior"].as_str() {
+        Some("Isolated") => Ok(regex),
+        Some("Removed") if step["invert"] == true && whole => Ok(regex),
+        other => Err(format!(
+            "llama.cpp has no split with behavior {}",
+            other.unwrap_or("null")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value as Json, json};
 
 use super::header::Gguf;
-use super::pre::{RULES, Rule};
+use super::pre::{Rule, UNNAMED};
 use super::special;
 use super::value::Value;
 use crate::error::Result;
@@ -41,7 +41,7 @@ pub(super) const ROLES: [(&str, &str); 4] = [
 ];
 
 /// SentencePiece writes a space as this.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 /// Longer tokens of a SentencePiece vocabulary are matched by no merge; real ones have up to 32 characters.
 const LONGEST_MERGED: usize = 256;
 
@@ -215,14 +215,12 @@ fn byte_level(
     ids: &HashMap<&str, usize>,
     notes: &mut Vec<String>,
 ) -> Result<(Json, bool)> {
-    let name = gguf.text(PRE)?.unwrap_or_default();
-    let rule = Rule::named(name).unwrap_or_else(|| {
-        let shown: String = name.chars().take(40).collect();
-        notes.push(format!(
-            "the file's rule for splitting texts ({PRE} {shown:?}) is not known: GPT-2's stands in"
-        ));
-        &RULES[0]
-    });
+    let name = gguf.text(PRE)?.filter(|name| !name.is_empty());
+    let Some(rule) = Rule::named(name.unwrap_or(UNNAMED)) else {
+        let shown: String = name.unwrap_or_default().chars().take(40).collect();
+        let reason = format!("{shown:?} is no rule for splitting texts that is known");
+        return gguf.wrong(PRE, reason);
+    };
     let Some(merges) = gguf.array(MERGES)? else {
         return gguf.wrong(MERGES, "is missing");
     };

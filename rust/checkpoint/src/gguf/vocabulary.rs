@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::entry::Entry;
 use super::pre::Rule;
 use super::special::is_end;
+use super::steps::{kind_of, plain, spaced, steps};
 use super::tokenizer::{
     ADD_BOS, ADD_EOS, ADD_SPACE, CONTROL, MERGES, MODEL, NAMED_TEMPLATE, NORMAL, PRE, ROLES,
     SCORES, TEMPLATE, TEMPLATES, TOKENS, TYPES, USER_DEFINED,
@@ -40,7 +41,7 @@ pub fn entries(
     let scheme = match kind {
         "BPE" if model["byte_fallback"] == true => sentence_piece(&whole, model)?,
         "BPE" => byte_level(&whole, model)?,
-        "WordLevel" => characters(words)?,
+        "WordLevel" => characters(&whole, words)?,
         other => return Err(format!("llama.cpp has no {other} model")),
     };
     let added = whole["added_tokens"]
@@ -61,6 +62,7 @@ pub fn entries(
         table.put(id, text, kind)?;
     }
     for token in added {
+        plain(token, scheme.bytes && !whole["normalizer"].is_null())?;
         let kind = if token["special"] == true {
             CONTROL
         } else {
@@ -197,11 +199,12 @@ fn merges(model: &Json) -> Result<Vec<(&str, &str)>, String> {
 }
 
 fn byte_level(whole: &Json, model: &Json) -> Result<Scheme, String> {
-    let composed = match whole["normalizer"]["type"].as_str() {
-        None => false,
-        Some("NFC") => true,
-        Some(other) => return Err(format!("llama.cpp has no normalizer {other}")),
-    };
+    let normalizers = steps(&whole["normalizer"], "normalizers");
+    let other = normalizers.iter().find(|step| kind_of(step) != "NFC");
+    if let Some(step) = other {
+        return Err(format!("llama.cpp has no normalizer {}", kind_of(step)));
+    }
+    let composed = !normalizers.is_empty();
     let whole_words = model["ignore_merges"] == true;
     let rule = Rule::spelt(&whole["pre_tokenizer"], composed, whole_words)?;
     let merges = merges(model)?;
@@ -221,20 +224,16 @@ fn byte_level(whole: &Json, model: &Json) -> Result<Scheme, String> {
 }
 
 fn sentence_piece(whole: &Json, model: &Json) -> Result<Scheme, String> {
-    if !whole["pre_tokenizer"].is_null() && whole["pre_tokenizer"]["type"] != "Metaspace" {
-        return Err("its byte fallback comes with a split that llama.cpp does not have".to_owned());
-    }
+    let prefix = spaced(whole)?;
     let mut ranks = HashMap::new();
     for (rank, (left, right)) in merges(model)?.into_iter().enumerate() {
         ranks.entry(format!("{left}{right}")).or_insert(rank);
     }
-    let normalizer = whole["normalizer"].to_string();
     Ok(Scheme {
         model: "llama",
         pre: "default",
         ranks: Some(ranks),
-        prefix: normalizer.contains("Prepend")
-            || whole["pre_tokenizer"]["prepend_scheme"] == "first",
+        prefix,
         bytes: true,
         ..Scheme::default()
     })
@@ -242,19 +241,29 @@ fn sentence_piece(whole: &Json, model: &Json) -> Result<Scheme, String> {
 
 /// One token a character is byte pairs without merges, as long as each character is one byte. A character that is not
 /// among the tokens becomes the unknown token here and nothing in llama.cpp.
-fn characters(words: &Map<String, Json>) -> Result<Scheme, String> {
-    let single = |token: &String| token.len() == 1 || is_mark(token);
-    match words.keys().find(|token| !single(token)) {
-        None => Ok(Scheme {
-            model: "gpt2",
-            pre: "gpt-2",
-            characters: true,
-            ..Scheme::default()
-        }),
-        Some(token) => Err(format!(
-            "llama.cpp has no model of whole words, and {token:?} is not a single byte"
-        )),
+fn characters(whole: &Json, words: &Map<String, Json>) -> Result<Scheme, String> {
+    if let Some(step) = steps(&whole["normalizer"], "normalizers").first() {
+        return Err(format!("llama.cpp has no normalizer {}", kind_of(step)));
     }
+    let single = |token: &String| token.len() == 1 || is_mark(token);
+    if let Some(token) = words.keys().find(|token| !single(token)) {
+        return Err(format!(
+            "llama.cpp has no model of whole words, and {token:?} is not a single byte"
+        ));
+    }
+    let split = &whole["pre_tokenizer"];
+    if split["pattern"]["Regex"] != r"[\s\S]" || split["behavior"] != "Isolated" {
+        return Err(format!(
+            "llama.cpp has no model of whole words, and its pre-tokenizer {} does not part each character",
+            kind_of(split)
+        ));
+    }
+    Ok(Scheme {
+        model: "gpt2",
+        pre: "gpt-2",
+        characters: true,
+        ..Scheme::default()
+    })
 }
 
 /// A special token's text, which no text is split into.

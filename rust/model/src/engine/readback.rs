@@ -1,5 +1,6 @@
 //! A GGUF file is read back before it is called saved: what it says must be what this engine computes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use moevolve_checkpoint::{Error, Result, Tokenizer};
@@ -14,6 +15,14 @@ use crate::stored;
 const ROTATION: f32 = 1e-4;
 /// How far logits by the file's settings may be from those by ours, of the file's own weights, relative to the largest.
 const LOGITS: f32 = 1e-3;
+/// Texts that a tokenizer must read as its file's does: what normalizers change, and what splits look for.
+const TEXTS: [&str; 5] = [
+    "The quick brown fox jumps over 13 lazy dogs.",
+    " two  blanks,\na line",
+    "cafe\u{301} man\u{303}ana",
+    "\tCAF\u{c9}  \u{fb01}x \u{2460}\u{ff21} ``so''\u{2026} \r\n\r\n  ",
+    "it's 3.14159 + 20261129 = x_y(z)\u{a0}\u{3000}\u{65e5}\u{672c}\u{200b}\u{1f642}",
+];
 
 impl Engine {
     /// Refuses a file, given where it lies for now, that says another rotation, other settings, another tokenizer or other
@@ -72,7 +81,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A text that the file's tokenizer reads otherwise, among some that ours tells back.
+    /// A text that the file's tokenizer reads otherwise than ours.
     fn encodes_otherwise(&self, file: &Self) -> Result<Option<String>> {
         let Some(ours) = self.tokenizer.as_deref() else {
             return Ok(None);
@@ -81,25 +90,29 @@ impl Engine {
             return Ok(Some(String::new()));
         };
         let vocabulary = self.config.vocabulary as u32;
-        let differs = |text: &str, composed: &str| -> Result<bool> {
-            let told = ours.decode(&ours.encode(text, false)?, false)?;
-            let compared = told == text || told == composed;
+        let words = ours.has_words_alone();
+        let differs = |text: &str| -> Result<bool> {
+            // A character that is no word of a model of words is its unknown token, and nothing to llama.cpp.
+            let known = |ours: &Tokenizer| {
+                Ok::<_, Error>(ours.decode(&ours.encode(text, false)?, false)? == text)
+            };
+            let compared = !words || known(ours)?;
             Ok(compared && theirs.encode(text, true)? != ours.encode(text, true)?)
         };
         let step = (vocabulary / 40).max(1);
         let some: Vec<u32> = (0..vocabulary).step_by(step as usize).collect();
-        for text in [
-            "The quick brown fox jumps over 13 lazy dogs.".to_owned(),
-            " two  blanks,\na line".to_owned(),
-            ours.decode(&some, true)?,
-        ] {
-            if differs(&text, &text)? {
+        let mut texts: Vec<String> = TEXTS.iter().map(|&text| text.to_owned()).collect();
+        texts.push(ours.decode(&some, true)?);
+        // llama.cpp takes some tokens for special by their texts alone.
+        let special: BTreeSet<String> = ours.added().into_iter().chain(theirs.added()).collect();
+        for token in special {
+            texts.push(format!("{token}a{token}b"));
+            texts.push(format!(" a {token} b {token} "));
+        }
+        for text in texts {
+            if differs(&text)? {
                 return Ok(Some(text));
             }
-        }
-        let decomposed = "cafe\u{301} man\u{303}ana";
-        if differs(decomposed, "caf\u{e9} ma\u{f1}ana")? {
-            return Ok(Some(decomposed.to_owned()));
         }
         if ours.takes_whole_words() == theirs.takes_whole_words() {
             return Ok(None);
@@ -107,7 +120,7 @@ impl Engine {
         // One takes words from the vocabulary that the other makes of their parts, if it can.
         for id in 0..vocabulary {
             let word = ours.decode(&[id], true)?;
-            if differs(&word, &word)? {
+            if differs(&word)? {
                 return Ok(Some(word));
             }
         }

@@ -136,37 +136,35 @@ fn sentence_pieces_merge_by_score() {
 }
 
 #[test]
-fn an_unknown_split_stands_in_and_says_so() {
+fn a_split_is_known_or_refused_and_idle_merges_are_told() {
     let list = |words: &[&str]| {
         let body: Vec<u8> = words.iter().flat_map(|w| text(w)).collect();
         let count = (words.len() as u64).to_le_bytes();
         typed(9, &[&8u32.to_le_bytes()[..], &count, &body].concat())
     };
-    let metadata = vec![
-        ("tokenizer.ggml.model".to_owned(), typed(8, &text("gpt2"))),
-        (
-            "tokenizer.ggml.pre".to_owned(),
-            typed(8, &text("of-tomorrow")),
-        ),
-        (
-            "tokenizer.ggml.tokens".to_owned(),
-            list(&["a", "b", "ab", ""]),
-        ),
-        (
-            "tokenizer.ggml.merges".to_owned(),
-            list(&["a b", "b nothing"]),
-        ),
-    ];
-    let bytes = Draft {
-        metadata,
-        ..Draft::new()
-    }
-    .bytes();
-    let read = tokenizer::read(&Gguf::parse(&bytes, "m.gguf").expect("whole"))
-        .expect("read")
-        .expect("there");
-    assert!(read.notes[0].contains("of-tomorrow"), "{:?}", read.notes);
-    assert!(read.notes[1].contains("1 merges"), "{:?}", read.notes);
+    let read = |pre: &str| {
+        let key = |key: &str| format!("tokenizer.ggml.{key}");
+        let metadata = vec![
+            (key("model"), typed(8, &text("gpt2"))),
+            (key("pre"), typed(8, &text(pre))),
+            (key("tokens"), list(&["a", "b", "ab", ""])),
+            (key("merges"), list(&["a b", "b nothing"])),
+        ];
+        let bytes = Draft {
+            metadata,
+            ..Draft::new()
+        }
+        .bytes();
+        tokenizer::read(&Gguf::parse(&bytes, "m.gguf").expect("whole"))
+    };
+    let refused = read("of-tomorrow").expect_err("refused").to_string();
+    assert!(
+        refused.contains("tokenizer.ggml.pre: \"of-tomorrow\""),
+        "{refused}"
+    );
+    let read = read("default").expect("read").expect("there");
+    assert_eq!(read.notes.len(), 1);
+    assert!(read.notes[0].contains("1 merges"), "{:?}", read.notes);
     let tokenizer: tokenizers::Tokenizer = read.tokenizer.parse().expect("a tokenizer");
     assert_eq!(
         tokenizer.encode("ab", false).expect("encoded").get_ids(),

@@ -1,10 +1,11 @@
 //! The network's sizes from the metadata, as the fields that a `config.json` would have.
 
 use moevolve_checkpoint::Result;
-use moevolve_checkpoint::gguf::{Gguf, Value, special};
+use moevolve_checkpoint::gguf::{Gguf, special};
 use moevolve_kernels::stored::{Format, decode_row};
 use serde_json::{Map, Value as Json, json};
 
+use super::keys::{Keys, THETA, YARN_BETAS, refuse};
 use super::names::ROPE_FREQS;
 use super::rope::Llama3;
 use crate::config::Config;
@@ -30,51 +31,6 @@ pub(super) const SIGMOID: usize = 2;
 pub fn config(gguf: &Gguf<'_>) -> Result<Config> {
     let text = serde_json::to_string(&config_fields(gguf)?).expect("a map of JSON values is JSON");
     Config::parse(&text, &gguf.file)
-}
-
-struct Keys<'g, 'a> {
-    gguf: &'g Gguf<'a>,
-    architecture: &'a str,
-}
-
-impl Keys<'_, '_> {
-    fn name(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture)
-    }
-
-    /// A positive size; a list with one entry a layer must say the same for all.
-    fn optional(&self, key: &str) -> Result<Option<usize>> {
-        let key = self.name(key);
-        let Some(Value::Array(array)) = self.gguf.metadata.get(key.as_str()) else {
-            return match self.gguf.size(&key)? {
-                Some(0) => self.gguf.wrong(&key, "is 0"),
-                size => Ok(size),
-            };
-        };
-        let mut values = array.iter().map(|value| match value {
-            Value::Integer(n @ 1..=0x7fff_ffff) => Some(n as usize),
-            _ => None,
-        });
-        let first = values.next().flatten();
-        if first.is_none() || values.any(|value| value != first) {
-            return self.gguf.wrong(
-                &key,
-                "differs from layer to layer: not supported".to_owned(),
-            );
-        }
-        Ok(first)
-    }
-
-    fn required(&self, key: &str) -> Result<usize> {
-        match self.optional(key)? {
-            Some(size) => Ok(size),
-            None => self.gguf.wrong(&self.name(key), "is missing"),
-        }
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        self.gguf.number(&self.name(key))
-    }
 }
 
 /// Why a file of this architecture is not read.
@@ -116,6 +72,7 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
     let Some(&(_, model_type)) = found else {
         return gguf.wrong("general.architecture", unknown(architecture));
     };
+    refuse(&keys, model_type)?;
     let (hidden, heads) = (
         keys.required("embedding_length")?,
         keys.required("attention.head_count")?,
@@ -137,7 +94,7 @@ pub fn config_fields(gguf: &Gguf<'_>) -> Result<Map<String, Json>> {
         return Err(gguf.torn("token_embd.weight", "is not a matrix".to_owned()));
     };
     let rotated = keys.optional("rope.dimension_count")?.unwrap_or(head);
-    let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
+    let theta = keys.number("rope.freq_base")?.unwrap_or(THETA);
     let epsilon = match keys.number("attention.layer_norm_rms_epsilon")? {
         Some(epsilon) => epsilon,
         None => return gguf.wrong(&keys.name("attention.layer_norm_rms_epsilon"), "is missing"),
@@ -297,12 +254,15 @@ fn scaling(keys: &Keys<'_, '_>, theta: f64, rotated: usize) -> Result<Map<String
                     json!(original),
                 );
             }
-            for (from, to) in [
-                ("yarn_beta_fast", "beta_fast"),
-                ("yarn_beta_slow", "beta_slow"),
+            for (name, fixed) in [
+                ("rope.scaling.yarn_beta_fast", YARN_BETAS.0),
+                ("rope.scaling.yarn_beta_slow", YARN_BETAS.1),
             ] {
-                if let Some(value) = keys.number(&format!("rope.scaling.{from}"))? {
-                    rope.insert(to.to_owned(), json!(narrowest(value)));
+                if let Some(value) = keys.number(name)?.filter(|&value| value != fixed) {
+                    let reason = format!(
+                        "{value} is not supported, only {fixed}: llama.cpp computes that whatever it says"
+                    );
+                    return gguf.wrong(&keys.name(name), reason);
                 }
             }
             // llama.cpp multiplies YaRN's own factor by this one, transformers takes the product.

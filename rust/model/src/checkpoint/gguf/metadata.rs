@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::config::{ARCHITECTURES, SIGMOID};
 use super::export::Target;
+use super::keys::YARN_BETAS;
 use super::rope::Llama3;
 use crate::config::Config;
 use crate::family::Family;
@@ -165,6 +166,12 @@ fn scaling(scaling: Scaling, put: &mut impl FnMut(&str, Entry)) -> Result<(), St
                     "llama.cpp computes YaRN's attention_factor itself: {own:.4}, not {attention:.4}"
                 ));
             }
+            if (beta_fast, beta_slow) != YARN_BETAS {
+                let (fast, slow) = YARN_BETAS;
+                return Err(format!(
+                    "llama.cpp blends YaRN between beta_fast {fast} and beta_slow {slow} in every file, not {beta_fast} and {beta_slow}"
+                ));
+            }
             if !truncate {
                 return Err("llama.cpp rounds the ends of YaRN's blend (truncate)".to_owned());
             }
@@ -179,8 +186,6 @@ fn scaling(scaling: Scaling, put: &mut impl FnMut(&str, Entry)) -> Result<(), St
                 "rope.scaling.original_context_length",
                 Entry::U32(original as u32),
             );
-            put("rope.scaling.yarn_beta_fast", Entry::F32(beta_fast as f32));
-            put("rope.scaling.yarn_beta_slow", Entry::F32(beta_slow as f32));
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod config;
 mod export;
+mod keys;
 mod metadata;
 pub mod names;
 mod rope;
