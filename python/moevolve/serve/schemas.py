@@ -21,6 +21,7 @@ MOST_STOPS = 16
 LONGEST_STOP = 256
 MOST_LOGPROBS = 20
 MOST_BIASES = 1024
+MOST_TOOLS = 1024
 _TOKEN = re.compile("0|[1-9][0-9]{0,9}")
 """A token's number, written in one way only."""
 
@@ -278,7 +279,8 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         """Tools that the model may call."""
         named = self.named
         if named is not None:
-            return [tool for tool in self.tools or () if tool["function"]["name"] in named]
+            allowed = set(named)
+            return [tool for tool in self.tools or () if tool["function"]["name"] in allowed]
         return [] if self.tool_choice == "none" else self.tools or []
 
     @property
@@ -346,6 +348,8 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         for index, message in enumerate(self.messages):
             check_message(f"messages[{index}]", message)
         with_tool_calls(self.messages)
+        if len(self.tools or ()) > MOST_TOOLS:
+            raise wrong("tools", f"at most {MOST_TOOLS} tools")
         for index, tool in enumerate(self.tools or []):
             function = tool.get("function")
             named = isinstance(function, dict) and isinstance(function.get("name"), str)
@@ -365,13 +369,15 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise wrong("top_logprobs", "it belongs to log-probabilities: add `logprobs`")
 
     def _check_tool_names(self) -> None:
-        names = [tool["function"]["name"] for tool in self.tools or ()]
-        for index, name in enumerate(names):
-            if name in names[:index]:
+        names: set[str] = set()
+        for index, tool in enumerate(self.tools or ()):
+            name = tool["function"]["name"]
+            if name in names:
                 raise wrong(f"tools[{index}].function.name", f"{name!r} is the name of another tool, too")
+            names.add(name)
 
     def _check_choice(self) -> None:
-        choice, names = self.tool_choice, [tool["function"]["name"] for tool in self.tools or ()]
+        choice, names = self.tool_choice, {tool["function"]["name"] for tool in self.tools or ()}
         if isinstance(choice, dict):
             if choice.get("type") not in ("function", "allowed_tools"):
                 raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
