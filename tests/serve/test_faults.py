@@ -104,6 +104,10 @@ def test_a_body_of_100_mb_is_turned_away(serving: Start, announced: bool) -> Non
     ("body", "param"),
     [
         (b"garbage", None),
+        (b'{"prompt": "a", "zzz": "\xff"}', None),
+        (b'{"prompt": "a", "zzz": 1e999}', None),
+        (b'{"prompt": "a", "metadata": {"x": 1e999}}', None),
+        (b'{"prompt": "a", "\xff": 1}', None),
         (b'{"prompt": "\xff"}', None),
         (b"[" * 50_000, None),
         (b"", None),
