@@ -20,6 +20,7 @@ from moevolve.models.scheduler import Scheduler
 from moevolve.serve.limits import Limits
 
 Start = Callable[..., Serving]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 LONG = {"prompt": "x", "max_tokens": 1_000_000}
 
 
@@ -171,6 +172,12 @@ def test_a_wrong_completion_is_named(serving: Start, body: bytes, param: str | N
         ({"tools": [{"type": "function", "function": {"name": "f"}}] * 2}, "tools[1].function.name"),
         ({"tools": [{"type": "function", "function": {"name": f"f{n}"}} for n in range(2000)]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [TOOL], "ignore_eos": True}, "ignore_eos"),
+        ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"json_schema": {"schema": {}}}}},
+            "response_format.json_schema.json_schema",
+        ),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"functions": [{}]}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),

@@ -172,8 +172,9 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         speculate=service.speculate,
     )
     if body.forced or sampling.constraint is not None:
-        fits = turn(sampling.constraint, form, prompt, tools=talk.tools, several=body.parallel)
-        sampling = msgspec.structs.replace(sampling, constraint=fits)
+        with about("tool_choice" if body.forced else field_of(body)):
+            fits = turn(sampling.constraint, form, prompt, tools=talk.tools, several=body.parallel)
+            sampling = msgspec.structs.replace(sampling, constraint=fits)
     number = secrets.token_hex(12)
     choices: list[Choice] = [
         ChatChoice(

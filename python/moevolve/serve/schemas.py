@@ -31,8 +31,10 @@ OWN_VARIABLES = frozenset(
 """What a template gets from the conversation itself."""
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Padding against those who watch the traffic: no part of the answer."""
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -387,5 +389,7 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
         if self.forced and not names:
             raise wrong("tool_choice", "there are no `tools` to call")
+        if self.forced and self.ignore_eos:
+            raise wrong("ignore_eos", "a turn that must be a call ends where that does")
         if self.forced and self.constraint is not None:
             raise wrong("tool_choice", "the turn must be a call, and its answer is asked for in another form")
