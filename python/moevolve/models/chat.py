@@ -15,7 +15,7 @@ from moevolve.models.harmony import with_thinking
 from moevolve.models.reply import ReplyFormat
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
-from moevolve.models.template import MOST_SAID, ChatTemplate
+from moevolve.models.template import MOST_SAID, ChatTemplate, refuse_own
 from moevolve.models.toolprompt import in_texts, needed
 from moevolve.models.turnparser import TurnParser
 from moevolve.models.turns import Event, MalformedCall, Reply
@@ -109,10 +109,11 @@ class Chat:
             conversation: messages and tools.
             answer: end where the model's turn begins.
             go_on: end inside the last message, behind its text.
-            variables: the template's own, such as `enable_thinking`.
+            variables: the template's own, such as `enable_thinking`, and `documents`.
 
         Raises:
-            UsageError: the template refuses the conversation, or leaves out the text to go on from.
+            UsageError: the template refuses the conversation, leaves out the text to go on from, or has no place for the
+                documents.
         """
         variables["answer"] = answer and not go_on
         if not go_on:
@@ -126,6 +127,9 @@ class Chat:
 
     def _rendered(self, conversation: Conversation, variables: Mapping[str, Any]) -> str:
         template = self._with_tools if conversation.tools else self.template
+        refuse_own(variables)
+        if variables.get("documents") and "documents" not in template.source:
+            raise UsageError(f"documents: the chat template of {self._origin} has no place for them")
         if needed(template.source, conversation.messages, conversation.tools):
             return template.render(in_texts(conversation.messages, conversation.tools), (), **variables)
         messages = with_thinking(conversation.messages) if self.format.harmony else conversation.messages

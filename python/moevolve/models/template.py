@@ -21,6 +21,9 @@ from moevolve.models.rendering.worker import REFUSED, TEXT
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names under which clients send a turn's reasoning; templates read the first."""
 
+OWN = frozenset({"messages", "tools", "add_generation_prompt"})
+"""What a template gets from the conversation, under names that no variable may have."""
+
 MOST_SAID = 600
 """Characters of what a template says, or its file, in an error."""
 
@@ -52,6 +55,7 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         *,
         answer: bool = True,
+        documents: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> str:
         """The prompt's text.
@@ -62,22 +66,28 @@ class ChatTemplate:
                 others in lines.
             tools: each `{"type": "function", "function": {...}}`, or the inner object alone.
             answer: end where the model's turn begins.
+            documents: what the answer is to draw on, mostly `{"title", "text"}`, for templates that have a place for them.
             variables: what else the template may ask for, such as `enable_thinking`.
 
         Raises:
-            UsageError: the template refuses the conversation, fails on it, or takes more time, memory or text than it may.
+            UsageError: the template refuses the conversation, fails on it, or takes more time, memory or text than it may;
+                or a variable has the name of what it gets from the conversation.
         """
+        refuse_own(variables)
         told = [_message(message) for message in msgspec.to_builtins(messages)]
         offered = [_tool(tool) for tool in msgspec.to_builtins(tools)] if tools else None
         try:
             given = msgspec.to_builtins(variables)
+            drawn_on = (
+                None if documents is None else [_document(one) for one in msgspec.to_builtins(documents)]
+            )
         except TypeError as error:
             raise UsageError(f"a chat template takes plain values alone: {error}") from error
         rest = {
             **self._special,
             **given,
             "tools": offered,
-            "documents": None,
+            "documents": drawn_on,
             "add_generation_prompt": answer,
         }
         return self._rendered(self._readable(told, rest), rest)
@@ -131,6 +141,16 @@ class ChatTemplate:
         ]
 
 
+def refuse_own(variables: Mapping[str, Any]) -> None:
+    """Refuses variables under names of what a template gets from the conversation.
+
+    Raises:
+        UsageError: names them.
+    """
+    if taken := OWN & variables.keys():
+        raise UsageError(f"{', '.join(sorted(taken))}: a chat template gets this from the conversation")
+
+
 def _is_parted(content: Any) -> bool:
     """Whether content is a list of texts."""
     return isinstance(content, list) and all(
@@ -174,6 +194,12 @@ def _call(call: Any) -> Any:
         return {**call, "arguments": read_json(arguments)}
     except ValueError:
         return call
+
+
+def _document(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise UsageError(f"a document is an object with a title and a text, not {str(document)[:60]!r}")
+    return document
 
 
 def _tool(tool: Any) -> dict[str, Any]:
