@@ -104,6 +104,13 @@ def test_a_broken_template_is_named() -> None:
         engine("x", "{% if %}")[0].chat([USER])
 
 
+@pytest.mark.parametrize(("tools", "shown"), [(None, "True"), ([], "False")])
+def test_an_empty_list_of_tools_is_one(tools: Any, shown: str) -> None:
+    model, native = engine("x", "{{ tools is none }}")
+    model.chat([USER], tools)
+    assert native.asked[0].prompt == shown
+
+
 def test_a_template_takes_variables() -> None:
     model, native = engine("x", CHATML)
     model.chat([USER], enable_thinking=False)

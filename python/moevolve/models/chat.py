@@ -51,6 +51,8 @@ class Conversation(msgspec.Struct, frozen=True):
 
     messages: tuple[dict[str, Any], ...]
     tools: tuple[dict[str, Any], ...] = ()
+    empty: bool = False
+    """Whether an empty list of tools was given: some templates tell it from none."""
 
 
 class Conversant(Protocol):
@@ -131,9 +133,10 @@ class Chat:
         if variables.get("documents") and "documents" not in template.source:
             raise UsageError(f"documents: the chat template of {self._origin} has no place for them")
         if needed(template.source, conversation.messages, conversation.tools):
-            return template.render(in_texts(conversation.messages, conversation.tools), (), **variables)
+            return template.render(in_texts(conversation.messages, conversation.tools), **variables)
         messages = with_thinking(conversation.messages) if self.format.harmony else conversation.messages
-        return template.render(messages, conversation.tools, **variables)
+        tools = conversation.tools if conversation.tools or conversation.empty else None
+        return template.render(messages, tools, **variables)
 
     def format_of(self, conversation: Conversation, forced: bool = False) -> ReplyFormat:
         """How turns of a conversation are written.
@@ -297,5 +300,7 @@ def conversation(
 ) -> Conversation:
     """Messages and tools of any mapping type as a `Conversation`."""
     return Conversation(
-        messages=tuple(dict(message) for message in messages), tools=tuple(dict(tool) for tool in tools or ())
+        messages=tuple(dict(message) for message in messages),
+        tools=tuple(dict(tool) for tool in tools or ()),
+        empty=tools is not None and not tools,
     )
