@@ -146,6 +146,14 @@ def test_reasoning_goes_back_under_the_name_that_the_template_reads() -> None:
     assert f"{THOUGHT}hm<|end|>" in model.chats.prompt(talk)
 
 
+def test_reasoning_is_left_out_of_a_turn_that_calls_and_says_something() -> None:
+    """The family's template takes one of the two, and refuses a turn with both."""
+    model = Engine(ScriptedNative("x", HARMONY), "the model")  # type: ignore[arg-type]
+    call = {"type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    said = {"role": "assistant", "content": "I look.", "reasoning_content": "hm", "tool_calls": [call]}
+    assert "hm" not in model.chats.prompt(conversation([USER, said], [WEATHER]))
+
+
 def test_marks_inside_a_turn_are_text_to_a_form_and_those_that_end_it_are_not() -> None:
     model = Engine(native := ScriptedNative("x", HARMONY), "the model")  # type: ignore[arg-type]
     model.chat([USER], sampling=Sampling(max_tokens=9, constraint=regex("[0-9]")))

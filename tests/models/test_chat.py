@@ -104,6 +104,13 @@ def test_a_broken_template_is_named() -> None:
         engine("x", "{% if %}")[0].chat([USER])
 
 
+@pytest.mark.parametrize(("tools", "shown"), [(None, "True"), ([], "False")])
+def test_an_empty_list_of_tools_is_one(tools: Any, shown: str) -> None:
+    model, native = engine("x", "{{ tools is none }}")
+    model.chat([USER], tools)
+    assert native.asked[0].prompt == shown
+
+
 def test_a_template_takes_variables() -> None:
     model, native = engine("x", CHATML)
     model.chat([USER], enable_thinking=False)
@@ -111,6 +118,26 @@ def test_a_template_takes_variables() -> None:
 
 
 PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+
+
+def test_documents_reach_a_template_that_has_a_place_for_them() -> None:
+    source = (
+        "{% for d in documents or [] %}{{ d.title }}: {{ d.text }}\n{% endfor %}{{ messages[0].content }}"
+    )
+    model, native = engine("x", source)
+    model.chat([USER], documents=[{"title": "a", "text": "b"}])
+    assert native.asked[-1].prompt == "a: b\nhi"
+    with pytest.raises(UsageError, match="documents: the chat template of the model has no place for them"):
+        engine("x", CHATML)[0].chat([USER], documents=[{"text": "b"}])
+    with pytest.raises(UsageError, match="a document is an object"):
+        model.chat([USER], documents=["b"])
+
+
+@pytest.mark.parametrize("name", ["add_generation_prompt", "tools", "messages"])
+def test_what_a_template_gets_from_the_conversation_is_no_variable(name: str) -> None:
+    model, _ = engine("x", CHATML)
+    with pytest.raises(UsageError, match=f"{name}: a chat template gets this from the conversation"):
+        model.chats.prompt(conversation([USER], None), **{name: False})
 
 
 def test_tools_stand_in_the_texts_where_the_template_has_no_place_for_them() -> None:

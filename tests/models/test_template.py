@@ -69,6 +69,80 @@ def test_settings_are_those_that_templates_are_written_for() -> None:
     assert render("{{ documents is none }}{{ tools is none }}", [USER]) == "TrueTrue"
 
 
+PARTS = [{"type": "text", "text": "banana"}, {"type": "text", "text": "apple"}]
+EACH = "{%% for m in messages %%}{%% for p in m.content %%}%s|{%% endfor %%}{%% endfor %%}"
+THOUGHT = {"role": "assistant", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("source", "messages", "tools", "shown"),
+    [
+        ("{{ messages[0].thinking }}", [{**THOUGHT, "reasoning_content": "why"}], None, "why"),
+        ("{{ messages[0].reasoning_content }}", [{**THOUGHT, "reasoning": "R", "thinking": "T"}], None, "T"),
+        ("{{ messages[0].thinking }}", [{**THOUGHT, "reasoning_content": "C", "thinking": "T"}], None, "T"),
+        ("{{ dict.fromkeys(['a', 'b'], 1) | tojson }}", [USER], None, '{"a": 1, "b": 1}'),
+        (
+            "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
+            [USER],
+            None,
+            "21",
+        ),
+        (
+            "{% set n = namespace(x=1) %}{% for m in messages %}{% generation %}{{ loop.index }}{% set n.x = 2 %}"
+            "{% endgeneration %}{% endfor %}{{ n.x }}",
+            [USER],
+            None,
+            "12",
+        ),
+        (EACH % "{{ p.text | upper }}", [{"role": "user", "content": PARTS}], None, "BANANA|APPLE|"),
+        (EACH % "{{ p.text[:3] }}", [{"role": "user", "content": PARTS}], None, "ban|app|"),
+        (
+            EACH % "{{ p.text.replace('a', 'Z')[-3:] }}",
+            [{"role": "user", "content": PARTS}],
+            None,
+            "ZnZ|ple|",
+        ),
+        (EACH % "{{ p.text | length }}", [{"role": "user", "content": PARTS}], None, "6|5|"),
+        (EACH % "{{ p.text | tojson }}", [{"role": "user", "content": PARTS}], None, '"banana"|"apple"|'),
+        ("{{ tools is none }}{{ tools }}", [USER], [], "False[]"),
+        (
+            "{{ messages[0].content | length }}{{ messages[0].content }}",
+            [{"role": "user", "content": []}],
+            None,
+            "0[]",
+        ),
+    ],
+)
+def test_it_renders_as_transformers_does(source: str, messages: Any, tools: Any, shown: str) -> None:
+    assert render(source, messages, tools) == shown
+
+
+def test_parts_are_read_or_not_by_each_kind_of_message() -> None:
+    """However a template writes those that it reads, and whatever it does with the others."""
+    source = (
+        "{% for m in messages %}{% if m.role == 'tool' %}{% for p in m.content %}<{{ p.text | upper }}>{% endfor %}"
+        "{% elif m.content is string %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    messages = [{"role": role, "content": PARTS} for role in ("user", "tool", "user", "tool")]
+    assert render(source, messages) == "banana\napple<BANANA><APPLE>" * 2
+    assert render("{{ messages[0].content | upper }}", messages) == "BANANA\nAPPLE"
+
+
+def test_many_messages_in_parts_are_rendered_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    template = ChatTemplate("{% for m in messages %}{{ m.content + '' }}{% endfor %}", {}, "the model")
+
+    def rendered(*given: Any) -> str:
+        nonlocal asked
+        asked += 1
+        return ChatTemplate._rendered(template, *given)
+
+    monkeypatch.setattr(template, "_rendered", rendered)
+    messages = [{"role": f"role {number}", "content": PARTS} for number in range(300)]
+    assert template.render(messages) == "banana\napple" * 300
+    assert asked < 50
+
+
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [

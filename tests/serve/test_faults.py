@@ -21,6 +21,7 @@ from moevolve.models.scheduler import Scheduler
 from moevolve.serve.limits import Limits
 
 Start = Callable[..., Serving]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 LONG = {"prompt": "x", "max_tokens": 1_000_000}
 
 
@@ -105,6 +106,10 @@ def test_a_body_of_100_mb_is_turned_away(serving: Start, announced: bool) -> Non
     ("body", "param"),
     [
         (b"garbage", None),
+        (b'{"prompt": "a", "zzz": "\xff"}', None),
+        (b'{"prompt": "a", "zzz": 1e999}', None),
+        (b'{"prompt": "a", "metadata": {"x": 1e999}}', None),
+        (b'{"prompt": "a", "\xff": 1}', None),
         (b'{"prompt": "\xff"}', None),
         (b"[" * 50_000, None),
         (b"", None),
@@ -165,7 +170,15 @@ def test_a_wrong_completion_is_named(serving: Start, body: bytes, param: str | N
         ),
         ({"guided_choice": [f"{i}" for i in range(50_000)]}, "guided_choice"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}] * 2}, "tools[1].function.name"),
+        ({"tools": [{"type": "function", "function": {"name": f"f{n}"}} for n in range(2000)]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [TOOL], "ignore_eos": True}, "ignore_eos"),
+        ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"json_schema": {"schema": {}}}}},
+            "response_format.json_schema.json_schema",
+        ),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"functions": [{}]}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),

@@ -72,13 +72,18 @@ def test_a_call_is_answered(serving: Start) -> None:
     assert second.output_text == by_hand.output_text == "12 degrees"
 
 
-def test_a_form_reaches_the_scheduler(serving: Start) -> None:
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_form_reaches_the_scheduler(serving: Start, inside: bool) -> None:
+    """In this interface's shape, and in that of chats."""
     engine = scripted('{"a": 1}', CHATML.replace("<think>", "").replace("</think>", ""))
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     with client(serving(engine)) as asking:
-        text: Any = {"format": {"type": "json_schema", "name": "r", "schema": schema, "strict": True}}
+        told = {"name": "r", "schema": schema, "strict": True}
+        form = {"json_schema": told} if inside else told
+        text: Any = {"format": {"type": "json_schema", **form}}
         asking.responses.create(model="test", input="hi", text=text)
-    assert engine.native.asked[0].sampling.constraint.form == "json"  # type: ignore[attr-defined]
+    constraint = engine.native.asked[0].sampling.constraint  # type: ignore[attr-defined]
+    assert constraint.form == "json" and '"integer"' in constraint.source
 
 
 def test_an_answer_that_was_cut_is_incomplete(serving: Start) -> None:
@@ -97,6 +102,11 @@ def test_an_answer_that_was_cut_is_incomplete(serving: Start) -> None:
         ({"input": []}, "input"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"text": {"format": {"type": "json_schema", "schema": 3}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "schema": {}, "json_schema": {}}}}, "text.format"),
+        ({"text": {"fromat": {"type": "json_object"}}}, "text.fromat"),
+        ({"reasoning": {"efort": "low"}}, "reasoning.efort"),
+        ({"reasoning": {"effort": 5}}, "reasoning.effort"),
+        ({"stream": True, "stream_options": {"every": 1}}, "stream_options.every"),
         ({"background": True}, "background"),
         ({"conversation": "c"}, "conversation"),
         ({"previous_response_id": "resp_x"}, "previous_response_id"),

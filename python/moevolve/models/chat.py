@@ -15,7 +15,7 @@ from moevolve.models.harmony import with_thinking
 from moevolve.models.reply import ReplyFormat
 from moevolve.models.sampling import resolve
 from moevolve.models.stream import TextStream
-from moevolve.models.template import MOST_SAID, ChatTemplate
+from moevolve.models.template import MOST_SAID, ChatTemplate, refuse_own
 from moevolve.models.toolprompt import in_texts, needed
 from moevolve.models.turnparser import TurnParser
 from moevolve.models.turns import Event, MalformedCall, Reply
@@ -51,6 +51,8 @@ class Conversation(msgspec.Struct, frozen=True):
 
     messages: tuple[dict[str, Any], ...]
     tools: tuple[dict[str, Any], ...] = ()
+    empty: bool = False
+    """Whether an empty list of tools was given: some templates tell it from none."""
 
 
 class Conversant(Protocol):
@@ -109,10 +111,11 @@ class Chat:
             conversation: messages and tools.
             answer: end where the model's turn begins.
             go_on: end inside the last message, behind its text.
-            variables: the template's own, such as `enable_thinking`.
+            variables: the template's own, such as `enable_thinking`, and `documents`.
 
         Raises:
-            UsageError: the template refuses the conversation, or leaves out the text to go on from.
+            UsageError: the template refuses the conversation, leaves out the text to go on from, or has no place for the
+                documents.
         """
         variables["answer"] = answer and not go_on
         if not go_on:
@@ -126,10 +129,14 @@ class Chat:
 
     def _rendered(self, conversation: Conversation, variables: Mapping[str, Any]) -> str:
         template = self._with_tools if conversation.tools else self.template
+        refuse_own(variables)
+        if variables.get("documents") and "documents" not in template.source:
+            raise UsageError(f"documents: the chat template of {self._origin} has no place for them")
         if needed(template.source, conversation.messages, conversation.tools):
-            return template.render(in_texts(conversation.messages, conversation.tools), (), **variables)
+            return template.render(in_texts(conversation.messages, conversation.tools), **variables)
         messages = with_thinking(conversation.messages) if self.format.harmony else conversation.messages
-        return template.render(messages, conversation.tools, **variables)
+        tools = conversation.tools if conversation.tools or conversation.empty else None
+        return template.render(messages, tools, **variables)
 
     def format_of(self, conversation: Conversation, forced: bool = False) -> ReplyFormat:
         """How turns of a conversation are written.
@@ -293,5 +300,7 @@ def conversation(
 ) -> Conversation:
     """Messages and tools of any mapping type as a `Conversation`."""
     return Conversation(
-        messages=tuple(dict(message) for message in messages), tools=tuple(dict(tool) for tool in tools or ())
+        messages=tuple(dict(message) for message in messages),
+        tools=tuple(dict(tool) for tool in tools or ()),
+        empty=tools is not None and not tools,
     )

@@ -221,10 +221,11 @@ class Engine(TrainableDecoder):
             sampling: all settings at once, in place of the three that follow.
             max_tokens: most new tokens; None takes 1024, or what the model's context has room for.
             temperature, top_p: as of `generate`.
-            variables: the template's own, such as `enable_thinking`.
+            variables: the template's own, such as `enable_thinking`; `documents`, where it has a place for them, each
+                `{"title": ..., "text": ...}`.
 
         Raises:
-            UsageError: the model has no chat template, or it refuses the conversation.
+            UsageError: the model has no chat template, it refuses the conversation, or has no place for the documents.
             CheckpointError: its chat template is broken.
         """
         ((answer,),) = self.chats.complete(

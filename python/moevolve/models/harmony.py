@@ -11,6 +11,7 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+from moevolve.models.messages import REASONING
 from moevolve.models.parameters import Signatures
 from moevolve.models.scan import Tags
 from moevolve.models.toolcalls import CUT_OFF, noted
@@ -57,18 +58,14 @@ def channel_of(header: str) -> str:
 def with_thinking(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The conversation with its reasoning under the name that the family's template reads.
 
-    A turn that calls and says something is left as it is: there the template takes one of the two.
+    A turn that calls and says something goes without: there the template takes one of the two.
     """
     told = []
     for message in messages:
         one = dict(message)
-        reasoning = next((one[name] for name in ("reasoning_content", "reasoning") if one.get(name)), None)
-        if (
-            isinstance(reasoning, str)
-            and "thinking" not in one
-            and not (one.get("tool_calls") and one.get("content"))
-        ):
-            one["thinking"] = reasoning
+        if one.get("tool_calls") and one.get("content") and one.get("thinking") is None:
+            for name in REASONING:
+                one.pop(name, None)
         told.append(one)
     return told
 

@@ -8,6 +8,9 @@ import msgspec
 
 from moevolve.protocol.messages import Message
 
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""Names under which clients send a turn's reasoning, the one that counts first."""
+
 
 def in_openai_form(message: Message, *, text_arguments: bool, reasoning: bool) -> dict[str, Any]:
     """One message as a dictionary; fields that it leaves empty are not in it.

@@ -26,8 +26,8 @@ _ALIASES = {
 _DEEPEST = 64
 """Levels of JSON that are read; whoever writes it out again has to follow."""
 
-_NESTED = 16
-"""Depth to which a schema is followed; one that refers to itself ends there."""
+_NESTED = 64
+"""Depth to which a schema is followed."""
 
 
 def read_json(text: str) -> Any:
@@ -74,6 +74,8 @@ class Signatures:
 
     def __init__(self, tools: Sequence[Mapping[str, Any]] | None) -> None:
         self._schemas: dict[str, Mapping[str, Any]] = {}
+        self._types: dict[int, set[str]] = {}
+        """What has been found of each schema, by its identity."""
         self._names: set[str] | None = None if tools is None else set()
         for tool in tools or ():
             function = tool.get("function", tool)
@@ -96,12 +98,22 @@ class Signatures:
         properties = root.get("properties")
         if not isinstance(properties, Mapping):
             return frozenset()
-        return frozenset(_types(properties.get(parameter), root, _NESTED))
+        return frozenset(_types(properties.get(parameter), root, self._types, _NESTED))
 
 
-def _types(schema: Any, root: Mapping[str, Any], depth: int) -> set[str]:
+def _types(schema: Any, root: Mapping[str, Any], known: dict[int, set[str]], depth: int) -> set[str]:
+    """Types that a schema allows; one that refers to itself adds none by that."""
     if not isinstance(schema, Mapping) or not depth:
         return set()
+    if id(schema) not in known:
+        known[id(schema)] = set()
+        known[id(schema)] = _own_types(schema, root, known, depth)
+    return known[id(schema)]
+
+
+def _own_types(
+    schema: Mapping[str, Any], root: Mapping[str, Any], known: dict[int, set[str]], depth: int
+) -> set[str]:
     found: set[str] = set()
     declared = schema.get("type")
     for name in declared if isinstance(declared, list) else [declared]:
@@ -110,9 +122,9 @@ def _types(schema: Any, root: Mapping[str, Any], depth: int) -> set[str]:
     for keyword in ("anyOf", "oneOf", "allOf"):
         branches = schema.get(keyword)
         for branch in branches if isinstance(branches, list) else ():
-            found |= _types(branch, root, depth - 1)
+            found |= _types(branch, root, known, depth - 1)
     if isinstance(reference := schema.get("$ref"), str):
-        found |= _types(resolved(reference, root), root, depth - 1)
+        found |= _types(resolved(reference, root), root, known, depth - 1)
     if not found:
         values = schema.get("enum", [schema["const"]] if "const" in schema else [])
         found |= {_type_of(value) for value in values if isinstance(values, list)}

@@ -84,7 +84,7 @@ class ChatPrompts:
         self._template = engine.chats.template
 
     def ask(self, prompt: str) -> list[int]:
-        text = self._template.render(self._wording.messages(prompt), ())
+        text = self._template.render(self._wording.messages(prompt))
         return self._engine.encode(text, whole=False)
 
     def say(self, answer: str) -> list[int]:

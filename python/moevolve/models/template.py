@@ -14,12 +14,14 @@ import msgspec
 
 from moevolve.errors import CheckpointError, UsageError
 from moevolve.journal.text import line
+from moevolve.models.messages import REASONING
 from moevolve.models.parameters import read_json
+from moevolve.models.parts import readable
 from moevolve.models.rendering.process import renderer
 from moevolve.models.rendering.worker import REFUSED, TEXT
 
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Names under which clients send a turn's reasoning; templates read the first."""
+OWN = frozenset({"messages", "tools", "add_generation_prompt"})
+"""What a template gets from the conversation, under names that no variable may have."""
 
 MOST_SAID = 600
 """Characters of what a template says, or its file, in an error."""
@@ -52,6 +54,7 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         *,
         answer: bool = True,
+        documents: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> str:
         """The prompt's text.
@@ -60,27 +63,41 @@ class ChatTemplate:
             messages: `{"role", "content"}` and what else the template knows: `reasoning_content`, `tool_calls` (arguments as
                 an object or as its JSON), `tool_call_id`. Content in parts reaches templates that read parts as it is,
                 others in lines.
-            tools: each `{"type": "function", "function": {...}}`, or the inner object alone.
+            tools: each `{"type": "function", "function": {...}}`, or the inner object alone; an empty list, which some
+                templates tell from None, stays one.
             answer: end where the model's turn begins.
+            documents: what the answer is to draw on, mostly `{"title", "text"}`, for templates that have a place for them.
             variables: what else the template may ask for, such as `enable_thinking`.
 
         Raises:
-            UsageError: the template refuses the conversation, fails on it, or takes more time, memory or text than it may.
+            UsageError: the template refuses the conversation, fails on it, or takes more time, memory or text than it may;
+                or a variable has the name of what it gets from the conversation.
         """
+        refuse_own(variables)
         told = [_message(message) for message in msgspec.to_builtins(messages)]
-        offered = [_tool(tool) for tool in msgspec.to_builtins(tools)] if tools else None
+        offered = [_tool(tool) for tool in msgspec.to_builtins(tools)] if tools is not None else None
         try:
             given = msgspec.to_builtins(variables)
+            drawn_on = (
+                None if documents is None else [_document(one) for one in msgspec.to_builtins(documents)]
+            )
         except TypeError as error:
             raise UsageError(f"a chat template takes plain values alone: {error}") from error
         rest = {
             **self._special,
             **given,
             "tools": offered,
-            "documents": None,
+            "documents": drawn_on,
             "add_generation_prompt": answer,
         }
-        return self._rendered(self._readable(told, rest), rest)
+
+        def tried(messages: list[dict[str, Any]]) -> str | None:
+            try:
+                return self._rendered(messages, rest)
+            except UsageError:
+                return None
+
+        return self._rendered(readable(told, tried), rest)
 
     def _rendered(self, messages: list[dict[str, Any]], rest: Mapping[str, Any]) -> str:
         letter, said = renderer.ask(self.source, {**rest, "messages": messages})
@@ -91,60 +108,15 @@ class ChatTemplate:
             f"the chat template of {self._origin} {does} this conversation: {line(said, MOST_SAID)}"
         )
 
-    def _readable(self, told: list[dict[str, Any]], rest: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The messages with their parts as texts where the template does not read parts.
 
-        It reads those whose texts it writes, and writes otherwise than Python prints a list: that is found out with other
-        texts in the place of the conversation's, so that no text decides about itself.
-        """
-        parted = [place for place, message in enumerate(told) if _is_parted(message.get("content"))]
-        if not parted:
-            return told
-        marked = {place: _marks(place, told[place]["content"]) for place in parted}
+def refuse_own(variables: Mapping[str, Any]) -> None:
+    """Refuses variables under names of what a template gets from the conversation.
 
-        def reads(places: list[int]) -> dict[int, bool]:
-            tried = [
-                {**message, "content": marked[place] if place in places else _joined(marked[place])}
-                if place in marked
-                else message
-                for place, message in enumerate(told)
-            ]
-            try:
-                shown = self._rendered(tried, rest)
-            except UsageError:
-                return dict.fromkeys(places, False)
-            return {
-                place: str(marked[place]) not in shown
-                and not any(str(part) in shown for part in marked[place])
-                and any(part["text"] in shown for part in marked[place])
-                for place in places
-            }
-
-        found = reads(parted)
-        if len(parted) > 1 and not any(found.values()):
-            found = {place: reads([place])[place] for place in parted}
-        return [
-            message
-            if place not in found or found[place]
-            else {**message, "content": _joined(message["content"])}
-            for place, message in enumerate(told)
-        ]
-
-
-def _is_parted(content: Any) -> bool:
-    """Whether content is a list of texts."""
-    return isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in content
-    )
-
-
-def _joined(parts: list[dict[str, Any]]) -> str:
-    return "\n".join(str(part.get("text", "")) for part in parts)
-
-
-def _marks(place: int, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parts with texts that stand nowhere else."""
-    return [{**part, "text": f"part{index}ofmessage{place}end"} for index, part in enumerate(parts)]
+    Raises:
+        UsageError: names them.
+    """
+    if taken := OWN & variables.keys():
+        raise UsageError(f"{', '.join(sorted(taken))}: a chat template gets this from the conversation")
 
 
 def _message(message: Any) -> dict[str, Any]:
@@ -152,9 +124,10 @@ def _message(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise UsageError(f"a message is an object with a role and content, not {str(message)[:60]!r}")
     told = {key: value for key, value in message.items() if value is not None}
-    reasoning = next((told[name] for name in _REASONING if name in told), None)
+    reasoning = next((told[name] for name in REASONING if name in told), None)
     if reasoning is not None:
-        told["reasoning_content"] = reasoning
+        # As transformers does it: some templates read the first name, some another.
+        told = {"thinking": reasoning, **told, "reasoning_content": reasoning}
     calls = told.get("tool_calls")
     if isinstance(calls, list):
         told["tool_calls"] = [_call(call) for call in calls]
@@ -174,6 +147,12 @@ def _call(call: Any) -> Any:
         return {**call, "arguments": read_json(arguments)}
     except ValueError:
         return call
+
+
+def _document(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise UsageError(f"a document is an object with a title and a text, not {str(document)[:60]!r}")
+    return document
 
 
 def _tool(tool: Any) -> dict[str, Any]:

@@ -8,6 +8,14 @@ from typing import Any
 import msgspec
 
 Item = dict[str, Any]
+PARTS = {
+    "text": ("format", "verbosity"),
+    "reasoning": ("effort", "summary", "generate_summary"),
+    "stream_options": ("include_usage", "include_obfuscation"),
+}
+"""What the fields that are objects hold; the rest would change an answer, or is misspelt."""
+MOST_NAME = 60
+"""Characters of a name in an error."""
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 
 
@@ -60,6 +68,12 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.background:
             raise Unsaid("background", "answers come in the same call")
+        for field, known in PARTS.items():
+            for name, value in (getattr(self, field) or {}).items():
+                if name not in known and value is not None:
+                    raise Unsaid(f"{field}.{name[:MOST_NAME]}", f"one of {', '.join(known)}")
+        if not isinstance((self.reasoning or {}).get("effort"), str | None):
+            raise Unsaid("reasoning.effort", "a word", "invalid_value")
         for index, tool in enumerate(self.tools or ()):
             if tool.get("type") != "function" or not isinstance(tool.get("name"), str):
                 raise Unsaid(f"tools[{index}]", 'functions only: {"type": "function", "name": ..., ...}')
@@ -90,7 +104,7 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
             "stream": self.stream,
             "stream_options": {"include_usage": True} if self.stream else None,
             "response_format": _form(form),
-            "reasoning_effort": effort if isinstance(effort, str) else None,
+            "reasoning_effort": effort,
             "user": self.user,
         }
         return {name: value for name, value in body.items() if value is not None}
@@ -122,8 +136,8 @@ def _form(form: Any) -> Item | None:
         return None
     if not isinstance(form, dict):
         raise Unsaid("text.format", "an object with a type", "invalid_value")
-    if form.get("type") != "json_schema":
-        return form
+    if form.get("type") != "json_schema" or form.get("json_schema") is not None:
+        return form  # the second in the shape of chats
     return {"type": "json_schema", "json_schema": {key: form[key] for key in form if key != "type"}}
 
 

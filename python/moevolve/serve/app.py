@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,9 +37,13 @@ from moevolve.serve.texts import (
     embedded,
     tokenized,
 )
+from moevolve.serve.waiting import Left
 
 LINGER = 2.0
 """Seconds for which the rest of a body that is refused is read and thrown away, so that its sender sees why."""
+
+SMALL = 1 << 16
+"""Bytes of a body that is read and checked at once; others wait for no larger one."""
 
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names under which a server without a token is reached: a web page that another name led here is turned away."""
@@ -72,7 +77,9 @@ def application(
     kept = Conversations()
 
     async def read(request: Request, kind: type[Decoded]) -> Decoded:
-        return decode(await body_of(request, service.limits), kind, ignore_unknown=ignore_unknown)
+        body = await body_of(request, service.limits)
+        decoded = partial(decode, body, kind, ignore_unknown=ignore_unknown)
+        return decoded() if len(body) <= SMALL else await asyncio.to_thread(decoded)
 
     async def completions(request: Request) -> Response:
         body = await read(request, CompletionRequest)
@@ -96,13 +103,13 @@ def application(
         return json_response(kept.take(request.path_params["name"], client).response)
 
     async def embeddings(request: Request) -> Response:
-        return json_response(await embedded(service, await read(request, EmbeddingRequest)))
+        return json_response(await embedded(service, request.receive, await read(request, EmbeddingRequest)))
 
     async def tokenize(request: Request) -> Response:
-        return json_response(tokenized(service, await read(request, TokenizeRequest)))
+        return json_response(await tokenized(service, await read(request, TokenizeRequest)))
 
     async def detokenize(request: Request) -> Response:
-        return json_response(detokenized(service, await read(request, DetokenizeRequest)))
+        return json_response(await detokenized(service, await read(request, DetokenizeRequest)))
 
     async def metrics(request: Request) -> Response:
         return Response(exposition(service), headers={"content-type": KIND})
@@ -154,6 +161,7 @@ def application(
             RequestError: _refused,
             HTTPException: _not_found,
             MoevolveError: _failed,
+            Left: _unread,
             Exception: _failed,
         },
     )
@@ -284,6 +292,10 @@ def _refusal(error: RequestError) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError), "registered for these"
     return _refusal(error)
+
+
+async def _unread(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody is there to read it
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

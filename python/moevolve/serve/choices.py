@@ -51,7 +51,6 @@ class TextChoice:
         reader: reads its tokens.
         alternatives: of each token, None for no log-probabilities at all.
         prompt: what is repeated before it.
-        scored: log-probabilities of the prompt, where they are told.
     """
 
     def __init__(
@@ -61,27 +60,27 @@ class TextChoice:
         reader: SampleReader,
         alternatives: int | None,
         prompt: str,
-        scored: dict[str, list[Any] | None] | None = None,
     ) -> None:
         self.index = index
         self.reader = reader
         self._names = TokenNames(engine)
         self._most = alternatives
         self._prompt = prompt
-        self._scored = scored
+        self.scored: dict[str, list[Any] | None] | None = None
+        """Log-probabilities of the prompt, where they are told."""
         self._end = next(iter(engine.eos), 0)
         self._text = [prompt]
         self._tokens: list[OffsetToken] = []
 
     def open(self) -> list[dict[str, Any]]:
-        if not self._prompt and self._scored is None:
+        if not self._prompt and self.scored is None:
             return []
         piece = self._piece(self._prompt, (), None)
-        return [piece if self._scored is None else {**piece, "logprobs": self._scored}]
+        return [piece if self.scored is None else {**piece, "logprobs": self.scored}]
 
     def take(self, event: Event) -> list[dict[str, Any]]:
         more = self.reader.take(event)
-        if self._scored is not None and event.end_logprob is not None:
+        if self.scored is not None and event.end_logprob is not None:
             # Who scores a prompt counts on a token behind it, be it the end.
             end = OffsetToken(Drawn(self._end, event.end_logprob), sum(map(len, self.reader.parts)))
             more = msgspec.structs.replace(more, tokens=(*more.tokens, end))
@@ -94,8 +93,8 @@ class TextChoice:
 
     def whole(self) -> dict[str, Any]:
         piece = self._piece("".join(self._text), self._tokens, self.reader.finish)
-        if self._scored is not None:
-            piece["logprobs"] = logprobs.joined(self._scored, piece["logprobs"])
+        if self.scored is not None:
+            piece["logprobs"] = logprobs.joined(self.scored, piece["logprobs"])
         return piece
 
     def _piece(self, text: str, tokens: Sequence[OffsetToken], finish: str | None) -> dict[str, Any]:

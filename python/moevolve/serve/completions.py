@@ -25,6 +25,7 @@ from moevolve.serve.reading import client_of
 from moevolve.serve.samples import joined
 from moevolve.serve.schemas import GenerationRequest
 from moevolve.serve.service import Deployment, Keep, Service
+from moevolve.serve.waiting import Waiting, awaited, left, out_of_time
 
 DONE = b"data: [DONE]\n\n"
 """The end of a stream."""
@@ -84,6 +85,7 @@ async def answer(
 
     Raises:
         RequestError: the answer is a status.
+        Left: nobody is there to read it.
     """
     service.check_model(body.model)
     samples = prompts * body.drawn
@@ -94,8 +96,17 @@ async def answer(
         deployment = stack.enter_context(service.lease())
         service.counts.requests += 1
         seed = service.fresh_seed()
+
+        async def prepared(waiting: Waiting) -> Job:
+            with service.places(samples), service.lease(deployment):
+                job = await asyncio.to_thread(prepare, body, service, deployment, seed)
+                for score in job.scores:
+                    await deployment.read(waiting, score)
+                return job
+
         try:
-            job = await asyncio.to_thread(prepare, body, service, deployment, seed)
+            with service.abandoned():
+                job = await awaited(request.receive, service.limits.request_seconds, prepared)
             service.admit(samples)
             handles = []
             for draw in job.draws:
@@ -220,11 +231,6 @@ async def _progress(envelope: Envelope, handles: Sequence[RequestHandle]) -> Asy
             task.cancel()
 
 
-def out_of_time(seconds: float) -> RequestError:
-    """The answer's time is over."""
-    return RequestError(504, f"no end of the answer within {seconds:g} seconds", code="timeout")
-
-
 async def _whole(
     envelope: Envelope, handles: Sequence[RequestHandle], receive: Receive, answered: Callable[[], None]
 ) -> Response:
@@ -252,12 +258,6 @@ async def _whole(
     body = msgspec.json.encode(envelope.whole())
     answered()
     return Response(body, media_type="application/json")
-
-
-async def left(receive: Receive) -> None:
-    """Returns once the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class EventStream(Response):

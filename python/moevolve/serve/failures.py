@@ -71,7 +71,7 @@ def about(param: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise wrong(param, str(error)) from error
+        raise wrong(param, str(error).removeprefix(f"{param}: ")) from error
 
 
 def ending() -> RequestError:

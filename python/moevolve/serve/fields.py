@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import msgspec
 
 from moevolve.serve.failures import RequestError, unsupported
 
@@ -54,18 +52,17 @@ ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
 for what happens anyway, and what to do instead."""
 
 
-def check_others(body: bytes, known: Iterable[str], *, ignore_unknown: bool) -> None:
+def check_others(given: Mapping[str, Any], known: Iterable[str], *, ignore_unknown: bool) -> None:
     """Refuses fields that would change the answer and that this endpoint does not know; null counts as left out.
 
     Args:
-        body: the JSON object.
+        given: the JSON object.
         known: the endpoint's own fields.
         ignore_unknown: leave fields alone that nobody here has heard of.
 
     Raises:
         RequestError: names the field.
     """
-    given = msgspec.json.decode(body, type=dict[str, Any])
     for name in given.keys() - set(known) - HARMLESS:
         value = given[name]
         if value is None:

@@ -64,8 +64,8 @@ def _response_format(value: dict[str, Any]) -> Constraint | None:
             inner = given["json_schema"]
             if not isinstance(inner, dict):
                 raise wrong("response_format", "`json_schema` is an object with a `schema`")
-            _only("response_format.json_schema", inner, (*_NAMED, "json_schema"))
-            return _schema(inner.get("schema", inner.get("json_schema", OBJECT)))
+            _only("response_format.json_schema", inner, _NAMED)
+            return _schema(inner.get("schema", OBJECT))
         case other:
             raise unsupported("response_format", f"`text`, `json_object` or `json_schema`, not {other!r}")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from moevolve.models.chat import conversation
 from moevolve.models.constraints import turn
+from moevolve.models.engine import Engine
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
 from moevolve.serve.failures import RequestError, about, wrong
@@ -37,6 +40,8 @@ class Job(msgspec.Struct, frozen=True):
     name: str
     """The answer's id."""
     prompt_tokens: int
+    scores: Sequence[Callable[[], None]] = ()
+    """Work of the engine that comes before anything is drawn, a prompt each: its log-probabilities, for its choices."""
     kept: int | None = None
     """Samples of each prompt that are told, the likeliest of those that are drawn; None tells all."""
 
@@ -103,6 +108,7 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
     engine = deployment.engine
     draws: list[TokenRequest] = []
     choices: list[Choice] = []
+    scores: list[Callable[[], None]] = []
     used = 0
     for index, prompt in enumerate(body.prompts):
         with about("prompt"):
@@ -111,10 +117,6 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
             raise wrong("prompt", f"at least one token, each below {engine.vocab_size}")
         used += len(ids)
         echo = (prompt if isinstance(prompt, str) else engine.text(prompt)) if body.echo else ""
-        scored = None
-        if body.scored:
-            scores = [(None, []), *engine.score(ids, top=body.logprobs or 0)]
-            scored = of_prompt(engine, ids, scores, body.logprobs or 0)
         nothing = body.limit == 0
         if not nothing:
             sampling = body.sampling(
@@ -125,12 +127,14 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
             )
             with about(field_of(body)):
                 draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed), follows=True)))
+        texts: list[TextChoice] = []
         for sample in range(body.drawn):
             reader = SampleReader(engine, before=ids)
             reader.finish = "length" if nothing else None
-            choices.append(
-                TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo, scored)
-            )
+            texts.append(TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo))
+        choices += texts
+        if body.scored:
+            scores.append(partial(_score, engine, ids, body.logprobs or 0, texts))
     return Job(
         draws=draws,
         choices=choices,
@@ -138,8 +142,18 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
         piece="text_completion",
         name=f"cmpl-{secrets.token_hex(12)}",
         prompt_tokens=used,
+        scores=scores,
         kept=body.samples if body.drawn > body.samples and draws else None,
     )
+
+
+def _score(engine: Engine, ids: list[int], most: int, choices: Sequence[TextChoice]) -> None:
+    """Reads a prompt's log-probabilities, for all its choices."""
+    with about("prompt"):
+        scores = [(None, []), *engine.score(ids, top=most)]
+    scored = of_prompt(engine, ids, scores, most)
+    for choice in choices:
+        choice.scored = scored
 
 
 def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: int) -> Job:
@@ -165,8 +179,9 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         speculate=service.speculate,
     )
     if body.forced or sampling.constraint is not None:
-        fits = turn(sampling.constraint, form, prompt, tools=talk.tools, several=body.parallel)
-        sampling = msgspec.structs.replace(sampling, constraint=fits)
+        with about("tool_choice" if body.forced else field_of(body)):
+            fits = turn(sampling.constraint, form, prompt, tools=talk.tools, several=body.parallel)
+            sampling = msgspec.structs.replace(sampling, constraint=fits)
     number = secrets.token_hex(12)
     choices: list[Choice] = [
         ChatChoice(

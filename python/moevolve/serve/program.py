@@ -37,12 +37,13 @@ from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.randomness import key
 from moevolve.records import VariantAdded
 from moevolve.rollouts.executors.local import LocalExecutor, Programs
-from moevolve.serve.completions import left, out_of_time, sse
+from moevolve.serve.completions import sse
 from moevolve.serve.driver import RequestHandle
 from moevolve.serve.failures import RequestError, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
 from moevolve.serve.tools import live
+from moevolve.serve.waiting import Left, left, out_of_time
 
 SUFFIX = "+program"
 """What a model's name ends with where its program answers."""
@@ -223,10 +224,6 @@ class ServedProgram:
                     found = self._host.behaviour(genome, verbs, key("behaviour", champion.program))
                 self._behaviours = {champion.program: found}
             return found
-
-
-class Left(Exception):
-    """Nobody waits for a program's answer any more."""
 
 
 class DrivenPolicy(EnginePolicy):

@@ -18,6 +18,9 @@ from moevolve.serve.limits import Limits
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What is raised by a body that is no JSON."""
+
 
 class Body(Protocol):
     """What a body is decoded into."""
@@ -96,14 +99,23 @@ def decode(body: bytes, kind: type[Decoded], *, ignore_unknown: bool = False) ->
         raise RequestError(
             400, str(error).replace(" - at `$.", " - at `"), param=param or None, code="invalid_type"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, f"the body is no JSON object: {error}", code="invalid_json") from error
-    check_others(body, kind.__struct_fields__, ignore_unknown=ignore_unknown)
+    except BROKEN as error:
+        raise _no_json(error) from error
+    try:
+        # What no field takes has been skipped unread.
+        given = msgspec.json.decode(body, type=dict[str, Any])
+    except BROKEN as error:
+        raise _no_json(error) from error
+    check_others(given, kind.__struct_fields__, ignore_unknown=ignore_unknown)
     try:
         asked.check()
     except Unsaid as error:
         raise wrong(error.field, error.reason, error.code) from None
     return asked
+
+
+def _no_json(error: Exception) -> RequestError:
+    return RequestError(400, f"the body is no JSON object: {error}", code="invalid_json")
 
 
 def json_response(value: dict[str, Any], status: int = 200) -> Response:

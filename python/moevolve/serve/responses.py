@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import OrderedDict
@@ -84,19 +85,25 @@ async def responded(
     before: list[Item] = []
     if body.previous_response_id is not None:
         before = kept.take(body.previous_response_id, client).messages
-    try:
-        chat = msgspec.convert(body.chat_body(before), ChatRequest)
-    except Unsaid as error:
-        raise wrong(error.field, error.reason, error.code) from None
 
     def envelope(service: Service, deployment: Deployment, job: Job) -> _Envelope:
         return _Envelope(service, job, body, before, kept, client)
 
     try:
-        chat.check()
+        chat = await asyncio.to_thread(_chat, body, before)
         return await answer(service, request, chat, 1, chat_job, envelope)
     except RequestError as error:
         raise _in_own_words(error) from None
+
+
+def _chat(body: ResponsesRequest, before: list[Item]) -> ChatRequest:
+    """The checked chat that a request is."""
+    try:
+        chat = msgspec.convert(body.chat_body(before), ChatRequest)
+    except Unsaid as error:
+        raise wrong(error.field, error.reason, error.code) from None
+    chat.check()
+    return chat
 
 
 def _in_own_words(error: RequestError) -> RequestError:

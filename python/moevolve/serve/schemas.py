@@ -21,6 +21,7 @@ MOST_STOPS = 16
 LONGEST_STOP = 256
 MOST_LOGPROBS = 20
 MOST_BIASES = 1024
+MOST_TOOLS = 1024
 _TOKEN = re.compile("0|[1-9][0-9]{0,9}")
 """A token's number, written in one way only."""
 
@@ -30,8 +31,10 @@ OWN_VARIABLES = frozenset(
 """What a template gets from the conversation itself."""
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Padding against those who watch the traffic: no part of the answer."""
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -274,12 +277,13 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @property
-    def offered(self) -> list[dict[str, Any]]:
-        """Tools that the model may call."""
+    def offered(self) -> list[dict[str, Any]] | None:
+        """Tools that the model may call; None where nobody speaks of tools."""
         named = self.named
         if named is not None:
-            return [tool for tool in self.tools or () if tool["function"]["name"] in named]
-        return [] if self.tool_choice == "none" else self.tools or []
+            allowed = set(named)
+            return [tool for tool in self.tools or () if tool["function"]["name"] in allowed]
+        return None if self.tool_choice == "none" else self.tools
 
     @property
     def named(self) -> list[str] | None:
@@ -346,6 +350,8 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         for index, message in enumerate(self.messages):
             check_message(f"messages[{index}]", message)
         with_tool_calls(self.messages)
+        if len(self.tools or ()) > MOST_TOOLS:
+            raise wrong("tools", f"at most {MOST_TOOLS} tools")
         for index, tool in enumerate(self.tools or []):
             function = tool.get("function")
             named = isinstance(function, dict) and isinstance(function.get("name"), str)
@@ -365,13 +371,15 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise wrong("top_logprobs", "it belongs to log-probabilities: add `logprobs`")
 
     def _check_tool_names(self) -> None:
-        names = [tool["function"]["name"] for tool in self.tools or ()]
-        for index, name in enumerate(names):
-            if name in names[:index]:
+        names: set[str] = set()
+        for index, tool in enumerate(self.tools or ()):
+            name = tool["function"]["name"]
+            if name in names:
                 raise wrong(f"tools[{index}].function.name", f"{name!r} is the name of another tool, too")
+            names.add(name)
 
     def _check_choice(self) -> None:
-        choice, names = self.tool_choice, [tool["function"]["name"] for tool in self.tools or ()]
+        choice, names = self.tool_choice, {tool["function"]["name"] for tool in self.tools or ()}
         if isinstance(choice, dict):
             if choice.get("type") not in ("function", "allowed_tools"):
                 raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
@@ -381,5 +389,7 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
             raise unsupported("tool_choice", "`none`, `auto`, `required`, or a function by its name")
         if self.forced and not names:
             raise wrong("tool_choice", "there are no `tools` to call")
+        if self.forced and self.ignore_eos:
+            raise wrong("ignore_eos", "a turn that must be a call ends where that does")
         if self.forced and self.constraint is not None:
             raise wrong("tool_choice", "the turn must be a call, and its answer is asked for in another form")

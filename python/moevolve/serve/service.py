@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +17,9 @@ from moevolve.serve.driver import Driver, RequestScheduler
 from moevolve.serve.failures import RequestError, ending
 from moevolve.serve.interactions import Interaction
 from moevolve.serve.limits import Limits
+from moevolve.serve.waiting import Left, Waiting
+
+T = TypeVar("T")
 
 
 class Counts(msgspec.Struct):
@@ -50,6 +54,18 @@ class Deployment:
         self.driver = driver
         self.users = 0
         self.retired = False
+        self._reading = asyncio.Lock()
+
+    async def read(self, waiting: Waiting, work: Callable[[], T]) -> T:
+        """What the engine makes of one text, without drawing, in a thread. One text at a time, as the engine is held for it
+        and rounds of drawing come between two.
+
+        Raises:
+            Left: nobody waits for it any more.
+        """
+        async with self._reading:
+            waiting.check()
+            return await asyncio.to_thread(work)
 
 
 class Service:
@@ -83,6 +99,7 @@ class Service:
         self._seed = secrets.randbits(63) if seed is None else seed
         self._current: Deployment | None = None
         self._old: list[Deployment] = []
+        self._places = 0
         self._stops: set[asyncio.Task[None]] = set()
 
     @property
@@ -108,9 +125,9 @@ class Service:
             self._retire(before)
 
     @contextmanager
-    def lease(self) -> Iterator[Deployment]:
-        """The current deployment, kept in memory for as long as it is used."""
-        deployment = self.current
+    def lease(self, deployment: Deployment | None = None) -> Iterator[Deployment]:
+        """A deployment, the current one when None, kept in memory for as long as it is used."""
+        deployment = deployment or self.current
         deployment.users += 1
         try:
             yield deployment
@@ -146,14 +163,39 @@ class Service:
             raise ending()
         driver = self.current.driver
         room = driver.slots + self.limits.queue
-        if driver.outstanding + samples > room:
+        taken = driver.outstanding + self._places
+        if taken + samples > room:
             self.counts.refused += 1
             raise RequestError(
                 429,
-                f"{driver.outstanding} samples are drawn or wait, of {room} at most: try again later",
+                f"{taken} samples are drawn or wait, of {room} at most: try again later",
                 code="queue_full",
                 headers={"retry-after": "1"},
             )
+
+    @contextmanager
+    def places(self, samples: int) -> Iterator[None]:
+        """Places of a request that is read, and not drawn yet or at all: they count as samples that wait.
+
+        Raises:
+            RequestError: as `admit`.
+        """
+        self.admit(samples)
+        self._places += samples
+        try:
+            yield
+        finally:
+            self._places -= samples
+
+    @contextmanager
+    def abandoned(self) -> Iterator[None]:
+        """Counts what is left by its client, or out of time, while it is read."""
+        try:
+            yield
+        except (Left, RequestError) as error:
+            if isinstance(error, Left) or error.status == 504:
+                self.counts.cancelled += 1
+            raise
 
     def fresh_seed(self) -> int:
         """A seed for a request that names none."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
+from starlette.types import Receive
 
 from moevolve.errors import UsageError
 from moevolve.models.chat import conversation
@@ -15,6 +17,7 @@ from moevolve.models.engine import Engine
 from moevolve.serve.failures import RequestError, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Service
+from moevolve.serve.waiting import Waiting, awaited
 
 MOST_INPUTS = 256
 """Texts of one request for embeddings."""
@@ -88,10 +91,14 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise wrong("input", "texts, or tokens, or lists of tokens, and not several of them")
 
 
-def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
+async def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
     """The tokens of a text."""
     service.check_model(body.model)
-    engine = service.current.engine
+    with service.lease() as deployment:
+        return await asyncio.to_thread(_tokens, deployment.engine, body)
+
+
+def _tokens(engine: Engine, body: TokenizeRequest) -> dict[str, Any]:
     try:
         if body.messages is None:
             text = body.prompt if body.prompt is not None else body.content or ""
@@ -111,10 +118,14 @@ def tokenized(service: Service, body: TokenizeRequest) -> dict[str, Any]:
     return {"count": len(ids), "max_model_len": engine.positions, "tokens": ids, "token_strs": texts}
 
 
-def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
+async def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
     """The text of tokens, special ones included."""
     service.check_model(body.model)
-    engine = service.current.engine
+    with service.lease() as deployment:
+        return await asyncio.to_thread(_text, deployment.engine, body)
+
+
+def _text(engine: Engine, body: DetokenizeRequest) -> dict[str, Any]:
     _check(engine, "tokens", body.tokens)
     try:
         return {"prompt": engine.decode(body.tokens, special=True)}
@@ -122,31 +133,56 @@ def detokenized(service: Service, body: DetokenizeRequest) -> dict[str, Any]:
         raise RequestError(400, str(error)) from error
 
 
-async def embedded(service: Service, body: EmbeddingRequest) -> dict[str, Any]:
-    """Embeddings, one text after another so that others' rounds come between."""
+async def embedded(service: Service, receive: Receive, body: EmbeddingRequest) -> dict[str, Any]:
+    """Embeddings, one text after another so that others' rounds come between.
+
+    Args:
+        service: the model.
+        receive: messages of the client, which is watched.
+        body: the request.
+
+    Raises:
+        RequestError: the answer is a status.
+        Left: nobody is there to read it.
+    """
     service.check_model(body.model)
+
+    async def vectors(waiting: Waiting) -> list[tuple[int, list[float]]]:
+        with service.places(1), service.lease() as deployment:
+            service.counts.requests += 1
+            return [
+                await deployment.read(waiting, partial(_embedding, deployment.engine, body, index))
+                for index in range(len(body.texts))
+            ]
+
+    with service.abandoned():
+        found = await awaited(receive, service.limits.request_seconds, vectors)
+    used = sum(tokens for tokens, _ in found)
+    service.counts.prompt_tokens += used
+    service.counts.finished += 1
     data: list[dict[str, Any]] = []
-    used = 0
-    with service.lease() as deployment:
-        engine = deployment.engine
-        for index, text in enumerate(body.texts):
-            try:
-                ids = engine.encode(text)
-                if not ids:
-                    raise wrong("input", f"text {index} has no tokens")
-                _check(engine, "input", ids)
-                vector = await asyncio.to_thread(engine.embed, ids)
-            except UsageError as error:
-                raise RequestError(400, str(error)) from error
-            if body.dimensions is not None and body.dimensions != len(vector):
-                raise unsupported("dimensions", f"this model has {len(vector)}")
-            used += len(ids)
-            told: Any = vector
-            if body.encoding_format == "base64":
-                told = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-            data.append({"object": "embedding", "index": index, "embedding": told})
+    for index, (_, vector) in enumerate(found):
+        told: Any = vector
+        if body.encoding_format == "base64":
+            told = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        data.append({"object": "embedding", "index": index, "embedding": told})
     usage = {"prompt_tokens": used, "total_tokens": used}
     return {"object": "list", "data": data, "model": service.name, "usage": usage}
+
+
+def _embedding(engine: Engine, body: EmbeddingRequest, index: int) -> tuple[int, list[float]]:
+    """How many tokens one of the texts has, and its embedding."""
+    try:
+        ids = engine.encode(body.texts[index])
+        if not ids:
+            raise wrong("input", f"text {index} has no tokens")
+        _check(engine, "input", ids)
+        vector = engine.embed(ids)
+    except UsageError as error:
+        raise RequestError(400, str(error)) from error
+    if body.dimensions is not None and body.dimensions != len(vector):
+        raise unsupported("dimensions", f"this model has {len(vector)}")
+    return len(ids), vector
 
 
 def _check(engine: Engine, name: str, ids: list[int]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.models.endpoint.refusals import EXCERPT, FATAL
-from moevolve.models.endpoint.replies import asked_to_wait, read
+from moevolve.models.endpoint.replies import LONGEST_HOLD, asked_to_wait, read
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -59,6 +59,10 @@ def test_any_wish_to_wait_is_a_number_of_seconds(text: str) -> None:
     [
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "9999999999"}, LONGEST_HOLD),
+        ({"retry-after": "9" * 400}, LONGEST_HOLD),
+        ({"retry-after-ms": "1" * 400}, LONGEST_HOLD / 1000),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9999999999h"}, LONGEST_HOLD),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
         ({"retry-after": "Tue, 14 Nov 2023 22:00:00 GMT"}, 0.0),
         ({"retry-after": "-3"}, 0.0),
@@ -205,6 +209,11 @@ PARTS = [{"type": "reasoning", "text": "r"}, {"type": "output_text", "text": "an
         {"content": "<think>r</think>\n\nans"},
         {"content": "r\n</think>\n\nans"},
         {"content": "<thinking>r</thinking>ans"},
+        {"content": "<seed:think>r</seed:think>ans"},
+        {"content": "r</seed:think>ans"},
+        {"content": "<THINK>r</THINK>\nans"},
+        {"content": "r</Think>ans"},
+        {"content": "<think>r</think>ans", "reasoning_content": "r"},
         {"content": [{"type": "text", "text": "<think>r</think>ans"}]},
         {"content": PARTS},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]}, "ans"]},
@@ -218,6 +227,33 @@ PARTS = [{"type": "reasoning", "text": "r"}, {"type": "output_text", "text": "an
 def test_reasoning_is_told_apart_wherever_it_stands(message: dict[str, object]) -> None:
     [one] = get({"choices": [{"message": message, "finish_reason": "stop"}]}).completions
     assert (one.text, one.reasoning, one.finish) == ("ans", "r", "stop")
+
+
+@pytest.mark.parametrize("apart", [{"reasoning_content": "r"}, {"reasoning": {"text": "r"}}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a turn ends its reasoning with </think> and goes on",
+        "<think>a</think> is reasoning",
+        "<think> begins it",
+    ],
+)
+def test_a_mark_inside_an_answer_is_the_answers_where_reasoning_came_apart(
+    apart: dict[str, object], text: str
+) -> None:
+    [one] = get({"choices": [{"message": {"content": text, **apart}, "finish_reason": "stop"}]}).completions
+    assert (one.text, one.reasoning) == (text, "r")
+    parts = {"content": [{"type": "thinking", "thinking": "r"}, {"type": "text", "text": text}]}
+    [one] = get({"choices": [{"message": parts, "finish_reason": "stop"}]}).completions
+    assert (one.text, one.reasoning) == (text, "r")
+
+
+@pytest.mark.parametrize(("said", "name"), [(7, "7"), ("c7", "c7"), (None, "call_0"), ({}, "call_0")])
+def test_a_call_is_one_whatever_its_id_is(said: object, name: str) -> None:
+    call = {"id": said, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"content": None, "tool_calls": [call]}
+    [one] = get({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).completions
+    assert [(made.name, made.id) for made in one.tool_calls] == [("f", name)] and one.text == ""
 
 
 @pytest.mark.parametrize(

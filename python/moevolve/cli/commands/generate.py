@@ -93,7 +93,7 @@ def execute(options: argparse.Namespace) -> int:
         raise UsageError("--system and --tools belong to a chat: add --chat")
     if options.n < 1:
         raise UsageError(f"-n {options.n}: at least 1 completion of each prompt")
-    tools = tools_of(options.tools) if options.tools else ()
+    tools = tools_of(options.tools) if options.tools else None
     typed = bool(options.prompts) and options.file is None and "-" not in options.prompts
     requests = from_arguments(options.prompts, options.file)
     talks = False
@@ -173,7 +173,7 @@ class _Draw:
     """One model under one set of options."""
 
     def __init__(
-        self, options: argparse.Namespace, engine: Engine, tools: tuple[dict[str, Any], ...]
+        self, options: argparse.Namespace, engine: Engine, tools: tuple[dict[str, Any], ...] | None
     ) -> None:
         self._options = options
         self._engine = engine

@@ -22,10 +22,16 @@ FINISHES = {
     "refusal": "refusal",
 }
 """Reasons to end that are kept, by the words of servers in small letters; whatever else a server says is `stop`."""
-_THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>(.*?)(?:</\1>\s*|\Z)", re.DOTALL)
-"""Reasoning that stands in the text before the answer; one that is never closed is all there is."""
-_THOUGHT_END = "</think>"
+_THOUGHT = re.compile(
+    r"\s*<((?:\w{1,40}:)?(?:think|thinking|thought|reasoning))>(.*?)(?:</\1>\s*|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Reasoning that stands in the text before the answer, in an element whose name has a prefix in some families; one that is
+never closed is all there is."""
+_THOUGHT_END = re.compile(r"</((?:\w{1,40}:)?think)>", re.IGNORECASE)
 """What ends reasoning that a template has begun: its beginning is then no part of the text."""
+LONGEST_HOLD = 1e9
+"""Seconds that a server can ask for; whoever asks for more means as much."""
 Count = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
 """Some servers count in floats."""
 
@@ -85,7 +91,7 @@ class _Function(msgspec.Struct):
 
 class _ToolCall(msgspec.Struct):
     function: _Function
-    id: str | None = None
+    id: Any = None
 
 
 class _Reply(msgspec.Struct):
@@ -175,7 +181,9 @@ def _about(call: Call, body: bytes) -> Call:
 
 def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
     """A turn; what was meant as a call and cannot be read as one stays in its text."""
-    content, thoughts, refusals = _content(message.content)
+    fields = (message.reasoning_content, message.reasoning, message.thinking, message.reasoning_details)
+    apart = next((text for text in map(_thought, fields) if text), "")
+    content, thoughts, refusals = _content(message.content, apart)
     texts = [content]
     calls: list[ToolCall] = []
     made = message.tool_calls if isinstance(message.tool_calls, list) else []
@@ -190,9 +198,8 @@ def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
         except UNREADABLE:
             texts.append(msgspec.json.encode(said).decode())
         else:
-            calls.append(ToolCall(len(calls), call.function.name, arguments, call.id or ""))
-    fields = (message.reasoning_content, message.reasoning, message.thinking, message.reasoning_details)
-    reasoning = next((text for text in map(_thought, fields) if text), thoughts)
+            calls.append(ToolCall(len(calls), call.function.name, arguments, _id(call.id)))
+    reasoning = apart or thoughts
     text = "\n".join(text for text in texts if text)
     if not text and (refusals or (isinstance(message.refusal, str) and message.refusal)):
         finish = "refusal"
@@ -201,10 +208,20 @@ def _turn(message: _Message, finish: str, usage: int | None) -> Completion:
     return Completion(text, [], [], finish, tuple(calls), reasoning, usage)
 
 
-def _content(content: Any) -> tuple[str, str, bool]:
-    """(text, reasoning, whether it is a refusal) of a message's content; reasoning that a text begins with is told apart."""
+def _id(said: Any) -> str:
+    """A call's id, which some servers count in numbers."""
+    return str(said) if isinstance(said, str | int | float) else ""
+
+
+def _content(content: Any, apart: str) -> tuple[str, str, bool]:
+    """(text, reasoning, whether it is a refusal) of a message's content; reasoning that a text begins with is told apart.
+
+    Args:
+        content: as the server sent it.
+        apart: the reasoning that came in a field of its own: a mark inside the text is then the answer's.
+    """
     if content is None or isinstance(content, str):
-        return *_apart(content or ""), False
+        return *_apart(content or "", apart), False
     parts = content if isinstance(content, list) else [content]
     texts, thoughts, refusals = [], [], False
     for part in parts:
@@ -219,18 +236,18 @@ def _content(content: Any) -> tuple[str, str, bool]:
             refusals = refusals or kind == "refusal"
         else:
             texts.append(msgspec.json.encode(part).decode())
-    text, thought = _apart("".join(texts))
+    text, thought = _apart("".join(texts), apart or "".join(thoughts))
     return text, "".join(thoughts) or thought, refusals
 
 
-def _apart(text: str) -> tuple[str, str]:
-    """(answer, reasoning) of a text that may begin with its reasoning."""
+def _apart(text: str, known: str) -> tuple[str, str]:
+    """(answer, reasoning) of a text that may begin with its reasoning, or inside it; one that is `known` may be repeated there."""
     found = _THOUGHT.match(text)
-    if found is not None:
+    if found is not None and (not known or found.group(2).strip() == known.strip()):
         return text[found.end() :], found.group(2).strip()
-    before, end, after = text.partition(_THOUGHT_END)
-    if end and "<think>" not in before:
-        return after.lstrip(), before.strip()
+    end = None if known else _THOUGHT_END.search(text)
+    if end is not None and f"<{end[1].lower()}>" not in text[: end.start()].lower():
+        return text[end.end() :].lstrip(), text[: end.start()].strip()
     return text, ""
 
 
@@ -306,9 +323,9 @@ def asked_to_wait(headers: Mapping[str, str], now: Callable[[], float]) -> float
 
 def _number(text: str | None) -> float | None:
     """A non-negative decimal number."""
-    if text is None or not re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", text, re.ASCII):
+    if text is None or not re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
         return None
-    return float(text)
+    return min(float(text), LONGEST_HOLD)
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -316,9 +333,12 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def _span(text: str) -> float:
     """A span such as `6m0s`, `20ms` or `1.5s`, in seconds; 0 for anything else."""
-    if not re.fullmatch(r"(\d{1,9}(\.\d{1,9})?(ms|s|m|h))+", text, re.ASCII):
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text, re.ASCII):
         return 0.0
-    return sum(float(value) * _UNITS[unit] for value, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))
+    seconds = sum(
+        float(value) * _UNITS[unit] for value, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text)
+    )
+    return min(seconds, LONGEST_HOLD)
 
 
 def _usage(value: Any) -> Usage | None:

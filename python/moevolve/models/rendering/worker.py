@@ -145,9 +145,10 @@ def environment() -> jinja2.Environment:
 
         tags = {"generation"}
 
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body, lineno=line)  # what is set inside stays there
 
     class Sandbox(ImmutableSandboxedEnvironment):
         """A sandbox in which a product or a power says so before it fills the memory."""
@@ -184,7 +185,7 @@ def environment() -> jinja2.Environment:
     made.globals.update(
         raise_exception=raise_exception,
         strftime_now=_strftime_now,
-        dict=_make_dict,
+        dict=_Dict(),
         namespace=Namespace,
     )
     return made
@@ -205,8 +206,14 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def _make_dict(*args: Any, **values: Any) -> dict[Any, Any]:
-    return dict(*args, **values)
+class _Dict:
+    """`dict` without what leads from it into Python."""
+
+    def __call__(self, *args: Any, **values: Any) -> dict[Any, Any]:
+        return dict(*args, **values)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
 
 
 def _to_json(
