@@ -93,13 +93,13 @@ class GraderProcess:
             for task, answer in given
         ]
         verdicts: dict[int, Verdict] = {}
-        free = [index for index, (task, _) in enumerate(given) if task.grade is None]
+        free = [index for index, (task, _) in enumerate(given) if not task.judged]
         seen = {
             index: workspace
             for index, ((task, _), workspace) in enumerate(zip(given, workspaces, strict=bool(workspaces)))
             if workspace is not None and isinstance(task.grade, WorkspaceCheck)
         }
-        own = [index for index, (task, _) in enumerate(given) if task.grade is not None and index not in seen]
+        own = [index for index, (task, _) in enumerate(given) if task.judged and index not in seen]
         if seen:
             boxed = self._in_boxes().grade([(items[index], workspace) for index, workspace in seen.items()])
             verdicts |= zip(seen, boxed, strict=True)

@@ -44,7 +44,7 @@ def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path 
         UsageError: the task has neither an answer nor a check.
     """
     given = plain(answer)
-    if task.grade is not None or task.environment is not None:
+    if task.judged:
         try:
             return _checked(task, given, _judged(task, given, workspace))
         except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict

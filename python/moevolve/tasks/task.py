@@ -45,6 +45,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """`text/reverse/3/12345`: the skill's path, the level and the seed of the generator."""
         return f"{self.skill}/{self.level}/{self.seed}"
 
+    @property
+    def judged(self) -> bool:
+        """Whether a user's own code decides about answers: a check, or the score of an environment."""
+        return self.grade is not None or self.environment is not None
+
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The sealed grader's answer. `detail` never holds the gold answer: programs may come to read it."""
