@@ -91,6 +91,11 @@ class TestSuite:
         assert done.returncode == 1
         assert "the check failed on every answer" in done.stderr and "Error" in done.stderr
 
+    def test_tools_are_loaded_as_a_run_loads_them(self, own: Path, moevolve: Command) -> None:
+        (own / "dates" / "tools.py").write_text("def many(*args): pass\n")
+        done = moevolve("validate", "dates")
+        assert done.returncode == 2 and "a tool's arguments all have names" in done.stderr
+
     def test_samples_are_at_least_one(self, own: Path, moevolve: Command) -> None:
         done = moevolve("validate", "primer", "--samples", "0")
         assert done.returncode == 2 and "at least 1" in done.stderr

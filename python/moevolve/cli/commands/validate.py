@@ -24,9 +24,15 @@ def execute(options: argparse.Namespace) -> int:
     from moevolve.config import Config
     from moevolve.gate.finite import detectable, pools
     from moevolve.gate.spending import AlphaSpending
+    from moevolve.tasks.tools.toolbox import Tools
 
     suite = named(options.suite)
     output.say(f"Proving {len(suite.skills)} skill{'s' * (len(suite.skills) != 1)} of {suite.name}")
+    tools = Tools(suite.tools, suite.servers, suite.folder, suite.environments)
+    try:
+        _ = tools.tools  # As a run does, which cannot go on without them.
+    finally:
+        tools.close()
     report = suite.validate(options.samples)
     few = pools(suite)
     first = AlphaSpending(alpha=Config.load("quickstart").gate.alpha).level
