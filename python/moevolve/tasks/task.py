@@ -46,6 +46,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.skill}/{self.level}/{self.seed}"
 
     @property
+    def called(self) -> str:
+        """What its author calls it, or its id."""
+        return str(self.fields.get("id", self.id))
+
+    @property
     def judged(self) -> bool:
         """Whether a user's own code decides about answers: a check, or the score of an environment."""
         return self.grade is not None or self.environment is not None
@@ -70,5 +75,5 @@ class WorkspaceCheck(msgspec.Struct, frozen=True):
     """The task as its author wrote it."""
 
     def __call__(self, answer: str, workspace: Path | None = None) -> float | Verdict:
-        """The score of an answer; `workspace` is None for attempts that have none."""
+        """The score of an answer; `workspace` is None where none can be shown: on a machine without boxes."""
         return self.check(self.fields, answer, workspace)
