@@ -17,8 +17,9 @@ import pytest
 
 from moevolve.config import SandboxSection
 from moevolve.errors import UsageError
-from moevolve.rollouts.grader import HUNG, GraderProcess
+from moevolve.rollouts.grader import GraderProcess
 from moevolve.rollouts.grading import Given, SealedGrader
+from moevolve.rollouts.workspaces import HUNG
 from moevolve.tasks.environment import Environment
 from moevolve.tasks.grader.carried import dumps, loads
 from moevolve.tasks.grader.seal import seal

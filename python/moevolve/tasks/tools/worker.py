@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 import traceback
-import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -18,20 +17,10 @@ from typing import Any
 
 import msgspec
 
+from moevolve.tasks.modules import defined
+
 LONGEST = 1000
 """Characters of a message about a call that failed."""
-
-
-def defined(file: Path) -> dict[str, Any]:
-    """What a file defines, as a module of its name: annotations are looked up where their classes say they come from."""
-    folder = str(file.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    module = types.ModuleType(file.stem)
-    module.__file__ = str(file)
-    sys.modules.setdefault(file.stem, module)
-    exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
-    return vars(module)
 
 
 def functions(file: Path) -> dict[str, Callable[..., Any]]:
@@ -40,6 +29,7 @@ def functions(file: Path) -> dict[str, Callable[..., Any]]:
     Raises:
         TypeError: it defines none, or `__all__` names what is not there.
     """
+    sys.path.insert(0, str(file.resolve().parent))
     space = defined(file)
     named = space.get("__all__")
     if missing := next((name for name in named or () if name not in space), None):

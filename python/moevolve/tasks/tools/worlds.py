@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from moevolve.tasks.environment import Environment, World, kinds_in, tools_of
-from moevolve.tasks.tools.worker import defined, described, serve
+from moevolve.tasks.modules import defined
+from moevolve.tasks.tools.worker import described, serve
 
 
 def kinds(file: Path) -> dict[str, type[Environment]]:
     """The environments that a suite's file defines, by name."""
+    sys.path.insert(0, str(file.resolve().parent))
     return {name: kind for name, kind in kinds_in(defined(file)).items() if kind.__module__ == file.stem}
 
 
