@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "Sampling",
     "Task",
+    "Verdict",
     "audit",
     "evolve",
     "import_skills",
@@ -41,6 +42,7 @@ _HOMES = {
     "Run": "moevolve.api",
     "Sampling": "moevolve.protocol.sampling",
     "Task": "moevolve.tasks.task",
+    "Verdict": "moevolve.tasks.task",
     "audit": "moevolve.api",
     "evolve": "moevolve.api",
     "import_skills": "moevolve.api",
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from moevolve.protocol.training import Example, Rollout
     from moevolve.tasks.environment import Environment
     from moevolve.tasks.suite import skill, suite
-    from moevolve.tasks.task import Task
+    from moevolve.tasks.task import Task, Verdict
 
 
 def __getattr__(name: str) -> Any:

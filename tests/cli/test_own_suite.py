@@ -91,6 +91,24 @@ class TestSuite:
         assert done.returncode == 1
         assert "the check failed on every answer" in done.stderr and "Error" in done.stderr
 
+    def test_tools_are_loaded_as_a_run_loads_them(self, own: Path, moevolve: Command) -> None:
+        (own / "dates" / "tools.py").write_text("def many(*args): pass\n")
+        done = moevolve("validate", "dates")
+        assert done.returncode == 2 and "a tool's arguments all have names" in done.stderr
+
+    def test_what_a_check_prints_is_no_data(self, own: Path, moevolve: Command) -> None:
+        (own / "dates" / "check.py").write_text(
+            "print('begun')\ndef check(task, answer, workspace):\n    print(answer)\n"
+            "    return float(answer == task['answer'])\n"
+        )
+        assert said(moevolve("validate", "dates", "--json"))["ok"]
+        assert said(moevolve("tasks", "dates", "--json"))["suite"] == "dates"
+
+    def test_a_check_that_cannot_be_imported_is_named(self, own: Path, moevolve: Command) -> None:
+        (own / "dates" / "check.py").write_text("import missing_module\ndef check(*_): return 1.0\n")
+        done = moevolve("validate", "dates")
+        assert done.returncode == 2 and "check.py cannot be imported: ModuleNotFoundError" in done.stderr
+
     def test_samples_are_at_least_one(self, own: Path, moevolve: Command) -> None:
         done = moevolve("validate", "primer", "--samples", "0")
         assert done.returncode == 2 and "at least 1" in done.stderr

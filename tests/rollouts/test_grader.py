@@ -8,15 +8,19 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from moevolve.config import SandboxSection
 from moevolve.errors import UsageError
-from moevolve.rollouts.grader import HUNG, GraderProcess
+from moevolve.rollouts.grader import GraderProcess
+from moevolve.rollouts.grading import Given, SealedGrader
+from moevolve.rollouts.workspaces import HUNG
+from moevolve.tasks.environment import Environment
 from moevolve.tasks.grader.carried import dumps, loads
 from moevolve.tasks.grader.seal import seal
 from moevolve.tasks.grading import grade
@@ -279,3 +283,31 @@ def test_the_seal_follows_the_source_and_its_values() -> None:
     assert seal(suited("a")) == seal(suited("a"))
     assert seal(suited("a")) != seal(suited("b"))
     assert seal(PRIMER) == seal(suite("primer")) != seal(OWN)
+
+
+class Counter(Environment):
+    """A world whose score ends its process, hangs or remembers: what one answer does is no other's verdict."""
+
+    seen: list[str] = []  # noqa: RUF012  shared by all worlds, which is what is tried
+
+    def score(self, task: Mapping[str, Any], answer: str) -> float:
+        self.seen.append(answer)
+        if answer == "exit":
+            os._exit(1)
+        while answer == "spin":
+            pass
+        return float(len(self.seen) == 1)
+
+
+@pytest.mark.parametrize(("deed", "failure"), [("exit", "check_error"), ("spin", "check_timeout")])
+def test_the_score_of_an_environment_is_the_verdict_on_its_answer_alone(deed: str, failure: str) -> None:
+    def generate(rng: Random, level: int) -> Task:
+        return Task(prompt=f"count to {rng.random()}", environment=Counter)
+
+    world = Suite("world", [Skill(path="own/world", summary="", generator=generate)])
+    judge = SealedGrader(world, SandboxSection(check_seconds=0.2))
+    task = world.task("own/world", 1, 7)
+    given = [Given(task, answer, index) for index, answer in enumerate(("first", deed, "first"))]
+    verdicts = judge.grade(given, ("x",))
+    judge.close()
+    assert [verdict.failure for verdict in verdicts] == [None, failure, None]

@@ -128,6 +128,11 @@ def test_a_verdict_counts_where_the_check_came_to_its_end(end: dict[str, Any]) -
     assert not found.success and found.failure in ("check_error", "check_timeout")
 
 
+def test_no_failure_that_a_box_names_has_a_meaning_to_runs() -> None:
+    said = b'[0.0,false,"policy","taken over"]'
+    assert _verdict(Ended(b"", b"", said, code=0), 1.0, 1.0).failure == "wrong"
+
+
 @boxes
 def test_a_workspace_without_the_file_is_the_checks_own_error(grader: GraderProcess, suite: Path) -> None:
     [verdict] = grader.grade([(task(suite), "x")], [Workspace(None, {})])

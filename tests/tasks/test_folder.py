@@ -248,8 +248,8 @@ class TestFolder:
             folder.load(tmp_path / "s")
 
     def test_a_check_that_cannot_be_imported_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="check.py cannot be imported: NameError"):
-            folder.load(written(tmp_path / "s", rows(), "missing()"))
+        with pytest.raises(UsageError, match="check.py cannot be imported: SyntaxError"):
+            folder.load(written(tmp_path / "s", rows(), "def check(:"))
         with pytest.raises(UsageError, match="defines no function check"):
             folder.load(written(tmp_path / "s", rows(), "x = 1"))
 

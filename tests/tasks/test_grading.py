@@ -1,14 +1,16 @@
 """The sealed grader accepts the gold answer and nothing else, and says how an answer failed."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moevolve.errors import UsageError
+from moevolve.rollouts.attempts import Attempt
 from moevolve.tasks.grading import grade
-from moevolve.tasks.task import Task
+from moevolve.tasks.task import Task, Verdict
 
 TASK = Task(prompt="rev:bdca=", answer="acdb")
 
@@ -92,3 +94,20 @@ def test_the_last_line_of_a_reasoned_answer_counts_where_it_may(answer: str) -> 
 @pytest.mark.parametrize("answer", ["4\n5", "I say 4", "4\nor so", "1\n2\n3\n4\n5"])
 def test_no_other_line_counts(answer: str) -> None:
     assert grade(REASONED, answer).failure == "wrong"
+
+
+@pytest.mark.parametrize(
+    "name", ["policy", "infrastructure", "check_error", "check_timeout", "", "x" * 41, "Two\nlines", 3]
+)
+def test_no_failure_that_a_check_names_has_a_meaning_to_runs(name: Any) -> None:
+    """An attempt that failed by `policy` or `infrastructure` is left out of means: a check cannot have it so."""
+    task = Task(
+        prompt="?", grade=lambda answer: Verdict(score=0.0, success=False, failure=name, detail="why")
+    )
+    assert grade(task, "x") == Verdict(score=0.0, success=False, failure="wrong", detail="why")
+    assert Attempt(task, "x", grade(task, "x")).answered
+
+
+def test_a_check_names_failures_of_its_own() -> None:
+    task = Task(prompt="?", grade=lambda answer: Verdict(score=0.5, success=False, failure="off by one"))
+    assert grade(task, "x").failure == "off by one"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from moevolve.errors import UsageError
+from moevolve.models.parameters import Signatures
 from moevolve.tasks.tools.process import CallFailed, ToolProcess
 
 TOOLS = '''
@@ -148,6 +149,8 @@ def test_what_a_tool_has_started_holds_up_no_end_and_ends_with_its_process(tools
     [
         ("1 / 0", "ZeroDivisionError"),
         ("def many(*args): pass", "a tool's arguments all have names"),
+        ("from shutil import which", "defines no tool"),
+        ("__all__ = ['missing']", "names 'missing', which is not there"),
         ("import os\nos._exit(1)", "died"),
     ],
 )
@@ -156,3 +159,84 @@ def test_files_that_cannot_be_tools_are_named(text: str, message: str, tmp_path:
     with pytest.raises(UsageError, match="the suite's tools cannot be loaded") as refused:
         _ = ToolProcess([tmp_path / "tools.py"]).tools
     assert message in str(refused.value)
+
+
+RICH = """
+from __future__ import annotations
+
+import enum, functools, subprocess, typing
+from dataclasses import dataclass
+from shutil import which
+
+__all__ = ["take", "rate", "which", "ask", "ordered", "Order"]
+
+class Colour(enum.Enum):
+    RED = "red"
+
+class Point(typing.TypedDict):
+    x: int
+
+@dataclass
+class Item:
+    n: int
+
+@dataclass
+class Order:
+    items: list[Item]
+    colour: Colour
+
+def take(order: Order, at: Point, tags: list[str] = [], more: dict[str, list[int]] = {}) -> list:
+    return [order.items[0].n, order.colour.value, at["x"], tags]
+
+@functools.lru_cache
+def rate(currency: str) -> float:
+    return 2.0
+
+def ask() -> str:
+    return input()
+
+def ordered() -> str:
+    return subprocess.run(["sort"], capture_output=True, text=True).stdout
+
+def helper() -> int:
+    return 1
+"""
+
+
+@pytest.fixture
+def rich(tmp_path: Path) -> Iterator[ToolProcess]:
+    (tmp_path / "rich.py").write_text(RICH)
+    process = ToolProcess([tmp_path / "rich.py"], seconds=5.0)
+    yield process
+    process.close()
+
+
+def test_classes_are_described_where_references_point(rich: ToolProcess) -> None:
+    take = next(tool for tool in rich.tools if tool.name == "take")
+    assert take.parameters["properties"]["order"] == {"$ref": "#/$defs/Order"}
+    assert take.parameters["properties"]["tags"] == {"type": "array", "items": {"type": "string"}}
+    assert take.parameters["required"] == ["order", "at"]
+    given = {"order": {"items": [{"n": 3}], "colour": "red"}, "at": {"x": 4}}
+    for order, why in ((given, None), ({**given, "order": {"items": [{"n": "3"}], "colour": "red"}}, "n")):
+        problem = Signatures([{"name": "take", "parameters": take.parameters}]).problem("take", order)
+        assert problem is None if why is None else why in str(problem)
+    assert rich.call("take", given) == [3, "red", 4, []]
+
+
+def test_all_names_tools_where_it_is_there_decorated_and_imported_ones_too(rich: ToolProcess) -> None:
+    assert [tool.name for tool in rich.tools] == ["ask", "ordered", "rate", "take", "which"]
+    assert rich.call("rate", {"currency": "x"}) == 2.0
+
+
+def test_what_a_tool_reads_is_empty_and_no_message_to_its_process(rich: ToolProcess) -> None:
+    with pytest.raises(CallFailed, match="EOFError"):
+        rich.call("ask", {})
+    assert rich.call("ordered", {}) == ""
+    assert rich.call("rate", {"currency": "x"}) == 2.0
+
+
+def test_two_files_do_not_offer_tools_of_one_name(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("def find(): return 1\n")
+    with pytest.raises(UsageError, match="both define a tool 'find'"):
+        _ = ToolProcess([tmp_path / "one.py", tmp_path / "two.py"]).tools

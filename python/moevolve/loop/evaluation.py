@@ -93,6 +93,7 @@ def evaluate(
             config = resolve.keep_files(config, store.path)
             journal = JournalWriter(store, 0, None, None)
             run, first_weights, _ = opening.opened(config, store, source, journal, lambda what, share: None)
+            run.sealed.prove()
             progress("loading the policy")
             if champion is not None and isinstance(source, Engine):
                 with RunStore.open(champion) as recorded:

@@ -30,7 +30,7 @@ from moevolve.tasks import folder
 from moevolve.tasks.grader.seal import seal
 from moevolve.tasks.installed import located
 from moevolve.tasks.splits import secret_of
-from moevolve.tasks.suite import Suite, shipped
+from moevolve.tasks.suite import Suite, register, shipped
 from moevolve.tasks.suite import suite as suites
 
 BOXED_PROMPT = 200_000
@@ -191,7 +191,7 @@ def with_files(config: Config, run: Path | None = None, *, limited: bool = True)
         own_suite, digest = folder.opened(source, section.name if section.digest else None)
         _unchanged(source, "suite", section.digest, digest)
         section = msgspec.structs.replace(section, name=own_suite.name, digest=digest)
-        config = _with_limits(config, own_suite) if limited else config
+        config = with_limits(config, own_suite) if limited else config
     if own.path is None and own.name is not None:
         own = msgspec.structs.replace(own, path=str(TEMPLATES / own.name))
     if own.path is not None:
@@ -240,7 +240,7 @@ def _with_tools(section: ToolsSection, run: Path | None) -> ToolsSection:
     return msgspec.structs.replace(section, digest=digest)
 
 
-def _with_limits(config: Config, tasks: Suite) -> Config:
+def with_limits(config: Config, tasks: Suite) -> Config:
     """The configuration with a suite's limits in place of those that it leaves at their defaults.
 
     Raises:
@@ -311,6 +311,7 @@ def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
         source = Path(section.path) if other is None else other / SUITE
         if source.resolve() != (run / SUITE).resolve():
             folder.copy(source, run / SUITE)
+        _graded_from(run / SUITE, section.name, section.digest)
         section = msgspec.structs.replace(section, path=SUITE)
     if own.path is not None:
         source = Path(own.path) if other is None else other / AGENT
@@ -323,6 +324,13 @@ def keep_files(config: Config, run: Path, other: Path | None = None) -> Config:
             folder.copy(source, run / TOOLS)
         tools = msgspec.structs.replace(tools, path=TOOLS)
     return own_model.kept(msgspec.structs.replace(config, suite=section, agent=own, tools=tools), run)
+
+
+def _graded_from(copy: Path, name: str, digest: str | None) -> None:
+    """Lets a folder's tasks and checks be those of a run's copy, whatever becomes of the folder; tools stay in it."""
+    if digest is not None and (copy / folder.TASKS).is_file():
+        copied = folder.load(copy, name)
+        register(suites(f"{name}@{digest}").of(copied.skills.values()), digest)
 
 
 def genome(config: Config, run: Path) -> Genome:

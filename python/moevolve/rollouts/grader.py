@@ -3,6 +3,7 @@
 It is sandboxed like a program's, and reads installed packages and the folders of a user's own skills besides: no secret of
 the host, no network, nothing to write to. It gets names of tasks and answers, and makes gold answers again itself, so
 that no message holds one. What it says is decoded strictly; whatever a check does to its process is that answer's verdict.
+Checks of a suite's folder run in boxes (`workspaces`), on a machine that can make them, whoever made the attempt.
 """
 
 from __future__ import annotations
@@ -22,19 +23,16 @@ from moevolve.agents.process import ENVIRONMENT, FLAGS
 from moevolve.agents.readable import HIDDEN_MODULES, interpreter_files
 from moevolve.config import SandboxSection
 from moevolve.errors import SafetyError, SandboxError
-from moevolve.rollouts.workspaces import WorkspaceGrader
+from moevolve.rollouts.workspaces import UNRUN, WorkspaceGrader, hopeless, offered
+from moevolve.tasks.checks import check_files
 from moevolve.tasks.grader import carried
 from moevolve.tasks.grader.worker import Item, Order, Skills, Told, digest
-from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, plain, refused
+from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, failure_of, plain, refused
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
 BATCH = 1024
 """Answers of one message."""
-HUNG = 4
-"""Answers of one call whose checks do not end, after which the rest is not run."""
-SHARE = 0.1
-"""Of the answers so far, which those must be more than."""
 STARTS = 3
 """Tries to start the process."""
 PATIENCE = 60.0
@@ -82,7 +80,7 @@ class GraderProcess:
     def grade(
         self, given: Sequence[tuple[Task, str]], workspaces: Sequence[Workspace | None] = ()
     ) -> list[Verdict]:
-        """Verdicts on answers, in their order; a check sees the workspace of an attempt that has one.
+        """Verdicts on answers, in their order; a check sees the workspace that an attempt left, or else the task's files.
 
         Raises:
             SandboxError: the process cannot be started, or dies while nothing but our own code runs in it.
@@ -93,13 +91,14 @@ class GraderProcess:
             for task, answer in given
         ]
         verdicts: dict[int, Verdict] = {}
-        free = [index for index, (task, _) in enumerate(given) if task.grade is None]
+        free = [index for index, (task, _) in enumerate(given) if not task.judged]
+        left = workspaces or [None] * len(given)
         seen = {
-            index: workspace
-            for index, ((task, _), workspace) in enumerate(zip(given, workspaces, strict=bool(workspaces)))
-            if workspace is not None and isinstance(task.grade, WorkspaceCheck)
+            index: workspace or _untouched(task)
+            for index, ((task, _), workspace) in enumerate(zip(given, left, strict=True))
+            if isinstance(task.grade, WorkspaceCheck) and (workspace is not None or offered())
         }
-        own = [index for index, (task, _) in enumerate(given) if task.grade is not None and index not in seen]
+        own = [index for index, (task, _) in enumerate(given) if task.judged and index not in seen]
         if seen:
             boxed = self._in_boxes().grade([(items[index], workspace) for index, workspace in seen.items()])
             verdicts |= zip(seen, boxed, strict=True)
@@ -132,6 +131,11 @@ class GraderProcess:
                     raise SandboxError(
                         f"the grader's process cannot be started: {error}\n{said}".strip()
                     ) from error
+
+    def prove(self) -> None:
+        """Imports the checks of a suite's folder; errors as of `WorkspaceGrader.prove`."""
+        if check_files(self._suite.skills.values()) and offered():
+            self._in_boxes().prove()
 
     def _in_boxes(self) -> WorkspaceGrader:
         """The grader of what has a workspace, which is made when the first comes."""
@@ -188,12 +192,9 @@ class GraderProcess:
                 for _ in rest:
                     [told] = self._hear(self._seconds)
                     verdicts.append(_verdict(told))
-                    if _hopeless(verdicts):
+                    if hopeless(verdicts):
                         self._end()
-                        unrun = refused(
-                            CHECK_TIMEOUT, f"not run: {HUNG} checks and more before it did not end"
-                        )
-                        return verdicts + [unrun] * (len(items) - len(verdicts))
+                        return verdicts + [UNRUN] * (len(items) - len(verdicts))
             except TimeoutError:
                 self._end()
                 verdicts.append(
@@ -252,26 +253,32 @@ class GraderProcess:
         }
 
     def _roots(self) -> list[Path]:
-        """The folders that their names begin from."""
-        return [file.parents[name.count(".")] for name, file in self._modules().items()]
+        """The folders that their names begin from, and those of checks."""
+        roots = [file.parents[name.count(".")] for name, file in self._modules().items()]
+        return [*roots, *self._check_folders()]
+
+    def _check_folders(self) -> list[Path]:
+        return [check.folder for check in check_files(self._suite.skills.values())]
 
     def _own_files(self) -> list[Path]:
         """What lies in those folders, but for hidden files, where secrets are kept."""
         return [
             Path(entry.path)
-            for folder in sorted({file.parent for file in self._modules().values()})
+            for folder in sorted(
+                {*(file.parent for file in self._modules().values()), *self._check_folders()}
+            )
             for entry in os.scandir(folder)
             if not entry.name.startswith(".")
         ]
 
 
-def _hopeless(verdicts: Sequence[Verdict]) -> bool:
-    hung = sum(verdict.failure == CHECK_TIMEOUT for verdict in verdicts)
-    return hung >= HUNG and hung > SHARE * len(verdicts)
+def _untouched(task: Task) -> Workspace:
+    """The workspace of an attempt that had none, or changed nothing: what its task puts there."""
+    return Workspace(None, {} if task.files is None else dict(task.files.read()))
 
 
 def _verdict(told: Told) -> Verdict:
     if told.success != (told.score == 1.0) or not 0.0 <= told.score <= 1.0:
         raise ValueError("a verdict that contradicts itself")
-    failure = None if told.success else (told.failure or "wrong")
+    failure = None if told.success else failure_of(told.failure)
     return Verdict(score=told.score, success=told.success, failure=failure, detail=told.detail)

@@ -49,8 +49,17 @@ class SealedGrader:
         )
 
     def start(self) -> None:
-        """Starts the process, so that it is warm when the first answers come."""
+        """Starts the process, so that it is warm when the first answers come.
+
+        Raises:
+            UsageError: a check of the suite's folder cannot be imported; says why.
+        """
         self._process.start()
+        self.prove()
+
+    def prove(self) -> None:
+        """Sees that the suite's checks can be imported, without starting more; errors as of `start`."""
+        self._process.prove()
 
     def close(self) -> None:
         """Ends the process; more answers would start another."""

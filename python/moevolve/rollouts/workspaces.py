@@ -1,7 +1,8 @@
-"""Checks that look at what an attempt left: each in a box of its own, where the workspace shows read-only, without a copy.
+"""Checks of suites' folders: each in a box of its own, where what the attempt left shows read-only, without a copy.
 
-The box is forked from a process that has the suite's check loaded; it has no network, and what it does to itself is that
-answer's verdict.
+Whoever made the attempt, the box is the same: it has a `/tmp` and a working folder, and may start threads and programs. It
+is forked from a process that has the suite's check loaded; it has no network, and what it does to itself is that answer's
+verdict.
 """
 
 from __future__ import annotations
@@ -13,23 +14,33 @@ from collections.abc import Sequence
 
 import msgspec
 
+from moevolve import _native
 from moevolve.agents.box import nursery as nurseries
 from moevolve.agents.box.attempt import environment
 from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.box.nursery import Nursery, Spec
 from moevolve.agents.box.running import Ended, Running, job
 from moevolve.agents.box.workspace import Workspace
+from moevolve.errors import SandboxError, UsageError
+from moevolve.tasks.folder import CHECK
 from moevolve.tasks.grader import carried
 from moevolve.tasks.grader.worker import Item, Told
-from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, refused
+from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, failure_of, refused
 from moevolve.tasks.task import Verdict
 
 WORKER = "moevolve.tasks.grader.worker"
 AT_ONCE = 8
 """Checks that run at one time."""
+TURN = 4 * AT_ONCE
+"""Checks after which those that do not end are counted."""
 LIMITS = {"workspace": 64 << 20, "nodes": 16384, "memory": 2 << 30, "processes": 64, "files": 256}
 PRINTED = 1 << 20
 """Bytes that a check may print."""
+HUNG = 4
+"""Answers of one call whose checks do not end, after which the rest is not run."""
+SHARE = 0.1
+"""Of the answers so far, which those must be more than."""
+UNRUN = refused(CHECK_TIMEOUT, f"not run: {HUNG} checks and more before it did not end")
 
 
 class WorkspaceGrader:
@@ -71,7 +82,31 @@ class WorkspaceGrader:
         """Ends its processes."""
         nurseries.close([self._nursery])
 
+    def prove(self) -> None:
+        """Imports the checks.
+
+        Raises:
+            UsageError: one cannot be imported; says why.
+        """
+        proving = self._ended("proved", b"", Workspace(None, {}))
+        try:
+            ended = asyncio.run_coroutine_threadsafe(proving, nurseries.loop()).result()
+        except SandboxError as error:
+            raise UsageError(f"no process starts that has imported the suite's {CHECK}: {error}") from error
+        if ended.code != 0:
+            raise UsageError(f"the suite's {CHECK} ends its process, or does not end, when it is imported")
+        if ended.answer:
+            raise UsageError(ended.answer.decode("utf-8", "replace"))
+
     async def _all(self, given: Sequence[tuple[Item, Workspace]]) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        for start in range(0, len(given), TURN):
+            verdicts += await self._turn(given[start : start + TURN])
+            if hopeless(verdicts):
+                return verdicts + [UNRUN] * (len(given) - len(verdicts))
+        return verdicts
+
+    async def _turn(self, given: Sequence[tuple[Item, Workspace]]) -> list[Verdict]:
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(item: Item, workspace: Workspace) -> Verdict:
@@ -81,21 +116,39 @@ class WorkspaceGrader:
         return list(await asyncio.gather(*(one(item, workspace) for item, workspace in given)))
 
     async def _one(self, item: Item, workspace: Workspace) -> Verdict:
+        ended = await self._ended("shown", msgspec.json.encode(item), workspace)
+        return _verdict(ended, self._seconds, self._patience)
+
+    async def _ended(self, entry: str, told: bytes, workspace: Workspace) -> Ended:
         made = job(
             "call",
             argv=["check"],
-            entry=f"{WORKER}:shown",
-            stdin=msgspec.json.encode(item),
+            entry=f"{WORKER}:{entry}",
+            stdin=told,
             show=None if workspace.files is None else dict(workspace.files),
             environment=environment(self._interpreter),
             limits={**LIMITS, "cpu": int(self._seconds) + 2},
         )
-        patience = 4 * self._seconds + 20
-        running = Running(self._nursery, made, patience, PRINTED, workspace)
+        running = Running(self._nursery, made, self._patience, PRINTED, workspace)
         ended = await running.run()
         if running.workspace is not None:
             running.workspace.close()
-        return _verdict(ended, self._seconds, patience)
+        return ended
+
+    @property
+    def _patience(self) -> float:
+        return 4 * self._seconds + 20
+
+
+def offered() -> bool:
+    """Whether this machine can make boxes."""
+    return not set(nurseries.NEEDED) & set(_native.probe()["missing"])
+
+
+def hopeless(verdicts: Sequence[Verdict]) -> bool:
+    """Whether so many checks did not end that no further one is run."""
+    hung = sum(verdict.failure == CHECK_TIMEOUT for verdict in verdicts)
+    return hung >= HUNG and hung > SHARE * len(verdicts)
 
 
 def _verdict(ended: Ended, seconds: float, patience: float) -> Verdict:
@@ -117,6 +170,6 @@ def _verdict(ended: Ended, seconds: float, patience: float) -> Verdict:
     if told.success != (told.score == 1.0) or not 0.0 <= told.score <= 1.0:
         return refused(CHECK_ERROR, "the check sent a verdict that contradicts itself")
     return Verdict(
-        score=told.score, success=told.success, failure=None if told.success else (told.failure or "wrong"),
+        score=told.score, success=told.success, failure=None if told.success else failure_of(told.failure),
         detail=told.detail,
     )  # fmt: skip

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-import runpy
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,18 +23,19 @@ from msgspec import Meta
 from moevolve.config.files import read_text
 from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
-from moevolve.journal.text import line as one_line
 from moevolve.protocol.messages import Message
 from moevolve.tasks import registry
+from moevolve.tasks.checks import Check, check_of
 from moevolve.tasks.environment import Environment, kinds_in
 from moevolve.tasks.files import FOLDER, TaskFiles, files_of
 from moevolve.tasks.installed import installed
 from moevolve.tasks.listed import listed
+from moevolve.tasks.modules import imported
 from moevolve.tasks.skill import Skill, check_path
 from moevolve.tasks.splits import SPLITS
 from moevolve.tasks.suite import SUITES, Suite, nearest, register
 from moevolve.tasks.suite_file import SkillSection, SuiteFile, suite_file
-from moevolve.tasks.task import Match, Task, Verdict, WorkspaceCheck
+from moevolve.tasks.task import Match, Task, WorkspaceCheck
 
 SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
 ENVIRONMENT, SKILLS = "environment.py", "skills.py"
@@ -44,8 +43,6 @@ ENVIRONMENT, SKILLS = "environment.py", "skills.py"
 MOST_FILES = 10_000
 MOST_BYTES = 64 << 20
 """Of a suite's folder, which every run on it keeps a copy of."""
-
-Check = Callable[[dict[str, Any], str, Path | None], "float | Verdict"]
 
 _WORDS = re.compile(r"[^a-z0-9_]+")
 
@@ -90,14 +87,16 @@ def load(source: Path, name: str | None = None) -> Suite:
     )
 
 
-def digest(source: Path) -> str:
-    """Content hash (BLAKE2b-128, hex) of a suite's files, by name.
+def digest(source: Path, but: Sequence[str] = ()) -> str:
+    """Content hash (BLAKE2b-128, hex) of a suite's files, by name; those named `but` are left out.
 
     Raises:
         UsageError: too many files or bytes, or a link that leads out of the folder.
     """
     hashed = hashlib.blake2b(digest_size=16)
     for name, file in _files(source):
+        if name in but:
+            continue
         for part in (name.encode("utf-8", "surrogateescape"), file.read_bytes()):
             hashed.update(len(part).to_bytes(8, "little"))
             hashed.update(part)
@@ -162,7 +161,7 @@ def _files(source: Path) -> Iterator[tuple[str, Path]]:
 def _folder(source: Path, called: str | None) -> Suite:
     settings = suite_file(source / SETTINGS)
     name = settings.name or called or _WORDS.sub("_", source.resolve().name.lower()).strip("_") or "suite"
-    check, world = _check(source / CHECK), _environment(source / ENVIRONMENT)
+    check, world = check_of(source / CHECK), _environment(source / ENVIRONMENT)
     if check is not None and world is not None:
         raise UsageError(
             f"{source} has a {CHECK} and an {ENVIRONMENT}: an environment's `score` judges its tasks"
@@ -324,21 +323,6 @@ def _skill(path: str, levels: Mapping[int, list[Task]], settings: SuiteFile, sou
     )
 
 
-def _check(file: Path) -> Check | None:
-    """The function `check` of a suite's `check.py`; None where there is none.
-
-    Raises:
-        UsageError: the file cannot be imported, or defines no such function.
-    """
-    if not file.exists():
-        return None
-    module = imported(file)
-    check = module.get("check")
-    if not callable(check):
-        raise UsageError(f"{file} defines no function check(task, answer, workspace)")
-    return check  # type: ignore[no-any-return]
-
-
 def _environment(file: Path) -> type[Environment] | None:
     """The one environment that a suite's `environment.py` defines; None where there is no such file.
 
@@ -368,23 +352,6 @@ def _module(file: Path) -> Suite:
             f'{file} defines no skill: decorate a function (rng, level) -> mv.Task with @mv.skill("a/path")'
         )
     return Suite("user", own, environments=file if kinds_in(defined) else None, requires=registry.requires())
-
-
-def imported(file: Path) -> dict[str, Any]:
-    """What a file defines; what stands beside it can be imported, and is nobody else's afterwards."""
-    folder, before = str(_plain(file).resolve().parent), set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        return runpy.run_path(str(file), run_name=file.stem)
-    except (Exception, SystemExit) as error:  # a user's own code: whatever it raises is said with its place
-        raise UsageError(
-            f"{file} cannot be imported: {one_line(f'{type(error).__name__}: {error}')}"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}/"):
-                del sys.modules[name]
 
 
 def _plain(file: Path) -> Path:

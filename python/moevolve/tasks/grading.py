@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from moevolve.errors import UsageError
+from moevolve.protocol.requests import SILENT
 from moevolve.tasks.environment import graded
 from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
@@ -23,6 +26,8 @@ BROKEN = (CHECK_ERROR, CHECK_TIMEOUT)
 LONGEST = 1000
 """Characters of a check's traceback that are kept, its end first."""
 
+_NAME = re.compile(r"[a-z][a-z0-9 _-]{0,39}")
+
 SUCCESS = Verdict(score=1.0, success=True)
 
 
@@ -38,13 +43,14 @@ def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path 
     Returns:
         Score 1 for the gold answer and 0 for every other, or the score of the task's own check. An answer
         that is empty, far too long or made of other characters fails as `malformed`, any other as `wrong`. A check that
-        raises, or returns anything but a number in [0, 1], fails as `check_error` with its traceback.
+        raises, or returns anything but a number in [0, 1], fails as `check_error` with its traceback; a failure that it
+        names itself is `wrong` where the name has a meaning to runs.
 
     Raises:
         UsageError: the task has neither an answer nor a check.
     """
     given = plain(answer)
-    if task.grade is not None or task.environment is not None:
+    if task.judged:
         try:
             return _checked(task, given, _judged(task, given, workspace))
         except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict
@@ -77,6 +83,11 @@ def plain(answer: str) -> str:
     return str.strip(str.encode(answer, "utf-8", "replace").decode())
 
 
+def failure_of(name: object, reserved: Sequence[str] = SILENT) -> str:
+    """What a failure is called that a check has named, or its process: `wrong` where the name is a reserved one or none."""
+    return name if isinstance(name, str) and _NAME.fullmatch(name) and name not in reserved else "wrong"
+
+
 def refused(failure: str, detail: str) -> Verdict:
     """A verdict without a score."""
     return Verdict(score=0.0, success=False, failure=failure, detail=detail)
@@ -104,7 +115,8 @@ def _checked(task: Task, given: str, told: object) -> Verdict:
         return SUCCESS
     if isinstance(told, Verdict):
         detail = str(told.detail)[-LONGEST:]
-        return Verdict(score=value, success=False, failure=told.failure or "wrong", detail=detail)
+        failure = failure_of(told.failure, (*SILENT, *BROKEN))
+        return Verdict(score=value, success=False, failure=failure, detail=detail)
     if not given:
         return Verdict(score=value, success=False, failure="malformed", detail="empty answer")
     return Verdict(score=value, success=False, failure="wrong", detail="the task's check was not met")

@@ -22,7 +22,7 @@ from moevolve.tasks.task import Task, Verdict
 from moevolve.tasks.tools.servers import ServerSection
 
 if TYPE_CHECKING:
-    from moevolve.tasks.validation import Report
+    from moevolve.tasks.validation import Judge, Report
 
 TRIES = 4000
 """Draws before a (skill, level) is held to have no prompt in the wanted split."""
@@ -286,11 +286,11 @@ class Suite:
         """The sealed verdict on an answer."""
         return self[task.skill].grade(task, answer)
 
-    def validate(self, samples: int = 400) -> Report:
+    def validate(self, samples: int = 400, judge: Judge | None = None) -> Report:
         """Proves the suite's generators and graders; see `moevolve.tasks.validation`."""
         from moevolve.tasks.validation import validate
 
-        return validate(self, samples)
+        return validate(self, samples, judge)
 
 
 def suite(name: str, extra: Iterable[Skill] = ()) -> Suite:

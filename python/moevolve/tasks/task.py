@@ -66,6 +66,16 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """`text/reverse/3/12345`: the skill's path, the level and the seed of the generator."""
         return f"{self.skill}/{self.level}/{self.seed}"
 
+    @property
+    def called(self) -> str:
+        """What its author calls it, or its id."""
+        return str(self.fields.get("id", self.id))
+
+    @property
+    def judged(self) -> bool:
+        """Whether a user's own code decides about answers: a check, or the score of an environment."""
+        return self.grade is not None or self.environment is not None
+
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The sealed grader's answer. `detail` never holds the gold answer: programs may come to read it."""
@@ -86,5 +96,5 @@ class WorkspaceCheck(msgspec.Struct, frozen=True):
     """The task as its author wrote it."""
 
     def __call__(self, answer: str, workspace: Path | None = None) -> float | Verdict:
-        """The score of an answer; `workspace` is None for attempts that have none."""
+        """The score of an answer; `workspace` is None where none can be shown: on a machine without boxes."""
         return self.check(self.fields, answer, workspace)

@@ -7,6 +7,7 @@ one set of answers is so skewed that a constant passes half of it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,8 @@ from moevolve.tasks.task import Task, Verdict
 if TYPE_CHECKING:
     from moevolve.tasks.suite import Suite
 
+Judge = Callable[[Sequence[tuple[Task, str]]], list[Verdict]]
+
 CONSTANT_LIMIT = 0.2
 """No answer that ignores the prompt may reach this mean score on a leaf."""
 LISTED_LIMIT = 0.5
@@ -27,6 +30,8 @@ LISTED_LIMIT = 0.5
 CONSTANTS = 8
 """How many of a leaf's commonest answers are tried as constants, beside `CHEAP`."""
 CHEAP = ("", "0", "1", "a", "yes", "no", "True", "None")
+PROBED = 100
+"""Tasks that cheap answers are tried on where a process grades each."""
 SPACE = 200
 """Distinct prompts that a level needs, so that four splits of it can be drawn from."""
 
@@ -62,39 +67,53 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return [f"{leaf.path}: {problem}" for leaf in self.leaves for problem in leaf.problems]
 
 
-def validate(suite: Suite, samples: int = 400) -> Report:
+def validate(suite: Suite, samples: int = 400, judge: Judge | None = None) -> Report:
     """Draws `samples` tasks from every leaf, over all levels and splits, and looks for faults.
 
     Args:
         suite: the suite to prove.
         samples: tasks a leaf; constants are judged more sharply with more of them.
+        judge: grades answers to tasks that a user's own code judges; None runs that code here.
 
     Raises:
         UsageError: `samples` is below 1.
     """
     if samples < 1:
         raise UsageError(f"samples {samples}: a proof needs at least 1 task of each skill")
-    return Report(suite=suite.name, leaves=tuple(_leaf(suite, path, samples) for path in suite.skills))
+    leaves = tuple(_leaf(suite, path, samples, judge) for path in suite.skills)
+    return Report(suite=suite.name, leaves=leaves)
 
 
 class _Grader:
     """A suite's grader that remembers which tasks' checks failed whatever the answer was."""
 
-    def __init__(self, suite: Suite) -> None:
+    def __init__(self, suite: Suite, judge: Judge | None) -> None:
         self._suite = suite
+        self._judge = judge
         self._judged: set[str] = set()
         self._broken: dict[str, tuple[Task, Verdict]] = {}
 
-    def grade(self, task: Task, answer: str) -> Verdict:
-        verdict = self._suite.grade(task, answer)
-        if verdict.failure not in BROKEN:
-            self._judged.add(task.id)
-        self._broken.setdefault(task.id, (task, verdict))
-        return verdict
+    def grade(self, graded: Sequence[tuple[Task, str]]) -> list[Verdict]:
+        """Verdicts on answers."""
+        if self._judge is not None and any(task.judged for task, _ in graded):
+            verdicts = self._judge(graded)
+        else:
+            verdicts = [self._suite.grade(task, answer) for task, answer in graded]
+        for (task, _), verdict in zip(graded, verdicts, strict=True):
+            if verdict.failure not in BROKEN:
+                self._judged.add(task.id)
+            self._broken.setdefault(task.id, (task, verdict))
+        return verdicts
 
-    def mean(self, graded: list[tuple[Task, str]]) -> float:
+    def mean(self, graded: Sequence[tuple[Task, str]]) -> float:
         """Mean score of answers."""
-        return sum(self.grade(task, answer).score for task, answer in graded) / len(graded)
+        return sum(verdict.score for verdict in self.grade(graded)) / len(graded)
+
+    def probed(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks that cheap answers are tried on: all of them, or `PROBED` where each answer takes a process."""
+        if self._judge is None or not any(task.judged for task in tasks):
+            return tasks
+        return tasks[:: -(-len(tasks) // PROBED)]
 
     def problems(self) -> list[str]:
         """What is said of tasks that no answer can pass, as their check judged none."""
@@ -105,19 +124,14 @@ class _Grader:
         detail = (verdict.detail or str(verdict.failure)).rpartition("\n")[2].strip()
         return [
             f"the check failed on every answer to {len(broken)} of {len(self._broken)} tasks, first to task "
-            f"{_said(task)!r}: {detail}"
+            f"{task.called!r}: {detail}"
         ]
 
 
-def _said(task: Task) -> str:
-    """What its author calls a task."""
-    return str(task.fields.get("id", task.id))
-
-
-def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
+def _leaf(suite: Suite, path: str, samples: int, judge: Judge | None) -> LeafReport:
     skill = suite[path]
     if skill.listed is not None:
-        return _listed(suite, path)
+        return _listed(suite, path, judge)
     low, high = skill.levels
     problems: list[str] = []
     tasks: list[Task] = []
@@ -139,7 +153,7 @@ def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
     if prompts < SPACE:
         problems.append(f"about {prompts} distinct prompts at level {low}; {SPACE} are needed")
 
-    grader = _Grader(suite)
+    grader = _Grader(suite, judge)
     golds = [(task, task.answer) for task in tasks if task.answer is not None]
     gold = None
     if golds:
@@ -164,27 +178,28 @@ def _leaf(suite: Suite, path: str, samples: int) -> LeafReport:
     )
 
 
-def _listed(suite: Suite, path: str) -> LeafReport:
+def _listed(suite: Suite, path: str, judge: Judge | None) -> LeafReport:
     """What was found about a skill whose tasks are listed: all of them are tried."""
     skill = suite[path]
     assert skill.listed is not None
     named = [
         skill.task(level, seed) for level, tasks in skill.listed.tasks.items() for seed in range(len(tasks))
     ]
-    problems, grader = [], _Grader(suite)
+    problems, grader = [], _Grader(suite, judge)
     gold, wrong = None, []
     if golds := [task for task in named if task.answer is not None]:
-        verdicts = [(task, grader.grade(task, task.answer or "")) for task in golds]
+        given = [(task, task.answer or "") for task in golds]
+        verdicts = list(zip(golds, grader.grade(given), strict=True))
         gold = sum(verdict.score for _, verdict in verdicts) / len(verdicts)
         wrong = [(task, verdict) for task, verdict in verdicts if not verdict.success]
     if wrong:
         task, verdict = wrong[0]
         problems.append(
-            f"{len(wrong)} of {len(golds)} gold answers are no success, first that of task {_said(task)!r}: "
+            f"{len(wrong)} of {len(golds)} gold answers are no success, first that of task {task.called!r}: "
             f"{verdict.detail or verdict.failure or verdict.score}"
         )
     constant, answer = _best_constant(grader, named)
-    echo = grader.mean([(task, task.prompt) for task in named])
+    echo = grader.mean([(task, task.prompt) for task in grader.probed(named)])
     problems += grader.problems()
     if echo > constant:
         constant, answer = echo, "(the prompt)"
@@ -209,5 +224,6 @@ def _differs(first: Task, second: Task) -> bool:
 def _best_constant(grader: _Grader, tasks: list[Task]) -> tuple[float, str]:
     common = Counter(task.answer for task in tasks if task.answer is not None).most_common(CONSTANTS)
     answers = dict.fromkeys([*(answer for answer, _ in common if answer is not None), *CHEAP])
-    scores = [(grader.mean([(task, answer) for task in tasks]), answer) for answer in answers]
+    probed = grader.probed(tasks)
+    scores = [(grader.mean([(task, answer) for task in probed]), answer) for answer in answers]
     return max(scores, key=lambda scored: scored[0])

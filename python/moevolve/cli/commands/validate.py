@@ -24,12 +24,31 @@ def execute(options: argparse.Namespace) -> int:
     from moevolve.config import Config
     from moevolve.gate.finite import detectable, pools
     from moevolve.gate.spending import AlphaSpending
+    from moevolve.loop.resolve import with_limits
+    from moevolve.rollouts.grading import Given, SealedGrader
+    from moevolve.tasks.tools.toolbox import Tools
 
     suite = named(options.suite)
     output.say(f"Proving {len(suite.skills)} skill{'s' * (len(suite.skills) != 1)} of {suite.name}")
-    report = suite.validate(options.samples)
+    tools = Tools(suite.tools, suite.servers, suite.folder, suite.environments)
+    try:
+        _ = tools.tools  # As a run does, which cannot go on without them.
+    finally:
+        tools.close()
+    config = Config.load("quickstart")
+    judge = SealedGrader(suite, with_limits(config, suite).sandbox)
+    try:
+        judge.prove()
+        report = suite.validate(
+            options.samples,
+            lambda given: judge.grade(
+                [Given(*each, index) for index, each in enumerate(given)], ("validate",)
+            ),
+        )
+    finally:
+        judge.close()
     few = pools(suite)
-    first = AlphaSpending(alpha=Config.load("quickstart").gate.alpha).level
+    first = AlphaSpending(alpha=config.gate.alpha).level
     shown = detectable(sum(few.values()), first) if len(few) == len(suite.skills) else None
     if options.json:
         gate = {"tasks": sum(few.values()), "alpha": first, "detectable": shown} if few else None

@@ -13,7 +13,7 @@ from moevolve.records import Evaluated
 from moevolve.rollouts.attempts import Attempt
 from moevolve.rollouts.runner import Stage
 from moevolve.tasks.grading import BROKEN
-from moevolve.tasks.task import Task, Verdict
+from moevolve.tasks.task import Task
 
 MOST_BROKEN = 0.5
 """Share of an evaluation's checks that may fail before the run stops: a score over the others would say nothing."""
@@ -36,7 +36,7 @@ def score(
         requests.append(run.bare(run.champion, tasks, stage, grader=run.sealed))
     scored, *alone = run.roll(*requests)
     run.bill(cycle, f"{split} {when}" if split == "sealed" else split)
-    _refuse_broken_checks([attempt.verdict for attempt in scored.attempts])
+    _refuse_broken_checks(scored.attempts)
     attempts, tokens = scored.attempts, sum(each.counts.tokens for each in (scored, *alone))
     if split == "dev":
         run.journal.keep([samples.of_stage(cycle, split, run.champion.id, scored)])
@@ -50,16 +50,16 @@ def dev_tasks(run: RunContext, cycle: int) -> tuple[Stage, list[Task]]:
     return stage, run.suite.sample("dev", run.suite.spread("dev", run.config.suite.dev_per_cell), *stage)
 
 
-def _refuse_broken_checks(verdicts: Sequence[Verdict]) -> None:
+def _refuse_broken_checks(attempts: Sequence[Attempt]) -> None:
     """Stops a run whose suite cannot grade.
 
     Raises:
-        UsageError: most of an evaluation's checks raised or returned no score; shows one traceback.
+        UsageError: most of an evaluation's checks raised or returned no score; shows one traceback and its task.
     """
-    broken = [verdict for verdict in verdicts if verdict.failure in BROKEN]
-    most = len(broken) > MOST_BROKEN * len(verdicts)
-    if broken and most and (len(broken) >= LEAST_BROKEN or len(broken) == len(verdicts)):
+    broken = [attempt for attempt in attempts if attempt.verdict.failure in BROKEN]
+    most = len(broken) > MOST_BROKEN * len(attempts)
+    if broken and most and (len(broken) >= LEAST_BROKEN or len(broken) == len(attempts)):
         raise UsageError(
-            f"{len(broken)} of {len(verdicts)} answers could not be graded, since the suite's own check failed; the first "
-            f"time:\n{broken[0].detail}"
+            f"{len(broken)} of {len(attempts)} answers could not be graded, since the suite's own check failed; the first "
+            f"time on task {broken[0].task.called!r}:\n{broken[0].verdict.detail}"
         )

@@ -13,12 +13,16 @@ from typing import Any
 
 import msgspec
 
+from moevolve.tasks import folder
+from moevolve.tasks.checks import CheckFile
 from moevolve.tasks.grader.carried import PACKAGE, installed, names
 from moevolve.tasks.suite import Suite
 
 OWN = (
+    "tasks/checks.py",
     "tasks/environment.py",
     "tasks/grading.py",
+    "tasks/modules.py",
     "tasks/task.py",
     "tasks/skill.py",
     "tasks/grader/carried.py",
@@ -28,7 +32,8 @@ OWN = (
 
 
 def seal(suite: Suite) -> str:
-    """Content hash of a suite's graders: ours, each skill's module, and the values that a closure of a user's holds."""
+    """Content hash of a suite's graders: ours, each skill's module, a folder's files where it has a check,
+    and the values that a closure of a user's holds."""
     digest = hashlib.blake2b(digest_size=16, person=b"moevolve.seal")
     for name in OWN:
         _add(digest, name, (PACKAGE / name).read_bytes())
@@ -68,6 +73,9 @@ def _value(digest: hashlib.blake2b, where: str, value: Any, known: dict[int, Any
         _value(digest, where, (value.__func__, value.__self__), known)
     elif isinstance(value, functools.partial):
         _value(digest, where, (value.func, value.args, value.keywords), known)
+    elif isinstance(value, CheckFile):
+        # It may read what stands beside it; what tasks and settings say is in by their values.
+        _add(digest, where, folder.digest(value.folder, (folder.TASKS, folder.SETTINGS)).encode())
     elif isinstance(value, msgspec.Struct):
         _value(digest, where, {name: getattr(value, name) for name in value.__struct_fields__}, known)
     else:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -19,6 +20,8 @@ from types import FrameType
 
 import msgspec
 
+from moevolve.errors import UsageError
+from moevolve.tasks.checks import check_files
 from moevolve.tasks.grader import carried
 from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, LONGEST, refused
 from moevolve.tasks.skill import Skill
@@ -158,7 +161,21 @@ def prepared(argument: bytes) -> Skills:
     own, skills = marshal.loads(argument)
     sys.meta_path.append(OwnModules(own))
     start: Skills = carried.loads(skills)
+    for check in check_files(start.skills.values()):
+        # For all boxes at once. One that cannot be imported here is tried again, and told, in each.
+        with suppress(BaseException):
+            check.load()
     return start
+
+
+def proved(start: Skills, body: bytes) -> bytes:
+    """Why a check of a folder cannot be imported; empty where each can."""
+    for check in check_files(start.skills.values()):
+        try:
+            check.load()
+        except UsageError as error:
+            return str(error).encode("utf-8", "replace")
+    return b""
 
 
 def shown(start: Skills, body: bytes) -> bytes:

@@ -5,21 +5,20 @@ A line names a world by its attempt's key; the first one of an attempt says of w
 
 from __future__ import annotations
 
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from moevolve.tasks.environment import Environment, World, kinds_in, tools_of
+from moevolve.tasks.modules import defined
 from moevolve.tasks.tools.worker import described, serve
 
 
 def kinds(file: Path) -> dict[str, type[Environment]]:
     """The environments that a suite's file defines, by name."""
     sys.path.insert(0, str(file.resolve().parent))
-    space = runpy.run_path(str(file), run_name=file.stem)
-    return {name: kind for name, kind in kinds_in(space).items() if kind.__module__ == file.stem}
+    return {name: kind for name, kind in kinds_in(defined(file)).items() if kind.__module__ == file.stem}
 
 
 def offered(found: dict[str, type[Environment]]) -> list[dict[str, Any]]:

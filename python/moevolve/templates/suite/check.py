@@ -1,4 +1,4 @@
-"""Judges an answer. `task` is its line of tasks.jsonl, `workspace` the folder that the attempt left, if it had one."""
+"""Judges an answer. `task` is its line of tasks.jsonl, `workspace` the folder that the attempt left."""
 
 
 def check(task, answer, workspace):
