@@ -78,8 +78,8 @@ def expert(body: dict[str, Any]) -> str:
 
 
 def source_in(body: dict[str, Any]) -> str:
-    found = re.findall(r"```\w+\n(.*?)^```$", body["messages"][-1]["content"], re.M | re.S)
-    return found[0]
+    found = re.findall(r"^(`{4,})\w+\n(.*?)^\1$", body["messages"][-1]["content"], re.M | re.S)
+    return found[0][1]
 
 
 class Writer(ScriptedEndpoint):
