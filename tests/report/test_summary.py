@@ -82,7 +82,8 @@ def test_a_run_on_an_evaluator_has_the_contracts_fields_as_far_as_they_were_meas
     contract = CONTRACT | {"score": {"initial": float, "final": float}}
     assert has(contract, shown)
     assert (shown["arm"], shown["suite"], shown["answers"]) == ("program", "valley", "any")
-    assert shown["score"] == {"initial": shown["initial"], "final": shown["final"]}
+    first, last = shown["initial"], shown["final"]
+    assert shown["score"] == {"initial": first, "final": last, "gain": last - first}
     assert shown["promotions"] == {
         "weights": {"proposed": 0, "accepted": 0},
         "program": {"proposed": optimised.EVALUATIONS - 1, "accepted": len(optimised.PROMOTED)},

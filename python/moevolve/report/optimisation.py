@@ -16,7 +16,6 @@ from moevolve.journal.text import line
 from moevolve.records import Answers, Arm, Sandbox, Status
 from moevolve.report.summary import (
     Cost,
-    Count,
     Figures,
     GuardFigures,
     Journal,
@@ -96,12 +95,9 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
         suite=summary.suite,
         answers=summary.answers,
         cycles=summary.cycles,
-        score=Score(initial=ratings.first, final=ratings.champion),
+        score=summary.score,
         skills=summary.skills,
-        promotions=Promotions(
-            weights=Count(proposed=0, accepted=0),
-            program=Count(proposed=max(0, summary.variants - 1), accepted=ratings.promoted),
-        ),
+        promotions=summary.promotions,
         guards=summary.guards,
         variants=summary.variants,
         memory=summary.memory,
