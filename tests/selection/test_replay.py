@@ -157,7 +157,7 @@ def test_nothing_below_a_closed_node_is_revealed() -> None:
 
 
 def rated(evaluation: int, id: str, score: float | None, purpose: Literal["candidate", "recheck"]) -> Rated:
-    metrics = {"speed": 2.0, "said": "fast"} if score is not None else {}
+    metrics: dict[str, float | bool | str] = {"speed": 2.0, "said": "fast"} if score is not None else {}
     failure = None if score is not None else "crashed"
     return Rated(
         evaluation=evaluation, variant=id, purpose=purpose, score=score, failure=failure, metrics=metrics
