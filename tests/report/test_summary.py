@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_run import MemoryRun, summarised
 from older_run import write_older_run
+from promotion import gated, variant
 from synthetic_journal import SKILLS, entries, records
 
 from moevolve.journal.store import RunStore
-from moevolve.records import Evaluated, Gated, Metered, Sandbox, State
+from moevolve.records import Evaluated, Gated, Metered, RunStarted, Sandbox, State
 from moevolve.report import beside, terminal
 from moevolve.report.optimisation import figures_of
 from moevolve.report.summary import summary_of
@@ -229,3 +230,46 @@ def test_a_servers_bills_add_up_exactly() -> None:
 
 def test_a_run_on_weights_has_no_bill() -> None:
     assert summarised(entries(records())).cost is None
+
+
+def test_kinds_of_edits_that_the_champion_has_are_named_with_their_files() -> None:
+    programs = {
+        "one": {"improve.py": "a", "solve.py": "a"},
+        "two": {"improve.py": "b", "solve.py": "a"},
+        "three": {"improve.py": "b", "solve.py": "b"},
+        "four": {"improve.py": "b", "solve.py": "c", "vote.py": "a"},
+        "five": {"improve.py": "c", "solve.py": "a"},
+    }
+    made = [
+        ("meta", "two", "v0000"),
+        ("vote", "three", "v0001"),
+        ("vote", "four", "v0002"),
+        ("lost", "five", "v0000"),
+    ]
+    begun = [record for record in records() if isinstance(record, RunStarted)]
+    run = MemoryRun(
+        entries(
+            [
+                *begun,
+                variant("v0000", "w", "one", level="seed", parents=[]),
+                *(
+                    variant(
+                        f"v{number:04d}", "w", program, level="program", operator=operator, parents=[parent]
+                    )
+                    for number, (operator, program, parent) in enumerate(made, 1)
+                ),
+                gated("v0003", level="program"),
+            ]
+        )
+    )
+    run.blobs = {name: msgspec.msgpack.encode(files) for name, files in programs.items()}
+    summary = summary_of(run)
+    assert summary is not None
+    assert msgspec.to_builtins(summary.accepted) == [
+        {"operator": "vote", "edits": 2, "files": ["solve.py", "vote.py"]},
+        {"operator": "meta", "edits": 1, "files": ["improve.py"]},
+    ]
+    said = "The champion's edits, of 2 kinds: vote 2 in solve.py, vote.py; meta 1 in improve.py"
+    shown = io.StringIO()
+    terminal.console(shown).print(terminal.show(summary))
+    assert said in " ".join(shown.getvalue().split())

@@ -21,7 +21,7 @@ from moevolve.journal.view import RunView
 from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Nulls, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
 from moevolve.report.growth import GrowthFigures, growth
-from moevolve.report.search import EarnedFigures
+from moevolve.report.search import AcceptedFigures, EarnedFigures, accepted
 from moevolve.report.search import figures as earnings
 
 DIGITS = 4
@@ -236,6 +236,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     proposers: list[EarnedFigures] = []
     """What each proposer's candidates came to, the best first."""
     operators: list[EarnedFigures] = []
+    accepted: list[AcceptedFigures] = []
+    """Kinds of edits that the champion has in its line, with the files that they changed."""
     growth: GrowthFigures | None = None
     """What the skill tree grew, in no score; absent where nothing was tried."""
     nulls: Nulls | None = None
@@ -310,6 +312,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         screened=view.screened,
         proposers=earnings(view.accounts.proposers),
         operators=earnings(view.accounts.operators),
+        accepted=[] if optimises(started) else accepted(reader),
         growth=growth(view),
         nulls=view.nulls,
         stage=state.stage if state else "",

@@ -80,7 +80,7 @@ def report(summary: Summary, view: RunView) -> Group:
 def _ending(summary: Summary) -> list[RenderableType]:
     """Guards, the walls around programs, and what a server charged, as far as there are any."""
     parts: list[RenderableType] = [
-        _indented(each) for each in earned_lines(summary.proposers, summary.operators)
+        _indented(each) for each in earned_lines(summary.proposers, summary.operators, summary.accepted)
     ]
     if summary.nulls is not None:
         parts.append(_indented(describe(summary.nulls)[0]))
