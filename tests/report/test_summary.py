@@ -232,7 +232,7 @@ def test_a_run_on_weights_has_no_bill() -> None:
     assert summarised(entries(records())).cost is None
 
 
-def test_kinds_of_edits_that_the_champion_has_are_named_with_their_files() -> None:
+def test_kinds_of_edits_that_were_accepted_are_named_with_their_files() -> None:
     programs = {
         "one": {"improve.py": "a", "solve.py": "a"},
         "two": {"improve.py": "b", "solve.py": "a"},
@@ -245,6 +245,7 @@ def test_kinds_of_edits_that_the_champion_has_are_named_with_their_files() -> No
         ("vote", "three", "v0001"),
         ("vote", "four", "v0002"),
         ("lost", "five", "v0000"),
+        ("old", "five", "v0000"),
     ]
     begun = [record for record in records() if isinstance(record, RunStarted)]
     run = MemoryRun(
@@ -258,6 +259,7 @@ def test_kinds_of_edits_that_the_champion_has_are_named_with_their_files() -> No
                     )
                     for number, (operator, program, parent) in enumerate(made, 1)
                 ),
+                gated("v0005", level="program"),
                 gated("v0003", level="program"),
             ]
         )
@@ -268,8 +270,11 @@ def test_kinds_of_edits_that_the_champion_has_are_named_with_their_files() -> No
     assert msgspec.to_builtins(summary.accepted) == [
         {"operator": "vote", "edits": 2, "files": ["solve.py", "vote.py"]},
         {"operator": "meta", "edits": 1, "files": ["improve.py"]},
+        {"operator": "old", "edits": 1, "files": ["improve.py"]},
     ]
-    said = "The champion's edits, of 2 kinds: vote 2 in solve.py, vote.py; meta 1 in improve.py"
+    said = (
+        "Accepted edits, of 3 kinds: vote 2 in solve.py, vote.py; meta 1 in improve.py; old 1 in improve.py"
+    )
     shown = io.StringIO()
     terminal.console(shown).print(terminal.show(summary))
     assert said in " ".join(shown.getvalue().split())

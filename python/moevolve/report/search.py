@@ -38,7 +38,7 @@ class EarnedFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Edits of one kind that the champion has in its line."""
+    """Edits of one kind that were promoted, or that what was promoted is built on."""
 
     operator: str
     edits: int
@@ -47,11 +47,14 @@ class AcceptedFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def accepted(reader: RunReader) -> list[AcceptedFigures]:
-    """The edits of programs between the first variant and the champion by operator, the most frequent first."""
+    """Edits of programs that were promoted, with those of their ancestors, by operator, the most frequent first."""
     variants = reader.view.variants
-    champion = variants.row(reader.view.champion)
+    rows: set[int] = set()
+    for row in range(len(variants)):
+        if row not in rows and variants.fate(row) == "promoted":
+            rows.update(variants.ancestry(row))
     found: dict[str, tuple[int, set[str]]] = {}
-    for row in [] if champion is None else variants.ancestry(champion):
+    for row in sorted(rows):
         parents = variants.parents(row)
         if variants.level(row) == "program" and parents:
             count, files = found.get(variants.operator(row), (0, set()))
@@ -90,7 +93,7 @@ def lines(
     accepted: Sequence[AcceptedFigures] = (),
 ) -> list[str]:
     """Lines: who proposed with what success at what cost, which operators earned theirs, which did not, and what kinds of
-    edits the champion has, in which files; none where nothing was proposed. Whoever had a candidate that passed the
+    edits were accepted, in which files; none where nothing was proposed. Whoever had a candidate that passed the
     screening with a gain earned something."""
     found = []
     if any(each.made or each.requests or each.silent for each in proposers):
@@ -106,7 +109,7 @@ def lines(
             *map(_accepted, accepted[:MOST]),
             *([f"{len(accepted) - MOST} more"] if accepted[MOST:] else []),
         ]
-        found.append(f"The champion's edits, of {counted(len(accepted), 'kind')}: " + "; ".join(shown))
+        found.append(f"Accepted edits, of {counted(len(accepted), 'kind')}: " + "; ".join(shown))
     return found
 
 

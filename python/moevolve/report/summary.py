@@ -237,7 +237,7 @@ class Summary(Figures, frozen=True, kw_only=True):
     """What each proposer's candidates came to, the best first."""
     operators: list[EarnedFigures] = []
     accepted: list[AcceptedFigures] = []
-    """Kinds of edits that the champion has in its line, with the files that they changed."""
+    """Kinds of edits that were promoted, or that what was promoted is built on, with the files that they changed."""
     growth: GrowthFigures | None = None
     """What the skill tree grew, in no score; absent where nothing was tried."""
     nulls: Nulls | None = None
