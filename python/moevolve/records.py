@@ -689,6 +689,15 @@ class Metered(Struct, frozen=True, tag="metered", tag_field="kind"):
     """Why the first of `failures` failed, in the server's words."""
 
 
+class Difference(Struct, frozen=True):
+    """A difference of two scores of the same tasks, task by task, with its 95 % interval over `n` pairs."""
+
+    gain: float
+    low: float
+    high: float
+    n: int
+
+
 class Nulls(Struct, frozen=True, tag="nulls", tag_field="kind"):
     """The champion beside the bare policy with as many requests or tokens as its program takes, on the same dev tasks."""
 
@@ -705,6 +714,9 @@ class Nulls(Struct, frozen=True, tag="nulls", tag_field="kind"):
     """The best of the samples by the grader's own verdicts: more than any choice among them can reach."""
     tokens: int
     """Drawn for all of it."""
+    over: dict[str, Difference] = {}
+    """The champion's score less `greedy`, `self_consistency` and `best_of`, over the tasks that both sides answered; empty
+    where an older version did not say."""
 
 
 class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="kind"):

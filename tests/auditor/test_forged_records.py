@@ -18,11 +18,13 @@ from moevolve.records import (
     Command,
     Controlled,
     CycleFinished,
+    Difference,
     Evaluated,
     Gated,
     Generalised,
     Guarded,
     Interval,
+    Nulls,
     ProposerAsked,
     Record,
     RunFinished,
@@ -54,6 +56,23 @@ def changed(
         return [*records[:index], change(records[index]), *records[index + 1 :]]
 
     return write
+
+
+def with_nulls(records: list[Record]) -> list[Record]:
+    half = Interval(mean=0.5, low=0.4, high=0.6, n=96)
+    nulls = Nulls(
+        cycle=1,
+        variant="v0000",
+        samples=2,
+        champion=half,
+        greedy=half,
+        self_consistency=half,
+        best_of=half,
+        tokens=0,
+        over={"greedy": Difference(gain=0.2, low=0.1, high=0.3, n=96)},
+    )
+    end = first(records, RunFinished)
+    return [*records[:end], nulls, *records[end:]]
 
 
 def promoted(record: Gated) -> Record:
@@ -272,6 +291,7 @@ FORGERIES: dict[str, tuple[str, Callable[[list[Record]], list[Record]]]] = {
         changed(ProposerAsked, lambda r: replace(r, repeats=r.asked + 1)),
     ),
     "a choice": ("archive", changed(Chosen, lambda r: replace(r, chosen="v0077"))),
+    "a difference that the scores beside it have not": ("scores", with_nulls),
     "settings": (
         "settings",
         changed(RunStarted, lambda r: replace(r, config=r.config.replace("0.05", "0.5"))),

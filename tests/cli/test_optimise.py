@@ -28,7 +28,25 @@ def test_a_run_from_the_command_line(moevolve: Command, tmp_path: Path) -> None:
     assert mv.Run.attach(tmp_path / "out").summary == shown
     assert "has finished" in moevolve("resume", "out", "--display", "none").stderr
     assert "it has the evaluations that it began with" in moevolve("resume", "out", "--cycles", "+2").stderr
-    assert moevolve("ls", ".").returncode == 0 and moevolve("report", "out").returncode == 0
+    assert moevolve("report", "out").returncode == 0
+    rounded = f"{shown['final']:.6g}"
+    assert rounded in moevolve("ls", ".").stdout and rounded in moevolve("compare", "out").stdout
+    [compared] = json.loads(moevolve("compare", "out", "--json").stdout)
+    assert compared["score"] == shown["score"] and compared["score"]["gain"] > 0
+    assert compared["promotions"]["program"] == {
+        "proposed": shown["programs"] - 1,
+        "accepted": shown["promoted"],
+    }
+    [arm] = json.loads(moevolve("compare", "out", "--arms", "--json").stdout)
+    assert (
+        arm["final"]["mean"] == pytest.approx(shown["final"]) and arm["promotions"] == shown["promoted"] > 0
+    )
+    assert rounded in moevolve("compare", "out", "--arms").stdout
+    for option in ("--agent", "--improver", "--weights"):
+        refused = moevolve("export", "out", option, "made")
+        assert refused.returncode == 2 and option in refused.stderr and "--program" in refused.stderr
+        assert not (tmp_path / "made").exists()
+    assert moevolve("export", "out", "--program", "made").returncode == 0
 
 
 def test_a_run_most_of_whose_evaluations_fail_says_so(moevolve: Command, tmp_path: Path) -> None:

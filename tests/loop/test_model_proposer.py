@@ -78,8 +78,8 @@ def expert(body: dict[str, Any]) -> str:
 
 
 def source_in(body: dict[str, Any]) -> str:
-    found = re.findall(r"```\w+\n(.*?)^```$", body["messages"][-1]["content"], re.M | re.S)
-    return found[0]
+    found = re.findall(r"^(`{4,})\w+\n(.*?)^\1$", body["messages"][-1]["content"], re.M | re.S)
+    return found[0][1]
 
 
 class Writer(ScriptedEndpoint):
@@ -265,6 +265,20 @@ def test_a_commands_candidates_are_screened_and_a_replay_runs_nothing(tmp_path: 
     recorded, again = replay(out, tmp_path / "again")
     assert recorded == again
     assert log.read_text() == "x"
+
+
+def test_a_program_with_another_comment_comes_once_in_a_run(tmp_path: Path) -> None:
+    body = (
+        "text = told['brief']['source']['learn.py'] + f'MORE = 1  # {told[\"key\"]}\\n'\n"
+        "print(json.dumps([[{'path': 'learn.py', 'text': text}]]))"
+    )
+    settings = {"evolve.proposers": ["command"], "proposer.command": command(tmp_path, body), "cycles": 3}
+    out = start(configured(None, **settings), tmp_path / "run")
+    made = [(each.made, each.repeats) for each in records_of(out) if isinstance(each, ProposerAsked)]
+    assert made == [(1, 0), (0, 1), (0, 1)]
+    recorded, again = replay(out, tmp_path / "again")
+    assert recorded == again
+    assert audit(out).ok
 
 
 @pytest.mark.parametrize(

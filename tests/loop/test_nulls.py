@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from moevolve.config import Config
+from moevolve.journal.figures import gain
+from moevolve.journal.intervals import independent_gain
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
 from moevolve.loop.run import replay, start
@@ -44,6 +47,14 @@ def test_the_end_of_a_run_shows_what_samples_alone_would_do(out: Path) -> None:
     )
     assert nulls.best_of.mean >= nulls.self_consistency.mean
     assert nulls.champion.mean > nulls.self_consistency.mean
+    # Task by task: the same difference, in a narrower interval than that of two samples.
+    assert nulls.over.keys() == {"greedy", "self_consistency", "best_of"}
+    for name, found in nulls.over.items():
+        other = getattr(nulls, name)
+        assert found.gain == pytest.approx(nulls.champion.mean - other.mean)
+        assert found.low < found.gain < found.high and found.n == other.n
+        low, high = independent_gain(other, nulls.champion)
+        assert found.high - found.low < high - low
 
 
 def test_the_report_says_so_and_a_replay_finds_the_same(out: Path, tmp_path: Path) -> None:
@@ -54,7 +65,14 @@ def test_the_report_says_so_and_a_replay_finds_the_same(out: Path, tmp_path: Pat
     console = terminal.console()
     with console.capture() as said:
         console.print(terminal.report(summary, view))
-    assert "At the champion's budget" in " ".join(said.get().split())
+    shown = " ".join(said.get().split())
+    assert "At the champion's budget" in shown
+    assert summary.nulls is not None
+    paired = summary.nulls.over["self_consistency"]
+    assert f"{gain(paired.gain)} [{gain(paired.low)}, {gain(paired.high)}] over self-consistency" in shown
+    assert (
+        msgspec.to_builtins(summary)["nulls"]["over"]["greedy"]["gain"] == summary.nulls.over["greedy"].gain
+    )
     recorded, again = replay(out, tmp_path / "again")
     assert recorded == again
 

@@ -1,12 +1,14 @@
-"""Evolution without a model that proposes: from an agent that has none, each of four habits is found where it pays."""
+"""Evolution without a model that proposes: from an agent that calls a tool and has no other habit, each of four is found."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,23 +24,36 @@ from moevolve.loop.variants import genome_in  # noqa: E402
 from moevolve.records import Evaluated, Gated, VariantAdded  # noqa: E402
 
 AGENT = """async def solve(task, agent):
-    answer = await agent.generate([*task.messages], temperature=0)
+    messages = [*task.messages]
+    answer = await agent.generate(messages, temperature=0, tools=await agent.tools("calculate"))
+    for call in answer.tool_calls:
+        told = await agent.call(call.name, **call.arguments)
+        messages += [answer.message(), {"role": "tool", "tool_call_id": call.id, "content": str(told)}]
+        answer = await agent.generate(messages, temperature=0)
     return answer.text.strip()
 """
-SUITE = """import moevolve as mv
-
-
-@mv.skill("number/sums", levels=(1, 2))
-def sums(rng, level):
-    first, second = rng.randrange(1000), rng.randrange(1000)
-    return mv.Task(prompt=f"sum of {first} and {second}", answer=str(first + second))
-
-
-@mv.skill("number/products", levels=(1, 2))
-def products(rng, level):
-    first, second = rng.randrange(1000), rng.randrange(1000)
-    return mv.Task(prompt=f"product of {first} and {second}", answer=str(first * second))
+TOOLS = """def calculate(operation: str, first: int, second: int) -> int:
+    \"\"\"The sum or the product of two numbers.\"\"\"
+    return first + second if operation == "sum" else first * second
 """
+TASKS = 1500
+
+
+def write_suite(folder: Path) -> None:
+    """Sums and products, for which there is a tool."""
+    folder.mkdir()
+    rng = Random(5)
+    with (folder / "tasks.jsonl").open("w") as file:
+        for operation in ("sum", "product"):
+            for number in range(TASKS):
+                first, second = rng.randrange(1000, 10_000), number
+                value = first + second if operation == "sum" else first * second
+                task = {"prompt": f"{operation} of {first} and {second}", "answer": str(value)}
+                file.write(
+                    json.dumps({"id": f"{operation}-{number}", "skill": f"number/{operation}s", **task})
+                    + "\n"
+                )
+    (folder / "tools.py").write_text(TOOLS)
 
 
 def said(body: dict[str, Any]) -> str:
@@ -79,16 +94,42 @@ def goes_by_points(body: dict[str, Any]) -> bool:
 
 
 class Pupil(ScriptedEndpoint):
-    """Answers arithmetic, rightly where a condition holds."""
+    """Has a tool do the arithmetic where it is offered one, and tells the result where a condition holds."""
 
     def __init__(self, knows: Callable[[dict[str, Any]], bool]) -> None:
         super().__init__()
         self.knows = knows
 
     def reply(self, body: dict[str, Any]) -> str:
-        operation, first, second = re.search(r"(sum|product) of (\d+) and (\d+)", question(body)).groups()  # type: ignore[union-attr]
-        right = int(first) + int(second) if operation == "sum" else int(first) * int(second)
+        operation, first, second = asked(body)
+        told = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+        # It cannot calculate: what it does not have from the tool, or said before, it does not know.
+        known = told or [m["content"] for m in body["messages"] if m["role"] == "assistant" and m["content"]]
+        if not known:
+            return "?"
+        right = first + second if operation == "sum" else first * second
+        off = int(known[-1]) - right
+        assert off in (0, 1), "what it was told is the result, or what it made of that"
         return str(right if self.knows(body) else right + 1)
+
+    def _said(self, body: dict[str, Any], **which: bool) -> bytes:
+        answer = json.loads(super()._said(body, **which))
+        if not body.get("tools"):
+            return json.dumps(answer).encode()
+        operation, first, second = asked(body)
+        arguments = json.dumps({"operation": operation, "first": first, "second": second})
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": arguments}
+        for choice in answer["choices"]:
+            call = {"id": "call_a", "type": "function", "function": function}
+            choice |= {"message": {"role": "assistant", "content": None, "tool_calls": [call]}}
+            choice["finish_reason"] = "tool_calls"
+        return json.dumps(answer).encode()
+
+
+def asked(body: dict[str, Any]) -> tuple[str, int, int]:
+    found = re.search(r"(sum|product) of (\d+) and (\d+)", question(body))
+    assert found is not None
+    return found[1], int(found[2]), int(found[3])
 
 
 @pytest.mark.parametrize(
@@ -105,9 +146,9 @@ def test_a_habit_that_pays_is_found_and_promoted(
 ) -> None:
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent/solve.py").write_text(AGENT)
-    (tmp_path / "suite.py").write_text(SUITE)
+    write_suite(tmp_path / "suite")
     settings = {
-        "suite.path": str(tmp_path / "suite.py"),
+        "suite.path": str(tmp_path / "suite"),
         "suite.sealed_per_cell": 16,
         "agent.path": str(tmp_path / "agent"),
         "evolve.proposers": ["operators"],
@@ -130,6 +171,8 @@ def test_a_habit_that_pays_is_found_and_promoted(
         sources = [genome_in(store, programs[variant]).files["solve.py"] for variant in promoted]
         seed = genome_in(store, programs["v0000"]).files["solve.py"]
     assert found not in seed
+    called = sum(any(message["role"] == "tool" for message in body["messages"]) for body in server.seen)
+    assert called > len(server.seen) / 3, "the policy works with what the suite's tool says"
     assert sum(found in source for source in sources) >= times, promoted
     before, *_, after = [r.score.mean for r in records if isinstance(r, Evaluated) and r.split == "sealed"]
     assert after > before + 0.1

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moevolve.agents.brief import Brief, Failure
 from moevolve.agents.genome import Genome, seed_genome
-from moevolve.proposers.answers import Unusable, replaced, summary, whole
+from moevolve.proposers.answers import Unusable, fence, replaced, summary, whole
 from moevolve.proposers.checks import compiles
 from moevolve.proposers.prompting import KINDS, Told, messages
+from moevolve.proposers.rubric import grown
 
 SOURCE = "a = 1\nb = 2\nb = 2\n"
 
@@ -48,9 +53,105 @@ def test_a_search_text_stands_in_the_file_once(answer: str, said: str) -> None:
         replaced(answer, SOURCE)
 
 
+DOCSTRING = 'def solve(task):\n    """Example:\n\n    ```\n    x\n    ```\n    """\n    return 1\n'
+IN_A_TEXT = 'PROMPT = """Write\n```json\n{}\n```\nnow"""\n'
+PROMPT_FILE = "You improve.\n---\n$rules\n\nThe file:\n\n```\n$source\n```\n\nAnswer in one block.\n"
+LISTING = "How to:\n\n```sh\nmake\n```\n\nand then\n\n````\n```\n````\n\nDone.\n"
+
+
+@pytest.mark.parametrize("text", [DOCSTRING, IN_A_TEXT, PROMPT_FILE, LISTING])
+@pytest.mark.parametrize("before", ["", "Quoted:\n```\nx\n```\n"])
+def test_fences_inside_a_file_belong_to_it(text: str, before: str) -> None:
+    mark = fence(text)
+    assert whole(f"{before}Summary: x\n{mark}text\n{text}{mark}\nDone.", text) == text
+
+
+@pytest.mark.parametrize("text", [DOCSTRING, IN_A_TEXT])
+def test_python_in_a_short_fence_is_what_parses(text: str) -> None:
+    assert whole(f"Summary: x\n```python\n{text}```\n", "x = 1\n", python=True) == text
+    assert whole(f"See\n```\na b\n```\nand\n```python\n{text}```\n", python=True).startswith(text[:8])
+
+
+def test_a_file_with_fences_in_a_short_fence_is_read_to_the_last() -> None:
+    assert whole(f"```markdown\n{PROMPT_FILE}```\n", PROMPT_FILE) == PROMPT_FILE
+
+
+def test_an_answer_that_was_cut_is_no_file() -> None:
+    for text in ("````python\na = 1\n```\nb\n```\n", "```python\na = 1\n```json\n{}\n```\n"):
+        with pytest.raises(Unusable, match="does not end"):
+            whole(text)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_file_keeps_its_line_ends_and_its_end(end: str, last: bool) -> None:
+    def written(text: str) -> str:
+        return (text if last else text.removesuffix("\n")).replace("\n", end)
+
+    source = written("A = 1\n\n\nB = 2\n")
+    for answers in ("\n", "\r\n"):
+        edit = block("B = 2\n", "B = 3\n").replace("\n", answers)
+        assert replaced(edit, source) == written("A = 1\n\n\nB = 3\n")
+        assert whole("```\nB = 3\n```\n".replace("\n", answers), source) == written("B = 3\n")
+
+
+def test_a_heading_parts_no_block() -> None:
+    told = replaced(block("Title\n=====\n", "Name\n====\n").replace("====\n>", "=====\n>"), "Title\n=====\n")
+    assert told == "Name\n=====\n"
+
+
+def test_a_file_with_blocks_of_edits_is_written_anew_alone() -> None:
+    with pytest.raises(Unusable, match="written anew"):
+        replaced(block("a\n", "b\n"), "a\n" + block("old lines\n", "new lines\n"))
+
+
+TEXTS = st.text(st.sampled_from("`~ \tab'\"<=>\n"), max_size=60)
+
+
+@given(TEXTS, TEXTS)
+def test_any_file_in_its_fence_comes_back(text: str, source: str) -> None:
+    text = f"{text}x\n"
+    mark = fence(text, source)
+    assert whole(f"Summary: any\n{mark}text\n{text}{mark}", source + "\n" if source else "") == text
+
+
+@given(st.lists(st.sampled_from(["a", "b c", "", "  d", "e = 1"]), min_size=1), st.data())
+def test_any_lines_that_stand_once_are_replaced(lines: list[str], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(lines) - 1))
+    last = data.draw(st.integers(first + 1, len(lines)))
+    lines.append("end")
+    source, old = "\n".join(lines), "".join(f"{each}\n" for each in lines[first:last])
+    if f"{source}\n".count(old) == 1:
+        told = replaced(block(old, "new\n"), source)
+        assert told == "\n".join([*lines[:first], "new", *lines[last:]])
+
+
+@pytest.mark.parametrize(
+    "line", ["<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE", "```x", "```", "~~~", "", "- ", "Summary"]
+)
+def test_no_answer_takes_time_that_grows_with_its_square(line: str) -> None:
+    answer = f"{line}\n" * 60_000
+    began = time.process_time()
+    for read in (whole, lambda answer: replaced(answer, "a\n"), lambda answer: grown("", answer)):
+        with contextlib.suppress(Unusable):
+            read(answer)
+    summary(answer, "otherwise")
+    assert time.process_time() - began < 3
+
+
+def test_a_source_is_shown_as_it_stands() -> None:
+    source = "import re\n\n\ndef solve(task):\n    return '```'\n\n\n\n# end\n"
+    for kind in ("edit", "rewrite", "mend"):
+        made = messages(kind, brief(), Told("solve.py", source, error="e"), 20_000)
+        assert made is not None
+        assert source in made[1].content
+        assert "\n\n\n" not in made[1].content.replace(source, "")
+
+
 def test_a_summary_is_one_harmless_line() -> None:
     assert summary("**Summary:** split \x1b[31mlong\x1b[0m payloads\nmore", "x").startswith("split ")
     assert "\x1b" not in summary("Summary: \x1b[31m", "otherwise")
+    assert summary("Summary:\r\n\r\nsplit", "x") == "split"
     assert summary("no such line", "otherwise") == "otherwise"
     assert len(summary("Summary: " + "x" * 999, "")) == 200
 

@@ -153,3 +153,31 @@ def test_a_program_of_plans_gets_another_plan_for_tasks_without_a_route(operator
         files["solve.py"] = operator(files, KNOWN, Random(draw)).text
     behaviour = ProgramHost().behaviour(Genome(files=seed_genome().files | files), {"my/skill": ""}, 1)
     assert not behaviour.refused and list(behaviour.plans) == ["my/skill"]
+
+
+def names(text: str) -> set[str]:
+    """What a file names and defines at its top."""
+    tree = ast.parse(text)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return functions | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+@pytest.mark.parametrize("odd", ["\x0c", "\x0b", "\x1c", "\x85", "\u2028", "\u2029", "\r"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", sorted(OPERATORS.keys() - {"recall"}))
+def test_edits_stand_where_they_belong_whatever_ends_a_line_elsewhere(name: str, odd: str, end: str) -> None:
+    plain = f'# one{odd}# two\nMARK = """a{odd}b"""\nLIMIT = 30\n{SOLVE}'.replace("\n", end)
+    for seed in range(8):
+        try:
+            change = OPERATORS[name][0]({**FILES, "solve.py": plain}, KNOWN, Random(seed))
+        except Inapplicable:
+            continue
+        if change.path == "solve.py":
+            assert names(plain) <= names(change.text), change.text
+            assert "await solve_1" not in change.text or "async def solve_1(task, agent)" in change.text
+
+
+def test_a_layer_needs_a_solve_that_it_can_rename() -> None:
+    files = {"solve.py": "async def solve \\\n        (task, agent):\n    return ''\n"}
+    with pytest.raises(Inapplicable):
+        structure.vote(files, KNOWN, Random(1))

@@ -11,7 +11,7 @@ from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost, Proposals
 from moevolve.proposers.command import Command
 from moevolve.proposers.proposer import Improver, ProposalContext, Proposer
-from moevolve.proposers.search import children
+from moevolve.proposers.search import children, meaning
 from moevolve.proposers.table import PROPOSERS
 from moevolve.protocol.requests import GenerateRequest, Reply
 from moevolve.records import Edit
@@ -45,6 +45,21 @@ def test_edits_that_change_nothing_or_come_twice_are_no_proposals() -> None:
     seed = seed_genome()
     assert proposed(Scripted("x = 1", "x = 1"), seed) == [Genome(files={**seed.files, "improve.py": "x = 1"})]
     assert proposed(Scripted(seed.files["improve.py"]), seed) == []
+
+
+def test_a_program_that_the_run_has_had_is_known_by_its_meaning() -> None:
+    seed, had = seed_genome(), Genome(files={**seed_genome().files, "solve.py": "x = 1\n"})
+    known = {had.hash, meaning(had)}
+    texts = (
+        "x = 1\n",
+        "x = (1)  # again\n\n",
+        "x = 2\n",
+        "x = 2  # again\n",
+        seed.files["solve.py"] + "# again\n",
+    )
+    found = [[Edit(path="solve.py", text=text, operator="script", summary="")] for text in texts]
+    [child] = children(seed, found, known, lambda genome: genome.hash)
+    assert child.genome.files["solve.py"] == "x = 2\n"
 
 
 @pytest.mark.parametrize("name", PROPOSERS)

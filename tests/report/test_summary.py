@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_run import MemoryRun, summarised
 from older_run import write_older_run
+from promotion import gated, variant
 from synthetic_journal import SKILLS, entries, records
 
 from moevolve.journal.store import RunStore
-from moevolve.records import Evaluated, Gated, Metered, Sandbox, State
+from moevolve.records import Evaluated, Gated, Metered, RunStarted, Sandbox, State
 from moevolve.report import beside, terminal
 from moevolve.report.optimisation import figures_of
 from moevolve.report.summary import summary_of
@@ -82,7 +83,8 @@ def test_a_run_on_an_evaluator_has_the_contracts_fields_as_far_as_they_were_meas
     contract = CONTRACT | {"score": {"initial": float, "final": float}}
     assert has(contract, shown)
     assert (shown["arm"], shown["suite"], shown["answers"]) == ("program", "valley", "any")
-    assert shown["score"] == {"initial": shown["initial"], "final": shown["final"]}
+    first, last = shown["initial"], shown["final"]
+    assert shown["score"] == {"initial": first, "final": last, "gain": last - first}
     assert shown["promotions"] == {
         "weights": {"proposed": 0, "accepted": 0},
         "program": {"proposed": optimised.EVALUATIONS - 1, "accepted": len(optimised.PROMOTED)},
@@ -228,3 +230,51 @@ def test_a_servers_bills_add_up_exactly() -> None:
 
 def test_a_run_on_weights_has_no_bill() -> None:
     assert summarised(entries(records())).cost is None
+
+
+def test_kinds_of_edits_that_were_accepted_are_named_with_their_files() -> None:
+    programs = {
+        "one": {"improve.py": "a", "solve.py": "a"},
+        "two": {"improve.py": "b", "solve.py": "a"},
+        "three": {"improve.py": "b", "solve.py": "b"},
+        "four": {"improve.py": "b", "solve.py": "c", "vote.py": "a"},
+        "five": {"improve.py": "c", "solve.py": "a"},
+    }
+    made = [
+        ("meta", "two", "v0000"),
+        ("vote", "three", "v0001"),
+        ("vote", "four", "v0002"),
+        ("lost", "five", "v0000"),
+        ("old", "five", "v0000"),
+    ]
+    begun = [record for record in records() if isinstance(record, RunStarted)]
+    run = MemoryRun(
+        entries(
+            [
+                *begun,
+                variant("v0000", "w", "one", level="seed", parents=[]),
+                *(
+                    variant(
+                        f"v{number:04d}", "w", program, level="program", operator=operator, parents=[parent]
+                    )
+                    for number, (operator, program, parent) in enumerate(made, 1)
+                ),
+                gated("v0005", level="program"),
+                gated("v0003", level="program"),
+            ]
+        )
+    )
+    run.blobs = {name: msgspec.msgpack.encode(files) for name, files in programs.items()}
+    summary = summary_of(run)
+    assert summary is not None
+    assert msgspec.to_builtins(summary.accepted) == [
+        {"operator": "vote", "edits": 2, "files": ["solve.py", "vote.py"]},
+        {"operator": "meta", "edits": 1, "files": ["improve.py"]},
+        {"operator": "old", "edits": 1, "files": ["improve.py"]},
+    ]
+    said = (
+        "Accepted edits, of 3 kinds: vote 2 in solve.py, vote.py; meta 1 in improve.py; old 1 in improve.py"
+    )
+    shown = io.StringIO()
+    terminal.console(shown).print(terminal.show(summary))
+    assert said in " ".join(shown.getvalue().split())

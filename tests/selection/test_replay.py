@@ -11,6 +11,8 @@ from moevolve.records import (
     Chosen,
     Decision,
     Gated,
+    Improved,
+    Rated,
     Record,
     RunStarted,
     Screened,
@@ -152,3 +154,40 @@ def test_nothing_below_a_closed_node_is_revealed() -> None:
     )
     assert reveal(closed, policy("random"), seed=1).best == [0.1, 0.2]
     assert reveal(tree(("a", None, 0.3)), policy("hgm"), seed=1).order == []
+
+
+def rated(evaluation: int, id: str, score: float | None, purpose: Literal["candidate", "recheck"]) -> Rated:
+    metrics: dict[str, float | bool | str] = {"speed": 2.0, "said": "fast"} if score is not None else {}
+    failure = None if score is not None else "crashed"
+    return Rated(
+        evaluation=evaluation, variant=id, purpose=purpose, score=score, failure=failure, metrics=metrics
+    )
+
+
+def test_each_evaluation_of_an_optimisation_run_is_a_step_of_its_own() -> None:
+    records: list[Record] = []
+    for evaluation, (id, parent, score) in enumerate(
+        [("v0", None, -9.0), ("v1", "v0", -3.0), ("v2", "v0", None), ("v3", "v1", -1.0)]
+    ):
+        records += [added(id, parent), rated(evaluation, id, score, "candidate")]
+    improved = Improved(
+        evaluation=5,
+        candidate="v3",
+        champion="v0",
+        decision="promote",
+        rule="permutation",
+        candidate_scores=[-2.0],
+        champion_scores=[-9.0],
+    )
+    tree = recorded([*records, rated(4, "v3", -2.5, "recheck"), rated(5, "v3", -1.5, "recheck"), improved])
+    assert [(node.id, node.step, node.score) for node in tree] == [
+        ("v0", None, -9.0),
+        ("v1", 1, -3.0),
+        ("v2", 2, None),
+        ("v3", 3, -2.0),
+    ]
+    assert (tree.champion, tree.step) == ("v3", 5)
+    assert tree["v1"].scores == {"speed": 2.0}
+    for name in POLICIES:
+        found = reveal(tree, policy(name), 3)
+        assert len(found.order) == 3 and found.best[0] == -9.0 and found.best[-1] == -2.0, name

@@ -16,6 +16,7 @@ from moevolve.records import (
     Evaluated,
     Guarded,
     Interval,
+    Nulls,
     Record,
     RunExtended,
     RunFinished,
@@ -87,6 +88,8 @@ class Scores:
                 self._evaluated(where, record, champion)
             case Ablated():
                 self._ablated(where, record)
+            case Nulls():
+                self._nulls(where, record)
             case Guarded(guard="budget", vetoed=1):
                 self._cut = True
             case RunFinished():
@@ -94,6 +97,23 @@ class Scores:
                 self._findings.same("archive", where, "the last champion", record.champion, champion)
             case _:
                 pass
+
+    def _nulls(self, where: str, record: Nulls) -> None:
+        """The differences are those of the scores beside them, where the same tasks were answered."""
+        for name, found in record.over.items():
+            other = getattr(record, name, None)
+            if name not in ("greedy", "self_consistency", "best_of") or other is None:
+                self._findings.mismatch("scores", where, f"a difference to {name}, which is no baseline")
+                continue
+            if not found.low <= found.gain <= found.high or found.n > min(other.n, record.champion.n):
+                self._findings.mismatch(
+                    "scores", where, f"the difference to {name} leaves its interval or its tasks"
+                )
+            expected = record.champion.mean - other.mean
+            if found.n == other.n == record.champion.n and abs(found.gain - expected) > 1e-9:
+                self._findings.mismatch(
+                    "scores", where, f"the scores differ from {name} by {expected:.6f}, not {found.gain:.6f}"
+                )
 
     @property
     def figures(self) -> ScoreFigures:

@@ -92,6 +92,7 @@ class EndpointVariants(VariantStore):
 
     def __init__(self, store: RunStore, config: Config, asker: Asker, tape: Tape, cursor: int) -> None:
         self._store = store
+        self._meanings = {}
         records = [entry.record for entry in store.entries(0, cursor)] if cursor else []
         past = [record for record in records if isinstance(record, Metered) and not is_proposers(record)]
         said = speech(config)

@@ -15,6 +15,7 @@ from moevolve.journal.store import RunStore
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import BarePrompts, Prompts
+from moevolve.proposers.search import meaning
 from moevolve.protocol.policy import Policy
 from moevolve.records import Metered
 
@@ -34,6 +35,7 @@ class VariantStore:
         self.prompts = prompts or BarePrompts(engine)
         self._policies: dict[str, Policy] = {}
         self._files: dict[str, str] = {}
+        self._meanings: dict[str, str] = {}
         store.weights_dir.mkdir(parents=True, exist_ok=True)
 
     def keep(self, engine: Engine) -> str:
@@ -76,6 +78,12 @@ class VariantStore:
     def genome(self, program: str) -> Genome:
         """The program of this hash."""
         return genome_in(self._store, program)
+
+    def meaning(self, program: str) -> str:
+        """What the program of this hash says, as `proposers.search.meaning` has it."""
+        if program not in self._meanings:
+            self._meanings[program] = meaning(self.genome(program))
+        return self._meanings[program]
 
     def weights_file(self, weights: str) -> str | None:
         """BLAKE3 hash of the bytes of the weights' file; None where a server has them."""

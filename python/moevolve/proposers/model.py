@@ -3,7 +3,7 @@ rubric of what edits have to heed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import msgspec
@@ -128,7 +128,7 @@ class LanguageModel:
     def _read(self, draft: _Draft, answer: str, context: ProposalContext) -> None:
         files = context.program.files
         try:
-            text = READ.get(draft.kind, _whole)(answer, draft.source)
+            text = _read(draft, answer)
         except Unusable as error:
             draft.fault = str(error)
             return
@@ -147,15 +147,13 @@ class LanguageModel:
                 draft.fault = str(error)
 
 
-def _whole(answer: str, source: str) -> str:
-    return whole(answer)
-
-
-READ: dict[str, Callable[[str, str], str]] = {
-    "edit": replaced,
-    "rubric": lambda answer, source: grown(source, answer),
-}
-"""A file's new text from (answer, old text), of the kinds whose answer is not the whole file."""
+def _read(draft: _Draft, answer: str) -> str:
+    """The file's new text; Unusable where the answer has none."""
+    if draft.kind == "edit":
+        return replaced(answer, draft.source)
+    if draft.kind == "rubric":
+        return grown(draft.source, answer)
+    return whole(answer, draft.source, python=draft.path.endswith(".py"))
 
 
 def weighed(brief: Brief) -> dict[str, float]:

@@ -3,6 +3,7 @@ own versions of."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,7 @@ import msgspec
 
 from moevolve.agents.brief import Brief
 from moevolve.agents.genome import SELECTOR
+from moevolve.proposers.answers import fence
 from moevolve.proposers.rubric import criteria
 from moevolve.protocol.messages import Message
 
@@ -24,6 +26,9 @@ SHOWN = 8
 """Failures and successes that are shown where there is room."""
 LONGEST = 400
 """Characters of one text of an attempt."""
+
+_ALONE = re.compile(r"^\$(\w+)\n+", re.M)
+"""A place that has a paragraph to itself."""
 
 POLICY_RULES = """solve(task) runs once a skill and returns a plan made with the module `plan`: ask, vote, verify...
 task.payload and task.prompt are opaque: no if, len, == or loop over them; use .cut(size, at, above=), .each(f),
@@ -53,12 +58,17 @@ def messages(kind: str, brief: Brief, told: Told, most: int) -> tuple[Message, .
     without any it is longer."""
     system, _, user = _prompt(kind, brief.source).partition("\n---\n")
     for shown in range(SHOWN, -1, -1):
-        text = Template(user).safe_substitute(_places(brief, told, shown)).strip()
-        while "\n\n\n" in text:
-            text = text.replace("\n\n\n", "\n\n")
+        text = filled(user, _places(brief, told, shown))
         if len(system) + len(text) <= most:
             return Message(role="system", content=system.strip()), Message(role="user", content=text)
     return None
+
+
+def filled(template: str, places: Mapping[str, str]) -> str:
+    """A template with its places filled in; one that is empty takes its line along. What is filled in stands as it is, since
+    a search text has to."""
+    template = _ALONE.sub(lambda found: "" if places.get(found[1]) == "" else found[0], template)
+    return Template(template).safe_substitute(places).strip()
 
 
 @cache
@@ -79,6 +89,7 @@ def _places(brief: Brief, told: Told, shown: int) -> dict[str, str]:
         "metric": brief.metric,
         "path": told.path,
         "language": "python" if told.path.endswith(".py") else "text",
+        "fence": fence(told.source, told.other),
         "source": told.source.rstrip("\n"),
         "files": ", ".join(sorted(brief.source)),
         "error": told.error,

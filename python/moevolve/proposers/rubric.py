@@ -19,7 +19,7 @@ ADDED = 3
 LONGEST = 240
 """Characters of one."""
 
-_POINT = re.compile(r"^\s*[-*]\s+(\S.*)$", re.M)
+_POINT = re.compile(r"^[ \t]*[-*][ \t]+(\S.*)$", re.M)
 _WORD = re.compile(r"\w+")
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+from blake3 import blake3
 
 from moevolve.agents.brief import Ancestor, Brief, Failure, LearnReport, SkillReport, Success, TrialReport
 from moevolve.agents.genome import BESIDE, Genome
@@ -172,21 +173,19 @@ def children(
     hold: Callable[[Genome], str],
     skills: Iterable[str] = (),
 ) -> list[Proposal]:
-    """Applies each candidate's edits; drops programs that did not change or are in the archive already, copies that comments
-    and blanks alone tell apart, what no trial would measure beyond `UNTRIED`, and candidates whose operator bears a name
-    of the run's own.
+    """Applies each candidate's edits; drops programs that did not change or are known already, be it with other comments and
+    blanks, what no trial would measure beyond `UNTRIED`, and candidates whose operator bears a name of the run's own.
 
     Args:
         genome: the parent's program.
         candidates: one list of edits a candidate.
-        known: hashes of the archive's programs.
+        known: hashes and meanings of programs that the run has had.
         hold: stores a program and returns its hash.
         skills: the run's, whose names no operator may bear.
     """
     skills = list(skills)
     proposals: list[Proposal] = []
-    seen = set(known)
-    codes = {_code(genome)}
+    seen = known | {meaning(genome)}
     untried = 0
     for edits in candidates:
         if not all(is_free(edit.operator, skills) for edit in edits):
@@ -194,15 +193,14 @@ def children(
         child = genome.edited(edits)
         name = hold(child)
         changed = sorted(path for path, text in child.files.items() if text != genome.files.get(path))
-        code = _code(child)
-        if not changed or name in seen or code in codes:
+        names = {name, meaning(child)}
+        if not changed or names & seen:
             continue
         differently = not all(map(unscored, changed))
         untried += not differently
         if not differently and untried > UNTRIED:
             continue
-        seen.add(name)
-        codes.add(code)
+        seen |= names
         proposals.append(
             Proposal(
                 genome=child,
@@ -215,9 +213,10 @@ def children(
     return proposals
 
 
-def _code(genome: Genome) -> tuple[tuple[str, str], ...]:
-    """What a program's files say, without comments and layout where they are Python."""
-    return tuple((path, _meant(path, text)) for path, text in sorted(genome.files.items()))
+def meaning(genome: Genome) -> str:
+    """Digest of what a program's files say, without comments and layout where they are Python."""
+    said = [(path, _meant(path, text)) for path, text in sorted(genome.files.items())]
+    return blake3(msgspec.json.encode(said)).hexdigest()
 
 
 def _meant(path: str, text: str) -> str:

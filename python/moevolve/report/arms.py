@@ -74,10 +74,13 @@ class ArmFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Mean of a run's, generated and trained."""
     promotions: float
     """Mean of a run's, of both levels."""
+    rated: bool = False
+    """Whether scores are an evaluator's numbers."""
 
 
 def arms(runs: Iterable[Summary]) -> list[ArmFigures]:
-    """The arms of several runs, in the order of their first ones; runs without two sealed scores are left out."""
+    """The arms of several runs, in the order of their first ones; runs without two sealed scores, or an evaluator's two
+    numbers, are left out."""
     groups: dict[tuple[str, str], list[Summary]] = {}
     for run in runs:
         if run.score.gain is not None:
@@ -87,15 +90,16 @@ def arms(runs: Iterable[Summary]) -> list[ArmFigures]:
             name=name,
             arm=arm,
             seeds=sorted(run.seed for run in group),
-            initial=mean_of([run.score.initial or 0.0 for run in group]),
-            final=mean_of([run.score.final or 0.0 for run in group]),
-            gain=mean_of([run.score.gain or 0.0 for run in group]),
+            initial=mean_of([run.score.initial or 0.0 for run in group], _digits(group[0])),
+            final=mean_of([run.score.final or 0.0 for run in group], _digits(group[0])),
+            gain=mean_of([run.score.gain or 0.0 for run in group], _digits(group[0])),
             generalisation=_generalised(group),
             seconds=round(fmean(run.seconds for run in group), 1),
             tokens=round(fmean(run.tokens.generated + run.tokens.trained for run in group)),
             promotions=round(
                 fmean(run.promotions.weights.accepted + run.promotions.program.accepted for run in group), 2
             ),
+            rated=group[0].score.n is None,
         )
         for (name, arm), group in groups.items()
     ]
@@ -110,14 +114,19 @@ def _generalised(group: Sequence[Summary]) -> dict[str, MeanFigures]:
     return {name: mean_of(of) for name, of in sorted(gains.items())}
 
 
-def mean_of(values: Sequence[float]) -> MeanFigures:
+def mean_of(values: Sequence[float], digits: int = 4) -> MeanFigures:
     """The mean of some runs' figures and its interval."""
     mean = fmean(values)
     if len(values) < 2:
-        return MeanFigures(mean=round(mean, 4))
+        return MeanFigures(mean=round(mean, digits))
     freedom = len(values) - 1
     half = (T975[freedom - 1] if freedom <= len(T975) else NORMAL) * stdev(values) / math.sqrt(len(values))
-    return MeanFigures(mean=round(mean, 4), ci=(round(mean - half, 4), round(mean + half, 4)))
+    return MeanFigures(mean=round(mean, digits), ci=(round(mean - half, digits), round(mean + half, digits)))
+
+
+def _digits(run: Summary) -> int:
+    """Decimals of scores: four of shares; of an evaluator's numbers, whose unit nobody knows, all."""
+    return 4 if run.score.n is not None else 15
 
 
 def _name(run: Summary) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moevolve.journal.figures import amount, bounds, decimals, duration, signed
+from moevolve.journal.figures import amount, bounds, decimals, duration, number, signed
 from moevolve.journal.kinds.generalise import COLUMNS
 from moevolve.journal.text import line
-from moevolve.report.arms import ArmFigures
+from moevolve.report.arms import ArmFigures, MeanFigures
 from moevolve.report.summary import Summary
 from moevolve.report.terminal import LONGEST, PIPE_WIDTH, measured, plain_table
 
@@ -32,7 +33,8 @@ def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table
         max((len(text) for text in texts), default=0) for texts in (runs, (s.arm for s in runs.values()))
     ]
     wide = width >= WIDE + min(NAME_WIDTH, longest[0]) + longest[1]
-    table = plain_table("Runs: sealed score before and after, 95 % intervals")
+    rated = any(summary.score.initial is not None and summary.score.n is None for summary in runs.values())
+    table = plain_table(f"Runs: {_whose(rated)} before and after, 95 % intervals")
     table.add_column("run", overflow="fold", max_width=NAME_WIDTH)
     names = ["initial", "final", "gain", "time", "tokens"]
     for name in ["arm", "seed", *names, "promoted"] if wide else names:
@@ -55,15 +57,13 @@ def comparison(runs: Mapping[str, Summary], *, width: int = PIPE_WIDTH) -> Table
 
 def over_seeds(found: Sequence[ArmFigures]) -> Table:
     """Arms side by side, each over its seeds."""
-    table = plain_table("Arms: sealed score, means over seeds with 95 % intervals")
+    rated = any(each.rated for each in found)
+    table = plain_table(f"Arms: {_whose(rated)}, means over seeds with 95 % intervals")
     table.add_column("arm", overflow="fold", max_width=NAME_WIDTH)
     for name in ("runs", "initial", "final", "gain", "time", "tokens", "promoted"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found:
-        means = [
-            decimals(figure.mean) + (f" {bounds(figure.ci)}" if figure.ci is not None else "")
-            for figure in (each.initial, each.final, each.gain)
-        ]
+        means = [_mean(figure, rated=each.rated) for figure in (each.initial, each.final, each.gain)]
         table.add_row(
             f"{line(each.name, LONGEST)}, {each.arm}",
             str(len(each.seeds)),
@@ -90,6 +90,17 @@ def generalised(found: Sequence[ArmFigures]) -> Table | None:
     return table
 
 
+def _whose(rated: bool) -> str:
+    return "score, an evaluator's or sealed," if rated else "sealed score"
+
+
+def _mean(figure: MeanFigures, *, rated: bool) -> str:
+    if rated:
+        ends = "" if figure.ci is None else f" [{number(figure.ci[0])}, {number(figure.ci[1])}]"
+        return f"{number(figure.mean)}{ends}"
+    return decimals(figure.mean) + (f" {bounds(figure.ci)}" if figure.ci is not None else "")
+
+
 def listing(runs: Mapping[str, Summary | str]) -> Table:
     """Runs in a folder, one a line; a text in place of figures says why a run cannot be read."""
     table = plain_table("")
@@ -108,8 +119,7 @@ def listing(runs: Mapping[str, Summary | str]) -> Table:
             summary.arm,
             str(summary.seed),
             str(summary.cycles),
-            decimals(summary.score.initial),
-            decimals(summary.score.final),
+            *measured(msgspec.structs.replace(summary.score, initial_ci=None, final_ci=None), "")[:2],
             duration(summary.seconds),
         )
     return table

@@ -131,7 +131,9 @@ def page(summary: Summary, reader: RunReader) -> str:
         split="sealed" if sealed(summary) else "dev",
         memory=memory_words(summary.memory),
         nulls=describe(summary.nulls)[0] if summary.nulls is not None else "",
-        earned=[each.strip() for each in earned_lines(summary.proposers, summary.operators)],
+        earned=[
+            each.strip() for each in earned_lines(summary.proposers, summary.operators, summary.accepted)
+        ],
         cost_notes=[] if summary.cost is None else cost_notes(summary.cost),
         change=lambda skill: change(summary, skill),
         lineage=list(lineage(reader)),

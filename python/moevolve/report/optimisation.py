@@ -18,7 +18,6 @@ from moevolve.loop.optimise.rule import MOST, exhausted
 from moevolve.records import Answers, Arm, Sandbox, Status
 from moevolve.report.summary import (
     Cost,
-    Count,
     Figures,
     GuardFigures,
     Journal,
@@ -111,12 +110,9 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
         suite=summary.suite,
         answers=summary.answers,
         cycles=summary.cycles,
-        score=Score(initial=ratings.first, final=ratings.champion),
+        score=summary.score,
         skills=summary.skills,
-        promotions=Promotions(
-            weights=Count(proposed=0, accepted=0),
-            program=Count(proposed=max(0, summary.variants - 1), accepted=ratings.promoted),
-        ),
+        promotions=summary.promotions,
         guards=summary.guards,
         variants=summary.variants,
         memory=summary.memory,

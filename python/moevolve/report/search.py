@@ -8,7 +8,9 @@ import msgspec
 
 from moevolve.journal.figures import amount, counted, signed
 from moevolve.journal.proposers import Account, earned
+from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line
+from moevolve.report import sources
 
 MOST = 12
 """Operators that are listed, the best ones."""
@@ -35,6 +37,35 @@ class EarnedFigures(msgspec.Struct, frozen=True, kw_only=True):
     """On train tasks, that screening its candidates took."""
 
 
+class AcceptedFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Edits of one kind that were promoted, or that what was promoted is built on."""
+
+    operator: str
+    edits: int
+    files: list[str]
+    """That they changed; empty where the sources are not on file."""
+
+
+def accepted(reader: RunReader) -> list[AcceptedFigures]:
+    """Edits of programs that were promoted, with those of their ancestors, by operator, the most frequent first."""
+    variants = reader.view.variants
+    rows: set[int] = set()
+    for row in range(len(variants)):
+        if row not in rows and variants.fate(row) == "promoted":
+            rows.update(variants.ancestry(row))
+    found: dict[str, tuple[int, set[str]]] = {}
+    for row in sorted(rows):
+        parents = variants.parents(row)
+        if variants.level(row) == "program" and parents:
+            count, files = found.get(variants.operator(row), (0, set()))
+            changed = sources.changed(reader, parents[0], row)
+            found[variants.operator(row)] = count + 1, files | changed
+    return [
+        AcceptedFigures(operator=operator, edits=count, files=sorted(files))
+        for operator, (count, files) in sorted(found.items(), key=lambda each: (-each[1][0], each[0]))
+    ]
+
+
 def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
     """The accounts of proposers or operators, the best first."""
     return [
@@ -56,9 +87,14 @@ def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
     ]
 
 
-def lines(proposers: Sequence[EarnedFigures], operators: Sequence[EarnedFigures]) -> list[str]:
-    """Lines: who proposed with what success at what cost, which operators earned theirs, and which did not; none where
-    nothing was proposed. Whoever had a candidate that passed the screening with a gain earned something."""
+def lines(
+    proposers: Sequence[EarnedFigures],
+    operators: Sequence[EarnedFigures],
+    accepted: Sequence[AcceptedFigures] = (),
+) -> list[str]:
+    """Lines: who proposed with what success at what cost, which operators earned theirs, which did not, and what kinds of
+    edits were accepted, in which files; none where nothing was proposed. Whoever had a candidate that passed the
+    screening with a gain earned something."""
     found = []
     if any(each.made or each.requests or each.silent for each in proposers):
         found.append("Proposers: " + "; ".join(map(_proposer, proposers)))
@@ -68,7 +104,18 @@ def lines(proposers: Sequence[EarnedFigures], operators: Sequence[EarnedFigures]
     for head, group in (("Operators that earned their cost", earned), ("Operators that did not", idle)):
         shown = [*map(_operator, group[:MOST]), *([f"{len(group) - MOST} more"] if group[MOST:] else [])]
         found += [f"{head}: " + "; ".join(shown)] if group else []
+    if accepted:
+        shown = [
+            *map(_accepted, accepted[:MOST]),
+            *([f"{len(accepted) - MOST} more"] if accepted[MOST:] else []),
+        ]
+        found.append(f"Accepted edits, of {counted(len(accepted), 'kind')}: " + "; ".join(shown))
     return found
+
+
+def _accepted(each: AcceptedFigures) -> str:
+    files = ", ".join(line(file, LONGEST) for file in each.files)
+    return f"{line(each.operator, LONGEST)} {each.edits:,}" + (f" in {files}" if files else "")
 
 
 def _proposer(each: EarnedFigures) -> str:

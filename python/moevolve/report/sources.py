@@ -75,15 +75,26 @@ def changes(reader: RunReader) -> list[Change]:
     return found
 
 
-def _diff(reader: RunReader, before: str, after: str) -> list[str]:
-    store, variants = reader.store, reader.view.variants
-    rows = [variants.row(name) for name in (before, after)]
-    if not isinstance(store, Kept) or None in rows:
-        return []
+def changed(reader: RunReader, before: int, after: int) -> set[str]:
+    """The files in which the programs of two variants' rows differ; none where a source is not on file."""
+    old, new = _files(reader, before, after)
+    return {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
+
+
+def _files(reader: RunReader, *rows: int) -> tuple[dict[str, str], dict[str, str]]:
+    store = reader.store
+    if not isinstance(store, Kept):
+        return {}, {}
     try:
-        old, new = (program_files(store, reader.variant(row).program) for row in rows if row is not None)
+        old, new = (program_files(store, reader.variant(row).program) for row in rows)
     except StoreError:
-        return []
+        return {}, {}
+    return old, new
+
+
+def _diff(reader: RunReader, before: str, after: str) -> list[str]:
+    rows = [row for name in (before, after) if (row := reader.view.variants.row(name)) is not None]
+    old, new = _files(reader, *rows) if len(rows) == 2 else ({}, {})
     found: list[str] = []
     for path in sorted(old.keys() | new.keys()):
         first, second = (lines(files.get(path, "")).split("\n") for files in (old, new))

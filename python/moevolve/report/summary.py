@@ -8,11 +8,13 @@ tasks, from the first dev score to the newest.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import msgspec
 
 from moevolve.journal import figures
+from moevolve.journal.ratings import Ratings, optimises
 from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
 from moevolve.journal.view import RunView
@@ -20,7 +22,7 @@ from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Null
 from moevolve.report.ablation import AblationFigures, ablation
 from moevolve.report.generalisation import ColumnFigures, generalisation
 from moevolve.report.growth import GrowthFigures, growth
-from moevolve.report.search import EarnedFigures
+from moevolve.report.search import AcceptedFigures, EarnedFigures, accepted
 from moevolve.report.search import figures as earnings
 
 DIGITS = 4
@@ -235,6 +237,8 @@ class Summary(Figures, frozen=True, kw_only=True):
     proposers: list[EarnedFigures] = []
     """What each proposer's candidates came to, the best first."""
     operators: list[EarnedFigures] = []
+    accepted: list[AcceptedFigures] = []
+    """Kinds of edits that were promoted, or that what was promoted is built on, with the files that they changed."""
     growth: GrowthFigures | None = None
     """What the skill tree grew, in no score; absent where nothing was tried."""
     generalisation: dict[str, ColumnFigures] = {}
@@ -274,9 +278,16 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         answers=started.answers,
         cycles=view.cycles,
         seconds=round(max(view.seconds, state.seconds if state else 0.0), 3),
-        score=_score(view.point("sealed"), view.point("sealed", newest=True), view.sealed_gain),
+        score=_rated(view.ratings)
+        if optimises(started)
+        else _score(view.point("sealed"), view.point("sealed", newest=True), view.sealed_gain),
         skills={path: _skill(skill) for path, skill in sorted(view.skills.items())},
         promotions=Promotions(
+            weights=Count(proposed=0, accepted=0),
+            program=Count(proposed=max(0, len(view.variants) - 1), accepted=view.ratings.promoted),
+        )
+        if optimises(started)
+        else Promotions(
             **{
                 level: Count(proposed=view.proposed[level], accepted=accepted)
                 for level, (accepted, _) in view.decisions.items()
@@ -305,6 +316,7 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         screened=view.screened,
         proposers=earnings(view.accounts.proposers),
         operators=earnings(view.accounts.operators),
+        accepted=[] if optimises(started) else accepted(reader),
         growth=growth(view),
         generalisation=generalisation(view),
         nulls=view.nulls,
@@ -367,6 +379,13 @@ def _score(before: Point | None, after: Point | None, gain: Gain | None) -> Scor
         bare_initial_ci=_ci(before.bare) if before and before.bare else None,
         bare_final_ci=_ci(after.bare) if after and after.bare else None,
     )
+
+
+def _rated(ratings: Ratings) -> Score:
+    """An evaluator's numbers; no interval, since an evaluator has no tasks that it is a mean over."""
+    first, last = ratings.first, ratings.champion
+    gain = None if first is None or last is None else last - first
+    return Score(initial=first, final=last, gain=gain if gain is not None and math.isfinite(gain) else None)
 
 
 def _skill(skill: Skill) -> SkillFigures:

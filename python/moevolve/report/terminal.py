@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from moevolve.journal import figures
 from moevolve.journal.costs import said_endings, said_refused
 from moevolve.journal.drawing.curve import curve_lines
 from moevolve.journal.drawing.lines import text_of
@@ -85,7 +86,7 @@ def report(summary: Summary, view: RunView) -> Group:
 def _ending(summary: Summary) -> list[RenderableType]:
     """Guards, the walls around programs, and what a server charged, as far as there are any."""
     parts: list[RenderableType] = [
-        _indented(each) for each in earned_lines(summary.proposers, summary.operators)
+        _indented(each) for each in earned_lines(summary.proposers, summary.operators, summary.accepted)
     ]
     if summary.nulls is not None:
         parts.append(_indented(describe(summary.nulls)[0]))
@@ -194,13 +195,14 @@ def measured(
     score: Score | ColumnFigures, join: str = " ", note: str = ""
 ) -> tuple[RenderableType, RenderableType, Text]:
     """Before, after and gain; what was not measured is blank."""
+    before, after, gain = score.initial, score.final, score.gain
+    if score.n is None:  # an evaluator's, whose unit nobody knows
+        told = ["" if each is None else figures.number(each) for each in (before, after, gain)]
+        return told[0], told[1] + note, Text(told[2], style=_tone(gain, None))
     return (
-        f"{decimals(score.initial)}{join}{bounds(score.initial_ci)}",
-        f"{decimals(score.final)}{note}{join}{bounds(score.final_ci)}",
-        Text(
-            f"{signed(score.gain)}{join}{bounds(score.gain_ci, sign=True)}",
-            style=_tone(score.gain, score.gain_ci),
-        ),
+        f"{decimals(before)}{join}{bounds(score.initial_ci)}",
+        f"{decimals(after)}{note}{join}{bounds(score.final_ci)}",
+        Text(f"{signed(gain)}{join}{bounds(score.gain_ci, sign=True)}", style=_tone(gain, score.gain_ci)),
     )
 
 

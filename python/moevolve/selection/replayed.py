@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from statistics import fmean
 
@@ -10,6 +11,8 @@ import msgspec
 from moevolve.records import (
     Chosen,
     Gated,
+    Improved,
+    Rated,
     Record,
     RunStarted,
     Screened,
@@ -25,8 +28,9 @@ def recorded(records: Iterable[Record]) -> Tree:
     """The whole tree of a run, from its journal's records.
 
     A child's step is that of the selection on record before it; where an older journal has none, each generation, which
-    ends with its choice, is one.
+    ends with its choice, is one. In an optimisation run each child has an evaluation, and so a step, of its own.
     """
+    ratings: dict[str, list[float]] = {}
     nodes: dict[str, Node] = {}
     champion, step, selected = "", 0, False
 
@@ -52,6 +56,22 @@ def recorded(records: Iterable[Record]) -> Tree:
                     score=record.score,
                     step=step if record.level == "program" else None,
                 )
+            case Rated():
+                step = max(step, record.evaluation)
+                node = nodes[record.variant]
+                rated = ratings.setdefault(record.variant, [])
+                if record.score is not None:
+                    rated.append(record.score)
+                    # Of several scores the first one is the luckiest of many.
+                    node = msgspec.structs.replace(node, score=fmean(rated[1:] or rated))
+                if record.purpose == "candidate":
+                    scores = {k: float(v) for k, v in record.metrics.items() if type(v) in (int, float)}
+                    born = record.evaluation if node.parent is not None else None
+                    node = msgspec.structs.replace(node, scores=scores, step=born)
+                champion = champion or record.variant
+                nodes[record.variant] = node
+            case Improved(decision="promote"):
+                champion = record.candidate
             case Selected(action="expand"):
                 step, selected = record.step, True
             case Selected():
@@ -81,6 +101,11 @@ def recorded(records: Iterable[Record]) -> Tree:
                 nodes[record.candidate] = msgspec.structs.replace(nodes[record.candidate], open=False)
             case _:
                 pass
+    # Who counts successes is told which share of an evaluator's programs each is better than.
+    ordered = sorted(ratings, key=lambda id: -math.inf if (score := nodes[id].score) is None else score)
+    for place, id in enumerate(ordered):
+        rank, looks = place / max(1, len(ordered) - 1), max(1, len(ratings[id]))
+        nodes[id] = msgspec.structs.replace(nodes[id], wins=rank * looks, losses=(1 - rank) * looks)
     return Tree(list(nodes.values()), champion or None, step)
 
 
@@ -101,7 +126,9 @@ def reveal(tree: Tree, policy: Selection, seed: int) -> Revealed:
     """
     waiting: dict[str, list[list[Node]]] = {node.id: _groups(tree.children(node.id)) for node in tree}
     shown = {node.id for node in tree if node.parent is None}
-    best = [max((node.score for node in tree if node.id in shown and node.score is not None), default=0.0)]
+    # Before anything is scored the best is nothing, or less where scores can be.
+    least = min((0.0, *(node.score for node in tree if node.score is not None)))
+    best = [max((node.score for node in tree if node.id in shown and node.score is not None), default=least)]
     order: list[str] = []
     while any(waiting[id] for id in shown):
         now = Tree(

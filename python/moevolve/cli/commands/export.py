@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moevolve.cli import output
 from moevolve.cli.reading import followed, opened, variant_of
 from moevolve.errors import UsageError
+from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import read
 from moevolve.records import VariantAdded
 from moevolve.report.summary import Summary, summarise
@@ -72,6 +73,12 @@ def execute(options: argparse.Namespace) -> int:
 
     with opened(options.run) as store:
         reader = read(store)
+        wanted = next((k for k in ("agent", "improver", "weights") if getattr(options, k) is not None), None)
+        if wanted is not None and optimises(reader.started):
+            raise UsageError(
+                f"--{wanted}: {options.run} improved a program for an evaluator, which is no agent and has no model: "
+                "--program writes it"
+            )
         default = "champion"
         if options.improver is not None and options.variant is None:
             default = improvers.best(store)

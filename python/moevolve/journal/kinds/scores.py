@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moevolve.journal.figures import counted, interval
+from moevolve.journal.figures import counted, gain, interval
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.scores import Point
 from moevolve.journal.text import line
@@ -146,10 +146,17 @@ def failures(counts: dict[str, int]) -> str:
 
 @says(Nulls)
 def _nulls(record: Nulls) -> Said:
+    names = {"greedy": "the bare policy", "self_consistency": "self-consistency", "best_of": "the best"}
+    paired = ", ".join(
+        f"{gain(each.gain)} [{gain(each.low)}, {gain(each.high)}] over {names[name]}"
+        for name in names
+        if (each := record.over.get(name)) is not None
+    )
     return (
         f"At the champion's budget ({counted(record.samples, 'sample')} a task): {line(record.variant)} "
         f"{interval(record.champion)}, the bare policy {interval(record.greedy)}, self-consistency "
-        f"{interval(record.self_consistency)}, best of {record.samples} by the grader {interval(record.best_of)}",
+        f"{interval(record.self_consistency)}, best of {record.samples} by the grader {interval(record.best_of)}"
+        + (f"; task by task {paired}" if paired else ""),
         "curve",
     )
 

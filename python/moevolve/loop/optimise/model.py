@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from random import Random
-from string import Template
 
 import msgspec
 
@@ -16,7 +15,9 @@ from moevolve.journal.writer import JournalWriter
 from moevolve.loop.optimise.proposers import Brief, Proposal
 from moevolve.loop.optimise.settings import Settings
 from moevolve.loop.writing import Writers
-from moevolve.proposers.answers import Unusable, replaced, summary, whole
+from moevolve.proposers.answers import Unusable, fence, replaced, summary, whole
+from moevolve.proposers.checks import compiles
+from moevolve.proposers.prompting import filled
 from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import GenerateRequest, Unanswered
 from moevolve.protocol.sampling import Sampling
@@ -71,7 +72,10 @@ class Model:
         if isinstance(reply, Unanswered):
             raise Unusable(f"{reply.failure}: {reply.detail}")
         answer = reply[0].text
-        text = replaced(answer, brief.parent) if kind == "edit" else whole(answer)
+        if kind == "edit":
+            text = replaced(answer, brief.parent)
+        else:
+            text = whole(answer, brief.parent, python=compiles({"parent.py": brief.parent}) is None)
         return Proposal(text, kind, summary(answer, kind))
 
     def bill(self, stage: str) -> list[Metered]:
@@ -85,7 +89,9 @@ class Model:
     def _prompt(self, kind: str, brief: Brief) -> tuple[Message, ...]:
         system, _, user = _template(kind).partition("\n---\n")
         told = {name: text for name, text in self._told(brief.parent).items() if text.strip()}
+        around = fence(brief.parent, *brief.others[:OTHERS])
         places = {
+            "fence": around,
             "task": brief.task.strip(),
             "score": "not known: it failed" if brief.score is None else f"{brief.score:.8g}",
             "metrics": "\n".join(f"{name}: {value:.6g}" for name, value in sorted(brief.metrics.items())),
@@ -94,7 +100,7 @@ class Model:
             ],
             "failures": "\n".join(["Other programs failed:", *brief.failures]) if brief.failures else "",
             "others": "\n\n".join(
-                f"Another good program:\n```\n{text[:SHOWN]}\n```" for text in brief.others[:OTHERS]
+                f"Another good program:\n{around}\n{text[:SHOWN]}\n{around}" for text in brief.others[:OTHERS]
             ),
             "evaluation": str(brief.evaluation),
             "evaluations": str(brief.evaluations),
@@ -103,10 +109,9 @@ class Model:
             else "",
             "source": brief.parent.rstrip("\n"),
         }
-        text = Template(user).safe_substitute(places).strip()
-        while "\n\n\n" in text:
-            text = text.replace("\n\n\n", "\n\n")
-        return Message(role="system", content=system.strip()), Message(role="user", content=text)
+        return Message(role="system", content=system.strip()), Message(
+            role="user", content=filled(user, places)
+        )
 
 
 def configuration(settings: Settings) -> Config:

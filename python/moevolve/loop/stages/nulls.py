@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from moevolve.journal.intervals import paired_gain
 from moevolve.loop.context import RunContext
-from moevolve.records import Nulls
+from moevolve.records import Difference, Nulls
 from moevolve.rollouts.attempts import Attempt, Rollouts
 from moevolve.rollouts.runner import Stage
 from moevolve.rollouts.scoring import score
@@ -45,15 +46,34 @@ def nulls(run: RunContext) -> Nulls | None:
     )
     run.bill(run.state.cycle, "nulls")
     groups = [drawn.attempts[at : at + samples] for at in range(0, len(drawn.attempts), samples)]
+    others = {
+        "greedy": greedy.attempts,
+        "self_consistency": [most_frequent(group) for group in groups],
+        "best_of": [max(group, key=_worth) for group in groups],
+    }
     return Nulls(
         cycle=run.state.cycle,
         variant=run.champion.id,
         samples=samples,
         champion=score(champion.attempts)[0],
-        greedy=score(greedy.attempts)[0],
-        self_consistency=score([most_frequent(group) for group in groups])[0],
-        best_of=score([max(group, key=_worth) for group in groups])[0],
         tokens=_tokens(champion, greedy, drawn),
+        over={
+            name: found
+            for name, attempts in others.items()
+            if (found := difference(champion.attempts, attempts)) is not None
+        },
+        **{name: score(attempts)[0] for name, attempts in others.items()},
+    )
+
+
+def difference(ours: Sequence[Attempt], theirs: Sequence[Attempt]) -> Difference | None:
+    """What the first side's score is above the second's, task by task; None where no task has two answers."""
+    sides = [[each.verdict.score if each.answered else None for each in side] for side in (theirs, ours)]
+    if (found := paired_gain(*sides)) is None:
+        return None
+    gain, (low, high) = found
+    return Difference(
+        gain=gain, low=low, high=high, n=sum(None not in pair for pair in zip(*sides, strict=True))
     )
 
 

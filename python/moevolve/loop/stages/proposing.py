@@ -18,7 +18,7 @@ from moevolve.proposers.bandit import slots
 from moevolve.proposers.checks import Check, checker
 from moevolve.proposers.names import LONGEST
 from moevolve.proposers.proposer import ProposalContext
-from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children, unscored
+from moevolve.proposers.search import Proposal, ProposalOutcome, brief_for, children, meaning, unscored
 from moevolve.protocol.requests import RecallRequest
 from moevolve.randomness import key, rng
 from moevolve.records import Lesson, ProposerAsked, Record
@@ -66,11 +66,11 @@ def propose(
     )
     policy = run.policies([run.champion.weights])[run.champion.weights]
     writer = policy if run.writers.model is None else run.budget.policy(run.writers.model)
-    known = {variant.program for variant in run.archive}
+    known = {name for each in run.archive for name in (each.program, run.store.meaning(each.program))}
     selects = _selects(run, step, key(seed, cycle, "select", generation))
     behaviours = _behaviours(run)
     found, records = _imported(run, cycle, step, program, brief, selects)
-    known |= {proposal.genome.hash for proposal in found}
+    known |= {name for each in found for name in (each.genome.hash, meaning(each.genome))}
     tokens = 0
     for index, (name, proposer) in enumerate(zip(names, run.proposers, strict=True)):
         if not wanted[name]:
@@ -105,7 +105,7 @@ def propose(
                 repeats += 1
                 continue
             behaviours |= set() if acts is None else {acts}
-            known.add(proposal.genome.hash)
+            known |= {proposal.genome.hash, meaning(proposal.genome)}
             crossed = other is not None and name in CROSSING and proposal.operator in CROSSED
             if taken:
                 proposal = _credited(proposal, author, taken)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from random import Random
 
-from moevolve.proposers.operators.operator import Change, Inapplicable, parsed
+from moevolve.proposers.operators.operator import Change, Inapplicable, lines_of, parsed
 
 WHOLE = 0.3
 """Share of files that are taken whole."""
@@ -50,7 +50,7 @@ def crossover(files: Mapping[str, str], other: Mapping[str, str], rng: Random) -
 
 def _mixed(mine: str, other: str, rng: Random) -> tuple[str, int, int]:
     """A text with some of the blocks of lines in which another one differs, how many, and of how many."""
-    before, after = mine.splitlines(keepends=True), other.splitlines(keepends=True)
+    before, after = lines_of(mine), lines_of(other)
     steps = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     blocks = [index for index, step in enumerate(steps) if step[0] != "equal"]
     chosen = {index for index in blocks if rng.random() < 0.5} or {rng.choice(blocks)}

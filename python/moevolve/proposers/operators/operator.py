@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
@@ -30,6 +31,9 @@ NAMED = 30
 """Characters of a string in the source from which it is taken for a prompt."""
 
 
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
 class Span(msgspec.Struct, frozen=True):
     """A node of Python source, by the characters that it stands on."""
 
@@ -44,6 +48,11 @@ def parsed(text: str) -> ast.Module | None:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
         return None
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file as its tree counts them, with their ends: a form feed or a U+2028 ends none."""
+    return _LINE.findall(text)
 
 
 def span(text: str, node: ast.expr) -> Span:
@@ -88,6 +97,6 @@ def prompts(text: str) -> list[Span]:
 
 def _offset(text: str, line: int, column: int) -> int:
     """Character index of a (line from 1, column in UTF-8 bytes) of the text."""
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     before = lines[line - 1].encode()[:column].decode()
     return sum(map(len, lines[: line - 1])) + len(before)

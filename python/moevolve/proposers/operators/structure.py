@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from moevolve.agents.brief import Success
-from moevolve.proposers.operators.operator import Change, Inapplicable, parsed
+from moevolve.proposers.operators.operator import Change, Inapplicable, lines_of, parsed
 
 FILE = "solve.py"
 MOST = 4
@@ -97,7 +97,7 @@ def _planned(files: Mapping[str, str], expression: str, summary: str) -> Change:
     tree = parsed(text)
     assert tree is not None, "it has been parsed before"
     solve = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "solve")
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     lines[solve.lineno - 1 : solve.end_lineno] = [PLAN.format(expression=expression)]
     return Change(FILE, "".join(lines), f"{FILE}: {summary}")
 
@@ -117,9 +117,12 @@ def wrapped(files: Mapping[str, str], layer: str, summary: str, **values: object
     if "solve" not in functions or len(names) >= MOST:
         raise Inapplicable("there is no `async def solve`, or it has many layers already")
     inner = next(name for number in range(1, MOST + 2) if (name := f"solve_{number}") not in functions)
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     head = functions["solve"].lineno - 1
-    lines[head] = lines[head].replace("def solve(", f"def {inner}(", 1)
+    renamed = lines[head].replace("def solve(", f"def {inner}(", 1)
+    if renamed == lines[head]:
+        raise Inapplicable("`async def solve(` does not stand in one line")
+    lines[head] = renamed
     new = "".join(lines).rstrip("\n") + "\n" + layer.format(inner=inner, **values)
     if parsed(new) is None:
         raise Inapplicable("the layer does not fit this source")
