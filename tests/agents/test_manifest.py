@@ -16,7 +16,7 @@ from moevolve.agents.genome import Genome, load
 from moevolve.agents.manifest import manifest_of
 from moevolve.config import Config
 from moevolve.errors import UsageError
-from moevolve.loop.resolve import with_asked
+from moevolve.loop.own_agent import with_asked
 from moevolve.proposers.operators.proposer import Operators
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.protocol.messages import Message

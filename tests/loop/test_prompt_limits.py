@@ -9,7 +9,8 @@ import pytest
 
 from moevolve.config import Config
 from moevolve.errors import UsageError
-from moevolve.loop.resolve import BOXED_PROMPT, with_files
+from moevolve.loop.own_agent import BOXED_PROMPT
+from moevolve.loop.resolve import with_files
 
 BOXED = 'kind = "command"\nargv = ["python3", "agent.py"]\n'
 

@@ -9,13 +9,13 @@ from typing import Literal
 import msgspec
 
 from moevolve.agents.genome import SELECTOR, Genome, load, seed_genome, seed_selector
-from moevolve.agents.manifest import BoxLimits, manifest_of
 from moevolve.agents.transcripts import Transcripts
 from moevolve.config import Config, SandboxSection
 from moevolve.config.roles import RoleSection
 from moevolve.config.schema import ToolsSection
 from moevolve.errors import UsageError
 from moevolve.loop import own_model
+from moevolve.loop.own_agent import answering, with_asked, with_long_prompts
 from moevolve.loop.own_selection import GENOME
 from moevolve.memory.embedding import Embedder, HashedNgrams
 from moevolve.models.configured import called, configured
@@ -33,8 +33,6 @@ from moevolve.tasks.splits import secret_of
 from moevolve.tasks.suite import Suite, register, shipped
 from moevolve.tasks.suite import suite as suites
 
-BOXED_PROMPT = 200_000
-"""Characters of a prompt of an agent in a box, where no other number is set: libraries' own words are long."""
 TEMPLATES = Path(__file__).parents[1] / "templates"
 """Where agents lie that ship."""
 SUITE, AGENT, TOOLS = "suite", "agent", "tools"
@@ -203,23 +201,14 @@ def with_files(config: Config, run: Path | None = None, *, limited: bool = True)
     config = msgspec.structs.replace(config, tools=_with_tools(config.tools, run))
     if run is None:
         own_model.located(config, None)
-    config = _with_long_prompts(with_asked(config, agent) if limited else config, agent)
+    config = with_long_prompts(with_asked(config, agent) if limited else config, agent)
     evolve = config.evolve
     if not evolve.proposers:
         config = msgspec.structs.replace(config, suite=section, agent=own)
         evolve = msgspec.structs.replace(evolve, proposers=_proposers(agent, suite(config)))
     config = msgspec.structs.replace(config, suite=section, agent=own, evolve=evolve)
-    _answering(suite(config), agent)
+    answering(suite(config), agent)
     return config
-
-
-def _answering(tasks: Suite, agent: Genome) -> None:
-    """Refuses an agent that answers by itself where the policy's own answers count."""
-    if tasks.answers == "policy" and manifest_of(agent.files).boxed:
-        raise UsageError(
-            f'suite {tasks.name} takes answers of the policy alone (answers = "policy"), put together by plans: an agent '
-            f"that answers by itself works on another suite, --suite PATH"
-        )
 
 
 _tool_files: dict[str, Path] = {}
@@ -258,27 +247,6 @@ def with_limits(config: Config, tasks: Suite) -> Config:
             except ValueError as error:
                 raise UsageError(f"limits of suite {tasks.name}: `{key}`: {error}") from None
     return replace(config, sandbox=sandbox, roles=replace(config.roles, solver=solver))
-
-
-def with_asked(config: Config, agent: Genome) -> Config:
-    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults."""
-    manifest, solver, default = manifest_of(agent.files), config.roles.solver, RoleSection()
-    asked = {"tokens": manifest.limits.tokens, "requests": manifest.limits.requests}
-    if not manifest.boxed and manifest.limits.seconds != BoxLimits().seconds:
-        asked["seconds"] = manifest.limits.seconds
-    for name, value in asked.items():
-        if value is not None and getattr(solver, name) == getattr(default, name):
-            solver = msgspec.structs.replace(solver, **{name: value})
-    return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
-
-
-def _with_long_prompts(config: Config, agent: Genome) -> Config:
-    """The configuration with `BOXED_PROMPT` in force where an agent in boxes has no limit of the file's."""
-    solver = config.roles.solver
-    if not manifest_of(agent.files).boxed or solver.prompt_chars is not None:
-        return config
-    solver = msgspec.structs.replace(solver, prompt_chars=BOXED_PROMPT)
-    return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
 
 
 def _proposers(agent: Genome, tasks: Suite) -> tuple[Literal["improver", "operators"], ...]:

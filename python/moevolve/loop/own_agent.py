@@ -1,0 +1,45 @@
+"""What an agent of one's own changes about the run that it is given to: its limits, and which suites it can work on."""
+
+from __future__ import annotations
+
+import msgspec
+
+from moevolve.agents.genome import Genome
+from moevolve.agents.manifest import BoxLimits, manifest_of
+from moevolve.config import Config
+from moevolve.config.roles import RoleSection
+from moevolve.errors import UsageError
+from moevolve.tasks.suite import Suite
+
+BOXED_PROMPT = 200_000
+"""Characters of a prompt of an agent in a box, where no other number is set: libraries' own words are long."""
+
+
+def with_asked(config: Config, agent: Genome) -> Config:
+    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults."""
+    manifest, solver, default = manifest_of(agent.files), config.roles.solver, RoleSection()
+    asked: dict[str, float | None] = {"tokens": manifest.limits.tokens, "requests": manifest.limits.requests}
+    if not manifest.boxed and manifest.limits.seconds != BoxLimits().seconds:
+        asked["seconds"] = manifest.limits.seconds
+    for name, value in asked.items():
+        if value is not None and getattr(solver, name) == getattr(default, name):
+            solver = msgspec.structs.replace(solver, **{name: value})
+    return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
+
+
+def with_long_prompts(config: Config, agent: Genome) -> Config:
+    """The configuration with `BOXED_PROMPT` in force where an agent in boxes has no limit of the file's."""
+    solver = config.roles.solver
+    if not manifest_of(agent.files).boxed or solver.prompt_chars is not None:
+        return config
+    solver = msgspec.structs.replace(solver, prompt_chars=BOXED_PROMPT)
+    return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
+
+
+def answering(tasks: Suite, agent: Genome) -> None:
+    """Refuses an agent that answers by itself where the policy's own answers count."""
+    if tasks.answers == "policy" and manifest_of(agent.files).boxed:
+        raise UsageError(
+            f'suite {tasks.name} takes answers of the policy alone (answers = "policy"), put together by plans: an agent '
+            f"that answers by itself works on another suite, --suite PATH"
+        )
