@@ -27,30 +27,6 @@ pub fn greedy(logits: &[f32]) -> Option<usize> {
     best
 }
 
-/// e^x to 1 ulp for x of at most 0; zero below -708, where it would be denormal, and for NaN.
-///
-/// fdlibm's, in sums, products and a quotient: a C library's own differs from processor to processor in the last bit, and a
-/// draw with it.
-#[inline]
-pub fn exponential(x: f64) -> f64 {
-    /// What moves a number's fraction out of the mantissa.
-    const SHIFT: f64 = 1.5 * (1u64 << 52) as f64;
-    if x.is_nan() || x < -708.0 {
-        return 0.0;
-    }
-    let n = (x * std::f64::consts::LOG2_E + SHIFT) - SHIFT;
-    // ln 2 in two parts, the first of 33 bits.
-    let (high, low) = (x - n * 0.6931471803691238, n * 1.9082149292705877e-10);
-    let r = high - low;
-    let square = r * r;
-    let even =
-        6.613756321437934e-5 + square * (-1.6533902205465252e-6 + square * 4.1381367970572385e-8);
-    let even = 0.16666666666666602 + square * (-0.0027777777777015593 + square * even);
-    let c = r - square * even;
-    let y = 1.0 - ((low - r * c / (2.0 - c)) - high);
-    y * f64::from_bits(((n as i64 + 1023) as u64) << 52)
-}
-
 /// What is left of softmax(logits / temperature) before a draw: the cuts come in this order, each of what the one before
 /// left over.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,7 +54,7 @@ pub fn draw(logits: &[f32], cuts: Cuts, u: f64, weights: &mut Vec<(f64, usize)>)
     let inverse = 1.0 / f64::from(cuts.temperature);
     let weigh = |x: f32| {
         if x < most {
-            exponential(f64::from(x - most) * inverse)
+            (f64::from(x - most) * inverse).exp()
         } else {
             f64::from(u8::from(x == most))
         }
