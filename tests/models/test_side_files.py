@@ -78,6 +78,7 @@ def test_what_was_saved_for_batches_of_training_cuts_and_fills_no_prompt(
         {"tokenizer_config.json": {"extra_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"additional_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"image_token": "<mark>"}},
+        {"tokenizer_config.json": {"model_specific_special_tokens": {"image_token": "<mark>"}}},
         {"tokenizer_config.json": {"mask_token": MARK}},
         {"special_tokens_map.json": {"pad_token": "<mark>"}},
         {"special_tokens_map.json": {"additional_special_tokens": [MARK]}},
@@ -104,6 +105,53 @@ def test_the_settings_own_tokens_count_before_the_map_beside_them(folder: Path) 
     assert load(folder).special == {"bos_token": "<a>", "eos_token": "<eos>"}
     edited(folder / "tokenizer_config.json", added_tokens_decoder={})
     assert load(folder).special == {"bos_token": "<b>"}
+
+
+EXTRA, OLDER, OWN = "extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"
+
+
+@pytest.mark.parametrize(
+    ("settings", "beside", "tokens", "special"),
+    [
+        ({EXTRA: ["<a>"]}, {EXTRA: ["<b>"]}, ["<a>", "<b>"], {}),
+        ({EXTRA: ["<b>", "<a>"]}, {EXTRA: ["<a>"]}, ["<b>", "<a>"], {}),
+        ({OLDER: ["<a>"]}, {OLDER: ["<b>"]}, ["<a>"], {}),
+        ({OLDER: ["<a>"]}, {EXTRA: ["<b>"]}, ["<a>", "<b>"], {}),
+        ({EXTRA: ["<a>"]}, {OLDER: ["<b>"]}, ["<a>"], {}),
+        ({EXTRA: []}, {OLDER: ["<b>"]}, [], {}),
+        ({EXTRA: [], OLDER: ["<b>"]}, {}, ["<b>"], {}),
+        ({}, {EXTRA: ["<a>"], OLDER: ["<b>"]}, ["<a>"], {}),
+        ({EXTRA: {"x_token": "<a>"}}, {EXTRA: ["<b>"]}, ["<a>", "<b>"], {"x_token": "<a>"}),
+        ({EXTRA: ["<a>"]}, {EXTRA: {"x_token": "<b>"}}, ["<b>"], {"x_token": "<b>"}),
+        ({"x_token": "<a>"}, {"x_token": "<b>"}, ["<a>"], {"x_token": "<a>"}),
+        ({"x_token": "<a>"}, {"bos_token": "<b>"}, ["<b>", "<a>"], {"bos_token": "<b>", "x_token": "<a>"}),
+        ({"x_token": "<a>", OWN: {"y_token": "<b>"}}, {}, ["<a>"], {"x_token": "<a>"}),
+        ({OWN: {"y_token": "<b>"}}, {"x_token": "<a>"}, ["<a>", "<b>"], {"x_token": "<a>", "y_token": "<b>"}),
+    ],
+)
+def test_tokens_that_two_files_name_are_joined_as_transformers_joins_them(
+    folder: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    beside: dict[str, Any],
+    tokens: list[str],
+    special: dict[str, str],
+) -> None:
+    edited(folder / "tokenizer_config.json", **settings)
+    edited(folder / "special_tokens_map.json", **beside)
+    load(folder).save(tmp_path / "saved")
+    for engine in (load(folder), load(tmp_path / "saved")):
+        ids = {token: engine.encode(token) for token in ("<a>", "<b>")}
+        assert ids == {t: [55 + tokens.index(t)] if t in tokens else ids[t] for t in ids}
+        assert all(len(ids[token]) > 1 for token in ids if token not in tokens)
+        assert engine.special == special
+
+
+def test_special_tokens_of_a_text_that_are_none_are_refused(folder: Path) -> None:
+    edited(folder / "tokenizer_config.json", split_special_tokens=True)
+    refused(folder, "tokenizer_config.json", "split_special_tokens")
+    edited(folder / "tokenizer_config.json", split_special_tokens=False)
+    load(folder)
 
 
 def test_a_token_beyond_the_embedding_is_refused_where_it_is_used(folder: Path) -> None:
@@ -146,6 +194,7 @@ def test_of_several_templates_the_default_is_taken_and_no_other(folder: Path) ->
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {"content": "y"}}}', "no id"),
         ("tokenizer_config.json", '{"additional_special_tokens": "x"}', "additional_special_tokens"),
         ("tokenizer_config.json", '{"additional_special_tokens": {"a": 3}}', "is no token"),
+        ("tokenizer_config.json", '{"model_specific_special_tokens": 3}', "model_specific_special_tokens"),
         ("special_tokens_map.json", '{"a": ', "is not JSON"),
         ("added_tokens.json", '{"a": "b"}', "no id"),
         ("generation_config.json", "{", "is not JSON"),

@@ -26,6 +26,7 @@ TEXT = "a<mark>b<x><q>ab the quick brown fox"
 MARK = {"content": "<mark>", "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 PLAIN = {"content": "<x>", "lstrip": True, "rstrip": False, "normalized": True, "special": False}
 CUT = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+EXTRA, OLDER, OWN = "extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"
 FILES: list[dict[str, dict[str, Any]]] = [
     {"tokenizer_config.json": {"added_tokens_decoder": {"55": MARK, "57": PLAIN}}},
     {"tokenizer_config.json": {"added_tokens_decoder": {"3": {"content": "ab"}}, "bos_token": "<q>"}},
@@ -39,6 +40,26 @@ FILES: list[dict[str, dict[str, Any]]] = [
     {"added_tokens.json": {"<x>": 56, "<mark>": 55}},
     {"added_tokens.json": {"<x>": 55}, "special_tokens_map.json": {"eos_token": "<x>"}},
     {"tokenizer.json": {"truncation": CUT}},
+]
+JOINED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({EXTRA: ["<mark>"]}, {EXTRA: ["<q>"]}),
+    ({EXTRA: ["<q>", "<mark>"]}, {EXTRA: ["<mark>", "<x>"]}),
+    ({OLDER: ["<mark>"]}, {OLDER: ["<q>"]}),
+    ({OLDER: ["<mark>"]}, {EXTRA: ["<q>"]}),
+    ({EXTRA: ["<mark>"]}, {OLDER: ["<q>"]}),
+    ({EXTRA: []}, {OLDER: ["<q>"]}),
+    ({EXTRA: [], OLDER: ["<q>"]}, {}),
+    ({}, {EXTRA: ["<mark>"], OLDER: ["<q>"]}),
+    ({EXTRA: {"x_token": "<mark>"}}, {EXTRA: ["<q>"]}),
+    ({EXTRA: ["<mark>"]}, {EXTRA: {"x_token": "<q>"}}),
+    ({"x_token": "<mark>"}, {"x_token": "<q>"}),
+    ({"x_token": "<mark>"}, {"bos_token": "<q>"}),
+    ({"x_token": "<mark>", OWN: {"y_token": "<q>"}}, {}),
+    ({OWN: {"y_token": "<q>"}}, {"x_token": "<mark>"}),
+    ({OWN: {"y_token": "<q>"}}, {}),
+]
+FILES += [
+    {"tokenizer_config.json": settings, "special_tokens_map.json": beside} for settings, beside in JOINED
 ]
 
 

@@ -110,6 +110,16 @@ impl Tokenizer {
             Some(text) => serde_json::from_str(text)
                 .map_err(|e| Error::file(&file, format!("is not a JSON object: {e}")))?,
         };
+        let split = said.get("split_special_tokens");
+        if split.is_some_and(|split| !split.is_null() && *split != false) {
+            let reason =
+                "is supported as false alone: special tokens of a text are tokens".to_owned();
+            let (file, key) = (
+                file.display().to_string(),
+                "split_special_tokens".to_owned(),
+            );
+            return Err(Error::Config { file, key, reason });
+        }
         let special = beside::named(&said, &file)?.into_iter().collect();
         Ok(Self {
             bytes_fall_back: characters::bytes_fall_back(&inner),

@@ -24,6 +24,8 @@ pub const ROLES: [&str; 7] = [
 
 /// Tokens without a role: a list, or by names of the model's own. The older name counts where the newer one is empty.
 const EXTRA: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+/// Tokens by names of the model's own, which count where no other key has such.
+const OWN: &str = "model_specific_special_tokens";
 const DECODER: &str = "added_tokens_decoder";
 const MAP: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
@@ -49,9 +51,8 @@ pub fn read(folder: &Path) -> Result<Beside> {
     if let Some(decoder) = settings.get(DECODER).filter(|value| !value.is_null()) {
         described = decoded(decoder).map_err(|reason| wrong(&file, DECODER, &reason))?;
     } else {
-        let map = folder.join(MAP);
-        for (role, value) in read_object(&map)?.unwrap_or_default() {
-            settings.insert(role, value);
+        if let Some(map) = read_object(&folder.join(MAP))? {
+            settings = joined(settings, map);
         }
         let added = folder.join(ADDED);
         if let Some(found) = read_object(&added)? {
@@ -116,30 +117,111 @@ fn described(content: &str, entry: &Value, special: bool) -> AddedToken {
 /// Special tokens that the settings name: by role, by names of the model's own, and without one.
 fn specials(settings: &Map<String, Value>, file: &Path) -> Result<Vec<AddedToken>> {
     let mut found = Vec::new();
+    let own = own(settings);
     for (role, token) in named(settings, file)? {
-        found.push(match settings.get(&role) {
+        found.push(match own.get(&role).or(settings.get(&role)) {
             Some(entry) if entry.is_object() => described(&token, entry, true),
             _ => AddedToken::from(token, true),
         });
     }
-    for key in EXTRA {
-        let extra = match settings.get(key) {
-            None | Some(Value::Null | Value::Object(_)) => continue,
-            Some(Value::Array(extra)) => extra,
-            Some(_) => return Err(wrong(file, key, "is not a list of tokens")),
-        };
-        for token in extra {
-            let text = text_of(token).ok_or_else(|| wrong(file, key, "holds what is no token"))?;
-            found.push(match token {
-                Value::Object(_) => described(&text, token, true),
-                _ => AddedToken::from(text, true),
-            });
-        }
-        if !extra.is_empty() {
-            break;
-        }
+    let Some((key, extra)) = extra(settings) else {
+        return Ok(found);
+    };
+    let extra = match extra {
+        Value::Object(_) => return Ok(found),
+        Value::Array(extra) => extra,
+        _ => return Err(wrong(file, key, "is not a list of tokens")),
+    };
+    for token in extra {
+        let text = text_of(token).ok_or_else(|| wrong(file, key, "holds what is no token"))?;
+        found.push(match token {
+            Value::Object(_) => described(&text, token, true),
+            _ => AddedToken::from(text, true),
+        });
     }
     Ok(found)
+}
+
+/// Tokens without a role, under the key that counts.
+fn extra(settings: &Map<String, Value>) -> Option<(&'static str, &Value)> {
+    let empty = |value: &Value| match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        value => value.is_null(),
+    };
+    let mut there = EXTRA
+        .into_iter()
+        .filter_map(|key| Some((key, settings.get(key)?)));
+    there.find(|(_, value)| !empty(value))
+}
+
+/// Whether a key names a token of the model's own beside the roles.
+fn is_own(key: &str, value: &Value) -> bool {
+    key.ends_with("_token") && value.is_string() && !ROLES.contains(&key)
+}
+
+/// Tokens by names of the model's own: keys of the settings and those among the tokens without a role, else those that have
+/// a key for themselves.
+fn own(settings: &Map<String, Value>) -> Map<String, Value> {
+    let keys = settings.iter().filter(|(key, value)| is_own(key, value));
+    let mut own: Map<_, _> = keys.map(|(k, v)| (k.clone(), v.clone())).collect();
+    if let Some((_, Value::Object(named))) = extra(settings) {
+        own.extend(named.clone());
+    }
+    match settings.get(OWN) {
+        Some(Value::Object(named)) if own.is_empty() => named.clone(),
+        _ => own,
+    }
+}
+
+/// The settings with the map of special tokens over them. Roles are the map's, names of the model's own are the settings';
+/// lists of further tokens are joined under the newer name, and under the older one the map's counts where the settings have
+/// neither.
+fn joined(mut settings: Map<String, Value>, mut map: Map<String, Value>) -> Map<String, Value> {
+    let [newer, older] = EXTRA;
+    let mut named = own(&settings);
+    if map
+        .iter()
+        .any(|(key, value)| EXTRA.contains(&key.as_str()) || is_own(key, value))
+    {
+        let said = EXTRA.iter().any(|key| settings.contains_key(*key));
+        let listed = match extra(&settings) {
+            Some((_, Value::Array(list))) => Some(list.clone()),
+            Some((_, Value::Object(_))) => None,
+            _ => said.then(Vec::new),
+        };
+        let listed = match (map.remove(newer), map.remove(older)) {
+            (Some(Value::Object(more)), older) => {
+                named.extend(more);
+                older
+            }
+            (Some(Value::Array(more)), _) => {
+                let mut listed = listed.unwrap_or_default();
+                for token in more {
+                    if !listed.contains(&token) {
+                        listed.push(token);
+                    }
+                }
+                Some(Value::Array(listed))
+            }
+            (Some(other), _) => Some(other),
+            (None, older) => listed.map(Value::Array).or(older),
+        };
+        let before = map.iter().filter(|(key, value)| is_own(key, value));
+        let mut all: Map<_, _> = before.map(|(k, v)| (k.clone(), v.clone())).collect();
+        all.extend(named);
+        map.retain(|key, value| !is_own(key, value));
+        settings.retain(|key, value| !is_own(key, value) && !EXTRA.contains(&key.as_str()));
+        settings.remove(OWN);
+        if !all.is_empty() {
+            settings.insert(OWN.to_owned(), Value::Object(all));
+        }
+        if let Some(listed) = listed {
+            settings.insert(newer.to_owned(), listed);
+        }
+    }
+    settings.extend(map);
+    settings
 }
 
 /// Texts of special tokens by role, in the order of the roles and then of the model's own names.
@@ -151,19 +233,18 @@ pub fn named(settings: &Map<String, Value>, file: &Path) -> Result<Vec<(String, 
             found.push((role.to_owned(), text));
         }
     }
-    let own = settings
-        .iter()
-        .filter(|(key, value)| key.ends_with("_token") && value.is_string());
-    let extra = EXTRA
-        .into_iter()
-        .filter_map(|key| settings.get(key)?.as_object())
-        .find(|extra| !extra.is_empty());
-    for (role, value) in own.chain(extra.into_iter().flatten()) {
+    if settings
+        .get(OWN)
+        .is_some_and(|own| !own.is_object() && !own.is_null())
+    {
+        return Err(wrong(file, OWN, "is not an object"));
+    }
+    for (role, value) in own(settings) {
         if ROLES.contains(&role.as_str()) {
             continue;
         }
-        let text = text_of(value).ok_or_else(|| wrong(file, role, "is no token"))?;
-        found.push((role.clone(), text));
+        let text = text_of(&value).ok_or_else(|| wrong(file, &role, "is no token"))?;
+        found.push((role, text));
     }
     Ok(found)
 }
