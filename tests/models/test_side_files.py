@@ -269,6 +269,18 @@ def test_a_head_beside_a_flag_that_ties_it_counts_where_it_differs(folder: Path)
     assert scores(load(folder)) == scores(tied)
 
 
+def test_a_folder_without_a_head_or_a_word_about_it_computes_with_its_embedding(folder: Path) -> None:
+    named = single(folder)
+    del named["lm_head.weight"]
+    write_tensors(folder / "model.safetensors", named)
+    edited(folder / "config.json", tie_word_embeddings=...)
+    unsaid = load(folder)
+    edited(folder / "config.json", tie_word_embeddings=True)
+    assert scores(unsaid) == scores(load(folder))
+    edited(folder / "config.json", tie_word_embeddings=False)
+    refused(folder, "lm_head.weight", "is missing")
+
+
 def test_the_single_file_counts_before_an_index(folder: Path) -> None:
     expected = scores(load(folder))
     index = (folder / "model.safetensors.index.json").read_text(encoding="utf-8")
@@ -455,6 +467,20 @@ def test_an_adapter_that_computes_something_else_is_refused_by_its_key(
     engine.save_adapter(tmp_path / "adapter")
     config = edited(tmp_path / "adapter" / "adapter_config.json", **{key: value})
     refused(folder, config.name, key, adapter=tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [("adapter_model.bin", "adapter_model.bin, pickled"), ("readme.md", "has no adapter_model.safetensors")],
+)
+def test_an_adapter_without_its_weights_says_what_to_do(
+    folder: Path, tmp_path: Path, there: str, words: str
+) -> None:
+    engine = load(folder)
+    engine.adapt(4)
+    engine.save_adapter(tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").rename(tmp_path / "adapter" / there)
+    refused(folder, words, "PEFT", adapter=tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use moevolve_checkpoint::files::{read_object, write_atomically};
+use moevolve_checkpoint::files::{is_there, read_object, write_atomically};
 use moevolve_checkpoint::{Error as FileError, TensorSpec, Tensors, safetensors};
 use moevolve_kernels::Precision;
 use moevolve_kernels::stored::Format;
@@ -17,6 +17,8 @@ use crate::train::Trainer;
 /// PEFT's names for the two files of a folder.
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// What older versions called the second.
+const PICKLED: &str = "adapter_model.bin";
 
 /// Keys of PEFT's configuration that change what an adapter computes, with the values that mean nothing special; of
 /// initialisations those that leave the base as it is: PEFT does the others again while it loads.
@@ -192,7 +194,17 @@ impl Engine {
         self.refuse_second()?;
         let settings = settings(&folder.join(CONFIG))?;
         let mut fresh = Adapter::new(settings, &self.config, &self.layout, 0)?;
-        fill(&mut fresh, &folder.join(WEIGHTS))?;
+        let weights = folder.join(WEIGHTS);
+        if !is_there(&weights) {
+            let reason = match is_there(&folder.join(PICKLED)) {
+                true => format!(
+                    "its weights are {PICKLED}, pickled, which could run code: load it with PEFT and save it again (save_pretrained)"
+                ),
+                false => format!("has no {WEIGHTS}: an adapter is a folder as PEFT writes it"),
+            };
+            return Err(FileError::file(folder, reason).into());
+        }
+        fill(&mut fresh, &weights)?;
         self.put_beside(fresh)
     }
 
