@@ -11,6 +11,7 @@ from pathlib import Path
 from moevolve.errors import UsageError
 from moevolve.protocol.requests import SILENT
 from moevolve.tasks.environment import graded
+from moevolve.tasks.modules import folders
 from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
 TOO_LONG = 2
@@ -26,6 +27,7 @@ BROKEN = (CHECK_ERROR, CHECK_TIMEOUT)
 LONGEST = 1000
 """Characters of a check's traceback that are kept, its end first."""
 
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _NAME = re.compile(r"[a-z][a-z0-9 _-]{0,39}")
 
 SUCCESS = Verdict(score=1.0, success=True)
@@ -54,7 +56,7 @@ def grade(task: Task, answer: str, alphabet: str | None = None, workspace: Path 
         try:
             return _checked(task, given, _judged(task, given, workspace))
         except Exception:  # noqa: BLE001  a check is a user's code: whatever it raises is this attempt's verdict
-            return refused(CHECK_ERROR, traceback.format_exc()[-LONGEST:].strip())
+            return refused(CHECK_ERROR, trace())
     if task.answer is None:
         raise UsageError(
             f"task {task.id} has neither an answer nor a check: give mv.Task(answer=...) or grade=..."
@@ -76,6 +78,14 @@ def _judged(task: Task, given: str, workspace: Path | None) -> float | Verdict:
     if task.grade is None:
         return graded(task, given)
     return task.grade(given, workspace) if isinstance(task.grade, WorkspaceCheck) else task.grade(given)
+
+
+def trace() -> str:
+    """The end of the traceback of what is being handled, the same wherever the suite lies and whichever process grades."""
+    text = traceback.format_exc()
+    for folder in folders():
+        text = text.replace(f"{folder}/", "")
+    return _ADDRESS.sub("0x", text)[-LONGEST:].strip()
 
 
 def plain(answer: str) -> str:

@@ -16,6 +16,11 @@ _beside: dict[str, dict[str, ModuleType]] = {}
 """Folder -> modules that were imported from it."""
 
 
+def folders() -> list[str]:
+    """Where modules of a user's own came from in this process."""
+    return list(_beside)
+
+
 @contextmanager
 def beside(folder: str) -> Iterator[None]:
     """What stands in a folder can be imported meanwhile, and is nobody else's afterwards."""

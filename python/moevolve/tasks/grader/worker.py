@@ -11,7 +11,6 @@ import marshal
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
@@ -23,7 +22,7 @@ import msgspec
 from moevolve.errors import UsageError
 from moevolve.tasks.checks import check_files
 from moevolve.tasks.grader import carried
-from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, LONGEST, refused
+from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, refused, trace
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.task import Task, Verdict
 
@@ -200,7 +199,7 @@ def _graded(start: Skills, item: Item, workspace: Path | None = None) -> Verdict
     except CheckTimeout:
         return refused(CHECK_TIMEOUT, f"the check used more than {seconds:g} s of processor time")
     except Exception:  # noqa: BLE001  whatever a generator or check raises is a verdict
-        return refused(CHECK_ERROR, traceback.format_exc()[-LONGEST:].strip())
+        return refused(CHECK_ERROR, trace())
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
         return refused(CHECK_ERROR, f"the check raised {type(error).__name__}")
 
