@@ -1,4 +1,7 @@
-"""What clients do wrong, on purpose or not, and what becomes of it."""
+"""What clients do wrong, on purpose or not, and what becomes of it.
+
+One file above 400 lines: a row for each fault, all against one scripted server.
+"""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _score(engine: Engine, ids: list[int], most: int, choices: Sequence[TextChoi
 def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: int) -> Job:
     """Renders a conversation."""
     engine = deployment.engine
-    talk = conversation(body.conversation, body.offered)
+    talk = conversation(body.conversation, body.listed)
     with about("messages"):
         prompt = engine.chats.prompt(
             talk,

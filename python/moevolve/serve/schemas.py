@@ -277,13 +277,18 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @property
-    def offered(self) -> list[dict[str, Any]] | None:
-        """Tools that the model may call; None where nobody speaks of tools."""
+    def offered(self) -> list[dict[str, Any]]:
+        """Tools that the model may call."""
         named = self.named
         if named is not None:
             allowed = set(named)
             return [tool for tool in self.tools or () if tool["function"]["name"] in allowed]
-        return None if self.tool_choice == "none" else self.tools
+        return [] if self.tool_choice == "none" else self.tools or []
+
+    @property
+    def listed(self) -> list[dict[str, Any]] | None:
+        """The same as a template gets them: None, and no empty list, where there are none or none may be called."""
+        return self.offered or (None if self.tool_choice == "none" else self.tools)
 
     @property
     def named(self) -> list[str] | None:

@@ -106,7 +106,7 @@ def _tokens(engine: Engine, body: TokenizeRequest) -> dict[str, Any]:
         else:
             asked = body.chat
             prompt = engine.chats.prompt(
-                conversation(asked.conversation, asked.offered),
+                conversation(asked.conversation, asked.listed),
                 answer=asked.add_generation_prompt is not False,
                 go_on=bool(asked.continue_final_message),
                 **asked.variables,

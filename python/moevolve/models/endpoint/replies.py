@@ -241,7 +241,7 @@ def _content(content: Any, apart: str) -> tuple[str, str, bool]:
 
 
 def _apart(text: str, known: str) -> tuple[str, str]:
-    """(answer, reasoning) of a text that may begin with its reasoning, or inside it; a `known` one may be repeated."""
+    """(answer, reasoning) of a text that may begin with its reasoning or inside it; what is `known` may be there again."""
     found = _THOUGHT.match(text)
     if found is not None and (not known or found.group(2).strip() == known.strip()):
         return text[found.end() :], found.group(2).strip()
