@@ -318,6 +318,10 @@ impl Sampler for Counting {
     fn take(&mut self, _: DrawnToken) {
         self.0 += 1;
     }
+
+    fn refuse(&mut self) {
+        unreachable!("every logit is a number")
+    }
 }
 
 #[test]
