@@ -160,6 +160,8 @@ def test_a_habit_that_pays_is_found_and_promoted(
         "gate.confirm_n": 384,
         "policy.model": "pupil",
         "policy.max_tokens": 16,
+        # Each call is on file before it is made: many at once wait for one disk.
+        "endpoint.concurrency": 128,
     }
     with running(Pupil(knows)) as server:
         config = Config.load("small", settings | {"policy.endpoint": server.url})
