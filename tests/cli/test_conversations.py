@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from command_line import Command  # noqa: E402
+from rooms import conversations  # noqa: E402
 from scripted_endpoint import ScriptedEndpoint, running  # noqa: E402
 
 from moevolve.tasks import folder  # noqa: E402
@@ -40,18 +41,7 @@ def porter() -> Iterator[Porter]:
 def rooms(tmp_path: Path) -> Path:
     path = tmp_path / "rooms"
     path.mkdir()
-    tasks = [
-        {
-            "id": f"t{n}",
-            "messages": [
-                {"role": "system", "content": f"The room is {n}."},
-                {"role": "user", "content": "Which room?"},
-            ],
-            "answer": str(n),
-        }
-        for n in range(ROOMS)
-    ]
-    (path / "tasks.jsonl").write_text("".join(f"{json.dumps(task)}\n" for task in tasks))
+    (path / "tasks.jsonl").write_text("".join(f"{json.dumps(task)}\n" for task in conversations(ROOMS)))
     return path
 
 

@@ -13,15 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevolve.config import Config
-from moevolve.errors import UsageError
-from moevolve.loop import resolve
-from moevolve.rollouts.grading import Given, SealedGrader
-from moevolve.tasks import folder, registry
-from moevolve.tasks.listed import LISTED_SHARES, listed, quotas
-from moevolve.tasks.splits import SPLITS
-from moevolve.tasks.suite import suite
-from moevolve.tasks.task import Task
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+
+from rooms import ASKED, conversations  # noqa: E402
+
+from moevolve.config import Config  # noqa: E402
+from moevolve.errors import UsageError  # noqa: E402
+from moevolve.loop import resolve  # noqa: E402
+from moevolve.rollouts.grading import Given, SealedGrader  # noqa: E402
+from moevolve.tasks import folder, registry  # noqa: E402
+from moevolve.tasks.listed import LISTED_SHARES, listed, quotas  # noqa: E402
+from moevolve.tasks.splits import SPLITS  # noqa: E402
+from moevolve.tasks.suite import suite  # noqa: E402
+from moevolve.tasks.task import Task  # noqa: E402
 
 
 def rows(count: int = 30, **more: Any) -> list[dict[str, Any]]:
@@ -146,19 +150,8 @@ class TestFolder:
         assert [own.grade(task, answer).score for answer in answers] == [1.0, 0.5, 0.0]
 
     def test_a_conversation_is_a_task(self, tmp_path: Path) -> None:
-        tasks = [
-            {
-                "id": f"t{n}",
-                "messages": [
-                    {"role": "system", "content": f"Room {n}"},
-                    {"role": "user", "content": "Which?"},
-                ],
-                "answer": str(n),
-            }
-            for n in range(8)
-        ]
-        task = folder.load(written(tmp_path / "s", tasks)).draw("train", "s/tasks", 1)
-        assert task.prompt == "Which?" and task.messages[0].content == f"Room {task.answer}"
+        task = folder.load(written(tmp_path / "s", conversations(8))).draw("train", "s/tasks", 1)
+        assert task.prompt == ASKED and task.messages[0].content == f"The room is {task.answer}."
 
     @pytest.mark.parametrize(
         ("tasks", "message"),
