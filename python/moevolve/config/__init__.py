@@ -144,7 +144,7 @@ class Config(Section, frozen=True):
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{where} is not TOML: {error}") from None
         data.setdefault("name", name)
-        if where.startswith(io.PRESET):
+        if source in presets():
             data.setdefault("policy", {}).update(longer(data, settings or {}))
         for key, value in (settings or {}).items():
             io.put(data, key, value)

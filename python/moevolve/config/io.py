@@ -20,8 +20,6 @@ from moevolve.errors import ConfigError, UsageError
 from moevolve.records import Arm
 
 PRESETS = "moevolve.presets"
-PRESET = "preset "
-"""What the place of a shipped preset is called by begins with."""
 
 MOVED = {
     "evolve.selection": ("selection.policy",),
@@ -72,7 +70,7 @@ def read(source: str | Path) -> tuple[str, str, str, Path]:
     known = presets()
     if isinstance(source, str) and source in known:
         said = (files(PRESETS) / f"{source}.toml").read_text(encoding="utf-8")
-        return said, f"{PRESET}{source}", source, Path.cwd()
+        return said, f"preset {source}", source, Path.cwd()
     path = Path(source)
     try:
         said = read_text(path)
