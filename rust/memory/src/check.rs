@@ -177,6 +177,7 @@ impl MemoryStore {
 
 #[cfg(test)]
 mod tests {
+    use crate::query::Query;
     use moevolve_store::{Error, Options};
     use tempfile::{TempDir, tempdir};
 
@@ -224,6 +225,40 @@ mod tests {
             change(&mut columns);
             Ok(memory.columns.put(txn, &[(row, columns)])?)
         })
+    }
+
+    /// The database that a query names after a change that no call makes.
+    fn searched(change: impl FnOnce(&MemoryStore, &mut heed::RwTxn<'_>) -> Work<()>) -> String {
+        let (_folder, memory) = memory();
+        memory.write(|txn, _| change(&memory, txn)).unwrap();
+        let vector = [1.0; 40];
+        match memory.search(&Query {
+            text: Some("words of new"),
+            vector: Some(&vector),
+            k: 3,
+            ..Query::default()
+        }) {
+            Err(Error::Torn { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_query_names_the_database_whose_block_is_torn() {
+        let cut = |database: heed::Database<heed::types::Bytes, heed::types::Bytes>,
+                   txn: &mut heed::RwTxn<'_>| {
+            let (key, value) = database
+                .first(txn)?
+                .map(|(k, v)| (k.to_vec(), v.to_vec()))
+                .unwrap();
+            Ok(database.put(txn, &key, &value[..value.len() - 1])?)
+        };
+        assert!(
+            searched(|memory, txn| cut(memory.vectors.vectors, txn)).contains("database vectors")
+        );
+        assert!(
+            searched(|memory, txn| cut(memory.postings.blocks, txn)).contains("database postings")
+        );
     }
 
     #[test]

@@ -169,7 +169,7 @@ mod tests {
         #[test]
         fn the_best_are_those_of_a_full_sort_with_and_without_vectors(
             rows in prop::collection::vec((0.0f32..4.0, -1.0f32..1.0, 0.0f32..1.0, any::<bool>(), any::<bool>()), 256),
-            parts in 0usize..4, limit in 1usize..300,
+            parts in 0usize..4, limit in 1usize..300, some in any::<bool>(), trusted in any::<bool>(),
         ) {
             let mut bits = vec![0u64; 4];
             for (row, (.., allowed)) in rows.iter().enumerate() {
@@ -182,7 +182,12 @@ mod tests {
             let words: Vec<f32> = rows.iter().map(|row| if row.3 { row.0 } else { 0.0 }).collect();
             let cosines: Vec<f32> = rows.iter().map(|row| if row.1 < -0.5 { f32::NEG_INFINITY } else { row.1 }).collect();
             let vector = (parts & 2 == 0).then_some(0.1);
-            let mix = Mix::of(Weights::default(), true, vector);
+            let weights = Weights {
+                words: if some { 0.5 } else { 0.0 },
+                trust: if trusted { 2.0 } else { 0.2 },
+                ..Weights::default()
+            };
+            let mix = Mix::of(weights, true, vector);
             let query = Rows { allowed: &allowed, mix, cosines: vector.map(|_| &cosines[..]) };
             let score = |row: &u32| {
                 let index = *row as usize;

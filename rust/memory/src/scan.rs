@@ -1,11 +1,14 @@
 //! Cosines of all allowed rows: exact where they are few; above that, estimates from codes.
 
+use std::path::Path;
+
 use heed::{AnyTls, RoTxn};
 
 use crate::bytes::row_key;
 use crate::codes::{self, Block, CodedQuery, words_of};
 use crate::filter::Allowed;
 use crate::simd;
+use crate::store::{Work, torn};
 use crate::vectors::{BLOCK, Vectors};
 
 /// With so many allowed rows every product is computed.
@@ -18,17 +21,21 @@ const SPLIT: usize = 1 << 18;
 type Part<'a, 'o> = (Block<'a>, &'o mut [f32; codes::BLOCK]);
 
 /// Writes the cosine of every allowed row, negative infinity where a row has no vector; other rows are left as they are
-/// or get a number too. None if a block is torn.
+/// or get a number too.
+///
+/// # Errors
+/// `Torn` with the database whose block does not fit.
 pub fn cosines(
     txn: &RoTxn<'_, AnyTls>,
+    path: &Path,
     vectors: Vectors,
     query: &[f32],
     centre: &[f32],
     allowed: &Allowed,
     out: &mut [f32],
-) -> heed::Result<Option<()>> {
+) -> Work<()> {
     if allowed.count <= EXACT {
-        return exact(txn, vectors, query, allowed.rows(), |row, cosine| {
+        return exact(txn, path, vectors, query, allowed.rows(), |row, cosine| {
             out[row as usize] = cosine;
         });
     }
@@ -45,9 +52,7 @@ pub fn cosines(
             out.fill(f32::NEG_INFINITY);
             continue;
         };
-        let Some(block) = Block::read(value, words) else {
-            return Ok(None);
-        };
+        let block = Block::read(value, words).ok_or_else(|| torn(path, "codes"))?;
         parts.push((block, out));
     }
     let estimate = |parts: &mut [Part<'_, '_>]| {
@@ -65,18 +70,19 @@ pub fn cosines(
     } else {
         estimate(&mut parts);
     }
-    Ok(Some(()))
+    Ok(())
 }
 
-/// Calls `each` with the exact cosine of ascending rows, negative infinity where a row has no vector; None if a block is
-/// torn.
+/// Calls `each` with the exact cosine of ascending rows, negative infinity where a row has no vector; errors as of
+/// `cosines`.
 pub fn exact(
     txn: &RoTxn<'_, AnyTls>,
+    path: &Path,
     vectors: Vectors,
     query: &[f32],
     rows: impl Iterator<Item = u32>,
     mut each: impl FnMut(u32, f32),
-) -> heed::Result<Option<()>> {
+) -> Work<()> {
     let bytes = 2 * query.len();
     let (mut number, mut block): (u32, &[u8]) = (u32::MAX, &[]);
     for row in rows {
@@ -84,7 +90,7 @@ pub fn exact(
             number = row / BLOCK as u32;
             block = vectors.vectors.get(txn, &row_key(number))?.unwrap_or(&[]);
             if !block.is_empty() && block.len() != BLOCK * bytes {
-                return Ok(None);
+                return Err(torn(path, "vectors").into());
             }
         }
         let at = row as usize % BLOCK * bytes;
@@ -94,5 +100,5 @@ pub fn exact(
         let cosine = stored.map(|stored| simd::product(query, stored));
         each(row, cosine.unwrap_or(f32::NEG_INFINITY));
     }
-    Ok(Some(()))
+    Ok(())
 }

@@ -30,10 +30,24 @@ impl MemoryStore {
     /// A lesson that another supersedes is not among them, unless the other does not hold at the query's cycle.
     ///
     /// # Errors
-    /// `Name` for a vector of other dimensions than the store's.
+    /// `Name` for a vector of other dimensions than the store's, and for weights or a confidence that mean nothing.
     pub fn search(&self, query: &Query<'_>) -> Result<Vec<Hit>> {
         if let Some(vector) = query.vector {
             check_vector(vector).map_err(|why| name_error("the vector of", "the query", why))?;
+        }
+        let weights = query.weights;
+        let numbers = [
+            weights.words,
+            weights.vector,
+            weights.trust,
+            query.confidence,
+        ];
+        if numbers
+            .iter()
+            .any(|number| !number.is_finite() || *number < 0.0)
+        {
+            let why = "they, and its confidence, must be finite and not negative";
+            return Err(name_error("the weights of", "the query", why));
         }
         self.read(|txn, path| {
             let totals = self.totals_of(txn, path)?;
@@ -67,8 +81,7 @@ impl MemoryStore {
                 let centre = self.floats_of(txn, CENTRE, vector.len())?;
                 scratch.cosines.resize(size.max(scratch.cosines.len()), 0.0);
                 let out = &mut scratch.cosines[..size];
-                scan::cosines(txn, self.vectors, vector, &centre, &allowed, out)?
-                    .ok_or_else(|| torn(path, "codes"))?;
+                scan::cosines(txn, path, self.vectors, vector, &centre, &allowed, out)?;
                 cosines = Some(&*out);
             }
             let mut words = None;
@@ -111,13 +124,14 @@ impl MemoryStore {
                 None => scored.extend(rows.iter().map(|row| score(*row, None))),
                 Some(vector) => {
                     let rows = rows.into_iter();
-                    scan::exact(txn, self.vectors, vector, rows, |row, cosine| {
+                    scan::exact(txn, path, self.vectors, vector, rows, |row, cosine| {
                         scored.push(score(row, Some(mix.nearness(cosine))));
-                    })?
-                    .ok_or_else(|| torn(path, "vectors"))?;
+                    })?;
                 }
             }
-            scores.fill(0.0);
+            if words.is_some() {
+                scores.fill(0.0);
+            }
             lock(&self.scratch).push(scratch);
             if !unordered {
                 scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

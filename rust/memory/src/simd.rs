@@ -1,4 +1,5 @@
-//! The two inner loops of a search by vector, for AVX-512 and without, with the same result to the bit.
+//! The two inner loops of a search by vector, for AVX-512 and without, with the same result to the bit; a third, over what both
+//! rankings say, is `ranking::Rows::top`.
 
 use half::f16;
 

@@ -78,7 +78,7 @@ impl Vectors {
     }
 
     /// The stored bytes of a row's vector; None if its block is not on file or does not fit.
-    pub fn bytes<'t>(
+    fn bytes<'t>(
         &self,
         txn: &'t RoTxn<'_, AnyTls>,
         dimensions: usize,

@@ -500,6 +500,29 @@ fn what_is_good_in_both_comes_first_though_neither_ranking_names_it() {
 }
 
 #[test]
+fn weights_and_confidence_that_mean_nothing_are_refused() {
+    let (_folder, memory) = fresh();
+    memory.put(&[lesson("a", "s", "r", 1, "carry")]).unwrap();
+    for bad in [f32::NAN, f32::INFINITY, -1.0] {
+        for place in 0..4 {
+            let mut query = by_words("carry");
+            let weights = &mut query.weights;
+            *[
+                &mut weights.words,
+                &mut weights.vector,
+                &mut weights.trust,
+                &mut query.confidence,
+            ][place] = bad;
+            let refused = memory.search(&query);
+            assert!(
+                matches!(&refused, Err(Error::Name { why, .. }) if why.contains("finite")),
+                "{refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn another_embedder_drops_the_vectors_and_asks_for_new_ones() {
     let (_folder, memory) = fresh();
     memory.set_embedder("first").unwrap();
