@@ -132,7 +132,10 @@ def page(summary: Summary, reader: RunReader) -> str:
         memory=memory_words(summary.memory),
         nulls=describe(summary.nulls)[0] if summary.nulls is not None else "",
         earned=[
-            each.strip() for each in earned_lines(summary.proposers, summary.operators, summary.accepted)
+            each.strip()
+            for each in earned_lines(
+                summary.proposers, summary.operators, summary.accepted, rated=rated is not None
+            )
         ],
         cost_notes=[] if summary.cost is None else cost_notes(summary.cost),
         change=lambda skill: change(summary, skill),
