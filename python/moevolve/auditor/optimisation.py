@@ -20,7 +20,7 @@ import msgspec
 
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.statistics import EVENNESS, share
-from moevolve.records import Controlled, Improved, Rated, Record, RunStarted
+from moevolve.records import Controlled, Improved, NullSearched, Rated, Record, RunStarted
 
 NEAR = 1e-9
 TIED, ROUNDED = 1e-12, 0.02
@@ -32,6 +32,8 @@ TRIES = 3
 """Further evaluations of a champion that failed in a row, after which it is taken as it is."""
 MOST_FRESH = 12
 """Fresh scores of each side that settings allow."""
+NULLS = ("best_of", "random_search")
+"""Nulls of a search: as many children of the first program alone, or of any."""
 MOST_WAYS = 20_000_000
 """Ways to deal scores that are gone through, some seconds' worth: older versions took all scores there were."""
 
@@ -44,13 +46,22 @@ class Optimisation:
 
     Attributes:
         found: whether the run is one.
+        started: its first record.
+        evaluations: how many are on record.
+        failed: of them.
+        nulls: what nulls of its search came to, by name.
     """
 
     def __init__(self, findings: Findings) -> None:
         self.found = False
+        self.started: RunStarted | None = None
+        self.evaluations = 0
+        self.failed = 0
+        self.nulls: dict[str, NullSearched] = {}
+        self._wanted: tuple[str, ...] = ()
+        """Nulls that the run asks for."""
         self._findings = findings
         self._alpha = 0.0
-        self._evaluations = 0
         self._planned: int | None = None
         self._stopped = False
         self._tests = 0
@@ -71,8 +82,9 @@ class Optimisation:
         """Follows the run by one record; `champion` is whom it had before."""
         where = f"record {seq}"
         if isinstance(record, RunStarted):
-            settings = _settings(record.config)
-            self.found = settings is not None
+            settings = settings_of(record.config)
+            self.found, self.started = settings is not None, record
+            self._wanted = NULLS if (settings or {}).get("nulls") == "on" else ()
             self._alpha = float((settings or {}).get("alpha", 0.0))
             self._planned = (settings or {}).get("evaluations")
             self._older = (settings or {}).get("decisions", 1) == 1
@@ -85,22 +97,38 @@ class Optimisation:
             self._stopped = self._stopped or (record.command == "stop" and record.done)
         elif isinstance(record, Improved):
             self._improved(where, record, champion)
+        elif isinstance(record, NullSearched):
+            if record.null in self.nulls or record.null not in self._wanted:
+                self._wrong(where, f"null {record.null} was not asked for, or is on record twice")
+            if self._planned != self.evaluations:
+                self._wrong(where, f"null {record.null} is on record before the last evaluation")
+            self.nulls[record.null] = record
+
+    def score(self, variant: str) -> float | None:
+        """A program's score: the mean of its fresh ones, else the first; None where it has none."""
+        fresh = self._fresh.get(variant, [])
+        return _mean(fresh) if fresh else self._first.get(variant)
 
     def close(self, *, complete: bool) -> None:
         """Looks at the whole."""
-        if complete and self._planned != self._evaluations and not self._stopped:
+        if complete and self._planned != self.evaluations and not self._stopped:
             self._findings.mismatch(
                 "optimisation",
                 "run",
-                f"{self._evaluations} evaluations are on record, and {self._planned} were meant",
+                f"{self.evaluations} evaluations are on record, and {self._planned} were meant",
             )
+        if complete and not self._stopped:
+            for name in self._wanted:
+                if name not in self.nulls:
+                    self._wrong("run", f"null {name} was asked for, and is not on record")
 
     def _rated(self, where: str, record: Rated) -> None:
-        if record.evaluation != self._evaluations:
+        if record.evaluation != self.evaluations:
             self._wrong(
-                where, f"evaluation {record.evaluation} is on record, and {self._evaluations} was next"
+                where, f"evaluation {record.evaluation} is on record, and {self.evaluations} was next"
             )
-        self._evaluations += 1
+        self.evaluations += 1
+        self.failed += record.failure is not None
         if (record.score is None) == (record.failure is None):
             self._wrong(where, f"{record.variant} has a score and a failure, or neither")
         if record.score is not None and not math.isfinite(record.score):
@@ -197,13 +225,21 @@ class Optimisation:
         self._findings.mismatch("optimisation", where, what)
 
 
-def _settings(config: str) -> Mapping[str, Any] | None:
+def settings_of(config: str) -> Mapping[str, Any] | None:
     try:
         table = msgspec.json.decode(config)
     except msgspec.DecodeError:
         return None
     found = table.get("optimise") if isinstance(table, dict) else None
     return found if isinstance(found, dict) else None
+
+
+def searches_alike(one: RunStarted, null: RunStarted, name: str) -> bool:
+    """Whether a null has the run's evaluator, first program and settings, but for who chooses parents."""
+    ours, theirs = (dict(settings_of(each.config) or {}) for each in (one, null))
+    ours |= {"null": name, "nulls": "off", "selection": "random", "population": 0}
+    same = (one.seed, one.program, one.grader) == (null.seed, null.program, null.grader)
+    return same and ours == theirs
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -13,6 +13,7 @@ from moevolve.config.schema import ProposerSettings
 from moevolve.errors import ConfigError
 from moevolve.gate.spending import AlphaSpending
 from moevolve.loop.optimise.rule import MOST, exhausted, least_p
+from moevolve.records import Null
 from moevolve.selection.table import policy
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import Contract, EvaluatorFolder
@@ -58,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The rule of decisions. By 1 and 2, those of older versions, every test takes `fresh` scores; by 1 only the two
     programs at hand said whether scores differ."""
     limits: EvaluatorLimits = EvaluatorLimits()
+    nulls: Literal["off", "on"] = "off"
+    """Whether nulls of its search run beside it at the end, each at as many evaluations (`nulls.py`)."""
+    null: Null | None = None
+    """Which null the run is; None of one that searches."""
 
     def __post_init__(self) -> None:
         if self.proposer.command:
@@ -109,8 +114,9 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
     if folder.seed is not None:
         table["seed"] = folder.seed
     table["decisions"] = DECISIONS
-    if "decisions" in given:
-        raise ConfigError("optimisation settings: decisions says which version decided, and is no setting")
+    for key, what in (("decisions", "says which version decided"), ("null", "says which null a run is")):
+        if key in given:
+            raise ConfigError(f"optimisation settings: {key} {what}, and is no setting")
     for key, value in given.items():
         if value is not None:
             put(table, key, value)
