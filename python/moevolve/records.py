@@ -763,6 +763,23 @@ class Improved(Struct, frozen=True, tag="improved", tag_field="kind"):
     """The decision's share of the run's error budget."""
 
 
+Null = Literal["best_of", "random_search"]
+"""A null of an optimisation run: as many children of the first program alone, or of any program whatever its score."""
+
+
+class NullSearched(Struct, frozen=True, tag="null_searched", tag_field="kind"):
+    """What a null of an optimisation run came to, in a run of its own inside the folder, at as many evaluations."""
+
+    null: Null
+    head: str
+    """Its journal's head."""
+    evaluations: int
+    failed: int
+    champion: str
+    score: float | None
+    """The champion's, from evaluations that it was not chosen by where there are any; None where no program has one."""
+
+
 Record = (
     RunStarted
     | VariantAdded
@@ -797,6 +814,7 @@ Record = (
     | RunExtended
     | Rated
     | Improved
+    | NullSearched
 )
 
 

@@ -8,8 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moevolve.auditor import audit
+from moevolve.auditor.scores import is_paired_interval
+from moevolve.journal.intervals import paired_gain
 from moevolve.records import (
     AGAIN_STAGE,
     Ablated,
@@ -320,3 +324,17 @@ def test_a_head_that_was_written_down_elsewhere_proves_the_rest(finished: Path, 
     assert audit(lie).ok
     assert not audit(lie, head=head).ok
     assert audit(finished, head=head).ok and audit(finished, head=head.upper()).ok
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
+def test_the_interval_of_any_pairs_is_one(pairs: list[tuple[float, float]]) -> None:
+    pair = paired_gain([before for before, _ in pairs], [after for _, after in pairs])
+    assert pair is not None
+    found = Difference(gain=pair[0], low=pair[1][0], high=pair[1][1], n=len(pairs))
+    assert is_paired_interval(found)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.199, 0.201), (-1.0, 1.0), (0.19, 0.3), (0.1, 0.31)])
+def test_an_interval_that_no_pairs_have_is_none(low: float, high: float) -> None:
+    """96 pairs that differ by .2 in the mean: too narrow, too wide, about another centre."""
+    assert not is_paired_interval(Difference(gain=0.2, low=low, high=high, n=96))

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moevolve.auditor import audit
 from moevolve.auditor.findings import Findings
-from moevolve.auditor.optimisation import Optimisation
+from moevolve.auditor.optimisation import Optimisation, _permutation
 from moevolve.gate.spending import AlphaSpending
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
@@ -267,3 +269,45 @@ def test_a_promotion_by_luck_is_found(tmp_path: Path) -> None:
     """The p-value on record does not follow from the scores."""
     report = audit(forged(finished(tmp_path, 0.2), tmp_path / "forged", changed(Improved, p=1e-6, alpha=0.5)))
     assert sum("recomputed" in finding.text for finding in report.findings) >= 1
+
+
+@given(
+    st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.7, 1e-12, 1.0]), min_size=4, max_size=8),
+    st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.7, 1e-12, 1.0]), min_size=4, max_size=8),
+    st.sampled_from([1e-300, 1e-20, 1.0, 1e20, 1e307]),
+)
+def test_the_p_value_is_the_rules_at_every_scale(
+    ours: list[float], theirs: list[float], scale: float
+) -> None:
+    """Ties of decimals are ties, and scores far below 1 are no ties."""
+    ours, theirs = [each * scale for each in ours], [each * scale for each in theirs]
+    low, high = _permutation(ours, theirs)
+    assert low <= rule.permutation_p(ours, theirs) <= high
+
+
+def test_scores_far_below_one_are_told_apart() -> None:
+    low, high = _permutation([2e-12] * 4, [1e-12] * 4)
+    assert low == high == rule.permutation_p([2e-12] * 4, [1e-12] * 4) == rule.least_p(4)
+
+
+def test_a_way_at_the_very_bar_counts_or_not() -> None:
+    """A deal less than the scores on record by just the share that is a tie: rounding may put it on either side."""
+    ours, theirs = [1.0 + 6e-12, 1.0, 1.0], [1.0, 1.0, 1.0]
+    low, high = _permutation(ours, theirs)
+    assert low == 0.5 < high == 1.0
+    assert rule.permutation_p(ours, theirs) in (low, high)
+
+
+def test_a_complete_test_that_promotes_is_no_reason_to_archive(tmp_path: Path) -> None:
+    """The last decision, whose champion no later record tells of."""
+    out = finished(tmp_path, 0.2)
+    with RunStore.open(out) as store:
+        records = [entry.record for entry in store.entries()]
+    last = max(at for at, each in enumerate(records) if getattr(each, "decision", "") == "promote")
+
+    def change(records: list[Record]) -> list[Record]:
+        kept = [each for each in records[last + 1 :] if not isinstance(each, Improved)]
+        return [*records[:last], replace(records[last], decision="archive"), *kept]
+
+    report = audit(forged(out, tmp_path / "forged", change))
+    assert any("promote follows from the scores" in each.text for each in report.findings), report.findings

@@ -21,6 +21,7 @@ from moevolve.records import (
     Recalled,
     Record,
     Remembered,
+    RunFinished,
     RunStarted,
     Shown,
 )
@@ -135,6 +136,15 @@ def merge(name: str, **fields: Any) -> Callable[[list[Record]], list[Record]]:
         replace(each, **fields) if isinstance(each, Consolidated) and each.merge == name else each
         for each in records
     ]
+
+
+def test_recalls_that_older_versions_wrote_behind_their_score_are_held_against_it() -> None:
+    *before, recalled, scored, outlived = honest()
+    ended = RunFinished(cycles=2, champion="v0000")
+    assert isinstance(recalled, Recalled)
+    assert found([*before, scored, recalled, outlived, ended]) == []
+    wrong = replace(recalled, shown=[replace(recalled.shown[0], score=0.0), *recalled.shown[1:]])
+    assert len(found([*before, scored, wrong, outlived, ended])) == 1
 
 
 FORGERIES: dict[str, Callable[[list[Record]], list[Record]]] = {

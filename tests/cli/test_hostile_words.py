@@ -26,6 +26,7 @@ from moevolve.records import (
     Interval,
     Metered,
     Nulls,
+    NullSearched,
     Outlived,
     ProposerAsked,
     Rated,
@@ -194,6 +195,7 @@ OTHERS: list[Record] = [
         alpha=0.004,
     ),
     RunExtended(cycle=2, more_cycles=1, more_minutes=None, cycles=3),
+    NullSearched(null="best_of", head="h", evaluations=3, failed=1, champion="v2", score=1.0),
     Imported(cycle=1, request=1, program="p" * 64, done=True),
     Imported(cycle=1, request=2, program="", done=False, detail="it holds no program"),
     Grown(

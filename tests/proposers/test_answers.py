@@ -72,6 +72,19 @@ def test_python_in_a_short_fence_is_what_parses(text: str) -> None:
     assert whole(f"See\n```\na b\n```\nand\n```python\n{text}```\n", python=True).startswith(text[:8])
 
 
+@pytest.mark.parametrize("mark", ["```", "````"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_python_beside_an_example_is_the_longest_block_that_parses(mark: str, order: tuple[int, int]) -> None:
+    program = "A = 1\nB = 2\n"
+    for example in ("A = 2\n", "depth 12.5 after 3 steps, which is more than before\n"):
+        parts = [f"For example:\n{mark}\n{example}{mark}\n", f"The file:\n{mark}python\n{program}{mark}\n"]
+        assert whole("".join(parts[at] for at in order), "A = 0\n", python=True) == program
+
+
+def test_python_that_does_not_parse_is_what_the_answer_says() -> None:
+    assert whole("````python\ndef f(:\n````\n", "A = 0\n", python=True) == "def f(:\n"
+
+
 def test_a_file_with_fences_in_a_short_fence_is_read_to_the_last() -> None:
     assert whole(f"```markdown\n{PROMPT_FILE}```\n", PROMPT_FILE) == PROMPT_FILE
 
@@ -105,6 +118,29 @@ def test_a_file_with_blocks_of_edits_is_written_anew_alone() -> None:
         replaced(block("a\n", "b\n"), "a\n" + block("old lines\n", "new lines\n"))
 
 
+def places(text: str, part: str) -> list[int]:
+    """Where a part begins in a text, also from within itself."""
+    return [at for at in range(len(text)) if text.startswith(part, at)]
+
+
+@pytest.mark.parametrize("source", ["x\nx\nx\n", "x\nx\nx", "ax\nx\nx\n"])
+def test_a_search_text_that_stands_there_from_within_itself_is_ambiguous(source: str) -> None:
+    with pytest.raises(Unusable, match="2 times or more"):
+        replaced(block("x\nx\n", "y\n"), source)
+
+
+@given(st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=8), st.integers(1, 4))
+def test_a_block_is_applied_where_its_text_stands_once_and_nowhere_else(
+    lines: list[str], length: int
+) -> None:
+    source, old = "".join(f"{each}\n" for each in lines), "".join(f"{each}\n" for each in lines[:length])
+    if len(at := places(source, old)) == 1:
+        assert replaced(block(old, "new\n"), source) == source[: at[0]] + "new\n" + source[at[0] + len(old) :]
+    else:
+        with pytest.raises(Unusable):
+            replaced(block(old, "new\n"), source)
+
+
 TEXTS = st.text(st.sampled_from("`~ \tab'\"<=>\n"), max_size=60)
 
 
@@ -121,7 +157,7 @@ def test_any_lines_that_stand_once_are_replaced(lines: list[str], data: st.DataO
     last = data.draw(st.integers(first + 1, len(lines)))
     lines.append("end")
     source, old = "\n".join(lines), "".join(f"{each}\n" for each in lines[first:last])
-    if f"{source}\n".count(old) == 1:
+    if len(places(f"{source}\n", old)) == 1:
         told = replaced(block(old, "new\n"), source)
         assert told == "\n".join([*lines[:first], "new", *lines[last:]])
 

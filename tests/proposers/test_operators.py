@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from moevolve.agents.brief import Brief, Success, TrialReport
 from moevolve.agents.genome import Genome, seed_genome
 from moevolve.agents.host import ProgramHost
+from moevolve.auditor import sources
+from moevolve.loop.optimise.proposers import literals, operators, statements
+from moevolve.proposers.checks import compiles
 from moevolve.proposers.operators import parameters, structure, wording
-from moevolve.proposers.operators.operator import Inapplicable, Operator
+from moevolve.proposers.operators.operator import Inapplicable, Operator, parsed
 from moevolve.proposers.operators.proposer import OPERATORS, Operators, weighed
 from moevolve.proposers.proposer import ProposalContext
+from moevolve.proposers.search import meaning
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import PublicTask
 
@@ -181,3 +185,14 @@ def test_a_layer_needs_a_solve_that_it_can_rename() -> None:
     files = {"solve.py": "async def solve \\\n        (task, agent):\n    return ''\n"}
     with pytest.raises(Inapplicable):
         structure.vote(files, KNOWN, Random(1))
+
+
+@pytest.mark.parametrize("text", ["-" * 5000 + "1\n", "not " * 20000 + "1\n", "(" * 300 + "1" + ")" * 300])
+def test_a_text_that_nests_deeper_than_python_reads_has_no_tree(text: str) -> None:
+    assert parsed(text) is None
+    assert all(not each.string for each in literals(text))
+    assert operators(text) == statements(text) == ()
+    assert compiles({"a.py": text}) is not None
+    assert meaning(Genome(files={"a.py": text}))
+    reading = sources.read({"solve.py": text})
+    assert reading is not None and reading.verdict == "unread" and reading.places[0]

@@ -8,7 +8,10 @@ from statistics import NormalDist
 import msgspec
 import pytest
 
+from moevolve.journal.proposers import Account
 from moevolve.report.arms import T975, arms, mean_of
+from moevolve.report.beside import over_seeds
+from moevolve.report.search import figures, lines
 from moevolve.report.summary import Summary
 
 
@@ -79,3 +82,37 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert found.ci == pytest.approx((3 - half, 3 + half), abs=1e-4)
     assert list(T975) == sorted(T975, reverse=True)
     assert T975[-1] > NormalDist().inv_cdf(0.975)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-20, 1.0, 1e20, 1e300])
+def test_an_evaluators_numbers_keep_their_digits_at_every_scale(scale: float) -> None:
+    found = mean_of([1.0 * scale, 2.0 * scale, 3.0 * scale], rated=True)
+    half = 4.303 / math.sqrt(3)
+    assert found.mean == pytest.approx(2 * scale)
+    assert found.ci == pytest.approx(((2 - half) * scale, (2 + half) * scale))
+
+
+@pytest.mark.parametrize("values", [[1.7e308, 1.7e308], [-1.7976931348623157e308, 1.7976931348623157e308]])
+def test_numbers_near_the_limit_have_a_finite_mean_and_interval(values: list[float]) -> None:
+    found = mean_of(values, rated=True)
+    assert found.ci is not None
+    assert all(map(math.isfinite, (found.mean, *found.ci)))
+    assert found.ci[0] <= found.mean <= found.ci[1]
+
+
+@pytest.mark.parametrize("rated", [True, False])
+def test_the_heading_of_arms_reads_as_a_sentence(rated: bool) -> None:
+    runs = [summary("bowl", "program", 1, 1e-20, 1e-21)]
+    if not rated:
+        runs = [
+            msgspec.structs.replace(each, score=msgspec.structs.replace(each.score, n=9)) for each in runs
+        ]
+    title = str(over_seeds(arms(runs)).title)
+    assert title.endswith("means over seeds with 95 % intervals") and ",," not in title
+
+
+def test_tiny_gains_of_operators_are_told() -> None:
+    account = Account(made=1, screened=1, passed=1, promoted=1, gain=3e-9)
+    found = figures({"constants": account}, rated=True)
+    assert found[0].gain == 3e-9
+    assert any("+3e-09" in each for each in lines([], found, rated=True))

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from synthetic_journal import entries, records
 
 from moevolve.journal.intervals import paired_gain, wilson
-from moevolve.records import Column, Entry, Generalised, Record
+from moevolve.records import Column, Entry, Generalised, Record, RunExtended
 from moevolve.report import beside, html, terminal
 from moevolve.report.arms import arms
 from moevolve.report.summary import Summary
@@ -89,6 +89,14 @@ def test_terminal_and_page_show_each_column_and_why_one_is_missing() -> None:
         )
     page = html.page(summary, reader)
     assert "G2 new levels" in page and "no skill was left out" in page
+
+
+def test_a_run_that_goes_on_has_no_columns_until_its_new_end() -> None:
+    extended = RunExtended(cycle=2, more_cycles=1, more_minutes=None, cycles=3)
+    ended = [entry.record for entry in measured()]
+    assert not summarised(entries([*ended, extended])).generalisation
+    again = summarised(entries([*ended, extended, column("G2"), ended[-1]]))
+    assert set(again.generalisation) == {"G1", "G2"}
 
 
 def test_a_column_with_too_few_answers_has_no_gain() -> None:

@@ -191,3 +191,21 @@ def test_each_evaluation_of_an_optimisation_run_is_a_step_of_its_own() -> None:
     for name in POLICIES:
         found = reveal(tree, policy(name), 3)
         assert len(found.order) == 3 and found.best[0] == -9.0 and found.best[-1] == -2.0, name
+
+
+def test_scores_near_the_limit_of_numbers_have_a_mean() -> None:
+    def rated(number: int, purpose: Literal["candidate", "recheck"]) -> Rated:
+        return Rated(
+            evaluation=number,
+            variant="v0",
+            purpose=purpose,
+            score=1.7e308,
+            failure=None,
+            detail="",
+            metrics={},
+        )
+
+    found = recorded(
+        [added("v0", None, "seed"), rated(0, "candidate"), rated(1, "recheck"), rated(2, "recheck")]
+    )
+    assert [node.score for node in found] == [1.7e308]

@@ -234,10 +234,13 @@ class Budgets:
             self._findings.mismatch("budgets", where, f"{record.n} tasks screened, and {most} were allowed")
 
     def _generalised(self, where: str, record: Generalised) -> None:
-        tasks = [n for _, _, n in record.cells]
-        made, key = (sum(tasks), "screen") if record.column == "G0" else (max(tasks, default=0), "per_cell")
+        tasks: dict[tuple[str, int], int] = {}
+        for skill, level, n in record.cells:
+            tasks[skill, level] = tasks.get((skill, level), 0) + n
+        each = tasks.values()
+        made, key = (sum(each), "screen") if record.column == "G0" else (max(each, default=0), "per_cell")
         most = self._settings.whole("evolve" if key == "screen" else "generalise", key, 10**9)
-        if made > most or min(tasks, default=1) < 1:
+        if made > most or min((n for _, _, n in record.cells), default=1) < 1:
             self._findings.mismatch(
                 "budgets", where, f"{made} tasks in column {record.column}, and {most} were allowed"
             )

@@ -20,15 +20,20 @@ import msgspec
 
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.statistics import EVENNESS, share
-from moevolve.records import Controlled, Improved, Rated, Record, RunStarted
+from moevolve.records import Controlled, Improved, NullSearched, Rated, Record, RunStarted
 
 NEAR = 1e-9
+TIED, ROUNDED = 1e-12, 0.02
+"""Sums of dealt scores that differ by this share of all scores' size are equal by the rule; rounding moves that bar by no
+more than the second share of it."""
 LARGE, SMALL = 1e300, 2.0**-64
 """Scores beyond which sums may have no number, and what makes them small without rounding."""
 TRIES = 3
 """Further evaluations of a champion that failed in a row, after which it is taken as it is."""
 MOST_FRESH = 12
 """Fresh scores of each side that settings allow."""
+NULLS = ("best_of", "random_search")
+"""Nulls of a search: as many children of the first program alone, or of any."""
 MOST_WAYS = 20_000_000
 """Ways to deal scores that are gone through, some seconds' worth: older versions took all scores there were."""
 
@@ -41,13 +46,22 @@ class Optimisation:
 
     Attributes:
         found: whether the run is one.
+        started: its first record.
+        evaluations: how many are on record.
+        failed: of them.
+        nulls: what nulls of its search came to, by name.
     """
 
     def __init__(self, findings: Findings) -> None:
         self.found = False
+        self.started: RunStarted | None = None
+        self.evaluations = 0
+        self.failed = 0
+        self.nulls: dict[str, NullSearched] = {}
+        self._wanted: tuple[str, ...] = ()
+        """Nulls that the run asks for."""
         self._findings = findings
         self._alpha = 0.0
-        self._evaluations = 0
         self._planned: int | None = None
         self._stopped = False
         self._tests = 0
@@ -68,8 +82,9 @@ class Optimisation:
         """Follows the run by one record; `champion` is whom it had before."""
         where = f"record {seq}"
         if isinstance(record, RunStarted):
-            settings = _settings(record.config)
-            self.found = settings is not None
+            settings = settings_of(record.config)
+            self.found, self.started = settings is not None, record
+            self._wanted = NULLS if (settings or {}).get("nulls") == "on" else ()
             self._alpha = float((settings or {}).get("alpha", 0.0))
             self._planned = (settings or {}).get("evaluations")
             self._older = (settings or {}).get("decisions", 1) == 1
@@ -82,22 +97,38 @@ class Optimisation:
             self._stopped = self._stopped or (record.command == "stop" and record.done)
         elif isinstance(record, Improved):
             self._improved(where, record, champion)
+        elif isinstance(record, NullSearched):
+            if record.null in self.nulls or record.null not in self._wanted:
+                self._wrong(where, f"null {record.null} was not asked for, or is on record twice")
+            if self._planned != self.evaluations:
+                self._wrong(where, f"null {record.null} is on record before the last evaluation")
+            self.nulls[record.null] = record
+
+    def score(self, variant: str) -> float | None:
+        """A program's score: the mean of its fresh ones, else the first; None where it has none."""
+        fresh = self._fresh.get(variant, [])
+        return _mean(fresh) if fresh else self._first.get(variant)
 
     def close(self, *, complete: bool) -> None:
         """Looks at the whole."""
-        if complete and self._planned != self._evaluations and not self._stopped:
+        if complete and self._planned != self.evaluations and not self._stopped:
             self._findings.mismatch(
                 "optimisation",
                 "run",
-                f"{self._evaluations} evaluations are on record, and {self._planned} were meant",
+                f"{self.evaluations} evaluations are on record, and {self._planned} were meant",
             )
+        if complete and not self._stopped:
+            for name in self._wanted:
+                if name not in self.nulls:
+                    self._wrong("run", f"null {name} was asked for, and is not on record")
 
     def _rated(self, where: str, record: Rated) -> None:
-        if record.evaluation != self._evaluations:
+        if record.evaluation != self.evaluations:
             self._wrong(
-                where, f"evaluation {record.evaluation} is on record, and {self._evaluations} was next"
+                where, f"evaluation {record.evaluation} is on record, and {self.evaluations} was next"
             )
-        self._evaluations += 1
+        self.evaluations += 1
+        self.failed += record.failure is not None
         if (record.score is None) == (record.failure is None):
             self._wrong(where, f"{record.variant} has a score and a failure, or neither")
         if record.score is not None and not math.isfinite(record.score):
@@ -139,6 +170,7 @@ class Optimisation:
         rule = "permutation" if scattered else "equal"
         if record.rule != rule:
             self._wrong(where, f"the rule is {record.rule} on record and {rule} by the scores")
+        whole = len(mine) == most and (len(its) == most or self._failed.get(champion, 0) >= TRIES)
         if not self._older:
             self._looked(where, record, champion, most if self._scattered else 1)
         promote = bool(mine) and (not its or _mean(mine) > _mean(its))
@@ -149,11 +181,16 @@ class Optimisation:
                 text = f"{len(mine)} scores against {len(its)} are too many to deal: its p-value was not recomputed"
                 self._findings.note("optimisation", where, text)
                 return
-            p = _permutation(mine, its) if mine else 1.0
-            for what, told_, found_ in (("alpha", record.alpha, alpha), ("p", record.p, p)):
-                if told_ is None or abs(told_ - found_) > NEAR:
-                    self._wrong(where, f"{what} is {told_} on record and {found_:.6g} recomputed")
-            promote = p <= alpha and record.decision == "promote"
+            low, high = _permutation(mine, its) if mine else (1.0, 1.0)
+            for what, told_, least_, most_ in (
+                ("alpha", record.alpha, alpha, alpha),
+                ("p", record.p, low, high),
+            ):
+                if told_ is None or not least_ - NEAR <= told_ <= most_ + NEAR:
+                    self._wrong(where, f"{what} is {told_} on record and {most_:.6g} recomputed")
+            p = high if record.p is None else min(max(record.p, low), high)
+            # Older versions archived programs that a smaller test would have promoted.
+            promote = p <= alpha and (whole if self._sized else record.decision == "promote")
         if (record.decision == "promote") != promote:
             decision = "promote" if promote else "archive"
             self._wrong(
@@ -188,13 +225,21 @@ class Optimisation:
         self._findings.mismatch("optimisation", where, what)
 
 
-def _settings(config: str) -> Mapping[str, Any] | None:
+def settings_of(config: str) -> Mapping[str, Any] | None:
     try:
         table = msgspec.json.decode(config)
     except msgspec.DecodeError:
         return None
     found = table.get("optimise") if isinstance(table, dict) else None
     return found if isinstance(found, dict) else None
+
+
+def searches_alike(one: RunStarted, null: RunStarted, name: str) -> bool:
+    """Whether a null has the run's evaluator, first program and settings, but for who chooses parents."""
+    ours, theirs = (dict(settings_of(each.config) or {}) for each in (one, null))
+    ours |= {"null": name, "nulls": "off", "selection": "random", "population": 0}
+    same = (one.seed, one.program, one.grader) == (null.seed, null.program, null.grader)
+    return same and ours == theirs
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -204,17 +249,22 @@ def _mean(values: Sequence[float]) -> float:
         return math.fsum(value * SMALL for value in values) / len(values) / SMALL
 
 
-def _permutation(candidate: Sequence[float], champion: Sequence[float]) -> float:
-    """The share of all ways to deal the scores that favour the candidate as much."""
+def _permutation(candidate: Sequence[float], champion: Sequence[float]) -> tuple[float, float]:
+    """The share of all ways to deal the scores that favour the candidate as much: the least and the most that rounding
+    leaves, which differ only where a way lies at the very bar."""
     pooled = [*candidate, *champion]
     if max(map(abs, pooled)) > LARGE:
         candidate, pooled = [each * SMALL for each in candidate], [each * SMALL for each in pooled]
-    bar = math.fsum(candidate) - NEAR * max(1.0, math.fsum(map(abs, pooled)))
+    reached, slack = math.fsum(candidate), TIED * math.fsum(map(abs, pooled))
+    bars = reached - slack * (1 - ROUNDED), reached - slack * (1 + ROUNDED)
     # One half of the scores deals its part in every way, and each other half's part that goes with it is looked up.
     first, second = pooled[::2], pooled[1::2]
-    dealt = 0
+    dealt = [0, 0]
     for count in range(len(candidate) + 1):
         others = sorted(map(math.fsum, combinations(second, len(candidate) - count)))
         for chosen in combinations(first, count):
-            dealt += len(others) - bisect.bisect_left(others, bar - math.fsum(chosen))
-    return dealt / math.comb(len(pooled), len(candidate))
+            part = math.fsum(chosen)
+            for side, bar in enumerate(bars):
+                dealt[side] += len(others) - bisect.bisect_left(others, bar - part)
+    ways = math.comb(len(pooled), len(candidate))
+    return dealt[0] / ways, dealt[1] / ways

@@ -17,6 +17,7 @@ from moevolve.records import (
     Recalled,
     Record,
     Remembered,
+    RunFinished,
     RunStarted,
 )
 
@@ -36,7 +37,9 @@ class Remembering:
         self._findings = findings
         self._settings = Settings({})
         self._recalled: dict[str, Recalled] = {}
-        """Stage -> the recalls of the evaluation whose record comes next."""
+        """Stage -> the recalls of the evaluation whose record comes next, or was the last one in older versions."""
+        self._evaluated: dict[str, Evaluated] = {}
+        """Split -> its last evaluation."""
         self._trust: dict[str, float] = {}
         self._merges = 0
         self._in_force: set[str] = set()
@@ -53,9 +56,11 @@ class Remembering:
             case Recalled():
                 self._recall(where, record)
             case Evaluated():
-                recalled = self._recalled.pop(record.split, None)
-                if recalled is not None and recalled.cycle == record.cycle and record.outcomes:
-                    self._scores(where, recalled, record.outcomes)
+                self._evaluated[record.split] = record
+                self._compare(where, record.split)
+            case RunFinished():
+                for split in list(self._recalled):
+                    self._compare(where, split)
             case Remembered():
                 self._remember(where, record)
             case Consolidated():
@@ -133,6 +138,14 @@ class Remembering:
         elif record.lesson:
             self._trust[record.lesson] = round(record.trust, 6)
             self._in_force.add(record.merge)
+
+    def _compare(self, where: str, split: str) -> None:
+        """Holds recalls against the evaluation that they are of."""
+        recalled, evaluated = self._recalled.pop(split, None), self._evaluated.get(split)
+        if recalled is None or evaluated is None or recalled.cycle != evaluated.cycle:
+            return
+        if evaluated.outcomes:
+            self._scores(where, recalled, evaluated.outcomes)
 
     def _scores(self, where: str, recalled: Recalled, outcomes: Sequence[float | None]) -> None:
         """Of an evaluation each attempt that recalled has the score of its task."""

@@ -17,7 +17,7 @@ from moevolve.auditor.generalising import Generalisation
 from moevolve.auditor.growth import Growth
 from moevolve.auditor.journal import JournalFile, program
 from moevolve.auditor.live import is_written, snapshot
-from moevolve.auditor.optimisation import Optimisation
+from moevolve.auditor.optimisation import Optimisation, searches_alike
 from moevolve.auditor.pages import DamagedPageError, PageFile
 from moevolve.auditor.remembering import Remembering
 from moevolve.auditor.report import (
@@ -69,13 +69,15 @@ class _Auditor:
         data: the file to read, the run's own or a copy.
         written: whether a process writes the run now.
         only: the decision to look at.
+        null: whether it is a null's run, which has none itself.
     """
 
-    def __init__(self, run: Path, data: Path, *, written: bool, only: str | None) -> None:
+    def __init__(self, run: Path, data: Path, *, written: bool, only: str | None, null: bool = False) -> None:
         self.candidates: list[str] = []
         self._run = run
         self._written = written
         self._only = only
+        self._null = null
         self._findings = Findings()
         self._archive = Archive(self._findings)
         self._decisions = Decisions(self._findings, only)
@@ -108,6 +110,8 @@ class _Auditor:
         self._decisions.close()
         if self._only is None and self._optimisation.found:
             self._optimisation.close(complete=finished)
+            if not self._null:
+                self._nulls()
         elif self._only is None:
             self._scores.close(complete=finished)
         mismatches = self._findings.counts["mismatch"]
@@ -139,6 +143,38 @@ class _Auditor:
             champion=self._archive.provenance(self._lineage) if self._only is None else None,
             programs=self._programs,
         )
+
+    def _nulls(self) -> None:
+        """Audits the nulls of an optimisation run, each in a folder of its own, and holds its record against them."""
+        findings, ours = self._findings, self._optimisation
+        for name, record in ours.nulls.items():
+            where = f"nulls/{name}"
+            run = self._run / where
+            file = run / "journal" / "data.mdb"
+            if not file.is_file():
+                findings.mismatch("optimisation", where, "the null is on record, and its folder is missing")
+                continue
+            with snapshot(file, written=False) as data:
+                null = _Auditor(run, data, written=False, only=None, null=True)
+                report = null.report(record.head)
+            for each in report.findings:
+                if each.kind == "mismatch":
+                    findings.mismatch(each.check, f"{where}: {each.where}", each.text)
+            theirs = null._optimisation
+            one, other = ours.started, theirs.started
+            if one is None or other is None or not searches_alike(one, other, name):
+                findings.mismatch(
+                    "optimisation", where, "it has not the run's evaluator, program and settings"
+                )
+            champion = null._archive.champion
+            for what, told, found in (
+                ("evaluations", record.evaluations, theirs.evaluations),
+                ("failed evaluations", record.failed, theirs.failed),
+                ("the champion", record.champion, champion),
+                ("the champion's score", record.score, theirs.score(champion)),
+                ("whether it has ended", True, report.complete),
+            ):
+                findings.same("optimisation", where, what, told, found)
 
     # ------------------------------------------------------------------ the journal
 

@@ -10,9 +10,10 @@ import msgspec
 
 from moevolve.auditor.findings import Findings
 from moevolve.auditor.settings import Settings
-from moevolve.auditor.statistics import paired_gain, wilson
+from moevolve.auditor.statistics import gain_of_sums, paired_gain, wilson
 from moevolve.records import (
     Ablated,
+    Difference,
     Evaluated,
     Guarded,
     Interval,
@@ -100,12 +101,14 @@ class Scores:
 
     def _nulls(self, where: str, record: Nulls) -> None:
         """The differences are those of the scores beside them, where the same tasks were answered."""
+        for score in (record.champion, record.greedy, record.self_consistency, record.best_of):
+            check_interval(self._findings, where, score)
         for name, found in record.over.items():
             other = getattr(record, name, None)
             if name not in ("greedy", "self_consistency", "best_of") or other is None:
                 self._findings.mismatch("scores", where, f"a difference to {name}, which is no baseline")
                 continue
-            if not found.low <= found.gain <= found.high or found.n > min(other.n, record.champion.n):
+            if found.n > min(other.n, record.champion.n) or not is_paired_interval(found):
                 self._findings.mismatch(
                     "scores", where, f"the difference to {name} leaves its interval or its tasks"
                 )
@@ -307,6 +310,24 @@ class Scores:
             return {}
         outcomes = iter(record.outcomes)
         return {skill: list(islice(outcomes, size)) for skill, size in sizes.items()}
+
+
+def is_paired_interval(of: Difference) -> bool:
+    """Whether some pairs of scores in [0, 1] have this mean difference and this interval.
+
+    Of the pairs their number and their mean are known, and their squares add up to something between n times the mean's
+    square and n.
+    """
+    if not (of.n > 0 and -1 <= of.gain <= 1):
+        return False
+    (_, *narrow), (_, *wide) = (
+        gain_of_sums(of.n, of.gain * of.n, of.n * square) for square in (of.gain**2, 1.0)
+    )
+    near = 1e-9
+    holds = wide[0] - near <= of.low <= narrow[0] + near and narrow[1] - near <= of.high <= wide[1] + near
+    centre = of.gain * of.n / (of.n + 2)
+    clipped = of.low <= near - 1 or of.high >= 1 - near
+    return holds and (clipped or abs(of.low + of.high - 2 * centre) <= near)
 
 
 def check_interval(check: Findings, where: str, score: Interval) -> None:

@@ -58,8 +58,8 @@ def read(files: Mapping[str, str]) -> Reading | None:
         if reader.entry is None:
             return None
         answer = reader.call("solve", [Value(frozenset({TASK})), Value(frozenset({AGENT}))], {})
-    except (SyntaxError, ValueError, RecursionError) as error:
-        return Reading("unread", [str(error)[:200]])
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return Reading("unread", [(str(error) or "it nests deeper than Python reads")[:200]])
     places = list(dict.fromkeys(reader.places))[:MOST_PLACES]
     if COMPUTED in answer.labels:
         return Reading("computes", places)

@@ -114,11 +114,15 @@ def paired_gain(
     gains = [b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     if not gains:
         return None
-    n = len(gains) + 2
-    centre = math.fsum(gains) / n
-    variance = (math.fsum(gain**2 for gain in gains) + 1) / n - centre**2
-    half = Z * math.sqrt(variance / n)
-    return math.fsum(gains) / len(gains), max(-1.0, centre - half), min(1.0, centre + half)
+    return gain_of_sums(len(gains), math.fsum(gains), math.fsum(gain**2 for gain in gains))
+
+
+def gain_of_sums(pairs: int, gains: float, squares: float) -> tuple[float, float, float]:
+    """The same of the number of pairs, the sum of their gains, and that of the squares."""
+    n = pairs + 2
+    centre = gains / n
+    half = Z * math.sqrt(((squares + 1) / n - centre**2) / n)
+    return gains / pairs, max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def beta_interval(a: float, b: float) -> tuple[float, float]:

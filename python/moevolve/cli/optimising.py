@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moevolve.cli.output import data, say
 from moevolve.config import parse_settings
 from moevolve.errors import MoevolveError, UsageError
+
+if TYPE_CHECKING:
+    from moevolve.loop.optimise.settings import Settings
 
 OTHERS = ("source", "cycles", "minutes", "agent", "suite", "arm", "device")
 """Options of `run` that mean nothing where an evaluator scores."""
@@ -61,6 +65,7 @@ def optimise(options: argparse.Namespace) -> int:
             f"Run in {out}: {folder.name}, {chosen.evaluations} evaluations of at most {chosen.limits.seconds:g} s, "
             f"seed {chosen.seed}, proposers {', '.join(chosen.proposers)}."
         )
+        say(_nulls(chosen))
         if folder.without_effect:
             say(f"Known to {folder.contract}, and without effect here: {', '.join(folder.without_effect)}.")
     try:
@@ -73,6 +78,21 @@ def optimise(options: argparse.Namespace) -> int:
             say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
         raise
     return ending(out, quiet=options.display == "json")
+
+
+def _nulls(chosen: Settings) -> str:
+    """Whether nulls of the search run, and what they take."""
+    server = (
+        ", the server asked and paid for each of them, within its limits"
+        if chosen.proposer.endpoint is not None
+        else ""
+    )
+    if chosen.nulls == "off":
+        return (
+            "Nulls are off: with --set nulls=on two runs without the search follow it, best-of-N and random search, of as "
+            f"many evaluations each{server}."
+        )
+    return f"Two nulls follow it, best-of-N and random search: {chosen.evaluations} more evaluations each{server}."
 
 
 def _model(options: argparse.Namespace) -> dict[str, object]:

@@ -7,7 +7,7 @@ from array import array
 
 from moevolve.journal.averages import mean
 from moevolve.journal.text import line
-from moevolve.records import Improved, Rated, RunStarted
+from moevolve.records import Improved, Null, NullSearched, Rated, RunStarted
 
 
 def optimises(started: RunStarted | None) -> bool:
@@ -42,6 +42,8 @@ class Ratings:
         """Evaluations that the champion's score is the mean of."""
         self.p: float | None = None
         """Of the test that promoted the champion: how often chance alone gives such a gain; None where there was none."""
+        self.nulls: dict[Null, NullSearched] = {}
+        """What nulls came to, at as many evaluations."""
         self._scores = array("d")
         self._places = array("q")
         """By a variant's row: its newest score, NaN where that evaluation failed, and the number of the record."""

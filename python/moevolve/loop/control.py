@@ -47,6 +47,10 @@ class Control:
         )
         self._taken = max(numbers, default=0)
 
+    def waiting(self) -> bool:
+        """Whether something is asked that has not been taken up."""
+        return self._inbox is not None and self._inbox.next(self._taken) is not None
+
     def next(self, cursor: int) -> Asked | None:
         """What is asked of the run that has written its first `cursor` records."""
         if cursor < self._length:

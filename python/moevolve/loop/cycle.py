@@ -178,12 +178,10 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
     try:
         scored.append(score(run, run.state.cycle, "sealed", "final")[0])
         if not cut_short and run.growing.cells:
-            run.journal.write(scored)
-            scored = []
+            scored = _written(run, scored)
             scored.append(score_grown(run))
         if not cut_short and run.config.generalise.per_cell:
-            run.journal.write(scored)
-            scored = []
+            scored = _written(run, scored)
             generalise(run, columns)
         if not cut_short and (beside := nulls(run)) is not None:
             scored.append(beside)
@@ -194,6 +192,12 @@ def finish(run: RunContext, *, cut_short: bool = False) -> None:
     sharing.give(run, outlived)
     scored += unmeasured(run, columns)
     run.close([*scored, *([] if outlived is None else [outlived]), ended])
+
+
+def _written(run: RunContext, scored: Sequence[Record]) -> list[Record]:
+    """Puts scores on record with what their attempts recalled, in one commit; returns what is left to write."""
+    run.journal.write([*run.recalls.records(run.state.cycle), *scored])
+    return []
 
 
 def cut(run: RunContext, error: SpendingLimitError) -> None:

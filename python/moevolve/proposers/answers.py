@@ -51,8 +51,9 @@ def fence(*texts: str) -> str:
 def whole(answer: str, source: str = "", *, python: bool = False) -> str:
     """The text of a file from an answer: what its prompt's fence holds, from the first to the last.
 
-    An answer in a shorter fence is read as far as it can be: of Python by what parses, of a file that holds fences from the
-    first to the last, of any other its longest block.
+    Of Python it is the longest that parses, of the file so read and of the answer's blocks: an answer may quote an example
+    before it. An answer in a shorter fence is read as far as it can be: of a file that holds fences from the first to the
+    last, of any other its longest block.
 
     Args:
         answer: the model's.
@@ -66,20 +67,20 @@ def whole(answer: str, source: str = "", *, python: bool = False) -> str:
     marks = list(_marks(lines))
     asked = fence(source)
     first = next((mark for mark in marks if mark.fence.startswith(asked)), None)
-    longest = max(_blocks(marks), key=lambda span: len(_text(lines[span[0] : span[1]])), default=None)
-    spans = [_outermost(marks, first or marks[0])] if marks else []
+    blocks = [_text(lines[start:end]) for start, end in _blocks(marks)]
+    outermost = _outermost(marks, first or marks[0]) if marks else None
+    texts = [] if outermost is None else [_text(lines[slice(*outermost)])]
+    longest = [max(blocks, key=len)] if blocks else []
     if first is None and python:
-        spans.append(longest)
+        texts += longest
     elif first is None and not any(_marks(_lines(source))):
-        spans = [longest]
-    texts = [_text(lines[span[0] : span[1]]) for span in spans if span is not None]
+        texts = longest
     if not texts:
         raise Unusable("no fenced block, or one that does not end")
-    text = (
-        next((text for text in texts if compiles({"file.py": text}) is None), texts[-1])
-        if python
-        else texts[0]
-    )
+    text = texts[-1]
+    if python:
+        ordered = sorted(filter(str.strip, (*texts, *blocks)), key=len, reverse=True)
+        text = next((each for each in ordered if compiles({"file.py": each}) is None), text)
     if not text.strip():
         raise Unusable("an empty block")
     return _ended(text, source)
@@ -99,11 +100,12 @@ def replaced(answer: str, source: str) -> str:
     text = source.replace("\r\n", "\n") if _line_end(source) == "\r\n" else source
     text += "" if text.endswith("\n") or not text else "\n"
     for search, replace in blocks:
-        count = text.count(search) if search else 0
-        if count != 1:
-            shown = search.strip().partition("\n")[0][:80]
-            raise Unusable(f"the search text {shown!r} stands in the file {count} times, and should once")
-        text = text.replace(search, replace, 1)
+        at = text.find(search) if search else -1
+        # It may stand there again from within itself.
+        if at < 0 or text.find(search, at + 1) >= 0:
+            shown, times = search.strip().partition("\n")[0][:80], "0 times" if at < 0 else "2 times or more"
+            raise Unusable(f"the search text {shown!r} stands in the file {times}, and should once")
+        text = text[:at] + replace + text[at + len(search) :]
     return _ended(text, source)
 
 

@@ -14,6 +14,7 @@ from moevolve.agents.genome import BESIDE, Genome
 from moevolve.config import Config
 from moevolve.journal.archive import Archive, Variant
 from moevolve.proposers.names import is_free
+from moevolve.proposers.operators.operator import parsed
 from moevolve.proposers.prompting import FOLDER
 from moevolve.records import Edit
 from moevolve.rollouts.attempts import Attempt
@@ -220,9 +221,8 @@ def meaning(genome: Genome) -> str:
 
 
 def _meant(path: str, text: str) -> str:
-    if not path.endswith(".py"):
-        return text
+    tree = parsed(text) if path.endswith(".py") else None
     try:
-        return ast.dump(ast.parse(text))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text if tree is None else ast.dump(tree)
+    except RecursionError:
         return text

@@ -6,9 +6,7 @@ import msgspec
 
 from moevolve.journal.intervals import paired_gain
 from moevolve.records import Ablated, Interval, Record
-
-DIGITS = 4
-"""Decimals of scores."""
+from moevolve.report.score import ends, short
 
 
 class PartFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,16 +49,12 @@ def ablation(record: Record) -> AblationFigures:
         searched_program=_part(record.searched),
         variant=record.variant,
         promoted=record.promoted,
-        gain=_short(gain[0]) if gain else None,
-        gain_ci=(_short(gain[1][0]), _short(gain[1][1])) if gain else None,
+        gain=short(gain[0]) if gain else None,
+        gain_ci=(short(gain[1][0]), short(gain[1][1])) if gain else None,
     )
 
 
 def _part(score: Interval | None) -> PartFigures | None:
     if score is None:
         return None
-    return PartFigures(score=_short(score.mean), ci=(_short(score.low), _short(score.high)), n=score.n)
-
-
-def _short(value: float) -> float:
-    return round(value, DIGITS)
+    return PartFigures(score=short(score.mean), ci=ends(score), n=score.n)

@@ -8,6 +8,9 @@ from statistics import fmean, stdev
 
 import msgspec
 
+from moevolve.journal.averages import SCALE
+from moevolve.journal.averages import mean as average
+from moevolve.report.score import exact, short
 from moevolve.report.summary import Summary
 
 T975 = (
@@ -48,6 +51,8 @@ T975 = (
 )
 """Student's t at .975 for 1 to 30 degrees of freedom."""
 NORMAL = 1.96
+LARGE = 1e300
+"""Figures beyond which deviations may have no number."""
 
 
 class MeanFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,16 +95,16 @@ def arms(runs: Iterable[Summary]) -> list[ArmFigures]:
             name=name,
             arm=arm,
             seeds=sorted(run.seed for run in group),
-            initial=mean_of([run.score.initial or 0.0 for run in group], _digits(group[0])),
-            final=mean_of([run.score.final or 0.0 for run in group], _digits(group[0])),
-            gain=mean_of([run.score.gain or 0.0 for run in group], _digits(group[0])),
+            initial=mean_of([run.score.initial or 0.0 for run in group], rated=_rated(group[0])),
+            final=mean_of([run.score.final or 0.0 for run in group], rated=_rated(group[0])),
+            gain=mean_of([run.score.gain or 0.0 for run in group], rated=_rated(group[0])),
             generalisation=_generalised(group),
             seconds=round(fmean(run.seconds for run in group), 1),
             tokens=round(fmean(run.tokens.generated + run.tokens.trained for run in group)),
             promotions=round(
                 fmean(run.promotions.weights.accepted + run.promotions.program.accepted for run in group), 2
             ),
-            rated=group[0].score.n is None,
+            rated=_rated(group[0]),
         )
         for (name, arm), group in groups.items()
     ]
@@ -114,19 +119,27 @@ def _generalised(group: Sequence[Summary]) -> dict[str, MeanFigures]:
     return {name: mean_of(of) for name, of in sorted(gains.items())}
 
 
-def mean_of(values: Sequence[float], digits: int = 4) -> MeanFigures:
-    """The mean of some runs' figures and its interval."""
-    mean = fmean(values)
+def mean_of(values: Sequence[float], *, rated: bool = False) -> MeanFigures:
+    """The mean of some runs' figures and its interval, whose ends stay finite.
+
+    Args:
+        values: shares, which have four decimals; or an evaluator's numbers, whose unit nobody knows.
+        rated: whether they are an evaluator's.
+    """
+    mean, rounded = average(values), exact if rated else short
     if len(values) < 2:
-        return MeanFigures(mean=round(mean, digits))
+        return MeanFigures(mean=rounded(mean))
     freedom = len(values) - 1
-    half = (T975[freedom - 1] if freedom <= len(T975) else NORMAL) * stdev(values) / math.sqrt(len(values))
-    return MeanFigures(mean=round(mean, digits), ci=(round(mean - half, digits), round(mean + half, digits)))
+    student = T975[freedom - 1] if freedom <= len(T975) else NORMAL
+    scale = SCALE if max(map(abs, values)) > LARGE else 1.0
+    half = student * stdev([each * scale for each in values]) / math.sqrt(len(values))
+    low, high = ((mean * scale + side * half) / scale for side in (-1, 1))
+    return MeanFigures(mean=rounded(mean), ci=(rounded(low), rounded(high)))
 
 
-def _digits(run: Summary) -> int:
-    """Decimals of scores: four of shares; of an evaluator's numbers, whose unit nobody knows, all."""
-    return 4 if run.score.n is not None else 15
+def _rated(run: Summary) -> bool:
+    """Whether its scores are an evaluator's numbers."""
+    return run.score.n is None
 
 
 def _name(run: Summary) -> str:

@@ -91,7 +91,7 @@ def generalised(found: Sequence[ArmFigures]) -> Table | None:
 
 
 def _whose(rated: bool) -> str:
-    return "score, an evaluator's or sealed," if rated else "sealed score"
+    return "score (an evaluator's or sealed)" if rated else "sealed score"
 
 
 def _mean(figure: MeanFigures, *, rated: bool) -> str:

@@ -12,8 +12,7 @@ from moevolve.journal.scores import Gain
 from moevolve.journal.text import line
 from moevolve.journal.view import RunView
 from moevolve.records import Generalised, Interval
-
-DIGITS = 4
+from moevolve.report.score import ends, short
 
 
 class BothFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,20 +89,16 @@ def _figures(
 ) -> ColumnFigures:
     return ColumnFigures(
         what=COLUMNS[column],
-        initial=None if before is None else _short(before.mean),
-        final=None if after is None else _short(after.mean),
-        initial_ci=None if before is None else (_short(before.low), _short(before.high)),
-        final_ci=None if after is None else (_short(after.low), _short(after.high)),
-        gain=None if gain is None else _short(gain.gain),
-        gain_ci=None if gain is None else (_short(gain.interval[0]), _short(gain.interval[1])),
+        initial=None if before is None else short(before.mean),
+        final=None if after is None else short(after.mean),
+        initial_ci=None if before is None else ends(before),
+        final_ci=None if after is None else ends(after),
+        gain=None if gain is None else short(gain.gain),
+        gain_ci=None if gain is None else (short(gain.interval[0]), short(gain.interval[1])),
         n=n,
     )
 
 
 def _mean(outcomes: Sequence[float | None]) -> float | None:
     answered = [each for each in outcomes if each is not None]
-    return _short(sum(answered) / len(answered)) if answered else None
-
-
-def _short(value: float) -> float:
-    return round(value, DIGITS)
+    return short(sum(answered) / len(answered)) if answered else None

@@ -10,8 +10,7 @@ from moevolve.journal.kinds.growth import said
 from moevolve.journal.scores import Skill
 from moevolve.journal.view import RunView
 from moevolve.records import Change, SkillScore
-
-DIGITS = 4
+from moevolve.report.score import ends, short
 
 
 class LevelFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +106,8 @@ def mastery(skill: Skill, levels: tuple[int, int] | None = None) -> list[LevelFi
     return [
         LevelFigures(
             level=level,
-            mean=round(found.mean, DIGITS),
-            ci=(round(found.low, DIGITS), round(found.high, DIGITS)),
+            mean=short(found.mean),
+            ci=ends(found),
             n=found.n,
         )
         for level, found in skill.mastery.items()
@@ -136,7 +135,7 @@ def _grown(view: RunView, skill: Skill, change: GrownChange, levels: tuple[int, 
 def _column(share: SkillScore) -> ColumnFigures:
     found = wilson(share.score * share.n, share.n)
     return ColumnFigures(
-        score=round(share.score, DIGITS),
-        ci=(round(found.low, DIGITS), round(found.high, DIGITS)),
+        score=short(share.score),
+        ci=ends(found),
         n=share.n,
     )

@@ -130,9 +130,16 @@ def page(summary: Summary, reader: RunReader) -> str:
         settings=Markup(escape(lines(settings))),
         split="sealed" if sealed(summary) else "dev",
         memory=memory_words(summary.memory),
-        nulls=describe(summary.nulls)[0] if summary.nulls is not None else "",
+        nulls=optimisation.nulls_line(rated)
+        if rated
+        else describe(summary.nulls)[0]
+        if summary.nulls is not None
+        else "",
         earned=[
-            each.strip() for each in earned_lines(summary.proposers, summary.operators, summary.accepted)
+            each.strip()
+            for each in earned_lines(
+                summary.proposers, summary.operators, summary.accepted, rated=rated is not None
+            )
         ],
         cost_notes=[] if summary.cost is None else cost_notes(summary.cost),
         change=lambda skill: change(summary, skill),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -11,11 +12,12 @@ from rich.text import Text
 
 from moevolve.gate.spending import AlphaSpending
 from moevolve.journal.figures import counted, duration, number
+from moevolve.journal.kinds.ratings import NULLS
 from moevolve.journal.ratings import optimises
 from moevolve.journal.reader import RunReader, read
 from moevolve.journal.text import line
 from moevolve.loop.optimise.rule import MOST, exhausted
-from moevolve.records import Answers, Arm, Sandbox, Status
+from moevolve.records import Answers, Arm, Null, NullSearched, Sandbox, Status
 from moevolve.report.summary import (
     Cost,
     Figures,
@@ -51,6 +53,18 @@ class Champion(Figures, frozen=True, kw_only=True):
 
     evaluation: int
     score: float
+
+
+class NullFigures(Figures, frozen=True, kw_only=True):
+    """What a null of the search came to at as many evaluations."""
+
+    score: float | None = None
+    """Its champion's, as `final` is the run's; absent where no program has one."""
+    over: float | None = None
+    """The champion's score less it."""
+    evaluations: int
+    failed: int
+    champion: str
 
 
 class OptimisationFigures(Figures, frozen=True, kw_only=True):
@@ -91,6 +105,8 @@ class OptimisationFigures(Figures, frozen=True, kw_only=True):
     exhausted: bool = False
     """Whether the error budget has too little left for any test to promote."""
     champions: list[Champion]
+    nulls: dict[Null, NullFigures] = {}
+    """By name; absent where the run did not ask for them."""
     seconds: float
     sandbox: Sandbox | None = None
     journal: Journal
@@ -134,11 +150,32 @@ def figures(reader: RunReader, summary: Summary) -> OptimisationFigures | None:
             Champion(evaluation=at, score=score)
             for at, score in zip(ratings.champions_at, ratings.champions, strict=True)
         ],
+        nulls={name: _null(record, ratings.champion) for name, record in ratings.nulls.items()},
         seconds=summary.seconds,
         sandbox=summary.sandbox,
         journal=summary.journal,
         error=summary.error,
     )
+
+
+def _null(record: NullSearched, final: float | None) -> NullFigures:
+    over = None if record.score is None or final is None else final - record.score
+    return NullFigures(
+        score=record.score,
+        over=over if over is not None and math.isfinite(over) else None,
+        evaluations=record.evaluations,
+        failed=record.failed,
+        champion=line(record.champion),
+    )
+
+
+def nulls_line(found: OptimisationFigures) -> str:
+    """What nulls of the search came to, beside the champion; empty where there are none."""
+    parts = [
+        f"{NULLS[name]} {number(each.score, '.8g')} (the champion {number(each.over, '+.6g')} over it)"
+        for name, each in found.nulls.items()
+    ]
+    return f"At as many evaluations, without the search: {'; '.join(parts)}" if parts else ""
 
 
 def _exhausted(reader: RunReader) -> bool:
@@ -191,6 +228,8 @@ def show(found: OptimisationFigures) -> Group:
     if found.failures:
         kinds = ", ".join(f"{line(kind)} {count}" for kind, count in found.failures.items())
         parts.append(Text(f"failed: {kinds}"))
+    if said := nulls_line(found):
+        parts.append(Text(said))
     table = Table("after evaluation", "champion's score", box=None, padding=(0, 2, 0, 0))
     for champion in found.champions[-SHOWN:]:
         table.add_row(str(champion.evaluation), number(champion.score, ".8g"))

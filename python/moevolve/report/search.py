@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from moevolve.journal.figures import amount, counted, signed
+from moevolve.journal.figures import amount, counted, number, signed
 from moevolve.journal.proposers import Account, earned
 from moevolve.journal.reader import RunReader
 from moevolve.journal.text import line
 from moevolve.report import sources
+from moevolve.report.score import exact, short
 
 MOST = 12
 """Operators that are listed, the best ones."""
@@ -66,8 +67,8 @@ def accepted(reader: RunReader) -> list[AcceptedFigures]:
     ]
 
 
-def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
-    """The accounts of proposers or operators, the best first."""
+def figures(accounts: Mapping[str, Account], *, rated: bool = False) -> list[EarnedFigures]:
+    """The accounts of proposers or operators, the best first; `rated` where gains are of an evaluator's numbers."""
     return [
         EarnedFigures(
             name=name,
@@ -75,7 +76,7 @@ def figures(accounts: Mapping[str, Account]) -> list[EarnedFigures]:
             screened=account.screened,
             passed=account.passed,
             promoted=account.promoted,
-            gain=round(account.gain, 4),
+            gain=exact(account.gain) if rated else short(account.gain),
             repeats=account.repeats,
             broken=account.broken,
             silent=account.silent,
@@ -91,18 +92,23 @@ def lines(
     proposers: Sequence[EarnedFigures],
     operators: Sequence[EarnedFigures],
     accepted: Sequence[AcceptedFigures] = (),
+    *,
+    rated: bool = False,
 ) -> list[str]:
     """Lines: who proposed with what success at what cost, which operators earned theirs, which did not, and what kinds of
     edits were accepted, in which files; none where nothing was proposed. Whoever had a candidate that passed the
     screening with a gain earned something."""
-    found = []
+    found, gain = list[str](), _rated if rated else signed
     if any(each.made or each.requests or each.silent for each in proposers):
-        found.append("Proposers: " + "; ".join(map(_proposer, proposers)))
+        found.append("Proposers: " + "; ".join(_proposer(each, gain) for each in proposers))
     earned = [each for each in operators if each.promoted or each.gain > 0]
     idle = [each for each in operators if each not in earned and each.screened]
     idle.sort(key=lambda each: (-each.attempts, each.name))
     for head, group in (("Operators that earned their cost", earned), ("Operators that did not", idle)):
-        shown = [*map(_operator, group[:MOST]), *([f"{len(group) - MOST} more"] if group[MOST:] else [])]
+        shown = [
+            *(_operator(each, gain) for each in group[:MOST]),
+            *([f"{len(group) - MOST} more"] if group[MOST:] else []),
+        ]
         found += [f"{head}: " + "; ".join(shown)] if group else []
     if accepted:
         shown = [
@@ -118,10 +124,10 @@ def _accepted(each: AcceptedFigures) -> str:
     return f"{line(each.operator, LONGEST)} {each.edits:,}" + (f" in {files}" if files else "")
 
 
-def _proposer(each: EarnedFigures) -> str:
+def _proposer(each: EarnedFigures, gain: Callable[[float], str]) -> str:
     parts = [
         f"{line(each.name, LONGEST)} {each.promoted:,} promoted, {each.passed:,} of {each.screened:,} passed",
-        f"{signed(each.gain)} in the screening",
+        f"{gain(each.gain)} in the screening",
     ]
     parts += [f"{each.broken:,} broken"] if each.broken else []
     parts += [f"{each.repeats:,} repeated"] if each.repeats else []
@@ -136,9 +142,14 @@ def _proposer(each: EarnedFigures) -> str:
     return f"{', '.join(parts)}, for {' and '.join(cost)}{share}"
 
 
-def _operator(each: EarnedFigures) -> str:
+def _operator(each: EarnedFigures, gain: Callable[[float], str]) -> str:
     parts = [f"{line(each.name, LONGEST)} {each.passed:,} of {each.screened:,} passed"]
-    parts += [signed(each.gain)] if each.gain else []
+    parts += [gain(each.gain)] if each.gain else []
     parts += [f"{each.promoted:,} promoted"] if each.promoted else []
     parts += [f"for {counted(each.attempts, 'attempt')}"] if each.attempts else []
     return ", ".join(parts)
+
+
+def _rated(gain: float) -> str:
+    """A gain in an evaluator's numbers."""
+    return number(gain, "+.6g")

@@ -18,15 +18,14 @@ from moevolve.journal.ratings import Ratings, optimises
 from moevolve.journal.reader import Readable, RunReader, read
 from moevolve.journal.scores import Gain, Point, Skill, Split
 from moevolve.journal.view import RunView
-from moevolve.records import Answers, Arm, Gated, Guarded, Interval, Level, Nulls, Sandbox, Status, Suspect
+from moevolve.records import Answers, Arm, Gated, Guarded, Level, Nulls, Sandbox, Status, Suspect
 from moevolve.report.ablation import AblationFigures, ablation
 from moevolve.report.generalisation import ColumnFigures, generalisation
 from moevolve.report.growth import GrowthFigures, growth
+from moevolve.report.score import ends, short
 from moevolve.report.search import AcceptedFigures, EarnedFigures, accepted
 from moevolve.report.search import figures as earnings
 
-DIGITS = 4
-"""Decimals of scores in the summary."""
 ALARMS = 100
 """Most alarms that are listed."""
 GATES = 1000
@@ -314,8 +313,8 @@ def summarise(reader: RunReader, head: str, sandbox: Sandbox | None) -> Summary:
         gates=_gates(reader),
         ablations=[ablation(reader.entry(seq).record) for seq in reader.view.ablations[-GATES:]],
         screened=view.screened,
-        proposers=earnings(view.accounts.proposers),
-        operators=earnings(view.accounts.operators),
+        proposers=earnings(view.accounts.proposers, rated=optimises(started)),
+        operators=earnings(view.accounts.operators, rated=optimises(started)),
         accepted=[] if optimises(started) else accepted(reader),
         growth=growth(view),
         generalisation=generalisation(view),
@@ -357,27 +356,19 @@ def _alarms(reader: RunReader) -> list[AlarmFigures]:
     ]
 
 
-def _short(value: float) -> float:
-    return round(value, DIGITS)
-
-
-def _ci(interval: Interval) -> Bounds:
-    return _short(interval.low), _short(interval.high)
-
-
 def _score(before: Point | None, after: Point | None, gain: Gain | None) -> Score:
     return Score(
-        initial=_short(before.score.mean) if before else None,
-        final=_short(after.score.mean) if after else None,
-        initial_ci=_ci(before.score) if before else None,
-        final_ci=_ci(after.score) if after else None,
-        gain=_short(gain.gain) if gain else None,
-        gain_ci=(_short(gain.interval[0]), _short(gain.interval[1])) if gain else None,
+        initial=short(before.score.mean) if before else None,
+        final=short(after.score.mean) if after else None,
+        initial_ci=ends(before.score) if before else None,
+        final_ci=ends(after.score) if after else None,
+        gain=short(gain.gain) if gain else None,
+        gain_ci=(short(gain.interval[0]), short(gain.interval[1])) if gain else None,
         n=before.score.n if before else None,
-        bare_initial=_short(before.bare.mean) if before and before.bare else None,
-        bare_final=_short(after.bare.mean) if after and after.bare else None,
-        bare_initial_ci=_ci(before.bare) if before and before.bare else None,
-        bare_final_ci=_ci(after.bare) if after and after.bare else None,
+        bare_initial=short(before.bare.mean) if before and before.bare else None,
+        bare_final=short(after.bare.mean) if after and after.bare else None,
+        bare_initial_ci=ends(before.bare) if before and before.bare else None,
+        bare_final_ci=ends(after.bare) if after and after.bare else None,
     )
 
 
@@ -390,7 +381,7 @@ def _rated(ratings: Ratings) -> Score:
 
 def _skill(skill: Skill) -> SkillFigures:
     def share(of: dict[str, Any], split: Split) -> float | None:
-        return _short(of[split].score) if split in of else None
+        return short(of[split].score) if split in of else None
 
     level, level_ci = skill.level or (None, None)
     initial_level, initial_level_ci = skill.first_level or (None, None)
@@ -408,11 +399,11 @@ def _skill(skill: Skill) -> SkillFigures:
 
 
 def _curve(point: Point) -> CurvePoint:
-    low, high = _ci(point.score)
+    low, high = ends(point.score)
     return CurvePoint(
         cycle=point.cycle,
         split=point.split,
-        score=_short(point.score.mean),
+        score=short(point.score.mean),
         low=low,
         high=high,
         n=point.score.n,
@@ -441,8 +432,8 @@ def _gates(reader: RunReader) -> list[GateFigures]:
                 n=record.n,
                 wins=record.wins,
                 losses=record.losses,
-                gain=_short(record.gain),
-                evidence=_short(record.evidence),
+                gain=short(record.gain),
+                evidence=short(record.evidence),
                 alpha=record.alpha,
                 vetoes=list(record.vetoes),
             )

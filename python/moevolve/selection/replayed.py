@@ -8,6 +8,7 @@ from statistics import fmean
 
 import msgspec
 
+from moevolve.journal.averages import mean as average
 from moevolve.records import (
     Chosen,
     Gated,
@@ -63,7 +64,7 @@ def recorded(records: Iterable[Record]) -> Tree:
                 if record.score is not None:
                     rated.append(record.score)
                     # Of several scores the first one is the luckiest of many.
-                    node = msgspec.structs.replace(node, score=fmean(rated[1:] or rated))
+                    node = msgspec.structs.replace(node, score=average(rated[1:] or rated))
                 if record.purpose == "candidate":
                     scores = {k: float(v) for k, v in record.metrics.items() if type(v) in (int, float)}
                     born = record.evaluation if node.parent is not None else None

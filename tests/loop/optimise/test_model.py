@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
 from scripted_endpoint import MODEL, ScriptedEndpoint, running  # noqa: E402
 
+from moevolve.auditor import audit  # noqa: E402
 from moevolve.errors import ConfigError  # noqa: E402
 from moevolve.journal.control import Inbox, Request  # noqa: E402
 from moevolve.journal.store import RunStore  # noqa: E402
@@ -190,3 +191,26 @@ def test_a_run_that_a_person_ends_is_replayed_with_all_its_bills(
 def test_a_model_without_a_server_is_refused(problem: EvaluatorFolder) -> None:
     with pytest.raises(ConfigError, match="go together"):
         settings(problem, {"proposers": ["model"]})
+
+
+def test_nulls_ask_the_model_on_bills_of_their_own_and_are_replayed_without_it(
+    problem: EvaluatorFolder, author: Author, tmp_path: Path
+) -> None:
+    """A null's prompt has its parent, and neither another program nor a failure."""
+    out = tmp_path / "out"
+    more = {"evaluations": 8, "nulls": "on"}
+    optimisation.start(problem, settings(problem, given(author, **more)), out, workers=1)
+    asked = [sum(each.requests for each in records(path) if isinstance(each, Metered)) for path in three(out)]
+    assert all(asked) and sum(asked) == len(author.seen)
+    of_nulls = [body["messages"][-1]["content"] for body in author.seen[asked[0] :]]
+    assert not any("Another good program" in each or "Other programs failed" in each for each in of_nulls)
+    assert all("A = -1\n" in each for each in of_nulls[: asked[1]])
+    author.server.shutdown()
+    recorded, replayed = runs.replay(out, tmp_path / "again")
+    assert recorded == replayed
+    assert audit(out).ok, audit(out).findings
+
+
+def three(out: Path) -> list[Path]:
+    """A run and its nulls."""
+    return [out, *(out / "nulls" / name for name in ("best_of", "random_search"))]

@@ -9,18 +9,27 @@ import pytest
 from optimising import started
 
 from moevolve.errors import ConfigError, UsageError
+from moevolve.gate.spending import AlphaSpending
+from moevolve.loop.optimise import rule
 from moevolve.loop.optimise.settings import settings
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import EvaluatorFolder
 
 
-def test_too_few_scores_for_the_error_budget_are_refused(problem: Callable[..., EvaluatorFolder]) -> None:
+def test_an_error_budget_that_no_test_can_meet_is_refused(problem: Callable[..., EvaluatorFolder]) -> None:
     folder = problem()
-    with pytest.raises(ConfigError, match=r"fresh=4 and alpha=0\.05"):
-        settings(folder, {"fresh": 4, "alpha": 0.05})
-    with pytest.raises(ConfigError, match=r"fresh=12 and alpha=1e-06"):
-        settings(folder, {"fresh": 12, "alpha": 1e-6})
-    assert settings(folder, {"fresh": 5, "alpha": 0.05}).fresh == 5
+    for fresh in (4, rule.MOST):
+        with pytest.raises(ConfigError, match=r"alpha=1e-06: no test can promote"):
+            settings(folder, {"fresh": fresh, "alpha": 1e-6})
+    with pytest.raises(ConfigError, match="fresh"):
+        settings(folder, {"fresh": rule.MOST + 1})
+
+
+def test_few_scores_are_as_many_as_the_first_test_takes(problem: Callable[..., EvaluatorFolder]) -> None:
+    """A test takes more of them by itself where its level asks for more."""
+    chosen = settings(problem(), {"fresh": 4, "alpha": 0.05})
+    level = AlphaSpending(alpha=chosen.alpha).level
+    assert chosen.fresh == 4 < rule.size(level, chosen.fresh) and not rule.exhausted(level)
 
 
 @pytest.mark.parametrize(

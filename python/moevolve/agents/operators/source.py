@@ -34,7 +34,7 @@ def parse(text):
     """
     try:
         return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Inapplicable(f"the source does not parse: {error}") from error
 
 

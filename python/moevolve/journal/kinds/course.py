@@ -112,6 +112,9 @@ def _extend(view: RunView, record: RunExtended, seq: int, at: float) -> None:
     view.finished = False
     view.planned = record.cycles
     view.extensions += 1
+    # What its end measured is of a champion that may change; its new end measures it again.
+    view.generalised.clear()
+    view.nulls = None
 
 
 @says(Learned)

@@ -9,10 +9,16 @@ from moevolve.journal.averages import mean
 from moevolve.journal.figures import counted, number
 from moevolve.journal.kinds.registry import Said, folds, says
 from moevolve.journal.text import line
-from moevolve.records import Improved, Rated
+from moevolve.records import Improved, Null, NullSearched, Rated
 
 if TYPE_CHECKING:
     from moevolve.journal.view import RunView
+
+NULLS: dict[Null, str] = {
+    "best_of": "the best of as many children of the first program",
+    "random_search": "random search",
+}
+"""What each null is called."""
 
 
 @says(Rated)
@@ -67,3 +73,18 @@ def _improve(view: RunView, record: Improved, seq: int, at: float) -> None:
             better = mean(ours) - mean(theirs) if ours and theirs else 0.0
             view.accounts.improved(view.variants.operator(row), better if math.isfinite(better) else 0.0)
         view.crown(record.candidate, seq)
+
+
+@says(NullSearched)
+def _null_searched(record: NullSearched) -> Said:
+    failed = f", {record.failed:,} of them failed" if record.failed else ""
+    return (
+        f"At {counted(record.evaluations, 'evaluation')}{failed}, {NULLS[record.null]} came to "
+        f"{number(record.score)} by {line(record.champion)}",
+        "curve",
+    )
+
+
+@folds(NullSearched)
+def _search_null(view: RunView, record: NullSearched, seq: int, at: float) -> None:
+    view.ratings.nulls[record.null] = record

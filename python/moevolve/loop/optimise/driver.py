@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
-from pathlib import Path
 
 import msgspec
 
@@ -14,12 +13,12 @@ from moevolve.errors import MoevolveError
 from moevolve.journal import evaluations, seal
 from moevolve.journal.store import Put, RunStore
 from moevolve.journal.writer import JournalWriter
-from moevolve.loop import writing
 from moevolve.loop.control import Control
 from moevolve.loop.optimise.archive import ProgramArchive
 from moevolve.loop.optimise.hearing import Hearing
 from moevolve.loop.optimise.model import Model
 from moevolve.loop.optimise.proposers import OPERATORS
+from moevolve.loop.optimise.recorded import STAGE, modelled, recorded_plan
 from moevolve.loop.optimise.search import MODEL, Plan, Search, blob, hash_of
 from moevolve.loop.optimise.settings import Settings
 from moevolve.loop.optimise.workers import Workers
@@ -29,7 +28,8 @@ from moevolve.records import (
     Controlled,
     Entry,
     Imported,
-    Metered,
+    Null,
+    NullSearched,
     Rated,
     Record,
     RunFinished,
@@ -44,9 +44,6 @@ OnEvent = Callable[[Entry], None]
 OnState = Callable[[State], None]
 PLANS, RESULTS = "planned", "evaluated"
 """Tables: evaluations that are not on record yet, and what came of those of them that have ended."""
-STAGE = "evaluation"
-BILLED = f"{writing.STAGE} {STAGE} "
-"""What a bill's stage begins with, before the evaluation's number."""
 SAYING = 0.5
 """Seconds between two sayings of how far the run is."""
 QUICK = 0.05
@@ -56,7 +53,17 @@ FADING = 0.9
 
 
 class Driver:
-    """One run under way."""
+    """One run under way.
+
+    Args:
+        store: the run, open for writing.
+        settings: of the run.
+        folder: the evaluator's.
+        on_event: called with every entry that is new.
+        on_state: called with every change of state.
+        recorded: the run that is done again.
+        interrupted: of a null, whether somebody asks something of the run that it is of; then it pauses.
+    """
 
     def __init__(
         self,
@@ -66,6 +73,7 @@ class Driver:
         on_event: OnEvent | None,
         on_state: OnState | None,
         recorded: RunStore | None = None,
+        interrupted: Callable[[], bool] | None = None,
     ) -> None:
         self.journal = JournalWriter(store, len(store), on_event, on_state)
         self._store = store
@@ -75,16 +83,21 @@ class Driver:
         self._recorded = recorded
         self._control = Control(store, recorded)
         self._attended = 0.0
+        self._interrupted = interrupted
         self._model: Model | None = None
         if settings.proposer.endpoint is not None:
             self._model = Model(settings, store, self.journal, recorded, self._told)
-        self._modelled = None if recorded is None else _modelled(recorded)
+        self._modelled = None if recorded is None else modelled(recorded)
         """Evaluations that the model was asked for, in a replay."""
         self._search = Search(settings, folder, store, self._archive, self._model, modelled=self._modelled)
         self._stopped = False
         """Whether a person has ended the run; a resumed one meets that again."""
+        self._searched: set[Null] = set()
+        """Nulls that are on record."""
         for _, record, _ in store.records():
             self._search.take(record)
+            if isinstance(record, NullSearched):
+                self._searched.add(record.null)
             self._stopped = self._stopped or (isinstance(record, Controlled) and record.command == "stop")
         self._plans = [msgspec.msgpack.decode(body, type=Plan) for _, body in store.scan(PLANS)]
         self._results = {
@@ -101,8 +114,8 @@ class Driver:
         """What the evaluator said at the evaluation that goes on record now, which no table has yet."""
         self._said = 0.0
 
-    def drive(self, workers: int | None) -> Path:
-        """Evaluates to the end."""
+    def drive(self, workers: int | None) -> bool:
+        """Evaluates to the end; False where a pause holds."""
         most = min(workers or 10**6, self._settings.in_flight)
         pool = self._pool = Workers(self._folder, self._settings.limits, None if workers is None else most)
         sandbox: Sandbox | None = None
@@ -111,10 +124,11 @@ class Driver:
                 # What has ended and lies in no table goes on record first: a pause would lose it.
                 if not self._unkept and (asked := self._attend()) is not None:
                     if asked == "stop":
+                        self._stopped = True
                         break
                     self._keep()
                     self._say("paused", "paused")
-                    return self._store.path
+                    return False
                 self._begin(pool)
                 if pool.sandbox is not None and pool.sandbox != sandbox:
                     sandbox = pool.sandbox
@@ -125,15 +139,53 @@ class Driver:
         except BaseException as error:
             with suppress(MoevolveError):  # The one on its way says more.
                 self._keep()
-            stopped = isinstance(error, KeyboardInterrupt)
-            self._say("interrupted" if stopped else "failed", "stopped" if stopped else "failed", str(error))
+            self._fail(error)
             raise
         finally:
             pool.close()
             if self._model is not None:
                 self._model.close()
-        self._finish()
-        return self._store.path
+        return True
+
+    def nulls(self, names: Sequence[Null], search: Callable[[Null], NullSearched | None]) -> bool:
+        """Puts what nulls come to on record; False where a pause holds.
+
+        Args:
+            names: the nulls.
+            search: runs one, or does it again; returns its record, None where it was interrupted.
+        """
+        try:
+            for name in names:
+                while name not in self._searched:
+                    self._attended = -inf
+                    asked = self._attend()
+                    if asked == "pause":
+                        self._say("paused", "paused")
+                        return False
+                    if asked == "stop" or self._stopped:
+                        self._stopped = True
+                        return True
+                    if (record := search(name)) is not None:
+                        self.journal.write([record])
+                        self._searched.add(name)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if self._recorded is not None:
+            self._attend()
+        return True
+
+    def asked(self) -> bool:
+        """Whether somebody asks something of the run that it has not taken up."""
+        return self._control.waiting()
+
+    def tell(self, what: str, share: float) -> None:
+        """Says what is being done beside the run's own evaluations."""
+        self.journal.state(what, share)
+
+    def _fail(self, error: BaseException) -> None:
+        stopped = isinstance(error, KeyboardInterrupt)
+        self._say("interrupted" if stopped else "failed", "stopped" if stopped else "failed", str(error))
 
     def again(self, source: RunStore, records: Sequence[Record]) -> None:
         """Does again what is on record."""
@@ -148,7 +200,7 @@ class Driver:
                 plan = self._search.plan(self._next, self._plans)
                 record = rated.get(plan.evaluation)
                 if not steady and record is not None and plan.purpose == record.purpose == "candidate":
-                    plan = _recorded(plan, made[record.variant], record, source, self._folder)
+                    plan = recorded_plan(plan, made[record.variant], record, source, self._folder)
                 self._planned(plan, [], [])
                 continue
             found = rated[self._plans[0].evaluation]
@@ -159,8 +211,6 @@ class Driver:
             self._results[found.evaluation] = msgspec.convert(said, Evaluation)
             self._apply([])
         self._attend()
-        if isinstance(records[-1], RunFinished):
-            self._finish()
 
     def _attend(self) -> Command | None:
         """Takes up what a person asked; `stop` or `pause` where that holds now."""
@@ -168,6 +218,8 @@ class Driver:
         if self._recorded is None and now - self._attended < SAYING:
             return None
         self._attended = now
+        if self._interrupted is not None and self._interrupted():
+            return "pause"
         while (asked := self._control.next(self.journal.cursor)) is not None:
             command = asked.request.command
             if command == "import":
@@ -309,7 +361,8 @@ class Driver:
             self._store.puts(kept)
         self._unkept.clear()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Ends the run: the champion's program, the last record, the seal."""
         genome_in(self._store, self._archive.best().text).write(self._store.path / "program")
         best = self._archive.best()
         self.journal.write([RunFinished(cycles=0, champion=best.id, seal=seal.DIGEST)])
@@ -324,25 +377,3 @@ class Driver:
         self._said = now
         done, total = self._archive.applied, self._settings.evaluations
         self.journal.state(f"{what}: {done}/{total} evaluations", done / total, status=status, error=error)
-
-
-def _modelled(recorded: RunStore) -> set[int]:
-    """Evaluations whose programs a model was asked for, by its bills."""
-    stages = (record.stage for _, record, _ in recorded.records() if isinstance(record, Metered))
-    numbers = (stage.removeprefix(BILLED) for stage in stages if stage.startswith(BILLED))
-    return {int(number) for number in numbers if number.isdecimal()}
-
-
-def _recorded(
-    plan: Plan, variant: VariantAdded, rated: Rated, source: RunStore, folder: EvaluatorFolder
-) -> Plan:
-    """The plan with the program on record, where a proposer is not asked again."""
-    refused = rated.failure if rated.failure in ("duplicate", "rejected") else None
-    return msgspec.structs.replace(
-        plan,
-        text=genome_in(source, variant.program).files[folder.program],
-        operator=variant.operator,
-        summary=variant.summary,
-        refused=refused,
-        detail=rated.detail if refused else "",
-    )

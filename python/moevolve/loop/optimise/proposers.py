@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from moevolve.errors import UsageError
+from moevolve.proposers.operators.operator import parsed
 from moevolve.tasks.evaluators.marks import blocks
 from moevolve.tasks.folder import imported
 
@@ -201,12 +202,7 @@ def replaced(text: str, changes: Sequence[tuple[int, int, str]]) -> str:
 
 def _parsed(text: str) -> ast.Module | None:
     """The syntax tree of a Python program whose lines are ours; None where it is none."""
-    if "\r" in text.replace("\r\n", ""):
-        return None
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    return None if "\r" in text.replace("\r\n", "") else parsed(text)
 
 
 def _exchanged(first: str, second: str) -> str:

@@ -7,6 +7,7 @@ makes no evaluation twice that had ended, and goes on to the record of the undis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,14 +15,18 @@ import msgspec
 from moevolve.errors import DivergedError, UsageError
 from moevolve.journal import seal
 from moevolve.journal.store import RunStore
+from moevolve.loop.optimise import nulls
 from moevolve.loop.optimise import settings as settings_
 from moevolve.loop.optimise.driver import Driver, OnEvent, OnState
 from moevolve.loop.optimise.search import hash_of
 from moevolve.loop.optimise.settings import FOLDER, Settings
 from moevolve.records import (
     Entry,
+    Null,
+    NullSearched,
     RunFinished,
     RunStarted,
+    State,
 )
 from moevolve.tasks import folder as files
 from moevolve.tasks.evaluators.folder import LARGEST_PROGRAM, EvaluatorFolder
@@ -36,6 +41,7 @@ def start(
     on_state: OnState | None = None,
     *,
     workers: int | None = None,
+    interrupted: Callable[[], bool] | None = None,
 ) -> Path:
     """Runs an optimisation in the folder `out`; returns the folder.
 
@@ -44,6 +50,7 @@ def start(
         settings: of the run.
         out: a folder that holds no run yet.
         workers: processes that evaluate at the same time; they change nothing but the time it takes.
+        interrupted: see `Driver`.
 
     Raises:
         UsageError: the folder holds a run, the evaluator cannot be imported, or nobody would evaluate.
@@ -76,9 +83,33 @@ def start(
             parameters=0,
             grader=files.digest(store.path / FOLDER),
         )
-        run = Driver(store, settings, copied, on_event, on_state)
+        run = Driver(store, settings, copied, on_event, on_state, interrupted=interrupted)
         run.journal.write([began])
-        return run.drive(workers)
+        return _to_the_end(run, store, settings, copied, workers)
+
+
+def _to_the_end(
+    run: Driver, store: RunStore, settings: Settings, folder: EvaluatorFolder, workers: int | None
+) -> Path:
+    """Evaluates, runs the nulls that were asked for, and ends the run, unless a pause holds."""
+
+    def search(name: Null) -> NullSearched | None:
+        def tell(state: State) -> None:
+            run.tell(f"null {name}, {state.stage}", state.done)
+
+        def begin(out: Path) -> None:
+            chosen = nulls.settings_of(settings, name)
+            start(folder, chosen, out, None, tell, workers=workers, interrupted=run.asked)
+
+        def go_on(store: RunStore) -> None:
+            resume(store, None, tell, workers=workers, interrupted=run.asked)
+
+        return nulls.search(store.path, name, begin, go_on)
+
+    names = nulls.NAMES if settings.nulls == "on" else ()
+    if run.drive(workers) and run.nulls(names, search):
+        run.finish()
+    return store.path
 
 
 def is_optimisation(store: RunStore) -> bool:
@@ -94,6 +125,7 @@ def resume(
     on_state: OnState | None = None,
     *,
     workers: int | None = None,
+    interrupted: Callable[[], bool] | None = None,
 ) -> Path:
     """Goes on with a run that is open for writing; a finished one is left as it is.
 
@@ -108,7 +140,8 @@ def resume(
             seal.write(store)
         return store.path
     _same_rule(settings, store)
-    return Driver(store, settings, folder, on_event, on_state).drive(workers)
+    run = Driver(store, settings, folder, on_event, on_state, interrupted=interrupted)
+    return _to_the_end(run, store, settings, folder, workers)
 
 
 def on_record(store: RunStore) -> tuple[Settings, EvaluatorFolder]:
@@ -172,5 +205,18 @@ def replay(
         files.copy(source.path / FOLDER, store.path / FOLDER)
         run = Driver(store, settings, folder, compare, on_state, source)
         run.journal.write([entries[0].record])
-        run.again(source, [entry.record for entry in entries])
+        records = [entry.record for entry in entries]
+        on_file = [record.null for record in records if isinstance(record, NullSearched)]
+        run.again(source, records)
+        run.nulls(on_file, lambda name: _null_again(source.path, store.path, name))
+        if isinstance(records[-1], RunFinished):
+            run.finish()
         return source.head(), store.head()
+
+
+def _null_again(source: Path, scratch: Path, name: Null) -> NullSearched:
+    """A null done again; errors as of `replay`."""
+    nulls.folder(scratch, name).parent.mkdir(exist_ok=True)
+    with RunStore.open(nulls.folder(source, name)) as recorded:
+        replay(recorded, nulls.folder(scratch, name))
+    return nulls.searched(scratch, name)

@@ -15,7 +15,7 @@ from moevolve.agents.genome import Genome
 from moevolve.errors import MoevolveError
 from moevolve.journal.store import RunStore
 from moevolve.loop.optimise import proposers, rule
-from moevolve.loop.optimise.archive import ProgramArchive
+from moevolve.loop.optimise.archive import Program, ProgramArchive
 from moevolve.loop.optimise.proposers import OPERATORS, Brief, ProgramProposer, Proposal
 from moevolve.loop.optimise.settings import Settings
 from moevolve.loop.variants import encode, genome_in
@@ -29,6 +29,8 @@ from moevolve.tasks.evaluators.marks import outside
 from moevolve.tasks.evaluators.verdict import Evaluation
 
 MODEL = "model"
+FIRST = "v0"
+"""The first program."""
 TRIES = 8
 """Draws of an operator until a program is new."""
 OTHERS = 4
@@ -129,9 +131,11 @@ class Search:
             begun: evaluations before it that are not on record yet.
         """
         if evaluation == 0:
-            return Plan(evaluation=0, variant="v0", purpose="candidate", text=self._folder.initial())
+            return Plan(evaluation=0, variant=FIRST, purpose="candidate", text=self._folder.initial())
         pending = Counter(each.variant for each in begun)
         wanted = rule.wanted(self._archive, self._settings.fresh, pending)
+        if wanted is None and self._settings.null == "best_of":
+            return self._child(evaluation, FIRST, begun)
         if wanted is None:
             tree = self._archive.tree(
                 evaluation, shares=self._settings.selection == "hgm", features=self._features
@@ -189,18 +193,32 @@ class Search:
     def _brief(self, evaluation: int, parent: str) -> Brief:
         archive = self._archive
         program = archive.programs[parent]
+        if self._settings.null is not None:
+            # Nothing of the search but the parent reaches a null's proposer.
+            return self._told(evaluation, program, best=self.text(program.text), others=[], failures=())
         best = sorted(archive.members, key=archive.value, reverse=True)[: OTHERS + 2]
         others = [id for id in best if id not in (parent, archive.champion)][:OTHERS]
+        return self._told(
+            evaluation,
+            program,
+            best=self.text(archive.best().text),
+            others=[self.text(archive.programs[id].text) for id in others],
+            failures=self._failures,
+        )
+
+    def _told(
+        self, evaluation: int, program: Program, *, best: str, others: list[str], failures: Sequence[str]
+    ) -> Brief:
         return Brief(
             parent=self.text(program.text),
             score=program.score,
             metrics=dict(program.metrics),
-            best=self.text(archive.best().text),
-            others=[self.text(archive.programs[id].text) for id in others],
+            best=best,
+            others=others,
             task=self._folder.task,
             evaluation=evaluation,
             evaluations=self._settings.evaluations,
-            failures=tuple(self._failures),
+            failures=tuple(failures),
         )
 
     def _fault(self, text: str, parent: str, under_way: set[str]) -> tuple[str, str] | None:

@@ -12,7 +12,8 @@ from moevolve.config.io import put
 from moevolve.config.schema import ProposerSettings
 from moevolve.errors import ConfigError
 from moevolve.gate.spending import AlphaSpending
-from moevolve.loop.optimise.rule import least_p
+from moevolve.loop.optimise.rule import MOST, exhausted, least_p
+from moevolve.records import Null
 from moevolve.selection.table import policy
 from moevolve.tasks.evaluators import folder as folders
 from moevolve.tasks.evaluators.folder import Contract, EvaluatorFolder
@@ -46,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Who writes children, in turn."""
     marks: bool = False
     """Refuse edits outside of the program's EVOLVE-BLOCK marks."""
-    fresh: Annotated[int, Meta(ge=4, le=12)] = 8
+    fresh: Annotated[int, Meta(ge=4, le=MOST)] = 8
     """Fresh scores of each side that decide, at least, where scores differ from one evaluation to the next."""
     alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
     """Bound on the probability that a run ever promotes a program that is no better, where scores differ."""
@@ -58,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The rule of decisions. By 1 and 2, those of older versions, every test takes `fresh` scores; by 1 only the two
     programs at hand said whether scores differ."""
     limits: EvaluatorLimits = EvaluatorLimits()
+    nulls: Literal["off", "on"] = "off"
+    """Whether nulls of its search run beside it at the end, each at as many evaluations (`nulls.py`)."""
+    null: Null | None = None
+    """Which null the run is; None of one that searches."""
 
     def __post_init__(self) -> None:
         if self.proposer.command:
@@ -109,8 +114,9 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
     if folder.seed is not None:
         table["seed"] = folder.seed
     table["decisions"] = DECISIONS
-    if "decisions" in given:
-        raise ConfigError("optimisation settings: decisions says which version decided, and is no setting")
+    for key, what in (("decisions", "says which version decided"), ("null", "says which null a run is")):
+        if key in given:
+            raise ConfigError(f"optimisation settings: {key} {what}, and is no setting")
     for key, value in given.items():
         if value is not None:
             put(table, key, value)
@@ -131,10 +137,10 @@ def settings(folder: EvaluatorFolder, given: dict[str, Any]) -> Settings:
             "and EVOLVE-BLOCK-END: nothing of it could be changed"
         )
     level = AlphaSpending(alpha=found.alpha).level
-    if (least := least_p(found.fresh)) > level:
+    if exhausted(level):
         raise ConfigError(
-            f"optimisation settings: fresh={found.fresh} and alpha={found.alpha:g}: no test of so few scores can promote, "
-            f"since its p-value is {least:.2g} at least, and the first decision needs {level:.2g}"
+            f"optimisation settings: alpha={found.alpha:g}: no test can promote, since the p-value of {MOST} scores a side, "
+            f"the most that one takes, is {least_p(MOST):.2g} at least, and the first decision needs {level:.2g}"
         )
     own = tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in found.proposers)
     section = found.proposer

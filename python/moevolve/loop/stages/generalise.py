@@ -52,7 +52,7 @@ def _scored(run: RunContext, column: Column, held: HeldOut) -> Generalised:
         return _absent(run, column, reason)
     stage: Stage = (run.config.seed, 0, "generalise", column)
     first = next(iter(run.archive))
-    # Memory was empty when the run began.
+    # What the run learnt is not the first variant's; what it took over from other runs is left out with it.
     requests = (
         msgspec.structs.replace(run.rollouts(first, tasks, stage), memory=False),
         run.rollouts(run.champion, tasks, stage),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
@@ -43,10 +44,12 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def parsed(text: str) -> ast.Module | None:
-    """The tree of a file; None where it is no Python."""
+    """The tree of a file; None where it is no Python, or nests deeper than Python reads."""
     try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
