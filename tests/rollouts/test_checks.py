@@ -189,7 +189,7 @@ def test_a_check_sees_the_tasks_files_where_an_attempt_left_none(tmp_path: Path)
     ("check", "why"),
     [
         ("missing()\n" + EQUAL, "check.py cannot be imported: NameError"),
-        ("import os\nos._exit(0)\n" + EQUAL, "no process starts that has imported"),
+        ("import os\nos._exit(0)\n" + EQUAL, "ends its process, or does not end, when it is imported"),
         ("from other import *\ncheck = 3\n", "defines no function check"),
     ],
 )
