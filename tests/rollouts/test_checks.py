@@ -191,6 +191,10 @@ def test_a_check_sees_the_tasks_files_where_an_attempt_left_none(tmp_path: Path)
         ("missing()\n" + EQUAL, "check.py cannot be imported: NameError"),
         ("import os\nos._exit(0)\n" + EQUAL, "ends its process, or does not end, when it is imported"),
         ("from other import *\ncheck = 3\n", "defines no function check"),
+        (
+            "from pathlib import Path\nPath(__file__).with_name('tasks.jsonl').read_text()\n" + EQUAL,
+            "tasks.jsonl is closed to checks: `task` is the line",
+        ),
     ],
 )
 def test_a_check_that_cannot_be_imported_is_named_before_anything_is_attempted(

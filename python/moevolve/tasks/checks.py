@@ -16,6 +16,8 @@ from moevolve.tasks.task import Verdict, WorkspaceCheck
 
 Check = Callable[[dict[str, Any], str, Path | None], "float | Verdict"]
 
+TASKS = "tasks.jsonl"
+"""What stands beside a check, and is closed to it."""
 CARRIED = "moevolve.tasks.verifiers"
 """A check that imports this is made beside the run and sent to the graders: an environment's data lie anywhere."""
 

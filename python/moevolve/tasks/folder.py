@@ -26,7 +26,7 @@ from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
 from moevolve.protocol.messages import Message
 from moevolve.tasks import registry
-from moevolve.tasks.checks import Check, check_files, check_of
+from moevolve.tasks.checks import TASKS, Check, check_files, check_of
 from moevolve.tasks.environment import Environment, kinds_in
 from moevolve.tasks.files import FOLDER, TaskFiles, files_of
 from moevolve.tasks.installed import installed, located
@@ -38,7 +38,7 @@ from moevolve.tasks.suite import SUITES, Suite, nearest, register
 from moevolve.tasks.suite_file import SkillSection, SuiteFile, suite_file
 from moevolve.tasks.task import Match, Task, WorkspaceCheck
 
-SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
+SETTINGS, CHECK, TOOLS = "suite.toml", "check.py", "tools.py"
 ENVIRONMENT, SKILLS = "environment.py", "skills.py"
 
 MOST_FILES = 10_000

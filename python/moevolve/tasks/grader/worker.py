@@ -23,7 +23,7 @@ from types import FrameType
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.tasks.checks import Check, CheckFile
+from moevolve.tasks.checks import TASKS, Check, CheckFile
 from moevolve.tasks.grader import carried
 from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, SUCCESS, failure_of, grade, refused, trace
 from moevolve.tasks.skill import Skill
@@ -251,7 +251,8 @@ def _proved(proof: Proof) -> Verdict:
         try:
             _of(file).load()
         except UsageError as error:
-            return refused(IMPORT, str(error))
+            closed = f"; {TASKS} is closed to checks: `task` is the line that an answer is about"
+            return refused(IMPORT, f"{error}{closed if TASKS in str(error) else ''}")
     return SUCCESS
 
 
