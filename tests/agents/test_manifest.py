@@ -9,8 +9,9 @@ from random import Random
 import msgspec
 import pytest
 
-from moevolve.agents.box.attempt import _input
+from moevolve.agents.box.attempt import job_of
 from moevolve.agents.box.chat import Unfit, chat, completion
+from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.brief import Brief, Success
 from moevolve.agents.genome import Genome, load
 from moevolve.agents.manifest import manifest_of
@@ -59,6 +60,10 @@ def test_a_function_may_say_what_an_attempt_asks_of_the_policy_and_a_runs_file_d
     config = Config.load("small")
     solver = with_asked(config, genome).roles.solver
     assert (solver.tokens, solver.requests, solver.seconds) == (20_000, 8, 30.0)
+    written_out = Genome(files=genome.files | {"agent.toml": text.replace("30", "120")})
+    assert with_asked(config, written_out).roles.solver.seconds == 120.0
+    unset = Genome(files=genome.files | {"agent.toml": 'kind = "function"\n'})
+    assert with_asked(config, unset) == config
     set_here = Config.load("small", {"roles.solver.requests": 5})
     assert with_asked(set_here, genome).roles.solver.requests == 5
 
@@ -66,7 +71,8 @@ def test_a_function_may_say_what_an_attempt_asks_of_the_policy_and_a_runs_file_d
 def test_a_command_may_take_its_task_as_json_with_the_whole_conversation() -> None:
     said = (Message("system", "The room is 3."), Message("user", "Which?"))
     task = PublicTask(prompt="Which?", skill="a/b", messages=said)
-    given = json.loads(_input(manifest_of({"agent.toml": f'{COMMAND}task = "json"'}), "json", task))
+    agent = Genome(files={"agent.toml": f'{COMMAND}task = "json"', "agent.py": ""})
+    given = json.loads(job_of(manifest_of(agent.files), agent, task, 1, interpreter(None))["stdin"])
     assert given["prompt"] == "Which?" and given["messages"][0] == {
         "role": "system",
         "content": "The room is 3.",

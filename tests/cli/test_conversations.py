@@ -17,6 +17,14 @@ from command_line import Command  # noqa: E402
 from rooms import conversations  # noqa: E402
 from scripted_endpoint import ScriptedEndpoint, running  # noqa: E402
 
+from moevolve.config import Config  # noqa: E402
+from moevolve.loop import resolve  # noqa: E402
+from moevolve.loop.endpoint import settled  # noqa: E402
+from moevolve.loop.estimate.endpoint import estimate  # noqa: E402
+from moevolve.loop.estimate.work import question_tokens  # noqa: E402
+from moevolve.models.checkpoint import seed_checkpoint  # noqa: E402
+from moevolve.models.engine import Engine  # noqa: E402
+from moevolve.models.prompts import BarePrompts  # noqa: E402
 from moevolve.tasks import folder  # noqa: E402
 from moevolve.tasks.splits import SPLITS  # noqa: E402
 
@@ -75,3 +83,24 @@ def test_splits_follow_the_conversation_and_the_secret_not_the_order_of_lines(ro
         for name in SPLITS
         for index in again["rooms/tasks"].listed.homes[1][name]  # type: ignore[union-attr]
     }
+
+
+def test_who_lists_tasks_sees_conversations_and_files(rooms: Path, moevolve: Command) -> None:
+    told = json.loads(moevolve("tasks", "rooms", "--json").stdout)["tasks"]
+    assert all([each["role"] for each in task["messages"]] == ["system", "user"] for task in told)
+    assert "(after 1 message) Which room?" in moevolve("tasks", "rooms").stdout
+
+
+def test_an_estimate_counts_the_whole_conversation(rooms: Path) -> None:
+    on = {"policy.endpoint": "http://127.0.0.1:9/v1", "policy.model": "m", "suite.path": str(rooms)}
+    short = estimate(settled(resolve.with_files(Config.load("small", on))))
+    text = (rooms / "tasks.jsonl").read_text()
+    (rooms / "tasks.jsonl").write_text(text.replace("The room is", f"{'Mind the step. ' * 200}The room is"))
+    long = estimate(settled(resolve.with_files(Config.load("small", on))))
+    assert long.tokens - short.tokens == 200 * len("Mind the step. ") // 3
+
+
+def test_a_model_without_a_template_is_measured_by_the_last_text(rooms: Path) -> None:
+    engine = Engine.load(seed_checkpoint(), threads=1)
+    prompts, task = BarePrompts(engine), folder.load(rooms).draw("train", "rooms/tasks", 1)
+    assert question_tokens(engine, prompts, task) == prompts.ask(task.prompt)

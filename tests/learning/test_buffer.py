@@ -1,9 +1,14 @@
 """The training buffer keeps confirmed answers and mixes them for rehearsal."""
 
+from pathlib import Path
 from random import Random
 
 from moevolve.learning.buffer import Buffer
+from moevolve.protocol.messages import Message
+from moevolve.protocol.requests import Exchange
 from moevolve.rollouts.attempts import Attempt
+from moevolve.tasks.files import TaskFiles
+from moevolve.tasks.suite import suite
 from moevolve.tasks.task import Task, Verdict
 
 
@@ -86,3 +91,27 @@ def test_what_a_tree_grew_gets_its_share_of_the_rehearsal_and_no_more() -> None:
     assert 0.5 < sum(item.skill in grown for item in before) / 600 < 0.7, (
         "without a share, skills have equal turns"
     )
+
+
+def test_tasks_of_one_prompt_are_kept_apart_and_learnt_as_they_were_asked() -> None:
+    tasks = [
+        Task(prompt="Fix it.", skill="text/fix", level=1, files=TaskFiles(Path("files", name), name))
+        for name in ("one", "two", "one")
+    ]
+    verdict = Verdict(score=1.0, success=True)
+    buffer = Buffer(10)
+    assert buffer.add([Attempt(task, "done", verdict) for task in tasks], cycle=1) == 2
+    assert [item.prompt for item in buffer.items()] == ["Fix it."] * 2
+    assert [item.key for item in buffer.items()] == [tasks[1].identity, tasks[0].identity]
+    assert [item.key for item in Buffer(10, buffer.items()).items()] == [item.key for item in buffer.items()]
+
+
+def test_what_a_program_asked_in_a_conversation_is_kept_by_its_last_text() -> None:
+    asked = (Message("system", "Be brief."), Message("user", "2 + 2?"))
+    said = [Exchange(prompt=prompt, text="4", tokens=(1,), ended=True) for prompt in (asked, "2 + 2?")]
+    task = Task(prompt="2 + 2?", skill="text/add", level=1)
+    buffer = Buffer(10)
+    own = Attempt(task, "4", Verdict(score=1.0, success=True))
+    assert buffer.add_exchanges([own], [said], 1, suite("primer")) == 1
+    assert [item.prompt for item in buffer.items()] == ["2 + 2?"] * 2
+    assert [item.exchange.prompt for item in buffer.items() if item.exchange] == [asked, "2 + 2?"]

@@ -31,7 +31,7 @@ def test_few_tasks_are_told_with_the_gain_that_they_can_show(
 
 
 def test_a_decision_without_fresh_tasks_ends(tmp_path: Path) -> None:
-    """Two candidates of a suite of few tasks: the first decision spends them, and the second one gives up."""
+    """Candidates of a suite of few tasks: the first decision spends them, and the others give up."""
     suite, agent = tmp_path / "suite", tmp_path / "agent"
     for kind, folder in (("suite", suite), ("agent", agent)):
         assert main(["init", kind, str(folder)]) == 0
@@ -45,7 +45,8 @@ def test_a_decision_without_fresh_tasks_ends(tmp_path: Path) -> None:
         "small", out=tmp_path / "run", arm="program", cycles=3, suite=suite, agent=agent, settings=settings
     ).wait()
     gates = [entry.record for entry in run if isinstance(entry.record, Gated)]
-    assert len(gates) == 2 and gates[0].n <= 18 and gates[1].decision != "promote"
+    assert len(gates) >= 2 and gates[0].n <= 18
+    assert not any(gate.n or gate.decision == "promote" for gate in gates[1:]), gates
 
 
 IMPROVE = '''
@@ -61,7 +62,6 @@ async def solve(task, agent):
 """
 
 async def improve(brief, agent):
-    text = brief.source["solve.py"]
-    good = 1 + (int(text[7]) if text.startswith("GOOD = ") else 0)
+    good = brief.cycle + 1  # Whichever parent it has, and however the splits fall.
     return [Edit("solve.py", f"GOOD = {good}\\n{SOLVE}", "script", f"right for {good} days of four")]
 '''

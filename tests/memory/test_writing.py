@@ -11,6 +11,7 @@ from moevolve.config.memory import MemorySection
 from moevolve.journal.lessons import MemoryStore, Query, Standing
 from moevolve.memory.lessons import LessonMemory, Writes
 from moevolve.memory.writing import PROGRAM, of_attempts, of_programs
+from moevolve.protocol.messages import Message
 from moevolve.protocol.requests import Note
 from moevolve.tasks.task import Task
 
@@ -56,6 +57,16 @@ def test_attempts_of_a_cell_are_kept_up_to_a_number_and_never_twice(memory: Less
     memory.write(Writes(lessons))
     again = of_attempts(memory, SECTION, 2, "v", seen)
     assert [each.prompt for each in again] == ["rev:cb="], "the others are known"
+
+
+def test_tasks_of_one_prompt_leave_a_lesson_each_where_they_say_something_else(memory: LessonMemory) -> None:
+    talks = [(Message("system", f"The room is {n}."), Message("user", "Which?")) for n in (1, 2, 2, 3)]
+    tasks = [Task(prompt="Which?", messages=talk, skill="a/rooms", level=1) for talk in talks]
+    seen = [(each, answer, True) for each, answer in zip(tasks, ("1", "2", "two", "2"), strict=True)]
+    lessons = of_attempts(memory, MemorySection(keep=9), 1, "v", seen)
+    assert [each.text for each in lessons] == ["Which?1", "Which?2"]
+    alike = of_attempts(memory, SECTION, 1, "v", [(tasks[3], "2", True)])
+    assert alike[0].id not in {each.id for each in lessons}
 
 
 def test_a_text_is_kept_once(memory: LessonMemory) -> None:

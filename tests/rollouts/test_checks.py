@@ -22,6 +22,7 @@ from moevolve.loop import resolve  # noqa: E402
 from moevolve.protocol.requests import PublicTask  # noqa: E402
 from moevolve.rollouts.grading import Given, SealedGrader  # noqa: E402
 from moevolve.tasks import folder  # noqa: E402
+from moevolve.tasks.checks import check_files, libraries  # noqa: E402
 from moevolve.tasks.grader.seal import seal  # noqa: E402
 from moevolve.tasks.suite import Suite  # noqa: E402
 from moevolve.tasks.task import Task, Verdict  # noqa: E402
@@ -189,8 +190,12 @@ def test_a_check_sees_the_tasks_files_where_an_attempt_left_none(tmp_path: Path)
     ("check", "why"),
     [
         ("missing()\n" + EQUAL, "check.py cannot be imported: NameError"),
-        ("import os\nos._exit(0)\n" + EQUAL, "no process starts that has imported"),
+        ("import os\nos._exit(0)\n" + EQUAL, "ends its process, or does not end, when it is imported"),
         ("from other import *\ncheck = 3\n", "defines no function check"),
+        (
+            "from pathlib import Path\nPath(__file__).with_name('tasks.jsonl').read_text()\n" + EQUAL,
+            "tasks.jsonl is closed to checks: `task` is the line",
+        ),
     ],
 )
 def test_a_check_that_cannot_be_imported_is_named_before_anything_is_attempted(
@@ -200,6 +205,24 @@ def test_a_check_that_cannot_be_imported_is_named_before_anything_is_attempted(
     with pytest.raises(UsageError, match=why):
         grader.start()
     grader.close()
+
+
+@boxes
+def test_a_check_is_imported_by_the_process_that_judges_one_answer(tmp_path: Path) -> None:
+    """Its libraries are there before; what it does when it is imported, it does to its own answer alone."""
+    check = "import os, helper, tomllib\nfrom http import client\nBEGAN = os.getpid()\n" + CHECK
+    own = folder.load(written(tmp_path / "own", check + "    return float(BEGAN == os.getpid())\n"))
+    task = own.draw("gate", "own/tasks", 1)
+    assert [verdict.failure for verdict in judged(own, (task, "x", None), (task, "y", None))] == [None, None]
+    assert libraries(check_files(own.skills.values())) == ("http", "os", "tomllib")
+
+
+def test_a_check_is_what_its_file_holds_now(tmp_path: Path) -> None:
+    own = folder.load(written(tmp_path / "own", "from helper import same\n" + EQUAL))
+    task = own.draw("gate", "own/tasks", 1)
+    assert not own.grade(task, "zzz").success
+    (tmp_path / "own" / "helper.py").write_text("def same(one, two):\n    return True\n")
+    assert own.grade(task, "zzz").success
 
 
 @boxes

@@ -19,11 +19,10 @@ from moevolve.config import SandboxSection
 from moevolve.errors import UsageError
 from moevolve.rollouts.grader import GraderProcess
 from moevolve.rollouts.grading import Given, SealedGrader
-from moevolve.rollouts.workspaces import HUNG
 from moevolve.tasks.environment import Environment
 from moevolve.tasks.grader.carried import dumps, loads
 from moevolve.tasks.grader.seal import seal
-from moevolve.tasks.grading import grade
+from moevolve.tasks.grading import HUNG, grade
 from moevolve.tasks.skill import Skill
 from moevolve.tasks.suite import Suite, suite
 from moevolve.tasks.task import Task, Verdict

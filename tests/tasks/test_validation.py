@@ -1,14 +1,17 @@
 """`validate` passes the primer and finds each kind of fault."""
 
 import itertools
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 
 from moevolve.errors import UsageError
+from moevolve.tasks.environment import Environment
+from moevolve.tasks.grading import CHECK_TIMEOUT, refused
 from moevolve.tasks.skill import Generator, Skill
 from moevolve.tasks.suite import Suite, suite
-from moevolve.tasks.task import Task
+from moevolve.tasks.task import Task, Verdict
 from moevolve.tasks.validation import CONSTANT_LIMIT
 
 
@@ -95,3 +98,32 @@ def test_a_small_space_is_found() -> None:
         return Task(prompt=f"prompt {number}", answer=str(number))
 
     assert "distinct prompts at level 1; 200 are needed" in problems(generate)
+
+
+def test_checks_that_do_not_end_are_named_once_and_waited_for_once() -> None:
+    def generate(rng: Random, level: int) -> Task:
+        return Task(prompt=many(rng), answer="x", grade=lambda answer: 1.0)
+
+    asked: list[int] = []
+
+    def judge(given: Sequence[tuple[Task, str]]) -> list[Verdict]:
+        asked.append(len(given))
+        return [refused(CHECK_TIMEOUT, "asleep")] * len(given)
+
+    odd = Suite("odd", [Skill(path=f"text/{name}", summary="", generator=generate) for name in "ab"])
+    with pytest.raises(
+        UsageError, match=r"of 200 answers to tasks of text/a did not end, .*: asleep\. Nothing more"
+    ):
+        odd.validate(200, judge)
+    assert asked == [200]
+
+
+def test_tasks_that_differ_in_their_world_alone_are_a_space() -> None:
+    class Room(Environment):
+        """A room."""
+
+    def generate(rng: Random, level: int) -> Task:
+        return Task(prompt="Look around.", environment=Room, fields={"room": rng.randrange(10**6)})
+
+    found = Suite("odd", [Skill(path="text/odd", summary="", generator=generate)]).validate(50)
+    assert found.leaves[0].prompts >= 200

@@ -22,6 +22,7 @@ class Confirmed(msgspec.Struct, frozen=True):
     """One confirmed answer: the text a variant gave, never the gold text."""
 
     prompt: str
+    """What was asked, as it was asked; of a conversation its last text."""
     answer: str
     skill: str
     level: int
@@ -29,15 +30,22 @@ class Confirmed(msgspec.Struct, frozen=True):
     exchange: Exchange | None = None
     """Of a program that computes: the question as it was put, and the tokens that were drawn."""
     messages: tuple[Message, ...] = ()
-    """The conversation that was answered, where the task is one; `prompt` then is its task's identity."""
+    """The conversation that was answered, where the task is one."""
+    name: str = ""
+    """What tells the question from others where its prompt does not: its conversation, its tools, its task's files."""
+
+    @property
+    def key(self) -> str:
+        """What one answer is kept for."""
+        return self.name or self.prompt
 
 
 class Buffer:
-    """Confirmed answers in the order they came, one a prompt, the oldest dropped beyond `capacity`."""
+    """Confirmed answers in the order they came, one a question, the oldest dropped beyond `capacity`."""
 
     def __init__(self, capacity: int, items: Iterable[Confirmed] = ()) -> None:
         self.capacity = capacity
-        self._items: dict[str, Confirmed] = {item.prompt: item for item in items}
+        self._items: dict[str, Confirmed] = {item.key: item for item in items}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -56,7 +64,13 @@ class Buffer:
             taken += task.identity not in self._items
             self._put(
                 Confirmed(
-                    task.identity, attempt.answer, task.skill, task.level, cycle, messages=task.messages
+                    task.prompt,
+                    attempt.answer,
+                    task.skill,
+                    task.level,
+                    cycle,
+                    messages=task.messages,
+                    name="" if task.identity == task.prompt else task.identity,
                 )
             )
         return taken
@@ -117,13 +131,24 @@ class Buffer:
             for each in kept:
                 # Its tokens are learnt; only what reinforces needs to know how likely they were.
                 said_once = msgspec.structs.replace(each, logprobs=())
-                self._put(Confirmed(each.key, each.text, task.skill, task.level, cycle, said_once))
+                prompt = each.asked[-1]
+                self._put(
+                    Confirmed(
+                        prompt,
+                        each.text,
+                        task.skill,
+                        task.level,
+                        cycle,
+                        said_once,
+                        name="" if each.key == prompt else each.key,
+                    )
+                )
         return taken
 
     def _put(self, item: Confirmed) -> None:
-        # A prompt seen again moves to the end, so that it counts as recent.
-        self._items.pop(item.prompt, None)
-        self._items[item.prompt] = item
+        # A question seen again moves to the end, so that it counts as recent.
+        self._items.pop(item.key, None)
+        self._items[item.key] = item
         while len(self._items) > self.capacity:
             self._items.pop(next(iter(self._items)))
 

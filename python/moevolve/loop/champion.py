@@ -105,7 +105,7 @@ def check(config: Config, run: Path, splits: Sequence[str]) -> None:
                 f"{recorded.suite.name if recorded.suite.path is None else run / resolve.SUITE}"
             )
         own = recorded.suite.path is not None
-        if own and _prompts(config) & _prompts(resolve.with_files(recorded, run)):
+        if own and _listed(config) & _listed(resolve.with_files(recorded, run)):
             raise UsageError(
                 f"suite {config.suite.name} has tasks of {run}, and is not the suite that it works on: nobody could tell "
                 f"which of them the run keeps sealed. Name that suite, {run / resolve.SUITE}"
@@ -158,10 +158,10 @@ def _same(one: SuiteSection, other: SuiteSection) -> bool:
     return one.digest == other.digest and (one.digest is not None or one.name == other.name)
 
 
-def _prompts(config: Config) -> set[str]:
-    """The prompts of the listed tasks of a suite."""
+def _listed(config: Config) -> set[str]:
+    """The listed tasks of a suite, by what tells them from others."""
     return {
-        same(task.prompt)
+        same(task.identity)
         for leaf in resolve.whole(config).skills.values()
         if leaf.listed is not None
         for tasks in leaf.listed.tasks.values()

@@ -24,6 +24,7 @@ from moevolve.loop.variants import VariantStore
 from moevolve.loop.writing import Writers
 from moevolve.memory.lessons import LessonMemory
 from moevolve.models.engine import Engine
+from moevolve.tasks.folder import TASKS, answer_files
 
 if TYPE_CHECKING:
     from moevolve.models.endpoint.client import Client
@@ -128,4 +129,5 @@ def _boxes(config: Config, store: RunStore, recorded: RunStore | None, repeats: 
     if not manifest_of(resolve.genome(config, store.path).files).boxed:
         return BoxHost()
     former = None if recorded is None else recorded.path / records.FILE
-    return BoxHost(records.Records(store.path / records.FILE, former, repeats))
+    hidden = [*answer_files(resolve.suite(config)), store.path / resolve.SUITE / TASKS]
+    return BoxHost(records.Records(store.path / records.FILE, former, repeats), hidden)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from moevolve.agents.genome import Genome
-from moevolve.agents.manifest import BoxLimits, manifest_of
+from moevolve.agents.manifest import MANIFEST, manifest_of
 from moevolve.config import Config
-from moevolve.config.roles import RoleSection
+from moevolve.config.unset import filled
 from moevolve.errors import UsageError
 from moevolve.tasks.suite import Suite
 
@@ -16,14 +16,19 @@ BOXED_PROMPT = 200_000
 
 
 def with_asked(config: Config, agent: Genome) -> Config:
-    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults."""
-    manifest, solver, default = manifest_of(agent.files), config.roles.solver, RoleSection()
-    asked: dict[str, float | None] = {"tokens": manifest.limits.tokens, "requests": manifest.limits.requests}
-    if not manifest.boxed and manifest.limits.seconds != BoxLimits().seconds:
-        asked["seconds"] = manifest.limits.seconds
-    for name, value in asked.items():
-        if value is not None and getattr(solver, name) == getattr(default, name):
-            solver = msgspec.structs.replace(solver, **{name: value})
+    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults.
+
+    Raises:
+        UsageError: they do not go with the limits that it sets.
+    """
+    manifest = manifest_of(agent.files)
+    limits = manifest.limits
+    seconds = None if manifest.boxed else limits.seconds
+    asked = {"tokens": limits.tokens, "requests": limits.requests, "seconds": seconds}
+    try:
+        solver = filled(config.roles.solver, asked)
+    except ValueError as error:
+        raise UsageError(f"{MANIFEST}: limits: {error}") from None
     return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
 
 

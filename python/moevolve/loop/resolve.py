@@ -10,9 +10,9 @@ import msgspec
 
 from moevolve.agents.genome import SELECTOR, Genome, load, seed_genome, seed_selector
 from moevolve.agents.transcripts import Transcripts
-from moevolve.config import Config, SandboxSection
-from moevolve.config.roles import RoleSection
+from moevolve.config import Config
 from moevolve.config.schema import ToolsSection
+from moevolve.config.unset import filled
 from moevolve.errors import UsageError
 from moevolve.loop import own_model
 from moevolve.loop.own_agent import answering, with_asked, with_long_prompts
@@ -236,16 +236,16 @@ def with_limits(config: Config, tasks: Suite) -> Config:
         UsageError: they do not go with the limits that it sets.
     """
     replace = msgspec.structs.replace
-    sandbox, solver, default = config.sandbox, config.roles.solver, RoleSection()
+    sandbox, solver = config.sandbox, config.roles.solver
     for key, value in tasks.limits.items():
         table, _, name = key.rpartition(".")
-        if table == "sandbox" and getattr(sandbox, name) == getattr(SandboxSection(), name):
-            sandbox = replace(sandbox, **{name: value})
-        elif table == "roles.solver" and getattr(solver, name) == getattr(default, name):
-            try:
-                solver = replace(solver, **{name: value})
-            except ValueError as error:
-                raise UsageError(f"limits of suite {tasks.name}: `{key}`: {error}") from None
+        try:
+            if table == "sandbox":
+                sandbox = filled(sandbox, {name: value})
+            else:
+                solver = filled(solver, {name: value})
+        except ValueError as error:
+            raise UsageError(f"limits of suite {tasks.name}: `{key}`: {error}") from None
     return replace(config, sandbox=sandbox, roles=replace(config.roles, solver=solver))
 
 

@@ -36,21 +36,21 @@ def of_attempts(
     memory: LessonMemory, section: MemorySection, cycle: int, variant: str, seen: Iterable[Seen]
 ) -> list[Lesson]:
     """A few lessons of every (skill, level, outcome), none of which memory has already."""
-    kept: dict[tuple[str, int, bool], list[Lesson]] = {}
+    kept: dict[tuple[str, int, bool], dict[str, Lesson]] = {}
     for task, answer, success in seen:
-        cell = kept.setdefault((task.skill, task.level, success), [])
-        if len(cell) >= section.keep or any(lesson.prompt == task.prompt for lesson in cell):
+        cell = kept.setdefault((task.skill, task.level, success), {})
+        if len(cell) >= section.keep or task.identity in cell:
             continue
         lesson = _graded(memory.run, cycle, variant, task, answer, success)
-        if not memory.knows(lesson):
-            cell.append(lesson)
-    lessons = [lesson for cell in kept.values() for lesson in cell]
+        if lesson.text not in {each.text for each in cell.values()} and not memory.knows(lesson):
+            cell[task.identity] = lesson
+    lessons = [lesson for cell in kept.values() for lesson in cell.values()]
     return lessons + _poisoned(lessons) if section.mode == "poisoned" else lessons
 
 
 def _graded(run: str, cycle: int, variant: str, task: Task, answer: str, success: bool) -> Lesson:
     return Lesson(
-        id=_id(run, cycle, variant, task.prompt, answer),
+        id=_id(run, cycle, variant, task.identity, answer),
         skill=task.skill,
         level=task.level,
         text=f"{task.prompt}{answer}",

@@ -3,17 +3,21 @@
 It is sandboxed like a program's, and reads installed packages and the folders of a user's own skills besides: no secret of
 the host, no network, nothing to write to. It gets names of tasks and answers, and makes gold answers again itself, so
 that no message holds one. What it says is decoded strictly; whatever a check does to its process is that answer's verdict.
-Checks of a suite's folder run in boxes (`workspaces`), on a machine that can make them, whoever made the attempt.
+Checks of a suite's folder run in boxes (`workspaces`), whoever made the attempt; here where a machine makes none. They may
+read what lies beside them but for `tasks.jsonl`, and get the one task that an answer is about.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -22,12 +26,14 @@ from moevolve.agents.box.workspace import Workspace
 from moevolve.agents.process import ENVIRONMENT, FLAGS
 from moevolve.agents.readable import HIDDEN_MODULES, interpreter_files
 from moevolve.config import SandboxSection
-from moevolve.errors import SafetyError, SandboxError
-from moevolve.rollouts.workspaces import UNRUN, WorkspaceGrader, hopeless, offered
-from moevolve.tasks.checks import check_files
+from moevolve.errors import SafetyError, SandboxError, UsageError
+from moevolve.rollouts.workspaces import WorkspaceGrader, offered
+from moevolve.tasks.checks import CheckFile, check_by, check_files, libraries
+from moevolve.tasks.folder import CHECK, answer_files
 from moevolve.tasks.grader import carried
-from moevolve.tasks.grader.worker import Item, Order, Skills, Told, digest
-from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, failure_of, plain, refused
+from moevolve.tasks.grader.worker import IMPORT, Checked, Item, Order, Posed, Proof, Skills, Told, digest
+from moevolve.tasks.grading import CHECK_ERROR, CHECK_TIMEOUT, UNRUN, hopeless, plain, refused
+from moevolve.tasks.skill import Skill
 from moevolve.tasks.suite import Suite
 from moevolve.tasks.task import Task, Verdict, WorkspaceCheck
 
@@ -76,6 +82,7 @@ class GraderProcess:
         self._native: _native.SandboxedProcess | None = None
         self._owner = 0
         self._boxes: WorkspaceGrader | None = None
+        self._shown: TemporaryDirectory[str] | None = None
 
     def grade(
         self, given: Sequence[tuple[Task, str]], workspaces: Sequence[Workspace | None] = ()
@@ -86,36 +93,32 @@ class GraderProcess:
             SandboxError: the process cannot be started, or dies while nothing but our own code runs in it.
             UsageError: a skill cannot be sent to it.
         """
-        items = [
-            Item(task.skill, task.level, task.seed, digest(task.prompt), plain(answer))
-            for task, answer in given
-        ]
-        verdicts: dict[int, Verdict] = {}
-        free = [index for index, (task, _) in enumerate(given) if not task.judged]
         left = workspaces or [None] * len(given)
-        seen = {
-            index: workspace or _untouched(task)
-            for index, ((task, _), workspace) in enumerate(zip(given, left, strict=True))
-            if isinstance(task.grade, WorkspaceCheck) and (workspace is not None or offered())
-        }
-        own = [index for index, (task, _) in enumerate(given) if task.judged and index not in seen]
-        if seen:
-            boxed = self._in_boxes().grade([(items[index], workspace) for index, workspace in seen.items()])
-            verdicts |= zip(seen, boxed, strict=True)
+        verdicts: dict[int, Verdict] = {}
+        listed: dict[int, tuple[Posed, Workspace]] = {}
+        own: dict[int, Item] = {}
+        free: dict[int, Item] = {}
+        for index, ((task, answer), workspace) in enumerate(zip(given, left, strict=True)):
+            if isinstance(task.grade, WorkspaceCheck):
+                listed[index] = _posed(task, task.grade, plain(answer)), workspace or _untouched(task)
+                continue
+            item = Item(task.skill, task.level, task.seed, digest(task.identity), plain(answer))
+            (own if task.judged else free)[index] = item
         for start in range(0, len(free), BATCH):
-            part = free[start : start + BATCH]
-            verdicts |= zip(part, self._compared([items[index] for index in part]), strict=True)
-        verdicts |= zip(own, self._checked([items[index] for index in own]), strict=True)
-        return [verdicts[index] for index in range(len(items))]
+            part = list(free)[start : start + BATCH]
+            verdicts |= zip(part, self._compared([free[index] for index in part]), strict=True)
+        verdicts |= zip(own, self._checked(list(own.values())), strict=True)
+        if listed:
+            verdicts |= zip(listed, self._by_checks(list(listed.values())), strict=True)
+        return [verdicts[index] for index in range(len(given))]
 
     def start(self) -> None:
         """Starts the process, unless this thread has one."""
         if self._native is not None and self._owner == threading.get_ident():
             return
         self._end()
-        first = carried.dumps(
-            Skills(self._suite.skills, self._sandbox.check_seconds), f"suite {self._suite.name}"
-        )
+        skills = {path: skill for path, skill in self._suite.skills.items() if check_by(skill) is None}
+        first = carried.dumps(self._sent(skills), self._what)
         for left in reversed(range(STARTS)):
             try:
                 self._native = self._spawned()
@@ -133,25 +136,48 @@ class GraderProcess:
                     ) from error
 
     def prove(self) -> None:
-        """Imports the checks of a suite's folder; errors as of `WorkspaceGrader.prove`."""
-        if check_files(self._suite.skills.values()) and offered():
-            self._in_boxes().prove()
+        """Imports the checks of a suite's folder, where they will run.
 
-    def _in_boxes(self) -> WorkspaceGrader:
-        """The grader of what has a workspace, which is made when the first comes."""
-        if self._boxes is None:
-            skills = Skills(self._suite.skills, self._sandbox.check_seconds)
-            self._boxes = WorkspaceGrader(
-                carried.dumps(skills, f"suite {self._suite.name}"),
-                self._sandbox.check_seconds,
-                list(map(str, self._roots())),
-                list(map(str, self._own_files())),
+        Raises:
+            UsageError: one cannot be imported; says why.
+            SandboxError: nothing starts in which they could be.
+        """
+        files = tuple(check.file for check in self._files)
+        if not files:
+            return
+        [verdict] = self._by_checks([(Proof(files), Workspace(None, {}))])
+        if verdict.failure == IMPORT:
+            raise UsageError(verdict.detail)
+        if not verdict.success:
+            raise UsageError(
+                f"the suite's {CHECK} ends its process, or does not end, when it is imported: {verdict.detail}"
             )
-        return self._boxes
+
+    def _by_checks(self, given: Sequence[tuple[Posed | Proof, Workspace]]) -> list[Verdict]:
+        """Verdicts of the checks of a suite's folder: in boxes, or in forks on a machine that makes none."""
+        if not offered():
+            return self._checked([item for item, _ in given], [workspace for _, workspace in given])
+        if self._boxes is None:
+            files, hidden = list(map(str, self._beside_checks())), list(map(str, self._closed))
+            self._boxes = WorkspaceGrader(self._sent({}), self._what, files, hidden)
+        return self._boxes.grade(given)
+
+    def _sent(self, skills: dict[str, Skill]) -> Skills:
+        """What a process that grades has from the beginning."""
+        checks = {path: check_by(skill) for path, skill in self._suite.skills.items()}
+        carried_checks = {
+            path: check
+            for path, check in checks.items()
+            if check is not None and not isinstance(check, CheckFile)
+        }
+        return Skills(skills, carried_checks, libraries(self._files), self._sandbox.check_seconds)
 
     def close(self) -> None:
         """Ends its processes; more answers would start others."""
         self._end()
+        if self._shown is not None:
+            self._shown.cleanup()
+            self._shown = None
         boxes, self._boxes = self._boxes, None
         if boxes is not None:
             boxes.close()
@@ -170,28 +196,32 @@ class GraderProcess:
         for left in reversed(range(STARTS)):
             self.start()
             try:
-                self._say(Order(items, checked=False))
+                self._say(Order([*items], checked=False))
                 told = self._hear(PATIENCE)
                 if len(told) != len(items):
                     raise ValueError(f"{len(told)} verdicts on {len(items)} answers")
-                return [_verdict(each) for each in told]
+                return [each.verdict() for each in told]
             except (SandboxError, TimeoutError, ValueError) as error:
                 said = self._end()
                 if not left:
                     raise SandboxError(f"the grader's process died: {error}\n{said}".strip()) from error
         raise AssertionError("the last try returns or raises")
 
-    def _checked(self, items: list[Item]) -> list[Verdict]:
-        """Verdicts of checks of a user's own, which may do anything to the process they run in."""
+    def _checked(
+        self, items: Sequence[Checked], workspaces: Sequence[Workspace] | None = None
+    ) -> list[Verdict]:
+        """Verdicts of checks of a user's own, which may do anything to the process they run in; one at a time where they see
+        workspaces."""
         verdicts: list[Verdict] = []
         while len(verdicts) < len(items):
+            shown = None if workspaces is None else self._show(workspaces[len(verdicts)])
             self.start()
-            rest = items[len(verdicts) :][:BATCH]
+            rest = items[len(verdicts) :][: BATCH if shown is None else 1]
             try:
-                self._say(Order(rest, checked=True))
+                self._say(Order([*rest], checked=True, workspace=shown))
                 for _ in rest:
                     [told] = self._hear(self._seconds)
-                    verdicts.append(_verdict(told))
+                    verdicts.append(told.verdict())
                     if hopeless(verdicts):
                         self._end()
                         return verdicts + [UNRUN] * (len(items) - len(verdicts))
@@ -230,19 +260,56 @@ class GraderProcess:
 
     def _spawn(self, *, warm: bool) -> _native.SandboxedProcess:
         paths = interpreter_files()
+        own = [*carried.package_folders(), *self._beside_modules(), *self._beside_checks()]
+        if self._shown is not None:
+            own.append(Path(self._shown.name))
+        hidden = [path for path in paths.hidden if Path(path).name.partition(".")[0] in HIDDEN_MODULES]
         return _native.spawn(
             paths.interpreter,
             [*FLAGS, "-c", BOOT],
             [*ENVIRONMENT, *ONE_THREAD],
-            [*paths.readable, *LIBRARIES, *map(str, [*carried.package_folders(), *self._own_files()])],
+            [*paths.readable, *LIBRARIES, *map(str, own)],
             paths.executable,
-            hidden=[path for path in paths.hidden if Path(path).name.partition(".")[0] in HIDDEN_MODULES],
+            hidden=[*hidden, *map(str, self._closed)],
             memory=MEMORY,
             cpu_seconds=10**6,
             open_files=64,
             warm=warm,
             strict=self._sandbox.strict,
         )
+
+    def _show(self, workspace: Workspace) -> str:
+        """The folder in which a process without boxes sees a workspace; it holds that of one attempt at a time."""
+        if self._shown is None:
+            self._end()  # What it may read is settled when it starts.
+            self._shown = TemporaryDirectory(prefix="moevolve-")
+        folder = Path(self._shown.name)
+        assert workspace.files is not None, "who has a mount has boxes"
+        try:
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            for name, data in workspace.files.items():
+                if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+                    raise SandboxError(f"a workspace holds {name!r}, which leads out of it")
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(data)
+        except OSError as error:
+            raise SandboxError(
+                f"what an attempt left cannot be shown to the suite's {CHECK}: {error}"
+            ) from error
+        return str(folder)
+
+    @cached_property
+    def _files(self) -> list[CheckFile]:
+        return check_files(self._suite.skills.values())
+
+    @cached_property
+    def _closed(self) -> list[Path]:
+        return answer_files(self._suite)
+
+    @property
+    def _what(self) -> str:
+        return f"suite {self._suite.name}"
 
     def _modules(self) -> dict[str, Path]:
         """The files of a user's own modules that skills come from, by name."""
@@ -253,32 +320,34 @@ class GraderProcess:
         }
 
     def _roots(self) -> list[Path]:
-        """The folders that their names begin from, and those of checks."""
-        roots = [file.parents[name.count(".")] for name, file in self._modules().items()]
-        return [*roots, *self._check_folders()]
+        """The folders that their names begin from."""
+        return [file.parents[name.count(".")] for name, file in self._modules().items()]
 
-    def _check_folders(self) -> list[Path]:
-        return [check.folder for check in check_files(self._suite.skills.values())]
-
-    def _own_files(self) -> list[Path]:
-        """What lies in those folders, but for hidden files, where secrets are kept."""
+    def _beside_modules(self) -> list[Path]:
         return [
-            Path(entry.path)
-            for folder in sorted(
-                {*(file.parent for file in self._modules().values()), *self._check_folders()}
-            )
-            for entry in os.scandir(folder)
-            if not entry.name.startswith(".")
+            path for folder in {file.parent for file in self._modules().values()} for path in _visible(folder)
         ]
+
+    def _beside_checks(self) -> list[Path]:
+        """What checks may read of their folders: all but the tasks, whose answers are there."""
+        return [
+            path
+            for check in self._files
+            for path in _visible(check.folder)
+            if path.resolve() not in self._closed
+        ]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What lies in a folder, but for hidden files, where secrets are kept."""
+    return [Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith(".")]
+
+
+def _posed(task: Task, grade: WorkspaceCheck, answer: str) -> Posed:
+    file = grade.check.file if isinstance(grade.check, CheckFile) else None
+    return Posed(task.skill, file, marshal.dumps(grade.fields), answer)
 
 
 def _untouched(task: Task) -> Workspace:
     """The workspace of an attempt that had none, or changed nothing: what its task puts there."""
     return Workspace(None, {} if task.files is None else dict(task.files.read()))
-
-
-def _verdict(told: Told) -> Verdict:
-    if told.success != (told.score == 1.0) or not 0.0 <= told.score <= 1.0:
-        raise ValueError("a verdict that contradicts itself")
-    failure = None if told.success else failure_of(told.failure)
-    return Verdict(score=told.score, success=told.success, failure=failure, detail=told.detail)

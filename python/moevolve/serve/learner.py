@@ -24,6 +24,7 @@ from moevolve.journal.store import RunStore
 from moevolve.learning.buffer import Buffer, Confirmed
 from moevolve.learning.distill import distill
 from moevolve.loop import entries, resolve
+from moevolve.models.asking import asked_tokens
 from moevolve.models.champions import Champion, Champions
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
@@ -230,11 +231,14 @@ def _rehearsal(
     prompts = resolve.prompts(tasks.config, engine)
     return [
         Confirmed(
-            engine.decode(prompts.ask(attempt.task.prompt), special=True),
+            engine.decode(
+                asked_tokens(engine, prompts, attempt.task.question, (), worded=True), special=True
+            ),
             engine.decode(prompts.say(attempt.answer)[:-1], special=True),
             attempt.task.skill,
             attempt.task.level,
             0,
+            name=attempt.task.identity,
         )
         for attempt in rollouts.attempts
         if attempt.answer and attempt.verdict.success

@@ -16,10 +16,10 @@ from moevolve.tasks.task import Verdict, WorkspaceCheck
 
 Check = Callable[[dict[str, Any], str, Path | None], "float | Verdict"]
 
+TASKS = "tasks.jsonl"
+"""What stands beside a check, and is closed to it."""
 CARRIED = "moevolve.tasks.verifiers"
 """A check that imports this is made beside the run and sent to the graders: an environment's data lie anywhere."""
-
-_known: dict[str, Check] = {}
 
 
 class CheckFile(msgspec.Struct, frozen=True):
@@ -33,14 +33,12 @@ class CheckFile(msgspec.Struct, frozen=True):
         return Path(self.file).parent
 
     def load(self) -> Check:
-        """The function itself.
+        """The function itself, of what the file holds now.
 
         Raises:
             UsageError: the file cannot be imported, or defines no such function.
         """
-        if self.file not in _known:
-            _known[self.file] = _function(imported(Path(self.file)), self.file)
-        return _known[self.file]
+        return _function(imported(Path(self.file)), self.file)
 
     def __call__(self, task: dict[str, Any], answer: str, workspace: Path | None) -> float | Verdict:
         """What it says of an answer."""
@@ -70,17 +68,50 @@ def check_of(file: Path) -> Check | None:
     return CheckFile(str(file.parent.resolve() / file.name))
 
 
+def check_by(skill: Skill) -> Check | None:
+    """The check of a suite's folder that judges the tasks of a skill; None where none does."""
+    if skill.listed is None:
+        return None
+    tasks = (task for of in skill.listed.tasks.values() for task in of)
+    return next((task.grade.check for task in tasks if isinstance(task.grade, WorkspaceCheck)), None)
+
+
 def check_files(skills: Iterable[Skill]) -> list[CheckFile]:
     """The files that judge tasks of these skills."""
-    checks = {
-        task.grade.check
-        for skill in skills
-        if skill.listed is not None
-        for tasks in skill.listed.tasks.values()
-        for task in tasks
-        if isinstance(task.grade, WorkspaceCheck) and isinstance(task.grade.check, CheckFile)
-    }
+    checks = {check for skill in skills if isinstance(check := check_by(skill), CheckFile)}
     return sorted(checks, key=lambda check: check.file)
+
+
+def libraries(checks: Iterable[CheckFile]) -> tuple[str, ...]:
+    """The modules that checks import, and what stands beside them imports, without what stands beside them."""
+    names: set[str] = set()
+    for check in checks:
+        waiting, known = [Path(check.file)], set()
+        while waiting:
+            file = waiting.pop()
+            if file in known:
+                continue
+            known.add(file)
+            for name in _imports(file):
+                beside = check.folder.joinpath(*name.split("."))
+                own = [each for each in (beside.with_suffix(".py"), beside / "__init__.py") if each.is_file()]
+                waiting += own
+                top = check.folder / name.partition(".")[0]
+                if not (own or top.is_dir() or top.with_suffix(".py").is_file()):
+                    names.add(name)
+    return tuple(sorted(names))
+
+
+def _imports(file: Path) -> set[str]:
+    """The modules that a file names in its imports; none where it is no Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes(), str(file))))
+    except (SyntaxError, ValueError):
+        return set()
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
 
 
 def _function(space: dict[str, Any], file: str) -> Check:

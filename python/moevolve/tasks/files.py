@@ -48,7 +48,7 @@ def files_of(source: Path, name: str, where: str) -> TaskFiles | None:
     found = [place] if place.is_file() else _within(place)
     if (size := sum(path.stat().st_size for path in found)) > MOST:
         raise UsageError(f"{where}: its files have {size} bytes, and a task's have at most {MOST >> 20} MiB")
-    return TaskFiles(place, name)
+    return TaskFiles(place, place.relative_to(top).as_posix())
 
 
 @lru_cache(256)

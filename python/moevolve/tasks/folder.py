@@ -14,6 +14,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,10 +26,10 @@ from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
 from moevolve.protocol.messages import Message
 from moevolve.tasks import registry
-from moevolve.tasks.checks import Check, check_of
+from moevolve.tasks.checks import TASKS, Check, check_files, check_of
 from moevolve.tasks.environment import Environment, kinds_in
 from moevolve.tasks.files import FOLDER, TaskFiles, files_of
-from moevolve.tasks.installed import installed
+from moevolve.tasks.installed import installed, located
 from moevolve.tasks.listed import listed
 from moevolve.tasks.modules import imported
 from moevolve.tasks.skill import Skill, check_path
@@ -37,7 +38,7 @@ from moevolve.tasks.suite import SUITES, Suite, nearest, register
 from moevolve.tasks.suite_file import SkillSection, SuiteFile, suite_file
 from moevolve.tasks.task import Match, Task, WorkspaceCheck
 
-SETTINGS, TASKS, CHECK, TOOLS = "suite.toml", "tasks.jsonl", "check.py", "tools.py"
+SETTINGS, CHECK, TOOLS = "suite.toml", "check.py", "tools.py"
 ENVIRONMENT, SKILLS = "environment.py", "skills.py"
 
 MOST_FILES = 10_000
@@ -101,6 +102,19 @@ def digest(source: Path, but: Sequence[str] = ()) -> str:
             hashed.update(len(part).to_bytes(8, "little"))
             hashed.update(part)
     return hashed.hexdigest()
+
+
+def answer_files(suite: Suite) -> list[Path]:
+    """The files of this machine that say what the answers to a suite's tasks are: in its folder, in a run's copy of it where
+    that has its check, and in packages that offer suites."""
+    folders = {check.folder for check in check_files(suite.skills.values())}
+    if suite.folder != Path():
+        folders.add(suite.folder)
+    for name in installed():
+        with suppress(UsageError):  # One that cannot be opened is nobody's suite.
+            if (path := located(name)) is not None:
+                folders.add(path)
+    return sorted(file.resolve() for folder in folders if (file := folder / TASKS).is_file())
 
 
 def copy(source: Path, into: Path) -> None:

@@ -24,6 +24,10 @@ CHECK_TIMEOUT = "check_timeout"
 """Failure of an attempt whose task's own check did not end."""
 BROKEN = (CHECK_ERROR, CHECK_TIMEOUT)
 """Failures that a check is to blame for."""
+HUNG = 4
+"""Answers of one call whose checks do not end, after which the rest is not run."""
+SHARE = 0.1
+"""Of the answers so far, which those must be more than."""
 LONGEST = 1000
 """Characters of a check's traceback that are kept, its end first."""
 
@@ -101,6 +105,15 @@ def failure_of(name: object, reserved: Sequence[str] = SILENT) -> str:
 def refused(failure: str, detail: str) -> Verdict:
     """A verdict without a score."""
     return Verdict(score=0.0, success=False, failure=failure, detail=detail)
+
+
+UNRUN = refused(CHECK_TIMEOUT, f"not run: {HUNG} checks and more before it did not end")
+
+
+def hopeless(verdicts: Sequence[Verdict]) -> bool:
+    """Whether so many checks did not end that no further one is run."""
+    hung = sum(verdict.failure == CHECK_TIMEOUT for verdict in verdicts)
+    return hung >= HUNG and hung > SHARE * len(verdicts)
 
 
 def _malformed(given: str, gold: str, alphabet: str | None) -> str | None:

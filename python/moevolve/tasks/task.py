@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from moevolve.errors import UsageError
 from moevolve.protocol.messages import Message
 from moevolve.tasks.environment import Environment
 from moevolve.tasks.files import TaskFiles
@@ -51,7 +52,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> str:
-        """What tells the task from others: its prompt, with the conversation, files and world that it is about."""
+        """What tells the task from others: its prompt, with the conversation, files and world that it is about.
+
+        Raises:
+            UsageError: its world holds what has no form of its own in JSON.
+        """
         about: dict[str, Any] = {}
         if self.messages:
             about["messages"] = self.messages
@@ -59,7 +64,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             about["files"] = self.files.name
         if self.environment is not None:
             about["world"] = {name: value for name, value in self.fields.items() if name not in NAMED}
-        return msgspec.json.encode((self.prompt, about), order="sorted").decode() if about else self.prompt
+        if not about:
+            return self.prompt
+        try:
+            return msgspec.json.encode((self.prompt, _named_by_text(about)), order="sorted").decode()
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            raise UsageError(
+                f"task {self.called!r} cannot be told from others by its fields, which must be what JSON can hold: {error}"
+            ) from error
 
     @property
     def id(self) -> str:
@@ -75,6 +87,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def judged(self) -> bool:
         """Whether a user's own code decides about answers: a check, or the score of an environment."""
         return self.grade is not None or self.environment is not None
+
+
+def _named_by_text(value: Any) -> Any:
+    """The same value with texts as the keys of its mappings.
+
+    Raises:
+        ValueError: two keys have one text.
+    """
+    if isinstance(value, Mapping):
+        named = {
+            name if isinstance(name, str) else repr(name): _named_by_text(each)
+            for name, each in value.items()
+        }
+        if len(named) < len(value):
+            raise ValueError("two keys of a mapping read the same")
+        return named
+    return [_named_by_text(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,5 +125,5 @@ class WorkspaceCheck(msgspec.Struct, frozen=True):
     """The task as its author wrote it."""
 
     def __call__(self, answer: str, workspace: Path | None = None) -> float | Verdict:
-        """The score of an answer; `workspace` is None where none can be shown: on a machine without boxes."""
+        """The score of an answer; `workspace` is None where no process of the graders' asks."""
         return self.check(self.fields, answer, workspace)

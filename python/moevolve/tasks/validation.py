@@ -14,7 +14,7 @@ import msgspec
 
 from moevolve.errors import UsageError
 from moevolve.randomness import key
-from moevolve.tasks.grading import BROKEN
+from moevolve.tasks.grading import BROKEN, CHECK_TIMEOUT, hopeless
 from moevolve.tasks.splits import SPLITS
 from moevolve.tasks.task import Task, Verdict
 
@@ -33,7 +33,7 @@ CHEAP = ("", "0", "1", "a", "yes", "no", "True", "None")
 PROBED = 100
 """Tasks that cheap answers are tried on where a process grades each."""
 SPACE = 200
-"""Distinct prompts that a level needs, so that four splits of it can be drawn from."""
+"""Distinct tasks that a level needs, so that four splits of it can be drawn from."""
 
 
 class LeafReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class LeafReport(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     tasks: int
     prompts: int
-    """Distinct prompts at the lowest level, the smallest space."""
+    """Tasks that differ, at the lowest level, the smallest space."""
     gold: float | None
     """Mean score of the gold answers; None where tasks carry a check instead."""
     constant: float
@@ -76,7 +76,7 @@ def validate(suite: Suite, samples: int = 400, judge: Judge | None = None) -> Re
         judge: grades answers to tasks that a user's own code judges; None runs that code here.
 
     Raises:
-        UsageError: `samples` is below 1.
+        UsageError: `samples` is below 1, or checks do not end.
     """
     if samples < 1:
         raise UsageError(f"samples {samples}: a proof needs at least 1 task of each skill")
@@ -99,6 +99,19 @@ class _Grader:
             verdicts = self._judge(graded)
         else:
             verdicts = [self._suite.grade(task, answer) for task, answer in graded]
+        hung = [
+            (task, verdict)
+            for (task, _), verdict in zip(graded, verdicts, strict=True)
+            if verdict.failure == CHECK_TIMEOUT
+        ]
+        if hopeless(verdicts) or (hung and len(hung) == len(verdicts)):
+            # Further answers would take as long each, and there are thousands of them.
+            task, verdict = hung[0]
+            raise UsageError(
+                f"the checks of {len(hung)} of {len(verdicts)} answers to tasks of {task.skill} did not end, first that of "
+                f"task {task.called!r}: {verdict.detail}. Nothing more was tried: have the check end, or give it more "
+                f"time ([limits] check_seconds in suite.toml)"
+            )
         for (task, _), verdict in zip(graded, verdicts, strict=True):
             if verdict.failure not in BROKEN:
                 self._judged.add(task.id)
@@ -149,7 +162,7 @@ def _leaf(suite: Suite, path: str, samples: int, judge: Judge | None) -> LeafRep
     if any(_differs(task, suite.task(path, task.level, task.seed)) for task in tasks):
         problems.append("one (level, seed) gave two tasks: the generator must draw from its rng alone")
 
-    prompts = len({skill.task(low, key("validate", path, draw)).prompt for draw in range(4 * SPACE)})
+    prompts = len({skill.task(low, key("validate", path, draw)).identity for draw in range(4 * SPACE)})
     if prompts < SPACE:
         problems.append(f"about {prompts} distinct prompts at level {low}; {SPACE} are needed")
 
@@ -208,7 +221,7 @@ def _listed(suite: Suite, path: str, judge: Judge | None) -> LeafReport:
     return LeafReport(
         path=path,
         tasks=len(named),
-        prompts=len({task.prompt for task in named}),
+        prompts=len({task.identity for task in named}),
         gold=gold,
         constant=constant,
         constant_answer=answer,
@@ -218,7 +231,7 @@ def _listed(suite: Suite, path: str, judge: Judge | None) -> LeafReport:
 
 def _differs(first: Task, second: Task) -> bool:
     """Whether two tasks of one name differ; checks are functions, whose identity says nothing."""
-    return (first.prompt, first.answer) != (second.prompt, second.answer)
+    return (first.identity, first.answer) != (second.identity, second.answer)
 
 
 def _best_constant(grader: _Grader, tasks: list[Task]) -> tuple[float, str]:

@@ -30,3 +30,12 @@ def test_files_beyond_the_workspace_are_the_limit_of_that_attempt_alone(
     outcomes = host().solve(AGENT, [crowded, second], Model(), None, [1, 2])
     assert (outcomes[0].failure, outcomes[1].failure) == ("limit", None)
     assert "limits.workspace_mb = 64" in outcomes[0].detail
+
+
+def test_a_folder_where_the_file_with_the_task_belongs_is_the_limit_of_that_attempt_alone() -> None:
+    first, second = tasks(2)
+    mixed = msgspec.structs.replace(first, files=(("task.txt/a", b"x"),))
+    agent = command(f"{ASK}\nprint(say(open('task.txt').read()))\n", task="file:task.txt")
+    outcomes = host().solve(agent, [mixed, second], Model(), None, [1, 2])
+    assert (outcomes[0].failure, outcomes[1].failure) == ("limit", None)
+    assert "has a folder 'task.txt', where the file with the task belongs" in outcomes[0].detail

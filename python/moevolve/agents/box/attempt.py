@@ -182,7 +182,7 @@ def answered(manifest: Manifest, ended: Ended, workspace: Workspace | None, long
     """
     limits = manifest.limits
     if ended.timeout:
-        return _failed("timeout", f"it took more than {limits.seconds:g} s, the policy's time left out")
+        return _failed("timeout", f"it took more than {limits.wall_seconds:g} s, the policy's time left out")
     if ended.limit is not None:
         return _failed(LIMIT, f"it reached limits.{ended.limit} = {getattr(limits, ended.limit)}")
     said = _said(ended)

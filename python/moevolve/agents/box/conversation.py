@@ -153,7 +153,7 @@ class Conversation:
         )
         if (why := crowded(limits, made["workspace"])) is not None:
             return Answered(None, LIMIT, why)
-        self._running = Running(nursery, made, limits.seconds, limits.output_kb << 10)
+        self._running = Running(nursery, made, limits.wall_seconds, limits.output_kb << 10)
         ended = await self._running.run(self._handle)
         self._workspace = self._running.workspace
         if self._outstanding:

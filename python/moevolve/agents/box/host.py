@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -36,10 +37,12 @@ class BoxHost:
 
     Args:
         records: attempts on record.
+        hidden: files of this machine that no agent reads, wherever they would show.
     """
 
-    def __init__(self, records: Records | None = None) -> None:
+    def __init__(self, records: Records | None = None, hidden: Iterable[Path] = ()) -> None:
         self.records = records or Records()
+        self._hidden = tuple(map(str, hidden))
         self._nurseries: dict[Spec, Nursery] = {}
         weakref.finalize(self, _ended, self._nurseries)
 
@@ -153,6 +156,7 @@ class BoxHost:
                 interpreter(manifest.python),
                 imports=manifest.preload if manifest.warm else (),
                 readable=manifest.readable,
+                hidden=self._hidden,
             )
             if spec not in self._nurseries:
                 self._nurseries[spec] = Nursery(spec)

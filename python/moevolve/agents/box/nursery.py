@@ -67,6 +67,8 @@ class Spec(msgspec.Struct, frozen=True):
     prepare: str = ""
     """`module:function` that is called once with `argument`; its boxes have what it returned."""
     argument: bytes = b""
+    hidden: tuple[str, ...] = ()
+    """Files that show as empty ones, wherever they would show: what a suite's tasks are answered by."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -141,7 +143,7 @@ class Nursery:
         except TimeoutError:
             self.close()
             raise SandboxError(
-                f"an interpreter with {', '.join(self._spec.imports)} took more than {START:g} s"
+                f"{self._what} took more than {START:g} s to start in a box: what it imports does not end"
             ) from None
 
     async def make(self, job: dict[str, Any], given: Sequence[int]) -> Made:
@@ -229,6 +231,7 @@ class Nursery:
                 "environment": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"},
                 "prepare": self._spec.prepare,
                 "argument": self._spec.argument,
+                "hidden": sorted({str(Path(path).resolve()) for path in self._spec.hidden}),
                 "users": _users(),
                 "filter": box_filter(),
             }
@@ -304,9 +307,14 @@ class Nursery:
             self._ready.set_exception(SandboxError(failure))
 
     def _gone(self, why: str) -> None:
-        what = f" with {', '.join(self._spec.imports)}" if self._spec.imports else ""
-        self._settle(f"the interpreter {self._spec.interpreter.program}{what} does not start in a box: {why}")
+        self._settle(f"{self._what} does not start in a box: {why}")
         self.close()
+
+    @property
+    def _what(self) -> str:
+        """The interpreter with what it imports."""
+        imports = ", ".join(self._spec.imports) or self._spec.prepare.partition(":")[0]
+        return f"the interpreter {self._spec.interpreter.program}{f' with {imports}' if imports else ''}"
 
 
 def _users() -> list[int]:

@@ -42,6 +42,8 @@ def execute(options: argparse.Namespace) -> int:
         cells = [(path, low + index % (high - low + 1)) for index in range(options.n)]
         for task in suite.sample("train", cells, "shown"):
             row = {"id": task.id, "skill": path, "level": task.level, "prompt": task.prompt}
+            row |= {"messages": task.messages} if task.messages else {}
+            row |= {"files": task.files.name} if task.files is not None else {}
             tasks.append(row | ({"answer": task.answer} if options.answers else {}))
     if options.json:
         output.data({"suite": suite.name, "answers": suite.answers, "skills": skills, "tasks": tasks})
@@ -61,5 +63,7 @@ def execute(options: argparse.Namespace) -> int:
     console.print(trees.tree(suite.name, ("levels", "tasks", "asks"), rows))
     for shown in tasks:
         answer = f"  ->  {line(str(shown['answer']))}" if "answer" in shown else ""
-        console.print(f"{shown['id']}  {line(shown['prompt'])}{answer}")
+        before = len(shown.get("messages", ())) - 1
+        said = f"(after {before} message{'s' * (before != 1)}) " if before > 0 else ""
+        console.print(f"{shown['id']}  {said}{line(shown['prompt'])}{answer}")
     return 0

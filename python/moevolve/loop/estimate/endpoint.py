@@ -10,6 +10,7 @@ from moevolve.config import Config
 from moevolve.loop import endpoint, resolve
 from moevolve.models.endpoint.prices import price_of
 from moevolve.models.endpoint.speech import Speech
+from moevolve.protocol.messages import Message
 from moevolve.randomness import rng
 
 TYPICAL = 64
@@ -54,7 +55,7 @@ def estimate(config: Config) -> Estimate:
     draw = rng(config.seed, "estimate")
     said = endpoint.speech(config)
     sample = tasks.sample("train", [draw.choice(tasks.cells) for _ in range(TYPICAL)], "estimate")
-    read = round(sum(_tokens(said, config, task.prompt) for task in sample) / len(sample))
+    read = round(sum(_tokens(said, config, task.question) for task in sample) / len(sample))
     written = min(ANSWER, config.policy.max_tokens)
     requests = (steady + search, steady + most)
     price = price_of(config.endpoint)
@@ -71,7 +72,7 @@ def estimate(config: Config) -> Estimate:
     )
 
 
-def _tokens(speech: Speech, config: Config, prompt: str) -> float:
-    if config.endpoint.api != "chat":
-        return len(prompt) / LETTERS
-    return sum(len(message["content"]) / LETTERS + MESSAGE for message in speech.messages(prompt))
+def _tokens(speech: Speech, config: Config, question: str | tuple[Message, ...]) -> float:
+    if config.endpoint.api == "chat" or not isinstance(question, str):
+        return sum(len(message["content"] or "") / LETTERS + MESSAGE for message in speech.messages(question))
+    return len(question) / LETTERS

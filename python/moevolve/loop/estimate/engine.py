@@ -16,7 +16,7 @@ from moevolve.learning.training import refresh
 from moevolve.loop import resolve
 from moevolve.loop.arms import ARMS
 from moevolve.loop.estimate.memory import available, check_memory, memory_of
-from moevolve.loop.estimate.work import Lengths, Speed, lengths_of, work_of
+from moevolve.loop.estimate.work import Lengths, Speed, lengths_of, question_tokens, work_of
 from moevolve.models.engine import Engine
 from moevolve.models.plan import Plan
 from moevolve.models.prompts import Prompts
@@ -64,7 +64,7 @@ def speed_of(engine: Engine, prompts: Prompts, config: Config, tasks: Suite) -> 
     """Tries the model for some seconds, on train tasks; a copy takes the one step."""
     cells = [tasks.cells[index % len(tasks.cells)] for index in range(TRIED)]
     drawn = tasks.sample("train", cells, "estimate")
-    asked = [prompts.ask(task.prompt) for task in drawn]
+    asked = [question_tokens(engine, prompts, task) for task in drawn]
 
     def generate(most: int) -> tuple[float, int]:
         began = time.perf_counter()
@@ -104,7 +104,7 @@ def estimate(config: Config, engine: Engine) -> Estimate:
     """
     plan = Plan.of(resolve.checkpoint(config))
     prompts, tasks = resolve.prompts(config, engine), resolve.suite(config)
-    lengths = lengths_of(config, prompts, tasks)
+    lengths = lengths_of(engine, prompts, tasks)
     memory = memory_of(config, engine, plan, lengths)
     check_memory(memory, available())
     speed = speed_of(engine, prompts, config, tasks)

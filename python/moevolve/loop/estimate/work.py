@@ -7,11 +7,15 @@ import msgspec
 from moevolve.agents.host import RECIPE_BOUNDS
 from moevolve.config import Config
 from moevolve.config.schema import AGAIN
+from moevolve.errors import UsageError
 from moevolve.loop.arms import ARMS
 from moevolve.loop.generalising import held_out
+from moevolve.models.asking import asked_tokens
+from moevolve.models.engine import Engine
 from moevolve.models.prompts import Prompts
 from moevolve.records import Recipe
 from moevolve.tasks.suite import Suite
+from moevolve.tasks.task import Task
 
 ASKED = 1.5
 """Requests of a program's attempt, on average over what an improver proposes."""
@@ -57,12 +61,20 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
     longest: int
 
 
-def lengths_of(config: Config, prompts: Prompts, tasks: Suite) -> Lengths:
+def question_tokens(engine: Engine, prompts: Prompts, task: Task) -> list[int]:
+    """What a policy is asked for a task; of a conversation that the model has no template for, the last text."""
+    try:
+        return asked_tokens(engine, prompts, task.question, (), worded=True)
+    except UsageError:  # An agent may ask in words of its own.
+        return prompts.ask(task.prompt)
+
+
+def lengths_of(engine: Engine, prompts: Prompts, tasks: Suite) -> Lengths:
     """Lengths in the model's tokens, over one train task of each (skill, level)."""
     asked, said = [], []
     for path, level in tasks.cells:
         task = tasks.draw("train", path, level, "lengths")
-        asked.append(len(prompts.ask(task.prompt)))
+        asked.append(len(question_tokens(engine, prompts, task)))
         said.append(len(prompts.say(task.answer or "")))
     return Lengths(
         prompt=sum(asked) / len(asked),

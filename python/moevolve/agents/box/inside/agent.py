@@ -23,7 +23,8 @@ def begin(job: dict[str, Any], streams: tuple[int, int, int], program: bytes, st
     """Runs a job's program; does not return."""
     os.chdir("/box/work")
     source = os.open("/box/work", os.O_TMPFILE | os.O_RDWR, 0o600)
-    os.write(source, job["stdin"])
+    if job["mode"] != "call":  # What a call gets is for it alone, and not for what it starts.
+        os.write(source, job["stdin"])
     os.lseek(source, 0, os.SEEK_SET)
     for target, descriptor in enumerate((source, *streams)):
         os.dup2(descriptor, target)

@@ -91,7 +91,7 @@ def _ready(control: socket.socket, spec: dict[str, Any]) -> object:
         os.setresuid(0, 0, 0)
         kernel.die_with_parent()
         kernel.dumpable()
-    root.build(spec["places"])
+    root.build(spec["places"], spec["hidden"])
     os.chdir("/")
     os.environ.clear()
     os.environ.update(spec["environment"], HOME=HOME, TMPDIR=HOME)

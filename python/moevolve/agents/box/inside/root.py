@@ -16,11 +16,12 @@ GROUP = "root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n"
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 
 
-def build(places: list[str]) -> None:
+def build(places: list[str], hidden: list[str]) -> None:
     """Makes the root of a namespace of mounts that is this process's own.
 
     Args:
         places: absolute paths of the host that show at the same place; what does not exist is left out.
+        hidden: absolute paths of files that show as empty ones where they would show at all; no links.
     """
     kernel.mount("none", "/", None, kernel.RECURSIVE | kernel.PRIVATE)
     trees = [(place, os.path.isdir(place), kernel.clone_of(place)) for place in _tops(places)]
@@ -42,6 +43,13 @@ def build(places: list[str]) -> None:
             _touch(target)
         kernel.attach(tree, target)
         os.close(tree)
+    _touch("box/empty")
+    for path in hidden:
+        if os.path.isfile("." + path):
+            tree = kernel.clone_of("box/empty")
+            kernel.seal(tree)
+            kernel.attach(tree, "." + path)
+            os.close(tree)
     for name, tree in devices:
         _touch(f"dev/{name}")
         kernel.attach(tree, f"dev/{name}")
