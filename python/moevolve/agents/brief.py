@@ -182,6 +182,6 @@ def brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
         max_tokens=role.longest,
         tokens=role.tokens,
         prompt_chars=role.longest_prompt,
-        seconds=role.seconds,
+        seconds=role.most_seconds,
         step_seconds=role.step_seconds,
     )

@@ -28,8 +28,8 @@ class BoxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Tokens generated for it, in place of `roles.solver.tokens` at its default."""
     requests: Annotated[int, Meta(ge=0, le=10**6)] | None = None
     """Requests, in place of `roles.solver.requests` at its default."""
-    seconds: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 120.0
-    """From start to end, the policy's time left out."""
+    seconds: Annotated[float, Meta(gt=0.0, le=86_400.0)] | None = None
+    """From start to end, the policy's time left out: with `roles.solver.seconds` the stricter of the two is in force."""
     cpu_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 120
     """Of all its processes together."""
     memory_mb: Annotated[int, Meta(ge=32, le=1 << 20)] = 2048

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.agents.box.attempt import time_of
 from moevolve.agents.genome import Genome
-from moevolve.agents.manifest import BoxLimits, manifest_of
+from moevolve.agents.manifest import manifest_of
 from moevolve.config import Config
 from moevolve.config.roles import RoleSection
 from moevolve.errors import UsageError
@@ -16,14 +17,18 @@ BOXED_PROMPT = 200_000
 
 
 def with_asked(config: Config, agent: Genome) -> Config:
-    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults."""
+    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults, and with
+    the stricter of both limits of time."""
     manifest, solver, default = manifest_of(agent.files), config.roles.solver, RoleSection()
-    asked: dict[str, float | None] = {"tokens": manifest.limits.tokens, "requests": manifest.limits.requests}
-    if not manifest.boxed and manifest.limits.seconds != BoxLimits().seconds:
-        asked["seconds"] = manifest.limits.seconds
+    asked: dict[str, float | None] = {
+        "tokens": manifest.limits.tokens,
+        "requests": manifest.limits.requests,
+    }
     for name, value in asked.items():
         if value is not None and getattr(solver, name) == getattr(default, name):
             solver = msgspec.structs.replace(solver, **{name: value})
+    if manifest.boxed or manifest.limits.seconds is not None:
+        solver = msgspec.structs.replace(solver, seconds=time_of(manifest, solver))
     return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
 
 

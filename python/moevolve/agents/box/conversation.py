@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from moevolve.agents.box import chat
-from moevolve.agents.box.attempt import LIMIT, Answered, BoxedAttempt, answered, crowded, job_of
+from moevolve.agents.box.attempt import LIMIT, Answered, BoxedAttempt, answered, crowded, job_of, time_of
 from moevolve.agents.box.http import Response
 from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.box.nursery import Nursery
@@ -153,13 +153,14 @@ class Conversation:
         )
         if (why := crowded(limits, made["workspace"])) is not None:
             return Answered(None, LIMIT, why)
-        self._running = Running(nursery, made, limits.seconds, limits.output_kb << 10)
+        seconds = time_of(self._manifest, self.attempt.limits)
+        self._running = Running(nursery, made, seconds, limits.output_kb << 10)
         ended = await self._running.run(self._handle)
         self._workspace = self._running.workspace
         if self._outstanding:
             # What was asked before the box ended is answered, counted, and on record.
             await asyncio.wait(self._outstanding)
-        return answered(self._manifest, ended, self._workspace, self.attempt.limits.answer_chars)
+        return answered(self._manifest, ended, self._workspace, self.attempt.limits)
 
     def _lacks(self, known: Recorded) -> bool:
         """Whether an answer cannot be judged by its record: the workspace that it left was too large for that."""
