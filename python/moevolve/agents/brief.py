@@ -29,6 +29,8 @@ class Failure(Struct, frozen=True):
 
     trace: list[tuple[str, str]] = []
     """What the program asked, and what it was told, where that is at hand."""
+    detail: str = ""
+    """What the check said of it, or the end of what it raised."""
 
 
 class Ancestor(Struct, frozen=True):

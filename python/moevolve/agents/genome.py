@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from moevolve.agents.box.stages import stages_of
 from moevolve.agents.manifest import MANIFEST, manifest_of
 from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
@@ -120,6 +121,10 @@ def unusable(program: Mapping[str, str]) -> str | None:
             return f"{path} has {len(text)} characters, more than {MOST_CHARACTERS}"
     if both := sorted(folders & names):
         return f"{both[0]!r} is a file and a folder"
+    try:
+        stages_of(program)
+    except UsageError as error:
+        return str(error)
     return None
 
 
