@@ -233,3 +233,52 @@ class TestFolder:
     def test_a_file_cannot_be_a_folder_too(self) -> None:
         assert unusable({"a": "", "a/b.py": ""}) == "'a' is a file and a folder"
         assert "case alone" in (unusable({"A.md": "", "a.md": ""}) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("logo.md", b"\x89PNG\r\n\x1a\n\x00\xff", "logo.md is not UTF-8 text"),
+        ("large.md", b"x" * (5 << 20), "large.md is larger than"),
+        ("long.md", b"x" * (65 << 10), "long.md has 66560 characters"),
+        ("nul.md", b"a\0b", "nul.md holds NUL"),
+        ("random.py", b"", "agent.rng"),
+        ("math.py", b"", "agent.rng"),
+        ("rounds.py", b"", "stands beside it"),
+    ],
+)
+def test_what_no_agent_can_hold_is_refused_by_its_name(name, data, said, tmp_path):
+    (tmp_path / "solve.py").write_text("async def solve(task, agent):\n    return ''\n")
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=said):
+        load(tmp_path)
+
+
+def test_a_link_is_refused_wherever_it_leads(tmp_path):
+    for name, target in (("file.md", "solve.py"), ("folder", "."), ("nowhere.md", "none")):
+        agent = tmp_path / name
+        agent.mkdir()
+        (agent / "solve.py").write_text("async def solve(task, agent):\n    return ''\n")
+        (agent / name).symlink_to(target)
+        with pytest.raises(UsageError, match=f"{name} is a link"):
+            load(agent)
+
+
+def test_ends_of_lines_and_modes_of_files_are_no_matter(tmp_path):
+    agent = tmp_path / "agent"
+    agent.mkdir(parents=True)
+    text = 'edit = ["*.md"]\r\n[limits]\r\nrequests = 3\r\n'
+    files = {
+        "agent.toml": text,
+        "solve.py": "async def solve(task, agent):\r\n    return ''\r\n",
+        "p.md": "a\r\nb\rc",
+    }
+    for name, content in files.items():
+        (agent / name).write_bytes(content.encode())
+        (agent / name).chmod(0o444)
+    agent.chmod(0o555)
+    found = load(agent)
+    assert {name: found.files[name] for name in files} == files
+    for _ in range(2):
+        found.write(tmp_path / "copy")
+    assert load(tmp_path / "copy") == found

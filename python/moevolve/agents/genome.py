@@ -40,6 +40,8 @@ BARRED = frozenset('\\:*?"<>|[]')
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _RESERVED = {"agent", "apart", "boot", "codec", "contract", "loader", "operators", "plan", "rounds", "worker"}
 """Modules that stand beside a program's."""
+_NEEDED = {"random", "bisect", "genericpath", "itertools", "math", "operator", "os", "posixpath", "warnings"}
+"""Modules of the standard library that `agent.rng` is made of, where a program's own would be taken for them."""
 
 
 class Genome(Struct, frozen=True):
@@ -106,9 +108,11 @@ def unusable(program: Mapping[str, str]) -> str | None:
     folders: set[str] = set()
     names: set[str] = set()
     for path, text in program.items():
-        taken = not boxed and path.partition("/")[0].removesuffix(".py").lower() in _RESERVED
-        if taken:
+        module = "" if boxed else path.partition("/")[0].removesuffix(".py").lower()
+        if module in _RESERVED:
             return f"a program's file cannot be called {path!r}: a module of that name stands beside it"
+        if module in _NEEDED and path.endswith(".py"):
+            return f"a program's file cannot be called {path!r}: `agent.rng` needs the standard library's {module}"
         if (why := misnamed(path)) is not None:
             return f"a program's file cannot be called {path!r}: {why}"
         folders |= {path[:at].casefold() for at, letter in enumerate(path) if letter == "/"}
