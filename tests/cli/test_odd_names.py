@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -70,10 +72,13 @@ def test_an_agents_way_from_its_folder_through_a_run_and_back(moevolve: Command,
         assert again.returncode == 0 and "the same head" in again.stdout, again.stderr
 
 
-def test_init_writes_into_any_folder(moevolve: Command, tmp_path: Path) -> None:
+def test_init_writes_into_any_folder_and_says_what_to_type_next(moevolve: Command, tmp_path: Path) -> None:
     for name in ("my first agent", "агент 1.2", "-dash"):
-        assert moevolve("init", "agent", "--", name).returncode == 0
-        assert (tmp_path / name / "solve.py").is_file()
+        written = moevolve("init", "agent", "--", name)
+        assert written.returncode == 0 and (tmp_path / name / "solve.py").is_file()
+        [command] = re.findall("`moevolve (eval .*?)`", written.stderr)
+        folder = shlex.split(command)[-1]
+        assert (tmp_path / folder).samefile(tmp_path / name) and not folder.startswith("-")
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,17 @@ class TestFunction:
         assert json.loads(again.stdout)["agent"]["score"] == 1.0
 
 
+def test_generate_lets_the_program_of_a_run_on_weights_answer(moevolve: Command) -> None:
+    assert moevolve("run", "small", "--cycles", "0", "--out", "run", "--display", "none").returncode == 0
+    told = moevolve("generate", "--model", "run", "--program", "--json", "rev:abcd=")
+    [row] = json.loads(told.stdout)
+    assert row["completions"][0]["text"] == "dcba" and row["completions"][0]["requests"] == 1
+    refused = moevolve("generate", "--model", "run", "--program", "What is two and two?")
+    assert refused.returncode == 2 and "--skill" in refused.stderr
+    short = moevolve("generate", "--model", "run", "--program", "--max-tokens", "4", "rev:abcd=")
+    assert short.returncode == 1 and "has no answer, budget" in short.stderr and short.stdout == ""
+
+
 def told_again(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 

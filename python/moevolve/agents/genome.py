@@ -16,6 +16,7 @@ from pathlib import Path
 
 from moevolve.agents.box.stages import stages_of
 from moevolve.agents.manifest import MANIFEST, manifest_of
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
 from moevolve.records import Edit, Struct
@@ -176,7 +177,7 @@ def load(folder: Path) -> Genome:
     """
     if not folder.is_dir():
         raise UsageError(
-            f"there is no agent in {folder}: `moevolve init agent {folder}` writes one to start from"
+            f"there is no agent in {folder}: `moevolve init agent {typed(folder)}` writes one to start from"
         )
     files: dict[str, str] = {}
     for path in paths_in(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moevolve.cli.output import data, say
 from moevolve.config import parse_settings
+from moevolve.config.files import typed
 from moevolve.errors import MoevolveError, UsageError
 
 OTHERS = ("source", "cycles", "minutes", "agent", "suite", "arm", "device")
@@ -70,7 +71,7 @@ def optimise(options: argparse.Namespace) -> int:
         )
     except (KeyboardInterrupt, MoevolveError) as error:
         if (out / "journal").is_dir() and not isinstance(error, UsageError):
-            say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
+            say(f"What was recorded is in {out}; `moevolve resume {typed(out)}` goes on from there.")
         raise
     return ending(out, quiet=options.display == "json")
 
@@ -105,11 +106,11 @@ def ending(out: Path, *, quiet: bool) -> int:
     if not quiet:
         terminal.console().print(optimisation.show(figures))
         say(
-            f"`moevolve diff {out} seed champion` shows how the program changed; it lies in {out / 'program'}."
+            f"`moevolve diff {typed(out)} seed champion` shows how the program changed; it lies in {out / 'program'}."
         )
     if figures.failed > MOST_FAILED * figures.evaluations:
         say(
-            f"{figures.failed} of {figures.evaluations} evaluations failed: `moevolve show {out}` counts them by type"
+            f"{figures.failed} of {figures.evaluations} evaluations failed: `moevolve show {typed(out)}` counts them by type"
         )
         return 1
     return 0
