@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,11 +59,82 @@ def test_edits_give_a_new_program():
         "operators.py",
         "agent/x.py",
         "a/" * 8,
+        "a/./b",
+        " blank.md",
+        "blank /x.md",
+        "dot.",
+        "tab\t.md",
+        "line\n.md",
+        "bidi\u202e.md",
+        "zero\u200bwidth.md",
+        "e\u0301.md",
+        "half\udcff.md",
+        "a*.md",
+        "a[1].md",
+        "c:x.md",
+        "back\\slash.md",
+        "x" * 121,
+        "ü" * 120 + "é",
+        "𝒳" * 61,
     ],
 )
-def test_a_path_outside_is_refused(path):
-    with pytest.raises(UsageError, match="cannot be called"):
+def test_a_path_that_means_no_file_of_its_own_is_refused_with_the_reason(path):
+    with pytest.raises(UsageError, match="cannot be called .*: "):
         seed_genome().edited([edit(path)])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "system prompt.md",
+        "prompts/dé jà/vu 1.2.md",
+        "提示.md",
+        "-x.md",
+        "a--b.c.d",
+        "#1 & (2), it's.txt",
+        "ü" * 120,
+        "a/b/c/d/e/f.md",
+    ],
+)
+def test_a_path_may_have_blanks_dots_dashes_and_letters_of_any_script(path, tmp_path):
+    child = seed_genome().edited([edit(path)])
+    child.write(tmp_path / "one")
+    assert load(tmp_path / "one") == child
+    with pytest.raises(UsageError, match="case alone"):
+        child.edited([edit(path.swapcase())]) if path.swapcase() != path else child.edited([edit("SOLVE.py")])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a\nb\n", "a\nc\n"),
+        ("a\nb", "a\nc"),
+        ("a\nb", "a\nb\n"),
+        ("a\x0cb\u2028c\n", "a\x0cb\u2028d\n"),
+        ("a\r\nb\r\n", "a\r\nc\r\n"),
+    ],
+)
+@pytest.mark.skipif(shutil.which("patch") is None, reason="there is no patch(1) here")
+@pytest.mark.parametrize("path", ["plain.md", "with a blank.md", "提示.md"])
+def test_the_difference_applies_as_a_patch_to_the_byte(before, after, path, tmp_path):
+    old, new = (Genome(files={path: text, "kept.md": "k\n"}) for text in (before, after))
+    old.write(tmp_path)
+    done = subprocess.run(
+        ["patch", "-p1", "--binary", "--no-backup-if-mismatch"],
+        input=old.diff(new).encode(),
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / path).read_bytes() == after.encode()
+
+
+def test_what_is_no_plain_file_is_refused_by_its_name(tmp_path):
+    seed_genome().write(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe is no plain file"):
+        load(tmp_path)
 
 
 def test_sizes_are_bounded():
@@ -159,3 +233,52 @@ class TestFolder:
     def test_a_file_cannot_be_a_folder_too(self) -> None:
         assert unusable({"a": "", "a/b.py": ""}) == "'a' is a file and a folder"
         assert "case alone" in (unusable({"A.md": "", "a.md": ""}) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("logo.md", b"\x89PNG\r\n\x1a\n\x00\xff", "logo.md is not UTF-8 text"),
+        ("large.md", b"x" * (5 << 20), "large.md is larger than"),
+        ("long.md", b"x" * (65 << 10), "long.md has 66560 characters"),
+        ("nul.md", b"a\0b", "nul.md holds NUL"),
+        ("random.py", b"", "agent.rng"),
+        ("math.py", b"", "agent.rng"),
+        ("rounds.py", b"", "stands beside it"),
+    ],
+)
+def test_what_no_agent_can_hold_is_refused_by_its_name(name, data, said, tmp_path):
+    (tmp_path / "solve.py").write_text("async def solve(task, agent):\n    return ''\n")
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=said):
+        load(tmp_path)
+
+
+def test_a_link_is_refused_wherever_it_leads(tmp_path):
+    for name, target in (("file.md", "solve.py"), ("folder", "."), ("nowhere.md", "none")):
+        agent = tmp_path / name
+        agent.mkdir()
+        (agent / "solve.py").write_text("async def solve(task, agent):\n    return ''\n")
+        (agent / name).symlink_to(target)
+        with pytest.raises(UsageError, match=f"{name} is a link"):
+            load(agent)
+
+
+def test_ends_of_lines_and_modes_of_files_are_no_matter(tmp_path):
+    agent = tmp_path / "agent"
+    agent.mkdir(parents=True)
+    text = 'edit = ["*.md"]\r\n[limits]\r\nrequests = 3\r\n'
+    files = {
+        "agent.toml": text,
+        "solve.py": "async def solve(task, agent):\r\n    return ''\r\n",
+        "p.md": "a\r\nb\rc",
+    }
+    for name, content in files.items():
+        (agent / name).write_bytes(content.encode())
+        (agent / name).chmod(0o444)
+    agent.chmod(0o555)
+    found = load(agent)
+    assert {name: found.files[name] for name in files} == files
+    for _ in range(2):
+        found.write(tmp_path / "copy")
+    assert load(tmp_path / "copy") == found

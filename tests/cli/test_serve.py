@@ -3,60 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 from command_line import Command
 from promotion import gated, variant
 from seed_run import run_of_the_seed
+from served_command import PATIENCE, Served
 
 from moevolve.journal.store import RunStore
 from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.models.engine import Engine
 from moevolve.protocol.training import Example
 from moevolve.records import Timing
-
-PATIENCE = 60.0
-
-
-class Served:
-    """A server's process, and a client of it."""
-
-    def __init__(self, folder: Path, *words: str | Path, **environment: str) -> None:
-        command = [sys.executable, "-m", "moevolve.cli.main", "serve", "--port", "0", "--json"]
-        self.process = subprocess.Popen(
-            [*command, "--threads", "1", *map(str, words)],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.process.communicate()[1]
-        self.told: dict[str, Any] = json.loads(line)
-        self.client = httpx2.Client(base_url=self.told["url"], timeout=PATIENCE)
-
-    def ask(self, prompt: str = "rev:abc=", **options: Any) -> dict[str, Any]:
-        asked = {"prompt": prompt, "temperature": 0, "max_tokens": 8, **options}
-        answer: dict[str, Any] = self.client.post("/v1/completions", json=asked).json()
-        return answer
-
-    def end(self, number: int) -> tuple[int, str]:
-        """The exit code after a signal, and what was said."""
-        self.client.close()
-        self.process.send_signal(number)
-        said = self.process.communicate(timeout=PATIENCE)[1]
-        return self.process.returncode, said
 
 
 @pytest.fixture

@@ -9,20 +9,22 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from moevolve.agents.brief import Brief, Success, TrialReport
-from moevolve.agents.genome import Genome, seed_genome
+from moevolve.agents.box.stages import STAGES, stages_of
+from moevolve.agents.brief import Brief, Failure, Success, TrialReport
+from moevolve.agents.genome import Genome, seed_genome, unusable
 from moevolve.agents.host import ProgramHost
 from moevolve.auditor import sources
 from moevolve.loop.optimise.proposers import literals, operators, statements
 from moevolve.proposers.checks import compiles
-from moevolve.proposers.operators import parameters, structure, wording
+from moevolve.proposers.operators import errors, parameters, structure, wording
 from moevolve.proposers.operators.operator import Inapplicable, Operator, parsed
 from moevolve.proposers.operators.proposer import OPERATORS, Operators, weighed
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.proposers.search import meaning
 from moevolve.protocol.completion import Completion
-from moevolve.protocol.requests import PublicTask
+from moevolve.protocol.requests import GenerateRequest, PublicTask
 
 SOLVE = '''"""Answers a task: this line is no prompt, however long it may be."""
 
@@ -196,3 +198,109 @@ def test_a_text_that_nests_deeper_than_python_reads_has_no_tree(text: str) -> No
     assert meaning(Genome(files={"a.py": text}))
     reading = sources.read({"solve.py": text})
     assert reading is not None and reading.verdict == "unread" and reading.places[0]
+
+
+BROKEN = [
+    Failure(
+        prompt="1 + 1?",
+        skill="a/b",
+        level=1,
+        answer="",
+        failure="error",
+        detail="Traceback\n  in solve\nValueError: no number in 'about two'",
+    ),
+    Failure(prompt="2 + 1?", skill="a/b", level=1, answer="4", failure="off by one", detail="one too many"),
+    Failure(prompt="3 + 1?", skill="a/b", level=1, answer="5", failure="wrong"),
+]
+PARSES = """async def solve(task, agent):
+    answer = await agent.generate([*task.messages], temperature=0)
+    return str(int(answer.text))
+"""
+
+
+def test_another_try_is_told_the_error_of_the_one_before() -> None:
+    text = errors.retry_told({"solve.py": PARSES}, BROKEN, Random(1), False).text
+    text = errors.retry_told({"solve.py": text}, BROKEN, Random(2), False).text
+    assert text.count("class Telling") == text.count("import ToolError") == 1
+    asked: list[str] = []
+
+    def answer(requests: list[GenerateRequest]) -> list[list[Completion]]:
+        asked.extend("\n".join(m.content for m in each.prompt) for each in requests)  # type: ignore[union-attr]
+        said = (
+            "2"
+            if "ValueError: invalid literal for int() with base 10: 'about two'" in asked[-1]
+            else "about two"
+        )
+        return [[Completion(said, [1], [0.0], "stop")]]
+
+    genome = Genome(files=seed_genome().files | {"solve.py": text})
+    [outcome] = ProgramHost().solve(genome, [PublicTask(prompt="1 + 1?", skill="a/b")], answer, None, [7])
+    assert (outcome.answer, len(asked)) == ("2", 2), outcome.detail
+
+
+def test_a_try_that_is_told_of_errors_has_an_end_and_raises_the_last() -> None:
+    text = errors.retry_told({"solve.py": PARSES}, BROKEN, Random(1), False).text
+    genome = Genome(files=seed_genome().files | {"solve.py": text})
+    [outcome] = ProgramHost().solve(
+        genome,
+        [PublicTask(prompt="1 + 1?", skill="a/b")],
+        lambda requests: [[Completion("about two", [1], [0.0], "stop")] for _ in requests],
+        None,
+        [7],
+    )
+    assert outcome.failure == "error" and "about two" in outcome.detail and outcome.requests in (2, 3)
+
+
+def test_a_prompt_names_what_was_said_of_failed_attempts_in_place_of_what_it_named() -> None:
+    files = {"a.md": "Be kind.\n\nExamples:\n\nQuestion: x\nAnswer: y\n"}
+    seen = set()
+    for seed in range(12):
+        files["a.md"] = wording.instruct(files, KNOWN, Random(seed)).text if seed == 3 else files["a.md"]
+        files["a.md"] = errors.mistakes(files, BROKEN, Random(seed), True).text
+        text = files["a.md"]
+        assert text.count(errors.MISTAKES) == text.count("Be kind.") == text.count("Examples:") == 1
+        assert text.index("Be kind.") < text.index(errors.MISTAKES) < text.index("Examples:")
+        seen |= {line for line in text.splitlines() if line.startswith("- ")}
+    assert seen == {"- ValueError: no number in 'about two'", "- one too many"}
+    assert any(line in files["a.md"] for line in wording.INSTRUCTIONS)
+
+
+def test_an_agent_in_boxes_gets_further_runs_by_a_file_beside_it() -> None:
+    change = errors.retry_told({}, BROKEN, Random(1), True)
+    assert change.path == STAGES and 1 <= stages_of({STAGES: change.text}).retries <= 4
+    files = FILES | {"agent.toml": 'kind = "command"\nargv = ["x"]\n', STAGES: change.text}
+    found = [
+        edit
+        for key in range(20)
+        for edits in Operators()
+        .propose(
+            replace(brief(files), failures=BROKEN), ProposalContext(Genome(files=files), key, lambda _: [])
+        )
+        .candidates
+        for edit in edits
+        if edit.path == STAGES
+    ]
+    assert found and all(stages_of({STAGES: edit.text}) != stages_of(files) for edit in found)
+    frozen = files | {"agent.toml": 'kind = "command"\nargv = ["x"]\nedit = ["*.md"]\n'}
+    assert not any(
+        edit.path == STAGES
+        for key in range(20)
+        for edits in Operators()
+        .propose(
+            replace(brief(frozen), failures=BROKEN), ProposalContext(Genome(files=frozen), key, lambda _: [])
+        )
+        .candidates
+        for edit in edits
+    )
+
+
+@pytest.mark.parametrize("operator", [errors.retry_told, errors.mistakes])
+def test_where_nothing_was_said_of_failures_there_is_no_edit(operator: errors.FailureOperator) -> None:
+    for boxed in (True, False):
+        with pytest.raises(Inapplicable):
+            operator(FILES, BROKEN[2:], Random(1), boxed)
+
+
+@pytest.mark.parametrize("text", ["retries = 9", "retries = -1", "tries = 1", "retries ="])
+def test_stages_that_cannot_be_are_no_program(text: str) -> None:
+    assert STAGES in (unusable({"agent.toml": 'kind = "command"\nargv = ["x"]\n', STAGES: text}) or "")

@@ -29,6 +29,8 @@ class Failure(Struct, frozen=True):
 
     trace: list[tuple[str, str]] = []
     """What the program asked, and what it was told, where that is at hand."""
+    detail: str = ""
+    """What the check said of it, or the end of what it raised."""
 
 
 class Ancestor(Struct, frozen=True):
@@ -182,6 +184,6 @@ def brief_limits(role: RoleSection, candidates: int) -> BriefLimits:
         max_tokens=role.longest,
         tokens=role.tokens,
         prompt_chars=role.longest_prompt,
-        seconds=role.seconds,
+        seconds=role.most_seconds,
         step_seconds=role.step_seconds,
     )

@@ -9,11 +9,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from moevolve.agents.box.stages import stages_of
 from moevolve.agents.manifest import MANIFEST, manifest_of
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
 from moevolve.records import Edit, Struct
@@ -29,9 +32,17 @@ MOST_CHARACTERS = 64 << 10
 MOST_TOGETHER = 512 << 10
 """Characters of all files."""
 
-_PATH = re.compile(r"(?=.{1,120}\Z)[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,5}")
+LONGEST_PATH = 120
+"""Characters of a file's path, and twice as many bytes."""
+DEEPEST = 6
+"""Names in a path."""
+BARRED = frozenset('\\:*?"<>|[]')
+"""Characters that mean something in patterns, or nothing on some machines."""
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _RESERVED = {"agent", "apart", "boot", "codec", "contract", "loader", "operators", "plan", "rounds", "worker"}
 """Modules that stand beside a program's."""
+_NEEDED = {"random", "bisect", "genericpath", "itertools", "math", "operator", "os", "posixpath", "warnings"}
+"""Modules of the standard library that `agent.rng` is made of, where a program's own would be taken for them."""
 
 
 class Genome(Struct, frozen=True):
@@ -79,10 +90,13 @@ class Genome(Struct, frozen=True):
         """Unified diff from this program to `other`; empty if they are the same."""
         lines: list[str] = []
         for path in sorted(self.files.keys() | other.files.keys()):
-            before = self.files.get(path, "").splitlines(keepends=True)
-            after = other.files.get(path, "").splitlines(keepends=True)
-            lines += difflib.unified_diff(before, after, f"a/{path}", f"b/{path}")
-        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+            # Other ends than `\n` are no ends to programs that read diffs, and a blank would end a name.
+            before, after = (_LINE.findall(each.files.get(path, "")) for each in (self, other))
+            end = "\t" if " " in path else ""
+            lines += difflib.unified_diff(before, after, f"a/{path}{end}", f"b/{path}{end}")
+        return "".join(
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
+        )
 
 
 def unusable(program: Mapping[str, str]) -> str | None:
@@ -95,19 +109,49 @@ def unusable(program: Mapping[str, str]) -> str | None:
     folders: set[str] = set()
     names: set[str] = set()
     for path, text in program.items():
-        taken = not boxed and path.partition("/")[0].removesuffix(".py").lower() in _RESERVED
-        if taken or not _PATH.fullmatch(path):
-            return f"a program's file cannot be called {path!r}"
-        folders |= {path[:at].lower() for at, letter in enumerate(path) if letter == "/"}
-        if path.lower() in names:
+        module = "" if boxed else path.partition("/")[0].removesuffix(".py").lower()
+        if module in _RESERVED:
+            return f"a program's file cannot be called {path!r}: a module of that name stands beside it"
+        if module in _NEEDED and path.endswith(".py"):
+            return f"a program's file cannot be called {path!r}: `agent.rng` needs the standard library's {module}"
+        if (why := misnamed(path)) is not None:
+            return f"a program's file cannot be called {path!r}: {why}"
+        folders |= {path[:at].casefold() for at, letter in enumerate(path) if letter == "/"}
+        if path.casefold() in names:
             return f"two files differ in case alone: {path!r}"
-        names.add(path.lower())
+        names.add(path.casefold())
         if "\0" in text:
             return f"{path} holds NUL characters"
         if len(text) > MOST_CHARACTERS:
             return f"{path} has {len(text)} characters, more than {MOST_CHARACTERS}"
     if both := sorted(folders & names):
         return f"{both[0]!r} is a file and a folder"
+    try:
+        stages_of(program)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def misnamed(path: str) -> str | None:
+    """Why a file of a program cannot have this path; None where it can: printable names of any script, with blanks and dots
+    inside, that mean the same file on every machine."""
+    parts = path.split("/")
+    if len(path) > LONGEST_PATH or len(path.encode("utf-8", "surrogatepass")) > 2 * LONGEST_PATH:
+        return f"it has more than {LONGEST_PATH} characters, or more than {2 * LONGEST_PATH} bytes"
+    if len(parts) > DEEPEST:
+        return f"it lies more than {DEEPEST - 1} folders deep"
+    for part in parts:
+        if not part or part.startswith("."):
+            return "it lies outside, or is hidden: no name may be empty or begin with a dot"
+        if part != part.strip() or part.endswith("."):
+            return "a name may not begin or end with a blank, or end with a dot"
+        if not part.isprintable():
+            return "it holds characters that cannot be seen"
+        if barred := sorted(BARRED & set(part)):
+            return f"it holds {barred[0]!r}"
+        if unicodedata.normalize("NFC", part) != part:
+            return "its letters and their accents are apart: call it by its composed form (NFC)"
     return None
 
 
@@ -133,22 +177,27 @@ def load(folder: Path) -> Genome:
     """
     if not folder.is_dir():
         raise UsageError(
-            f"there is no agent in {folder}: `moevolve init agent {folder}` writes one to start from"
+            f"there is no agent in {folder}: `moevolve init agent {typed(folder)}` writes one to start from"
         )
     files: dict[str, str] = {}
     for path in paths_in(folder):
         name = path.relative_to(folder)
         if path.is_symlink():
             raise UsageError(f"{path} is a link: copy what it leads to")
-        if path.is_file():
-            if path.stat().st_size > 4 * MOST_CHARACTERS:
-                raise UsageError(
-                    f"{path} is larger than a file of {MOST_CHARACTERS} characters can be: an agent has none"
-                )
-            try:
-                files[name.as_posix()] = path.read_bytes().decode("utf-8-sig")
-            except UnicodeDecodeError:
-                raise UsageError(f"{path} is not UTF-8 text: an agent's folder holds nothing else") from None
+        if path.is_dir():
+            continue
+        if not path.is_file():
+            raise UsageError(f"{path} is no plain file: an agent's folder holds nothing else")
+        if path.stat().st_size > 4 * MOST_CHARACTERS:
+            raise UsageError(
+                f"{path} is larger than a file of {MOST_CHARACTERS} characters can be: an agent has none"
+            )
+        try:
+            files[name.as_posix()] = path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise UsageError(f"{path} is not UTF-8 text: an agent's folder holds nothing else") from None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     manifest = manifest_of(files, str(folder / MANIFEST))
     if manifest.module is not None and manifest.module not in files:
         raise UsageError(f"{folder} has no {manifest.module}: `moevolve init agent` writes an example")

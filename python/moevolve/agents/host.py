@@ -331,7 +331,7 @@ class ProgramHost:
             argument=argument,
         )
         gateway = Gateway(self._table(answer, recall, lenient=mode != "solve"))
-        limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.seconds)
+        limits = Limits(memory_mb=self.sandbox.memory_mb, seconds=role.most_seconds)
         most = limits.said(role, [attempt.room for attempt in attempts])
         isolation = self.sandbox.isolation if mode == "solve" else "batch"
         conversation = Conversation(self.transcripts, start, limits, self.sandbox.strict, isolation, most)
@@ -354,7 +354,7 @@ class ProgramHost:
                     if twice:
                         heard[-1].told = told
         except TimeoutError:
-            _fail(attempts, "timeout", f"its process used more than {role.seconds:g} s")
+            _fail(attempts, "timeout", f"its process used more than {role.most_seconds:g} s")
         except ValueError as error:
             _fail(attempts, "malformed", f"its process sent no proper message: {error}"[:500])
         except SandboxError as error:

@@ -17,8 +17,6 @@ from moevolve.errors import UsageError
 MANIFEST = "agent.toml"
 FUNCTION = "solve:solve"
 """Where the function of an agent stands."""
-SECONDS = 120.0
-"""Of an attempt in a box, where no other number is set."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -31,8 +29,7 @@ class BoxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     requests: Annotated[int, Meta(ge=0, le=10**6)] | None = None
     """Requests, in place of `roles.solver.requests` at its default."""
     seconds: Annotated[float, Meta(gt=0.0, le=86_400.0)] | None = None
-    """From start to end, the policy's time left out: `SECONDS` in a box; of a function in place of `roles.solver.seconds` at
-    its default."""
+    """From start to end, the policy's time left out: with `roles.solver.seconds` the stricter of the two is in force."""
     cpu_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 120
     """Of all its processes together."""
     memory_mb: Annotated[int, Meta(ge=32, le=1 << 20)] = 2048
@@ -45,11 +42,6 @@ class BoxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of what it prints."""
     at_once: Annotated[int, Meta(ge=1, le=512)] = 8
     """Attempts that run at one time."""
-
-    @property
-    def wall_seconds(self) -> float:
-        """Seconds of an attempt in a box."""
-        return SECONDS if self.seconds is None else self.seconds
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

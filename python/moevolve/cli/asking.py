@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moevolve.cli.output import say
 from moevolve.cli.reading import followed
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
@@ -40,7 +41,7 @@ def ask(run: Path, command: Command, variant: str = "") -> int:
         raise UsageError(f"{line(variant)} does not wait for approval in {run}: {waiting}")
     if command == "pause" and not alive:
         raise UsageError(
-            f"nobody runs {run}, it is {summary.status}: `moevolve resume {run}` goes on with it"
+            f"nobody runs {run}, it is {summary.status}: `moevolve resume {typed(run)}` goes on with it"
         )
     number = Inbox(run).put(Request(command=command, variant=variant), view.requests)
     told(run, number, f"{command} {variant}".strip(), view, alive=alive)
@@ -49,9 +50,11 @@ def ask(run: Path, command: Command, variant: str = "") -> int:
 
 def told(run: Path, number: int, what: str, view: RunView, *, alive: bool) -> None:
     """Says when a request that was left with a run is taken up."""
-    when = "the run takes it up between two stages" if alive else f"`moevolve resume {run}` takes it up"
+    when = (
+        "the run takes it up between two stages" if alive else f"`moevolve resume {typed(run)}` takes it up"
+    )
     if view.finished:
-        when = f"`moevolve resume {run} --cycles +1` takes it up"
+        when = f"`moevolve resume {typed(run)} --cycles +1` takes it up"
     say(f"Request {number}, {what}: {when}.")
 
 
@@ -67,5 +70,7 @@ def taken_back(run: Path, change: str, entry: Entry | None) -> str:
         return f"{line(change)} is rolled back, and whatever was built on it; on record as entry {entry.seq}."
     with RunStore.open(run) as store:
         alive = store.writer_alive()
-    when = "the run takes it up between two stages" if alive else f"`moevolve resume {run}` takes it up"
+    when = (
+        "the run takes it up between two stages" if alive else f"`moevolve resume {typed(run)}` takes it up"
+    )
     return f"Asked to roll back {line(change)}: {when}."

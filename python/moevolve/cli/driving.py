@@ -10,6 +10,7 @@ from typing import Any
 
 from moevolve.cli.display import MODES, display
 from moevolve.cli.output import deaf, say
+from moevolve.config.files import typed
 from moevolve.errors import DivergedError, MoevolveError
 from moevolve.journal.view import RunView
 from moevolve.records import Entry, State
@@ -66,7 +67,7 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
         drive(work, mode, past, out)
     except (KeyboardInterrupt, MoevolveError) as error:
         if _resumable(error) and (out / "journal").is_dir():
-            say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
+            say(f"What was recorded is in {out}; `moevolve resume {typed(out)}` goes on from there.")
         raise
     if is_one(out):
         return ending(out, quiet=mode == "json")
@@ -80,11 +81,11 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
     if summary.status == "paused":
         for name in summary.waiting:
             say(f"{name} waits for you: `moevolve approve {out} {name}`, or `moevolve reject {out} {name}`.")
-        say(f"The run has paused; `moevolve resume {out}` goes on.")
+        say(f"The run has paused; `moevolve resume {typed(out)}` goes on.")
         return 0
     say(
-        f"`moevolve report {out}` draws the curves; "
-        f"`moevolve diff {out} seed champion` shows how the program changed."
+        f"`moevolve report {typed(out)}` draws the curves; "
+        f"`moevolve diff {typed(out)} seed champion` shows how the program changed."
     )
     return 0
 

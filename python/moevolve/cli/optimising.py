@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from moevolve.cli.output import data, say
 from moevolve.config import parse_settings
+from moevolve.config.files import typed
 from moevolve.errors import MoevolveError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def optimise(options: argparse.Namespace) -> int:
         )
     except (KeyboardInterrupt, MoevolveError) as error:
         if (out / "journal").is_dir() and not isinstance(error, UsageError):
-            say(f"What was recorded is in {out}; `moevolve resume {out}` goes on from there.")
+            say(f"What was recorded is in {out}; `moevolve resume {typed(out)}` goes on from there.")
         raise
     return ending(out, quiet=options.display == "json")
 
@@ -125,11 +126,11 @@ def ending(out: Path, *, quiet: bool) -> int:
     if not quiet:
         terminal.console().print(optimisation.show(figures))
         say(
-            f"`moevolve diff {out} seed champion` shows how the program changed; it lies in {out / 'program'}."
+            f"`moevolve diff {typed(out)} seed champion` shows how the program changed; it lies in {out / 'program'}."
         )
     if figures.failed > MOST_FAILED * figures.evaluations:
         say(
-            f"{figures.failed} of {figures.evaluations} evaluations failed: `moevolve show {out}` counts them by type"
+            f"{figures.failed} of {figures.evaluations} evaluations failed: `moevolve show {typed(out)}` counts them by type"
         )
         return 1
     return 0

@@ -21,6 +21,10 @@ class Request(Struct, frozen=True):
     prompt: str | None = None
     messages: tuple[dict[str, Any], ...] = ()
     tools: tuple[dict[str, Any], ...] | None = None
+    skill: str | None = None
+    """Of a task that a program solves."""
+    task: dict[str, Any] = {}
+    """What the world of such a task begins with."""
 
     def conversation(self, system: str | None) -> tuple[dict[str, Any], ...]:
         """The messages; a text is what the user says, and `system` stands first unless they say another."""
@@ -86,14 +90,17 @@ def _request(line: str, where: str) -> Request:
     if not isinstance(value, dict) or ("prompt" in value) == ("messages" in value):
         raise UsageError(f'{where}: write {{"prompt": ...}} or {{"messages": [...], "tools": [...]}}')
     tools = None if value.get("tools") is None else objects(value["tools"], f"{where}: tools")
+    skill, task = value.get("skill"), value.get("task", {})
+    if not isinstance(skill, str | None) or not isinstance(task, dict):
+        raise UsageError(f"{where}: `skill` is a text and `task` an object")
     if "prompt" in value:
         if not isinstance(value["prompt"], str):
             raise UsageError(f"{where}: the prompt is a text")
-        return Request(prompt=value["prompt"], tools=tools)
+        return Request(prompt=value["prompt"], tools=tools, skill=skill, task=task)
     messages = objects(value["messages"], f"{where}: messages")
     if not messages:
         raise UsageError(f"{where}: a conversation has at least one message")
-    return Request(messages=messages, tools=tools)
+    return Request(messages=messages, tools=tools, skill=skill, task=task)
 
 
 def objects(value: Any, where: str) -> tuple[dict[str, Any], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 import tomllib
 from pathlib import Path
@@ -70,3 +71,9 @@ def parse_toml(said: str) -> dict[str, Any]:
         raise
     except ValueError as error:  # a number of more digits than Python reads
         raise tomllib.TOMLDecodeError(str(error)) from None
+
+
+def typed(path: Path) -> str:
+    """A path as it is typed in a shell, for commands in messages: one word, and no option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

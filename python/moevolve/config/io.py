@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from moevolve.config.files import parse_toml, read_text
+from moevolve.config.files import parse_toml, read_text, typed
 from moevolve.config.schema import Section
 from moevolve.errors import ConfigError, UsageError
 from moevolve.records import Arm
@@ -77,7 +77,7 @@ def read(source: str | Path) -> tuple[str, str, str, Path]:
     except FileNotFoundError:
         if path.suffix == ".toml" or len(path.parts) > 1:
             raise UsageError(
-                f"there is no file {path}: `moevolve init {path}` writes one to start from"
+                f"there is no file {path}: `moevolve init {typed(path)}` writes one to start from"
             ) from None
         raise UsageError(
             f"unknown preset `{source}`{nearest(str(source), known)}: presets are {', '.join(known)}; "

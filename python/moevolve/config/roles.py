@@ -19,6 +19,8 @@ MaxTokens = Annotated[
 Requests = Annotated[int, Meta(description="Requests of one attempt, of every kind", ge=0, le=10**6)]
 Notes = Annotated[int, Meta(description="Texts that one attempt may give memory", ge=0, le=1000)]
 Tokens = Annotated[int, Meta(description="Tokens generated for one attempt", ge=1, le=10**9)]
+SECONDS = 60.0
+"""Of a process where the file says nothing of the role."""
 PROMPT_CHARS = 2048
 """Characters of one prompt where the file says nothing of the role."""
 
@@ -53,13 +55,12 @@ class RoleSection(Section, frozen=True):
     lessons: Annotated[int, Meta(description="Lessons of one recall", ge=1, le=4096)] = 32
     notes: Notes = 4
     seconds: Annotated[
-        float,
+        Annotated[float, Meta(gt=0.0, le=86_400.0)] | None,
         Meta(
-            description="Most seconds of a process, all its attempts together, the policy's time left out",
-            gt=0.0,
-            le=86_400.0,
+            description="Most seconds of a process, all its attempts together, the policy's time left out; of an agent in a "
+            "box, whose attempts have one each, of an attempt. Left out: 60, or 120 of an agent in a box",
         ),
-    ] = 60.0
+    ] = None
     step_seconds: Annotated[
         float, Meta(description="Processor time of one attempt between two requests", gt=0.0, le=86_400.0)
     ] = 5.0
@@ -73,6 +74,11 @@ class RoleSection(Section, frozen=True):
     def longest(self) -> int:
         """Most tokens of one completion."""
         return LEAST_DEFAULT if self.max_tokens is None else self.max_tokens
+
+    @property
+    def most_seconds(self) -> float:
+        """Most seconds of a process."""
+        return SECONDS if self.seconds is None else self.seconds
 
     @property
     def longest_prompt(self) -> int:

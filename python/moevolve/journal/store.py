@@ -15,6 +15,7 @@ from types import TracebackType
 import msgspec
 
 from moevolve import _native
+from moevolve.config.files import typed
 from moevolve.errors import SchemaError, StoreError, UsageError
 from moevolve.journal import seal
 from moevolve.journal.version2 import upgrade
@@ -189,7 +190,7 @@ class RunStore:
             except msgspec.ValidationError:
                 raise SchemaError(
                     f"an older version of Moevolve wrote {self.path}: it can be read, and neither gone on with nor "
-                    f"done again; `moevolve run {self.path}/run.toml` starts a new run with its settings"
+                    f"done again; `moevolve run {typed(self.path / 'run.toml')}` starts a new run with its settings"
                 ) from None
 
     def head(self) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from moevolve.config import Config
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 from moevolve.journal.control import Inbox, Request
 from moevolve.journal.store import RunStore
@@ -110,7 +111,7 @@ def ask(store: RunStore, extension: Extension) -> None:
     if _cut(store):
         raise UsageError(
             f"{store.path} ended at its spending limit, which more cycles do not raise: start a new run with its "
-            f"settings and a higher limit, `moevolve run {store.path / 'run.toml'} --set ...`"
+            f"settings and a higher limit, `moevolve run {typed(store.path / 'run.toml')} --set ...`"
         )
     store.put(TABLE, f"{len(store.scan(TABLE)):06d}", msgspec.msgpack.encode(extension))
 

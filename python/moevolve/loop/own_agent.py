@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from moevolve.agents.box.attempt import time_of
 from moevolve.agents.genome import Genome
 from moevolve.agents.manifest import MANIFEST, manifest_of
 from moevolve.config import Config
@@ -16,19 +17,20 @@ BOXED_PROMPT = 200_000
 
 
 def with_asked(config: Config, agent: Genome) -> Config:
-    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults.
+    """The configuration with what an agent's description asks of the policy, in place of limits at their defaults, and with
+    the stricter of both limits of time.
 
     Raises:
         UsageError: they do not go with the limits that it sets.
     """
-    manifest = manifest_of(agent.files)
-    limits = manifest.limits
-    seconds = None if manifest.boxed else limits.seconds
-    asked = {"tokens": limits.tokens, "requests": limits.requests, "seconds": seconds}
+    manifest, solver = manifest_of(agent.files), config.roles.solver
+    asked = {"tokens": manifest.limits.tokens, "requests": manifest.limits.requests}
     try:
-        solver = filled(config.roles.solver, asked)
+        solver = filled(solver, asked)
     except ValueError as error:
         raise UsageError(f"{MANIFEST}: limits: {error}") from None
+    if manifest.boxed or manifest.limits.seconds is not None:
+        solver = msgspec.structs.replace(solver, seconds=time_of(manifest, solver))
     return msgspec.structs.replace(config, roles=msgspec.structs.replace(config.roles, solver=solver))
 
 

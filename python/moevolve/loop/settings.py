@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from moevolve.config import Config, io
-from moevolve.config.files import parse_toml, read_text
+from moevolve.config.files import parse_toml, read_text, typed
 from moevolve.errors import ConfigError
 
 SETTINGS = "run.toml"
@@ -41,8 +41,8 @@ def refuse_changes(config: Config, run: Path) -> None:
 def _advice(run: Path) -> str:
     return (
         "a run keeps the settings that it began with, since its records and its error budget come from them. Undo the "
-        f"change, or remove the file, to go on; `moevolve resume {run} --cycles +N` or `--minutes +M` makes the run longer; "
-        f"`moevolve run {run / SETTINGS}` starts a new run with the file's settings"
+        f"change, or remove the file, to go on; `moevolve resume {typed(run)} --cycles +N` or `--minutes +M` makes the run "
+        f"longer; `moevolve run {typed(run / SETTINGS)}` starts a new run with the file's settings"
     )
 
 

@@ -11,7 +11,7 @@ from string import Template
 
 import msgspec
 
-from moevolve.agents.brief import Brief
+from moevolve.agents.brief import Brief, Failure
 from moevolve.agents.genome import SELECTOR
 from moevolve.proposers.answers import fence
 from moevolve.proposers.rubric import criteria
@@ -117,7 +117,7 @@ def _places(brief: Brief, told: Told, shown: int) -> dict[str, str]:
         "failures": _list(
             "It failed on:",
             [
-                f"{_cut(each.prompt)} -> {_cut(each.answer)} ({each.failure})"
+                f"{_cut(each.prompt)} -> {_cut(each.answer)} ({_why(each)})"
                 for each in _mixed(brief.failures, shown)
             ],
         ),
@@ -128,7 +128,7 @@ def _places(brief: Brief, told: Told, shown: int) -> dict[str, str]:
         "traces": _list(
             "",
             [
-                f"{_cut(each.prompt)} -> {_cut(each.answer)} ({each.failure})"
+                f"{_cut(each.prompt)} -> {_cut(each.answer)} ({_why(each)})"
                 + "".join(f"\n  asked {_cut(asked)!r}, was told {_cut(said)!r}" for asked, said in each.trace)
                 for each in _mixed(brief.failures, shown)
             ],
@@ -164,6 +164,12 @@ def _mixed(attempts: Sequence[msgspec.Struct], most: int) -> list:  # type: igno
         turns[skill] = turns.get(skill, 0) + 1
         order.append((turns[skill], place))
     return [attempts[place] for _, place in sorted(order)[:most]]
+
+
+def _why(failure: Failure) -> str:
+    """A failure by its name, and what was said of it."""
+    said = failure.detail.strip()
+    return f"{failure.failure}: {said}" if said and said != failure.failure else failure.failure
 
 
 def _cut(text: str) -> str:

@@ -114,6 +114,10 @@ def brief_for(
     )
 
 
+LONGEST_DETAIL = 400
+"""Characters of what a failure says; a traceback says most at its end."""
+
+
 def failures(tried: Sequence[Attempt]) -> list[Failure]:
     """Failed attempts, some of each skill, in the order in which they were made."""
     shown: Counter[str] = Counter()
@@ -129,6 +133,7 @@ def failures(tried: Sequence[Attempt]) -> list[Failure]:
                     answer=attempt.answer,
                     failure=attempt.verdict.failure or "wrong",
                     trace=list(attempt.trace),
+                    detail=attempt.verdict.detail[-LONGEST_DETAIL:],
                 )
             )
     return found

@@ -40,6 +40,8 @@ class RolloutJob(Struct, frozen=True):
     """Let a program that computes try again; an attempt that then goes another way fails as `nondeterministic`."""
     workspaces: bool = False
     """Hold on to what attempts leave in their workspaces, for the grader."""
+    visit: int = 0
+    """Tells apart attempts by one variant with one key that are there at one time, as clients of a server make them."""
 
     @property
     def sessions(self) -> tuple[int, ...]:
@@ -47,7 +49,8 @@ class RolloutJob(Struct, frozen=True):
 
         Variants that are compared draw by the same keys, so the key alone would give them one world.
         """
-        return tuple(key(each, self.weights, self.program or "", int(self.memory)) for each in self.keys)
+        whose = (self.weights, self.program or "", int(self.memory), *((self.visit,) if self.visit else ()))
+        return tuple(key(each, *whose) for each in self.keys)
 
 
 Part = tuple[str, str]

@@ -48,6 +48,9 @@ SMALL = 1 << 16
 HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names under which a server without a token is reached: a web page that another name led here is turned away."""
 
+NAMED = {"object": "model", "created": 0, "owned_by": "moevolve"}
+"""What is said of every model."""
+
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/]*)(/.*)?")
 """A target with a server's name in it."""
 
@@ -81,20 +84,28 @@ def application(
         decoded = partial(decode, body, kind, ignore_unknown=ignore_unknown)
         return decoded() if len(body) <= SMALL else await asyncio.to_thread(decoded)
 
+    def for_program(model: str | None) -> bool:
+        """Whether a request for a model is one for the program: without weights here it is the one that answers."""
+        return program is not None and (
+            model == program.name or (model is None and service.absent is not None)
+        )
+
     async def completions(request: Request) -> Response:
         body = await read(request, CompletionRequest)
-        if program is not None and body.model == program.name:
+        if program is not None and for_program(body.model):
             raise wrong("model", f"{program.name!r} answers chats: ask /v1/chat/completions")
         return await answer(service, request, body, len(body.prompts), completion_job)
 
     async def chat(request: Request) -> Response:
         body = await read(request, ChatRequest)
-        if program is not None and body.model == program.name:
+        if program is not None and for_program(body.model):
             return await solved(service, program, request, body)
         return await answer(service, request, body, 1, chat_job)
 
     async def responses(request: Request) -> Response:
         body = await read(request, ResponsesRequest)
+        if program is not None and for_program(body.model):
+            raise wrong("model", f"{program.name!r} answers chats: ask /v1/chat/completions")
         client = str(request.scope.get("moevolve.client") or "")
         return await responded(service, request, body, kept, client)
 
@@ -115,10 +126,11 @@ def application(
         return Response(exposition(service), headers={"content-type": KIND})
 
     def listed() -> list[dict[str, Any]]:
-        found = [_model(service)]
+        found = [_model(service)] if service.absent is None else []
         if program is not None:
             champion = {"variant": program.champion.variant, "suite": program.suite.name}
-            found.append({**found[0], "id": program.name, "chat": True, "program": champion})
+            beside = found[0] if found else {**NAMED, "weights": program.champion.weights}
+            found.append({**beside, "id": program.name, "chat": True, "program": champion})
         return found
 
     async def models(request: Request) -> Response:
@@ -130,7 +142,9 @@ def application(
             if found["id"] == name:
                 return json_response(found)
         raise RequestError(
-            404, f"there is no model {name!r} here: {service.name!r} is served", code="model_not_found"
+            404,
+            f"there is no model {name!r} here: {', '.join(repr(each['id']) for each in listed())} is served",
+            code="model_not_found",
         )
 
     async def health(request: Request) -> Response:
@@ -174,14 +188,14 @@ def figures(service: Service) -> dict[str, Any]:
     schedulers = [deployment.driver.scheduler for deployment in service.deployments]
     return {
         "model": service.name,
-        "weights": service.current.weights,
-        "slots": service.current.driver.slots,
+        "weights": None if service.absent is not None else service.current.weights,
+        "slots": service.slots,
         "busy": sum(scheduler.busy for scheduler in schedulers),
         "waiting": sum(scheduler.waiting for scheduler in schedulers),
         "queue": service.limits.queue,
         "memory": sum(scheduler.memory for scheduler in schedulers),
-        "memory_limit": service.current.driver.scheduler.limit,
-        "draining": len(schedulers) - 1,
+        "memory_limit": service.memory_limit,
+        "draining": max(0, len(schedulers) - 1),
         **msgspec.structs.asdict(service.counts),
     }
 
@@ -273,10 +287,8 @@ def is_loopback(host: str) -> bool:
 def _model(service: Service) -> dict[str, Any]:
     engine = service.current.engine
     return {
+        **NAMED,
         "id": service.name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "moevolve",
         "weights": service.current.weights,
         "context": engine.positions,
         "chat": engine.chat_template is not None,

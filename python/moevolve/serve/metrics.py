@@ -11,8 +11,7 @@ def exposition(service: Service) -> str:
     """All figures of now."""
     counts = service.counts
     schedulers = [deployment.driver.scheduler for deployment in service.deployments]
-    limit = service.current.driver.scheduler.limit
-    used = sum(scheduler.memory for scheduler in schedulers)
+    used = sum(scheduler.memory for scheduler in schedulers) / max(1, service.memory_limit)
     running = sum(scheduler.busy for scheduler in schedulers)
     waiting = sum(scheduler.waiting for scheduler in schedulers)
     name = service.name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -21,7 +20,7 @@ def exposition(service: Service) -> str:
     rows = [
         _row("num_requests_running", "gauge", "Samples that are drawn.", label, running),
         _row("num_requests_waiting", "gauge", "Samples that wait for a slot.", label, waiting),
-        _row("kv_cache_usage_perc", "gauge", "Share of the key-value memory in use.", label, used / limit),
+        _row("kv_cache_usage_perc", "gauge", "Share of the key-value memory in use.", label, used),
         _row("prompt_tokens_total", "counter", "Tokens of prompts.", label, counts.prompt_tokens),
         _row("generation_tokens_total", "counter", "Tokens drawn.", label, counts.completion_tokens),
         _head("request_success_total", "counter", "Requests that ended, by why.")

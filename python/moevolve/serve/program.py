@@ -1,73 +1,78 @@
 """A run's champion as an agent behind a model's name: its program solves a client's message as a task of the run's suite.
 
-What the program asks goes through the scheduler that draws for everybody, in the wording and within the limits of the run.
+What the program asks goes through the scheduler that draws for everybody, or to the server of the run, in the wording and
+within the limits of the run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import Protocol
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from moevolve.agents.host import ProgramHost
-from moevolve.agents.plans.behaviour import Behaviour
-from moevolve.config.roles import RoleSection
-from moevolve.journal.lessons import MemoryStore, memory_folder
-from moevolve.journal.reader import read
+from moevolve.errors import EndpointError, MoevolveError, SpendingLimitError
 from moevolve.journal.store import RunStore
 from moevolve.loop import resolve
-from moevolve.loop.variants import genome_in
-from moevolve.memory.lessons import LessonMemory
+from moevolve.loop.champion_agent import ChampionAgent, UnfitTask
+from moevolve.loop.champion_server import ChampionServer
 from moevolve.models.engine import Engine
 from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import Prompts
 from moevolve.models.scheduler import completion_of
 from moevolve.protocol.completion import Completion
+from moevolve.protocol.messages import Message
 from moevolve.protocol.policy import Policy
-from moevolve.protocol.requests import Outcome, PublicTask
-from moevolve.protocol.rollouts import RolloutJob
+from moevolve.protocol.requests import INFRASTRUCTURE, POLICY, Outcome
 from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.randomness import key
 from moevolve.records import VariantAdded
-from moevolve.rollouts.executors.local import LocalExecutor, Programs
 from moevolve.serve.completions import sse
 from moevolve.serve.driver import RequestHandle
-from moevolve.serve.failures import RequestError, unsupported, wrong
+from moevolve.serve.failures import RequestError, ending, unsupported, wrong
+from moevolve.serve.messages import text_of
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
-from moevolve.serve.tools import live
 from moevolve.serve.waiting import Left, left, out_of_time
+from moevolve.tasks.task import Task
 
 SUFFIX = "+program"
 """What a model's name ends with where its program answers."""
 TOGETHER = 4
 """Requests whose programs run at one time; more wait."""
-EVERY = 1 << 62
-"""A cycle that comes after all whose lessons may be recalled."""
-DECIDED = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "stop",
-    "logit_bias",
-    "ignore_eos",
-    "logprobs",
-    "top_logprobs",
-    "tools",
-    "chat_template_kwargs",
-)
-"""Fields that say how a model samples: the program decides that."""
+HEEDED = frozenset(
+    {
+        "model", "messages", "n", "seed", "stream", "stream_options", "max_tokens", "max_completion_tokens", "metadata",
+        "user",
+    }
+)  # fmt: skip
+"""Fields that a program's answer goes by; whatever else a chat may say is the program's to decide."""
+FIELDS = {"messages": "messages", "unnamed": "messages", "skill": "metadata.skill", "task": "metadata.task"}
+"""The field that says a part of a task."""
+
+
+class Asked(Policy, Protocol):
+    """Whom the program asks, for one client."""
+
+    @property
+    def read(self) -> int:
+        """Tokens of prompts."""
+        ...
+
+    def end(self) -> None:
+        """Nobody waits for it any more."""
+        ...
+
+    def close(self) -> None:
+        """The program has ended."""
+        ...
 
 
 class ServedProgram:
@@ -76,126 +81,79 @@ class ServedProgram:
     Args:
         store: the run, open for reading.
         name: the name that clients ask for.
+        server: what it asks where the run's policy is a server; None for the weights that are served.
+        tell: takes what went wrong that clients are not told.
 
     Raises:
         UsageError: the run holds no record yet, or its suite is not here.
     """
 
-    def __init__(self, store: RunStore, name: str) -> None:
-        started = read(store).started
+    def __init__(
+        self,
+        store: RunStore,
+        name: str,
+        server: ChampionServer | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.name = name
-        self._store = store
-        self._config = resolve.on_record(started, store.path)
-        self.suite = resolve.suite(self._config)
-        self._tools = live(self.suite)
-        self._host = ProgramHost(self._config.limits(), self._config.sandbox, self._tools, self.suite.cutters)
-        self._memory = LessonMemory(
-            MemoryStore(memory_folder(store.path)),
-            started.run,
-            self._config.memory,
-            resolve.embedder(self._config),
-        )
-        self._reading = threading.Lock()
-        self._behaviours: dict[str, Behaviour] = {}
-        self._turns = asyncio.Semaphore(TOGETHER)
-        self._champion: VariantAdded | None = None
+        self.agent = ChampionAgent(store)
+        self.suite = self.agent.suite
+        self.tell = tell
+        self._server = server
+        self._turns = asyncio.Semaphore(TOGETHER if server is None else server.together)
         self._prompts: tuple[Engine, Prompts] | None = None
         self.waiting = 0
+        self.running = 0
 
     @property
     def champion(self) -> VariantAdded:
         """Whose program answers now."""
-        assert self._champion is not None, "a champion has been deployed"
-        return self._champion
+        return self.agent.champion
 
     def close(self) -> None:
-        """Ends the tools' process."""
-        if self._tools is not None:
-            self._tools.close()
+        """Ends the processes of tools and boxes."""
+        self.agent.close()
 
     def deploy(self, champion: VariantAdded) -> None:
         """Lets this variant's program answer from now on; its weights are deployed with it."""
-        self._memory.open_cycle(EVERY)
-        self._champion = champion
+        self.agent.deploy(champion)
 
-    def task(self, body: ChatRequest) -> PublicTask:
+    def task(self, body: ChatRequest) -> Task:
         """The task that a request is.
 
         Raises:
             RequestError: it asks for what a program does not do, or for no skill of the suite.
         """
-        for field in DECIDED:
-            if getattr(body, field) is not None:
-                raise unsupported(field, f"the program of {self.name!r} decides how it asks; leave it out")
-        if body.tool_choice not in (None, "none"):
-            raise unsupported("tool_choice", "the program has the tools of its run")
-        if len(body.messages) != 1 or body.messages[0]["role"] != "user":
-            raise unsupported("messages", "the program solves one task: send one message of the role `user`")
-        prompt = body.messages[0].get("content")
-        if isinstance(prompt, list):
-            prompt = "\n".join(part["text"] for part in prompt)
-        if not prompt:
-            raise wrong("messages", "the task is empty")
-        return PublicTask(prompt=prompt, skill=self._skill(body, prompt))
-
-    def _skill(self, body: ChatRequest, prompt: str) -> str:
-        skills = self.suite.skills
-        named = (body.metadata or {}).get("skill")
-        if named is not None:
-            if named not in skills:
-                raise wrong("metadata.skill", f"suite {self.suite.name} has {', '.join(skills)}")
-            return str(named)
-        verb, colon, _ = prompt.partition(":")
-        found = [path for path, leaf in skills.items() if colon and leaf.verb == verb] or list(skills)
-        if len(found) != 1:
-            raise wrong(
-                "messages",
-                f"it does not begin as a task of suite {self.suite.name} does: name its skill as metadata.skill, "
-                f"one of {', '.join(skills)}",
+        for field in body.__struct_fields__:
+            value = getattr(body, field)
+            if field in HEEDED or value is None or (field == "tool_choice" and value == "none"):
+                continue
+            raise unsupported(
+                field, f"the program of {self.name!r} decides how it asks, and with which tools; leave it out"
             )
-        return found[0]
+        told = body.metadata or {}
+        fields, skill = told.get("task"), told.get("skill")
+        if fields is not None and not isinstance(fields, dict):
+            raise wrong("metadata.task", "an object, with the fields of the task")
+        conversation = body.conversation
+        for index, message in enumerate(conversation):
+            if message["role"] not in ("system", "user", "assistant") or message.get("tool_calls"):
+                raise unsupported(
+                    f"messages[{index}]", "a program calls its own tools: send what was said, without calls"
+                )
+        try:
+            messages = [Message(message["role"], text_of(message)) for message in conversation]
+            return self.agent.task(messages, None if skill is None else str(skill), fields)
+        except UnfitTask as error:
+            raise _unfit(error) from None
 
-    def limits(self, body: ChatRequest) -> RoleSection:
-        """What an attempt may spend: the run's limits of its solver, and no more tokens than the client grants."""
-        limits = self._host.roles.solver
-        most = limits.tokens if body.limit is None else min(limits.tokens, body.limit)
-        return msgspec.structs.replace(limits, tokens=most)
-
-    def solve(
-        self,
-        champion: VariantAdded,
-        task: PublicTask,
-        keys: Sequence[int],
-        limits: RoleSection,
-        policy: Policy,
-    ) -> list[Outcome]:
-        """One attempt of a variant's program a key; blocks the caller's thread.
-
-        Raises:
-            Left: nobody waits for it any more.
-        """
-        programs = Programs(
-            self._host,
-            self.suite,
-            lambda program: genome_in(self._store, program),
-            lambda program: self._behaviour(champion),
-        )
-        recall = self._memory.recall if self._memory.on else None
-        executor = LocalExecutor(lambda weights: dict.fromkeys(weights, policy), programs, recall)
-        job = RolloutJob(
-            weights=champion.weights,
-            program=champion.program,
-            tasks=(task,) * len(keys),
-            keys=tuple(keys),
-            limits=limits,
-        )
-        [result] = executor.submit([job]).results()
-        return result.outcomes
-
-    def policy(self, deployment: Deployment) -> DrivenPolicy:
-        """The champion's weights as the run's programs ask them."""
+    def policy(self, deployment: Deployment | None) -> Asked:
+        """What the run's programs ask: the champion's weights, or the run's server."""
+        if deployment is None:
+            assert self._server is not None, "where no weights are deployed a server answers"
+            return self._server.policy()
         if self._prompts is None or self._prompts[0] is not deployment.engine:
-            self._prompts = deployment.engine, resolve.prompts(self._config, deployment.engine)
+            self._prompts = deployment.engine, resolve.prompts(self.agent.config, deployment.engine)
         return DrivenPolicy(deployment, self._prompts[1])
 
     async def turn(self) -> None:
@@ -205,25 +163,19 @@ class ServedProgram:
             await self._turns.acquire()
         finally:
             self.waiting -= 1
+        self.running += 1
 
-    def over(self, run: asyncio.Task[list[Outcome]]) -> None:
+    def over(self, policy: Asked, run: asyncio.Task[list[Outcome]]) -> None:
         """Lets the next program run. Nobody may be there any more who would hear how this one ended."""
+        policy.close()
+        self.running -= 1
         self._turns.release()
         if not run.cancelled():
             run.exception()
 
-    def _behaviour(self, champion: VariantAdded) -> Behaviour:
-        with self._reading:
-            found = self._behaviours.get(champion.program)
-            if found is None:
-                if champion.behaviour is not None:
-                    found = Behaviour.decoded(self._store.blob(champion.behaviour))
-                else:
-                    verbs = {path: leaf.verb for path, leaf in self.suite.skills.items()}
-                    genome = genome_in(self._store, champion.program)
-                    found = self._host.behaviour(genome, verbs, key("behaviour", champion.program))
-                self._behaviours = {champion.program: found}
-            return found
+
+def _unfit(error: UnfitTask) -> RequestError:
+    return wrong(FIELDS[error.part], f"{error}, as metadata.skill" if error.part == "unnamed" else str(error))
 
 
 class DrivenPolicy(EnginePolicy):
@@ -248,6 +200,9 @@ class DrivenPolicy(EnginePolicy):
         self._over = True
         if self._drawing is not None:
             self._drawing.cancel()
+
+    def close(self) -> None:
+        """Nothing is held beside the deployment."""
 
     def _complete(self, requests: Sequence[TokenRequest]) -> list[Sequence[Completion]]:
         self._drawing = asyncio.run_coroutine_threadsafe(self._draw(requests), self._loop)
@@ -284,9 +239,9 @@ async def solved(service: Service, program: ServedProgram, request: Request, bod
     """Answers a chat by the champion's program.
 
     Raises:
-        RequestError: the answer is a status; 422 where the program gave none.
+        RequestError: the answer is a status: 422 where the program gave none, 502 where the server that it asks did not.
     """
-    task, limits = program.task(body), program.limits(body)
+    task, limits = program.task(body), program.agent.limits(body.limit)
     if body.samples > service.limits.samples:
         raise wrong("n", f"{body.samples} samples in one request; {service.limits.samples} at most")
     if program.waiting >= service.limits.queue:
@@ -301,31 +256,34 @@ async def solved(service: Service, program: ServedProgram, request: Request, bod
     service.counts.requests += 1
     seed = service.fresh_seed() if body.seed is None else body.seed
     keys = [key(seed, "program", sample) for sample in range(body.samples)]
-    leaving = asyncio.create_task(left(request.receive))
+    leaving, ended = asyncio.create_task(left(request.receive)), asyncio.create_task(service.ended.wait())
     outcomes: list[Outcome] | None = None
-    policy: DrivenPolicy | None = None
+    policy: Asked | None = None
     try:
         async with asyncio.timeout(service.limits.request_seconds):
             await program.turn()
             # What is deployed together is taken together.
-            with service.lease() as deployment:
+            with service.leased() as deployment:
                 policy = program.policy(deployment)
                 champion = program.champion
                 solving = asyncio.create_task(
-                    asyncio.to_thread(program.solve, champion, task, keys, limits, policy)
+                    asyncio.to_thread(program.agent.solve, champion, task, keys, limits, policy)
                 )
-                solving.add_done_callback(program.over)
-                await asyncio.wait((solving, leaving), return_when=asyncio.FIRST_COMPLETED)
+                solving.add_done_callback(partial(program.over, policy))
+                await asyncio.wait((solving, leaving, ended), return_when=asyncio.FIRST_COMPLETED)
+                if not solving.done() and ended.done():
+                    raise ending()
                 if not solving.done():
-                    policy.end()
                     return Response(status_code=499)  # nobody is there to read it
-                outcomes = solving.result()
+                outcomes = _outcomes(program, solving)
     except TimeoutError as error:
         raise out_of_time(service.limits.request_seconds) from error
     finally:
         leaving.cancel()
+        ended.cancel()
         if policy is not None:
             policy.end()
+            program.agent.abandon(policy)
             service.counts.prompt_tokens += policy.read
             service.counts.completion_tokens += policy.generated
         if outcomes is None:
@@ -335,22 +293,62 @@ async def solved(service: Service, program: ServedProgram, request: Request, bod
     return _response(service, champion, task, body, outcomes, policy)
 
 
+def _outcomes(program: ServedProgram, solving: asyncio.Task[list[Outcome]]) -> list[Outcome]:
+    """What the attempts came to.
+
+    Raises:
+        RequestError: nothing. What went wrong on this machine, or between it and the run's server, is told to whoever runs
+            this; addresses, accounts and paths are no part of an answer.
+    """
+    try:
+        return solving.result()
+    except UnfitTask as error:
+        raise _unfit(error) from None
+    except RequestError:
+        raise
+    except SpendingLimitError as error:
+        program.tell(f"{program.name}: {error}")
+        raise RequestError(
+            402, "what this server may spend on its model is spent", code="spending_limit"
+        ) from None
+    except EndpointError as error:
+        program.tell(f"{program.name}: {error}")
+        raise RequestError(
+            502,
+            "the server that the program asks does not answer; whoever runs this one has been told why",
+            code="endpoint_failed",
+        ) from None
+    except MoevolveError as error:
+        program.tell(f"{program.name}: {error}")
+        raise RequestError(
+            500,
+            "the program cannot run here; whoever runs this server has been told why",
+            code="program_host",
+        ) from None
+
+
+def _unanswered(champion: VariantAdded, task: Task, outcome: Outcome) -> RequestError:
+    """Why an attempt has no answer: the program's own doing, the server's that it asks, or this machine's."""
+    status = {POLICY: 502, INFRASTRUCTURE: 503}.get(outcome.failure or "", 422)
+    return RequestError(
+        status,
+        f"the program of {champion.variant} gave no answer to this task of {task.skill}: {outcome.failure}"
+        + (f", {outcome.detail}" if outcome.detail else ""),
+        code=f"program_{outcome.failure}",
+    )
+
+
 def _response(
     service: Service,
     champion: VariantAdded,
-    task: PublicTask,
+    task: Task,
     body: ChatRequest,
     outcomes: Sequence[Outcome],
-    policy: DrivenPolicy,
+    policy: Asked,
 ) -> Response:
     for outcome in outcomes:
         if outcome.answer is None:
-            raise RequestError(
-                422,
-                f"the program of {champion.variant} gave no answer to this task of {task.skill}: {outcome.failure}"
-                + (f", {outcome.detail}" if outcome.detail else ""),
-                code=f"program_{outcome.failure}",
-            )
+            raise _unanswered(champion, task, outcome)
     usage = {
         "prompt_tokens": policy.read,
         "completion_tokens": policy.generated,

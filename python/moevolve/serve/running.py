@@ -14,6 +14,8 @@ import msgspec
 from moevolve import _native
 from moevolve.errors import MoevolveError, UsageError
 from moevolve.journal.store import RunStore
+from moevolve.journal.text import line, message
+from moevolve.loop.champion_server import ChampionServer
 from moevolve.models.champions import Champions
 from moevolve.models.checkpoint import files_hash, seed_checkpoint
 from moevolve.models.device import settled_device
@@ -24,7 +26,7 @@ from moevolve.serve.deployed import Deployed, opened
 from moevolve.serve.learning import Learning
 from moevolve.serve.learning_routes import learning_routes
 from moevolve.serve.limits import Limits
-from moevolve.serve.program import SUFFIX, ServedProgram
+from moevolve.serve.program import SUFFIX, TOGETHER, ServedProgram
 from moevolve.serve.server import Server, bound
 from moevolve.serve.service import Service
 
@@ -70,13 +72,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class _Source(msgspec.Struct, frozen=True):
     """What is served, and what newer weights are made from."""
 
-    engine: Engine
+    engine: Engine | None
+    """None where a program answers through the run's server."""
     weights: str
     told: str
     champions: Champions[Engine] | None = None
     base: Engine | None = None
     store: RunStore | None = None
     deployed: Deployed | None = None
+    server: ChampionServer | None = None
 
 
 def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> bool:
@@ -95,13 +99,15 @@ def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> 
     """
     with ExitStack() as stack:
         listener = stack.enter_context(bound(options.host, options.port))
-        source = _source(options, stack)
-        for note in source.engine.notes:
+        source = _source(options, stack, say)
+        for note in source.engine.notes if source.engine is not None else ():
             say(f"moevolve: {note}")
-        return asyncio.run(_serve(options, source, listener, say, ready))
+        name = options.name or _name(options.model or options.learn)
+        program = _program(source, name, stack, say) if options.program or source.server is not None else None
+        return asyncio.run(_serve(options, source, name, program, listener, say, ready))
 
 
-def _source(options: Options, stack: ExitStack) -> _Source:
+def _source(options: Options, stack: ExitStack, say: Say) -> _Source:
     path = options.model
     settled_device(options.device)
     if options.learn is not None:
@@ -113,6 +119,18 @@ def _source(options: Options, stack: ExitStack) -> _Source:
         store = stack.enter_context(RunStore.open(path))
         champions = Champions(store, Engine)
         champion = champions.newest()
+        if champions.config.policy.endpoint is not None:
+            server = ChampionServer(champions.config, TOGETHER, lambda text: say(f"moevolve: {line(text)}"))
+            stack.callback(server.close)
+            return _Source(
+                None,
+                champion.weights,
+                f"{path}, through {server.told},",
+                champions,
+                None,
+                store,
+                server=server,
+            )
         base = champions.base(options.threads, options.device)
         engine = champions.engine(base, champion)
         told = f"{path}: weights {champion.weights[:12]} of champion {champion.variant}"
@@ -128,17 +146,27 @@ def _source(options: Options, stack: ExitStack) -> _Source:
 
 
 async def _serve(
-    options: Options, source: _Source, listener: Any, say: Say, ready: Callable[[dict[str, Any]], None]
+    options: Options,
+    source: _Source,
+    name: str,
+    program: ServedProgram | None,
+    listener: Any,
+    say: Say,
+    ready: Callable[[dict[str, Any]], None],
 ) -> bool:
-    name = options.name or _name(options.model or options.learn)
-    source.engine.origin = name  # what clients read in errors; no path of this machine
-
     def scheduler(engine: Engine) -> Scheduler:
         return Scheduler(engine, slots=options.slots, memory=options.memory)
 
-    service = Service(name, options.limits, scheduler, seed=options.seed, speculate=options.speculate)
-    service.deploy(source.engine, source.weights)
-    program = _program(source, name) if options.program else None
+    absent = None
+    if source.engine is None:
+        assert program is not None, "without weights a program answers"
+        absent = f"there are no weights here: {program.name!r} answers chats, and nothing else is served"
+    service = Service(
+        name, options.limits, scheduler, seed=options.seed, speculate=options.speculate, absent=absent
+    )
+    if source.engine is not None:
+        source.engine.origin = name  # what clients read in errors; no path of this machine
+        service.deploy(source.engine, source.weights)
     hosts = HERE | {options.host}
     learning: Learning | None = None
     if source.deployed is not None:
@@ -171,13 +199,15 @@ async def _serve(
 
     async def begin() -> None:
         nonlocal following
-        drawing = service.current.driver.scheduler
-        chat = "chats" if source.engine.chat_template else "no chat template: completions only"
-        say(f"serving {source.told} as {name!r} ({chat})")
-        say(
-            f"{drawing.slots} slots, at most {drawing.limit / (1 << 20):,.0f} MiB of keys and values; "
-            f"{options.limits.queue} samples may wait"
-        )
+        if source.engine is not None:
+            chat = "chats" if source.engine.chat_template else "no chat template: completions only"
+            say(f"serving {source.told} as {name!r} ({chat})")
+            say(
+                f"{service.slots} slots, at most {service.memory_limit / (1 << 20):,.0f} MiB of keys and values; "
+                f"{options.limits.queue} samples may wait"
+            )
+        else:
+            say(f"serving {source.told} as {program and program.name!r} (chats)")
         if learning is not None:
             learning.begin()
             when = (
@@ -192,8 +222,13 @@ async def _serve(
                 f"the program of {program.champion.variant} answers tasks of suite {program.suite.name} as "
                 f"{program.name!r}"
             )
+            if program.agent.worlds:
+                say(
+                    "each has an environment of its own, begun with `metadata.task` and forgotten with the answer"
+                )
         say(f"{url}/v1  (Ctrl-C ends it)")
-        ready({"url": url, "model": name, "slots": drawing.slots, "memory": drawing.limit})
+        model = name if program is None or source.engine is not None else program.name
+        ready({"url": url, "model": model, "slots": service.slots, "memory": service.memory_limit})
         if options.follow:
             following = asyncio.create_task(_follow(service, source, program, say))
 
@@ -207,14 +242,14 @@ async def _serve(
         if learning is not None:
             await learning.close()
         await service.close()
-        if program is not None:
-            program.close()
     return signal.SIGINT in server.signals
 
 
-def _program(source: _Source, name: str) -> ServedProgram:
+def _program(source: _Source, name: str, stack: ExitStack, say: Say) -> ServedProgram:
     assert source.store is not None and source.champions is not None, "only runs have programs"
-    program = ServedProgram(source.store, f"{name}{SUFFIX}")
+    tell: Say = lambda text: say(f"moevolve: {message(text)}")  # noqa: E731
+    program = ServedProgram(source.store, f"{name}{SUFFIX}", source.server, tell)
+    stack.callback(program.close)
     program.deploy(source.champions.record(source.champions.newest()))
     return program
 
@@ -222,7 +257,7 @@ def _program(source: _Source, name: str) -> ServedProgram:
 async def _follow(service: Service, source: _Source, program: ServedProgram | None, say: Say) -> None:
     """Deploys champions as they come. A failure is told, and the weights in service stay."""
     champions, base = source.champions, source.base
-    assert champions is not None and base is not None, "only runs are followed"
+    assert champions is not None, "only runs are followed"
     served = source.weights
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
@@ -235,6 +270,7 @@ async def _follow(service: Service, source: _Source, program: ServedProgram | No
                     say(f"moevolve: the program of champion {champion.variant} answers from here on")
             if champion.weights == served:
                 continue
+            assert base is not None, "a server's model is one and the same"
             engine = await asyncio.to_thread(champions.engine, base, champion)
             engine.origin = service.name
             service.deploy(engine, champion.weights)

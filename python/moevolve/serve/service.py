@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import msgspec
@@ -77,6 +77,7 @@ class Service:
         scheduler: makes the scheduler of an engine.
         seed: what samples without a seed of their own are drawn from; drawn itself when None.
         speculate: most tokens guessed from the prompt a step.
+        absent: why there are no weights here, where a program answers through another server.
     """
 
     def __init__(
@@ -87,12 +88,16 @@ class Service:
         *,
         seed: int | None = None,
         speculate: int = 0,
+        absent: str | None = None,
     ) -> None:
         self.name = name
+        self.absent = absent
         self.limits = limits
         self.speculate = speculate
         self.counts = Counts()
         self.ending = False
+        self.ended = asyncio.Event()
+        """What is under way has to end now."""
         self.keep: Keep | None = None
         """Takes finished interactions, where the server learns."""
         self._scheduler = scheduler
@@ -105,9 +110,21 @@ class Service:
     @property
     def current(self) -> Deployment:
         """What new requests go to."""
+        if self.absent is not None:
+            raise RequestError(404, self.absent, param="model", code="model_not_found")
         if self._current is None:
             raise RequestError(503, "no model is loaded yet", code="loading", headers={"retry-after": "1"})
         return self._current
+
+    @property
+    def slots(self) -> int:
+        """Samples that are drawn at once."""
+        return 0 if self._current is None else self._current.driver.slots
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes of keys and values, at most."""
+        return 0 if self._current is None else self._current.driver.scheduler.limit
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -135,12 +152,18 @@ class Service:
             deployment.users -= 1
             self._retire(deployment)
 
+    def leased(self) -> AbstractContextManager[Deployment | None]:
+        """As `lease`; None where there are no weights here."""
+        return self.lease() if self.absent is None else nullcontext()
+
     def check_model(self, name: str | None) -> None:
         """Refuses a request for another model than the one that is served.
 
         Raises:
             RequestError: 404.
         """
+        if self.absent is not None:
+            raise RequestError(404, self.absent, param="model", code="model_not_found")
         if name is None or name == self.name:
             return
         program = (
@@ -161,6 +184,8 @@ class Service:
         """
         if self.ending:
             raise ending()
+        if self.absent is not None:
+            return
         driver = self.current.driver
         room = driver.slots + self.limits.queue
         taken = driver.outstanding + self._places
@@ -204,6 +229,7 @@ class Service:
     def end(self) -> None:
         """Ends what is under way: streams close with an error that says so."""
         self.ending = True
+        self.ended.set()
         for deployment in self.deployments:
             deployment.driver.fail_all(ending())
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from moevolve.config.files import read_text
+from moevolve.config.files import read_text, typed
 from moevolve.errors import UsageError
 from moevolve.journal.folders import paths_in
 from moevolve.protocol.messages import Message
@@ -80,7 +80,7 @@ def load(source: Path, name: str | None = None) -> Suite:
         return _module(source)
     if not source.exists():
         raise UsageError(
-            f"there is no suite at {source}: `moevolve init suite {source}` writes one to start from, and "
+            f"there is no suite at {source}: `moevolve init suite {typed(source)}` writes one to start from, and "
             f"{', '.join([*SUITES, *installed()])} are there already"
         )
     raise UsageError(

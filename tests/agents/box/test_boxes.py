@@ -263,3 +263,42 @@ def test_the_worlds_of_attempts_in_boxes_are_their_own_and_are_let_go() -> None:
     )
     assert answers(found) == ["{'value': 'closed'}"] * 2
     assert sorted(tools.called) == sorted(tools.released) == [11, 12]
+
+
+@pytest.mark.parametrize("preload", [["http.client", "json"], []], ids=["warm", "cold"])
+@pytest.mark.parametrize("name", ["json", "random", "inside", "agent_files", "types", "socket", "asyncio"])
+def test_an_agents_own_modules_are_its_own_whatever_they_are_called(preload: list[str], name: str) -> None:
+    genome = command(f"import {name}\nprint({name}.OWN)\n", preload=preload)
+    files = {**genome.files, f"{name}.py": "OWN = 'mine'\n"}
+    assert answers(host().solve(Genome(files=files), tasks(1), Model(), None, [1])) == ["mine"]
+    package = {
+        **genome.files,
+        f"{name}/__init__.py": "from .part import OWN\n",
+        f"{name}/part.py": "OWN = 'mine'\n",
+    }
+    assert answers(host().solve(Genome(files=package), tasks(1), Model(), None, [1])) == ["mine"]
+
+
+def test_a_class_may_lie_in_a_module_of_any_name() -> None:
+    toml = 'kind = "class"\nentry = "json:Solver"\nimport = ["json"]\n'
+    files = {
+        "agent.toml": toml,
+        "json.py": "class Solver:\n    def run(self, prompt):\n        return 'mine'\n",
+    }
+    assert answers(host().solve(Genome(files=files), tasks(1), Model(), None, [1])) == ["mine"]
+
+
+@pytest.mark.parametrize("preload", [["json"], []], ids=["warm", "cold"])
+def test_an_agent_changes_nothing_of_its_own_and_meets_no_other_in_the_temporary_folder(
+    preload: list[str],
+) -> None:
+    script = (
+        f"{ASK}\nimport pathlib\ntask, here = sys.stdin.read(), pathlib.Path(__file__).parent\n"
+        "def refused(deed):\n    try: deed()\n    except OSError as error: return error.errno\n"
+        "deeds = (here / 'agent.py').unlink, lambda: (here / 'p.md').write_text('x'), (here / 'new').touch\n"
+        "open('/tmp/x', 'a').write(task)\nsay('1')\nopen('/tmp/x', 'a').write(task)\n"
+        "print(*map(refused, deeds), open('/tmp/x').read() == 2 * task, os.listdir('/tmp'))\n"
+    )
+    genome = command(script, preload=preload)
+    outcomes = host().solve(Genome(files={**genome.files, "p.md": "p"}), tasks(4), Model(), None, range(4))
+    assert answers(outcomes) == ["30 30 30 True ['x']"] * 4

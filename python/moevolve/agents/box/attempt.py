@@ -28,6 +28,8 @@ OPEN_FILES = 1024
 PAGE = 4096
 LIMIT = "limit"
 """Failure of an attempt that reached a limit of its box; the detail names it."""
+SECONDS = 120.0
+"""Of an attempt where neither the run's file nor `agent.toml` says another number."""
 TAIL = 500
 """Characters of what an agent said last that stand beside its failure."""
 
@@ -128,6 +130,12 @@ def job_of(
     return job("execute", argv=argv, **fields)
 
 
+def time_of(manifest: Manifest, role: RoleSection) -> float:
+    """Seconds that an attempt may take, the policy's time left out: the stricter of the role's and the agent's own."""
+    named = [each for each in (role.seconds, manifest.limits.seconds) if each is not None]
+    return min(named, default=SECONDS)
+
+
 def crowded(limits: BoxLimits, workspace: Mapping[str, bytes]) -> str | None:
     """Why a workspace cannot begin with some files; None where it can."""
     room = limits_of(limits)
@@ -171,18 +179,22 @@ def limits_of(limits: BoxLimits) -> dict[str, int]:
     }
 
 
-def answered(manifest: Manifest, ended: Ended, workspace: Workspace | None, longest: int) -> Answered:
+def answered(manifest: Manifest, ended: Ended, workspace: Workspace | None, role: RoleSection) -> Answered:
     """What an ended box comes to.
 
     Args:
         manifest: where the answer is.
         ended: how it ended.
         workspace: what it left.
-        longest: characters of an answer.
+        role: what an attempt may take and say.
     """
     limits = manifest.limits
     if ended.timeout:
-        return _failed("timeout", f"it took more than {limits.wall_seconds:g} s, the policy's time left out")
+        seconds = time_of(manifest, role)
+        whose = "limits.seconds of agent.toml" if seconds == limits.seconds else "roles.solver.seconds"
+        return _failed(
+            "timeout", f"it took more than {seconds:g} s, the policy's time left out ({whose} says so)"
+        )
     if ended.limit is not None:
         return _failed(LIMIT, f"it reached limits.{ended.limit} = {getattr(limits, ended.limit)}")
     said = _said(ended)
@@ -192,7 +204,7 @@ def answered(manifest: Manifest, ended: Ended, workspace: Workspace | None, long
         return _failed("crash", f"it was ended by signal {ended.signal}{said}")
     if ended.code != 0:
         return _failed("error", f"it ended with code {ended.code}{said}")
-    data = _answer(manifest, ended, workspace, 4 * longest)
+    data = _answer(manifest, ended, workspace, 4 * role.answer_chars)
     if data is None:
         return _failed(
             "malformed", f"it left no plain file {manifest.answer.partition(':')[2]!r} as its answer{said}"

@@ -12,19 +12,21 @@ from typing import Any
 import msgspec
 
 from moevolve.agents.box import chat
-from moevolve.agents.box.attempt import LIMIT, Answered, BoxedAttempt, answered, crowded, job_of
+from moevolve.agents.box.attempt import LIMIT, Answered, BoxedAttempt, answered, crowded, job_of, time_of
 from moevolve.agents.box.http import Response
 from moevolve.agents.box.interpreter import interpreter
 from moevolve.agents.box.nursery import Nursery
 from moevolve.agents.box.records import MOST_WORKSPACE, Recorded, Records, Words, place
 from moevolve.agents.box.responses import Responses
 from moevolve.agents.box.running import Running
+from moevolve.agents.box.stages import RAISED, stages_of, told
 from moevolve.agents.box.workspace import MOST_FILES, Workspace, hold
 from moevolve.agents.genome import Genome
 from moevolve.agents.kinds.tools import call_of
 from moevolve.agents.manifest import Manifest
 from moevolve.errors import SafetyError, SandboxError, UsageError
 from moevolve.protocol.requests import INFRASTRUCTURE, Outcome, PublicTask
+from moevolve.randomness import key
 
 ROUTES = {"/v1/chat/completions": chat.chat, "/v1/completions": chat.completion}
 RESPONSES = "/v1/responses"
@@ -146,20 +148,36 @@ class Conversation:
             self.attempt.end(end.answer, end.failure, end.detail)
 
     async def _live(self, nursery: Nursery) -> Answered:
-        """Runs the agent in a box."""
+        """Runs the agent in a box, and again as its stages say."""
+        seconds = time_of(self._manifest, self.attempt.limits)
+        retries = stages_of(self._genome.files).retries
+        end, left = await self._run(nursery, self._task, self.attempt.key, seconds)
+        for number in range(retries):
+            if end.failure not in RAISED or left <= 0 or not self.attempt.open:
+                break
+            if self._workspace is not None:
+                self._workspace.close()
+                self._workspace = None
+            again = key(self.attempt.key, "retry", number)
+            end, left = await self._run(nursery, told(self._task, end.detail), again, left)
+        return end
+
+    async def _run(
+        self, nursery: Nursery, task: PublicTask, own_key: int, seconds: float
+    ) -> tuple[Answered, float]:
+        """One run in a box, and the seconds that it left."""
         limits = self._manifest.limits
-        made = job_of(
-            self._manifest, self._genome, self._task, self.attempt.key, interpreter(self._manifest.python)
-        )
+        made = job_of(self._manifest, self._genome, task, own_key, interpreter(self._manifest.python))
         if (why := crowded(limits, made["workspace"])) is not None:
-            return Answered(None, LIMIT, why)
-        self._running = Running(nursery, made, limits.wall_seconds, limits.output_kb << 10)
+            return Answered(None, LIMIT, why), seconds
+        self._running = Running(nursery, made, seconds, limits.output_kb << 10)
         ended = await self._running.run(self._handle)
+        left = seconds - self._running.clock.spent
         self._workspace = self._running.workspace
         if self._outstanding:
             # What was asked before the box ended is answered, counted, and on record.
             await asyncio.wait(self._outstanding)
-        return answered(self._manifest, ended, self._workspace, self.attempt.limits.answer_chars)
+        return answered(self._manifest, ended, self._workspace, self.attempt.limits), left
 
     def _lacks(self, known: Recorded) -> bool:
         """Whether an answer cannot be judged by its record: the workspace that it left was too large for that."""

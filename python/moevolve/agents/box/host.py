@@ -32,6 +32,10 @@ ENDING = 30.0
 Table = Mapping[str, Kind[Any, Any]]
 
 
+class Abandoned(Exception):
+    """Nobody waits for the attempts any more."""
+
+
 class BoxHost:
     """Attempts of agents of the kinds `command` and `class`.
 
@@ -44,6 +48,8 @@ class BoxHost:
         self.records = records or Records()
         self._hidden = tuple(map(str, hidden))
         self._nurseries: dict[Spec, Nursery] = {}
+        self._calls: dict[int, _Call] = {}
+        """Attempts under way, by their sessions."""
         weakref.finalize(self, _ended, self._nurseries)
 
     def solve(
@@ -73,6 +79,7 @@ class BoxHost:
         Raises:
             SafetyError: this machine cannot make boxes.
             SandboxError: a box cannot be made.
+            Abandoned: `abandon` was called for one of the sessions.
         """
         manifest = manifest_of(genome.files)
         nursery = self._nursery(manifest)
@@ -91,6 +98,7 @@ class BoxHost:
             for index, (task, key, session) in enumerate(zip(tasks, keys, sessions, strict=True))
         ]
         gateway = Gateway(table)
+        self._calls |= dict.fromkeys(sessions, call)
         work = asyncio.run_coroutine_threadsafe(call.run(conversations, nursery), nurseries.loop())
         try:
             while (asked := call.waiting()) is not None:
@@ -102,8 +110,17 @@ class BoxHost:
             work.cancel()
             call.over.wait(ENDING)
             raise
+        finally:
+            for session in sessions:
+                self._calls.pop(session, None)
         work.result()
         return [each.outcome() for each in conversations]
+
+    def abandon(self, sessions: Iterable[int]) -> None:
+        """Ends the boxes of attempts under way that nobody waits for any more; any thread may ask for it."""
+        for session in sessions:
+            if (call := self._calls.get(session)) is not None:
+                call.abandon()
 
     def close(self) -> None:
         """Ends the nurseries."""
@@ -201,7 +218,7 @@ class _Call:
     """One call's attempts, between the thread that asks the policy and the loop of the boxes."""
 
     def __init__(self, count: int, at_once: int, together: bool) -> None:
-        self._events: SimpleQueue[Asked | _Over | None] = SimpleQueue()
+        self._events: SimpleQueue[Asked | _Over | Abandoned | None] = SimpleQueue()
         self._left = count
         self._at_once = at_once
         self._together = together
@@ -218,8 +235,16 @@ class _Call:
 
         return ask
 
+    def abandon(self) -> None:
+        """Lets `waiting` raise."""
+        self._events.put(Abandoned())
+
     def waiting(self) -> list[Asked] | None:
-        """Whatever waits, once something does; None when all attempts have ended."""
+        """Whatever waits, once something does; None when all attempts have ended.
+
+        Raises:
+            Abandoned: nobody waits for them any more.
+        """
         found: list[Asked] = []
         while not self._enough(found):
             event = self._events.get()
@@ -228,6 +253,8 @@ class _Call:
                     return None
                 self._events.put(None)
                 break
+            if isinstance(event, Abandoned):
+                raise event
             if isinstance(event, _Over):
                 self._left -= 1
             else:

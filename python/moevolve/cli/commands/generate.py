@@ -36,7 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--file",
         type=Path,
         metavar="F",
-        help='prompts, one a line; or one {"prompt": ...} or {"messages": [...], "tools": [...]} a line',
+        help='prompts, one a line; or one {"prompt": ...} or {"messages": [...], "tools": [...]} a line; of tasks for a '
+        'program also "skill", and "task" with what its environment begins with',
     )
     parser.add_argument(
         "--model",
@@ -44,6 +45,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder of a checkpoint, a .gguf file, or a run, whose champion completes (default: the shipped seed)",
     )
+    parser.add_argument(
+        "--program",
+        action="store_true",
+        help="of a run: let the champion's program solve each prompt as a task of the run's suite (the default where the "
+        "run's policy is a server's)",
+    )
+    parser.add_argument("--skill", metavar="SKILL", help="with --program: the skill that the tasks are of")
     parser.add_argument("--chat", action="store_true", help="answer, through the model's own chat template")
     parser.add_argument("--system", metavar="TEXT", help="what the chat's system message says")
     parser.add_argument("--tools", type=Path, metavar="FILE", help="tools the chat may call: a JSON list")
@@ -106,6 +114,10 @@ def execute(options: argparse.Namespace) -> int:
             raise UsageError(
                 "give a prompt, such as `moevolve generate rev:abcd=`, or pipe one a line into stdin"
             )
+    from moevolve.cli import solving
+
+    if solving.wanted(options):
+        return solving.execute(options, requests, talks=talks)
     for request in requests:
         if request.messages and not options.chat:
             raise UsageError("the requests hold messages, which are for a chat: add --chat")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moevolve.cli.output import say
 from moevolve.config import Config
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 
 KINDS = ("agent", "suite")
@@ -78,7 +79,7 @@ def _environment(options: argparse.Namespace) -> int:
         raise UsageError("--arguments must be a JSON object")
     said = verifiers.write(options.verifiers, folder, arguments, options.tasks)
     say(f"Wrote {said} into {folder}.")
-    say(f"`moevolve validate {folder}` proves it; `moevolve run --suite {folder}` works on it.")
+    say(f"`moevolve validate {typed(folder)}` proves it; `moevolve run --suite {typed(folder)}` works on it.")
     return 0
 
 
@@ -93,9 +94,10 @@ def _folder(kind: str, folder: Path, force: bool) -> int:
         (folder / name).write_text(text, encoding="utf-8")
     say(f"Wrote {', '.join(sorted(examples))} into {folder}.")
     say(
-        f"`moevolve eval SUITE --agent {folder}` scores it; `moevolve run --agent {folder} --suite SUITE` evolves it."
+        f"`moevolve eval SUITE --agent {typed(folder)}` scores it; "
+        f"`moevolve run --agent {typed(folder)} --suite SUITE` evolves it."
         if kind != "suite"
-        else f"`moevolve validate {folder}` proves it; `moevolve run --suite {folder}` works on it."
+        else f"`moevolve validate {typed(folder)}` proves it; `moevolve run --suite {typed(folder)}` works on it."
     )
     return 0
 
@@ -113,7 +115,9 @@ def _files(folder: Traversable, prefix: str) -> list[tuple[str, str]]:
 def _configuration(options: argparse.Namespace) -> int:
     file = Path(options.what)
     config = Config.load(options.preset)
-    head = f"# A run's configuration: `moevolve run {file}`. A key that is left out has its default.\n\n"
+    head = (
+        f"# A run's configuration: `moevolve run {typed(file)}`. A key that is left out has its default.\n\n"
+    )
     text = head + config.toml(comments=True)
     if str(file) == "-":
         print(text, end="")
@@ -123,5 +127,5 @@ def _configuration(options: argparse.Namespace) -> int:
             target.write(text)
     except FileExistsError:
         raise UsageError(f"{file} exists: name another file, or replace it with --force") from None
-    say(f"Wrote {file}; `moevolve run {file}` runs it.")
+    say(f"Wrote {file}; `moevolve run {typed(file)}` runs it.")
     return 0

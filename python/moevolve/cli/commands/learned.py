@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moevolve.cli import output
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 
 
@@ -41,7 +42,7 @@ def execute(options: argparse.Namespace) -> int:
     path = options.folder / FOLDER
     if not Native.is_run(path):
         raise UsageError(
-            f"nothing was learned in {options.folder}: `moevolve serve --learn {options.folder}` begins"
+            f"nothing was learned in {options.folder}: `moevolve serve --learn {typed(options.folder)}` begins"
         )
     changes = options.erase is not None or options.erase_all or options.rollback is not None
     with RunStore.open(path, write=changes) as store:

@@ -16,7 +16,7 @@ from typing import get_args
 import msgspec
 
 from moevolve.cli import output
-from moevolve.config.files import read_bytes
+from moevolve.config.files import read_bytes, typed
 from moevolve.errors import UsageError
 from moevolve.journal.lessons import GENERAL, Hit, MemoryStore, Query, Standing, memory_folder
 from moevolve.journal.text import line
@@ -87,13 +87,14 @@ def _opened(path: Path, *, reads: bool, makes: bool) -> MemoryStore:
     run = (path / "journal").is_dir()
     if run and not reads:
         raise UsageError(
-            f"{path} is a run, and what it recalls must stay as it was: `moevolve memory {path} export lessons.jsonl`, "
-            "then `moevolve memory DIR import lessons.jsonl`, and change it there"
+            f"{path} is a run, and what it recalls must stay as it was: "
+            f"`moevolve memory {typed(path)} export lessons.jsonl`, then "
+            "`moevolve memory DIR import lessons.jsonl`, and change it there"
         )
     folder = memory_folder(path) if run else path
     if not run and not makes and not (folder / "data.mdb").is_file():
         raise UsageError(
-            f"{path} is neither a run nor a memory: `moevolve memory {path} add TEXT` begins one"
+            f"{path} is neither a run nor a memory: `moevolve memory {typed(path)} add TEXT` begins one"
         )
     return MemoryStore(folder)
 

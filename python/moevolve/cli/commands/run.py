@@ -10,6 +10,7 @@ from typing import Any
 from moevolve.cli.driving import display_argument, to_its_end
 from moevolve.cli.output import say
 from moevolve.config import ARMS, Config, parse_settings, source
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 
 
@@ -137,7 +138,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.display != "json":
         say(
             f"Run in {out}: seed {config.seed}, arm {config.arm}, {_length(config)}. "
-            f"Watch it: moevolve watch {out}"
+            f"Watch it: moevolve watch {typed(out)}"
         )
         say(reach(config.gate.max_n, AlphaSpending(alpha=config.gate.alpha).level))
 

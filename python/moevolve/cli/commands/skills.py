@@ -9,6 +9,7 @@ from pathlib import Path
 from moevolve.cli import output
 from moevolve.cli.asking import taken_back
 from moevolve.cli.reading import followed, opened
+from moevolve.config.files import typed
 from moevolve.errors import UsageError
 from moevolve.journal.store import is_run
 from moevolve.journal.text import line
@@ -186,7 +187,7 @@ def _import(options: argparse.Namespace) -> int:
     )
     for path, why in untold.items():
         output.say(f"{line(path)} has no tasks in the suite: {why}.")
-    output.say(f"A suite of these skills: `moevolve run --suite {out}`.")
+    output.say(f"A suite of these skills: `moevolve run --suite {typed(out)}`.")
     return 0
 
 

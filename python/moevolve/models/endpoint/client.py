@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -113,6 +114,7 @@ class Client:
         """Why no more calls are made."""
         self._landed = asyncio.Event()
         """Set whenever one of them is no longer out."""
+        self._asking: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._runner = asyncio.Runner()
         self._http = httpx2.AsyncClient(
             headers=secret.headers(),
@@ -143,7 +145,7 @@ class Client:
         self._pace.answered()  # Between two rounds nobody asks.
         self._over = None
         try:
-            self._runner.run(self._all(requests, done, witness, begun))
+            self._runner.run(self._stoppable(self._all(requests, done, witness, begun)))
         except BaseExceptionGroup as errors:
             # One reason is enough: the others ended for it, or for the same.
             found: BaseException = errors
@@ -151,10 +153,24 @@ class Client:
                 found = found.exceptions[0]
             raise found from None
 
+    def stop(self) -> None:
+        """Ends what another thread asks at this moment, whose `ask` then raises `CancelledError`."""
+        if (asking := self._asking) is not None:
+            with suppress(RuntimeError):  # It has ended in the meantime, and its loop with it.
+                asking[0].call_soon_threadsafe(asking[1].cancel)
+
     def close(self) -> None:
         """Lets go of the connections."""
         self._runner.run(self._http.aclose())
         self._runner.close()
+
+    async def _stoppable(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._asking = asyncio.get_running_loop(), task
+        try:
+            await task
+        finally:
+            self._asking = None
 
     async def _all(
         self, requests: Sequence[GenerateRequest], done: Done, witness: Witness, begun: Mapping[int, Exchange]

@@ -15,7 +15,6 @@ from moevolve.models.endpoint.exchange import Exchange
 from moevolve.models.endpoint.meter import Meter
 from moevolve.models.endpoint.refusals import PROMPT
 from moevolve.models.endpoint.speech import Speech
-from moevolve.models.endpoint.tape import Tape
 from moevolve.protocol.completion import Completion
 from moevolve.protocol.requests import POLICY, GenerateRequest, Reply, Unanswered
 
@@ -32,6 +31,18 @@ class Asker(Protocol):
         witness: Witness = ...,
         begun: Mapping[int, Exchange] = ...,
     ) -> None: ...
+
+
+class Exchanges(Protocol):
+    """Where exchanges are kept; see `Tape`."""
+
+    def find(self, digest: str) -> Exchange | None: ...
+    def keep(self, exchanges: Sequence[tuple[str, Exchange]]) -> None: ...
+    def begin(self, digest: str, so_far: Exchange) -> None: ...
+    def sent(self, digest: str) -> None: ...
+    def settle(self) -> None: ...
+    def begun(self, digest: str) -> Exchange | None: ...
+    def refused(self) -> dict[str, str]: ...
 
 
 class Nobody:
@@ -71,6 +82,7 @@ class EndpointPolicy:
         tape: the exchanges on record.
         meter: the account.
         used: digests of the requests that the run has paid for already.
+        answered: the server is known to answer; otherwise a first round without an answer ends the run.
     """
 
     def __init__(
@@ -78,9 +90,11 @@ class EndpointPolicy:
         config: Config,
         speech: Speech,
         asker: Asker,
-        tape: Tape,
+        tape: Exchanges,
         meter: Meter,
         used: set[str] | None = None,
+        *,
+        answered: bool = False,
     ) -> None:
         assert config.policy.model is not None, "this run has no endpoint"
         self.weights = identity(config.policy.model)
@@ -92,7 +106,7 @@ class EndpointPolicy:
         self._used = used if used is not None else set()
         asker.refused |= tape.refused()
         self._streak = 0
-        self._answered = bool(self._used)
+        self._answered = answered or bool(self._used)
         """Whether the server has answered anything in this run."""
 
     @property
@@ -219,7 +233,7 @@ class EndpointPolicy:
 class _Witness:
     """Puts calls on record under the digests of their requests."""
 
-    def __init__(self, tape: Tape, names: Sequence[str]) -> None:
+    def __init__(self, tape: Exchanges, names: Sequence[str]) -> None:
         self._tape = tape
         self._names = names
 

@@ -86,7 +86,7 @@ MOST_POINTS = 12
 def remember(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """Shows the model solved examples that memory has for the task."""
     count = rng.choice((1, 2, 4))
-    text = _with_telling(files)
+    text = telling(files)
     summary = f"show {count} solved task{'s' * (count != 1)} from memory"
     return wrapped({**files, FILE: text}, MEMORY, summary, count=count)
 
@@ -99,7 +99,7 @@ def persona(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> 
     skill = rng.choice(skills)
     text = rng.choice(WAYS).format(skill=" ".join(skill.replace("_", " ").split("/")))
     summary = f"a persona for {skill}"
-    source = _with_telling(files)
+    source = telling(files)
     table = _assigned(source, "PERSONAS", ast.Dict)
     if table is None:
         return wrapped({**files, FILE: source}, PERSONA, summary, skill=skill, text=text)
@@ -109,7 +109,7 @@ def persona(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> 
 
 def checklist(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """Adds a point to the checklist that the model is told to go by."""
-    source = _with_telling(files)
+    source = telling(files)
     table = _assigned(source, "CHECKLIST", ast.List)
     there = [] if table is None else list(_literal(table))
     new = [point for point in POINTS if point not in there]
@@ -122,7 +122,7 @@ def checklist(files: Mapping[str, str], known: Sequence[Success], rng: Random) -
     return Change(FILE, put(source, span(source, table), repr([*there, line])), f"{FILE}: {summary}")
 
 
-def _with_telling(files: Mapping[str, str]) -> str:
+def telling(files: Mapping[str, str]) -> str:
     """`solve.py` with the class that layers share.
 
     Raises:

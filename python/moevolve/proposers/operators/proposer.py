@@ -11,6 +11,7 @@ from moevolve.agents.host import Proposals
 from moevolve.agents.manifest import manifest_of
 from moevolve.proposers.operators import layers, parameters, structure, wording
 from moevolve.proposers.operators.crossing import crossover
+from moevolve.proposers.operators.errors import OF_FAILURES
 from moevolve.proposers.operators.operator import Inapplicable, Operator
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.records import Edit
@@ -64,6 +65,8 @@ class Operators:
             try:
                 if name == CROSSOVER:
                     changes = crossover(open_files, others, rng)
+                elif name in OF_FAILURES:
+                    changes = [OF_FAILURES[name][0](open_files, brief.failures, rng, manifest.boxed)]
                 else:
                     changes = [OPERATORS[name][0](open_files, brief.successes, rng)]
             except Inapplicable:
@@ -85,6 +88,7 @@ class Operators:
 def weighed(brief: Brief) -> Mapping[str, float]:
     """The operators' weights after what became of their edits so far."""
     weights = {name: weight for name, (_, weight) in OPERATORS.items()} | {CROSSOVER: 1.0}
+    weights |= {name: weight for name, (_, weight) in OF_FAILURES.items()}
     for trial in brief.history:
         if trial.operator in weights:
             moved = weights[trial.operator] * (GAINED if trial.gain > 0 else LOST)

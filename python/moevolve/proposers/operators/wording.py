@@ -38,22 +38,22 @@ def examples(files: Mapping[str, str], known: Sequence[Success], rng: Random) ->
     def shown(text: str) -> str:
         return f"{text.partition(EXAMPLES)[0].rstrip()}\n\n{EXAMPLES}\n\n{block}\n"
 
-    return _edited(files, rng, shown, f"show {len(chosen)} confirmed attempt{'s' * (len(chosen) != 1)}")
+    return edited(files, rng, shown, f"show {len(chosen)} confirmed attempt{'s' * (len(chosen) != 1)}")
 
 
 def instruct(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """Adds an instruction to a prompt."""
     line = rng.choice(INSTRUCTIONS)
-    return _edited(files, rng, lambda text: _before_examples(text, line), f"add {line!r}")
+    return edited(files, rng, lambda text: before_examples(text, line), f"add {line!r}")
 
 
 def emphasise(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
     """Says one of a prompt's sentences again at its end."""
 
     def again(text: str) -> str:
-        return _before_examples(text, f"Remember: {rng.choice(_sentences(text, 1))}")
+        return before_examples(text, f"Remember: {rng.choice(_sentences(text, 1))}")
 
-    return _edited(files, rng, again, "say a sentence again at the end")
+    return edited(files, rng, again, "say a sentence again at the end")
 
 
 def drop(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
@@ -63,7 +63,7 @@ def drop(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Cha
         sentence = rng.choice(_sentences(text, 2))
         return text.replace(sentence, "", 1).strip() + "\n" * text.endswith("\n")
 
-    return _edited(files, rng, less, "leave a sentence out")
+    return edited(files, rng, less, "leave a sentence out")
 
 
 def reorder(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> Change:
@@ -73,10 +73,10 @@ def reorder(files: Mapping[str, str], known: Sequence[Success], rng: Random) -> 
         sentence = rng.choice(_sentences(text, 2)[1:])
         return f"{sentence} {text.replace(sentence, '', 1).lstrip()}"
 
-    return _edited(files, rng, moved, "put a sentence first")
+    return edited(files, rng, moved, "put a sentence first")
 
 
-def _edited(files: Mapping[str, str], rng: Random, change: Callable[[str], str], summary: str) -> Change:
+def edited(files: Mapping[str, str], rng: Random, change: Callable[[str], str], summary: str) -> Change:
     """A prompt of the program, changed."""
     places: list[tuple[str, int | None]] = [(path, None) for path in sorted(files) if path.endswith(SUFFIXES)]
     for path in sorted(files):
@@ -93,7 +93,7 @@ def _edited(files: Mapping[str, str], rng: Random, change: Callable[[str], str],
     return Change(path, put(text, where, repr(new)), f"{path}: {summary}")
 
 
-def _before_examples(text: str, line: str) -> str:
+def before_examples(text: str, line: str) -> str:
     head, mark, tail = text.partition(EXAMPLES)
     return f"{head.rstrip()}\n{line}\n" + (f"\n{mark}{tail}" if mark else "")
 

@@ -153,7 +153,7 @@ class _Cohort:
                 workspaces=job.workspaces,
                 policy=job.weights,
                 together=self._executor.together,
-                sessions=None if programs.host.tools is None else job.sessions[self._which],
+                sessions=job.sessions[self._which],
             )
         cutters, limits = programs.suite.cutters, job.limits or programs.host.roles.solver
         plans = behaviour.expressions(cutters)

@@ -13,6 +13,7 @@ from moevolve.protocol.requests import ToolRequest
 from moevolve.tasks.environment import described
 from moevolve.tasks.task import Task
 from moevolve.tasks.tools.process import CallFailed, ToolProcess
+from moevolve.tasks.tools.worlds import BEGIN
 
 
 class Environments:
@@ -69,6 +70,25 @@ class Environments:
             past.append(request)
             return result
 
+    def begin(self, session: int) -> None:
+        """Begins the world of an attempt before its first call.
+
+        Raises:
+            CallFailed: it cannot begin with its task; says why.
+        """
+        with self._lock:
+            task = self._tasks[session]
+            self._process.begin()
+            self._here[session] = self._process.starts
+            self._past[session] = []
+            self._told(BEGIN, {}, session, task)
+
+    def forget(self, sessions: Iterable[int]) -> None:
+        """Forgets the tasks of attempts that are over and are not made again."""
+        with self._lock:
+            for session in sessions:
+                self._tasks.pop(session, None)
+
     def seen(self, request: ToolRequest) -> None:
         """Notes a call whose result is on record."""
         with self._lock:
@@ -90,12 +110,15 @@ class Environments:
         self._process.close()
 
     def _made(self, request: ToolRequest, task: Task) -> Any:
+        return self._told(request.tool, request.arguments, request.session, task)
+
+    def _told(self, tool: str, arguments: dict[str, Any], session: int, task: Task) -> Any:
         over, self._over = self._over, []
         assert task.environment is not None, "an environment's call is of a task that has one"
         return self._process.call(
-            request.tool,
-            request.arguments,
-            session=request.session,
+            tool,
+            arguments,
+            session=session,
             kind=task.environment.__name__,
             task=described(task),
             over=over,

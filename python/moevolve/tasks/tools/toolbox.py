@@ -74,6 +74,11 @@ class Tools:
         if self._worlds is not None and task.environment is not None:
             self._worlds.expect(session, task)
 
+    def begin(self, session: int) -> None:
+        """Begins the world of a session whose task is known; errors as of `Environments.begin`."""
+        if self._worlds is not None:
+            self._worlds.begin(session)
+
     def home(self, tool: str) -> str:
         """The server of a tool, or what stands for environments; empty for a function."""
         _ = self.tools
@@ -128,6 +133,11 @@ class Tools:
                     del table[place]
         for server in ended:
             server.close()
+
+    def forget(self, sessions: Iterable[int]) -> None:
+        """Forgets the tasks of attempts that are over and that nobody makes again."""
+        if self._worlds is not None:
+            self._worlds.forget(sessions)
 
     def close(self) -> None:
         """Ends everything; a further call starts what it needs."""

@@ -14,6 +14,9 @@ from moevolve.tasks.environment import Environment, World, kinds_in, tools_of
 from moevolve.tasks.modules import defined
 from moevolve.tasks.tools.worker import described, serve
 
+BEGIN = ""
+"""Stands where a tool's name stands: a world begins, and nothing is done in it yet."""
+
 
 def kinds(file: Path) -> dict[str, type[Environment]]:
     """The environments that a suite's file defines, by name."""
@@ -47,7 +50,7 @@ def worlds() -> tuple[list[dict[str, Any]], Callable[[dict[str, Any]], Any]]:
         session = call["session"]
         if session not in there:
             there[session] = World(known[call["kind"]], call["task"])
-        return there[session].call(call["tool"], call["arguments"])
+        return None if call["tool"] == BEGIN else there[session].call(call["tool"], call["arguments"])
 
     return offered(known), answer
 

@@ -95,6 +95,8 @@ def _warm(job: dict[str, Any], state: object) -> int:
     if job["mode"] == "script" and (folder := os.path.dirname(job["argv"][0])) != "/box/agent":
         sys.path.insert(0, folder)  # As `python FILE` has it first.
     importlib.invalidate_caches()
+    if job["mode"] != "call":
+        _uncover(sys.path[: sys.path.index("/box/agent") + 1])
     _reseed(job["seed"])
     gc.enable()
     mode, entry = job["mode"], job["entry"]
@@ -114,6 +116,23 @@ def _warm(job: dict[str, Any], state: object) -> int:
         made = asyncio.run(_awaited(made))
     _write(("" if made is None else str(made)).encode("utf-8", "replace"))
     return 0
+
+
+STARTUP = frozenset(
+    {"abc", "codecs", "encodings", "genericpath", "io", "os", "posixpath", "site", "stat", "zipimport"}
+    | set(sys.builtin_module_names)
+)
+"""Modules that an interpreter has before it runs anything, whatever lies in its path."""
+
+
+def _uncover(folders: list[str]) -> None:
+    """Lets an agent's own files stand for what they are called, as in an interpreter that has imported nothing yet: this one
+    knows modules of its own by such names, and libraries."""
+    own = {name.partition(".")[0] for folder in folders for name in os.listdir(folder)} - STARTUP
+    for name in [each for each in sys.modules if each.partition(".")[0] in own]:
+        where = getattr(sys.modules[name], "__file__", None) or ""
+        if name.partition(".")[0] != "__main__" and not where.startswith("/box/agent/"):
+            del sys.modules[name]
 
 
 def _run(path: str) -> None:

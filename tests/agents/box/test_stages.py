@@ -1,0 +1,133 @@
+"""Stages of an agent in boxes: an attempt that ended with an error runs again and is told it, within its own limits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from adding_endpoint import AddingEndpoint, running, suite_files  # noqa: E402
+from boxed import ASK, Model, boxes, command, host, tasks  # noqa: E402
+from command_line import call  # noqa: E402
+
+from moevolve.agents.box.host import BoxHost  # noqa: E402
+from moevolve.agents.box.records import Records, Repeats  # noqa: E402
+from moevolve.agents.box.stages import STAGES  # noqa: E402
+from moevolve.agents.genome import Genome  # noqa: E402
+from moevolve.protocol.completion import Completion  # noqa: E402
+from moevolve.protocol.requests import GenerateRequest, Outcome  # noqa: E402
+
+pytestmark = boxes
+
+PARSES = f"{ASK}\nprint(int(say(sys.stdin.read())))\n"
+
+
+class Careless(Model):
+    """Says the sum in words unless it reads that this was an error."""
+
+    def completion(self, request: GenerateRequest) -> Completion:
+        assert not isinstance(request.prompt, str)
+        text = request.prompt[-1].content
+        right = "ValueError: invalid literal for int()" in text
+        return replace(Completion("", [1, 2], [-0.5] * 3, "stop"), text="7" if right else "about seven")
+
+
+def staged(script: str, retries: int, **settings: Any) -> Genome:
+    return Genome(files={**command(script, **settings).files, STAGES: f"retries = {retries}\n"})
+
+
+def solved(genome: Genome, model: Any, records: Records | None = None, **limits: Any) -> Outcome:
+    made = host(**limits)
+    made.boxes = BoxHost(records)
+    [outcome] = made.solve(genome, tasks(1), model, None, [1])
+    made.boxes.close()
+    return outcome
+
+
+@pytest.mark.parametrize("task", ["stdin", "argument", "file:task.txt", "json"])
+def test_the_next_run_is_told_the_error_wherever_the_task_comes_in(task: str) -> None:
+    read = {
+        "stdin": "sys.stdin.read()",
+        "argument": "sys.argv[-1]",
+        "file:task.txt": "open('task.txt').read()",
+        "json": "json.load(sys.stdin)['messages'][-1]['content']",
+    }[task]
+    script = f"{ASK}\nprint(int(say({read})))\n"
+    once = solved(staged(script, 0, task=task), Careless())
+    assert once.failure == "error" and "about seven" in once.detail
+    again = solved(staged(script, 1, task=task), Careless())
+    assert (again.answer, again.failure, again.requests, again.tokens) == ("7", None, 2, 6), again.detail
+
+
+def test_a_class_is_told_too() -> None:
+    source = f"{ASK}\nclass Solver:\n    def run(self, prompt):\n        return str(int(say(prompt)))\n"
+    files = {"agent.toml": 'kind = "class"\nentry = "agent:Solver"\nimport = ["json"]\n', "agent.py": source}
+    assert solved(Genome(files={**files, STAGES: "retries = 1\n"}), Careless()).answer == "7"
+
+
+def test_what_failed_for_good_says_its_last_error() -> None:
+    script = f"{ASK}\nsay('x')\nopen('left', 'x').write('')\nraise KeyError(len(sys.stdin.read()) > 20)\n"
+    outcome = solved(staged(script, 2), Model())
+    assert (outcome.failure, outcome.requests) == ("error", 3) and "KeyError: True" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("script", "limits", "box", "failure"),
+    [
+        (f"{ASK}\nsay('x')\nraise SystemExit(1)\n", {"requests": 2}, {}, "budget"),
+        ("import time\ntime.sleep(100)\n", {"seconds": 0.5}, {}, "timeout"),
+        ("while True: print('x' * 1000)\n", {}, {"output_kb": 64}, "limit"),
+    ],
+)
+def test_all_runs_have_one_attempts_limits_and_what_reached_one_does_not_run_again(
+    script: str, limits: dict[str, Any], box: dict[str, Any], failure: str
+) -> None:
+    outcome = solved(staged(script, 4, limits=box), Model(), **limits)
+    assert outcome.failure == failure and outcome.requests <= 2
+
+
+def test_a_run_that_goes_on_hears_all_runs_and_a_replay_makes_them_again(tmp_path: Path) -> None:
+    genome, file = staged(PARSES, 1), tmp_path / "record"
+    first = solved(genome, Careless(), Records(file))
+    heard = Careless()
+    assert solved(genome, heard, Records(file)) == first and len(heard.asked) == 2
+    repeats = Repeats()
+    assert solved(genome, Careless(), Records(tmp_path / "other", file, repeats)) == first
+    assert (repeats.executed, repeats.graded, repeats.drift) == (1, 0, 0)
+
+
+class Telling(AddingEndpoint):
+    """Adds in words unless it reads of the error."""
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        said = super().answer(body)
+        text = "\n".join(str(message["content"]) for message in body["messages"])
+        if "ValueError" not in text:
+            said["choices"][0]["message"]["content"] = "about as much"
+        return said
+
+
+def test_a_run_without_a_model_that_proposes_learns_to_try_again(tmp_path: Path) -> None:
+    toml = f'kind = "command"\nargv = ["python", "agent.py"]\nimport = ["http.client"]\nedit = ["{STAGES}"]\n'
+    script = f"{ASK}\nprint(int(say(sys.stdin.read() + ' number alone')))\n"
+    suite = {f"suite/{name}": text for name, text in suite_files(60).items()}
+    for name, text in {"agent/agent.toml": toml, "agent/agent.py": script, **suite}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    settings = {"evolve.candidates": 1, "evolve.screen": 4, "attempts.tasks": 8, "seed": 3}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    with running(Telling()) as server:
+        policy = ("--endpoint", server.url, "--model", "adder")
+        done = call(
+            tmp_path, "run", "small", "--agent", "agent", "--suite", "suite", *policy, *words, "--cycles", "1",
+            "--out", "run", "--display", "none",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    told = json.loads(call(tmp_path, "diff", "run", "seed", "champion", "--json").stdout)
+    assert f"+++ b/{STAGES}" in told["diff"] and "+retries = " in told["diff"]
