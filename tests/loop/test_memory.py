@@ -21,7 +21,9 @@ from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop.run import replay, resume, start  # noqa: E402
 from moevolve.records import (  # noqa: E402
     CycleFinished,
+    Entry,
     Evaluated,
+    Generalised,
     Learned,
     Lesson,
     Outlived,
@@ -258,3 +260,32 @@ def test_vectors_of_the_policys_own_hidden_states(tmp_path: Path) -> None:
         assert (told.embedder or "").startswith("policy ") and told.vectors > 0
     recorded, again = replay(own, tmp_path / "again")
     assert recorded == again
+
+
+def test_the_last_score_is_on_record_with_what_it_recalled_also_where_the_run_is_killed_behind_it(
+    tmp_path: Path,
+) -> None:
+    """Columns follow the score: the audit holds its recalls against its outcomes all the same."""
+
+    def kill(entry: Entry) -> None:
+        if isinstance(entry.record, Generalised):
+            raise KeyboardInterrupt
+
+    config = configured(tmp_path, generalise__per_cell=1, cycles=1)
+    with pytest.raises(KeyboardInterrupt):
+        start(config, tmp_path / "killed", kill)
+    for _ in range(2):
+        found = records_of(tmp_path / "killed")
+        at = next(
+            index for index, each in enumerate(found) if isinstance(each, Evaluated) and each.when == "final"
+        )
+        recalled = found[at - 1]
+        assert isinstance(recalled, Recalled) and (recalled.stage, recalled.cycle) == ("sealed", 1)
+        assert (
+            sum(isinstance(each, Recalled) and each.stage == "sealed" and each.cycle == 1 for each in found)
+            == 1
+        )
+        resume(tmp_path / "killed")
+    start(config, tmp_path / "whole")
+    assert head(tmp_path / "killed") == head(tmp_path / "whole")
+    assert audit(tmp_path / "whole").ok, audit(tmp_path / "whole").findings

@@ -11,17 +11,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
+from optimising import records  # noqa: E402
 from scripted_endpoint import MODEL, ScriptedEndpoint, running  # noqa: E402
 
 from moevolve.auditor import audit  # noqa: E402
 from moevolve.errors import ConfigError  # noqa: E402
 from moevolve.journal.control import Inbox, Request  # noqa: E402
-from moevolve.journal.store import RunStore  # noqa: E402
 from moevolve.loop import run as runs  # noqa: E402
 from moevolve.loop.optimise import driver  # noqa: E402
 from moevolve.loop.optimise import run as optimisation  # noqa: E402
 from moevolve.loop.optimise.settings import settings  # noqa: E402
-from moevolve.records import Command, Entry, Improved, Metered, Rated, Record, VariantAdded  # noqa: E402
+from moevolve.records import Command, Entry, Improved, Metered, Rated, VariantAdded  # noqa: E402
 from moevolve.tasks.evaluators import folder as folders  # noqa: E402
 from moevolve.tasks.evaluators.folder import EvaluatorFolder  # noqa: E402
 
@@ -78,11 +78,6 @@ def given(server: Author, **more: Any) -> dict[str, Any]:
         "proposer.server.price_output": 8.0,
         **more,
     }
-
-
-def records(out: Path) -> list[Record]:
-    with RunStore.open(out) as store:
-        return [entry.record for entry in store.entries()]
 
 
 def test_a_models_programs_are_searched_paid_and_replayed_without_it(
