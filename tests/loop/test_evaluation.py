@@ -153,11 +153,16 @@ def test_the_runs_own_suite_elsewhere_and_under_another_name_is_that_suite(run: 
         scored(run, {"suite.path": str(moved)}, ("sealed",))
 
 
-def test_tasks_of_the_runs_under_another_skill_are_refused(run: Path, folder: Path) -> None:
-    disguised = suite(folder / "disguised", "plain")
+@pytest.mark.parametrize("talk", [False, True], ids=["as a prompt", "in a conversation"])
+def test_tasks_of_the_runs_under_another_skill_are_refused(run: Path, folder: Path, talk: bool) -> None:
+    disguised = suite(folder / f"disguised_{talk}".lower(), "plain")
+    prompt = min(split(run, "sealed"))
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": prompt}]
+    row = {"id": "more", "skill": "plain", "answer": "x"} | (
+        {"messages": said} if talk else {"prompt": prompt}
+    )
     with (disguised / "tasks.jsonl").open("a") as file:
-        prompt = min(split(run, "sealed"))
-        file.write(json.dumps({"id": "more", "skill": "plain", "prompt": prompt, "answer": "x"}) + "\n")
+        file.write(json.dumps(row) + "\n")
     with pytest.raises(UsageError, match="has tasks of"):
         scored(run, {"suite.path": str(disguised)}, ("sealed",))
 

@@ -25,6 +25,7 @@ from moevolve.models.champions import Champions
 from moevolve.models.configured import MODEL
 from moevolve.models.engine import Engine
 from moevolve.tasks.splits import same
+from moevolve.tasks.task import Task
 
 SPLITTING = ("seed", "suite.skills", "suite.levels")
 """Keys that a run's splits are a function of."""
@@ -105,7 +106,7 @@ def check(config: Config, run: Path, splits: Sequence[str]) -> None:
                 f"{recorded.suite.name if recorded.suite.path is None else run / resolve.SUITE}"
             )
         own = recorded.suite.path is not None
-        if own and _listed(config) & _listed(resolve.with_files(recorded, run)):
+        if own and _meet(config, resolve.with_files(recorded, run)):
             raise UsageError(
                 f"suite {config.suite.name} has tasks of {run}, and is not the suite that it works on: nobody could tell "
                 f"which of them the run keeps sealed. Name that suite, {run / resolve.SUITE}"
@@ -158,15 +159,32 @@ def _same(one: SuiteSection, other: SuiteSection) -> bool:
     return one.digest == other.digest and (one.digest is not None or one.name == other.name)
 
 
-def _listed(config: Config) -> set[str]:
-    """The listed tasks of a suite, by what tells them from others."""
-    return {
-        same(task.identity)
+def _meet(one: Config, other: Config) -> bool:
+    """Whether a listed task of one suite is one of the other's: the same in all that it is about, or the same text where
+    that is all there is to one of them.
+    """
+    ours, theirs = _listed(one), _listed(other)
+    return bool(
+        {same(task.identity) for task in ours} & {same(task.identity) for task in theirs}
+        or _plain(ours) & {same(task.prompt) for task in theirs}
+        or _plain(theirs) & {same(task.prompt) for task in ours}
+    )
+
+
+def _plain(tasks: Sequence[Task]) -> set[str]:
+    """The tasks that are a prompt and nothing else."""
+    return {same(task.prompt) for task in tasks if task.identity == task.prompt}
+
+
+def _listed(config: Config) -> list[Task]:
+    """The listed tasks of a suite."""
+    return [
+        task
         for leaf in resolve.whole(config).skills.values()
         if leaf.listed is not None
         for tasks in leaf.listed.tasks.values()
         for task in tasks
-    }
+    ]
 
 
 def _value(config: Config, key: str) -> object:
