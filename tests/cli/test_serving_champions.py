@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -13,7 +14,13 @@ from typing import Any
 import httpx2
 import pytest
 from command_line import Command, call
+from promotion import gated, variant
 from served_command import Served
+
+from moevolve.agents.genome import Genome
+from moevolve.journal.store import RunStore
+from moevolve.loop.variants import encode
+from moevolve.records import Timing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
@@ -241,6 +248,22 @@ class TestFunction:
         waiting.join()
         server.loud.set()
         assert answers == [503]
+
+    def test_a_run_is_followed_to_its_next_champion(
+        self, runs: Callable[[str], Path], served: Callable[..., Served], tmp_path: Path
+    ) -> None:
+        shutil.copytree(runs("function"), tmp_path / "followed")
+        one = served(tmp_path / "followed", "--follow")
+        assert answer(chat(one, SUM)) == "9"
+        with RunStore.open(tmp_path / "followed", write=True) as store:
+            source = "async def solve(task, agent):\n    return 'new'\n"
+            program = store.put_blob(encode(Genome(files={"solve.py": source})))
+            more = {"program": program, "level": "program"}
+            records = [variant("v0001", "endpoint:adder", **more), gated("v0001", level="program")]
+            store.append(records, Timing(at=1.0))
+        while answer(told := chat(one, SUM)) == "9":
+            pass
+        assert answer(told) == "new" and told.json()["program"]["variant"] == "v0001"
 
     def test_without_its_key_nothing_is_served(
         self, runs: Callable[[str], Path], moevolve: Command, monkeypatch: pytest.MonkeyPatch
