@@ -20,6 +20,7 @@ from served_command import Served
 from moevolve.agents.genome import Genome
 from moevolve.journal.store import RunStore
 from moevolve.loop.variants import encode
+from moevolve.models.checkpoint import seed_checkpoint
 from moevolve.records import Timing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
@@ -273,6 +274,14 @@ class TestFunction:
             refused = moevolve(*words, runs("function"))
             assert refused.returncode == 2 and "RUN_KEY" in refused.stderr
 
+    def test_where_weights_are_wanted_it_is_said_what_there_is(
+        self, runs: Callable[[str], Path], moevolve: Command
+    ) -> None:
+        run = runs("function")
+        for words in (("eval", run.parents[1] / "sums", "--model", run), ("serve", "--learn", run)):
+            refused = moevolve(*words)
+            assert refused.returncode == 2 and "moevolve generate --model RUN" in refused.stderr
+
     def test_generate_lets_the_program_answer(self, runs: Callable[[str], Path], moevolve: Command) -> None:
         run = runs("function")
         assert moevolve("generate", "--model", run, SUM).stdout == "9\n"
@@ -308,6 +317,24 @@ def test_generate_lets_the_program_of_a_run_on_weights_answer(moevolve: Command)
     assert refused.returncode == 2 and "--skill" in refused.stderr
     short = moevolve("generate", "--model", "run", "--program", "--max-tokens", "4", "rev:abcd=")
     assert short.returncode == 1 and "has no answer, budget" in short.stderr and short.stdout == ""
+
+
+def test_a_model_here_is_scored_on_a_suite_of_ones_own(
+    runs: Callable[[str], Path], moevolve: Command
+) -> None:
+    suite = runs("function").parents[1] / "sums"
+    scored = moevolve(
+        "eval",
+        suite,
+        "--model",
+        seed_checkpoint(),
+        "--split",
+        "train",
+        "--json",
+        "--set",
+        "wording.style=bare",
+    )
+    assert scored.returncode == 0 and json.loads(scored.stdout)["bare"]["n"] > 0, scored.stderr
 
 
 def told_again(text: str) -> list[dict[str, str]]:

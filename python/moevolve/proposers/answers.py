@@ -99,10 +99,11 @@ def replaced(answer: str, source: str) -> str:
     text = source.replace("\r\n", "\n") if _line_end(source) == "\r\n" else source
     text += "" if text.endswith("\n") or not text else "\n"
     for search, replace in blocks:
-        count = text.count(search) if search else 0
-        if count != 1:
+        first = text.find(search) if search else -1
+        if first < 0 or text.find(search, first + 1) >= 0:  # Two places may share lines.
             shown = search.strip().partition("\n")[0][:80]
-            raise Unusable(f"the search text {shown!r} stands in the file {count} times, and should once")
+            often = "not at all" if first < 0 else "more than once"
+            raise Unusable(f"the search text {shown!r} stands in the file {often}, and should once")
         text = text.replace(search, replace, 1)
     return _ended(text, source)
 
