@@ -287,6 +287,14 @@ def test_presets_keep_answers_of_other_suites_and_agents_as_long_as_they_are() -
     assert Config.load("endpoint", set_here).policy.max_tokens == 20, "what is set is in force"
 
 
+def test_a_presets_skills_are_those_of_its_own_suite() -> None:
+    for settings in ({"suite.path": "mail"}, {"suite.name": "office"}):
+        assert Config.load("real", settings).suite.skills == ()
+        assert Config.load("real", settings | {"suite.skills": ["a/b"]}).suite.skills == ("a/b",)
+    for same in ({}, {"suite.name": "primer"}, {"suite.path": None}):
+        assert Config.load("real", same).suite.skills == Config.load("real").suite.skills != ()
+
+
 def test_a_file_and_the_shipped_seed_mean_the_length_that_they_say(tmp_path: Path) -> None:
     text = 'cycles = 1\n[policy]\nmax_tokens = 20\ncheckpoint = "model"\n[suite]\npath = "mine"\n'
     assert load(tmp_path, text).policy.max_tokens == 20

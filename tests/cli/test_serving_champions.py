@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -13,7 +14,14 @@ from typing import Any
 import httpx2
 import pytest
 from command_line import Command, call
+from promotion import gated, variant
 from served_command import Served
+
+from moevolve.agents.genome import Genome
+from moevolve.journal.store import RunStore
+from moevolve.loop.variants import encode
+from moevolve.models.checkpoint import seed_checkpoint
+from moevolve.records import Timing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
@@ -242,6 +250,22 @@ class TestFunction:
         server.loud.set()
         assert answers == [503]
 
+    def test_a_run_is_followed_to_its_next_champion(
+        self, runs: Callable[[str], Path], served: Callable[..., Served], tmp_path: Path
+    ) -> None:
+        shutil.copytree(runs("function"), tmp_path / "followed")
+        one = served(tmp_path / "followed", "--follow")
+        assert answer(chat(one, SUM)) == "9"
+        with RunStore.open(tmp_path / "followed", write=True) as store:
+            source = "async def solve(task, agent):\n    return 'new'\n"
+            program = store.put_blob(encode(Genome(files={"solve.py": source})))
+            more = {"program": program, "level": "program"}
+            records = [variant("v0001", "endpoint:adder", **more), gated("v0001", level="program")]
+            store.append(records, Timing(at=1.0))
+        while answer(told := chat(one, SUM)) == "9":
+            pass
+        assert answer(told) == "new" and told.json()["program"]["variant"] == "v0001"
+
     def test_without_its_key_nothing_is_served(
         self, runs: Callable[[str], Path], moevolve: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -249,6 +273,14 @@ class TestFunction:
         for words in (("serve", "--port", "0"), ("generate", SUM, "--model")):
             refused = moevolve(*words, runs("function"))
             assert refused.returncode == 2 and "RUN_KEY" in refused.stderr
+
+    def test_where_weights_are_wanted_it_is_said_what_there_is(
+        self, runs: Callable[[str], Path], moevolve: Command
+    ) -> None:
+        run = runs("function")
+        for words in (("eval", run.parents[1] / "sums", "--model", run), ("serve", "--learn", run)):
+            refused = moevolve(*words)
+            assert refused.returncode == 2 and "moevolve generate --model RUN" in refused.stderr
 
     def test_generate_lets_the_program_answer(self, runs: Callable[[str], Path], moevolve: Command) -> None:
         run = runs("function")
@@ -285,6 +317,24 @@ def test_generate_lets_the_program_of_a_run_on_weights_answer(moevolve: Command)
     assert refused.returncode == 2 and "--skill" in refused.stderr
     short = moevolve("generate", "--model", "run", "--program", "--max-tokens", "4", "rev:abcd=")
     assert short.returncode == 1 and "has no answer, budget" in short.stderr and short.stdout == ""
+
+
+def test_a_model_here_is_scored_on_a_suite_of_ones_own(
+    runs: Callable[[str], Path], moevolve: Command
+) -> None:
+    suite = runs("function").parents[1] / "sums"
+    scored = moevolve(
+        "eval",
+        suite,
+        "--model",
+        seed_checkpoint(),
+        "--split",
+        "train",
+        "--json",
+        "--set",
+        "wording.style=bare",
+    )
+    assert scored.returncode == 0 and json.loads(scored.stdout)["bare"]["n"] > 0, scored.stderr
 
 
 def told_again(text: str) -> list[dict[str, str]]:

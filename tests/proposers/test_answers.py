@@ -43,9 +43,9 @@ def test_blocks_are_applied_in_their_order() -> None:
     ("answer", "said"),
     [
         ("nothing", "no block"),
-        (block("c = 3\n", "c = 4\n"), "0 times"),
-        (block("b = 2\n", "c = 4\n"), "2 times"),
-        (block("", "x\n"), "0 times"),
+        (block("c = 3\n", "c = 4\n"), "not at all"),
+        (block("b = 2\n", "c = 4\n"), "more than once"),
+        (block("", "x\n"), "not at all"),
     ],
 )
 def test_a_search_text_stands_in_the_file_once(answer: str, said: str) -> None:
@@ -160,6 +160,11 @@ def test_any_lines_that_stand_once_are_replaced(lines: list[str], data: st.DataO
     if len(places(f"{source}\n", old)) == 1:
         told = replaced(block(old, "new\n"), source)
         assert told == "\n".join([*lines[:first], "new", *lines[last:]])
+
+
+def test_lines_that_stand_twice_one_place_in_the_other_are_refused() -> None:
+    with pytest.raises(Unusable, match="more than once"):
+        replaced(block("a\na\n", "b\n"), "a\na\na\n")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from moevolve.config import io
-from moevolve.config.answers import longer
+from moevolve.config.answers import longer, of_another_suite
 from moevolve.config.files import parse_toml
 from moevolve.config.generalise import GeneraliseSection
 from moevolve.config.growth import GrowthSection
@@ -146,6 +146,8 @@ class Config(Section, frozen=True):
         data.setdefault("name", name)
         if source in presets():
             data.setdefault("policy", {}).update(longer(data, settings or {}))
+            if of_another_suite(data, settings or {}):
+                data["suite"].pop("skills", None)
         for key, value in (settings or {}).items():
             io.put(data, key, value)
         return io.convert(data, Config, where)._beneath(folder)

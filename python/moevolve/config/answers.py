@@ -12,6 +12,17 @@ HERE = 256
 OWN = ("suite.path", "suite.name", "agent.path", "agent.name")
 
 
+def of_another_suite(preset: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether settings bring another suite than the preset's, whose skills are then none of theirs.
+
+    Args:
+        preset: what the preset's file says, by table.
+        settings: dotted key -> value, on top of it.
+    """
+    named = preset.get("suite", {}).get("name")
+    return any(settings.get(key) not in (None, named) for key in ("suite.path", "suite.name"))
+
+
 def longer(preset: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, int]:
     """`policy.max_tokens` in place of a preset's, where settings bring another suite or agent; else nothing.
 

@@ -62,7 +62,7 @@ class ChampionAgent:
         store: the run, open for reading.
 
     Raises:
-        UsageError: the run holds no record yet, or its suite is not here.
+        UsageError: the run holds no record yet, its suite is not here, or its tools cannot be loaded.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -71,6 +71,8 @@ class ChampionAgent:
         self.config = resolve.on_record(started, store.path)
         self.suite = resolve.suite(self.config)
         self._tools = live(self.suite)
+        if self._tools is not None:
+            _ = self._tools.tools  # What cannot be loaded says so now, and not to a client.
         self._host = ProgramHost(self.config.limits(), self.config.sandbox, self._tools, self.suite.cutters)
         self._memory = LessonMemory(
             MemoryStore(memory_folder(store.path)),

@@ -16,6 +16,13 @@ from moevolve.journal.view import RunView
 from moevolve.models.configured import Model, checkpoint, configured, know_kept
 from moevolve.records import VariantAdded
 
+ELSEWHERE = (
+    "has an endpoint for its policy: there are no weights here. Its champion is a program: `moevolve serve RUN` and "
+    "`moevolve generate --model RUN` let it answer, `moevolve eval SUITE --run RUN` scores it, `moevolve export RUN --agent "
+    "DIR` writes it"
+)
+"""Said of a run whose policy is a server's where weights are wanted."""
+
 
 class Champion(msgspec.Struct, frozen=True):
     """A variant that the gate promoted, or the seed."""
@@ -80,7 +87,7 @@ class Champions(Generic[Model]):
             UsageError: the run's policy is an endpoint, or the device cannot be used here.
         """
         if self.config.policy.endpoint is not None:
-            raise UsageError(f"{self._store.path} has an endpoint for its policy: there are no weights here")
+            raise UsageError(f"{self._store.path} {ELSEWHERE}")
         # What a server learns lies inside the folder of the run.
         know_kept(self.config, self._store.path, self._store.path.parent)
         policy = msgspec.structs.replace(self.config.policy, threads=threads, device=device)
@@ -114,7 +121,7 @@ def model_of(folder: Path, kind: type[Model]) -> Path:
     with RunStore.open(folder) as store:
         config = Champions(store, kind).config
     if config.policy.endpoint is not None:
-        raise UsageError(f"{folder} has an endpoint for its policy: there are no weights here")
+        raise UsageError(f"{folder} {ELSEWHERE}")
     know_kept(config, folder)
     return checkpoint(config)
 

@@ -25,8 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="MODEL|RUN",
-        help="folder of a checkpoint, a .gguf file, or a run, whose champion's weights are served "
-        "(default: the shipped seed)",
+        help="folder of a checkpoint, a .gguf file, or a run, whose champion's weights are served, or its program where "
+        "the run's policy is a server's (default: the shipped seed)",
     )
     parser.add_argument("--name", help="the model's name for clients (default: the file's or folder's)")
     parser.add_argument(
@@ -37,7 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--program",
         action="store_true",
-        help="let a run's champion's program answer too: chats with the model NAME+program are tasks that it solves",
+        help="let a run's champion's program answer too: chats with the model NAME+program are tasks that it solves; "
+        "where the run's policy is a server's that is all that answers",
     )
     where = parser.add_argument_group("where")
     where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
