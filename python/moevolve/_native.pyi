@@ -533,7 +533,7 @@ class Sample:
     @property
     def finish(self) -> str:
         """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex,
-        "not_finite" where no logit is a number."""
+        "not_finite" where a logit is NaN or +inf, or none is above -inf."""
 
     @property
     def text(self) -> str:
