@@ -140,10 +140,6 @@ class Engine:
     def device(self) -> str:
         """Where the network is: "cpu", or "cuda:N"."""
 
-    @property
-    def card_obstacle(self) -> str | None:
-        """What no kernel for cards computes of this network; None where a card runs it."""
-
     def to_card(
         self,
         index: int,

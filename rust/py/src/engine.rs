@@ -185,11 +185,6 @@ impl Engine {
     }
 
     #[getter]
-    fn card_obstacle(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        self.work(py, |model| Ok(model.card_obstacle()))
-    }
-
-    #[getter]
     fn vocab_size(&self) -> usize {
         self.vocabulary
     }
