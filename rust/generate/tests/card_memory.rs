@@ -298,12 +298,13 @@ fn a_step_that_fails_has_not_been() {
             );
         }
         // Nor has one whose weights could not be changed: all at once, or as the calls make them that an adapter's step takes.
+        let calls = (0..4).chain((4..).step_by(9));
         let most = if adapts { usize::MAX } else { 1 };
         let (mut card, device) = engine();
         assert!(step(&mut card) == expected[0]);
         let before = state(&mut card);
         let mut failed = 0;
-        for granted in 0..most {
+        for granted in calls.take(most) {
             device.fail_after_adamw(granted);
             let Err(error) = card.train_step(&batch(), 1e-2, false) else {
                 break;
