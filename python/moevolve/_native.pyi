@@ -140,10 +140,6 @@ class Engine:
     def device(self) -> str:
         """Where the network is: "cpu", or "cuda:N"."""
 
-    @property
-    def card_obstacle(self) -> str | None:
-        """What no kernel for cards computes of this network; None where a card runs it."""
-
     def to_card(
         self,
         index: int,
@@ -228,18 +224,24 @@ class Engine:
     def notes(self) -> list[str]:
         """What could not be taken over exactly from the model's file, such as a GGUF's unknown rule for splitting texts."""
 
-    def score(self, ids: list[int], top: int) -> list[tuple[float, list[tuple[int, float]]]]:
-        """Log-probability of each token but the first given those before it, and the `top` likeliest in its place.
+    def score_part(
+        self, ids: list[int], top: int, read: int
+    ) -> tuple[list[tuple[float, list[tuple[int, float]]]], int]:
+        """Log-probability of each token but the first given those before it, and the `top` likeliest in its place: of some
+        that follow the first `read`, and how many are read then.
 
         Raises:
-            UsageError: no token, one outside the vocabulary, or more positions than the model has.
+            UsageError: no token that is not read, one outside the vocabulary, or more positions than the model has.
         """
 
-    def embed(self, ids: list[int]) -> list[float]:
-        """The mean over the tokens of the last hidden state, after the final norm.
+    def embed_part(
+        self, ids: list[int], read: int, sums: list[float]
+    ) -> tuple[int, list[float], list[float] | None]:
+        """Adds the last hidden states, after the final norm, of some tokens that follow the first `read` to their sums,
+        which are empty at first: how many are read then, the sums, and the mean once all are.
 
         Raises:
-            UsageError: as `score`.
+            UsageError: as `score_part`.
         """
 
     def logits(self, ids: list[list[int]]) -> Tensor:
@@ -533,7 +535,7 @@ class Sample:
     @property
     def finish(self) -> str:
         """ "stop" after an end token, "length" at the limit, "unconstrained" where a constraint became too complex,
-        "not_finite" where no logit is a number."""
+        "not_finite" where a logit is NaN or +inf, or none is above -inf."""
 
     @property
     def text(self) -> str:

@@ -75,13 +75,13 @@ class Reading(ScriptedNative):
         self.begun, self.may = threading.Event(), threading.Event()
         self.computed = 0
 
-    def embed(self, ids: list[int]) -> list[float]:
+    def embed_part(self, *of: Any) -> Any:
         self._compute()
-        return super().embed(ids)
+        return super().embed_part(*of)
 
-    def score(self, ids: list[int], top: int) -> list[tuple[float, list[tuple[int, float]]]]:
+    def score_part(self, *of: Any) -> Any:
         self._compute()
-        return super().score(ids, top)
+        return super().score_part(*of)
 
     def _compute(self) -> None:
         self.computed += 1
@@ -91,13 +91,19 @@ class Reading(ScriptedNative):
 
 SCORED = {"echo": True, "logprobs": 1, "max_tokens": 1}
 TEXTS = [f"text {n}" for n in range(40)]
+LONG = "a long text " * 40
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/v1/embeddings", {"input": TEXTS}), ("/v1/completions", {"prompt": TEXTS, **SCORED})],
+    [
+        ("/v1/embeddings", {"input": TEXTS}),
+        ("/v1/completions", {"prompt": TEXTS, **SCORED}),
+        ("/v1/embeddings", {"input": LONG}),
+        ("/v1/completions", {"prompt": LONG, **SCORED}),
+    ],
 )
-def test_no_further_text_is_read_for_a_client_that_left(
+def test_nothing_further_is_read_for_a_client_that_left(
     serving: Start, path: str, body: dict[str, Any]
 ) -> None:
     native = Reading()
@@ -110,7 +116,7 @@ def test_no_further_text_is_read_for_a_client_that_left(
     server.until(lambda figures: figures["cancelled"] == 1)
     native.may.set()
     assert server.post("/v1/completions", {"prompt": "a", **SCORED}).status_code == 200
-    assert native.computed == 2, "the first of many, and that of the client who stayed"
+    assert native.computed == 2, "the first text or part of many, and that of the client who stayed"
 
 
 @pytest.mark.parametrize(

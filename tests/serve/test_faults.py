@@ -6,6 +6,7 @@ One file above 400 lines: a row for each fault, all against one scripted server.
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -384,6 +385,25 @@ def test_a_model_without_numbers_gives_no_answer(serving: Start, path: str, monk
     answer, streamed = (server.post(f"/v1/{path}", {**asked, "stream": stream}) for stream in (False, True))
     for error in (answer.json()["error"], sse(streamed.text)[-2]["error"]):
         assert (answer.status_code, error["code"]) == (500, "not_finite")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("embeddings", {"input": "x"}),
+        ("completions", {"prompt": "xy", "echo": True, "logprobs": 1, "max_tokens": 1}),
+    ],
+)
+def test_what_is_read_of_a_model_without_numbers_is_no_answer(
+    serving: Start, path: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = [1.0, math.inf]
+    monkeypatch.setattr(ScriptedNative, "embed_part", lambda self, ids, read, sums: (len(ids), [], damaged))
+    monkeypatch.setattr(
+        ScriptedNative, "score_part", lambda self, ids, top, read: ([(math.nan, [])], len(ids))
+    )
+    answer = serving(scripted()).post(f"/v1/{path}", body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "not_finite")
 
 
 def test_answers_under_way_end_with_the_grace(serving: Start) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from moevolve import _native
 from moevolve.errors import UsageError
 from moevolve.models.device import place, settled_device
+from moevolve.models.interruptible import Parts, whole
 from moevolve.models.reply import MARKS, ReplyFormat
 from moevolve.protocol.sampling import Constraint, TokenRequest
 
@@ -246,7 +247,20 @@ class Decoder:
         Raises:
             UsageError: no token, one outside the vocabulary, or more than the model has positions for.
         """
-        return self.native.score(list(ids), top)
+        return whole(self.score_parts(ids, top=top))
+
+    def score_parts(
+        self, ids: Sequence[int], *, top: int = 0
+    ) -> Parts[list[tuple[float, list[tuple[int, float]]]]]:
+        """As `score`, in parts."""
+        tokens, read = list(ids), 0
+        scores: list[tuple[float, list[tuple[int, float]]]] = []
+        while True:
+            part, read = self.native.score_part(tokens, top, read)
+            scores += part
+            if read == len(tokens):
+                return scores
+            yield
 
     def embed(self, ids: Sequence[int]) -> list[float]:
         """The mean over a text's tokens of the last hidden state, after the final norm.
@@ -254,7 +268,17 @@ class Decoder:
         Raises:
             UsageError: as `score`.
         """
-        return self.native.embed(list(ids))
+        return whole(self.embed_parts(ids))
+
+    def embed_parts(self, ids: Sequence[int]) -> Parts[list[float]]:
+        """As `embed`, in parts."""
+        tokens, read = list(ids), 0
+        sums: list[float] = []
+        while True:
+            read, sums, mean = self.native.embed_part(tokens, read, sums)
+            if mean is not None:
+                return mean
+            yield
 
     def token_bytes(self, ids: Sequence[int]) -> list[bytes]:
         """The bytes that each token stands for; of a special one, those of its name.

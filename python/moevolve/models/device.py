@@ -121,7 +121,7 @@ def place(native: _native.Engine, device: str, precision: str | None = None) -> 
         CapacityError: the card has not enough memory; the engine stays where it was.
     """
     where, folder = settled_device(device), kernels()
-    if where != "cpu" and folder is not None and not (device == "auto" and native.card_obstacle is not None):
+    if where != "cpu" and folder is not None:
         if native.device != where:
             native.to_card(_index(where), folder, DRIVER, precision, device == "auto")
         if native.device == where:

@@ -74,6 +74,15 @@ def about(param: str) -> Iterator[None]:
         raise wrong(param, str(error).removeprefix(f"{param}: ")) from error
 
 
+def not_finite(what: str) -> RequestError:
+    """The model has no numbers for an answer."""
+    return RequestError(
+        500,
+        f"the model's {what} are not finite: its weights are damaged, or have diverged in training",
+        code="not_finite",
+    )
+
+
 def ending() -> RequestError:
     """The server was told to end."""
     return RequestError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,9 +12,10 @@ import msgspec
 from moevolve.models.chat import conversation
 from moevolve.models.constraints import turn
 from moevolve.models.engine import Engine
+from moevolve.models.interruptible import Parts
 from moevolve.protocol.sampling import TokenRequest
 from moevolve.serve.choices import ChatChoice, Choice, TextChoice
-from moevolve.serve.failures import RequestError, about, wrong
+from moevolve.serve.failures import RequestError, about, not_finite, wrong
 from moevolve.serve.forms import field_of
 from moevolve.serve.logprobs import of_prompt
 from moevolve.serve.samples import SampleReader
@@ -40,7 +41,7 @@ class Job(msgspec.Struct, frozen=True):
     name: str
     """The answer's id."""
     prompt_tokens: int
-    scores: Sequence[Callable[[], None]] = ()
+    scores: Sequence[Parts[None]] = ()
     """Work of the engine that comes before anything is drawn, a prompt each: its log-probabilities, for its choices."""
     kept: int | None = None
     """Samples of each prompt that are told, the likeliest of those that are drawn; None tells all."""
@@ -81,11 +82,7 @@ class Job(msgspec.Struct, frozen=True):
         """
         ends = {choice.reader.finish for choice in self.choices}
         if "not_finite" in ends:
-            raise RequestError(
-                500,
-                "the model's logits are not finite: its weights are damaged, or have diverged in training",
-                code="not_finite",
-            )
+            raise not_finite("logits")
         if "unconstrained" in ends:
             raise RequestError(
                 422,
@@ -108,7 +105,7 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
     engine = deployment.engine
     draws: list[TokenRequest] = []
     choices: list[Choice] = []
-    scores: list[Callable[[], None]] = []
+    scores: list[Parts[None]] = []
     used = 0
     for index, prompt in enumerate(body.prompts):
         with about("prompt"):
@@ -134,7 +131,7 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
             texts.append(TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo))
         choices += texts
         if body.scored:
-            scores.append(partial(_score, engine, ids, body.logprobs or 0, texts))
+            scores.append(_score(engine, ids, body.logprobs or 0, texts))
     return Job(
         draws=draws,
         choices=choices,
@@ -147,11 +144,13 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
     )
 
 
-def _score(engine: Engine, ids: list[int], most: int, choices: Sequence[TextChoice]) -> None:
+def _score(engine: Engine, ids: list[int], most: int, choices: Sequence[TextChoice]) -> Parts[None]:
     """Reads a prompt's log-probabilities, for all its choices."""
     with about("prompt"):
-        scores = [(None, []), *engine.score(ids, top=most)]
-    scored = of_prompt(engine, ids, scores, most)
+        scores = yield from engine.score_parts(ids, top=most)
+    if any(math.isnan(logprob) for logprob, _ in scores):
+        raise not_finite("logits")
+    scored = of_prompt(engine, ids, [(None, []), *scores], most)
     for choice in choices:
         choice.scored = scored
 

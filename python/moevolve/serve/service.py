@@ -12,6 +12,7 @@ import msgspec
 
 from moevolve.errors import MoevolveError
 from moevolve.models.engine import Engine
+from moevolve.models.interruptible import Parts, advanced
 from moevolve.randomness import key
 from moevolve.serve.driver import Driver, RequestScheduler
 from moevolve.serve.failures import RequestError, ending
@@ -56,16 +57,18 @@ class Deployment:
         self.retired = False
         self._reading = asyncio.Lock()
 
-    async def read(self, waiting: Waiting, work: Callable[[], T]) -> T:
-        """What the engine makes of one text, without drawing, in a thread. One text at a time, as the engine is held for it
-        and rounds of drawing come between two.
+    async def read(self, waiting: Waiting, work: Parts[T]) -> T:
+        """What the engine makes of one text, without drawing, in a thread. One text at a time; the engine is held for a part
+        of it, and rounds of drawing come between two.
 
         Raises:
             Left: nobody waits for it any more.
         """
         async with self._reading:
-            waiting.check()
-            return await asyncio.to_thread(work)
+            while True:
+                waiting.check()
+                if (done := await asyncio.to_thread(advanced, work)) is not None:
+                    return done[0]
 
 
 class Service:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import struct
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -14,7 +14,8 @@ from starlette.types import Receive
 from moevolve.errors import UsageError
 from moevolve.models.chat import conversation
 from moevolve.models.engine import Engine
-from moevolve.serve.failures import RequestError, unsupported, wrong
+from moevolve.models.interruptible import Parts
+from moevolve.serve.failures import RequestError, not_finite, unsupported, wrong
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Service
 from moevolve.serve.waiting import Waiting, awaited
@@ -134,7 +135,7 @@ def _text(engine: Engine, body: DetokenizeRequest) -> dict[str, Any]:
 
 
 async def embedded(service: Service, receive: Receive, body: EmbeddingRequest) -> dict[str, Any]:
-    """Embeddings, one text after another so that others' rounds come between.
+    """Embeddings, a text after another, in parts so that others' rounds come between.
 
     Args:
         service: the model.
@@ -151,7 +152,7 @@ async def embedded(service: Service, receive: Receive, body: EmbeddingRequest) -
         with service.places(1), service.lease() as deployment:
             service.counts.requests += 1
             return [
-                await deployment.read(waiting, partial(_embedding, deployment.engine, body, index))
+                await deployment.read(waiting, _embedding(deployment.engine, body, index))
                 for index in range(len(body.texts))
             ]
 
@@ -170,16 +171,18 @@ async def embedded(service: Service, receive: Receive, body: EmbeddingRequest) -
     return {"object": "list", "data": data, "model": service.name, "usage": usage}
 
 
-def _embedding(engine: Engine, body: EmbeddingRequest, index: int) -> tuple[int, list[float]]:
+def _embedding(engine: Engine, body: EmbeddingRequest, index: int) -> Parts[tuple[int, list[float]]]:
     """How many tokens one of the texts has, and its embedding."""
     try:
         ids = engine.encode(body.texts[index])
         if not ids:
             raise wrong("input", f"text {index} has no tokens")
         _check(engine, "input", ids)
-        vector = engine.embed(ids)
+        vector = yield from engine.embed_parts(ids)
     except UsageError as error:
         raise RequestError(400, str(error)) from error
+    if not all(map(math.isfinite, vector)):
+        raise not_finite("hidden states")
     if body.dimensions is not None and body.dimensions != len(vector):
         raise unsupported("dimensions", f"this model has {len(vector)}")
     return len(ids), vector

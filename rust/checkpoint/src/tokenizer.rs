@@ -112,13 +112,8 @@ impl Tokenizer {
         };
         let split = said.get("split_special_tokens");
         if split.is_some_and(|split| !split.is_null() && *split != false) {
-            let reason =
-                "is supported as false alone: special tokens of a text are tokens".to_owned();
-            let (file, key) = (
-                file.display().to_string(),
-                "split_special_tokens".to_owned(),
-            );
-            return Err(Error::Config { file, key, reason });
+            let reason = "is supported as false alone: special tokens of a text are tokens";
+            return Err(beside::wrong(&file, "split_special_tokens", reason));
         }
         let special = beside::named(&said, &file)?.into_iter().collect();
         Ok(Self {

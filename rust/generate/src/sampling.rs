@@ -145,7 +145,7 @@ pub enum Finish {
     Cancelled,
     /// Its constraint has become too complex to say what may come next.
     Unconstrained,
-    /// No logit of its next token is a number.
+    /// The logits of its next token give no distribution: one is NaN or +inf, or none is above -inf.
     NotFinite,
 }
 
@@ -263,10 +263,6 @@ impl Draws {
 
     /// Applies penalties, biases, and what may not come; false, and the sample ends, where nobody can tell what may.
     pub fn bend(&mut self, sampling: &Sampling, eos: &[u32], logits: &mut [f32]) -> bool {
-        if !logits.iter().any(|&x| x > f32::NEG_INFINITY) {
-            self.finish = Some(Finish::NotFinite);
-            return false;
-        }
         for (&token, &count) in &self.seen {
             let x = &mut logits[token as usize];
             let factor = sampling.repetition_penalty;

@@ -59,15 +59,12 @@ impl<D: Device> WorkerBatch<D> {
             self.plan(&mut shared.pool, reads);
             backend.reserve_kv(cache, shared.pool.count());
         }
-        if self.ids.is_empty() || backend.failed() {
+        if self.ids.is_empty() {
             return false;
         }
         self.read(backend, cache);
-        // What a device that failed has not computed is nobody's: the scheduler makes no further step.
-        if backend.failed() {
-            return false;
-        }
         self.draw(backend);
+        // What a device that failed has not computed is nobody's: the scheduler makes no further step.
         if backend.failed() {
             return false;
         }

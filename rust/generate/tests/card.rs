@@ -5,13 +5,14 @@
 mod common;
 
 use common::{
-    adapted, batch, create, edit, families, generate, ids, odd, put, request, storable,
-    storable_dense, stored, tensors, values, with,
+    adapted, batch, begins_with_fresh_moments, create, edit, families, generate, ids, odd, put,
+    request, storable, storable_dense, stored, tensors, values, with,
 };
 use moevolve_generate::{EngineScheduler, Event, Generator, Request};
 use moevolve_kernels::Precision;
 use moevolve_kernels_cuda::twin::Twin;
-use moevolve_model::{Engine, Error, Objective, Optimizer, Rollout};
+use moevolve_model::adapter::TARGETS;
+use moevolve_model::{AdapterSettings, Engine, Error, Objective, Optimizer, Rollout};
 use serde_json::{Value, json};
 
 /// The same engine on a card.
@@ -245,40 +246,19 @@ fn an_adapter_learns_beside_weights_on_a_card() {
     }
 }
 
-/// Whatever trains from here on begins with fresh moments and the settings of before.
 #[test]
 fn other_numbers_train_from_fresh_moments_on_a_card() {
-    let optimizer = || Optimizer::new(0.8, 0.9, 1e-8, 0.1, 0.5, 0.01).expect("good");
-    let step = |engine: &mut Engine| {
-        engine.train_step(&batch(), 1e-2, false).expect("a step");
-    };
-    for merges in [false, true] {
-        let after = |again: bool| {
-            let engine = create(&odd(), 1);
-            let mut engine = on_card(if merges { adapted(engine, 3) } else { engine });
-            engine.reset_optimizer(optimizer());
-            step(&mut engine);
-            if merges {
-                engine.merge().expect("merged");
-            } else {
-                engine = adapted(engine, 3);
-            }
-            if again {
-                engine.reset_optimizer(optimizer());
-            }
-            engine
-        };
-        let (mut found, mut expected) = (after(false), after(true));
-        let folder = tempfile::tempdir().expect("a folder");
-        found.save_training(folder.path(), "").expect("saved");
-        let mut later = after(true);
-        later.load_training(folder.path()).expect("loaded");
-        for engine in [&mut found, &mut expected, &mut later] {
-            step(engine);
-        }
-        assert_eq!(found.fingerprint(), expected.fingerprint(), "{merges}");
-        assert_eq!(later.fingerprint(), expected.fingerprint(), "{merges}");
-    }
+    let plain = || on_card(create(&odd(), 1));
+    begins_with_fresh_moments("adapt", plain, |engine| {
+        let targets = TARGETS.map(str::to_owned).to_vec();
+        let settings = AdapterSettings::new(3, 5.0, targets, false).expect("good settings");
+        engine.adapt(settings, 4).expect("adapted");
+    });
+    begins_with_fresh_moments(
+        "merge",
+        || on_card(adapted(create(&odd(), 1), 3)),
+        |engine| engine.merge().expect("merged"),
+    );
 }
 
 #[test]

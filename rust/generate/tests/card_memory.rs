@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use common::{batch, create, ids, odd, request, tensors, values, with};
+use common::{adapted, batch, create, ids, odd, request, tensors, values, with};
 use moevolve_generate::{EngineScheduler, Event, Finish, Scheduler};
 use moevolve_kernels_cuda::twin::Twin;
 use moevolve_kernels_cuda::{Address, Device, Error as DeviceError, Launch, Result};
@@ -28,9 +28,16 @@ struct Metered {
     room: AtomicUsize,
     /// Allocations that are granted before one fails; those after it are granted again.
     granted: AtomicUsize,
-    /// Launches of AdamW that fail.
-    stuck: AtomicUsize,
+    stuck: Mutex<Stuck>,
     shared: usize,
+}
+
+/// What a device is called for from a launch of AdamW on, that being the first.
+#[derive(Default)]
+struct Stuck {
+    begun: bool,
+    /// Calls that are granted before one fails; those after it are granted again.
+    granted: Option<usize>,
 }
 
 #[derive(Default)]
@@ -64,13 +71,40 @@ impl Metered {
             meter: Mutex::default(),
             room: AtomicUsize::new(usize::MAX),
             granted: AtomicUsize::new(usize::MAX),
-            stuck: AtomicUsize::new(0),
+            stuck: Mutex::default(),
             shared,
         })
     }
 
     fn allocations(&self) -> usize {
         self.meter.lock().unwrap().allocations
+    }
+
+    /// The call that comes so many after the next launch of AdamW fails.
+    fn fail_after_adamw(&self, granted: usize) {
+        *self.stuck.lock().unwrap() = Stuck {
+            begun: false,
+            granted: Some(granted),
+        };
+    }
+
+    fn called(&self, what: &str) -> Result<()> {
+        let mut stuck = self.stuck.lock().unwrap();
+        stuck.begun |= what == "adamw";
+        match stuck.granted {
+            Some(0) if stuck.begun => {
+                stuck.granted = None;
+                Err(DeviceError::Kernel {
+                    kernel: what.to_owned(),
+                    reason: "does not start".to_owned(),
+                })
+            }
+            Some(left) if stuck.begun => {
+                stuck.granted = Some(left - 1);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// From here on what is taken counts anew.
@@ -113,14 +147,17 @@ impl Device for Metered {
     }
 
     fn upload(&self, bytes: &[u8], to: Address) -> Result<()> {
+        self.called("upload")?;
         self.twin.upload(bytes, to)
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.called("download")?;
         self.twin.download(from, bytes)
     }
 
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {
+        self.called("copy")?;
         self.twin.copy(from, to, bytes)
     }
 
@@ -134,13 +171,7 @@ impl Device for Metered {
 
     unsafe fn launch(&self, launch: Launch, arguments: &mut [*mut c_void]) -> Result<()> {
         self.meter.lock().unwrap().note();
-        let waits = |left: usize| left.checked_sub(1);
-        if launch.kernel == "adamw" && self.stuck.fetch_update(Relaxed, Relaxed, waits).is_ok() {
-            return Err(DeviceError::Kernel {
-                kernel: launch.kernel.to_owned(),
-                reason: "does not start".to_owned(),
-            });
-        }
+        self.called(launch.kernel)?;
         // SAFETY: the caller's promise.
         unsafe { self.twin.launch(launch, arguments) }
     }
@@ -229,47 +260,66 @@ fn numbers(engine: &Engine) -> Vec<u32> {
     numbers.map(f32::to_bits).collect()
 }
 
+/// What passes compute with, and what trains of it.
+fn state(engine: &mut Engine) -> (String, Vec<u32>, Vec<u32>) {
+    let logits = engine.logits(&[ids(3, 9)]).expect("logits").values;
+    let logits = logits.iter().map(|x| x.to_bits()).collect();
+    (engine.fingerprint(), numbers(engine), logits)
+}
+
 #[test]
 fn a_step_that_fails_has_not_been() {
-    let engine = || {
-        let (mut card, device) = metered(create(&odd(), 1));
-        trains(&mut card);
-        (card, device)
-    };
-    let (mut clean, device) = engine();
-    let before = device.allocations();
-    let first = step(&mut clean);
-    // The last allocations are those of moments, before them come norms; others fail while the batch is read.
-    let allocations = device.allocations() - before;
-    let expected = [first, step(&mut clean)];
-    for failing in (allocations - 6..allocations).chain([3, allocations / 2]) {
+    for adapts in [false, true] {
+        let engine = || {
+            let engine = create(&odd(), 1);
+            let (mut card, device) = metered(if adapts { adapted(engine, 2) } else { engine });
+            trains(&mut card);
+            (card, device)
+        };
+        let (mut clean, device) = engine();
+        let before = device.allocations();
+        let first = step(&mut clean);
+        // The last allocations are those of the step, before them come norms; others fail while the batch is read.
+        let allocations = device.allocations() - before;
+        let expected = [first, step(&mut clean)];
+        for failing in (allocations - 6..allocations).chain([3, allocations / 2]) {
+            let (mut card, device) = engine();
+            let untouched = state(&mut card);
+            device.granted.store(failing, Relaxed);
+            let error = card
+                .train_step(&batch(), 1e-2, true)
+                .expect_err("no memory");
+            assert!(error.is_capacity(), "{error}");
+            device.granted.store(usize::MAX, Relaxed);
+            assert!(state(&mut card) == untouched, "allocation {failing}");
+            assert!(
+                [step(&mut card), step(&mut card)] == expected,
+                "allocation {failing}"
+            );
+        }
+        // Nor has one whose weights could not be changed: all at once, or as the calls make them that an adapter's step takes.
+        let calls = (0..4).chain((4..).step_by(9));
+        let most = if adapts { usize::MAX } else { 1 };
         let (mut card, device) = engine();
-        let untouched = (card.fingerprint(), numbers(&card));
-        device.granted.store(failing, Relaxed);
-        let error = card
-            .train_step(&batch(), 1e-2, true)
-            .expect_err("no memory");
-        assert!(error.is_capacity(), "{error}");
-        device.granted.store(usize::MAX, Relaxed);
-        assert!(
-            (card.fingerprint(), numbers(&card)) == untouched,
-            "allocation {failing}"
-        );
-        assert!(
-            [step(&mut card), step(&mut card)] == expected,
-            "allocation {failing}"
-        );
+        assert!(step(&mut card) == expected[0]);
+        let before = state(&mut card);
+        let mut failed = 0;
+        for granted in calls.take(most) {
+            device.fail_after_adamw(granted);
+            let Err(error) = card.train_step(&batch(), 1e-2, false) else {
+                break;
+            };
+            assert!(error.to_string().contains("does not start"), "{error}");
+            assert!(state(&mut card) == before, "call {granted}");
+            failed += 1;
+        }
+        assert!(failed > if adapts { 3 } else { 0 });
+        if !adapts {
+            assert!(step(&mut card) == expected[1]);
+        }
+        // The step that was granted all its calls, or the one after those that were not.
+        assert!(numbers(&card) == expected[1].3);
     }
-    // Nor has one whose weights could not be changed.
-    let (mut card, device) = engine();
-    assert!(step(&mut card) == expected[0]);
-    device.stuck.store(1, Relaxed);
-    let error = card
-        .train_step(&batch(), 1e-2, false)
-        .expect_err("a card that fails");
-    assert!(error.to_string().contains("does not start"), "{error}");
-    assert!(numbers(&card) == expected[0].3);
-    assert!(step(&mut card) == expected[1]);
 }
 
 #[test]

@@ -202,25 +202,41 @@ fn settings_that_add_up_to_infinity_allow_what_they_allowed() {
 }
 
 #[test]
-fn a_sample_without_a_number_among_its_logits_ends_by_that_name() {
-    let mut engine = create(&odd(), 1);
-    // Products overflow to either side.
-    edit(&mut engine, |name, values| {
-        if ["model.norm.weight", "lm_head.weight"].contains(&name) {
-            values.fill(3e38);
-        }
-    });
-    let logits = engine.logits(&[ids(1, 9)]).expect("good tokens").values;
-    assert!(logits.iter().all(|x| x.is_nan()));
-    let mut requests = vec![
-        request(1, 9, &[1, 2, 3], 12, 0.0),
-        request(1, 9, &[4, 5], 12, 1.0),
-        request(1, 9, &[6, 7], 12, 1.0),
-    ];
-    requests[2].sampling.allowed = vec![7, 9];
-    for samples in generate(&mut engine, &requests) {
-        for sample in samples {
-            assert_eq!((sample.finish, sample.tokens.len()), (Finish::NotFinite, 0));
+fn a_sample_whose_logits_give_no_distribution_ends_by_that_name() {
+    // Products overflow: to either side, or those of token 0 alone, to one.
+    let mut ended = 0;
+    for (all, weight) in [(true, 3e38), (false, 3e38), (false, -3e38)] {
+        let mut engine = create(&odd(), 1);
+        let hidden = engine.config().hidden;
+        edit(&mut engine, |name, values| match name {
+            "model.norm.weight" => values.fill(if all { 3e38 } else { 1.0 }),
+            "lm_head.weight" => {
+                values.fill(if all { weight } else { 0.0 });
+                values[..hidden].fill(weight);
+            }
+            _ => {}
+        });
+        let vocabulary = engine.config().vocabulary;
+        let logits = engine.logits(&[ids(1, 9)]).expect("good tokens").values;
+        let last = &logits[8 * vocabulary..];
+        assert!(!last[0].is_finite(), "{}", last[0]);
+        assert_eq!(last[1..].iter().all(|x| x.is_finite()), !all);
+        // A token that never comes is no fault.
+        let ends = last[0] != f32::NEG_INFINITY;
+        ended += u32::from(ends);
+        let mut requests = vec![
+            request(1, 9, &[1, 2, 3], 12, 0.0),
+            request(1, 9, &[4, 5], 12, 1.0),
+            request(1, 9, &[6, 7], 12, 1.0),
+        ];
+        requests[2].sampling.allowed = vec![7, 9];
+        for samples in generate(&mut engine, &requests) {
+            for sample in samples {
+                assert_eq!(sample.logprobs.is_empty(), ends);
+                assert!(sample.logprobs.iter().all(|x| x.is_finite()));
+                assert!(!ends || (sample.finish, sample.tokens.len()) == (Finish::NotFinite, 0));
+            }
         }
     }
+    assert_eq!(ended, 2);
 }

@@ -151,6 +151,23 @@ pub(crate) fn launch(
     unsafe { device.launch(launch, arguments) }
 }
 
+/// Launches a kernel that takes `count` numbers, a thread each; as many as weights, which may be more than 2³².
+pub(crate) fn each(
+    device: &dyn Device,
+    kernel: &'static str,
+    count: usize,
+    arguments: &mut [*mut c_void],
+) -> Result<()> {
+    launch(
+        device,
+        kernel,
+        [count.div_ceil(256), 1, 1],
+        256,
+        0,
+        arguments,
+    )
+}
+
 /// A size as kernels take it: those that may be larger are `size_t` there.
 pub(crate) fn size(what: &'static str, value: usize) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::TooLarge {

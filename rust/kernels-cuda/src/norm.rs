@@ -17,6 +17,18 @@ pub struct Norm {
     pub epsilon: f32,
 }
 
+impl Norm {
+    /// Rows, groups, width and count as kernels take them.
+    fn sizes(self) -> Result<[u32; 4]> {
+        Ok([
+            size("rows", self.rows)?,
+            size("groups", self.groups)?,
+            size("width", self.width)?,
+            size("count", self.count)?,
+        ])
+    }
+}
+
 /// Rows, and the floats from one to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Stepped {
@@ -81,15 +93,16 @@ pub fn rms_norm(
     y: Stepped,
     inverse: Address,
 ) -> Result<()> {
+    let [rows, groups, width, count] = norm.sizes()?;
     let mut argument = Forward {
         x: x.at,
         gain,
         y: y.at,
         inverse,
-        rows: size("rows", norm.rows)?,
-        groups: size("groups", norm.groups)?,
-        width: size("width", norm.width)?,
-        count: size("count", norm.count)?,
+        rows,
+        groups,
+        width,
+        count,
         x_step: size("x_step", x.step)?,
         y_step: size("y_step", y.step)?,
         epsilon: norm.epsilon,
@@ -130,16 +143,17 @@ pub fn rms_norm_backward(
         };
         sum(device, pieces, dgain)?;
     }
+    let [rows, groups, width, count] = norm.sizes()?;
     let mut argument = Backward {
         x: x.at,
         gain,
         inverse,
         dy: dy.at,
         dx: dx.at,
-        rows: size("rows", norm.rows)?,
-        groups: size("groups", norm.groups)?,
-        width: size("width", norm.width)?,
-        count: size("count", norm.count)?,
+        rows,
+        groups,
+        width,
+        count,
         x_step: size("x_step", x.step)?,
         dy_step: size("dy_step", dy.step)?,
         dx_step: size("dx_step", dx.step)?,

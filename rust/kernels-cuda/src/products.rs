@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Memory, launch, size};
+use crate::device::{Address, Device, Memory, each, launch, size};
 use crate::error::Result;
 use crate::route::{Routing, pointer};
 
@@ -122,9 +122,8 @@ pub fn round(
     mut to: Address,
     mut count: usize,
 ) -> Result<()> {
-    let blocks = [count.div_ceil(256), 1, 1];
     let arguments = &mut [pointer(&mut from), pointer(&mut to), pointer(&mut count)];
-    launch(device, "round_bf16", blocks, 256, 0, arguments)
+    each(device, "round_bf16", count, arguments)
 }
 
 /// One matrix a group, `apart` bytes from one to the next.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Address, Device, Memory, launch};
+use crate::device::{Address, Device, Memory, each, launch};
 use crate::error::Result;
 use crate::route::pointer;
 
@@ -66,27 +66,18 @@ pub fn adamw(
         epsilon: adam.epsilon,
         gradient_scale: adam.gradient_scale,
     };
-    let blocks = [count.div_ceil(256), 1, 1];
-    launch(
-        device,
-        "adamw",
-        blocks,
-        256,
-        0,
-        &mut [pointer(&mut argument)],
-    )
+    each(device, "adamw", count, &mut [pointer(&mut argument)])
 }
 
-/// `to` += `from`, number by number; as many as weights, which may be more than 2³².
+/// `to` += `from`, number by number.
 pub fn add(
     device: &dyn Device,
     mut from: Address,
     mut to: Address,
     mut count: usize,
 ) -> Result<()> {
-    let blocks = [count.div_ceil(256), 1, 1];
     let arguments = &mut [pointer(&mut from), pointer(&mut to), pointer(&mut count)];
-    launch(device, "add", blocks, 256, 0, arguments)
+    each(device, "add", count, arguments)
 }
 
 /// Σ x² in double precision and a fixed order.

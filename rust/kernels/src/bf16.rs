@@ -7,7 +7,7 @@
 
 use crate::gemm::{Left, PANEL, Term, across, strip};
 use crate::simd::Simd;
-use crate::{LANES, reserve};
+use crate::{LANES, area, reserve, strided};
 
 /// Pairs of rows of activations that a weight gradient packs at a time: the panel and both tiles' sides stay in the
 /// first-level cache.
@@ -84,7 +84,7 @@ unsafe fn pack_forward_body<S: Simd, const NATIVE: bool>(
     inp: usize,
     panels: &mut [u16],
 ) {
-    assert!(weight.len() == out * inp && panels.len() == out * inp);
+    assert!(weight.len() == area([out, inp]) && panels.len() == weight.len());
     assert!(out.is_multiple_of(LANES) && inp.is_multiple_of(LANES));
     let mut first = 0;
     while first < out {
@@ -114,7 +114,7 @@ unsafe fn pack_backward_body<S: Simd, const NATIVE: bool>(
     inp: usize,
     panels: &mut [u16],
 ) {
-    assert!(weight.len() == out * inp && panels.len() == out * inp);
+    assert!(weight.len() == area([out, inp]) && panels.len() == weight.len());
     assert!(out.is_multiple_of(LANES) && inp.is_multiple_of(LANES));
     let mut first = 0;
     while first < inp {
@@ -137,7 +137,8 @@ unsafe fn pair_rows<S: Simd, const NATIVE: bool>(
 ) {
     let mut row = 0;
     while row < rows {
-        let (even, odd) = (from.add(row * step), from.add((row + 1) * step));
+        // There may be no second row.
+        let (even, odd) = (from.add(row * step), from.wrapping_add((row + 1) * step));
         let to = to.add(row / 2 * wide);
         let mut j = 0;
         while j < wide {
@@ -165,7 +166,7 @@ unsafe fn multiply_body<S: Simd, const NATIVE: bool>(
     add: bool,
     scratch: &mut Scratch,
 ) {
-    let count = rows * depth;
+    let count = area([rows, depth]);
     reserve(&mut scratch.left, count);
     round_body::<S, NATIVE>(&a[..count], &mut scratch.left[..count]);
     let left = &scratch.left[..count];
@@ -186,8 +187,8 @@ unsafe fn multiply_rounded_body<S: Simd, const NATIVE: bool>(
 ) {
     assert!(columns.is_multiple_of(LANES) && depth.is_multiple_of(LANES));
     assert!(depth <= a_row && a_row.is_multiple_of(2));
-    assert!(rows == 0 || a.len() >= (rows - 1) * a_row + depth);
-    assert!(panels.len() == depth * columns && c.len() >= rows * columns);
+    assert!(a.len() >= strided(rows, a_row, depth));
+    assert!(panels.len() == area([depth, columns]) && c.len() >= area([rows, columns]));
     let left = Left {
         at: a.as_ptr().cast(),
         row: a_row / 2,
@@ -214,10 +215,11 @@ unsafe fn weight_gradient_body<S: Simd, const NATIVE: bool>(
     dw: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    assert!(inp.is_multiple_of(LANES) && out.is_multiple_of(LANES) && dy.len() >= rows * out);
-    assert!(x.len() >= rows * inp && dw.len() == out * inp);
+    assert!(inp.is_multiple_of(LANES) && out.is_multiple_of(LANES));
+    assert!(dy.len() >= area([rows, out]) && x.len() >= area([rows, inp]));
+    assert!(dw.len() == area([out, inp]));
     reserve(&mut scratch.right, GRADIENT_BLOCK * PANEL);
-    reserve(&mut scratch.pairs, GRADIENT_BLOCK * out);
+    reserve(&mut scratch.pairs, area([GRADIENT_BLOCK, out]));
     let (right, pairs) = (scratch.right.as_mut_ptr(), scratch.pairs.as_mut_ptr());
     let mut start = 0;
     while start < rows {

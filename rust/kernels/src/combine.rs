@@ -1,7 +1,7 @@
 //! Sums of the experts' outputs by token.
 
-use crate::LANES;
 use crate::simd::Simd;
+use crate::{LANES, area};
 
 kernel! {
     /// `out[t]` = `residual[t]` + Σ_k weights[t, k] rows[slots[t, k]], best expert first.
@@ -25,7 +25,8 @@ unsafe fn combine_body<S: Simd>(
 ) {
     let tokens = slots.len() / chosen;
     assert!(width.is_multiple_of(LANES) && weights.len() == slots.len());
-    assert!(residual.len() >= tokens * width && out.len() >= tokens * width);
+    let floats = area([tokens, width]);
+    assert!(residual.len() >= floats && out.len() >= floats);
     for t in 0..tokens {
         let to = out.as_mut_ptr().add(t * width);
         let mut from = residual.as_ptr().add(t * width);
@@ -53,7 +54,7 @@ unsafe fn gather_sum_body<S: Simd>(
     out: &mut [f32],
 ) {
     let tokens = slots.len() / chosen;
-    assert!(width.is_multiple_of(LANES) && out.len() >= tokens * width);
+    assert!(width.is_multiple_of(LANES) && out.len() >= area([tokens, width]));
     for t in 0..tokens {
         let to = out.as_mut_ptr().add(t * width);
         for &slot in &slots[t * chosen..(t + 1) * chosen] {

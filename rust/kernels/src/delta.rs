@@ -5,7 +5,7 @@
 //! A token's numbers depend on the state and on the token alone, so that a text may be cut anywhere.
 
 use crate::simd::{Simd, sigmoid};
-use crate::{LANES, padded};
+use crate::{LANES, area, padded};
 
 /// Sizes of a layer.
 #[derive(Clone, Copy, Debug)]
@@ -241,7 +241,7 @@ unsafe fn update_body<S: Simd>(
 ) {
     let width = value.len();
     assert!(width.is_multiple_of(LANES) && out.len() == width && query.len() == key.len());
-    assert!(state.len() == key.len() * width);
+    assert!(state.len() == area([key.len(), width]));
     let (decay, strength) = (S::splat(decay), S::splat(strength));
     let mut j = 0;
     while j < width {

@@ -5,7 +5,7 @@
 //! depend neither on the tile nor on other rows.
 
 use crate::simd::Simd;
-use crate::{Isa, LANES};
+use crate::{Isa, LANES, area, strided};
 
 /// Columns of a full panel.
 pub const PANEL: usize = 2 * LANES;
@@ -17,7 +17,7 @@ const GRADIENT_BLOCK: usize = 256;
 ///
 /// Both widths are multiples of [`LANES`]; `panels` has the length of `weight`.
 pub fn pack_forward(weight: &[f32], out: usize, inp: usize, panels: &mut [f32]) {
-    assert!(weight.len() == out * inp && panels.len() == out * inp);
+    assert!(weight.len() == area([out, inp]) && panels.len() == weight.len());
     let mut first = 0;
     while first < out {
         let wide = PANEL.min(out - first);
@@ -34,7 +34,7 @@ pub fn pack_forward(weight: &[f32], out: usize, inp: usize, panels: &mut [f32]) 
 
 /// Packs `weight` (out, inp) for dX = dY W: panels of input columns.
 pub fn pack_backward(weight: &[f32], out: usize, inp: usize, panels: &mut [f32]) {
-    assert!(weight.len() == out * inp && panels.len() == out * inp);
+    assert!(weight.len() == area([out, inp]) && panels.len() == weight.len());
     let mut first = 0;
     while first < inp {
         let wide = PANEL.min(inp - first);
@@ -84,8 +84,8 @@ unsafe fn multiply_body<S: Simd>(
     add: bool,
 ) {
     assert!(columns.is_multiple_of(LANES) && depth <= a_row);
-    assert!(rows == 0 || a.len() >= (rows - 1) * a_row + depth);
-    assert!(panels.len() == depth * columns && c.len() >= rows * columns);
+    assert!(a.len() >= strided(rows, a_row, depth));
+    assert!(panels.len() == area([depth, columns]) && c.len() >= area([rows, columns]));
     let left = Left {
         at: a.as_ptr(),
         row: a_row,
@@ -112,8 +112,8 @@ unsafe fn weight_gradient_body<S: Simd>(
     dw: &mut [f32],
     packed: &mut Vec<f32>,
 ) {
-    assert!(inp.is_multiple_of(LANES) && dy.len() >= rows * out);
-    assert!(x.len() >= rows * inp && dw.len() == out * inp);
+    assert!(inp.is_multiple_of(LANES) && dy.len() >= area([rows, out]));
+    assert!(x.len() >= area([rows, inp]) && dw.len() == area([out, inp]));
     if packed.len() < GRADIENT_BLOCK * PANEL {
         packed.resize(GRADIENT_BLOCK * PANEL, 0.0);
     }
@@ -317,7 +317,8 @@ unsafe fn tile<S: Simd, T: Term<S>, const ROWS: usize, const VECTORS: usize>(
             *right = S::load(b.add(v * LANES));
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            let x = S::splat(*a.add(r * left.row));
+            // Pairs of bf16 need not lie where floats may.
+            let x = S::splat(a.add(r * left.row).read_unaligned());
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum = T::add(*sum, x, right);
             }

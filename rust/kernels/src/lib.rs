@@ -52,6 +52,27 @@ pub const fn padded(width: usize) -> usize {
     width.next_multiple_of(LANES)
 }
 
+/// Numbers of a matrix with these sides. Kernels compare it with the lengths of slices before they trust those, so that sides
+/// beyond all memory end the call instead of wrapping around to what fits.
+#[inline(always)]
+pub(crate) fn area<const N: usize>(sides: [usize; N]) -> usize {
+    let mut area = 1usize;
+    for side in sides {
+        area = area.checked_mul(side).expect("a size within memory");
+    }
+    area
+}
+
+/// Numbers from the first of some rows, `step` apart, to the end of the last one's `width`.
+#[inline(always)]
+pub(crate) fn strided(rows: usize, step: usize, width: usize) -> usize {
+    if rows == 0 {
+        return 0;
+    }
+    let before = area([rows - 1, step]);
+    before.checked_add(width).expect("a size within memory")
+}
+
 /// Grows a buffer; what it held is of no interest.
 pub fn reserve<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) {
     if buffer.len() < length {

@@ -1,7 +1,7 @@
 //! Cross-entropy over a vocabulary, and log-probabilities.
 
-use crate::LANES;
 use crate::simd::{Simd, exp};
+use crate::{LANES, area};
 
 kernel! {
     /// Turns logits (rows, width) into their gradient in place and returns the weighted sum of the losses.
@@ -64,7 +64,7 @@ unsafe fn cross_entropy_body<S: Simd>(
     logits: &mut [f32],
 ) -> f64 {
     assert!(width.is_multiple_of(LANES) && vocabulary <= width);
-    assert!(scale.len() == targets.len() && logits.len() >= targets.len() * width);
+    assert!(scale.len() == targets.len() && logits.len() >= area([targets.len(), width]));
     let mut total = 0.0;
     for (row, (&target, &scale)) in targets.iter().zip(scale).enumerate() {
         assert!((target as usize) < vocabulary);

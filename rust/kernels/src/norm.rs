@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation: y = g x / sqrt(mean(x²) + ε) (Zhang & Sennrich 2019).
 
-use crate::LANES;
 use crate::simd::{Simd, dot};
+use crate::{LANES, area, strided};
 
 /// Shape of a normalisation over rows that may lie in a wider matrix.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +24,6 @@ kernel! {
 kernel! {
     /// Gradients of [`rms_norm`]: `dx` gets the input's (added if `add`), `dgain` accumulates the gain's.
     pub fn rms_norm_backward = rms_norm_backward_body(norm: Norm, rows: usize, x: &[f32], x_step: usize, gain: &[f32], inverse: &[f32], dy: &[f32], dy_step: usize, dx: &mut [f32], dx_step: usize, add: bool, dgain: &mut [f32])
-}
-
-/// Whether `rows` rows of `width` floats, `step` apart, fit.
-#[inline(always)]
-pub(crate) fn fits(slice: &[f32], rows: usize, step: usize, width: usize) -> bool {
-    rows == 0 || slice.len() >= (rows - 1) * step + width
 }
 
 /// How the squares of a piece are added up.
@@ -62,10 +56,11 @@ pub(crate) unsafe fn normalise<S: Simd, Q: Squares>(
 ) {
     let width = norm.width;
     let groups = norm.groups;
-    assert!(width.is_multiple_of(LANES) && gain.len() == width && inverse.len() >= rows * groups);
-    assert!(fits(x, rows, x_step, groups * width) && fits(y, rows, y_step, groups * width));
+    let (pieces, whole) = (area([rows, groups]), area([groups, width]));
+    assert!(width.is_multiple_of(LANES) && gain.len() == width && inverse.len() >= pieces);
+    assert!(x.len() >= strided(rows, x_step, whole) && y.len() >= strided(rows, y_step, whole));
     let gain = gain.as_ptr();
-    for piece in 0..rows * groups {
+    for piece in 0..pieces {
         let (row, group) = (piece / groups, piece % groups);
         let (from, to) = (
             x.as_ptr().add(row * x_step + group * width),
@@ -102,20 +97,13 @@ unsafe fn rms_norm_backward_body<S: Simd>(
     dgain: &mut [f32],
 ) {
     let width = norm.width;
-    assert!(
-        width.is_multiple_of(LANES)
-            && gain.len() == width
-            && dgain.len() == width
-            && inverse.len() >= rows * norm.groups
-    );
-    let (groups, whole) = (norm.groups, norm.groups * width);
-    assert!(
-        fits(x, rows, x_step, whole)
-            && fits(dy, rows, dy_step, whole)
-            && fits(dx, rows, dx_step, whole)
-    );
+    let groups = norm.groups;
+    let (pieces, whole) = (area([rows, groups]), area([groups, width]));
+    assert!(width.is_multiple_of(LANES) && gain.len() == width && dgain.len() == width);
+    assert!(inverse.len() >= pieces && x.len() >= strided(rows, x_step, whole));
+    assert!(dy.len() >= strided(rows, dy_step, whole) && dx.len() >= strided(rows, dx_step, whole));
     let (gain, dgain) = (gain.as_ptr(), dgain.as_mut_ptr());
-    for piece in 0..rows * groups {
+    for piece in 0..pieces {
         let (row, at) = (piece / groups, piece % groups * width);
         let (x, dy) = (
             x.as_ptr().add(row * x_step + at),

@@ -1,7 +1,7 @@
 //! Rotary position embedding over the first dimensions of each head, in half-split pairs (i, i + r/2).
 
 use crate::simd::Simd;
-use crate::{LANES, padded};
+use crate::{LANES, area, padded};
 
 /// Cosines and sines by position; grows on demand.
 ///
@@ -174,8 +174,9 @@ unsafe fn rotate_body<S: Simd>(
     back: bool,
 ) {
     let (head, half, margin) = (rotary.head, rotary.half, rotary.margin());
-    let width = heads * head;
-    assert!(x.len() >= positions.len() * width + 2 * margin && y.len() >= positions.len() * width);
+    let width = area([heads, head]);
+    let floats = area([positions.len(), width]);
+    assert!(y.len() >= floats && x.len() >= floats + 2 * margin);
     let sign = S::splat(if back { -1.0 } else { 1.0 });
     for (row, &position) in positions.iter().enumerate() {
         let at = position as usize * head;

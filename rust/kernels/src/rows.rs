@@ -1,7 +1,7 @@
 //! Moving and adding whole rows.
 
-use crate::LANES;
 use crate::simd::{Simd, dot};
+use crate::{LANES, area};
 
 kernel! {
     /// `to[i]` = `from[index[i]]` for rows of `width` floats.
@@ -36,7 +36,7 @@ kernel! {
 #[inline(always)]
 unsafe fn dot_rows_body<S: Simd>(rows: usize, row: &[f32], from: &[f32], out: &mut [f32]) {
     let width = row.len();
-    assert!(width.is_multiple_of(LANES) && from.len() >= rows * width && out.len() >= rows);
+    assert!(width.is_multiple_of(LANES) && from.len() >= area([rows, width]) && out.len() >= rows);
     for (i, out) in out.iter_mut().enumerate().take(rows) {
         *out = dot::<S>(row.as_ptr(), from.as_ptr().add(i * width), width);
     }
@@ -44,7 +44,7 @@ unsafe fn dot_rows_body<S: Simd>(rows: usize, row: &[f32], from: &[f32], out: &m
 
 #[inline(always)]
 unsafe fn gather_body<S: Simd>(width: usize, index: &[u32], from: &[f32], to: &mut [f32]) {
-    assert!(width.is_multiple_of(LANES) && to.len() >= index.len() * width);
+    assert!(width.is_multiple_of(LANES) && to.len() >= area([index.len(), width]));
     for (i, &row) in index.iter().enumerate() {
         let from = from[row as usize * width..][..width].as_ptr();
         let to = to.as_mut_ptr().add(i * width);
@@ -58,7 +58,7 @@ unsafe fn gather_body<S: Simd>(width: usize, index: &[u32], from: &[f32], to: &m
 
 #[inline(always)]
 unsafe fn scatter_add_body<S: Simd>(width: usize, index: &[u32], from: &[f32], to: &mut [f32]) {
-    assert!(width.is_multiple_of(LANES) && from.len() >= index.len() * width);
+    assert!(width.is_multiple_of(LANES) && from.len() >= area([index.len(), width]));
     for (i, &row) in index.iter().enumerate() {
         let to = to[row as usize * width..][..width].as_mut_ptr();
         let from = from.as_ptr().add(i * width);
@@ -89,7 +89,7 @@ unsafe fn add_body<S: Simd>(from: &[f32], to: &mut [f32]) {
 #[inline(always)]
 unsafe fn add_row_body<S: Simd>(rows: usize, row: &[f32], to: &mut [f32]) {
     let width = row.len();
-    assert!(width.is_multiple_of(LANES) && to.len() >= rows * width);
+    assert!(width.is_multiple_of(LANES) && to.len() >= area([rows, width]));
     let row = row.as_ptr();
     for r in 0..rows {
         let to = to.as_mut_ptr().add(r * width);
@@ -104,7 +104,7 @@ unsafe fn add_row_body<S: Simd>(rows: usize, row: &[f32], to: &mut [f32]) {
 #[inline(always)]
 unsafe fn sum_rows_body<S: Simd>(rows: usize, from: &[f32], sum: &mut [f32]) {
     let width = sum.len();
-    assert!(width.is_multiple_of(LANES) && from.len() >= rows * width);
+    assert!(width.is_multiple_of(LANES) && from.len() >= area([rows, width]));
     let sum = sum.as_mut_ptr();
     for r in 0..rows {
         let from = from.as_ptr().add(r * width);

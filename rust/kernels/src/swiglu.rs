@@ -1,7 +1,7 @@
 //! SwiGLU, forward and backward: silu(gate) ∘ up (Shazeer 2020), and with both clamped (gpt-oss).
 
-use crate::LANES;
 use crate::simd::{Simd, dot, sigmoid};
+use crate::{LANES, area};
 
 kernel! {
     /// `activations` (rows, width) = silu(gate) ∘ up, of rows [gate, up].
@@ -131,7 +131,7 @@ pub(crate) unsafe fn forward<S: Simd, G: Gating>(
     activations: &mut [f32],
 ) {
     let rows = activations.len() / width;
-    assert!(width.is_multiple_of(LANES) && gate_up.len() >= rows * 2 * width);
+    assert!(width.is_multiple_of(LANES) && gate_up.len() >= area([rows, 2, width]));
     for row in 0..rows {
         let gate = gate_up.as_ptr().add(row * 2 * width);
         let to = activations.as_mut_ptr().add(row * width);
@@ -200,12 +200,10 @@ unsafe fn backward<S: Simd, G: GatingBackward>(
 ) {
     let rows = weights.len();
     assert!(width.is_multiple_of(LANES) && hidden.is_multiple_of(LANES) && dweights.len() == rows);
-    assert!(gate_up.len() >= rows * 2 * width && dgate_up.len() >= rows * 2 * width);
-    assert!(
-        activations.len() >= rows * width
-            && dactivations.len() >= rows * width
-            && dout.len() >= rows * hidden
-    );
+    let (gates, inner) = (area([rows, 2, width]), area([rows, width]));
+    assert!(gate_up.len() >= gates && dgate_up.len() >= gates);
+    assert!(activations.len() >= inner && dactivations.len() >= inner);
+    assert!(dout.len() >= area([rows, hidden]));
     for row in 0..rows {
         let dact = dactivations.as_ptr().add(row * width);
         *dweights.as_mut_ptr().add(row) =

@@ -40,6 +40,25 @@ fn chain(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> f32 {
     })
 }
 
+/// `x` (rows, inp) times the transposed `weight` (out, inp).
+fn product([rows, out, inp]: [usize; 3], x: &[f32], weight: &[f32]) -> Vec<f32> {
+    everywhere(|isa| {
+        let (mut panels, mut y) = (vec![0; weight.len()], vec![f32::NAN; rows * out]);
+        let scratch = &mut Scratch::default();
+        pack_forward(isa, weight, out, inp, &mut panels);
+        multiply(isa, rows, inp, out, x, &panels, &mut y, false, scratch);
+        y
+    })
+}
+
+/// The same by chains of pairs.
+fn chains(inp: usize, x: &[f32], weight: &[f32]) -> Vec<f32> {
+    let each = |x: &[f32], w: &[f32]| chain(x.iter().copied(), w.iter().copied());
+    let rows = x.chunks_exact(inp);
+    rows.flat_map(|x| weight.chunks_exact(inp).map(move |w| each(x, w)))
+        .collect()
+}
+
 fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
@@ -66,17 +85,7 @@ proptest! {
     fn a_product_is_a_chain_of_pairs(rows in 0usize..40, out in 1usize..6, inp in 1usize..6, seed: u64, far: bool) {
         let (out, inp) = (16 * out, 16 * inp);
         let (x, weight) = (numbers(rows * inp, seed, far), random(out * inp, seed ^ 1));
-        let y = everywhere(|isa| {
-            let (mut panels, mut y) = (vec![0; weight.len()], vec![f32::NAN; rows * out]);
-            pack_forward(isa, &weight, out, inp, &mut panels);
-            multiply(isa, rows, inp, out, &x, &panels, &mut y, false, &mut Scratch::default());
-            y
-        });
-        let mut expected = Vec::new();
-        for x in x.chunks_exact(inp) {
-            expected.extend(weight.chunks_exact(inp).map(|w| chain(x.iter().copied(), w.iter().copied())));
-        }
-        prop_assert_eq!(bits(&y), bits(&expected));
+        prop_assert_eq!(bits(&product([rows, out, inp], &x, &weight)), bits(&chains(inp, &x, &weight)));
     }
 
     #[test]
@@ -86,17 +95,7 @@ proptest! {
         let (mut x, weight) = (few(rows * inp, seed), few(out * inp, seed ^ 1));
         // Small beside large ones: halfway cases of the last bits.
         x.iter_mut().step_by(3).for_each(|x| *x *= 2.0f32.powi(-25));
-        let y = everywhere(|isa| {
-            let (mut panels, mut y) = (vec![0; weight.len()], vec![f32::NAN; rows * out]);
-            pack_forward(isa, &weight, out, inp, &mut panels);
-            multiply(isa, rows, inp, out, &x, &panels, &mut y, false, &mut Scratch::default());
-            y
-        });
-        let mut expected = Vec::new();
-        for x in x.chunks_exact(inp) {
-            expected.extend(weight.chunks_exact(inp).map(|w| chain(x.iter().copied(), w.iter().copied())));
-        }
-        prop_assert_eq!(bits(&y), bits(&expected));
+        prop_assert_eq!(bits(&product([rows, out, inp], &x, &weight)), bits(&chains(inp, &x, &weight)));
     }
 
     #[test]
@@ -189,22 +188,7 @@ fn what_is_below_the_least_normal_number_in_24_bits_is_zero() {
             for w in weight.chunks_exact_mut(16) {
                 (w[1], w[0]) = (sign * power(-63), sign * first[1]);
             }
-            let y = everywhere(|isa| {
-                let (mut panels, mut y) = (vec![0; 256], vec![f32::NAN; 16]);
-                pack_forward(isa, &weight, 16, 16, &mut panels);
-                multiply(
-                    isa,
-                    1,
-                    16,
-                    16,
-                    &x,
-                    &panels,
-                    &mut y,
-                    false,
-                    &mut Scratch::default(),
-                );
-                y
-            });
+            let y = product([1, 16, 16], &x, &weight);
             // The pairs behind it make zero of either sign a positive one.
             let expected = sign * expected + 0.0;
             assert_eq!(bits(&y), [expected.to_bits(); 16], "{first:?}");

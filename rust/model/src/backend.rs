@@ -117,6 +117,7 @@ pub trait Backend: Copy + Send + Sync {
         cache: &Cache<Self>,
         sequences: &[Paged<'_>],
         a: &Activations<Self>,
+        w: &mut Workspace<Self>,
     );
 
     /// Attention to what the sequences' blocks hold, as [`Self::append_kv`] left them.

@@ -43,7 +43,7 @@ pub trait Sampler: Send {
     /// Changes a copy of the row's logits, one a token of the vocabulary. False refuses the draw: no token may come.
     fn bend(&mut self, logits: &mut [f32]) -> bool;
 
-    /// Takes that the next draw gives no token: none of the logits is a number above -inf.
+    /// Takes that the next draw gives no token: its logits give no distribution, since one is NaN or +inf, or none is above -inf.
     fn refuse(&mut self);
 
     /// Takes what came of the next draw.

@@ -131,7 +131,7 @@ impl<D: Device> Pass<D> {
                 backend.recall_paged(layer, cache, sequences, all, rows, input, a, w);
             }
             KeyValues::Paged { cache, sequences } => {
-                backend.append_kv(layer, cache, sequences, a);
+                backend.append_kv(layer, cache, sequences, a, w);
                 if !rows.is_empty() {
                     backend.attend_paged(layer, cache, sequences, rows, a, w);
                 }

@@ -5,7 +5,8 @@
 mod common;
 
 use common::{
-    adapted, batch, create, edit, families, odd, storable, storable_dense, stored, tensors, values,
+    adapted, batch, begins_with_fresh_moments, create, edit, families, odd, storable,
+    storable_dense, stored, tensors, values,
 };
 use moevolve_model::adapter::TARGETS;
 use moevolve_model::{AdapterSettings, Engine, Objective, Optimizer, Positions, Rollout};
@@ -409,50 +410,21 @@ fn targets_and_sizes_that_mean_nothing_are_refused() {
     assert!(engine.adapt(settings(2, &["q_proj"]), 0).is_err());
 }
 
-/// Whatever trains from here on begins with fresh moments and the settings of before.
 #[test]
 fn other_numbers_train_from_fresh_moments() {
-    let optimizer = || Optimizer::new(0.8, 0.9, 1e-8, 0.1, 0.5, 0.01).expect("good");
-    let step = |engine: &mut Engine| {
-        engine.train_step(&batch(), 1e-2, false).expect("a step");
-    };
     let saved = tempfile::tempdir().expect("a folder");
     let written = adapted(create(&odd(), 2), 3).save_adapter(saved.path(), "base");
     written.expect("saved");
-    let to_adapter = |engine: &mut Engine| engine.adapt(settings(3, &TARGETS), 1);
-    let to_read = |engine: &mut Engine| engine.load_adapter(saved.path());
-    type Change<'a> = &'a dyn Fn(&mut Engine) -> moevolve_model::Result<()>;
-    let changes: [(bool, Change<'_>); 3] = [
-        (false, &to_adapter),
-        (false, &to_read),
-        (true, &Engine::merge),
-    ];
-    for (begins_adapted, change) in changes {
-        let after = |again: bool| {
-            let mut engine = create(&odd(), 2);
-            if begins_adapted {
-                engine = adapted(engine, 3);
-            }
-            engine.reset_optimizer(optimizer());
-            step(&mut engine);
-            step(&mut engine);
-            change(&mut engine).expect("changed");
-            if again {
-                engine.reset_optimizer(optimizer());
-            }
-            engine
-        };
-        let (mut found, mut expected) = (after(false), after(true));
-        // What is left now is taken up as it was.
-        let folder = tempfile::tempdir().expect("a folder");
-        found.save_training(folder.path(), "").expect("saved");
-        let mut later = after(true);
-        later.load_training(folder.path()).expect("loaded");
-        for engine in [&mut found, &mut expected, &mut later] {
-            step(engine);
-            step(engine);
-        }
-        assert_eq!(found.fingerprint(), expected.fingerprint());
-        assert_eq!(later.fingerprint(), expected.fingerprint());
-    }
+    let plain = || create(&odd(), 2);
+    begins_with_fresh_moments("adapt", plain, |engine| {
+        engine.adapt(settings(3, &TARGETS), 1).expect("adapted");
+    });
+    begins_with_fresh_moments("load_adapter", plain, |engine| {
+        engine.load_adapter(saved.path()).expect("loaded");
+    });
+    begins_with_fresh_moments(
+        "merge",
+        || adapted(plain(), 3),
+        |engine| engine.merge().expect("merged"),
+    );
 }

@@ -185,11 +185,6 @@ impl Engine {
     }
 
     #[getter]
-    fn card_obstacle(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        self.work(py, |model| Ok(model.card_obstacle()))
-    }
-
-    #[getter]
     fn vocab_size(&self) -> usize {
         self.vocabulary
     }
@@ -257,12 +252,27 @@ impl Engine {
         tokenizer.map_or_else(Vec::new, |tokenizer| tokenizer.notes().to_vec())
     }
 
-    fn score(&self, py: Python<'_>, ids: Vec<u32>, top: usize) -> PyResult<Vec<Score>> {
-        self.work(py, |model| model.score(&ids, top))
+    fn score_part(
+        &self,
+        py: Python<'_>,
+        ids: Vec<u32>,
+        top: usize,
+        read: usize,
+    ) -> PyResult<(Vec<Score>, usize)> {
+        self.work(py, |model| model.score_part(&ids, top, read))
     }
 
-    fn embed(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<Vec<f32>> {
-        self.work(py, |model| model.embed(&ids))
+    fn embed_part(
+        &self,
+        py: Python<'_>,
+        ids: Vec<u32>,
+        read: usize,
+        mut sums: Vec<f64>,
+    ) -> PyResult<(usize, Vec<f64>, Option<Vec<f32>>)> {
+        self.work(py, |model| {
+            let (end, mean) = model.embed_part(&ids, read, &mut sums)?;
+            Ok((end, sums, mean))
+        })
     }
 
     fn logits(&self, py: Python<'_>, ids: Vec<Vec<u32>>) -> PyResult<Tensor> {

@@ -43,6 +43,7 @@ const DEEPSEEK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\
 /// GPT-2's own split, where others follow it.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LINE_END: &str = r"[\r\n]";
+const CHINESE: &str = "[一-龥぀-ゟ゠-ヿ]+";
 const EAST_ASIAN: &str = "[一-龥ࠀ-一가-\u{d7ff}]+";
 const DEEPSEEK_LATIN: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 const DEEPSEEK_SIGNS: &str = r"\s?[!-/:-~！-／：-～‘-‟　-。]+";
@@ -52,9 +53,20 @@ const UFAKZEKA: &str =
     r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}";
+const SPARK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"##;
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+/// Tokens of images and of what becomes of spans, blanks, and signs, before what comes of words.
+const CHAMELEON: [&str; 5] = [
+    "<sentinel:[0-9]+>",
+    "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+    r"([\t\n]|    |  )",
+    DIGIT,
+    r"[\p{P}!-/:-@\[-`{-~]",
+];
 
 /// The rules that a name stands for; what has none here is refused.
-pub static RULES: [Rule; 22] = [
+pub static RULES: [Rule; 27] = [
     Rule {
         names: &[
             "gpt-2",
@@ -167,7 +179,7 @@ pub static RULES: [Rule; 22] = [
     },
     Rule {
         names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
-        splits: &[r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK],
+        splits: &[r"\p{N}{1,3}", CHINESE, DEEPSEEK],
         ..PLAIN
     },
     // Where a file names no rule.
@@ -227,6 +239,33 @@ pub static RULES: [Rule; 22] = [
     Rule {
         names: &["qwen35"],
         splits: &[QWEN35],
+        ..PLAIN
+    },
+    Rule {
+        names: &["jais-2"],
+        splits: &[JAIS2],
+        ..PLAIN
+    },
+    Rule {
+        names: &["spark2_5"],
+        splits: &[r"\p{N}{1,3}", CHINESE, SPARK, DIGIT],
+        ..PLAIN
+    },
+    Rule {
+        names: &["exaone-moe"],
+        splits: &[EXAONE_MOE],
+        ..PLAIN
+    },
+    Rule {
+        names: &["laguna"],
+        splits: &[r"[^\n]+|[\n]+", QWEN2],
+        ..PLAIN
+    },
+    Rule {
+        names: &["chameleon"],
+        splits: &CHAMELEON,
+        gpt2: true,
+        add_bos: true,
         ..PLAIN
     },
 ];

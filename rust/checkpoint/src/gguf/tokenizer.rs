@@ -218,7 +218,9 @@ fn byte_level(
     let name = gguf.text(PRE)?.filter(|name| !name.is_empty());
     let Some(rule) = Rule::named(name.unwrap_or(UNNAMED)) else {
         let shown: String = name.unwrap_or_default().chars().take(40).collect();
-        let reason = format!("{shown:?} is no rule for splitting texts that is known");
+        let reason = format!(
+            "{shown:?} is no split of texts that is read: load the model's folder, whose tokenizer.json spells it out"
+        );
         return gguf.wrong(PRE, reason);
     };
     let Some(merges) = gguf.array(MERGES)? else {

@@ -82,7 +82,8 @@ pub fn read(folder: &Path) -> Result<Beside> {
     })
 }
 
-fn wrong(file: &Path, key: &str, reason: &str) -> Error {
+/// An error of a key of a file.
+pub fn wrong(file: &Path, key: &str, reason: &str) -> Error {
     Error::Config {
         file: file.display().to_string(),
         key: key.to_owned(),

@@ -1,8 +1,8 @@
 //! Gradients of attention.
 
 use super::{Heads, Reach, products};
-use crate::LANES;
 use crate::simd::Simd;
+use crate::{LANES, area, strided};
 
 /// What the backward pass of one sequence reads.
 #[derive(Clone, Copy)]
@@ -72,18 +72,21 @@ unsafe fn attend_backward_within_body<S: Simd>(
     scratch: &mut Vec<f32>,
 ) {
     let (width, stride, group) = (heads.width, saved.stride, heads.group());
-    let (row_width, key_width) = (heads.queries * width, heads.keys * width);
+    let (row_width, key_width) = (area([heads.queries, width]), area([heads.keys, width]));
     let rows = last.len();
     let positions = last.iter().map(|&t| t as usize + 1).max().unwrap_or(0);
-    assert!(positions <= stride && stride.is_multiple_of(LANES) && width.is_multiple_of(LANES));
-    assert!(saved.queries.len() >= rows * row_width && saved.keys.len() >= positions * key_width);
-    assert!(saved.values.len() >= key_width * stride);
-    assert!(saved.probabilities.len() >= rows * heads.queries * stride);
-    assert!(dout.len() >= rows * row_width && dqueries.len() >= rows * row_width);
-    assert!(dkeys.len() >= positions * key_width);
-    assert!(positions == 0 || dvalues.len() >= (positions - 1) * dvalue_step + key_width);
-    if scratch.len() < 4 * stride {
-        scratch.resize(4 * stride, 0.0);
+    heads.check();
+    reach.check(heads);
+    assert!(positions <= stride && stride.is_multiple_of(LANES));
+    let (outputs, keys) = (area([rows, row_width]), area([positions, key_width]));
+    assert!(saved.queries.len() >= outputs && saved.keys.len() >= keys);
+    assert!(saved.values.len() >= area([key_width, stride]));
+    assert!(saved.probabilities.len() >= area([rows, heads.queries, stride]));
+    assert!(dout.len() >= outputs && dqueries.len() >= outputs && dkeys.len() >= keys);
+    assert!(dvalues.len() >= strided(positions, dvalue_step, key_width));
+    let scores = area([4, stride]);
+    if scratch.len() < scores {
+        scratch.resize(scores, 0.0);
     }
     for key_head in 0..heads.keys {
         for (row, &last) in last.iter().enumerate() {

@@ -2,9 +2,9 @@
 
 use super::row::{Own, Within};
 use super::{Heads, KeyValues, Line, Reach};
-use crate::LANES;
 use crate::batch_class::BatchClass;
 use crate::simd::Simd;
+use crate::{LANES, area};
 
 /// Query rows of one sequence.
 #[derive(Clone, Copy)]
@@ -165,8 +165,8 @@ unsafe fn attend_blocks_reaching<S: Simd, K: RowKernel>(
 ) {
     let (width, group, lines) = (heads.width, heads.group(), heads.lines());
     let stride = blocks.len() * LANES;
-    assert!(blocks.iter().all(|b| b.len() >= (layer + 1) * lines));
-    assert!(scratch.len() >= heads.queries * stride);
+    assert!(blocks.iter().all(|b| b.len() / lines > layer));
+    assert!(scratch.len() >= area([heads.queries, stride]));
     reach.check(heads);
     check::<K>(heads, stride, queries, out);
     for key_head in 0..heads.keys {
@@ -218,7 +218,7 @@ unsafe fn attend_reaching<S: Simd, K: RowKernel>(
     cache.check(heads);
     let (width, stride, group) = (heads.width, cache.stride, heads.group());
     let kept = if keep { queries.last.len() } else { 1 };
-    assert!(probabilities.len() >= kept * heads.queries * stride);
+    assert!(probabilities.len() >= area([kept, heads.queries, stride]));
     reach.check(heads);
     check::<K>(heads, stride, queries, out);
     for key_head in 0..heads.keys {
@@ -246,10 +246,10 @@ unsafe fn attend_reaching<S: Simd, K: RowKernel>(
 }
 
 fn check<K: RowKernel>(heads: Heads, stride: usize, queries: Queries<'_>, out: &[f32]) {
-    let (rows, row_width) = (queries.last.len(), heads.queries * heads.width);
-    assert!(heads.width.is_multiple_of(LANES));
+    heads.check();
+    let floats = area([queries.last.len(), heads.queries, heads.width]);
     assert!(queries.last.iter().all(|&t| (t as usize) < stride));
-    assert!(queries.values.len() >= rows * row_width && out.len() >= rows * row_width);
+    assert!(queries.values.len() >= floats && out.len() >= floats);
     K::check(heads, queries);
 }
 

@@ -26,8 +26,8 @@ mod forward;
 mod reach;
 mod row;
 
-use crate::LANES;
 use crate::simd::Simd;
+use crate::{LANES, area};
 
 pub use backward::{Saved, attend_backward, attend_backward_within};
 pub(crate) use forward::{KeyValueBlocks, Row, RowKernel, attend_blocks_with, attend_with};
@@ -65,9 +65,14 @@ impl Heads {
         self.queries / self.keys
     }
 
+    /// Panics unless heads are whole vectors, and each key head has as many query heads.
+    fn check(self) {
+        assert!(self.width.is_multiple_of(LANES) && self.queries.is_multiple_of(self.keys));
+    }
+
     /// Lines of a block that one layer has.
     pub fn lines(self) -> usize {
-        2 * self.keys * self.width
+        area([2, self.keys, self.width])
     }
 }
 
@@ -84,8 +89,8 @@ pub struct KeyValues<'a> {
 
 impl KeyValues<'_> {
     fn check(&self, heads: Heads) {
-        let room = heads.keys * heads.width * self.stride;
-        assert!(heads.width.is_multiple_of(LANES) && self.stride.is_multiple_of(LANES));
+        let room = area([heads.keys, heads.width, self.stride]);
+        assert!(self.stride.is_multiple_of(LANES));
         assert!(self.keys.len() >= room && self.values.len() >= room);
     }
 }

@@ -1,12 +1,12 @@
 use std::ops::Range;
 
 use super::exponential::exp;
-use crate::LANES;
 use crate::attention::{
     Heads, KeyValueBlocks, KeyValues, Line, Queries, Row, RowKernel, attend_blocks_with,
     attend_with,
 };
 use crate::simd::Simd;
+use crate::{LANES, strided};
 
 /// Vectors that ggml's inner product of two rows keeps apart.
 const APART: usize = 4;
@@ -54,7 +54,7 @@ kernel! {
 
 #[inline(always)]
 unsafe fn round_to_half_body<S: Simd>(rows: usize, width: usize, step: usize, x: &mut [f32]) {
-    assert!(width.is_multiple_of(LANES) && crate::norm::fits(x, rows, step, width));
+    assert!(width.is_multiple_of(LANES) && x.len() >= strided(rows, step, width));
     for row in 0..rows {
         let row = x.as_mut_ptr().add(row * step);
         let mut j = 0;

@@ -1,6 +1,6 @@
 use super::exponential::exp;
 use crate::simd::Simd;
-use crate::{Isa, LANES};
+use crate::{Isa, LANES, area};
 
 /// The least that normalised weights are divided by: the smallest normal number of half precision.
 const LEAST: f32 = 6.103_515_6e-5;
@@ -68,7 +68,8 @@ unsafe fn combine_body<S: Simd>(
 ) {
     let tokens = slots.len() / chosen;
     assert!(width.is_multiple_of(LANES) && weights.len() == slots.len());
-    assert!(residual.len() >= tokens * width && out.len() >= tokens * width);
+    let floats = area([tokens, width]);
+    assert!(residual.len() >= floats && out.len() >= floats);
     for t in 0..tokens {
         let (residual, to) = (&residual[t * width..], &mut out[t * width..]);
         let mut j = 0;

@@ -5,9 +5,9 @@
 
 use super::format::{BLOCK, Parts, Together};
 use super::narrow::{from_f16, to_f16};
-use crate::LANES;
 use crate::batch_class::BatchClass;
 use crate::simd::Simd;
+use crate::{LANES, area, strided};
 
 /// Largest magnitudes below this count as zero: their inverses would overflow.
 const NOTHING: f32 = 1e-30;
@@ -89,8 +89,8 @@ unsafe fn quantise_body<S: Simd>(
     blocks: &mut [Block],
 ) {
     let per_row = inp / BLOCK;
-    assert!(count == 0 || x.len() >= (first + count - 1) * stride + inp);
-    assert!(inp.is_multiple_of(BLOCK) && blocks.len() == count * per_row);
+    assert!(count == 0 || x.len() >= strided(first + count, stride, inp));
+    assert!(inp.is_multiple_of(BLOCK) && blocks.len() == area([count, per_row]));
     let mut row = 0;
     while row < count {
         let group = reading.group.min(count - row);

@@ -2,7 +2,7 @@
 
 use super::format::Matrix;
 use crate::panels::Precision;
-use crate::{Isa, LANES, bf16, gemm, padded, reserve};
+use crate::{Isa, LANES, area, bf16, gemm, padded, reserve, strided};
 
 /// Rows that are decoded together: a panel of them stays in the second-level cache.
 const DECODED: usize = 64;
@@ -34,8 +34,8 @@ pub fn backward(
     scratch: &mut BackwardScratch,
 ) {
     let (out, inp) = (padded(matrix.out), padded(matrix.inp));
-    assert!(matrix.is_whole() && dy_stride >= out && dx.len() >= rows * inp);
-    assert!(rows == 0 || dy.len() >= (rows - 1) * dy_stride + out);
+    assert!(matrix.is_whole() && dy_stride >= out && dx.len() >= area([rows, inp]));
+    assert!(dy.len() >= strided(rows, dy_stride, out));
     if rows == 0 {
         return;
     }

@@ -248,10 +248,13 @@ pub struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Whether the lengths fit together; every function here that takes a matrix asserts this.
     pub fn is_whole(&self) -> bool {
-        let grid = self.out.div_ceil(FP8_BLOCK) * self.inp.div_ceil(FP8_BLOCK);
+        let blocks = self.inp / self.format.block_len();
+        let bytes = blocks.checked_mul(self.format.block_bytes());
+        let bytes = bytes.and_then(|row| row.checked_mul(self.out));
+        let grid = || self.out.div_ceil(FP8_BLOCK) * self.inp.div_ceil(FP8_BLOCK);
         self.inp.is_multiple_of(self.format.block_len())
-            && self.bytes.len() == self.out * self.format.row_bytes(self.inp)
-            && (self.format != Format::Fp8 || self.scales.len() == grid)
+            && bytes == Some(self.bytes.len())
+            && (self.format != Format::Fp8 || self.scales.len() == grid())
     }
 
     /// The bytes of row `row`.

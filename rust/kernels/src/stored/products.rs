@@ -16,7 +16,7 @@ use crate::bf16::round;
 use crate::ggml::round_to_half;
 use crate::shared::Shared;
 use crate::worker_pool::WorkerPool;
-use crate::{Isa, LANES, padded};
+use crate::{Isa, LANES, padded, strided};
 
 /// `y` (rows, out) = `x` (rows, inp) times the transposed matrix (out, inp); added to `y` if `add`.
 ///
@@ -145,16 +145,10 @@ pub fn products(isa: Isa, pool: &WorkerPool, jobs: &mut [Product<'_>], scratch: 
         assert!(job.x_stride >= inp && job.y_stride >= out, "rows overlap");
         let rows = job.classes.len();
         assert!(rows == 0 || rows >= job.rows, "too few rows are told of");
-        if job.rows > 0 {
-            assert!(
-                job.x.len() >= (job.rows - 1) * job.x_stride + inp,
-                "x is too short"
-            );
-            assert!(
-                job.y.len() >= (job.rows - 1) * job.y_stride + out,
-                "y is too short"
-            );
-        }
+        let [x, y] = [(job.x_stride, inp), (job.y_stride, out)];
+        let [x, y] = [x, y].map(|(stride, width)| strided(job.rows, stride, width));
+        assert!(job.x.len() >= x, "x is too short");
+        assert!(job.y.len() >= y, "y is too short");
     }
     plan(isa, jobs, scratch);
     prepare(isa, pool, jobs, scratch);
@@ -187,7 +181,9 @@ pub fn products(isa: Isa, pool: &WorkerPool, jobs: &mut [Product<'_>], scratch: 
 fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
     let (mut blocks, mut floats) = (0, 0);
     scratch.plans.clear();
-    for job in jobs.iter_mut() {
+    for index in 0..jobs.len() {
+        let y = jobs[index].y.as_mut_ptr();
+        let job = &jobs[index];
         let (format, inp) = (job.matrix.format, job.matrix.inp);
         let reading = match (job.sums, format) {
             // Floats of four bits: exactly what they are, where nothing asks for ggml's rounding.
@@ -199,12 +195,13 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
             x: job.x.as_ptr(),
             stride: job.x_stride,
         };
-        let same = |plan: &&Plan| {
+        let same = |(plan, other): &(&Plan, &Product<'_>)| {
             plan.source == source
                 && plan.reading == reading
                 && plan.narrowed == narrowed
                 && plan.rows == job.rows
                 && plan.inp == inp
+                && other.classes == job.classes
         };
         let mut plan = Plan {
             source,
@@ -214,9 +211,9 @@ fn plan(isa: Isa, jobs: &mut [Product<'_>], scratch: &mut Scratch) {
             narrowed,
             at: 0,
             ready: true,
-            y: job.y.as_mut_ptr(),
+            y,
         };
-        if let Some(other) = scratch.plans.iter().find(same) {
+        if let Some((other, _)) = scratch.plans.iter().zip(&*jobs).find(same) {
             plan.at = other.at;
         } else if reading.is_some() {
             plan.at = blocks;

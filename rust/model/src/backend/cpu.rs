@@ -307,7 +307,14 @@ impl Backend for Cpu<'_> {
         self.attend_packed(layer, batch, rows, keep, a, w);
     }
 
-    fn append_kv(&self, layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &Activations) {
+    fn append_kv(
+        &self,
+        layer: usize,
+        cache: &KvCache,
+        sequences: &[Paged<'_>],
+        a: &Activations,
+        _: &mut Workspace,
+    ) {
         let (w, order) = (self.layout.widths, self.key_order(layer));
         let layer = self.layout.layers[layer].attention().index;
         cache.append(

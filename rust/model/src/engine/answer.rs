@@ -71,10 +71,28 @@ impl Engine {
     /// Log-probability of every token of a text but the first, given those before it, and the `top` likeliest tokens in its
     /// place. All of it is read as a prompt.
     pub fn score(&mut self, ids: &[u32], top: usize) -> Result<Vec<(f32, Likeliest)>> {
+        let (mut scores, mut read) = (Vec::with_capacity(ids.len()), 0);
+        loop {
+            let (part, end) = self.score_part(ids, top, read)?;
+            scores.extend(part);
+            read = end;
+            if read == ids.len() {
+                return Ok(scores);
+            }
+        }
+    }
+
+    /// As [`Self::score`], of what follows so many tokens that are read already; and how many are read then.
+    pub fn score_part(
+        &mut self,
+        ids: &[u32],
+        top: usize,
+        read: usize,
+    ) -> Result<(Vec<(f32, Likeliest)>, usize)> {
         let vocabulary = self.config.vocabulary;
         let isa = self.isa;
-        let mut scores = Vec::with_capacity(ids.len());
-        self.read_text(ids, Outputs::Logits, |logits, rows| {
+        let mut scores = Vec::new();
+        let end = self.read_part(ids, Outputs::Logits, read, |logits, rows| {
             let after = &ids[rows.start + 1..ids.len().min(rows.end + 1)];
             for (&id, row) in after.iter().zip(logits.chunks_exact(padded(vocabulary))) {
                 let mass = log_sum_exp(isa, vocabulary, row);
@@ -83,41 +101,70 @@ impl Engine {
                 scores.push((row[id as usize] - mass, best));
             }
         })?;
-        Ok(scores)
+        Ok((scores, end))
     }
 
     /// The mean over a text's tokens of the last hidden state, after the final norm.
     pub fn embed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let (mut sums, mut read) = (Vec::new(), 0);
+        loop {
+            let mean;
+            (read, mean) = self.embed_part(ids, read, &mut sums)?;
+            if let Some(mean) = mean {
+                return Ok(mean);
+            }
+        }
+    }
+
+    /// As [`Self::embed`], a part after so many tokens that are read already, which `sums` goes on with: how many are read then,
+    /// and the mean once all are.
+    pub fn embed_part(
+        &mut self,
+        ids: &[u32],
+        read: usize,
+        sums: &mut Vec<f64>,
+    ) -> Result<(usize, Option<Vec<f32>>)> {
         let hidden = self.config.hidden;
-        let mut mean = vec![0.0_f64; hidden];
-        self.read_text(ids, Outputs::Hidden, |states, rows| {
+        sums.resize(hidden, 0.0);
+        let end = self.read_part(ids, Outputs::Hidden, read, |states, rows| {
             let states = states.chunks_exact(padded(hidden));
             for state in states.take(rows.len()) {
-                for (sum, &x) in mean.iter_mut().zip(state) {
+                for (sum, &x) in sums.iter_mut().zip(state) {
                     *sum += f64::from(x);
                 }
             }
         })?;
-        Ok(mean
-            .iter()
-            .map(|sum| (sum / ids.len() as f64) as f32)
-            .collect())
+        let mean = |sum: &f64| (sum / ids.len() as f64) as f32;
+        let whole = (end == ids.len()).then(|| sums.iter().map(mean).collect());
+        Ok((end, whole))
     }
 
-    /// Reads a text, a bounded number of outputs at a time: `take` gets them for each range of tokens.
-    fn read_text(
+    /// Reads a text on from the first `read` tokens, a bounded number of outputs: `take` gets them for their range of tokens,
+    /// whose end is returned.
+    fn read_part(
         &mut self,
         ids: &[u32],
         outputs: Outputs,
-        take: impl FnMut(&[f32], Range<usize>),
-    ) -> Result<()> {
+        read: usize,
+        take: impl FnOnce(&[f32], Range<usize>),
+    ) -> Result<usize> {
         self.check_ids(ids)?;
         self.check_length(ids.len())?;
-        if ids.is_empty() {
-            return Err(Error::Request("a text has at least one token".to_owned()));
+        if read >= ids.len() {
+            let reason = "a text has at least one token, and one more than are read already";
+            return Err(Error::Request(reason.to_owned()));
         }
         self.prepare(ids.len());
-        self.read(false, TextOf { ids, outputs, take })
+        let rows = read..ids.len().min(read + CHUNK);
+        let end = rows.end;
+        let part = PartOf {
+            ids,
+            rows,
+            outputs,
+            take,
+        };
+        self.read(false, part)?;
+        Ok(end)
     }
 }
 
@@ -130,34 +177,42 @@ enum Outputs {
     Hidden,
 }
 
-/// See [`Engine::read_text`].
-struct TextOf<'a, F> {
+/// See [`Engine::read_part`].
+struct PartOf<'a, F> {
     ids: &'a [u32],
+    rows: Range<usize>,
     outputs: Outputs,
     take: F,
 }
 
-impl<F: FnMut(&[f32], Range<usize>)> Reading for TextOf<'_, F> {
+impl<F: FnOnce(&[f32], Range<usize>)> Reading for PartOf<'_, F> {
     type Output = ();
 
-    fn of<B: Backend>(mut self, backend: &B) {
-        let ids = self.ids;
+    fn of<B: Backend>(self, backend: &B) {
+        let Self {
+            ids,
+            rows,
+            outputs,
+            take,
+        } = self;
         let mut pass = Pass::<B::Device>::default();
         let mut batch = Packed::default();
-        for start in (0..ids.len()).step_by(CHUNK) {
-            let end = ids.len().min(start + CHUNK);
-            batch.clear();
-            batch.push(&ids[..end], ids.len(), &Positions::From(0), start..end);
-            pass.packed(backend, &batch, Keep::Nothing, |_, _| {});
-            if backend.failed() {
-                return;
-            }
-            let rows = match self.outputs {
-                Outputs::Logits => backend.logits_of(&pass.head),
-                Outputs::Hidden => backend.hidden_of(&pass.head),
-            };
-            (self.take)(&rows, start..end);
+        batch.clear();
+        batch.push(
+            &ids[..rows.end],
+            ids.len(),
+            &Positions::From(0),
+            rows.clone(),
+        );
+        pass.packed(backend, &batch, Keep::Nothing, |_, _| {});
+        if backend.failed() {
+            return;
         }
+        let states = match outputs {
+            Outputs::Logits => backend.logits_of(&pass.head),
+            Outputs::Hidden => backend.hidden_of(&pass.head),
+        };
+        take(&states, rows);
     }
 }
 

@@ -197,11 +197,6 @@ impl Engine {
         Ok(())
     }
 
-    /// What no kernel for cards computes of this network; None where a card runs it.
-    pub fn card_obstacle(&self) -> Option<&'static str> {
-        cuda::obstacle(&self.config, &self.layout)
-    }
-
     /// Where the network is: `cpu`, or what a card was called.
     pub fn device(&self) -> &str {
         self.card.as_ref().map_or("cpu", |card| &card.name)

@@ -92,7 +92,7 @@ impl Backend for Recorded<'_> {
         fn recall_paged(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], all: &QueryRows, rows: &QueryRows, input: &Vec<f32>, a: &mut cpu::Activations, w: &mut cpu::Workspace);
         fn forget_states(cache: &KvCache, block: u32);
         fn recall_backward(layer: usize, batch: &Packed, rows: &QueryRows, input: &Vec<f32>, a: &cpu::Activations, d: &mut Gradients, gradient: &mut Vec<f32>);
-        fn append_kv(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &cpu::Activations);
+        fn append_kv(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &cpu::Activations, w: &mut cpu::Workspace);
         fn attend_paged(layer: usize, cache: &KvCache, sequences: &[Paged<'_>], rows: &QueryRows, a: &mut cpu::Activations, w: &mut cpu::Workspace);
         fn mlp_or_moe(layer: usize, rows: &QueryRows, input: &Vec<f32>, keep: bool, a: &mut cpu::Activations, w: &mut cpu::Workspace, out: &mut Vec<f32>);
         fn logits(rows: usize, output: &Vec<f32>, head: &mut cpu::Head);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 use moevolve_model::adapter::TARGETS;
-use moevolve_model::{AdapterSettings, Engine, Example, Positions, WeightsMode};
+use moevolve_model::{AdapterSettings, Engine, Example, Optimizer, Positions, WeightsMode};
 use serde_json::{Map, Value, json};
 
 /// Sizes of which none fills a vector, with grouped heads, half of each head rotated, and three experts a token.
@@ -258,4 +258,39 @@ pub fn batch() -> Vec<Example> {
         example(4, 33, 1, Positions::From(0), 1.0),
         example(5, 5, 2, Positions::Each(vec![0, 1, 7, 8, 40]), 1.0),
     ]
+}
+
+/// Two engines, of which one got its optimiser set by hand after `change`, go on alike, and so does one that takes up what was
+/// saved then: whatever trains from there on begins with fresh moments and the settings of before.
+pub fn begins_with_fresh_moments(
+    what: &str,
+    create: impl Fn() -> Engine,
+    change: impl Fn(&mut Engine),
+) {
+    let optimizer = || Optimizer::new(0.8, 0.9, 1e-8, 0.1, 0.5, 0.01).expect("good");
+    let steps = |engine: &mut Engine| {
+        for _ in 0..2 {
+            engine.train_step(&batch(), 1e-2, false).expect("a step");
+        }
+    };
+    let after = |again: bool| {
+        let mut engine = create();
+        engine.reset_optimizer(optimizer());
+        steps(&mut engine);
+        change(&mut engine);
+        if again {
+            engine.reset_optimizer(optimizer());
+        }
+        engine
+    };
+    let (mut found, mut expected) = (after(false), after(true));
+    let folder = tempfile::tempdir().expect("a folder");
+    found.save_training(folder.path(), "").expect("saved");
+    let mut later = after(true);
+    later.load_training(folder.path()).expect("loaded");
+    for engine in [&mut found, &mut expected, &mut later] {
+        steps(engine);
+    }
+    assert_eq!(found.fingerprint(), expected.fingerprint(), "{what}");
+    assert_eq!(later.fingerprint(), expected.fingerprint(), "{what}");
 }

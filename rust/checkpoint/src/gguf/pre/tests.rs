@@ -7,7 +7,7 @@ use super::*;
 
 const TEXT: &str = "I'M don't 12345:x={y}`z` b،(c\n\n  d की  ";
 /// What llama.cpp's `unicode_regex_split` makes of the text by each name.
-const PIECES: [(&str, &str); 13] = [
+const PIECES: [(&str, &str); 18] = [
     (
         "default",
         "I¦'¦M¦ don¦'¦t¦ ¦123¦45¦:¦x¦={¦y¦}¦`¦z¦`¦ b¦،(¦c¦\n\n ¦ d¦ क¦ी¦  ",
@@ -60,27 +60,75 @@ const PIECES: [(&str, &str); 13] = [
         "glm4",
         "I¦'M¦ don¦'t¦ ¦123¦45¦:x¦={¦y¦}`¦z¦`¦ b¦،(¦c¦\n\n¦ ¦ d¦ क¦ी¦  ",
     ),
+    (
+        "jais-2",
+        "I¦'M¦ don¦'t¦ ¦123¦45¦:x¦={¦y¦}`¦z¦`¦ b¦،(¦c¦\n\n¦ ¦ d¦ क¦ी¦  ",
+    ),
+    (
+        "spark2_5",
+        "I¦'M¦ don¦'t¦ ¦1¦2¦3¦4¦5¦:x¦={¦y¦}`¦z¦`¦ b¦،(¦c¦\n¦\n¦ ¦ d¦ की¦  ",
+    ),
+    (
+        "exaone-moe",
+        "I¦'M¦ don¦'t¦ ¦1¦2¦3¦4¦5¦:x¦={¦y¦}`¦z¦`¦ b¦،(¦c¦\n\n¦ ¦ d की¦  ",
+    ),
+    (
+        "laguna",
+        "I¦'M¦ don¦'t¦ ¦1¦2¦3¦4¦5¦:x¦={¦y¦}`¦z¦`¦ b¦،(¦c¦\n\n¦ ¦ d¦ क¦ी¦  ",
+    ),
+    (
+        "chameleon",
+        "I¦'¦M¦ don¦'¦t¦ ¦1¦2¦3¦4¦5¦:¦x¦=¦{¦y¦}¦`¦z¦`¦ b¦،¦(¦c¦\n¦\n¦  ¦d¦ क¦ी¦  ",
+    ),
 ];
 
-fn pieces(name: &str) -> Vec<&'static str> {
+/// Tokens of images, runs of blanks, numbers of other scripts.
+const MIXED: &str = "<sentinel:12>IMGIMGABZ $x~!?  \t\n  a b c1\r\n/é 'LL…—x         Ⅷ٣४5 日本\u{3000}ひら\u{a0}\n\n end  ";
+const MIXED_PIECES: [(&str, &str); 5] = [
+    (
+        "jais-2",
+        "<sentinel¦:¦12¦>IMGIMGABZ¦ $¦x¦~!?¦  \t\n¦ ¦ a¦ b¦ c¦1¦\r\n¦/é¦ '¦LL¦…—¦x¦        ¦ ¦Ⅷ٣४¦5¦ 日本¦\u{3000}ひら¦\u{a0}\n\n¦ end¦  ",
+    ),
+    (
+        "spark2_5",
+        "<sentinel¦:¦1¦2¦>IMGIMGABZ¦ $¦x¦~!?¦  \t\n ¦ a¦ b¦ c¦1¦\r¦\n¦/¦é¦ '¦LL¦…—¦x¦         ¦Ⅷ¦٣¦४¦5¦ ¦日本¦\u{3000}¦ひら¦\u{a0}\n\n¦ end¦  ",
+    ),
+    (
+        "exaone-moe",
+        "<sentinel¦:¦1¦2¦>IMGIMGABZ¦ $¦x¦~!?¦  \t\n¦ ¦ a b c¦1¦\r\n¦/é¦ '¦LL¦…—¦x¦        ¦ ¦Ⅷ¦٣¦४¦5¦ 日本¦\u{3000}ひら¦\u{a0}\n\n¦ end¦  ",
+    ),
+    (
+        "laguna",
+        "<sentinel¦:¦1¦2¦>IMGIMGABZ¦ $¦x¦~!?¦  \t¦\n¦ ¦ a¦ b¦ c¦1¦\r¦\n¦/é¦ '¦LL¦…—¦x¦        ¦ ¦Ⅷ¦٣¦४¦5¦ 日本¦\u{3000}ひら¦\u{a0}¦\n\n¦ end¦  ",
+    ),
+    (
+        "chameleon",
+        "<¦sentinel¦:¦1¦2¦>¦IMGIMGABZ¦ ¦$¦x¦~¦!¦?¦  ¦\t¦\n¦  ¦a¦ b¦ c¦1¦\r¦\n¦/¦é¦ ¦'¦LL¦…¦—¦x¦    ¦    ¦ ¦Ⅷ¦٣¦४¦5¦ 日本¦\u{3000}¦ひら¦\u{a0}¦\n¦\n¦ end¦  ",
+    ),
+];
+
+fn pieces(name: &str, of: &'static str) -> Vec<&'static str> {
     let rule = Rule::named(name).expect("known").pre_tokenizer();
     let split: PreTokenizerWrapper = serde_json::from_value(rule).expect("a pre-tokenizer");
-    let mut text = PreTokenizedString::from(TEXT);
+    let mut text = PreTokenizedString::from(of);
     split.pre_tokenize(&mut text).expect("split");
     let splits = text.get_splits(OffsetReferential::Original, OffsetType::Byte);
     splits
         .into_iter()
-        .map(|(_, (from, to), _)| &TEXT[from..to])
+        .map(|(_, (from, to), _)| &of[from..to])
         .collect()
 }
 
 #[test]
 fn a_name_splits_a_text_as_it_does_in_llama_cpp() {
     for (name, expected) in PIECES {
-        assert_eq!(pieces(name).join("¦"), expected, "{name}");
+        assert_eq!(pieces(name, TEXT).join("¦"), expected, "{name}");
     }
-    assert_eq!(pieces("poro-chat"), pieces("bloom"));
-    assert_eq!(pieces("gpt3-finnish"), pieces("bloom"));
+    for (name, expected) in MIXED_PIECES {
+        assert_eq!(pieces(name, MIXED).join("¦"), expected, "{name}");
+    }
+    assert_eq!(pieces("poro-chat", TEXT), pieces("bloom", TEXT));
+    assert_eq!(pieces("gpt3-finnish", TEXT), pieces("bloom", TEXT));
 }
 
 #[test]

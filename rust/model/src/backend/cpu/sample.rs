@@ -47,6 +47,11 @@ pub(crate) fn draw(
         let DrawScratch { bent, weights } = &mut *scratch;
         while let Some(next) = sampler.next() {
             let row = &logits[next.row * width..][..width];
+            let mass = log_sum_exp(isa, vocabulary, row);
+            if !mass.is_finite() {
+                sampler.refuse();
+                continue;
+            }
             let mut from = &row[..vocabulary];
             if next.bent {
                 bent.clear();
@@ -64,7 +69,6 @@ pub(crate) fn draw(
                 sampler.refuse();
                 continue;
             };
-            let mass = log_sum_exp(isa, vocabulary, row);
             let likeliest = if next.top > 0 {
                 largest(&row[..vocabulary], next.top)
             } else {

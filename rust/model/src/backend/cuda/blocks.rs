@@ -7,7 +7,7 @@ use moevolve_kernels_cuda::loss::{Logits, cross_entropy, log_probabilities};
 
 use super::Card;
 use super::cache::KvCache;
-use super::memory::{ActivationGradients, Activations, Buffer, CardMemory, Head};
+use super::memory::{ActivationGradients, Activations, Buffer, CardMemory, Head, Workspace};
 use crate::backend::cpu::{Rows, draw};
 use crate::backend::{Backend, Host};
 use crate::batch::{Packed, Paged, QueryRows};
@@ -126,7 +126,7 @@ impl Backend for Card<'_> {
         rows: &QueryRows,
         input: &Buffer,
         a: &mut Activations,
-        (): &mut (),
+        _: &mut Workspace,
     ) {
         self.attempt(|| self.project(layer, all, rows, input, a));
     }
@@ -138,25 +138,32 @@ impl Backend for Card<'_> {
         rows: &QueryRows,
         _: bool,
         a: &mut Activations,
-        (): &mut (),
+        _: &mut Workspace,
     ) {
         self.attempt(|| self.attend_own(batch, rows, a));
     }
 
-    fn append_kv(&self, layer: usize, cache: &KvCache, sequences: &[Paged<'_>], a: &Activations) {
-        self.attempt(|| self.append_rows(layer, cache, sequences, a));
+    fn append_kv(
+        &self,
+        layer: usize,
+        cache: &KvCache,
+        sequences: &[Paged<'_>],
+        a: &Activations,
+        w: &mut Workspace,
+    ) {
+        self.attempt(|| self.append_rows(layer, cache, sequences, a, w));
     }
 
     fn attend_paged(
         &self,
         layer: usize,
-        cache: &KvCache,
+        _: &KvCache,
         sequences: &[Paged<'_>],
         rows: &QueryRows,
         a: &mut Activations,
-        (): &mut (),
+        w: &mut Workspace,
     ) {
-        self.attempt(|| self.attend_blocks(layer, cache, sequences, rows, a));
+        self.attempt(|| self.attend_blocks(layer, sequences, rows, a, w));
     }
 
     fn recall(
@@ -166,7 +173,7 @@ impl Backend for Card<'_> {
         _: &QueryRows,
         _: &Buffer,
         _: &mut Activations,
-        (): &mut (),
+        _: &mut Workspace,
     ) {
         unreachable!("{NO_RECALL}")
     }
@@ -180,7 +187,7 @@ impl Backend for Card<'_> {
         _: &QueryRows,
         _: &Buffer,
         _: &mut Activations,
-        (): &mut (),
+        _: &mut Workspace,
     ) {
         unreachable!("{NO_RECALL}")
     }
@@ -195,7 +202,7 @@ impl Backend for Card<'_> {
         input: &Buffer,
         _: bool,
         a: &mut Activations,
-        (): &mut (),
+        _: &mut Workspace,
         out: &mut Buffer,
     ) {
         self.attempt(|| self.after_attention(layer, rows, input, a, out));
@@ -291,7 +298,7 @@ impl Backend for Card<'_> {
         layer: usize,
         rows: &QueryRows,
         a: &Activations,
-        (): &mut (),
+        _: &mut Workspace,
         d: &mut ActivationGradients,
         gradient: &mut Buffer,
     ) {
@@ -304,7 +311,7 @@ impl Backend for Card<'_> {
         batch: &Packed,
         rows: &QueryRows,
         a: &Activations,
-        (): &mut (),
+        _: &mut Workspace,
         d: &mut ActivationGradients,
         gradient: &mut Buffer,
     ) {

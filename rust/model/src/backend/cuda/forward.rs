@@ -10,7 +10,7 @@ use moevolve_kernels_cuda::{Address, Memory, Result, rows as move_rows};
 
 use super::Card;
 use super::cache::KvCache;
-use super::memory::{Activations, Buffer, Head};
+use super::memory::{Activations, BlockTables, Buffer, Head, Workspace};
 use crate::batch::{Packed, Paged, QueryRows};
 use crate::layout::Matrix;
 
@@ -184,57 +184,70 @@ impl Card<'_> {
         (self.config.layers * floats, layer * floats)
     }
 
+    fn block_tables(&self, cache: &KvCache, sequences: &[Paged<'_>]) -> Result<BlockTables> {
+        let (mut written, mut positions, mut read) = (Vec::new(), Vec::new(), Vec::new());
+        for sequence in sequences {
+            for position in sequence.first..sequence.first + sequence.tokens {
+                written.push(sequence.blocks[position / POSITIONS]);
+                positions.push(position as u32);
+            }
+            read.extend_from_slice(sequence.blocks);
+        }
+        Ok(BlockTables {
+            written: Memory::from_slice(self.device(), &cache.addresses(written))?,
+            positions: self.index(&positions)?,
+            read: Memory::from_slice(self.device(), &cache.addresses(read))?,
+        })
+    }
+
     pub(super) fn append_rows(
         &self,
         layer: usize,
         cache: &KvCache,
         sequences: &[Paged<'_>],
         a: &Activations,
+        w: &mut Workspace,
     ) -> Result<()> {
-        let (mut blocks, mut positions) = (Vec::new(), Vec::new());
-        for sequence in sequences {
-            for position in sequence.first..sequence.first + sequence.tokens {
-                blocks.push(sequence.blocks[position / POSITIONS]);
-                positions.push(position as u32);
-            }
+        if layer == 0 {
+            w.tables = Some(self.block_tables(cache, sequences)?);
         }
-        let w = self.layout.widths;
-        let (rows, positions) = (blocks.len(), self.index(&positions)?);
-        let blocks = Memory::from_slice(self.device(), &cache.addresses(blocks))?;
+        let (widths, tables) = (self.layout.widths, w.tables());
         let appended = Appended {
-            keys: (a.keys.address(), w.keys),
-            values: (a.key_values.at(w.keys), 2 * w.keys),
-            rows,
-            blocks: blocks.address(),
-            positions: positions.address(),
+            keys: (a.keys.address(), widths.keys),
+            values: (a.key_values.at(widths.keys), 2 * widths.keys),
+            rows: tables.positions.len(),
+            blocks: tables.written.address(),
+            positions: tables.positions.address(),
         };
         let (_, start) = self.block_floats(layer);
         append(&**self.device(), self.heads(), appended, start)
     }
 
+    /// Attention to the blocks that [`Self::append_rows`] wrote to.
     pub(super) fn attend_blocks(
         &self,
         layer: usize,
-        cache: &KvCache,
         sequences: &[Paged<'_>],
         rows: &QueryRows,
         a: &mut Activations,
+        w: &Workspace,
     ) -> Result<()> {
-        let (device, w) = (self.device(), self.layout.widths);
+        let device = self.device();
         let end = layer + 1 == self.config.layers;
-        let (mut blocks, mut first) = (Vec::new(), Vec::new());
+        let (mut blocks, mut first) = (0, Vec::new());
         for sequence in sequences {
             let count = if end {
                 sequence.outputs
             } else {
                 sequence.tokens
             };
-            first.extend(std::iter::repeat_n(blocks.len() as u32, count));
-            blocks.extend_from_slice(sequence.blocks);
+            first.extend(std::iter::repeat_n(blocks as u32, count));
+            blocks += sequence.blocks.len();
         }
-        let out = a.attended.reserve(device, rows.len() * w.queries)?;
+        let out = a
+            .attended
+            .reserve(device, rows.len() * self.layout.widths.queries)?;
         let (last, first) = (self.index(&rows.last)?, self.index(&first)?);
-        let blocks = Memory::from_slice(device, &cache.addresses(blocks))?;
         let queries = Queries {
             at: a.queries.address(),
             rows: rows.len(),
@@ -243,7 +256,7 @@ impl Card<'_> {
         };
         let (_, layer_floats) = self.block_floats(layer);
         let from = KeyValues::Paged {
-            blocks: blocks.address(),
+            blocks: w.tables().read.address(),
             layer_floats,
         };
         attend_rows(&**device, self.heads(), queries, from, out, 0)

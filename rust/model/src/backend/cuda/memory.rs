@@ -15,7 +15,7 @@ impl crate::backend::Device for CardMemory {
     type Buffer = Buffer;
     type Activations = Activations;
     type Head = Head;
-    type Workspace = ();
+    type Workspace = Workspace;
     type ActivationGradients = ActivationGradients;
     type KvCache = KvCache;
 }
@@ -108,6 +108,31 @@ pub struct Activations {
     pub middle_inverse: Buffer,
     pub middle_normal: Buffer,
     pub experts: Option<Saved>,
+}
+
+/// What all layers of a pass over blocks of keys and values read.
+#[derive(Default)]
+pub struct Workspace {
+    /// Made by the first one.
+    pub tables: Option<BlockTables>,
+}
+
+impl Workspace {
+    /// Those of this pass.
+    pub fn tables(&self) -> &BlockTables {
+        self.tables
+            .as_ref()
+            .expect("the first layer made them, or failed and nothing follows")
+    }
+}
+
+/// Where the blocks of a pass's sequences lie.
+pub struct BlockTables {
+    /// The block that each row's key and value go to, and its position.
+    pub written: Memory<Address>,
+    pub positions: Memory<u32>,
+    /// Each sequence's blocks, one sequence after another.
+    pub read: Memory<Address>,
 }
 
 /// Activations after the last layer.

@@ -8,6 +8,7 @@ use moevolve_kernels_cuda::update::{self, adamw, add, sum_squares};
 use moevolve_kernels_cuda::{Address, Device, Memory, Result};
 
 use super::memory::{Buffer, CardMemory};
+use super::weights::same;
 use super::{CardWeights, Failure};
 use crate::adapter::Adapter;
 use crate::backend;
@@ -49,19 +50,8 @@ impl Trained<'_> {
 
     fn step(&mut self, adam: AdamW, gradient: Address, moments: &mut [Buffer; 2]) -> Result<()> {
         let (device, count) = (self.device().clone(), self.count());
-        let made = |there: &Buffer| {
-            let zeros = there.is_empty().then(|| Buffer::zeros(&device, count));
-            zeros.transpose()
-        };
-        let made = [made(&moments[0])?, made(&moments[1])?];
-        for (moments, made) in moments.iter_mut().zip(made) {
-            if let Some(made) = made {
-                *moments = made;
-            }
-        }
-        let fits = |moments: &Buffer| moments.memory().map(Memory::len) == Some(count);
+        let fits = |moments: &Buffer| moments.memory().is_none_or(|there| there.len() == count);
         assert!(moments.iter().all(fits), "moments of other numbers");
-        let [first, second] = [moments[0].address(), moments[1].address()];
         let adam = update::AdamW {
             learning_rate: adam.learning_rate,
             beta1: adam.beta1,
@@ -71,22 +61,45 @@ impl Trained<'_> {
             gradient_scale: adam.gradient_scale,
             step: adam.step,
         };
-        let (values, rounded) = match self.weights.adapter_values() {
-            Some(values) if self.adapter.is_some() => (values.address(), 0),
-            _ => {
-                let numbers = self.weights.numbers();
-                let rounded = numbers.rounded.as_ref().map_or(0, Memory::address);
-                (numbers.at(0), rounded)
-            }
+        let launch = |values: Address, [first, second]: &[Buffer; 2], rounded: Address| {
+            let (first, second) = (first.address(), second.address());
+            adamw(
+                &*device, adam, gradient, values, first, second, rounded, count,
+            )
         };
-        adamw(
-            &*device, adam, gradient, values, first, second, rounded, count,
-        )?;
-        if let (Some(adapter), Some(values)) = (&mut self.adapter, self.weights.adapter_values()) {
-            adapter.values = values.download()?;
+        let Some(adapter) = &mut self.adapter else {
+            let made = |there: &Buffer| {
+                let zeros = there.is_empty().then(|| Buffer::zeros(&device, count));
+                zeros.transpose()
+            };
+            let made = [made(&moments[0])?, made(&moments[1])?];
+            for (moments, made) in moments.iter_mut().zip(made) {
+                if let Some(made) = made {
+                    *moments = made;
+                }
+            }
+            let numbers = self.weights.numbers();
+            let rounded = numbers.rounded.as_ref().map_or(0, Memory::address);
+            return launch(numbers.at(0), moments, rounded);
+        };
+        // What an adapter adds to the weights follows in launches of its own: until they are through, it steps on copies.
+        let copy = |there: &Buffer| match there.memory() {
+            Some(there) => same(&device, there).map(Buffer::from),
+            None => Buffer::zeros(&device, count),
+        };
+        let values = Memory::from_slice(&device, &adapter.values)?;
+        let stepped = [copy(&moments[0])?, copy(&moments[1])?];
+        launch(values.address(), &stepped, 0)?;
+        let before = std::mem::replace(&mut adapter.values, values.download()?);
+        adapter.pack();
+        if let Err(error) = self.weights.put_adapter(adapter) {
+            adapter.values = before;
             adapter.pack();
-            self.weights.put_adapter(adapter)?;
+            // A device that does not even take the earlier share back computes nothing any more.
+            self.weights.put_adapter(adapter).ok();
+            return Err(error);
         }
+        *moments = stepped;
         Ok(())
     }
 }

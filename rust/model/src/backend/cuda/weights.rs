@@ -69,7 +69,7 @@ impl Numbers {
 }
 
 /// A copy on the device.
-fn same<T: Plain>(device: &Arc<dyn Device>, from: &Memory<T>) -> Result<Memory<T>> {
+pub(super) fn same<T: Plain>(device: &Arc<dyn Device>, from: &Memory<T>) -> Result<Memory<T>> {
     let to = Memory::new(device, from.len())?;
     device.copy(from.address(), to.address(), size_of::<T>() * from.len())?;
     Ok(to)
@@ -78,9 +78,7 @@ fn same<T: Plain>(device: &Arc<dyn Device>, from: &Memory<T>) -> Result<Memory<T
 /// An adapter on the device, and the weights without its share.
 struct Beside {
     base: Numbers,
-    /// The adapter's values, which train.
-    values: Memory<f32>,
-    /// The same, B's times the scale.
+    /// The adapter's values, B's times the scale.
     scaled: Memory<f32>,
 }
 
@@ -164,7 +162,6 @@ impl CardWeights {
             None => None,
             Some(beside) => Some(Beside {
                 base: beside.base.copy(device)?,
-                values: same(device, &beside.values)?,
                 scaled: same(device, &beside.scaled)?,
             }),
         };
@@ -249,29 +246,16 @@ impl CardWeights {
         self.base().values.download()
     }
 
-    /// The values of the adapter that is on the device.
-    pub(super) fn adapter_values(&self) -> Option<&Memory<f32>> {
-        self.beside.as_ref().map(|beside| &beside.values)
-    }
-
     /// Adds an adapter's share to what passes read, in the place of an earlier one's.
     pub fn put_adapter(&mut self, adapter: &Adapter) -> Result<()> {
         let device = self.device.clone();
         let scaled = adapter.scaled();
         match &self.beside {
-            Some(beside) if beside.values.len() == scaled.len() => {
-                beside.values.upload(&adapter.values)?;
-                beside.scaled.upload(&scaled)?;
-            }
+            Some(beside) if beside.scaled.len() == scaled.len() => beside.scaled.upload(&scaled)?,
             _ => {
-                let values = Memory::from_slice(&device, &adapter.values)?;
                 let scaled = Memory::from_slice(&device, &scaled)?;
                 let base = self.base().copy(&device)?;
-                self.beside = Some(Beside {
-                    base,
-                    values,
-                    scaled,
-                });
+                self.beside = Some(Beside { base, scaled });
             }
         }
         let Some(beside) = &self.beside else {
