@@ -125,7 +125,7 @@ def places(text: str, part: str) -> list[int]:
 
 @pytest.mark.parametrize("source", ["x\nx\nx\n", "x\nx\nx", "ax\nx\nx\n"])
 def test_a_search_text_that_stands_there_from_within_itself_is_ambiguous(source: str) -> None:
-    with pytest.raises(Unusable, match="2 times or more"):
+    with pytest.raises(Unusable, match="more than once"):
         replaced(block("x\nx\n", "y\n"), source)
 
 
@@ -160,11 +160,6 @@ def test_any_lines_that_stand_once_are_replaced(lines: list[str], data: st.DataO
     if len(places(f"{source}\n", old)) == 1:
         told = replaced(block(old, "new\n"), source)
         assert told == "\n".join([*lines[:first], "new", *lines[last:]])
-
-
-def test_lines_that_stand_twice_one_place_in_the_other_are_refused() -> None:
-    with pytest.raises(Unusable, match="more than once"):
-        replaced(block("a\na\n", "b\n"), "a\na\na\n")
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,11 @@ def replaced(answer: str, source: str) -> str:
         at = text.find(search) if search else -1
         # It may stand there again from within itself.
         if at < 0 or text.find(search, at + 1) >= 0:
-            shown, times = search.strip().partition("\n")[0][:80], "0 times" if at < 0 else "2 times or more"
-            raise Unusable(f"the search text {shown!r} stands in the file {times}, and should once")
+            shown, often = (
+                search.strip().partition("\n")[0][:80],
+                "not at all" if at < 0 else "more than once",
+            )
+            raise Unusable(f"the search text {shown!r} stands in the file {often}, and should once")
         text = text[:at] + replace + text[at + len(search) :]
     return _ended(text, source)
 
