@@ -113,7 +113,7 @@ def test_a_killed_run_repeats_nothing_that_had_ended(
 def test_a_result_ahead_of_its_turn_is_kept(problem: Callable[..., EvaluatorFolder], tmp_path: Path) -> None:
     """The second evaluation of four takes longest; those after it end first, and the run is killed before it does."""
     slow = EVALUATOR.replace("space = ", "import time\n    space = ") + "\n"
-    slow = slow.replace("    return", "    time.sleep(1.0 if space['A'] == 100 else 0)\n    return")
+    slow = slow.replace("    return", "    time.sleep(5.0 if space['A'] == 100 else 0)\n    return")
     proposer = tmp_path / "counting.py"
     proposer.write_text(
         "def propose(brief, rng):\n"
