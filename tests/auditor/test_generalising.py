@@ -22,6 +22,7 @@ from moevolve.records import (
     Generalised,
     Record,
     RunExtended,
+    RunFinished,
     Screened,
     SealedOpened,
     SkillScore,
@@ -214,6 +215,7 @@ def test_what_was_left_out_may_be_tried_once_the_run_goes_on(measured: Path) -> 
     """A tree may grow it; at the new end it is left out of the columns."""
     with RunStore.open(measured) as store:
         records = [entry.record for entry in store.entries()]
+    champion = next(each.champion for each in records if isinstance(each, RunFinished))
     extended = RunExtended(cycle=1, more_cycles=1, more_minutes=None, cycles=2)
     tally = Tally(skill="text/sort", level=7, attempts=1, successes=0)
     tried = Attempted(cycle=2, stage="s", variant="v0000", source="direct", tallies=[tally], tokens=0)
@@ -222,6 +224,6 @@ def test_what_was_left_out_may_be_tried_once_the_run_goes_on(measured: Path) -> 
         findings = Findings()
         watcher = Generalisation(findings)
         for seq, record in enumerate([*records, *more]):
-            watcher.take(seq, record, records[-1].champion)  # type: ignore[union-attr]
+            watcher.take(seq, record, champion)
         found = [each.text for each in findings.listed if "was held out" in each.text]
         assert bool(found) == wrong, findings.listed

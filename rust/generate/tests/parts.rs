@@ -14,8 +14,8 @@ fn long() -> Engine {
 
 /// An engine, and a step of texts that it draws meanwhile.
 fn drawing() -> (Engine, impl Fn(&mut Engine) -> usize) {
-    let mut engine = long();
-    let scheduler = EngineScheduler::of(&mut engine, 4, 0).expect("a scheduler");
+    let engine = long();
+    let scheduler = EngineScheduler::of(&engine, 4, 0).expect("a scheduler");
     for key in 0..3 {
         let asked = request(key, 40, &[key as u64], 400, 1.0);
         let sampling = Sampling {
