@@ -47,7 +47,7 @@ def solved(host, genome, oracle, **how):
 def brisk() -> ProgramHost:
     """A host whose steps end soon, for programs that use all of their time."""
     return ProgramHost(
-        RolesSection(solver=RoleSection(seconds=30.0, step_seconds=0.02)), SandboxSection(memory_mb=128)
+        RolesSection(solver=RoleSection(seconds=30.0, step_seconds=0.2)), SandboxSection(memory_mb=128)
     )
 
 
