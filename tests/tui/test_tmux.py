@@ -134,6 +134,46 @@ def test_leaving_the_screens_leaves_the_run_alone(terminal: Terminal) -> None:
     terminal.until("Promoted: weights", "draws the curves")
 
 
+def drawing(folder: Path) -> list[int]:
+    """Processes that draw screens over what lies in a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and b"moevolve_tui" in (entry / "cmdline").read_bytes():
+                found += [int(entry.name)] if (entry / "cwd").resolve() == folder else []
+        except OSError:
+            continue  # It has ended.
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_screens_of_a_run_that_is_killed_give_the_terminal_back(
+    terminal: Terminal, tmp_path: Path, number: int
+) -> None:
+    terminal.type(f"{MOEVOLVE} run small --cycles 60 --out it")
+    terminal.until("1 Overview")
+    os.kill(terminal.pid(), number)
+    terminal.until_true(lambda text: "1 Overview" not in text and not drawing(tmp_path), "the shell")
+    terminal.type("echo it is $((40 + 2))")
+    terminal.until("it is 42")
+
+
+def test_screens_whose_terminal_is_gone_end_although_nobody_tells_them(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    # A shell without jobs passes no hang-up on to what ignores its own.
+    terminal.type(f"trap '' HUP; {WATCH}")
+    terminal.until("0 Runs", "n  start the quickstart here")
+    assert drawing(tmp_path)
+    terminal.close()
+    pause = threading.Event()
+    for _ in range(600):
+        if not drawing(tmp_path):
+            return
+        pause.wait(0.05)
+    raise AssertionError("it still draws")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int) -> None:
     terminal.type(WATCH)

@@ -97,6 +97,8 @@ class WatchApp(Actions):
         """The theme that the terminal asks for, whatever was kept; it is not kept itself."""
         self._clock = clock
         self._heard: tuple[float, float] = (0.0, clock())
+        self.hung_up: Callable[[], bool] = lambda: False
+        """Whether the terminal is gone, asked at each look."""
         self._leaving = threading.Event()
         self._stirred = threading.Event()
         """A key or a click came, or the screens are left: the reader looks at once."""
@@ -142,6 +144,9 @@ class WatchApp(Actions):
 
     def _end(self, number: int) -> None:
         """Leaves on a signal, with the terminal as it was."""
+        if threading.current_thread() is threading.main_thread():
+            # Where a shell has the terminal already, to put it right would stop this process.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         self.exit(return_code=128 + number)
 
     def on_unmount(self) -> None:
@@ -161,6 +166,9 @@ class WatchApp(Actions):
         worker = get_current_worker()
         wait = POLL_SECONDS
         while not (worker.is_cancelled or self._leaving.is_set()):
+            if self.hung_up():
+                self.call_from_thread(self._end, signal.SIGHUP)
+                return
             changed, more = self.session.step()
             if changed and not self._told.is_set():
                 self._told.set()

@@ -16,7 +16,8 @@ def main(path: Path | Sequence[Path] | None = None, *, runs: Path = Path("runs")
     Args:
         path: a run's folder, a folder of runs, or several of either; None for the runs under `runs`.
         runs: where runs are looked for when `path` is None.
-        wait: also waits for a folder that does not exist yet.
+        wait: also waits for a folder that does not exist yet, and ends with the process that started this one: a run opens
+            its screens so.
 
     Returns:
         The exit code: 0 after leaving, 2 when there is nothing to watch or no terminal to show it on.
@@ -41,13 +42,16 @@ def main(path: Path | Sequence[Path] | None = None, *, runs: Path = Path("runs")
         return 2
     from moevolve_tui import saved
     from moevolve_tui.app import WatchApp
-    from moevolve_tui.terminal import driver, few_colours
+    from moevolve_tui.terminal import driver, end_with_parent, few_colours, hung_up
 
     # A switch of threads comes soon enough for keys while a long journal is read.
     sys.setswitchinterval(0.002)
     app = WatchApp(session, settings=saved.default_path())
     if (plain := driver()) is not None:
         app.driver_class = plain
+    app.hung_up = hung_up
+    if wait:
+        end_with_parent()
     if few_colours():
         app.forced_theme = "ansi-dark"
     fault = app.run()

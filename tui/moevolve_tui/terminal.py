@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import termios
 
 from textual.driver import Driver
 
 from moevolve_tui.plain import lacks_glyphs, plain
+
+PARENT_DEATH = 1
+"""`PR_SET_PDEATHSIG` of prctl(2)."""
 
 
 def on_terminal() -> bool:
@@ -23,6 +28,26 @@ def on_terminal() -> bool:
         drawn = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding)
         sys.__dict__["__stderr__"] = drawn
     return True
+
+
+def hung_up() -> bool:
+    """Whether the terminal is gone for good, whoever was told: no key comes from it, and nothing shows."""
+    try:
+        termios.tcgetattr(sys.stdin.fileno())
+    except (termios.error, OSError, ValueError):
+        return True
+    return False
+
+
+def end_with_parent() -> None:
+    """Has this process end when the one that started it does: whose terminal it was, a shell has from then on."""
+    if sys.platform == "linux":
+        import ctypes
+
+        before = os.getppid()
+        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
+        if os.getppid() != before:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def driver() -> type[Driver] | None:
