@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from serving import Serving, sse
@@ -16,12 +16,15 @@ from moevolve.agents.genome import Genome
 from moevolve.errors import UsageError
 from moevolve.journal.reader import read
 from moevolve.journal.store import RunStore
+from moevolve.loop import resolve
+from moevolve.loop.champion_server import ChampionServer, ServedModel
 from moevolve.loop.variants import encode
 from moevolve.models.champions import champion_of
+from moevolve.models.endpoint.client import Client
 from moevolve.models.engine import Engine
 from moevolve.records import VariantAdded
 from moevolve.serve.limits import Limits
-from moevolve.serve.program import ServedProgram
+from moevolve.serve.program import TOGETHER, ServedProgram
 from moevolve.tasks import registry
 
 MODEL = "test+program"
@@ -242,6 +245,50 @@ class TestCoroutines:
         )
         told = asked(server, "What is the total of 1 and 2?")
         assert (told.status_code, told.json()["error"]["code"]) == (504, "timeout")
+
+
+def test_a_program_that_can_ask_nothing_gives_its_turn_back(
+    planned: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise UsageError("the wording is for another model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resolve, "prompts", missing)
+        for _ in range(TOGETHER + 1):
+            assert asked(planned, "rev:abc=").status_code == 500
+    assert asked(planned, "rev:abc=").status_code == 200
+
+
+class Connection:
+    """A connection that counts how often what it asks was ended."""
+
+    ended = 0
+
+    def stop(self) -> None:
+        self.ended += 1
+
+
+class Connected:
+    """A server with one connection."""
+
+    def asked_by(self, client: object, tape: object) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def give_back(self, client: object) -> None: ...
+
+
+def test_a_task_that_has_ended_ends_nothing_that_the_next_one_asks() -> None:
+    client = Connection()
+    first, second = (
+        ServedModel(cast("ChampionServer", Connected()), cast("Client", client)) for _ in range(2)
+    )
+    first.close()
+    first.end()
+    assert client.ended == 0
+    second.end()
+    assert client.ended == 1
 
 
 def test_an_agent_of_ones_own_answers_with_its_suites_tools(

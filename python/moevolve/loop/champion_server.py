@@ -103,7 +103,7 @@ class ServedModel:
         self._client = client
         self._tape = Passing(self._waited)
         self._policy = server.asked_by(client, self._tape)
-        self._over = False
+        self._over = self._closed = False
         self.generated = 0
         self.read = 0
         """Tokens of prompts, as the server tells."""
@@ -138,10 +138,12 @@ class ServedModel:
     def end(self) -> None:
         """Ends calls that are out, and lets the program's next request fail: nobody waits for it."""
         self._over = True
-        self._client.stop()
+        if not self._closed:  # Another task may have the connection by now.
+            self._client.stop()
 
     def close(self) -> None:
         """Lets go of the connection: the program has ended."""
+        self._closed = True
         self._server.settle()
         self._server.give_back(self._client)
 

@@ -148,7 +148,15 @@ class ServedProgram:
             raise _unfit(error) from None
 
     def policy(self, deployment: Deployment | None) -> Asked:
-        """What the run's programs ask: the champion's weights, or the run's server."""
+        """What a program asks whose turn it is: the champion's weights, or the run's server. Where there is nothing
+        to ask, its turn is over."""
+        try:
+            return self._policy(deployment)
+        except BaseException:
+            self._pass()
+            raise
+
+    def _policy(self, deployment: Deployment | None) -> Asked:
         if deployment is None:
             assert self._server is not None, "where no weights are deployed a server answers"
             return self._server.policy()
@@ -168,10 +176,13 @@ class ServedProgram:
     def over(self, policy: Asked, run: asyncio.Task[list[Outcome]]) -> None:
         """Lets the next program run. Nobody may be there any more who would hear how this one ended."""
         policy.close()
-        self.running -= 1
-        self._turns.release()
+        self._pass()
         if not run.cancelled():
             run.exception()
+
+    def _pass(self) -> None:
+        self.running -= 1
+        self._turns.release()
 
 
 def _unfit(error: UnfitTask) -> RequestError:
