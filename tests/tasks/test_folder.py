@@ -246,6 +246,11 @@ class TestFolder:
         with pytest.raises(UsageError, match="defines no function check"):
             folder.load(written(tmp_path / "s", rows(), "x = 1"))
 
+    @pytest.mark.parametrize("text", ["-" * 5000 + "1\n", "(" * 300 + "1" + ")" * 300])
+    def test_a_check_that_nests_deeper_than_python_reads_is_named(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(UsageError, match="check.py cannot be imported: [MRS]"):
+            folder.load(written(tmp_path / "s", rows(), text))
+
     def test_a_folder_without_a_suite_says_how_to_begin_one(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="moevolve init suite"):
             folder.load(tmp_path / "none")

@@ -18,6 +18,8 @@ Check = Callable[[dict[str, Any], str, Path | None], "float | Verdict"]
 
 TASKS = "tasks.jsonl"
 """What stands beside a check, and is closed to it."""
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python raises of a file that is none; the last two of one that nests too deep."""
 CARRIED = "moevolve.tasks.verifiers"
 """A check that imports this is made beside the run and sent to the graders: an environment's data lie anywhere."""
 
@@ -58,8 +60,8 @@ def check_of(file: Path) -> Check | None:
     if not file.is_file():
         raise UsageError(f"{file}: is not a plain file")
     try:
-        nodes = list(ast.walk(ast.parse(file.read_bytes(), str(file))))
-    except (SyntaxError, ValueError) as error:
+        nodes = _nodes(file)
+    except UNREADABLE as error:
         raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from None
     if any(isinstance(node, ast.ImportFrom) and node.module == CARRIED for node in nodes):
         return _function(imported(file), str(file))
@@ -102,11 +104,15 @@ def libraries(checks: Iterable[CheckFile]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def _nodes(file: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(file.read_bytes(), str(file))))
+
+
 def _imports(file: Path) -> set[str]:
     """The modules that a file names in its imports; none where it is no Python."""
     try:
-        nodes = list(ast.walk(ast.parse(file.read_bytes(), str(file))))
-    except (SyntaxError, ValueError):
+        nodes = _nodes(file)
+    except UNREADABLE:
         return set()
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return plain | {
