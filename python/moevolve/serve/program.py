@@ -10,7 +10,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Protocol
 
@@ -24,23 +23,19 @@ from moevolve.loop import resolve
 from moevolve.loop.champion_agent import ChampionAgent, UnfitTask
 from moevolve.loop.champion_server import ChampionServer
 from moevolve.models.engine import Engine
-from moevolve.models.engine_policy import EnginePolicy
 from moevolve.models.prompts import Prompts
-from moevolve.models.scheduler import completion_of
-from moevolve.protocol.completion import Completion
 from moevolve.protocol.messages import Message
 from moevolve.protocol.policy import Policy
 from moevolve.protocol.requests import INFRASTRUCTURE, POLICY, Outcome
-from moevolve.protocol.sampling import Event, TokenRequest
 from moevolve.randomness import key
 from moevolve.records import VariantAdded
 from moevolve.serve.completions import sse
-from moevolve.serve.driver import RequestHandle
+from moevolve.serve.driven import DrivenPolicy
 from moevolve.serve.failures import RequestError, ending, unsupported, wrong
 from moevolve.serve.messages import text_of
 from moevolve.serve.schemas import ChatRequest
 from moevolve.serve.service import Deployment, Service
-from moevolve.serve.waiting import Left, left, out_of_time
+from moevolve.serve.waiting import left, out_of_time
 from moevolve.tasks.task import Task
 
 SUFFIX = "+program"
@@ -187,63 +182,6 @@ class ServedProgram:
 
 def _unfit(error: UnfitTask) -> RequestError:
     return wrong(FIELDS[error.part], f"{error}, as metadata.skill" if error.part == "unnamed" else str(error))
-
-
-class DrivenPolicy(EnginePolicy):
-    """A deployment's weights as a policy for one request, drawn by the deployment's own driver.
-
-    Args:
-        deployment: what draws; somebody holds a lease on it.
-        prompts: how the run's texts become tokens.
-    """
-
-    def __init__(self, deployment: Deployment, prompts: Prompts) -> None:
-        super().__init__(deployment.engine, deployment.weights, prompts, complete=self._complete)
-        self._driver = deployment.driver
-        self._loop = asyncio.get_running_loop()
-        self._over = False
-        self._drawing: Future[list[Sequence[Completion]]] | None = None
-        self.read = 0
-        """Tokens of prompts."""
-
-    def end(self) -> None:
-        """Cancels what is drawn, and lets the program's next request fail, since nobody waits for it."""
-        self._over = True
-        if self._drawing is not None:
-            self._drawing.cancel()
-
-    def close(self) -> None:
-        """Nothing is held beside the deployment."""
-
-    def _complete(self, requests: Sequence[TokenRequest]) -> list[Sequence[Completion]]:
-        self._drawing = asyncio.run_coroutine_threadsafe(self._draw(requests), self._loop)
-        if self._over:
-            self._drawing.cancel()
-        try:
-            return self._drawing.result()
-        except CancelledError:
-            raise Left from None
-
-    async def _draw(self, requests: Sequence[TokenRequest]) -> list[Sequence[Completion]]:
-        handles: list[RequestHandle] = []
-        try:
-            for request in requests:
-                handles.append(self._driver.submit(request))
-            self.read += sum(len(request.prompt) for request in requests)
-            return [
-                await self._samples(handle, request)
-                for handle, request in zip(handles, requests, strict=True)
-            ]
-        finally:
-            for handle in handles:
-                self._driver.release(handle)
-
-    async def _samples(self, handle: RequestHandle, request: TokenRequest) -> list[Completion]:
-        parts: list[list[Event]] = [[] for _ in request.keys]
-        async for events in handle.events():
-            for event in events:
-                parts[event.sample].append(event)
-        return [completion_of(self.engine, sample, request) for sample in parts]
 
 
 async def solved(service: Service, program: ServedProgram, request: Request, body: ChatRequest) -> Response:
