@@ -25,6 +25,9 @@ from moevolve.tasks.agent_skills.suite import write as write_suite
 from moevolve.tasks.agent_skills.tree import Leaf, imported
 from moevolve.tasks.suite import own_settings
 
+HEARS = 0.2
+"""Seconds between looks for Ctrl-C while the caller waits: one that comes just before a wait does not end it."""
+
 
 class Run:
     """A run: iterate it for its journal entries as they come, or `wait` for its end.
@@ -64,7 +67,8 @@ class Run:
             MoevolveError: what ended the run early; a user's code raises whatever it raised.
         """
         if self._worker is not None:
-            self._worker.join()
+            while self._worker.is_alive():
+                self._worker.join(HEARS)
             self._worker.check()
         return self
 
@@ -214,7 +218,8 @@ class _Worker(threading.Thread):
                 ended = self._ended
                 fresh = self._read(cursor)
                 if not fresh and not ended:
-                    self._more.wait()
+                    while not self._more.wait(HEARS):
+                        pass
             yield from fresh
             cursor += len(fresh)
             if ended:

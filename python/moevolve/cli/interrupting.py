@@ -8,6 +8,9 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+HEARS = 0.2
+"""Seconds between looks for a signal: one that comes just before a wait, or to another thread, does not end the wait."""
+
 
 def interruptible(work: Callable[[], Result]) -> Result:
     """Runs `work`, so that Ctrl-C is heard at once although the work itself goes on to its end."""
@@ -22,7 +25,8 @@ def interruptible(work: Callable[[], Result]) -> Result:
 
     thread = Thread(target=run, daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(HEARS)
     if failed:
         raise failed[0]
     return done[0]
