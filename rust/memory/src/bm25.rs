@@ -2,7 +2,7 @@
 
 use heed::{AnyTls, RoTxn};
 
-use crate::postings::{Postings, length_of};
+use crate::postings::{Block, Postings, length_of};
 use crate::totals::Totals;
 
 const K1: f32 = 1.2;
@@ -81,42 +81,104 @@ impl Words {
         self.total.max(f32::MIN_POSITIVE)
     }
 
-    /// Adds every word's parts to the scores of its rows; false if a block is torn.
-    pub fn add(
+    /// The blocks of all words; None if one is torn.
+    pub fn held<'t>(
         &self,
-        txn: &RoTxn<'_, AnyTls>,
+        txn: &'t RoTxn<'_, AnyTls>,
         postings: Postings,
-        scores: &mut [f32],
-    ) -> heed::Result<bool> {
+    ) -> heed::Result<Option<Held<'_, 't>>> {
+        let mut blocks = Vec::with_capacity(self.words.len());
         for word in &self.words {
-            let norm = |length: u8| self.norms[usize::from(length)];
-            let whole = if word.rows < TABLED {
-                postings.walk(txn, &word.text, |block| {
+            let Some(of) = postings.blocks(txn, &word.text)? else {
+                return Ok(None);
+            };
+            blocks.push(of);
+        }
+        Ok(Some(Held {
+            words: self,
+            blocks,
+        }))
+    }
+}
+
+/// A query's words with their blocks.
+pub struct Held<'w, 't> {
+    words: &'w Words,
+    blocks: Vec<Vec<Block<'t>>>,
+}
+
+impl Held<'_, '_> {
+    /// Adds every word's parts to the scores of the rows from `first` on, as many as there are scores.
+    pub fn add(&self, first: u32, scores: &mut [f32]) {
+        let end = u64::from(first) + scores.len() as u64;
+        for (word, blocks) in self.words.words.iter().zip(&self.blocks) {
+            let begin = blocks.partition_point(|block| block.first <= first);
+            let within = blocks[begin.saturating_sub(1)..].iter();
+            let within = within.take_while(|block| u64::from(block.first) < end);
+            let norm = |length: u8| self.words.norms[usize::from(length)];
+            if word.rows < TABLED {
+                for block in within {
                     block.each(|row, count, length| {
-                        if let Some(score) = scores.get_mut(row as usize) {
+                        if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
                             *score += part(word.weight, count, norm(length));
                         }
                     });
-                })?
-            } else {
-                let mut table = [[0.0; 256]; MOST + 1];
-                for (count, lengths) in table.iter_mut().enumerate().skip(1) {
-                    for (score, norm) in lengths.iter_mut().zip(self.norms.iter()) {
-                        *score = part(word.weight, count as u8, *norm);
-                    }
                 }
-                postings.walk(txn, &word.text, |block| {
-                    block.each(|row, count, length| {
-                        if let Some(score) = scores.get_mut(row as usize) {
-                            *score += table[usize::from(count).min(MOST)][usize::from(length)];
-                        }
-                    });
-                })?
-            };
-            if !whole {
-                return Ok(false);
+                continue;
+            }
+            let mut table = [[0.0; 256]; MOST + 1];
+            for (count, lengths) in table.iter_mut().enumerate().skip(1) {
+                for (score, norm) in lengths.iter_mut().zip(self.words.norms.iter()) {
+                    *score = part(word.weight, count as u8, *norm);
+                }
+            }
+            for block in within {
+                block.each(|row, count, length| {
+                    if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
+                        *score += table[usize::from(count).min(MOST)][usize::from(length)];
+                    }
+                });
             }
         }
-        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::postings::{Posting, encode};
+
+    proptest! {
+        #[test]
+        fn parts_of_the_rows_add_up_to_the_same(
+            held in prop::collection::vec(prop::collection::btree_map(0u32..3000, (1u8..=255, any::<u8>()), 1..600), 1..4),
+            middle in 1usize..3000, common in any::<bool>(),
+        ) {
+            let rows = if common { TABLED } else { 1 };
+            let word = |_| Word { text: String::new(), weight: 0.7, rows };
+            let norms = Box::new(std::array::from_fn(|code| 0.3 + code as f32));
+            let words = Words { words: (0..held.len()).map(word).collect(), total: 1.0, norms };
+            let files: Vec<Vec<(u32, Vec<u8>)>> = held.iter().map(|rows| {
+                let all: Vec<Posting> = rows.iter().map(|(&row, &(count, length))| Posting { row, count, length }).collect();
+                all.chunks(200).map(|part| (part[0].row, encode(part))).collect()
+            }).collect();
+            let blocks: Vec<Vec<Block<'_>>> = files.iter().map(|files| {
+                files.iter().map(|(first, value)| Block::read(*first, value).unwrap()).collect()
+            }).collect();
+            let mut wanted = vec![0.0f32; 3000];
+            for rows in &held {
+                for (&row, &(count, length)) in rows {
+                    wanted[row as usize] += part(0.7, count, words.norms[usize::from(length)]);
+                }
+            }
+            let known = Held { words: &words, blocks };
+            let mut halves = vec![0.0f32; 3000];
+            let (left, right) = halves.split_at_mut(middle);
+            known.add(0, left);
+            known.add(middle as u32, right);
+            prop_assert_eq!(halves, wanted);
+        }
     }
 }

@@ -87,6 +87,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 pub struct CodedQuery {
     /// For every word of a code, its bits of each plane.
     pub planes: Vec<[u64; PLANES]>,
+    /// For every four dimensions, the sum of their levels by which of them are set in a code.
+    pub tables: Vec<[u8; 16]>,
     /// The estimate is factor * (slope * ones + step * weighted - total) + offset + bias.
     pub slope: f32,
     pub step: f32,
@@ -104,6 +106,7 @@ impl CodedQuery {
         let levels = ((1 << PLANES) - 1) as f32;
         let step = ((high - low) / levels).max(f32::MIN_POSITIVE);
         let mut planes = vec![[0; PLANES]; rotated.len() / 64];
+        let mut tables = vec![[0; 16]; rotated.len() / 4];
         let mut total = 0.0;
         for (index, x) in rotated.iter().enumerate() {
             let level = ((x - low) / step).round().clamp(0.0, levels) as u64;
@@ -111,9 +114,13 @@ impl CodedQuery {
             for (plane, bits) in planes[index / 64].iter_mut().enumerate() {
                 *bits |= (level >> plane & 1) << (index % 64);
             }
+            for (bits, sum) in tables[index / 4].iter_mut().enumerate() {
+                *sum += (bits >> (index % 4) & 1) as u8 * level as u8;
+            }
         }
         Self {
             planes,
+            tables,
             slope: 2.0 * low,
             step: 2.0 * step,
             total,

@@ -39,7 +39,7 @@ pub fn length_of(code: u8) -> f32 {
 
 /// Rows of one word, as they lie on file.
 pub struct Block<'a> {
-    first: u32,
+    pub first: u32,
     width: usize,
     offsets: &'a [u8],
     pub counts: &'a [u8],
@@ -142,7 +142,7 @@ impl<'a> Block<'a> {
 }
 
 /// The value of a block of ascending rows.
-fn encode(postings: &[Posting]) -> Vec<u8> {
+pub fn encode(postings: &[Posting]) -> Vec<u8> {
     let first = postings[0].row;
     let width = match postings[postings.len() - 1].row - first {
         0..=0xFF => 1,
@@ -296,23 +296,23 @@ impl Postings {
         Ok(first.and_then(|first| Block::read(first, value)?.find(row)))
     }
 
-    /// Calls `each` with every block of a word, in the order of its rows; false if one is torn.
-    pub fn walk(
+    /// Every block of a word, in the order of its rows; None if one is torn.
+    pub fn blocks<'t>(
         &self,
-        txn: &RoTxn<'_, AnyTls>,
+        txn: &'t RoTxn<'_, AnyTls>,
         word: &str,
-        mut each: impl FnMut(&Block<'_>),
-    ) -> heed::Result<bool> {
+    ) -> heed::Result<Option<Vec<Block<'t>>>> {
         let prefix = [word.as_bytes(), b"\0"].concat();
+        let mut blocks = Vec::new();
         for item in self.blocks.prefix_iter(txn, &prefix)? {
             let (key, value) = item?;
             let block = row_of(&key[prefix.len()..]).and_then(|first| Block::read(first, value));
             let Some(block) = block else {
-                return Ok(false);
+                return Ok(None);
             };
-            each(&block);
+            blocks.push(block);
         }
-        Ok(true)
+        Ok(Some(blocks))
     }
 }
 

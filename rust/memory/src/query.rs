@@ -97,6 +97,13 @@ impl Best {
         }
     }
 
+    /// The best of both; `other` has later rows.
+    pub fn and(mut self, other: Self) -> Self {
+        self.rows.extend(other.rows);
+        self.cut();
+        self
+    }
+
     /// Those that are kept, in no order.
     pub fn rows(mut self) -> Vec<u32> {
         self.cut();
@@ -121,6 +128,13 @@ mod tests {
             for (row, score) in scores.iter().enumerate() {
                 best.push(f32::from(*score), row as u32);
             }
+            let mut parts = [Best::new(limit), Best::new(limit)];
+            for (row, score) in scores.iter().enumerate() {
+                parts[usize::from(row >= scores.len() / 3)].push(f32::from(*score), row as u32);
+            }
+            let [first, second] = parts;
+            let mut joined = first.and(second).rows();
+            joined.sort_unstable();
             let mut all: Vec<(f32, u32)> = scores.iter().enumerate().map(|(row, score)| (f32::from(*score), row as u32)).collect();
             all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             all.truncate(limit);
@@ -128,7 +142,8 @@ mod tests {
             wanted.sort_unstable();
             let mut rows = best.rows();
             rows.sort_unstable();
-            prop_assert_eq!(rows, wanted);
+            prop_assert_eq!(&rows, &wanted);
+            prop_assert_eq!(joined, wanted);
         }
     }
 }

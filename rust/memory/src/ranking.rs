@@ -3,8 +3,14 @@
 //! Words and vectors are weighed row by row before any is left out, so that a row which is good in both is among the best
 //! though neither ranking alone would name it.
 
+use std::ops::Range;
+use std::panic::resume_unwind;
+
+use crate::codes;
 use crate::filter::Allowed;
 use crate::query::{Best, Weights};
+#[cfg(target_arch = "x86_64")]
+use crate::simd;
 
 /// Dense numbers by row, kept between queries: all scores are zero there.
 #[derive(Default)]
@@ -67,63 +73,109 @@ impl Mix {
     }
 }
 
+/// Rows that are worth a second thread.
+const SPLIT: usize = 1 << 16;
+
+/// Words of 64 rows whose cosines are estimated together.
+const TOGETHER: usize = codes::BLOCK / 64;
+
 /// The rows of a query with what is known of them.
 pub struct Rows<'a> {
     pub allowed: &'a Allowed,
     pub mix: Mix,
-    /// Cosines by row, negative infinity where a row has no vector; None without a vector in the query.
-    pub cosines: Option<&'a [f32]>,
+    /// Whether the query has a vector, and rows cosines: negative infinity where one has no vector.
+    pub vector: bool,
+    /// What scores by words are multiplied with.
+    pub unit: f32,
+    /// How many are wanted.
+    pub limit: usize,
 }
 
 impl Rows<'_> {
-    /// The best rows in no order, by their words' sums (in units of 1 / `unit`) and their cosines. Rows that have neither
-    /// are passed over.
-    pub fn top(&self, scores: &[f32], unit: f32, limit: usize) -> Vec<u32> {
+    /// The best rows in no order, by their words' sums and their cosines, which `fill` completes: it is given a row and the
+    /// numbers of all rows from there to some other. Rows that have neither are passed over.
+    pub fn top(
+        &self,
+        scores: &mut [f32],
+        cosines: &mut [f32],
+        fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    ) -> Vec<u32> {
+        let count = self.allowed.bits.len();
+        let best = |words: Range<usize>, scores: &mut [f32], cosines: &mut [f32]| {
+            fill(64 * words.start, scores, cosines);
+            self.best(words, scores, cosines)
+        };
+        if 64 * count < SPLIT {
+            return best(0..count, scores, cosines).rows();
+        }
+        let middle = (count / 2).next_multiple_of(TOGETHER);
+        let (early_scores, late_scores) = scores.split_at_mut(64 * middle);
+        let (early_cosines, late_cosines) = cosines.split_at_mut(cosines.len().min(64 * middle));
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| best(middle..count, late_scores, late_cosines));
+            let early = best(0..middle, early_scores, early_cosines);
+            early.and(late.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+        .rows()
+    }
+
+    /// The best of the rows of some words of the allowed rows' bits, by the numbers of these rows.
+    fn best(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.top_wide(scores, unit, limit) };
+            return unsafe { self.best_wide(words, scores, cosines) };
+        } else if simd::has_avx2() {
+            // SAFETY: the processor has what the function is compiled for.
+            return unsafe { self.best_narrow(words, scores, cosines) };
         }
-        self.top_plain(scores, unit, limit)
+        self.best_plain(words, scores, cosines)
     }
 
     /// # Safety
     /// The processor has AVX-512 F.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn top_wide(&self, scores: &[f32], unit: f32, limit: usize) -> Vec<u32> {
-        self.top_plain(scores, unit, limit)
+    unsafe fn best_wide(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+        self.best_plain(words, scores, cosines)
+    }
+
+    /// # Safety
+    /// The processor has AVX2.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    unsafe fn best_narrow(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+        self.best_plain(words, scores, cosines)
     }
 
     #[inline(always)]
-    fn top_plain(&self, scores: &[f32], unit: f32, limit: usize) -> Vec<u32> {
-        let mut best = Best::new(limit);
+    fn best_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+        let mut best = Best::new(self.limit);
         // By words alone a row scores above zero or has none of them.
-        if self.cosines.is_none() && self.mix.rises() {
+        if !self.vector && self.mix.rises() {
             best.floor = 0.0;
         }
         let mut values = [0.0f32; 64];
-        let (scored, _) = scores.as_chunks::<64>();
+        let (scores, _) = scores.as_chunks::<64>();
+        let (cosines, _) = cosines.as_chunks::<64>();
         let (trusted, _) = self.allowed.trust.each.as_chunks::<64>();
         let same = [self.allowed.trust.same; 64];
-        let cosines = self.cosines.map(|cosines| cosines.as_chunks::<64>().0);
-        for (index, &bits) in self.allowed.bits.iter().enumerate() {
+        for (place, index) in words.enumerate() {
+            let bits = self.allowed.bits[index];
             if bits == 0 {
                 continue;
             }
-            let words = &scored[index];
+            let words = &scores[place];
             let trust = trusted.get(index).unwrap_or(&same);
-            match cosines.map(|cosines| &cosines[index]) {
-                None => {
-                    for lane in 0..64 {
-                        values[lane] = self.mix.score(words[lane] * unit, 0.0, trust[lane]);
-                    }
+            if self.vector {
+                let cosines = &cosines[place];
+                for lane in 0..64 {
+                    let near = self.mix.nearness(cosines[lane]);
+                    values[lane] = self.mix.score(words[lane] * self.unit, near, trust[lane]);
                 }
-                Some(cosines) => {
-                    for lane in 0..64 {
-                        let near = self.mix.nearness(cosines[lane]);
-                        values[lane] = self.mix.score(words[lane] * unit, near, trust[lane]);
-                    }
+            } else {
+                for lane in 0..64 {
+                    values[lane] = self.mix.score(words[lane] * self.unit, 0.0, trust[lane]);
                 }
             }
             if !values
@@ -140,21 +192,14 @@ impl Rows<'_> {
             while left != 0 {
                 let lane = left.trailing_zeros() as usize;
                 left &= left - 1;
-                let row = 64 * index + lane;
-                if self.speaks(scores, row) {
-                    best.push(values[lane], row as u32);
+                // It has one of the words, or a vector.
+                let near = self.vector && cosines[place][lane] > f32::NEG_INFINITY;
+                if words[lane] > 0.0 || near {
+                    best.push(values[lane], (64 * index + lane) as u32);
                 }
             }
         }
-        best.rows()
-    }
-
-    /// Whether a row has one of the words, or a vector.
-    fn speaks(&self, scores: &[f32], row: usize) -> bool {
-        scores[row] > 0.0
-            || self
-                .cosines
-                .is_some_and(|cosines| cosines[row] > f32::NEG_INFINITY)
+        best
     }
 }
 
@@ -188,22 +233,79 @@ mod tests {
                 ..Weights::default()
             };
             let mix = Mix::of(weights, true, vector);
-            let query = Rows { allowed: &allowed, mix, cosines: vector.map(|_| &cosines[..]) };
+            let query = Rows { allowed: &allowed, mix, vector: vector.is_some(), unit: 0.25, limit };
             let score = |row: &u32| {
                 let index = *row as usize;
                 let near = vector.map_or(0.0, |_| mix.nearness(cosines[index]));
                 mix.score(words[index] * 0.25, near, allowed.trust.get(*row))
             };
-            let mut wanted: Vec<u32> = allowed.rows().filter(|row| query.speaks(&words, *row as usize)).collect();
+            let mut wanted: Vec<u32> = allowed.rows().filter(|row| {
+                let index = *row as usize;
+                words[index] > 0.0 || (vector.is_some() && cosines[index] > f32::NEG_INFINITY)
+            }).collect();
             wanted.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
             wanted.truncate(limit);
             wanted.sort_unstable();
-            let mut plain = query.top_plain(&words, 0.25, limit);
+            let mut plain = query.best_plain(0..4, &words, &cosines).rows();
             plain.sort_unstable();
-            let mut fast = query.top(&words, 0.25, limit);
+            let early = query.best(0..1, &words[..64], &cosines[..64]);
+            let mut parts = early.and(query.best(1..4, &words[64..], &cosines[64..])).rows();
+            parts.sort_unstable();
+            let (mut by_words, mut near) = (vec![0.0; 256], vec![0.0; 256]);
+            let mut fast = query.top(&mut by_words, &mut near, |first, a, b| {
+                a.copy_from_slice(&words[first..first + a.len()]);
+                b.copy_from_slice(&cosines[first..first + b.len()]);
+            });
             fast.sort_unstable();
             prop_assert_eq!(&plain, &wanted);
+            prop_assert_eq!(&parts, &wanted);
             prop_assert_eq!(&fast, &wanted);
+        }
+    }
+
+    #[test]
+    fn two_threads_see_every_row_once() {
+        for (count, vector) in [
+            (SPLIT / 64, true),
+            (SPLIT / 64 + 12, true),
+            (SPLIT / 64 + 4, false),
+        ] {
+            let size = 64 * count;
+            let allowed = Allowed {
+                bits: vec![u64::MAX; count],
+                count: size,
+                trust: Trust {
+                    same: 0.5,
+                    each: vec![],
+                },
+            };
+            let mix = Mix::of(Weights::default(), true, vector.then_some(0.0));
+            let rows = Rows {
+                allowed: &allowed,
+                mix,
+                vector,
+                unit: 1.0,
+                limit: 5,
+            };
+            let words = |row: usize| ((row * 7919) % size) as f32 / size as f32;
+            let (mut scores, mut cosines) =
+                (vec![0.0; size], vec![0.0; if vector { size } else { 0 }]);
+            let mut found = rows.top(&mut scores, &mut cosines, |first, scores, cosines| {
+                for (index, score) in scores.iter_mut().enumerate() {
+                    *score += words(first + index);
+                }
+                cosines.fill(0.1);
+            });
+            let mut all: Vec<u32> = (0..size as u32).collect();
+            all.sort_by(|a, b| {
+                words(*b as usize)
+                    .total_cmp(&words(*a as usize))
+                    .then(a.cmp(b))
+            });
+            found.sort_unstable();
+            all.truncate(5);
+            all.sort_unstable();
+            assert_eq!(found, all);
         }
     }
 }

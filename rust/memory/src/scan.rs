@@ -14,35 +14,50 @@ use crate::vectors::{BLOCK, Vectors};
 /// With so many allowed rows every product is computed.
 const EXACT: usize = 4096;
 
-/// Rows that are worth a second thread.
-const SPLIT: usize = 1 << 18;
+/// Rows whose cosines are estimated: a query, and the blocks of codes that hold allowed rows, by their numbers.
+pub struct Estimates<'t> {
+    query: CodedQuery,
+    blocks: Vec<(usize, Block<'t>)>,
+}
 
-/// The codes of as many rows as a block has, and where their estimates go.
-type Part<'a, 'o> = (Block<'a>, &'o mut [f32; codes::BLOCK]);
+impl Estimates<'_> {
+    /// Writes the cosines of the rows from `first` on, the first of a block, as many as `out` has room for.
+    pub fn write(&self, first: usize, out: &mut [f32]) {
+        let (out, _) = out.as_chunks_mut();
+        let first = first / codes::BLOCK;
+        let begin = self.blocks.partition_point(|(number, _)| *number < first);
+        for (number, block) in &self.blocks[begin..] {
+            let Some(out) = out.get_mut(number - first) else {
+                break;
+            };
+            simd::estimate(block, &self.query, out);
+        }
+    }
+}
 
-/// Writes the cosine of every allowed row, negative infinity where a row has no vector; other rows are left as they are
-/// or get a number too.
+/// Writes the cosine of every allowed row, negative infinity where a row has no vector, or returns what estimates the rest
+/// of them; other rows are left as they are or get a number too.
 ///
 /// # Errors
 /// `Torn` with the database whose block does not fit.
-pub fn cosines(
-    txn: &RoTxn<'_, AnyTls>,
+pub fn cosines<'t>(
+    txn: &'t RoTxn<'_, AnyTls>,
     path: &Path,
     vectors: Vectors,
     query: &[f32],
     centre: &[f32],
     allowed: &Allowed,
     out: &mut [f32],
-) -> Work<()> {
+) -> Work<Option<Estimates<'t>>> {
     if allowed.count <= EXACT {
-        return exact(txn, path, vectors, query, allowed.rows(), |row, cosine| {
+        exact(txn, path, vectors, query, allowed.rows(), |row, cosine| {
             out[row as usize] = cosine;
-        });
+        })?;
+        return Ok(None);
     }
     let words = words_of(query.len());
-    let coded = CodedQuery::of(query, centre);
-    let mut parts: Vec<Part<'_, '_>> = Vec::new();
-    let (chunks, _) = out.as_chunks_mut();
+    let mut blocks = Vec::new();
+    let (chunks, _) = out.as_chunks_mut::<{ codes::BLOCK }>();
     let wanted = allowed.bits.chunks(codes::BLOCK / 64).zip(chunks);
     for (number, (bits, out)) in wanted.enumerate() {
         if bits.iter().all(|word| *word == 0) {
@@ -53,24 +68,10 @@ pub fn cosines(
             continue;
         };
         let block = Block::read(value, words).ok_or_else(|| torn(path, "codes"))?;
-        parts.push((block, out));
+        blocks.push((number, block));
     }
-    let estimate = |parts: &mut [Part<'_, '_>]| {
-        for (block, out) in parts {
-            simd::estimate(block, &coded, out);
-        }
-    };
-    if allowed.bits.len() * 64 >= SPLIT {
-        let middle = parts.len() / 2;
-        let (left, right) = parts.split_at_mut(middle);
-        std::thread::scope(|scope| {
-            scope.spawn(|| estimate(right));
-            estimate(left);
-        });
-    } else {
-        estimate(&mut parts);
-    }
-    Ok(())
+    let query = CodedQuery::of(query, centre);
+    Ok(Some(Estimates { query, blocks }))
 }
 
 /// Calls `each` with the exact cosine of ascending rows, negative infinity where a row has no vector; errors as of

@@ -70,7 +70,8 @@ impl MemoryStore {
             scratch.words.resize(size.max(scratch.words.len()), 0.0);
             let scores = &mut scratch.words[..size];
             let mut mean = None;
-            let mut cosines = None;
+            let mut estimates = None;
+            let mut cosines: &mut [f32] = &mut [];
             if let Some(vector) = &vector {
                 if vector.len() != totals.dimensions as usize {
                     return Err(dimensions("of the query", vector.len(), totals.dimensions).into());
@@ -80,20 +81,25 @@ impl MemoryStore {
                 mean = Some(product / totals.vectors as f32);
                 let centre = self.floats_of(txn, CENTRE, vector.len())?;
                 scratch.cosines.resize(size.max(scratch.cosines.len()), 0.0);
-                let out = &mut scratch.cosines[..size];
-                scan::cosines(txn, path, self.vectors, vector, &centre, &allowed, out)?;
-                cosines = Some(&*out);
+                cosines = &mut scratch.cosines[..size];
+                estimates =
+                    scan::cosines(txn, path, self.vectors, vector, &centre, &allowed, cosines)?;
             }
             let mut words = None;
             let mut asked = None;
             if let Some(text) = query.text {
                 let known = Words::of(txn, self.postings, &totals, &words::counted(text))?;
                 asked = Some(Asked::of(text, |word| known.common(word, totals.kept)));
-                if !known.add(txn, self.postings, scores)? {
-                    return Err(torn(path, "postings").into());
-                }
                 words = Some(known);
             }
+            let held = match &words {
+                Some(words) => Some(
+                    words
+                        .held(txn, self.postings)?
+                        .ok_or_else(|| torn(path, "postings"))?,
+                ),
+                None => None,
+            };
             let mix = Mix::of(query.weights, words.is_some(), mean);
             let rows = if unordered {
                 let rows: Vec<u32> = allowed.rows().collect();
@@ -102,10 +108,18 @@ impl MemoryStore {
                 let rows = Rows {
                     allowed: &allowed,
                     mix,
-                    cosines,
+                    vector: mean.is_some(),
+                    unit: words.as_ref().map_or(1.0, |words| 1.0 / words.total()),
+                    limit: pool,
                 };
-                let unit = words.as_ref().map_or(1.0, |words| 1.0 / words.total());
-                let mut best = rows.top(scores, unit, pool);
+                let mut best = rows.top(scores, cosines, |first, scores, cosines| {
+                    if let Some(estimates) = &estimates {
+                        estimates.write(first, cosines);
+                    }
+                    if let Some(held) = &held {
+                        held.add(first as u32, scores);
+                    }
+                });
                 best.sort_unstable();
                 best
             };
