@@ -18,7 +18,7 @@ from moevolve.agents.host import ProgramHost
 from moevolve.auditor import sources
 from moevolve.loop.optimise.proposers import literals, operators, statements
 from moevolve.proposers.checks import compiles
-from moevolve.proposers.operators import errors, parameters, structure, wording
+from moevolve.proposers.operators import errors, parameters, staging, structure, wording
 from moevolve.proposers.operators.operator import Inapplicable, Operator, parsed
 from moevolve.proposers.operators.proposer import OPERATORS, Operators, weighed
 from moevolve.proposers.proposer import ProposalContext
@@ -292,6 +292,32 @@ def test_an_agent_in_boxes_gets_further_runs_by_a_file_beside_it() -> None:
         .candidates
         for edit in edits
     )
+
+
+def test_stages_are_edited_one_by_one() -> None:
+    files: dict[str, str] = {}
+    for seed in range(20):
+        edit = (staging.votes, staging.retries)[seed % 2]
+        before = stages_of(files)
+        files[STAGES] = edit(files, Random(seed)).text
+        after = stages_of(files)
+        assert (before.votes != after.votes, before.retries != after.retries) == (
+            seed % 2 == 0,
+            seed % 2 == 1,
+        )
+    with pytest.raises(Inapplicable):
+        staging.votes({STAGES: "votes = 99"}, Random(1))
+
+
+def test_an_agent_in_boxes_votes_by_a_file_beside_it() -> None:
+    toml = 'kind = "command"\nargv = ["python", "solve.py"]\n'
+    files = FILES | {"agent.toml": toml}
+    for key in range(40):
+        context = ProposalContext(Genome(files=files), key, lambda _: [])
+        for edits in Operators().propose(brief(files), context).candidates:
+            assert all(edit.path == STAGES for edit in edits if edit.operator == "vote")
+            files |= {edit.path: edit.text for edit in edits if edit.operator == "vote"}
+    assert STAGES in files
 
 
 @pytest.mark.parametrize("operator", [errors.retry_told, errors.mistakes])

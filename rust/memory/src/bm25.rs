@@ -87,57 +87,63 @@ impl Words {
         txn: &'t RoTxn<'_, AnyTls>,
         postings: Postings,
     ) -> heed::Result<Option<Held<'_, 't>>> {
-        let mut blocks = Vec::with_capacity(self.words.len());
+        let mut words = Vec::with_capacity(self.words.len());
         for word in &self.words {
-            let Some(of) = postings.blocks(txn, &word.text)? else {
+            let Some(blocks) = postings.blocks(txn, &word.text)? else {
                 return Ok(None);
             };
-            blocks.push(of);
+            words.push((Parts::of(word, &self.norms), blocks));
         }
-        Ok(Some(Held {
-            words: self,
-            blocks,
-        }))
+        Ok(Some(Held { words }))
+    }
+}
+
+/// What a word adds to a row's score, by how often the row holds it and by the row's length.
+enum Parts<'w> {
+    Computed(f32, &'w [f32; 256]),
+    Tabled(Box<[[f32; 256]; MOST + 1]>),
+}
+
+impl<'w> Parts<'w> {
+    fn of(word: &Word, norms: &'w [f32; 256]) -> Self {
+        if word.rows < TABLED {
+            return Self::Computed(word.weight, norms);
+        }
+        let mut table = Box::new([[0.0; 256]; MOST + 1]);
+        for (count, lengths) in table.iter_mut().enumerate().skip(1) {
+            for (score, norm) in lengths.iter_mut().zip(norms) {
+                *score = part(word.weight, count as u8, *norm);
+            }
+        }
+        Self::Tabled(table)
     }
 }
 
 /// A query's words with their blocks.
 pub struct Held<'w, 't> {
-    words: &'w Words,
-    blocks: Vec<Vec<Block<'t>>>,
+    words: Vec<(Parts<'w>, Vec<Block<'t>>)>,
 }
 
 impl Held<'_, '_> {
     /// Adds every word's parts to the scores of the rows from `first` on, as many as there are scores.
     pub fn add(&self, first: u32, scores: &mut [f32]) {
         let end = u64::from(first) + scores.len() as u64;
-        for (word, blocks) in self.words.words.iter().zip(&self.blocks) {
+        for (parts, blocks) in &self.words {
             let begin = blocks.partition_point(|block| block.first <= first);
             let within = blocks[begin.saturating_sub(1)..].iter();
-            let within = within.take_while(|block| u64::from(block.first) < end);
-            let norm = |length: u8| self.words.norms[usize::from(length)];
-            if word.rows < TABLED {
-                for block in within {
-                    block.each(|row, count, length| {
+            for block in within.take_while(|block| u64::from(block.first) < end) {
+                match parts {
+                    Parts::Computed(weight, norms) => block.each(|row, count, length| {
                         if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
-                            *score += part(word.weight, count, norm(length));
+                            *score += part(*weight, count, norms[usize::from(length)]);
                         }
-                    });
+                    }),
+                    Parts::Tabled(table) => block.each(|row, count, length| {
+                        if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
+                            *score += table[usize::from(count).min(MOST)][usize::from(length)];
+                        }
+                    }),
                 }
-                continue;
-            }
-            let mut table = [[0.0; 256]; MOST + 1];
-            for (count, lengths) in table.iter_mut().enumerate().skip(1) {
-                for (score, norm) in lengths.iter_mut().zip(self.words.norms.iter()) {
-                    *score = part(word.weight, count as u8, *norm);
-                }
-            }
-            for block in within {
-                block.each(|row, count, length| {
-                    if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
-                        *score += table[usize::from(count).min(MOST)][usize::from(length)];
-                    }
-                });
             }
         }
     }
@@ -173,7 +179,8 @@ mod tests {
                     wanted[row as usize] += part(0.7, count, words.norms[usize::from(length)]);
                 }
             }
-            let known = Held { words: &words, blocks };
+            let parts = words.words.iter().map(|word| Parts::of(word, &words.norms));
+            let known = Held { words: parts.zip(blocks).collect() };
             let mut halves = vec![0.0f32; 3000];
             let (left, right) = halves.split_at_mut(middle);
             known.add(0, left);

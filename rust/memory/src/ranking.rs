@@ -76,6 +76,9 @@ impl Mix {
 /// Rows that are worth a second thread.
 const SPLIT: usize = 1 << 16;
 
+/// Words of 64 rows whose numbers are completed and looked at before the next ones': they stay in the processor's cache.
+const STRIP: usize = 128 * TOGETHER;
+
 /// Words of 64 rows whose cosines are estimated together.
 const TOGETHER: usize = codes::BLOCK / 64;
 
@@ -102,8 +105,20 @@ impl Rows<'_> {
     ) -> Vec<u32> {
         let count = self.allowed.bits.len();
         let best = |words: Range<usize>, scores: &mut [f32], cosines: &mut [f32]| {
-            fill(64 * words.start, scores, cosines);
-            self.best(words, scores, cosines)
+            let mut best = Best::new(self.limit);
+            // By words alone a row scores above zero or has none of them.
+            if !self.vector && self.mix.rises() {
+                best.floor = 0.0;
+            }
+            for start in words.clone().step_by(STRIP) {
+                let strip = start..words.end.min(start + STRIP);
+                let rows = 64 * (strip.start - words.start)..64 * (strip.end - words.start);
+                let scores = &mut scores[rows.clone()];
+                let cosines = cosines.get_mut(rows).unwrap_or_default();
+                fill(64 * start, scores, cosines);
+                self.look(strip, scores, cosines, &mut best);
+            }
+            best
         };
         if 64 * count < SPLIT {
             return best(0..count, scores, cosines).rows();
@@ -119,42 +134,49 @@ impl Rows<'_> {
         .rows()
     }
 
-    /// The best of the rows of some words of the allowed rows' bits, by the numbers of these rows.
-    fn best(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+    /// Looks for the best among the rows of some words of the allowed rows' bits, by the numbers of these rows.
+    fn look(&self, words: Range<usize>, scores: &[f32], cosines: &[f32], best: &mut Best) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.best_wide(words, scores, cosines) };
+            return unsafe { self.look_wide(words, scores, cosines, best) };
         } else if simd::has_avx2() {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.best_narrow(words, scores, cosines) };
+            return unsafe { self.look_narrow(words, scores, cosines, best) };
         }
-        self.best_plain(words, scores, cosines)
+        self.look_plain(words, scores, cosines, best);
     }
 
     /// # Safety
     /// The processor has AVX-512 F.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn best_wide(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
-        self.best_plain(words, scores, cosines)
+    unsafe fn look_wide(
+        &self,
+        words: Range<usize>,
+        scores: &[f32],
+        cosines: &[f32],
+        best: &mut Best,
+    ) {
+        self.look_plain(words, scores, cosines, best);
     }
 
     /// # Safety
     /// The processor has AVX2.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    unsafe fn best_narrow(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
-        self.best_plain(words, scores, cosines)
+    unsafe fn look_narrow(
+        &self,
+        words: Range<usize>,
+        scores: &[f32],
+        cosines: &[f32],
+        best: &mut Best,
+    ) {
+        self.look_plain(words, scores, cosines, best);
     }
 
     #[inline(always)]
-    fn best_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
-        let mut best = Best::new(self.limit);
-        // By words alone a row scores above zero or has none of them.
-        if !self.vector && self.mix.rises() {
-            best.floor = 0.0;
-        }
+    fn look_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32], best: &mut Best) {
         let mut values = [0.0f32; 64];
         let (scores, _) = scores.as_chunks::<64>();
         let (cosines, _) = cosines.as_chunks::<64>();
@@ -199,7 +221,6 @@ impl Rows<'_> {
                 }
             }
         }
-        best
     }
 }
 
@@ -246,11 +267,23 @@ mod tests {
             wanted.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
             wanted.truncate(limit);
             wanted.sort_unstable();
-            let mut plain = query.best_plain(0..4, &words, &cosines).rows();
-            plain.sort_unstable();
-            let early = query.best(0..1, &words[..64], &cosines[..64]);
-            let mut parts = early.and(query.best(1..4, &words[64..], &cosines[64..])).rows();
-            parts.sort_unstable();
+            let found = |middle: usize, plain: bool| {
+                let mut best = Best::new(limit);
+                for part in [0..middle, middle..4] {
+                    let rows = 64 * part.start..64 * part.end;
+                    let (scores, cosines) = (&words[rows.clone()], &cosines[rows]);
+                    if plain {
+                        query.look_plain(part.clone(), scores, cosines, &mut best);
+                    } else {
+                        query.look(part.clone(), scores, cosines, &mut best);
+                    }
+                }
+                let mut rows = best.rows();
+                rows.sort_unstable();
+                rows
+            };
+            let plain = found(4, true);
+            let parts = found(1, false);
             let (mut by_words, mut near) = (vec![0.0; 256], vec![0.0; 256]);
             let mut fast = query.top(&mut by_words, &mut near, |first, a, b| {
                 a.copy_from_slice(&words[first..first + a.len()]);

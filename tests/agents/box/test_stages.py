@@ -18,8 +18,10 @@ from command_line import call  # noqa: E402
 
 from moevolve.agents.box.host import BoxHost  # noqa: E402
 from moevolve.agents.box.records import Records, Repeats  # noqa: E402
-from moevolve.agents.box.stages import STAGES  # noqa: E402
+from moevolve.agents.box.stages import STAGES, stages_of  # noqa: E402
+from moevolve.agents.box.workspace import take  # noqa: E402
 from moevolve.agents.genome import Genome  # noqa: E402
+from moevolve.errors import UsageError  # noqa: E402
 from moevolve.protocol.completion import Completion  # noqa: E402
 from moevolve.protocol.requests import GenerateRequest, Outcome  # noqa: E402
 
@@ -100,6 +102,81 @@ def test_a_run_that_goes_on_hears_all_runs_and_a_replay_makes_them_again(tmp_pat
     repeats = Repeats()
     assert solved(genome, Careless(), Records(tmp_path / "other", file, repeats)) == first
     assert (repeats.executed, repeats.graded, repeats.drift) == (1, 0, 0)
+
+
+class Wavering(Model):
+    """Says one thing after another."""
+
+    def __init__(self, *said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def completion(self, request: GenerateRequest) -> Completion:
+        text = self.said[(len(self.asked) - 1) % len(self.said)]
+        return replace(Completion("", [1, 2], [-0.5] * 3, "stop"), text=text)
+
+
+def voting(script: str, votes: int, retries: int = 0, **settings: Any) -> Genome:
+    stages = f"votes = {votes}\nretries = {retries}\n"
+    return Genome(files={**command(script, **settings).files, STAGES: stages})
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (["8", "7", "7"], "7"),
+        (["8", "7", "9"], "8"),
+        (["7", "8", "8", "7", "9"], "7"),
+        (["no number", "8", "nothing", "7", "8"], "8"),
+        (["no number", "none", "7"], "7"),
+    ],
+)
+def test_the_commonest_answer_counts_of_equals_the_earliest_and_none_of_a_run_that_failed(
+    said: list[str], answer: str
+) -> None:
+    outcome = solved(voting(PARSES, len(said)), Wavering(*said))
+    assert (outcome.answer, outcome.failure, outcome.requests) == (answer, None, len(said)), outcome.detail
+
+
+def test_each_run_is_tried_again_and_where_none_answers_the_last_error_is_told() -> None:
+    outcome = solved(voting(PARSES, 2, retries=1), Wavering("a", "7", "b", "7"))
+    assert (outcome.answer, outcome.requests) == ("7", 4)
+    outcome = solved(voting(PARSES, 2, retries=1), Wavering("a", "b", "c", "d"))
+    assert (outcome.failure, outcome.requests) == ("error", 4) and "'d'" in outcome.detail
+
+
+def test_the_answer_that_counts_comes_with_what_its_run_left() -> None:
+    script = f"{ASK}\nfound = say('x')\nopen('answer.txt', 'x').write('same')\nopen('by', 'x').write(found)\n"
+    genome = voting(script, 3, answer="file:answer.txt")
+    made = host()
+    [outcome] = made.solve(genome, tasks(1), Wavering("first", "second", "third"), None, [1], workspaces=True)
+    left = take(outcome.workspace)
+    assert outcome.answer == "same" and left is not None and left.read("by", 100) == b"first"
+    left.close()
+    made.boxes.close()
+
+
+def test_votes_share_one_attempts_limits() -> None:
+    outcome = solved(voting(PARSES, 9), Wavering("7"), requests=3)
+    assert (outcome.failure, outcome.requests) == ("budget", 3)
+    outcome = solved(voting("import time\ntime.sleep(0.4)\nprint(7)\n", 9), Model(), seconds=1.0)
+    assert outcome.failure in (None, "timeout") and outcome.requests == 0
+
+
+def test_a_replay_makes_all_votes_again(tmp_path: Path) -> None:
+    genome, file = voting(PARSES, 3), tmp_path / "record"
+    first = solved(genome, Wavering("8", "7", "7"), Records(file))
+    heard = Wavering("8", "7", "7")
+    assert solved(genome, heard, Records(file)) == first and len(heard.asked) == 3
+    repeats = Repeats()
+    again = solved(genome, Wavering("8", "7", "7"), Records(tmp_path / "other", file, repeats))
+    assert again == first and (repeats.executed, repeats.graded, repeats.drift) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("text", ["votes = 0\n", "votes = 10\n", "votes = 'three'\n", "vote = 3\n"])
+def test_stages_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="agent.stages.toml"):
+        stages_of({STAGES: text})
 
 
 class Telling(AddingEndpoint):

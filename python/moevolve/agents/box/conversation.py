@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -148,19 +148,40 @@ class Conversation:
             self.attempt.end(end.answer, end.failure, end.detail)
 
     async def _live(self, nursery: Nursery) -> Answered:
-        """Runs the agent in a box, and again as its stages say."""
-        seconds = time_of(self._manifest, self.attempt.limits)
-        retries = stages_of(self._genome.files).retries
-        end, left = await self._run(nursery, self._task, self.attempt.key, seconds)
+        """Runs the agent in boxes as its stages say."""
+        stages = stages_of(self._genome.files)
+        left = time_of(self._manifest, self.attempt.limits)
+        own_key, runs = self.attempt.key, list[tuple[Answered, Workspace | None]]()
+        try:
+            for number in range(stages.votes):
+                if number:
+                    if left <= 0 or not self.attempt.open:
+                        break
+                    own_key = key(self.attempt.key, "vote", number)
+                end, left = await self._tried(nursery, own_key, left, stages.retries)
+                runs.append((end, self._workspace))
+                self._workspace = None
+            end, self._workspace = elected(runs)
+        finally:
+            for _, workspace in runs:
+                if workspace is not None and workspace is not self._workspace:
+                    workspace.close()
+        return end
+
+    async def _tried(
+        self, nursery: Nursery, own_key: int, seconds: float, retries: int
+    ) -> tuple[Answered, float]:
+        """One run, and others while it fails by its own doing, each told why; with the seconds that they left."""
+        end, left = await self._run(nursery, self._task, own_key, seconds)
         for number in range(retries):
             if end.failure not in RAISED or left <= 0 or not self.attempt.open:
                 break
             if self._workspace is not None:
                 self._workspace.close()
                 self._workspace = None
-            again = key(self.attempt.key, "retry", number)
+            again = key(own_key, "retry", number)
             end, left = await self._run(nursery, told(self._task, end.detail), again, left)
-        return end
+        return end, left
 
     async def _run(
         self, nursery: Nursery, task: PublicTask, own_key: int, seconds: float
@@ -296,6 +317,15 @@ class Conversation:
             reply = self._ask(kind, arguments)
             self._outstanding.add(reply)
             return await asyncio.shield(reply)
+
+
+def elected(runs: Sequence[tuple[Answered, Workspace | None]]) -> tuple[Answered, Workspace | None]:
+    """The first run of those that gave the commonest answer, of equals the earliest; the last run where none answered."""
+    votes = Counter(end.answer for end, _ in runs if end.failure is None)
+    if not votes:
+        return runs[-1]
+    most = max(votes.values())
+    return next(run for run in runs if run[0].failure is None and votes[run[0].answer] == most)
 
 
 def _refused(reply: Any) -> Response | None:

@@ -2,6 +2,7 @@
 change a program that is no function.
 
     retries = 1      # in agent.stages.toml: one more run where the first ended with an error, which it is told
+    votes = 3        # three runs, each with its retries, and the answer that most of them give
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ STAGES = "agent.stages.toml"
 RAISED = frozenset({"error", "crash", "malformed"})
 """Ends that the agent's own doing brought about, and that another run may avoid."""
 MOST = 4
-"""Further runs of an attempt."""
+"""Further runs where one failed."""
+MOST_VOTES = 9
+"""Runs whose answers are counted."""
 
 
 class Stages(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +35,15 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retries: Annotated[int, Meta(ge=0, le=MOST)] = 0
     """Further runs after one that ended by itself with an error, a crash or no answer; each is told why the one before
     did, and has what that left of the attempt's requests, tokens and time."""
+    votes: Annotated[int, Meta(ge=1, le=MOST_VOTES)] = 1
+    """Runs whose commonest answer is the attempt's, of equals the earliest, with the workspace that this run left. Each
+    may be tried again; none has answered that failed. All share the attempt's requests, tokens and time."""
+
+    def toml(self) -> str:
+        """The file that names them."""
+        default = Stages()
+        named = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return "".join(f"{name} = {value}\n" for name, value in named if value != getattr(default, name))
 
 
 def stages_of(files: Mapping[str, str]) -> Stages:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import dropwhile
 from random import Random
 
-from moevolve.agents.box.stages import MOST, RAISED, STAGES, stages_of
+from moevolve.agents.box.stages import RAISED
 from moevolve.agents.brief import Failure
-from moevolve.errors import UsageError
+from moevolve.proposers.operators import staging
 from moevolve.proposers.operators.layers import telling
 from moevolve.proposers.operators.operator import Change, Inapplicable
 from moevolve.proposers.operators.structure import FILE, wrapped
@@ -50,25 +50,13 @@ def retry_told(files: Mapping[str, str], failed: Sequence[Failure], rng: Random,
     if not any(each.failure in RAISED for each in failed):
         raise Inapplicable("no attempt has ended with an error")
     if boxed:
-        return _staged(files, rng)
+        return staging.retries(files, rng)
     samples = rng.choice((2, 3))
     source = telling(files)
     if IMPORT not in source:
         source = f"{source.rstrip()}\n\n\n{IMPORT}"
     summary = f"up to {samples} tries, each told the error of the one before"
     return wrapped({**files, FILE: source}, RETRY, summary, samples=samples)
-
-
-def _staged(files: Mapping[str, str], rng: Random) -> Change:
-    try:
-        now = stages_of(files).retries
-    except UsageError as error:
-        raise Inapplicable(str(error)) from None
-    more = rng.choice([count for count in range(1, MOST + 1) if count != now])
-    summary = (
-        f"up to {more} further run{'s' * (more != 1)} of an attempt, each told the error of the one before"
-    )
-    return Change(STAGES, f"retries = {more}\n", f"{STAGES}: {summary}")
 
 
 def mistakes(files: Mapping[str, str], failed: Sequence[Failure], rng: Random, boxed: bool) -> Change:

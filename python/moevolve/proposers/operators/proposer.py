@@ -9,13 +9,14 @@ from moevolve.agents.brief import Brief
 from moevolve.agents.genome import editable
 from moevolve.agents.host import Proposals
 from moevolve.agents.manifest import manifest_of
-from moevolve.proposers.operators import layers, parameters, structure, wording
+from moevolve.proposers.operators import layers, parameters, staging, structure, wording
 from moevolve.proposers.operators.crossing import crossover
 from moevolve.proposers.operators.errors import OF_FAILURES
 from moevolve.proposers.operators.operator import Inapplicable, Operator
 from moevolve.proposers.proposer import ProposalContext
 from moevolve.records import Edit
 
+VOTE = "vote"
 OPERATORS: dict[str, tuple[Operator, float]] = {
     "examples": (wording.examples, 3.0),
     "instruct": (wording.instruct, 2.0),
@@ -24,7 +25,7 @@ OPERATORS: dict[str, tuple[Operator, float]] = {
     "reorder": (wording.reorder, 0.5),
     "setting": (parameters.setting, 1.0),
     "constant": (parameters.constant, 0.5),
-    "vote": (structure.vote, 1.0),
+    VOTE: (structure.vote, 1.0),
     "retry": (structure.retry, 0.5),
     "revise": (structure.revise, 1.0),
     "recall": (structure.recall, 1.0),
@@ -67,6 +68,8 @@ class Operators:
                     changes = crossover(open_files, others, rng)
                 elif name in OF_FAILURES:
                     changes = [OF_FAILURES[name][0](open_files, brief.failures, rng, manifest.boxed)]
+                elif name == VOTE and manifest.boxed:
+                    changes = [staging.votes(open_files, rng)]
                 else:
                     changes = [OPERATORS[name][0](open_files, brief.successes, rng)]
             except Inapplicable:
