@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from moevolve.tasks import registry
+
+# No test stops the machine: what it commits, and what the commands that it types commit, need not wait for the disk.
+os.environ.setdefault("MOEVOLVE_SYNC", "off")
 
 # A busy machine makes an example late, never wrong.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

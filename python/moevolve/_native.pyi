@@ -751,6 +751,13 @@ def spawn(
         SandboxError: a step of the setup failed.
     """
 
+def synced() -> bool:
+    """Whether commits wait for the disk: unless the variable MOEVOLVE_SYNC is `off`.
+
+    Raises:
+        UsageError: the variable is neither `on` nor `off`.
+    """
+
 def probe() -> dict[str, list[str]]:
     """The names of the `layers` in force, and of those that are `missing`."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -74,6 +76,13 @@ class TestSuite:
         found = said(moevolve("validate", "dates", "--json"))
         assert found["ok"] and found["gate"]["tasks"] == 18 and 0.5 < found["gate"]["detectable"] < 0.9
         assert "which one decision spends" in moevolve("validate", "dates").stdout
+
+    @boxes
+    @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no /dev/shm")
+    def test_it_may_lie_where_boxes_have_folders_of_their_own(self, moevolve: Command) -> None:
+        with TemporaryDirectory(dir="/dev/shm") as folder:
+            assert moevolve("init", "suite", f"{folder}/dates").returncode == 0
+            assert said(moevolve("validate", f"{folder}/dates", "--json"))["ok"]
 
     @pytest.mark.parametrize(
         "judged",

@@ -63,6 +63,18 @@ class TestDoctor:
         done = moevolve("doctor")
         assert re.search(r"^(ok|!!)  sandbox\s+.*limits$", done.stdout, re.MULTILINE)
 
+    def test_records_that_do_not_wait_for_the_disk_are_told(
+        self, moevolve: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said = {}
+        for value in ("on", "off"):
+            monkeypatch.setenv("MOEVOLVE_SYNC", value)
+            said[value] = moevolve("doctor").stdout
+        assert "MOEVOLVE_SYNC=off" in said["off"] and "MOEVOLVE_SYNC" not in said["on"]
+        monkeypatch.setenv("MOEVOLVE_SYNC", "maybe")
+        done = moevolve("run", "small", "--out", "run", "--cycles", "1")
+        assert done.returncode == 2 and "MOEVOLVE_SYNC is `on`" in done.stderr
+
 
 def test_watching_without_a_terminal_says_what_to_do_instead(moevolve: Command) -> None:
     done = moevolve("watch")

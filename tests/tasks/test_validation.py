@@ -1,6 +1,7 @@
 """`validate` passes the primer and finds each kind of fault."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
@@ -8,11 +9,11 @@ import pytest
 
 from moevolve.errors import UsageError
 from moevolve.tasks.environment import Environment
-from moevolve.tasks.grading import CHECK_TIMEOUT, refused
+from moevolve.tasks.grading import CHECK_TIMEOUT, SUCCESS, refused
 from moevolve.tasks.skill import Generator, Skill
 from moevolve.tasks.suite import Suite, suite
 from moevolve.tasks.task import Task, Verdict
-from moevolve.tasks.validation import CONSTANT_LIMIT
+from moevolve.tasks.validation import CONSTANT_LIMIT, GLANCED
 
 
 def test_the_primer_proves_itself() -> None:
@@ -116,6 +117,23 @@ def test_checks_that_do_not_end_are_named_once_and_waited_for_once() -> None:
     ):
         odd.validate(200, judge)
     assert asked == [200]
+
+
+def test_where_an_answer_takes_a_process_cheap_ones_meet_few_tasks_and_the_best_of_them_more() -> None:
+    def generate(rng: Random, level: int) -> Task:
+        right = rng.choice(["yes", "yes", "no", "7"])
+        return Task(prompt=f"{many(rng)} {right}", answer=right, grade=lambda answer: float(answer == right))
+
+    met: Counter[str] = Counter()
+
+    def judge(given: Sequence[tuple[Task, str]]) -> list[Verdict]:
+        met.update(answer for _, answer in given)
+        return [SUCCESS if answer == task.answer else refused("wrong", "") for task, answer in given]
+
+    odd = Suite("odd", [Skill(path="text/odd", summary="", generator=generate)])
+    [leaf] = odd.validate(400, judge).leaves
+    assert leaf.gold == 1.0 and leaf.constant_answer == "yes" and leaf.constant == pytest.approx(0.5, abs=0.1)
+    assert met["a"] == GLANCED and 100 <= met["yes"] - 200 <= 100 + 2 * GLANCED + 40
 
 
 def test_tasks_that_differ_in_their_world_alone_are_a_space() -> None:

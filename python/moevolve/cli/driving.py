@@ -54,6 +54,7 @@ def drive(work: Drive, mode: str, past: RunView | None = None, run: Path | None 
 def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -> int:
     """Drives a run, says which walls its programs lack where that is known before, how to go on if it ends early, and prints
     its table when it has ended well."""
+    from moevolve import _native
     from moevolve.agents.process import in_force
     from moevolve.cli.optimising import ending, is_one
 
@@ -63,6 +64,8 @@ def to_its_end(work: Drive, out: Path, mode: str, past: RunView | None = None) -
         say(
             f"moevolve: programs run without some layers of the sandbox: {', '.join(missing)}; see `moevolve doctor`"
         )
+    if not _native.synced():
+        say("moevolve: MOEVOLVE_SYNC=off: records do not wait for the disk, and may be lost with the machine")
     try:
         drive(work, mode, past, out)
     except (KeyboardInterrupt, MoevolveError) as error:

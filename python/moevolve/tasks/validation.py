@@ -32,6 +32,9 @@ CONSTANTS = 8
 CHEAP = ("", "0", "1", "a", "yes", "no", "True", "None")
 PROBED = 100
 """Tasks that cheap answers are tried on where a process grades each."""
+GLANCED = 20
+"""Tasks of these that all cheap answers are tried on; the best `FINALISTS` of them are tried on the rest."""
+FINALISTS = 2
 SPACE = 200
 """Distinct tasks that a level needs, so that four splits of it can be drawn from."""
 
@@ -122,11 +125,11 @@ class _Grader:
         """Mean score of answers."""
         return sum(verdict.score for verdict in self.grade(graded)) / len(graded)
 
-    def probed(self, tasks: Sequence[Task]) -> Sequence[Task]:
-        """The tasks that cheap answers are tried on: all of them, or `PROBED` where each answer takes a process."""
+    def probed(self, tasks: Sequence[Task], most: int = PROBED) -> Sequence[Task]:
+        """The tasks that cheap answers are tried on: all of them, or `most` where each answer takes a process."""
         if self._judge is None or not any(task.judged for task in tasks):
             return tasks
-        return tasks[:: -(-len(tasks) // PROBED)]
+        return tasks[:: -(-len(tasks) // most)]
 
     def problems(self) -> list[str]:
         """What is said of tasks that no answer can pass, as their check judged none."""
@@ -236,7 +239,14 @@ def _differs(first: Task, second: Task) -> bool:
 
 def _best_constant(grader: _Grader, tasks: list[Task]) -> tuple[float, str]:
     common = Counter(task.answer for task in tasks if task.answer is not None).most_common(CONSTANTS)
-    answers = dict.fromkeys([*(answer for answer, _ in common if answer is not None), *CHEAP])
+    answers = [*dict.fromkeys([*(answer for answer, _ in common if answer is not None), *CHEAP])]
+
+    def ranked(answers: list[str], tasks: Sequence[Task]) -> list[tuple[float, str]]:
+        scores = [(grader.mean([(task, answer) for task in tasks]), answer) for answer in answers]
+        return sorted(scores, key=lambda scored: -scored[0])
+
     probed = grader.probed(tasks)
-    scores = [(grader.mean([(task, answer) for task in probed]), answer) for answer in answers]
-    return max(scores, key=lambda scored: scored[0])
+    glanced = grader.probed(probed, GLANCED)
+    if len(glanced) < len(probed):
+        answers = [answer for _, answer in ranked(answers, glanced)[:FINALISTS]]
+    return ranked(answers, probed)[0]

@@ -61,7 +61,7 @@ impl PyMemoryStore {
         create: bool,
         map_size: Option<usize>,
     ) -> PyResult<Option<Self>> {
-        let options = options(schema, map_size);
+        let options = options(py, schema, map_size)?;
         let opened = py.detach(|| {
             if create {
                 memory::MemoryStore::ensure(&path, options).map(Some)

@@ -27,7 +27,8 @@ impl PyRunStore {
         schema: u32,
         map_size: Option<usize>,
     ) -> PyResult<Self> {
-        let opened = py.detach(|| store::RunStore::create(&path, options(schema, map_size)));
+        let options = options(py, schema, map_size)?;
+        let opened = py.detach(|| store::RunStore::create(&path, options));
         Self::wrap(py, path, opened)
     }
 
@@ -40,7 +41,8 @@ impl PyRunStore {
         write: bool,
         map_size: Option<usize>,
     ) -> PyResult<Self> {
-        let opened = py.detach(|| store::RunStore::open(&path, write, options(schema, map_size)));
+        let options = options(py, schema, map_size)?;
+        let opened = py.detach(|| store::RunStore::open(&path, write, options));
         Self::wrap(py, path, opened)
     }
 
@@ -193,10 +195,29 @@ impl PyRunStore {
     }
 }
 
-pub fn options(schema: u32, map_size: Option<usize>) -> Options {
-    Options {
+/// The variable that says whether commits wait for the disk: `on`, as without it, or `off`.
+const SYNC: &str = "MOEVOLVE_SYNC";
+
+/// How to open a store; `UsageError` for a value that the variable cannot have.
+pub fn options(py: Python<'_>, schema: u32, map_size: Option<usize>) -> PyResult<Options> {
+    Ok(Options {
         map_size: map_size.unwrap_or(store::MAP_SIZE),
+        sync: synced(py)?,
         ..Options::new(schema)
+    })
+}
+
+/// Whether commits wait for the disk.
+#[pyfunction]
+pub fn synced(py: Python<'_>) -> PyResult<bool> {
+    match std::env::var(SYNC).as_deref() {
+        Err(std::env::VarError::NotPresent) | Ok("on" | "") => Ok(true),
+        Ok("off") => Ok(false),
+        _ => Err(named(
+            py,
+            "UsageError",
+            format!("{SYNC} is `on` (commits wait for the disk) or `off`"),
+        )),
     }
 }
 
@@ -232,5 +253,6 @@ fn named(py: Python<'_>, name: &str, message: String) -> PyErr {
 
 /// Adds this room's classes to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<PyRunStore>()
+    module.add_class::<PyRunStore>()?;
+    module.add_function(wrap_pyfunction!(synced, module)?)
 }

@@ -34,15 +34,19 @@ pub struct Options {
     pub schema: u32,
     /// Address space to reserve, in bytes; a multiple of the page size.
     pub map_size: usize,
+    /// Whether a commit waits until it is on the disk. Without, a killed process loses nothing, but a machine that stops may
+    /// leave a store that cannot be read.
+    pub sync: bool,
 }
 
 impl Options {
-    /// The usual map size.
+    /// The usual map size; commits wait for the disk.
     #[must_use]
     pub fn new(schema: u32) -> Self {
         Self {
             schema,
             map_size: MAP_SIZE,
+            sync: true,
         }
     }
 }

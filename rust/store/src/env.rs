@@ -214,6 +214,10 @@ impl Shared {
             .map_size(options.map_size)
             .max_readers(MAX_READERS)
             .max_dbs(16);
+        if !options.sync {
+            // SAFETY: the caller has said that the store may be lost with the machine.
+            unsafe { choice.flags(EnvFlags::NO_SYNC) };
+        }
         // SAFETY: the folder is on a local disk and only LMDB changes its files; the registry opens it once.
         let env = match unsafe { choice.open(folder) } {
             // A run that someone else owns can still be read.

@@ -344,6 +344,24 @@ fn a_newer_schema_names_both_versions_and_the_way_out() {
 }
 
 #[test]
+fn a_store_that_does_not_wait_for_the_disk_reads_as_any_other() {
+    let folder = tempdir().unwrap();
+    let unsynced = Options {
+        sync: false,
+        ..options()
+    };
+    let store = RunStore::create(folder.path(), unsynced).unwrap();
+    for _ in 0..50 {
+        store.commit(&entries(&[b"one", b"two"])).unwrap();
+    }
+    drop(store);
+    let again = RunStore::open(folder.path(), true, options()).unwrap();
+    assert_eq!(again.verify().unwrap(), 100);
+    again.commit(&entries(&[b"three"])).unwrap();
+    assert_eq!(again.verify().unwrap(), 101);
+}
+
+#[test]
 fn a_full_map_says_so_and_keeps_what_was_committed() {
     let folder = tempdir().unwrap();
     let small = Options {

@@ -116,6 +116,7 @@ def _store() -> Finding:
     from moevolve.records import Timing
 
     try:
+        from moevolve import _native
         from moevolve.journal.store import RunStore
         from moevolve.records import RunFinished
 
@@ -124,9 +125,15 @@ def _store() -> Finding:
             with RunStore.create(path) as store:
                 store.append([RunFinished(cycles=0, champion="")], Timing(at=0.0))
                 checked = store.verify()
+        synced = _native.synced()
     except (MoevolveError, OSError, ImportError) as error:
         return Finding(name="store", ok=False, value="cannot write a journal", advice=str(error))
-    return Finding(name="store", ok=checked == 1, value="LMDB journal writes, reads back and verifies")
+    return Finding(
+        name="store",
+        ok=checked == 1,
+        value="LMDB journal writes, reads back and verifies",
+        advice="" if synced else "MOEVOLVE_SYNC=off: records do not wait for the disk",
+    )
 
 
 def _gpu() -> Finding:

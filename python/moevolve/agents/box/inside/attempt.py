@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import Any
 
-from inside import kernel, root
+from inside import kernel
 from inside.agent import begin
 from inside.init import supervise
 
@@ -44,7 +44,7 @@ def attempt(
     output, errors, answer, status, *shown = held
     kernel.first_to_go()
     _enter()
-    workspace = _files(job, shown, spec["places"])
+    workspace = _files(job, shown, spec["covered"])
     gifts = [workspace]
     listener = _listener() if job["listen"] else None
     if listener is not None:
@@ -94,7 +94,7 @@ def _enter() -> None:
     kernel.raise_loopback()
 
 
-def _files(job: dict[str, Any], shown: list[int], places: list[str]) -> int:
+def _files(job: dict[str, Any], shown: list[int], covered: list[str]) -> int:
     """Lays out the box's files; returns a read-only copy of its workspace's mount."""
     size, nodes = job["limits"]["workspace"], job["limits"]["nodes"]
     options = f"size={size},nr_inodes={nodes},mode=755,uid={USER},gid={USER}"
@@ -105,7 +105,7 @@ def _files(job: dict[str, Any], shown: list[int], places: list[str]) -> int:
         _write("/box/agent", path, text.encode("utf-8", "surrogatepass"), 0o755)
     kernel.mount("none", "/box/agent", None, kernel.REMOUNT | kernel.BIND | kernel.RDONLY | plain)
     kernel.mount("none", "/box/space", "tmpfs", plain, options)
-    hidden = [(place, os.path.isdir(place), kernel.clone_of(place)) for place in root.below("/tmp", places)]
+    hidden = [(place, os.path.isdir(place), kernel.clone_of(place)) for place in covered]
     for name, target in (("work", "/box/work"), ("tmp", "/tmp"), ("shm", "/dev/shm")):
         os.mkdir(f"/box/space/{name}", 0o755 if name == "work" else 0o1777)
         kernel.mount(f"/box/space/{name}", target, None, kernel.BIND)

@@ -92,6 +92,7 @@ def _ready(control: socket.socket, spec: dict[str, Any]) -> object:
         kernel.die_with_parent()
         kernel.dumpable()
     root.build(spec["places"], spec["hidden"])
+    spec["covered"] = root.covered(spec["places"])
     os.chdir("/")
     os.environ.clear()
     os.environ.update(spec["environment"], HOME=HOME, TMPDIR=HOME)

@@ -10,6 +10,8 @@ STAGE = "/tmp"
 """Where the root is put together; a folder that every system has."""
 EMPTY = ("proc", "dev", "tmp", "run", "box", "box/work", "box/agent", "box/graded", "box/space")
 DEVICES = ("null", "zero", "full", "random", "urandom")
+OWN = ("/tmp/", "/dev/shm/")
+"""Where every box has folders of its own."""
 LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 PASSWD = "root:x:0:0::/:/usr/sbin/nologin\nagent:x:1000:1000::/box/work:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n"
@@ -56,7 +58,7 @@ def build(places: list[str], hidden: list[str]) -> None:
         os.close(tree)
     for name, text in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(text, f"dev/{name}")
-    os.mkdir("dev/shm")
+    os.makedirs("dev/shm", exist_ok=True)
     kernel.attach(processes, "proc")
     for name, text in (("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS)):
         if not os.path.exists(f"etc/{name}"):
@@ -73,9 +75,9 @@ def build(places: list[str], hidden: list[str]) -> None:
     )
 
 
-def below(folder: str, places: list[str]) -> list[str]:
-    """What of the granted places another file system at `folder` would hide."""
-    return [place for place in _tops(places) if place.startswith(f"{folder}/")]
+def covered(places: list[str]) -> list[str]:
+    """What of the granted places the file systems of a box's own would hide."""
+    return [place for place in _tops(places) if place.startswith(OWN)]
 
 
 def _tops(places: list[str]) -> list[str]:
