@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,12 +29,15 @@ def beside(folder: str) -> Iterator[None]:
     others = {name: sys.modules[name] for name in own if name in sys.modules}
     sys.modules.update(own)
     sys.path.insert(0, folder)
+    newest = next(reversed(sys.modules))
     try:
         yield
     finally:
         sys.path.remove(folder)
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
+        # What has been imported meanwhile stands behind. In a fork a look at every module copies a page for each.
+        behind = [*takewhile(lambda name: name != newest, reversed(sys.modules))]
+        for name in dict.fromkeys([*own, *behind]):
+            if (getattr(sys.modules.get(name), "__file__", None) or "").startswith(f"{folder}/"):
                 own[name] = sys.modules.pop(name)
         sys.modules.update(others)
 

@@ -197,7 +197,7 @@ def test_a_run_without_a_model_that_proposes_learns_to_try_again(tmp_path: Path)
     for name, text in {"agent/agent.toml": toml, "agent/agent.py": script, **suite}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    settings = {"evolve.candidates": 1, "evolve.screen": 4, "attempts.tasks": 8, "seed": 3}
+    settings = {"evolve.candidates": 3, "evolve.screen": 4, "attempts.tasks": 8, "seed": 3}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     with running(Telling()) as server:
         policy = ("--endpoint", server.url, "--model", "adder")

@@ -170,7 +170,8 @@ class Nursery:
 
     async def _make(self, job: dict[str, Any], given: Sequence[int]) -> Made:
         await self.start()
-        assert self._control is not None, "a nursery that runs has a socket"
+        if self._control is None:  # It was heard to be gone in the moment in which it was seen to run.
+            raise SandboxError("the nursery of boxes has ended")
         self._number += 1
         number = self._number
         future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
