@@ -9,6 +9,8 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml C
 JOBS ?= 2
 # Which random models `make parity` draws.
 SEEDS ?= 1,2,3
+# --long: also the Python tests that take longer than ten seconds, as `make check` does.
+LONG ?=
 # More arguments for the command that a target ends with: make quickstart ARGS="--seed 11"
 ARGS ?=
 
@@ -96,7 +98,7 @@ gpu-check: wheel wheel-cuda ## put the check of a card into dist/gpu: copy the f
 
 # --- tests
 
-test: test-rust test-python ## all tests that need neither torch nor a network
+test: test-rust test-python ## the tests that need neither torch nor a network, without the long ones (make test LONG=--long)
 
 test-rust: $(VENV)/.made
 	$(SAY) "Compiling and running the Rust tests"
@@ -127,8 +129,9 @@ fuzz-build: ## check that the fuzz targets compile
 
 test-python: develop
 	$(SAY) "Running the Python tests"
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(LONG) $(ARGS)
 
+check: LONG := --long
 check: lint types doc fuzz-build kernels-cuda test packaging ## what must pass before a change lands
 
 lint: develop

@@ -13,6 +13,28 @@ from moevolve.tasks import registry
 # No test stops the machine: what it commits, and what the commands that it types commit, need not wait for the disk.
 os.environ.setdefault("MOEVOLVE_SYNC", "off")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also tests that take longer than ten seconds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "long: takes longer than ten seconds; left out where nobody names tests"
+    )
+    named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    if named or config.option.keyword or config.option.markexpr:
+        config.option.long = True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.long:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in set(long)]
+
+
 # A busy machine makes an example late, never wrong.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -23,6 +23,7 @@ __all__ = [
     "plan",
     "probe",
     "spawn",
+    "synced",
 ]
 
 __version__: str

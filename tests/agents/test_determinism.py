@@ -98,7 +98,7 @@ def body(draw: random.Random) -> str:
     return "\n".join([*lines, "raise LookupError('; '.join(seen))"])
 
 
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long) for part in range(1, 10))])
 def test_programs_that_read_the_machine_read_the_same_twice(host, oracle, program, part):
     task = [PublicTask(prompt="rev:a=", skill="text/reverse")]
     for index in range(part, PROGRAMS, 10):

@@ -49,6 +49,7 @@ def test_a_finished_run_is_clean(finished: Path) -> None:
     assert report.seal.present and report.seal.intact
 
 
+@pytest.mark.long
 def test_200_single_bytes_of_journal_blobs_and_weights_are_found(copy: Copy) -> None:
     run = copy()
     journal = [run / "journal" / "data.mdb"]

@@ -150,6 +150,7 @@ PLANS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cheat", sorted(PLANS))
 def test_a_plan_gains_nothing_without_the_policys_skill(cheat: str) -> None:
     tasks = [task for task in tasks_of() if PRIMER[task.skill].verb in ("rev", "srt", "cmp", "par")]

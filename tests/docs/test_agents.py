@@ -49,6 +49,7 @@ def test_the_page_shows_an_agent_of_two_files_and_thirty_examples(desk: Path) ->
     assert len((desk / "mail/tasks.jsonl").read_text().splitlines()) == 30
 
 
+@pytest.mark.long
 def test_the_path_is_walked_to_its_end(desk: Path) -> None:
     said: dict[str, str] = {}
     with serving() as server:

@@ -46,6 +46,7 @@ TOML = (
 AGENT = {"agent.toml": TOML, "agent.py": SCRIPT}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("better", [True, False], ids=["better", "worse"])
 def test_a_better_prompt_is_promoted_and_a_worse_one_is_not(better: bool, tmp_path: Path) -> None:
     with adding() as server:
@@ -60,6 +61,7 @@ def test_a_better_prompt_is_promoted_and_a_worse_one_is_not(better: bool, tmp_pa
         assert (repeats.executed > 0, repeats.graded > 0, repeats.drift) == (execute, not execute, 0)
 
 
+@pytest.mark.long
 def test_the_words_for_another_attempt_are_no_attempt_of_the_record(tmp_path: Path) -> None:
     with adding() as server:
         run = start(configured(tmp_path, server, AGENT), tmp_path / "run")
@@ -70,6 +72,7 @@ def test_the_words_for_another_attempt_are_no_attempt_of_the_record(tmp_path: Pa
     assert own.strip().startswith("1.000") and not other.strip().startswith("1.000")
 
 
+@pytest.mark.long
 def test_an_agent_that_reads_a_clock_is_graded_again_and_its_drift_is_counted(tmp_path: Path) -> None:
     drifting = {**AGENT, "agent.py": SCRIPT.replace("messages = [", NOW)}
     with adding() as server:
@@ -82,6 +85,7 @@ def test_an_agent_that_reads_a_clock_is_graded_again_and_its_drift_is_counted(tm
     assert (run / FILE).is_file()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("better", [True, False], ids=["better", "worse"])
 @pytest.mark.parametrize("name", sorted(LIBRARIES))
 def test_an_agent_of_a_library_runs_unchanged_and_replays_without_its_model(

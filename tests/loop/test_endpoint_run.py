@@ -259,6 +259,7 @@ async def solve(task, agent):
     return look
 
 
+@pytest.mark.long
 def test_a_run_interrupted_anywhere_asks_nothing_twice_and_ends_alike(tmp_path: Path) -> None:
     with serving() as server:
         whole = start(configured(server), tmp_path / "whole")

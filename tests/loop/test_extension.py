@@ -119,6 +119,7 @@ def test_a_longer_run_that_is_ended_anywhere_goes_on_to_the_same_head(
     assert journal(path)[0] == journal(longer)[0]
 
 
+@pytest.mark.long
 def test_an_extension_is_kept_though_the_run_is_ended_before_it_is_on_record(tmp_path: Path) -> None:
     config = Config.load("small").override(seed=3, cycles=1)
     path = tmp_path / "run"
@@ -136,6 +137,7 @@ def test_an_extension_is_kept_though_the_run_is_ended_before_it_is_on_record(tmp
     assert on_file == again
 
 
+@pytest.mark.long
 def test_extensions_add_up_wherever_they_were_asked_for(tmp_path: Path) -> None:
     moments = random.Random(5)
     path = tmp_path / "run"
@@ -151,6 +153,7 @@ def test_extensions_add_up_wherever_they_were_asked_for(tmp_path: Path) -> None:
     assert on_file == again
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [CycleStarted, CycleFinished])
 def test_a_run_that_a_person_stopped_goes_on_with_the_next_cycle(at: type, tmp_path: Path) -> None:
     path = tmp_path / "run"
@@ -175,6 +178,7 @@ def test_a_run_that_a_person_stopped_goes_on_with_the_next_cycle(at: type, tmp_p
     assert audit(path).ok
 
 
+@pytest.mark.long
 def test_an_extension_that_was_asked_for_before_a_stop_is_not_granted_after_it(tmp_path: Path) -> None:
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -187,6 +191,7 @@ def test_an_extension_that_was_asked_for_before_a_stop_is_not_granted_after_it(t
     assert not of_kind(path, RunExtended)
 
 
+@pytest.mark.long
 def test_the_twin_of_a_longer_run_is_as_long(tmp_path: Path) -> None:
     path = tmp_path / "run"
     start(Config.load("small", {"guard.twin": True}).override(seed=3, cycles=0), path)
@@ -297,6 +302,7 @@ def test_each_access_to_the_sealed_split_is_counted_on(finished: Path, tmp_path:
     assert report.ok and report.sealed.accesses == before + 1, report.findings
 
 
+@pytest.mark.long
 def test_a_stop_that_came_too_late_ends_no_later_cycles(finished: Path, tmp_path: Path) -> None:
     """It was asked while the last score was under way: it is about what has ended."""
     path = shutil.copytree(finished, tmp_path / "run")
@@ -307,6 +313,7 @@ def test_a_stop_that_came_too_late_ends_no_later_cycles(finished: Path, tmp_path
     assert not of_kind(path, Controlled) and Inbox(path).next(0) is None
 
 
+@pytest.mark.long
 def test_a_pause_while_an_extension_waits_for_the_cycle_under_way_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

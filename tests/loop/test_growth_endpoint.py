@@ -55,6 +55,7 @@ def test_a_run_on_a_server_grows_and_a_replay_asks_nobody(tmp_path: Path) -> Non
     assert on_file == again
 
 
+@pytest.mark.long
 def test_a_spending_limit_leaves_one_last_score_and_no_half_column(tmp_path: Path) -> None:
     with serving() as server:
         whole = start(configured(server), tmp_path / "whole")

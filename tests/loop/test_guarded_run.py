@@ -392,6 +392,7 @@ def test_a_run_within_its_budget_says_what_it_used_and_is_no_other_run(honest: P
     assert rest == records(honest)[2:]
 
 
+@pytest.mark.long
 def test_a_twin_runs_as_long_and_its_gain_is_on_record(tmp_path: Path) -> None:
     out = start(config(guard__twin=True), tmp_path / "run")
     [found] = [check for check in kinds(out, Guarded) if check.guard == "twin"]

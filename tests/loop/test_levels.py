@@ -111,6 +111,7 @@ def test_an_audit_agrees_and_a_replay_meets_every_record(full: Path) -> None:
     assert mv.replay(full).equal
 
 
+@pytest.mark.long
 def test_arm_alternate_turns_to_the_other_level_once_one_makes_no_progress(
     files: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -208,6 +208,7 @@ def _child(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_moments_ends_with_the_same_head(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     moments = random.Random(11)

@@ -132,6 +132,7 @@ def asked(body: dict[str, Any]) -> tuple[str, int, int]:
     return found[1], int(found[2]), int(found[3])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("knows", "found", "times"),
     [

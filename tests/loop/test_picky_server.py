@@ -134,6 +134,7 @@ def test_it_is_asked_as_it_wants_and_is_right_every_time(sums: Path) -> None:
     assert calls(sums / "run") == picky.answered + 2
 
 
+@pytest.mark.long
 def test_ten_kills_bill_every_call_that_was_answered_once(sums: Path) -> None:
     whole = Picky()
     with listening(whole) as url:

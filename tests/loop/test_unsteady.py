@@ -62,6 +62,7 @@ def test_they_are_discarded_as_nondeterministic(undisturbed):
     assert not (out / "programs.part").exists()
 
 
+@pytest.mark.long
 def test_ten_kills_end_with_the_head_of_the_undisturbed_run(undisturbed, tmp_path: Path):
     answers, whole = undisturbed
     out = tmp_path / "killed"

@@ -82,6 +82,7 @@ def test_a_step_and_what_is_kept_of_it_are_the_same(pair: tuple[Engine, Engine],
     assert again.weights_hash == there.weights_hash
 
 
+@pytest.mark.long
 def test_rollouts_and_an_adapter_train_there(pair: tuple[Engine, Engine]) -> None:
     batch = [
         Rollout(

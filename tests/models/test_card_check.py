@@ -34,6 +34,7 @@ def run(folder: Path, twin: Path | None, *options: str) -> subprocess.CompletedP
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_families_adapters_and_large_models_are_looked_at(twin: Path, tmp_path: Path) -> None:
     done = run(tmp_path, twin, "--only", "kernels,families,lora,large")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -66,6 +66,7 @@ def ask(client: httpx2.Client, prompt: str) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.long
 def test_feedback_through_the_endpoints_makes_a_better_champion_that_can_be_rolled_back(
     serving: Start, deployed: Deployed
 ) -> None:

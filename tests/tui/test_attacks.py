@@ -147,6 +147,7 @@ KEYS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("became", ["another", "deleted", "torn"])
 def test_every_key_works_on_what_is_open_when_the_folder_changes(tmp_path: Path, became: str) -> None:
     """A longer run is looked into, and then its folder holds three records of another run, or nothing, or rubbish."""
@@ -198,6 +199,7 @@ def test_every_key_works_on_what_is_open_when_the_folder_changes(tmp_path: Path,
         drive(app, script, (120, 32))
 
 
+@pytest.mark.long
 def test_three_hundred_sizes_while_records_arrive() -> None:
     run = synthetic.recorded(30)
     session = Session([Path("run")], opener=lambda path: run, probe=lambda path: 1, clock=lambda: 0.0)

@@ -126,6 +126,7 @@ def test_a_run_opens_its_screens_and_is_paused_read_resumed_and_stopped_there(te
     terminal.until_true(lambda text: "9 Log" not in text, "the shell")
 
 
+@pytest.mark.long
 def test_leaving_the_screens_leaves_the_run_alone(terminal: Terminal) -> None:
     terminal.type(f"{MOEVOLVE} run small --cycles 8 --out it")
     terminal.until("1 Overview")

@@ -190,6 +190,7 @@ class Telling(AddingEndpoint):
         return said
 
 
+@pytest.mark.long
 def test_a_run_without_a_model_that_proposes_learns_to_try_again(tmp_path: Path) -> None:
     toml = f'kind = "command"\nargv = ["python", "agent.py"]\nimport = ["http.client"]\nedit = ["{STAGES}"]\n'
     script = f"{ASK}\nprint(int(say(sys.stdin.read() + ' number alone')))\n"
