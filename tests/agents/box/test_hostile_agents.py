@@ -314,33 +314,6 @@ def test_a_nursery_that_is_gone_is_started_again_and_ends_with_its_owner() -> No
     assert second.wait(30) != 0
 
 
-def test_a_nursery_that_is_heard_to_be_gone_while_a_box_is_wanted_is_started_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from moevolve.agents.box.nursery import Nursery
-
-    owner, start, seen = host(), Nursery.start, list[Nursery]()
-
-    async def ending_once(self: Nursery) -> None:
-        await start(self)
-        if not seen:
-            seen.append(self)
-            self.close()
-
-    monkeypatch.setattr(Nursery, "start", ending_once)
-    assert answers(owner.solve(command(), tasks(1), Model(), None, [1])) == ["1"]
-    seen.clear()
-
-    async def ending_at_the_second(self: Nursery) -> None:
-        await start(self)
-        seen.append(self)
-        if len(seen) == 2:
-            self.close()
-
-    monkeypatch.setattr(Nursery, "start", ending_at_the_second)
-    assert answers(owner.solve(command(), tasks(1), Model(), None, [1])) == ["1"]
-
-
 def test_nothing_outlives_a_host_that_is_killed() -> None:
     import select
     import signal
