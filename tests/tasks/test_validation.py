@@ -136,6 +136,22 @@ def test_where_an_answer_takes_a_process_cheap_ones_meet_few_tasks_and_the_best_
     assert met["a"] == GLANCED and 100 <= met["yes"] - 200 <= 100 + 2 * GLANCED + 40
 
 
+@pytest.mark.parametrize("levels", [2, 4, 5, 10])
+def test_a_cheap_answer_that_passes_all_tasks_but_every_so_many_th_is_found(levels: int) -> None:
+    def generate(rng: Random, level: int) -> Task:
+        number = many(rng)
+        return Task(prompt=number, answer=number, grade=lambda answer: float(answer == number))
+
+    def judge(given: Sequence[tuple[Task, str]]) -> list[Verdict]:
+        # Levels of the tasks go round.
+        passed = [answer == task.answer or (answer == "None" and task.level > 1) for task, answer in given]
+        return [SUCCESS if each else refused("wrong", "") for each in passed]
+
+    odd = Suite("odd", [Skill(path="text/odd", summary="", generator=generate, levels=(1, levels))])
+    [leaf] = odd.validate(100, judge).leaves
+    assert (leaf.constant_answer, leaf.constant) == ("None", 1 - 1 / levels)
+
+
 def test_tasks_that_differ_in_their_world_alone_are_a_space() -> None:
     class Room(Environment):
         """A room."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from moevolve.errors import UsageError
-from moevolve.randomness import key
+from moevolve.randomness import key, rng
 from moevolve.tasks.grading import BROKEN, CHECK_TIMEOUT, hopeless
 from moevolve.tasks.splits import SPLITS
 from moevolve.tasks.task import Task, Verdict
@@ -33,7 +33,7 @@ CHEAP = ("", "0", "1", "a", "yes", "no", "True", "None")
 PROBED = 100
 """Tasks that cheap answers are tried on where a process grades each."""
 GLANCED = 20
-"""Tasks of these that all cheap answers are tried on; the best `FINALISTS` of them are tried on the rest."""
+"""Tasks, drawn from these, that all cheap answers are tried on; the best `FINALISTS` answers are tried on all."""
 FINALISTS = 2
 SPACE = 200
 """Distinct tasks that a level needs, so that four splits of it can be drawn from."""
@@ -125,11 +125,13 @@ class _Grader:
         """Mean score of answers."""
         return sum(verdict.score for verdict in self.grade(graded)) / len(graded)
 
-    def probed(self, tasks: Sequence[Task], most: int = PROBED) -> Sequence[Task]:
-        """The tasks that cheap answers are tried on: all of them, or `most` where each answer takes a process."""
-        if self._judge is None or not any(task.judged for task in tasks):
-            return tasks
-        return tasks[:: -(-len(tasks) // most)]
+    def forks(self, tasks: Sequence[Task]) -> bool:
+        """Whether each answer to such tasks takes a process."""
+        return self._judge is not None and any(task.judged for task in tasks)
+
+    def probed(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks that cheap answers are tried on: all of them, or `PROBED` where each answer takes a process."""
+        return tasks[:: -(-len(tasks) // PROBED)] if self.forks(tasks) else tasks
 
     def problems(self) -> list[str]:
         """What is said of tasks that no answer can pass, as their check judged none."""
@@ -246,7 +248,8 @@ def _best_constant(grader: _Grader, tasks: list[Task]) -> tuple[float, str]:
         return sorted(scores, key=lambda scored: -scored[0])
 
     probed = grader.probed(tasks)
-    glanced = grader.probed(probed, GLANCED)
-    if len(glanced) < len(probed):
+    if grader.forks(probed) and len(probed) > GLANCED:
+        # By chance: lists of tasks go round by kind, so that every fifth may be of one.
+        glanced = rng("validate", "glance", len(probed)).sample(probed, GLANCED)
         answers = [answer for _, answer in ranked(answers, glanced)[:FINALISTS]]
     return ranked(answers, probed)[0]

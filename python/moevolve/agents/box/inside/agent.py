@@ -94,9 +94,7 @@ def _warm(job: dict[str, Any], state: object) -> int:
     sys.path.insert(0, "/box/agent")
     if job["mode"] == "script" and (folder := os.path.dirname(job["argv"][0])) != "/box/agent":
         sys.path.insert(0, folder)  # As `python FILE` has it first.
-    for folder in sys.path[: sys.path.index("/box/agent") + 1]:
-        # Its files are the attempt's own. To do so for all folders imports half of a library, in each attempt.
-        sys.path_importer_cache.pop(folder, None)
+    importlib.invalidate_caches()
     if job["mode"] != "call":
         _uncover(sys.path[: sys.path.index("/box/agent") + 1])
     _reseed(job["seed"])
