@@ -19,7 +19,7 @@ from command_line import call  # noqa: E402
 from moevolve.agents.box.host import BoxHost  # noqa: E402
 from moevolve.agents.box.records import Records, Repeats  # noqa: E402
 from moevolve.agents.box.stages import STAGES, stages_of  # noqa: E402
-from moevolve.agents.box.workspace import take  # noqa: E402
+from moevolve.agents.box.workspace import Workspace, take  # noqa: E402
 from moevolve.agents.genome import Genome  # noqa: E402
 from moevolve.errors import UsageError  # noqa: E402
 from moevolve.protocol.completion import Completion  # noqa: E402
@@ -153,6 +153,29 @@ def test_the_answer_that_counts_comes_with_what_its_run_left() -> None:
     left = take(outcome.workspace)
     assert outcome.answer == "same" and left is not None and left.read("by", 100) == b"first"
     left.close()
+    made.boxes.close()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_runs_that_agree_do_not_hold_a_workspace_each(keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, close = [0], Workspace.close
+
+    def counting(self: Workspace) -> None:
+        closed[0] += 1
+        close(self)
+
+    class Watching(Wavering):
+        def completion(self, request: GenerateRequest) -> Completion:
+            before = len(self.asked) - 1
+            assert before - closed[0] <= keep, "of the runs before this one at most one holds what it left"
+            return super().completion(request)
+
+    monkeypatch.setattr(Workspace, "close", counting)
+    made = host()
+    [outcome] = made.solve(voting(PARSES, 5), tasks(1), Watching("7"), None, [1], workspaces=keep)
+    assert (outcome.answer, outcome.requests, closed[0]) == ("7", 5, 5 - keep), outcome.detail
+    if (left := take(outcome.workspace)) is not None:
+        left.close()
     made.boxes.close()
 
 

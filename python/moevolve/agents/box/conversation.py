@@ -159,6 +159,9 @@ class Conversation:
                         break
                     own_key = key(self.attempt.key, "vote", number)
                 end, left = await self._tried(nursery, own_key, left, stages.retries)
+                if self._workspace is not None and not self._wanted(end, runs):
+                    self._workspace.close()
+                    self._workspace = None
                 runs.append((end, self._workspace))
                 self._workspace = None
             end, self._workspace = elected(runs)
@@ -167,6 +170,11 @@ class Conversation:
                 if workspace is not None and workspace is not self._workspace:
                     workspace.close()
         return end
+
+    def _wanted(self, end: Answered, runs: Sequence[tuple[Answered, Workspace | None]]) -> bool:
+        """Whether what a run left may be judged: none of an answer that an earlier run gave, which takes memory."""
+        same = (end.answer, end.failure)
+        return self._keep and all((other.answer, other.failure) != same for other, _ in runs)
 
     async def _tried(
         self, nursery: Nursery, own_key: int, seconds: float, retries: int
