@@ -82,29 +82,29 @@ impl Words {
     }
 
     /// The blocks of all words; None if one is torn.
-    pub fn held<'t>(
+    pub fn postings<'t>(
         &self,
         txn: &'t RoTxn<'_, AnyTls>,
         postings: Postings,
-    ) -> heed::Result<Option<Held<'_, 't>>> {
+    ) -> heed::Result<Option<QueryPostings<'_, 't>>> {
         let mut words = Vec::with_capacity(self.words.len());
         for word in &self.words {
             let Some(blocks) = postings.blocks(txn, &word.text)? else {
                 return Ok(None);
             };
-            words.push((Parts::of(word, &self.norms), blocks));
+            words.push((Impact::of(word, &self.norms), blocks));
         }
-        Ok(Some(Held { words }))
+        Ok(Some(QueryPostings { words }))
     }
 }
 
 /// What a word adds to a row's score, by how often the row holds it and by the row's length.
-enum Parts<'w> {
+enum Impact<'w> {
     Computed(f32, &'w [f32; 256]),
     Tabled(Box<[[f32; 256]; MOST + 1]>),
 }
 
-impl<'w> Parts<'w> {
+impl<'w> Impact<'w> {
     fn of(word: &Word, norms: &'w [f32; 256]) -> Self {
         if word.rows < TABLED {
             return Self::Computed(word.weight, norms);
@@ -119,26 +119,26 @@ impl<'w> Parts<'w> {
     }
 }
 
-/// A query's words with their blocks.
-pub struct Held<'w, 't> {
-    words: Vec<(Parts<'w>, Vec<Block<'t>>)>,
+/// The postings of a query's words.
+pub struct QueryPostings<'w, 't> {
+    words: Vec<(Impact<'w>, Vec<Block<'t>>)>,
 }
 
-impl Held<'_, '_> {
+impl QueryPostings<'_, '_> {
     /// Adds every word's parts to the scores of the rows from `first` on, as many as there are scores.
     pub fn add(&self, first: u32, scores: &mut [f32]) {
         let end = u64::from(first) + scores.len() as u64;
-        for (parts, blocks) in &self.words {
+        for (impact, blocks) in &self.words {
             let begin = blocks.partition_point(|block| block.first <= first);
             let within = blocks[begin.saturating_sub(1)..].iter();
             for block in within.take_while(|block| u64::from(block.first) < end) {
-                match parts {
-                    Parts::Computed(weight, norms) => block.each(|row, count, length| {
+                match impact {
+                    Impact::Computed(weight, norms) => block.each(|row, count, length| {
                         if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
                             *score += part(*weight, count, norms[usize::from(length)]);
                         }
                     }),
-                    Parts::Tabled(table) => block.each(|row, count, length| {
+                    Impact::Tabled(table) => block.each(|row, count, length| {
                         if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
                             *score += table[usize::from(count).min(MOST)][usize::from(length)];
                         }
@@ -179,8 +179,8 @@ mod tests {
                     wanted[row as usize] += part(0.7, count, words.norms[usize::from(length)]);
                 }
             }
-            let parts = words.words.iter().map(|word| Parts::of(word, &words.norms));
-            let known = Held { words: parts.zip(blocks).collect() };
+            let impacts = words.words.iter().map(|word| Impact::of(word, &words.norms));
+            let known = QueryPostings { words: impacts.zip(blocks).collect() };
             let mut halves = vec![0.0f32; 3000];
             let (left, right) = halves.split_at_mut(middle);
             known.add(0, left);

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use crate::codes;
 use crate::filter::Allowed;
@@ -76,9 +78,6 @@ impl Mix {
 /// Rows that are worth a second thread.
 const SPLIT: usize = 1 << 16;
 
-/// Words of 64 rows whose numbers are completed and looked at before the next ones': they stay in the processor's cache.
-const STRIP: usize = 128 * TOGETHER;
-
 /// Words of 64 rows whose cosines are estimated together.
 const TOGETHER: usize = codes::BLOCK / 64;
 
@@ -94,6 +93,19 @@ pub struct Rows<'a> {
     pub limit: usize,
 }
 
+/// `best_plain` for processors with a feature.
+macro_rules! compiled {
+    ($name:ident, $feature:literal) => {
+        /// # Safety
+        /// The processor has the feature.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $feature)]
+        unsafe fn $name(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+            self.best_plain(words, scores, cosines)
+        }
+    };
+}
+
 impl Rows<'_> {
     /// The best rows in no order, by their words' sums and their cosines, which `fill` completes: it is given a row and the
     /// numbers of all rows from there to some other. Rows that have neither are passed over.
@@ -105,20 +117,8 @@ impl Rows<'_> {
     ) -> Vec<u32> {
         let count = self.allowed.bits.len();
         let best = |words: Range<usize>, scores: &mut [f32], cosines: &mut [f32]| {
-            let mut best = Best::new(self.limit);
-            // By words alone a row scores above zero or has none of them.
-            if !self.vector && self.mix.rises() {
-                best.floor = 0.0;
-            }
-            for start in words.clone().step_by(STRIP) {
-                let strip = start..words.end.min(start + STRIP);
-                let rows = 64 * (strip.start - words.start)..64 * (strip.end - words.start);
-                let scores = &mut scores[rows.clone()];
-                let cosines = cosines.get_mut(rows).unwrap_or_default();
-                fill(64 * start, scores, cosines);
-                self.look(strip, scores, cosines, &mut best);
-            }
-            best
+            fill(64 * words.start, scores, cosines);
+            self.best(words, scores, cosines)
         };
         if 64 * count < SPLIT {
             return best(0..count, scores, cosines).rows();
@@ -126,57 +126,37 @@ impl Rows<'_> {
         let middle = (count / 2).next_multiple_of(TOGETHER);
         let (early_scores, late_scores) = scores.split_at_mut(64 * middle);
         let (early_cosines, late_cosines) = cosines.split_at_mut(cosines.len().min(64 * middle));
-        std::thread::scope(|scope| {
-            let late = scope.spawn(|| best(middle..count, late_scores, late_cosines));
-            let early = best(0..middle, early_scores, early_cosines);
-            early.and(late.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
-        .rows()
+        let (early, late) = both(
+            Builder::new(),
+            || best(0..middle, early_scores, early_cosines),
+            || best(middle..count, late_scores, late_cosines),
+        );
+        early.and(late).rows()
     }
 
-    /// Looks for the best among the rows of some words of the allowed rows' bits, by the numbers of these rows.
-    fn look(&self, words: Range<usize>, scores: &[f32], cosines: &[f32], best: &mut Best) {
+    /// The best of the rows of some words of the allowed rows' bits, by the numbers of these rows.
+    fn best(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.look_wide(words, scores, cosines, best) };
+            return unsafe { self.best_wide(words, scores, cosines) };
         } else if simd::has_avx2() {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.look_narrow(words, scores, cosines, best) };
+            return unsafe { self.best_narrow(words, scores, cosines) };
         }
-        self.look_plain(words, scores, cosines, best);
+        self.best_plain(words, scores, cosines)
     }
 
-    /// # Safety
-    /// The processor has AVX-512 F.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn look_wide(
-        &self,
-        words: Range<usize>,
-        scores: &[f32],
-        cosines: &[f32],
-        best: &mut Best,
-    ) {
-        self.look_plain(words, scores, cosines, best);
-    }
-
-    /// # Safety
-    /// The processor has AVX2.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    unsafe fn look_narrow(
-        &self,
-        words: Range<usize>,
-        scores: &[f32],
-        cosines: &[f32],
-        best: &mut Best,
-    ) {
-        self.look_plain(words, scores, cosines, best);
-    }
+    compiled!(best_wide, "avx512f");
+    compiled!(best_narrow, "avx2");
 
     #[inline(always)]
-    fn look_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32], best: &mut Best) {
+    fn best_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+        let mut best = Best::new(self.limit);
+        // By words alone a row scores above zero or has none of them.
+        if !self.vector && self.mix.rises() {
+            best.floor = 0.0;
+        }
         let mut values = [0.0f32; 64];
         let (scores, _) = scores.as_chunks::<64>();
         let (cosines, _) = cosines.as_chunks::<64>();
@@ -221,7 +201,35 @@ impl Rows<'_> {
                 }
             }
         }
+        best
     }
+}
+
+/// What two functions return, of which the second runs in a thread of its own where the machine lets one begin.
+fn both<T: Send>(
+    thread: Builder,
+    early: impl FnOnce() -> T,
+    late: impl FnOnce() -> T + Send,
+) -> (T, T) {
+    let waiting = Mutex::new(Some(late));
+    let take = || {
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    };
+    std::thread::scope(|scope| {
+        let begun = thread.spawn_scoped(scope, || take().map(|late| late()));
+        let early = early();
+        let late = match begun {
+            Ok(begun) => begun.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => take().map(|late| late()),
+        };
+        (
+            early,
+            late.unwrap_or_else(|| unreachable!("it is taken once")),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -267,23 +275,11 @@ mod tests {
             wanted.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
             wanted.truncate(limit);
             wanted.sort_unstable();
-            let found = |middle: usize, plain: bool| {
-                let mut best = Best::new(limit);
-                for part in [0..middle, middle..4] {
-                    let rows = 64 * part.start..64 * part.end;
-                    let (scores, cosines) = (&words[rows.clone()], &cosines[rows]);
-                    if plain {
-                        query.look_plain(part.clone(), scores, cosines, &mut best);
-                    } else {
-                        query.look(part.clone(), scores, cosines, &mut best);
-                    }
-                }
-                let mut rows = best.rows();
-                rows.sort_unstable();
-                rows
-            };
-            let plain = found(4, true);
-            let parts = found(1, false);
+            let mut plain = query.best_plain(0..4, &words, &cosines).rows();
+            plain.sort_unstable();
+            let early = query.best(0..1, &words[..64], &cosines[..64]);
+            let mut parts = early.and(query.best(1..4, &words[64..], &cosines[64..])).rows();
+            parts.sort_unstable();
             let (mut by_words, mut near) = (vec![0.0; 256], vec![0.0; 256]);
             let mut fast = query.top(&mut by_words, &mut near, |first, a, b| {
                 a.copy_from_slice(&words[first..first + a.len()]);
@@ -294,6 +290,21 @@ mod tests {
             prop_assert_eq!(&parts, &wanted);
             prop_assert_eq!(&fast, &wanted);
         }
+    }
+
+    #[test]
+    fn where_no_thread_can_begin_both_parts_are_done_here() {
+        let here = std::thread::current().id();
+        let done = |number: u32| (number, std::thread::current().id() == here);
+        let impossible = Builder::new().stack_size(isize::MAX as usize / 2);
+        assert_eq!(
+            both(impossible, || done(1), || done(2)),
+            ((1, true), (2, true))
+        );
+        assert_eq!(
+            both(Builder::new(), || done(1), || done(2)),
+            ((1, true), (2, false))
+        );
     }
 
     #[test]

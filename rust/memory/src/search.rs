@@ -92,10 +92,10 @@ impl MemoryStore {
                 asked = Some(Asked::of(text, |word| known.common(word, totals.kept)));
                 words = Some(known);
             }
-            let held = match &words {
+            let postings = match &words {
                 Some(words) => Some(
                     words
-                        .held(txn, self.postings)?
+                        .postings(txn, self.postings)?
                         .ok_or_else(|| torn(path, "postings"))?,
                 ),
                 None => None,
@@ -116,8 +116,8 @@ impl MemoryStore {
                     if let Some(estimates) = &estimates {
                         estimates.write(first, cosines);
                     }
-                    if let Some(held) = &held {
-                        held.add(first as u32, scores);
+                    if let Some(postings) = &postings {
+                        postings.add(first as u32, scores);
                     }
                 });
                 best.sort_unstable();

@@ -1,5 +1,5 @@
 //! The two inner loops of a search by vector, for AVX-512, for AVX2 and without, with the same result to the bit; a third, over
-//! what both rankings say, is `ranking::Rows::top`.
+//! what both rankings say, is `ranking::Rows::best`.
 
 use half::f16;
 
