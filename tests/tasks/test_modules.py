@@ -1,4 +1,4 @@
-"""Modules of a user's own: what stands beside them is nobody else's afterwards, whatever they do to Python's list of modules."""
+"""Modules of a user's own: what stands beside them is nobody else's afterwards, whatever they do to the list of modules."""
 
 from __future__ import annotations
 
