@@ -154,8 +154,9 @@ pub fn append_to_block(
     let lines = width / LANES;
     for (head, value) in value[..half].chunks_exact(width).enumerate() {
         let at = (head * LANES + offset) * lines;
-        for (line, value) in values[at..].iter_mut().zip(value.chunks_exact(LANES)) {
-            line.0.copy_from_slice(value);
+        let (value, _) = value.as_chunks::<LANES>();
+        for (line, value) in values[at..].iter_mut().zip(value) {
+            line.0 = *value;
         }
     }
 }

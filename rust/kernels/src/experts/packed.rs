@@ -3,7 +3,7 @@
 //! Its work is split over a pool in parts of (expert, block of columns): first gate, up and SwiGLU, then down. No sum
 //! depends on how it is split, so the bits are the same on any number of threads, and as in a pass that is kept.
 
-use super::{Copies, ExpertRanges, Products, Shape};
+use super::{Activation, Copies, ExpertRanges, Products, Shape};
 use crate::arithmetic::OWN;
 use crate::panels::{Panels, Precision};
 use crate::route::Routing;
@@ -57,6 +57,7 @@ struct Operands<N> {
 #[derive(Clone, Debug, Default)]
 struct Worker<N> {
     floats: Vec<f32>,
+    activated: Vec<f32>,
     row: Vec<N>,
 }
 
@@ -67,7 +68,16 @@ trait Number: Copy + Default + Send + Sync {
     fn apart(width: usize) -> usize {
         width + LINE / size_of::<Self>()
     }
-    fn round(isa: Isa, x: &[f32], out: &mut [Self]);
+    /// Numbers as operands; `row` is scratch that grows once.
+    fn rounded<'a>(isa: Isa, x: &'a [f32], row: &'a mut Vec<Self>) -> &'a [Self];
+    /// Activations of a row of gates and ups as operands; `row` is scratch that grows once.
+    fn activate(
+        isa: Isa,
+        activation: Activation,
+        gate_up: &[f32],
+        row: &mut Vec<f32>,
+        out: &mut [Self],
+    );
     fn panels(panels: &Panels) -> &[Self];
     /// As [`gemm::multiply`] for rows of `a` that lie [`Self::apart`].
     #[allow(clippy::too_many_arguments)]
@@ -83,8 +93,17 @@ trait Number: Copy + Default + Send + Sync {
 }
 
 impl Number for f32 {
-    fn round(_: Isa, x: &[f32], out: &mut [Self]) {
-        out.copy_from_slice(x);
+    fn rounded<'a>(_: Isa, x: &'a [f32], _: &'a mut Vec<Self>) -> &'a [Self] {
+        x
+    }
+    fn activate(
+        isa: Isa,
+        activation: Activation,
+        gate_up: &[f32],
+        _: &mut Vec<f32>,
+        out: &mut [Self],
+    ) {
+        activation.forward(isa, &OWN, out.len(), gate_up, out);
     }
     fn panels(panels: &Panels) -> &[Self] {
         panels.single()
@@ -104,8 +123,22 @@ impl Number for f32 {
 }
 
 impl Number for u16 {
-    fn round(isa: Isa, x: &[f32], out: &mut [Self]) {
-        bf16::round(isa, x, out);
+    fn rounded<'a>(isa: Isa, x: &'a [f32], row: &'a mut Vec<Self>) -> &'a [Self] {
+        reserve(row, x.len());
+        bf16::round(isa, x, &mut row[..x.len()]);
+        &row[..x.len()]
+    }
+    fn activate(
+        isa: Isa,
+        activation: Activation,
+        gate_up: &[f32],
+        row: &mut Vec<f32>,
+        out: &mut [Self],
+    ) {
+        let wide = out.len();
+        reserve(row, wide);
+        activation.forward(isa, &OWN, wide, gate_up, &mut row[..wide]);
+        bf16::round(isa, &row[..wide], out);
     }
     fn panels(panels: &Panels) -> &[Self] {
         panels.half()
@@ -267,21 +300,19 @@ impl PackedBlock<'_> {
 
         let shared = Shared::new(sorted);
         self.share(split, tokens.div_ceil(TOKENS), &|part, thread| {
-            let row = &mut worker(thread).row;
-            reserve(row, hidden);
             for token in part * TOKENS..tokens.min((part + 1) * TOKENS) {
-                N::round(isa, &h[token * hidden..][..hidden], &mut row[..hidden]);
+                let row = &mut worker(thread).row;
+                let row = N::rounded(isa, &h[token * hidden..][..hidden], row);
                 for &slot in &routing.slots[token * chosen..][..chosen] {
                     // SAFETY: every copy has a slot of its own.
-                    unsafe { shared.put(slot as usize * input_row, &row[..hidden]) };
+                    unsafe { shared.put(slot as usize * input_row, row) };
                 }
             }
         });
 
         let sorted = &sorted[..];
-        let active: Vec<usize> = (0..experts)
-            .filter(|&e| !routing.rows_of(e).is_empty())
-            .collect();
+        let mut active = Vec::with_capacity(experts);
+        active.extend((0..experts).filter(|&e| !routing.rows_of(e).is_empty()));
         // One thread alone takes whole products. Panels of gate and up are apart only where none has columns of both.
         let columns = if split && inner.is_multiple_of(gemm::PANEL) {
             COLUMNS
@@ -295,10 +326,13 @@ impl PackedBlock<'_> {
             let wide = columns.min(inner - first);
             let rows = routing.rows_of(e);
             let n = rows.len();
-            let scratch = &mut worker(thread).floats;
-            reserve(scratch, 4 * n * wide);
-            let (both, rest) = scratch.split_at_mut(2 * n * wide);
-            let (product, activated) = rest.split_at_mut(n * wide);
+            let Worker {
+                floats: scratch,
+                activated,
+                ..
+            } = worker(thread);
+            reserve(scratch, 3 * n * wide);
+            let (both, product) = scratch.split_at_mut(2 * n * wide);
             let a = &sorted[rows.start * input_row..rows.end * input_row];
             let matrix = &N::panels(self.panels)[ranges.gate_up[e].clone()];
             if wide == inner {
@@ -320,11 +354,11 @@ impl PackedBlock<'_> {
                     add(isa, &up[first..first + wide], &mut row[wide..]);
                 }
             }
-            activation.forward(isa, &OWN, wide, both, &mut activated[..n * wide]);
-            for (row, from) in rows.zip(activated.chunks_exact(wide)) {
+            for (row, both) in rows.zip(both.chunks_exact(2 * wide)) {
                 let at = row * inner_row + first;
                 // SAFETY: these rows are this expert's and these columns this part's.
-                N::round(isa, from, unsafe { shared.slice(at..at + wide) });
+                let out = unsafe { shared.slice(at..at + wide) };
+                N::activate(isa, activation, both, activated, out);
             }
         });
 

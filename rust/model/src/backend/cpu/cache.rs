@@ -124,7 +124,10 @@ impl KvCache {
             // SAFETY: the caller's word; a block's memory stays where it is as others are added.
             unsafe { slice::from_raw_parts(at, self.lines) }
         };
-        ids.map(read).collect()
+        let count = sequences.iter().map(|sequence| sequence.blocks.len()).sum();
+        let mut read_blocks = Vec::with_capacity(count);
+        read_blocks.extend(ids.map(read));
+        read_blocks
     }
 
     /// Writes a layer's rows at the sequences' positions: `keys` (rows, width), `key_values` (rows, 2 × width) of which
@@ -142,7 +145,7 @@ impl KvCache {
     ) {
         let mut blocks = self.lock();
         // Blocks that are written, and at which offsets.
-        let mut spans: Vec<(*mut Line, Range<usize>)> = Vec::new();
+        let mut spans: Vec<(*mut Line, Range<usize>)> = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             let (mut position, end) = (sequence.first, sequence.first + sequence.tokens);
             while position < end {
