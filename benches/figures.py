@@ -7,11 +7,14 @@ Measured are a training step and batch-64 generation of the shipped seed, decodi
 (SmolLM2's GGUF file, where `--model` names it), `serve` under 64 clients, and a quickstart of some minutes: its cycles, and
 the share of its time in which neither the engine nor the grader works. Each checkout measures itself by its own
 copy of this file in processes of its own, so that `--against` needs no common interface; it must be built (`make build`).
+The processes of the first four figures live side by side and take turns call by call, since a machine may be half as fast a
+minute later; their ratio is the median of those of neighbouring calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -29,7 +32,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
-QUICK = ("train", "generate", "decode", "prompt")
+CALLS = {"train": 12, "generate": 50, "decode": 3, "prompt": 3}
+"""Figures that take turns call by call, with their calls in a round."""
+PAUSE = 0.05
+"""Seconds before a call: threads of the side before may look for work a little longer."""
 ENGINE = ("moevolve/models/", "moevolve/learning/")
 """Where Python stands while the engine computes: parts of file names."""
 GRADER = ("moevolve/tasks/", "moevolve/rollouts/grader.py")
@@ -170,13 +176,60 @@ def _seed() -> Any:
 
 def ask(checkout: Path, figure: str, *arguments: str) -> Any:
     """What a checkout measures of itself, in a process of its own."""
-    environment = os.environ | {
+    command = [sys.executable, str(checkout / "benches/figures.py"), "--worker", figure, *arguments]
+    run = subprocess.run(command, env=environment(checkout), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    """The environment in which a checkout's package is imported."""
+    return os.environ | {
         "PYTHONPATH": f"{checkout / 'python'}:{checkout / 'tui'}",
         "RAYON_NUM_THREADS": "2",
     }
-    command = [sys.executable, str(checkout / "benches/figures.py"), "--worker", figure, *arguments]
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(run.stdout.splitlines()[-1])
+
+
+class Side:
+    """A process that makes one call of a figure, by its checkout's copy of this file, whenever it is told to."""
+
+    def __init__(self, checkout: Path, figure: str, more: list[str]) -> None:
+        self.name = f"{figure} of {checkout}"
+        command = [sys.executable, __file__, "--turns", str(checkout / "benches/figures.py"), figure, *more]
+        self.process = subprocess.Popen(
+            command, env=environment(checkout), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def call(self) -> float:
+        """Tokens a second of one call."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        time.sleep(PAUSE)
+        print(file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name}: it ended with {self.process.wait()}")
+        return float(line)
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def take_turns(file: str, figure: str, *arguments: str) -> None:
+    """Makes a call of a figure for each line that is read, and writes its tokens a second."""
+    spec = importlib.util.spec_from_file_location("measured", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def answer(repeat: Any, count: int, tokens: int) -> float:
+        repeat()
+        for _ in sys.stdin:
+            began = time.perf_counter()
+            repeat()
+            print(tokens / (time.perf_counter() - began), flush=True)
+        return 0.0
+
+    vars(module)["best"] = answer
+    getattr(module, figure)(*arguments)
 
 
 def measure(sides: dict[str, Path], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
@@ -187,14 +240,19 @@ def measure(sides: dict[str, Path], options: argparse.Namespace) -> dict[str, di
         found[side].setdefault(figure, []).append(value)
         print(f"  {side}: {figure} {value:,.4g}", file=sys.stderr, flush=True)
 
-    for number in range(options.rounds):
-        order = list(sides.items())
-        for figure in QUICK:
-            if figure in ("decode", "prompt") and options.model is None:
-                continue
-            more = [options.model] if figure in ("decode", "prompt") else []
-            for side, checkout in order if number % 2 == 0 else order[::-1]:
-                note(side, figure, ask(checkout, figure, *more))
+    for figure, calls in CALLS.items():
+        more = [options.model] if figure in ("decode", "prompt") else []
+        if None in more:
+            continue
+        workers = {side: Side(checkout, figure, more) for side, checkout in sides.items()}
+        for number in range(options.rounds * calls):
+            order = list(workers.items())
+            for side, worker in order if number % 2 == 0 else order[::-1]:
+                found[side].setdefault(figure, []).append(worker.call())
+        for side, worker in workers.items():
+            worker.close()
+            values = found[side][figure]
+            print(f"  {side}: {figure} {statistics.median(values):,.4g}", file=sys.stderr, flush=True)
     for number in range(options.serve_rounds):
         for side, checkout in list(sides.items())[:: 1 if number % 2 == 0 else -1]:
             for figure, value in ask(checkout, "serve").items():
@@ -217,7 +275,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="of quickstart; 0 leaves it out")
     parser.add_argument("--write", type=Path, help="file for the figures as JSON")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--turns", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.turns:
+        take_turns(*options.turns)
+        return 0
     if options.worker:
         figure, *arguments = options.worker
         calls: dict[str, Any] = {"train": train, "generate": generate, "serve": serve}
@@ -238,8 +300,11 @@ def main() -> int:
     for figure, value in medians["this"].items():
         line = f"{figure:<28}{value:>14,.4g}"
         if "before" in medians and figure in medians["before"]:
-            before = medians["before"][figure]
-            line += f"{before:>14,.4g} before{value / before:>9.3f}x"
+            before, ratio = medians["before"][figure], value / medians["before"][figure]
+            if figure in CALLS:
+                pairs = zip(found["this"][figure], found["before"][figure], strict=True)
+                ratio = statistics.median(this / other for this, other in pairs)
+            line += f"{before:>14,.4g} before{ratio:>9.3f}x"
         print(line)
     if options.write:
         record = {
