@@ -7,9 +7,11 @@ import msgspec
 import pytest
 import store_samples as samples
 
+from moevolve import _native
 from moevolve.errors import StoreError, UsageError
 from moevolve.journal.lessons import MemoryStore, Query, Standing
 from moevolve.journal.store import RunStore
+from moevolve.records import SCHEMA_VERSION
 
 
 def ids(lessons):
@@ -70,6 +72,28 @@ def test_a_closed_memory_opens_again(tmp_path):
     memory.close()
     memory.close()
     assert memory.count() == 1
+
+
+def test_a_memory_of_an_earlier_schema_is_read_and_stays_one_that_its_version_reads(tmp_path):
+    folder = tmp_path / "memory"
+    made = _native.MemoryStore.open(folder, SCHEMA_VERSION, create=True)
+    assert made is not None
+    made.close()
+    with MemoryStore(folder) as memory:
+        for number in range(20):
+            memory.put([samples.lesson(f"{number:02}", f"rev word{number} abc")])
+        assert found(memory, text="word7") == ["07"]
+        assert memory.check() == 20
+    version = _native.MemoryStore.open(folder, SCHEMA_VERSION)
+    assert version is not None and version.check() == 20
+    version.close()
+
+
+def test_a_memory_of_this_schema_is_refused_by_the_version_before(tmp_path):
+    with MemoryStore(tmp_path / "memory") as memory:
+        memory.put([samples.lesson("a", "rev abc cba")])
+    with pytest.raises(StoreError, match="schema 4"):
+        _native.MemoryStore.open(tmp_path / "memory", SCHEMA_VERSION)
 
 
 def test_a_name_that_does_not_fit_is_refused(tmp_path):

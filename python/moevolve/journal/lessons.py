@@ -13,9 +13,11 @@ import msgspec
 
 from moevolve import _native
 from moevolve.errors import StoreError, UsageError
-from moevolve.records import SCHEMA_VERSION, Lesson, LessonKind
+from moevolve.records import Lesson, LessonKind
 
 _MEMORY = "memory"
+SCHEMA = 4
+"""Of a memory, apart from that of journals; memories of schemas 1 to 3 are read, and written in their own form."""
 _PAGE = 4096
 """Lessons fetched by one call, so that no read transaction is long."""
 
@@ -294,14 +296,12 @@ class MemoryStore:
 
     def _reader(self) -> _native.MemoryStore | None:
         if self._opened is None:
-            self._opened = _native.MemoryStore.open(self.path, SCHEMA_VERSION, map_size=self._map_size)
+            self._opened = _native.MemoryStore.open(self.path, SCHEMA, map_size=self._map_size)
         return self._opened
 
     def _open(self, *, create: bool) -> _native.MemoryStore:
         if self._opened is None:
-            self._opened = _native.MemoryStore.open(
-                self.path, SCHEMA_VERSION, create=create, map_size=self._map_size
-            )
+            self._opened = _native.MemoryStore.open(self.path, SCHEMA, create=create, map_size=self._map_size)
         assert self._opened is not None, "a memory that is to be made is made or raises"
         return self._opened
 

@@ -2,7 +2,9 @@
 
 use heed::{AnyTls, RoTxn};
 
-use crate::postings::{Block, Postings, length_of};
+use crate::block::{Block, length_of};
+use crate::postings::Postings;
+use crate::segments::Segment;
 use crate::totals::Totals;
 
 const K1: f32 = 1.2;
@@ -35,17 +37,20 @@ fn part(weight: f32, count: u8, norm: f32) -> f32 {
 }
 
 impl Words {
-    /// Looks up how many rows hold each word.
+    /// Looks up how many rows hold each word; None if a batch of postings is torn.
     pub fn of(
         txn: &RoTxn<'_, AnyTls>,
         postings: Postings,
+        apart: &[Segment<'_>],
         totals: &Totals,
         words: &[(String, u32)],
-    ) -> heed::Result<Self> {
+    ) -> heed::Result<Option<Self>> {
         let mut known = Vec::with_capacity(words.len());
         let mut total = 0.0;
         for (word, _) in words {
-            let rows = postings.term(txn, word)?.map_or(0, |term| term.rows);
+            let Some(rows) = postings.rows(txn, apart, word)? else {
+                return Ok(None);
+            };
             let (rows_, kept) = (f64::from(rows), f64::from(totals.kept.max(rows)));
             let weight = (1.0 + (kept - rows_ + 0.5) / (rows_ + 0.5)).ln() as f32;
             total += weight;
@@ -63,11 +68,11 @@ impl Words {
         for (code, norm) in norms.iter_mut().enumerate() {
             *norm = K1 * (1.0 - B + B * length_of(code as u8) / mean);
         }
-        Ok(Self {
+        Ok(Some(Self {
             words: known,
             total,
             norms,
-        })
+        }))
     }
 
     /// Whether a word stands in more than a quarter of the lessons, of which there are enough to say so.
@@ -86,10 +91,11 @@ impl Words {
         &self,
         txn: &'t RoTxn<'_, AnyTls>,
         postings: Postings,
+        apart: &[Segment<'t>],
     ) -> heed::Result<Option<QueryPostings<'_, 't>>> {
         let mut words = Vec::with_capacity(self.words.len());
         for word in &self.words {
-            let Some(blocks) = postings.blocks(txn, &word.text)? else {
+            let Some(blocks) = postings.blocks(txn, apart, &word.text)? else {
                 return Ok(None);
             };
             words.push((Impact::of(word, &self.norms), blocks));
@@ -130,8 +136,15 @@ impl QueryPostings<'_, '_> {
         let end = u64::from(first) + scores.len() as u64;
         for (impact, blocks) in &self.words {
             let begin = blocks.partition_point(|block| block.first <= first);
-            let within = blocks[begin.saturating_sub(1)..].iter();
-            for block in within.take_while(|block| u64::from(block.first) < end) {
+            let within = &blocks[begin.saturating_sub(1)..];
+            for (index, block) in within.iter().enumerate() {
+                if u64::from(block.first) >= end {
+                    break;
+                }
+                if let Some(next) = within.get(index + 1) {
+                    next.fetch();
+                }
+                let block = block.within(first, end);
                 match impact {
                     Impact::Computed(weight, norms) => block.each(|row, count, length| {
                         if let Some(score) = scores.get_mut(row.wrapping_sub(first) as usize) {
@@ -154,7 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::postings::{Posting, encode};
+    use crate::block::{Posting, encode};
 
     proptest! {
         #[test]

@@ -5,12 +5,13 @@ use std::path::Path;
 use heed::{AnyTls, RoTxn};
 use moevolve_store::Result;
 
+use crate::block::{Block, Posting, length_code};
 use crate::bytes::{row_key, row_of};
 use crate::chains::Chains;
 use crate::codes::{Block as Codes, Code, words_of};
 use crate::columns::{NONE, Row};
 use crate::lesson::Record;
-use crate::postings::{Block, Posting, length_code};
+use crate::segments::{PREFIX, Segment};
 use crate::store::{CENTRE, MemoryStore, Work, symbol_key, torn};
 use crate::words;
 
@@ -22,6 +23,8 @@ impl MemoryStore {
     pub fn check(&self) -> Result<u64> {
         self.read(|txn, path| {
             let totals = self.totals_of(txn, path)?;
+            let apart = self.postings.apart(txn)?;
+            let apart = apart.ok_or_else(|| torn(path, "postings"))?;
             let chains = Chains::read(txn, path, self.columns, totals.rows)?;
             let (mut lessons, mut postings, mut all_words) = (0u64, 0u64, 0u64);
             for item in self.records.iter(txn)? {
@@ -56,7 +59,7 @@ impl MemoryStore {
                         count: count.min(255) as u8,
                         length: length_code(length),
                     };
-                    if self.postings.find(txn, &word, row)? != Some(expected) {
+                    if self.postings.find(txn, &apart, &word, row)? != Some(expected) {
                         return Err(torn(path, "postings").into());
                     }
                     postings += 1;
@@ -64,9 +67,17 @@ impl MemoryStore {
                 lessons += 1;
                 all_words += u64::from(length);
             }
-            let mut listed = 0;
+            let mut lying_apart = 0;
+            for entry in apart.iter().flat_map(Segment::entries) {
+                let (_, block) = entry.ok_or_else(|| torn(path, "postings"))?;
+                lying_apart += block.len() as u64;
+            }
+            let mut listed = lying_apart;
             for item in self.postings.blocks.iter(txn)? {
                 let (key, value) = item?;
+                if key.starts_with(PREFIX) {
+                    continue;
+                }
                 let (word, first) = key
                     .split_last_chunk::<4>()
                     .ok_or_else(|| torn(path, "postings"))?;
@@ -76,7 +87,7 @@ impl MemoryStore {
                     .ok_or_else(|| torn(path, "postings"))?
                     .len() as u64;
             }
-            let mut of_terms = 0;
+            let mut of_terms = lying_apart;
             for item in self.postings.terms.iter(txn)? {
                 let word = String::from_utf8_lossy(item?.0).into_owned();
                 let term = self
@@ -176,190 +187,4 @@ impl MemoryStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::query::Query;
-    use moevolve_store::{Error, Options};
-    use tempfile::{TempDir, tempdir};
-
-    use super::*;
-    use crate::lesson::{Kind, Lesson};
-    use crate::{codes, vectors};
-
-    /// A memory whose lesson `new` supersedes `old`, both with vectors, beside one that was purged.
-    fn memory() -> (TempDir, MemoryStore) {
-        let folder = tempdir().unwrap();
-        let memory = MemoryStore::ensure(folder.path(), Options::new(1)).unwrap();
-        let lesson = |id: &str, at: u32| Lesson {
-            id: id.to_owned(),
-            skill: format!("skill/{id}"),
-            run: "r".to_owned(),
-            source: "writer".to_owned(),
-            text: format!("words of {id}"),
-            cycle: u64::from(at),
-            vector: Some((0..40).map(|i| ((i * 7 + at) % 11) as f32 - 5.2).collect()),
-            ..Lesson::default()
-        };
-        let mut new = lesson("new", 2);
-        (new.supersedes, new.until) = (Some("old".to_owned()), Some(9));
-        memory
-            .put(&[lesson("old", 1), new, lesson("gone", 3)])
-            .unwrap();
-        assert!(memory.purge("gone").unwrap());
-        assert_eq!(memory.check().unwrap(), 2);
-        (folder, memory)
-    }
-
-    /// The database that `check` names after a change that no call makes.
-    fn told(change: impl FnOnce(&MemoryStore, &mut heed::RwTxn<'_>) -> Work<()>) -> String {
-        let (_folder, memory) = memory();
-        memory.write(|txn, _| change(&memory, txn)).unwrap();
-        match memory.check() {
-            Err(Error::Torn { why, .. }) => why,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn changed(row: u32, change: impl FnOnce(&mut Row)) -> String {
-        told(|memory, txn| {
-            let mut columns = memory.columns.get(txn, row)?;
-            change(&mut columns);
-            Ok(memory.columns.put(txn, &[(row, columns)])?)
-        })
-    }
-
-    /// The database that a query names after a change that no call makes.
-    fn searched(change: impl FnOnce(&MemoryStore, &mut heed::RwTxn<'_>) -> Work<()>) -> String {
-        let (_folder, memory) = memory();
-        memory.write(|txn, _| change(&memory, txn)).unwrap();
-        let vector = [1.0; 40];
-        match memory.search(&Query {
-            text: Some("words of new"),
-            vector: Some(&vector),
-            k: 3,
-            ..Query::default()
-        }) {
-            Err(Error::Torn { why, .. }) => why,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_query_names_the_database_whose_block_is_torn() {
-        let cut = |database: heed::Database<heed::types::Bytes, heed::types::Bytes>,
-                   txn: &mut heed::RwTxn<'_>| {
-            let (key, value) = database
-                .first(txn)?
-                .map(|(k, v)| (k.to_vec(), v.to_vec()))
-                .unwrap();
-            Ok(database.put(txn, &key, &value[..value.len() - 1])?)
-        };
-        assert!(
-            searched(|memory, txn| cut(memory.vectors.vectors, txn)).contains("database vectors")
-        );
-        assert!(
-            searched(|memory, txn| cut(memory.postings.blocks, txn)).contains("database postings")
-        );
-    }
-
-    #[test]
-    fn a_lost_supersession_is_found() {
-        assert!(changed(0, |old| old.successor = NONE).contains("columns"));
-    }
-
-    #[test]
-    fn a_supersession_that_no_lesson_asked_for_is_found() {
-        let (folder, memory) = memory();
-        let other = Lesson {
-            id: "other".to_owned(),
-            skill: "s".to_owned(),
-            run: "r".to_owned(),
-            ..Lesson::default()
-        };
-        memory.put(&[other]).unwrap();
-        let link = memory.write(|txn, _| {
-            let mut columns = memory.columns.get(txn, 1)?;
-            columns.successor = 3;
-            Ok(memory.columns.put(txn, &[(1, columns)])?)
-        });
-        link.unwrap();
-        assert!(memory.check().is_err());
-        drop(folder);
-    }
-
-    #[test]
-    fn chains_that_end_nowhere_or_meet_are_found() {
-        assert!(
-            changed(1, |new| new.successor = 0).contains("columns"),
-            "a circle"
-        );
-        assert!(
-            changed(1, |new| new.successor = 77).contains("columns"),
-            "no such row"
-        );
-        assert!(
-            changed(2, |gone| gone.successor = 1).contains("columns"),
-            "two before one"
-        );
-    }
-
-    #[test]
-    fn a_column_that_differs_from_its_record_is_found() {
-        for (what, change) in [
-            ("kind", (|row| row.kind = Kind::Tool as u8) as fn(&mut Row)),
-            ("skill", |row| row.skill += 1),
-            ("run", |row| row.run += 1),
-            ("source", |row| row.source += 1),
-            ("cycle", |row| row.cycle += 1),
-            ("until", |row| row.until = NONE),
-            ("trust", |row| row.trust = 2.0),
-        ] {
-            assert!(changed(1, change).contains("columns"), "{what}");
-        }
-        assert!(
-            changed(2, |gone| *gone = Row {
-                successor: NONE,
-                flags: 0,
-                ..*gone
-            })
-            .contains("totals"),
-            "a row without a lesson"
-        );
-    }
-
-    #[test]
-    fn a_code_that_is_not_its_vectors_is_found() {
-        let flipped = |row: u32| {
-            told(|memory, txn| {
-                let (key, words) = (row_key(0), words_of(40));
-                let mut block = memory.vectors.codes.get(txn, &key)?.unwrap().to_vec();
-                let mut code = Codes::read(&block, words)
-                    .unwrap()
-                    .code(row as usize)
-                    .unwrap();
-                code.bits[0] ^= 0xFF << 8;
-                codes::write(&mut block, words, row as usize, &code);
-                Ok(memory.vectors.codes.put(txn, &key, &block)?)
-            })
-        };
-        assert!(flipped(1).contains("codes"));
-        assert!(flipped(2).contains("codes"), "of a lesson that was purged");
-    }
-
-    #[test]
-    fn a_vector_without_its_lesson_or_another_one_is_found() {
-        let with = |row: usize, fill: u8| {
-            told(|memory, txn| {
-                let key = row_key(0);
-                let mut block = memory.vectors.vectors.get(txn, &key)?.unwrap().to_vec();
-                assert_eq!(block.len(), vectors::BLOCK * 80);
-                block[row * 80..(row + 1) * 80].fill(fill);
-                Ok(memory.vectors.vectors.put(txn, &key, &block)?)
-            })
-        };
-        assert!(
-            with(2, 0x30).contains("vectors"),
-            "of a lesson that was purged"
-        );
-        assert!(with(1, 0x30).contains("vectors"), "of another length");
-    }
-}
+mod tests;

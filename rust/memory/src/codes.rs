@@ -83,47 +83,57 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// A query, quantised.
+/// Levels of a quantised query lie from minus this up to this, exclusively.
+const LEVELS: i32 = 1 << (PLANES - 1);
+
+/// What is added to the sum of four levels, so that it is no less than zero.
+pub const LIFT: i32 = 4 * LEVELS;
+
+/// A query, quantised to levels from -8 to 7.
 pub struct CodedQuery {
-    /// For every word of a code, its bits of each plane.
+    /// For every word of a code, its bits of each plane; the last plane counts against the others.
     pub planes: Vec<[u64; PLANES]>,
-    /// For every four dimensions, the sum of their levels by which of them are set in a code.
+    /// For every four dimensions, `LIFT` more than the sum of their levels by which of them are set in a code.
     pub tables: Vec<[u8; 16]>,
-    /// The estimate is factor * (slope * ones + step * weighted - total) + offset + bias.
-    pub slope: f32,
+    /// The estimate is factor * (step * weighted - total) + offset + bias.
     pub step: f32,
     pub total: f32,
     pub bias: f32,
 }
 
 impl CodedQuery {
-    /// Of a unit vector.
-    pub fn of(vector: &[f32], centre: &[f32]) -> Self {
+    /// Of a unit vector, to be compared by the first words of codes, as many as are given or all.
+    pub fn of(vector: &[f32], centre: &[f32], words: usize) -> Self {
         let less: Vec<f32> = vector.iter().zip(centre).map(|(x, c)| x - c).collect();
         let rotated = rotate(&less);
-        let low = rotated.iter().copied().fold(f32::INFINITY, f32::min);
-        let high = rotated.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let levels = ((1 << PLANES) - 1) as f32;
-        let step = ((high - low) / levels).max(f32::MIN_POSITIVE);
-        let mut planes = vec![[0; PLANES]; rotated.len() / 64];
-        let mut tables = vec![[0; 16]; rotated.len() / 4];
-        let mut total = 0.0;
+        let (whole, words) = (rotated.len(), words.min(rotated.len() / 64));
+        let rotated = &rotated[..64 * words];
+        let largest = rotated.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let step = (largest / (LEVELS as f32 - 0.5)).max(f32::MIN_POSITIVE);
+        let mut planes = vec![[0; PLANES]; words];
+        let mut tables = vec![[LIFT as u8; 16]; 16 * words];
+        let mut total = 0;
         for (index, x) in rotated.iter().enumerate() {
-            let level = ((x - low) / step).round().clamp(0.0, levels) as u64;
-            total += x;
+            let level = (x / step)
+                .round()
+                .clamp(-(LEVELS as f32), LEVELS as f32 - 1.0) as i32;
+            total += level;
             for (plane, bits) in planes[index / 64].iter_mut().enumerate() {
-                *bits |= (level >> plane & 1) << (index % 64);
+                *bits |= u64::from(level >> plane & 1 == 1) << (index % 64);
             }
             for (bits, sum) in tables[index / 4].iter_mut().enumerate() {
-                *sum += (bits >> (index % 4) & 1) as u8 * level as u8;
+                if bits >> (index % 4) & 1 == 1 {
+                    *sum = sum.wrapping_add_signed(level as i8);
+                }
             }
         }
+        // What the other coordinates say is taken to be what these say.
+        let step = step * whole as f32 / (64 * words) as f32;
         Self {
             planes,
             tables,
-            slope: 2.0 * low,
             step: 2.0 * step,
-            total,
+            total: step * total as f32,
             bias: dot(vector, centre) - dot(centre, centre),
         }
     }
@@ -263,9 +273,10 @@ mod tests {
                 .map(|(x, s)| 0.5 * x + s)
                 .collect(),
         );
-        let coded = CodedQuery::of(&query, &centre);
+        let coded = CodedQuery::of(&query, &centre, words);
         let mut estimates = [0.0; BLOCK];
-        simd::estimate(&Block::read(&block, words).unwrap(), &coded, &mut estimates);
+        let block = Block::read(&block, words).unwrap();
+        simd::estimate(&block, &block, &coded, &mut estimates);
         let errors: Vec<f32> = vectors
             .iter()
             .zip(estimates)

@@ -3,6 +3,7 @@
 //! A store of its own beside the journal, in LMDB: any number of processes read and write it, one write at a time. A
 //! write is one transaction with its postings and vectors, so that the next query sees all of a lesson or nothing.
 
+mod block;
 mod bm25;
 mod bytes;
 mod chains;
@@ -19,6 +20,7 @@ mod ranking;
 mod rotation;
 mod scan;
 mod search;
+mod segments;
 mod simd;
 mod store;
 mod succession;

@@ -64,7 +64,8 @@ pub struct Hit {
 /// The best so many rows by score; of equals the smaller row.
 pub(crate) struct Best {
     limit: usize,
-    rows: Vec<(f32, u32)>,
+    /// Score, row and what comes with it.
+    rows: Vec<(f32, u32, f32)>,
     /// Scores up to this one are too low.
     pub floor: f32,
 }
@@ -79,11 +80,11 @@ impl Best {
     }
 
     /// Takes note of a row; rows of one score come in ascending order.
-    pub fn push(&mut self, score: f32, row: u32) {
+    pub fn push(&mut self, score: f32, row: u32, with: f32) {
         if score <= self.floor {
             return;
         }
-        self.rows.push((score, row));
+        self.rows.push((score, row, with));
         if self.rows.len() >= 4 * self.limit + 64 {
             self.cut();
         }
@@ -104,14 +105,17 @@ impl Best {
         self
     }
 
-    /// Those that are kept, in no order.
-    pub fn rows(mut self) -> Vec<u32> {
+    /// Those that are kept, in no order, each with what came with it.
+    pub fn rows(mut self) -> Vec<(u32, f32)> {
         self.cut();
-        self.rows.into_iter().map(|(_, row)| row).collect()
+        self.rows
+            .into_iter()
+            .map(|(_, row, with)| (row, with))
+            .collect()
     }
 }
 
-fn order(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
+fn order(a: &(f32, u32, f32), b: &(f32, u32, f32)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
@@ -126,23 +130,26 @@ mod tests {
         fn the_best_are_those_of_a_full_sort(scores in prop::collection::vec(0u8..20, 0..500), limit in 1usize..40) {
             let mut best = Best::new(limit);
             for (row, score) in scores.iter().enumerate() {
-                best.push(f32::from(*score), row as u32);
+                best.push(f32::from(*score), row as u32, row as f32);
             }
             let mut parts = [Best::new(limit), Best::new(limit)];
             for (row, score) in scores.iter().enumerate() {
-                parts[usize::from(row >= scores.len() / 3)].push(f32::from(*score), row as u32);
+                parts[usize::from(row >= scores.len() / 3)].push(f32::from(*score), row as u32, row as f32);
             }
             let [first, second] = parts;
-            let mut joined = first.and(second).rows();
-            joined.sort_unstable();
+            let sorted = |best: Best| {
+                let mut rows = best.rows();
+                assert!(rows.iter().all(|(row, with)| *with == *row as f32));
+                rows.sort_unstable_by_key(|(row, _)| *row);
+                rows.into_iter().map(|(row, _)| row).collect::<Vec<u32>>()
+            };
+            let joined = sorted(first.and(second));
             let mut all: Vec<(f32, u32)> = scores.iter().enumerate().map(|(row, score)| (f32::from(*score), row as u32)).collect();
             all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             all.truncate(limit);
             let mut wanted: Vec<u32> = all.into_iter().map(|(_, row)| row).collect();
             wanted.sort_unstable();
-            let mut rows = best.rows();
-            rows.sort_unstable();
-            prop_assert_eq!(&rows, &wanted);
+            prop_assert_eq!(&sorted(best), &wanted);
             prop_assert_eq!(joined, wanted);
         }
     }

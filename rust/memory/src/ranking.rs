@@ -14,13 +14,6 @@ use crate::query::{Best, Weights};
 #[cfg(target_arch = "x86_64")]
 use crate::simd;
 
-/// Dense numbers by row, kept between queries: all scores are zero there.
-#[derive(Default)]
-pub struct Scratch {
-    pub words: Vec<f32>,
-    pub cosines: Vec<f32>,
-}
-
 /// How a row's parts become its score.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
@@ -81,6 +74,9 @@ const SPLIT: usize = 1 << 16;
 /// Words of 64 rows whose cosines are estimated together.
 const TOGETHER: usize = codes::BLOCK / 64;
 
+/// Words of 64 rows that are weighed before the next are looked at: their numbers stay in the cache.
+const STRIP: usize = 64 * TOGETHER;
+
 /// The rows of a query with what is known of them.
 pub struct Rows<'a> {
     pub allowed: &'a Allowed,
@@ -93,69 +89,97 @@ pub struct Rows<'a> {
     pub limit: usize,
 }
 
-/// `best_plain` for processors with a feature.
+/// `weigh_plain` for processors with a feature.
 macro_rules! compiled {
     ($name:ident, $feature:literal) => {
         /// # Safety
         /// The processor has the feature.
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $feature)]
-        unsafe fn $name(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
-            self.best_plain(words, scores, cosines)
+        unsafe fn $name(
+            &self,
+            words: Range<usize>,
+            scores: &[f32],
+            cosines: &[f32],
+            best: &mut Best,
+        ) {
+            self.weigh_plain(words, scores, cosines, best);
         }
     };
 }
 
 impl Rows<'_> {
-    /// The best rows in no order, by their words' sums and their cosines, which `fill` completes: it is given a row and the
-    /// numbers of all rows from there to some other. Rows that have neither are passed over.
+    /// The best rows in no order, each with the sum of its words' parts. `fill` is given a row and the numbers of the rows
+    /// from there to some other, whose sums are zero, and completes them. Rows that have neither words nor a vector are passed
+    /// over. `closer` says a row's cosine better than `fill` did: with it, so many rows are weighed again.
     pub fn top(
         &self,
-        scores: &mut [f32],
-        cosines: &mut [f32],
         fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
-    ) -> Vec<u32> {
+        closer: Option<(usize, impl Fn(&[u32]) -> Vec<f32> + Sync)>,
+    ) -> Vec<(u32, f32)> {
         let count = self.allowed.bits.len();
-        let best = |words: Range<usize>, scores: &mut [f32], cosines: &mut [f32]| {
-            fill(64 * words.start, scores, cosines);
-            self.best(words, scores, cosines)
+        let first_limit = closer.as_ref().map_or(self.limit, |(limit, _)| *limit);
+        let best = |words: Range<usize>| {
+            let size = 64 * STRIP.min(words.len());
+            let mut scores = vec![0.0; size];
+            let mut cosines = vec![0.0; if self.vector { size } else { 0 }];
+            let mut best = Best::new(first_limit);
+            for first in words.clone().step_by(STRIP) {
+                let strip = first..words.end.min(first + STRIP);
+                let scores = &mut scores[..64 * strip.len()];
+                let vectors = cosines.len().min(scores.len());
+                scores.fill(0.0);
+                fill(64 * first, scores, &mut cosines[..vectors]);
+                self.weigh(strip, scores, &cosines[..vectors], &mut best);
+            }
+            match &closer {
+                Some((_, closer)) => self.weigh_again(best, closer),
+                None => best,
+            }
         };
         if 64 * count < SPLIT {
-            return best(0..count, scores, cosines).rows();
+            return best(0..count).rows();
         }
         let middle = (count / 2).next_multiple_of(TOGETHER);
-        let (early_scores, late_scores) = scores.split_at_mut(64 * middle);
-        let (early_cosines, late_cosines) = cosines.split_at_mut(cosines.len().min(64 * middle));
-        let (early, late) = both(
-            Builder::new(),
-            || best(0..middle, early_scores, early_cosines),
-            || best(middle..count, late_scores, late_cosines),
-        );
+        let (early, late) = both(Builder::new(), || best(0..middle), || best(middle..count));
         early.and(late).rows()
     }
 
-    /// The best of the rows of some words of the allowed rows' bits, by the numbers of these rows.
-    fn best(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
+    /// The best of some rows by their closer cosines.
+    fn weigh_again(&self, rows: Best, closer: impl Fn(&[u32]) -> Vec<f32>) -> Best {
+        let mut rows = rows.rows();
+        rows.sort_unstable_by_key(|(row, _)| *row);
+        let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+        let mut best = Best::new(self.limit);
+        for ((row, sum), cosine) in rows.into_iter().zip(closer(&numbers)) {
+            let near = self.mix.nearness(cosine);
+            let trust = self.allowed.trust.get(row);
+            best.push(self.mix.score(sum * self.unit, near, trust), row, sum);
+        }
+        best
+    }
+
+    /// Adds the rows of some words of the allowed rows' bits to the best, by the numbers of these rows.
+    fn weigh(&self, words: Range<usize>, scores: &[f32], cosines: &[f32], best: &mut Best) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.best_wide(words, scores, cosines) };
+            return unsafe { self.weigh_wide(words, scores, cosines, best) };
         } else if simd::has_avx2() {
             // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.best_narrow(words, scores, cosines) };
+            return unsafe { self.weigh_narrow(words, scores, cosines, best) };
         }
-        self.best_plain(words, scores, cosines)
+        self.weigh_plain(words, scores, cosines, best);
     }
 
-    compiled!(best_wide, "avx512f");
-    compiled!(best_narrow, "avx2");
+    compiled!(weigh_wide, "avx512f");
+    compiled!(weigh_narrow, "avx2");
 
     #[inline(always)]
-    fn best_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32]) -> Best {
-        let mut best = Best::new(self.limit);
+    fn weigh_plain(&self, words: Range<usize>, scores: &[f32], cosines: &[f32], best: &mut Best) {
         // By words alone a row scores above zero or has none of them.
         if !self.vector && self.mix.rises() {
-            best.floor = 0.0;
+            best.floor = best.floor.max(0.0);
         }
         let mut values = [0.0f32; 64];
         let (scores, _) = scores.as_chunks::<64>();
@@ -197,11 +221,10 @@ impl Rows<'_> {
                 // It has one of the words, or a vector.
                 let near = self.vector && cosines[place][lane] > f32::NEG_INFINITY;
                 if words[lane] > 0.0 || near {
-                    best.push(values[lane], (64 * index + lane) as u32);
+                    best.push(values[lane], (64 * index + lane) as u32, words[lane]);
                 }
             }
         }
-        best
     }
 }
 
@@ -275,20 +298,36 @@ mod tests {
             wanted.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
             wanted.truncate(limit);
             wanted.sort_unstable();
-            let mut plain = query.best_plain(0..4, &words, &cosines).rows();
-            plain.sort_unstable();
-            let early = query.best(0..1, &words[..64], &cosines[..64]);
-            let mut parts = early.and(query.best(1..4, &words[64..], &cosines[64..])).rows();
-            parts.sort_unstable();
-            let (mut by_words, mut near) = (vec![0.0; 256], vec![0.0; 256]);
-            let mut fast = query.top(&mut by_words, &mut near, |first, a, b| {
+            let sorted = |rows: Vec<(u32, f32)>| {
+                let mut numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+                assert!(rows.iter().all(|(row, sum)| *sum == words[*row as usize]));
+                numbers.sort_unstable();
+                numbers
+            };
+            let mut plain = Best::new(limit);
+            query.weigh_plain(0..4, &words, &cosines, &mut plain);
+            let plain = sorted(plain.rows());
+            let (mut early, mut late) = (Best::new(limit), Best::new(limit));
+            query.weigh(0..1, &words[..64], &cosines[..64], &mut early);
+            query.weigh(1..2, &words[64..], &cosines[64..], &mut late);
+            query.weigh(2..4, &words[128..], &cosines[128..], &mut late);
+            let parts = sorted(early.and(late).rows());
+            let fast = sorted(query.top(|first, a, b| {
                 a.copy_from_slice(&words[first..first + a.len()]);
                 b.copy_from_slice(&cosines[first..first + b.len()]);
-            });
-            fast.sort_unstable();
+            }, None::<(usize, fn(&[u32]) -> Vec<f32>)>));
+            // What is far off at first is weighed again, where it is among enough others.
+            let again = sorted(query.top(|first, a, b| {
+                a.copy_from_slice(&words[first..first + a.len()]);
+                b.iter_mut().zip(&cosines[first..]).for_each(|(out, cosine)| *out = cosine.max(-1.0) + 0.3);
+                b.iter_mut().zip(&cosines[first..]).for_each(|(out, cosine)| if cosine.is_infinite() { *out = *cosine });
+            }, Some((256, |rows: &[u32]| rows.iter().map(|row| cosines[*row as usize]).collect()))));
             prop_assert_eq!(&plain, &wanted);
             prop_assert_eq!(&parts, &wanted);
             prop_assert_eq!(&fast, &wanted);
+            if vector.is_some() {
+                prop_assert_eq!(&again, &wanted);
+            }
         }
     }
 
@@ -332,20 +371,23 @@ mod tests {
                 limit: 5,
             };
             let words = |row: usize| ((row * 7919) % size) as f32 / size as f32;
-            let (mut scores, mut cosines) =
-                (vec![0.0; size], vec![0.0; if vector { size } else { 0 }]);
-            let mut found = rows.top(&mut scores, &mut cosines, |first, scores, cosines| {
-                for (index, score) in scores.iter_mut().enumerate() {
-                    *score += words(first + index);
-                }
-                cosines.fill(0.1);
-            });
+            let found = rows.top(
+                |first, scores, cosines| {
+                    assert_eq!(cosines.len(), if vector { scores.len() } else { 0 });
+                    for (index, score) in scores.iter_mut().enumerate() {
+                        *score += words(first + index);
+                    }
+                    cosines.fill(0.1);
+                },
+                None::<(usize, fn(&[u32]) -> Vec<f32>)>,
+            );
             let mut all: Vec<u32> = (0..size as u32).collect();
             all.sort_by(|a, b| {
                 words(*b as usize)
                     .total_cmp(&words(*a as usize))
                     .then(a.cmp(b))
             });
+            let mut found: Vec<u32> = found.into_iter().map(|(row, _)| row).collect();
             found.sort_unstable();
             all.truncate(5);
             all.sort_unstable();

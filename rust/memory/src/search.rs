@@ -14,12 +14,17 @@ use crate::filter::{Allowed, Filter};
 use crate::lesson::{Record, check_vector};
 use crate::query::{Hit, Query};
 use crate::ranking::{Mix, Rows};
+use crate::scan::{self, Cosines};
 use crate::store::{CENTRE, MemoryStore, SUM, Work, dimensions, name_error, symbol_key, torn};
 use crate::vectors::unit;
-use crate::{scan, words};
+use crate::words;
 
 /// Rows whose scores are computed exactly, for each lesson wanted, and at least.
 const POOL: (usize, usize) = (8, 256);
+
+/// Where cosines are first estimated by a part of the codes: as many times more of these rows, and for each of them so many in
+/// either half of the store whose whole codes are looked at.
+const ROUGH: (usize, usize) = (2, 2);
 
 /// A score, its row, and what words and vector say of it.
 type Scored = (f32, u32, Option<f32>, Option<f32>);
@@ -58,20 +63,10 @@ impl MemoryStore {
             if allowed.count == 0 || query.k == 0 {
                 return Ok(Vec::new());
             }
-            let pool = query
-                .k
-                .saturating_mul(POOL.0)
-                .max(POOL.1)
-                .min(allowed.count);
             let vector = query.vector.filter(|_| totals.vectors > 0).map(unit);
             let unordered = query.text.is_none() && query.vector.is_none();
-            let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
-            let size = 64 * allowed.bits.len();
-            scratch.words.resize(size.max(scratch.words.len()), 0.0);
-            let scores = &mut scratch.words[..size];
             let mut mean = None;
-            let mut estimates = None;
-            let mut cosines: &mut [f32] = &mut [];
+            let mut cosines = None;
             if let Some(vector) = &vector {
                 if vector.len() != totals.dimensions as usize {
                     return Err(dimensions("of the query", vector.len(), totals.dimensions).into());
@@ -80,22 +75,25 @@ impl MemoryStore {
                 let product = sum.iter().zip(vector).map(|(s, q)| s * q).sum::<f32>();
                 mean = Some(product / totals.vectors as f32);
                 let centre = self.floats_of(txn, CENTRE, vector.len())?;
-                scratch.cosines.resize(size.max(scratch.cosines.len()), 0.0);
-                cosines = &mut scratch.cosines[..size];
-                estimates =
-                    scan::cosines(txn, path, self.vectors, vector, &centre, &allowed, cosines)?;
+                let vectors = self.vectors;
+                cosines = Some(Cosines::of(txn, path, vectors, vector, &centre, &allowed)?);
             }
             let mut words = None;
             let mut asked = None;
+            let mut apart = Vec::new();
             if let Some(text) = query.text {
-                let known = Words::of(txn, self.postings, &totals, &words::counted(text))?;
+                let lies = self.postings.apart(txn)?;
+                apart = lies.ok_or_else(|| torn(path, "postings"))?;
+                let counted = words::counted(text);
+                let known = Words::of(txn, self.postings, &apart, &totals, &counted)?
+                    .ok_or_else(|| torn(path, "postings"))?;
                 asked = Some(Asked::of(text, |word| known.common(word, totals.kept)));
                 words = Some(known);
             }
             let postings = match &words {
                 Some(words) => Some(
                     words
-                        .postings(txn, self.postings)?
+                        .postings(txn, self.postings, &apart)?
                         .ok_or_else(|| torn(path, "postings"))?,
                 ),
                 None => None,
@@ -103,8 +101,14 @@ impl MemoryStore {
             let mix = Mix::of(query.weights, words.is_some(), mean);
             let rows = if unordered {
                 let rows: Vec<u32> = allowed.rows().collect();
-                rows.into_iter().rev().take(query.k).collect()
+                let newest = rows.into_iter().rev().take(query.k);
+                newest.map(|row| (row, 0.0)).collect()
             } else {
+                let closer = cosines.as_ref().and_then(Cosines::closer);
+                let rough = if closer.is_some() { ROUGH } else { (1, 1) };
+                let pool = query.k.saturating_mul(POOL.0).max(POOL.1);
+                let pool = pool.saturating_mul(rough.0).min(allowed.count);
+                let again = pool.saturating_mul(rough.1).min(allowed.count);
                 let rows = Rows {
                     allowed: &allowed,
                     mix,
@@ -112,41 +116,36 @@ impl MemoryStore {
                     unit: words.as_ref().map_or(1.0, |words| 1.0 / words.total()),
                     limit: pool,
                 };
-                let mut best = rows.top(scores, cosines, |first, scores, cosines| {
-                    if let Some(estimates) = &estimates {
-                        estimates.write(first, cosines);
+                let fill = |first: usize, scores: &mut [f32], out: &mut [f32]| {
+                    if let Some(cosines) = &cosines {
+                        cosines.write(first, out);
                     }
                     if let Some(postings) = &postings {
                         postings.add(first as u32, scores);
                     }
-                });
-                best.sort_unstable();
+                };
+                let mut best = rows.top(fill, closer.map(|closer| (again, closer)));
+                best.sort_unstable_by_key(|(row, _)| *row);
                 best
             };
-            let trust = |row: u32| allowed.trust.get(row);
-            let by_words = |row: u32| {
-                let words = words.as_ref()?;
-                Some(scores[row as usize] / words.total())
-            };
             let mut scored: Vec<Scored> = Vec::with_capacity(rows.len());
-            let score = |row: u32, near: Option<f32>| {
-                let words = by_words(row);
-                let score = mix.score(words.unwrap_or(0.0), near.unwrap_or(0.0), trust(row));
+            let score = |(row, sum): (u32, f32), near: Option<f32>| {
+                let words = words.as_ref().map(|words| sum / words.total());
+                let trust = allowed.trust.get(row);
+                let score = mix.score(words.unwrap_or(0.0), near.unwrap_or(0.0), trust);
                 (score, row, words, near)
             };
             match &vector {
-                None => scored.extend(rows.iter().map(|row| score(*row, None))),
+                None => scored.extend(rows.iter().map(|each| score(*each, None))),
                 Some(vector) => {
-                    let rows = rows.into_iter();
+                    let mut sums = rows.iter();
+                    let rows = rows.iter().map(|(row, _)| *row);
                     scan::exact(txn, path, self.vectors, vector, rows, |row, cosine| {
-                        scored.push(score(row, Some(mix.nearness(cosine))));
+                        let sum = sums.next().map_or(0.0, |(_, sum)| *sum);
+                        scored.push(score((row, sum), Some(mix.nearness(cosine))));
                     })?;
                 }
             }
-            if words.is_some() {
-                scores.fill(0.0);
-            }
-            lock(&self.scratch).push(scratch);
             if !unordered {
                 scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             }

@@ -14,7 +14,6 @@ use crate::columns::Columns;
 use crate::filter::{Allowed, Filter};
 use crate::lesson::{Record, Standing, check_name};
 use crate::postings::Postings;
-use crate::ranking::Scratch;
 use crate::totals::{Totals, read_floats};
 use crate::vectors::Vectors;
 
@@ -25,6 +24,9 @@ const MEMORY: Environment = Environment {
         "totals",
     ],
 };
+
+/// The first schema whose newest postings lie apart; a memory of an earlier one stays as it is, and whoever wrote it reads it.
+const BATCHES: u32 = 4;
 
 pub(crate) const TOTALS: &[u8] = b"totals";
 pub(crate) const SUM: &[u8] = b"sum of vectors";
@@ -44,7 +46,6 @@ pub struct MemoryStore {
     pub(crate) totals: Table,
     /// The rows that the last filter let pass, with the snapshot that it looked at.
     pub(crate) passed: Mutex<Option<(usize, Filter, Arc<Allowed>)>>,
-    pub(crate) scratch: Mutex<Vec<Scratch>>,
 }
 
 /// Counts for people.
@@ -97,6 +98,7 @@ impl MemoryStore {
             postings: Postings {
                 terms: env.database("terms")?,
                 blocks: env.database("postings")?,
+                batches: env.schema()? >= BATCHES,
             },
             columns: Columns(env.database("columns")?),
             vectors: Vectors {
@@ -106,7 +108,6 @@ impl MemoryStore {
             symbols: env.database("symbols")?,
             totals: env.database("totals")?,
             passed: Mutex::default(),
-            scratch: Mutex::default(),
             env,
         })
     }
@@ -239,11 +240,12 @@ impl MemoryStore {
     pub fn statistics(&self) -> Result<Statistics> {
         self.read(|txn, path| {
             let totals = self.totals_of(txn, path)?;
+            let words = self.postings.words(txn)?;
             let mut statistics = Statistics {
                 current: 0,
                 superseded: 0,
                 forgotten: 0,
-                words: self.postings.terms.len(txn)?,
+                words: words.ok_or_else(|| torn(path, "postings"))?,
                 vectors: u64::from(totals.vectors),
                 dimensions: totals.dimensions,
                 embedder: self.embedder_of(txn)?,

@@ -6,10 +6,11 @@ use std::path::Path;
 use heed::RwTxn;
 use moevolve_store::Result;
 
+use crate::block::{Posting, length_code};
 use crate::bytes::{row_key, row_of};
 use crate::columns::{NONE, Row};
 use crate::lesson::{Lesson, Record, Standing, check_name};
-use crate::postings::{Posting, length_code};
+use crate::segments::Inverted;
 use crate::store::{MemoryStore, TOTALS, Work, dimensions, name_error, symbol_key, torn};
 use crate::succession::Manner;
 use crate::vectors::unit;
@@ -83,7 +84,7 @@ impl MemoryStore {
         manner: Manner,
     ) -> Work<()> {
         let mut totals = self.totals_of(txn, path)?;
-        let mut inverted: BTreeMap<String, Vec<Posting>> = BTreeMap::new();
+        let mut inverted = Inverted::new();
         let mut rows = Vec::with_capacity(lessons.len());
         let mut vectors = Vec::new();
         let mut symbols: BTreeMap<&str, u32> = BTreeMap::new();
@@ -140,10 +141,8 @@ impl MemoryStore {
             totals.kept += 1;
             totals.words += u64::from(length);
         }
-        for (word, postings) in inverted {
-            if !self.postings.append(txn, &word, &postings)? {
-                return Err(torn(path, "postings").into());
-            }
+        if !self.postings.add(txn, &inverted)? {
+            return Err(torn(path, "postings").into());
         }
         self.columns.put(txn, &rows)?;
         for ((lesson, _, replaced), (row, _)) in lessons.iter().zip(&rows) {

@@ -41,7 +41,7 @@ fn writer() {
     let Some(folder) = std::env::var_os(FOLDER) else {
         return;
     };
-    let memory = MemoryStore::ensure(folder.as_ref(), Options::new(1)).expect("the memory");
+    let memory = MemoryStore::ensure(folder.as_ref(), Options::new(4)).expect("the memory");
     loop {
         let next = memory.count().expect("a count");
         let size = 2 * (1 + next % 9);
@@ -56,14 +56,14 @@ fn no_acknowledged_lesson_is_lost_and_indices_agree() {
     let rounds: u64 = std::env::var("MOEVOLVE_KILLS")
         .map_or(10, |kills| kills.parse().expect("a number of kills"));
     let folder = tempfile::tempdir().expect("a temporary folder");
-    drop(MemoryStore::ensure(folder.path(), Options::new(1)).expect("a memory"));
+    drop(MemoryStore::ensure(folder.path(), Options::new(4)).expect("a memory"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for reader in 0..8u64 {
             let (path, stop) = (folder.path(), &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let memory = MemoryStore::open(path, Options::new(1))
+                    let memory = MemoryStore::open(path, Options::new(4))
                         .expect("a sound memory")
                         .expect("a memory");
                     let count = memory.count().expect("a count");
@@ -103,7 +103,7 @@ fn no_acknowledged_lesson_is_lost_and_indices_agree() {
                 }
             }
             child.wait().expect("an end");
-            let memory = MemoryStore::open(folder.path(), Options::new(1))
+            let memory = MemoryStore::open(folder.path(), Options::new(4))
                 .expect("a sound memory")
                 .expect("a memory");
             let count = memory.check().expect("indices that agree");
@@ -121,12 +121,12 @@ fn bounded(folder: &std::path::Path) {
         let file = std::fs::metadata(folder.join("data.mdb")).expect("the file");
         file.len()
     };
-    let killed = MemoryStore::open(folder, Options::new(1))
+    let killed = MemoryStore::open(folder, Options::new(4))
         .expect("a sound memory")
         .expect("a memory");
     let count = killed.count().expect("a count");
     let once = tempfile::tempdir().expect("a temporary folder");
-    let fresh = MemoryStore::ensure(once.path(), Options::new(1)).expect("a memory");
+    let fresh = MemoryStore::ensure(once.path(), Options::new(4)).expect("a memory");
     let lessons: Vec<Lesson> = (0..count).map(lesson).collect();
     for batch in lessons.chunks(16) {
         fresh.put(batch).expect("a commit");

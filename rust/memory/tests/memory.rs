@@ -10,7 +10,7 @@ use tempfile::{TempDir, tempdir};
 
 fn fresh() -> (TempDir, MemoryStore) {
     let folder = tempdir().expect("a temporary folder");
-    let memory = MemoryStore::ensure(folder.path(), Options::new(1)).expect("a new memory");
+    let memory = MemoryStore::ensure(folder.path(), Options::new(4)).expect("a new memory");
     (folder, memory)
 }
 
@@ -366,7 +366,7 @@ fn standings_change_what_is_returned_and_survive() {
     assert_eq!(names(&memory, &by_words("carry")), ["c", "a"]);
     assert_eq!(ids(memory.by_skill("s", None, 9)), ["c", "a"]);
     drop(memory);
-    let memory = MemoryStore::open(folder.path(), Options::new(1))
+    let memory = MemoryStore::open(folder.path(), Options::new(4))
         .unwrap()
         .unwrap();
     assert!(memory.standing("c").unwrap().unwrap().pinned);
@@ -438,15 +438,15 @@ fn a_known_id_is_replaced_and_a_purged_one_gone_from_every_index() {
 fn a_memory_that_is_not_there_is_none_and_is_not_made() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("memory");
-    assert!(MemoryStore::open(&path, Options::new(1)).unwrap().is_none());
+    assert!(MemoryStore::open(&path, Options::new(4)).unwrap().is_none());
     assert!(!path.exists());
 }
 
 #[test]
 fn a_run_is_no_memory() {
     let folder = tempdir().unwrap();
-    drop(moevolve_store::RunStore::create(folder.path(), Options::new(1)).unwrap());
-    let error = match MemoryStore::open(&folder.path().join("journal"), Options::new(1)) {
+    drop(moevolve_store::RunStore::create(folder.path(), Options::new(4)).unwrap());
+    let error = match MemoryStore::open(&folder.path().join("journal"), Options::new(4)) {
         Err(error) => error,
         Ok(_) => panic!("a run was opened as a memory"),
     };
@@ -652,6 +652,34 @@ fn score(texts: &BTreeMap<String, String>, query: &BTreeSet<String>, text: &str)
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// A memory of schema 3 adds every batch to the words' blocks; one of schema 4 when sixteen have come, or one is changed.
+    #[test]
+    fn batches_that_lie_apart_answer_as_those_that_were_merged(
+        steps in prop::collection::vec((0u8..8, prop::collection::vec(("[a-h]", "[a-e]{1,2}( [a-e]{1,2}){0,4}"), 1..5)), 1..60),
+        query in "[a-e]{1,2}( [a-e]{1,2}){0,2}",
+    ) {
+        let folders = [tempdir().expect("a folder"), tempdir().expect("a folder")];
+        let memories = [3, 4].map(|schema| {
+            let folder = folders[schema as usize - 3].path();
+            MemoryStore::ensure(folder, Options::new(schema)).expect("a new memory")
+        });
+        for (number, (purged, texts)) in steps.iter().enumerate() {
+            let lessons: Vec<Lesson> = texts.iter().map(|(id, text)| lesson(&format!("{id}{}", number % 20), "s", "r", 1, text)).collect();
+            for memory in &memories {
+                memory.put(&lessons).expect("a commit");
+                if *purged == 0 {
+                    memory.purge(&lessons[0].id).expect("a commit");
+                }
+            }
+            let [merged, apart] = memories.each_ref().map(|memory| hits(memory, &by_words(&query)));
+            prop_assert_eq!(merged, apart);
+            let [merged, apart] = memories.each_ref().map(|memory| memory.statistics().expect("counts"));
+            prop_assert_eq!(merged, apart);
+        }
+        let [merged, apart] = memories.each_ref().map(|memory| memory.check().expect("indices that agree"));
+        prop_assert_eq!(merged, apart);
+    }
 
     #[test]
     fn words_rank_by_the_formula_whatever_was_replaced_before(

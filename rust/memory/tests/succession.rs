@@ -5,7 +5,7 @@ use tempfile::{TempDir, tempdir};
 
 fn fresh() -> (TempDir, MemoryStore) {
     let folder = tempdir().expect("a temporary folder");
-    let memory = MemoryStore::ensure(folder.path(), Options::new(1)).expect("a new memory");
+    let memory = MemoryStore::ensure(folder.path(), Options::new(4)).expect("a new memory");
     (folder, memory)
 }
 

@@ -51,13 +51,27 @@ impl Options {
     }
 }
 
+/// The databases of an open environment.
+pub(crate) struct Databases {
+    pub tables: HashMap<&'static str, Table>,
+    /// The schema that the store was made with.
+    pub schema: u32,
+}
+
+impl Databases {
+    fn of(kind: Kind, (tables, schema): (Vec<Table>, u32)) -> Self {
+        let tables = kind.databases.iter().copied().zip(tables).collect();
+        Self { tables, schema }
+    }
+}
+
 /// Makes the databases and says what they are, in one transaction: a store exists whole or not at all.
 pub(crate) fn create(
     env: &heed::Env<WithoutTls>,
     path: &Path,
     kind: Kind,
     options: Options,
-) -> Result<HashMap<&'static str, Table>> {
+) -> Result<Databases> {
     let fail = |error| Error::lmdb(path, "cannot create", options.map_size, error);
     let txn = env.write_txn().map_err(fail)?;
     let made = env
@@ -73,13 +87,11 @@ pub(crate) fn create(
                 .iter()
                 .map(|name| opener.create_database::<Bytes, Bytes>(txn, Some(name)))
                 .collect::<heed::Result<Vec<_>>>()?;
-            Ok(CommitOrAbort::Commit(Several(databases)))
+            Ok(CommitOrAbort::Commit(Several(databases, options.schema)))
         })
         .map_err(fail)?;
     match made {
-        CommitOrAbort::Commit(databases) => {
-            Ok(kind.databases.iter().copied().zip(databases).collect())
-        }
+        CommitOrAbort::Commit(made) => Ok(Databases::of(kind, made)),
         CommitOrAbort::Abort(()) => Err(exists(path, kind)),
     }
 }
@@ -90,7 +102,7 @@ pub(crate) fn open(
     path: &Path,
     kind: Kind,
     options: Options,
-) -> Result<HashMap<&'static str, Table>> {
+) -> Result<Databases> {
     let fail = |error| Error::lmdb(path, "cannot open", options.map_size, error);
     let txn = env.read_txn().map_err(fail)?;
     let opened = env
@@ -109,15 +121,16 @@ pub(crate) fn open(
                     "it has no schema".to_owned(),
                 )));
             };
-            if let Err(refused) = recognise(
+            let schema = match recognise(
                 meta.get(txn, KIND)?,
                 meta.get(txn, SCHEMA)?,
                 path,
                 kind,
                 options,
             ) {
-                return Ok(CommitOrAbort::Abort(refused));
-            }
+                Ok(schema) => schema,
+                Err(refused) => return Ok(CommitOrAbort::Abort(refused)),
+            };
             let mut databases = Vec::new();
             for name in kind.databases {
                 match opener.open_database::<Bytes, Bytes>(txn, Some(name))? {
@@ -128,13 +141,11 @@ pub(crate) fn open(
                     }
                 }
             }
-            Ok(CommitOrAbort::Commit(Several(databases)))
+            Ok(CommitOrAbort::Commit(Several(databases, schema)))
         })
         .map_err(fail)?;
     match opened {
-        CommitOrAbort::Commit(databases) => {
-            Ok(kind.databases.iter().copied().zip(databases).collect())
-        }
+        CommitOrAbort::Commit(opened) => Ok(Databases::of(kind, opened)),
         CommitOrAbort::Abort(refused) => Err(refused),
     }
 }
@@ -155,7 +166,7 @@ fn recognise(
     path: &Path,
     kind: Kind,
     options: Options,
-) -> Result<()> {
+) -> Result<u32> {
     let schema = schema
         .and_then(|bytes| bytes.try_into().ok())
         .map(u32::from_le_bytes);
@@ -177,20 +188,19 @@ fn recognise(
             format!("it says it is a {found_kind}"),
         ));
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Databases whose number is known at run time only.
-struct Several<'e>(Vec<Database<'e, Bytes, Bytes>>);
+/// Databases whose number is known at run time only, and the schema beside them.
+struct Several<'e>(Vec<Database<'e, Bytes, Bytes>>, u32);
 
 impl heed::OnCommit for Several<'_> {
-    type Committed = Vec<Table>;
+    type Committed = (Vec<Table>, u32);
 
-    fn on_commit(self, token: &heed::CommitToken) -> Vec<Table> {
-        self.0
-            .into_iter()
-            .map(|database| database.on_commit(token))
-            .collect()
+    fn on_commit(self, token: &heed::CommitToken) -> Self::Committed {
+        let tables = self.0.into_iter();
+        let tables = tables.map(|database| database.on_commit(token)).collect();
+        (tables, self.1)
     }
 }
 

@@ -18,7 +18,7 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
-use crate::databases::{self, Kind, Options, Table, alien, exists};
+use crate::databases::{self, Databases, Kind, Options, Table, alien, exists};
 use crate::error::{Error, Fault, Result};
 use crate::pages::{self, Walk};
 
@@ -39,7 +39,7 @@ pub struct Env {
 struct Shared {
     env: heed::Env<WithoutTls>,
     path: PathBuf,
-    databases: HashMap<&'static str, Table>,
+    databases: Databases,
     map_size: usize,
     opened_by: u32,
     /// Of the file, so that a folder that was removed and made again is not taken for the one before.
@@ -136,9 +136,15 @@ impl Env {
         let shared = self.shared()?;
         shared
             .databases
+            .tables
             .get(name)
             .copied()
             .ok_or_else(|| alien(&shared.path, "store", format!("it has no database {name}")))
+    }
+
+    /// The schema that the store was made with: at most the one that it was opened for.
+    pub fn schema(&self) -> Result<u32> {
+        Ok(self.shared()?.databases.schema)
     }
 
     /// Does one piece of reading in a transaction of its own.
