@@ -9,7 +9,7 @@ use moevolve_kernels::stored::{
     from_f16, products, to_f16,
 };
 use moevolve_kernels::worker_pool::WorkerPool;
-use moevolve_kernels::{Isa, padded};
+use moevolve_kernels::{BatchClass, Isa, padded};
 use proptest::prelude::*;
 
 /// Bytes and scales of a random matrix whose numbers are of ordinary size.
@@ -97,7 +97,30 @@ impl Stored {
     }
 }
 
+/// Bytes of a quantised block that belong to floats.
+fn floats_at(format: Format) -> Vec<usize> {
+    match format {
+        Format::Mxfp4 => vec![0],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => vec![0, 1, 2, 3],
+        Format::Q2K => vec![80, 81, 82, 83],
+        Format::Q3K => vec![108, 109],
+        Format::Q6K => vec![208, 209],
+        _ => vec![0, 1],
+    }
+}
+
 fn multiply(isa: Isa, pool: &WorkerPool, stored: &Stored, rows: usize, x: &[f32]) -> Vec<f32> {
+    multiply_as(isa, pool, stored, rows, x, &[])
+}
+
+fn multiply_as(
+    isa: Isa,
+    pool: &WorkerPool,
+    stored: &Stored,
+    rows: usize,
+    x: &[f32],
+    classes: &[BatchClass],
+) -> Vec<f32> {
     let mut y = vec![f32::NAN; rows * stored.out];
     let product = Product {
         matrix: stored.matrix(),
@@ -108,7 +131,7 @@ fn multiply(isa: Isa, pool: &WorkerPool, stored: &Stored, rows: usize, x: &[f32]
         y_stride: stored.out,
         add: false,
         sums: FloatSums::Chains,
-        classes: &[],
+        classes,
     };
     products(isa, pool, &mut [product], &mut Scratch::default());
     y
@@ -188,6 +211,64 @@ proptest! {
                 let at = row * (out + 3) + column;
                 let sum = if column < out { begin[at] + expected[row * out + column] } else { begin[at] };
                 prop_assert_eq!(y[at].to_bits(), sum.to_bits());
+            }
+        }
+    }
+}
+
+/// Every sum as large as it can be: none may leave the bits that a kernel adds it up in.
+#[test]
+fn the_largest_sums_fit() {
+    for format in Format::ALL
+        .into_iter()
+        .filter(|format| format.is_quantised())
+    {
+        let inp = 2 * format.block_len();
+        let ordinary = Stored::random(format, 19, inp, 3);
+        for fill in [0xffu8, 0x7f, 0x80] {
+            let mut stored = Stored::random(format, 19, inp, 3);
+            stored.bytes.fill(fill);
+            // The floats of a block stand where they are ordinary.
+            let (blocks, from) = (
+                stored.bytes.chunks_exact_mut(format.block_bytes()),
+                &ordinary.bytes,
+            );
+            for (block, from) in blocks.zip(from.chunks_exact(format.block_bytes())) {
+                for at in floats_at(format) {
+                    block[at] = from[at];
+                }
+            }
+            for rows in [1, 2, 3, 4, 9] {
+                for sign in [1.0f32, -1.0] {
+                    let x: Vec<f32> = (0..rows * inp)
+                        .map(|i| sign * (1 + i / inp) as f32)
+                        .collect();
+                    for together in [false, true] {
+                        let classes = vec![
+                            BatchClass {
+                                twos: together,
+                                fours: together,
+                                eights: together
+                            };
+                            rows
+                        ];
+                        let pool = WorkerPool::new(1);
+                        let y =
+                            everywhere(|isa| multiply_as(isa, &pool, &stored, rows, &x, &classes));
+                        let expected =
+                            product(&rounded(format, &x), &doubles(&stored.decoded()), inp);
+                        let bound = if matches!(format, Format::Q4_1 | Format::Q5_1) {
+                            1e-3
+                        } else {
+                            1e-5
+                        };
+                        assert!(
+                            apart(&y, &expected) < bound,
+                            "{} of {fill:#x}, {rows} rows",
+                            format.name()
+                        );
+                    }
+                }
             }
         }
     }

@@ -158,6 +158,17 @@ unsafe impl Simd for Avx2 {
         _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
     #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut i8) -> [i32; 4] {
+        let words = _mm256_packs_epi32(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
+        // The pack works on halves of 128 bits: order them again.
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+        let (low, high) = (
+            _mm256_castsi256_si128(words),
+            _mm256_extracti128_si256::<1>(words),
+        );
+        store_bytes(_mm_packs_epi16(low, high), to)
+    }
+    #[inline(always)]
     unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self {
         Self(side_by_side(even.0, odd.0), side_by_side(even.1, odd.1))
     }
@@ -276,4 +287,15 @@ unsafe fn low(x: __m256) -> __m256 {
     normal(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(
         _mm256_castps_si256(x),
     )))
+}
+
+/// Stores sixteen bytes and returns the sums of each four.
+#[inline(always)]
+pub(super) unsafe fn store_bytes(bytes: __m128i, to: *mut i8) -> [i32; 4] {
+    _mm_storeu_si128(to.cast(), bytes);
+    let pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), bytes);
+    let fours = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+    let mut sums = [0; 4];
+    _mm_storeu_si128(sums.as_mut_ptr().cast(), fours);
+    sums
 }

@@ -121,6 +121,10 @@ unsafe impl Simd for Avx512 {
         _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
     #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut i8) -> [i32; 4] {
+        super::avx2::store_bytes(_mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0)), to)
+    }
+    #[inline(always)]
     unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self {
         let (even, odd) = if NATIVE {
             (

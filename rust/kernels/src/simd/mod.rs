@@ -60,6 +60,9 @@ pub unsafe trait Simd: Copy {
     /// Largest lane, over the same tree.
     unsafe fn maximum(self) -> f32;
 
+    /// Stores the lanes as sixteen signed bytes, to the nearest, ties to even, and returns the sums of each four; all are
+    /// within -127.5 and 127.5.
+    unsafe fn store_bytes(self, to: *mut i8) -> [i32; 4];
     /// Rounds two vectors to bf16 and puts them side by side in each lane's 32 bits: `even` in the low half, `odd` in
     /// the high half. To nearest, ties to even; a denormal becomes zero, a NaN a quiet NaN.
     unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self;

@@ -123,6 +123,16 @@ unsafe impl Simd for Scalar {
         x[0]
     }
     #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut i8) -> [i32; 4] {
+        let mut sums = [0; 4];
+        for i in 0..LANES {
+            let byte = self.0[i].round_ties_even() as i8;
+            to.add(i).write(byte);
+            sums[i / 4] += i32::from(byte);
+        }
+        sums
+    }
+    #[inline(always)]
     unsafe fn pair<const NATIVE: bool>(even: Self, odd: Self) -> Self {
         each!(i => f32::from_bits(u32::from(to_bf16(odd.0[i])) << 16 | u32::from(to_bf16(even.0[i]))))
     }

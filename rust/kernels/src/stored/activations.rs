@@ -121,35 +121,69 @@ unsafe fn quantise_body<S: Simd>(
     }
 }
 
-/// The largest magnitude of a block's values, and zero, or NaN if any of them is NaN or infinite.
-#[inline(always)]
-unsafe fn extent<S: Simd>(from: *const f32) -> (f32, f32) {
-    let (a, b) = (S::load(from), S::load(from.add(LANES)));
-    let zero = S::splat(0.0);
-    let sizes = a.max(zero.sub(a)).max(b.max(zero.sub(b)));
-    (sizes.maximum(), a.mul(zero).add(b.mul(zero)).sum())
+/// What is known of some blocks' values, each lane apart.
+#[derive(Clone, Copy)]
+struct Extent<S> {
+    /// The largest value, and the largest with its sign turned; none below zero.
+    largest: [S; 2],
+    /// Zero, or NaN where a value is NaN or infinite.
+    doubt: S,
 }
 
-/// A block's values times `inverse`, to the nearest integers.
+impl<S: Simd> Extent<S> {
+    #[inline(always)]
+    unsafe fn none() -> Self {
+        let zero = S::splat(0.0);
+        Self {
+            largest: [zero; 2],
+            doubt: zero,
+        }
+    }
+
+    /// With another block's values.
+    #[inline(always)]
+    unsafe fn and(self, from: *const f32) -> Self {
+        let zero = S::splat(0.0);
+        let (a, b) = (S::load(from), S::load(from.add(LANES)));
+        let [positive, negative] = self.largest;
+        Self {
+            largest: [
+                positive.max(a.max(b)),
+                negative.max(zero.sub(a).max(zero.sub(b))),
+            ],
+            doubt: self.doubt.add(a.mul(zero).add(b.mul(zero))),
+        }
+    }
+
+    /// The largest positive value and the largest magnitude of a negative one, and zero, or NaN if any is not finite.
+    #[inline(always)]
+    unsafe fn of_all(self) -> ([f32; 2], f32) {
+        let [positive, negative] = self.largest;
+        ([positive.maximum(), negative.maximum()], self.doubt.sum())
+    }
+}
+
+/// A block's values times `inverse`, to the nearest integers, and the sums of each four. They are within -127 and 127 but
+/// for a rounding of the inverse, which cannot reach 127.5.
 #[inline(always)]
-unsafe fn rounded<S: Simd>(from: *const f32, inverse: f32) -> [i32; BLOCK] {
-    let mut rounded = [0.0f32; BLOCK];
+unsafe fn rounded<S: Simd>(
+    from: *const f32,
+    inverse: f32,
+    to: &mut [i8; BLOCK],
+) -> [i32; Parts::MOST] {
     let inverse = S::splat(inverse);
-    for at in [0, LANES] {
-        let whole = S::load(from.add(at)).mul(inverse).round();
-        whole.store(rounded.as_mut_ptr().add(at));
+    let mut sums = [0i32; Parts::MOST];
+    for (at, sums) in [0, LANES].into_iter().zip(sums.chunks_exact_mut(LANES / 4)) {
+        let scaled = S::load(from.add(at)).mul(inverse);
+        sums.copy_from_slice(&scaled.store_bytes(to.as_mut_ptr().add(at)));
     }
-    let mut quanta = [0i32; BLOCK];
-    for i in 0..BLOCK {
-        // Within -127 to 127 but for a rounding of the inverse, which cannot reach 127.5.
-        quanta[i] = rounded[i].to_int_unchecked::<i32>();
-    }
-    quanta
+    sums
 }
 
 #[inline(always)]
 unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut Block) {
-    let (most, doubt) = extent::<S>(from);
+    let ([positive, negative], doubt) = Extent::<S>::none().and(from).of_all();
+    let most = positive.max(negative);
     if doubt != 0.0 || most < NOTHING {
         *to = Block {
             scale: doubt,
@@ -158,11 +192,7 @@ unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut B
         };
         return;
     }
-    let quanta = rounded::<S>(from, 127.0 / most);
-    for i in 0..BLOCK {
-        to.quanta[i] = quanta[i] as i8;
-    }
-    let sums = sums_of_fours(&quanta);
+    let sums = rounded::<S>(from, 127.0 / most, &mut to.quanta);
     let scale = most / 127.0;
     to.sum = sums.iter().sum();
     (to.scale, to.scaled_sum) = (scale, scale * to.sum as f32);
@@ -188,24 +218,15 @@ fn starts(reading: Reading, sums: [i32; Parts::MOST]) -> [i32; Parts::MOST] {
 
 /// What each four columns start from, the first two in the lower sixteen bits and the last two in the upper ones.
 #[inline(always)]
-fn starts_of_pairs(reading: Reading, quanta: &[i32; BLOCK]) -> [i32; Parts::MOST] {
+fn starts_of_pairs(reading: Reading, quanta: &[i8; BLOCK]) -> [i32; Parts::MOST] {
     let mut starts = [0i32; Parts::MOST];
     for (start, four) in starts.iter_mut().zip(quanta.chunks_exact(4)) {
+        let four = [four[0], four[1], four[2], four[3]].map(i32::from);
         let first = -reading.offset * (four[0] + four[1]);
         let second = -reading.offset * (four[2] + four[3]);
         *start = first & 0xffff | second << 16;
     }
     starts
-}
-
-/// The sums of each four of a block's quanta.
-#[inline(always)]
-fn sums_of_fours(quanta: &[i32; BLOCK]) -> [i32; Parts::MOST] {
-    let mut sums = [0i32; Parts::MOST];
-    for (sum, four) in sums.iter_mut().zip(quanta.chunks_exact(4)) {
-        *sum = four.iter().sum();
-    }
-    sums
 }
 
 /// Blocks `step` apart in `to` that share a scale. As in ggml, its sign makes the value of the largest magnitude -127:
@@ -218,23 +239,23 @@ unsafe fn quantise_shared<S: Simd>(
     to: &mut [Block],
     step: usize,
 ) {
-    let (mut most, mut doubt) = (0.0f32, 0.0f32);
+    let mut extent = Extent::<S>::none();
     for b in 0..reading.shared {
-        let (size, odd) = extent::<S>(from.add(b * BLOCK));
-        (most, doubt) = (most.max(size), doubt + odd);
+        extent = extent.and(from.add(b * BLOCK));
     }
+    let ([largest, lowest], doubt) = extent.of_all();
+    let most = largest.max(lowest);
     let nothing = doubt != 0.0 || most < NOTHING;
-    let mut positive = false;
     let fours = together && reading.together == Together::Fours;
-    for i in 0..reading.shared * BLOCK {
-        let x = *from.add(i);
-        if x.abs() == most {
-            positive = x > 0.0;
-            if positive || !fours {
-                break;
-            }
-        }
-    }
+    let positive = if largest == lowest && !fours {
+        // Both signs have it.
+        (0..reading.shared * BLOCK)
+            .map(|i| *from.add(i))
+            .find(|x| x.abs() == most)
+            .is_some_and(|x| x > 0.0)
+    } else {
+        largest == most
+    };
     let inverse = if positive {
         -127.0 / most
     } else {
@@ -250,18 +271,13 @@ unsafe fn quantise_shared<S: Simd>(
         if nothing {
             continue;
         }
-        let quanta = rounded::<S>(from.add(b * BLOCK), inverse);
-        for i in 0..BLOCK {
-            to.quanta[i] = quanta[i] as i8;
-        }
-        to.sum = quanta.iter().sum();
+        let sums = rounded::<S>(from.add(b * BLOCK), inverse, &mut to.quanta);
+        to.sum = sums.iter().sum();
         if reading.offset != 0 {
             to.starts = match reading.alone {
-                Alone::Pairs if !together => starts_of_pairs(reading, &quanta),
-                Alone::Fours if !together => {
-                    sums_of_fours(&quanta).map(|sum| -reading.offset * sum)
-                }
-                _ => starts(reading, sums_of_fours(&quanta)),
+                Alone::Pairs if !together => starts_of_pairs(reading, &to.quanta),
+                Alone::Fours if !together => sums.map(|sum| -reading.offset * sum),
+                _ => starts(reading, sums),
             };
         }
         to.scale = 1.0 / inverse;

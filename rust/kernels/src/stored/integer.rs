@@ -8,6 +8,7 @@
 //! One file above 400 lines: the paths of few and of many rows give the same bits, and are read against each other.
 
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use super::activations::{Block, Reading};
 use super::format::{BLOCK, Format, Parts, Together};
@@ -244,15 +245,15 @@ unsafe fn alone<Q: Int8x4, L: Layout, const MOST: usize>(
         return;
     }
     let mut sums = [Sums::<Q, 1>::zero(); MOST];
-    let mut unpacked = Unit([0; 8 * PANEL_MOST]);
+    let mut unpacked = Unit::new();
     let mut stored = stored(job, weights);
     for unit in 0..job.inp / (BLOCK * L::BLOCKS) {
         let panel = match panel {
             Some(panel) => panel.add(unit * L::PANEL_UNIT),
             None => {
-                L::unpack::<Q>(stored, unpacked.0.as_mut_ptr());
+                L::unpack::<Q>(stored, unpacked.as_mut_ptr());
                 stored = stored.next(L::BYTES);
-                unpacked.0.as_ptr()
+                unpacked.as_mut_ptr()
             }
         };
         let activations = activations.add(unit * L::BLOCKS * rows);
@@ -282,12 +283,24 @@ unsafe fn few<Q: Int8x4, L: Layout, const ROWS: usize>(
         ($together:expr) => {{
             let of = of::<L, ROWS>(job.activations, $together);
             if of != [false; ROWS] {
-                let mut unit = Unit([0; 8 * PANEL_MOST]);
+                if ROWS == 1 && !$together {
+                    if let Some(sums) = fused::<Q, L>(job, weights) {
+                        return store::<Q, 1>(
+                            sums.total::<L>(),
+                            [true],
+                            y,
+                            job.y_stride,
+                            wide,
+                            job.add,
+                        );
+                    }
+                }
+                let mut unit = Unit::new();
                 let mut sums = Sums::<Q, ROWS>::zero();
                 let (mut rows, mut activations) = (stored(job, weights), job.activations);
                 for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
-                    L::unpack::<Q>(rows, unit.0.as_mut_ptr());
-                    steps::<Q, L, ROWS>(unit.0.as_ptr(), activations, $together, &mut sums);
+                    L::unpack::<Q>(rows, unit.as_mut_ptr());
+                    steps::<Q, L, ROWS>(unit.as_mut_ptr(), activations, $together, &mut sums);
                     activations = activations.add(L::BLOCKS * ROWS);
                     rows = rows.next(L::BYTES);
                 }
@@ -297,6 +310,19 @@ unsafe fn few<Q: Int8x4, L: Layout, const ROWS: usize>(
         }};
     }
     each_way!(L, way);
+}
+
+/// The sums of one row alone, where its units need not be unpacked.
+#[inline(always)]
+unsafe fn fused<Q: Int8x4, L: Layout>(job: Panels, weights: *const u8) -> Option<Sums<Q, 1>> {
+    let mut sums = Sums::<Q, 1>::zero();
+    let (mut rows, mut activations) = (stored(job, weights), job.activations);
+    for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
+        sums.fused(L::fused::<Q>(rows, activations)?, (*activations).scale);
+        activations = activations.add(L::BLOCKS);
+        rows = rows.next(L::BYTES);
+    }
+    Some(sums)
 }
 
 /// Which rows of a group are together, or alone; those of a format that knows no difference count as alone.
@@ -324,8 +350,20 @@ fn stored(job: Panels, weights: *const u8) -> Rows {
     }
 }
 
+/// An unpacked unit, of which nothing is read before it is written.
 #[repr(align(64))]
-struct Unit([u8; 8 * PANEL_MOST]);
+struct Unit(MaybeUninit<[u8; 8 * PANEL_MOST]>);
+
+impl Unit {
+    #[inline(always)]
+    fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+    #[inline(always)]
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+}
 
 /// Many rows: the panel is unpacked once.
 #[inline(always)]

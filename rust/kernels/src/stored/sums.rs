@@ -13,7 +13,7 @@ use std::hint::black_box;
 use super::activations::{Alone, Block};
 use super::format::{Parts, Together};
 use super::int8x4::Int8x4;
-use super::unpack::{Layout, PANEL_BLOCK};
+use super::unpack::{Fused, Layout, PANEL_BLOCK};
 use crate::simd::Simd;
 
 /// The sums of a tile's rows; a format uses those that it has.
@@ -49,6 +49,18 @@ impl<Q: Int8x4, const ROWS: usize> Sums<Q, ROWS> {
     }
 }
 
+impl<Q: Int8x4> Sums<Q, 1> {
+    /// Adds a unit as [`two_chains`] does.
+    #[inline(always)]
+    pub unsafe fn fused(&mut self, unit: Fused<Q>, by: f32) {
+        let by = Q::Floats::splat(by);
+        let chain = &mut self.chains[0][0];
+        *chain = unit.products.floats().fma(unit.scale.mul(by), *chain);
+        let minima = &mut self.minima[0];
+        *minima = unit.minima.floats().fma(unit.least.mul(by), *minima);
+    }
+}
+
 /// Adds one unit's products as of rows that are `together` or alone.
 #[inline(always)]
 pub(super) unsafe fn steps<Q: Int8x4, L: Layout, const ROWS: usize>(
@@ -71,11 +83,10 @@ pub(super) unsafe fn steps<Q: Int8x4, L: Layout, const ROWS: usize>(
     }
 }
 
-/// One row's integer sums over some blocks.
-#[derive(Clone, Copy)]
-struct Nested<Q> {
-    products: Q,
-    minima: Q,
+/// Rows' integer sums over some blocks.
+struct Integers<Q, const ROWS: usize> {
+    products: [Q; ROWS],
+    minima: [Q; ROWS],
 }
 
 /// Adds a unit's products, whose scales are integers, to one chain of products and one of minima, `group` blocks at a
@@ -93,13 +104,11 @@ unsafe fn two_chains<Q: Int8x4, L: Layout, const ROWS: usize>(
         let integers = scaled::<Q, L, ROWS>(panel, activations, group);
         for r in 0..ROWS {
             let by = Q::Floats::splat((*activations.add(r)).scale);
-            let Nested {
-                products,
-                minima: least,
-            } = integers[r];
             let chain = &mut sums.chains[r][0];
-            *chain = products.floats().fma(scales.mul(by), *chain);
-            sums.minima[r] = least.floats().fma(minima.mul(by), sums.minima[r]);
+            *chain = integers.products[r].floats().fma(scales.mul(by), *chain);
+            sums.minima[r] = integers.minima[r]
+                .floats()
+                .fma(minima.mul(by), sums.minima[r]);
         }
     }
 }
@@ -114,12 +123,42 @@ unsafe fn one_chain<Q: Int8x4, L: Layout, const ROWS: usize>(
     let (scales, minima) = unit_floats::<Q, L>(panel);
     let integers = scaled::<Q, L, ROWS>(panel, activations, L::BLOCKS);
     for r in 0..ROWS {
-        let mut sum = integers[r].products.floats().mul(scales);
+        let mut sum = integers.products[r].floats().mul(scales);
         if L::MINIMUM {
-            sum = integers[r].minima.floats().fma(minima, sum);
+            sum = integers.minima[r].floats().fma(minima, sum);
         }
         let by = Q::Floats::splat((*activations.add(r)).scale);
         sums.chains[r][0] = sum.fma(by, sums.chains[r][0]);
+    }
+}
+
+/// Whether sums of pairs are added up before they are widened: where at least two vectors' are.
+const fn narrow<Q: Int8x4, L: Layout>() -> bool {
+    Q::NARROW && !L::WIDE && L::NARROW > 1
+}
+
+/// Adds the integer sums of a part of a block, by `scales` that stand twice in each lane.
+#[inline(always)]
+unsafe fn add_narrow<Q: Int8x4, L: Layout, const ROWS: usize>(
+    panel: *const u8,
+    activations: *const Block,
+    part: usize,
+    scales: Q,
+    sums: &mut [Q; ROWS],
+) {
+    let vectors = 8 / L::PARTS as usize;
+    for first in (0..vectors).step_by(L::NARROW) {
+        let mut pairs = [Q::splat(0); ROWS];
+        for j in part * vectors + first..part * vectors + vectors.min(first + L::NARROW) {
+            let weights = Q::load(panel.add(64 * j));
+            for r in 0..ROWS {
+                let four = (*activations.add(r)).quanta.as_ptr().add(4 * j);
+                pairs[r] = pairs[r].pairs(weights, four);
+            }
+        }
+        for r in 0..ROWS {
+            sums[r] = sums[r].add(pairs[r].widened(scales));
+        }
     }
 }
 
@@ -136,6 +175,10 @@ unsafe fn dots<Q: Int8x4, L: Layout, const ROWS: usize>(
         for r in 0..ROWS {
             dots[r] = Q::splat((*activations.add(r)).starts[part] as u32);
         }
+    }
+    if const { narrow::<Q, L>() } {
+        add_narrow::<Q, L, ROWS>(panel, activations, part, Q::splat(0x0001_0001), &mut dots);
+        return dots;
     }
     for j in part * 8 / parts..(part + 1) * 8 / parts {
         let weights = Q::load(panel.add(64 * j));
@@ -157,19 +200,32 @@ unsafe fn scaled<Q: Int8x4, L: Layout, const ROWS: usize>(
     panel: *const u8,
     activations: *const Block,
     blocks: usize,
-) -> [Nested<Q>; ROWS] {
-    let zero = Nested {
-        products: Q::splat(0),
-        minima: Q::splat(0),
-    };
-    let mut integers = [zero; ROWS];
+) -> Integers<Q, ROWS> {
+    let (mut products, mut minima) = ([Q::splat(0); ROWS], [Q::splat(0); ROWS]);
     for b in 0..blocks {
         let (panel, activations) = (panel.add(b * PANEL_BLOCK), activations.add(b * ROWS));
         for part in 0..L::PARTS as usize {
-            let dots = dots::<Q, L, ROWS>(panel, activations, part);
-            let scale = half_scales::<Q, L>(panel, part).signed_right::<16>();
-            for r in 0..ROWS {
-                integers[r].products = integers[r].products.add(dots[r].times(scale));
+            let scales = half_scales::<Q, L>(panel, part);
+            let scale = scales.signed_right::<16>();
+            if const { narrow::<Q, L>() } {
+                // Those of Q2_K share their lanes with minima.
+                let twice = if L::MINIMUM && matches!(L::PARTS, Parts::Halves) {
+                    scales.and(Q::splat(0xffff_0000)).or(scale)
+                } else {
+                    scales
+                };
+                if L::OFFSET > 0 {
+                    for r in 0..ROWS {
+                        let start = Q::splat((*activations.add(r)).starts[part] as u32);
+                        products[r] = products[r].add(start.times(scale));
+                    }
+                }
+                add_narrow::<Q, L, ROWS>(panel, activations, part, twice, &mut products);
+            } else {
+                let dots = dots::<Q, L, ROWS>(panel, activations, part);
+                for r in 0..ROWS {
+                    products[r] = products[r].add(dots[r].times(scale));
+                }
             }
         }
         if L::MINIMUM && matches!(L::PARTS, Parts::Halves) {
@@ -178,31 +234,33 @@ unsafe fn scaled<Q: Int8x4, L: Layout, const ROWS: usize>(
                 let minimum = half_scales::<Q, L>(panel, half).and(Q::splat(0xffff));
                 for r in 0..ROWS {
                     let sum = Q::splat((*activations.add(r)).starts[half] as u32);
-                    integers[r].minima = integers[r].minima.add(sum.times(minimum));
+                    minima[r] = minima[r].add(minimum.widened(sum));
                 }
             }
         } else if L::MINIMUM {
             let minimum = Q::load(panel.add(576));
             for r in 0..ROWS {
                 let sum = Q::splat((*activations.add(r)).sum as u32);
-                integers[r].minima = integers[r].minima.add(sum.times(minimum));
+                minima[r] = minima[r].add(minimum.widened(sum));
             }
         }
     }
-    integers
+    Integers { products, minima }
 }
 
-/// A unit's scales as floats, and its minima with their signs turned.
+/// A unit's scales as floats, and its minima with their signs turned, zeros where the format has none.
 #[inline(always)]
 unsafe fn unit_floats<Q: Int8x4, L: Layout>(panel: *const u8) -> (Q::Floats, Q::Floats) {
     let floats = panel.add(L::BLOCKS * PANEL_BLOCK);
-    (
-        Q::Floats::load(floats.cast()),
-        Q::Floats::load(floats.add(64).cast()),
-    )
+    let minima = if L::MINIMUM {
+        Q::Floats::load(floats.add(64).cast())
+    } else {
+        Q::Floats::splat(0.0)
+    };
+    (Q::Floats::load(floats.cast()), minima)
 }
 
-/// The integer scales of half a block, in the upper half of each lane; in the lower one too, but for Q4_K and IQ4_XS, and the
+/// The integer scales of half a block, in the upper half of each lane; in the lower one too, but for IQ4_XS, and the
 /// minima of Q2_K.
 #[inline(always)]
 unsafe fn half_scales<Q: Int8x4, L: Layout>(panel: *const u8, half: usize) -> Q {
@@ -269,7 +327,7 @@ pub(super) unsafe fn nine_chains<Q: Int8x4, L: Layout>(
         for b in 0..L::BLOCKS {
             let minimum = Q::load(panel.add(b * PANEL_BLOCK + 576));
             let sum = Q::splat((*activations.add(b * step)).sum as u32);
-            least = least.add(sum.times(minimum));
+            least = least.add(minimum.widened(sum));
         }
         sums.minima[0] = least.floats().fma(minima.mul(by), sums.minima[0]);
     }

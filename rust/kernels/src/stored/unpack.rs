@@ -10,7 +10,9 @@ mod nested;
 mod single;
 mod tables;
 
-use super::activations::Alone;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use super::activations::{Alone, Block};
 use super::format::{Parts, Together};
 use super::int8x4::Int8x4;
 use super::prefetch::prefetch;
@@ -36,6 +38,16 @@ pub(super) trait Layout {
     const OFFSET: i32;
     /// Whether bytes use all eight bits.
     const WIDE: bool = false;
+    /// The largest of the unsigned bytes, where they do not.
+    const MOST: usize = 127;
+    /// Vectors whose sums of pairs sixteen bits hold, of those of a part.
+    const NARROW: usize = {
+        let (part, most) = (
+            8 / Self::PARTS as usize,
+            i16::MAX as usize / (2 * 127 * Self::MOST),
+        );
+        if most < part { most } else { part }
+    };
 
     /// Which rows are added up in another order than a row alone.
     const TOGETHER: Together = Together::None;
@@ -56,6 +68,25 @@ pub(super) trait Layout {
     /// # Safety
     /// The processor has the instruction set of `Q`, and the pointers are good for that.
     unsafe fn unpack<Q: Int8x4>(rows: Rows, to: *mut u8);
+
+    /// A unit's integer sums with one row of activations and the floats for them, where they cost less than what
+    /// [`Self::unpack`] writes.
+    ///
+    /// # Safety
+    /// As [`Self::unpack`]; there are `BLOCKS` blocks of activations.
+    #[inline(always)]
+    unsafe fn fused<Q: Int8x4>(_: Rows, _: *const Block) -> Option<Fused<Q>> {
+        None
+    }
+}
+
+/// What [`Layout::fused`] gives.
+pub(super) struct Fused<Q: Int8x4> {
+    pub products: Q,
+    pub minima: Q,
+    pub scale: Q::Floats,
+    /// With its sign turned.
+    pub least: Q::Floats,
 }
 
 pub(super) struct Q4_0;
@@ -104,6 +135,8 @@ impl Rows {
             prefetch(self.later);
             self.later = self.later.wrapping_add(64);
         }
+        // Or the compiler asks for a whole unit's lines at once, behind all that reads it.
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Sixteen bytes of each row: see [`Int8x4::columns`].

@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::Int8x4;
+use super::{Int8x4, places};
 use crate::simd::Avx2;
 
 /// Two 256-bit registers; products by `vpmaddubsw`.
@@ -39,6 +39,7 @@ unsafe fn four_products(unsigned: __m256i, signed: __m256i) -> __m256i {
 unsafe impl Int8x4 for Avx2Int8x4 {
     type Floats = Avx2;
     const BIASED: bool = false;
+    const NARROW: bool = true;
     const ROWS: usize = 3;
     const ROWS_OF_FOURS: usize = 1;
 
@@ -146,6 +147,21 @@ unsafe impl Int8x4 for Avx2Int8x4 {
         )
     }
     #[inline(always)]
+    unsafe fn pairs(self, weights: Self, activations: *const i8) -> Self {
+        let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+        Self(
+            _mm256_add_epi16(self.0, _mm256_maddubs_epi16(weights.0, four)),
+            _mm256_add_epi16(self.1, _mm256_maddubs_epi16(weights.1, four)),
+        )
+    }
+    #[inline(always)]
+    unsafe fn widened(self, by: Self) -> Self {
+        Self(
+            _mm256_madd_epi16(self.0, by.0),
+            _mm256_madd_epi16(self.1, by.1),
+        )
+    }
+    #[inline(always)]
     unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self {
         let four = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
         let first = _mm256_maddubs_epi16(weights.0, four);
@@ -170,6 +186,15 @@ unsafe impl Int8x4 for Avx2Int8x4 {
         Self(
             _mm256_add_epi32(self.0, _mm256_madd_epi16(first, scales.0)),
             _mm256_add_epi32(self.1, _mm256_madd_epi16(second, scales.1)),
+        )
+    }
+    #[inline(always)]
+    unsafe fn twice<const N: usize>(self) -> Self {
+        let places =
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(const { &places(N) }.as_ptr().cast()));
+        Self(
+            _mm256_shuffle_epi8(self.0, places),
+            _mm256_shuffle_epi8(self.1, places),
         )
     }
     #[inline(always)]

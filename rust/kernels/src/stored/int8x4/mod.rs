@@ -24,6 +24,8 @@ pub(crate) unsafe trait Int8x4: Copy {
     type Floats: Simd;
     /// Whether [`Self::dot_signed`] wants its weights as unsigned bytes, 128 too large, and the sum corrected.
     const BIASED: bool;
+    /// Whether sums of pairs ([`Self::pairs`]) cost less than sums of four ([`Self::dot`]).
+    const NARROW: bool;
     /// Rows of activations whose sums fit in the registers.
     const ROWS: usize;
     /// The same where each row has a sum for every four columns of a block.
@@ -50,6 +52,11 @@ pub(crate) unsafe trait Int8x4: Copy {
     unsafe fn dot(self, weights: Self, activations: *const i8) -> Self;
     /// As [`Self::dot`] with signed weights, or biased ones, see [`Self::BIASED`].
     unsafe fn dot_signed(self, weights: Self, activations: *const i8) -> Self;
+    /// As [`Self::dot`], to two sums of sixteen bits: of the first two products and of the last two. Neither may leave
+    /// sixteen bits.
+    unsafe fn pairs(self, weights: Self, activations: *const i8) -> Self;
+    /// The sum of the two products of each lane's signed sixteen bits.
+    unsafe fn widened(self, by: Self) -> Self;
     /// As [`Self::dot`], the inner products multiplied by `scales`: signed sixteen bits, each of them twice in a lane.
     unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self;
     /// As [`Self::dot_scaled`] with sums of two products that start from the two signed sixteen bits of `start`.
@@ -60,6 +67,8 @@ pub(crate) unsafe trait Int8x4: Copy {
         start: i32,
         scales: Self,
     ) -> Self;
+    /// Byte `N` of each lane, in the lower eight of both its sixteen bits.
+    unsafe fn twice<const N: usize>(self) -> Self;
     /// Each byte, at most 15, replaced by that entry of the sixteen at `table`.
     unsafe fn lookup(self, table: *const u8) -> Self;
     /// Each lane replaced by that entry of `table`, which has it.
@@ -68,4 +77,17 @@ pub(crate) unsafe trait Int8x4: Copy {
     unsafe fn floats(self) -> Self::Floats;
     /// The lower sixteen bits of each lane as IEEE half precision.
     unsafe fn halves(self) -> Self::Floats;
+}
+
+/// Where [`Int8x4::twice`] finds the bytes of four lanes, for a shuffle that writes zeros elsewhere.
+#[cfg(target_arch = "x86_64")]
+const fn places(byte: usize) -> [u8; 16] {
+    let mut places = [0x80; 16];
+    let mut lane = 0;
+    while lane < 4 {
+        places[4 * lane] = (4 * lane + byte) as u8;
+        places[4 * lane + 2] = places[4 * lane];
+        lane += 1;
+    }
+    places
 }

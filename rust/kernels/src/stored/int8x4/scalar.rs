@@ -16,6 +16,11 @@ macro_rules! each {
     }};
 }
 
+/// The two signed sixteen bits of a lane.
+fn both(lane: u32) -> [i32; 2] {
+    [i32::from(lane as i16), lane as i32 >> 16]
+}
+
 /// Apart, since its loops are unrolled wherever they stand.
 #[inline(never)]
 unsafe fn looked_up(x: ScalarInt8x4, table: *const u8) -> ScalarInt8x4 {
@@ -35,6 +40,7 @@ unsafe fn gathered(x: ScalarInt8x4, table: *const u32) -> ScalarInt8x4 {
 unsafe impl Int8x4 for ScalarInt8x4 {
     type Floats = Scalar;
     const BIASED: bool = false;
+    const NARROW: bool = false;
     const ROWS: usize = 4;
     const ROWS_OF_FOURS: usize = 1;
 
@@ -118,6 +124,23 @@ unsafe impl Int8x4 for ScalarInt8x4 {
         sums
     }
     #[inline(always)]
+    unsafe fn pairs(self, weights: Self, activations: *const i8) -> Self {
+        each!(i => {
+            let mut pairs = both(self.0[i]);
+            for (j, &weight) in weights.0[i].to_le_bytes().iter().enumerate() {
+                pairs[j / 2] += i32::from(weight) * i32::from(*activations.add(j));
+            }
+            (pairs[0] as u32 & 0xffff) | (pairs[1] as u32) << 16
+        })
+    }
+    #[inline(always)]
+    unsafe fn widened(self, by: Self) -> Self {
+        each!(i => {
+            let ([a, b], [c, d]) = (both(self.0[i]), both(by.0[i]));
+            (a * c).wrapping_add(b * d) as u32
+        })
+    }
+    #[inline(always)]
     unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self {
         let products = Self([0; 16]).dot(weights, activations);
         self.add(products.times(scales.signed_right::<16>()))
@@ -131,9 +154,13 @@ unsafe impl Int8x4 for ScalarInt8x4 {
         scales: Self,
     ) -> Self {
         // Both pairs have the same scale.
-        let start = i32::from(start as i16) + (start >> 16);
+        let start: i32 = both(start as u32).iter().sum();
         let products = Self::splat(start as u32).dot(weights, activations);
         self.add(products.times(scales.signed_right::<16>()))
+    }
+    #[inline(always)]
+    unsafe fn twice<const N: usize>(self) -> Self {
+        each!(i => u32::from(self.0[i].to_le_bytes()[N]) * 0x0001_0001)
     }
     #[inline(always)]
     unsafe fn lookup(self, table: *const u8) -> Self {

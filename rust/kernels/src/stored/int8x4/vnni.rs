@@ -1,6 +1,6 @@
 use std::arch::x86_64::*;
 
-use super::Int8x4;
+use super::{Int8x4, places};
 use crate::simd::Avx512;
 
 /// One 512-bit register; products by `vpdpbusd`.
@@ -28,6 +28,7 @@ unsafe fn four_rows(from: *const u8, stride: usize, row: usize) -> __m512i {
 unsafe impl Int8x4 for VnniInt8x4 {
     type Floats = Avx512;
     const BIASED: bool = true;
+    const NARROW: bool = false;
     const ROWS: usize = 8;
     const ROWS_OF_FOURS: usize = 3;
 
@@ -99,6 +100,16 @@ unsafe impl Int8x4 for VnniInt8x4 {
         self.dot(weights, activations)
     }
     #[inline(always)]
+    unsafe fn pairs(self, weights: Self, activations: *const i8) -> Self {
+        let four = _mm512_set1_epi32(activations.cast::<i32>().read_unaligned());
+        let pairs = _mm512_maddubs_epi16(weights.0, four);
+        Self(_mm512_add_epi16(self.0, pairs))
+    }
+    #[inline(always)]
+    unsafe fn widened(self, by: Self) -> Self {
+        Self(_mm512_madd_epi16(self.0, by.0))
+    }
+    #[inline(always)]
     unsafe fn dot_scaled(self, weights: Self, activations: *const i8, scales: Self) -> Self {
         let four = _mm512_set1_epi32(activations.cast::<i32>().read_unaligned());
         let pairs = _mm512_maddubs_epi16(weights.0, four);
@@ -116,6 +127,11 @@ unsafe impl Int8x4 for VnniInt8x4 {
         let pairs = _mm512_maddubs_epi16(weights.0, four);
         let pairs = _mm512_add_epi16(pairs, _mm512_set1_epi32(start));
         Self(_mm512_dpwssd_epi32(self.0, pairs, scales.0))
+    }
+    #[inline(always)]
+    unsafe fn twice<const N: usize>(self) -> Self {
+        let places = _mm512_broadcast_i32x4(_mm_loadu_si128(const { &places(N) }.as_ptr().cast()));
+        Self(_mm512_shuffle_epi8(self.0, places))
     }
     #[inline(always)]
     unsafe fn lookup(self, table: *const u8) -> Self {

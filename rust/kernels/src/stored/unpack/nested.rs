@@ -1,9 +1,9 @@
 //! Blocks of 256 columns whose parts have integers for scales.
 
-use super::super::activations::Alone;
+use super::super::activations::{Alone, Block};
 use super::super::format::{Parts, Together};
 use super::super::int8x4::Int8x4;
-use super::{Layout, PANEL_BLOCK, Q2K, Q3K, Q4K, Q5K, Q6K, Rows, six_signed};
+use super::{Fused, Layout, PANEL_BLOCK, Q2K, Q3K, Q4K, Q5K, Q6K, Rows, six_signed};
 use crate::simd::Simd;
 
 /// Scales and minima of a super-block's eight parts, six bits each, from its words but the first: four parts a word.
@@ -53,6 +53,7 @@ impl Layout for Q2K {
     const TOGETHER: Together = Together::Fours;
     const GROUP: usize = 4;
     const OFFSET: i32 = 0;
+    const MOST: usize = 3;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -100,6 +101,7 @@ impl Layout for Q3K {
     const TOGETHER: Together = Together::Eights;
     const ALONE: Alone = Alone::Pairs;
     const OFFSET: i32 = 4;
+    const MOST: usize = 7;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -167,6 +169,7 @@ impl Layout for Q4K {
     const MINIMUM: bool = true;
     const TOGETHER: Together = Together::Fours;
     const OFFSET: i32 = 0;
+    const MOST: usize = 15;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -178,7 +181,7 @@ impl Layout for Q4K {
                 let to = to.add((4 * $half + $i) * PANEL_BLOCK);
                 let (scale, minimum) = (scales[$half], minima[$half]);
                 let scale = scale.right::<{ 8 * $i }>().and(byte);
-                scale.left::<16>().store(to.add(512));
+                scale.or(scale.left::<16>()).store(to.add(512));
                 minimum.right::<{ 8 * $i }>().and(byte).store(to.add(576));
             };
         }
@@ -201,6 +204,56 @@ impl Layout for Q4K {
         }
         each_part!(columns);
     }
+
+    #[inline(always)]
+    unsafe fn fused<Q: Int8x4>(mut rows: Rows, activations: *const Block) -> Option<Fused<Q>> {
+        if const { !Q::NARROW } {
+            return None;
+        }
+        let [both, first, second, third] = rows.columns::<Q>(0);
+        let (scales, minima) = part_scales([first, second, third]);
+        let mut least = Q::splat(0);
+        let bytes = Q::splat(0x00ff_00ff);
+        for half in 0..2 {
+            let sum = |b: usize| (*activations.add(4 * half + b)).sum as u32;
+            let sums = |b: usize| Q::splat(sum(b) & 0xffff | sum(b + 2) << 16);
+            least = least.add(minima[half].and(bytes).widened(sums(0)));
+            let odd = minima[half].right::<8>().and(bytes);
+            least = least.add(odd.widened(sums(1)));
+        }
+        let low = Q::splat(0x0f0f_0f0f);
+        let mut products = Q::splat(0);
+        macro_rules! quarter {
+            ($quarter:literal, $even:literal, $odd:literal) => {
+                let blocks = activations.add(2 * $quarter);
+                let even = (*blocks).quanta.as_ptr();
+                let odd = (*blocks.add(1)).quanta.as_ptr();
+                let mut pairs = [Q::splat(0); 2];
+                for half in 0..2 {
+                    let columns = rows.columns::<Q>(16 + 32 * $quarter + 16 * half);
+                    for (j, &column) in columns.iter().enumerate() {
+                        let at = 16 * half + 4 * j;
+                        pairs[0] = pairs[0].pairs(column.and(low), even.add(at));
+                        let upper = column.right::<4>().and(low);
+                        pairs[1] = pairs[1].pairs(upper, odd.add(at));
+                    }
+                }
+                let scales = scales[$quarter / 2];
+                products = products.add(pairs[0].widened(scales.twice::<$even>()));
+                products = products.add(pairs[1].widened(scales.twice::<$odd>()));
+            };
+        }
+        quarter!(0, 0, 1);
+        quarter!(1, 2, 3);
+        quarter!(2, 0, 1);
+        quarter!(3, 2, 3);
+        Some(Fused {
+            products,
+            minima: least,
+            scale: both.halves(),
+            least: Q::Floats::splat(0.0).sub(both.right::<16>().halves()),
+        })
+    }
 }
 
 impl Layout for Q5K {
@@ -209,6 +262,7 @@ impl Layout for Q5K {
     const MINIMUM: bool = true;
     const TOGETHER: Together = Together::Eights;
     const OFFSET: i32 = 0;
+    const MOST: usize = 31;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -267,6 +321,7 @@ impl Layout for Q6K {
     const PARTS: Parts = Parts::Halves;
     const TOGETHER: Together = Together::Eights;
     const OFFSET: i32 = 32;
+    const MOST: usize = 63;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {

@@ -9,6 +9,7 @@ impl Layout for Q4_0 {
     const BLOCKS: usize = 1;
     const BYTES: usize = 18;
     const OFFSET: i32 = 8;
+    const MOST: usize = 15;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -23,6 +24,7 @@ impl Layout for Q4_1 {
     const PARTS: Parts = Parts::Fours;
     const MINIMUM: bool = true;
     const OFFSET: i32 = 0;
+    const MOST: usize = 15;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -38,6 +40,7 @@ impl Layout for Q5_0 {
     const BYTES: usize = 22;
     const PARTS: Parts = Parts::Fours;
     const OFFSET: i32 = 16;
+    const MOST: usize = 31;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
@@ -53,6 +56,7 @@ impl Layout for Q5_1 {
     const PARTS: Parts = Parts::Fours;
     const MINIMUM: bool = true;
     const OFFSET: i32 = 0;
+    const MOST: usize = 31;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {

@@ -59,6 +59,7 @@ impl Layout for Mxfp4 {
     const BLOCKS: usize = 1;
     const BYTES: usize = 17;
     const OFFSET: i32 = 12;
+    const MOST: usize = 24;
 
     #[inline(always)]
     unsafe fn unpack<Q: Int8x4>(mut rows: Rows, to: *mut u8) {
