@@ -4,9 +4,10 @@
     python benches/figures.py --against ../before --model MODEL.gguf       # both checkouts in turns, with ratios
 
 Measured are a training step and batch-64 generation of the shipped seed, decoding and a prompt of 512 tokens of a real model
-(SmolLM2's GGUF file, where `--model` names it), `serve` under 64 clients, and a quickstart of some minutes: its cycles, and
-the share of its time in which neither the engine nor the grader works. Each checkout measures itself by its own
-copy of this file in processes of its own, so that `--against` needs no common interface; it must be built (`make build`).
+(a GGUF file, such as SmolLM2's or what `moe_model.py --write` makes, where `--model` names it), `serve` under 64 clients,
+and a quickstart of some minutes: its cycles, and the share of its time in which neither engine nor grader works. Each
+checkout measures itself by its own copy of this file in processes of its own, so that `--against` needs no common interface;
+it must be built (`make build`).
 The processes of the first four figures live side by side and take turns call by call, since a machine may be half as fast a
 minute later; their ratio is the median of those of neighbouring calls.
 """
@@ -78,14 +79,22 @@ def generate() -> float:
     return best(lambda: engine.complete(requests), 10, drawn)
 
 
+def ids_of(engine: Any, text: str) -> list[int]:
+    """A text's tokens, or as many of the first as it has words, where a file has no tokenizer."""
+    from moevolve.errors import UsageError
+
+    try:
+        return engine.encode(text, whole=False)
+    except UsageError:
+        return list(range(1, 1 + len(text.split())))
+
+
 def decode(model: str) -> float:
     """Tokens a second of one request after another."""
     from moevolve.models.engine import Engine
 
     engine = Engine.load(model, threads=2)
-    ids = engine.encode(
-        "The sea is wide and the sky above it is blue; the ships that sail there", whole=False
-    )
+    ids = ids_of(engine, "The sea is wide and the sky above it is blue; the ships that sail there")
     drawn = len(list(engine.stream(ids, max_tokens=64)))
     return best(lambda: list(engine.stream(ids, max_tokens=64)), 4, drawn)
 
@@ -95,9 +104,7 @@ def prompt(model: str) -> float:
     from moevolve.models.engine import Engine
 
     engine = Engine.load(model, threads=2)
-    ids = engine.encode(
-        "The sea is wide and the sky above it is blue; the ships sail there. " * 64, whole=False
-    )[:512]
+    ids = ids_of(engine, "The sea is wide and the sky above it is blue; the ships sail there. " * 64)[:512]
     return best(lambda: next(iter(engine.stream(ids, max_tokens=1)), None), 4, 512)
 
 
@@ -269,7 +276,7 @@ def main() -> int:
     parser.add_argument(
         "--against", type=Path, help="another built checkout, measured in turns with this one"
     )
-    parser.add_argument("--model", help="SmolLM2's GGUF file, for `decode` and `prompt`")
+    parser.add_argument("--model", help="a GGUF file, such as SmolLM2's, for `decode` and `prompt`")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--serve-rounds", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=5.0, help="of quickstart; 0 leaves it out")

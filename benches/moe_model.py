@@ -2,6 +2,7 @@
 
 `python benches/moe_model.py [--require]`, in the parity environment. 10 layers, 1024 wide, 64 experts of 512, of which a
 token takes 8; weights are random bits under ordinary scales. Greedy tokens of five prompts must be the same.
+`--write FILE` only makes the model, for `figures.py --model FILE`.
 """
 
 from __future__ import annotations
@@ -90,7 +91,11 @@ def main() -> int:
     parser.add_argument(
         "--require", action="store_true", help="exit 1 when a target is missed, or a text differs"
     )
+    parser.add_argument("--write", type=Path, help="only write the model, to this GGUF file")
     options = parser.parse_args()
+    if options.write:
+        print(f"{write(options.write) / 1e6:,.0f} million parameters: {options.write}")
+        return 0
     without_amx()
     draw = np.random.default_rng(2)
     prompts = [draw.integers(0, VOCABULARY, count).tolist() for count in (1, 7, 40, 200, PROMPT)]

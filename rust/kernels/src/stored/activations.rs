@@ -121,46 +121,17 @@ unsafe fn quantise_body<S: Simd>(
     }
 }
 
-/// What is known of some blocks' values, each lane apart.
-#[derive(Clone, Copy)]
-struct Extent<S> {
-    /// The largest value, and the largest with its sign turned; none below zero.
-    largest: [S; 2],
-    /// Zero, or NaN where a value is NaN or infinite.
-    doubt: S,
-}
-
-impl<S: Simd> Extent<S> {
-    #[inline(always)]
-    unsafe fn none() -> Self {
-        let zero = S::splat(0.0);
-        Self {
-            largest: [zero; 2],
-            doubt: zero,
-        }
+/// The largest magnitude among some blocks' values, and zero, or NaN if any of them is NaN or infinite.
+#[inline(always)]
+unsafe fn extent<S: Simd>(from: *const f32, blocks: usize) -> (f32, f32) {
+    let zero = S::splat(0.0);
+    let (mut sizes, mut doubt) = (zero, zero);
+    for at in (0..blocks * BLOCK).step_by(LANES) {
+        let x = S::load(from.add(at));
+        sizes = sizes.max(x.max(zero.sub(x)));
+        doubt = doubt.add(x.mul(zero));
     }
-
-    /// With another block's values.
-    #[inline(always)]
-    unsafe fn and(self, from: *const f32) -> Self {
-        let zero = S::splat(0.0);
-        let (a, b) = (S::load(from), S::load(from.add(LANES)));
-        let [positive, negative] = self.largest;
-        Self {
-            largest: [
-                positive.max(a.max(b)),
-                negative.max(zero.sub(a).max(zero.sub(b))),
-            ],
-            doubt: self.doubt.add(a.mul(zero).add(b.mul(zero))),
-        }
-    }
-
-    /// The largest positive value and the largest magnitude of a negative one, and zero, or NaN if any is not finite.
-    #[inline(always)]
-    unsafe fn of_all(self) -> ([f32; 2], f32) {
-        let [positive, negative] = self.largest;
-        ([positive.maximum(), negative.maximum()], self.doubt.sum())
-    }
+    (sizes.maximum(), doubt.sum())
 }
 
 /// A block's values times `inverse`, to the nearest integers, and the sums of each four. They are within -127 and 127 but
@@ -182,8 +153,7 @@ unsafe fn rounded<S: Simd>(
 
 #[inline(always)]
 unsafe fn quantise_block<S: Simd>(reading: Reading, from: *const f32, to: &mut Block) {
-    let ([positive, negative], doubt) = Extent::<S>::none().and(from).of_all();
-    let most = positive.max(negative);
+    let (most, doubt) = extent::<S>(from, 1);
     if doubt != 0.0 || most < NOTHING {
         *to = Block {
             scale: doubt,
@@ -229,8 +199,8 @@ fn starts_of_pairs(reading: Reading, quanta: &[i8; BLOCK]) -> [i32; Parts::MOST]
     starts
 }
 
-/// Blocks `step` apart in `to` that share a scale. As in ggml, its sign makes the value of the largest magnitude -127:
-/// the first one, or, of a row that is one of four, a positive one if there is any.
+/// Blocks `step` apart in `to` that share a scale. In ggml its sign makes the value of the largest magnitude -127, which
+/// turns the sign of all quanta as well, and changes no bit of a product.
 #[inline(always)]
 unsafe fn quantise_shared<S: Simd>(
     reading: Reading,
@@ -239,28 +209,9 @@ unsafe fn quantise_shared<S: Simd>(
     to: &mut [Block],
     step: usize,
 ) {
-    let mut extent = Extent::<S>::none();
-    for b in 0..reading.shared {
-        extent = extent.and(from.add(b * BLOCK));
-    }
-    let ([largest, lowest], doubt) = extent.of_all();
-    let most = largest.max(lowest);
+    let (most, doubt) = extent::<S>(from, reading.shared);
     let nothing = doubt != 0.0 || most < NOTHING;
-    let fours = together && reading.together == Together::Fours;
-    let positive = if largest == lowest && !fours {
-        // Both signs have it.
-        (0..reading.shared * BLOCK)
-            .map(|i| *from.add(i))
-            .find(|x| x.abs() == most)
-            .is_some_and(|x| x > 0.0)
-    } else {
-        largest == most
-    };
-    let inverse = if positive {
-        -127.0 / most
-    } else {
-        127.0 / most
-    };
+    let inverse = 127.0 / most;
     for b in 0..reading.shared {
         let to = &mut to[b * step];
         *to = Block {

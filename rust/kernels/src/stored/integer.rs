@@ -283,17 +283,12 @@ unsafe fn few<Q: Int8x4, L: Layout, const ROWS: usize>(
         ($together:expr) => {{
             let of = of::<L, ROWS>(job.activations, $together);
             if of != [false; ROWS] {
-                if ROWS == 1 && !$together {
-                    if let Some(sums) = fused::<Q, L>(job, weights) {
-                        return store::<Q, 1>(
-                            sums.total::<L>(),
-                            [true],
-                            y,
-                            job.y_stride,
-                            wide,
-                            job.add,
-                        );
-                    }
+                if ROWS == 1
+                    && !$together
+                    && let Some(sums) = fused::<Q, L>(job, weights)
+                {
+                    let sums = sums.total::<L>();
+                    return store::<Q, 1>(sums, [true], y, job.y_stride, wide, job.add);
                 }
                 let mut unit = Unit::new();
                 let mut sums = Sums::<Q, ROWS>::zero();
@@ -318,7 +313,8 @@ unsafe fn fused<Q: Int8x4, L: Layout>(job: Panels, weights: *const u8) -> Option
     let mut sums = Sums::<Q, 1>::zero();
     let (mut rows, mut activations) = (stored(job, weights), job.activations);
     for _ in 0..job.inp / (BLOCK * L::BLOCKS) {
-        sums.fused(L::fused::<Q>(rows, activations)?, (*activations).scale);
+        let unit = L::fused::<Q>(rows, activations)?;
+        sums.add(0, unit, (*activations).scale);
         activations = activations.add(L::BLOCKS);
         rows = rows.next(L::BYTES);
     }

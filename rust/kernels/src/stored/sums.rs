@@ -13,7 +13,7 @@ use std::hint::black_box;
 use super::activations::{Alone, Block};
 use super::format::{Parts, Together};
 use super::int8x4::Int8x4;
-use super::unpack::{Fused, Layout, PANEL_BLOCK};
+use super::unpack::{Layout, PANEL_BLOCK, ScaledSums};
 use crate::simd::Simd;
 
 /// The sums of a tile's rows; a format uses those that it has.
@@ -33,6 +33,15 @@ impl<Q: Int8x4, const ROWS: usize> Sums<Q, ROWS> {
         }
     }
 
+    /// Adds integer sums to a row's chain of products and to that of minima; `by` is the scale of its activations.
+    #[inline(always)]
+    pub unsafe fn add(&mut self, row: usize, unit: ScaledSums<Q>, by: f32) {
+        let by = Q::Floats::splat(by);
+        let (chain, minima) = (&mut self.chains[row][0], &mut self.minima[row]);
+        *chain = unit.products.floats().fma(unit.scale.mul(by), *chain);
+        *minima = unit.minima.floats().fma(unit.least.mul(by), *minima);
+    }
+
     /// Chains four apart are added first, then two, then one; the minima last.
     #[inline(always)]
     pub unsafe fn total<L: Layout>(self) -> [Q::Floats; ROWS] {
@@ -46,18 +55,6 @@ impl<Q: Int8x4, const ROWS: usize> Sums<Q, ROWS> {
             }
         }
         totals
-    }
-}
-
-impl<Q: Int8x4> Sums<Q, 1> {
-    /// Adds a unit as [`two_chains`] does.
-    #[inline(always)]
-    pub unsafe fn fused(&mut self, unit: Fused<Q>, by: f32) {
-        let by = Q::Floats::splat(by);
-        let chain = &mut self.chains[0][0];
-        *chain = unit.products.floats().fma(unit.scale.mul(by), *chain);
-        let minima = &mut self.minima[0];
-        *minima = unit.minima.floats().fma(unit.least.mul(by), *minima);
     }
 }
 
@@ -103,12 +100,13 @@ unsafe fn two_chains<Q: Int8x4, L: Layout, const ROWS: usize>(
         let (panel, activations) = (panel.add(at * PANEL_BLOCK), activations.add(at * ROWS));
         let integers = scaled::<Q, L, ROWS>(panel, activations, group);
         for r in 0..ROWS {
-            let by = Q::Floats::splat((*activations.add(r)).scale);
-            let chain = &mut sums.chains[r][0];
-            *chain = integers.products[r].floats().fma(scales.mul(by), *chain);
-            sums.minima[r] = integers.minima[r]
-                .floats()
-                .fma(minima.mul(by), sums.minima[r]);
+            let unit = ScaledSums {
+                products: integers.products[r],
+                minima: integers.minima[r],
+                scale: scales,
+                least: minima,
+            };
+            sums.add(r, unit, (*activations.add(r)).scale);
         }
     }
 }

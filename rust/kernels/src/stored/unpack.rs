@@ -75,13 +75,13 @@ pub(super) trait Layout {
     /// # Safety
     /// As [`Self::unpack`]; there are `BLOCKS` blocks of activations.
     #[inline(always)]
-    unsafe fn fused<Q: Int8x4>(_: Rows, _: *const Block) -> Option<Fused<Q>> {
+    unsafe fn fused<Q: Int8x4>(_: Rows, _: *const Block) -> Option<ScaledSums<Q>> {
         None
     }
 }
 
-/// What [`Layout::fused`] gives.
-pub(super) struct Fused<Q: Int8x4> {
+/// One row's integer sums over blocks of nested scales, and the floats that multiply them.
+pub(super) struct ScaledSums<Q: Int8x4> {
     pub products: Q,
     pub minima: Q,
     pub scale: Q::Floats,

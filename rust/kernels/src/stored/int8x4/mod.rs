@@ -91,3 +91,56 @@ const fn places(byte: usize) -> [u8; 16] {
     }
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Int8x4, ScalarInt8x4};
+
+    /// What the methods that few formats use make of sixteen lanes.
+    unsafe fn all<Q: Int8x4>(
+        weights: &[u8; 64],
+        others: &[u8; 64],
+        four: &[i8; 4],
+    ) -> Vec<[u32; 16]> {
+        let (weights, others) = (Q::load(weights.as_ptr()), Q::load(others.as_ptr()));
+        let pairs = Q::splat(0x0102_fffe).pairs(weights, four.as_ptr());
+        let results = [
+            pairs,
+            pairs.widened(others),
+            others.twice::<0>(),
+            others.twice::<1>(),
+            others.twice::<2>(),
+            others.twice::<3>(),
+        ];
+        let mut out = vec![[0; 16]; results.len()];
+        for (result, out) in results.into_iter().zip(&mut out) {
+            result.store(out.as_mut_ptr().cast());
+        }
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_computes_the_same() {
+        for seed in 0..50u64 {
+            let byte = |at: u64| ((seed * 64 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+            let (mut weights, mut others, mut four) = ([0; 64], [0; 64], [0; 4]);
+            (0..64).for_each(|i| {
+                (weights[i], others[i]) = (byte(i as u64) & 63, byte(i as u64 + 7777))
+            });
+            (0..4).for_each(|i| four[i] = (byte(i as u64 + 99) as i8).max(-127));
+            // SAFETY: the processor has what each needs; all pointers are good for their arrays.
+            unsafe {
+                let plain = all::<ScalarInt8x4>(&weights, &others, &four);
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+                    assert_eq!(all::<super::Avx2Int8x4>(&weights, &others, &four), plain);
+                }
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw") {
+                    assert_eq!(all::<super::VnniInt8x4>(&weights, &others, &four), plain);
+                }
+                assert_eq!(plain[2][0], u32::from(others[0]) * 0x0001_0001);
+            }
+        }
+    }
+}

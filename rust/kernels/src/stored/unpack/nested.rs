@@ -3,7 +3,7 @@
 use super::super::activations::{Alone, Block};
 use super::super::format::{Parts, Together};
 use super::super::int8x4::Int8x4;
-use super::{Fused, Layout, PANEL_BLOCK, Q2K, Q3K, Q4K, Q5K, Q6K, Rows, six_signed};
+use super::{Layout, PANEL_BLOCK, Q2K, Q3K, Q4K, Q5K, Q6K, Rows, ScaledSums, six_signed};
 use crate::simd::Simd;
 
 /// Scales and minima of a super-block's eight parts, six bits each, from its words but the first: four parts a word.
@@ -206,7 +206,7 @@ impl Layout for Q4K {
     }
 
     #[inline(always)]
-    unsafe fn fused<Q: Int8x4>(mut rows: Rows, activations: *const Block) -> Option<Fused<Q>> {
+    unsafe fn fused<Q: Int8x4>(mut rows: Rows, activations: *const Block) -> Option<ScaledSums<Q>> {
         if const { !Q::NARROW } {
             return None;
         }
@@ -247,7 +247,7 @@ impl Layout for Q4K {
         quarter!(1, 2, 3);
         quarter!(2, 0, 1);
         quarter!(3, 2, 3);
-        Some(Fused {
+        Some(ScaledSums {
             products,
             minima: least,
             scale: both.halves(),
