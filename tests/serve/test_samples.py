@@ -34,7 +34,8 @@ def event(tokens: list[Drawn], finish: str | None, stops: TextReader | None = No
 def test_text_and_tokens_end_before_the_stop_text_however_they_arrive(
     text: str, stops: list[str], data: Any
 ) -> None:
-    reader, scanner = SampleReader(MODEL), TextReader(MODEL, (), stops) if stops else None
+    reader, plain = SampleReader(MODEL), SampleReader(MODEL, tells=False)
+    scanner = TextReader(MODEL, (), stops) if stops else None
     left, shown, tokens, finish = drawn(text), "", "", None
     while finish is None:
         events: list[Event] = []
@@ -43,11 +44,13 @@ def test_text_and_tokens_end_before_the_stop_text_however_they_arrive(
             events.append(event(piece, None if left else "length", scanner))
             if events[-1].finish is not None:
                 break
-        more = reader.take(joined(events))
+        more, alone = reader.take(joined(events)), plain.take(joined(events))
+        assert (alone.text, alone.finish, alone.tokens) == (more.text, more.finish, ())
         shown += more.text
         tokens += "".join(chr(one.drawn.token) for one in more.tokens)
         finish = more.finish
     assert shown == tokens == "".join(reader.parts)
+    assert (plain.parts, plain.drawn, plain.mean) == (reader.parts, reader.drawn, reader.mean)
     assert [shown + stop in text for stop in stops].count(True) > 0 or shown == text
     assert finish == ("stop" if any(stop in text for stop in stops) else "length")
 

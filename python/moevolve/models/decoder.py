@@ -6,7 +6,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from os import PathLike, fspath
 from typing import Any, Self
 
@@ -21,6 +21,10 @@ from moevolve.protocol.sampling import Constraint, TokenRequest
 
 KEPT = 32
 """Compiled constraints that are kept for the next request."""
+SHORT = 4
+"""Most tokens of a text that is remembered: whoever reads a text while it is drawn asks for the same few again and again."""
+REMEMBERED = 16_384
+"""Texts that are remembered, about 4 MiB."""
 
 
 class Decoder:
@@ -37,6 +41,7 @@ class Decoder:
         self.native = native
         self.origin = origin
         self._hidden: dict[int, str] = {}
+        self._short = lru_cache(REMEMBERED)(lambda ids: native.decode(list(ids), False))
         self._compiled: OrderedDict[Constraint, Any] = OrderedDict()
         self._compiling = threading.Lock()
 
@@ -337,6 +342,8 @@ class Decoder:
         Raises:
             UsageError: the checkpoint has no tokenizer.
         """
+        if special and len(ids) <= SHORT:
+            return self._short(tuple(ids))
         return self.native.decode(list(ids), not special)
 
     def text(self, ids: Sequence[int], marks: Sequence[str] | None = ()) -> str:

@@ -55,7 +55,7 @@ class TextReader:
         least: int = 0,
         before: Sequence[int] = (),
     ) -> None:
-        self._vocabulary = vocabulary
+        self._vocabulary = vocabulary if vocabulary.has_tokenizer else None
         self._marks = marks
         self._decoder = TextDecoder(_decoding(vocabulary), ended(vocabulary, before, marks))
         self._stops = Tags(*stop) if stop else None
@@ -75,7 +75,7 @@ class TextReader:
     def push(self, token: int) -> str:
         """Takes a token; returns the text that may be shown with it. Nothing counts behind a stop text."""
         self._early -= 1
-        if not self._vocabulary.has_tokenizer or not self._vocabulary.shows(token, self._marks):
+        if self._vocabulary is None or not self._vocabulary.shows(token, self._marks):
             return ""
         return self._show(self._decoder.push(token))
 

@@ -61,7 +61,9 @@ class RequestHandle:
     def hear(self, events: Sequence[Event], gap: float) -> None:
         """Takes a step's events; tells them `gap` seconds after the ones before, or at once if they are the last."""
         self._events.extend(events)
-        self._left.difference_update(event.sample for event in events if event.finish is not None)
+        for event in events:
+            if event.finish is not None:
+                self._left.discard(event.sample)
         now = self._loop.time()
         if not self._left or now >= self._next:
             self._next = now + gap
@@ -204,7 +206,7 @@ class Driver:
             self._loop.call_soon_threadsafe(self._hand_over, heard)
 
     def _hand_over(self, heard: dict[RequestHandle, list[Event]]) -> None:
-        gap = min(LONGEST_GAP, GAP * (self.outstanding - 1))
+        gap = min(LONGEST_GAP, GAP * self.outstanding)
         for handle, events in heard.items():
             handle.hear(events, gap)
 

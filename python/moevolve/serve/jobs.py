@@ -126,7 +126,7 @@ def completion_job(body: CompletionRequest, service: Service, deployment: Deploy
                 draws.append(engine.ready(TokenRequest(ids, sampling, body.keys(index, seed), follows=True)))
         texts: list[TextChoice] = []
         for sample in range(body.drawn):
-            reader = SampleReader(engine, before=ids)
+            reader = SampleReader(engine, before=ids, tells=body.logprobs is not None)
             reader.finish = "length" if nothing else None
             texts.append(TextChoice(index * body.drawn + sample, engine, reader, body.logprobs, echo))
         choices += texts
@@ -186,7 +186,7 @@ def chat_job(body: ChatRequest, service: Service, deployment: Deployment, seed: 
         ChatChoice(
             sample,
             engine,
-            SampleReader(engine, form.marks),
+            SampleReader(engine, form.marks, tells=alternatives is not None),
             form.parser(prompt, talk.tools),
             alternatives,
             number,

@@ -22,6 +22,7 @@ class SampleDelta(msgspec.Struct, frozen=True):
 
     text: str
     tokens: tuple[OffsetToken, ...]
+    """Empty where nobody wants them."""
     finish: str | None
 
 
@@ -33,9 +34,18 @@ class SampleReader:
         vocabulary: decodes; a checkpoint without a tokenizer has tokens and no text.
         marks: special tokens that show, as of `Engine.text`.
         before: the prompt's tokens, where the text goes on from the prompt's.
+        tells: whether anybody wants the tokens, and not the text alone.
     """
 
-    def __init__(self, vocabulary: Vocabulary, marks: Sequence[str] = (), before: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        marks: Sequence[str] = (),
+        before: Sequence[int] = (),
+        *,
+        tells: bool = True,
+    ) -> None:
+        self._tells = tells
         self._reader = TextReader(vocabulary, marks, before=before)
         self._shown = 0
         """Characters handed out."""
@@ -60,10 +70,12 @@ class SampleReader:
             text, offsets = reading.text, reading.offsets
         self.drawn += len(event.drawn)
         self._logprob += sum(one.logprob for one in event.drawn)
-        self._held += map(OffsetToken, event.drawn, offsets)
-        self._shown += len(text)
         self.parts.append(text)
         self.finish = event.finish
+        if not self._tells:
+            return SampleDelta(text=text, tokens=(), finish=self.finish)
+        self._held += map(OffsetToken, event.drawn, offsets)
+        self._shown += len(text)
         over = event.finish is not None
         # A token belongs to what has been told once its text begins there; one without text, once the sample is over.
         last = self._shown if over and event.stop is None else self._shown - 1

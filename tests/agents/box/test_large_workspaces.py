@@ -57,7 +57,8 @@ def test_one_that_ends_otherwise_says_nothing_about_its_agent(tmp_path: Path) ->
     solved(OTHER, Records(tmp_path / "run"), Model())
     outcome, left = solved(OTHER, Records(tmp_path / "run"), Model())
     assert (outcome.answer, outcome.failure, left) == (None, "infrastructure", None)
-    assert "its workspace is not on record" in outcome.detail and "it ended otherwise" in outcome.detail
+    assert "its workspace is not on record" in outcome.detail
+    assert "it ended otherwise: with another answer" in outcome.detail
     assert (outcome.requests, outcome.tokens) == (1, 2)
 
 

@@ -252,7 +252,7 @@ class Conversation:
                     repeats.executed += 1
                     self._end(Answered(former.answer, former.failure, former.detail))
                     return
-                reason = "it asked something else" if self._strayed or missing else "it ended otherwise"
+                reason = "it asked something else" if self._strayed or missing else _otherwise(former, end)
         repeats.take(UNKEPT if self._lacks(former) else reason)
         await self._hear(former, reason)
 
@@ -334,6 +334,14 @@ def elected(runs: Sequence[tuple[Answered, Workspace | None]]) -> tuple[Answered
         return runs[-1]
     most = max(votes.values())
     return next(run for run in runs if run[0].failure is None and votes[run[0].answer] == most)
+
+
+def _otherwise(former: Recorded, end: Answered) -> str:
+    """How a second run, which asked the same, ended in place of the first one's end."""
+    if former.failure is None and end.failure is None:
+        return "it ended otherwise: with another answer"
+    before, after = (failure or "an answer" for failure in (former.failure, end.failure))
+    return f"it ended otherwise: {after} after {before}"
 
 
 def _refused(reply: Any) -> Response | None:
