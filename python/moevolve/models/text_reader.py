@@ -21,7 +21,7 @@ class Vocabulary(Protocol):
     def shows(self, token: int, marks: Sequence[str] | None = ()) -> bool: ...
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """Text that newly drawn tokens bring."""
 
     text: str

@@ -65,7 +65,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
     """The sampling's constraint as the engine has compiled it; whoever draws puts it there."""
 
 
-class Drawn(msgspec.Struct, frozen=True):
+class Drawn(msgspec.Struct, frozen=True, gc=False):
     """One token of one sample, its log-probability at temperature 1, and the likeliest tokens with theirs.
 
     Log-probabilities are natural logs before penalties and biases.
@@ -76,7 +76,7 @@ class Drawn(msgspec.Struct, frozen=True):
     top: tuple[tuple[int, float], ...] = ()
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """Progress of one sample in one step."""
 
     request: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -104,6 +105,8 @@ def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> 
             say(f"moevolve: {note}")
         name = options.name or _name(options.model or options.learn)
         program = _program(source, name, stack, say) if options.program or source.server is not None else None
+        gc.collect()
+        gc.freeze()  # What is loaded stays to the end: no collection has to look at it again.
         return asyncio.run(_serve(options, source, name, program, listener, say, ready))
 
 

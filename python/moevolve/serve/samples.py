@@ -10,14 +10,14 @@ from moevolve.models.text_reader import TextReader, Vocabulary
 from moevolve.protocol.sampling import Drawn, Event
 
 
-class OffsetToken(msgspec.Struct, frozen=True):
+class OffsetToken(msgspec.Struct, frozen=True, gc=False):
     """A token that has a place in the answer: where its text begins, in characters."""
 
     drawn: Drawn
     offset: int
 
 
-class SampleDelta(msgspec.Struct, frozen=True):
+class SampleDelta(msgspec.Struct, frozen=True, gc=False):
     """What events add to a sample."""
 
     text: str
