@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{create, generate, gpt_oss, ids, qwen3_5_moe, request, with};
+use common::{create, generate, gpt_oss, ids, odd, qwen3_5_moe, request, with};
 use moevolve_generate::{Sampling, Scheduler};
 use moevolve_model::backend::Backend;
 use moevolve_model::{Engine, Error};
@@ -96,6 +96,23 @@ fn company_threads_and_guesses_change_nothing() {
                 .collect();
             let told: Vec<_> = told.values().collect();
             assert_eq!(told, expected, "{name}: {threads} threads, {slots} slots");
+        }
+    }
+}
+
+/// So long that its key heads are shared out among threads.
+#[test]
+fn a_long_text_alone_is_drawn_the_same_on_any_number_of_threads() {
+    let mut all = vec![("minimax_m2", odd())];
+    all.extend(networks());
+    for (name, config) in all {
+        let longer = [("max_position_embeddings", Value::from(800))];
+        let config = with(config, &longer);
+        let asked = [request(5, 400, &[7], 20, 1.1)];
+        let expected = generate(&mut create(&config, 1), &asked);
+        for threads in [2, 3] {
+            let drawn = generate(&mut create(&config, threads), &asked);
+            assert_eq!(drawn, expected, "{name}: {threads} threads");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The order of operations in every block of a network, chosen once when a model is loaded: our own, or ggml's.
 
-use crate::attention::{Heads, KeyValues, Line, Queries, attend, attend_blocks};
+use crate::attention::{BlockHeads, Heads, KeyValues, Queries, attend, attend_blocks};
 use crate::combine::combine;
 use crate::norm::{Norm, rms_norm};
 use crate::rope::Pairs;
@@ -11,7 +11,7 @@ use crate::{Isa, ggml};
 
 type RmsNorm = fn(Isa, Norm, usize, &[f32], usize, &[f32], &mut [f32], usize, &mut [f32]);
 type Attend = fn(Isa, Heads, KeyValues<'_>, Queries<'_>, &mut [f32], bool, &mut [f32]);
-type AttendBlocks = fn(Isa, Heads, &[&[Line]], usize, Queries<'_>, &mut [f32], &mut [f32]);
+type AttendBlocks = fn(Isa, Heads, BlockHeads<'_>, Queries<'_>, &mut [f32], &mut [f32]);
 type Combine = fn(Isa, usize, usize, &[u32], &[f32], &[f32], &[f32], &mut [f32]);
 
 /// The kernels of a network's forward pass that exist in more than one arithmetic.

@@ -5,7 +5,7 @@ mod common;
 use common::{apart, dot, doubles, everywhere, random_rows, slope};
 use moevolve_kernels::Isa;
 use moevolve_kernels::attention::{
-    Heads, KeyValues, Line, Queries, Reach, Saved, append, append_to_block, attend,
+    BlockHeads, Heads, KeyValues, Line, Queries, Reach, Saved, append, append_to_block, attend,
     attend_backward, attend_backward_within, attend_blocks, attend_blocks_within, attend_within,
     block, sink_gradient,
 };
@@ -194,8 +194,19 @@ proptest! {
         for isa in Isa::available() {
             let mut scratch = vec![f32::NAN; case.heads.queries * case.stride()];
             let mut out = vec![f32::NAN; case.queries.len()];
-            attend_blocks(isa, case.heads, &blocks, layer, queries(&case.last, &case.queries), &mut scratch, &mut out);
-            prop_assert_eq!(out, case.attend(isa).0);
+            let all = BlockHeads { blocks: &blocks, layer, keys: 0..keys };
+            attend_blocks(isa, case.heads, all.clone(), queries(&case.last, &case.queries), &mut scratch, &mut out);
+            prop_assert_eq!(&out, &case.attend(isa).0);
+            // One key head of one row at a time.
+            let shared = groups * case.heads.width;
+            for (at, whole) in out.chunks_exact(shared).enumerate() {
+                let (row, key) = (at / keys, at % keys);
+                let (mut alone, mut scratch) = (vec![f32::NAN; shared], vec![f32::NAN; groups * case.stride()]);
+                let asked = queries(&case.last[row..=row], &case.queries[at * shared..(at + 1) * shared]);
+                let one = BlockHeads { keys: key..key + 1, ..all.clone() };
+                attend_blocks(isa, case.heads, one, asked, &mut scratch, &mut alone);
+                prop_assert_eq!(&alone, whole);
+            }
         }
     }
 }
@@ -272,8 +283,18 @@ proptest! {
         for isa in Isa::available() {
             let mut scratch = vec![f32::NAN; case.heads.queries * case.stride()];
             let mut paged = vec![f32::NAN; case.queries.len()];
-            attend_blocks_within(isa, case.heads, reach, &blocks, 0, queries(&case.last, &case.queries), &mut scratch, &mut paged);
+            let all = BlockHeads { blocks: &blocks, layer: 0, keys: 0..keys };
+            attend_blocks_within(isa, case.heads, reach, all.clone(), queries(&case.last, &case.queries), &mut scratch, &mut paged);
             prop_assert_eq!(&paged, &out);
+            let (shared, row) = (groups * case.heads.width, n - 1);
+            for key in 0..keys {
+                let part = (row * keys + key) * shared..(row * keys + key + 1) * shared;
+                let mut alone = vec![f32::NAN; shared];
+                let one = BlockHeads { keys: key..key + 1, ..all.clone() };
+                let asked = queries(&case.last[row..=row], &case.queries[part.clone()]);
+                attend_blocks_within(isa, case.heads, reach, one, asked, &mut scratch, &mut alone);
+                prop_assert_eq!(&alone, &out[part]);
+            }
         }
     }
 }

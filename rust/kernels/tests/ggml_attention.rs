@@ -5,7 +5,7 @@ mod common;
 use common::ggml::{exponential, half, rows_product, tree};
 use common::{cases, everywhere, random};
 use moevolve_kernels::attention::{
-    Heads, KeyValues, Line, Queries, append, append_to_block, block,
+    BlockHeads, Heads, KeyValues, Line, Queries, append, append_to_block, block,
 };
 use moevolve_kernels::ggml::{attend, attend_blocks, round_to_half};
 use moevolve_kernels::{BatchClass, Isa, LANES, padded};
@@ -177,7 +177,8 @@ proptest! {
             let mut scratch = vec![f32::NAN; case.heads.queries * padded(n)];
             let mut out = vec![f32::NAN; case.queries.len()];
             let classes = case.classes(prompt);
-            attend_blocks(isa, case.heads, &blocks, 1, case.queries(&last, &classes), &mut scratch, &mut out);
+            let part = BlockHeads { blocks: &blocks, layer: 1, keys: 0..keys };
+            attend_blocks(isa, case.heads, part, case.queries(&last, &classes), &mut scratch, &mut out);
             prop_assert_eq!(out, case.attend(isa, prompt));
         }
     }

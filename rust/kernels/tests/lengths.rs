@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use common::blocks::random_blocks;
 use common::{cases, random};
 use moevolve_kernels::attention::{
-    Heads, KeyValues, Line, Queries, Saved, attend, attend_backward, attend_blocks, block,
+    BlockHeads, Heads, KeyValues, Line, Queries, Saved, attend, attend_backward, attend_blocks,
+    block,
 };
 use moevolve_kernels::norm::{Norm, rms_norm};
 use moevolve_kernels::panels::Precision;
@@ -196,7 +197,7 @@ proptest! {
         let values = &random(32, 1);
         for isa in Isa::available() {
             let queries = Queries { values, last: &[3], classes: &[], order: &[] };
-            let call = || attend_blocks(isa, heads, &blocks, layer, queries, &mut [0.0; 32], &mut [0.0; 32]);
+            let call = || attend_blocks(isa, heads, BlockHeads { blocks: &blocks, layer, keys: 0..1 }, queries, &mut [0.0; 32], &mut [0.0; 32]);
             prop_assert_eq!(is_refused(call), layer >= 3);
         }
     }
@@ -211,7 +212,7 @@ proptest! {
         let asked = Queries { values, last: &[3], classes: &[], order: &[] };
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; 16 * queries];
-            let refused = is_refused(|| attend_blocks(isa, heads, &blocks, 0, asked, &mut vec![0.0; 16 * queries], &mut out));
+            let refused = is_refused(|| attend_blocks(isa, heads, BlockHeads { blocks: &blocks, layer: 0, keys: 0..keys }, asked, &mut vec![0.0; 16 * queries], &mut out));
             prop_assert_eq!(refused, queries % keys != 0);
             prop_assert!(refused || out.iter().all(|&x| x == 0.0));
         }

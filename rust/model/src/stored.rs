@@ -123,45 +123,62 @@ impl Stored {
 
     fn multiply(&self, isa: Isa, pool: &WorkerPool, jobs: &mut [Product<'_>], add: bool) {
         let mut scratch = self.scratches().pop().unwrap_or_default();
-        // The parts of stacked matrices lie in the same rows of y, so first all first parts, then all second.
-        for part in 0..2 {
-            let mut products = Vec::with_capacity(jobs.len());
-            for Product {
-                matrix,
-                rows,
-                x,
-                y,
-                classes,
-            } in &mut *jobs
-            {
-                let mut pieces = self.pieces.range(matrix.range.clone());
-                let Some((at, piece)) = pieces.nth(part) else {
-                    continue;
-                };
-                let first = (at - matrix.range.start) / matrix.inp;
-                let kept = piece.raw.matrix();
-                if !add && kept.out < piece.height {
-                    for row in y.chunks_exact_mut(matrix.out).take(*rows) {
-                        row[first + kept.out..first + piece.height].fill(0.0);
-                    }
-                }
-                products.push(stored::Product {
-                    matrix: kept,
-                    rows: *rows,
-                    x,
-                    x_stride: matrix.inp,
-                    y: &mut y[first..],
-                    y_stride: matrix.out,
-                    add,
-                    sums: self.arithmetic().float_sums,
-                    classes,
-                });
-            }
-            if !products.is_empty() {
-                stored::products(isa, pool, &mut products, &mut scratch);
-            }
+        // The pieces of stacked matrices lie in the same rows of y, so first all first pieces, then all second.
+        let mut number = 0;
+        while self.multiply_pieces(isa, pool, jobs, number, add, &mut scratch) {
+            number += 1;
         }
         self.scratches().push(scratch);
+    }
+
+    /// Multiplies by one piece of each matrix; whether any has another after it.
+    fn multiply_pieces(
+        &self,
+        isa: Isa,
+        pool: &WorkerPool,
+        jobs: &mut [Product<'_>],
+        number: usize,
+        add: bool,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let mut others = false;
+        let mut products = Vec::with_capacity(jobs.len());
+        for Product {
+            matrix,
+            rows,
+            x,
+            y,
+            classes,
+        } in jobs
+        {
+            let mut pieces = self.pieces.range(matrix.range.clone()).skip(number);
+            let Some((at, piece)) = pieces.next() else {
+                continue;
+            };
+            others |= pieces.next().is_some();
+            let first = (at - matrix.range.start) / matrix.inp;
+            let kept = piece.raw.matrix();
+            if !add && kept.out < piece.height {
+                for row in y.chunks_exact_mut(matrix.out).take(*rows) {
+                    row[first + kept.out..first + piece.height].fill(0.0);
+                }
+            }
+            products.push(stored::Product {
+                matrix: kept,
+                rows: *rows,
+                x,
+                x_stride: matrix.inp,
+                y: &mut y[first..],
+                y_stride: matrix.out,
+                add,
+                sums: self.arithmetic().float_sums,
+                classes,
+            });
+        }
+        if !products.is_empty() {
+            stored::products(isa, pool, &mut products, scratch);
+        }
+        others
     }
 
     fn scratches(&self) -> MutexGuard<'_, Vec<Scratch>> {

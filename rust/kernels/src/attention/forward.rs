@@ -1,7 +1,7 @@
 //! Attention forward: scores, probabilities, and the values they weigh.
 
 use super::row::{Own, Within};
-use super::{Heads, KeyValues, Line, Reach};
+use super::{BlockHeads, Heads, KeyValues, Line, Reach};
 use crate::batch_class::BatchClass;
 use crate::simd::Simd;
 use crate::{LANES, area};
@@ -20,10 +20,11 @@ pub struct Queries<'a> {
 }
 
 kernel! {
-    /// As [`attend`] without keeping, over a sequence in blocks, of which `layer` counts: rows are one or more of it.
+    /// As [`attend`] without keeping, over a sequence in blocks, of which rows are one or more.
     ///
-    /// `scratch` has room for (query heads, positions rounded up to blocks).
-    pub fn attend_blocks = attend_blocks_with [Own] (heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+    /// Of the query heads there are those that `part` names in `queries` and `out`, (rows, these × width), and in
+    /// `scratch`, which has room for (these, positions rounded up to blocks).
+    pub fn attend_blocks = attend_blocks_with [Own] (heads: Heads, part: BlockHeads<'_>, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {
@@ -36,7 +37,7 @@ kernel! {
 
 kernel! {
     /// As [`attend_blocks`], within a reach.
-    pub fn attend_blocks_within = attend_blocks_reaching [Within] (heads: Heads, reach: Reach<'_>, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+    pub fn attend_blocks_within = attend_blocks_reaching [Within] (heads: Heads, reach: Reach<'_>, part: BlockHeads<'_>, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {
@@ -143,34 +144,45 @@ impl KeyValueBlocks for InBlocks<'_> {
 #[inline(always)]
 pub(crate) unsafe fn attend_blocks_with<S: Simd, K: RowKernel>(
     heads: Heads,
-    blocks: &[&[Line]],
-    layer: usize,
+    part: BlockHeads<'_>,
     queries: Queries<'_>,
     scratch: &mut [f32],
     out: &mut [f32],
 ) {
     let reach = Reach::default();
-    attend_blocks_reaching::<S, K>(heads, reach, blocks, layer, queries, scratch, out);
+    attend_blocks_reaching::<S, K>(heads, reach, part, queries, scratch, out);
 }
 
 #[inline(always)]
 unsafe fn attend_blocks_reaching<S: Simd, K: RowKernel>(
     heads: Heads,
     reach: Reach<'_>,
-    blocks: &[&[Line]],
-    layer: usize,
+    part: BlockHeads<'_>,
     queries: Queries<'_>,
     scratch: &mut [f32],
     out: &mut [f32],
 ) {
+    let BlockHeads {
+        blocks,
+        layer,
+        keys: part,
+    } = part;
+    heads.check();
+    reach.check(heads);
     let (width, group, lines) = (heads.width, heads.group(), heads.lines());
     let stride = blocks.len() * LANES;
     assert!(blocks.iter().all(|b| b.len() / lines > layer));
+    assert!(part.start <= part.end && part.end <= heads.keys);
+    let reach = reach.of(part.start * group..part.end * group);
+    let heads = Heads {
+        queries: part.len() * group,
+        keys: part.len(),
+        ..heads
+    };
     assert!(scratch.len() >= area([heads.queries, stride]));
-    reach.check(heads);
     check::<K>(heads, stride, queries, out);
-    for key_head in 0..heads.keys {
-        let keys = layer * lines + key_head * width;
+    for (key_head, at) in part.enumerate() {
+        let keys = layer * lines + at * width;
         let cache = InBlocks {
             blocks,
             keys,

@@ -26,6 +26,8 @@ mod forward;
 mod reach;
 mod row;
 
+use std::ops::Range;
+
 use crate::simd::Simd;
 use crate::{LANES, area};
 
@@ -45,6 +47,17 @@ pub struct Line(pub [f32; LANES]);
 /// (key heads, positions, head width).
 pub fn block(lines: usize) -> Box<[Line]> {
     std::iter::repeat_n(Line([0.0; LANES]), lines).collect()
+}
+
+/// Key heads of a layer in a sequence's blocks, and with them the query heads that they serve.
+#[derive(Clone)]
+pub struct BlockHeads<'a> {
+    /// As of [`block`], in the order of their positions.
+    pub blocks: &'a [&'a [Line]],
+    /// Whose keys and values.
+    pub layer: usize,
+    /// Of [`Heads::keys`].
+    pub keys: Range<usize>,
 }
 
 /// Head counts and widths.

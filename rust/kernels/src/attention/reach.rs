@@ -1,5 +1,7 @@
 //! Attention to less than all keys, or to more than keys.
 
+use std::ops::Range;
+
 use super::Heads;
 
 /// What the rows of a layer see. The default is all keys, and nothing else.
@@ -11,7 +13,7 @@ pub struct Reach<'a> {
     pub sinks: &'a [f32],
 }
 
-impl Reach<'_> {
+impl<'a> Reach<'a> {
     /// Whether it is the default, for which there are kernels of their own.
     pub fn is_whole(&self) -> bool {
         self.window.is_none() && self.sinks.is_empty()
@@ -22,6 +24,16 @@ impl Reach<'_> {
         let last = last as usize;
         self.window
             .map_or(0, |window| (last + 1).saturating_sub(window))
+    }
+
+    /// That of some query heads.
+    pub(super) fn of(self, queries: Range<usize>) -> Self {
+        let sinks: &'a [f32] = if self.sinks.is_empty() {
+            &[]
+        } else {
+            &self.sinks[queries]
+        };
+        Self { sinks, ..self }
     }
 
     pub(super) fn check(&self, heads: Heads) {

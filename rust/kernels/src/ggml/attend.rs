@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::exponential::exp;
 use crate::attention::{
-    Heads, KeyValueBlocks, KeyValues, Line, Queries, Row, RowKernel, attend_blocks_with,
+    BlockHeads, Heads, KeyValueBlocks, KeyValues, Queries, Row, RowKernel, attend_blocks_with,
     attend_with,
 };
 use crate::simd::Simd;
@@ -17,7 +17,7 @@ pub const WIDEST: usize = 512;
 
 kernel! {
     /// As [`crate::attention::attend_blocks`].
-    pub fn attend_blocks = attend_blocks_with [RowOrPair] (heads: Heads, blocks: &[&[Line]], layer: usize, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
+    pub fn attend_blocks = attend_blocks_with [RowOrPair] (heads: Heads, part: BlockHeads<'_>, queries: Queries<'_>, scratch: &mut [f32], out: &mut [f32])
 }
 
 kernel! {

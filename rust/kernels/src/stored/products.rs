@@ -125,7 +125,7 @@ const ALONE: usize = 16 * 1024;
 /// Parts for each thread: enough to even out threads that the system slows down.
 const PARTS: usize = 8;
 /// Multiplications below which a part is not worth handing out.
-const LEAST: usize = 64 * 1024;
+const LEAST: usize = 32 * 1024;
 
 /// Computes all `jobs`.
 ///

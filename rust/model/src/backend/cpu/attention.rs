@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use moevolve_kernels::attention::{
-    KeyValues, Line, Queries, append, attend_blocks_within, attend_within,
+    BlockHeads, Heads, KeyValues, Line, Queries, append, attend_blocks_within, attend_within,
 };
 use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::{add_row, gather};
@@ -17,9 +17,16 @@ use crate::linear::Product;
 
 /// Query rows that a thread attends from at a time.
 const ATTENDED: usize = 32;
+/// Multiplications of a single row's attention from which on its key heads are shared out among threads that have no row.
+const SHARED: usize = 64 * 1024;
 
-/// Blocks of a sequence, its query rows, and where their results go.
-type Part<'a> = (&'a [&'a [Line]], Range<usize>, &'a mut [f32]);
+/// Query rows of a sequence with some of its key heads, and where the results go: whole rows, or a part of one.
+struct Part<'a> {
+    blocks: &'a [&'a [Line]],
+    rows: Range<usize>,
+    keys: Range<usize>,
+    out: &'a mut [f32],
+}
 
 impl Cpu<'_> {
     /// The order in which the cache has a layer's keys. Within a reach there is but our own arithmetic, which has no order.
@@ -299,26 +306,61 @@ impl Cpu<'_> {
                 let count = left.min(ATTENDED);
                 let (now, later) = rest.split_at_mut(count * w.queries);
                 rest = later;
-                parts.push((own, row..row + count, now));
+                parts.push(Part {
+                    blocks: own,
+                    rows: row..row + count,
+                    keys: 0..heads.keys,
+                    out: now,
+                });
                 row += count;
                 left -= count;
             }
+        }
+        if parts.len() < self.pool.threads() {
+            parts = parts
+                .into_iter()
+                .flat_map(|part| by_key_heads(part, heads))
+                .collect();
         }
         let (scores, queries) = (&b.scores, &a.queries);
         let (isa, whole) = (self.isa, self.weights.arithmetic().attend_blocks);
         let (reach, order) = (self.reach(layer), self.key_order(layer));
         let layer = self.layout.layers[layer].attention().index;
-        self.pool.each(&mut parts, &|(blocks, part, out), thread| {
-            let queries = self.queries(order, rows, part.clone(), queries);
+        self.pool.each(&mut parts, &|part, thread| {
+            let first = part.keys.start * (w.queries / heads.keys);
+            let queries = self.queries(order, rows, part.rows.clone(), &queries[first..]);
             let mut scores = scores[thread]
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            reserve(&mut scores, heads.queries * blocks.len() * LANES);
+            reserve(&mut scores, heads.queries * part.blocks.len() * LANES);
+            let keys = BlockHeads {
+                blocks: part.blocks,
+                layer,
+                keys: part.keys.clone(),
+            };
             if reach.is_whole() {
-                whole(isa, heads, blocks, layer, queries, &mut scores, out);
+                whole(isa, heads, keys, queries, &mut scores, part.out);
             } else {
-                attend_blocks_within(isa, heads, reach, blocks, layer, queries, &mut scores, out);
+                attend_blocks_within(isa, heads, reach, keys, queries, &mut scores, part.out);
             }
         });
     }
+}
+
+/// A part of one row as one part a key head, where that is worth handing out.
+fn by_key_heads(part: Part<'_>, heads: Heads) -> Vec<Part<'_>> {
+    let positions = part.blocks.len() * LANES;
+    if part.rows.len() != 1 || 2 * heads.queries * heads.width * positions < SHARED {
+        return vec![part];
+    }
+    let (blocks, rows) = (part.blocks, part.rows);
+    let each = part.out.len() / heads.keys;
+    let outs = part.out.chunks_exact_mut(each).enumerate();
+    outs.map(|(key, out)| Part {
+        blocks,
+        rows: rows.clone(),
+        keys: key..key + 1,
+        out,
+    })
+    .collect()
 }
