@@ -125,7 +125,9 @@ const ALONE: usize = 16 * 1024;
 /// Parts for each thread: enough to even out threads that the system slows down.
 const PARTS: usize = 8;
 /// Multiplications below which a part is not worth handing out.
-const LEAST: usize = 32 * 1024;
+const LEAST: usize = 64 * 1024;
+/// Multiplications that take as long as reading a byte of the weights.
+const BYTE: usize = 2;
 
 /// Computes all `jobs`.
 ///
@@ -324,8 +326,15 @@ fn put_brains(isa: Isa, from: &[f32], to: &mut [f32]) {
 
 /// Cuts the products into parts of whole panels and similar work.
 fn split(pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scratch) {
-    let work = |job: &Product<'_>| job.rows * job.matrix.inp * job.matrix.out;
-    let all: usize = jobs.iter().map(work).sum();
+    // For one output: a few rows wait for the weights.
+    let each = |job: &Product<'_>| {
+        let Matrix { format, inp, .. } = job.matrix;
+        match job.rows * inp {
+            0 => 0,
+            multiplications => multiplications.max(BYTE * format.row_bytes(inp)),
+        }
+    };
+    let all: usize = jobs.iter().map(|job| each(job) * job.matrix.out).sum();
     let least = if pool.threads() == 1 {
         usize::MAX
     } else {
@@ -333,7 +342,7 @@ fn split(pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scratch) {
     };
     scratch.parts.clear();
     for (product, job) in jobs.iter().enumerate() {
-        let (each, out) = (job.rows * job.matrix.inp, job.matrix.out);
+        let (each, out) = (each(job), job.matrix.out);
         if each == 0 {
             continue;
         }
