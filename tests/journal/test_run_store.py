@@ -1,5 +1,7 @@
 """A run's store as the loop writes it and readers see it."""
 
+import threading
+
 import msgspec
 import pytest
 import store_samples as samples
@@ -112,6 +114,31 @@ def test_a_reader_in_the_same_process_follows_the_writer(tmp_path):
             assert len(reader) == number + 1
         with pytest.raises(StoreError, match="reading only"):
             reader.append(samples.cycles([9]), samples.TIMING)
+
+
+def test_who_closes_a_store_waits_for_those_who_read(tmp_path):
+    with RunStore.create(tmp_path / "run") as store:
+        store.append([samples.started(), *samples.cycles(range(200))], samples.TIMING)
+    for _ in range(20):
+        store, reading, ends = RunStore.open(tmp_path / "run"), threading.Barrier(3), []
+
+        def read_on(store=store, reading=reading, ends=ends):
+            reading.wait()
+            try:
+                while True:
+                    store.verify()
+            except StoreError as error:
+                ends.append(str(error))
+
+        threads = [threading.Thread(target=read_on) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        reading.wait()
+        store.verify()
+        store.close()
+        for thread in threads:
+            thread.join()
+        assert len(ends) == 2 and all("was closed" in end for end in ends)
 
 
 def test_a_closed_store_says_so(tmp_path):

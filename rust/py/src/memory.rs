@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::store::{closed, options, raise};
+use crate::store::{Open, options, raise};
 
 /// (id, kind, skill, run, source, cycle, until, supersedes, text, vector as f32, body)
 type LessonTuple = (
@@ -46,7 +46,7 @@ type StandingTuple = (f32, bool, bool);
 /// An open memory; see the stub for the documentation of its methods.
 #[pyclass(module = "moevolve._native", name = "MemoryStore")]
 struct PyMemoryStore {
-    store: Option<memory::MemoryStore>,
+    store: Open<memory::MemoryStore>,
     path: PathBuf,
 }
 
@@ -71,14 +71,13 @@ impl PyMemoryStore {
         });
         let store = opened.map_err(|error| raise(py, &error))?;
         Ok(store.map(|store| Self {
-            store: Some(store),
+            store: Open::new(store),
             path,
         }))
     }
 
-    fn close(&mut self, py: Python<'_>) {
-        let store = self.store.take();
-        py.detach(|| drop(store));
+    fn close(&self, py: Python<'_>) {
+        self.store.close(py);
     }
 
     fn put(&self, py: Python<'_>, lessons: Vec<LessonTuple>) -> PyResult<()> {
@@ -259,10 +258,7 @@ impl PyMemoryStore {
         py: Python<'_>,
         work: impl FnOnce(&memory::MemoryStore) -> memory::Result<T> + Send,
     ) -> PyResult<T> {
-        let Some(store) = &self.store else {
-            return Err(closed(py, &self.path));
-        };
-        py.detach(|| work(store)).map_err(|error| raise(py, &error))
+        self.store.work(py, &self.path, work)
     }
 
     fn bodies<'py>(

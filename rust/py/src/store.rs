@@ -1,6 +1,7 @@
 //! The store for Python: `RunStore`, which `moevolve.journal.store` wraps in records.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use moevolve_store as store;
 use moevolve_store::{Batch, Error, NewEntry, Options, Put, Scan};
@@ -13,7 +14,7 @@ type EntryTuple<'py> = (u64, String, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 /// An open run; see the stub for the documentation of its methods.
 #[pyclass(module = "moevolve._native", name = "RunStore")]
 struct PyRunStore {
-    store: Option<store::RunStore>,
+    store: Open<store::RunStore>,
     path: PathBuf,
 }
 
@@ -51,9 +52,8 @@ impl PyRunStore {
         store::RunStore::is_run(&path)
     }
 
-    fn close(&mut self, py: Python<'_>) {
-        let store = self.store.take();
-        py.detach(|| drop(store));
+    fn close(&self, py: Python<'_>) {
+        self.store.close(py);
     }
 
     fn commit(
@@ -175,7 +175,7 @@ impl PyRunStore {
     ) -> PyResult<Self> {
         match opened {
             Ok(store) => Ok(Self {
-                store: Some(store),
+                store: Open::new(store),
                 path,
             }),
             Err(error) => Err(raise(py, &error)),
@@ -188,10 +188,45 @@ impl PyRunStore {
         py: Python<'_>,
         work: impl FnOnce(&store::RunStore) -> store::Result<T> + Send,
     ) -> PyResult<T> {
-        let Some(store) = &self.store else {
-            return Err(closed(py, &self.path));
-        };
-        py.detach(|| work(store)).map_err(|error| raise(py, &error))
+        self.store.work(py, &self.path, work)
+    }
+}
+
+/// A store that several threads may work on, until one closes it.
+pub struct Open<T>(RwLock<Option<T>>);
+
+impl<T: Send + Sync> Open<T> {
+    pub fn new(store: T) -> Self {
+        Self(RwLock::new(Some(store)))
+    }
+
+    /// Lets go of the store, once those who work on it are done.
+    pub fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            let store = self
+                .0
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            drop(store);
+        });
+    }
+
+    /// Works on the store without the GIL; one that was closed, of which `path` is the name, is an error.
+    pub fn work<R: Send>(
+        &self,
+        py: Python<'_>,
+        path: &Path,
+        work: impl FnOnce(&T) -> store::Result<R> + Send,
+    ) -> PyResult<R> {
+        let done = py.detach(|| {
+            let store = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            store.as_ref().map(work)
+        });
+        match done {
+            Some(done) => done.map_err(|error| raise(py, &error)),
+            None => Err(closed(py, path)),
+        }
     }
 }
 
@@ -221,7 +256,7 @@ pub fn synced(py: Python<'_>) -> PyResult<bool> {
     }
 }
 
-pub fn closed(py: Python<'_>, path: &std::path::Path) -> PyErr {
+fn closed(py: Python<'_>, path: &Path) -> PyErr {
     named(
         py,
         "StoreError",
