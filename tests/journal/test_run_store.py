@@ -120,7 +120,8 @@ def test_who_closes_a_store_waits_for_those_who_read(tmp_path):
     with RunStore.create(tmp_path / "run") as store:
         store.append([samples.started(), *samples.cycles(range(200))], samples.TIMING)
     for _ in range(20):
-        store, reading, ends = RunStore.open(tmp_path / "run"), threading.Barrier(3), []
+        store, reading = RunStore.open(tmp_path / "run"), threading.Barrier(3)
+        ends: list[str] = []
 
         def read_on(store=store, reading=reading, ends=ends):
             reading.wait()
