@@ -801,7 +801,7 @@ class RunStore:
         """Whether the folder looks like a run, without opening it."""
 
     def close(self) -> None:
-        """Lets go of the lock and the file; whatever is called later raises `StoreError`."""
+        """Lets go of the lock and the file, once other threads' calls end; what is called later raises `StoreError`."""
 
     def commit(
         self,
@@ -859,7 +859,7 @@ class MemoryStore:
         """Opens the memory in the folder `path`; None if there is none and it is not to be made."""
 
     def close(self) -> None:
-        """Lets go of the file; whatever is called later raises `StoreError`."""
+        """Lets go of the file, once other threads' calls end; what is called later raises `StoreError`."""
 
     def put(
         self,

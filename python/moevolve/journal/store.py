@@ -111,7 +111,7 @@ class RunStore:
         )
 
     def close(self) -> None:
-        """Lets go of the file and, for a writer, of the lock. Closing twice is allowed."""
+        """Lets go of the file and, for a writer, of the lock, once other threads have done with it; twice is allowed."""
         self._native.close()
 
     def __enter__(self) -> RunStore:

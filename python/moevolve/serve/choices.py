@@ -85,9 +85,8 @@ class TextChoice:
             end = OffsetToken(Drawn(self._end, event.end_logprob), sum(map(len, self.reader.parts)))
             more = msgspec.structs.replace(more, tokens=(*more.tokens, end))
         self._text.append(more.text)
-        if self._most is not None:
-            self._tokens.extend(more.tokens)
-        if not (more.text or more.finish or (more.tokens and self._most is not None)):
+        self._tokens.extend(more.tokens)
+        if not (more.text or more.finish or more.tokens):
             return []
         return [self._piece(more.text, more.tokens, more.finish)]
 
@@ -148,8 +147,7 @@ class ChatChoice:
         if self.reader.finish is not None:
             return []  # what is drawn behind the one call that was wanted
         more = self.reader.take(event)
-        if self._most is not None:
-            self._tokens.extend(more.tokens)
+        self._tokens.extend(more.tokens)
         events = self._parser.feed(more.text) if more.text else []
         if more.finish is not None:
             events += self._parser.finish()
@@ -161,7 +159,7 @@ class ChatChoice:
                 self.reader.finish = finish = "stop"
         self._content += [event.text for event in events if isinstance(event, ContentDelta)]
         deltas = [delta for event in events for delta in self._deltas(event)]
-        told = more.tokens if self._most is not None else ()
+        told = more.tokens
         if told and not deltas:
             deltas = [{}]
         pieces = [self._piece(delta, () if place else told, None) for place, delta in enumerate(deltas)]

@@ -100,13 +100,14 @@ def run(options: Options, say: Say, ready: Callable[[dict[str, Any]], None]) -> 
     """
     with ExitStack() as stack:
         listener = stack.enter_context(bound(options.host, options.port))
+        # Modules stay to the end, and no collection has to look at them again; weights, loaded later, may be replaced.
+        gc.collect()
+        gc.freeze()
         source = _source(options, stack, say)
         for note in source.engine.notes if source.engine is not None else ():
             say(f"moevolve: {note}")
         name = options.name or _name(options.model or options.learn)
         program = _program(source, name, stack, say) if options.program or source.server is not None else None
-        gc.collect()
-        gc.freeze()  # What is loaded stays to the end: no collection has to look at it again.
         return asyncio.run(_serve(options, source, name, program, listener, say, ready))
 
 

@@ -326,15 +326,15 @@ fn put_brains(isa: Isa, from: &[f32], to: &mut [f32]) {
 
 /// Cuts the products into parts of whole panels and similar work.
 fn split(pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scratch) {
-    // For one output: a few rows wait for the weights.
-    let each = |job: &Product<'_>| {
+    // Of one output, in multiplications: few rows wait for the weights.
+    let cost = |job: &Product<'_>| {
         let Matrix { format, inp, .. } = job.matrix;
         match job.rows * inp {
             0 => 0,
             multiplications => multiplications.max(BYTE * format.row_bytes(inp)),
         }
     };
-    let all: usize = jobs.iter().map(|job| each(job) * job.matrix.out).sum();
+    let all: usize = jobs.iter().map(|job| cost(job) * job.matrix.out).sum();
     let least = if pool.threads() == 1 {
         usize::MAX
     } else {
@@ -342,7 +342,7 @@ fn split(pool: &WorkerPool, jobs: &[Product<'_>], scratch: &mut Scratch) {
     };
     scratch.parts.clear();
     for (product, job) in jobs.iter().enumerate() {
-        let (each, out) = (each(job), job.matrix.out);
+        let (each, out) = (cost(job), job.matrix.out);
         if each == 0 {
             continue;
         }

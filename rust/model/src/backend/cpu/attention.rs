@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use moevolve_kernels::attention::{
-    BlockHeads, Heads, KeyValues, Line, Queries, append, attend_blocks_within, attend_within,
+    BlockHeads, Heads, KeyValues, Queries, append, attend_blocks_within, attend_within,
 };
 use moevolve_kernels::rope::rotate;
 use moevolve_kernels::rows::{add_row, gather};
@@ -20,11 +20,10 @@ const ATTENDED: usize = 32;
 /// Multiplications of a single row's attention from which on its key heads are shared out among threads that have no row.
 const SHARED: usize = 64 * 1024;
 
-/// Query rows of a sequence with some of its key heads, and where the results go: whole rows, or a part of one.
+/// Query rows of a sequence, key heads of it, and where the results go: whole rows, or a part of one.
 struct Part<'a> {
-    blocks: &'a [&'a [Line]],
+    heads: BlockHeads<'a>,
     rows: Range<usize>,
-    keys: Range<usize>,
     out: &'a mut [f32],
 }
 
@@ -286,6 +285,7 @@ impl Cpu<'_> {
     ) {
         let (heads, w) = (self.heads(), self.layout.widths);
         let end = layer + 1 == self.layout.layers.len();
+        let index = self.layout.layers[layer].attention().index;
         reserve(&mut a.attended, rows.len() * w.queries);
         let threads = self.pool.threads().max(b.scores.len());
         b.scores.resize_with(threads, Mutex::default);
@@ -307,9 +307,12 @@ impl Cpu<'_> {
                 let (now, later) = rest.split_at_mut(count * w.queries);
                 rest = later;
                 parts.push(Part {
-                    blocks: own,
+                    heads: BlockHeads {
+                        blocks: own,
+                        layer: index,
+                        keys: 0..heads.keys,
+                    },
                     rows: row..row + count,
-                    keys: 0..heads.keys,
                     out: now,
                 });
                 row += count;
@@ -325,23 +328,18 @@ impl Cpu<'_> {
         let (scores, queries) = (&b.scores, &a.queries);
         let (isa, whole) = (self.isa, self.weights.arithmetic().attend_blocks);
         let (reach, order) = (self.reach(layer), self.key_order(layer));
-        let layer = self.layout.layers[layer].attention().index;
         self.pool.each(&mut parts, &|part, thread| {
-            let first = part.keys.start * (w.queries / heads.keys);
+            let own = part.heads.clone();
+            let first = own.keys.start * (w.queries / heads.keys);
             let queries = self.queries(order, rows, part.rows.clone(), &queries[first..]);
             let mut scores = scores[thread]
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            reserve(&mut scores, heads.queries * part.blocks.len() * LANES);
-            let keys = BlockHeads {
-                blocks: part.blocks,
-                layer,
-                keys: part.keys.clone(),
-            };
+            reserve(&mut scores, heads.queries * own.blocks.len() * LANES);
             if reach.is_whole() {
-                whole(isa, heads, keys, queries, &mut scores, part.out);
+                whole(isa, heads, own, queries, &mut scores, part.out);
             } else {
-                attend_blocks_within(isa, heads, reach, keys, queries, &mut scores, part.out);
+                attend_blocks_within(isa, heads, reach, own, queries, &mut scores, part.out);
             }
         });
     }
@@ -349,17 +347,23 @@ impl Cpu<'_> {
 
 /// A part of one row as one part a key head, where that is worth handing out.
 fn by_key_heads(part: Part<'_>, heads: Heads) -> Vec<Part<'_>> {
-    let positions = part.blocks.len() * LANES;
+    let positions = part.heads.blocks.len() * LANES;
     if part.rows.len() != 1 || 2 * heads.queries * heads.width * positions < SHARED {
         return vec![part];
     }
-    let (blocks, rows) = (part.blocks, part.rows);
-    let each = part.out.len() / heads.keys;
-    let outs = part.out.chunks_exact_mut(each).enumerate();
+    let Part {
+        heads: all,
+        rows,
+        out,
+    } = part;
+    let each = out.len() / heads.keys;
+    let outs = out.chunks_exact_mut(each).enumerate();
     outs.map(|(key, out)| Part {
-        blocks,
+        heads: BlockHeads {
+            keys: key..key + 1,
+            ..all.clone()
+        },
         rows: rows.clone(),
-        keys: key..key + 1,
         out,
     })
     .collect()
